@@ -11,7 +11,7 @@ import structlog
 _SEVERITIES = {"debug": "DEBUG", "info": "INFO", "warning": "WARNING", "error": "ERROR", "critical": "CRITICAL"}
 
 
-def configure(*, level: str = "INFO", format: str = "json") -> None:  # noqa: A002 - the setting's word
+def configure(*, level: str = "INFO", format: str = "json") -> None:
     """Send structlog's and the standard library's records to stdout.
 
     Args:

@@ -1,7 +1,7 @@
 """The task message: one flat JSON object, as a person would publish it by hand.
 
-`{"task_id", "task_type", "submitted_at", …payload fields}`; attributes repeat `task_id`, `task_type` and `queue`, so that
-tools and filters need not parse the body.
+`{"task_id", "task_type", "submitted_at", …payload fields}`; attributes repeat `task_id`, `task_type` and `queue`, so
+that tools and filters need not parse the body.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def decode(
     task_type = body.get("task_type")
     if not isinstance(task_type, str) or not task_type:
         raise MalformedMessage("malformed message: task_type is required")
-    task_id = body.get("task_id")
+    task_id = body.get("task_id", attributes.get("task_id"))
     if task_id is None:
         task_id = task_ids.derive(f"message {queue} {message_id}", published_at)
     if not isinstance(task_id, str):

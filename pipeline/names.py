@@ -1,7 +1,8 @@
 """The bucket's layout, and the names that clients may choose in it.
 
-Prefixes: `uploads/` what clients sent, `processed/` what file tasks made, `results/` large results, `tasks/` the records,
-`dead-letters/` what failed for good, `idempotency/` keys of submit calls, `config/` what the deployment keeps for itself.
+Prefixes: `uploads/` what clients sent, `processed/` what file tasks made, `results/` large results, `tasks/` the
+records, `dead-letters/` what failed for good, `idempotency/` keys of submit calls, `config/` what the deployment keeps
+for itself.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pipeline.errors import InvalidName
 
 #: Cloud Storage, Object naming: at most 1,024 bytes of UTF-8, prefix included.
 MAX_OBJECT_NAME_BYTES = 1024
-#: File systems behind emulators stop at 255 bytes a segment; the margin leaves room for suffixes such as `.report.json`.
+#: File systems behind emulators stop at 255 bytes a segment; the margin is for suffixes such as `.report.json`.
 MAX_SEGMENT_BYTES = 200
 
 UPLOADS = "uploads/"
@@ -40,7 +41,9 @@ def check_file_name(name: str) -> str:
     except UnicodeEncodeError:
         raise InvalidName("a file name must be valid Unicode") from None
     if size > MAX_OBJECT_NAME_BYTES - max(len(UPLOADS), len(PROCESSED)) - 32:
-        raise InvalidName(f"a file name must not be longer than {MAX_OBJECT_NAME_BYTES - 42} bytes, this one has {size}")
+        raise InvalidName(
+            f"a file name must not be longer than {MAX_OBJECT_NAME_BYTES - 42} bytes, this one has {size}"
+        )
     if any(unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} for character in name):
         raise InvalidName("a file name must not have control characters or line breaks")
     if "\\" in name:

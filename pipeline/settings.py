@@ -1,7 +1,7 @@
 """Settings from the environment: the only switch between a laptop and Google Cloud.
 
-`PUBSUB_EMULATOR_HOST` and `STORAGE_EMULATOR_HOST` are read by Google's client libraries themselves; nothing here, in the
-API or in the worker asks whether it runs locally.
+`PUBSUB_EMULATOR_HOST` and `STORAGE_EMULATOR_HOST` are read by Google's client libraries themselves; nothing here,
+in the API or in the worker asks whether it runs locally.
 """
 
 from __future__ import annotations

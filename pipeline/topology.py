@@ -238,8 +238,8 @@ def _fields(path: tuple[str, ...]) -> list[str]:
 
 def _line(text: str, path: tuple[str, ...]) -> int:
     """The line that a mistake is on: the deepest part of `path` that the text shows."""
-    best, table = 1, ()
-    depth = 0
+    table: tuple[str, ...] = ()
+    best, depth = 1, 0
     for number, line in enumerate(text.splitlines(), start=1):
         header = re.match(r"\s*\[+\s*([^\]]+?)\s*\]+", line)
         if header:
