@@ -14,27 +14,27 @@ from pipeline.store import ObjectStore
 class Logger(Protocol):
     """The methods of a structlog logger that handlers use."""
 
-    def debug(self, event: str, **fields: Any) -> Any: ...  # noqa: D102
-    def info(self, event: str, **fields: Any) -> Any: ...  # noqa: D102
-    def warning(self, event: str, **fields: Any) -> Any: ...  # noqa: D102
-    def error(self, event: str, **fields: Any) -> Any: ...  # noqa: D102
+    def debug(self, event: str, **fields: Any) -> Any: ...
+    def info(self, event: str, **fields: Any) -> Any: ...
+    def warning(self, event: str, **fields: Any) -> Any: ...
+    def error(self, event: str, **fields: Any) -> Any: ...
 
 
 class TaskContext(Protocol):
     """One attempt of one task, as its handler sees it. Every method may be called from any thread."""
 
     @property
-    def task_id(self) -> str: ...  # noqa: D102
+    def task_id(self) -> str: ...
     @property
-    def task_type(self) -> str: ...  # noqa: D102
+    def task_type(self) -> str: ...
     @property
-    def queue(self) -> str: ...  # noqa: D102
+    def queue(self) -> str: ...
     @property
     def attempt(self) -> int:
         """The attempt's number, from 1; attempts before a replay count."""
 
     @property
-    def submitted_at(self) -> datetime: ...  # noqa: D102
+    def submitted_at(self) -> datetime: ...
     @property
     def store(self) -> ObjectStore:
         """The bucket. Full object names: use `pipeline.names` for the layout."""

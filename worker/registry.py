@@ -106,9 +106,8 @@ class Registry(Mapping[str, Handler]):
         for handler in handlers:
             other = self._handlers.setdefault(handler.task_type, handler)
             if other.function is not handler.function:
-                raise ConfigError(
-                    f"two handlers for {handler.task_type}: {other.function.__module__} and {handler.function.__module__}"
-                )
+                both = f"{other.function.__module__} and {handler.function.__module__}"
+                raise ConfigError(f"two handlers for the task type {handler.task_type}: {both}")
 
     def __getitem__(self, task_type: str) -> Handler:
         return self._handlers[task_type]
