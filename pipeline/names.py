@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 
 from pipeline.errors import InvalidName
 
@@ -54,6 +57,10 @@ def check_file_name(name: str) -> str:
         if len(segment.encode()) > MAX_SEGMENT_BYTES:
             raise InvalidName(f"a segment of a file name must not be longer than {MAX_SEGMENT_BYTES} bytes")
     return name
+
+
+#: A payload field that names a file which a client sent: checked as `check_file_name` does, where data enters.
+FileName = Annotated[str, AfterValidator(check_file_name), Field(examples=["data/2026/report.csv"])]
 
 
 def check_task_id(task_id: str) -> str:
