@@ -19,6 +19,10 @@ class MalformedMessage(PoolhouseError, ValueError):
     """A Pub/Sub message that is not a task message; the text is the reason kept with the dead letter."""
 
 
+class MessageRefused(PoolhouseError, ValueError):
+    """Pub/Sub will never take this message (too large, an attribute outside its limits)."""
+
+
 class ServiceUnavailable(PoolhouseError):
     """A service behind us does not answer (queue or bucket): the caller may try again later."""
 
