@@ -1,0 +1,77 @@
+"""Processes by identity, and how they end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from dataclasses import dataclass
+
+import psutil
+
+
+@dataclass(frozen=True)
+class ProcessId:
+    """A process, told from a later one that got the same pid by the time it started."""
+
+    pid: int
+    #: Seconds since the epoch, as psutil tells it.
+    started_at: float
+
+    @classmethod
+    def of(cls, pid: int) -> ProcessId:
+        """The process that has this pid now. Raises `psutil.NoSuchProcess`."""
+        return cls(pid, psutil.Process(pid).create_time())
+
+    def alive(self) -> bool:
+        """Whether it still runs; a zombie does not."""
+        process = self._process()
+        return process is not None and process.status() != psutil.STATUS_ZOMBIE
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal; nothing happens where the process is gone."""
+        process = self._process()
+        if process is not None:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until it is gone; False if it is still there after `timeout_s`."""
+        process = self._process()
+        if process is None:
+            return True
+        try:
+            process.wait(timeout_s)
+        except psutil.TimeoutExpired:
+            return not self.alive()
+        return True
+
+    def _process(self) -> psutil.Process | None:
+        try:
+            process = psutil.Process(self.pid)
+            # The clock that start times are counted from may be set in between: a second is close enough, since pids
+            # do not come round that fast.
+            return process if abs(process.create_time() - self.started_at) < 1 else None
+        except psutil.NoSuchProcess:
+            return None
+
+
+def end_group(group: int, number: signal.Signals) -> bool:
+    """Signal every process of a group; False if there is none left."""
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # macOS: all that is left of it are zombies
+        return False
+    return True
+
+
+def describe_exit(returncode: int) -> str:
+    """How a process ended, for people: `exit code 1`, `killed by SIGKILL`."""
+    if returncode >= 0:
+        return f"exit code {returncode}"
+    try:
+        return f"killed by {signal.Signals(-returncode).name}"
+    except ValueError:
+        return f"killed by signal {-returncode}"
