@@ -1,0 +1,1 @@
+"""What data tasks do: sources, steps, and the plan that runs them."""

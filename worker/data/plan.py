@@ -1,0 +1,271 @@
+"""The plan of a data transformation: steps chained lazily over a table, run in polars' streaming engine.
+
+A step that needs figures over all rows (normalize, standardize) asks for them in a pass of its own, so that no pass
+holds the table in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+from polars.io.plugins import register_io_source
+
+from worker.data import casts, limits, samples
+from worker.data.filter_expressions import compile_filter
+from worker.data.steps import (
+    Aggregate,
+    Aggregation,
+    Cast,
+    Deduplicate,
+    Filter,
+    Normalize,
+    Sample,
+    Sort,
+    Standardize,
+    Step,
+)
+from worker.errors import Reject
+from worker.tables.summary import Summary
+from worker.tables.table import Table, TypesChanged, Watch
+
+#: Rows of a frame that comes out of a plan.
+FRAME_ROWS = 50_000
+_CAST = {
+    "int64": pl.Int64(),
+    "float64": pl.Float64(),
+    "string": pl.String(),
+    "boolean": pl.Boolean(),
+    "date": pl.Date(),
+    "datetime": pl.Datetime("us"),
+}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A table whose types hold for all rows, and the figures of its columns."""
+
+    table: Table
+    summary: Summary
+
+
+def measure(table: Table, watch: Watch) -> Measured:
+    """Read the whole table once."""
+    while True:
+        summary = Summary()
+        summary.add(pl.DataFrame(schema=table.types))
+        try:
+            for frame in table.frames(watch):
+                summary.add(frame)
+        except TypesChanged as change:
+            # At most once: the table it carries holds the types of all rows.
+            table = change.table
+            continue
+        return Measured(table, summary)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Rows as they come out of the steps so far."""
+
+    rows: pl.LazyFrame
+    #: Where the rows come from, to explain a column's type.
+    table: Table
+    #: Figures of the columns, while the rows are still those of the table.
+    summary: Summary | None
+
+    @property
+    def types(self) -> pl.Schema:
+        """The columns and their types."""
+        return self.rows.collect_schema()
+
+    def frames(self) -> Iterator[pl.DataFrame]:
+        """Run the plan."""
+        yield from self.rows.collect_batches(chunk_size=FRAME_ROWS, maintain_order=True, engine="streaming")
+
+    def then(self, step: Step) -> Plan:
+        """The plan with one more step.
+
+        Raises:
+            Reject: the step does not fit the columns.
+        """
+        match step:
+            case Normalize():
+                rows = self._normalize(step)
+            case Standardize():
+                rows = self._standardize(step)
+            case Aggregation():
+                rows = self._aggregate(step)
+            case Filter():
+                rows = self._filter(step)
+            case Deduplicate():
+                rows = self._deduplicate(step)
+            case Sort():
+                rows = self._sort(step)
+            case Sample():
+                rows = self._sample(step)
+            case Cast():
+                rows = self._cast(step)
+        return Plan(rows, self.table, None)
+
+    def _normalize(self, step: Normalize) -> pl.LazyFrame:
+        summary = self._figures(step.name, self._numeric(step.name, step.columns))
+        changed = []
+        for name, column in summary.columns.items():
+            x = pl.col(name).cast(pl.Float64)
+            if column.least is None:
+                changed.append(x)
+                continue
+            least, greatest = float(column.least), float(column.greatest)
+            # Halved where the plain difference would overflow to infinity.
+            scale = 1.0 if abs(greatest / 2 - least / 2) < 8e307 else 0.5
+            width = greatest * scale - least * scale
+            scaled = ((x * scale - least * scale) / width).clip(0.0, 1.0) if width else x * 0.0
+            changed.append(scaled.alias(name))
+        return self.rows.with_columns(changed)
+
+    def _standardize(self, step: Standardize) -> pl.LazyFrame:
+        summary = self._figures(step.name, self._numeric(step.name, step.columns))
+        changed = []
+        for name, column in summary.columns.items():
+            x = pl.col(name).cast(pl.Float64)
+            std = column.std(ddof=step.ddof)
+            if std is None and column.numbers == 0:
+                changed.append(x)
+                continue
+            changed.append(((x - column.mean) / std if std else x * 0.0).alias(name))
+        return self.rows.with_columns(changed)
+
+    def _aggregate(self, step: Aggregation) -> pl.LazyFrame:
+        self._known(step.name, step.group_by)
+        aggregates = step.aggregates if step.aggregates is not None else self._all_figures(step.group_by)
+        clash = next((name for name in aggregates if name in step.group_by), None)
+        if clash is not None:
+            raise Reject(f"aggregation: {clash!r} names both a group and a figure")
+        figures = [self._aggregated(spec).alias(name) for name, spec in aggregates.items()]
+        if not step.group_by:
+            return self.rows.select(figures)
+        guarded = limits.guard_groups(self.rows, step.group_by, step=step.name)
+        # Sorted, since the order in which groups come out of the engine changes from run to run.
+        return guarded.group_by(step.group_by).agg(figures).sort(step.group_by, nulls_last=True)
+
+    def _aggregated(self, spec: Aggregate) -> pl.Expr:
+        if spec.column is None:
+            return pl.len().cast(pl.Int64)
+        self._known("aggregation", [spec.column])
+        column = pl.col(spec.column)
+        if spec.function in {"sum", "mean", "median", "std", "var"}:
+            self._numeric("aggregation", [spec.column])
+        match spec.function:
+            case "count":
+                return column.count().cast(pl.Int64)
+            case "n_unique":
+                return column.drop_nulls().n_unique().cast(pl.Int64)
+            case "first" | "last":
+                return column.first() if spec.function == "first" else column.last()
+            case "min" | "max":
+                return column.min() if spec.function == "min" else column.max()
+            case "sum":
+                return column.sum()
+            case "mean":
+                return column.mean()
+            case "median":
+                return column.median()
+            case "std":
+                return column.std()
+            case "var":
+                return column.var()
+
+    def _all_figures(self, group_by: Sequence[str]) -> dict[str, Aggregate]:
+        figures = {"rows": Aggregate(function="count")}
+        for name, dtype in self.types.items():
+            if dtype.is_numeric() and name not in group_by:
+                figures |= {f"{name}_{f}": Aggregate(function=f, column=name) for f in ("sum", "mean", "min", "max")}
+        return figures
+
+    def _filter(self, step: Filter) -> pl.LazyFrame:
+        return self.rows.filter(compile_filter(step.where, self.types))
+
+    def _deduplicate(self, step: Deduplicate) -> pl.LazyFrame:
+        columns = self._known(step.name, step.columns) if step.columns else list(self.types)
+        guarded = limits.guard_groups(self.rows, columns, step=step.name)
+        return guarded.unique(columns, keep=step.keep, maintain_order=True)
+
+    def _sort(self, step: Sort) -> pl.LazyFrame:
+        self._known(step.name, step.by)
+        guarded = limits.guard_bytes(self.rows, step=step.name)
+        return guarded.sort(step.by, descending=step.descending, nulls_last=True, maintain_order=True)
+
+    def _sample(self, step: Sample) -> pl.LazyFrame:
+        if step.fraction is not None:
+            return samples.by_fraction(self.rows, step.fraction, seed=step.seed)
+        assert step.rows is not None
+        narrow = Plan(self.rows.select(list(self.types)[:1]), self.table, None)
+        return samples.by_rows(self.rows, step.rows, narrow.frames(), seed=step.seed)
+
+    def _cast(self, step: Cast) -> pl.LazyFrame:
+        self._known(step.name, step.columns)
+        targets = {name: _CAST[kind] for name, kind in step.columns.items()}
+        return casts.cast(self.rows, targets, keep_null=step.on_error == "null")
+
+    def _figures(self, step: str, columns: Sequence[str]) -> Summary:
+        """The figures of some columns over all rows: those at hand, or from a pass of their own."""
+        summary = self.summary
+        if summary is None:
+            summary = Summary()
+            chosen = Plan(self.rows.select(columns), self.table, None)
+            summary.add(pl.DataFrame(schema=chosen.types))
+            for frame in chosen.frames():
+                summary.add(frame)
+        broken = next((name for name in columns if summary.columns[name].not_finite), None)
+        if broken is not None:
+            count = summary.columns[broken].not_finite
+            raise Reject(
+                f"{step}: column {broken!r} has {count} values that are NaN or infinite: filter them out first"
+            )
+        return Summary(rows=summary.rows, columns={name: summary.columns[name] for name in columns})
+
+    def _known(self, step: str, columns: Iterable[str]) -> list[str]:
+        types = self.types
+        unknown = next((name for name in columns if name not in types), None)
+        if unknown is not None:
+            raise Reject(
+                f"{step}: there is no column {unknown!r}; the columns are {', '.join(map(repr, types))}"[:1_000]
+            )
+        return list(columns)
+
+    def _numeric(self, step: str, columns: Sequence[str] | None) -> list[str]:
+        types = self.types
+        if columns is None:
+            found = [name for name, dtype in types.items() if dtype.is_numeric()]
+            if not found:
+                raise Reject(f"{step}: no column holds numbers")
+            return found
+        for name in self._known(step, columns):
+            if not types[name].is_numeric():
+                why = self.table.why(name) if name in self.table.types else ""
+                raise Reject(
+                    f"{step}: column {name!r} holds no numbers but {types[name]}" + (f": {why}" if why else "")
+                )
+        return list(columns)
+
+
+def plan(measured: Measured, watch: Watch) -> Plan:
+    """The plan with no step yet."""
+    table = measured.table
+
+    def source(
+        with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None
+    ) -> Iterator[pl.DataFrame]:
+        left = n_rows
+        for frame in table.frames(watch, columns=with_columns):
+            rows = frame
+            if left is not None:
+                rows = frame.head(left)
+                left -= rows.height
+            yield rows if predicate is None else rows.filter(predicate)
+            if left == 0:
+                return
+
+    return Plan(register_io_source(source, schema=pl.Schema(table.types)), table, measured.summary)

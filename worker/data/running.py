@@ -1,0 +1,140 @@
+"""One data transformation from source to output object."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+
+from pipeline import names
+from pipeline.errors import ObjectNotFound
+from worker.context import TaskContext
+from worker.data.dataset import GeneratedTable
+from worker.data.joined import JoinedTable
+from worker.data.plan import Plan, measure, plan
+from worker.errors import Reject
+from worker.files.spool import scratch, spool, upload
+from worker.handlers.data_transformation import ColumnStatistics, DataSummary, DataTransformation, Statistics
+from worker.tables.opening import find_table, open_table
+from worker.tables.summary import Summary, plain
+from worker.tables.table import Format, Table
+from worker.tables.writers import MEDIA_TYPES, write
+
+#: Files that a source folder may hold.
+MAX_FILES = 10_000
+
+
+def transform(payload: DataTransformation, ctx: TaskContext) -> DataSummary:
+    """Run the task. Raises `Reject` where the payload does not fit the data."""
+    started = time.perf_counter()
+    with scratch() as directory:
+        table, inputs, input_bytes = _table(payload, ctx, directory)
+        read_s = time.perf_counter() - started
+        measured = measure(table, _watch(ctx, "measuring"))
+        if measured.summary.rows == 0:
+            raise Reject(f"{payload.source} has a header, but no rows")
+        steps = plan(measured, _watch(ctx, "transforming"))
+        for step in payload.transformation:
+            ctx.checkpoint()
+            steps = steps.then(step)
+        output_format: Format = payload.output_format or _format_of(table)
+        output = directory / "output"
+        after = _write(steps, output, output_format, ctx)
+        write_started = time.perf_counter()
+        output_object = names.result("data_transform", ctx.task_id, suffix=f".{output_format}")
+        size_bytes = upload(ctx, output_object, output, content_type=MEDIA_TYPES[output_format])
+        ended = time.perf_counter()
+    return DataSummary(
+        source=payload.source,
+        inputs=inputs,
+        generated=payload.source is None,
+        transformations=[step.name for step in payload.transformation],
+        rows_in=measured.summary.rows,
+        rows_out=after.rows,
+        columns=list(after.columns),
+        statistics=Statistics(before=_statistics(measured.summary), after=_statistics(after)),
+        output_object=output_object,
+        output_format=output_format,
+        input_bytes=input_bytes,
+        size_bytes=size_bytes,
+        duration_s=round(ended - started, 3),
+        transfer_s=round(read_s + ended - write_started, 3) if inputs else round(ended - write_started, 3),
+    )
+
+
+def _table(payload: DataTransformation, ctx: TaskContext, directory: Path) -> tuple[Table, list[str], int]:
+    """The table, the objects it was read from, and their bytes."""
+    if payload.source is None:
+        assert payload.dataset_size is not None
+        return GeneratedTable(payload.dataset_size), [], 0
+    tables, inputs, size_bytes = [], _objects(payload.source, ctx), 0
+    for number, name in enumerate(inputs):
+        path = directory / f"input-{number}"
+        try:
+            size_bytes += spool(ctx, name, path).size_bytes
+        except ObjectNotFound:
+            raise Reject(f"input not found: {name}") from None
+        tables.append(open_table(find_table(path, name)))
+    return tables[0] if len(tables) == 1 else JoinedTable.of(tables, inputs), inputs, size_bytes
+
+
+def _objects(source: str, ctx: TaskContext) -> list[str]:
+    if not source.endswith("/"):
+        return [names.upload(source)]
+    prefix, found, token = names.upload(source.removesuffix("/")) + "/", [], None
+    while True:
+        page = ctx.store.list(prefix, page_token=token)
+        found += [item.name for item in page.objects if not item.name.endswith("/")]
+        if len(found) > MAX_FILES:
+            raise Reject(f"{prefix} holds more than {MAX_FILES} files")
+        token = page.next_token
+        if token is None:
+            break
+        ctx.checkpoint()
+    if not found:
+        raise Reject(f"input not found: {prefix} holds no files")
+    return found
+
+
+def _format_of(table: Table) -> Format:
+    return "csv" if table.format == "generated" else table.format
+
+
+def _write(steps: Plan, path: Path, output_format: Format, ctx: TaskContext) -> Summary:
+    """Run the plan into a file; the figures of what it holds."""
+    summary, types = Summary(), steps.types
+    summary.add(pl.DataFrame(schema=types))
+
+    def counted() -> Iterator[pl.DataFrame]:
+        for frame in steps.frames():
+            ctx.checkpoint()
+            summary.add(frame)
+            yield frame
+
+    write(counted(), path, output_format, types=types)
+    return summary
+
+
+def _watch(ctx: TaskContext, note: str):  # type: ignore[no-untyped-def]
+    def watch(done_bytes: int, total_bytes: int) -> None:
+        ctx.progress(done_bytes, total_bytes, note)
+        ctx.checkpoint()
+
+    return watch
+
+
+def _statistics(summary: Summary) -> dict[str, ColumnStatistics]:
+    return {
+        name: ColumnStatistics(
+            type=column.type,
+            nulls=column.nulls,
+            not_finite=column.not_finite,
+            min=plain(column.least),
+            max=plain(column.greatest),
+            mean=column.mean,
+            std=column.std(),
+        )
+        for name, column in summary.columns.items()
+    }

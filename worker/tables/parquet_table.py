@@ -1,0 +1,58 @@
+"""Parquet files as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from worker.errors import Reject
+from worker.tables.table import Format, TableFile, Watch
+
+#: Rows of a frame.
+FRAME_ROWS = 50_000
+
+
+@dataclass(frozen=True)
+class ParquetTable:
+    """A Parquet file; `open_parquet` makes one."""
+
+    file: TableFile
+    types: Mapping[str, pl.DataType]
+    rows: int
+
+    @property
+    def format(self) -> Format:
+        return "parquet"
+
+    def why(self, column: str) -> str:
+        return f"the file declares {self.types[column]}"
+
+    def frames(self, watch: Watch, *, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
+        lazy = pl.scan_parquet(self.file.path, glob=False)
+        if columns is not None:
+            lazy = lazy.select(columns)
+        done, size_bytes = 0, self.file.size_bytes
+        try:
+            for frame in lazy.collect_batches(chunk_size=FRAME_ROWS, maintain_order=True, engine="streaming"):
+                done += frame.height
+                watch(size_bytes * done // max(self.rows, 1), size_bytes)
+                yield frame
+        except pl.exceptions.ComputeError as error:
+            raise Reject(f"the Parquet data is broken: {error}") from error
+
+
+def open_parquet(file: TableFile) -> ParquetTable:
+    """Read the footer of a Parquet file.
+
+    Raises:
+        Reject: it is none.
+    """
+    try:
+        lazy = pl.scan_parquet(file.path, glob=False)
+        types = dict(lazy.collect_schema())
+        rows = int(lazy.select(pl.len()).collect().item())
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise Reject(f"not a readable Parquet file: {error}") from error
+    return ParquetTable(file, types, rows)

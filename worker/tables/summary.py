@@ -1,0 +1,130 @@
+"""Figures about the columns of a table, gathered frame by frame."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+
+import polars as pl
+
+from worker.tables.table import type_name
+
+#: Characters of the least and greatest text that are kept.
+MAX_TEXT = 100
+
+
+@dataclass
+class ColumnSummary:
+    """What is known of one column."""
+
+    dtype: pl.DataType
+    rows: int = 0
+    nulls: int = 0
+    #: Numbers that are NaN or infinite: counted, and left out of every other figure.
+    not_finite: int = 0
+    least: Any = None
+    greatest: Any = None
+    #: How many numbers the mean is over.
+    numbers: int = 0
+    mean: float | None = None
+    #: Sum of the squared distances from the mean.
+    squares: float = 0.0
+
+    @property
+    def type(self) -> str:
+        """The column's type as reports show it; `null` where it has no value at all."""
+        return "null" if self.rows == self.nulls else type_name(self.dtype)
+
+    def std(self, *, ddof: int = 1) -> float | None:
+        """Standard deviation: of a sample (`ddof` 1, as pandas and polars give it) or of a population (0)."""
+        if self.mean is None or self.numbers <= ddof:
+            return None
+        return math.sqrt(max(self.squares, 0.0) / (self.numbers - ddof))
+
+    def add_range(self, least: Any, greatest: Any) -> None:
+        """Widen the range."""
+        if least is not None:
+            self.least = least if self.least is None else min(self.least, least)
+        if greatest is not None:
+            self.greatest = greatest if self.greatest is None else max(self.greatest, greatest)
+
+    def add_numbers(self, count: int, mean: float, squares: float) -> None:
+        """Merge the mean and squares of `count` more numbers.
+
+        Chan, Golub and LeVeque: Updating formulae and a pairwise algorithm for computing sample variances (1979).
+        """
+        if count == 0:
+            return
+        if self.mean is None:
+            self.numbers, self.mean, self.squares = count, mean, squares
+            return
+        total, delta = self.numbers + count, mean - self.mean
+        self.squares += squares + delta * delta * self.numbers * count / total
+        self.mean += delta * count / total
+        self.numbers = total
+
+
+@dataclass
+class Summary:
+    """All columns of a table: add its frames up, one by one; memory does not grow with their rows."""
+
+    rows: int = 0
+    columns: dict[str, ColumnSummary] = field(default_factory=dict)
+
+    def add(self, frame: pl.DataFrame) -> None:
+        """Count a frame's rows in. All frames have the same columns; an empty one tells the types alone."""
+        for name, dtype in frame.schema.items():
+            self.columns.setdefault(name, ColumnSummary(dtype))
+        if frame.is_empty():
+            return
+        expressions = [part for name, dtype in frame.schema.items() for part in _parts(name, dtype)]
+        # One query for all columns: polars runs its parts in parallel.
+        figures = iter(frame.lazy().select(expressions).collect().row(0))
+        self.rows += frame.height
+        for name, dtype in frame.schema.items():
+            column = self.columns[name]
+            nulls = next(figures)
+            column.rows += frame.height
+            column.nulls += nulls
+            least, greatest = (next(figures), next(figures)) if _has_order(dtype) else (None, None)
+            if dtype.is_numeric() and not dtype.is_decimal():
+                count, mean, variance = frame.height - nulls, next(figures), next(figures)
+                if mean is not None and not math.isfinite(mean + (variance or 0.0)):
+                    finite = frame[name].drop_nulls().filter(frame[name].drop_nulls().is_finite())
+                    column.not_finite += count - len(finite)
+                    count, mean, variance = len(finite), finite.mean(), finite.var(ddof=0)
+                    least, greatest = finite.min(), finite.max()
+                if mean is not None:
+                    column.add_numbers(count, mean, (variance or 0.0) * count)
+            column.add_range(least, greatest)
+
+
+def plain(value: Any) -> Any:
+    """A least or greatest value as JSON has it: texts cut to `MAX_TEXT` characters, times as ISO 8601."""
+    if isinstance(value, str):
+        return value[:MAX_TEXT]
+    if isinstance(value, date | datetime | time):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, Decimal):
+        return str(value)
+    return value
+
+
+def _has_order(dtype: pl.DataType) -> bool:
+    return dtype.is_numeric() or dtype.is_temporal() or dtype in (pl.String(), pl.Boolean())
+
+
+def _parts(name: str, dtype: pl.DataType) -> list[pl.Expr]:
+    column = pl.col(name)
+    parts: list[Callable[[], pl.Expr]] = [column.null_count]
+    if _has_order(dtype):
+        parts += [column.min, column.max]
+    if dtype.is_numeric() and not dtype.is_decimal():
+        parts += [column.mean, lambda: column.var(ddof=0)]
+    return [part().alias(f"{name}:{index}") for index, part in enumerate(parts)]
