@@ -137,7 +137,7 @@ class DeadLetterBox:
         )
         attempts: tuple[Attempt, ...] = ()
         if task is not None:
-            stored = self._end_record(task, reason=reason, now=now)
+            stored = self._end_record(task, reason=reason, published_at=published_at, now=now)
             if stored is None:
                 return False
             attempts, reason = stored.record.attempts, stored.record.reason or reason
@@ -228,34 +228,26 @@ class DeadLetterBox:
         """Give a task up: it stays failed, and its dead letter is deleted. Raises `TaskNotFound`, `Conflict`."""
         letter = self.get(task_id)
         stored = self._records.read(task_id)
-        if stored is not None and stored.record.status is Status.DEAD:
-            record = stored.record.model_copy(update={"status": Status.FAILED, "updated_at": now})
+        if stored is not None and stored.record.status in {Status.DEAD, Status.FAILED}:
+            record = records.discarded(stored.record, now=now)
             try:
                 self._records.write(record, if_generation=stored.generation)
             except PreconditionFailed:
                 raise Conflict(f"task {task_id} was changed by another call just now; look at it again") from None
         self._store.delete(names.dead_letter(letter.queue, task_id))
 
-    def _end_record(self, task: TaskMessage, *, reason: str, now: datetime) -> Stored | None:
+    def _end_record(self, task: TaskMessage, *, reason: str, published_at: datetime, now: datetime) -> Stored | None:
         stored = self._records.read(task.task_id)
         if stored is not None:
             record = stored.record
             if record.status in {Status.DEAD, Status.FAILED}:
-                return stored
-            if record.status.final or record.replayed_at:
-                return None
+                return stored if record.discarded_at is None else None
+            if record.status.final or (record.replayed_at and published_at < record.replayed_at[-1]):
+                return None  # ended meanwhile, or a late copy of what has been replayed since
             if record.status is Status.RUNNING and record.lease_until is not None and record.lease_until > now:
                 raise Conflict(f"task {task.task_id} is running")
         else:
-            record = records.TaskRecord(
-                task_id=task.task_id,
-                task_type=task.task_type,
-                queue=task.queue,
-                status=Status.QUEUED,
-                submitted_at=task.submitted_at,
-                updated_at=now,
-                payload=dict(task.payload),
-            )
+            record = records.fresh(task, now=now)
         try:
             return self._records.write(
                 records.died(record, reason=reason, now=now), if_generation=stored.generation if stored else ABSENT

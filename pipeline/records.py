@@ -126,6 +126,8 @@ class TaskRecord(_Model):
     #: Attempts of earlier lives, before the last replay: they don't count against the limit.
     forgiven_attempts: int = 0
     replayed_at: tuple[datetime, ...] = ()
+    #: When its dead letter was discarded: late copies of the message make no new one.
+    discarded_at: datetime | None = None
     follow_ups: tuple[FollowUp, ...] = ()
     #: A mark of this very write: after a lost answer it tells one's own write from another's.
     write_token: str = ""
@@ -174,6 +176,19 @@ class Exhausted(Claim):
     record: TaskRecord
 
 
+def fresh(task: TaskMessage, *, now: datetime) -> TaskRecord:
+    """The record of a task that nothing has been done for yet."""
+    return TaskRecord(
+        task_id=task.task_id,
+        task_type=task.task_type,
+        queue=task.queue,
+        status=Status.QUEUED,
+        submitted_at=task.submitted_at,
+        updated_at=now,
+        payload=dict(task.payload),
+    )
+
+
 def claim(
     record: TaskRecord | None,
     task: TaskMessage,
@@ -194,15 +209,7 @@ def claim(
         max_attempts: attempts after which the task is dead.
     """
     if record is None:
-        record = TaskRecord(
-            task_id=task.task_id,
-            task_type=task.task_type,
-            queue=task.queue,
-            status=Status.QUEUED,
-            submitted_at=task.submitted_at,
-            updated_at=now,
-            payload=dict(task.payload),
-        )
+        record = fresh(task, now=now)
     if record.status.final:
         return Finished(record=record)
     if record.status is Status.RUNNING and record.owner != owner:
@@ -311,6 +318,11 @@ def replayed(record: TaskRecord, *, now: datetime, payload: dict[str, Any] | Non
             "updated_at": now,
         }
     )
+
+
+def discarded(record: TaskRecord, *, now: datetime) -> TaskRecord:
+    """The record of a dead task that is given up: it stays failed, without a dead letter."""
+    return record.model_copy(update={"status": Status.FAILED, "discarded_at": now, "updated_at": now})
 
 
 def _used_up(record: TaskRecord) -> str:

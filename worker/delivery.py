@@ -1,0 +1,104 @@
+"""One delivery of one message, as the runtime sees it: a thin cover of the client library's message."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from datetime import datetime
+from typing import Any, Protocol
+
+from google.cloud.pubsub_v1.subscriber.message import Message
+
+#: Pub/Sub, ModifyAckDeadline: the longest deadline, in seconds.
+MAX_DEFER_S = 600.0
+
+
+class Delivery(Protocol):
+    """A message held by this worker: exactly one of the last four ends that."""
+
+    @property
+    def queue(self) -> str: ...
+    @property
+    def data(self) -> bytes: ...
+    @property
+    def attributes(self) -> Mapping[str, str]: ...
+    @property
+    def message_id(self) -> str: ...
+    @property
+    def published_at(self) -> datetime: ...
+    @property
+    def attempt(self) -> int:
+        """Pub/Sub's count of the deliveries of this message, from 1; approximate."""
+
+    def ack(self) -> None:
+        """Done: never deliver it again."""
+
+    def nack(self) -> None:
+        """Not done: deliver it again, after the queue's backoff."""
+
+    def defer(self, seconds: float) -> None:
+        """Not now: deliver it again in about so many seconds, `MAX_DEFER_S` at the most."""
+
+    def hand_over(self, task_id: str) -> None:
+        """Not here: another worker may have this task at once, without backoff."""
+
+
+class PubSubDelivery:
+    """`Delivery` of the client library's streaming pull."""
+
+    def __init__(
+        self, message: Message, queue: str, republish: Callable[[str, bytes, Mapping[str, str]], Future[str]]
+    ) -> None:
+        self._message = message
+        self._queue = queue
+        self._republish = republish
+
+    @property
+    def queue(self) -> str:
+        return self._queue
+
+    @property
+    def data(self) -> bytes:
+        return bytes(self._message.data)
+
+    @property
+    def attributes(self) -> Mapping[str, str]:
+        return dict(self._message.attributes)
+
+    @property
+    def message_id(self) -> str:
+        return str(self._message.message_id)
+
+    @property
+    def published_at(self) -> datetime:
+        at: datetime = self._message.publish_time
+        return at
+
+    @property
+    def attempt(self) -> int:
+        return self._message.delivery_attempt or 1
+
+    def ack(self) -> None:
+        self._message.ack()
+
+    def nack(self) -> None:
+        self._message.nack()
+
+    def defer(self, seconds: float) -> None:
+        self._message.modify_ack_deadline(max(1, min(MAX_DEFER_S, round(seconds + 0.5))))
+        self._message.drop()  # the client library would go on extending the lease
+
+    def hand_over(self, task_id: str) -> None:
+        """Publish a copy, then ack: a nack would wait out the retry policy's backoff and count as a failed delivery.
+
+        A worker that dies in between leaves two copies of one task, which the record recognises as one.
+        """
+        copy = self._republish(self._queue, self.data, {**self.attributes, "task_id": task_id})
+
+        def published(future: Future[Any]) -> None:
+            if future.exception() is None:
+                self._message.ack()
+            else:
+                self._message.nack()
+
+        copy.add_done_callback(published)

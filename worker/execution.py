@@ -1,0 +1,95 @@
+"""Running a handler: in the thread at hand, on the event loop, or in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import threading
+from collections.abc import Iterator
+from concurrent.futures import CancelledError, Future
+from contextlib import contextmanager
+from typing import Any
+
+from pydantic import BaseModel
+
+from worker.errors import Interrupted, TaskTimeout
+from worker.processes import ProcessRunner
+from worker.running import Context, RunningTask
+
+
+class Executor:
+    """Runs handlers of all kinds; one for a worker."""
+
+    def __init__(self, *, task_handlers: tuple[str, ...]) -> None:
+        """Starts neither loop nor processes before a handler needs them.
+
+        Args:
+            task_handlers: the modules that a handler process imports.
+        """
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._processes = ProcessRunner(task_handlers)
+
+    def run(self, task: RunningTask, payload: BaseModel, context: Context) -> Any:
+        """Call the handler and return what it returns; raises what it raises, or `Interrupted`."""
+        if task.handler.cpu:
+            return self._processes.run(task, payload, context)
+        if task.handler.is_async:
+            return self._run_async(task, payload, context)
+        with _interruptible_thread(task):
+            return task.handler.function(payload, context)
+
+    def stop(self) -> None:
+        """End the processes and the loop."""
+        self._processes.stop()
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+
+    def _run_async(self, task: RunningTask, payload: BaseModel, context: Context) -> Any:
+        future: Future[Any] = asyncio.run_coroutine_threadsafe(
+            task.handler.function(payload, context), self._started_loop()
+        )
+
+        def interrupt(_: Interrupted) -> None:
+            future.cancel()
+
+        task.interrupt_handler = interrupt
+        if task.interruption is not None:  # it came before we could hear of it
+            future.cancel()
+        try:
+            return future.result()
+        except CancelledError:
+            raise task.interruption or Interrupted("the handler cancelled itself") from None
+
+    def _started_loop(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=self._loop.run_forever, name="handlers-loop", daemon=True).start()
+            return self._loop
+
+
+@contextmanager
+def _interruptible_thread(task: RunningTask) -> Iterator[None]:
+    """While inside, a time limit raises `TaskTimeout` in this thread, even between two checkpoints.
+
+    Python raises it at the next bytecode: a handler that waits in C code hears of it when that returns.
+    """
+    thread_id = ctypes.c_ulong(threading.get_ident())
+    lock = threading.Lock()
+    inside = True
+
+    def interrupt(interruption: Interrupted) -> None:
+        if not isinstance(interruption, TaskTimeout):
+            return  # the handler sees it at a checkpoint, where it can tidy up
+        with lock:
+            if inside:
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(thread_id, ctypes.py_object(TaskTimeout))
+
+    task.interrupt_handler = interrupt
+    try:
+        yield
+    finally:
+        with lock:
+            inside = False
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(thread_id, None)

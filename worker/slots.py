@@ -1,0 +1,166 @@
+"""The threads that run tasks, shared by the queues of one worker: urgent work first, and nobody starves.
+
+A queue runs at most its own concurrency at a time. A free thread takes from the queue that has had the least of its
+share (stride scheduling): each queue's share is `SHARE` times that of the next lower one.
+"""
+
+from __future__ import annotations
+
+import queue as queues
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from google.cloud.pubsub_v1.subscriber.scheduler import Scheduler
+
+#: How many tasks of a queue are started for one of the next lower queue, when both have a backlog.
+SHARE = 4
+
+Work = Callable[[], None]
+
+
+@dataclass
+class _Lane:
+    stride: float
+    concurrency: int
+    #: What to do, and what to do instead if it is never started.
+    waiting: deque[tuple[Work, Work]] = field(default_factory=deque)
+    running: int = 0
+    passed: float = 0.0
+
+    @property
+    def ready(self) -> bool:
+        return bool(self.waiting) and self.running < self.concurrency
+
+
+class Slots:
+    """A pool of threads over lanes, one lane a queue."""
+
+    def __init__(self, concurrency: Mapping[str, int]) -> None:
+        """Starts no thread before there is work for it.
+
+        Args:
+            concurrency: tasks at a time by queue, the most urgent queue first.
+        """
+        self._lanes = {
+            name: _Lane(stride=float(SHARE**position), concurrency=limit)
+            for position, (name, limit) in enumerate(concurrency.items())
+        }
+        self._changed = threading.Condition()
+        self._threads = 0
+        self._idle = 0
+        self._closed = False
+
+    @property
+    def running(self) -> int:
+        """Tasks being run now."""
+        with self._changed:
+            return sum(lane.running for lane in self._lanes.values())
+
+    @property
+    def busy(self) -> bool:
+        """Whether a task is running or waiting for a thread."""
+        with self._changed:
+            return any(lane.running or lane.waiting for lane in self._lanes.values())
+
+    def put(self, queue: str, work: Work, *, give_back: Work) -> None:
+        """Run `work` when its turn comes; call `give_back` at once if the pool takes no more."""
+        with self._changed:
+            closed = self._closed
+            if not closed:
+                self._enqueue(queue, work, give_back)
+        if closed:
+            give_back()
+
+    def close(self) -> list[Work]:
+        """Start nothing more; returns the `give_back` of what has not been started."""
+        with self._changed:
+            self._closed = True
+            left = [give_back for lane in self._lanes.values() for _, give_back in lane.waiting]
+            for lane in self._lanes.values():
+                lane.waiting.clear()
+            self._changed.notify_all()
+            return left
+
+    def wait_idle(self, timeout_s: float) -> bool:
+        """Wait until nothing runs; False when the time is over first."""
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: not any(lane.running or lane.waiting for lane in self._lanes.values()), timeout=timeout_s
+            )
+
+    def replace_thread(self) -> None:
+        """Start a thread in place of one that runs a handler which can't be ended."""
+        with self._changed:
+            self._start_thread()
+
+    def _enqueue(self, queue: str, work: Work, give_back: Work) -> None:
+        lane = self._lanes[queue]
+        if not lane.waiting and not lane.running:
+            # A queue that had nothing to do has not saved up its share.
+            others = [other.passed for other in self._lanes.values() if other.waiting or other.running]
+            lane.passed = max(lane.passed, min(others, default=0.0))
+        lane.waiting.append((work, give_back))
+        if self._idle == 0 and self._threads < sum(lane.concurrency for lane in self._lanes.values()):
+            self._start_thread()
+        self._changed.notify()
+
+    def _start_thread(self) -> None:
+        self._threads += 1
+        threading.Thread(target=self._serve, name=f"task-{self._threads}", daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            with self._changed:
+                self._idle += 1
+                lane = self._next()
+                while lane is None and not self._closed:
+                    self._changed.wait()
+                    lane = self._next()
+                self._idle -= 1
+                if lane is None:
+                    return
+                work, _ = lane.waiting.popleft()
+                lane.running += 1
+                lane.passed += lane.stride
+            try:
+                work()
+            finally:
+                with self._changed:
+                    lane.running -= 1
+                    self._changed.notify_all()
+
+    def _next(self) -> _Lane | None:
+        return min((lane for lane in self._lanes.values() if lane.ready), key=lambda lane: lane.passed, default=None)
+
+
+class LaneScheduler(Scheduler):  # type: ignore[misc]  # the client library has no types
+    """Puts the client library's callbacks of one subscription into a lane of `Slots`."""
+
+    def __init__(self, slots: Slots, lane: str, *, give_back: Callable[[Any], None]) -> None:
+        """Args: give_back: what to do with a message that no thread takes up any more."""
+        self._slots = slots
+        self._lane = lane
+        self._give_back = give_back
+        self._requests: queues.Queue[Any] = queues.Queue()
+        self._released = threading.Event()
+
+    @property
+    def queue(self) -> Any:
+        """The client library's queue of ack requests."""
+        return self._requests
+
+    def schedule(self, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        """Run the callback on a slot; the message is its first argument."""
+        self._slots.put(self._lane, lambda: callback(*args, **kwargs), give_back=lambda: self._give_back(args[0]))
+
+    def shutdown(self, await_msg_callbacks: bool = False) -> list[Any]:
+        """Called once nothing is pulled any more; until it returns, the client library goes on extending leases."""
+        self._released.wait()
+        return []
+
+    def release(self) -> None:
+        """Every message has been acked or given back: let the client library send that, and end."""
+        self._released.set()
