@@ -1,19 +1,22 @@
-"""Stand-ins for the bucket and a task's context, in memory."""
+"""Stand-ins for the bucket, the queues, the clock and a task's context, in memory."""
 
 from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Any
 
 import structlog
 from pydantic import BaseModel
 
-from pipeline.errors import ObjectNotFound, PreconditionFailed
+from pipeline.errors import ObjectNotFound, PreconditionFailed, QueueUnavailable
 from pipeline.store import ABSENT, ObjectInfo, ObjectPage, ObjectStore
+from pipeline.topics import Message
 from worker.errors import TaskCancelled
 
 
@@ -28,6 +31,16 @@ class MemoryStore:
         self.writes: list[str] = []
         #: Raised by every call while it is set.
         self.failure: Exception | None = None
+        #: Calls of every kind so far.
+        self.calls = 0
+        #: Upload sessions opened so far.
+        self.sessions: list[dict[str, Any]] = []
+        #: Called before each write with the object's name: what another does in between, in tests of races.
+        self.before_write: Callable[[str], None] = lambda name: None
+
+    def names(self, prefix: str = "") -> tuple[str, ...]:
+        """The names of the objects there are; counts as no call."""
+        return tuple(sorted(name for name in self._objects if name.startswith(prefix)))
 
     def get(self, name: str) -> tuple[bytes, ObjectInfo]:
         self.check()
@@ -49,6 +62,7 @@ class MemoryStore:
         if_generation: int | None = None,
     ) -> int:
         self.check()
+        self.before_write(name)
         with self._lock:
             present = self._objects.get(name)
             current = present[1].generation if present else ABSENT
@@ -96,11 +110,27 @@ class MemoryStore:
 
     def upload_session(self, name: str, *, content_type: str, size_bytes: int | None, origin: str | None) -> str:
         self.check()
+        self.sessions.append({"name": name, "content_type": content_type, "size_bytes": size_bytes, "origin": origin})
         return f"memory://{name}"
 
     def check(self) -> None:
+        self.calls += 1
         if self.failure is not None:
             raise self.failure
+
+
+class ManualClock:
+    """A clock that goes only when told to."""
+
+    def __init__(self, start: datetime = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)) -> None:
+        self.now = start
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def forward(self, seconds: float) -> datetime:
+        self.now += timedelta(seconds=seconds)
+        return self.now
 
 
 class FakeContext:
@@ -164,3 +194,65 @@ class DirectoryStore(MemoryStore):
                 target.write(piece)
         self.writes.append(name)
         return self.stat(name)
+
+
+@dataclass(frozen=True)
+class Published:
+    """A message that a `MemoryTopics` has."""
+
+    topic: str
+    message: Message
+    message_id: str
+
+
+@dataclass
+class MemoryTopics:
+    """`Topics` in memory. `down` makes every publish fail; `hold` keeps answers back until `release`."""
+
+    down: bool = False
+    hold: bool = False
+    published: list[Published] = field(default_factory=list)
+    #: Messages of each request.
+    requests: list[int] = field(default_factory=list)
+    closed: bool = False
+
+    def __post_init__(self) -> None:
+        self._lock = threading.RLock()
+        self._held: list[tuple[Future[Sequence[str]], str, Sequence[Message]]] = []
+
+    def publish(self, topic: str, messages: Sequence[Message], *, timeout_s: float) -> Future[Sequence[str]]:
+        answer: Future[Sequence[str]] = Future()
+        with self._lock:
+            self.requests.append(len(messages))
+            if self.hold:
+                self._held.append((answer, topic, messages))
+                return answer
+        self._answer(answer, topic, messages)
+        return answer
+
+    def release(self) -> None:
+        """Answer all that was held, and what comes of it."""
+        self.hold = False
+        while True:
+            with self._lock:
+                if not self._held:
+                    return
+                answer, topic, messages = self._held.pop(0)
+            self._answer(answer, topic, messages)
+
+    def check(self, topic: str, *, timeout_s: float) -> None:
+        if self.down:
+            raise QueueUnavailable(f"topic {topic}: it is down")
+
+    def close(self) -> None:
+        self.closed = True
+
+    def _answer(self, answer: Future[Sequence[str]], topic: str, messages: Sequence[Message]) -> None:
+        if self.down:
+            answer.set_exception(QueueUnavailable(f"the queue did not take the message ({topic}): it is down"))
+            return
+        with self._lock:
+            first = len(self.published) + 1
+            ids = [str(first + index) for index in range(len(messages))]
+            self.published += [Published(topic, *pair) for pair in zip(messages, ids, strict=True)]
+        answer.set_result(ids)
