@@ -1,0 +1,21 @@
+"""How many resources a project may have."""
+
+from collections.abc import Collection
+
+from local.pubsub.status import Code, StatusError
+
+
+def limit_project(resources: Collection[str], prefix: str, most: int, kind: str) -> None:
+    """Refuses one resource more than a project may have.
+
+    Args:
+        resources: Full names of all there are.
+        prefix: `projects/PROJECT/`.
+        most: The limit.
+        kind: What they are, in the plural.
+
+    Raises:
+        StatusError: RESOURCE_EXHAUSTED.
+    """
+    if len(resources) >= most and sum(name.startswith(prefix) for name in resources) >= most:
+        raise StatusError(Code.RESOURCE_EXHAUSTED, f"A project has at most {most} {kind}.")

@@ -1,0 +1,51 @@
+"""A Topic resource: checked, and filled with what the service fills in."""
+
+import re
+from typing import Any, Protocol
+
+from local.pubsub import limits, names, protos
+from local.pubsub.status import invalid
+
+#: Fields that UpdateTopic may change.
+MUTABLE = frozenset(
+    {
+        "labels",
+        "message_storage_policy",
+        "message_retention_duration",
+        "schema_settings",
+        "kms_key_name",
+        "ingestion_data_source_settings",
+        "message_transforms",
+    }
+)
+
+_ACTIVE = protos.Topic.State.Value("ACTIVE")
+_KMS_KEY = re.compile(r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+")
+
+
+class Schemas(Protocol):
+    """What a topic needs of the schema service."""
+
+    def check_settings(self, settings: Any) -> None:
+        """Raises a StatusError unless the schema and its revisions exist and the encoding is given."""
+
+
+def complete(config: Any, *, schemas: Schemas) -> None:
+    """Checks a Topic and fills in what the service fills in.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT, or NOT_FOUND for a schema that is not there.
+    """
+    limits.check_labels(config.labels)
+    if config.HasField("message_retention_duration"):
+        retention_s = limits.seconds(config.message_retention_duration, "message_retention_duration")
+        limits.within(retention_s, limits.RETENTION_S, "message_retention_duration")
+    if config.kms_key_name and not _KMS_KEY.fullmatch(config.kms_key_name):
+        raise invalid(
+            f"Invalid kms_key_name {config.kms_key_name[:300]!r}: it is "
+            "projects/PROJECT/locations/LOCATION/keyRings/RING/cryptoKeys/KEY."
+        )
+    if config.HasField("schema_settings") and config.schema_settings.schema != names.DELETED_SCHEMA:
+        schemas.check_settings(config.schema_settings)
+    config.state = _ACTIVE
+    config.ClearField("satisfies_pzs")
