@@ -27,8 +27,9 @@ from worker.data.steps import (
     Step,
 )
 from worker.errors import Reject
+from worker.tables.measuring import Measured
 from worker.tables.summary import Summary
-from worker.tables.table import Table, TypesChanged, Watch
+from worker.tables.table import Table, Watch
 
 #: Rows of a frame that comes out of a plan.
 FRAME_ROWS = 50_000
@@ -40,29 +41,6 @@ _CAST = {
     "date": pl.Date(),
     "datetime": pl.Datetime("us"),
 }
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A table whose types hold for all rows, and the figures of its columns."""
-
-    table: Table
-    summary: Summary
-
-
-def measure(table: Table, watch: Watch) -> Measured:
-    """Read the whole table once."""
-    while True:
-        summary = Summary()
-        summary.add(pl.DataFrame(schema=table.types))
-        try:
-            for frame in table.frames(watch):
-                summary.add(frame)
-        except TypesChanged as change:
-            # At most once: the table it carries holds the types of all rows.
-            table = change.table
-            continue
-        return Measured(table, summary)
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,11 @@ from pipeline.errors import ObjectNotFound
 from worker.context import TaskContext
 from worker.data.dataset import GeneratedTable
 from worker.data.joined import JoinedTable
-from worker.data.plan import Plan, measure, plan
+from worker.data.plan import Plan, plan
 from worker.errors import Reject
 from worker.files.spool import scratch, spool, upload
 from worker.handlers.data_transformation import ColumnStatistics, DataSummary, DataTransformation, Statistics
+from worker.tables.measuring import measure
 from worker.tables.opening import find_table, open_table
 from worker.tables.summary import Summary, plain
 from worker.tables.table import Format, Table

@@ -1,0 +1,72 @@
+"""Images: what their header says, and thumbnails."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+from worker.errors import Reject
+from worker.files.operations import Thumbnail
+from worker.files.report import ImageReport
+
+#: The largest image that is decoded, in pixels: 50 million take 200 MB as RGBA.
+MAX_PIXELS = 50_000_000
+_FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF")
+_ORIENTATION = 0x0112  # EXIF 2.3, 4.6.4
+
+# Pillow's own limit is a global that also stops reading the header; each decoding here checks `MAX_PIXELS` first.
+Image.MAX_IMAGE_PIXELS = None
+
+
+def inspect(path: Path) -> ImageReport:
+    """What an image's header says; nothing is decoded. Raises `Reject` where it is broken."""
+    with _opened(path) as image:
+        orientation = image.getexif().get(_ORIENTATION, 1)
+        return ImageReport(
+            width=image.width,
+            height=image.height,
+            format=str(image.format).lower(),
+            orientation=orientation if orientation in range(1, 9) else 1,
+            frames=getattr(image, "n_frames", 1),
+        )
+
+
+def thumbnail(path: Path, target: Path, operation: Thumbnail) -> None:
+    """Write a small, upright copy of the image's first frame.
+
+    Raises:
+        Reject: the image is broken, or larger than `MAX_PIXELS`.
+    """
+    with _opened(path) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise Reject(
+                f"the image has {image.width} × {image.height} pixels, more than the {MAX_PIXELS} that are decoded"
+            )
+        # JPEG decodes to an eighth and so on at once: less memory and time.
+        image.draft("RGB", (operation.longest_side, operation.longest_side))
+        upright = ImageOps.exif_transpose(image)
+        has_alpha = "A" in upright.getbands() or "transparency" in upright.info
+        small = upright.convert("RGBA" if has_alpha else "RGB")
+        small.thumbnail((operation.longest_side, operation.longest_side))
+        if operation.format == "jpeg" and has_alpha:
+            white = Image.new("RGB", small.size, "white")
+            white.paste(small, mask=small.getchannel("A"))
+            small = white
+        small.save(target, format=operation.format.upper())
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    try:
+        with warnings.catch_warnings():
+            # Broken metadata is warned of; the image itself may be fine.
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=_FORMATS) as image:
+                yield image
+    except (OSError, SyntaxError, ValueError, EOFError, KeyError, TypeError, IndexError, OverflowError) as error:
+        # Pillow's decoders raise all of these for broken files.
+        raise Reject(f"the image is broken: {error}") from error
