@@ -62,7 +62,12 @@ def _answers(port: int, host: str) -> bool:
 def _by_whom(port: int) -> str:
     try:
         for connection in psutil.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+            if (
+                connection.status == psutil.CONN_LISTEN
+                and connection.laddr
+                and connection.laddr.port == port
+                and connection.pid
+            ):
                 command = " ".join(psutil.Process(connection.pid).cmdline())[:80]
                 return f" by process {connection.pid} ({command})"
     except (psutil.AccessDenied, psutil.NoSuchProcess):  # macOS tells only root

@@ -1,0 +1,245 @@
+"""What the commands of tasks.py do: bring a stack up, look at it, end it. Each returns its exit code.
+
+0: done. 1: failed. 2: wrong use or settings.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import requests
+from rich.console import Console
+from rich.table import Table
+
+from local import choose, logs, state
+from local.backend import Backend, Endpoints, ServiceState, UpOptions, default_state_dir
+from local.errors import NoStack
+from pipeline.errors import ConfigError, PoolhouseError
+
+OK, FAILED, USAGE = 0, 1, 2
+_COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "bright_red", "bright_cyan", "bright_magenta")
+_out = Console(highlight=False, soft_wrap=True)
+_err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def exit_code(command: Callable[..., int], *arguments: Any, **options: Any) -> int:
+    """Run a command; an error that is Poolhouse's own becomes one message and the exit code."""
+    try:
+        return command(*arguments, **options)
+    except ConfigError as error:
+        _err.print(f"[red]{_plain(error)}[/]")
+        return USAGE
+    except PoolhouseError as error:
+        _err.print(f"[red]{_plain(error)}[/]")
+        return FAILED
+    except KeyboardInterrupt:
+        return 130  # as shells have it
+
+
+def up(
+    *,
+    backend: str | None = None,
+    foreground: bool = False,
+    options: UpOptions | None = None,
+    state_dir: Path | None = None,
+) -> int:
+    """Start the stack; where one is up already, say so."""
+    state_dir = state_dir or default_state_dir()
+    options = options or UpOptions()
+    running = state.read_live(state_dir)
+    if running is not None:
+        return _already(running, backend=backend, state_dir=state_dir, timeout_s=options.timeout_s)
+    choice = choose.choose(backend, state_dir=state_dir)
+    _out.print(f"starting the stack: {choice.backend.name} ({choice.reason})")
+    started = time.monotonic()
+    endpoints = choice.backend.up(options, _out.print)
+    _out.print(f"[green]ready[/] in {time.monotonic() - started:.1f} s")
+    _print_endpoints(endpoints)
+    if foreground:
+        return _stay(choice.backend, state_dir)
+    _out.print("next: ./invoke e2e · ./invoke status · ./invoke logs --follow · ./invoke down")
+    return OK
+
+
+def down(*, state_dir: Path | None = None) -> int:
+    """Stop the stack."""
+    state_dir = state_dir or default_state_dir()
+    found = state.read(state_dir)
+    stopped = found is not None and choose.last(state_dir).down()
+    _out.print("stopped" if stopped else "no stack was up")
+    return OK
+
+
+def status(*, state_dir: Path | None = None) -> int:
+    """Show services and queues; 1 where not all is ready."""
+    state_dir = state_dir or default_state_dir()
+    backend = choose.current(state_dir)
+    endpoints = backend.endpoints()
+    table = Table("service", "state", "pid", "address", "up", "restarts", "last exit", box=None, header_style="bold")
+    all_ready = True
+    for entry in backend.status():
+        ready = entry.state is ServiceState.READY
+        all_ready = all_ready and ready
+        table.add_row(
+            entry.instance,
+            f"[{'green' if ready else 'red'}]{entry.state}[/]",
+            str(entry.pid or ""),
+            entry.address or "",
+            "" if entry.uptime_s is None else _age(entry.uptime_s),
+            str(entry.restarts or ""),
+            entry.last_exit or "",
+        )
+    _out.print(f"backend {backend.name}, project {endpoints.project}, bucket {endpoints.bucket}")
+    _out.print(table)
+    _print_queues(endpoints)
+    return OK if all_ready else FAILED
+
+
+def show_logs(
+    service: str | None = None,
+    *,
+    follow: bool = False,
+    lines: int = 50,
+    raw: bool = False,
+    state_dir: Path | None = None,
+) -> int:
+    """Show the logs of one service, or of all; of the last stack where none is up."""
+    state_dir = state_dir or default_state_dir()
+    backend = choose.last(state_dir)
+    files = backend.log_files()
+    if files is None:
+        command = backend.log_command(service, follow=follow, lines=lines)
+        return subprocess.run(command, check=False).returncode if command else FAILED
+    if not files:
+        raise NoStack
+    if service is not None and not _chosen(files, service):
+        raise ConfigError(f"there is no log of {service!r} (there are: {', '.join(files)})")
+    printer = _Printer(raw=raw)
+    for name, line in logs.last(_chosen(files, service), lines):
+        printer.print(name, line)
+    if follow:
+        for name, line in logs.follow(
+            lambda: _chosen(backend.log_files() or {}, service), alive=lambda: state.read_live(state_dir) is not None
+        ):
+            printer.print(name, line)
+    return OK
+
+
+def _already(running: state.StackState, *, backend: str | None, state_dir: Path, timeout_s: float) -> int:
+    if backend is not None and backend != running.backend:
+        raise ConfigError(f"a stack is up already, with the backend {running.backend}: ./invoke down ends it")
+    deadline = time.monotonic() + timeout_s
+    while not running.ready:  # another `up` is at it
+        time.sleep(0.1)
+        again = state.read_live(state_dir)
+        if again is None or time.monotonic() > deadline:
+            _err.print("[red]another ./invoke up was starting the stack, but it did not get ready[/]")
+            return FAILED
+        running = again
+    _out.print(f"the stack is up already ({running.backend})")
+    _print_endpoints(running.endpoints)
+    return OK
+
+
+def _stay(backend: Backend, state_dir: Path) -> int:
+    _out.print("Ctrl-C stops it")
+    printer = _Printer(raw=False)
+    try:
+        for name, line in logs.follow(
+            lambda: backend.log_files() or {}, alive=lambda: state.read_live(state_dir) is not None, from_start=True
+        ):
+            printer.print(name, line)
+    except KeyboardInterrupt:
+        _out.print("\nstopping (tasks that run get their grace period; Ctrl-C again ends them now)")
+        try:
+            backend.down()
+        except KeyboardInterrupt:
+            found = state.read_live(state_dir)
+            if found is not None and found.supervisor is not None:
+                import signal  # noqa: PLC0415 - only here
+
+                found.supervisor.signal(signal.SIGKILL)
+                found.supervisor.wait(5)
+            return FAILED
+        _out.print("stopped")
+        return OK
+    _out.print("the stack has ended")
+    return OK
+
+
+def _print_endpoints(endpoints: Endpoints) -> None:
+    _out.print(f"  API      {endpoints.api_url}   (docs: {endpoints.api_url}/docs)")
+    _out.print(f"  Pub/Sub  {endpoints.pubsub_host}   project {endpoints.project}")
+    _out.print(f"  storage  {endpoints.storage_url}   bucket {endpoints.bucket}")
+
+
+def _print_queues(endpoints: Endpoints) -> None:
+    try:
+        answer = requests.get(f"{endpoints.api_url}/queues", timeout=5)
+        answer.raise_for_status()
+        queues = answer.json()["queues"]
+    except (requests.RequestException, ValueError, KeyError) as error:
+        _err.print(f"[red]the API does not tell about the queues: {_plain(error)}[/]")
+        return
+    table = Table("queue", "waiting", "in flight", "oldest", "dead letters", box=None, header_style="bold")
+    for queue in queues:
+        age = queue["oldest_age_s"]
+        figures = ["?" if queue[key] is None else str(queue[key]) for key in ("backlog", "in_flight")]
+        table.add_row(queue["name"], *figures, "" if age is None else _age(age), str(queue["dead_letters"]))
+    _out.print()
+    _out.print(table)
+
+
+class _Printer:
+    """Prints lines with their instance in front, each instance in a colour of its own."""
+
+    def __init__(self, *, raw: bool) -> None:
+        self._raw = raw
+        self._colours: dict[str, str] = {}
+
+    def print(self, name: str, line: str) -> None:
+        if self._raw:
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()
+            return
+        colour = self._colours.setdefault(name, _COLOURS[len(self._colours) % len(_COLOURS)])
+        for part in logs.render(line).split("\n"):
+            _out.print(f"[{colour}]{name:<10}│[/] {_plain(part)}")
+
+
+def _chosen(files: Any, service: str | None) -> dict[str, Path]:
+    """The files of a service: `worker` means all of its instances."""
+    return {
+        name: path
+        for name, path in files.items()
+        if service is None or name == service or name.rpartition("-")[0] == service
+    }
+
+
+def _age(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _plain(text: object) -> str:
+    return str(text).replace("[", r"\[")
+
+
+def pytest_arguments(remainder: str) -> list[str]:
+    """What `invoke test -- ARGUMENTS` hands to pytest, before those given."""
+    import shlex  # noqa: PLC0415 - only here
+
+    given = shlex.split(remainder)
+    workers = [] if any(part.startswith(("-n", "--pdb")) for part in given) else ["-n", _test_processes()]
+    return [*workers, *given]
+
+
+def _test_processes() -> str:
+    return str(max(2, os.cpu_count() or 2))

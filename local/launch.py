@@ -1,0 +1,41 @@
+"""`python -m local.launch MODULE ARGUMENTS…`: the same as `python -m MODULE ARGUMENTS…`, half of it done beforehand.
+
+Importing Google's client libraries takes longer than all else at a start. So the API and the workers import while the
+servers that they need come up, wait for the word `go` on standard input, and run. Without it, should the supervisor
+end meanwhile, they end too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import runpy
+import sys
+
+_GO = "go\n"
+#: The heaviest imports of each program; what is not named is imported when it runs.
+_HEAVY = {
+    "api": ("api.app", "uvicorn"),
+    "worker": ("worker.runtime",),
+}
+
+
+def main(module: str) -> None:
+    """Import, wait for the word, run."""
+    handlers = os.environ.get("TASK_HANDLERS") or "worker.handlers"
+    for name in (*_HEAVY.get(module, ()), *(part.strip() for part in handlers.split(",") if part.strip())):
+        # Whatever is wrong with a module, the program meets it again and says it in its own words.
+        with contextlib.suppress(Exception):
+            importlib.import_module(name)
+    if sys.stdin.readline() != _GO:
+        sys.exit(1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    sys.argv = [module, *sys.argv[2:]]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

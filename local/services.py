@@ -1,0 +1,153 @@
+"""The services of the embedded stack: what is run, with which environment, and when each is ready."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from local import fake_gcs
+from local.backend import ROOT, Endpoints
+
+#: Handlers that the e2e needs; they are loaded beside the project's own, and only here.
+SAMPLE_HANDLERS = "local.samples.handlers"
+#: Time that tasks get at a stop, in seconds, unless WORKER_GRACE_S says otherwise: as much as on Cloud Run.
+WORKER_GRACE_S = 8.0
+#: Beyond that, what a process may take to end before it is killed, in seconds.
+STOP_MARGIN_S = 3.0
+_POLL_S = 0.02
+
+
+class Readiness(Protocol):
+    """When an instance counts as ready. Waits without end: the caller has the deadline, and sees an instance die."""
+
+    async def wait(self, log: Path, offset: int) -> None:
+        """Return once it is ready.
+
+        Args:
+            log: where the instance writes.
+            offset: where in the log this run of it begins, in bytes.
+        """
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Ready when a GET of the address gets 200."""
+
+    port: int
+    path: str
+
+    async def wait(self, log: Path, offset: int) -> None:
+        request = f"GET {self.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode()
+        while True:
+            try:
+                reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                try:
+                    writer.write(request)
+                    status = await asyncio.wait_for(reader.readline(), 5)
+                finally:
+                    writer.close()
+                if status.split(b" ", 2)[1:2] == [b"200"]:
+                    return
+            except (OSError, TimeoutError):
+                pass
+            await asyncio.sleep(_POLL_S)
+
+
+@dataclass(frozen=True)
+class Says:
+    """Ready when a text is in the log."""
+
+    text: str
+
+    async def wait(self, log: Path, offset: int) -> None:
+        wanted = self.text.encode()
+        while True:
+            with log.open("rb") as file:
+                file.seek(offset)
+                if wanted in file.read():
+                    return
+            await asyncio.sleep(_POLL_S)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """A service that is a process."""
+
+    service: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    readiness: Readiness
+    address: str | None = None
+    #: Time between SIGTERM and SIGKILL, in seconds.
+    stop_timeout_s: float = STOP_MARGIN_S
+    #: Whether it waits for the word `go` on its standard input (`local.launch`).
+    gated: bool = False
+
+
+def environment(endpoints: Endpoints, own: Mapping[str, str]) -> dict[str, str]:
+    """The environment of the API and the workers.
+
+    Args:
+        own: this process's environment: what it sets for Poolhouse holds, but for the addresses and names of the stack.
+    """
+    handlers = [part.strip() for part in own.get("TASK_HANDLERS", "worker.handlers").split(",") if part.strip()]
+    if SAMPLE_HANDLERS not in handlers:
+        handlers.append(SAMPLE_HANDLERS)
+    return {
+        **own,
+        "BACKLOG_SOURCE": "emulator",
+        "PIPELINE_FILE": own.get("PIPELINE_FILE") or str(ROOT / "pipeline.toml"),
+        "TASK_HANDLERS": ",".join(handlers),
+        "PYTHONUNBUFFERED": "1",
+        # Calls to 127.0.0.1 must not go through a proxy of the environment.
+        "NO_PROXY": ",".join(filter(None, (own.get("NO_PROXY"), "127.0.0.1,localhost"))),
+        **endpoints.environment(),
+    }
+
+
+def specs(endpoints: Endpoints, *, data: Path, own: Mapping[str, str]) -> dict[str, Spec]:
+    """The processes of a stack, by service.
+
+    Args:
+        data: a folder for objects.
+        own: as for `environment`.
+    """
+    variables = environment(endpoints, own)
+    api_port, storage_port = _port(endpoints.api_url), _port(endpoints.storage_url)
+    grace_s = float(own.get("WORKER_GRACE_S") or WORKER_GRACE_S)
+    launch = (sys.executable, "-m", "local.launch")
+    return {
+        "storage": Spec(
+            service="storage",
+            command=fake_gcs.command(port=storage_port, root=data),
+            environment=dict(os.environ),
+            readiness=Answers(storage_port, "/_internal/healthcheck"),
+            address=endpoints.storage_url,
+        ),
+        "api": Spec(
+            service="api",
+            command=(*launch, "api", "--host", "127.0.0.1", "--port", str(api_port)),
+            environment=variables,
+            readiness=Answers(api_port, "/ready"),
+            address=endpoints.api_url,
+            stop_timeout_s=WORKER_GRACE_S + STOP_MARGIN_S,
+            gated=True,
+        ),
+        "worker": Spec(
+            service="worker",
+            command=(*launch, "worker", "run", "--dead-letters"),
+            environment=variables,
+            readiness=Says("worker ready"),
+            stop_timeout_s=grace_s + STOP_MARGIN_S,
+            gated=True,
+        ),
+    }
+
+
+def _port(url: str) -> int:
+    return int(url.rsplit(":", 1)[1])

@@ -1,0 +1,369 @@
+"""The process that an embedded stack lives in: `python -m local.supervisor`, started by `local.embedded`.
+
+It runs the Pub/Sub emulator itself and the storage server, the API and the workers as children: started together, ready
+in order, stopped clients first, started again when they die. Whoever starts it reads its standard output: one JSON
+object a line, `{"say": TEXT}`, and in the end `{"ready": true}` or `{"error": TEXT}`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from local import control, fake_gcs, ports, services, state
+from local.backend import Endpoints, ServiceState, ServiceStatus, UpOptions
+from local.errors import StackError
+from local.instance import Instance
+from local.processes import ProcessId
+from local.services import Spec
+from pipeline.errors import PoolhouseError
+
+if TYPE_CHECKING:
+    from local.pubsub.server import EmulatorServer
+
+#: Time that the reaper gives the children of a dead supervisor, in seconds: their queue is gone, none can end well.
+REAPER_GRACE_S = 1.0
+#: The API's port, where it is free: an address worth remembering.
+USUAL_API_PORT = 8080
+#: A log larger than this starts anew, its old text beside it: a stack may run for weeks.
+LONGEST_LOG_BYTES = 50_000_000
+_LOG_CHECK_S = 30
+_MOST_WORKERS = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What the supervisor is started with: one JSON object on its command line."""
+
+    state_dir: Path
+    options: UpOptions
+
+    @classmethod
+    def read(cls, text: str) -> Config:
+        """The inverse of `write`."""
+        document = json.loads(text)
+        return cls(state_dir=Path(document["state_dir"]), options=UpOptions(**document["options"]))
+
+    def write(self) -> str:
+        """As JSON."""
+        return json.dumps({"state_dir": str(self.state_dir), "options": asdict(self.options)})
+
+
+class Reaper:
+    """The process that tidies up should this one be killed (`local.reaper`)."""
+
+    def __init__(self) -> None:
+        """Start it, in a session of its own: no terminal's signal reaches it."""
+        script = Path(__file__).with_name("reaper.py")
+        self._process = subprocess.Popen(
+            (sys.executable, "-I", "-S", str(script), str(REAPER_GRACE_S)),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def group(self, group: int, made: bool) -> None:
+        """A process group was made, or has ended."""
+        self._tell(f"{'+' if made else '-'}{group}")
+
+    def folder(self, path: Path) -> None:
+        """A folder is to be removed."""
+        self._tell(f"DIR {path}")
+
+    def dismiss(self) -> None:
+        """All is tidy: let it end."""
+        self._tell("done")
+        with contextlib.suppress(BrokenPipeError):
+            self._pipe.close()
+        self._process.wait()
+
+    @property
+    def _pipe(self) -> IO[bytes]:
+        assert self._process.stdin is not None
+        return self._process.stdin
+
+    def _tell(self, line: str) -> None:
+        with contextlib.suppress(BrokenPipeError):  # somebody killed it: the kernel's signal is left
+            self._pipe.write(line.encode() + b"\n")
+            self._pipe.flush()
+
+
+class Supervisor:
+    """One stack, from its start to its end."""
+
+    def __init__(self, config: Config, *, endpoints: Endpoints, data: Path, reaper: Reaper) -> None:
+        self._config = config
+        self._endpoints = endpoints
+        self._data = data
+        self._reaper = reaper
+        self._logs = config.state_dir / "logs"
+        self._specs = services.specs(endpoints, data=data / "objects", own={**os.environ, **config.options.environment})
+        self._storage = self._instance("storage", self._specs["storage"])
+        self._api = self._instance("api", self._specs["api"])
+        self._workers = [self._worker(number) for number in range(1, config.options.workers + 1)]
+        self._emulator: EmulatorServer | None = None
+        self._emulator_started_at: float | None = None
+        self._changing = asyncio.Lock()
+        self.stop_asked = asyncio.Event()
+
+    @property
+    def _children(self) -> list[Instance]:
+        return [self._storage, self._api, *self._workers]
+
+    async def start(self) -> None:
+        """Bring everything up; returns once all is ready.
+
+        Raises:
+            StackError: something did not get ready in time, or at all.
+        """
+        self._logs.mkdir(parents=True, exist_ok=True)
+        for child in self._children:
+            child.log.write_bytes(b"")
+            child.start()
+        try:
+            async with asyncio.timeout(self._config.options.timeout_s):
+                await asyncio.to_thread(self._start_emulator)
+                await self._storage.wait_ready()
+                await asyncio.to_thread(self._realise)
+                for child in self._children:
+                    child.go()
+                await asyncio.gather(*(child.wait_ready() for child in self._children))
+        except TimeoutError:
+            late = [status.instance for status in self.status() if status.state is not ServiceState.READY]
+            raise StackError(
+                f"not ready after {self._config.options.timeout_s:g} s: {', '.join(late)}; see {self._logs}"
+            ) from None
+
+    async def stop(self) -> None:
+        """End everything: first those who work on the queue and the bucket, then these."""
+        async with self._changing:
+            await asyncio.gather(*(child.stop() for child in (self._api, *self._workers)))
+            if self._emulator is not None:
+                await asyncio.to_thread(self._emulator.stop)
+            await self._storage.stop()
+
+    def status(self) -> tuple[ServiceStatus, ...]:
+        """Every instance, in the order of `local.backend.SERVICES`."""
+        started = self._emulator_started_at
+        emulator = ServiceStatus(
+            service="pubsub",
+            instance="pubsub",
+            state=ServiceState.STARTING if started is None else ServiceState.READY,
+            pid=os.getpid(),
+            address=self._endpoints.pubsub_host,
+            uptime_s=None if started is None else time.monotonic() - started,
+        )
+        return (emulator, *(child.status() for child in self._children))
+
+    async def answer(self, call: str, arguments: dict[str, Any]) -> Any:
+        """A call over the control socket."""
+        if call == "status":
+            return [asdict(status) for status in self.status()]
+        async with self._changing:
+            if call == "restart":
+                return await self._restart(arguments["service"], kill=arguments["kill"])
+            if call == "scale":
+                return await self._scale(arguments["service"], arguments["instances"])
+        raise StackError(f"the supervisor knows no call {call!r}")
+
+    async def cap_logs(self) -> None:
+        """Keep the logs from growing without end; runs until cancelled."""
+        while True:
+            await asyncio.sleep(_LOG_CHECK_S)
+            for log in self._logs.glob("*.log"):
+                if log.stat().st_size > LONGEST_LOG_BYTES:
+                    # The writer holds the file open for appending: copied and emptied, not renamed.
+                    await asyncio.to_thread(shutil.copyfile, log, log.with_suffix(".log.1"))
+                    os.truncate(log, 0)
+
+    def _start_emulator(self) -> None:
+        # Imported here, on a thread: it takes a second, and the children are looked after meanwhile.
+        from local.pubsub.server import EmulatorServer  # noqa: PLC0415
+
+        host, _, port = self._endpoints.pubsub_host.rpartition(":")
+        self._emulator = EmulatorServer(host=host, port=int(port)).start()
+        self._emulator_started_at = time.monotonic()
+
+    def _realise(self) -> None:
+        from local.topology import realise  # noqa: PLC0415 - heavy, as above
+        from pipeline import settings  # noqa: PLC0415
+
+        os.environ.update(self._endpoints.environment())
+        os.environ["PIPELINE_FILE"] = self._specs["api"].environment["PIPELINE_FILE"]
+        realise(settings.load())
+
+    async def _restart(self, service: str, *, kill: bool) -> None:
+        chosen = [child for child in self._children if child.spec.service == service]
+        if not chosen:
+            raise StackError(f"{service} can't be restarted alone (what can: storage, api, worker)")
+        await asyncio.gather(*(child.stop(kill=kill) for child in chosen))
+        await self._start_again(chosen)
+
+    async def _scale(self, service: str, instances: int) -> None:
+        if service != "worker":
+            raise StackError(f"only workers can be scaled, not {service}")
+        if not 0 <= instances <= _MOST_WORKERS:
+            raise StackError(f"from 0 to {_MOST_WORKERS} workers, not {instances}")
+        surplus, self._workers = self._workers[instances:], self._workers[:instances]
+        await asyncio.gather(*(worker.stop() for worker in surplus))
+        added = [self._worker(number) for number in range(len(self._workers) + 1, instances + 1)]
+        self._workers += added
+        await self._start_again(added)
+
+    async def _start_again(self, chosen: list[Instance]) -> None:
+        for child in chosen:
+            child.start()
+            child.go()
+        await asyncio.gather(*(child.wait_ready() for child in chosen))
+
+    def _worker(self, number: int) -> Instance:
+        return self._instance(f"worker-{number}", self._specs["worker"])
+
+    def _instance(self, name: str, spec: Spec) -> Instance:
+        return Instance(name, spec, self._logs / f"{name}.log", say=_log, on_group=self._reaper.group)
+
+
+async def run(config: Config) -> int:
+    """Be the supervisor of a stack until told to stop; returns the exit code."""
+    with _only_one(config.state_dir) as alone:
+        if not alone:
+            _report(error="another stack is starting or stopping here")
+            return 1
+        _tidy_up_after(state.read(config.state_dir))
+        reaper = Reaper()
+        data = fake_gcs.temporary_root()
+        reaper.folder(data)
+        try:
+            return await _live(config, data=data, reaper=reaper)
+        finally:
+            state.remove(config.state_dir)
+            shutil.rmtree(data, ignore_errors=True)
+            reaper.dismiss()
+
+
+async def _live(config: Config, *, data: Path, reaper: Reaper) -> int:
+    options = config.options
+    try:
+        endpoints = _endpoints(options, name=data.name.removeprefix("poolhouse-"))
+        supervisor = Supervisor(config, endpoints=endpoints, data=data, reaper=reaper)
+    except PoolhouseError as error:
+        _report(error=str(error))
+        return 1
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, supervisor.stop_asked.set)
+    if options.attached:
+        loop.add_reader(0, supervisor.stop_asked.set)  # nothing is ever sent: readable means that it was closed
+    control_path = data / "control"
+    server = await control.serve(control_path, supervisor.answer)
+
+    def note(*, ready: bool) -> None:
+        details = {"control": str(control_path), "data": str(data), "logs": str(config.state_dir / "logs")}
+        me = ProcessId.of(os.getpid())
+        state.write(
+            config.state_dir,
+            state.StackState(backend="embedded", endpoints=endpoints, ready=ready, supervisor=me, details=details),
+        )
+
+    note(ready=False)
+    if options.api_port is None and not endpoints.api_url.endswith(f":{USUAL_API_PORT}"):
+        _report(say=f"port {USUAL_API_PORT} is in use; the API takes another one")
+    starting = asyncio.create_task(supervisor.start())
+    stopping = asyncio.create_task(supervisor.stop_asked.wait())
+    housekeeping = asyncio.create_task(supervisor.cap_logs())
+    code = 0
+    try:
+        await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+            note(ready=True)
+            _log("ready")
+            _report(ready=True)
+            _detach()
+            await stopping
+        _log("stopping")
+    except PoolhouseError as error:
+        _log(f"could not start: {error}")
+        _report(error=str(error))
+        code = 1
+    finally:
+        for task in (starting, stopping, housekeeping):
+            task.cancel()
+        await asyncio.gather(starting, stopping, housekeeping, return_exceptions=True)
+        await supervisor.stop()
+        server.close()
+        _log("stopped")
+    return code
+
+
+def _endpoints(options: UpOptions, *, name: str) -> Endpoints:
+    api = ports.choose(wanted=options.api_port, preferred=USUAL_API_PORT, what="the API (--api-port)")
+    pubsub = ports.choose(wanted=options.pubsub_port, what="Pub/Sub (--pubsub-port)")
+    storage = ports.choose(wanted=options.storage_port, what="storage (--storage-port)")
+    # Names of its own for each stack: what a client of an earlier one still sends finds nothing here.
+    unique = "".join(character for character in name.lower() if character.isalnum())
+    return Endpoints(
+        api_url=f"http://{ports.HOST}:{api}",
+        pubsub_host=f"{ports.HOST}:{pubsub}",
+        storage_url=f"http://{ports.HOST}:{storage}",
+        project=f"poolhouse-{unique}",
+        bucket=f"poolhouse-local-{unique}",
+    )
+
+
+@contextlib.contextmanager
+def _only_one(state_dir: Path) -> Iterator[bool]:
+    """Hold the state directory; False if another supervisor does. The system lets go of it however this one ends."""
+    state_dir.mkdir(parents=True, exist_ok=True)
+    with (state_dir / "supervisor.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def _tidy_up_after(earlier: state.StackState | None) -> None:
+    if earlier is not None and earlier.backend == "embedded":
+        _report(say="the last stack here ended without a goodbye; tidied up after it")
+        data = Path(str(earlier.details.get("data", "")))
+        if data.name.startswith("poolhouse-"):
+            shutil.rmtree(data, ignore_errors=True)
+
+
+def _report(**message: Any) -> None:
+    with contextlib.suppress(BrokenPipeError):  # who started this has lost interest; the log has it all
+        sys.stdout.write(json.dumps(message) + "\n")
+        sys.stdout.flush()
+
+
+def _detach() -> None:
+    """Let go of the starter's pipe: it waits for the end of what it reads."""
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+
+
+def _log(text: str) -> None:
+    sys.stderr.write(json.dumps({"time": _now(), "severity": "INFO", "message": text}) + "\n")
+    sys.stderr.flush()
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(run(Config.read(sys.argv[1]))))
