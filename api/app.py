@@ -82,7 +82,13 @@ def create_app(
         services.threads.close()
 
     app = FastAPI(
-        title="Poolhouse", version="1", description=_DESCRIPTION, docs_url=None, redoc_url=None, lifespan=lifespan
+        title="Poolhouse",
+        version="1",
+        description=_DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
     )
     app.state.services = services
     app.state.events = TaskEvents(services, poll_s=event_poll_s)
