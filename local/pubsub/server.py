@@ -1,27 +1,19 @@
-"""The emulator as a server: one port for gRPC, REST and administration, in a thread of its own."""
+"""The emulator as a server in a thread of its own, for tests and for `invoke up`."""
 
 import asyncio
 import logging
-import math
 import os
-import shutil
-import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from local.pubsub.admin import Admin
+from local.pubsub.async_server import AsyncServer, new_loop, serve
 from local.pubsub.clock import Clock
 from local.pubsub.emulator import Emulator
-from local.pubsub.faults import Fault, Faults
-from local.pubsub.front import Front
-from local.pubsub.grpc_server import GrpcServer
-from local.pubsub.http import HttpApp, HttpRequest, HttpResponse, json_response
+from local.pubsub.faults import Fault
 from local.pubsub.inspection import SubscriptionView, inspect
-from local.pubsub.restart import Restart
-from local.pubsub.service import Service
 from local.pubsub.streaming import server_stops
 
 _log = logging.getLogger(__name__)
@@ -29,123 +21,6 @@ _T = TypeVar("_T")
 
 #: How long `stop` waits for the thread, in seconds.
 _STOP_WAIT_S = 5.0
-
-
-class AsyncServer:
-    """The server on the running event loop; `EmulatorServer` runs one in a thread.
-
-    Args:
-        emulator: The state.
-        host: Address to listen on.
-        port: Port to listen on, 0 for a free one.
-    """
-
-    def __init__(self, emulator: Emulator, *, host: str, port: int) -> None:
-        self.emulator = emulator
-        self.host = host
-        self.port = port
-        self.faults = Faults(emulator.random)
-        self.faults.on_change = self._faults_changed
-        self.service = Service(emulator, self.faults)
-        self._grpc = GrpcServer(self.service)
-        self.restart = Restart(emulator, self._grpc.end_streams)
-        self._apps: list[HttpApp] = [Admin(emulator, self.faults, self.restart)]
-        self._fronts: set[Front] = set()
-        self._listener: asyncio.Server | None = None
-        self._folder: Path | None = None
-        self._alarm: asyncio.TimerHandle | None = None
-        self._alarm_at = math.inf
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    async def start(self) -> None:
-        """Listens; `port` is the real one afterwards.
-
-        Raises:
-            OSError: The address can't be had.
-        """
-        loop = self._loop = asyncio.get_running_loop()
-        emulator = self.emulator
-        emulator.on_woken = self._pump_soon
-        emulator.agenda.on_earlier = self._arm
-        # The outer port first: a port that is taken is found out before anything else is started.
-        self._listener = await loop.create_server(self._front, self.host, self.port, start_serving=False, backlog=512)
-        self.port = self._listener.sockets[0].getsockname()[1]
-        self._folder = Path(tempfile.mkdtemp(prefix="pubsub-"))
-        socket = self._folder / "grpc"
-        await self._grpc.start(f"unix:{socket}")
-        self._socket = str(socket)
-        await self._listener.start_serving()
-        self._arm(emulator.agenda.next_due)
-
-    def _pump_soon(self) -> None:
-        # Soon, not now: what comes in during one turn of the loop is delivered together.
-        assert self._loop is not None
-        self._loop.call_soon(self.emulator.pump)
-
-    def _front(self) -> Front:
-        assert self._loop is not None
-        loop = self._loop
-        return Front(
-            app=self._http,
-            connect=lambda factory: loop.create_unix_connection(factory, self._socket),
-            members=self._fronts,
-        )
-
-    async def _http(self, request: HttpRequest) -> HttpResponse:
-        for app in self._apps:
-            response = await app(request)
-            if response is not None:
-                return response
-        message = f"No such call: {request.method} {request.path[:300]}"
-        return json_response(404, {"error": {"code": 404, "message": message, "status": "NOT_FOUND"}})
-
-    def add_app(self, app: HttpApp) -> None:
-        """Adds an application on HTTP/1.1, asked after those that are there."""
-        self._apps.append(app)
-
-    async def stop(self) -> None:
-        """Ends everything: streams with UNAVAILABLE, then all connections."""
-        if self._listener is not None:
-            self._listener.close()
-        if self._alarm is not None:
-            self._alarm.cancel()
-        self.emulator.agenda.on_earlier = None
-        self.emulator.on_woken = None
-        await self._grpc.stop()
-        for front in list(self._fronts):
-            if front.transport is not None:
-                front.transport.close()
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-        self.emulator.commit()
-
-    # --- time
-
-    def _arm(self, due: float) -> None:
-        """Sets the loop's alarm for the agenda's next due time; a manual clock needs none."""
-        if due >= self._alarm_at or self._loop is None or self.emulator.clock.manual:
-            return
-        if self._alarm is not None:
-            self._alarm.cancel()
-        self._alarm_at = due
-        # A loop takes delays of up to a day or so; a later alarm just looks again then.
-        delay_s = min(max(0.0, due - self.emulator.clock.now()), 43_200.0)
-        self._alarm = self._loop.call_later(delay_s, self._ring)
-
-    def _ring(self) -> None:
-        self._alarm = None
-        self._alarm_at = math.inf
-        self.emulator.run_due()
-        self._arm(self.emulator.agenda.next_due)
-
-    def advance(self, seconds: float) -> None:
-        """Moves time forward, on the loop's thread."""
-        self.emulator.advance(seconds)
-        self._alarm_at = math.inf
-        self._arm(self.emulator.agenda.next_due)
-
-    def _faults_changed(self) -> None:
-        self.emulator.tamper = self.faults if self.faults.active else None
 
 
 class ClockControl:
@@ -218,6 +93,7 @@ class EmulatorServer:
         port: Port to listen on, 0 for a free one.
         topology: Topics and subscriptions that are there before the port answers: a file (`topology.load`) or the
             parsed form.
+        project: Project of what the topology names by an id alone.
         data_dir: Folder that keeps the state over restarts; None to keep nothing.
         clock: The time; real time when None.
         seed: Of everything random, for runs that can be repeated.
@@ -229,6 +105,7 @@ class EmulatorServer:
         host: str = "127.0.0.1",
         port: int = 0,
         topology: Any = None,
+        project: str = "local-project",
         data_dir: str | os.PathLike[str] | None = None,
         clock: Clock | None = None,
         seed: int | None = None,
@@ -236,6 +113,7 @@ class EmulatorServer:
         self.host = host
         self._port = port
         self._topology = topology
+        self._project = project
         self._data_dir = Path(data_dir) if data_dir is not None else None
         self._clock = clock
         self._seed = seed
@@ -292,22 +170,27 @@ class EmulatorServer:
             runner.run(self._main(started, ready))
 
     async def _main(self, started: list[BaseException | None], ready: threading.Event) -> None:
-        core = None
         try:
-            emulator = Emulator(clock=self._clock, seed=self._seed)
-            core = AsyncServer(emulator, host=self.host, port=self._port)
-            await core.start()
-        except BaseException as error:  # noqa: BLE001 - handed to the thread that called start()
-            started.append(error)
+            async with serve(
+                host=self.host,
+                port=self._port,
+                topology=self._topology,
+                project=self._project,
+                data_dir=self._data_dir,
+                clock=self._clock,
+                seed=self._seed,
+            ) as core:
+                self._core = core
+                self._loop = asyncio.get_running_loop()
+                self._stopping = asyncio.Event()
+                self._port = core.port
+                ready.set()
+                await self._stopping.wait()
+        except BaseException as error:
+            if ready.is_set():
+                raise
+            started.append(error)  # raised again by start(), on the thread that called it
             ready.set()
-            return
-        self._core = core
-        self._loop = asyncio.get_running_loop()
-        self._stopping = asyncio.Event()
-        self._port = core.port
-        ready.set()
-        await self._stopping.wait()
-        await core.stop()
 
     # --- using it
 
@@ -362,12 +245,3 @@ class EmulatorServer:
     def reset(self) -> None:
         """Empties everything."""
         self.call(self.emulator.reset)
-
-
-def new_loop() -> asyncio.AbstractEventLoop:
-    """An event loop for the server: uvloop's where it is installed, since splicing is cheaper on it."""
-    try:
-        import uvloop  # noqa: PLC0415 - optional: not there on Windows
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
