@@ -69,7 +69,7 @@ async def create_file(request: Request, services: Provided) -> Response:
         "method": "PUT",
         "headers": {"Content-Type": file.content_type},
     }
-    return json_answer(answer, 201, headers={"location": url})
+    return json_answer(answer, 201)
 
 
 async def _no_clash(name: str, services: Services) -> None:

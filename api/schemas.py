@@ -10,6 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from api.drafts import MAX_BATCH
+from api.files import NewFile
 from api.problems import MEDIA_TYPE, ProblemDocument
 from pipeline.topology import Topology
 from worker.registry import Handler, Registry
@@ -28,13 +29,13 @@ def document(app: FastAPI, registry: Registry, topology: Topology) -> dict[str, 
     schemas: dict[str, Any] = built.setdefault("components", {}).setdefault("schemas", {})
     for unused in ("HTTPValidationError", "ValidationError"):  # FastAPI's own form of errors, which ours replaces
         schemas.pop(unused, None)
-    _, models = models_json_schema(
-        [(ProblemDocument, "serialization"), *((handler.payload_type, "validation") for handler in registry.values())],
-        ref_template=f"{_REF}{{model}}",
-    )
+    references, models = _models(registry)
     payloads = dict(models.get("$defs", {}))
     schemas.update(payloads)
-    names = _names(registry, payloads)
+    names = {
+        handler.task_type: references[(handler.payload_type, "validation")]["$ref"].removeprefix(_REF)
+        for handler in registry.values()
+    }
     queues = {"type": "string", "enum": list(topology.by_name), "description": "Instead of the task type's own queue."}
     for handler in registry.values():
         payload = payloads[names[handler.task_type]]
@@ -98,16 +99,16 @@ def example(schema: Mapping[str, Any], definitions: Mapping[str, Any], *, depth:
             return None
 
 
-def _names(registry: Registry, payloads: Mapping[str, Any]) -> dict[str, str]:
-    """The name of each task type's payload schema: that of its model, unless two models share one."""
-    mapping, _ = models_json_schema(
-        [(ProblemDocument, "serialization"), *((handler.payload_type, "validation") for handler in registry.values())],
+def _models(registry: Registry) -> tuple[Mapping[Any, Any], Mapping[str, Any]]:
+    """References to the schemas of our models and the payloads', and the schemas; names that clash are made longer."""
+    return models_json_schema(
+        [
+            (ProblemDocument, "serialization"),
+            (NewFile, "validation"),
+            *((handler.payload_type, "validation") for handler in registry.values()),
+        ],
         ref_template=f"{_REF}{{model}}",
     )
-    return {
-        handler.task_type: mapping[(handler.payload_type, "validation")]["$ref"].removeprefix(_REF)
-        for handler in registry.values()
-    }
 
 
 def _flat(handler: Handler, payload: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:

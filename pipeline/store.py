@@ -20,7 +20,7 @@ from google.auth import exceptions as auth_errors
 from google.cloud import storage
 from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 
-from pipeline.errors import ObjectNotFound, PreconditionFailed, StoreUnavailable
+from pipeline.errors import ConfigError, ObjectNotFound, PreconditionFailed, StoreUnavailable
 from pipeline.settings import Settings
 
 #: `if_generation` of a write that must be the first one.
@@ -167,19 +167,16 @@ class GcsStore:
 
     def list(self, prefix: str, *, page_size: int = 1000, page_token: str | None = None) -> ObjectPage:
         with _errors(prefix):
-            pages = self._client.list_blobs(
+            found = self._client.list_blobs(
                 self._bucket,
                 prefix=prefix,
                 page_token=page_token,
                 page_size=page_size,
                 fields="nextPageToken,items(name,generation,size,contentType,updated,metadata)",
                 **self._options,
-            ).pages
-            page = next(iter(pages), None)
-            if page is None:
-                return ObjectPage((), None)
-            # The iterator's token is that of the page just read.
-            return ObjectPage(tuple(_info(blob) for blob in page), page.next_page_token or None)
+            )
+            page = next(iter(found.pages), ())
+            return ObjectPage(tuple(_info(blob) for blob in page), found.next_page_token or None)
 
     def open_read(self, name: str) -> IO[bytes]:
         blob = self._bucket.blob(name)
@@ -249,8 +246,13 @@ class _Reader(io.RawIOBase):
 
 
 def open_store(settings: Settings) -> GcsStore:
-    """The bucket that the settings name."""
-    return GcsStore(settings.bucket_name, project=settings.google_cloud_project, timeout_s=settings.storage_timeout_s)
+    """The bucket that the settings name. Raises `ConfigError` where there are no credentials for it."""
+    try:
+        return GcsStore(
+            settings.bucket_name, project=settings.google_cloud_project, timeout_s=settings.storage_timeout_s
+        )
+    except auth_errors.DefaultCredentialsError as error:
+        raise ConfigError(f"no credentials for storage, and STORAGE_EMULATOR_HOST is not set: {error}") from None
 
 
 def _info(blob: storage.Blob) -> ObjectInfo:

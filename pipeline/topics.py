@@ -13,10 +13,11 @@ from urllib.parse import quote
 
 import grpc
 from google.api_core import exceptions as google_errors
+from google.auth import exceptions as auth_errors
 from google.cloud import pubsub_v1
 from google.pubsub_v1.types import PublishRequest, PublishResponse, PubsubMessage
 
-from pipeline.errors import MessageRefused, QueueUnavailable
+from pipeline.errors import ConfigError, MessageRefused, QueueUnavailable
 
 #: Pause before the second try of a request, in seconds; doubles with each further one up to the longest.
 FIRST_PAUSE_S = 0.05
@@ -110,7 +111,10 @@ class PubSubTopics:
     def _connect(self) -> None:
         # Google's client knows where to connect and with which credentials; its own batching is not used: it waits for
         # a timer, on a thread for each batch, where `Publisher` waits for nothing.
-        self._client = pubsub_v1.PublisherClient()
+        try:
+            self._client = pubsub_v1.PublisherClient()
+        except auth_errors.DefaultCredentialsError as error:
+            raise ConfigError(f"no credentials for Pub/Sub, and PUBSUB_EMULATOR_HOST is not set: {error}") from None
         self._publish = self._client.transport.grpc_channel.unary_unary(
             "/google.pubsub.v1.Publisher/Publish",
             request_serializer=_RawRequest.SerializeToString,
