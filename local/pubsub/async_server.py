@@ -18,6 +18,7 @@ from local.pubsub.faults import Faults
 from local.pubsub.front import Front
 from local.pubsub.grpc_server import GrpcServer
 from local.pubsub.http import HttpApp, HttpRequest, HttpResponse, json_response
+from local.pubsub.rest import Rest
 from local.pubsub.restart import Restart
 from local.pubsub.service import Service
 
@@ -40,7 +41,7 @@ class AsyncServer:
         self.service = Service(emulator, self.faults)
         self._grpc = GrpcServer(self.service)
         self.restart = Restart(emulator, self._grpc.end_streams)
-        self._apps: list[HttpApp] = [Admin(emulator, self.faults, self.restart)]
+        self._apps: list[HttpApp] = [Admin(emulator, self.faults, self.restart), Rest(self.service)]
         self._fronts: set[Front] = set()
         self._listener: asyncio.Server | None = None
         self._folder: Path | None = None
