@@ -1,0 +1,1 @@
+"""The pipeline on Google Cloud: plan, apply, destroy, watch, and rehearse offline with the real gcloud."""

@@ -1,0 +1,134 @@
+"""What gcloud's words mean: what can be tried again, what is a conflict, what a person has to do."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+#: `absent`: there is no such thing; `conflict`: somebody (perhaps an earlier, broken-off run of ours) was there first;
+#: `transient`: the same command may well succeed a little later; `final`: it won't.
+Verdict = Literal["absent", "conflict", "transient", "final"]
+
+_ABSENT = re.compile(
+    r"NOT_FOUND|not found: 404|Cannot find (service|job|worker-pool)|\bnot found\b|does not exist|HTTPError 404", re.I
+)
+_CONFLICT = re.compile(
+    r"ALREADY_EXISTS|already exists|already own it|\bABORTED\b|etag|HTTPError (409|412)|concurrent policy changes|"
+    r"there were concurrent|precondition",
+    re.I,
+)
+# A fresh account, API or metric is not known everywhere at once. None of these says that the caller did wrong.
+_TRANSIENT = re.compile(
+    r"Service account [\w@.-]+ does not exist|service account .* (does not exist|was not found)|"
+    r"member .*gserviceaccount\.com.* does not exist|"
+    r"SERVICE_DISABLED|it is disabled\. Enable it|has not been used in project|"
+    r"Cannot find metric that matches|"
+    r"UNAVAILABLE|RESOURCE_EXHAUSTED.*(rate|per minute)|rateLimitExceeded|Too Many Requests|HTTPError (429|5\d\d)|"
+    r"status=\[?(429|500|502|503|504)|Backend Error|internal error|INTERNAL|DEADLINE_EXCEEDED|"
+    r"Connection (reset|aborted|refused)|timed out|Temporary failure|ServiceUnavailable|"
+    r"responded with a status of \[(429|5\d\d)\]|503 ",
+    re.I | re.S,
+)
+# A quota of a minute is over a minute later; one of a project is not.
+_QUOTA = re.compile(r"quota exceeded|Quota .* exceeded|QUOTA_EXCEEDED", re.I)
+_RATE = re.compile(r"per minute|rate|per 100 seconds", re.I)
+
+_ADVICE: tuple[tuple[str, str], ...] = (
+    (
+        r"BILLING_DISABLED|billing.*(disabled|not enabled|must be enabled)|accountDisabled|delinquent",
+        "the project has no active billing account. Link one: https://console.cloud.google.com/billing/projects (or "
+        "`gcloud billing projects link PROJECT --billing-account=ACCOUNT`), wait a minute, and deploy again.",
+    ),
+    (
+        r"SERVICE_DISABLED|it is disabled\. Enable it|has not been used in project",
+        "an API is off, or so freshly on that not every server knows. Deploy again in a few minutes; if it stays, "
+        "`gcloud services enable API --project PROJECT` with the API that is named above.",
+    ),
+    (
+        r"do(es)? not currently have an active account|no credentialed accounts|gcloud auth login|Reauthentication|"
+        r"UNAUTHENTICATED|invalid_grant|invalid authentication credentials|ACCESS_TOKEN_EXPIRED",
+        "gcloud is not logged in (or its login ran out): `gcloud auth login`; in CI, the step that authenticates.",
+    ),
+    (
+        r"constraints/|violates constraint|Organization Policy|org policy|orgpolicy",
+        "an organisation policy forbids it. A public API needs `constraints/iam.allowedPolicyMemberDomains` relaxed: "
+        "deploy without --public, or ask the organisation's administrators.",
+    ),
+    (
+        r"Projects? instance \[.*\] not found|project.*(not found|does not exist)|PROJECT_NOT_FOUND|CONSUMER_INVALID",
+        "there is no such project, or this account can't see it. `gcloud projects list` shows the ids that it can (the "
+        "id, not the name or the number).",
+    ),
+    (
+        r"Cloud Run is not available in|Location .* is not (found|supported|available)|Unsupported location|"
+        r"is not supported in (this )?region|worker.?pools? .*not (available|supported)|Unknown.location",
+        "the region lacks something that is needed. `gcloud run regions list` shows Cloud Run's, `gcloud scheduler "
+        "locations list` the scheduler's; choose one with --region. Without worker pools: --workers job.",
+    ),
+    (
+        r"Permission '?[\w.]*iam\.serviceaccounts\.actAs|iam\.serviceaccounts\.actAs|iam\.serviceAccounts\.actAs",
+        "who deploys must be allowed to act as the services' accounts: roles/iam.serviceAccountUser on the account "
+        "that is named above.",
+    ),
+    (
+        r"PERMISSION_DENIED|HTTPError 403|does not have permission|Permission .* denied|forbidden|status=\[?403",
+        "this account lacks a permission. docs/deploy.md lists the roles that a deploy needs; `gcloud auth list` shows "
+        "which account is active. For a bucket it can also mean that another project has that (global) name.",
+    ),
+    (
+        r"requested bucket name is not available|bucket.*already (exists|own)",
+        "bucket names are global and somebody else has this one: change `name` in pipeline.toml.",
+    ),
+    (
+        r"quota",
+        "a quota is used up: https://console.cloud.google.com/iam-admin/quotas shows which; raise it or use less, then "
+        "deploy again.",
+    ),
+    (
+        r"gcp-sa-pubsub.*does not exist",
+        "Pub/Sub's service agent is not there yet: `gcloud beta services identity create "
+        "--service=pubsub.googleapis.com --project PROJECT`, then deploy again.",
+    ),
+    (
+        r"failed to start|Container.*failed|is not ready and cannot serve|HealthCheckContainerError",
+        "the container did not start: `invoke logs --project PROJECT` shows why. Nothing was switched over: the last "
+        "good revision still serves.",
+    ),
+    (
+        r"\[?Errno -?\d+\]|Name or service not known|Temporary failure in name resolution|Unable to find the server|"
+        r"Max retries exceeded|ProxyError|network is unreachable",
+        "no connection to Google: check the network or proxy, then deploy again; what is done stays done.",
+    ),
+    (
+        r"gcloud crashed",
+        "gcloud itself failed; `gcloud components update` or another version may help. Deploy again first.",
+    ),
+)
+
+
+def verdict(output: str, *, reading: bool = False) -> Verdict:
+    """What an error means.
+
+    Args:
+        output: what gcloud wrote to standard error.
+        reading: whether the command only read: then a missing thing is an answer.
+    """
+    if _QUOTA.search(output):
+        return "transient" if _RATE.search(output) else "final"
+    if re.search(r"BILLING_DISABLED", output):
+        return "final"  # comes with the same words as an API that is off, but does not pass by waiting
+    if reading and _ABSENT.search(output) and not re.search(r"Projects? instance", output):
+        return "absent"
+    if _TRANSIENT.search(output):
+        return "transient"
+    if _CONFLICT.search(output):
+        return "conflict"
+    return "final"
+
+
+def advise(output: str) -> str:
+    """What a person should do about an error; empty where gcloud's own words are all we have."""
+    for pattern, text in _ADVICE:
+        if re.search(pattern, output, re.I | re.S):
+            return text
+    return ""

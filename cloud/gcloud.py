@@ -1,0 +1,182 @@
+"""The one place that runs gcloud."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from cloud import advice
+from cloud.errors import CloudError, GcloudFailed
+from cloud.resource import Command, Json, Read
+
+#: Waits between attempts of what may pass by itself, in seconds: two minutes in all, as fresh accounts may need.
+WAITS_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
+#: Longest time of one command, in seconds; a build is the longest.
+TIMEOUT_S = 1800
+#: Commands at the same time. They mostly wait; each takes about a second of CPU to start.
+PARALLEL = 8
+
+_QUIET = {
+    "CLOUDSDK_CORE_DISABLE_PROMPTS": "1",
+    "CLOUDSDK_CORE_DISABLE_FILE_LOGGING": "1",
+    "CLOUDSDK_COMPONENT_MANAGER_DISABLE_UPDATE_CHECK": "1",
+    "CLOUDSDK_CORE_DISABLE_COLOR": "1",
+    "CLOUDSDK_CORE_SHOW_STRUCTURED_LOGS": "never",
+}
+
+#: Told before each further attempt: the command, gcloud's words, the wait in seconds.
+OnRetry = Callable[[str, str, float], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """One command that was run: for reports and tests."""
+
+    command: str
+    seconds: float
+    exit_code: int
+
+
+class Gcloud:
+    """Runs commands in one project, safe to use from many threads.
+
+    Args:
+        project: added to every command.
+        env: further environment variables (a rehearsal's proxy).
+        executable: the program.
+        waits_s: waits between attempts, in seconds.
+        sleep: how to wait.
+    """
+
+    def __init__(
+        self,
+        project: str,
+        *,
+        env: Mapping[str, str] | None = None,
+        executable: str = "gcloud",
+        waits_s: Sequence[float] = WAITS_S,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Find the program. Raises `CloudError` where there is none."""
+        found = shutil.which(executable)
+        if found is None:
+            raise CloudError(
+                f"{executable}: not found. Install the Google Cloud CLI: https://cloud.google.com/sdk/docs/install"
+            )
+        self._program = found
+        self._project = project
+        self._env = {**os.environ, **_QUIET, **(env or {})}
+        self._waits_s = tuple(waits_s)
+        self._sleep = sleep
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen[str]] = set()
+        self.calls: list[Call] = []
+
+    @property
+    def program(self) -> str:
+        """Path of the program."""
+        return self._program
+
+    def run(self, command: Command, *, values: Mapping[str, str] | None = None, on_retry: OnRetry | None = None) -> str:
+        """Run a command that changes something; returns its standard output.
+
+        Args:
+            command: what to run.
+            values: what `{NAME}` stands for in the command's words.
+            on_retry: told before each further attempt.
+
+        Raises:
+            GcloudFailed: it failed, and trying again did not help or would not.
+        """
+        with tempfile.TemporaryDirectory(prefix="poolhouse-") as folder:
+            filled = {f"{{{name}}}": value for name, value in (values or {}).items()}
+            for name, text in command.files.items():
+                path = Path(folder, name)
+                path.write_text(text, encoding="utf-8")
+                filled[f"{{file:{name}}}"] = str(path)
+            words = [_fill(word, filled) for word in command.words]
+            return self._attempts(words, shown=command.shown(), on_retry=on_retry)
+
+    def read(self, read: Read) -> Json:
+        """What a read prints, as JSON; None where there is no such thing. Raises `GcloudFailed`."""
+        words = [*read.words, "--format=json"]
+        try:
+            output = self._attempts(words, shown=shlex.join(["gcloud", *words]), reading=True)
+        except _Absent:
+            return None
+        return json.loads(output) if output.strip() else None
+
+    def read_all(self, reads: Sequence[Read]) -> dict[tuple[str, ...], Json]:
+        """Several reads at the same time, by their words. Raises `GcloudFailed`, the first that failed."""
+        with ThreadPoolExecutor(PARALLEL, thread_name_prefix="read") as pool:
+            answers = list(pool.map(self.read, reads))
+        return {read.words: answer for read, answer in zip(reads, answers, strict=True)}
+
+    def terminate(self) -> None:
+        """End what is running: the person has broken off."""
+        with self._lock:
+            for process in self._running:
+                process.terminate()
+
+    def _attempts(
+        self, words: Sequence[str], *, shown: str, reading: bool = False, on_retry: OnRetry | None = None
+    ) -> str:
+        waits = iter(self._waits_s)
+        while True:
+            code, output, errors = self._once(words, shown)
+            if code == 0:
+                return output
+            verdict = advice.verdict(errors, reading=reading)
+            if verdict == "absent":
+                raise _Absent
+            wait_s = next(waits, None) if verdict == "transient" else None
+            if wait_s is None:
+                raise GcloudFailed(f"{shown} --project={self._project}", errors, advice=advice.advise(errors))
+            if on_retry is not None:
+                on_retry(shown, errors, wait_s)
+            self._sleep(wait_s)
+
+    def _once(self, words: Sequence[str], shown: str) -> tuple[int, str, str]:
+        started = time.monotonic()
+        process = subprocess.Popen(
+            [self._program, *words, f"--project={self._project}", "--quiet"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self._env,
+        )
+        with self._lock:
+            self._running.add(process)
+        try:
+            output, errors = process.communicate(timeout=TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            output, errors = process.communicate()
+            errors += f"\nstopped after {TIMEOUT_S} s"
+        finally:
+            with self._lock:
+                self._running.discard(process)
+        seconds = time.monotonic() - started
+        self.calls.append(Call(command=shown, seconds=seconds, exit_code=process.returncode))
+        return process.returncode, output, errors
+
+
+class _Absent(Exception):
+    """The thing that was read is not there."""
+
+
+def _fill(word: str, values: Mapping[str, str]) -> str:
+    for name, value in values.items():
+        word = word.replace(name, value)
+    return word

@@ -1,0 +1,1 @@
+"""The kinds of resources: one module a Google product, each with the pure functions that describe its resources."""

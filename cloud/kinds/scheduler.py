@@ -1,0 +1,135 @@
+"""Cloud Scheduler: the schedules of pipeline.toml, and the starts of jobs."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+from cloud.options import Options
+from cloud.resource import Command, Fields, Json, Read, Resource, command, entry, flag
+from pipeline.topology import Schedule
+
+#: How long a call may take, in seconds: a submit is done in milliseconds, but a cold API needs its start.
+ATTEMPT_DEADLINE_S = 60
+#: Dead letters are kept this often.
+DEAD_LETTER_CRON = "*/5 * * * *"
+#: Drain jobs start this often.
+DRAIN_CRON = "* * * * *"
+_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+
+
+def listing(options: Options) -> Read:
+    """How all schedules of the region are read."""
+    return Read(
+        words=("scheduler", "jobs", "list", flag("location", options.region)), api="cloudscheduler.googleapis.com"
+    )
+
+
+def task(schedule: Schedule, *, options: Options, project_number: str) -> Resource:
+    """A schedule that submits a task: a call to the API, so that it is checked and counted like anybody's."""
+    url = options.api_url(project_number)
+    queue = {} if schedule.queue is None else {"queue": schedule.queue}
+    body = {"task_type": schedule.task_type, **queue, "payload": schedule.payload}
+    return _job(
+        schedule.name,
+        options=options,
+        cron=schedule.cron,
+        zone=schedule.time_zone,
+        uri=f"{url}/tasks",
+        body=json.dumps(body, sort_keys=True),
+        token=("oidc", url),
+        retries=3,
+        words=f"submits {schedule.task_type}",
+        after=(f"service/{options.api_service}", f"grants/service/{options.api_service}"),
+    )
+
+
+def start(job: str, *, options: Options, cron: str) -> Resource:
+    """A schedule that starts a job. Not retried: the next start comes soon anyway."""
+    uri = f"https://run.googleapis.com/v2/projects/{options.project}/locations/{options.region}/jobs/{job}:run"
+    return _job(
+        f"run-{job.removeprefix(options.name + '-')}",
+        options=options,
+        cron=cron,
+        zone="Etc/UTC",
+        uri=uri,
+        body="{}",
+        token=("oauth", _SCOPE),
+        retries=0,
+        words=f"starts the job {job}",
+        after=(f"job/{job}", f"grants/job/{job}"),
+    )
+
+
+def _job(
+    name: str,
+    *,
+    options: Options,
+    cron: str,
+    zone: str,
+    uri: str,
+    body: str,
+    token: tuple[str, str],
+    retries: int,
+    words: str,
+    after: tuple[str, ...],
+) -> Resource:
+    full = f"{options.name}-{name}"
+    kind, audience = token
+    account = options.account("scheduler")
+    wanted: Fields = {
+        "cron": cron,
+        "time_zone": zone,
+        "uri": uri,
+        "body": body,
+        "token": f"{kind} {account} {audience}",
+        "retries": retries,
+        "description": f"Poolhouse: {words} {options.mark}",
+    }
+    flags = (
+        flag("location", options.region),
+        flag("schedule", cron),
+        flag("time-zone", zone),
+        flag("uri", uri),
+        flag("http-method", "POST"),
+        flag("message-body", body),
+        flag(f"{kind}-service-account-email", account),
+        flag(f"{kind}-token-{'audience' if kind == 'oidc' else 'scope'}", audience),
+        flag("attempt-deadline", f"{ATTEMPT_DEADLINE_S}s"),
+        flag("max-retry-attempts", retries),
+        flag("description", wanted["description"]),
+    )
+
+    def observe(raw: Json) -> Fields | None:
+        found = entry(raw, "name", full)
+        if found is None:
+            return None
+        target = found.get("httpTarget", {})
+        secret = target.get("oidcToken") or target.get("oauthToken") or {}
+        kind = "oidc" if "oidcToken" in target else "oauth"
+        return {
+            "cron": found.get("schedule"),
+            "time_zone": found.get("timeZone"),
+            "uri": target.get("uri"),
+            "body": base64.b64decode(target.get("body", "")).decode("utf-8", "replace"),
+            "token": f"{kind} {secret.get('serviceAccountEmail')} {secret.get('audience') or secret.get('scope')}",
+            "retries": found.get("retryConfig", {}).get("retryCount", 0),
+            "description": found.get("description", ""),
+        }
+
+    def update(raw: Json) -> tuple[Command, ...]:
+        words = (flag("update-headers", "Content-Type=application/json"),)
+        return (command("scheduler", "jobs", "update", "http", full, *flags, *words),)
+
+    return Resource(
+        kind="schedule",
+        name=full,
+        wanted=wanted,
+        read=listing(options),
+        observe=observe,
+        create=(
+            command("scheduler", "jobs", "create", "http", full, *flags, "--headers=Content-Type=application/json"),
+        ),
+        update=update,
+        after=(f"account/{options.name}-scheduler", *after),
+    )

@@ -1,0 +1,139 @@
+"""What a deploy is made of: resources that say how they are read, compared, made, changed and removed."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+#: Anything that `gcloud … --format=json` prints.
+Json = Any
+#: One compared field. Lists are tuples, sorted where their order means nothing.
+Value = str | int | float | bool | None | tuple[str, ...]
+Fields = Mapping[str, Value]
+
+#: Stands in a command for the image's digest while the image is not built yet.
+IMAGE = "{image}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """One gcloud command line, without the word gcloud.
+
+    `files` are handed over as temporary files: a word that holds `{file:NAME}` gets the path of file NAME.
+    """
+
+    words: tuple[str, ...]
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    def shown(self) -> str:
+        """The command as a person would type it, with the files by their names."""
+        words = [word.replace("{file:", "").replace("}", "") if "{file:" in word else word for word in self.words]
+        return shlex.join(["gcloud", *words])
+
+
+def command(*words: str, files: Mapping[str, str] | None = None) -> Command:
+    """A `Command` from its words."""
+    return Command(words=words, files=files or {})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Read:
+    """How a resource's present state is read.
+
+    Args (fields):
+        words: the gcloud command, without `--format=json`. Resources with the same words share one call.
+        api: the API that must be enabled; while it is not, the resource is absent without asking.
+        needs: id of the resource that must exist first; while it does not, this one is absent without asking.
+    """
+
+    words: tuple[str, ...]
+    api: str
+    needs: str | None = None
+
+
+def read(*words: str, api: str, needs: str | None = None) -> Read:
+    """A `Read` from its words."""
+    return Read(words=words, api=f"{api}.googleapis.com", needs=needs)
+
+
+def nothing(raw: Json) -> tuple[Command, ...]:
+    """The update of a resource that has nothing to change."""
+    return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resource:
+    """One thing that a deploy wants to be there, and as it should be.
+
+    Args (fields):
+        kind: the word for it in the plan.
+        name: its id within its kind.
+        wanted: fields to compare; the plan shows them by these names.
+        read: how its state is read.
+        observe: the same fields out of what `read` printed; None where the resource is not there.
+        create: commands that make it.
+        update: commands that make it as wanted, from what `read` printed.
+        after: ids of resources that must be in place first.
+        fixed: fields that can't change once it is there, with what to do instead.
+    """
+
+    kind: str
+    name: str
+    wanted: Fields
+    read: Read
+    observe: Callable[[Json], Fields | None]
+    create: tuple[Command, ...]
+    update: Callable[[Json], tuple[Command, ...]] = nothing
+    after: tuple[str, ...] = ()
+    fixed: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """Kind and name: unique in a plan."""
+        return f"{self.kind}/{self.name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leftover:
+    """Something that a deploy of this pipeline made, found by its label: for destroy, or since it is not wanted now."""
+
+    kind: str
+    name: str
+    delete: tuple[Command, ...]
+
+    @property
+    def id(self) -> str:
+        """As `Resource.id`."""
+        return f"{self.kind}/{self.name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """How everything of one kind that this pipeline made is found: by its label, or by its description."""
+
+    kind: str
+    read: Read
+    find: Callable[[Json], tuple[Leftover, ...]]
+
+
+def entry(listing: Json, key: str, value: str) -> Json:
+    """The entry of a listing whose `key` (a name or a path) ends in `value`; None where there is none."""
+    for item in listing or ():
+        if str(item.get(key, "")).rpartition("/")[2] == value:
+            return item
+    return None
+
+
+def flag(name: str, value: object) -> str:
+    """`--name=value`."""
+    return f"--{name}={value}"
+
+
+def pairs(values: Mapping[str, str]) -> str:
+    """A mapping as gcloud's `KEY=VALUE` list, with a separator that no value holds (gcloud topic escaping)."""
+    if not any("," in value for value in values.values()):
+        return ",".join(f"{key}={value}" for key, value in values.items())
+    separator = next(mark for mark in ("@", "|", "#", "~~") if not any(mark in value for value in values.values()))
+    return f"^{separator}^" + separator.join(f"{key}={value}" for key, value in values.items())
