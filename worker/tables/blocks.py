@@ -9,10 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO
 
-from worker.errors import Reject
-
 #: Bytes of a block: large enough for polars to work at full speed, small enough to hold several.
-BLOCK_BYTES = 4 * 1024 * 1024
+BLOCK_BYTES = 8 * 1024 * 1024
 #: The longest row, in bytes. A longer one is a broken file (a quote never closed, no line breaks) or an attack.
 MAX_ROW_BYTES = 16 * 1024 * 1024
 
@@ -22,13 +20,25 @@ class Block:
     """Some whole rows of a file."""
 
     data: bytes
-    #: Number of the block's first line in the file, from 1.
-    first_line: int
-    #: Bytes of the file up to the end of this block.
-    end_bytes: int
+    #: Where the block starts in the (expanded) file.
+    start: int
+
+    @property
+    def end(self) -> int:
+        """Where it ends."""
+        return self.start + len(self.data)
 
 
-def blocks(source: IO[bytes], *, quote: bytes = b'"', first_line: int = 1) -> Iterator[Block]:
+class RowTooLong(Exception):  # always turned into a Reject that names the line
+    """The row that starts at `start` is longer than `MAX_ROW_BYTES`."""
+
+    def __init__(self, start: int, *, open_quote: bool) -> None:
+        hint = ": is a quote not closed?" if open_quote else ""
+        super().__init__(f"a row is longer than {MAX_ROW_BYTES // 1024**2} MiB{hint}")
+        self.start = start
+
+
+def blocks(source: IO[bytes], *, quote: bytes = b'"') -> Iterator[Block]:
     """Cut `source` at line breaks that are not inside quotes.
 
     Whether a line break is quoted shows from the number of quotes before it: RFC 4180 escapes a quote by doubling it,
@@ -36,25 +46,32 @@ def blocks(source: IO[bytes], *, quote: bytes = b'"', first_line: int = 1) -> It
 
     Args:
         quote: the quoting character; empty for formats whose rows never hold a line break (NDJSON).
-        first_line: number of the stream's first line.
 
     Raises:
-        Reject: a row longer than `MAX_ROW_BYTES`.
+        RowTooLong: a row longer than `MAX_ROW_BYTES`.
     """
-    rest, end_bytes = b"", 0
+    rest, start = b"", 0
     while data := source.read(BLOCK_BYTES):
-        rest += data
-        end_bytes += len(data)
-        cut = _last_row_end(rest, quote)
+        whole = rest + data if rest else data
+        cut = _last_row_end(whole, quote)
         if cut:
-            block, rest = rest[:cut], rest[cut:]
-            yield Block(block, first_line, end_bytes - len(rest))
-            first_line += block.count(b"\n")
+            # Not counted here: line numbers cost as much as the cut, and only errors need them.
+            yield Block(whole[:cut], start)
+            start += cut
+        rest = whole[cut:]
         if len(rest) > MAX_ROW_BYTES:
-            hint = ": is a quote not closed?" if quote and rest.count(quote) % 2 else ""
-            raise Reject(f"line {first_line}: a row is longer than {MAX_ROW_BYTES // 1024**2} MiB{hint}")
+            raise RowTooLong(start, open_quote=bool(quote) and rest.count(quote) % 2 == 1)
     if rest.strip(b"\r\n"):
-        yield Block(rest, first_line, end_bytes)
+        yield Block(rest, start)
+
+
+def line_number(source: IO[bytes], offset: int) -> int:
+    """The number, from 1, of the line that starts `offset` bytes into `source`."""
+    line = 1
+    while offset > 0 and (data := source.read(min(offset, BLOCK_BYTES))):
+        line += data.count(b"\n")
+        offset -= len(data)
+    return line
 
 
 def _last_row_end(data: bytes, quote: bytes) -> int:

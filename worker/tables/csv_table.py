@@ -13,10 +13,10 @@ from typing import TypeVar
 import polars as pl
 
 from worker.errors import Reject
-from worker.tables.blocks import Block, blocks
+from worker.tables.blocks import Block, RowTooLong, blocks, line_number
 from worker.tables.compression import expand
 from worker.tables.pipeline import in_order
-from worker.tables.rows import rows, separators
+from worker.tables.rows import Row, rows, separators
 from worker.tables.table import Format, TableFile, TypesChanged, Watch, shortened, widest
 
 #: A CSV of more columns is a broken file; each costs a few hundred bytes a block.
@@ -30,6 +30,7 @@ _LEADING_ZERO = r"^-?0\d"
 _NUMBER = r"^-?(\d+(\.\d*)?([eE][+-]?\d+)?|\.\d+|nan|NaN|inf|Infinity)$"
 _Parsed = TypeVar("_Parsed")
 _BOM = b"\xef\xbb\xbf"
+_EMPTY_AS_NULL = pl.when(pl.col(pl.String) != "").then(pl.col(pl.String)).name.keep()
 
 
 @dataclass(frozen=True)
@@ -58,41 +59,56 @@ class CsvTable:
         size_bytes = self.file.size_bytes
         with self.file.path.open("rb") as raw, ThreadPoolExecutor(2, thread_name_prefix="csv") as pool:
             stream = expand(raw, self.file.compression, compressed_bytes=size_bytes)
-            for block, parsed in in_order(pool, parse, self._body(blocks(stream))):
-                watch(raw.tell(), size_bytes)
-                yield block, parsed
+            try:
+                for block, parsed in in_order(pool, parse, self._body(blocks(stream))):
+                    watch(raw.tell(), size_bytes)
+                    yield block, parsed
+            except RowTooLong as error:
+                raise Reject(f"line {self._line(error.start)}: {error}") from error
 
     def _body(self, source: Iterator[Block]) -> Iterator[Block]:
-        for number, block in enumerate(source):
-            if number:
-                yield block
-                continue
-            data = block.data[len(self.header.data) :]
-            if data:
-                yield Block(data, self.header.first_line + self.header.data.count(b"\n"), block.end_bytes)
+        for block in source:
+            skipped = self.header.end if block.start == 0 else 0
+            if len(block.data) > skipped:
+                yield Block(block.data[skipped:], block.start + skipped)
 
-    def _parse(self, block: Block, columns: Sequence[str] | None) -> pl.DataFrame | None:
-        """The block as a frame, None where the types don't fit it."""
-        names = list(self.types)
+    def _line(self, offset: int) -> int:
+        with self.file.path.open("rb") as raw:
+            return line_number(expand(raw, self.file.compression, compressed_bytes=self.file.size_bytes), offset)
+
+    def _parse(self, block: Block, columns: Sequence[str] | None, *, checked: bool = False) -> pl.DataFrame | None:
+        """The block as a frame, None where the types don't fit it.
+
+        polars fills rows that are too short with nulls. Those are told from empty fields by reading empty fields as
+        empty texts; only where quoted empty texts would get mixed up with them, or the last column is none of texts,
+        are the separators counted, which costs as much as parsing.
+        """
+        names, types = list(self.types), list(self.types.values())
+        tells_missing = not checked and len(types) > 1 and b'""' not in block.data
         try:
-            frame = self._read(block.data, list(self.types.values()))
-        except pl.exceptions.ComputeError as error:
+            frame = self._read(block.data, types, empty_string_is_null=not tells_missing)
+        except pl.exceptions.PolarsError as error:
             self._check_rows(block)
             if "could not parse" in str(error) and "not properly escaped" not in str(error):
                 return None
-            raise Reject(f"line {block.first_line} and following: {_first_line(error)}") from error
-        expected = frame.height * (len(names) - 1)
-        if len(names) > 1 and separators(block.data, self.file.separator.encode()) != expected:
-            return self._parse(self._check_rows(block), columns)
+            raise Reject(f"line {self._line(block.start)} and following: {_first_line(error)}") from error
+        if not checked and len(types) > 1 and frame.to_series(len(types) - 1).null_count():
+            separator = self.file.separator.encode()
+            exact = tells_missing and types[-1] == pl.String()
+            if exact or separators(block.data, separator) != frame.height * (len(types) - 1):
+                return self._parse(self._check_rows(block), columns, checked=True)
         frame.columns = names
-        return frame if columns is None else frame.select(columns)
+        if columns is not None:
+            frame = frame.select(columns)
+        return frame.with_columns(_EMPTY_AS_NULL) if tells_missing else frame
 
-    def _read(self, data: bytes, types: Sequence[pl.DataType]) -> pl.DataFrame:
+    def _read(self, data: bytes, types: Sequence[pl.DataType], *, empty_string_is_null: bool = True) -> pl.DataFrame:
         # A header of our own: polars takes the width of a block from its first row, which may be the broken one.
         return pl.read_csv(
             self._with_header(data),
             separator=self.file.separator,
             schema={str(number): dtype for number, dtype in enumerate(types)},
+            empty_string_is_null=empty_string_is_null,
         )
 
     def _with_header(self, data: bytes) -> bytes:
@@ -102,7 +118,7 @@ class CsvTable:
     def _check_rows(self, block: Block) -> Block:
         """The block without its blank lines; raises `Reject` for the first row of another width, or not in UTF-8."""
         separator, width, kept = self.file.separator.encode(), len(self.types), []
-        for row in rows(block.data, first_line=block.first_line):
+        for row in rows(block.data, first_line=self._line(block.start)):
             if row.is_blank and width > 1:
                 continue
             fields = separators(row.data, separator) + 1
@@ -116,19 +132,28 @@ class CsvTable:
         """The table with types that hold for every row: one more pass, inferring them block by block."""
         types, evidence = dict(self.types), dict(self.evidence)
 
-        def infer(block: Block) -> tuple[Block, list[pl.DataType], pl.DataFrame]:
-            block = self._check_rows(block)
-            return block, *self._inferred(block)
+        def infer(block: Block) -> tuple[list[pl.DataType], pl.DataFrame] | None:
+            # Blocks before the one that failed hold what the types say.
+            return self._inferred(self._check_rows(block)) if block.start >= failed.start else None
 
-        for block, (clean, found, texts) in self._parsed(watch, infer):
-            if block.end_bytes < failed.end_bytes:
-                continue
-            for name, dtype, series in zip(types, found, texts, strict=True):
+        for block, inferred in self._parsed(watch, infer):
+            for name, dtype, texts in zip(types, *inferred, strict=True) if inferred else ():
                 known = types[name]
                 types[name] = widest(known, dtype)
                 if types[name] == pl.String() != known:
-                    evidence[name] = _misfit(series, known, clean)
+                    evidence[name] = self._misfit(texts, known, block)
+        if types == self.types:
+            raise Reject(f"line {self._line(failed.start)} and following: a value does not fit its column's type")
         return replace(self, types=types, evidence=evidence)
+
+    def _misfit(self, texts: pl.Series, known: pl.DataType, block: Block) -> str:
+        """Which value made a column text."""
+        fits = texts.str.contains("^(true|false)$" if known == pl.Boolean() else _NUMBER)
+        index = fits.not_().arg_true().min()
+        if not isinstance(index, int):
+            return ""
+        kept = (row for row in rows(block.data, first_line=self._line(block.start)) if not row.is_blank)
+        return f"line {next(islice(kept, index, None)).line} holds {shortened(texts[index])}"
 
     def _inferred(self, block: Block) -> tuple[list[pl.DataType], pl.DataFrame]:
         """The types that a block's columns have on their own (Null: no value), and the columns as text."""
@@ -149,23 +174,22 @@ def open_csv(file: TableFile) -> CsvTable:
     """
     with file.path.open("rb") as raw:
         stream = expand(raw, file.compression, compressed_bytes=file.size_bytes)
-        block = next(blocks(stream), None)
+        try:
+            block = next(blocks(stream), None)
+        except RowTooLong as error:
+            raise Reject(f"line 1: {error}") from error
     if block is None:
         raise Reject("the table is empty: not even a header row")
-    header = _header_block(block)
+    header = next(rows(block.data, first_line=1))
     names = _names(header, file.separator)
-    untyped = CsvTable(file, dict.fromkeys(names, pl.String()), header)
-    body = Block(block.data[len(header.data) :], header.first_line + header.data.count(b"\n"), block.end_bytes)
-    return replace(untyped, types=_sampled_types(untyped, body, names))
-
-
-def _sampled_types(table: CsvTable, body: Block, names: Sequence[str]) -> dict[str, pl.DataType]:
-    sample = b"".join(row.data for row in islice(rows(body.data, first_line=body.first_line), SAMPLE_ROWS))
+    untyped = CsvTable(file, dict.fromkeys(names, pl.String()), Block(header.data, 0))
+    sample = b"".join(row.data for row in islice(rows(block.data, first_line=1), 1, SAMPLE_ROWS + 1))
     if not sample:
-        return dict.fromkeys(names, pl.String())
-    found, _ = table._inferred(table._check_rows(replace(body, data=sample)))
+        return untyped
+    found, _ = untyped._inferred(untyped._check_rows(Block(sample, len(header.data))))
     # No value yet: the narrowest type, so that the first value that is no integer is noticed.
-    return {name: pl.Int64() if dtype == pl.Null() else dtype for name, dtype in zip(names, found, strict=True)}
+    types = [pl.Int64() if dtype == pl.Null() else dtype for dtype in found]
+    return replace(untyped, types=dict(zip(names, types, strict=True)))
 
 
 def _settled(guessed: pl.DataType, texts: pl.Series) -> pl.DataType:
@@ -178,24 +202,10 @@ def _settled(guessed: pl.DataType, texts: pl.Series) -> pl.DataType:
     return guessed if guessed in _INFERRED else pl.String()
 
 
-def _misfit(texts: pl.Series, known: pl.DataType, block: Block) -> str:
-    fits = texts.str.contains("^(true|false)$" if known == pl.Boolean() else _NUMBER)
-    index = fits.not_().arg_true().min()
-    if not isinstance(index, int):
-        return ""
-    row = next(islice(rows(block.data, first_line=block.first_line), index, None))
-    return f"line {row.line} holds {shortened(texts[index])}"
-
-
-def _header_block(block: Block) -> Block:
-    row = next(rows(block.data, first_line=block.first_line))
-    if not row.data.removeprefix(_BOM).strip():
+def _names(header: Row, separator: str) -> list[str]:
+    text = _decode(header.data.removeprefix(_BOM), header.line)
+    if not text.strip():
         raise Reject("line 1: the header row is empty")
-    return replace(block, data=block.data[: len(row.data)])
-
-
-def _names(header: Block, separator: str) -> list[str]:
-    text = _decode(header.data.removeprefix(_BOM), header.first_line)
     names = next(csv.reader([text], delimiter=separator))
     if len(names) > MAX_COLUMNS:
         raise Reject(f"line 1: the header has {len(names)} columns, more than {MAX_COLUMNS}")

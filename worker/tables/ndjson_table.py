@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import polars as pl
+from polars._typing import PolarsDataType
 
 from worker.errors import Reject
-from worker.tables.blocks import Block, blocks
+from worker.tables.blocks import Block, RowTooLong, blocks, line_number
 from worker.tables.compression import expand
 from worker.tables.csv_table import MAX_COLUMNS
 from worker.tables.pipeline import in_order
-from worker.tables.table import Format, TableFile, TypesChanged, Watch, shortened, widest
+from worker.tables.table import Format, TableFile, TypesChanged, Watch, shortened, type_name, widest
 
 
 @dataclass(frozen=True)
@@ -34,37 +35,65 @@ class NdjsonTable:
 
     def frames(self, watch: Watch, *, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
         for block, frame in self._parsed(watch):
-            types, _ = self._widened(frame, block)
-            if types != self.types:
+            if self._widened(frame, block).types != self.types:
                 raise TypesChanged(self._retyped(watch))
-            aligned = _aligned(frame, self.types)
+            aligned = self._aligned(frame, block)
             yield aligned if columns is None else aligned.select(columns)
 
     def _parsed(self, watch: Watch) -> Iterator[tuple[Block, pl.DataFrame]]:
         size_bytes = self.file.size_bytes
         with self.file.path.open("rb") as raw, ThreadPoolExecutor(2, thread_name_prefix="ndjson") as pool:
             stream = expand(raw, self.file.compression, compressed_bytes=size_bytes)
-            parse: Callable[[Block], pl.DataFrame] = _read
-            for block, frame in in_order(pool, parse, blocks(stream, quote=b"")):
-                watch(raw.tell(), size_bytes)
-                yield block, frame
+            try:
+                for block, frame in in_order(pool, self._read, blocks(stream, quote=b"")):
+                    watch(raw.tell(), size_bytes)
+                    yield block, frame
+            except RowTooLong as error:
+                raise Reject(f"line {self._line(error.start)}: {error}") from error
 
-    def _widened(self, frame: pl.DataFrame, block: Block) -> tuple[dict[str, pl.DataType], dict[str, str]]:
+    def _line(self, offset: int) -> int:
+        with self.file.path.open("rb") as raw:
+            return line_number(expand(raw, self.file.compression, compressed_bytes=self.file.size_bytes), offset)
+
+    def _read(self, block: Block) -> pl.DataFrame:
+        try:
+            return pl.read_ndjson(block.data, infer_schema_length=None)
+        except pl.exceptions.PolarsError as error:
+            raise Reject(_complaint(block.data, self._line(block.start))) from error
+
+    def _aligned(self, frame: pl.DataFrame, block: Block) -> pl.DataFrame:
+        """The frame with all columns of the table, of the table's types."""
+        if frame.schema == pl.Schema(self.types):
+            return frame
+        if any(dtype.is_nested() for dtype in self.types.values()):
+            # polars' cast does not add fields to objects; its reader does.
+            return pl.read_ndjson(block.data, schema=dict(self.types))
+        return frame.select(
+            pl.col(name).cast(dtype) if name in frame.columns else pl.lit(None, dtype=dtype).alias(name)
+            for name, dtype in self.types.items()
+        )
+
+    def _widened(self, frame: pl.DataFrame, block: Block) -> NdjsonTable:
         types, evidence = dict(self.types), dict(self.evidence)
         for name, found in frame.schema.items():
             known = types.get(name, pl.Null())
-            types[name] = _joined(known, found, name, block)
-            if types[name] == pl.String() and known not in (pl.Null(), pl.String()):
-                evidence[name] = f"a value from line {block.first_line} on is text"
+            if found == known:
+                continue
+            joined = _joined(known, found)
+            if joined is None:
+                where = f"line {self._line(block.start)} and following"
+                raise Reject(f"{where}: {name!r} holds {type_name(found)} where earlier lines have {type_name(known)}")
+            types[name] = joined
+            if joined == pl.String() and known not in (pl.Null(), pl.String()):
+                evidence[name] = f"a value from line {self._line(block.start)} on is text"
         if len(types) > MAX_COLUMNS:
-            raise Reject(f"line {block.first_line} and following: more than {MAX_COLUMNS} different keys")
-        return types, evidence
+            raise Reject(f"line {self._line(block.start)} and following: more than {MAX_COLUMNS} different keys")
+        return replace(self, types=types, evidence=evidence)
 
     def _retyped(self, watch: Watch) -> NdjsonTable:
         table = self
         for block, frame in self._parsed(watch):
-            types, evidence = table._widened(frame, block)
-            table = replace(table, types=types, evidence=evidence)
+            table = table._widened(frame, block)
         return table
 
 
@@ -74,24 +103,15 @@ def open_ndjson(file: TableFile) -> NdjsonTable:
     Raises:
         Reject: it is empty, or its first rows are no JSON objects.
     """
-    with file.path.open("rb") as raw:
-        stream = expand(raw, file.compression, compressed_bytes=file.size_bytes)
-        block = next(blocks(stream, quote=b""), None)
-    if block is None:
-        raise Reject("the table is empty: no row at all")
-    return NdjsonTable(file, dict(_read(block).schema))
+    empty = NdjsonTable(file, {})
+    for _, frame in empty._parsed(lambda done, total: None):
+        return replace(empty, types=dict(frame.schema))
+    raise Reject("the table is empty: no row at all")
 
 
-def _read(block: Block) -> pl.DataFrame:
-    try:
-        return pl.read_ndjson(block.data, infer_schema_length=None)
-    except pl.exceptions.PolarsError as error:
-        raise Reject(_complaint(block)) from error
-
-
-def _complaint(block: Block) -> str:
+def _complaint(data: bytes, first_line: int) -> str:
     """What is wrong with the first broken line."""
-    for number, line in enumerate(block.data.split(b"\n"), start=block.first_line):
+    for number, line in enumerate(data.split(b"\n"), start=first_line):
         if not line.strip():
             continue
         try:
@@ -102,30 +122,28 @@ def _complaint(block: Block) -> str:
             return f"line {number}: not JSON: {error}"
         if not isinstance(value, dict):
             return f"line {number}: {shortened(value)} is no JSON object"
-    return f"line {block.first_line} and following: a key holds values of types that have nothing in common"
+    return f"line {first_line} and following: a key holds values of types that have nothing in common"
 
 
-def _joined(known: pl.DataType, found: pl.DataType, name: str, block: Block) -> pl.DataType:
-    if known.is_nested() or found.is_nested():
-        if known == found or found == pl.Null():
-            return known
-        if known == pl.Null():
-            return found
-        try:
-            both = pl.concat(
-                [pl.Series([], dtype=known).to_frame("v"), pl.Series([], dtype=found).to_frame("v")],
-                how="vertical_relaxed",
-            )
-        except pl.exceptions.PolarsError:
-            raise Reject(
-                f"line {block.first_line} and following: {name!r} holds {found} where earlier lines have {known}"
-            ) from None
-        return both.schema["v"]
-    return widest(known, found)
+def _joined(left: pl.DataType, right: pl.DataType) -> pl.DataType | None:
+    """The type that holds both; None where there is none."""
+    if left == right or right == pl.Null():
+        return left
+    if left == pl.Null():
+        return right
+    if isinstance(left, pl.List) and isinstance(right, pl.List):
+        inner = _joined(_instance(left.inner), _instance(right.inner))
+        return None if inner is None else pl.List(inner)
+    if isinstance(left, pl.Struct) and isinstance(right, pl.Struct):
+        fields = {field.name: _instance(field.dtype) for field in left.fields}
+        for field in right.fields:
+            joined = _joined(fields.get(field.name, pl.Null()), _instance(field.dtype))
+            if joined is None:
+                return None
+            fields[field.name] = joined
+        return pl.Struct(fields)
+    return None if left.is_nested() or right.is_nested() else widest(left, right)
 
 
-def _aligned(frame: pl.DataFrame, types: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    return frame.select(
-        pl.col(name).cast(dtype) if name in frame.columns else pl.lit(None, dtype=dtype).alias(name)
-        for name, dtype in types.items()
-    )
+def _instance(dtype: PolarsDataType) -> pl.DataType:
+    return dtype if isinstance(dtype, pl.DataType) else dtype()

@@ -1,0 +1,222 @@
+"""Memory and time of the file and data handlers on a large CSV, beside plain polars on the same file.
+
+    python -m tests.bench.files [--gigabytes 2] [--directory DIR] [--check]
+
+Each measurement runs in a process of its own, with a worker's imports, and reports its greatest resident memory and how
+soon after a cancellation the handler stops. The bucket is a directory on local disk, so that "transfer" is a copy.
+With `--check`, exits 1 if a handler took more than 512 MiB, or more than 1.3 times plain polars' time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import random
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+MAX_RSS_MIB = 512
+MAX_RATIO = 1.3
+NOTES = ("", "plain note", '"a longer, quoted note"')
+CITIES = ("Paris", "Rome", "Oslo", "Łódź", "São Paulo")
+
+
+def generate(path: Path, size_bytes: int) -> int:
+    """Write a CSV of about `size_bytes`: integers, floats, texts, nulls, quoted commas. Returns its rows."""
+    rng = random.Random(7)
+    # A block of random rows, repeated with new ids: generating every row would take longer than the benchmark.
+    block = [
+        f"{rng.choice(CITIES)},{rng.gauss(0, 1):.6f},{rng.gauss(10, 5):.4f},{rng.randrange(1000)},{rng.choice(NOTES)}\n"
+        for _ in range(100_000)
+    ]
+    rows = 0
+    with path.open("w", encoding="utf-8", newline="") as target:
+        target.write("id,city,a,b,count,note\n")
+        while target.tell() < size_bytes:
+            target.write("".join(f"{rows + index},{rest}" for index, rest in enumerate(block)))
+            rows += len(block)
+    return rows
+
+
+def inspect(directory: Path) -> dict[str, Any]:
+    from worker.handlers.file_processing import FileProcessing, file_processing
+
+    report = file_processing(FileProcessing(filename="big.csv", operations=["inspect"]), _context(directory))
+    assert report.table is not None
+    return {"rows": report.table.rows, "transfer_s": report.transfer_s, "mean": None}
+
+
+def normalize(directory: Path) -> dict[str, Any]:
+    from worker.handlers.data_transformation import DataTransformation, data_transformation
+
+    payload = DataTransformation(source="big.csv", transformation=[{"name": "normalize", "columns": ["a", "b"]}])
+    summary = data_transformation(payload, _context(directory))
+    return {"rows": summary.rows_out, "transfer_s": summary.transfer_s}
+
+
+def to_parquet(directory: Path) -> dict[str, Any]:
+    from worker.handlers.file_processing import FileProcessing, file_processing
+
+    payload = FileProcessing(filename="big.csv", operations=[{"name": "convert", "to": "parquet"}])
+    report = file_processing(payload, _context(directory))
+    return {"rows": None, "transfer_s": report.transfer_s}
+
+
+def aggregate(directory: Path) -> dict[str, Any]:
+    from worker.handlers.data_transformation import DataTransformation, data_transformation
+
+    step = {"name": "aggregation", "group_by": ["city"], "aggregates": {"total": {"function": "sum", "column": "b"}}}
+    summary = data_transformation(DataTransformation(source="big.csv", transformation=step), _context(directory))
+    return {"rows": summary.rows_in, "transfer_s": summary.transfer_s}
+
+
+def polars_scan(directory: Path) -> dict[str, Any]:
+    """The figures of an inspection, by plain polars."""
+    import polars as pl
+
+    frame = _polars_figures(pl.scan_csv(directory / "uploads/big.csv")).collect(engine="streaming")
+    return {"rows": frame["rows"][0], "transfer_s": 0.0}
+
+
+def polars_normalize(directory: Path) -> dict[str, Any]:
+    """The same normalization, by plain polars: a scan for the figures, a scan for the output."""
+    import polars as pl
+
+    lazy = pl.scan_csv(directory / "uploads/big.csv")
+    figures = _polars_figures(lazy).collect(engine="streaming").row(0, named=True)
+    scaled = [
+        (pl.col(name) - figures[f"{name}_min"]) / (figures[f"{name}_max"] - figures[f"{name}_min"]) for name in "ab"
+    ]
+    lazy.with_columns(scaled).sink_csv(directory / "polars.csv", engine="streaming")
+    return {"rows": figures["rows"], "transfer_s": 0.0}
+
+
+def _polars_figures(lazy: Any) -> Any:
+    import polars as pl
+    import polars.selectors as cs
+
+    return lazy.select(
+        pl.len().alias("rows"),
+        pl.all().null_count().name.suffix("_nulls"),
+        pl.all().min().name.suffix("_min"),
+        pl.all().max().name.suffix("_max"),
+        cs.numeric().mean().name.suffix("_mean"),
+        cs.numeric().std().name.suffix("_std"),
+    )
+
+
+def _context(directory: Path) -> Any:
+    from tests.fakes import DirectoryStore, FakeContext
+
+    return FakeContext(DirectoryStore(directory))
+
+
+RUNS: tuple[Callable[[Path], dict[str, Any]], ...] = (
+    polars_scan,
+    inspect,
+    polars_normalize,
+    normalize,
+    aggregate,
+    to_parquet,
+)
+
+
+def measured(run: Callable[[Path], dict[str, Any]], directory: Path) -> dict[str, Any]:
+    """Run in a fresh process; its figures, time in seconds and greatest resident memory in MiB."""
+    receiver, sender = multiprocessing.get_context("spawn").Pipe(duplex=False)
+    process = multiprocessing.get_context("spawn").Process(target=_child, args=(run, directory, sender))
+    process.start()
+    sender.close()
+    try:
+        result: dict[str, Any] = receiver.recv()
+    except EOFError:
+        raise SystemExit(f"{run.__name__} failed") from None
+    finally:
+        process.join()
+    return result
+
+
+def _child(run: Callable[[Path], dict[str, Any]], directory: Path, sender: Connection) -> None:
+    # What a worker has loaded besides.
+    import google.cloud.pubsub_v1
+    import google.cloud.storage  # noqa: F401
+    import polars  # noqa: F401
+
+    peak, base, ended = [0], psutil.Process().memory_info().rss, threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.02):
+            peak[0] = max(peak[0], psutil.Process().memory_info().rss)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    started = time.perf_counter()
+    try:
+        result = run(directory)
+    finally:
+        duration_s = time.perf_counter() - started
+        ended.set()
+        watcher.join()
+    sender.send(result | {"duration_s": duration_s, "rss_mib": peak[0] / 2**20, "base_mib": base / 2**20})
+
+
+def main() -> int:
+    """Run all, print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser.add_argument("--gigabytes", type=float, default=2.0)
+    parser.add_argument("--directory", type=Path, default=None, help="where there is room for four times as much")
+    parser.add_argument("--check", action="store_true", help="exit 1 where a limit is passed")
+    parser.add_argument("--only", nargs="*", default=None, help=f"of {', '.join(run.__name__ for run in RUNS)}")
+    options = parser.parse_args()
+    directory = Path(tempfile.mkdtemp(prefix="poolhouse-bench-", dir=options.directory))
+    try:
+        (directory / "uploads").mkdir()
+        rows = generate(directory / "uploads/big.csv", int(options.gigabytes * 10**9))
+        print(f"{rows:,} rows, {(directory / 'uploads/big.csv').stat().st_size:,} bytes")
+        results = {}
+        for run in RUNS:
+            if options.only and run.__name__ not in options.only:
+                continue
+            figures = results[run.__name__] = measured(run, directory)
+            assert figures["rows"] in {rows, None}, f"{run.__name__} saw {figures['rows']} rows"
+            print(
+                f"{run.__name__:17} {figures['duration_s']:7.1f} s, of it transfer {figures['transfer_s']:5.1f} s; "
+                f"{figures['rss_mib']:5.0f} MiB at most ({figures['base_mib']:.0f} before)",
+                flush=True,
+            )
+        return _judge(results) if options.check else 0
+    finally:
+        shutil.rmtree(directory)
+
+
+def _judge(results: dict[str, dict[str, Any]]) -> int:
+    failures = [
+        f"{name} took {figures['rss_mib']:.0f} MiB, more than {MAX_RSS_MIB}"
+        for name, figures in results.items()
+        if not name.startswith("polars") and figures["rss_mib"] > MAX_RSS_MIB
+    ]
+    for ours, plain in (("inspect", "polars_scan"), ("normalize", "polars_normalize")):
+        if ours in results and plain in results:
+            work_s = results[ours]["duration_s"] - results[ours]["transfer_s"]
+            ratio = work_s / results[plain]["duration_s"]
+            print(f"{ours}: {ratio:.2f} times plain polars, transfer left out")
+            if ratio > MAX_RATIO:
+                failures.append(f"{ours} took {ratio:.2f} times as long as plain polars, more than {MAX_RATIO}")
+    print(json.dumps(results))
+    for failure in failures:
+        print(failure, file=sys.stderr)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
