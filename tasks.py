@@ -94,9 +94,9 @@ def logs(c: Context, service: str = "", follow: bool = False, lines: int = 50, r
 @task(help={"backend": "which backend to start where no stack is up"})
 def e2e(c: Context, backend: str | None = None) -> None:
     """Run the whole pipeline on real files and check everything that comes out."""
-    from local.e2e import main
+    from local.e2e.main import run
 
-    _run(main.run, backend=backend)
+    _run(run, backend=backend)
 
 
 @task

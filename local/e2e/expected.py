@@ -1,0 +1,136 @@
+"""What must come out, computed by other means: the standard library, none of the code under test."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import math
+import statistics
+import struct
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any
+
+Row = dict[str, str]
+
+
+def rows(data: bytes) -> list[Row]:
+    """The rows of a CSV file."""
+    return list(csv.DictReader(io.StringIO(data.decode(), newline="")))
+
+
+def fingerprint(data: bytes) -> dict[str, Any]:
+    """Size and checksums as a file report has them."""
+    return {
+        "size_bytes": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "crc32c": base64.b64encode(struct.pack(">I", crc32c(data))).decode(),
+    }
+
+
+def crc32c(data: bytes) -> int:
+    """CRC-32C (Castagnoli; RFC 3720, appendix B.4), byte by byte."""
+    table = _crc32c_table()
+    value = 0xFFFFFFFF
+    for byte in data:
+        value = table[(value ^ byte) & 0xFF] ^ (value >> 8)
+    return value ^ 0xFFFFFFFF
+
+
+def png_size(data: bytes) -> tuple[int, int]:
+    """Width and height, out of the header."""
+    if data[:8] != b"\x89PNG\r\n\x1a\n" or data[12:16] != b"IHDR":
+        raise ValueError("not a PNG image")
+    width, height = struct.unpack(">II", data[16:24])
+    return width, height
+
+
+def table(data: bytes) -> dict[str, Any]:
+    """Rows, columns and empty cells of a CSV file."""
+    found = rows(data)
+    columns = list(found[0])
+    return {
+        "rows": len(found),
+        "columns": columns,
+        "null_counts": {column: sum(not row[column] for row in found) for column in columns},
+    }
+
+
+def text(data: bytes) -> dict[str, Any]:
+    """Lines and words of a text."""
+    content = data.decode()
+    return {"lines": len(content.splitlines()), "words": len(content.split())}
+
+
+def grouped(data: bytes, *, by: str, column: str) -> dict[str, dict[str, float]]:
+    """Count, sum, mean and median of a column, by the values of another."""
+    values: dict[str, list[float]] = defaultdict(list)
+    for row in rows(data):
+        if row[column]:
+            values[row[by]].append(float(row[column]))
+    return {
+        group: {
+            "orders": len(numbers),
+            "total": math.fsum(numbers),
+            "mean": statistics.fmean(numbers),
+            "median": statistics.median(numbers),
+        }
+        for group, numbers in values.items()
+    }
+
+
+def normalized(data: bytes, column: str) -> list[float]:
+    """A column's values, each as (x - min) / (max - min)."""
+    numbers = [float(row[column]) for row in rows(data)]
+    low, high = min(numbers), max(numbers)
+    return [(number - low) / (high - low) for number in numbers]
+
+
+def differences(found: Mapping[str, Any], wanted: Mapping[str, Any], where: str = "") -> list[str]:
+    """What is missing or other than wanted, a line each; floats may differ in the last digits."""
+    lines: list[str] = []
+    for key, value in wanted.items():
+        path = f"{where}.{key}" if where else str(key)
+        other = found.get(key, _MISSING)
+        if isinstance(value, Mapping) and isinstance(other, Mapping):
+            lines += differences(other, value, path)
+        elif not _same(other, value):
+            lines.append(f"{path}: {'missing' if other is _MISSING else repr(other)}, expected {value!r}")
+    return lines
+
+
+def series_differences(found: Iterable[float], wanted: Iterable[float], what: str) -> list[str]:
+    """Whether two series of numbers are the same; the first difference is enough."""
+    ours, theirs = list(found), list(wanted)
+    if len(ours) != len(theirs):
+        return [f"{what}: {len(ours)} values, expected {len(theirs)}"]
+    for index, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+        if not _same(one, other):
+            return [f"{what}: value {index} is {one!r}, expected {other!r}"]
+    return []
+
+
+_MISSING = object()
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, float) or isinstance(other, float):
+        try:
+            return math.isclose(float(one), float(other), rel_tol=1e-9, abs_tol=1e-12)
+        except (TypeError, ValueError):
+            return False
+    return bool(one == other)
+
+
+@cache
+def _crc32c_table() -> tuple[int, ...]:
+    entries = []
+    for byte in range(256):
+        value = byte
+        for _ in range(8):
+            value = (value >> 1) ^ (0x82F63B78 if value & 1 else 0)
+        entries.append(value)
+    return tuple(entries)
