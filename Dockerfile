@@ -1,0 +1,59 @@
+# The one image of API, workers and scheduler, on a laptop and on Google Cloud: the command says which.
+#
+#   docker build -t poolhouse .                      any machine that reaches the package index
+#   docker build --secret id=ca,src=BUNDLE.pem .     behind a proxy with its own certificate authority
+#   docker build --secret id=pip_conf,src=pip.conf . with an index of your own
+#
+# No `# syntax=` line: it would pull a frontend. Needs BuildKit, which is Docker's default since 23.
+# Both stages are the same base, so that the virtual environment finds the interpreter that made it
+# (/usr/local/bin in the public image, /usr/bin in the stand-in that `invoke images` makes from Debian packages).
+ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
+
+FROM ${PYTHON_IMAGE} AS dependencies
+COPY requirements.lock /build/
+# The wheelhouse is empty on most machines; `invoke images` fills it for those that must build with no network.
+# It counts only while its own copy of the lock is the one in hand.
+RUN --mount=type=bind,source=local/wheelhouse,target=/wheelhouse \
+    --mount=type=secret,id=ca \
+    --mount=type=secret,id=pip_conf \
+    --mount=type=cache,target=/root/.cache/pip \
+    set -eu; \
+    [ ! -s /run/secrets/ca ] || export PIP_CERT=/run/secrets/ca; \
+    [ ! -s /run/secrets/pip_conf ] || export PIP_CONFIG_FILE=/run/secrets/pip_conf; \
+    if cmp -s /build/requirements.lock /wheelhouse/requirements.lock; \
+    then export PIP_NO_INDEX=1 PIP_FIND_LINKS=/wheelhouse; fi; \
+    python3 -m venv --without-pip /opt/venv; \
+    python3 -m pip --python /opt/venv/bin/python --disable-pip-version-check install --quiet --no-warn-script-location \
+        --require-hashes --only-binary :all: -r /build/requirements.lock; \
+    # Packages' own tests are never imported in production.
+    find /opt/venv -depth -type d \( -name tests -o -name test \) -path '*/site-packages/*' -exec rm -rf {} +
+
+FROM ${PYTHON_IMAGE} AS runtime
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    HOME=/tmp \
+    HOST=0.0.0.0
+WORKDIR /app
+COPY --from=dependencies /opt/venv /opt/venv
+# A number, not a name: Kubernetes and Cloud Run can see that it is not root. It owns nothing; /tmp is all it writes.
+USER 65532:65532
+
+# `--target local` adds what realises the topology on emulators (the `setup` service); production never has it.
+FROM runtime AS local
+COPY pipeline.toml ./
+COPY pipeline ./pipeline
+COPY worker ./worker
+COPY api ./api
+COPY local ./local
+CMD ["python", "-m", "local.setup"]
+
+# The last stage is what a plain `docker build` and Cloud Build make.
+FROM runtime AS production
+COPY pipeline.toml ./
+COPY pipeline ./pipeline
+COPY worker ./worker
+COPY api ./api
+EXPOSE 8080
+# No shell in between: SIGTERM reaches Python. The workers' command is `python -m worker run`.
+CMD ["python", "-m", "api"]
