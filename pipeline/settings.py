@@ -27,6 +27,9 @@ class Settings(BaseSettings):
     bucket_name: str = Field(min_length=3, max_length=222)
     #: The declaration of queues and schedules.
     pipeline_file: str = "pipeline.toml"
+    #: Origin under which clients reach the bucket, where it is another than the one seen from here: behind a private
+    #: endpoint or an emulator in a container network. Upload addresses that are handed out begin with it.
+    storage_public_url: str | None = Field(default=None, pattern=r"^https?://[^/?#]+$")
     #: Modules that register handlers, separated by commas.
     task_handlers: Annotated[tuple[str, ...], NoDecode] = ("worker.handlers",)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import IO, Any, Protocol
+from urllib.parse import urlsplit, urlunsplit
 
 import requests
 from google.api_core import exceptions as google_errors
@@ -101,12 +102,14 @@ class ObjectStore(Protocol):
 class GcsStore:
     """`ObjectStore` on Cloud Storage, or on whatever `STORAGE_EMULATOR_HOST` names."""
 
-    def __init__(self, bucket: str, *, project: str, timeout_s: float = 5) -> None:
+    def __init__(self, bucket: str, *, project: str, timeout_s: float = 5, public_url: str | None = None) -> None:
         """Connects at the first call.
 
         Args:
             timeout_s: the longest that one small operation, or one chunk of a stream, may take, retries included.
+            public_url: origin that clients reach the bucket at, where it is not the one that this process uses.
         """
+        self._public_url = public_url
         self._client = storage.Client(project=project)
         adapter = requests.adapters.HTTPAdapter(pool_connections=4, pool_maxsize=POOL_SIZE)
         for scheme in ("https://", "http://"):
@@ -205,7 +208,11 @@ class GcsStore:
             session = self._bucket.blob(name).create_resumable_upload_session(
                 content_type=content_type, size=size_bytes, origin=origin, **self._options
             )
-        return str(session)
+        if self._public_url is None:
+            return str(session)
+        # The session is in the query; the origin only says which way to go.
+        public = urlsplit(self._public_url)
+        return urlunsplit(urlsplit(str(session))._replace(scheme=public.scheme, netloc=public.netloc))
 
     def check(self) -> None:
         self.list("config/", page_size=1)
@@ -249,7 +256,10 @@ def open_store(settings: Settings) -> GcsStore:
     """The bucket that the settings name. Raises `ConfigError` where there are no credentials for it."""
     try:
         return GcsStore(
-            settings.bucket_name, project=settings.google_cloud_project, timeout_s=settings.storage_timeout_s
+            settings.bucket_name,
+            project=settings.google_cloud_project,
+            timeout_s=settings.storage_timeout_s,
+            public_url=settings.storage_public_url,
         )
     except auth_errors.DefaultCredentialsError as error:
         raise ConfigError(f"no credentials for storage, and STORAGE_EMULATOR_HOST is not set: {error}") from None
