@@ -237,8 +237,10 @@ def pytest_arguments(remainder: str) -> list[str]:
     import shlex  # noqa: PLC0415 - only here
 
     given = shlex.split(remainder)
-    workers = [] if any(part.startswith(("-n", "--pdb")) for part in given) else ["-n", _test_processes()]
-    return [*workers, *given]
+    if any(part.startswith(("-n", "--pdb")) for part in given):
+        return given
+    # Groups: tests that share a whole stack run in one process, so that there is one stack.
+    return ["-n", _test_processes(), "--dist", "loadgroup", *given]
 
 
 def _test_processes() -> str:

@@ -6,12 +6,59 @@ supervisor is gone, however it went: the groups are ended, children of children 
 Portable, and complete where the kernel's own parent-death signal reaches direct children alone.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
+from pathlib import Path
+from typing import IO
+
+#: Time between SIGTERM and SIGKILL, in seconds: the queue of these processes is gone, none can end its work well.
+GRACE_S = 1.0
+
+
+class Reaper:
+    """The reaper of this process."""
+
+    def __init__(self) -> None:
+        """Start it, in a session of its own: no terminal's signal reaches it."""
+        self._process = subprocess.Popen(
+            (sys.executable, "-I", "-S", __file__, str(GRACE_S)),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def group(self, group: int, made: bool) -> None:
+        """A process group was made, or has ended."""
+        self._tell(f"{'+' if made else '-'}{group}")
+
+    def folder(self, path: Path) -> None:
+        """A folder is to be removed."""
+        self._tell(f"DIR {path}")
+
+    def dismiss(self) -> None:
+        """All is tidy: let it end."""
+        self._tell("done")
+        with contextlib.suppress(BrokenPipeError):
+            self._pipe.close()
+        self._process.wait()
+
+    @property
+    def _pipe(self) -> IO[bytes]:
+        assert self._process.stdin is not None
+        return self._process.stdin
+
+    def _tell(self, line: str) -> None:
+        with contextlib.suppress(BrokenPipeError):  # somebody killed it: the kernel's signal is left
+            self._pipe.write(line.encode() + b"\n")
+            self._pipe.flush()
 
 
 def main(grace_s: float) -> None:

@@ -14,27 +14,25 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from local import control, fake_gcs, ports, services, state
 from local.backend import Endpoints, ServiceState, ServiceStatus, UpOptions
 from local.errors import StackError
 from local.instance import Instance
 from local.processes import ProcessId
+from local.reaper import Reaper
 from local.services import Spec
 from pipeline.errors import PoolhouseError
 
 if TYPE_CHECKING:
     from local.pubsub.server import EmulatorServer
 
-#: Time that the reaper gives the children of a dead supervisor, in seconds: their queue is gone, none can end well.
-REAPER_GRACE_S = 1.0
 #: The API's port, where it is free: an address worth remembering.
 USUAL_API_PORT = 8080
 #: A log larger than this starts anew, its old text beside it: a stack may run for weeks.
@@ -59,46 +57,6 @@ class Config:
     def write(self) -> str:
         """As JSON."""
         return json.dumps({"state_dir": str(self.state_dir), "options": asdict(self.options)})
-
-
-class Reaper:
-    """The process that tidies up should this one be killed (`local.reaper`)."""
-
-    def __init__(self) -> None:
-        """Start it, in a session of its own: no terminal's signal reaches it."""
-        script = Path(__file__).with_name("reaper.py")
-        self._process = subprocess.Popen(
-            (sys.executable, "-I", "-S", str(script), str(REAPER_GRACE_S)),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-
-    def group(self, group: int, made: bool) -> None:
-        """A process group was made, or has ended."""
-        self._tell(f"{'+' if made else '-'}{group}")
-
-    def folder(self, path: Path) -> None:
-        """A folder is to be removed."""
-        self._tell(f"DIR {path}")
-
-    def dismiss(self) -> None:
-        """All is tidy: let it end."""
-        self._tell("done")
-        with contextlib.suppress(BrokenPipeError):
-            self._pipe.close()
-        self._process.wait()
-
-    @property
-    def _pipe(self) -> IO[bytes]:
-        assert self._process.stdin is not None
-        return self._process.stdin
-
-    def _tell(self, line: str) -> None:
-        with contextlib.suppress(BrokenPipeError):  # somebody killed it: the kernel's signal is left
-            self._pipe.write(line.encode() + b"\n")
-            self._pipe.flush()
 
 
 class Supervisor:

@@ -1,0 +1,110 @@
+"""Fixtures for tests of a pipeline: servers for a session, names of their own for each test.
+
+In a `conftest.py`: `pytest_plugins = ["local.pytest_plugin"]`. Then:
+
+    def test_a_task_is_published(poolhouse_settings):
+        publisher = Publisher(poolhouse_settings)      # topics, subscriptions and bucket are there, and empty
+
+    def test_the_whole_pipeline(poolhouse_stack):
+        requests.post(f"{poolhouse_stack.endpoints.api_url}/submit-task", json={...})
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from local.backend import ROOT, Backend, Endpoints, UpOptions
+
+if TYPE_CHECKING:
+    from local.fake_gcs import FakeGcs
+    from local.pubsub.server import EmulatorServer
+    from local.servers import Servers
+    from pipeline.settings import Settings
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A whole stack that is up."""
+
+    backend: Backend
+    endpoints: Endpoints
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--backend`: what the servers and the stack of the tests are."""
+    parser.getgroup("poolhouse").addoption(
+        "--backend", default="embedded", help="what runs Pub/Sub, storage and the stack of the tests (%(default)s)"
+    )
+
+
+@pytest.fixture(scope="session")
+def poolhouse_servers(request: pytest.FixtureRequest) -> Iterator[Servers]:
+    """Pub/Sub and storage servers, for all tests of the session."""
+    from local.servers import provider  # noqa: PLC0415 - tests that need no server don't pay for it
+
+    with provider(request.config.getoption("--backend"))() as servers:
+        yield servers
+
+
+@pytest.fixture(scope="session")
+def pubsub_emulator(poolhouse_servers: Servers) -> EmulatorServer:
+    """Poolhouse's Pub/Sub emulator, whose clock and faults a test can command; shared: use names of your own."""
+    if poolhouse_servers.emulator is None:
+        pytest.skip("needs Poolhouse's own Pub/Sub emulator: --backend embedded")
+    return poolhouse_servers.emulator
+
+
+@pytest.fixture(scope="session")
+def fake_gcs(poolhouse_servers: Servers) -> Iterator[FakeGcs]:
+    """A client of the storage server; shared: use a bucket of your own."""
+    from local.fake_gcs import FakeGcs  # noqa: PLC0415 - as above
+
+    client = FakeGcs(poolhouse_servers.storage_url)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def poolhouse_environment(poolhouse_servers: Servers, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The environment of a pipeline whose project and bucket no other test has, set for this test; nothing made yet."""
+    unique = secrets.token_hex(5)
+    variables = {
+        "GOOGLE_CLOUD_PROJECT": f"test-{unique}",
+        "BUCKET_NAME": f"test-{unique}",
+        "PUBSUB_EMULATOR_HOST": poolhouse_servers.pubsub_host,
+        "STORAGE_EMULATOR_HOST": poolhouse_servers.storage_url,
+        "PIPELINE_FILE": str(ROOT / "pipeline.toml"),
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    return variables
+
+
+@pytest.fixture
+def poolhouse_settings(poolhouse_environment: dict[str, str]) -> Settings:
+    """The settings of a pipeline of this test's own, its topics, subscriptions and bucket made."""
+    from local.topology import realise  # noqa: PLC0415 - as above
+    from pipeline import settings  # noqa: PLC0415
+
+    loaded = settings.load()
+    realise(loaded)
+    return loaded
+
+
+@pytest.fixture(scope="session")
+def poolhouse_stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A whole stack, API and a worker included, for all tests of the session."""
+    from local import choose, ports  # noqa: PLC0415 - as above
+
+    state_dir = tmp_path_factory.mktemp("stack")
+    backend = choose.choose(request.config.getoption("--backend"), state_dir=state_dir).backend
+    endpoints = backend.up(UpOptions(attached=True, api_port=ports.choose(), timeout_s=120), lambda _: None)
+    try:
+        yield Stack(backend, endpoints)
+    finally:
+        backend.down()
