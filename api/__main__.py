@@ -31,8 +31,13 @@ class Server(uvicorn.Server):
         self._events = events
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Called by uvicorn's signal handler."""
-        super().handle_exit(sig, frame)
+        """Stop at the first SIGTERM or SIGINT, at once at the second.
+
+        Unlike uvicorn's own, this does not raise the signal again afterwards: a service that stopped as it was told
+        exits with 0.
+        """
+        self.force_exit = self.should_exit
+        self.should_exit = True
         self._events.close()
 
 
@@ -49,7 +54,13 @@ def main(arguments: list[str] | None = None) -> int:
         return USAGE
     # The application logs its requests; uvicorn's own lines go the same way as all others.
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=GRACE_S, lifespan="on"
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=GRACE_S,
+        lifespan="on",
     )
     server = Server(config, app.state.events)
     host, port = listener.getsockname()[:2]

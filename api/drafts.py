@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from api.problems import FieldError, Problem, field_errors, field_problem, fields_problem
 from api.services import Services
-from pipeline.message import MAX_MESSAGE_BYTES, RESERVED_FIELDS, TaskMessage
+from pipeline.message import RESERVED_FIELDS, TaskMessage
 from worker.registry import Handler
 
 #: Tasks of one batch call.
@@ -27,12 +27,8 @@ class Draft:
     payload: Mapping[str, Any]
 
     def message(self, *, task_id: str, at: datetime, trace: Mapping[str, str]) -> TaskMessage:
-        """The task's message.
-
-        Raises:
-            Problem: 413, larger than a message may be.
-        """
-        task = TaskMessage(
+        """The task's message."""
+        return TaskMessage(
             task_id=task_id,
             task_type=self.task_type,
             submitted_at=at,
@@ -40,14 +36,6 @@ class Draft:
             payload=self.payload,
             trace=trace,
         )
-        size = len(task.data())
-        if size > MAX_MESSAGE_BYTES:
-            raise Problem(
-                413,
-                f"the task has {size:,} bytes, and a message holds {MAX_MESSAGE_BYTES:,}",
-                detail="Send large content as a file (POST /files) and name the file in the payload.",
-            )
-        return task
 
 
 def from_flat(body: Mapping[str, Any], services: Services, *, queue: str | None, task_type: str | None = None) -> Draft:

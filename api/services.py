@@ -131,10 +131,16 @@ class Deployment:
             return self.task_ids
 
 
-async def _services(request: Request) -> Services:
+def services_of(request: Request) -> Services:
+    """What the application of a request stands on."""
     services = request.app.state.services
     assert isinstance(services, Services)
     return services
 
 
-Provided = Annotated[Services, Depends(_services)]
+async def _provide(request: Request) -> Services:
+    return services_of(request)
+
+
+#: The parameter of a call that needs them.
+Provided = Annotated[Services, Depends(_provide)]

@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
@@ -19,8 +19,9 @@ from api.answers import json_answer
 from api.drafts import Draft
 from api.idempotency import IdempotencyKeys, KeyRecord
 from api.problems import FieldError, Problem, field_problem
-from api.services import Provided, Services
+from api.services import Provided, Services, services_of
 from pipeline.errors import PoolhouseError, ServiceUnavailable
+from pipeline.message import MAX_MESSAGE_BYTES, TaskMessage
 
 router = APIRouter(tags=["submit"])
 
@@ -77,58 +78,80 @@ async def submit(draft: Draft, services: Services, request: Request) -> Publishe
     if key is None:
         now = services.clock()
         task = draft.message(task_id=ids.new(now), at=now, trace=context)
-        return Published(task.task_id, await asyncio.wrap_future(services.publisher.submit(task)))
+        return Published(task.task_id, await publish(task, services))
 
-    async def publish(record: KeyRecord) -> str:
+    async def publish_of(record: KeyRecord) -> str:
         task = draft.message(task_id=record.task_id, at=record.submitted_at, trace=context)
-        return await asyncio.wrap_future(services.publisher.submit(task))
+        return await publish(task, services)
 
     record, repeated = await IdempotencyKeys(services).once(
-        idempotency.check_key(key), draft, new_id=ids.new, publish=publish
+        idempotency.check_key(key), draft, new_id=ids.new, publish=publish_of
     )
     return Published(record.task_id, record.message_id or "", repeated)
 
 
-_Queue = Annotated[
-    str | None, Query(description="The queue to use instead of the task type's own.", examples=["urgent"])
-]
-_Key = Annotated[
-    str | None,
-    Header(
-        alias=idempotency.HEADER,
-        description="Any text of the client's: the same key with the same body gives the same task, however often.",
-    ),
-]
+def publish(task: TaskMessage, services: Services) -> asyncio.Future[str]:
+    """Give a task to its queue; the future is as `Publisher.submit`'s.
+
+    Raises:
+        Problem: 413, larger than a message may be.
+    """
+    data = task.data()
+    if len(data) > MAX_MESSAGE_BYTES:
+        raise Problem(
+            413,
+            f"the task has {len(data):,} bytes, and a message holds {MAX_MESSAGE_BYTES:,}",
+            detail="Send large content as a file (POST /files) and name the file in the payload.",
+        )
+    return asyncio.wrap_future(services.publisher.replay(task.queue, data, task.attributes()))
 
 
-@router.post("/submit-task", response_model=Submitted, summary="Submit a task, payload fields beside task_type")
-async def submit_task(request: Request, services: Provided, queue: _Queue = None, key: _Key = None) -> Response:
+# The calls that must be fast take nothing but the request: FastAPI's parameters cost as much as all the rest together.
+_KEY = {
+    "name": idempotency.HEADER,
+    "in": "header",
+    "schema": {"type": "string", "minLength": 1, "maxLength": idempotency.MAX_KEY_LENGTH},
+    "description": "Any text of the client's: the same key with the same body gives the same task, however often.",
+}
+_QUEUE = {
+    "name": "queue",
+    "in": "query",
+    "schema": {"type": "string"},
+    "description": "The queue to use instead of the task type's own.",
+}
+_SIMPLE: dict[str, Any] = {"openapi_extra": {"parameters": [_QUEUE, _KEY]}, "response_model": Submitted}
+
+
+@router.post("/submit-task", summary="Submit a task, payload fields beside task_type", **_SIMPLE)
+async def submit_task(request: Request) -> Response:
     """Answers 200 once the queue has the task."""
-    body = await bodies.read_object(request)
-    return _simple(await submit(drafts.from_flat(body, services, queue=queue), services, request))
+    return await _simple(request)
 
 
-@router.post("/submit-file-task", response_model=Submitted, summary="Submit a file_processing task")
-async def submit_file_task(request: Request, services: Provided, queue: _Queue = None, key: _Key = None) -> Response:
+@router.post("/submit-file-task", summary="Submit a file_processing task", **_SIMPLE)
+async def submit_file_task(request: Request) -> Response:
     """As /submit-task, of the task type file_processing."""
-    body = await bodies.read_object(request)
-    draft = drafts.from_flat(body, services, queue=queue, task_type="file_processing")
-    return _simple(await submit(draft, services, request))
+    return await _simple(request, "file_processing")
 
 
-@router.post("/submit-data-task", response_model=Submitted, summary="Submit a data_transformation task")
-async def submit_data_task(request: Request, services: Provided, queue: _Queue = None, key: _Key = None) -> Response:
+@router.post("/submit-data-task", summary="Submit a data_transformation task", **_SIMPLE)
+async def submit_data_task(request: Request) -> Response:
     """As /submit-task, of the task type data_transformation."""
-    body = await bodies.read_object(request)
-    draft = drafts.from_flat(body, services, queue=queue, task_type="data_transformation")
-    return _simple(await submit(draft, services, request))
+    return await _simple(request, "data_transformation")
 
 
-@router.post("/tasks", response_model=Submitted, status_code=202, summary="Submit a task")
-async def create_task(request: Request, services: Provided, key: _Key = None) -> Response:
+@router.post(
+    "/tasks",
+    response_model=Submitted,
+    status_code=202,
+    summary="Submit a task",
+    openapi_extra={"parameters": [_KEY]},
+)
+async def create_task(request: Request) -> Response:
     """Answers 202 with the task's address in `Location`, once the queue has the task."""
-    body = await bodies.read_object(request)
-    published = await submit(drafts.from_nested(body, services), services, request)
+    services = services_of(request)
+    draft = drafts.from_nested(await bodies.read_object(request), services)
+    published = await submit(draft, services, request)
     headers = {"location": f"/tasks/{published.task_id}"}
     return json_answer(published.answer(), 202, headers={**headers, **_repeated(published)})
 
@@ -148,7 +171,7 @@ async def create_tasks(request: Request, services: Provided) -> Response:
         try:
             now = services.clock()
             task = drafts.from_nested(entry, services).message(task_id=ids.new(now), at=now, trace=context)
-            publishing[index] = (task.task_id, asyncio.wrap_future(services.publisher.submit(task)))
+            publishing[index] = (task.task_id, publish(task, services))
         except Problem as problem:
             answers[index] = _rejected(problem)
         if index % 50 == 49:
@@ -194,7 +217,11 @@ def _rejected(problem: Problem) -> dict[str, Any]:
     return answer
 
 
-def _simple(published: Published) -> Response:
+async def _simple(request: Request, task_type: str | None = None) -> Response:
+    services = services_of(request)
+    body = await bodies.read_object(request)
+    draft = drafts.from_flat(body, services, queue=request.query_params.get("queue"), task_type=task_type)
+    published = await submit(draft, services, request)
     return json_answer(published.answer(), headers=_repeated(published))
 
 
