@@ -1,11 +1,11 @@
 # The one image of API, workers and scheduler, on a laptop and on Google Cloud: the command says which.
 #
-#   docker build -t poolhouse .                      any machine that reaches the package index
-#   docker build --secret id=ca,src=BUNDLE.pem .     behind a proxy with its own certificate authority
-#   docker build --secret id=pip_conf,src=pip.conf . with an index of your own
+#   docker build -t poolhouse .                        any machine that reaches the package index
+#   docker build --secret id=ca,src=BUNDLE.pem .       behind a proxy with its own certificate authority
+#   docker build --secret id=pip_conf,src=pip.conf .   with an index of your own
 #
 # No `# syntax=` line: it would pull a frontend. Needs BuildKit, which is Docker's default since 23.
-# Both stages are the same base, so that the virtual environment finds the interpreter that made it
+# All stages have the same base, so that the virtual environment finds the interpreter that made it
 # (/usr/local/bin in the public image, /usr/bin in the stand-in that `invoke images` makes from Debian packages).
 ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
 
@@ -28,6 +28,20 @@ RUN --mount=type=bind,source=local/wheelhouse,target=/wheelhouse \
     # Packages' own tests are never imported in production.
     find /opt/venv -depth -type d \( -name tests -o -name test \) -path '*/site-packages/*' -exec rm -rf {} +
 
+# Compiled here: the containers' file systems are read-only, so that each start would compile everything again.
+# The mode: a checkout made under a strict umask must not give files that the image's user can't read.
+FROM ${PYTHON_IMAGE} AS source
+WORKDIR /app
+COPY --chmod=755 pipeline ./pipeline
+COPY --chmod=755 worker ./worker
+COPY --chmod=755 api ./api
+RUN python3 -m compileall -q --invalidation-mode unchecked-hash .
+COPY --chmod=755 pipeline.toml ./
+
+FROM source AS local-source
+COPY --chmod=755 local ./local
+RUN python3 -m compileall -q --invalidation-mode unchecked-hash local
+
 FROM ${PYTHON_IMAGE} AS runtime
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
@@ -41,19 +55,12 @@ USER 65532:65532
 
 # `--target local` adds what realises the topology on emulators (the `setup` service); production never has it.
 FROM runtime AS local
-COPY pipeline.toml ./
-COPY pipeline ./pipeline
-COPY worker ./worker
-COPY api ./api
-COPY local ./local
+COPY --from=local-source /app /app
 CMD ["python", "-m", "local.setup"]
 
 # The last stage is what a plain `docker build` and Cloud Build make.
 FROM runtime AS production
-COPY pipeline.toml ./
-COPY pipeline ./pipeline
-COPY worker ./worker
-COPY api ./api
+COPY --from=source /app /app
 EXPOSE 8080
 # No shell in between: SIGTERM reaches Python. The workers' command is `python -m worker run`.
 CMD ["python", "-m", "api"]
