@@ -9,13 +9,14 @@ from pathlib import Path
 
 from local import state
 from local.backend import Backend
-from local.errors import NoStack
+from local.errors import NoStack, StackError
 from pipeline.errors import ConfigError
 
 #: Backends by their word for `--backend`, as `module:function`; the function takes the state directory. Imported only
 #: when chosen: a stack of processes needs no container client.
 BACKENDS = {
     "embedded": "local.embedded:Embedded",
+    "compose": "local.compose:Compose",
 }
 
 
@@ -31,14 +32,19 @@ def choose(name: str | None, *, state_dir: Path) -> Choice:
     """The backend for a new stack.
 
     Args:
-        name: its word; None: the best one that works here.
+        name: its word; None: containers where an engine answers and has, or can pull, the images; else processes.
 
     Raises:
         ConfigError: there is no such backend.
     """
     if name is not None:
         return Choice(backend=_load(name, state_dir), reason="as asked")
-    return Choice(backend=_load("embedded", state_dir), reason="processes on this machine, no Docker needed")
+    from local import compose  # noqa: PLC0415 - asked for by name, a stack of processes needs none of it
+
+    try:
+        return Choice(backend=_load("compose", state_dir), reason=compose.usable())
+    except StackError as error:
+        return Choice(backend=_load("embedded", state_dir), reason=f"no containers: {error}")
 
 
 def current(state_dir: Path) -> Backend:

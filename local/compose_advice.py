@@ -1,0 +1,101 @@
+"""What Docker's error messages mean, and what to do about each: one sentence.
+
+Docker tells its errors as text alone; the texts here are those of engines 20.10 to 28 and Compose 2 to 5. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+#: Text in the message → advice. The first that fits counts: the more telling ones come first.
+_RULES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
+    (
+        r"permission denied while trying to connect to the docker|dial unix \S+docker\S*: connect: permission denied",
+        "this user may not talk to the Docker engine: add it to the group docker (sudo usermod -aG docker $USER, then "
+        "log in again), or use --backend embedded",
+    ),
+    (
+        r"cannot connect to the docker daemon|is the docker daemon running|error during connect",
+        "the Docker engine is not running: start Docker Desktop or run sudo systemctl start docker, or use --backend "
+        "embedded",
+    ),
+    (
+        r"is not a docker command|unknown (shorthand flag: 'f'|flag: --env-file)|unknown docker command: \"compose",
+        "Docker Compose is not installed: install the package docker-compose-plugin (docker compose version shows it)",
+    ),
+    (
+        r"buildx component is missing|requires buildx|compose build requires buildx",
+        "Docker can't build without buildx: install the package docker-buildx-plugin (docker buildx version shows it)",
+    ),
+    (
+        r"no space left on device|disk quota exceeded",
+        "the disk of the Docker engine is full: docker system df shows what takes it, docker system prune frees it",
+    ),
+    (
+        r"exec format error|no matching manifest for|does not match the (detected host|specified) platform",
+        "an image is for another processor than this machine's: remove it (docker image rm NAME) and run ./invoke "
+        "images, which takes or makes those that fit",
+    ),
+    (
+        r"bind for \S*?:(\d+) failed|listen tcp\d? \S*?:(\d+): bind|"
+        r"ports are not available: exposing port tcp \S*?:(\d+)|port is already allocated|"
+        r"bind: address already in use",
+        lambda found: (
+            f"port {next((number for number in found.groups() if number), 'wanted')} is in use by another program: end "
+            "that one, or choose other ports with --api-port, --pubsub-port and --storage-port"
+        ),
+    ),
+    (
+        r"non-overlapping ipv4 address pool|all predefined address pools have been fully subnetted",
+        "Docker has no network addresses left: docker network prune removes the networks that nothing uses",
+    ),
+    (
+        r"certificate_verify_failed|x509: certificate|certificate verify failed",
+        "a certificate is not trusted, as behind a company's proxy: name its CA bundle in SSL_CERT_FILE for the build, "
+        "and in the engine's configuration for pulls",
+    ),
+    (
+        r"no matching distribution found|could not find a version that satisfies",
+        "the build found no package index: run ./invoke images once where there is a network, it keeps the wheels",
+    ),
+    (
+        r"no such image: (\S+)|pull access denied for ([^\s,]+)|manifest (?:for (\S+) )?(?:not found|unknown)|"
+        r"failed to resolve (?:reference \"?([^\s\"]+)|source metadata for (\S+))|"
+        r"no such host|temporary failure in name resolution|tls handshake timeout|i/o timeout|network is unreachable|"
+        r"failed to do request|client\.timeout exceeded|registry-1\.docker\.io|connection refused|toomanyrequests",
+        lambda found: (
+            f"{next((name for name in found.groups() if name), 'an image').rstrip(':,')} is not on this machine and "
+            "can't be pulled: run ./invoke images, which makes stand-ins where no registry can be reached, or use "
+            "--backend embedded"
+        ),
+    ),
+    (
+        r"\boom\b|out of memory|cannot allocate memory",
+        "the machine has too little memory for the containers: give Docker more, or use --backend embedded",
+    ),
+)
+
+
+def advise(message: str) -> str:
+    """One sentence for people about an error of `docker`; the message's own last line where none of the rules fits.
+
+    Args:
+        message: what the command wrote to standard error.
+    """
+    for pattern, advice in _RULES:
+        found = re.search(pattern, message, re.IGNORECASE)
+        if found:
+            return advice if isinstance(advice, str) else advice(found)
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    return lines[-1] if lines else "docker failed and gave no reason"
+
+
+def missing_images(wanted: Mapping[str, bool]) -> str | None:
+    """Which images can't be had, in a few words; None if all can.
+
+    Args:
+        wanted: whether each image is present or can be pulled.
+    """
+    missing = [name for name, available in wanted.items() if not available]
+    return f"can't get {', '.join(missing)} (./invoke images makes stand-ins)" if missing else None
