@@ -103,7 +103,7 @@ class Attempts:
         worker_name: str,
         now: Callable[[], datetime],
         stopping: threading.Event,
-        on_abandoned: Callable[[], None],
+        on_abandoned: Callable[[int], None],
         resume: Callable[[Delivery], None],
     ) -> None:
         """Collects what an attempt needs.
@@ -111,7 +111,7 @@ class Attempts:
         Args:
             worker_name: goes into the records, for people.
             stopping: once set, calls that wait for storage or Pub/Sub give up.
-            on_abandoned: called when a handler's thread is given up, and so lost for other tasks.
+            on_abandoned: called with the id of a thread whose handler is given up, and which is lost for other tasks.
             resume: called with a parked delivery that has room now; is to call `process` with `admitted`.
         """
         self._topology = topology
@@ -208,7 +208,8 @@ class Attempts:
         )
         settlement = _Settlement()
         if not handler.cpu and not handler.is_async:
-            running.abandon_handler = lambda: self._abandon(settlement, delivery, running, context)
+            thread_id = threading.get_ident()
+            running.abandon_handler = lambda: self._abandon(settlement, delivery, running, context, thread_id)
         self._keeper.add(running)
         try:
             end = self._run(running, context)
@@ -280,6 +281,8 @@ class Attempts:
             return _Stopped()
         except LeaseLost:
             return _Lost()
+        except TaskTimeout as error:
+            return _Failed(_error_info(error, message=str(running.interruption or error)), None)
         except ServiceUnavailable as error:
             return _Failed(_error_info(error), None)
         except Exception as error:  # noqa: BLE001 - a handler may raise anything
@@ -406,8 +409,9 @@ class Attempts:
     def _keep_result(self, running: RunningTask, end: _Returned) -> tuple[Any, ResultObject | None]:
         """The result for the record, and the object that holds it where it is large or wanted as a file."""
         handler = running.handler
-        inline = end.value if len(end.encoded) <= INLINE_RESULT_BYTES else None
-        if handler.result_file is None and inline is not None:
+        small = len(end.encoded) <= INLINE_RESULT_BYTES
+        inline = end.value if small else None
+        if small and handler.result_file is None:
             return inline, None
         name = names.result(handler.result_file or handler.task_type, running.record.task_id)
         size_bytes = len(end.encoded)
@@ -436,11 +440,13 @@ class Attempts:
                     raise Stopping from error
                 wait_s = min(LONGEST_WAIT_S, wait_s * 2)
 
-    def _abandon(self, settlement: _Settlement, delivery: Delivery, running: RunningTask, context: Context) -> None:
+    def _abandon(
+        self, settlement: _Settlement, delivery: Delivery, running: RunningTask, context: Context, thread_id: int
+    ) -> None:
         """The handler heeds no interruption: its attempt ends without it, and its thread is written off."""
         if settlement.claim():
             self._keeper.remove(running)
-            self._on_abandoned()
+            self._on_abandoned(thread_id)
             stopping = isinstance(running.interruption, WorkerStopping)
             end = _Stopped() if stopping else _Failed(_error_info(running.interruption or TaskTimeout()), None)
             self._settle(delivery, running, context, end)
@@ -498,7 +504,7 @@ def _encode(value: Any) -> tuple[Any, bytes]:
     return value, json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 
-def _error_info(error: BaseException) -> ErrorInfo:
+def _error_info(error: BaseException, *, message: str | None = None) -> ErrorInfo:
     if isinstance(error, HandlerError):
         lines = error.traceback.splitlines()
         type_name = error.type_name
@@ -506,7 +512,9 @@ def _error_info(error: BaseException) -> ErrorInfo:
         lines = "".join(traceback.format_exception(error)).splitlines()
         type_name = type(error).__name__
     return ErrorInfo(
-        type=type_name, message=str(error)[:ERROR_CHARACTERS], traceback="\n".join(lines[-TRACEBACK_LINES:])
+        type=type_name,
+        message=(message or str(error))[:ERROR_CHARACTERS],
+        traceback="\n".join(lines[-TRACEBACK_LINES:]),
     )
 
 

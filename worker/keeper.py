@@ -11,7 +11,7 @@ from datetime import datetime
 import structlog
 
 from pipeline.errors import StoreUnavailable
-from worker.errors import TaskTimeout
+from worker.errors import LeaseLost, TaskTimeout
 from worker.running import RunningTask
 
 #: Seconds between two looks at the tasks in hand: so long a cancel call may go unseen.
@@ -91,6 +91,8 @@ class Keeper:
         try:
             task.renew(now=self._now())
             task.look()
+        except LeaseLost:
+            _log.warning("another worker has taken a task over", task_id=task.record.task_id)
         except StoreUnavailable as error:
             _log.warning("storage did not answer for a task in hand", task_id=task.record.task_id, error=str(error))
         finally:

@@ -111,8 +111,6 @@ class RunningTask:
                 self._stored = Stored(change(self.record), ABSENT)
             else:
                 self._write(change)
-                if isinstance(self._interruption, LeaseLost):
-                    raise self._interruption
             return self.record
 
     @property
@@ -128,15 +126,15 @@ class RunningTask:
                 return
             except PreconditionFailed:
                 self._refresh()
-                if isinstance(self._interruption, LeaseLost):
-                    return
 
     def _refresh(self) -> None:
+        """Read what somebody else wrote: a cancel call is heard; raises `LeaseLost` where another worker took over."""
         assert self._store is not None
         current = self._store.read(self.record.task_id)
         if current is None or current.record.owner != self.record.owner:
-            self.interrupt(LeaseLost(f"another worker has task {self.record.task_id} now"))
-            return
+            lost = LeaseLost(f"another worker has task {self.record.task_id} now")
+            self.interrupt(lost)
+            raise lost
         self._stored = current
         if current.record.cancel_requested_at is not None:
             self.interrupt(TaskCancelled(f"task {self.record.task_id} was cancelled"))

@@ -123,7 +123,7 @@ class Worker:
             worker_name=self._name,
             now=self._now,
             stopping=self._giving_up,
-            on_abandoned=self._slots.replace_thread,
+            on_abandoned=self._slots.abandon,
             resume=self._resume,
         )
         self._keeper.start()

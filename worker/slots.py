@@ -49,6 +49,8 @@ class Slots:
             for position, (name, limit) in enumerate(concurrency.items())
         }
         self._changed = threading.Condition()
+        #: Lane of the task that each busy thread runs.
+        self._busy: dict[int, _Lane] = {}
         self._threads = 0
         self._idle = 0
         self._closed = False
@@ -91,10 +93,14 @@ class Slots:
                 lambda: not any(lane.running or lane.waiting for lane in self._lanes.values()), timeout=timeout_s
             )
 
-    def replace_thread(self) -> None:
-        """Start a thread in place of one that runs a handler which can't be ended."""
+    def abandon(self, thread_id: int) -> None:
+        """Write off a thread that runs a handler which can't be ended: its place is free, another thread takes it."""
         with self._changed:
-            self._start_thread()
+            lane = self._busy.pop(thread_id, None)
+            if lane is not None:
+                lane.running -= 1
+                self._start_thread()
+                self._changed.notify_all()
 
     def _enqueue(self, queue: str, work: Work, give_back: Work) -> None:
         lane = self._lanes[queue]
@@ -112,6 +118,7 @@ class Slots:
         threading.Thread(target=self._serve, name=f"task-{self._threads}", daemon=True).start()
 
     def _serve(self) -> None:
+        me = threading.get_ident()
         while True:
             with self._changed:
                 self._idle += 1
@@ -125,12 +132,19 @@ class Slots:
                 work, _ = lane.waiting.popleft()
                 lane.running += 1
                 lane.passed += lane.stride
+                self._busy[me] = lane
             try:
                 work()
             finally:
                 with self._changed:
-                    lane.running -= 1
-                    self._changed.notify_all()
+                    kept = self._busy.pop(me, None) is not None
+                    if kept:
+                        lane.running -= 1
+                        self._changed.notify_all()
+                    else:
+                        self._threads -= 1
+            if not kept:
+                return  # abandoned meanwhile
 
     def _next(self) -> _Lane | None:
         return min((lane for lane in self._lanes.values() if lane.ready), key=lambda lane: lane.passed, default=None)
