@@ -50,7 +50,7 @@ class Embedded:
             self._follow(process, say)
         except BaseException:  # Ctrl-C too: half a stack is none
             process.terminate()
-            process.wait()
+            self._let_go()
             raise
         return self.endpoints()
 
@@ -59,16 +59,14 @@ class Embedded:
         found = state.read_live(self._state_dir)
         if found is None or found.supervisor is None:
             self._forget_stale()
+            self._let_go()
             return False
         found.supervisor.signal(signal.SIGTERM)
         grace_s = float(os.environ.get("WORKER_GRACE_S") or WORKER_GRACE_S)
         if not found.supervisor.wait(grace_s + 2 * STOP_MARGIN_S):
             found.supervisor.signal(signal.SIGKILL)
             found.supervisor.wait(STOP_MARGIN_S)
-        if self._process is not None:
-            if self._process.stdin is not None:
-                self._process.stdin.close()
-            self._process.wait()
+        self._let_go()
         return True
 
     def endpoints(self) -> Endpoints:
@@ -99,6 +97,14 @@ class Embedded:
     @property
     def _logs(self) -> Path:
         return self._state_dir / "logs"
+
+    def _let_go(self) -> None:
+        """Wait for the supervisor that this object started, and close the pipe to it."""
+        if self._process is not None:
+            self._process.wait()
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+            self._process = None
 
     def _follow(self, process: subprocess.Popen[bytes], say: Callable[[str], None]) -> None:
         """Read what the supervisor says until it is ready. Raises `StackError` where it gives up."""

@@ -47,16 +47,17 @@ def samples() -> dict[str, bytes]:
     return {name: (FOLDER / name).read_bytes() for name in CONTENT_TYPES}
 
 
-def make(run: str, files: Mapping[str, bytes]) -> list[Case]:
+def make(run: str, files: Mapping[str, bytes], *, queues: Sequence[str]) -> list[Case]:
     """The cases of one run.
 
     Args:
         run: a name of its own for each run: files are below it, and idempotency keys begin with it.
         files: the sample files, uploaded as `RUN/NAME`.
+        queues: the names of the queues, the one of the highest priority first.
     """
     return [
         *_file_cases(run, files),
-        *_data_cases(run, files),
+        *_data_cases(run, files, queues=queues),
         Case(
             name="simulated file",
             through="/submit-file-task",
@@ -73,20 +74,25 @@ def make(run: str, files: Mapping[str, bytes]) -> list[Case]:
         Case(
             name="fails twice, then works",
             through="/tasks",
-            submit=_one("/tasks", {"task_type": "sample.flaky", "payload": {"failures": 2}}),
+            submit=_one("/tasks", {"task_type": "sample.flaky", "queue": queues[0], "payload": {"failures": 2}}),
             check=_all(_succeeded(outcomes=["failed", "failed", "succeeded"]), _result({"value": 2, "attempt": 3})),
         ),
         Case(
             name="always fails",
             through="/tasks",
-            submit=_one("/tasks", {"task_type": "sample.failing", "payload": {"message": f"as told by {run}"}}),
+            submit=_one(
+                "/tasks",
+                {"task_type": "sample.failing", "queue": queues[0], "payload": {"message": f"as told by {run}"}},
+            ),
             check=_ended("dead", reason=f"as told by {run}", outcomes=["failed", "failed"]),
             dead_letter=f"as told by {run}",
         ),
         Case(
             name="refused by its handler",
-            through="/submit-task",
-            submit=_one("/submit-task", {"task_type": "sample.reject", "message": f"refused in {run}"}),
+            through="/submit-task?queue=",
+            submit=_one(
+                f"/submit-task?queue={queues[0]}", {"task_type": "sample.reject", "message": f"refused in {run}"}
+            ),
             check=_ended("failed", reason=f"refused in {run}", outcomes=["rejected"]),
             dead_letter=f"refused in {run}",
         ),
@@ -167,7 +173,7 @@ def _file_cases(run: str, files: Mapping[str, bytes]) -> list[Case]:
     ]
 
 
-def _data_cases(run: str, files: Mapping[str, bytes]) -> list[Case]:
+def _data_cases(run: str, files: Mapping[str, bytes], *, queues: Sequence[str]) -> list[Case]:
     orders = files["orders.csv"]
     functions = {"total": "sum", "mean": "mean", "median": "median", "orders": "count"}
     aggregation = {
@@ -225,7 +231,7 @@ def _data_cases(run: str, files: Mapping[str, bytes]) -> list[Case]:
                 "/tasks",
                 {
                     "task_type": "data_transformation",
-                    "queue": "bulk",
+                    "queue": queues[-1],
                     "payload": {
                         "source": f"{run}/orders.csv",
                         "transformation": [{"name": "normalize", "columns": ["quantity", "unit_price"]}],

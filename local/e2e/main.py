@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from local import choose, state
-from local.backend import ROOT, Backend, Endpoints, UpOptions, default_state_dir
+from local.backend import ROOT, Backend, UpOptions, default_state_dir
 from local.e2e.cases import CONTENT_TYPES, Case, Record, make, samples
 from local.e2e.client import FINAL, Client
 from local.e2e.report import Line, Report
@@ -56,22 +56,23 @@ def run(*, backend: str | None = None, state_dir: Path | None = None, console: C
     if state.read_live(state_dir) is not None:
         chosen = choose.current(state_dir)
         console.print(f"on the stack that is up ({chosen.name})")
-        return _run(chosen, chosen.endpoints(), console)
+        return check(chosen, console)
     choice = choose.choose(backend, state_dir=state_dir)
     console.print(f"starting a stack: {choice.backend.name} ({choice.reason})")
     started = time.monotonic()
     # Attached: should this process be killed, the stack ends too.
-    endpoints = choice.backend.up(UpOptions(attached=True), console.print)
+    choice.backend.up(UpOptions(attached=True), console.print)
     try:
         console.print(f"ready in {time.monotonic() - started:.1f} s")
-        return _run(choice.backend, endpoints, console)
+        return check(choice.backend, console)
     finally:
         choice.backend.down()
 
 
-def _run(backend: Backend, endpoints: Endpoints, console: Console) -> int:
+def check(backend: Backend, console: Console) -> int:
+    """Run the e2e on the backend's stack, which is up; 0 all as expected, 1 not."""
     started = time.monotonic()
-    client = Client(endpoints)
+    client = Client(backend.endpoints())
     try:
         with Report(console) as report:
             _Run(backend, client, report).all()
@@ -107,8 +108,9 @@ class _Run:
     def all(self) -> None:
         self._before = {letter["task_id"] for letter in self._client.dead_letters()}
         self._step("latency", self._latency, tasks=_LATENCY_TASKS)
+        queues = [queue["name"] for queue in self._client.queues()]
         self._step("upload 4 files", self._upload, through="/files")
-        for case in make(self._name, self._files):
+        for case in make(self._name, self._files, queues=queues):
             self._submit(case)
         self._step("publish what nobody can read", self._poison, through="Pub/Sub")
         self._cancel()

@@ -1,4 +1,7 @@
-"""Task types that behave in known ways: what the e2e and the tests submit. Loaded by the local stack alone."""
+"""Task types that behave in known ways: what the e2e and the tests submit. Loaded by the local stack alone.
+
+None names a queue: they have to work whatever queues a pipeline declares.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ class Echoed(BaseModel):
     attempt: int
 
 
-@task("sample.echo", queue="urgent")
+@task("sample.echo")
 def echo(payload: Echo, ctx: TaskContext) -> Echoed:
     """Return the payload's value at once."""
     return Echoed(value=payload.value, attempt=ctx.attempt)
@@ -38,7 +41,7 @@ class Flaky(Payload):
     failures: int = Field(default=2, ge=0, le=100)
 
 
-@task("sample.flaky", queue="urgent")
+@task("sample.flaky")
 def flaky(payload: Flaky, ctx: TaskContext) -> Echoed:
     """Fail in the first attempts, then succeed."""
     if ctx.attempt <= payload.failures:
@@ -54,7 +57,7 @@ class Slow(Payload):
     later_duration_s: float | None = Field(default=None, ge=0, le=3600)
 
 
-@task("sample.slow", queue="default")
+@task("sample.slow")
 def slow(payload: Slow, ctx: TaskContext) -> Echoed:
     """Take some time, tell the progress, and heed every wish to stop."""
     later = payload.duration_s if payload.later_duration_s is None else payload.later_duration_s
@@ -73,13 +76,13 @@ class Failing(Payload):
     message: str = "this task always fails"
 
 
-@task("sample.failing", queue="urgent", max_attempts=2)
+@task("sample.failing", max_attempts=2)
 def failing(payload: Failing, ctx: TaskContext) -> None:
     """Fail in every attempt."""
     raise RuntimeError(payload.message)
 
 
-@task("sample.reject", queue="urgent")
+@task("sample.reject")
 def reject(payload: Failing, ctx: TaskContext) -> None:
     """Refuse the task for good."""
     raise Reject(payload.message)
