@@ -137,14 +137,7 @@ class Attempts:
         """
         task: TaskMessage | None = None
         try:
-            task = decode(
-                delivery.data,
-                delivery.attributes,
-                queue=delivery.queue,
-                message_id=delivery.message_id,
-                published_at=delivery.published_at,
-                task_ids=self._task_ids,
-            )
+            task = self._read(delivery)
             handler = self._registry.get(task.task_type)
             if handler is None:
                 self._give_up(delivery, task.task_id, f"unknown task type: {task.task_type}")
@@ -172,18 +165,21 @@ class Attempts:
     def return_unstarted(self, delivery: Delivery) -> None:
         """Give back a delivery that no thread has taken up."""
         try:
-            task = decode(
-                delivery.data,
-                delivery.attributes,
-                queue=delivery.queue,
-                message_id=delivery.message_id,
-                published_at=delivery.published_at,
-                task_ids=self._task_ids,
-            )
+            task = self._read(delivery)
         except MalformedMessage:
             delivery.nack()
         else:
             delivery.hand_over(task.task_id)
+
+    def _read(self, delivery: Delivery) -> TaskMessage:
+        return decode(
+            delivery.data,
+            delivery.attributes,
+            queue=delivery.queue,
+            message_id=delivery.message_id,
+            published_at=delivery.published_at,
+            task_ids=self._task_ids,
+        )
 
     def _attempt(self, delivery: Delivery, task: TaskMessage, handler: Handler) -> None:
         queue = self._topology.by_name[task.queue]

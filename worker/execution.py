@@ -28,6 +28,7 @@ class Executor:
         """
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop_thread: threading.Thread | None = None
         self._processes = ProcessRunner(task_handlers)
 
     def run(self, task: RunningTask, payload: BaseModel, context: Context) -> Any:
@@ -42,8 +43,11 @@ class Executor:
     def stop(self) -> None:
         """End the processes and the loop."""
         self._processes.stop()
-        if self._loop is not None:
+        if self._loop is not None and self._loop_thread is not None:
             self._loop.call_soon_threadsafe(self._loop.stop)
+            self._loop_thread.join(timeout=1)
+            if not self._loop_thread.is_alive():
+                self._loop.close()
 
     def _run_async(self, task: RunningTask, payload: BaseModel, context: Context) -> Any:
         future: Future[Any] = asyncio.run_coroutine_threadsafe(
@@ -65,7 +69,8 @@ class Executor:
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                threading.Thread(target=self._loop.run_forever, name="handlers-loop", daemon=True).start()
+                self._loop_thread = threading.Thread(target=self._loop.run_forever, name="handlers-loop", daemon=True)
+                self._loop_thread.start()
             return self._loop
 
 
