@@ -187,7 +187,8 @@ class GcsStore:
             blob.reload(**self._options)
             # Pinned: a file replaced while it is read must not be mixed.
             pinned = self._bucket.blob(name, generation=blob.generation)
-            pinned._set_properties(blob._properties)
+            # Without the download link: an emulator's names its own idea of its address. The client makes the right one.
+            pinned._set_properties({name: value for name, value in blob._properties.items() if name != "mediaLink"})
         return _Reader(  # type: ignore[return-value]  # typeshed: no RawIOBase is an IO[bytes]
             pinned.open("rb", chunk_size=CHUNK_BYTES, **self._options), name
         )
