@@ -122,6 +122,11 @@ class Gcloud:
             answers = list(pool.map(self.read, reads))
         return {read.words: answer for read, answer in zip(reads, answers, strict=True)}
 
+    def has_flag(self, words: Sequence[str], name: str) -> bool:
+        """Whether this gcloud has a command with that flag: by its help text, which takes a second."""
+        code, output, _ = self._once([*words, "--help"], shlex.join(["gcloud", *words, "--help"]))
+        return code == 0 and f"--{name}" in output.replace("--[no-]", "--")
+
     def terminate(self) -> None:
         """End what is running: the person has broken off."""
         with self._lock:

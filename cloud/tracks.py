@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cloud.errors import CloudError
+from cloud.gcloud import Gcloud
 
 #: The completion table that ships with gcloud: reading it costs nothing, asking gcloud costs a second a question.
 _TABLE = Path("data/cli/gcloud_completions.py")
@@ -42,6 +43,12 @@ def choose(has: HasFlag) -> Tracks:
     pools, instances = _first(("run", "worker-pools"), "deploy", ("instances", "scaling"), has)
     policies, _ = _first(("monitoring", "policies"), "create", ("policy-from-file",), has)
     return Tracks(worker_pools=pools, instances_flag=instances, policies=policies)
+
+
+def installed(gcloud: Gcloud) -> Tracks:
+    """The tracks of the installed gcloud: from its completion table; where it has none, from its help texts."""
+    table = completion_table(gcloud.program)
+    return choose(from_table(table) if table is not None else gcloud.has_flag)
 
 
 def from_table(tree: Mapping[str, object]) -> HasFlag:

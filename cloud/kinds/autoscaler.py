@@ -15,6 +15,7 @@ IMAGE = "us-central1-docker.pkg.dev/cloud-run-oss-images/crema-v1/autoscaler:1.0
 #: The image is built from nothing: Cloud Run lays it on this one.
 BASE_IMAGE = "us-central1-docker.pkg.dev/serverless-runtimes/google-24/runtimes/java25"
 _WHERE = "--location=global"
+PARAMETERS = Read(words=("parametermanager", "parameters", "list", _WHERE), api="parametermanager.googleapis.com")
 
 
 def config(topology: Topology, options: Options) -> str:
@@ -60,7 +61,7 @@ def parameter(*, options: Options) -> Resource:
         kind="parameter",
         name=name,
         wanted={"format": "YAML"},
-        read=Read(words=("parametermanager", "parameters", "list", _WHERE), api="parametermanager.googleapis.com"),
+        read=PARAMETERS,
         observe=observe,
         create=(
             command(

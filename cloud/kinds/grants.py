@@ -88,6 +88,9 @@ def grants(
         return is_account(member) or member in also_ours
 
     def write(policy: Json) -> Command:
+        if "etag" in policy:
+            # gcloud prints etags in the alphabet for URLs, and `storage buckets set-iam-policy` crashes on that (528).
+            policy = {**policy, "etag": policy["etag"].translate(str.maketrans("-_", "+/"))}
         text = json.dumps(policy, indent=1, sort_keys=True)
         return command(*words, "set-iam-policy", name, "{file:policy.json}", *more, files={"policy.json": text})
 
