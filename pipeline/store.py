@@ -21,7 +21,7 @@ from google.auth import exceptions as auth_errors
 from google.cloud import storage
 from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 
-from pipeline.errors import ConfigError, ObjectNotFound, PreconditionFailed, StoreUnavailable
+from pipeline.errors import ConfigError, InvalidName, ObjectNotFound, PreconditionFailed, StoreUnavailable
 from pipeline.settings import Settings
 
 #: `if_generation` of a write that must be the first one.
@@ -84,7 +84,10 @@ class ObjectStore(Protocol):
         """Delete an object; one that is absent already is fine."""
 
     def list(self, prefix: str, *, page_size: int = 1000, page_token: str | None = None) -> ObjectPage:
-        """One page of the objects below `prefix`, in the order of their names."""
+        """One page of the objects below `prefix`, in the order of their names.
+
+        Raises `InvalidName` for a `page_token` that is none.
+        """
 
     def open_read(self, name: str) -> IO[bytes]:
         """The object as a seekable stream; one generation, whatever is written meanwhile. Raises `ObjectNotFound`."""
@@ -178,7 +181,12 @@ class GcsStore:
                 fields="nextPageToken,items(name,generation,size,contentType,updated,metadata)",
                 **self._options,
             )
-            page = next(iter(found.pages), ())
+            try:
+                page = next(iter(found.pages), ())
+            except google_errors.BadRequest:
+                if page_token is None:
+                    raise
+                raise InvalidName("page_token: this is no token of such a listing") from None
             return ObjectPage(tuple(_info(blob) for blob in page), found.next_page_token or None)
 
     def open_read(self, name: str) -> IO[bytes]:
@@ -187,7 +195,7 @@ class GcsStore:
             blob.reload(**self._options)
             # Pinned: a file replaced while it is read must not be mixed.
             pinned = self._bucket.blob(name, generation=blob.generation)
-            # Without the download link: an emulator's names its own idea of its address. The client makes the right one.
+            # Without the download link: an emulator's names some address of its own; the client makes the right one.
             pinned._set_properties({name: value for name, value in blob._properties.items() if name != "mediaLink"})
         return _Reader(  # type: ignore[return-value]  # typeshed: no RawIOBase is an IO[bytes]
             pinned.open("rb", chunk_size=CHUNK_BYTES, **self._options), name
