@@ -8,19 +8,23 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from local.pubsub import topology as topologies
 from local.pubsub.admin import Admin
 from local.pubsub.clock import Clock
-from local.pubsub.emulator import Emulator
+from local.pubsub.emulator import Emulator, Subscribed
 from local.pubsub.faults import Faults
 from local.pubsub.front import Front
 from local.pubsub.grpc_server import GrpcServer
 from local.pubsub.http import HttpApp, HttpRequest, HttpResponse, json_response
+from local.pubsub.oidc import Oidc
 from local.pubsub.rest import Rest
 from local.pubsub.restart import Restart
 from local.pubsub.service import Service
+
+if TYPE_CHECKING:
+    from local.pubsub.push import Pusher
 
 
 class AsyncServer:
@@ -41,7 +45,9 @@ class AsyncServer:
         self.service = Service(emulator, self.faults)
         self._grpc = GrpcServer(self.service)
         self.restart = Restart(emulator, self._grpc.end_streams)
-        self._apps: list[HttpApp] = [Admin(emulator, self.faults, self.restart), Rest(self.service)]
+        self._oidc = Oidc()
+        self._pusher: Pusher | None = None
+        self._apps: list[HttpApp] = [self._oidc, Admin(emulator, self.faults, self.restart), Rest(self.service)]
         self._fronts: set[Front] = set()
         self._listener: asyncio.Server | None = None
         self._folder: Path | None = None
@@ -66,6 +72,9 @@ class AsyncServer:
         socket = self._folder / "grpc"
         await self._grpc.start(f"unix:{socket}")
         self._socket = str(socket)
+        emulator.on_saved = self._saved
+        for subscription in emulator.subscriptions.values():
+            self._saved(subscription)
         await self._listener.start_serving()
         self._arm(emulator.agenda.next_due)
 
@@ -73,6 +82,15 @@ class AsyncServer:
         # Soon, not now: what comes in during one turn of the loop is delivered together.
         assert self._loop is not None
         self._loop.call_soon(self.emulator.pump)
+
+    def _saved(self, subscription: Subscribed) -> None:
+        if self._pusher is None:
+            if not subscription.config.push_config.push_endpoint:
+                return
+            from local.pubsub.push import Pusher  # noqa: PLC0415 - only where there is something to push
+
+            self._pusher = Pusher(self.emulator, self._oidc)
+        self._pusher.follow(subscription)
 
     def _front(self) -> Front:
         assert self._loop is not None
@@ -103,6 +121,9 @@ class AsyncServer:
             self._alarm.cancel()
         self.emulator.agenda.on_earlier = None
         self.emulator.on_woken = None
+        self.emulator.on_saved = None
+        if self._pusher is not None:
+            self._pusher.stop()
         await self._grpc.stop()
         for front in list(self._fronts):
             if front.transport is not None:

@@ -106,6 +106,8 @@ class Emulator:
         self.tamper: Tamper | None = None
         #: Told when something can be delivered: calls `pump` soon.
         self.on_woken: Callable[[], None] | None = None
+        #: Told of a subscription that was made or changed.
+        self.on_saved: Callable[[Subscribed], None] | None = None
         #: Told after a reset, with no argument.
         self.on_reset: list[Callable[[], None]] = []
         self.last_message_id = 0
@@ -234,6 +236,8 @@ class Emulator:
             )
         for told in list(subscription.on_change.values()):
             told()
+        if self.on_saved is not None:
+            self.on_saved(subscription)
         self.commit()
 
     def delete_subscription(self, subscription: Subscribed) -> None:
