@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -59,10 +61,15 @@ def up(
     _out.print(f"starting the stack: {choice.backend.name} ({choice.reason})")
     started = time.monotonic()
     endpoints = choice.backend.up(options, _out.print)
-    _out.print(f"[green]ready[/] in {time.monotonic() - started:.1f} s")
-    _print_endpoints(endpoints)
+    took_s = time.monotonic() - started
+
+    def announce() -> None:
+        _out.print(f"[green]ready[/] in {took_s:.1f} s")
+        _print_endpoints(endpoints)
+
     if foreground:
-        return _stay(choice.backend, state_dir)
+        return _stay(choice.backend, state_dir, announce)
+    announce()
     _out.print("next: ./invoke e2e · ./invoke status · ./invoke logs --follow · ./invoke down")
     return OK
 
@@ -147,10 +154,11 @@ def _already(running: state.StackState, *, backend: str | None, state_dir: Path,
     return OK
 
 
-def _stay(backend: Backend, state_dir: Path) -> int:
-    _out.print("Ctrl-C stops it")
+def _stay(backend: Backend, state_dir: Path, announce: Callable[[], None]) -> int:
     printer = _Printer(raw=False)
     try:
+        announce()
+        _out.print("Ctrl-C stops it")
         for name, line in logs.follow(
             lambda: backend.log_files() or {}, alive=lambda: state.read_live(state_dir) is not None, from_start=True
         ):
@@ -162,8 +170,6 @@ def _stay(backend: Backend, state_dir: Path) -> int:
         except KeyboardInterrupt:
             found = state.read_live(state_dir)
             if found is not None and found.supervisor is not None:
-                import signal  # noqa: PLC0415 - only here
-
                 found.supervisor.signal(signal.SIGKILL)
                 found.supervisor.wait(5)
             return FAILED
@@ -191,7 +197,7 @@ def _print_queues(endpoints: Endpoints) -> None:
     for queue in queues:
         age = queue["oldest_age_s"]
         figures = ["?" if queue[key] is None else str(queue[key]) for key in ("backlog", "in_flight")]
-        table.add_row(queue["name"], *figures, "" if age is None else _age(age), str(queue["dead_letters"]))
+        table.add_row(queue["name"], *figures, "" if not age else _age(age), str(queue["dead_letters"]))
     _out.print()
     _out.print(table)
 
@@ -234,8 +240,6 @@ def _plain(text: object) -> str:
 
 def pytest_arguments(remainder: str) -> list[str]:
     """What `invoke test -- ARGUMENTS` hands to pytest, before those given."""
-    import shlex  # noqa: PLC0415 - only here
-
     given = shlex.split(remainder)
     if any(part.startswith(("-n", "--pdb")) for part in given):
         return given

@@ -27,7 +27,7 @@ def render(line: str) -> str:
         return line
     at = str(entry.get("time", ""))[11:19]
     fields = "  ".join(f"{key}={_value(value)}" for key, value in entry.items() if key not in _PLAIN)
-    text = f"{at} {entry.get('severity', ''):<8}{entry['message']}" + (f"  {fields}" if fields else "")
+    text = f"{at:<8} {entry.get('severity', ''):<8}{entry['message']}" + (f"  {fields}" if fields else "")
     return f"{text}\n{entry['exception']}" if entry.get("exception") else text
 
 

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from local import commands, state
+from local.backend import Endpoints
+from local.errors import StackError
+from local.processes import ProcessId
+from pipeline.errors import ConfigError
+
+
+def failing(error: BaseException) -> int:
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (StackError("it [broke]"), commands.FAILED),
+        (ConfigError("wrong"), commands.USAGE),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_errors_become_one_message_and_an_exit_code(
+    error: BaseException, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert commands.exit_code(failing, error) == code
+    assert capsys.readouterr().err.strip() == str(error)
+
+
+def test_an_error_that_is_no_poolhouse_error_is_not_hidden() -> None:
+    with pytest.raises(ZeroDivisionError):
+        commands.exit_code(failing, ZeroDivisionError())
+
+
+def test_without_a_stack_status_fails_and_down_is_content(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert commands.exit_code(commands.status, state_dir=tmp_path) == commands.FAILED
+    assert "./invoke up" in capsys.readouterr().err
+    assert commands.exit_code(commands.down, state_dir=tmp_path) == commands.OK
+    assert commands.exit_code(commands.show_logs, state_dir=tmp_path) == commands.FAILED
+
+
+def test_another_backend_than_that_of_the_stack_which_is_up_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    endpoints = Endpoints(api_url="http://a:1", pubsub_host="a:2", storage_url="http://a:3", project="p", bucket="b")
+    me = ProcessId.of(os.getpid())
+    state.write(
+        tmp_path, state.StackState(backend="embedded", endpoints=endpoints, ready=True, supervisor=me, details={})
+    )
+    assert commands.exit_code(commands.up, backend="compose", state_dir=tmp_path) == commands.USAGE
+    assert "./invoke down" in capsys.readouterr().err
+    assert commands.exit_code(commands.up, backend="embedded", state_dir=tmp_path) == commands.OK
+    assert "up already" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("given", "handed_on"),
+    [
+        ("tests/unit -k 'a or b'", ["tests/unit", "-k", "a or b"]),
+        ("-n 4 tests", ["-n", "4", "tests"]),
+        ("--pdb", ["--pdb"]),
+    ],
+)
+def test_what_follows_the_dashes_goes_to_pytest(given: str, handed_on: list[str]) -> None:
+    arguments = commands.pytest_arguments(given)
+    assert arguments[-len(handed_on) :] == handed_on
+    assert (arguments == handed_on) == (given != "tests/unit -k 'a or b'")
