@@ -115,6 +115,14 @@ def check(c: Context) -> None:
         c.run(f"{sys.executable} -m {command}", pty=sys.stdout.isatty())
 
 
+@task(help={"name": "which measurement; without it they are listed"}, positional=["name"])
+def bench(c: Context, name: str = "") -> None:
+    """Measure; `./invoke bench NAME -- ARGUMENTS` hands the rest to the measurement."""
+    from local import commands
+
+    _run(commands.bench, name, c.remainder)
+
+
 @task
 def lock(c: Context) -> None:
     """Remake requirements.lock and requirements-dev.lock from pyproject.toml."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import shlex
 import signal
@@ -20,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from local import choose, logs, state
-from local.backend import Backend, Endpoints, ServiceState, UpOptions, default_state_dir
+from local.backend import ROOT, Backend, Endpoints, ServiceState, UpOptions, default_state_dir
 from local.errors import NoStack
 from pipeline.errors import ConfigError, PoolhouseError
 
@@ -136,6 +137,24 @@ def show_logs(
         ):
             printer.print(name, line)
     return OK
+
+
+def bench(name: str, arguments: str) -> int:
+    """Run a measurement of tests/bench, or list them where none is named."""
+    found = {path.stem: path for path in sorted((ROOT / "tests" / "bench").glob("[!_]*.py"))}
+    if not name:
+        for stem, path in found.items():
+            _out.print(f"  {stem:<16} {_plain(_first_line(path))}")
+        return OK
+    if name not in found:
+        raise ConfigError(f"there is no measurement {name!r} (there are: {', '.join(found)})")
+    command = (sys.executable, "-m", f"tests.bench.{name}", *shlex.split(arguments))
+    return subprocess.run(command, cwd=ROOT, check=False).returncode
+
+
+def _first_line(path: Path) -> str:
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return docstring.partition("\n")[0]
 
 
 def _already(running: state.StackState, *, backend: str | None, state_dir: Path, timeout_s: float) -> int:
