@@ -1,6 +1,7 @@
 """The server on an event loop: one port for gRPC, REST and administration."""
 
 import asyncio
+import logging
 import math
 import os
 import shutil
@@ -25,6 +26,8 @@ from local.pubsub.service import Service
 
 if TYPE_CHECKING:
     from local.pubsub.push import Pusher
+
+_log = logging.getLogger(__name__)
 
 
 class AsyncServer:
@@ -102,10 +105,15 @@ class AsyncServer:
         )
 
     async def _http(self, request: HttpRequest) -> HttpResponse:
-        for app in self._apps:
-            response = await app(request)
-            if response is not None:
-                return response
+        try:
+            for app in self._apps:
+                response = await app(request)
+                if response is not None:
+                    return response
+        except Exception:  # noqa: BLE001 - a bug in one call must not leave its connection without an answer
+            _log.exception("%s %s failed", request.method, request.path)
+            message = f"The emulator failed in {request.method} {request.path[:300]}: see its log."
+            return json_response(500, {"error": {"code": 500, "message": message, "status": "INTERNAL"}})
         message = f"No such call: {request.method} {request.path[:300]}"
         return json_response(404, {"error": {"code": 404, "message": message, "status": "NOT_FOUND"}})
 

@@ -4,17 +4,14 @@ JSON comes out in lowerCamelCase and goes in in that and in snake_case. Unknown 
 the service does. Errors have the form `{"error": {"code", "message", "status", "details"}}`.
 """
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
 from local.pubsub.http import HttpRequest, HttpResponse
 from local.pubsub.routes import WHOLE, Route, match
 from local.pubsub.service import Service
-from local.pubsub.status import HTTP_STATUS, Code, StatusError, invalid
+from local.pubsub.status import HTTP_STATUS, StatusError, invalid
 from local.pubsub.transcoding import error_json, nest, read_json, to_json, to_message
-
-_log = logging.getLogger(__name__)
 
 #: Longest body (Quotas and limits: the body of an HTTP request has at most 10 MiB).
 MAX_BODY_BYTES = 10 * 1024 * 1024
@@ -68,9 +65,6 @@ class Rest:
             body = to_json(answer, pretty=pretty, enum_numbers="enum-encoding=int" in options)
         except StatusError as error:
             return _refusal(error)
-        except Exception:  # noqa: BLE001 - whatever is wrong in here, the connection must get its answer
-            _log.exception("%s failed", found.route.rpc)
-            return _refusal(StatusError(Code.INTERNAL, f"The emulator failed in {found.route.rpc}: see its log."))
         return HttpResponse(200, body)
 
 

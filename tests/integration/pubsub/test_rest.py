@@ -15,7 +15,10 @@ from google.pubsub_v1 import PublisherClient, SchemaServiceClient, SubscriberCli
 from google.pubsub_v1.services.publisher.transports import PublisherRestTransport
 from google.pubsub_v1.services.schema_service.transports import SchemaServiceRestTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberRestTransport
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from local.pubsub.http import HttpRequest, HttpResponse
 from local.pubsub.routes import ROUTES
 from local.pubsub.server import EmulatorServer
 
@@ -369,6 +372,56 @@ def test_a_pull_that_its_client_gave_up_leaves_no_waiter(orders: Rest, server: E
     wait_until(lambda: waiting() == 0)
     orders("POST", f"{TOPIC}:publish", {"messages": [{"data": "eA=="}]})
     assert orders("POST", f"{SUBSCRIPTION}:pull", {"maxMessages": 1})["receivedMessages"]
+
+
+def test_a_bug_in_a_call_is_answered_and_logged(server: EmulatorServer, caplog: pytest.LogCaptureFixture) -> None:
+    async def broken(request: HttpRequest) -> HttpResponse | None:
+        if request.path == "/broken":
+            raise RuntimeError("a bug")
+        return None
+
+    server.call(lambda: server.core.add_app(broken))
+    with httpx.Client(base_url=f"http://{server.address}", trust_env=False) as client:
+        response = client.get("/broken")
+        assert (response.status_code, response.json()["error"]["status"]) == (500, "INTERNAL")
+        assert client.get("/").status_code == 200
+    assert "a bug" in caplog.text
+
+
+#: Names of fields, so that random JSON gets further than the first unknown name.
+FIELDS = [
+    *("name", "topic", "subscription", "labels", "messages", "data", "attributes", "orderingKey", "ackIds", "filter"),
+    *("updateMask", "update_mask", "pushConfig", "pushEndpoint", "retryPolicy", "minimumBackoff", "time", "snapshot"),
+    *("schema", "definition", "type", "encoding", "message", "policy", "bindings", "etag", "maxMessages", "ttl"),
+    *("ackDeadlineSeconds", "messageRetentionDuration", "expirationPolicy", "schemaSettings", "permissions"),
+    *("returnImmediately", "oidcToken", "noWrapper", "deadLetterPolicy", "deadLetterTopic", "revisionId"),
+]
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(max_size=8),
+    st.sampled_from(["10s", "-1s", "eA==", "1970-01-01T00:00:00Z", "AVRO", "JSON", TOPIC, SUBSCRIPTION, "labels,,x"]),
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(FIELDS) | st.text(max_size=4), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+BODIES = st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=4) | VALUES
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(route=st.sampled_from(sorted(ROUTES)), body=BODIES)
+def test_random_json_never_breaks_a_call(orders: Rest, route: str, body: Any) -> None:
+    path, _ = CALLS[route]
+    if isinstance(body, dict) and route == "POST subscriptions/*:pull":
+        body["returnImmediately"] = True
+    response = orders.raw(route.partition(" ")[0], path, body)
+    assert response.status_code in (200, 400, 404, 409, 429), response.text
 
 
 class TestPythonClient:
