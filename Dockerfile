@@ -13,7 +13,7 @@ FROM ${PYTHON_IMAGE} AS dependencies
 COPY requirements.lock /build/
 # The wheelhouse is empty on most machines; `invoke images` fills it for those that must build with no network.
 # It counts only while its own copy of the lock is the one in hand.
-RUN --mount=type=bind,source=local/wheelhouse,target=/wheelhouse \
+RUN --mount=type=bind,source=.wheelhouse,target=/wheelhouse \
     --mount=type=secret,id=ca \
     --mount=type=secret,id=pip_conf \
     --mount=type=cache,target=/root/.cache/pip \
@@ -48,6 +48,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     HOME=/tmp \
     HOST=0.0.0.0
+LABEL dev.poolhouse.image=pipeline
 WORKDIR /app
 COPY --from=dependencies /opt/venv /opt/venv
 # A number, not a name: Kubernetes and Cloud Run can see that it is not root. It owns nothing; /tmp is all it writes.

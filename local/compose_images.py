@@ -16,6 +16,8 @@ TARGETS = {
     "production": ("POOLHOUSE_IMAGE", "poolhouse:local"),
     "local": ("POOLHOUSE_SETUP_IMAGE", "poolhouse-setup:local"),
 }
+#: The Dockerfile's label of the images that are built from it.
+_LABEL = "dev.poolhouse.image=pipeline"
 _CA_VARIABLES = ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
 _PIP_FILES = ("~/.config/pip/pip.conf", "~/.pip/pip.conf", "/etc/pip.conf")
 
@@ -50,6 +52,8 @@ def build(environment: Mapping[str, str] = os.environ) -> None:
         for name, path in secrets(environment).items():
             command += ["--secret", f"id={name},src={path}"]
         docker(*command, str(ROOT), timeout_s=BUILD_TIMEOUT_S)
+    # What the tags pointed to before would stay for ever; those in use stay.
+    docker("image", "prune", "--force", "--filter", f"label={_LABEL}")
 
 
 def pull(names: Sequence[str], say: Callable[[str], None]) -> None:
