@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import IO, Any, Protocol
 from urllib.parse import urlsplit, urlunsplit
@@ -133,7 +133,7 @@ class GcsStore:
         blob = self._bucket.blob(name)
         with _errors(name):
             data = blob.download_as_bytes(**self._options)
-        return data, _info(blob)
+        return data, replace(_info(blob), size_bytes=len(data))  # a download's headers don't tell the size
 
     def stat(self, name: str) -> ObjectInfo:
         blob = self._bucket.blob(name)

@@ -227,7 +227,8 @@ class Worker:
         grace_s = self._settings.worker_grace_s
         deadline_s = time.monotonic() + grace_s
         _log.info("worker stopping", worker=self._name, reason=reason, running=self._slots.running, grace_s=grace_s)
-        for stream, _ in self._streams:
+        for stream, scheduler in self._streams:
+            scheduler.hold()
             stream.cancel()
         for give_back in self._slots.close():
             give_back()

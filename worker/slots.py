@@ -160,6 +160,7 @@ class LaneScheduler(Scheduler):  # type: ignore[misc]  # the client library has 
         self._give_back = give_back
         self._requests: queues.Queue[Any] = queues.Queue()
         self._released = threading.Event()
+        self._released.set()
 
     @property
     def queue(self) -> Any:
@@ -174,6 +175,10 @@ class LaneScheduler(Scheduler):  # type: ignore[misc]  # the client library has 
         """Called once nothing is pulled any more; until it returns, the client library goes on extending leases."""
         self._released.wait()
         return []
+
+    def hold(self) -> None:
+        """From here on, `shutdown` returns only after `release`."""
+        self._released.clear()
 
     def release(self) -> None:
         """Every message has been acked or given back: let the client library send that, and end."""
