@@ -1,0 +1,80 @@
+# Installs and starts a Docker engine with Compose and buildx, for .ci/run; source it. Idempotent; needs root on Debian.
+#
+#   docker_install   what is missing of: engine, mmdebstrap, Compose, buildx (some minutes on a fresh machine, else nothing)
+#   docker_start     starts an engine unless one answers; fails where it does not come up
+#   docker_stop      ends the engine that docker_start started, and no other
+#   docker_offline   lets containers and builds reach nothing but one another and this machine
+#   docker_online    undoes that
+
+COMPOSE_VERSION=v5.0.2
+BUILDX_VERSION=v0.38.2
+# What only the engine's own tools need: kept out of the project, and between runs.
+DOCKER_STATE=${DOCKER_STATE:-/tmp/poolhouse-docker}
+docker_plugins=${DOCKER_CONFIG:-$HOME/.docker}/cli-plugins
+
+docker_install() {
+    if ! command -v dockerd >/dev/null || ! command -v mmdebstrap >/dev/null || ! command -v iptables >/dev/null; then
+        apt-get update -qq
+        DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends docker.io iptables mmdebstrap
+    fi >/dev/null
+    # Versions are told at link time: without them Compose takes buildx for too old.
+    docker compose version >/dev/null 2>&1 || docker_plugin compose "github.com/docker/compose/v5/cmd@$COMPOSE_VERSION" \
+        "github.com/docker/compose/v5/internal.Version=$COMPOSE_VERSION"
+    docker buildx version >/dev/null 2>&1 || docker_plugin buildx "github.com/docker/buildx/cmd/buildx@$BUILDX_VERSION" \
+        "github.com/docker/buildx/version.Version=$BUILDX_VERSION"
+    docker compose version && docker buildx version
+}
+
+# docker_plugin NAME MODULE@VERSION VARIABLE=VALUE: builds a plugin of the docker command from its Go module.
+docker_plugin() (
+    set -eu
+    bin=$(mktemp -d)
+    trap 'rm -rf "$bin"' EXIT
+    GOBIN=$bin go install -ldflags "-s -w -X $3" "$2"
+    mkdir -p "$docker_plugins"
+    # In one step: a plugin that is half there must not be found.
+    mv "$bin"/* "$docker_plugins/docker-$1.new"
+    mv "$docker_plugins/docker-$1.new" "$docker_plugins/docker-$1"
+)
+
+docker_start() {
+    if docker info >/dev/null 2>&1; then
+        echo "a Docker engine answers: $(docker version --format '{{.Server.Version}}')"
+        return
+    fi
+    mkdir -p "$DOCKER_STATE"
+    dockerd >"$DOCKER_STATE/dockerd.log" 2>&1 </dev/null &
+    echo $! >"$DOCKER_STATE/dockerd.pid"
+    for _ in $(seq 300); do
+        if docker info >/dev/null 2>&1; then
+            echo "started a Docker engine: $(docker version --format '{{.Server.Version}}')"
+            return
+        fi
+        if ! kill -0 "$(cat "$DOCKER_STATE/dockerd.pid")" 2>/dev/null; then break; fi
+        sleep 0.2
+    done
+    echo "the Docker engine did not come up:" >&2
+    tail -n 20 "$DOCKER_STATE/dockerd.log" >&2
+    return 1
+}
+
+docker_stop() {
+    [ -s "$DOCKER_STATE/dockerd.pid" ] || return 0
+    local pid
+    pid=$(cat "$DOCKER_STATE/dockerd.pid")
+    rm -f "$DOCKER_STATE/dockerd.pid"
+    kill "$pid" 2>/dev/null || return 0
+    for _ in $(seq 150); do
+        kill -0 "$pid" 2>/dev/null || return 0
+        sleep 0.2
+    done
+    kill -9 "$pid" 2>/dev/null || true
+}
+
+# What containers and build steps send out of this machine is refused at once; among themselves, and with this machine,
+# they go on. Everything that Docker forwards passes DOCKER-USER.
+docker_offline() { iptables -I DOCKER-USER -o "$(docker_way_out)" -j REJECT; }
+
+docker_online() { iptables -D DOCKER-USER -o "$(docker_way_out)" -j REJECT 2>/dev/null || true; }
+
+docker_way_out() { awk '$2 == "00000000" { print $1; exit }' /proc/net/route; }
