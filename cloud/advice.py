@@ -90,7 +90,7 @@ _ADVICE: tuple[tuple[str, str], ...] = (
         "--service=pubsub.googleapis.com --project PROJECT`, then deploy again.",
     ),
     (
-        r"failed to start|Container.*failed|is not ready and cannot serve|HealthCheckContainerError",
+        r"failed to start|is not ready and cannot serve|HealthCheckContainerError",
         "the container did not start: `invoke logs --project PROJECT` shows why. Nothing was switched over: the last "
         "good revision still serves.",
     ),

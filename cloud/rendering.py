@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from cloud.planner import Action, Plan
-from cloud.resource import Command, Leftover, Value
+from cloud.resource import IMAGE, Command, Leftover, Value
 
 _SIGNS = {"create": "+", "update": "~", "unchanged": "="}
 
@@ -76,7 +76,8 @@ def _action(action: Action, *, project: str, commands: bool) -> Iterator[str]:
         yield f"    {change.field}: {_value(change.before)} -> {_value(change.after)}"
     if commands:
         for command in action.commands:
-            yield f"    $ {shown(command, project=project)}"
+            image = str(resource.wanted.get("image", IMAGE))
+            yield f"    $ {shown(command, project=project).replace(IMAGE, image).replace('{sources}', 'SOURCES')}"
 
 
 def _value(value: Value) -> str:

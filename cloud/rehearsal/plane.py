@@ -142,7 +142,7 @@ class Plane:
             if match is None:
                 continue
             groups = match.groupdict()
-            if groups.get("project", self.project) != self.project:
+            if groups.get("project", "-") not in {self.project, "-"}:  # "-": whichever project it is in
                 raise ApiError(
                     "PERMISSION_DENIED",
                     f"Permission denied on resource project {groups['project']} (or it may not exist).",

@@ -32,6 +32,7 @@ _PROBE = {
     "failureThreshold": whole(1, 240),
     "initialDelaySeconds": whole(0, 240),
 }
+_AMOUNTS = {"cpu": text(r"\d+(\.\d+)?|\d+m"), "memory": text(r"\d+(\.\d+)?[MG]i?")}
 CONTAINER = {
     "name": text(),
     "image": text(r"\S+"),
@@ -39,7 +40,7 @@ CONTAINER = {
     "args": list_of(text()),
     "env": list_of({"name": text(r"[A-Za-z_][A-Za-z0-9_]*"), "value": text()}),
     "ports": list_of({"containerPort": whole(1, 65_535), "name": text()}),
-    "resources": {"limits": {"cpu": text(r"\d+(\.\d+)?|\d+m"), "memory": text(r"\d+(\.\d+)?[MG]i?")}},
+    "resources": {"limits": _AMOUNTS, "requests": _AMOUNTS},
     "startupProbe": _PROBE,
     "livenessProbe": _PROBE,
 }

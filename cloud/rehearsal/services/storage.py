@@ -132,6 +132,17 @@ def _delete(state: State, request: Request, bucket: str) -> Response:
     return Response(status=204, body=b"")
 
 
+def _layout(state: State, request: Request, bucket: str) -> Json:
+    found = state.get(_name(bucket))
+    layout = {"kind": "storage#storageLayout", "bucket": bucket, "location": found["location"]}
+    return {**layout, "locationType": "region", "hierarchicalNamespace": {"enabled": False}}
+
+
+def _managed_folders(state: State, request: Request, bucket: str) -> Json:
+    state.get(_name(bucket))
+    return {"kind": "storage#managedFolders", "items": []}
+
+
 def _get_policy(state: State, request: Request, bucket: str) -> Json:
     state.get(_name(bucket))
     return {"kind": "storage#policy", "resourceId": f"projects/_/buckets/{bucket}", **state.policy(_name(bucket))}
@@ -152,11 +163,11 @@ def _upload(state: State, request: Request, bucket: str) -> Response:
     state.get(_name(bucket))
     kind = request.query.get("uploadType")
     if kind == "multipart":
-        kind_line = b"Content-Type: " + request.headers.get("content-type", "").encode() + b"\r\n\r\n"
+        kind_line = b"Content-Type: " + request.headers.get("content-type", "").replace("'", '"').encode() + b"\r\n\r\n"
         parts = message_from_bytes(kind_line + request.body).get_payload()
         if not isinstance(parts, list) or len(parts) != 2:
             raise ApiError("INVALID_ARGUMENT", "Multipart body must have two parts.")
-        metadata, content = (bytes(part.get_payload(decode=True)) for part in parts)  # type: ignore[union-attr,arg-type]
+        metadata, content = (bytes(part.get_payload(decode=True)) for part in parts)  # type: ignore[union-attr]
         name = json.loads(metadata).get("name") or request.query.get("name", "")
         return Response(body=_keep(state, bucket, name, content))
     if kind == "resumable":
@@ -253,6 +264,8 @@ ROUTES: tuple[Route, ...] = (
     _route("GET", "/storage/v1/b/{bucket}", _get),
     _route("PATCH", "/storage/v1/b/{bucket}", _patch),
     _route("DELETE", "/storage/v1/b/{bucket}", _delete),
+    _route("GET", "/storage/v1/b/{bucket}/storageLayout", _layout),
+    _route("GET", "/storage/v1/b/{bucket}/managedFolders", _managed_folders),
     _route("GET", "/storage/v1/b/{bucket}/iam", _get_policy),
     _route("PUT", "/storage/v1/b/{bucket}/iam", _set_policy),
     _route("GET", "/storage/v1/b/{bucket}/o", _list_objects),
