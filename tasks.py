@@ -77,12 +77,11 @@ def status(c: Context) -> None:
 
 @task(
     help={
-        "service": "pubsub, storage, api, worker or supervisor; without it all of them",
+        "service": "such as api or worker; without it all of them",
         "follow": "stay and show new lines",
         "lines": "how many lines of each to begin with (50)",
         "raw": "the lines as they were written (JSON)",
     },
-    positional=["service"],
 )
 def logs(c: Context, service: str = "", follow: bool = False, lines: int = 50, raw: bool = False) -> None:
     """Show the logs of the local stack."""
@@ -115,9 +114,9 @@ def check(c: Context) -> None:
         c.run(f"{sys.executable} -m {command}", pty=sys.stdout.isatty())
 
 
-@task(help={"name": "which measurement; without it they are listed"}, positional=["name"])
+@task(help={"name": "which measurement; without it they are listed"})
 def bench(c: Context, name: str = "") -> None:
-    """Measure; `./invoke bench NAME -- ARGUMENTS` hands the rest to the measurement."""
+    """Measure; `./invoke bench -n NAME -- ARGUMENTS` hands the rest to the measurement."""
     from local import commands
 
     _run(commands.bench, name, c.remainder)

@@ -75,14 +75,14 @@ def check(backend: Backend, console: Console) -> int:
     client = Client(backend.endpoints())
     try:
         with Report(console) as report:
-            _Run(backend, client, report).all()
+            _Run(backend, client, report).everything()
     finally:
         client.close()
     if console.is_terminal:
         console.print(report.table())
     took_s = time.monotonic() - started
     if report.differences:
-        console.print(f"\n[red]{len(report.differences)} differences[/] after {took_s:.1f} s:")
+        console.print(f"\n[red]{len(report.differences)} difference(s)[/] after {took_s:.1f} s:")
         for line in report.differences:
             console.print(f"  {line}", markup=False)
         console.print("the logs tell more: ./invoke logs")
@@ -105,7 +105,17 @@ class _Run:
         #: Reasons of the dead letters that must be there, by `task ID` or `message ID`.
         self._expected_dead: dict[str, str] = {}
 
-    def all(self) -> None:
+    def everything(self) -> None:
+        """All of it; what keeps the run from going on is a difference too."""
+        try:
+            self._all()
+        except StackError as error:
+            self._report.end(self._report.add("the run itself"), [str(error)])
+        finally:
+            if self._restarting is not None:
+                self._restarting.join()
+
+    def _all(self) -> None:
         self._before = {letter["task_id"] for letter in self._client.dead_letters()}
         self._step("latency", self._latency, tasks=_LATENCY_TASKS)
         queues = [queue["name"] for queue in self._client.queues()]
@@ -239,8 +249,6 @@ class _Run:
         for running in self._running:
             missing = [task_id for task_id in running.ids if task_id not in running.records]
             self._report.end(running.line, [f"not ended after {TIMEOUT_S} s: {', '.join(missing)}"])
-        if self._restarting is not None:
-            self._restarting.join()
 
     def _look(self) -> None:
         """See which tasks have ended; check the cases whose tasks all have."""
