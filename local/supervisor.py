@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ from local.processes import ProcessId
 from local.reaper import Reaper
 from local.services import Spec
 from pipeline.errors import PoolhouseError
+from pipeline.message import format_time
 
 if TYPE_CHECKING:
     from local.pubsub.server import EmulatorServer
@@ -320,7 +322,7 @@ def _log(text: str) -> None:
 
 
 def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return format_time(datetime.now(UTC))
 
 
 if __name__ == "__main__":
