@@ -29,7 +29,10 @@ class ProcessId:
     def alive(self) -> bool:
         """Whether it still runs; a zombie does not."""
         process = self._process()
-        return process is not None and process.status() != psutil.STATUS_ZOMBIE
+        try:
+            return process is not None and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:  # it went while we looked
+            return False
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal; nothing happens where the process is gone."""
