@@ -182,11 +182,11 @@ def _check_known(message: Any, where: str) -> None:
             if descriptor.message_type.fields_by_name["value"].message_type is not None:
                 for item in value.values():
                     _check_known(item, path)
-        elif isinstance(value, descriptor.message_type._concrete_class):
-            _check_known(value, path)
-        else:
+        elif descriptor.is_repeated:
             for item in value:
                 _check_known(item, path)
+        else:
+            _check_known(value, path)
 
 
 def _check_message_revision(old: Any, new: Any, where: str) -> None:
