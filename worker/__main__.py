@@ -16,6 +16,7 @@ from pipeline.errors import ConfigError, PoolhouseError
 from pipeline.store import open_store
 from worker import registry
 from worker.drain import DrainOptions, drain
+from worker.patience import Stopping
 from worker.runtime import Worker, WorkerOptions
 
 #: Exit codes: all right; tasks failed for good in a drain, or a stream ended; wrong arguments or environment.
@@ -63,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         sys.stderr.write(f"worker: {error}\n")
         return USAGE
+    except Stopping:
+        return OK  # told to stop before it could start
     except PoolhouseError as error:
         sys.stderr.write(f"worker: {error}\n")
         return FAILED

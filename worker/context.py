@@ -63,4 +63,5 @@ class TaskContext(Protocol):
         Raises:
             pydantic.ValidationError: the payload does not fit the task type.
             KeyError: no such task type or queue.
+            ValueError: the payload is larger than a message may be.
         """

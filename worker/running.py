@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -12,6 +13,7 @@ from pydantic import BaseModel
 
 from pipeline import records
 from pipeline.errors import PreconditionFailed
+from pipeline.message import MAX_MESSAGE_BYTES
 from pipeline.record_store import RecordStore, Stored
 from pipeline.records import FollowUp, Progress, TaskRecord
 from pipeline.store import ABSENT, ObjectStore
@@ -211,6 +213,8 @@ class Context:
         queue = queue or handler.queue or self._default_queue
         if queue not in self._queues:
             raise KeyError(f"there is no queue {queue}")
+        if len(json.dumps(fields)) > MAX_MESSAGE_BYTES:
+            raise ValueError(f"the payload of the follow-up {task_type} is larger than a message may be")
         # Derived from the parent and the position: an attempt that runs again names the same tasks.
         task_id = self._task_ids.derive(f"follow-up {self.task_id} {len(self.follow_ups)}", self.submitted_at)
         self.follow_ups.append(FollowUp(task_id=task_id, task_type=task_type, queue=queue, payload=fields))

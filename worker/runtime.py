@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import structlog
@@ -18,19 +19,20 @@ from google.cloud import pubsub_v1
 from google.cloud.pubsub_v1.subscriber.message import Message
 
 from pipeline.deployment import load_task_ids
-from pipeline.errors import ConfigError, StoreUnavailable
+from pipeline.errors import ConfigError
 from pipeline.publisher import Publisher
 from pipeline.settings import Settings
 from pipeline.store import ObjectStore
-from pipeline.task_ids import TaskIds
 from pipeline.topology import Queue
-from worker.attempts import FIRST_WAIT_S, LONGEST_WAIT_S, Attempts, Counts
+from worker.attempts import Attempts
 from worker.dead_letters import DeadLetterKeeper
 from worker.delivery import Delivery, PubSubDelivery
 from worker.errors import WorkerStopping
 from worker.execution import Executor
 from worker.keeper import Keeper
+from worker.patience import Patience
 from worker.registry import Registry
+from worker.settlement import Counts
 from worker.slots import LaneScheduler, Slots
 
 #: Messages held beyond those that run, as a multiple of the queue's concurrency: they hide the way from Pub/Sub.
@@ -86,6 +88,10 @@ class Worker:
         self._keeper = Keeper(now=now)
         self._executor = Executor(task_handlers=settings.task_handlers)
         self._streams: list[tuple[Any, LaneScheduler]] = []
+        #: Reentrant: `stop` is called by signal handlers, which may interrupt a call that holds it.
+        self._lifecycle = threading.RLock()
+        self._started = False
+        self._stop_reason: str | None = None
         self._stop_asked = threading.Event()
         #: Set when calls that wait for a service must give up.
         self._giving_up = threading.Event()
@@ -107,9 +113,10 @@ class Worker:
         """Connect and open the streams.
 
         Raises:
-            ConfigError: a subscription does not exist.
+            ConfigError: the deployment's key is none.
+            Stopping: told to stop while the bucket did not answer.
         """
-        task_ids = self._load_task_ids()
+        task_ids = Patience(self._stop_asked)(partial(load_task_ids, self._store))
         self._publisher = Publisher(self._settings)
         self._subscriber = pubsub_v1.SubscriberClient()
         self._attempts = Attempts(
@@ -147,13 +154,23 @@ class Worker:
                     give_back=lambda delivery: delivery.nack(),
                 )
         _log.info("worker ready", worker=self._name, queues=list(self._options.queues))
+        with self._lifecycle:
+            self._started = True
+            if self._stop_reason is not None:
+                self._begin_stop(self._stop_reason)
 
     def stop(self, reason: str) -> None:
         """Begin the orderly end; a second call ends the grace period at once. Returns immediately."""
-        if self._stop_asked.is_set():
-            self._giving_up.set()
-            return
-        self._stop_asked.set()
+        with self._lifecycle:
+            if self._stop_reason is not None:
+                self._giving_up.set()
+                return
+            self._stop_reason = reason
+            self._stop_asked.set()
+            if self._started:
+                self._begin_stop(reason)
+
+    def _begin_stop(self, reason: str) -> None:
         threading.Thread(target=self._stop, args=(reason,), name="stop", daemon=True).start()
 
     def wait(self, timeout_s: float | None = None) -> bool:
@@ -162,17 +179,6 @@ class Worker:
         if ended and self._failure is not None:
             raise self._failure
         return ended
-
-    def _load_task_ids(self) -> TaskIds:
-        wait_s = FIRST_WAIT_S
-        while True:
-            try:
-                return load_task_ids(self._store)
-            except StoreUnavailable as error:
-                if self._stop_asked.wait(wait_s):
-                    raise
-                _log.warning("waiting for the bucket", error=str(error))
-                wait_s = min(LONGEST_WAIT_S, wait_s * 2)
 
     def _open(
         self,

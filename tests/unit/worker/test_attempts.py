@@ -323,7 +323,7 @@ def test_a_task_without_a_record_writes_nothing_and_dies_by_pubsubs_count(engine
 
 
 def test_storage_that_fails_is_waited_for(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.attempts.FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr("worker.patience.FIRST_WAIT_S", 0.001)
     engine.store.failure = StoreUnavailable("down")
     task = engine.task("echo", n=1)
     thread = threading.Thread(target=engine.attempts.process, args=(task,))
