@@ -12,6 +12,8 @@ Verdict = Literal["absent", "conflict", "transient", "final"]
 _ABSENT = re.compile(
     r"NOT_FOUND|not found: 404|Cannot find (service|job|worker-pool)|\bnot found\b|does not exist|HTTPError 404", re.I
 )
+# A project or region that is not there is no answer about what would be in it.
+_ELSEWHERE = re.compile(r"Projects? instance|Location \S+ is not found")
 _CONFLICT = re.compile(
     r"ALREADY_EXISTS|already exists|already own it|\bABORTED\b|etag|HTTPError (409|412)|concurrent policy changes|"
     r"there were concurrent|precondition",
@@ -55,7 +57,7 @@ _ADVICE: tuple[tuple[str, str], ...] = (
         "deploy without --public, or ask the organisation's administrators.",
     ),
     (
-        r"Projects? instance \[.*\] not found|project.*(not found|does not exist)|PROJECT_NOT_FOUND|CONSUMER_INVALID",
+        r"Projects? instance \[[^\]]*\] (not found|\(or it may not exist)|project.*(not found|does not exist)|PROJECT_NOT_FOUND|CONSUMER_INVALID",
         "there is no such project, or this account can't see it. `gcloud projects list` shows the ids that it can (the "
         "id, not the name or the number).",
     ),
@@ -117,7 +119,7 @@ def verdict(output: str, *, reading: bool = False) -> Verdict:
         return "transient" if _RATE.search(output) else "final"
     if re.search(r"BILLING_DISABLED", output):
         return "final"  # comes with the same words as an API that is off, but does not pass by waiting
-    if reading and _ABSENT.search(output) and not re.search(r"Projects? instance", output):
+    if reading and _ABSENT.search(output) and not _ELSEWHERE.search(output):
         return "absent"
     if _TRANSIENT.search(output):
         return "transient"

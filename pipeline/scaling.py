@@ -35,7 +35,8 @@ def wanted_instances(backlog: int, *, current: int, workers: Workers) -> int:
     if backlog < 0 or current < 0:
         raise ValueError(f"backlog ({backlog}) and instances ({current}) can't be negative")
     wish = math.ceil(backlog / workers.target_backlog)
-    if current and backlog and abs(backlog / (workers.target_backlog * current) - 1) <= TOLERANCE:
+    capacity = workers.target_backlog * current
+    if backlog and abs(backlog - capacity) <= TOLERANCE * capacity:
         wish = current
     return min(workers.max_instances, max(workers.min_instances, wish))
 

@@ -1,0 +1,207 @@
+"""The whole way with the real gcloud: deploy, deploy again, change, break off, go on, destroy.
+
+Each command of gcloud takes about a second of CPU: these tests share what they can, and use a pipeline of one queue.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from cloud import tracks
+from cloud.deploy import Prepared, deploy
+from cloud.destroy import destroy
+from cloud.errors import CloudError
+from cloud.gcloud import Gcloud
+from cloud.options import Options
+from cloud.rehearsal.faults import Fault, Faults
+from cloud.rehearsal.services.pubsub import dead_letter_gaps
+from cloud.rehearsal.stage import PROJECT, Stage, stage
+from pipeline import topology
+
+PIPELINE = """
+name = "shop"
+
+[queues.mail.workers]
+max_instances = 3
+
+[schedules.nightly]
+cron = "30 3 * * *"
+task_type = "send_mail"
+payload = { to = "all, really" }
+
+[bucket.lifecycle_days]
+uploads = 30
+"""
+pytestmark = pytest.mark.xdist_group("rehearsal")
+
+
+@dataclass
+class Rehearsal:
+    stage: Stage
+    root: Path
+
+    def gcloud(self) -> Gcloud:
+        # The waits are real ones, only shorter: every retry must still be needed and enough.
+        return Gcloud(PROJECT, env=self.stage.env, waits_s=(0.2, 0.2, 0.2, 0.2, 0.2, 0.2))
+
+    def write(self, pipeline: str) -> None:
+        (self.root / "pipeline.toml").write_text(pipeline)
+
+    def deploy(self, *, gcloud: Gcloud | None = None, prune: bool = False, **choices: object) -> Prepared:
+        loaded = topology.load(self.root / "pipeline.toml")
+        options = Options(project=PROJECT, name=loaded.name, **choices)  # type: ignore[arg-type]
+        return deploy(
+            gcloud or self.gcloud(),
+            loaded,
+            options=options,
+            root=self.root,
+            prune=prune,
+            ask=lambda question: True,
+            say=lambda line: None,
+        )
+
+
+def work(prepared: Prepared) -> list[str]:
+    return [f"{action.verb} {action.resource.id}" for action in prepared.plan.work]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _gcloud_is_there() -> None:
+    if shutil.which("gcloud") is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("gcloud is not installed: the rehearsal must run in CI")
+        pytest.skip("gcloud is not installed")
+
+
+def make_root(folder: Path) -> Path:
+    (folder / "Dockerfile").write_text("FROM scratch\nCOPY pipeline.toml ./\n")
+    (folder / "pipeline.toml").write_text(PIPELINE)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
+    """A first deploy that is refused half way, and the next, which finishes it.
+
+    Both meet what real ones meet: slow operations, accounts and agents that are not known at once, a lost answer, a
+    policy that somebody else changes at the same time.
+    """
+    faults = Faults(
+        faults=[
+            Fault(match=r"PUT pubsub\.googleapis\.com/.*/topics/shop-mail$", lost=True),
+            Fault(
+                match=r"POST pubsub\.googleapis\.com/.*:setIamPolicy",
+                status="ABORTED",
+                message="There were concurrent policy changes.",
+            ),
+            Fault(
+                match=r"POST artifactregistry\.googleapis\.com/.*/repositories$",
+                status="PERMISSION_DENIED",
+                message="Permission 'artifactregistry.repositories.create' denied",
+            ),
+        ],
+        operation_polls=1,
+        account_uses=1,
+        agent_uses=1,
+    )
+    with stage(faults=faults) as running:
+        rehearsal = Rehearsal(running, make_root(tmp_path_factory.mktemp("root")))
+        with pytest.raises(CloudError, match=r"(?s)repositories\.create.*What to do: .*lacks a permission"):
+            rehearsal.deploy()
+        assert running.plane.state.items
+        second = rehearsal.deploy()
+        assert "create repository/shop" in work(second)
+        assert "create service/shop-api" in work(second)
+        assert "create apis/rehearsal-project" not in work(second)
+        yield rehearsal
+        assert running.plane.bugs == []
+
+
+def test_a_second_deploy_changes_nothing(deployed: Rehearsal) -> None:
+    seen = len(deployed.stage.plane.log)
+    assert work(deployed.deploy()) == []
+    # Reading a policy is a POST in the two oldest APIs.
+    changed = [
+        entry
+        for entry in deployed.stage.plane.log[seen:]
+        if entry.method != "GET" and not entry.path.endswith(":getIamPolicy")
+    ]
+    assert changed == []
+
+
+def test_dead_letters_find_their_way(deployed: Rehearsal) -> None:
+    assert dead_letter_gaps(deployed.stage.plane.state) == []
+
+
+def test_a_changed_pipeline_changes_only_that(deployed: Rehearsal) -> None:
+    deployed.write(
+        PIPELINE.replace("[queues.mail.workers]", "[queues.mail]\nexactly_once = true\n[queues.mail.workers]\ncpu = 2")
+    )
+    assert work(deployed.deploy()) == ["update subscription/shop-mail-workers", "update pool/shop-mail"]
+
+
+def test_jobs_take_the_place_of_pools_and_what_is_left_over_is_pruned_on_demand(deployed: Rehearsal) -> None:
+    deployed.write(
+        PIPELINE.partition("[schedules.nightly]")[0].replace(
+            "[queues.mail.workers]", "[queues.mail]\nexactly_once = true"
+        )
+    )
+    prepared = deployed.deploy(workers="job", prune=True)
+    assert {leftover.id for leftover in prepared.plan.leftovers} == {"pool/shop-mail", "schedule/shop-nightly"}
+    assert set(work(prepared)) == {
+        "create job/shop-mail",
+        "create grants/job/shop-mail",
+        "create schedule/shop-run-mail",
+        "update bucket/rehearsal-project-shop",  # its lifecycle went with the schedule
+    }
+    names = set(deployed.stage.plane.state.items)
+    assert f"run/{PROJECT}/europe-west1/jobs/shop-mail" in names
+    assert not [name for name in names if "nightly" in name or "workerpools" in name]
+
+
+def test_destroy_asks_for_the_projects_id_and_leaves_nothing_but_what_is_not_ours(deployed: Rehearsal) -> None:
+    options = Options(project=PROJECT, name="shop")
+    state = deployed.stage.plane.state
+    state.create(f"pubsub/projects/{PROJECT}/topics/other", {"name": f"projects/{PROJECT}/topics/other"})
+    with pytest.raises(CloudError, match="not the project's id"):
+        destroy(deployed.gcloud(), options=options, ask=lambda question: "yes", say=lambda line: None)
+    destroy(deployed.gcloud(), options=options, keep_bucket=False, ask=lambda question: PROJECT, say=lambda line: None)
+    left = {name for name in state.items if not name.startswith("cloudbuild/")}
+    assert left == {f"pubsub/projects/{PROJECT}/topics/other"}
+    assert state.objects == {}
+    assert not state.policies.get(f"cloudresourcemanager/projects/{PROJECT}", {}).get("bindings")
+
+
+def test_a_project_without_billing_is_told_what_to_do_and_nothing_is_tried_again(tmp_path: Path) -> None:
+    off = Fault(
+        match=r"services:batchEnable",
+        status="FAILED_PRECONDITION",
+        message="Billing account for project '123456789012' is not found. Billing must be enabled. BILLING_DISABLED",
+    )
+    with stage(faults=Faults(faults=[off])) as running:
+        rehearsal = Rehearsal(running, make_root(tmp_path))
+        gcloud = rehearsal.gcloud()
+        with pytest.raises(CloudError, match="no active billing account"):
+            rehearsal.deploy(gcloud=gcloud)
+        assert len(gcloud.calls) == 3  # the project, its APIs, and the one attempt
+
+
+def test_a_wrong_project_is_told_before_anything_is_planned() -> None:
+    with stage() as running:
+        gcloud = Gcloud("other-project", env=running.env, waits_s=())
+        with pytest.raises(CloudError, match="gcloud projects list"):
+            deploy(
+                gcloud,
+                topology.parse(PIPELINE),
+                options=Options(project="other-project", name="shop"),
+                root=Path(__file__).parents[3],
+                words=tracks.Tracks(),
+                ask=lambda question: True,
+                say=lambda line: None,
+            )
