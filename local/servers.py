@@ -28,6 +28,7 @@ _START_TIMEOUT_S = 20.0
 #: manager that gives `Servers`.
 PROVIDERS = {
     "embedded": "local.servers:embedded",
+    "containers": "local.containers:containers",
 }
 
 
