@@ -59,12 +59,30 @@ def up(
     _run(commands.up, backend=backend, foreground=foreground, options=options)
 
 
-@task
-def down(c: Context) -> None:
+@task(help={"volumes": "delete the objects that the backend compose keeps for the next stack"})
+def down(c: Context, volumes: bool = False) -> None:
     """Stop the local stack."""
     from local import commands
 
-    _run(commands.down)
+    _run(commands.down, volumes=volumes)
+
+
+@task(help={"stand_ins": "make the stand-ins anew, whatever could be pulled"})
+def images(c: Context, stand_ins: bool = False) -> None:
+    """Pull or make all that the backend compose needs; afterwards it works without a network."""
+    from local import images
+
+    _run(images.command, stand_ins=stand_ins)
+
+
+@task(
+    help={"wanted": "SERVICE=NUMBER: worker=3, or with containers one queue's, worker-default=3"}, positional=["wanted"]
+)
+def scale(c: Context, wanted: str) -> None:
+    """Run another number of workers in the stack that is up."""
+    from local import commands
+
+    _run(commands.scale, wanted)
 
 
 @task

@@ -110,8 +110,12 @@ class Backend(Protocol):
             say: takes a line about what goes on, for people.
         """
 
-    def down(self) -> bool:
-        """Stop the stack in order and wait until nothing of it is left; False if none was up."""
+    def down(self, *, volumes: bool = False) -> bool:
+        """Stop the stack in order and wait until nothing of it is left; False if none was up.
+
+        Args:
+            volumes: delete the objects too, where the backend keeps them for the next stack.
+        """
 
     def endpoints(self) -> Endpoints:
         """Where the stack that is up can be reached."""

@@ -75,12 +75,26 @@ def up(
     return OK
 
 
-def down(*, state_dir: Path | None = None) -> int:
-    """Stop the stack."""
+def down(*, volumes: bool = False, state_dir: Path | None = None) -> int:
+    """Stop the stack; with `volumes`, delete the objects that the backend would keep."""
     state_dir = state_dir or default_state_dir()
     found = state.read(state_dir)
-    stopped = found is not None and choose.last(state_dir).down()
+    stopped = found is not None and choose.last(state_dir).down(volumes=volumes)
     _out.print("stopped" if stopped else "no stack was up")
+    return OK
+
+
+def scale(wanted: str, *, state_dir: Path | None = None) -> int:
+    """Run another number of instances of a service.
+
+    Args:
+        wanted: SERVICE=NUMBER, such as `worker=3`.
+    """
+    service, _, number = wanted.partition("=")
+    if not number.isdecimal():
+        raise ConfigError(f"write SERVICE=NUMBER, such as worker=3, not {wanted!r}")
+    choose.current(state_dir or default_state_dir()).scale(service, int(number))
+    _out.print(f"{service} runs {int(number)} times")
     return OK
 
 
@@ -178,6 +192,9 @@ def _stay(backend: Backend, state_dir: Path, announce: Callable[[], None]) -> in
     try:
         announce()
         _out.print("Ctrl-C stops it")
+        command = backend.log_command(None, follow=True, lines=50)
+        if command is not None:
+            subprocess.run(command, check=False)
         for name, line in logs.follow(
             lambda: backend.log_files() or {}, alive=lambda: state.read_live(state_dir) is not None, from_start=True
         ):

@@ -54,8 +54,11 @@ class Embedded:
             raise
         return self.endpoints()
 
-    def down(self) -> bool:
-        """SIGTERM to the supervisor, and SIGKILL if it has not ended in the time that its children have."""
+    def down(self, *, volumes: bool = False) -> bool:
+        """SIGTERM to the supervisor, and SIGKILL if it has not ended in the time that its children have.
+
+        Its objects go with it, whatever `volumes` says.
+        """
         found = state.read_live(self._state_dir)
         if found is None or found.supervisor is None:
             self._forget_stale()
