@@ -57,7 +57,8 @@ _ADVICE: tuple[tuple[str, str], ...] = (
         "deploy without --public, or ask the organisation's administrators.",
     ),
     (
-        r"Projects? instance \[[^\]]*\] (not found|\(or it may not exist)|project.*(not found|does not exist)|PROJECT_NOT_FOUND|CONSUMER_INVALID",
+        r"Projects? instance \[[^\]]*\] (not found|\(or it may not exist)|project.*(not found|does not exist)|"
+        r"PROJECT_NOT_FOUND|CONSUMER_INVALID",
         "there is no such project, or this account can't see it. `gcloud projects list` shows the ids that it can (the "
         "id, not the name or the number).",
     ),

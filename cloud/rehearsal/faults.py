@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cloud.rehearsal.http import ApiError, Request
 
@@ -71,7 +70,7 @@ class Faults:
 
 
 #: Faults by the names that `invoke rehearse --fault NAME` takes.
-NAMED: dict[str, Iterable[Fault]] = {
+NAMED: dict[str, tuple[Fault, ...]] = {
     "busy": (
         Fault(
             match=r"pubsub\.googleapis", status="RESOURCE_EXHAUSTED", message="rateLimitExceeded: per minute", times=3
@@ -91,3 +90,8 @@ NAMED: dict[str, Iterable[Fault]] = {
         ),
     ),
 }
+
+
+def named(name: str) -> list[Fault]:
+    """Fresh faults of that name; none for an empty name."""
+    return [replace(fault) for fault in NAMED[name]] if name else []

@@ -147,11 +147,7 @@ def test_a_changed_pipeline_changes_only_that(deployed: Rehearsal) -> None:
 
 
 def test_jobs_take_the_place_of_pools_and_what_is_left_over_is_pruned_on_demand(deployed: Rehearsal) -> None:
-    deployed.write(
-        PIPELINE.partition("[schedules.nightly]")[0].replace(
-            "[queues.mail.workers]", "[queues.mail]\nexactly_once = true"
-        )
-    )
+    deployed.write('name = "shop"\n[queues.mail]\nexactly_once = true\n[queues.mail.workers]\nmax_instances = 3\n')
     prepared = deployed.deploy(workers="job", prune=True)
     assert {leftover.id for leftover in prepared.plan.leftovers} == {"pool/shop-mail", "schedule/shop-nightly"}
     assert set(work(prepared)) == {
