@@ -85,9 +85,13 @@ def scale(c: Context, wanted: str) -> None:
     _run(commands.scale, wanted)
 
 
-@task
-def status(c: Context) -> None:
-    """Show the services of the local stack and what waits in its queues."""
+@task(help={"project": "of the deployed pipeline, instead of the local stack", "region": "of the deployed pipeline"})
+def status(c: Context, project: str = "", region: str = "") -> None:
+    """Show the services and what waits in the queues."""
+    if project:
+        from cloud import commands as deployed
+
+        _run(deployed.status, project=project, region=region)
     from local import commands
 
     _run(commands.status)
@@ -99,10 +103,24 @@ def status(c: Context) -> None:
         "follow": "stay and show new lines",
         "lines": "how many lines of each to begin with (50)",
         "raw": "the lines as they were written (JSON)",
+        "project": "of the deployed pipeline, instead of the local stack",
+        "region": "of the deployed pipeline",
     },
 )
-def logs(c: Context, service: str = "", follow: bool = False, lines: int = 50, raw: bool = False) -> None:
-    """Show the logs of the local stack."""
+def logs(
+    c: Context,
+    service: str = "",
+    follow: bool = False,
+    lines: int = 50,
+    raw: bool = False,
+    project: str = "",
+    region: str = "",
+) -> None:
+    """Show the logs."""
+    if project:
+        from cloud import commands as deployed
+
+        _run(deployed.logs, project=project, region=region, service=service, lines=lines, follow=follow)
     from local import commands
 
     _run(commands.show_logs, service or None, follow=follow, lines=lines, raw=raw)
@@ -145,3 +163,114 @@ def lock(c: Context) -> None:
     """Remake requirements.lock and requirements-dev.lock from pyproject.toml."""
     for options in ("-o requirements.lock", "--group dev -o requirements-dev.lock"):
         c.run(f"{sys.executable} -m {_COMPILE} {options}")
+
+
+_CLOUD = {
+    "project": "id of the Google Cloud project",
+    "region": "region of everything (europe-west1)",
+}
+
+
+@task(
+    help={
+        **_CLOUD,
+        "workers": "pool: instances that run all the time; job: started every minute, gone when the queue is empty",
+        "public": "the API answers callers without a token",
+        "autoscale": "worker pools follow their backlog, to none and back",
+        "channel": "notification channel of the alerts (projects/P/notificationChannels/N)",
+        "origins": "web origins that browsers may upload from, separated by commas",
+        "dry_run": "show the plan, the commands and the files; change nothing",
+        "yes": "do not ask",
+        "prune": "also remove what pipeline.toml does not want any more",
+        "rehearse": "against a played Google Cloud on this machine",
+    }
+)
+def deploy(
+    c: Context,
+    project: str = "",
+    region: str = "",
+    workers: str = "pool",
+    public: bool = False,
+    autoscale: bool = False,
+    channel: str = "",
+    origins: str = "",
+    dry_run: bool = False,
+    yes: bool = False,
+    prune: bool = False,
+    rehearse: bool = False,
+) -> None:
+    """Bring the pipeline to Google Cloud, or bring what is there up to date."""
+    from cloud import commands
+
+    if rehearse:
+        _run(commands.rehearse, workers=workers, autoscale=autoscale)
+    _run(
+        commands.run_deploy,
+        project=project,
+        region=region,
+        workers=workers,
+        public=public,
+        autoscale=autoscale,
+        channel=channel,
+        origins=origins,
+        dry_run=dry_run,
+        yes=yes,
+        prune=prune,
+    )
+
+
+@task(help={**_CLOUD, "delete_bucket": "delete the bucket too, with every file, result and record in it"})
+def destroy(c: Context, project: str, region: str = "", delete_bucket: bool = False) -> None:
+    """Remove from Google Cloud what deploys of this pipeline made, and nothing else."""
+    from cloud import commands
+
+    _run(commands.run_destroy, project=project, region=region, delete_bucket=delete_bucket)
+
+
+@task(
+    help={
+        "workers": "pool or job",
+        "autoscale": "with the autoscaler",
+        "fault": "what goes wrong: busy, unavailable, lost-answers, conflict",
+        "requests": "list every request of the first deploy",
+    }
+)
+def rehearse(
+    c: Context, workers: str = "pool", autoscale: bool = False, fault: str = "", requests: bool = False
+) -> None:
+    """Deploy, deploy again and destroy with the real gcloud against a played Google Cloud: no network, no cost."""
+    from cloud import commands
+
+    _run(commands.rehearse, workers=workers, autoscale=autoscale, fault=fault, requests=requests)
+
+
+@task(help={"tasks_per_day": "tasks submitted in a day", "seconds": "time that a task takes"})
+def cost(c: Context, tasks_per_day: float, seconds: float) -> None:
+    """Estimate a month on Google Cloud, pools against jobs."""
+    from cloud import commands
+
+    _run(commands.estimate, tasks_per_day=float(tasks_per_day), seconds=float(seconds))
+
+
+@task(help={**_CLOUD, "repo": "ORG/REPO on GitHub", "yes": "do not ask"})
+def github_oidc(c: Context, project: str, repo: str, region: str = "", yes: bool = False) -> None:
+    """Let a GitHub repository deploy without a key, and write .github/workflows/deploy.yml."""
+    from cloud import commands
+
+    _run(commands.github_oidc, project=project, repo=repo, region=region, yes=yes)
+
+
+@task(help={**_CLOUD, "replay": "id of a task to run again", "discard": "id of a task to give up"})
+def dlq(c: Context, project: str, region: str = "", replay: str = "", discard: str = "") -> None:
+    """List, replay or discard the dead letters of the deployed pipeline."""
+    from cloud import commands
+
+    _run(commands.dead_letters, project=project, region=region, replay=replay, discard=discard)
+
+
+@task(help={**_CLOUD, "task_type": "such as data_transformation", "payload": "JSON", "queue": "instead of its own"})
+def submit(c: Context, project: str, task_type: str, region: str = "", payload: str = "{}", queue: str = "") -> None:
+    """Submit a task to the deployed pipeline."""
+    from cloud import commands
+
+    _run(commands.submit, project=project, task_type=task_type, region=region, payload=payload, queue=queue)
