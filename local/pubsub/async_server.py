@@ -6,8 +6,8 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from local.pubsub.push import Pusher
 
 _log = logging.getLogger(__name__)
+
+
+#: How often what was written is flushed to the disk, in seconds.
+FLUSH_EVERY_S = 1.0
 
 
 class AsyncServer:
@@ -56,6 +60,7 @@ class AsyncServer:
         self._folder: Path | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = math.inf
+        self._later: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def start(self) -> None:
@@ -125,8 +130,9 @@ class AsyncServer:
         """Ends everything: streams with UNAVAILABLE, then all connections."""
         if self._listener is not None:
             self._listener.close()
-        if self._alarm is not None:
-            self._alarm.cancel()
+        for handle in (self._alarm, self._later):
+            if handle is not None:
+                handle.cancel()
         self.emulator.agenda.on_earlier = None
         self.emulator.on_woken = None
         self.emulator.on_saved = None
@@ -139,6 +145,16 @@ class AsyncServer:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
         self.emulator.commit()
+
+    def later(self, seconds: float, blocking: Callable[[], None]) -> None:
+        """Runs a blocking function on a thread, some time from now; not any more once the server stops."""
+        loop = asyncio.get_running_loop()
+
+        def begin() -> None:
+            self._later = None
+            loop.run_in_executor(None, blocking)
+
+        self._later = loop.call_later(seconds, begin)
 
     # --- time
 
@@ -156,8 +172,10 @@ class AsyncServer:
     def _ring(self) -> None:
         self._alarm = None
         self._alarm_at = math.inf
-        self.emulator.run_due()
-        self._arm(self.emulator.agenda.next_due)
+        try:
+            self.emulator.run_due()
+        finally:
+            self._arm(self.emulator.agenda.next_due)
 
     def advance(self, seconds: float) -> None:
         """Moves time forward, on the loop's thread."""
@@ -187,17 +205,23 @@ async def serve(
         TopologyError: The topology can't be read or made.
     """
     server = AsyncServer(Emulator(clock=clock, seed=seed), host=host, port=port)
-    if topology is not None:
-        if isinstance(topology, str | os.PathLike):
-            topology = topologies.load(Path(topology), project=project)
-        elif not isinstance(topology, topologies.Topology):
-            topology = topologies.parse(topology, project=project)
-        topologies.realise(topology, server.service)
-    try:
+    async with AsyncExitStack() as stack:
+        if data_dir is not None:
+            from local.pubsub.storage import Storage  # noqa: PLC0415 - not needed, and not to be had on every system
+
+            storage = Storage(data_dir)
+            stack.callback(storage.close)
+            storage.restore(server.service)
+            storage.on_unsynced = lambda: server.later(FLUSH_EVERY_S, storage.sync)
+        stack.push_async_callback(server.stop)
+        if topology is not None:
+            if isinstance(topology, str | os.PathLike):
+                topology = topologies.load(Path(topology), project=project)
+            elif not isinstance(topology, topologies.Topology):
+                topology = topologies.parse(topology, project=project)
+            topologies.realise(topology, server.service)
         await server.start()
         yield server
-    finally:
-        await server.stop()
 
 
 def new_loop() -> asyncio.AbstractEventLoop:

@@ -112,7 +112,7 @@ class Emulator:
         self.on_reset: list[Callable[[], None]] = []
         self.last_message_id = 0
         self.last_uid = 0
-        self._last_published_us = 0
+        self.last_published_us = 0
         self._dirty: dict[Subscribed, None] = {}
         self._snapshot_timers: dict[str, Timer] = {}
         self._topic_sweep = self.agenda.timer(self._sweep_topics)
@@ -182,7 +182,7 @@ class Emulator:
     def publish(self, topic: Topic, drafts: Sequence[Any]) -> list[str]:
         """Publishes PubsubMessages (changed in place) and returns their ids."""
         # Never an earlier time than the message before: publish order and publish time agree, whatever the clock does.
-        stamp = self._last_published_us = max(int(self.clock.now() * 1_000_000), self._last_published_us)
+        stamp = self.last_published_us = max(int(self.clock.now() * 1_000_000), self.last_published_us)
         first = self.last_message_id + 1
         self.last_message_id += len(drafts)
         messages = [seal(draft, id=id, published_us=stamp) for id, draft in enumerate(drafts, first)]

@@ -77,3 +77,8 @@ def append_received(parts: list[bytes], *, ack_id: str, wire: bytes, attempt: in
     tail = b"\x18" + varint(attempt) if attempt else b""
     inner = 2 + len(ack_size) + len(ack) + len(wire_size) + size + len(tail)
     parts += (b"\x0a", varint(inner), b"\x0a", ack_size, ack, b"\x12", wire_size, wire, tail)
+
+
+def restored(id: int, published_us: int, wire: bytes) -> Message:
+    """A message read back from where it was kept."""
+    return Message(id, published_us, protos.PubsubMessage.FromString(wire).ordering_key, wire)

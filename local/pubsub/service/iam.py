@@ -1,5 +1,6 @@
 """google.iam.v1.IAMPolicy: policies are kept and given back, nothing is enforced."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from local.pubsub import names, protos
@@ -81,6 +82,20 @@ class IamPolicies:
         if self._emulator.journal is not None:
             self._emulator.journal.put("policy", name, "", policy.SerializeToString())
         self._emulator.commit()
+
+    def policies(self) -> Iterator[tuple[str, Any]]:
+        """All policies that were set on resources that are still there."""
+        for name in list(self._policies):
+            policy = self._kept(name)
+            if policy is not None:
+                yield name, policy
+
+    def _kept(self, name: str) -> Any:
+        owner, policy = self._policies[name]
+        try:
+            return policy if self._resource(name) is owner else None
+        except StatusError:
+            return None  # the resource was deleted after the policy was set
 
     def restore(self, name: str, policy: Any) -> None:
         """Takes a policy that was kept over a restart; ignored when its resource is gone."""

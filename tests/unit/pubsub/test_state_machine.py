@@ -1,7 +1,7 @@
 """Whatever a client does in whatever order: the promises of delivery hold.
 
-A model keeps what was published and what was acked; each delivery is checked against it after every step, and at the end
-everything that was never acked is still there.
+A model keeps what was published and what was acked; each delivery is checked against it, and at the end everything that
+was never acked is still there.
 """
 
 from collections import defaultdict
@@ -190,5 +190,5 @@ class Delivery(RuleBasedStateMachine):
 
 TestDelivery = Delivery.TestCase
 TestDelivery.settings = settings(
-    max_examples=120, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=200, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )

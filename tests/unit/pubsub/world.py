@@ -70,6 +70,7 @@ class World:
         ids = [message.ack_id for message in messages]
         results = self.emulator.subscriptions[name].acknowledge(ids, now=self.clock.now())
         self.emulator.pump()
+        self.emulator.commit()
         return results
 
     def modify(self, *messages: Received, seconds: float, name: str = SUBSCRIPTION) -> list[AckResult]:
@@ -78,6 +79,7 @@ class World:
             subscription.modify_deadline(each.ack_id, seconds=seconds, now=self.clock.now()) for each in messages
         ]
         self.emulator.pump()
+        self.emulator.commit()
         return results
 
     def nack(self, *messages: Received, name: str = SUBSCRIPTION) -> list[AckResult]:
