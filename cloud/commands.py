@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from cloud import cost, deploy, identity, operate, planner, tracks, workflows
+from cloud import cost, deploy, identity, image, operate, planner, tracks, workflows
 from cloud import destroy as removal
 from cloud.apply import Values, apply
 from cloud.errors import CloudError
@@ -63,9 +64,9 @@ def run_deploy(
     return 0
 
 
-def run_destroy(*, project: str, region: str = "", delete_bucket: bool = False, autoscale: bool = False) -> int:
+def run_destroy(*, project: str, region: str = "", delete_bucket: bool = False) -> int:
     """`invoke destroy`."""
-    options = _options(topology.load(ROOT / "pipeline.toml"), project, region, autoscale=autoscale)
+    options = _options(topology.load(ROOT / "pipeline.toml"), project, region)
     removal.destroy(Gcloud(project), options=options, keep_bucket=not delete_bucket, ask=input)
     return 0
 
@@ -88,11 +89,13 @@ def rehearse(*, workers: str = "pool", autoscale: bool = False, fault: str = "",
     declared = topology.load(ROOT / "pipeline.toml")
     options = _options(declared, stage.PROJECT, "", workers=_workers(workers), autoscale=autoscale)
     wrong = faults.Faults(faults=faults.named(fault), operation_polls=1, account_uses=1, agent_uses=1)
-    with stage.stage(faults=wrong) as running:
+    # Of a copy: both deploys are of the same sources, whatever is edited meanwhile.
+    with stage.stage(faults=wrong) as running, tempfile.TemporaryDirectory(prefix="poolhouse-") as copy:
+        image.stage(ROOT, Path(copy))
         for name in ("first deploy", "second deploy"):
             gcloud = Gcloud(stage.PROJECT, env=running.env)
             seen, started = len(running.plane.log), time.monotonic()
-            prepared = deploy.deploy(gcloud, declared, options=options, root=ROOT, ask=lambda question: True)
+            prepared = deploy.deploy(gcloud, declared, options=options, root=Path(copy), ask=lambda question: True)
             made = running.plane.log[seen:]
             print(
                 f"== {name}: {time.monotonic() - started:.1f} s ({prepared.seconds:.1f} s of it to plan), "

@@ -103,18 +103,18 @@ def sweeps(options: Options, tracks: Tracks, *, keep_bucket: bool = True) -> tup
             "account",
             project.ACCOUNTS,
             lambda item: command("iam", "service-accounts", "delete", item["email"]),
-            ours=marked,
+            # Who deploys is not what was deployed: `github-oidc` made it.
+            ours=lambda item: marked(item) and item["email"] != options.account("deployer"),
             name=lambda item: str(item["email"]).partition("@")[0],
         ),
     ]
-    if options.autoscale:
-        found.insert(4, _parameters(options, labelled))
-    return tuple(found)
+    # After what reads it. Versions first: a parameter that has some can't be deleted.
+    return (*found[:4], *_parameters(options, labelled), *found[4:])
 
 
 def project_bindings(policy: Json, options: Options) -> tuple[Leftover, ...]:
     """Our accounts' bindings on the project: they would stay, as bindings of deleted accounts."""
-    ours = {options.member(purpose) for purpose in (*ACCOUNTS, *AUTOSCALER, "deployer")}
+    ours = {options.member(purpose) for purpose in (*ACCOUNTS, *AUTOSCALER)}
     found = []
     for binding in (policy or {}).get("bindings", ()):
         for member in binding.get("members", ()):
@@ -126,21 +126,33 @@ def project_bindings(policy: Json, options: Options) -> tuple[Leftover, ...]:
     return tuple(found)
 
 
-def _parameters(options: Options, labelled: Callable[[Json], bool]) -> Sweep:
-    where = "--location=global"
+def _parameters(options: Options, labelled: Callable[[Json], bool]) -> tuple[Sweep, Sweep]:
+    words, where = ("parametermanager", "parameters"), "--location=global"
+    holder = f"{options.name}-autoscaler"
+    api = autoscaler.PARAMETERS.api
 
-    def find(raw: Json) -> tuple[Leftover, ...]:
+    def versions(raw: Json) -> tuple[Leftover, ...]:
         return tuple(
             Leftover(
-                kind="parameter",
+                kind="parameter-version",
                 name=_last(item),
-                delete=(command("parametermanager", "parameters", "delete", _last(item), where),),
+                delete=(command(*words, "versions", "delete", _last(item), flag("parameter", holder), where),),
             )
+            for item in raw or ()
+        )
+
+    def parameters(raw: Json) -> tuple[Leftover, ...]:
+        return tuple(
+            Leftover(kind="parameter", name=_last(item), delete=(command(*words, "delete", _last(item), where),))
             for item in raw or ()
             if labelled(item)
         )
 
-    return Sweep(kind="parameter", read=autoscaler.PARAMETERS, find=find)
+    read = Read(words=(*words, "versions", "list", flag("parameter", holder), where), api=api)
+    return (
+        Sweep(kind="parameter-version", read=read, find=versions),
+        Sweep(kind="parameter", read=autoscaler.PARAMETERS, find=parameters),
+    )
 
 
 def _last(item: Json) -> str:
