@@ -298,12 +298,13 @@ def override(
     """
     names = [name.upper() for name in Settings.model_fields if name not in _DECIDED]
     variables = {**{name: own[name] for name in names if own.get(name)}, **extra}
+    # A path on this machine: the containers get the file itself in the place of the image's.
+    file = variables.pop("PIPELINE_FILE", None) or own.get("PIPELINE_FILE")
     handlers = variables.get("TASK_HANDLERS") or "worker.handlers"
     if SAMPLE_HANDLERS not in handlers:
         variables["TASK_HANDLERS"] = f"{handlers},{SAMPLE_HANDLERS}"
     folder = SAMPLE_HANDLERS.rpartition(".")[0].replace(".", "/")
     mounts = [_bind(root / folder, f"/app/{folder}")]
-    file = own.get("PIPELINE_FILE")
     declared = [_bind(Path(file).resolve(), "/app/pipeline.toml")] if file else []
     services: dict[str, Any] = {name: {"environment": variables, "volumes": mounts + declared} for name in pipeline}
     if declared:
