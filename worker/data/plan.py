@@ -31,8 +31,10 @@ from worker.tables.measuring import Measured
 from worker.tables.summary import Summary
 from worker.tables.table import Table, Watch
 
-#: Rows of a frame that comes out of a plan.
-FRAME_ROWS = 50_000
+#: Bytes of a frame that goes into a plan. The engine takes some dozens of frames ahead, of whatever size.
+FRAME_BYTES = 512 * 1024
+#: Bytes of a frame that comes out: small ones are put together, since each write and sum has its fixed cost.
+GATHERED_BYTES = 4 * 1024 * 1024
 _CAST = {
     "int64": pl.Int64(),
     "float64": pl.Float64(),
@@ -60,7 +62,7 @@ class Plan:
 
     def frames(self) -> Iterator[pl.DataFrame]:
         """Run the plan."""
-        yield from self.rows.collect_batches(chunk_size=FRAME_ROWS, maintain_order=True, engine="streaming")
+        return _gathered(self.rows.collect_batches(maintain_order=True, engine="streaming"))
 
     def then(self, step: Step) -> Plan:
         """The plan with one more step.
@@ -238,12 +240,29 @@ def plan(measured: Measured, watch: Watch) -> Plan:
     ) -> Iterator[pl.DataFrame]:
         left = n_rows
         for frame in table.frames(watch, columns=with_columns):
-            rows = frame
+            for part in _parts(frame if left is None else frame.head(left)):
+                yield part if predicate is None else part.filter(predicate)
             if left is not None:
-                rows = frame.head(left)
-                left -= rows.height
-            yield rows if predicate is None else rows.filter(predicate)
-            if left == 0:
-                return
+                left -= min(left, frame.height)
+                if not left:
+                    return
 
     return Plan(register_io_source(source, schema=pl.Schema(table.types)), table, measured.summary)
+
+
+def _parts(frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    rows = frame.height * FRAME_BYTES // max(1, int(frame.estimated_size()))
+    yield from frame.iter_slices(max(1, rows))
+
+
+def _gathered(frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    gathered: list[pl.DataFrame] = []
+    size_bytes = 0
+    for frame in frames:
+        gathered.append(frame)
+        size_bytes += int(frame.estimated_size())
+        if size_bytes >= GATHERED_BYTES:
+            yield pl.concat(gathered, rechunk=True)
+            gathered, size_bytes = [], 0
+    if gathered:
+        yield pl.concat(gathered, rechunk=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import IO
 
 #: Bytes of a block: large enough for polars to work at full speed, small enough to hold several.
-BLOCK_BYTES = 8 * 1024 * 1024
+BLOCK_BYTES = 4 * 1024 * 1024
 #: The longest row, in bytes. A longer one is a broken file (a quote never closed, no line breaks) or an attack.
 MAX_ROW_BYTES = 16 * 1024 * 1024
 
