@@ -126,9 +126,19 @@ def logs(
     _run(commands.show_logs, service or None, follow=follow, lines=lines, raw=raw)
 
 
-@task(help={"backend": "which backend to start where no stack is up"})
-def e2e(c: Context, backend: str | None = None) -> None:
+@task(
+    help={
+        "backend": "which backend to start where no stack is up",
+        "project": "of the deployed pipeline, instead of the local stack",
+        "region": "of the deployed pipeline",
+    }
+)
+def e2e(c: Context, backend: str | None = None, project: str = "", region: str = "") -> None:
     """Run the whole pipeline on real files and check everything that comes out."""
+    if project:
+        from cloud import commands as deployed
+
+        _run(deployed.run_e2e, project=project, region=region)
     from local.e2e.main import run
 
     _run(run, backend=backend)
@@ -179,6 +189,8 @@ _CLOUD = {
         "autoscale": "worker pools follow their backlog, to none and back",
         "channel": "notification channel of the alerts (projects/P/notificationChannels/N)",
         "origins": "web origins that browsers may upload from, separated by commas",
+        "api_min_instances": "API instances kept warm (0)",
+        "api_max_instances": "most API instances (10)",
         "dry_run": "show the plan, the commands and the files; change nothing",
         "yes": "do not ask",
         "prune": "also remove what pipeline.toml does not want any more",
@@ -194,6 +206,8 @@ def deploy(
     autoscale: bool = False,
     channel: str = "",
     origins: str = "",
+    api_min_instances: int = 0,
+    api_max_instances: int = 10,
     dry_run: bool = False,
     yes: bool = False,
     prune: bool = False,
@@ -213,6 +227,8 @@ def deploy(
         autoscale=autoscale,
         channel=channel,
         origins=origins,
+        api_min_instances=api_min_instances,
+        api_max_instances=api_max_instances,
         dry_run=dry_run,
         yes=yes,
         prune=prune,

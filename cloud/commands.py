@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import secrets
 import sys
 import tempfile
 import time
@@ -11,15 +13,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from cloud import cost, deploy, identity, image, operate, planner, tracks, workflows
+from cloud import cost, deploy, e2e, identity, image, operate, planner, tracks, workflows
 from cloud import destroy as removal
 from cloud.apply import Values, apply
-from cloud.errors import CloudError
+from cloud.errors import CloudError, GcloudFailed
 from cloud.gcloud import Gcloud
 from cloud.options import Options
 from cloud.progress import Lines
 from cloud.reading import read_project, read_resources
 from cloud.rendering import plan_text
+from cloud.resource import command
 from pipeline import topology
 from pipeline.errors import ConfigError
 
@@ -35,6 +38,8 @@ def run_deploy(
     autoscale: bool = False,
     channel: str = "",
     origins: str = "",
+    api_min_instances: int = 0,
+    api_max_instances: int = 10,
     dry_run: bool = False,
     yes: bool = False,
     prune: bool = False,
@@ -50,6 +55,8 @@ def run_deploy(
         public=public,
         autoscale=autoscale,
         channel=channel,
+        api_min_instances=api_min_instances,
+        api_max_instances=api_max_instances,
         origins=tuple(part.strip() for part in origins.split(",") if part.strip()),
     )
     deploy.deploy(
@@ -165,6 +172,20 @@ def logs(*, project: str, region: str = "", service: str = "", lines: int = 50, 
     for line in operate.log_lines(Gcloud(project), options=options, service=service, lines=lines, follow=follow):
         print(line, flush=True)
     return 0
+
+
+def run_e2e(*, project: str, region: str = "") -> int:
+    """`invoke e2e --project`: the checks, then their objects are deleted; the records go with their lifecycle."""
+    options = _options(topology.load(ROOT / "pipeline.toml"), project, region)
+    gcloud = Gcloud(project)
+    prefix = f"e2e-{secrets.token_hex(4)}"
+    try:
+        return 0 if e2e.run(operate.api(gcloud, options), prefix=prefix) else 1
+    finally:
+        for folder in ("uploads", "processed"):
+            # A run that failed early has left nothing there: then there is nothing to delete.
+            with contextlib.suppress(GcloudFailed):
+                gcloud.run(command("storage", "rm", "--recursive", f"gs://{options.bucket}/{folder}/{prefix}/"))
 
 
 def dead_letters(*, project: str, region: str = "", replay: str = "", discard: str = "") -> int:

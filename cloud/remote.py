@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import requests
@@ -30,7 +30,15 @@ class RemoteApi:
         self._token = token
         self._session = requests.Session()
 
-    def call(self, method: str, path: str, body: Any = None, **query: str) -> Any:
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+    ) -> Any:
         """One call; returns the answer's JSON.
 
         Raises:
@@ -39,7 +47,9 @@ class RemoteApi:
         if self._token is not None and "Authorization" not in self._session.headers:
             self._session.headers["Authorization"] = f"Bearer {self._token()}"
         try:
-            answer = self._session.request(method, self.url + path, json=body, params=query, timeout=TIMEOUT_S)
+            answer = self._session.request(
+                method, self.url + path, json=body, headers=headers, params=query, timeout=TIMEOUT_S
+            )
         except requests.RequestException as error:
             raise CloudError(
                 f"{self.url}: no answer ({type(error).__name__}). Is it deployed? `invoke deploy`."
@@ -53,11 +63,11 @@ class RemoteApi:
             raise CloudError(f"{method} {path}: {answer.status_code}: {_words(answer)}")
         return answer.json() if answer.content else None
 
-    def pages(self, path: str, key: str, **query: str) -> Iterator[Any]:
+    def pages(self, path: str, key: str) -> Iterator[Any]:
         """The entries of all pages of a listing."""
         token = ""
         while True:
-            page = self.call("GET", path, **query, **({"page_token": token} if token else {}))
+            page = self.call("GET", path, query={"page_token": token} if token else None)
             yield from page[key]
             token = page.get("next_page_token") or ""
             if not token:

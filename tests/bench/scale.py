@@ -148,14 +148,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Simulate queues under load.")
     parser.add_argument("--lag", type=int, metavar="S", help="age of the backlog that the scaler sees (120)")
     options = parser.parse_args()
-    print(
-        f"{'case':36}{'wait p50':>9}{'p95':>8}{'worst':>8}{'waiting':>11}{'instances':>11}{'behind until':>14}{'used':>6}"
-    )
+    print(f"{'case':36}{'wait p50':>9}{'p95':>8}{'worst':>8}{'waiting':>11}{'instances':>11}{'behind':>9}{'used':>6}")
     for chosen in CASES:
         outcome = simulate(chosen if options.lag is None else replace(chosen, lag_s=options.lag))
         print(
             f"{chosen.name:36}{outcome.p50_s:>7.1f} s{outcome.p95_s:>6.0f} s{outcome.worst_s:>6.0f} s"
-            f"{outcome.most_waiting:>11,}{outcome.most_instances:>11,}{outcome.behind_until_s:>12} s{outcome.used:>6.0%}"
+            f"{outcome.most_waiting:>11,}{outcome.most_instances:>11,}{outcome.behind_until_s:>7} s{outcome.used:>6.0%}"
         )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from cloud import tracks
+from cloud import commands, tracks
 from cloud.deploy import Prepared, deploy
 from cloud.destroy import destroy
 from cloud.errors import CloudError
@@ -172,6 +172,18 @@ def test_destroy_asks_for_the_projects_id_and_leaves_nothing_but_what_is_not_our
     assert left == {f"pubsub/projects/{PROJECT}/topics/other"}
     assert state.objects == {}
     assert not state.policies.get(f"cloudresourcemanager/projects/{PROJECT}", {}).get("bindings")
+
+
+def test_a_repository_can_deploy_after_github_oidc_which_can_be_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(commands, "ROOT", make_root(tmp_path))
+    with stage(faults=Faults(account_uses=1)) as running:
+        for expected in ("6 to create", "Nothing to do"):
+            assert commands.github_oidc(project=PROJECT, repo="some-org/some-repo", yes=True, env=running.env) == 0
+            assert expected in capsys.readouterr().out
+        assert running.plane.bugs == []
+    assert PROJECT not in (tmp_path / ".github" / "workflows" / "deploy.yml").read_text()
 
 
 def test_a_project_without_billing_is_told_what_to_do_and_nothing_is_tried_again(tmp_path: Path) -> None:
