@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import IO, Any, Protocol
 from urllib.parse import urlsplit, urlunsplit
@@ -23,6 +23,7 @@ from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 
 from pipeline.errors import ConfigError, InvalidName, ObjectNotFound, PreconditionFailed, StoreUnavailable
 from pipeline.settings import Settings
+from pipeline.small_objects import RETRIED_STATUSES, SmallObjects, connect
 
 #: `if_generation` of a write that must be the first one.
 ABSENT = 0
@@ -118,7 +119,14 @@ class GcsStore:
         for scheme in ("https://", "http://"):
             self._client._http.mount(scheme, adapter)
         self._bucket = self._client.bucket(bucket)
-        self._timeout_s = timeout_s
+        endpoint = self._client._connection.API_BASE_URL
+        self._small = SmallObjects(
+            connect(endpoint, self._client._credentials, connections=POOL_SIZE),
+            endpoint=endpoint,
+            bucket=bucket,
+            timeout_s=timeout_s,
+            user_agent=self._client._connection.user_agent,
+        )
         self._options: dict[str, Any] = {
             "timeout": timeout_s,
             "retry": Retry(predicate=_worth_retrying, initial=0.05, maximum=1.0, multiplier=2.0, timeout=timeout_s),
@@ -130,16 +138,27 @@ class GcsStore:
         return str(self._bucket.name)
 
     def get(self, name: str) -> tuple[bytes, ObjectInfo]:
-        blob = self._bucket.blob(name)
         with _errors(name):
-            data = blob.download_as_bytes(**self._options)
-        return data, replace(_info(blob), size_bytes=len(data))  # a download's headers don't tell the size
+            data, headers = self._small.get(name)
+        return data, ObjectInfo(
+            name=name,
+            generation=int(headers["X-Goog-Generation"]),
+            size_bytes=len(data),
+            content_type=headers.get("Content-Type"),
+        )
 
     def stat(self, name: str) -> ObjectInfo:
-        blob = self._bucket.blob(name)
         with _errors(name):
-            blob.reload(**self._options)
-        return _info(blob)
+            found = self._small.stat(name)
+        updated = found.get("updated")
+        return ObjectInfo(
+            name=name,
+            generation=int(found["generation"]),
+            size_bytes=int(found["size"]),
+            content_type=found.get("contentType"),
+            updated_at=None if updated is None else datetime.fromisoformat(updated),
+            metadata=found.get("metadata") or {},
+        )
 
     def put(
         self,
@@ -150,19 +169,10 @@ class GcsStore:
         metadata: Mapping[str, str] | None = None,
         if_generation: int | None = None,
     ) -> int:
-        blob = self._bucket.blob(name)
-        if metadata:
-            blob.metadata = dict(metadata)
         with _errors(name):
-            blob.upload_from_file(
-                io.BytesIO(data),
-                size=len(data),
-                content_type=content_type,
-                if_generation_match=if_generation,
-                checksum="crc32c",
-                **self._options,
+            return self._small.put(
+                name, data, content_type=content_type, metadata=metadata, if_generation=if_generation
             )
-        return int(blob.generation)
 
     def delete(self, name: str, *, if_generation: int | None = None) -> None:
         try:
@@ -295,7 +305,7 @@ _CONNECTION_ERRORS = (
 
 def _worth_retrying(error: BaseException) -> bool:
     if isinstance(error, InvalidResponse):
-        return error.response.status_code in {408, 429, 500, 502, 503, 504}
+        return error.response.status_code in RETRIED_STATUSES
     return isinstance(error, _CONNECTION_ERRORS) or bool(if_transient_error(error))
 
 
