@@ -129,6 +129,7 @@ def next_steps(options: Options, project_number: str) -> str:
     """Where it is, and what to do with it."""
     url = options.api_url(project_number)
     console = f"https://console.cloud.google.com/monitoring/dashboards/builder/{options.name}-pipeline"
+    budget = "https://console.cloud.google.com/billing/budgets"
     token = "" if options.public else ' -H "Authorization: Bearer $(gcloud auth print-identity-token)"'
     body = (
         """'{"task_type": "data_transformation", "payload": {"dataset_size": 1000, "transformation": "normalize"}}'"""
@@ -137,6 +138,7 @@ def next_steps(options: Options, project_number: str) -> str:
 API        {url}  ({url}/docs)
 Dashboard  {console}?project={options.project}
 Bucket     gs://{options.bucket}
+Budget     {budget}  (set one: `invoke cost` estimates a month; nothing here stops by itself)
 
 Next:
   invoke status --project {options.project}     queues, workers, image

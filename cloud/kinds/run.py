@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
+from cloud.kinds import containers
 from cloud.options import Options
-from cloud.resource import IMAGE, Command, Fields, Json, Read, Resource, command, entry, flag, pairs
+from cloud.resource import IMAGE, Command, Fields, Json, Read, Resource, command, flag, pairs
 from cloud.tracks import Tracks
 from pipeline.topology import Queue
 
@@ -20,17 +21,17 @@ _MANUAL = "run.googleapis.com/manualInstanceCount"
 def service(*, image: str, options: Options) -> Resource:
     """The API's service."""
     name = options.api_service
-    env = _env(options, BACKLOG_SOURCE="monitoring")
+    env = containers.environment(options, BACKLOG_SOURCE="monitoring")
     probe = {"httpGet.path": "/health", "periodSeconds": "5", "timeoutSeconds": "4", "failureThreshold": "24"}
     wanted: Fields = {
-        **_container_fields(
+        **containers.wanted_fields(
             image, env=env, account=options.account("api"), cpu=options.api_cpu, memory_mib=options.api_memory_mib
         ),
         "concurrency": options.api_concurrency,
         "min_instances": options.api_min_instances,
         "max_instances": options.api_max_instances,
         "startup_probe": "/health",
-        **_label_fields(options),
+        **containers.label_fields(options),
     }
     words = (
         "run",
@@ -38,7 +39,7 @@ def service(*, image: str, options: Options) -> Resource:
         name,
         flag("region", options.region),
         flag("image", IMAGE),
-        *_container_flags(env, account=options.account("api"), cpu=options.api_cpu, memory_mib=options.api_memory_mib),
+        *containers.flags(env, account=options.account("api"), cpu=options.api_cpu, memory_mib=options.api_memory_mib),
         flag("concurrency", options.api_concurrency),
         flag("min-instances", options.api_min_instances),
         flag("max-instances", options.api_max_instances),
@@ -54,12 +55,12 @@ def service(*, image: str, options: Options) -> Resource:
         notes = template.get("metadata", {}).get("annotations", {})
         container = template["spec"]["containers"][0]
         return {
-            **_observe_container(container, env, template["spec"]),
+            **containers.observed_fields(container, env, template["spec"]),
             "concurrency": template["spec"].get("containerConcurrency"),
             "min_instances": int(notes.get(_MIN_SCALE, 0)),
             "max_instances": int(notes.get(_MAX_SCALE, 0)),
             "startup_probe": container.get("startupProbe", {}).get("httpGet", {}).get("path"),
-            **_observe_labels(raw, options),
+            **containers.observed_labels(raw, options),
         }
 
     where = flag("region", options.region)
@@ -84,16 +85,16 @@ def pool(queue: Queue, *, image: str, options: Options, tracks: Tracks) -> Resou
     """
     name = queue.topic
     size = queue.workers
-    env = _env(options)
+    env = containers.environment(options)
     account = options.account("worker")
     arguments = ("-m", "worker", "run", f"--queue={queue.name}")
     fixed = {} if options.autoscale else {"instances": max(1, size.min_instances)}
     wanted: Fields = {
-        **_container_fields(
+        **containers.wanted_fields(
             image, env=env, account=account, cpu=size.cpu, memory_mib=size.memory_mib, arguments=arguments
         ),
         **fixed,
-        **_label_fields(options),
+        **containers.label_fields(options),
     }
     words = (
         *tracks.worker_pools,
@@ -101,21 +102,21 @@ def pool(queue: Queue, *, image: str, options: Options, tracks: Tracks) -> Resou
         name,
         flag("region", options.region),
         flag("image", IMAGE),
-        *_container_flags(env, account=account, cpu=size.cpu, memory_mib=size.memory_mib, arguments=arguments),
+        *containers.flags(env, account=account, cpu=size.cpu, memory_mib=size.memory_mib, arguments=arguments),
         flag("labels", pairs(options.labels)),
     )
     scaled = (*words, flag(tracks.instances_flag, fixed.get("instances", size.min_instances)))
 
     def observe(raw: Json) -> Fields | None:
-        found = _named(raw, name)
+        found = containers.named(raw, name)
         if found is None:
             return None
         template = found["spec"]["template"]
         count = found["metadata"].get("annotations", {}).get(_MANUAL)
         return {
-            **_observe_container(template["spec"]["containers"][0], env, template["spec"]),
+            **containers.observed_fields(template["spec"]["containers"][0], env, template["spec"]),
             **({"instances": int(count) if count is not None else None} if fixed else {}),
-            **_observe_labels(found, options),
+            **containers.observed_labels(found, options),
         }
 
     return _resource(
@@ -181,14 +182,14 @@ def _job(
     memory_mib: int,
     after: tuple[str, ...],
 ) -> Resource:
-    env = _env(options)
+    env = containers.environment(options)
     email = options.account(account)
     wanted: Fields = {
-        **_container_fields(image, env=env, account=email, cpu=cpu, memory_mib=memory_mib, arguments=arguments),
+        **containers.wanted_fields(image, env=env, account=email, cpu=cpu, memory_mib=memory_mib, arguments=arguments),
         "tasks": 1,
         "retries": 0,
         "timeout_s": JOB_TIMEOUT_S,
-        **_label_fields(options),
+        **containers.label_fields(options),
     }
     words = (
         "run",
@@ -197,7 +198,7 @@ def _job(
         name,
         flag("region", options.region),
         flag("image", IMAGE),
-        *_container_flags(env, account=email, cpu=cpu, memory_mib=memory_mib, arguments=arguments),
+        *containers.flags(env, account=email, cpu=cpu, memory_mib=memory_mib, arguments=arguments),
         "--tasks=1",
         # Pub/Sub delivers again what a run did not finish: a retry of the run would only count twice.
         "--max-retries=0",
@@ -206,17 +207,17 @@ def _job(
     )
 
     def observe(raw: Json) -> Fields | None:
-        found = _named(raw, name)
+        found = containers.named(raw, name)
         if found is None:
             return None
         execution = found["spec"]["template"]["spec"]
         task = execution["template"]["spec"]
         return {
-            **_observe_container(task["containers"][0], env, task),
+            **containers.observed_fields(task["containers"][0], env, task),
             "tasks": int(execution.get("taskCount", 1)),
             "retries": int(task.get("maxRetries", 3)),
             "timeout_s": int(task.get("timeoutSeconds", 600)),
-            **_observe_labels(found, options),
+            **containers.observed_labels(found, options),
         }
 
     return _resource(
@@ -258,78 +259,3 @@ def _resource(
         update=change,
         after=("image", f"account/{options.name}-{account}", *after),
     )
-
-
-def _env(options: Options, **more: str) -> Mapping[str, str]:
-    return {"GOOGLE_CLOUD_PROJECT": options.project, "BUCKET_NAME": options.bucket, **more}
-
-
-def _container_fields(
-    image: str,
-    *,
-    env: Mapping[str, str],
-    account: str,
-    cpu: float,
-    memory_mib: int,
-    arguments: tuple[str, ...] = (),
-) -> Fields:
-    return {
-        "image": image,
-        "account": account,
-        "cpu": float(cpu),
-        "memory_mib": memory_mib,
-        **({"arguments": " ".join(arguments)} if arguments else {}),
-        **{f"env {name}": value for name, value in env.items()},
-    }
-
-
-def _container_flags(
-    env: Mapping[str, str], *, account: str, cpu: float, memory_mib: int, arguments: tuple[str, ...] = ()
-) -> tuple[str, ...]:
-    return (
-        flag("service-account", account),
-        flag("cpu", f"{cpu:g}"),
-        flag("memory", f"{memory_mib}Mi"),
-        flag("set-env-vars", pairs(env)),
-        *((flag("command", "python"), flag("args", ",".join(arguments))) if arguments else ()),
-    )
-
-
-def _observe_container(container: Json, env: Mapping[str, str], spec: Json) -> Fields:
-    limits = container.get("resources", {}).get("limits", {})
-    present = {item["name"]: item.get("value") for item in container.get("env", ())}
-    arguments = container.get("args")
-    return {
-        "image": container.get("image"),
-        "account": spec.get("serviceAccountName"),
-        "cpu": _cpu(limits.get("cpu")),
-        "memory_mib": _mebibytes(limits.get("memory")),
-        **({"arguments": " ".join(arguments)} if arguments else {}),
-        # Variables that somebody added by hand show as a difference: the deploy sets the whole list.
-        **{f"env {name}": present.get(name) for name in (*env, *sorted(present.keys() - env.keys()))},
-    }
-
-
-def _label_fields(options: Options) -> Fields:
-    return {f"label {key}": value for key, value in options.labels.items()}
-
-
-def _observe_labels(raw: Json, options: Options) -> Fields:
-    return {f"label {key}": raw["metadata"].get("labels", {}).get(key) for key in options.labels}
-
-
-def _named(raw: Json, name: str) -> Json:
-    return entry([{**item, "id": item["metadata"]["name"]} for item in raw or ()], "id", name)
-
-
-def _cpu(text: str | None) -> float | None:
-    if text is None:
-        return None
-    return float(text[:-1]) / 1000 if text.endswith("m") else float(text)
-
-
-def _mebibytes(text: str | None) -> int | None:
-    for unit, factor in (("Mi", 1), ("Gi", 1024), ("M", 1_000_000 / 1_048_576), ("G", 1_000_000_000 / 1_048_576)):
-        if text and text.endswith(unit):
-            return round(float(text[: -len(unit)]) * factor)
-    return None
