@@ -25,13 +25,14 @@ Image.MAX_IMAGE_PIXELS = None
 def inspect(path: Path) -> ImageReport:
     """What an image's header says; nothing is decoded. Raises `Reject` where it is broken."""
     with _opened(path) as image:
-        orientation = image.getexif().get(_ORIENTATION, 1)
+        # A PNG may have its EXIF behind the pixels: Pillow would decode them all to look.
+        has_exif = image.format != "PNG" or "exif" in image.info
+        orientation = image.getexif().get(_ORIENTATION, 1) if has_exif else 1
         return ImageReport(
             width=image.width,
             height=image.height,
             format=str(image.format).lower(),
             orientation=orientation if orientation in range(1, 9) else 1,
-            frames=getattr(image, "n_frames", 1),
         )
 
 

@@ -46,7 +46,6 @@ class ImageReport(_Section):
     format: str
     #: EXIF orientation, 1 to 8; 1 is upright, and what an image without EXIF has.
     orientation: int
-    frames: int
 
 
 class PdfReport(_Section):

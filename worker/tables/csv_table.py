@@ -30,7 +30,6 @@ _LEADING_ZERO = r"^-?0\d"
 _NUMBER = r"^-?(\d+(\.\d*)?([eE][+-]?\d+)?|\.\d+|nan|NaN|inf|Infinity)$"
 _Parsed = TypeVar("_Parsed")
 _BOM = b"\xef\xbb\xbf"
-_EMPTY_AS_NULL = pl.when(pl.col(pl.String) != "").then(pl.col(pl.String)).name.keep()
 
 
 @dataclass(frozen=True)
@@ -79,37 +78,44 @@ class CsvTable:
     def _parse(self, block: Block, columns: Sequence[str] | None, *, checked: bool = False) -> pl.DataFrame | None:
         """The block as a frame, None where the types don't fit it.
 
-        polars fills rows that are too short with nulls. Those are told from empty fields by reading empty fields as
-        empty texts; only where quoted empty texts would get mixed up with them, or the last column is none of texts,
-        are the separators counted, which costs as much as parsing.
+        polars fills rows that are too short with nulls, and makes a row of nulls of a blank line. Either leaves a null
+        in the last column: only then the separators are counted, which costs nearly as much as parsing.
         """
         names, types = list(self.types), list(self.types.values())
-        tells_missing = not checked and len(types) > 1 and b'""' not in block.data
         try:
-            frame = self._read(block.data, types, empty_string_is_null=not tells_missing)
+            frame = self._read(block.data, types)
         except pl.exceptions.PolarsError as error:
             self._check_rows(block)
-            if "could not parse" in str(error) and "not properly escaped" not in str(error):
+            if _is_misfit(error):
                 return None
-            raise Reject(f"line {self._line(block.start)} and following: {_first_line(error)}") from error
+            raise self._complaint(block, error) from error
         if not checked and len(types) > 1 and frame.to_series(len(types) - 1).null_count():
-            separator = self.file.separator.encode()
-            exact = tells_missing and types[-1] == pl.String()
-            if exact or separators(block.data, separator) != frame.height * (len(types) - 1):
+            found = separators(block.data, self.file.separator.encode())
+            if found != frame.height * (len(types) - 1):
                 return self._parse(self._check_rows(block), columns, checked=True)
         frame.columns = names
-        if columns is not None:
-            frame = frame.select(columns)
-        return frame.with_columns(_EMPTY_AS_NULL) if tells_missing else frame
+        return frame if columns is None else frame.select(columns)
 
-    def _read(self, data: bytes, types: Sequence[pl.DataType], *, empty_string_is_null: bool = True) -> pl.DataFrame:
+    def _read(self, data: bytes, types: Sequence[pl.DataType]) -> pl.DataFrame:
         # A header of our own: polars takes the width of a block from its first row, which may be the broken one.
         return pl.read_csv(
             self._with_header(data),
             separator=self.file.separator,
             schema={str(number): dtype for number, dtype in enumerate(types)},
-            empty_string_is_null=empty_string_is_null,
         )
+
+    def _complaint(self, block: Block, error: pl.exceptions.PolarsError) -> Reject:
+        """Which row polars can't read, found by halving."""
+        texts, suspects = [pl.String()] * len(self.types), list(rows(block.data, first_line=self._line(block.start)))
+        while len(suspects) > 1:
+            half = suspects[: len(suspects) // 2]
+            try:
+                self._read(b"".join(row.data for row in half), texts)
+            except pl.exceptions.PolarsError as narrower:
+                suspects, error = half, narrower
+            else:
+                suspects = suspects[len(half) :]
+        return Reject(f"line {suspects[0].line}: {_first_line(error)}")
 
     def _with_header(self, data: bytes) -> bytes:
         numbers = self.file.separator.join(str(number) for number in range(len(self.types)))
@@ -157,13 +163,14 @@ class CsvTable:
 
     def _inferred(self, block: Block) -> tuple[list[pl.DataType], pl.DataFrame]:
         """The types that a block's columns have on their own (Null: no value), and the columns as text."""
-        width = len(self.types)
-        texts = self._read(block.data, [pl.String()] * width)
-        names = texts.columns
+        try:
+            texts = self._read(block.data, [pl.String()] * len(self.types))
+        except pl.exceptions.PolarsError as error:
+            raise self._complaint(block, error) from error
         guessed = pl.read_csv(
             self._with_header(block.data), separator=self.file.separator, infer_schema_length=None
         ).schema
-        return [_settled(guessed[name], texts[name]) for name in names], texts
+        return [_settled(guessed[name], texts[name]) for name in texts.columns], texts
 
 
 def open_csv(file: TableFile) -> CsvTable:
@@ -221,6 +228,11 @@ def _decode(data: bytes, line: int) -> str:
         return data.decode()
     except UnicodeDecodeError as error:
         raise Reject(f"line {line}: byte {error.start + 1} of the row is not UTF-8") from None
+
+
+def _is_misfit(error: pl.exceptions.PolarsError) -> bool:
+    """Whether a value did not fit its column's type, rather than the row CSV's rules."""
+    return "could not parse" in str(error) and "not properly escaped" not in str(error)
 
 
 def _first_line(error: Exception) -> str:
