@@ -53,5 +53,12 @@ class TaskNotFound(PoolhouseError, KeyError):
         return str(self.args[0]) if self.args else ""
 
 
+class ScheduleNotFound(PoolhouseError, KeyError):
+    """`pipeline.toml` declares no schedule of that name."""
+
+    def __str__(self) -> str:  # as above
+        return str(self.args[0]) if self.args else ""
+
+
 class Conflict(PoolhouseError):
     """The call does not fit the present state (a finished task can't be cancelled, …)."""

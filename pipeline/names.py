@@ -1,8 +1,8 @@
 """The bucket's layout, and the names that clients may choose in it.
 
 Prefixes: `uploads/` what clients sent, `processed/` what file tasks made, `results/` large results, `tasks/` the
-records, `dead-letters/` what failed for good, `idempotency/` keys of submit calls, `config/` what the deployment keeps
-for itself.
+records, `dead-letters/` what failed for good, `idempotency/` keys of submit calls, `schedules/` what is remembered of
+schedules, `config/` what the deployment keeps for itself.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ RESULTS = "results/"
 TASKS = "tasks/"
 DEAD_LETTERS = "dead-letters/"
 IDEMPOTENCY = "idempotency/"
+SCHEDULES = "schedules/"
 TASK_ID_KEY = "config/task-id-key"
 
 _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
@@ -93,3 +94,8 @@ def result(kind: str, task_id: str, *, suffix: str = ".json") -> str:
 def dead_letter(queue: str, task_id: str) -> str:
     """`dead-letters/QUEUE/ID.json`."""
     return f"{DEAD_LETTERS}{queue}/{check_task_id(task_id)}.json"
+
+
+def schedule(name: str) -> str:
+    """`schedules/NAME.json`; `name` is one of pipeline.toml's."""
+    return f"{SCHEDULES}{name}.json"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Mapping
@@ -127,6 +128,15 @@ class Schedule(_Model):
             CronSim(value, datetime.now(UTC))
         except CronSimError as error:
             raise ValueError(f"not a cron expression: {error}") from None
+        return value
+
+    @field_validator("payload")
+    @classmethod
+    def _json(cls, value: dict[str, Any]) -> dict[str, Any]:
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError):
+            raise ValueError("holds what JSON can't: write dates and times as strings, and no nan or inf") from None
         return value
 
     @field_validator("time_zone")

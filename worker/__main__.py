@@ -1,4 +1,4 @@
-"""`python -m worker run|drain|dead-letters`: the commands of the worker image."""
+"""`python -m worker run|drain|dead-letters|schedules`: the commands of the worker image."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ import structlog
 
 from pipeline import logs, settings
 from pipeline.errors import ConfigError, PoolhouseError
+from pipeline.settings import Settings
 from pipeline.store import open_store
 from worker import registry
 from worker.drain import DrainOptions, drain
 from worker.patience import Stopping
 from worker.runtime import Worker, WorkerOptions
+from worker.scheduler import Scheduler
 
 #: Exit codes: all right; tasks failed for good in a drain, or a stream ended; wrong arguments or environment.
 OK, FAILED, USAGE = 0, 1, 2
@@ -45,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
     )
     dead = commands.add_parser("dead-letters", parents=[ends], help="keep what arrives on the dead-letter queues")
     dead.add_argument("--drain", action="store_true", help="end when they are empty")
+    commands.add_parser("schedules", help="submit the tasks of pipeline.toml's schedules at their times, until SIGTERM")
     return top
 
 
@@ -52,11 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code."""
     options = parser().parse_args(arguments)
     try:
-        worker = _worker(options)
+        worker = _scheduler() if options.command == "schedules" else _worker(options)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda number, _: worker.stop(signal.Signals(number).name))
         worker.start()
-        if options.command == "drain" or getattr(options, "drain", False):
+        if isinstance(worker, Worker) and (options.command == "drain" or getattr(options, "drain", False)):
             drain(worker, DrainOptions(linger_s=options.linger, budget_s=options.budget))
             return FAILED if worker.counts.failed_for_good else OK
         while not worker.wait(3600):
@@ -72,9 +75,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return OK
 
 
-def _worker(options: Any) -> Worker:
+def _environment() -> Settings:
     environment = settings.load()
     logs.configure(level=environment.log_level, format=environment.log_format)
+    return environment
+
+
+def _scheduler() -> Scheduler:
+    environment = _environment()
+    return Scheduler(environment, registry=registry.load(environment.task_handlers), store=open_store(environment))
+
+
+def _worker(options: Any) -> Worker:
+    environment = _environment()
     topology = environment.topology
     chosen = [] if options.command == "dead-letters" else options.queue or list(topology.by_name)
     unknown = [name for name in chosen if name not in topology.by_name]
