@@ -12,7 +12,7 @@ import structlog
 from fastapi import FastAPI
 
 from api import backlog as backlogs
-from api import dead_letters, docs, events, files, health, problems, queues, schemas, submissions, tasks
+from api import dead_letters, docs, events, files, health, problems, queues, schedules, schemas, submissions, tasks
 from api.access import Access
 from api.backlog import BacklogSource
 from api.events import TaskEvents
@@ -92,7 +92,7 @@ def create_app(
     )
     app.state.services = services
     app.state.events = TaskEvents(services, poll_s=event_poll_s)
-    for part in (submissions, tasks, events, files, queues, dead_letters, health, docs):
+    for part in (submissions, tasks, events, files, queues, dead_letters, schedules, health, docs):
         app.include_router(part.router)
     problems.install(app)
     app.add_middleware(Access, project=settings.google_cloud_project)

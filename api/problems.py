@@ -18,6 +18,7 @@ from pipeline.errors import (
     InvalidName,
     MessageRefused,
     ObjectNotFound,
+    ScheduleNotFound,
     ServiceUnavailable,
     TaskNotFound,
 )
@@ -125,7 +126,7 @@ def of(error: Exception) -> Problem:
         case ObjectNotFound():
             # Calls that may meet an absent object say so themselves: what is missing here is the bucket.
             return unavailable(f"storage is not set up: {error}")
-        case TaskNotFound():
+        case TaskNotFound() | ScheduleNotFound():
             return Problem(404, str(error))
         case Conflict():
             return Problem(409, str(error))
@@ -146,6 +147,18 @@ def unavailable(error: str, **members: Any) -> Problem:
         headers={"retry-after": str(RETRY_AFTER_S)},
         **members,
     )
+
+
+_OURS = (
+    Problem,
+    ServiceUnavailable,
+    ObjectNotFound,
+    TaskNotFound,
+    ScheduleNotFound,
+    Conflict,
+    MessageRefused,
+    InvalidName,
+)
 
 
 def install(app: FastAPI) -> None:
@@ -172,7 +185,7 @@ def install(app: FastAPI) -> None:
             for problem in error.errors()
         ).response()
 
-    for kind in (Problem, ServiceUnavailable, ObjectNotFound, TaskNotFound, Conflict, MessageRefused, InvalidName):
+    for kind in _OURS:
         app.add_exception_handler(kind, ours)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(RequestValidationError, parameters)

@@ -12,7 +12,6 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -250,13 +249,41 @@ class Schedules:
             self._change(name, lambda state: _noted(state, run), now=now)  # paused, say, in between
         return run
 
-    def task_of(self, schedule: Schedule) -> tuple[str, dict[str, Any]]:
-        """Queue and payload of a schedule's tasks."""
-        return schedule.queue or self._queue_of(schedule.task_type), schedule.payload
+    def run_at(self, name: str, *, due_at: datetime, now: datetime) -> Run | None:
+        """Run a due time that somebody else keeps count of; None where it is dealt with, or the schedule paused.
+
+        Raises:
+            ScheduleNotFound: there is no such schedule.
+            QueueUnavailable: not published, or without an answer: call again, it is the same task.
+            Conflict: others write all the time.
+        """
+        for _ in range(_TRIES):
+            try:
+                known = self.look(name, now=min(now, due_at - timedelta(seconds=1)))
+                pending = known.state.pending
+                if pending is not None and pending.due_at == due_at:
+                    known = self.take_over(name, known, now=now)
+                elif known.state.paused_at is not None or due_at <= known.state.settled_until:
+                    return None
+                else:
+                    known = self.claim(name, known, due_at=due_at, now=now)
+            except PreconditionFailed:
+                continue
+            return self.publish(name, known, now=now)
+        raise _always_changing(name)
+
+    def queue_of(self, schedule: Schedule) -> str:
+        """The queue of a schedule's tasks."""
+        return schedule.queue or self._queue_of(schedule.task_type)
 
     def _task(self, schedule: Schedule, *, task_id: str, at: datetime) -> TaskMessage:
-        queue, payload = self.task_of(schedule)
-        return TaskMessage(task_id=task_id, task_type=schedule.task_type, submitted_at=at, queue=queue, payload=payload)
+        return TaskMessage(
+            task_id=task_id,
+            task_type=schedule.task_type,
+            submitted_at=at,
+            queue=self.queue_of(schedule),
+            payload=schedule.payload,
+        )
 
     def _change(self, name: str, change: Callable[[ScheduleState], ScheduleState], *, now: datetime) -> ScheduleState:
         for _ in range(_TRIES):
@@ -266,7 +293,7 @@ class Schedules:
                 return known.state if changed == known.state else self._write(name, changed, known).state
             except PreconditionFailed:
                 continue
-        raise Conflict(f"schedule {name} changes all the time: try again in a moment")
+        raise _always_changing(name)
 
     def _write(self, name: str, state: ScheduleState, known: Known | None) -> Known:
         object_name, data = names.schedule(name), state.model_dump_json(exclude_none=True).encode()
@@ -285,3 +312,7 @@ class Schedules:
 def _noted(state: ScheduleState, run: Run) -> ScheduleState:
     same = state.last_run is not None and state.last_run.task_id == run.task_id
     return state.model_copy(update={"last_run": run}) if same else state
+
+
+def _always_changing(name: str) -> Conflict:
+    return Conflict(f"schedule {name} changes all the time: try again in a moment")
