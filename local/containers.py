@@ -41,29 +41,27 @@ class Answers(WaitStrategy):  # type: ignore[misc]  # testcontainers is not type
         """Nothing happens until the container starts.
 
         Args:
-            port: inside the container.
+            port: the published one, on 127.0.0.1.
             path: of a call that needs the service behind it, not the listener alone.
             timeout_s: longest time, in seconds.
         """
         super().__init__()
-        self._port = port
-        self._path = path
+        self._url = f"http://{ports.HOST}:{port}{path}"
         self._timeout_s = timeout_s
 
     def wait_until_ready(self, container: WaitStrategyTarget) -> None:
         """Wait. Raises `StackError` with the end of the container's log."""
         deadline_s = time.monotonic() + self._timeout_s
-        url = f"http://{ports.HOST}:{container.get_exposed_port(self._port)}{self._path}"
         with requests.Session() as session:
             session.trust_env = False  # a proxy of the environment has no business with 127.0.0.1
             while True:
-                if _answers(session, url):
+                if _answers(session, self._url):
                     return
                 container.reload()
                 if container.status in ("exited", "dead"):
                     raise StackError(f"the container ended while it started:\n{_log(container)}")
                 if time.monotonic() > deadline_s:
-                    raise StackError(f"{url} did not answer in {self._timeout_s:.0f} s:\n{_log(container)}")
+                    raise StackError(f"{self._url} did not answer in {self._timeout_s:.0f} s:\n{_log(container)}")
                 time.sleep(_POLL_S)
 
 
@@ -96,7 +94,7 @@ class PubSubContainer(DockerContainer):  # type: ignore[misc]  # as above
         self.tmpfs[_WRITABLE] = "exec,mode=1777"  # Netty unpacks its native library there and maps it
         self.port = ports.choose()
         self.ports[PUBSUB_PORT] = (ports.HOST, self.port)
-        self.waiting_for(Answers(PUBSUB_PORT, "/v1/projects/ready-or-not/topics"))
+        self.waiting_for(Answers(self.port, "/v1/projects/ready-or-not/topics"))
 
     @property
     def host(self) -> str:
@@ -123,7 +121,7 @@ class StorageContainer(DockerContainer):  # type: ignore[misc]  # as above
         self.with_kwargs(**_locked_down(declared))
         self.tmpfs[_WRITABLE] = "mode=1777"
         self.ports[STORAGE_PORT] = (ports.HOST, self.port)
-        self.waiting_for(Answers(STORAGE_PORT, "/storage/v1/b?project=ready-or-not"))
+        self.waiting_for(Answers(self.port, "/storage/v1/b?project=ready-or-not"))
 
     @property
     def url(self) -> str:
