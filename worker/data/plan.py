@@ -98,10 +98,14 @@ class Plan:
                 changed.append(x)
                 continue
             least, greatest = float(column.least), float(column.greatest)
-            # Halved where the plain difference would overflow to infinity.
-            scale = 1.0 if abs(greatest / 2 - least / 2) < 8e307 else 0.5
+            scale = _scale(least, greatest)
             width = greatest * scale - least * scale
-            scaled = ((x * scale - least * scale) / width).clip(0.0, 1.0) if width else x * 0.0
+            if width:
+                # polars divides by multiplying with the reciprocal, which may end a bit above or below 1.
+                inside = ((x * scale - least * scale) / width).clip(0.0, 1.0)
+                scaled = pl.when(x >= greatest).then(pl.lit(1.0)).otherwise(inside)
+            else:
+                scaled = x * 0.0
             changed.append(scaled.alias(name))
         return self.rows.with_columns(changed)
 
@@ -229,6 +233,14 @@ class Plan:
                     f"{step}: column {name!r} holds no numbers but {types[name]}" + (f": {why}" if why else "")
                 )
         return list(columns)
+
+
+def _scale(least: float, greatest: float) -> float:
+    """A power of two that keeps the width of a range, and the reciprocal of it, from becoming infinite."""
+    half = greatest / 2 - least / 2
+    if half > 8e307:
+        return 0.5
+    return 2.0**600 if half < 1e-300 else 1.0
 
 
 def plan(measured: Measured, watch: Watch) -> Plan:

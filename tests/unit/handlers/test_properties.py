@@ -1,0 +1,181 @@
+"""What holds for every table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from contextlib import suppress
+from itertools import pairwise
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from tests.unit.handlers.desk import Desk
+from worker.errors import Reject
+from worker.tables import blocks
+from worker.tables.compression import Expanded
+from worker.tables.summary import Summary
+
+numbers = st.floats(-1e9, 1e9) | st.integers(-(10**9), 10**9).map(float)
+#: Texts that no reader of CSV takes for anything else; with quotes, separators and line breaks.
+texts = st.text(
+    st.characters(exclude_categories=["Cs", "Cc"], include_characters='\n",;'), min_size=1, max_size=12
+).map(lambda text: f"t{text}")
+bounded = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> pl.DataFrame:
+    rows = draw(st.integers(1, 30))
+    kinds = {
+        "int": st.none() | st.integers(-(2**63), 2**63 - 1),
+        "float": st.none() | numbers,
+        "text": st.none() | texts,
+        "flag": st.none() | st.booleans(),
+    }
+    dtypes: dict[str, Any] = {"int": pl.Int64, "float": pl.Float64, "text": pl.String, "flag": pl.Boolean}
+    names = draw(st.lists(st.sampled_from(sorted(kinds)), min_size=2, max_size=6))
+    columns = [
+        pl.Series(f"{kind} {index}", draw(st.lists(kinds[kind], min_size=rows, max_size=rows)), dtype=dtypes[kind])
+        for index, kind in enumerate(names)
+    ]
+    # A column with no value at all has no type in CSV.
+    return pl.DataFrame([column for column in columns if column.null_count() < rows] + [pl.Series("id", range(rows))])
+
+
+@bounded
+@given(table=tables())
+def test_csv_to_parquet_to_csv_gives_the_same_table(table: pl.DataFrame) -> None:
+    desk = Desk()
+    desk.upload("t.csv", table.write_csv())
+    desk.process("t.csv", {"name": "convert", "to": "parquet"})
+    parquet = desk.read("processed/t.csv.parquet")
+    assert pl.read_parquet(io.BytesIO(parquet)).equals(table)
+    desk.upload("t.parquet", parquet)
+    desk.process("t.parquet", {"name": "convert", "to": "csv"})
+    assert desk.read("processed/t.parquet.csv") == table.write_csv().encode()
+
+
+@bounded
+@example(values=[-1.7e308, 1.7e308, 0.0])
+@example(values=[0.0, 5e-324, None])
+@example(values=[0.0, 2.2733655865374917e20])
+@given(values=st.lists(st.none() | st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=50))
+def test_normalized_values_lie_between_0_and_1_and_reach_both(values: list[float | None]) -> None:
+    desk = Desk()
+    desk.upload("t.parquet", _parquet(pl.DataFrame({"x": pl.Series(values, dtype=pl.Float64)})))
+    summary = desk.transform("normalize", source="t.parquet")
+    found = desk.read_parquet(summary.output_object)["x"].to_list()
+    assert [value is None for value in found] == [value is None for value in values]
+    present = [value for value in found if value is not None]
+    assert all(0 <= value <= 1 for value in present)
+    if len({value for value in values if value is not None}) > 1:
+        assert (min(present), max(present)) == (0, 1)
+    order = sorted((before, after) for before, after in zip(values, found, strict=True) if before is not None)
+    assert all(first[1] <= second[1] for first, second in pairwise(order)), "order is kept"
+
+
+@bounded
+@given(rows=st.lists(st.tuples(st.sampled_from("abc"), st.integers(-(10**12), 10**12)), min_size=1, max_size=60))
+def test_sums_of_groups_add_up_to_the_total(rows: list[tuple[str, int]]) -> None:
+    desk = Desk()
+    desk.upload("t.csv", "group,amount\n" + "".join(f"{group},{amount}\n" for group, amount in rows))
+    figures = {"total": {"function": "sum", "column": "amount"}, "rows": {"function": "count"}}
+    step = {"name": "aggregation", "group_by": ["group"], "aggregates": figures}
+    found = desk.read_csv(desk.transform(step, source="t.csv").output_object)
+    assert found["total"].sum() == sum(amount for _, amount in rows)
+    assert found["rows"].sum() == len(rows)
+    assert sorted(found["group"]) == sorted({group for group, _ in rows})
+
+
+@bounded
+@given(
+    values=st.lists(st.none() | st.floats(-1e6, 1e6) | st.just(math.nan), min_size=1, max_size=60),
+    cuts=st.lists(st.integers(0, 60), max_size=5),
+)
+def test_figures_are_the_same_however_the_table_is_cut(values: list[float | None], cuts: list[int]) -> None:
+    whole, pieces = Summary(), Summary()
+    frame = pl.DataFrame({"x": pl.Series(values, dtype=pl.Float64)})
+    whole.add(frame)
+    edges = sorted({0, len(values), *(cut for cut in cuts if cut < len(values))})
+    for start, stop in pairwise(edges):
+        pieces.add(frame[start:stop])
+    one, other = whole.columns["x"], pieces.columns["x"]
+    assert (one.rows, one.nulls, one.not_finite, one.least, one.greatest) == (
+        other.rows,
+        other.nulls,
+        other.not_finite,
+        other.least,
+        other.greatest,
+    )
+    for figure, again, tolerance in ((one.mean, other.mean, 1e-6), (one.std(), other.std(), 1e-3)):
+        assert (figure is None) == (again is None)
+        assert math.isclose(figure or 0.0, again or 0.0, rel_tol=1e-9, abs_tol=tolerance)
+
+
+@bounded
+@given(
+    fields=st.lists(
+        st.lists(st.text(st.sampled_from('ab"\n,'), max_size=8), min_size=2, max_size=2), min_size=1, max_size=40
+    ),
+    block_bytes=st.integers(1, 50),
+)
+def test_blocks_hold_whole_rows_wherever_the_stream_is_cut(fields: list[list[str]], block_bytes: int) -> None:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL).writerows(fields)
+    data = text.getvalue().encode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks, "BLOCK_BYTES", block_bytes)
+        found = list(blocks.blocks(io.BytesIO(data)))
+    assert b"".join(block.data for block in found) == data
+    assert [block.start for block in found] == [sum(len(b.data) for b in found[:index]) for index in range(len(found))]
+    rows = [row for block in found for row in csv.reader(io.StringIO(block.data.decode(), newline=""))]
+    assert rows == fields
+
+
+@bounded
+@given(data=st.binary(max_size=500), kind=st.sampled_from(["gzip", "zstd"]))
+def test_garbage_is_rejected_whatever_it_is(data: bytes, kind: Any) -> None:
+    magic = b"\x1f\x8b\x08\0" if kind == "gzip" else b"\x28\xb5\x2f\xfd"
+    stream = Expanded(io.BytesIO(magic + data), kind, compressed_bytes=len(data) + 4)
+    with suppress(Reject):
+        while stream.read(1000):
+            pass
+
+
+@bounded
+@given(data=st.binary(max_size=300), name=st.sampled_from(["x", "x.csv", "x.ndjson", "x.parquet", "x.gz", "x.html"]))
+def test_any_bytes_give_a_report_or_a_reason(data: bytes, name: str) -> None:
+    _report_or_reason(name, data)
+
+
+# fmt: off
+MAGICS = [
+    b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"GIF89a", b"%PDF-1.7\n", b"PK\x03\x04", b"PAR1", b"BM", b"II*\0",
+    b"RIFF0000WEBP",
+]
+# fmt: on
+
+
+@bounded
+@given(magic=st.sampled_from(MAGICS), data=st.binary(max_size=300))
+def test_files_broken_behind_their_first_bytes_give_a_report_or_a_reason(magic: bytes, data: bytes) -> None:
+    _report_or_reason("x", magic + data)
+
+
+def _report_or_reason(name: str, data: bytes) -> None:
+    """Anything else that is raised would be retried, in vain."""
+    desk = Desk()
+    desk.upload(name, data)
+    with suppress(Reject):
+        assert desk.process(name).size_bytes == len(data)
+
+
+def _parquet(frame: pl.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer)
+    return buffer.getvalue()
