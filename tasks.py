@@ -28,6 +28,8 @@ def _run(command: Any, *arguments: Any, **options: Any) -> None:
     help={
         "backend": "which backend to take; without it the best one that works here",
         "foreground": "stay, show the logs, stop at Ctrl-C",
+        "reload": "saved code is live within two seconds; tasks in hand end on the old code",
+        "keep": "queues and objects outlive the stack, for the next up --keep; down --volumes deletes them",
         "workers": "how many worker processes (1)",
         "api_port": "the API's port (8080 if it is free, else any)",
         "pubsub_port": "the Pub/Sub emulator's port (any)",
@@ -39,6 +41,8 @@ def up(
     c: Context,
     backend: str | None = None,
     foreground: bool = False,
+    reload: bool = False,
+    keep: bool = False,
     workers: int = 1,
     api_port: int = 0,
     pubsub_port: int = 0,
@@ -55,11 +59,15 @@ def up(
         storage_port=storage_port or None,
         timeout_s=timeout,
         attached=foreground,
+        reload=reload,
+        keep=keep,
     )
     _run(commands.up, backend=backend, foreground=foreground, options=options)
 
 
-@task(help={"volumes": "delete the objects that the backend compose keeps for the next stack"})
+@task(
+    help={"volumes": "delete what is kept for the next stack: up --keep's queues and objects, the volumes of compose"}
+)
 def down(c: Context, volumes: bool = False) -> None:
     """Stop the local stack."""
     from local import commands

@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
         settings = environment.load()
         logs.configure(level=settings.log_level, format=settings.log_format)
         app = create_app(settings)
-        listener = _listen(options.host, options.port)
+        listener = _listen(options.host, options.port) if options.fd is None else _inherited(options.fd)
     except ConfigError as error:
         print(f"api: {error}", file=sys.stderr)
         return USAGE
@@ -78,6 +78,9 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--port", type=_port, default=os.environ.get("PORT") or "8080", help="port, 0 for any (PORT; %(default)s)"
     )
+    parser.add_argument(
+        "--fd", type=int, metavar="N", help="take the listening socket that this process inherits as N, not an address"
+    )
     return parser.parse_args(arguments)
 
 
@@ -104,6 +107,14 @@ def _listen(host: str, port: int) -> socket.socket:
             f"can't listen on {host}:{port}: {error.strerror}: another program has it? Set --port or PORT"
         ) from None
     return listener
+
+
+def _inherited(descriptor: int) -> socket.socket:
+    """The listening socket of whoever started this. Raises `ConfigError` where there is none."""
+    try:
+        return socket.socket(fileno=descriptor)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--fd {descriptor} is no socket that this process inherits: {error}") from None
 
 
 if __name__ == "__main__":

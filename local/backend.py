@@ -64,6 +64,10 @@ class UpOptions:
     attached: bool = False
     #: Variables for the API and the workers, on top of this process's own environment.
     environment: Mapping[str, str] = field(default_factory=dict)
+    #: Whether saved code takes the place of the running one.
+    reload: bool = False
+    #: Whether queues and objects outlive the stack, for the next one that is brought up with this.
+    keep: bool = False
 
 
 class ServiceState(StrEnum):
@@ -94,6 +98,8 @@ class ServiceStatus:
     restarts: int = 0
     #: How it last ended.
     last_exit: str | None = None
+    #: What a person should know of it beyond that.
+    note: str | None = None
 
 
 class Backend(Protocol):
@@ -114,7 +120,7 @@ class Backend(Protocol):
         """Stop the stack in order and wait until nothing of it is left; False if none was up.
 
         Args:
-            volumes: delete the objects too, where the backend keeps them for the next stack.
+            volumes: delete too what the backend keeps for the next stack.
         """
 
     def endpoints(self) -> Endpoints:

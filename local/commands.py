@@ -58,6 +58,11 @@ def up(
     running = state.read_live(state_dir)
     if running is not None:
         return _already(running, backend=backend, state_dir=state_dir, timeout_s=options.timeout_s)
+    if options.keep or options.reload:
+        word = "--keep" if options.keep else "--reload"
+        if backend not in {None, "embedded"}:
+            raise ConfigError(f"{word} is for the backend embedded, not for {backend}")
+        backend = "embedded"
     choice = choose.choose(backend, state_dir=state_dir)
     _out.print(f"starting the stack: {choice.backend.name} ({choice.reason})")
     started = time.monotonic()
@@ -76,10 +81,10 @@ def up(
 
 
 def down(*, volumes: bool = False, state_dir: Path | None = None) -> int:
-    """Stop the stack; with `volumes`, delete the objects that the backend would keep."""
+    """Stop the stack; with `volumes`, delete what is kept for the next one, whether a stack is up or not."""
     state_dir = state_dir or default_state_dir()
     found = state.read(state_dir)
-    stopped = found is not None and choose.last(state_dir).down(volumes=volumes)
+    stopped = (found is not None or volumes) and choose.last(state_dir).down(volumes=volumes)
     _out.print("stopped" if stopped else "no stack was up")
     return OK
 
@@ -105,7 +110,8 @@ def status(*, state_dir: Path | None = None) -> int:
     endpoints = backend.endpoints()
     table = Table("service", "state", "pid", "address", "up", "restarts", "last exit", box=None, header_style="bold")
     all_ready = True
-    for entry in backend.status():
+    entries = backend.status()
+    for entry in entries:
         ready = entry.state is ServiceState.READY
         all_ready = all_ready and ready
         table.add_row(
@@ -119,6 +125,9 @@ def status(*, state_dir: Path | None = None) -> int:
         )
     _out.print(f"backend {backend.name}, project {endpoints.project}, bucket {endpoints.bucket}")
     _out.print(table)
+    for entry in entries:
+        if entry.note:
+            _out.print(f"[red]{entry.instance}: {_plain(entry.note)}[/]")
     _print_queues(endpoints)
     return OK if all_ready else FAILED
 

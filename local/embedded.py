@@ -15,6 +15,7 @@ from local import control, state
 from local.backend import ROOT, Endpoints, ServiceState, ServiceStatus, UpOptions
 from local.errors import NoStack, StackError
 from local.instance import tail
+from local.kept import Kept
 from local.services import STOP_MARGIN_S, WORKER_GRACE_S
 from local.state import StackState
 from local.supervisor import Config
@@ -57,8 +58,14 @@ class Embedded:
     def down(self, *, volumes: bool = False) -> bool:
         """SIGTERM to the supervisor, and SIGKILL if it has not ended in the time that its children have.
 
-        Its objects go with it, whatever `volumes` says.
+        What the stack does not keep goes with it; `volumes` is about what `up --keep` keeps.
         """
+        stopped = self._stop()
+        if volumes:
+            Kept.of(self._state_dir).delete()
+        return stopped
+
+    def _stop(self) -> bool:
         found = state.read_live(self._state_dir)
         if found is None or found.supervisor is None:
             self._forget_stale()

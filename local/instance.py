@@ -96,17 +96,30 @@ class Instance:
         if not self.ready:
             raise StackError(f"{self.name} did not start ({self._last_exit}):\n{tail(self.log)}")
 
-    async def stop(self, *, kill: bool = False) -> None:
-        """End it and all of its process group: SIGTERM, and SIGKILL after its time."""
+    async def stop(self, *, kill: bool = False, timeout_s: float | None = None) -> None:
+        """End it and all of its process group: SIGTERM, and SIGKILL after its time.
+
+        Args:
+            kill: SIGKILL at once.
+            timeout_s: time between the two signals, in seconds; None: the service's own, with a second SIGTERM where
+                the service has it.
+        """
         self._stopping.set()
         process = self._process
         if process is not None and process.returncode is None:
             end_group(process.pid, signal.SIGKILL) if kill else process.terminate()
+            longest_s = self.spec.stop_timeout_s if timeout_s is None else timeout_s
+            hurrying = None
+            if timeout_s is None and self.spec.hurry_after_s is not None:
+                hurrying = asyncio.create_task(self._hurry(process, self.spec.hurry_after_s))
             try:
-                await asyncio.wait_for(process.wait(), self.spec.stop_timeout_s)
+                await asyncio.wait_for(process.wait(), longest_s)
             except TimeoutError:
-                self._say(f"{self.name} did not stop in {self.spec.stop_timeout_s:g} s: killed")
+                self._say(f"{self.name} did not stop in {longest_s:g} s: killed")
                 end_group(process.pid, signal.SIGKILL)
+            finally:
+                if hurrying is not None:
+                    hurrying.cancel()
         if self._watching is not None:
             await self._watching
         self._state = ServiceState.STOPPED
@@ -130,6 +143,12 @@ class Instance:
             last_exit=self._last_exit,
         )
 
+    @staticmethod
+    async def _hurry(process: asyncio.subprocess.Process, after_s: float) -> None:
+        await asyncio.sleep(after_s)
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+
     async def _keep(self) -> None:
         deaths = 0
         while not self._stopping.is_set():
@@ -149,7 +168,6 @@ class Instance:
         self._state = ServiceState.STARTING
         self._started_at = time.monotonic()
         with self.log.open("ab") as output:
-            offset = output.tell()
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-S", str(_GUARD), str(os.getpid()), *self.spec.command),
                 env=dict(self.spec.environment),
@@ -157,10 +175,11 @@ class Instance:
                 stdout=output,
                 stderr=asyncio.subprocess.STDOUT,
                 process_group=0,
+                pass_fds=self.spec.descriptors,
             )
         self._process = process
         self._on_group(process.pid, True)
-        getting_ready = asyncio.create_task(self._become_ready(process, offset))
+        getting_ready = asyncio.create_task(self._become_ready(process))
         try:
             code = await process.wait()
         finally:
@@ -170,8 +189,11 @@ class Instance:
         self._on_group(process.pid, False)
         self._last_exit = describe_exit(code)
 
-    async def _become_ready(self, process: asyncio.subprocess.Process, offset: int) -> None:
+    async def _become_ready(self, process: asyncio.subprocess.Process) -> None:
         await self._go.wait()
+        self._started_at = time.monotonic()
+        # What is before that in the log another process of this name may have written, while this one waited.
+        offset = self.log.stat().st_size
         if process.stdin is not None:
             process.stdin.write(b"go\n")
             process.stdin.close()

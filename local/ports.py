@@ -53,6 +53,14 @@ def choose(*, wanted: int | None = None, preferred: int | None = None, what: str
     raise StackError(f"no free port found on {HOST} between {_RANGE.start} and {_RANGE.stop}")
 
 
+def listen(port: int) -> socket.socket:
+    """A listening socket for a server to inherit. Raises `StackError` where the port is taken."""
+    try:
+        return socket.create_server((HOST, port), backlog=2048)
+    except OSError as error:
+        raise StackError(f"can't listen on port {port}: {error.strerror}") from None
+
+
 def _answers(port: int, host: str) -> bool:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.settimeout(0.2)

@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +17,8 @@ from local.backend import ROOT, Endpoints
 SAMPLE_HANDLERS = "local.samples.handlers"
 #: Time that tasks get at a stop, in seconds, unless WORKER_GRACE_S says otherwise: as much as on Cloud Run.
 WORKER_GRACE_S = 8.0
+#: Time that tasks in hand get to end on old code, in seconds, unless WORKER_GRACE_S says otherwise.
+RELOAD_GRACE_S = 600.0
 #: Beyond that, what a process may take to end before it is killed, in seconds.
 STOP_MARGIN_S = 3.0
 _POLL_S = 0.02
@@ -74,6 +76,18 @@ class Says:
             await asyncio.sleep(_POLL_S)
 
 
+@dataclass(frozen=True)
+class Both:
+    """Ready when it is in two ways."""
+
+    first: Readiness
+    second: Readiness
+
+    async def wait(self, log: Path, offset: int) -> None:
+        await self.first.wait(log, offset)
+        await self.second.wait(log, offset)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Spec:
     """A service that is a process."""
@@ -87,6 +101,10 @@ class Spec:
     stop_timeout_s: float = STOP_MARGIN_S
     #: Whether it waits for the word `go` on its standard input (`local.launch`).
     gated: bool = False
+    #: Time between the first SIGTERM and a second one, in seconds: where a grace period has to be cut short.
+    hurry_after_s: float | None = None
+    #: Open files that it inherits, by number.
+    descriptors: tuple[int, ...] = ()
 
 
 def environment(endpoints: Endpoints, own: Mapping[str, str]) -> dict[str, str]:
@@ -147,6 +165,40 @@ def specs(endpoints: Endpoints, *, data: Path, own: Mapping[str, str]) -> dict[s
             gated=True,
         ),
     }
+
+
+def reloading(made: Mapping[str, Spec], *, listener: int, own: Mapping[str, str]) -> dict[str, Spec]:
+    """The same processes for a stack whose code is replaced while it runs.
+
+    Args:
+        made: from `specs`.
+        listener: the API's listening socket, by number: an old and a new API take connections from it side by side.
+        own: as for `environment`.
+    """
+    launch = (sys.executable, "-m", "local.launch", "--libraries")
+    # Python tells by whole seconds and the size whether a cached file is out of date: two saves in one second are not
+    # told apart. So what is read during reloads is not cached.
+    fresh = {"PYTHONDONTWRITEBYTECODE": "1"}
+    api, worker = made["api"], made["worker"]
+    replaced_api = replace(
+        api,
+        command=(*launch, "api", "--fd", str(listener)),
+        environment={**api.environment, **fresh},
+        # The address alone is answered by the old API too.
+        readiness=Both(Says("Application startup complete"), api.readiness),
+        descriptors=(listener,),
+    )
+    replaced_worker = replace(
+        worker, command=(*launch, *worker.command[3:]), environment={**worker.environment, **fresh}
+    )
+    if not own.get("WORKER_GRACE_S"):
+        # Tasks in hand may end on the old code; when the stack ends they get the usual time.
+        replaced_worker = replace(
+            replaced_worker,
+            environment={**replaced_worker.environment, "WORKER_GRACE_S": str(RELOAD_GRACE_S)},
+            hurry_after_s=WORKER_GRACE_S / 2,
+        )
+    return {**made, "api": replaced_api, "worker": replaced_worker}
 
 
 def _port(url: str) -> int:

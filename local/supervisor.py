@@ -14,10 +14,11 @@ import json
 import os
 import shutil
 import signal
+import socket
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,8 +27,10 @@ from local import control, fake_gcs, ports, services, state
 from local.backend import Endpoints, ServiceState, ServiceStatus, UpOptions
 from local.errors import StackError
 from local.instance import Instance
+from local.kept import Kept
 from local.processes import ProcessId
 from local.reaper import Reaper
+from local.reload import Reloads
 from local.services import Spec
 from pipeline.errors import PoolhouseError
 from pipeline.message import format_time
@@ -67,10 +70,17 @@ class Supervisor:
     def __init__(self, config: Config, *, endpoints: Endpoints, data: Path, reaper: Reaper) -> None:
         self._config = config
         self._endpoints = endpoints
-        self._data = data
+        self._kept = Kept.of(config.state_dir) if config.options.keep else None
         self._reaper = reaper
         self._logs = config.state_dir / "logs"
-        self._specs = services.specs(endpoints, data=data / "objects", own={**os.environ, **config.options.environment})
+        own = {**os.environ, **config.options.environment}
+        self._specs = services.specs(endpoints, data=self._kept.objects if self._kept else data / "objects", own=own)
+        self._listener: socket.socket | None = None
+        self._reloads: Reloads | None = None
+        if config.options.reload:
+            self._listener = ports.listen(int(endpoints.api_url.rpartition(":")[2]))
+            self._specs = services.reloading(self._specs, listener=self._listener.fileno(), own=own)
+            self._reloads = Reloads(self._again, say=_log)
         self._storage = self._instance("storage", self._specs["storage"])
         self._api = self._instance("api", self._specs["api"])
         self._workers = [self._worker(number) for number in range(1, config.options.workers + 1)]
@@ -89,6 +99,10 @@ class Supervisor:
         Raises:
             StackError: something did not get ready in time, or at all.
         """
+        async with self._changing:
+            await self._start()
+
+    async def _start(self) -> None:
         self._logs.mkdir(parents=True, exist_ok=True)
         for child in self._children:
             child.log.write_bytes(b"")
@@ -106,11 +120,19 @@ class Supervisor:
             raise StackError(
                 f"not ready after {self._config.options.timeout_s:g} s: {', '.join(late)}; see {self._logs}"
             ) from None
+        if self._reloads is not None:
+            for child in (self._api, *self._workers):
+                self._reloads.prepare(child.name)
 
     async def stop(self) -> None:
         """End everything: first those who work on the queue and the bucket, then these."""
         async with self._changing:
-            await asyncio.gather(*(child.stop() for child in (self._api, *self._workers)))
+            ends = [child.stop() for child in (self._api, *self._workers)]
+            if self._reloads is not None:
+                ends.append(self._reloads.stop())
+            await asyncio.gather(*ends)
+            if self._listener is not None:
+                self._listener.close()
             if self._emulator is not None:
                 await asyncio.to_thread(self._emulator.stop)
             await self._storage.stop()
@@ -126,7 +148,8 @@ class Supervisor:
             address=self._endpoints.pubsub_host,
             uptime_s=None if started is None else time.monotonic() - started,
         )
-        return (emulator, *(child.status() for child in self._children))
+        problems = self._reloads.problems if self._reloads is not None else {}
+        return (emulator, *(replace(child.status(), note=problems.get(child.name)) for child in self._children))
 
     async def answer(self, call: str, arguments: dict[str, Any]) -> Any:
         """A call over the control socket."""
@@ -138,6 +161,20 @@ class Supervisor:
             if call == "scale":
                 return await self._scale(arguments["service"], arguments["instances"])
         raise StackError(f"the supervisor knows no call {call!r}")
+
+    async def follow_code(self) -> None:
+        """Put saved code in the place of what runs, where the options say so; runs until cancelled."""
+        if self._reloads is None:
+            return
+        from local import watch  # noqa: PLC0415 - only a stack that reloads needs it
+
+        worker = self._specs["worker"].environment
+        search_path = [*filter(None, worker.get("PYTHONPATH", "").split(os.pathsep)), *sys.path]
+        watched = watch.scopes(worker["TASK_HANDLERS"].split(","), search_path=search_path)
+        try:
+            await watch.watch(watched, self._reload)
+        except* (OSError, RuntimeError) as errors:
+            _log(f"saved code is not seen any more, ./invoke down and up again: {errors.exceptions[0]}")
 
     async def cap_logs(self) -> None:
         """Keep the logs from growing without end; runs until cancelled."""
@@ -154,7 +191,8 @@ class Supervisor:
         from local.pubsub.server import EmulatorServer  # noqa: PLC0415
 
         host, _, port = self._endpoints.pubsub_host.rpartition(":")
-        self._emulator = EmulatorServer(host=host, port=int(port)).start()
+        kept = self._kept.pubsub if self._kept is not None else None
+        self._emulator = EmulatorServer(host=host, port=int(port), data_dir=kept).start()
         self._emulator_started_at = time.monotonic()
 
     def _realise(self) -> None:
@@ -178,16 +216,33 @@ class Supervisor:
         if not 0 <= instances <= _MOST_WORKERS:
             raise StackError(f"from 0 to {_MOST_WORKERS} workers, not {instances}")
         surplus, self._workers = self._workers[instances:], self._workers[:instances]
+        if self._reloads is not None:
+            await asyncio.gather(*(self._reloads.forget(worker.name) for worker in surplus))
         await asyncio.gather(*(worker.stop() for worker in surplus))
         added = [self._worker(number) for number in range(len(self._workers) + 1, instances + 1)]
         self._workers += added
         await self._start_again(added)
+        if self._reloads is not None:
+            for worker in added:
+                self._reloads.prepare(worker.name)
 
     async def _start_again(self, chosen: list[Instance]) -> None:
         for child in chosen:
             child.start()
             child.go()
         await asyncio.gather(*(child.wait_ready() for child in chosen))
+
+    async def _reload(self, concerned: frozenset[str]) -> None:
+        async with self._changing:
+            assert self._reloads is not None
+            chosen = [child for child in (self._api, *self._workers) if child.spec.service in concerned]
+            serving = await asyncio.gather(*(self._reloads.replace(child) for child in chosen))
+            by_name = {child.name: child for child in serving}
+            self._api = by_name.get(self._api.name, self._api)
+            self._workers = [by_name.get(worker.name, worker) for worker in self._workers]
+
+    def _again(self, name: str) -> Instance:
+        return self._instance(name, self._specs["api" if name == "api" else "worker"])
 
     def _worker(self, number: int) -> Instance:
         return self._instance(f"worker-{number}", self._specs["worker"])
@@ -217,7 +272,8 @@ async def run(config: Config) -> int:
 async def _live(config: Config, *, data: Path, reaper: Reaper) -> int:
     options = config.options
     try:
-        endpoints = _endpoints(options, name=data.name.removeprefix("poolhouse-"))
+        kept = Kept.of(config.state_dir)
+        endpoints = _endpoints(options, name=kept.name() if options.keep else data.name.removeprefix("poolhouse-"))
         supervisor = Supervisor(config, endpoints=endpoints, data=data, reaper=reaper)
     except PoolhouseError as error:
         _report(error=str(error))
@@ -243,7 +299,8 @@ async def _live(config: Config, *, data: Path, reaper: Reaper) -> int:
         _report(say=f"port {USUAL_API_PORT} is in use; the API takes another one")
     starting = asyncio.create_task(supervisor.start())
     stopping = asyncio.create_task(supervisor.stop_asked.wait())
-    housekeeping = asyncio.create_task(supervisor.cap_logs())
+    # From before the first start: what is saved while the code is read must not be missed.
+    housekeeping = [asyncio.create_task(supervisor.follow_code()), asyncio.create_task(supervisor.cap_logs())]
     code = 0
     try:
         await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -260,9 +317,9 @@ async def _live(config: Config, *, data: Path, reaper: Reaper) -> int:
         _report(error=str(error))
         code = 1
     finally:
-        for task in (starting, stopping, housekeeping):
+        for task in (starting, stopping, *housekeeping):
             task.cancel()
-        await asyncio.gather(starting, stopping, housekeeping, return_exceptions=True)
+        await asyncio.gather(starting, stopping, *housekeeping, return_exceptions=True)
         await supervisor.stop()
         server.close()
         _log("stopped")
@@ -273,7 +330,7 @@ def _endpoints(options: UpOptions, *, name: str) -> Endpoints:
     api = ports.choose(wanted=options.api_port, preferred=USUAL_API_PORT, what="the API (--api-port)")
     pubsub = ports.choose(wanted=options.pubsub_port, what="Pub/Sub (--pubsub-port)")
     storage = ports.choose(wanted=options.storage_port, what="storage (--storage-port)")
-    # Names of its own for each stack: what a client of an earlier one still sends finds nothing here.
+    # Names of its own for each stack that keeps nothing: what a client of an earlier one still sends finds nothing.
     unique = "".join(character for character in name.lower() if character.isalnum())
     return Endpoints(
         api_url=f"http://{ports.HOST}:{api}",
