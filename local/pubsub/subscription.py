@@ -143,13 +143,15 @@ class Subscription:
             if not takers:
                 return
             share = -(-(len(self._lane) + self._lines.pending) // len(takers))
-            self._consumers.rotate(-1)
             served = False
             for consumer in takers:
                 if consumer.has_room:
                     batch = self.take(consumer, now=now, limit=max(1, share))
                     if batch:
                         served = True
+                        # Whoever was served last comes last.
+                        self._consumers.remove(consumer)
+                        self._consumers.append(consumer)
                         consumer.deliver(batch)
             if not served:
                 return

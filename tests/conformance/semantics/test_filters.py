@@ -1,0 +1,48 @@
+"""Filters (section 9)."""
+
+import pytest
+
+from tests.conformance.semantics.targets import Project, data, refused
+
+
+@pytest.mark.google_deviates("filters are ignored (before 0.8.30)")
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("attributes:colour", ["red", "blue"]),
+        ('attributes.colour = "red"', ["red"]),
+        ('attributes.colour != "red"', ["blue", "none"]),
+        ('hasPrefix(attributes.colour, "bl")', ["blue"]),
+        ("NOT attributes:colour", ["none"]),
+        ("-attributes:colour", ["none"]),
+        ('attributes:colour AND NOT attributes.colour = "red"', ["blue"]),
+        ('attributes.colour = "red" OR (NOT attributes:colour)', ["red", "none"]),
+    ],
+)
+def test_only_matching_messages_are_delivered(project: Project, text: str, expected: list[str]):
+    name = project.subscription(filter=text)
+    project.publish("red", colour="red")
+    project.publish("blue", colour="blue")
+    project.publish("none", other="x")
+    found = project.pull(name, at_least=len(expected)) + project.pull_now(name)
+    assert data(found) == expected
+
+
+@pytest.mark.google_deviates("any text is taken")
+@pytest.mark.parametrize(
+    "text", ["nonsense", 'attributes.a = "x" AND', "attributes:a AND attributes:b OR attributes:c", 'data = "x"']
+)
+def test_a_bad_filter_is_refused(project: Project, text: str):
+    with refused("INVALID_ARGUMENT"):
+        project.subscription(filter=text)
+
+
+@pytest.mark.google_deviates("no limit")
+def test_a_filter_of_257_bytes_is_refused(project: Project):
+    with refused("INVALID_ARGUMENT"):
+        project.subscription(filter=f'attributes.a = "{"x" * 241}"')
+
+
+def test_the_filter_is_shown(project: Project):
+    name = project.subscription(filter="attributes:a")
+    assert project.subscriber.get_subscription(subscription=name).filter == "attributes:a"
