@@ -60,8 +60,13 @@ def check_file_name(name: str) -> str:
     return name
 
 
-#: A payload field that names a file which a client sent: checked as `check_file_name` does, where data enters.
-FileName = Annotated[str, AfterValidator(check_file_name), Field(examples=["data/2026/report.csv"])]
+#: A payload field that names a file which a client sent: checked as `check_file_name` does, where data enters. The
+#: format tells clients of the API's description that a file can be uploaded for it.
+FileName = Annotated[
+    str,
+    AfterValidator(check_file_name),
+    Field(examples=["data/2026/report.csv"], json_schema_extra={"format": "upload"}),
+]
 
 
 def check_task_id(task_id: str) -> str:

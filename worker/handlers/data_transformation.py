@@ -28,6 +28,7 @@ class DataTransformation(Payload):
         description="A file below `uploads/`, or all files of a folder there (`sales/2026/`). CSV, NDJSON or Parquet; "
         "CSV and NDJSON also as gzip or zstd.",
         examples=["sales/2026-11.csv.gz", "sales/2026/"],
+        json_schema_extra={"format": "upload"},
     )
     dataset_size: int | None = Field(
         default=None, ge=1, le=MAX_DATASET_ROWS, description="Rows of a made-up data set, where there is no source."
