@@ -6,8 +6,10 @@ import sys
 from typing import Any
 
 from invoke import Context, task
+from invoke.main import program
 
 from local.backend import UpOptions
+from local.cli import words
 
 #: `uv pip compile` with the options of both lock files: every version pinned with its hashes, for every platform, and
 #: no index address in them.
@@ -284,17 +286,156 @@ def github_oidc(c: Context, project: str, repo: str, region: str = "", yes: bool
     _run(commands.github_oidc, project=project, repo=repo, region=region, yes=yes)
 
 
-@task(help={**_CLOUD, "replay": "id of a task to run again", "discard": "id of a task to give up"})
-def dlq(c: Context, project: str, region: str = "", replay: str = "", discard: str = "") -> None:
-    """List, replay or discard the dead letters of the deployed pipeline."""
-    from cloud import commands
+def _call(command: Any, *arguments: Any, project: str, region: str, **options: Any) -> None:
+    """Run a command of local/cli on the API of the local stack, or of the deployed pipeline; end with its exit code."""
 
-    _run(commands.dead_letters, project=project, region=region, replay=replay, discard=discard)
+    def run() -> int:
+        from local.cli import client
+
+        if not project:
+            return int(command(client.stack_api(), *arguments, **options))
+        from cloud import commands as deployed
+
+        url, token = deployed.access(project=project, region=region)
+        return int(command(client.Api(url, token=token), *arguments, **options))
+
+    _run(run)
 
 
-@task(help={**_CLOUD, "task_type": "such as data_transformation", "payload": "JSON", "queue": "instead of its own"})
-def submit(c: Context, project: str, task_type: str, region: str = "", payload: str = "{}", queue: str = "") -> None:
-    """Submit a task to the deployed pipeline."""
-    from cloud import commands
+_DEPLOYED = {"project": "of the deployed pipeline, instead of the local stack", "region": "of the deployed pipeline"}
+_WORDS = {"word": "what stands free on the command line: no need to write --word"}
 
-    _run(commands.submit, project=project, task_type=task_type, region=region, payload=payload, queue=queue)
+
+@task(
+    positional=["type"],
+    iterable=["word"],
+    help={
+        **_DEPLOYED,
+        **_WORDS,
+        "type": "the task type; then key=value for the fields of its payload",
+        "file": "upload this file first and name it in the payload (field=PATH where several fields name files)",
+        "wait": "wait for the end and print the result; exit code 1 unless it succeeds",
+        "watch": "the same, and tell on the way what happens",
+        "output": "save the result there",
+        "queue": "instead of the task type's own",
+    },
+)
+def submit(
+    c: Context,
+    type: str,
+    word: list[str],
+    file: str = "",
+    wait: bool = False,
+    watch: bool = False,
+    output: str = "",
+    queue: str = "",
+    project: str = "",
+    region: str = "",
+) -> None:
+    """Submit a task of TYPE, with key=value for each field of its payload."""
+    from local.cli import commands
+    from local.cli.submit import Submission
+
+    submission = Submission(
+        task_type=type, words=tuple(word), file=file, wait=wait, watch=watch, output=output, queue=queue
+    )
+    _call(commands.submit, submission, project=project, region=region)
+
+
+@task(
+    positional=[],
+    iterable=["word"],
+    help={
+        **_DEPLOYED,
+        **_WORDS,
+        "status": "only tasks of this status: queued, running, succeeded, failed, cancelled, dead",
+        "type": "only tasks of this type",
+        "queue": "only tasks of this queue",
+        "limit": "how many (20)",
+        "json": "one JSON object a line",
+    },
+)
+def tasks(
+    c: Context,
+    word: list[str],
+    status: str = "",
+    type: str = "",
+    queue: str = "",
+    limit: int = 20,
+    json: bool = False,
+    project: str = "",
+    region: str = "",
+) -> None:
+    """List the tasks that workers have touched; with an ID, show that one."""
+    from local.cli import commands
+
+    chosen = {"status": status, "task_type": type, "queue": queue, "limit": limit, "as_json": json}
+    _call(commands.tasks, word, **chosen, project=project, region=region)
+
+
+@task(
+    positional=["action"],
+    iterable=["word"],
+    help={
+        **_DEPLOYED,
+        **_WORDS,
+        "action": "list, show, replay or discard; then IDs, and for a replay key=value to change the payload",
+        "type": "only of this task type",
+        "queue": "only of this queue",
+        "reason": "only with this text in the reason",
+        "older": "only dead for so long: 90s, 15m, 2h, 3d",
+        "newer": "only dead for no longer",
+        "all": "replay or discard all of them",
+        "payload": "replay with this payload (JSON)",
+        "edit": "replay with the payload as you leave it in your editor",
+        "rate": "replay or discard no faster: 10/s, 100/m",
+        "limit": "how many to list (50)",
+        "yes": "do not ask before a discard",
+        "json": "one JSON object a line",
+    },
+)
+def dlq(
+    c: Context,
+    action: str,
+    word: list[str],
+    type: str = "",
+    queue: str = "",
+    reason: str = "",
+    older: str = "",
+    newer: str = "",
+    all: bool = False,
+    payload: str = "",
+    edit: bool = False,
+    rate: str = "",
+    limit: int = 50,
+    yes: bool = False,
+    json: bool = False,
+    project: str = "",
+    region: str = "",
+) -> None:
+    """Dead letters: list, show ID, replay ID … [key=value …], discard ID …; or by --type, --reason, --older, --all."""
+    from local.cli import commands
+
+    chosen = {"task_type": type, "queue": queue, "reason": reason, "older": older, "newer": newer, "everything": all}
+    how = {"payload": payload, "edit": edit, "rate": rate, "limit": limit, "yes": yes, "as_json": json}
+    _call(commands.dlq, action, word, **chosen, **how, project=project, region=region)
+
+
+@task(
+    positional=["action"],
+    iterable=["word"],
+    help={
+        **_DEPLOYED,
+        **_WORDS,
+        "action": "list, run, pause or resume; then the names of schedules",
+        "json": "one JSON object a line",
+    },
+)
+def schedule(c: Context, action: str, word: list[str], json: bool = False, project: str = "", region: str = "") -> None:
+    """Schedules of pipeline.toml: list, run NAME, pause NAME, resume NAME."""
+    from local.cli import commands
+
+    _call(commands.schedule, action, word, as_json=json, project=project, region=region)
+
+
+words.install(program, submit, tasks, dlq, schedule)

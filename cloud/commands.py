@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import secrets
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +20,7 @@ from cloud.gcloud import Gcloud
 from cloud.options import Options
 from cloud.progress import Lines
 from cloud.reading import read_project, read_resources
+from cloud.remote import identity_token
 from cloud.rendering import plan_text
 from cloud.resource import command
 from pipeline import topology
@@ -188,35 +188,11 @@ def run_e2e(*, project: str, region: str = "") -> int:
                 gcloud.run(command("storage", "rm", "--recursive", f"gs://{options.bucket}/{folder}/{prefix}/"))
 
 
-def dead_letters(*, project: str, region: str = "", replay: str = "", discard: str = "") -> int:
-    """`invoke dlq --project`."""
+def access(*, project: str, region: str = "") -> tuple[str, Callable[[], str]]:
+    """Address and identity tokens of the deployed API: for the `--project` of the commands in local/cli."""
+    gcloud = Gcloud(project)
     options = _options(topology.load(ROOT / "pipeline.toml"), project, region)
-    api = operate.api(Gcloud(project), options)
-    for verb, task_id in (("replay", replay), ("discard", discard)):
-        if task_id:
-            api.call("POST", f"/dead-letters/{task_id}:{verb}")
-            print(f"{verb}: {task_id}")
-    if not (replay or discard):
-        for letter in api.pages("/dead-letters", "dead_letters"):
-            print(json.dumps(letter))
-    return 0
-
-
-def submit(*, project: str, task_type: str, region: str = "", payload: str = "{}", queue: str = "") -> int:
-    """`invoke submit --project`."""
-    options = _options(topology.load(ROOT / "pipeline.toml"), project, region)
-    try:
-        body: dict[str, Any] = {"task_type": task_type, "payload": json.loads(payload)}
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"--payload: no JSON: {error}") from None
-    print(
-        json.dumps(
-            operate.api(Gcloud(project), options).call(
-                "POST", "/tasks", {**body, **({"queue": queue} if queue else {})}
-            )
-        )
-    )
-    return 0
+    return operate.api(gcloud, options).url, lambda: identity_token(gcloud)
 
 
 def _options(declared: topology.Topology, project: str, region: str, **choices: Any) -> Options:

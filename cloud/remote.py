@@ -76,7 +76,12 @@ class RemoteApi:
 
 def connect(gcloud: Gcloud, url: str) -> RemoteApi:
     """The API at `url`, asked with gcloud's identity. The token is never shown."""
-    return RemoteApi(url, token=lambda: gcloud.run(command("auth", "print-identity-token")).strip())
+    return RemoteApi(url, token=lambda: identity_token(gcloud))
+
+
+def identity_token(gcloud: Gcloud) -> str:
+    """A token that says who gcloud's user is; good for an hour. Never show it."""
+    return gcloud.run(command("auth", "print-identity-token")).strip()
 
 
 def _words(answer: requests.Response) -> str:
