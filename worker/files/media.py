@@ -122,8 +122,8 @@ def text_encoding(head: bytes) -> str | None:
 
 def _is_ndjson(head: bytes, *, named: bool) -> bool:
     lines = [line for line in head.split(b"\n") if line.strip()]
-    if not lines[:-1] and not named:
-        return False  # one object alone is plain JSON
+    if len(lines) < (1 if named else 2):
+        return named  # one object alone is plain JSON, unless its name says otherwise
     try:
         return isinstance(json.loads(lines[0].removeprefix(codecs.BOM_UTF8)), dict)
     except (ValueError, RecursionError):

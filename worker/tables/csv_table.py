@@ -16,7 +16,7 @@ from worker.errors import Reject
 from worker.tables.blocks import Block, RowTooLong, blocks, line_number
 from worker.tables.compression import expand
 from worker.tables.pipeline import in_order
-from worker.tables.rows import Row, rows, separators
+from worker.tables.rows import QUOTE, Row, rows, separators
 from worker.tables.table import Format, TableFile, TypesChanged, Watch, shortened, widest
 
 #: A CSV of more columns is a broken file; each costs a few hundred bytes a block.
@@ -89,10 +89,9 @@ class CsvTable:
             if _is_misfit(error):
                 return None
             raise self._complaint(block, error) from error
-        if not checked and len(types) > 1 and frame.to_series(len(types) - 1).null_count():
-            found = separators(block.data, self.file.separator.encode())
-            if found != frame.height * (len(types) - 1):
-                return self._parse(self._check_rows(block), columns, checked=True)
+        is_suspect = not checked and len(types) > 1 and frame.to_series(len(types) - 1).null_count()
+        if is_suspect and self._separators(block, frame) != frame.height * (len(types) - 1):
+            return self._parse(self._check_rows(block), columns, checked=True)
         frame.columns = names
         return frame if columns is None else frame.select(columns)
 
@@ -103,6 +102,15 @@ class CsvTable:
             separator=self.file.separator,
             schema={str(number): dtype for number, dtype in enumerate(types)},
         )
+
+    def _separators(self, block: Block, frame: pl.DataFrame) -> int:
+        """How many separators a block has between fields: all there are, less those that texts hold, in quotes."""
+        separator = self.file.separator
+        count = block.data.count(separator.encode())
+        if QUOTE not in block.data or pl.String() not in frame.dtypes:
+            return count
+        in_texts = pl.col(pl.String).str.count_matches(separator, literal=True).sum()
+        return count - int(sum(number or 0 for number in frame.select(in_texts).row(0)))
 
     def _complaint(self, block: Block, error: pl.exceptions.PolarsError) -> Reject:
         """Which row polars can't read, found by halving."""

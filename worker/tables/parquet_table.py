@@ -8,10 +8,8 @@ from dataclasses import dataclass
 import polars as pl
 
 from worker.errors import Reject
+from worker.tables.parquet_footer import check_row_groups
 from worker.tables.table import Format, TableFile, Watch
-
-#: Rows of a frame.
-FRAME_ROWS = 50_000
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class ParquetTable:
             lazy = lazy.select(columns)
         done, size_bytes = 0, self.file.size_bytes
         try:
-            for frame in lazy.collect_batches(chunk_size=FRAME_ROWS, maintain_order=True, engine="streaming"):
+            for frame in lazy.collect_batches(maintain_order=True, engine="streaming"):
                 done += frame.height
                 watch(size_bytes * done // max(self.rows, 1), size_bytes)
                 yield frame
@@ -47,8 +45,10 @@ def open_parquet(file: TableFile) -> ParquetTable:
     """Read the footer of a Parquet file.
 
     Raises:
-        Reject: it is none.
+        Reject: it is none, or one of its row groups takes too much memory.
     """
+    with file.path.open("rb") as source:
+        check_row_groups(source)
     try:
         lazy = pl.scan_parquet(file.path, glob=False)
         types = dict(lazy.collect_schema())

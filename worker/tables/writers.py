@@ -15,8 +15,8 @@ MEDIA_TYPES: dict[Format, str] = {
     "ndjson": "application/x-ndjson",
     "parquet": "application/vnd.apache.parquet",
 }
-#: Rows of a row group of Parquet files: those are held in memory while it is written.
-ROW_GROUP_ROWS = 100_000
+#: Values of a row group of Parquet files, all columns together: those are held in memory while it is written or read.
+ROW_GROUP_VALUES = 2_000_000
 
 
 def write(frames: Iterable[pl.DataFrame], path: Path, output_format: Format, *, types: pl.Schema) -> None:
@@ -50,5 +50,5 @@ def _write_parquet(frames: Iterable[pl.DataFrame], path: Path, types: pl.Schema)
         yield from frames
 
     register_io_source(source, schema=types).sink_parquet(  # type: ignore[arg-type]
-        path, row_group_size=ROW_GROUP_ROWS, engine="streaming"
+        path, row_group_size=max(1, ROW_GROUP_VALUES // max(1, len(types))), engine="streaming"
     )

@@ -12,6 +12,7 @@ import zipfile
 import zlib
 from typing import Any
 
+import polars as pl
 import psutil
 import pytest
 import zstandard
@@ -211,6 +212,30 @@ def test_an_image_of_a_hundred_thousand_pixels_a_side_is_not_decoded(desk: Desk)
             desk.process("huge.png")
 
     assert _peak_rss(run) < 50 * MIB
+
+
+def test_a_parquet_file_of_kilobytes_that_holds_gigabytes_is_refused(desk: Desk) -> None:
+    frame = pl.select(sevens=pl.repeat(7, 20_000_000, dtype=pl.Int64))
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer, row_group_size=20_000_000)
+    del frame
+    assert len(buffer.getvalue()) < 100_000
+    desk.upload("t.parquet", buffer.getvalue())
+
+    def run() -> None:
+        with pytest.raises(Reject, match=r"row group 1 of the Parquet file takes about \d+ MiB of memory"):
+            desk.transform("normalize", source="t.parquet")
+
+    assert _peak_rss(run) < 50 * MIB
+
+
+@pytest.mark.parametrize("cut", [9, 40, 200])
+def test_a_parquet_file_without_its_end_is_refused(desk: Desk, cut: int) -> None:
+    buffer = io.BytesIO()
+    pl.DataFrame({"a": [1, 2, 3]}).write_parquet(buffer)
+    desk.upload("t.parquet", buffer.getvalue()[:-cut])
+    with pytest.raises(Reject, match=r"not a readable Parquet file: it has no footer"):
+        desk.process("t.parquet")
 
 
 @pytest.mark.parametrize(

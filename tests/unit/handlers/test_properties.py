@@ -18,6 +18,7 @@ from tests.unit.handlers.desk import Desk
 from worker.errors import Reject
 from worker.tables import blocks
 from worker.tables.compression import Expanded
+from worker.tables.parquet_footer import row_group_bytes
 from worker.tables.summary import Summary
 
 numbers = st.floats(-1e9, 1e9) | st.integers(-(10**9), 10**9).map(float)
@@ -148,6 +149,7 @@ def test_garbage_is_rejected_whatever_it_is(data: bytes, kind: Any) -> None:
 
 
 @bounded
+@example(data=b"\t", name="x.ndjson")
 @given(data=st.binary(max_size=300), name=st.sampled_from(["x", "x.csv", "x.ndjson", "x.parquet", "x.gz", "x.html"]))
 def test_any_bytes_give_a_report_or_a_reason(data: bytes, name: str) -> None:
     _report_or_reason(name, data)
@@ -165,6 +167,28 @@ MAGICS = [
 @given(magic=st.sampled_from(MAGICS), data=st.binary(max_size=300))
 def test_files_broken_behind_their_first_bytes_give_a_report_or_a_reason(magic: bytes, data: bytes) -> None:
     _report_or_reason("x", magic + data)
+
+
+@bounded
+@given(rows=st.integers(0, 500), size=st.integers(1, 100), nested=st.booleans())
+def test_the_footer_of_a_parquet_file_tells_its_row_groups(rows: int, size: int, nested: bool) -> None:
+    frame = pl.DataFrame({"n": range(rows), "t": [f"text {row}" for row in range(rows)]})
+    if nested:
+        frame = frame.with_columns(pl.concat_list("n", "n").alias("l"), pl.struct("n", "t").alias("s"))
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer, row_group_size=size)
+    found = row_group_bytes(buffer)
+    assert len(found) == -(-rows // size)
+    values = rows * (6 if nested else 2)
+    assert values * 16 <= sum(found) <= values * 16 + 200 * (len(found) + rows) * 8
+
+
+@bounded
+@given(data=st.binary(max_size=200))
+def test_a_garbage_footer_is_rejected(data: bytes) -> None:
+    footer = data + len(data).to_bytes(4, "little") + b"PAR1"
+    with suppress(Reject):
+        assert all(isinstance(size, int) for size in row_group_bytes(io.BytesIO(b"PAR1" + footer)))
 
 
 def _report_or_reason(name: str, data: bytes) -> None:
