@@ -34,6 +34,7 @@ from worker.patience import Patience
 from worker.registry import Registry
 from worker.settlement import Counts
 from worker.slots import LaneScheduler, Slots
+from worker.streams import half_close
 
 #: Messages held beyond those that run, as a multiple of the queue's concurrency: they hide the way from Pub/Sub.
 PREFETCH = 1
@@ -46,6 +47,8 @@ DEAD_LETTER_LANE = "dead letters"
 DEAD_LETTER_CONCURRENCY = 2
 #: Part of the grace period in which running tasks may end by themselves; then checkpoints raise `WorkerStopping`.
 UNDISTURBED_GRACE = 0.5
+#: Time that a server has to take note of the end of a stream before it is cut, in seconds.
+HALF_CLOSE_S = 0.2
 #: Time kept at the end of the grace period to write records and give messages back, in seconds.
 GIVE_BACK_S = 1.0
 
@@ -235,6 +238,9 @@ class Worker:
         _log.info("worker stopping", worker=self._name, reason=reason, running=self._slots.running, grace_s=grace_s)
         for stream, scheduler in self._streams:
             scheduler.hold()
+            half_close(stream)
+        self._giving_up.wait(HALF_CLOSE_S)
+        for stream, _ in self._streams:
             stream.cancel()
         for give_back in self._slots.close():
             give_back()
