@@ -33,6 +33,8 @@ _OWN = {"storage": "gcs"}
 #: Time for `docker stop`, in seconds: the workers' grace period and a little.
 STOP_TIMEOUT_S = 11
 _POLL_S = 0.2
+#: A container that ended with an error this often while we wait will not get well.
+_CRASHES = 5
 _OVERRIDE = "compose.override.json"
 #: Settings that the stack itself decides.
 _DECIDED = {"google_cloud_project", "bucket_name", "pipeline_file", "backlog_source", "storage_public_url"}
@@ -74,6 +76,8 @@ class Compose:
             "environment": _environment(endpoints),
         }
         compose_images.pull(sorted(set(compose_file.public_images(compose_file.services(os.environ)).values())), say)
+        if options.reload:
+            say(f"saved code goes live with: docker compose --project-name {details['project']} watch")
         say("building the image (nothing to do where nothing changed)")
         compose_images.build()
         self._write_override(options)
@@ -215,6 +219,8 @@ class Compose:
                     say(f"  {container.name.removeprefix(found.details['project'] + '-')} is ready")
             if listed and all(container.ready for container in listed):
                 return
+            if any(container.restarts >= _CRASHES for container in listed):
+                raise StackError(self._failed(found) or f"containers end as soon as they start{self._unready(found)}")
             if time.monotonic() > deadline_s:
                 raise StackError(f"not all containers are healthy after {timeout_s:.0f} s{self._unready(found)}")
             time.sleep(_POLL_S)
@@ -223,10 +229,9 @@ class Compose:
         """What a container that ended with an error wrote last; None where none did."""
         with contextlib.suppress(EngineError):
             for container in self._containers(found):
-                if container.state in ("exited", "restarting", "dead") and container.exit_code != 0:
-                    log = docker("logs", "--tail", "15", container.id)
+                if container.exit_code != 0 or container.restarts:
                     name = container.name.removeprefix(found.details["project"] + "-")
-                    return f"{name} ended with exit code {container.exit_code}:\n{log.strip() or '(it wrote nothing)'}"
+                    return f"{name} ended with an error:\n{compose_engine.log_tail(container.id)}"
         return None
 
     def _unready(self, found: StackState) -> str:
@@ -341,7 +346,7 @@ def _endpoints(options: UpOptions) -> Endpoints:
 
 
 def _order(service: str) -> int:
-    return ("pubsub", "storage", "api", "worker").index(word(service))
+    return {"pubsub": 0, "storage": 1, "api": 2, "worker": 3}.get(word(service), 4)
 
 
 def _status(container: Container, instance: str, *, now: datetime) -> ServiceStatus:

@@ -173,6 +173,18 @@ def available(names: Sequence[str]) -> dict[str, bool]:
         return dict(zip(names, pool.map(lambda name: has_image(name) or can_pull(name), names), strict=True))
 
 
+def log_tail(container_id: str, *, lines: int = 15) -> str:
+    """The last lines of a container's log, of both its streams."""
+    done = subprocess.run(
+        ("docker", "logs", "--tail", str(lines), container_id),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=COMMAND_TIMEOUT_S,
+        check=False,
+    )
+    return done.stdout.decode(errors="replace").strip() or "(it wrote nothing)"
+
+
 def containers(project: str) -> tuple[Container, ...]:
     """The containers of a Compose project, the one-shot ones too, by name."""
     ids = docker("ps", "-aq", "--no-trunc", "--filter", f"label=com.docker.compose.project={project}").split()
