@@ -438,4 +438,14 @@ def schedule(c: Context, action: str, word: list[str], json: bool = False, proje
     _call(commands.schedule, action, word, as_json=json, project=project, region=region)
 
 
+@task(help={"name": "the task type, such as make_report", "queue": "of its tasks, instead of the default one"})
+def new_task(c: Context, name: str, queue: str = "") -> None:
+    """Write a new task type: handler, payload model, test, and a line in the README."""
+    from local import state
+    from local.backend import default_state_dir
+    from local.cli import new_task as writing
+
+    _run(writing.run, name, queue=queue, stack_is_up=state.read_live(default_state_dir()) is not None)
+
+
 words.install(program, submit, tasks, dlq, schedule)
