@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
@@ -90,7 +91,7 @@ class Relay:
             answer = await Head.read(reader)
         if answer is None:
             raise NotHttp("the server ended the connection instead of answering")
-        received = await self._answer(answer, reader, method=head.method, fault=fault)
+        received, delivered = await self._answer(answer, reader, method=head.method, fault=fault)
         self._on_exchange(
             Exchange(
                 method=head.method,
@@ -98,10 +99,10 @@ class Relay:
                 sent=bytes(sent) if shown else None,
                 status=answer.status,
                 answer=received,
-                delivered=fault is None,
+                delivered=delivered,
             )
         )
-        if fault is not None:
+        if not delivered:
             raise Reset
         if answer.closes or endless(answer, method=head.method):
             self._disconnect()
@@ -110,26 +111,37 @@ class Relay:
 
     async def _answer(
         self, answer: Head, reader: asyncio.StreamReader, *, method: str, fault: Fault | None
-    ) -> bytes | None:
-        """Send the client as much of the answer as the fault lets through; returns its body where it is shown."""
-        lost = fault is not None and fault.kind == "lose_answer"
-        budget = (answer.length or 0) // 2 if fault is not None else None
-        if not lost:
-            self._writer.write(self._own_address(answer).encode())
+    ) -> tuple[bytes | None, bool]:
+        """Send the client as much of the answer as the fault lets through.
+
+        Returns the answer's body, where it is to be shown, and whether the client was sent all of it. A client that is
+        gone does not change what the server has done: the answer is read to its end all the same.
+        """
+        budget = math.inf
+        if fault is not None:
+            budget = 0 if fault.kind == "lose_answer" else (answer.length or 0) // 2
+        gone = fault is not None and fault.kind == "lose_answer"
         shown = not answer.chunked and answer.length is not None and answer.length <= SHOWN_BYTES
         received = bytearray()
+        if not gone:
+            gone = not await self._send(self._own_address(answer).encode())
         async for piece in answer_body(reader, answer, method=method):
             if shown:
                 received += piece
-            if lost:
-                continue
-            allowed = piece if budget is None else piece[:budget]
-            if budget is not None:
-                budget -= len(allowed)
-            self._writer.write(allowed)
+            if not gone and budget > 0:
+                part = piece[: int(min(budget, len(piece)))]
+                budget -= len(part)
+                gone = not await self._send(part)
+        return bytes(received) if shown else None, fault is None and not gone
+
+    async def _send(self, data: bytes) -> bool:
+        """Send to the client; False if it is gone."""
+        try:
+            self._writer.write(data)
             await self._writer.drain()
-        await self._writer.drain()
-        return bytes(received) if shown else None
+        except OSError:
+            return False
+        return True
 
     def _own_address(self, answer: Head) -> Head:
         """Upload sessions are handed out under the server's address: theirs must come this way too."""
