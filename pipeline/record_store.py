@@ -70,13 +70,18 @@ class RecordStore:
         except ObjectNotFound:
             return ABSENT
 
-    def write(self, record: TaskRecord, *, if_generation: int) -> Stored:
+    def write(self, record: TaskRecord, *, if_generation: int, writer: str = "") -> Stored:
         """Write the record if `if_generation` is still current (`ABSENT`: if there is none).
+
+        Args:
+            writer: a token of who writes, for `written_by`; unknown to all others.
 
         Raises:
             PreconditionFailed: another wrote first. One's own write whose answer was lost is told apart and returned.
+            StoreUnavailable: storage did not answer in time; the write may have taken effect all the same, and if it
+                is tried again, `written_by` tells.
         """
-        record = record.model_copy(update={"write_token": secrets.token_hex(8)})
+        record = record.model_copy(update={"write_token": f"{writer}.{secrets.token_hex(8)}"})
         try:
             generation = self._store.put(
                 names.record(record.task_id),
@@ -113,6 +118,11 @@ class RecordStore:
             if page_token is None or len(found) >= page_size:
                 break
         return RecordPage(tuple(found), page_token)
+
+
+def written_by(record: TaskRecord, writer: str) -> bool:
+    """Whether the last write of the record was this writer's."""
+    return record.write_token.startswith(f"{writer}.")
 
 
 def _matching(objects: tuple[ObjectInfo, ...], wanted: dict[str, str | None]) -> Iterator[RecordSummary]:

@@ -152,6 +152,12 @@ class Run(Claim):
     record: TaskRecord
 
 
+class Mine(Claim):
+    """The record says that this very attempt has begun: its claim was written, and only the answer was lost."""
+
+    record: TaskRecord
+
+
 class Finished(Claim):
     """The task has ended: a duplicate delivery."""
 
@@ -212,7 +218,9 @@ def claim(
         record = fresh(task, now=now)
     if record.status.final:
         return Finished(record=record)
-    if record.status is Status.RUNNING and record.owner != owner:
+    if record.status is Status.RUNNING:
+        if record.owner == owner:
+            return Mine(record=record)
         if record.lease_until is not None and record.lease_until > now:
             return Held(until=record.lease_until)
         record = _end_attempt(record, Outcome.LOST, now=now)

@@ -37,6 +37,8 @@ class MemoryStore:
         self.sessions: list[dict[str, Any]] = []
         #: Called before each write with the object's name: what another does in between, in tests of races.
         self.before_write: Callable[[str], None] = lambda name: None
+        #: Called after each write that took effect; what it raises is all that the writer gets for an answer.
+        self.after_write: Callable[[str], None] = lambda name: None
 
     def names(self, prefix: str = "") -> tuple[str, ...]:
         """The names of the objects there are; counts as no call."""
@@ -79,7 +81,8 @@ class MemoryStore:
             )
             self._objects[name] = (data, info)
             self.writes.append(name)
-            return info.generation
+        self.after_write(name)
+        return info.generation
 
     def delete(self, name: str, *, if_generation: int | None = None) -> None:
         self.check()

@@ -18,8 +18,8 @@ from pipeline import records
 from pipeline.errors import MalformedMessage, PreconditionFailed
 from pipeline.message import TaskMessage, decode
 from pipeline.publisher import Publisher
-from pipeline.record_store import RecordStore, Stored
-from pipeline.records import Early, Exhausted, Finished, Held, Run, Status
+from pipeline.record_store import RecordStore, Stored, written_by
+from pipeline.records import Early, Exhausted, Finished, Held, Mine, Run, Status, TaskRecord
 from pipeline.store import ABSENT, ObjectStore
 from pipeline.task_ids import TaskIds
 from pipeline.topology import Topology
@@ -200,22 +200,25 @@ class Attempts:
             )
             generation = current.generation if current else ABSENT
             if isinstance(decision, Finished):
-                self._settlement.counts.add("duplicates")
+                ours = written_by(decision.record, owner)  # the write below, when no answer came
+                self._settlement.counts.add(_count_of(decision.record) if ours else "duplicates")
                 self._settlement.close(delivery, decision.record)
                 return None
+            if isinstance(decision, Mine):
+                return current
             if isinstance(decision, Held | Early):
                 delivery.defer(max(0.0, (decision.until - self._now()).total_seconds()))
                 return None
             assert isinstance(decision, Run | Exhausted)
             record = decision.record
             try:
-                stored = self._patience(partial(self._records.write, record, if_generation=generation))
+                stored = self._patience(partial(self._records.write, record, if_generation=generation, writer=owner))
             except PreconditionFailed:
                 current = self._patience(lambda: self._records.read(task.task_id))
                 continue
             if isinstance(decision, Run):
                 return stored
-            self._settlement.counts.add("cancelled" if record.status is Status.CANCELLED else "dead")
+            self._settlement.counts.add(_count_of(record))
             self._settlement.close(delivery, record)
             return None
 
@@ -227,6 +230,10 @@ class Attempts:
             stopping = isinstance(running.interruption, WorkerStopping)
             end = Stopped() if stopping else Failed(error_info(running.interruption or TaskTimeout()), None)
             self._settlement.settle(delivery, running, context, end)
+
+
+def _count_of(record: TaskRecord) -> str:
+    return "cancelled" if record.status is Status.CANCELLED else "dead"
 
 
 class _Once:

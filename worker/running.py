@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pipeline import records
 from pipeline.errors import PreconditionFailed
 from pipeline.message import MAX_MESSAGE_BYTES
-from pipeline.record_store import RecordStore, Stored
+from pipeline.record_store import RecordStore, Stored, written_by
 from pipeline.records import FollowUp, Progress, TaskRecord
 from pipeline.store import ABSENT, ObjectStore
 from pipeline.task_ids import TaskIds
@@ -45,6 +45,8 @@ class RunningTask:
         self.lease_s = lease_s
         self._stored = stored
         self._store = store
+        #: Marks our writes: one that took effect though storage did not answer is told from another worker's.
+        self._writer = stored.record.owner or ""
         self._interruption: Interrupted | None = None
         self._progress: Progress | None = None
         self._lock = threading.RLock()
@@ -124,16 +126,20 @@ class RunningTask:
         assert self._store is not None
         while True:
             try:
-                self._stored = self._store.write(change(self.record), if_generation=self._stored.generation)
+                self._stored = self._store.write(
+                    change(self.record), if_generation=self._stored.generation, writer=self._writer
+                )
                 return
             except PreconditionFailed:
                 self._refresh()
+                if self.record.owner is None:
+                    return  # it is our own end, written before, when no answer came
 
     def _refresh(self) -> None:
-        """Read what somebody else wrote: a cancel call is heard; raises `LeaseLost` where another worker took over."""
+        """Read what was written meanwhile, such as a cancel call; raises `LeaseLost` where another worker took over."""
         assert self._store is not None
         current = self._store.read(self.record.task_id)
-        if current is None or current.record.owner != self.record.owner:
+        if current is None or not (current.record.owner == self._writer or written_by(current.record, self._writer)):
             lost = LeaseLost(f"another worker has task {self.record.task_id} now")
             self.interrupt(lost)
             raise lost

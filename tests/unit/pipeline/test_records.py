@@ -153,3 +153,14 @@ class RecordLife(RuleBasedStateMachine):
 
 
 TestRecordLife = RecordLife.TestCase
+
+
+def test_a_claim_that_is_there_already_is_no_second_attempt() -> None:
+    def claim(record: TaskRecord | None) -> records.Claim:
+        return records.claim(
+            record, TASK, owner="me", worker="w", now=TASK.submitted_at, lease_s=LEASE_S, max_attempts=MAX_ATTEMPTS
+        )
+
+    first = claim(None)
+    assert isinstance(first, records.Run)
+    assert claim(first.record) == records.Mine(record=first.record)

@@ -85,6 +85,66 @@ def test_a_worker_that_died_loses_the_task_to_the_next_one_once_its_lease_is_ove
     assert [attempt.worker for attempt in engine.record().attempts] == ["worker-0", "worker-1"]
 
 
+def lose_answer(engine: Engine, *, of_write: int) -> None:
+    """The so-manieth write of a record takes effect, but storage does not answer in time."""
+
+    def after(name: str) -> None:
+        if engine.store.writes.count(name) == of_write:
+            raise StoreUnavailable("no answer")
+
+    engine.store.after_write = after
+
+
+def test_a_claim_that_took_effect_without_an_answer_is_the_same_attempt(engine: Engine) -> None:
+    lose_answer(engine, of_write=1)
+    delivery = engine.task("echo", n=3)
+    engine.attempts.process(delivery)
+    assert delivery.ended == ["ack"]
+    assert [attempt.outcome for attempt in engine.record().attempts] == [Outcome.SUCCEEDED]
+    assert engine.store.writes == [names.record("t-1")] * 2
+
+
+def test_a_result_that_took_effect_without_an_answer_is_acked_at_once(engine: Engine) -> None:
+    lose_answer(engine, of_write=2)
+    delivery = engine.task("echo", n=3)
+    engine.attempts.process(delivery)
+    assert delivery.ended == ["ack"]
+    assert engine.record().result == {"n": 3}
+    assert (engine.attempts.counts.succeeded, engine.attempts.counts.duplicates) == (1, 0)
+    assert engine.store.writes == [names.record("t-1")] * 2
+
+
+def test_a_failed_attempt_that_took_effect_without_an_answer_is_retried_as_ever(engine: Engine) -> None:
+    lose_answer(engine, of_write=2)
+    delivery = engine.task("boom")
+    engine.attempts.process(delivery)
+    assert delivery.ended == ["nack"]
+    assert [attempt.outcome for attempt in engine.record().attempts] == [Outcome.FAILED]
+
+
+def test_a_death_that_took_effect_without_an_answer_is_counted(engine: Engine) -> None:
+    task = engine.task("echo", n=1)
+    record = records.fresh(_message(task, engine), now=engine.clock.now)
+    for number in range(5):
+        run = records.claim(
+            record,
+            _message(task, engine),
+            owner=str(number),
+            worker="worker-0",
+            now=engine.clock.now,
+            lease_s=1,
+            max_attempts=5,
+        )
+        assert isinstance(run, records.Run)
+        record = run.record
+        engine.clock.forward(2)
+    engine.records.write(record, if_generation=0)
+    lose_answer(engine, of_write=2)
+    engine.attempts.process(task)
+    assert engine.record().status is Status.DEAD
+    assert (engine.attempts.counts.dead, engine.attempts.counts.duplicates) == (1, 0)
+
+
 def test_an_error_is_recorded_and_the_message_nacked(engine: Engine) -> None:
     delivery = engine.task("boom")
     engine.attempts.process(delivery)
