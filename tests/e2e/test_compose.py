@@ -77,8 +77,8 @@ def test_a_large_file_goes_up_from_outside_and_its_result_is_written_from_inside
 
 @pytest.mark.parametrize(
     ("service", "kill"),
-    # A killed worker loses nothing either (tests/integration/worker), but Google's emulator goes on handing messages to its
-    # stream for minutes.
+    # A killed worker loses nothing either (tests/integration/worker), but Google's emulator goes on handing messages to
+    # its stream for minutes.
     [("gcs", True), ("api", True), ("dead-letters", True), ("worker-default", False)],
 )
 def test_a_container_that_restarts_in_the_middle_of_200_tasks_loses_none(
