@@ -33,13 +33,15 @@ class Reloads:
         self._make = make
         self._say = say
         self._successors: dict[str, Instance] = {}
-        self._coming: set[Instance] = set()
+        #: Started, and not yet known to be taken over by the caller, who may be cancelled in between.
+        self._coming: dict[str, Instance] = {}
         self._going: dict[asyncio.Task[None], Instance] = {}
         #: Why the code saved last is not what an instance runs, by the instance's name.
         self.problems: dict[str, str] = {}
 
     def prepare(self, name: str) -> None:
-        """Have a successor wait for an instance."""
+        """Have a successor wait for an instance; what `replace` returned for it last is the caller's from now on."""
+        self._coming.pop(name, None)
         if name not in self._successors:
             self._successors[name] = successor = self._make(name)
             successor.start()
@@ -55,11 +57,12 @@ class Reloads:
         """Start the code as it is on disk, and let the old instance end its tasks once the new one is ready.
 
         Returns:
-            The instance that serves from now on: the old one where the new code does not start.
+            The instance that serves from now on: the old one where the new code does not start. Either has no successor
+            until `prepare`, since the imports of one would hold up those that start beside it.
         """
         self.prepare(old.name)
         new = self._successors.pop(old.name)
-        self._coming.add(new)
+        self._coming[old.name] = new
         offset = old.log.stat().st_size
         new.go()
         try:
@@ -78,13 +81,10 @@ class Reloads:
             self._going[ending] = old
             ending.add_done_callback(lambda task: self._going.pop(task, None))
             return new
-        finally:
-            self._coming.discard(new)
-            self.prepare(old.name)
 
     async def stop(self) -> None:
         """End all of them: those that end already are told to hurry."""
-        waiting = [*self._successors.values(), *self._coming]
+        waiting = [*self._successors.values(), *self._coming.values()]
         self._successors.clear()
         await asyncio.gather(
             *(instance.stop(kill=True) for instance in waiting),

@@ -237,6 +237,8 @@ class Supervisor:
             assert self._reloads is not None
             chosen = [child for child in (self._api, *self._workers) if child.spec.service in concerned]
             serving = await asyncio.gather(*(self._reloads.replace(child) for child in chosen))
+            for child in serving:
+                self._reloads.prepare(child.name)
             by_name = {child.name: child for child in serving}
             self._api = by_name.get(self._api.name, self._api)
             self._workers = [by_name.get(worker.name, worker) for worker in self._workers]

@@ -65,15 +65,26 @@ class Stack:
 
     def idle(self) -> None:
         """Wait until the successors have done their imports: they sleep on standard input."""
-        until(lambda: all(_waits(process) for process in _successors(self)), "successors wait")
+
+        def all_wait() -> bool:
+            found = _successors(self)
+            return len(found) == 2 and all(_waits(process) for process in found)
+
+        until(all_wait, "one successor of the API and one of the worker wait")
 
 
 def _successors(stack: Stack) -> list[psutil.Process]:
+    """Processes of API and workers that do not serve."""
     serving = {entry.pid for entry in stack.backend.status()}
     supervisor = psutil.Process(stack.instance("pubsub").pid)
-    found = [child for child in supervisor.children() if child.pid not in serving and "local.launch" in child.cmdline()]
-    assert len(found) >= 2
-    return found
+    return [child for child in supervisor.children() if child.pid not in serving and _is_ours(child)]
+
+
+def _is_ours(process: psutil.Process) -> bool:
+    try:
+        return "local.launch" in process.cmdline()
+    except psutil.NoSuchProcess:  # it was an old process, which has ended
+        return False
 
 
 def _waits(process: psutil.Process) -> bool:
@@ -118,10 +129,14 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
 
 def test_a_saved_handler_and_its_payload_model_are_live_soon_and_no_call_fails_meanwhile(stack: Stack) -> None:
     assert stack.tells() == "first"
+    started = time.monotonic()
+    stack.backend.restart("worker")
+    stack.backend.restart("api")
+    cold_start_s = time.monotonic() - started  # tests share their machine, which may be slow
     # The words are equally long: neither the size nor a coarse time gives the second change away.
     for word in ("other", "third"):
         stack.idle()
-        assert _live_after_s(stack, word) < LIVE_S * 2, "twice what is promised, since tests share their machine"
+        assert _live_after_s(stack, word) < max(LIVE_S, cold_start_s)
 
 
 def test_a_task_in_hand_ends_on_the_old_code_while_new_tasks_run_on_the_new(stack: Stack) -> None:
