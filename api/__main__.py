@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import socket
 import sys
+import time
 from types import FrameType
 
 import structlog
@@ -19,6 +21,8 @@ from pipeline.errors import ConfigError
 
 #: What the calls in hand get at SIGTERM, in seconds; Cloud Run kills after 10.
 GRACE_S = 8
+#: What a new connection gets at SIGTERM to send its first request, in seconds.
+FIRST_WORD_S = 0.5
 #: Exit code of a wrong environment and of an address that can't be had.
 USAGE = 2
 
@@ -39,6 +43,20 @@ class Server(uvicorn.Server):
         self.force_exit = self.should_exit
         self.should_exit = True
         self._events.close()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, hear those out who are connected already, end.
+
+        uvicorn alone would reset a connection that was accepted a moment ago and has not been read from.
+        """
+        for server in self.servers:
+            server.close()
+        deadline = time.monotonic() + FIRST_WORD_S
+        while time.monotonic() < deadline and any(  # noqa: ASYNC110 - uvicorn has no event for it
+            getattr(connection, "cycle", None) is None for connection in self.server_state.connections
+        ):
+            await asyncio.sleep(0.01)
+        await super().shutdown(sockets)
 
 
 def main(arguments: list[str] | None = None) -> int:
