@@ -81,6 +81,14 @@ def aggregate(directory: Path) -> dict[str, Any]:
     return {"rows": summary.rows_in, "transfer_s": summary.transfer_s}
 
 
+def sample(directory: Path) -> dict[str, Any]:
+    from worker.handlers.data_transformation import DataTransformation, data_transformation
+
+    payload = DataTransformation(source="big.csv", transformation=[{"name": "sample", "rows": 1000}])
+    summary = data_transformation(payload, _context(directory))
+    return {"rows": summary.rows_in, "transfer_s": summary.transfer_s}
+
+
 def polars_scan(directory: Path) -> dict[str, Any]:
     """The figures of an inspection, by plain polars."""
     import polars as pl
@@ -128,6 +136,7 @@ RUNS: tuple[Callable[[Path], dict[str, Any]], ...] = (
     polars_normalize,
     normalize,
     aggregate,
+    sample,
     to_parquet,
 )
 

@@ -35,6 +35,8 @@ from worker.tables.table import Table, Watch
 FRAME_BYTES = 512 * 1024
 #: Bytes of a frame that comes out: small ones are put together, since each write and sum has its fixed cost.
 GATHERED_BYTES = 4 * 1024 * 1024
+#: How many of them at the most: a few filtered texts keep the memory of all texts of their frame.
+GATHERED_FRAMES = 32
 _CAST = {
     "int64": pl.Int64(),
     "float64": pl.Float64(),
@@ -273,7 +275,7 @@ def _gathered(frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
     for frame in frames:
         gathered.append(frame)
         size_bytes += int(frame.estimated_size())
-        if size_bytes >= GATHERED_BYTES:
+        if size_bytes >= GATHERED_BYTES or len(gathered) >= GATHERED_FRAMES:
             yield pl.concat(gathered, rechunk=True)
             gathered, size_bytes = [], 0
     if gathered:
