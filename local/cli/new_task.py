@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import keyword
 import re
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -16,7 +18,7 @@ from pipeline import topology
 from pipeline.errors import ConfigError
 
 _TEMPLATES = Path(__file__).with_name("templates")
-#: Longest name: the generated lines stay within the line length of the formatter.
+#: Longest name that reads well in a listing.
 MAX_NAME_LENGTH = 30
 #: Names that the generated files use themselves.
 _TAKEN = frozenset(
@@ -116,6 +118,8 @@ def write(name: str, *, queue: str = "", root: Path = ROOT) -> tuple[Names, list
         with (root / path).open("x", encoding="utf-8") as file:  # never over another's file
             file.write(text)
         written.append(path)
+    # How a line breaks depends on the length of the name.
+    subprocess.run([sys.executable, "-m", "ruff", "format", "--quiet", *map(str, written)], cwd=root, check=True)
     readme = root / "README.md"
     line = f"- [`{new.task_type}`]({new.handler.as_posix()}): say here what it does."
     changed = with_line(readme.read_text(encoding="utf-8"), line) if readme.exists() else None
