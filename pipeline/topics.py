@@ -91,12 +91,23 @@ class PubSubTopics:
     def close(self) -> None:
         with self._lock:
             self._closed = True
-            self._client.transport.close()
+            client = self._client
+        client.transport.close()
 
     def call(self, request: Any, *, timeout_s: float, metadata: Sequence[tuple[str, str]]) -> tuple[Any, Any]:
-        """Start one try: the client that it runs on (see `replace`), and the call, which is a future."""
-        with self._lock:
-            return self._client, self._publish.future(request, timeout=timeout_s, metadata=metadata)
+        """Start one try: the client that it runs on (see `replace`), and the call, which is a future.
+
+        Raises:
+            ValueError: the connection is closed.
+        """
+        while True:
+            with self._lock:
+                client, publish = self._client, self._publish
+            try:
+                return client, publish.future(request, timeout=timeout_s, metadata=metadata)
+            except ValueError:
+                if client is self._client:
+                    raise
 
     def replace(self, client: Any) -> None:
         """Open a new connection in place of one that failed, unless that was done already or just now."""
@@ -106,7 +117,9 @@ class PubSubTopics:
             if time.monotonic() - self._connected_at < RECONNECT_AFTER_S:
                 return
             self._connect()
-            client.transport.close()
+        # Closing waits until every call has ended, and each ends on the channel's one thread, by a callback that may
+        # come here: so not on that thread, and not with the lock that the callbacks want.
+        threading.Thread(target=client.transport.close, name="close-channel", daemon=True).start()
 
     def _connect(self) -> None:
         # Google's client knows where to connect and with which credentials; its own batching is not used: it waits for
