@@ -170,6 +170,21 @@ def check(c: Context) -> None:
         c.run(f"{sys.executable} -m {command}", pty=sys.stdout.isatty())
 
 
+@task(
+    help={
+        "minutes": "how long; at least one round of about two minutes (5)",
+        "seed": "of the first round (0: a random one)",
+        "tasks": "of one round (2000)",
+        "verbose": "tell each kill and fault",
+    }
+)
+def chaos(c: Context, minutes: float = 5.0, seed: int = 0, tasks: int = 2000, verbose: bool = False) -> None:
+    """Kill workers, restart the API, let servers fail, and prove that no task is lost and none done twice."""
+    from local.chaos.command import chaos
+
+    _run(chaos, minutes=minutes, seed=seed or None, tasks=tasks, verbose=verbose)
+
+
 @task(help={"name": "which measurement; without it they are listed"})
 def bench(c: Context, name: str = "") -> None:
     """Measure; `./invoke bench -n NAME -- ARGUMENTS` hands the rest to the measurement."""

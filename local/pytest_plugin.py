@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from local.fake_gcs import FakeGcs
     from local.pubsub.server import EmulatorServer
     from local.servers import Servers
+    from local.storage_proxy import FaultProxy
     from pipeline.settings import Settings
 
 
@@ -83,6 +84,21 @@ def poolhouse_environment(poolhouse_servers: Servers, monkeypatch: pytest.Monkey
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     return variables
+
+
+@pytest.fixture
+def storage_proxy(
+    poolhouse_servers: Servers, poolhouse_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[FaultProxy]:
+    """A proxy between this test's pipeline and storage, whose `faults` a test can command.
+
+    Clients that are made from now on use it: in a test's parameters, put it before what makes them.
+    """
+    from local.storage_proxy import FaultProxy  # noqa: PLC0415 - as above
+
+    with FaultProxy(poolhouse_servers.storage_url) as proxy:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.url)
+        yield proxy
 
 
 @pytest.fixture

@@ -138,11 +138,13 @@ def _come_to_rest(stack: Stack, accepted: list[Accepted], *, deadline_s: float) 
     while time.monotonic() < deadline_s:
         problems += stack.ensure_running()
         left = stack.journal.open_tasks(ids)
-        unacked = {} if left else stack.unfinished()
+        unacked = stack.unfinished()
         if not left and not unacked:
             return problems
         time.sleep(_POLL_S)
-    problems += [f"{task_id}: has not ended in time" for task_id in sorted(left)[:10]]
+    for task_id in sorted(left)[:10]:
+        record = stack.storage.download(stacks.BUCKET, names.record(task_id))
+        problems.append(f"{task_id}: has not ended in time: {'no record' if record is None else record.decode()}")
     problems += [f"{name}: {count} messages are still unacked" for name, count in unacked.items()]
     return problems
 

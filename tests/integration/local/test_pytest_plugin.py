@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
 from google.cloud import pubsub_v1
 
 from local.fake_gcs import FakeGcs
 from local.pubsub.server import EmulatorServer
+from local.storage_proxy import FaultProxy
 from local.topology import realise
+from pipeline.errors import PreconditionFailed
 from pipeline.settings import Settings
-from pipeline.store import open_store
+from pipeline.store import ABSENT, open_store
 
 
 def test_each_test_has_a_project_and_a_bucket_of_its_own(
@@ -53,3 +56,10 @@ def test_what_differs_from_pipeline_toml_is_brought_up_to_date(poolhouse_setting
         )
         assert realise(poolhouse_settings).updated == (queue.subscription,)
         assert subscriber.get_subscription(subscription=path).ack_deadline_seconds == queue.ack_deadline_s
+
+
+def test_storage_fails_as_a_test_says(storage_proxy: FaultProxy, poolhouse_settings: Settings) -> None:
+    fault = storage_proxy.faults.add("lose_answer", methods=("POST",), count=1)
+    with pytest.raises(PreconditionFailed):
+        open_store(poolhouse_settings).put("config/probe", b"here", if_generation=ABSENT)
+    assert fault.happened == 1
