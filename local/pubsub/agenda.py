@@ -8,6 +8,9 @@ from collections.abc import Callable
 #: A due time that never comes.
 NEVER = math.inf
 
+#: Places in the heap that it is not tidied below.
+_TIDY_AT = 1_000
+
 
 class Timer:
     """One thing with one next due time (seconds since the epoch), moved as often as needed."""
@@ -51,6 +54,7 @@ class Agenda:
         self._heap: list[tuple[float, int, Timer]] = []
         self._numbers = itertools.count()
         self.on_earlier = on_earlier
+        self._tidy_at = _TIDY_AT
 
     def timer(self, fire: Callable[[float], None]) -> Timer:
         """A new timer, not set; `fire` is called with the time that was due."""
@@ -59,6 +63,11 @@ class Agenda:
     def _push(self, timer: Timer) -> None:
         earlier = not self._heap or timer.due < self._heap[0][0]
         heapq.heappush(self._heap, (timer.due, next(self._numbers), timer))
+        if len(self._heap) > self._tidy_at:
+            # Timers that were moved leave their old places behind; far ones would stay there for weeks.
+            self._heap = [place for place in self._heap if place[2].due == place[0]]
+            heapq.heapify(self._heap)
+            self._tidy_at = _TIDY_AT + 2 * len(self._heap)
         if earlier and self.on_earlier is not None:
             self.on_earlier(timer.due)
 

@@ -42,6 +42,9 @@ TOPICS = 10_000
 SUBSCRIPTIONS = 10_000
 SNAPSHOTS = 5_000
 SCHEMAS = 10_000
+#: Resources of one topic.
+TOPIC_SUBSCRIPTIONS = 10_000
+TOPIC_SNAPSHOTS = 5_000
 
 
 def seconds(duration: Any, field: str) -> float:

@@ -1,4 +1,4 @@
-"""How many resources a project may have."""
+"""How many resources a project and a topic may have."""
 
 from collections.abc import Collection
 
@@ -19,3 +19,13 @@ def limit_project(resources: Collection[str], prefix: str, most: int, kind: str)
     """
     if len(resources) >= most and sum(name.startswith(prefix) for name in resources) >= most:
         raise StatusError(Code.RESOURCE_EXHAUSTED, f"A project has at most {most} {kind}.")
+
+
+def limit_topic(resources: Collection[str], most: int, kind: str) -> None:
+    """Refuses one resource more than a topic may have.
+
+    Raises:
+        StatusError: RESOURCE_EXHAUSTED.
+    """
+    if len(resources) >= most:
+        raise StatusError(Code.RESOURCE_EXHAUSTED, f"A topic has at most {most} {kind}.")

@@ -4,7 +4,7 @@ from typing import Any
 
 from local.pubsub import limits, masks, names, paging, protos
 from local.pubsub.emulator import Emulator, timestamp
-from local.pubsub.service.quota import limit_project
+from local.pubsub.service.quota import limit_project, limit_topic
 from local.pubsub.service.subscriber import Subscriber
 from local.pubsub.snapshots import LEAST_LIFETIME_S, LIFETIME_S, Snapshot, expiry_s
 from local.pubsub.status import already_exists, invalid, not_found, precondition
@@ -47,6 +47,7 @@ class Snapshots:
         topic = subscription.topic
         if topic is None:
             raise precondition(f"Subscription {subscription.name} has no topic any more: it can't have a snapshot.")
+        limit_topic(topic.snapshots, limits.TOPIC_SNAPSHOTS, "snapshots")
         now = emulator.clock.now()
         expires = expiry_s(now=now, oldest_us=subscription.oldest_us())
         if expires - now < LEAST_LIFETIME_S:

@@ -12,7 +12,7 @@ from local.pubsub.emulator import Emulator, Subscribed
 from local.pubsub.leases import Consumer, Entry, Mode
 from local.pubsub.limits import bad_ack_id
 from local.pubsub.service import subscription_config
-from local.pubsub.service.quota import limit_project
+from local.pubsub.service.quota import limit_project, limit_topic
 from local.pubsub.status import Code, StatusError, already_exists, invalid, not_found, precondition
 from local.pubsub.subscription import AckResult
 
@@ -81,6 +81,7 @@ class Subscriber:
         rules = subscription_config.rules_of(request)
         prefix = f"projects/{names.project_of(request.name)}/"
         limit_project(emulator.subscriptions, prefix, limits.SUBSCRIPTIONS, "subscriptions")
+        limit_topic(emulator.topics[request.topic].subscriptions, limits.TOPIC_SUBSCRIPTIONS, "subscriptions")
         subscription = emulator.create_subscription(request, rules=rules)
         return subscription_config.shown(subscription.config, subscription.topic)
 
@@ -96,7 +97,7 @@ class Subscriber:
         config = protos.Subscription()
         config.CopyFrom(subscription.config)
         masks.apply(config, request.subscription, request.update_mask.paths, mutable=subscription_config.MUTABLE)
-        subscription_config.complete(config, topics=self._emulator.topics)
+        subscription_config.complete(config, topics=self._emulator.topics, before=subscription.config)
         self._change(subscription, config)
         return subscription_config.shown(subscription.config, subscription.topic)
 
@@ -135,7 +136,7 @@ class Subscriber:
         config = protos.Subscription()
         config.CopyFrom(subscription.config)
         config.push_config.CopyFrom(request.push_config)
-        subscription_config.complete(config, topics=self._emulator.topics)
+        subscription_config.complete(config, topics=self._emulator.topics, before=subscription.config)
         self._change(subscription, config)
         return protos.Empty()
 

@@ -33,8 +33,13 @@ _ACTIVE = protos.Subscription.State.Value("ACTIVE")
 _PUSH_VERSIONS = ("v1", "v1beta2", "v1beta1")
 
 
-def complete(config: Any, *, topics: Mapping[str, Topic]) -> None:
+def complete(config: Any, *, topics: Mapping[str, Topic], before: Any = None) -> None:
     """Checks a Subscription and fills in what the service fills in.
+
+    Args:
+        config: The Subscription, changed in place.
+        topics: The topics that there are.
+        before: What it was, at an update: a dead-letter topic that was deleted since does not hinder other changes.
 
     Raises:
         StatusError: INVALID_ARGUMENT, OUT_OF_RANGE, or NOT_FOUND for a dead-letter topic that is not there.
@@ -49,7 +54,7 @@ def complete(config: Any, *, topics: Mapping[str, Topic]) -> None:
     limits.check_labels(config.labels)
     _complete_expiration(config)
     _complete_retry(config)
-    _complete_dead_letter(config, topics)
+    _complete_dead_letter(config, topics, before)
     _check_delivery(config)
     # Output only: whatever a request says.
     config.state = _ACTIVE
@@ -83,12 +88,13 @@ def _complete_retry(config: Any) -> None:
         )
 
 
-def _complete_dead_letter(config: Any, topics: Mapping[str, Topic]) -> None:
+def _complete_dead_letter(config: Any, topics: Mapping[str, Topic], before: Any) -> None:
     if not config.HasField("dead_letter_policy"):
         return
     policy = config.dead_letter_policy
     names.check(policy.dead_letter_topic, "topics")
-    if policy.dead_letter_topic not in topics:
+    is_old = before is not None and before.dead_letter_policy.dead_letter_topic == policy.dead_letter_topic
+    if policy.dead_letter_topic not in topics and not is_old:
         raise not_found(policy.dead_letter_topic)
     policy.max_delivery_attempts = policy.max_delivery_attempts or DEFAULT_ATTEMPTS
     least, most = limits.ATTEMPTS

@@ -200,6 +200,19 @@ def test_a_dead_letter_topic_that_is_gone_leaves_the_message_where_it_is():
     assert data(world.pull()) == ["a"]
 
 
+def test_other_fields_can_be_updated_after_the_dead_letter_topic_was_deleted():
+    world = with_dead_letters()
+    world.service.publisher.delete_topic(protos.DeleteTopicRequest(topic=DEAD))
+    changed = world.service.subscriber.update_subscription(
+        protos.UpdateSubscriptionRequest(
+            subscription={"name": SUBSCRIPTION, "ack_deadline_seconds": 60},
+            update_mask={"paths": ["ack_deadline_seconds"]},
+        )
+    )
+    assert changed.ack_deadline_seconds == 60
+    assert changed.dead_letter_policy.dead_letter_topic == DEAD
+
+
 def test_a_changed_dead_letter_policy_starts_the_count_anew():
     world = with_dead_letters()
     world.publish("a")
