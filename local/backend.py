@@ -15,8 +15,9 @@ from typing import Protocol
 
 #: The project's root: where pipeline.toml and the packages are.
 ROOT = Path(__file__).resolve().parent.parent
-#: The services of a stack, in the order in which they start; `worker` may have several instances.
-SERVICES = ("pubsub", "storage", "api", "worker")
+#: The services of a stack, in the order in which they start. `worker` may have several instances; `scheduler` is there
+#: only where pipeline.toml declares schedules.
+SERVICES = ("pubsub", "storage", "api", "worker", "scheduler")
 
 
 def default_state_dir() -> Path:

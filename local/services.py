@@ -164,6 +164,13 @@ def specs(endpoints: Endpoints, *, data: Path, own: Mapping[str, str]) -> dict[s
             stop_timeout_s=grace_s + STOP_MARGIN_S,
             gated=True,
         ),
+        "scheduler": Spec(
+            service="scheduler",
+            command=(*launch, "worker", "schedules"),
+            environment=variables,
+            readiness=Says("scheduler ready"),
+            gated=True,
+        ),
     }
 
 
@@ -198,7 +205,8 @@ def reloading(made: Mapping[str, Spec], *, listener: int, own: Mapping[str, str]
             environment={**replaced_worker.environment, "WORKER_GRACE_S": str(RELOAD_GRACE_S)},
             hurry_after_s=WORKER_GRACE_S / 2,
         )
-    return {**made, "api": replaced_api, "worker": replaced_worker}
+    scheduler = replace(made["scheduler"], environment={**made["scheduler"].environment, **fresh})
+    return {**made, "api": replaced_api, "worker": replaced_worker, "scheduler": scheduler}
 
 
 def _port(url: str) -> int:

@@ -32,6 +32,7 @@ from local.processes import ProcessId
 from local.reaper import Reaper
 from local.reload import Reloads
 from local.services import Spec
+from pipeline import topology
 from pipeline.errors import PoolhouseError
 from pipeline.message import format_time
 
@@ -84,6 +85,10 @@ class Supervisor:
         self._storage = self._instance("storage", self._specs["storage"])
         self._api = self._instance("api", self._specs["api"])
         self._workers = [self._worker(number) for number in range(1, config.options.workers + 1)]
+        #: One, where pipeline.toml declares schedules.
+        self._schedulers: list[Instance] = []
+        if topology.load(self._specs["scheduler"].environment["PIPELINE_FILE"]).schedules:
+            self._schedulers.append(self._instance("scheduler", self._specs["scheduler"]))
         self._emulator: EmulatorServer | None = None
         self._emulator_started_at: float | None = None
         self._changing = asyncio.Lock()
@@ -91,7 +96,12 @@ class Supervisor:
 
     @property
     def _children(self) -> list[Instance]:
-        return [self._storage, self._api, *self._workers]
+        return [self._storage, *self._clients]
+
+    @property
+    def _clients(self) -> list[Instance]:
+        """Those who work on the queue and the bucket."""
+        return [self._api, *self._workers, *self._schedulers]
 
     async def start(self) -> None:
         """Bring everything up; returns once all is ready.
@@ -127,7 +137,7 @@ class Supervisor:
     async def stop(self) -> None:
         """End everything: first those who work on the queue and the bucket, then these."""
         async with self._changing:
-            ends = [child.stop() for child in (self._api, *self._workers)]
+            ends = [child.stop() for child in self._clients]
             if self._reloads is not None:
                 ends.append(self._reloads.stop())
             await asyncio.gather(*ends)
@@ -206,7 +216,7 @@ class Supervisor:
     async def _restart(self, service: str, *, kill: bool) -> None:
         chosen = [child for child in self._children if child.spec.service == service]
         if not chosen:
-            raise StackError(f"{service} can't be restarted alone (what can: storage, api, worker)")
+            raise StackError(f"{service} can't be restarted alone (what can: storage, api, worker, scheduler)")
         await asyncio.gather(*(child.stop(kill=kill) for child in chosen))
         await self._start_again(chosen)
 
@@ -239,9 +249,18 @@ class Supervisor:
             serving = await asyncio.gather(*(self._reloads.replace(child) for child in chosen))
             for child in serving:
                 self._reloads.prepare(child.name)
+            if any(new is not old for new, old in zip(serving, chosen, strict=True)):
+                await self._renew_schedulers()
             by_name = {child.name: child for child in serving}
             self._api = by_name.get(self._api.name, self._api)
             self._workers = [by_name.get(worker.name, worker) for worker in self._workers]
+
+    async def _renew_schedulers(self) -> None:
+        """Start them on code that is known to start. Nobody waits for that: a run due meanwhile is made late."""
+        for scheduler in self._schedulers:
+            await scheduler.stop()
+            scheduler.start()
+            scheduler.go()
 
     def _again(self, name: str) -> Instance:
         return self._instance(name, self._specs["api" if name == "api" else "worker"])

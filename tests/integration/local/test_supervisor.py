@@ -17,7 +17,7 @@ import pytest
 import requests
 
 from local import commands, ports, state
-from local.backend import ROOT, ServiceState, ServiceStatus, UpOptions
+from local.backend import ROOT, SERVICES, ServiceState, ServiceStatus, UpOptions
 from local.embedded import Embedded
 from local.errors import StackError
 from local.processes import ProcessId
@@ -73,7 +73,7 @@ def worker(backend: Embedded) -> ServiceStatus:
 def test_up_is_ready_when_it_returns_and_down_leaves_nothing_behind(backend: Embedded, tmp_path: Path) -> None:
     endpoints = backend.up(options(attached=False), quiet)
     assert requests.get(f"{endpoints.api_url}/ready", timeout=10).json()["status"] == "ready"
-    assert {entry.service for entry in backend.status()} == {"pubsub", "storage", "api", "worker"}
+    assert {entry.service for entry in backend.status()} == set(SERVICES)
     assert all(entry.state is ServiceState.READY for entry in backend.status())
     processes, data = processes_of(tmp_path), data_folder(tmp_path)
     assert len(processes) >= 5
@@ -82,6 +82,20 @@ def test_up_is_ready_when_it_returns_and_down_leaves_nothing_behind(backend: Emb
     assert not data.exists()
     assert state.read(tmp_path) is None
     assert not backend.down()
+
+
+def test_a_pipeline_without_schedules_has_no_scheduler(backend: Embedded, tmp_path: Path) -> None:
+    (tmp_path / "pipeline.toml").write_text("[queues.only]\n")
+    backend.up(options(environment={"PIPELINE_FILE": str(tmp_path / "pipeline.toml")}), quiet)
+    assert {entry.service for entry in backend.status()} == {"pubsub", "storage", "api", "worker"}
+
+
+def test_a_mistake_in_the_pipelines_declaration_is_told_before_anything_starts(
+    backend: Embedded, tmp_path: Path
+) -> None:
+    (tmp_path / "pipeline.toml").write_text("[queues.only]\nspeed = 3\n")
+    with pytest.raises(StackError, match=r"pipeline\.toml:2: queues\.only\.speed: unknown field"):
+        backend.up(options(environment={"PIPELINE_FILE": str(tmp_path / "pipeline.toml")}), quiet)
 
 
 def test_a_second_up_says_that_the_stack_is_up_and_starts_nothing(
