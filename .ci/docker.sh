@@ -25,6 +25,9 @@ docker_install() {
     docker compose version && docker buildx version
 }
 
+# Go's own place: not on every PATH.
+command -v go >/dev/null || PATH=$PATH:/usr/local/go/bin
+
 # docker_plugin NAME MODULE@VERSION VARIABLE=VALUE: builds a plugin of the docker command from its Go module.
 docker_plugin() (
     set -eu

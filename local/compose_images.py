@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,8 +33,19 @@ def secrets(environment: Mapping[str, str]) -> dict[str, Path]:
     """What this machine's pip needs to reach its index, as build secrets: they leave no trace in the image."""
     bundles = (environment.get(name) for name in _CA_VARIABLES)
     settings = (environment.get("PIP_CONFIG_FILE"), *_PIP_FILES)
-    found = {"ca": _first(bundles), "pip_conf": _first(settings)}
+    pip_conf = _first(settings)
+    found = {"ca": _first((*bundles, _certificates(pip_conf) if pip_conf else None)), "pip_conf": pip_conf}
     return {name: path for name, path in found.items() if path is not None}
+
+
+def _certificates(pip_conf: Path) -> str | None:
+    """The CA bundle that pip's settings name: a path of this machine, which means nothing in a container."""
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read(pip_conf, encoding="utf-8")
+    except (configparser.Error, OSError):  # pip itself will say it better
+        return None
+    return parser.get("global", "cert", fallback=None)
 
 
 def _first(candidates: Iterable[str | None]) -> Path | None:

@@ -52,7 +52,9 @@ def test_secrets_of_the_build_are_this_machines_bundle_and_pip_settings(tmp_path
     settings.touch()
     made = compose_images.secrets({"SSL_CERT_FILE": str(bundle), "PIP_CONFIG_FILE": str(settings)})
     assert made == {"ca": bundle, "pip_conf": settings}
-    assert "ca" not in compose_images.secrets({"SSL_CERT_FILE": str(tmp_path / "missing.pem")})
+    settings.write_text(f"[global]\ncert = {bundle}\n")
+    made = compose_images.secrets({"SSL_CERT_FILE": str(tmp_path / "missing.pem"), "PIP_CONFIG_FILE": str(settings)})
+    assert made == {"ca": bundle, "pip_conf": settings}
 
 
 def test_the_newest_emulator_of_the_installed_gcloud_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
