@@ -44,6 +44,9 @@ class JoinedTable:
             types = {name: widest(dtype, table.types[name]) for name, dtype in types.items()}
         return types
 
+    def proven(self) -> JoinedTable:
+        return replace(self, tables=tuple(table.proven() for table in self.tables))
+
     def why(self, column: str) -> str:
         found = ((name, table.why(column)) for name, table in zip(self.names, self.tables, strict=True))
         return next((f"{name}: {why}" for name, why in found if why), "")

@@ -7,7 +7,7 @@ holds the table in memory.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 from polars.io.plugins import register_io_source
@@ -74,24 +74,31 @@ class Plan:
         """
         match step:
             case Normalize():
-                rows = self._normalize(step)
+                return self._normalize(step)
             case Standardize():
-                rows = self._standardize(step)
+                return self._standardize(step)
+            case Cast():
+                return self._changed(self._cast(step), step.columns)
+            case Sort():
+                return replace(self, rows=self._sort(step))
             case Aggregation():
                 rows = self._aggregate(step)
             case Filter():
                 rows = self._filter(step)
             case Deduplicate():
                 rows = self._deduplicate(step)
-            case Sort():
-                rows = self._sort(step)
             case Sample():
                 rows = self._sample(step)
-            case Cast():
-                rows = self._cast(step)
         return Plan(rows, self.table, None)
 
-    def _normalize(self, step: Normalize) -> pl.LazyFrame:
+    def _changed(self, rows: pl.LazyFrame, columns: Iterable[str]) -> Plan:
+        """The plan with some columns changed, of the same rows."""
+        if self.summary is None:
+            return replace(self, rows=rows)
+        known = {name: column for name, column in self.summary.columns.items() if name not in set(columns)}
+        return Plan(rows, self.table, Summary(rows=self.summary.rows, columns=known))
+
+    def _normalize(self, step: Normalize) -> Plan:
         summary = self._figures(step.name, self._numeric(step.name, step.columns))
         changed = []
         for name, column in summary.columns.items():
@@ -109,9 +116,9 @@ class Plan:
             else:
                 scaled = x * 0.0
             changed.append(scaled.alias(name))
-        return self.rows.with_columns(changed)
+        return self._changed(self.rows.with_columns(changed), summary.columns)
 
-    def _standardize(self, step: Standardize) -> pl.LazyFrame:
+    def _standardize(self, step: Standardize) -> Plan:
         summary = self._figures(step.name, self._numeric(step.name, step.columns))
         changed = []
         for name, column in summary.columns.items():
@@ -121,7 +128,7 @@ class Plan:
                 changed.append(x)
                 continue
             changed.append(((x - column.mean) / std if std else x * 0.0).alias(name))
-        return self.rows.with_columns(changed)
+        return self._changed(self.rows.with_columns(changed), summary.columns)
 
     def _aggregate(self, step: Aggregation) -> pl.LazyFrame:
         self._known(step.name, step.group_by)
@@ -198,7 +205,7 @@ class Plan:
     def _figures(self, step: str, columns: Sequence[str]) -> Summary:
         """The figures of some columns over all rows: those at hand, or from a pass of their own."""
         summary = self.summary
-        if summary is None:
+        if summary is None or not summary.columns.keys() >= set(columns):
             summary = Summary()
             chosen = Plan(self.rows.select(columns), self.table, None)
             summary.add(pl.DataFrame(schema=chosen.types))

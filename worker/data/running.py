@@ -105,17 +105,23 @@ def _format_of(table: Table) -> Format:
 
 def _write(steps: Plan, path: Path, output_format: Format, ctx: TaskContext) -> Summary:
     """Run the plan into a file; the figures of what it holds."""
-    summary, types = Summary(), steps.types
-    summary.add(pl.DataFrame(schema=types))
+    types = steps.types
+    # What is known of columns that no step has changed holds for the output too.
+    known = steps.summary.columns if steps.summary else {}
+    changed = [name for name in types if name not in known]
+    rows, summary = 0, Summary()
+    summary.add(pl.DataFrame(schema={name: types[name] for name in changed}))
 
     def counted() -> Iterator[pl.DataFrame]:
+        nonlocal rows
         for frame in steps.frames():
             ctx.checkpoint()
-            summary.add(frame)
+            rows += frame.height
+            summary.add(frame.select(changed))
             yield frame
 
     write(counted(), path, output_format, types=types)
-    return summary
+    return Summary(rows=rows, columns={name: known.get(name) or summary.columns[name] for name in types})
 
 
 def _watch(ctx: TaskContext, note: str):  # type: ignore[no-untyped-def]

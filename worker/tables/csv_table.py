@@ -40,10 +40,16 @@ class CsvTable:
     types: Mapping[str, pl.DataType]
     header: Block
     evidence: Mapping[str, str] = field(default_factory=dict)
+    #: Whether all rows were checked before, and which blocks had blank lines then.
+    is_proven: bool = False
+    blank_at: set[int] = field(default_factory=set, compare=False)
 
     @property
     def format(self) -> Format:
         return "csv"
+
+    def proven(self) -> CsvTable:
+        return replace(self, is_proven=True)
 
     def why(self, column: str) -> str:
         return self.evidence.get(column, "")
@@ -82,25 +88,36 @@ class CsvTable:
         in the last column: only then the separators are counted, which costs nearly as much as parsing.
         """
         names, types = list(self.types), list(self.types.values())
+        if self.is_proven and not checked and block.start in self.blank_at:
+            return self._parse(self._check_rows(block), columns, checked=True)
+        # Only a proven table need not parse the columns that nobody asks for.
+        wanted = [names.index(name) for name in columns] if columns is not None and self.is_proven else None
         try:
-            frame = self._read(block.data, types)
+            frame = self._read(block.data, types, wanted)
         except pl.exceptions.PolarsError as error:
             self._check_rows(block)
             if _is_misfit(error):
                 return None
             raise self._complaint(block, error) from error
-        is_suspect = not checked and len(types) > 1 and frame.to_series(len(types) - 1).null_count()
-        if is_suspect and self._separators(block, frame) != frame.height * (len(types) - 1):
-            return self._parse(self._check_rows(block), columns, checked=True)
-        frame.columns = names
+        may_be_ragged = len(types) > 1 and not (checked or self.is_proven)
+        if (
+            may_be_ragged
+            and frame.to_series(len(types) - 1).null_count()
+            and self._separators(block, frame) != frame.height * (len(types) - 1)
+        ):
+            clean = self._check_rows(block)
+            self.blank_at.add(block.start)
+            return self._parse(clean, columns, checked=True)
+        frame.columns = names if wanted is None else [names[int(number)] for number in frame.columns]
         return frame if columns is None else frame.select(columns)
 
-    def _read(self, data: bytes, types: Sequence[pl.DataType]) -> pl.DataFrame:
+    def _read(self, data: bytes, types: Sequence[pl.DataType], wanted: Sequence[int] | None = None) -> pl.DataFrame:
         # A header of our own: polars takes the width of a block from its first row, which may be the broken one.
         return pl.read_csv(
             self._with_header(data),
             separator=self.file.separator,
             schema={str(number): dtype for number, dtype in enumerate(types)},
+            columns=None if wanted is None else [str(number) for number in wanted],
         )
 
     def _separators(self, block: Block, frame: pl.DataFrame) -> int:

@@ -30,4 +30,4 @@ def measure(table: Table, watch: Watch) -> Measured:
             # At most once: the table it carries holds the types of all rows.
             table = change.table
             continue
-        return Measured(table, summary)
+        return Measured(table.proven(), summary)

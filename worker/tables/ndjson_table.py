@@ -25,17 +25,21 @@ class NdjsonTable:
     file: TableFile
     types: Mapping[str, pl.DataType]
     evidence: Mapping[str, str] = field(default_factory=dict)
+    is_proven: bool = False
 
     @property
     def format(self) -> Format:
         return "ndjson"
+
+    def proven(self) -> NdjsonTable:
+        return replace(self, is_proven=True)
 
     def why(self, column: str) -> str:
         return self.evidence.get(column, "")
 
     def frames(self, watch: Watch, *, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
         for block, frame in self._parsed(watch):
-            if self._widened(frame, block).types != self.types:
+            if not self.is_proven and self._widened(frame, block).types != self.types:
                 raise TypesChanged(self._retyped(watch))
             aligned = self._aligned(frame, block)
             yield aligned if columns is None else aligned.select(columns)
@@ -57,6 +61,8 @@ class NdjsonTable:
 
     def _read(self, block: Block) -> pl.DataFrame:
         try:
+            if self.is_proven:
+                return pl.read_ndjson(block.data, schema=dict(self.types))
             return pl.read_ndjson(block.data, infer_schema_length=None)
         except pl.exceptions.PolarsError as error:
             raise Reject(_complaint(block.data, self._line(block.start))) from error

@@ -24,6 +24,9 @@ class ParquetTable:
     def format(self) -> Format:
         return "parquet"
 
+    def proven(self) -> ParquetTable:
+        return self
+
     def why(self, column: str) -> str:
         return f"the file declares {self.types[column]}"
 
