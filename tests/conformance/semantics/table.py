@@ -11,6 +11,8 @@ END = "<!-- conformance table: end -->"
 
 _MARKS = {"passed": "✔", "xfailed": "✘", "failed": "fails", "skipped": "–", "xpassed": "passes unexpectedly"}
 
+_ORDER = ("skipped", "passed", "xfailed", "xpassed", "failed")
+
 
 class Table:
     """Collects outcomes while the tests run.
@@ -32,9 +34,9 @@ class Table:
         outcome = report.outcome
         if hasattr(report, "wasxfail"):
             outcome = "xfailed" if report.skipped else "xpassed"
-        self._rows[module][function].setdefault(target, (outcome, reason))
-        if outcome == "failed":
-            self._rows[module][function][target] = (outcome, reason)
+        # A test with several parameters is one row: what went worst with any of them.
+        before = self._rows[module][function].get(target, ("skipped", ""))
+        self._rows[module][function][target] = max(before, (outcome, reason), key=lambda each: _ORDER.index(each[0]))
 
     def pytest_sessionfinish(self) -> None:
         text = self._path.read_text(encoding="utf-8")

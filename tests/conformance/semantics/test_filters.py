@@ -5,7 +5,7 @@ import pytest
 from tests.conformance.semantics.targets import Project, data, refused
 
 
-@pytest.mark.google_deviates("filters are ignored (before 0.8.30)")
+@pytest.mark.google_deviates("filters are ignored (attribute filters since Cloud SDK 555)")
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
