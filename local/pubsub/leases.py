@@ -194,7 +194,11 @@ class Leases:
             entry.consumer = None
             self.leased -= 1
         if forget:
-            self._by_ack_id.pop(entry.ack_id, None)
+            self.forget(entry)
+
+    def forget(self, entry: Entry) -> None:
+        """Makes the ack id of an entry's latest delivery stop counting."""
+        self._by_ack_id.pop(entry.ack_id, None)
 
     def find(self, ack_id: str) -> Entry | None:
         """The entry whose latest delivery has this ack id, None when there is none any more."""

@@ -169,8 +169,8 @@ class StreamingPull:
                 self._later(_parse(raw))
         except StatusError as error:
             self.end(error)
-        else:
-            self.end(None)
+        finally:
+            self.end(None)  # whatever ended the reading: a stream that nobody reads would hang
 
     def _later(self, request: Any) -> None:
         assert self._subscription is not None

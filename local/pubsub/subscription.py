@@ -274,7 +274,7 @@ class Subscription:
     def _fail(self, entry: Entry, now: float) -> None:
         """A delivery failed; its lease has been ended."""
         if entry.copy:
-            entry.state = State.DONE
+            self._finish(entry)
             return
         entry.failures += 1
         self._around.failed(self, entry)
@@ -324,6 +324,7 @@ class Subscription:
     def _finish(self, entry: Entry) -> None:
         """An entry is done for good."""
         entry.state = State.DONE
+        self._leases.forget(entry)
         if entry.copy:
             return
         message = entry.message
@@ -394,6 +395,7 @@ class Subscription:
         elif entry.line is None:
             self._unlist(entry)
         entry.state = State.DONE
+        self._leases.forget(entry)
         self._entries.pop(entry.message.id, None)
         self._around.left(self, entry.message)
 

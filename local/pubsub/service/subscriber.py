@@ -173,7 +173,8 @@ class Subscriber:
             async with asyncio.timeout(PULL_WAIT_S):
                 return (await waiting)[1]
         except TimeoutError:
-            return b""
+            # A message may have come in the very moment that the time was over.
+            return waiting.result()[1] if waiting.done() and not waiting.cancelled() else b""
         except asyncio.CancelledError:
             if waiting.done() and not waiting.cancelled():
                 subscription.give_back(waiting.result()[0])

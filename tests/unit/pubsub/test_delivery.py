@@ -184,6 +184,22 @@ def test_expiries_count_as_attempts_and_happen_in_order_within_one_advance():
     assert dead.publish_time == START + 50
 
 
+def test_the_ack_id_of_a_message_that_was_dead_lettered_or_outlived_its_retention_counts_no_more():
+    world = with_dead_letters(message_retention_duration={"seconds": 600})
+    world.publish("forwarded")
+    for _ in range(4):
+        world.nack(*world.pull())
+    last = world.pull()
+    world.advance(10)
+    world.publish("too old")
+    expired = world.pull()
+    world.advance(700)
+    before = inspect(world.emulator, SUBSCRIPTION).counts()
+    assert (before["finished"], before["dead_lettered"], before["unacked"]) == (1, 1, 0)
+    assert world.ack(*last, *expired) == [AckResult.STALE] * 2
+    assert inspect(world.emulator, SUBSCRIPTION).counts() == before
+
+
 def test_without_a_dead_letter_policy_there_is_no_delivery_attempt():
     world = World(retry_policy=retry(0, 0))
     world.publish("a")
