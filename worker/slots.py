@@ -48,7 +48,11 @@ class Slots:
             name: _Lane(stride=float(SHARE**position), concurrency=limit)
             for position, (name, limit) in enumerate(concurrency.items())
         }
-        self._changed = threading.Condition()
+        lock = threading.RLock()
+        #: Told when a thread may find work, or is to end.
+        self._changed = threading.Condition(lock)
+        #: Told when nothing runs or waits any more.
+        self._at_rest = threading.Condition(lock)
         #: Lane of the task that each busy thread runs.
         self._busy: dict[int, _Lane] = {}
         self._threads = 0
@@ -65,7 +69,7 @@ class Slots:
     def busy(self) -> bool:
         """Whether a task is running or waiting for a thread."""
         with self._changed:
-            return any(lane.running or lane.waiting for lane in self._lanes.values())
+            return self._any_work()
 
     def put(self, queue: str, work: Work, *, give_back: Work) -> None:
         """Run `work` when its turn comes; call `give_back` at once if the pool takes no more."""
@@ -84,14 +88,13 @@ class Slots:
             for lane in self._lanes.values():
                 lane.waiting.clear()
             self._changed.notify_all()
+            self._tell_if_at_rest()
             return left
 
     def wait_idle(self, timeout_s: float) -> bool:
         """Wait until nothing runs; False when the time is over first."""
-        with self._changed:
-            return self._changed.wait_for(
-                lambda: not any(lane.running or lane.waiting for lane in self._lanes.values()), timeout=timeout_s
-            )
+        with self._at_rest:
+            return self._at_rest.wait_for(lambda: not self._any_work(), timeout=timeout_s)
 
     def abandon(self, thread_id: int) -> None:
         """Write off a thread that runs a handler which can't be ended: its place is free, another thread takes it."""
@@ -100,7 +103,7 @@ class Slots:
             if lane is not None:
                 lane.running -= 1
                 self._start_thread()
-                self._changed.notify_all()
+                self._tell_if_at_rest()
 
     def _enqueue(self, queue: str, work: Work, give_back: Work) -> None:
         lane = self._lanes[queue]
@@ -121,18 +124,21 @@ class Slots:
         me = threading.get_ident()
         while True:
             with self._changed:
-                self._idle += 1
                 lane = self._next()
-                while lane is None and not self._closed:
-                    self._changed.wait()
-                    lane = self._next()
-                self._idle -= 1
+                if lane is None:
+                    self._idle += 1
+                    while lane is None and not self._closed:
+                        self._changed.wait()
+                        lane = self._next()
+                    self._idle -= 1
                 if lane is None:
                     return
                 work, _ = lane.waiting.popleft()
                 lane.running += 1
                 lane.passed += lane.stride
                 self._busy[me] = lane
+                if self._idle and self._next() is not None:
+                    self._changed.notify()  # a place that got free may be one for which no thread was woken
             try:
                 work()
             finally:
@@ -140,11 +146,18 @@ class Slots:
                     kept = self._busy.pop(me, None) is not None
                     if kept:
                         lane.running -= 1
-                        self._changed.notify_all()
+                        self._tell_if_at_rest()
                     else:
                         self._threads -= 1
             if not kept:
                 return  # abandoned meanwhile
+
+    def _any_work(self) -> bool:
+        return any(lane.running or lane.waiting for lane in self._lanes.values())
+
+    def _tell_if_at_rest(self) -> None:
+        if not self._any_work():
+            self._at_rest.notify_all()
 
     def _next(self) -> _Lane | None:
         return min((lane for lane in self._lanes.values() if lane.ready), key=lambda lane: lane.passed, default=None)
