@@ -145,7 +145,6 @@ def _walk(path: Path) -> Iterator[Path]:
 def _runtime_part(topology: Topology) -> bytes:
     exclude: Any = {
         "bucket": True,
-        "schedules": True,
         "queues": {"__all__": {**dict.fromkeys(_DEPLOY_ONLY_QUEUE, True), "workers": _DEPLOY_ONLY_WORKERS}},
     }
     return json.dumps(topology.model_dump(mode="json", exclude=exclude), sort_keys=True).encode()

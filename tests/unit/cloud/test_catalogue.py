@@ -92,8 +92,8 @@ def test_a_changed_queue_changes_its_own_resources_alone(make: Make) -> None:
 
 def test_a_schedule_asks_the_api_under_its_fixed_url_with_its_own_account(make: Make) -> None:
     schedule = by_id(make(), "schedule/shop-nightly")
-    assert schedule.wanted["uri"] == f"https://shop-api-{NUMBER}.europe-west1.run.app/tasks"
-    assert json.loads(str(schedule.wanted["body"])) == {"task_type": "send_mail", "payload": {"to": "all, really"}}
+    assert schedule.wanted["uri"] == f"https://shop-api-{NUMBER}.europe-west1.run.app/schedules/nightly:due"
+    assert schedule.wanted["body"] == "{}"
     assert schedule.wanted["time_zone"] == "Europe/Berlin"
 
 
