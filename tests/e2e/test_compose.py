@@ -77,8 +77,8 @@ def test_a_large_file_goes_up_from_outside_and_its_result_is_written_from_inside
 
 @pytest.mark.parametrize(
     ("service", "kill"),
-    # A killed worker loses nothing either (tests/integration/worker), but Google's emulator goes on handing messages to
-    # its stream for minutes.
+    # Not a killed worker: what Google's emulator has sent to a stream whose client died it never sends again. That a
+    # killed worker loses nothing is tested on an emulator that does (tests/e2e/test_kill.py).
     [("gcs", True), ("api", True), ("dead-letters", True), ("worker-default", False)],
 )
 def test_a_container_that_restarts_in_the_middle_of_200_tasks_loses_none(
