@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -13,6 +13,7 @@ from pipeline.errors import ObjectNotFound
 from worker.context import TaskContext
 from worker.data.dataset import GeneratedTable
 from worker.data.joined import JoinedTable
+from worker.data.limits import each
 from worker.data.plan import Plan, plan
 from worker.errors import Reject
 from worker.files.spool import scratch, spool, upload
@@ -21,7 +22,7 @@ from worker.tables.measuring import measure
 from worker.tables.opening import find_table, open_table
 from worker.tables.summary import Summary, plain
 from worker.tables.table import Format, Table
-from worker.tables.writers import MEDIA_TYPES, write
+from worker.tables.writers import MEDIA_TYPES, write_lazy
 
 #: Files that a source folder may hold.
 MAX_FILES = 10_000
@@ -109,18 +110,19 @@ def _write(steps: Plan, path: Path, output_format: Format, ctx: TaskContext) -> 
     # What is known of columns that no step has changed holds for the output too.
     known = steps.summary.columns if steps.summary else {}
     changed = [name for name in types if name not in known]
-    rows, summary = 0, Summary()
+    rows, summary, lock = 0, Summary(), threading.Lock()
     summary.add(pl.DataFrame(schema={name: types[name] for name in changed}))
 
-    def counted() -> Iterator[pl.DataFrame]:
+    def count(frame: pl.DataFrame) -> pl.DataFrame:
         nonlocal rows
-        for frame in steps.frames():
-            ctx.checkpoint()
+        ctx.checkpoint()
+        # The engine may call from several threads; the order of frames makes no difference to the figures.
+        with lock:
             rows += frame.height
             summary.add(frame.select(changed))
-            yield frame
+        return frame
 
-    write(counted(), path, output_format, types=types)
+    write_lazy(each(steps.rows, count), path, output_format)
     return Summary(rows=rows, columns={name: known.get(name) or summary.columns[name] for name in types})
 
 

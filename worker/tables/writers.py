@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import polars as pl
+from polars.io.plugins import register_io_source
 
 from worker.errors import Reject
 from worker.tables.table import Format
@@ -25,30 +26,28 @@ def write(frames: Iterable[pl.DataFrame], path: Path, output_format: Format, *, 
     Raises:
         Reject: a column's type has no form in the format.
     """
-    if output_format == "parquet":
-        _write_parquet(frames, path, types)
-        return
-    nested = [name for name, dtype in types.items() if dtype.is_nested()]
-    if output_format == "csv" and nested:
-        raise Reject(f"column {nested[0]!r} holds lists or objects, which CSV has no form for: use ndjson or parquet")
-    with path.open("wb") as target:
-        if output_format == "csv":
-            pl.DataFrame(schema=types).write_csv(target)
-        for frame in frames:
-            if output_format == "csv":
-                frame.write_csv(target, include_header=False)
-            else:
-                frame.write_ndjson(target)
-
-
-def _write_parquet(frames: Iterable[pl.DataFrame], path: Path, types: pl.Schema) -> None:
-    from polars.io.plugins import register_io_source  # noqa: PLC0415  # not part of polars' public root
 
     def source(
         with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None
-    ) -> Iterable[pl.DataFrame]:
+    ) -> Iterator[pl.DataFrame]:
         yield from frames
 
-    register_io_source(source, schema=types).sink_parquet(  # type: ignore[arg-type]
-        path, row_group_size=max(1, ROW_GROUP_VALUES // max(1, len(types))), engine="streaming"
-    )
+    write_lazy(register_io_source(source, schema=types), path, output_format)
+
+
+def write_lazy(rows: pl.LazyFrame, path: Path, output_format: Format) -> None:
+    """Run a query in the streaming engine, into one file. Raises as `write` does."""
+    types = rows.collect_schema()
+    nested = [name for name, dtype in types.items() if dtype.is_nested()]
+    match output_format:
+        case "csv" if nested:
+            raise Reject(
+                f"column {nested[0]!r} holds lists or objects, which CSV has no form for: use ndjson or parquet"
+            )
+        case "csv":
+            rows.sink_csv(path, engine="streaming")
+        case "ndjson":
+            rows.sink_ndjson(path, engine="streaming")
+        case "parquet":
+            row_group_size = max(1, ROW_GROUP_VALUES // max(1, len(types)))
+            rows.sink_parquet(path, row_group_size=row_group_size, engine="streaming")
