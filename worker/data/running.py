@@ -26,6 +26,9 @@ from worker.tables.writers import MEDIA_TYPES, write_lazy
 
 #: Files that a source folder may hold.
 MAX_FILES = 10_000
+#: Frames of fewer rows are what filters left of larger ones.
+SMALL_FRAME_ROWS = 1_000
+_COPIED_TEXTS = pl.col(pl.String) + ""
 
 
 def transform(payload: DataTransformation, ctx: TaskContext) -> DataSummary:
@@ -120,7 +123,8 @@ def _write(steps: Plan, path: Path, output_format: Format, ctx: TaskContext) -> 
         with lock:
             rows += frame.height
             summary.add(frame.select(changed))
-        return frame
+        # A few filtered texts would keep the memory of all texts of their block until they are written: copy them.
+        return frame.with_columns(_COPIED_TEXTS) if frame.height < SMALL_FRAME_ROWS else frame
 
     write_lazy(each(steps.rows, count), path, output_format)
     return Summary(rows=rows, columns={name: known.get(name) or summary.columns[name] for name in types})
