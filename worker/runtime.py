@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -31,13 +31,16 @@ from worker.errors import WorkerStopping
 from worker.execution import Executor
 from worker.keeper import Keeper
 from worker.patience import Patience
-from worker.registry import Registry
+from worker.registry import Handler, Registry
 from worker.settlement import Counts
 from worker.slots import LaneScheduler, Slots
 from worker.streams import half_close
 
 #: Messages held beyond those that run, as a multiple of the queue's concurrency: they hide the way from Pub/Sub.
 PREFETCH = 1
+#: The same where a task type keeps no record. Such tasks are short, and end faster than acks, which the client library
+#: gathers for 10 ms, make room for the next ones: with 1 a process did 2,700 no-ops a second, with 6 it did 5,400.
+PREFETCH_UNRECORDED = 6
 #: Messages held beyond that where a task type has limits: those that are parked must not keep others from coming.
 PARKED_MESSAGES = 1000
 #: The client library gives a lease up after this time; ours end when the task does.
@@ -63,6 +66,14 @@ class WorkerOptions:
     queues: Sequence[str]
     #: Whether to keep what arrives on the queues' dead-letter subscriptions.
     dead_letters: bool = False
+
+
+def messages_held(concurrency: int, handlers: Iterable[Handler]) -> int:
+    """How many messages of a queue a worker holds at the most: those that run, and those that wait in it."""
+    handlers = tuple(handlers)
+    prefetch = PREFETCH if all(handler.record for handler in handlers) else PREFETCH_UNRECORDED
+    limited = any(handler.max_concurrency or handler.rate for handler in handlers)
+    return concurrency * (1 + prefetch) + (PARKED_MESSAGES if limited else 0)
 
 
 class Worker:
@@ -194,9 +205,8 @@ class Worker:
     ) -> None:
         republish = self._publisher.replay
         concurrency = queue.workers.concurrency if lane == queue.name else DEAD_LETTER_CONCURRENCY
-        limited = any(handler.max_concurrency or handler.rate for handler in self._registry.values())
         flow_control = pubsub_v1.types.FlowControl(
-            max_messages=concurrency * (1 + PREFETCH) + (PARKED_MESSAGES if limited else 0),
+            max_messages=messages_held(concurrency, self._registry.values()),
             max_lease_duration=MAX_LEASE_S,
             min_duration_per_lease_extension=queue.ack_deadline_s,
             max_duration_per_lease_extension=queue.ack_deadline_s,
