@@ -41,6 +41,13 @@ def store(poolhouse_settings: Settings, proxy: FaultProxy, monkeypatch: pytest.M
     return GcsStore(poolhouse_settings.bucket_name, project="p", timeout_s=3)
 
 
+def _seen_all(seen: list[Exchange], count: int) -> None:
+    """Wait for the proxy to tell: a client may have its answer a moment before."""
+    end = time.monotonic() + 10
+    while len(seen) < count and time.monotonic() < end:
+        time.sleep(0.005)
+
+
 def test_without_faults_all_goes_through_large_files_and_upload_sessions_too(
     store: GcsStore, proxy: FaultProxy
 ) -> None:
@@ -60,6 +67,7 @@ def test_a_refused_request_is_repeated(store: GcsStore, proxy: FaultProxy, seen:
     fault = proxy.faults.add("status", status=status, count=2, contains=OBJECTS)
     store.put("tasks/a.json", b"{}", if_generation=ABSENT)
     assert fault.happened == 2
+    _seen_all(seen, 1)
     assert [exchange.status for exchange in seen] == [200]
 
 
@@ -68,6 +76,7 @@ def test_a_reset_before_the_request_has_no_effect_and_is_repeated(
 ) -> None:
     proxy.faults.add("reset", count=1, contains=OBJECTS)
     store.put("tasks/a.json", b"{}", if_generation=ABSENT)
+    _seen_all(seen, 1)
     assert [(exchange.status, exchange.delivered) for exchange in seen] == [(200, True)]
 
 
@@ -78,6 +87,7 @@ def test_a_write_whose_answer_is_lost_looks_like_a_lost_race(
     proxy.faults.add(kind, count=1, contains=OBJECTS)  # type: ignore[arg-type]
     with pytest.raises(PreconditionFailed):
         store.put("tasks/a.json", b'{"mine":1}', if_generation=ABSENT)
+    _seen_all(seen, 2)
     assert [(exchange.status, exchange.delivered) for exchange in seen] == [(200, False), (412, True)]
     assert store.get("tasks/a.json")[0] == b'{"mine":1}'
     assert b'{"mine":1}' in (seen[0].sent or b"")
