@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -84,15 +84,25 @@ class Stack:
         view = self._session.get(url, timeout=10).json()
         return int(view["undelivered"] + view["outstanding"] + view["delayed"])
 
-    def drain(self, count: int, workers: Iterable[psutil.Process]) -> Drained:
-        """Wait for the end of a backlog of `count`; measured from its first tenth on, when all is warm."""
-        workers = tuple(workers)
+    def work_off(self, task_type: str, count: int, workers: Sequence[psutil.Process]) -> Drained:
+        """Let workers that are ready find a backlog of `count`; measured from its first tenth on, when all is warm.
+
+        They are held still while it is made: a worker that starts into a backlog is slow to say that it is ready, and
+        two would not begin together.
+        """
+        for worker in workers:
+            worker.suspend()
+        self.fill(task_type, count)
+        for worker in workers:
+            worker.resume()
         while (left := self.unacked()) > 0.9 * count:
-            time.sleep(0.02)
+            time.sleep(0.01)
         started_s, cpu_s, servers_s = time.perf_counter(), _cpu(workers), _cpu(self._servers)
         while self.unacked():
-            time.sleep(0.02)
+            time.sleep(0.01)
         took_s = time.perf_counter() - started_s
+        if left < 0.5 * count:
+            raise RuntimeError(f"the backlog of {count} was worked off too fast to be measured: take a larger --scale")
         each = 1000 / left
         return Drained(left / took_s, (_cpu(workers) - cpu_s) * each, (_cpu(self._servers) - servers_s) * each)
 

@@ -105,10 +105,8 @@ def peer(name: str, count: int, *, python: Path, binary: str) -> dict[str, Any]:
 
 def ours(count: int, *, processes: int) -> dict[str, Any]:
     """Our worker without records."""
-    with stack() as servers:
-        servers.fill("unrecorded", count)
-        with servers.worker(processes=processes) as workers:
-            drained = servers.drain(count, workers)
+    with stack() as servers, servers.worker(processes=processes) as workers:
+        drained = servers.work_off("unrecorded", count, workers)
     return {"tasks_per_s": round(drained.per_s), "worker_cpu_s_per_1000": round(drained.worker_cpu_s, 2)}
 
 

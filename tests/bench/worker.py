@@ -105,10 +105,8 @@ def baseline(scale: float) -> Line:
 
 
 def _backlog(task_type: str, count: int, *command: str, processes: int = 1) -> Line:
-    with stack() as servers:
-        servers.fill(task_type, count)
-        with servers.worker(*command, processes=processes) as workers:
-            drained = servers.drain(count, workers)
+    with stack() as servers, servers.worker(*command, processes=processes) as workers:
+        drained = servers.work_off(task_type, count, workers)
     return {
         "tasks_per_s": round(drained.per_s),
         "worker_cpu_s_per_1000": round(drained.worker_cpu_s, 2),
