@@ -5,8 +5,8 @@ takes resources that are right.
 """
 
 import random
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from local.pubsub import deadletter, names, protos, snapshots
 from local.pubsub.agenda import Agenda, Timer
@@ -14,47 +14,10 @@ from local.pubsub.clock import Clock
 from local.pubsub.leases import Entry
 from local.pubsub.message import Message, seal
 from local.pubsub.rules import Rules
+from local.pubsub.seams import Journal, Tamper
 from local.pubsub.snapshots import Snapshot
 from local.pubsub.subscription import Subscription
 from local.pubsub.topic import Topic
-
-
-class Tamper(Protocol):
-    """Where injected faults touch the core (`local.pubsub.faults`)."""
-
-    def shuffle(self, subscription: "Subscribed", batch: list[Entry], now: float) -> list[Entry]:
-        """Changes a batch before it is delivered."""
-
-
-class Journal(Protocol):
-    """Where changes are written down (`local.pubsub.storage`)."""
-
-    def put(self, kind: str, name: str, uid: str, config: bytes) -> None:
-        """A resource was made or changed."""
-
-    def drop(self, kind: str, name: str) -> None:
-        """A resource was deleted."""
-
-    def published(self, topic: Topic, messages: Sequence[Message], takers: Sequence[Sequence[str]]) -> None:
-        """Messages were published; for each, the uids of the subscriptions that got it."""
-
-    def left(self, uid: str, message: Message) -> None:
-        """A message left a subscription."""
-
-    def retained(self, uid: str, message: Message) -> None:
-        """A message was acked in a subscription that keeps it for a seek."""
-
-    def failed(self, uid: str, message: Message, failures: int) -> None:
-        """A delivery of a message failed."""
-
-    def replaced(self, uid: str, unacked: Sequence[Message], retained: Iterable[Message]) -> None:
-        """A seek changed what is unacked."""
-
-    def captured(self, snapshot: Snapshot) -> None:
-        """A snapshot was made."""
-
-    def commit(self) -> None:
-        """Everything since the last call is to be kept before anybody is told of it."""
 
 
 class Subscribed(Subscription):

@@ -5,7 +5,6 @@ import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
-from typing import Protocol
 
 from local.pubsub.agenda import NEVER, Agenda
 from local.pubsub.lanes import Budget, UnorderedLane
@@ -13,6 +12,7 @@ from local.pubsub.leases import Consumer, Entry, Leases, Mode, State
 from local.pubsub.message import Message
 from local.pubsub.ordering import Line, OrderedLane
 from local.pubsub.rules import Rules
+from local.pubsub.seams import Surroundings
 
 #: Size of one response that is not exceeded by adding a message: below the 4 MiB that a gRPC client takes by default.
 RESPONSE_BYTES = 3_500_000
@@ -30,25 +30,6 @@ class AckResult(Enum):
     UNORDERED = "unordered"
     #: Not an id of this subscription.
     MALFORMED = "malformed"
-
-
-class Surroundings(Protocol):
-    """What a subscription needs of the emulator that holds it."""
-
-    def woken(self, subscription: "Subscription") -> None:
-        """It may have something to deliver to a waiting consumer."""
-
-    def forward(self, subscription: "Subscription", entry: Entry, now: float) -> bool:
-        """Publishes a message that failed too often to the dead-letter topic; False when there is no such topic."""
-
-    def left(self, subscription: "Subscription", message: Message) -> None:
-        """A message left the backlog for good."""
-
-    def failed(self, subscription: "Subscription", entry: Entry) -> None:
-        """A delivery failed (nack or expiry)."""
-
-    def shuffle(self, subscription: "Subscription", batch: list[Entry]) -> list[Entry]:
-        """Lets injected faults change a batch before it is delivered."""
 
 
 class Subscription:
