@@ -21,6 +21,9 @@ from pipeline.records import TaskRecord
 from worker import registry
 
 _POLL_S = 0.2
+#: A server's time to fail lasts, whatever the plan says, until it has failed so often in all, or no call is left to
+#: fail: on a slow machine the planned seconds may pass while nobody calls.
+LEAST_FAULTS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +79,7 @@ def run_round(
         started_s = time.monotonic()
         with ThreadPoolExecutor(1) as background:
             submitting = background.submit(submitter.run, plan.jobs, started_s=started_s)
-            problems = _strike(plan, stack, started_s=started_s, say=say)
+            problems = _strike(plan, stack, started_s=started_s, say=say, calls_left=lambda: not submitting.done())
             calm_s = time.monotonic()
             deadline_s = calm_s + peace_s
             while not submitting.done() and time.monotonic() < deadline_s:
@@ -103,7 +106,9 @@ def run_round(
         )
 
 
-def _strike(plan: Plan, stack: Stack, *, started_s: float, say: Callable[[str], None]) -> list[str]:
+def _strike(
+    plan: Plan, stack: Stack, *, started_s: float, say: Callable[[str], None], calls_left: Callable[[], bool]
+) -> list[str]:
     """Do everything that the plan has for the processes and servers, at its time; returns what ended by itself."""
     problems: list[str] = []
     ends: dict[int, Callable[[], None]] = {}
@@ -111,6 +116,10 @@ def _strike(plan: Plan, stack: Stack, *, started_s: float, say: Callable[[str], 
     def begin(index: int, spell: Spell) -> None:
         say(f"{spell.at_s:5.1f} s  {spell.server}: {spell.kind} {spell.options} until {spell.until_s:.1f} s")
         ends[index] = stack.begin(spell)
+
+    def end(index: int, spell: Spell) -> None:
+        if stack.struck_by(spell.server) >= LEAST_FAULTS:
+            ends.pop(index)()
 
     def strike(blow: Blow) -> None:
         say(f"{blow.at_s:5.1f} s  {blow.way} {blow.target} {blow.index}")
@@ -120,12 +129,18 @@ def _strike(plan: Plan, stack: Stack, *, started_s: float, say: Callable[[str], 
     events: list[tuple[float, Callable[[], None]]] = [
         *((blow.at_s, partial(strike, blow)) for blow in plan.blows),
         *((spell.at_s, partial(begin, index, spell)) for index, spell in enumerate(plan.spells)),
-        *((spell.until_s, partial(lambda index: ends.pop(index)(), index)) for index, spell in enumerate(plan.spells)),
+        *((spell.until_s, partial(end, index, spell)) for index, spell in enumerate(plan.spells)),
     ]
     for at_s, event in sorted(events, key=lambda event: event[0]):
         time.sleep(max(0.0, started_s + at_s - time.monotonic()))
         event()
     time.sleep(max(0.0, started_s + plan.length_s - time.monotonic()))
+    while ends and calls_left():
+        for index in list(ends):
+            end(index, plan.spells[index])
+        time.sleep(_POLL_S)
+    for end_spell in ends.values():
+        end_spell()
     return problems
 
 

@@ -111,6 +111,10 @@ class Stack:
         self._faults.append((f"storage {spell.kind}", storage_fault))
         return lambda: self.proxy.faults.remove(storage_fault)
 
+    def struck_by(self, server: str) -> int:
+        """How often faults of `pubsub` or `storage` have struck so far."""
+        return sum(count for name, count in self.struck().items() if name.partition(" ")[0] == server)
+
     def struck(self) -> dict[str, int]:
         """How often each kind of fault has struck so far."""
         counts: Counter[str] = Counter()

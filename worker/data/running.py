@@ -15,7 +15,7 @@ from worker.data.dataset import GeneratedTable
 from worker.data.joined import JoinedTable
 from worker.data.limits import each
 from worker.data.plan import Plan, plan
-from worker.errors import Reject
+from worker.errors import Interrupted, Reject
 from worker.files.spool import scratch, spool, upload
 from worker.handlers.data_transformation import ColumnStatistics, DataSummary, DataTransformation, Statistics
 from worker.tables.measuring import measure
@@ -114,13 +114,21 @@ def _write(steps: Plan, path: Path, output_format: Format, ctx: TaskContext) -> 
     known = steps.summary.columns if steps.summary else {}
     changed = [name for name in types if name not in known]
     rows, summary, lock = 0, Summary(), threading.Lock()
+    ended: Interrupted | None = None
     summary.add(pl.DataFrame(schema={name: types[name] for name in changed}))
 
     def count(frame: pl.DataFrame) -> pl.DataFrame:
-        nonlocal rows
-        ctx.checkpoint()
-        # The engine may call from several threads; the order of frames makes no difference to the figures.
+        nonlocal rows, ended
+        # The engine may call from several threads. Once one was told to end, none asks again or counts on; the order of
+        # frames makes no difference to the figures.
         with lock:
+            if ended is not None:
+                raise ended
+            try:
+                ctx.checkpoint()
+            except Interrupted as interruption:
+                ended = interruption
+                raise
             rows += frame.height
             summary.add(frame.select(changed))
         # A few filtered texts would keep the memory of all texts of their block until they are written: copy them.

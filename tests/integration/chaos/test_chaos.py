@@ -16,7 +16,7 @@ def test_every_accepted_task_ends_once_with_one_result_whatever_goes_wrong(tmp_p
     again = f"again: CHAOS_SEED={seed} ./invoke test -- tests/integration/chaos"
     assert not report.problems, f"{report.summary()}\n{again}"
     assert report.accepted == 300
-    # It was no fair weather: processes died and servers failed. Which faults strike how often is chance, and on a slow
-    # machine a server may be left alone while its time to fail passes.
+    # It was no fair weather: processes died, and both servers failed. (Which faults strike how often is chance.)
     assert report.starts > 3
-    assert sum(report.faults.values()) >= 10, report.summary()
+    for server in ("pubsub", "storage"):
+        assert sum(count for name, count in report.faults.items() if name.startswith(server)) >= 10, report.summary()
