@@ -95,12 +95,6 @@ class FakeGcs:
         answer.raise_for_status()
         return True
 
-    def buckets(self) -> list[str]:
-        """The names of all buckets."""
-        answer = self._session.get(f"{self.url}/storage/v1/b", params={"project": "local"}, timeout=_TIMEOUT_S)
-        answer.raise_for_status()
-        return sorted(item["name"] for item in answer.json().get("items", []))
-
     def list(self, bucket: str, prefix: str = "") -> list[str]:
         """The names of all objects below `prefix`, in order."""
         names: list[str] = []

@@ -10,7 +10,7 @@ import grpc.aio
 from google.rpc import status_pb2
 
 from local.pubsub.service import Method, Service
-from local.pubsub.status import Code, StatusError
+from local.pubsub.status import StatusError
 from local.pubsub.streaming import StreamingPull, server_stops
 
 _GRPC_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
@@ -103,8 +103,3 @@ async def _abort(context: Any, error: StatusError) -> bytes:
         trailing = (("grpc-status-details-bin", status.SerializeToString()),)
     await context.abort(_GRPC_CODES[int(error.code)], error.message, trailing)
     raise AssertionError("abort always raises")
-
-
-def grpc_code(code: Code) -> grpc.StatusCode:
-    """The gRPC library's name of a code."""
-    return _GRPC_CODES[int(code)]
