@@ -111,7 +111,8 @@ def environment(endpoints: Endpoints, own: Mapping[str, str]) -> dict[str, str]:
     """The environment of the API and the workers.
 
     Args:
-        own: this process's environment: what it sets for Poolhouse holds, but for the addresses and names of the stack.
+        own: this process's environment: what it sets for Poolhouse holds, but for the addresses and names of the stack,
+            and for a LOG_LEVEL above INFO: the lines that tell that a process is ready are of that level.
     """
     handlers = [part.strip() for part in own.get("TASK_HANDLERS", "worker.handlers").split(",") if part.strip()]
     if SAMPLE_HANDLERS not in handlers:
@@ -119,6 +120,7 @@ def environment(endpoints: Endpoints, own: Mapping[str, str]) -> dict[str, str]:
     return {
         **own,
         "BACKLOG_SOURCE": "emulator",
+        "LOG_LEVEL": "DEBUG" if own.get("LOG_LEVEL") == "DEBUG" else "INFO",
         "PIPELINE_FILE": own.get("PIPELINE_FILE") or str(ROOT / "pipeline.toml"),
         "TASK_HANDLERS": ",".join(handlers),
         "PYTHONUNBUFFERED": "1",

@@ -54,3 +54,10 @@ def test_pauses_before_a_new_start_double_up_to_the_longest() -> None:
 def test_the_supervisors_configuration_survives_its_command_line(tmp_path: Path) -> None:
     config = Config(state_dir=tmp_path, options=UpOptions(api_port=1, workers=3, environment={"A": "ä b"}))
     assert Config.read(config.write()) == config
+
+
+@pytest.mark.parametrize(
+    ("own", "given"), [({}, "INFO"), ({"LOG_LEVEL": "ERROR"}, "INFO"), ({"LOG_LEVEL": "DEBUG"}, "DEBUG")]
+)
+def test_the_lines_that_tell_of_readiness_are_always_logged(own: dict[str, str], given: str) -> None:
+    assert services.environment(ENDPOINTS, own)["LOG_LEVEL"] == given
