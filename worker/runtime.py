@@ -68,11 +68,17 @@ class WorkerOptions:
     dead_letters: bool = False
 
 
-def messages_held(concurrency: int, handlers: Iterable[Handler]) -> int:
-    """How many messages of a queue a worker holds at the most: those that run, and those that wait in it."""
+def messages_held(queue: str, concurrency: int, handlers: Iterable[Handler], *, default_queue: str) -> int:
+    """How many messages of a queue a worker holds at the most: those that run, and those that wait in it.
+
+    Args:
+        handlers: all that the worker has. A task may be sent to any queue, so a limit of any type counts; what is short
+            is told by the types whose own queue it is.
+    """
     handlers = tuple(handlers)
-    prefetch = PREFETCH if all(handler.record for handler in handlers) else PREFETCH_UNRECORDED
+    short = any(not handler.record for handler in handlers if (handler.queue or default_queue) == queue)
     limited = any(handler.max_concurrency or handler.rate for handler in handlers)
+    prefetch = PREFETCH_UNRECORDED if short else PREFETCH
     return concurrency * (1 + prefetch) + (PARKED_MESSAGES if limited else 0)
 
 
@@ -204,9 +210,17 @@ class Worker:
         give_back: Callable[[Delivery], None],
     ) -> None:
         republish = self._publisher.replay
-        concurrency = queue.workers.concurrency if lane == queue.name else DEAD_LETTER_CONCURRENCY
+        if lane == queue.name:
+            held = messages_held(
+                queue.name,
+                queue.workers.concurrency,
+                self._registry.values(),
+                default_queue=self._topology.default_queue.name,
+            )
+        else:
+            held = DEAD_LETTER_CONCURRENCY * (1 + PREFETCH)
         flow_control = pubsub_v1.types.FlowControl(
-            max_messages=messages_held(concurrency, self._registry.values()),
+            max_messages=held,
             max_lease_duration=MAX_LEASE_S,
             min_duration_per_lease_extension=queue.ack_deadline_s,
             max_duration_per_lease_extension=queue.ack_deadline_s,
