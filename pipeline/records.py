@@ -312,6 +312,13 @@ def cancel_requested(record: TaskRecord, *, now: datetime) -> TaskRecord:
     return cancelled(record, now=now)
 
 
+def identified(record: TaskRecord, task: TaskMessage) -> TaskRecord:
+    """The record that a cancel call made of a task nobody had looked at: type, queue and payload are in the message."""
+    return record.model_copy(
+        update={"task_type": task.task_type, "queue": task.queue, "payload": dict(task.payload)},
+    )
+
+
 def replayed(record: TaskRecord, *, now: datetime, payload: dict[str, Any] | None = None) -> TaskRecord:
     """The record of a dead task that gets a new life: its history stays, its attempts start anew."""
     return record.model_copy(

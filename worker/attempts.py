@@ -5,6 +5,7 @@ A worker that dies anywhere in between leaves a message that comes again, and a 
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import threading
 import time
@@ -202,6 +203,8 @@ class Attempts:
             if isinstance(decision, Finished):
                 ours = written_by(decision.record, owner)  # the write below, when no answer came
                 self._settlement.counts.add(_count_of(decision.record) if ours else "duplicates")
+                if current is not None and not decision.record.task_type:
+                    self._identify(current, task)
                 self._settlement.close(delivery, decision.record)
                 return None
             if isinstance(decision, Mine):
@@ -221,6 +224,16 @@ class Attempts:
             self._settlement.counts.add(_count_of(record))
             self._settlement.close(delivery, record)
             return None
+
+    def _identify(self, current: Stored, task: TaskMessage) -> None:
+        with contextlib.suppress(PreconditionFailed):  # another worker met a copy of the message at the same time
+            self._patience(
+                partial(
+                    self._records.write,
+                    records.identified(current.record, task),
+                    if_generation=current.generation,
+                )
+            )
 
     def _abandon(self, once: _Once, delivery: Delivery, running: RunningTask, context: Context, thread_id: int) -> None:
         """The handler heeds no interruption: its attempt ends without it, and its thread is written off."""

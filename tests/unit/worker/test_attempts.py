@@ -6,7 +6,6 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from datetime import timedelta
 
 import pytest
 
@@ -124,21 +123,7 @@ def test_a_failed_attempt_that_took_effect_without_an_answer_is_retried_as_ever(
 
 def test_a_death_that_took_effect_without_an_answer_is_counted(engine: Engine) -> None:
     task = engine.task("echo", n=1)
-    record = records.fresh(_message(task, engine), now=engine.clock.now)
-    for number in range(5):
-        run = records.claim(
-            record,
-            _message(task, engine),
-            owner=str(number),
-            worker="worker-0",
-            now=engine.clock.now,
-            lease_s=1,
-            max_attempts=5,
-        )
-        assert isinstance(run, records.Run)
-        record = run.record
-        engine.clock.forward(2)
-    engine.records.write(record, if_generation=0)
+    _lose_all_attempts(engine, task)
     lose_answer(engine, of_write=2)
     engine.attempts.process(task)
     assert engine.record().status is Status.DEAD
@@ -270,6 +255,31 @@ def test_a_cancelled_task_never_starts(engine: Engine) -> None:
     engine.attempts.process(task)
     assert task.ended == ["ack"]
     assert handlers.runs == []
+
+
+def test_a_record_made_by_a_cancel_call_learns_from_the_message_what_task_it_was(engine: Engine) -> None:
+    task = engine.task("echo", n=4)
+    unknown = records.TaskRecord(
+        task_id="t-1",
+        task_type="",
+        queue="",
+        status=Status.CANCELLED,
+        submitted_at=engine.clock.now,
+        updated_at=engine.clock.now,
+        reason="cancelled",
+    )
+    engine.records.write(unknown, if_generation=0)
+    engine.attempts.process(task)
+    engine.attempts.process(engine.task("echo", n=4, attempt=2))
+    record = engine.record()
+    assert (record.status, record.task_type, record.queue, record.payload) == (
+        Status.CANCELLED,
+        "echo",
+        "default",
+        {"n": 4},
+    )
+    assert len(engine.store.writes) == 2
+    assert [summary.task_type for summary in engine.records.page(queue="default").records] == ["echo"]
 
 
 def test_a_running_task_is_told_that_it_was_cancelled(engine: Engine) -> None:
@@ -421,8 +431,17 @@ def test_a_task_over_its_types_limit_is_parked_without_a_thread(engine: Engine) 
 
 def test_a_task_that_kills_its_workers_dies_after_its_attempts(engine: Engine) -> None:
     task = engine.task("echo")
-    record = None
-    generation = 0
+    _lose_all_attempts(engine, task)
+    last = engine.task("echo", attempt=6)
+    engine.attempts.process(last)
+    assert last.ended == ["ack"]
+    assert engine.record().status is Status.DEAD
+    assert engine.record().reason == "all 5 attempts used up; the last one: the worker was lost"
+
+
+def _lose_all_attempts(engine: Engine, task: object) -> None:
+    """Claim the task as often as it may be tried, each time by a worker that dies."""
+    record, generation = None, 0
     for number in range(5):
         claimed = records.claim(
             record,
@@ -436,12 +455,7 @@ def test_a_task_that_kills_its_workers_dies_after_its_attempts(engine: Engine) -
         assert isinstance(claimed, records.Run)
         stored = engine.records.write(claimed.record, if_generation=generation)
         record, generation = stored.record, stored.generation
-        engine.clock.forward(timedelta(seconds=21).total_seconds())
-    last = engine.task("echo", attempt=6)
-    engine.attempts.process(last)
-    assert last.ended == ["ack"]
-    assert engine.record().status is Status.DEAD
-    assert engine.record().reason == "all 5 attempts used up; the last one: the worker was lost"
+        engine.clock.forward(21)
 
 
 def _message(delivery: object, engine: Engine):  # type: ignore[no-untyped-def]
