@@ -1,4 +1,4 @@
-"""What the measurements of workers run on: fresh servers, each a process of its own, storage in memory (tmpfs)."""
+"""What the measurements run on: fresh servers, each a process of its own, storage in memory (tmpfs)."""
 
 from __future__ import annotations
 

@@ -9,76 +9,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import resource
-import shutil
-import socket
 import statistics
-import subprocess
-import sys
 import time
-import urllib.request
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
-import psutil
-
-from local import fake_gcs
-from local.fake_gcs import FakeGcs
-
-PROJECT, BUCKET = "bench-api", "bench-api-bucket"
-START_S = 20
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def process(command: list[str], environment: Mapping[str, str], url: str) -> Iterator[psutil.Process]:
-    """A process, once `url` answers; ended afterwards."""
-    running = subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + START_S
-        while True:
-            try:
-                urllib.request.urlopen(url, timeout=1).close()
-                break
-            except OSError:
-                if running.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError(f"{command} does not answer at {url}") from None
-                time.sleep(0.05)
-        yield psutil.Process(running.pid)
-    finally:
-        running.terminate()
-        running.wait(10)
-
-
-@contextmanager
-def stack() -> Iterator[tuple[int, psutil.Process]]:
-    """The API's port and process, over an emulator and a bucket of its own."""
-    root = fake_gcs.temporary_root()
-    queue, storage, api = free_port(), free_port(), free_port()
-    environment = {
-        "GOOGLE_CLOUD_PROJECT": PROJECT,
-        "BUCKET_NAME": BUCKET,
-        "PUBSUB_EMULATOR_HOST": f"127.0.0.1:{queue}",
-        "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{storage}",
-    }
-    emulator = [sys.executable, "-m", "local.pubsub", "--port", str(queue), "--topology", "pipeline.toml"]
-    emulator += ["--project", PROJECT]
-    with ExitStack() as running:
-        running.callback(shutil.rmtree, root, ignore_errors=True)
-        running.enter_context(process(emulator, {}, f"http://127.0.0.1:{queue}/admin/clock"))
-        gcs = list(fake_gcs.command(port=storage, root=root))
-        running.enter_context(process(gcs, {}, f"http://127.0.0.1:{storage}/_internal/healthcheck"))
-        FakeGcs(f"http://127.0.0.1:{storage}").create_bucket(BUCKET)
-        command = [sys.executable, "-m", "api", "--port", str(api)]
-        serving = running.enter_context(process(command, environment, f"http://127.0.0.1:{api}/ready"))
-        yield api, serving
+from tests.bench._stack import stack
 
 
 def request(port: int, path: str, body: bytes) -> bytes:
@@ -114,11 +49,11 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=8000)
     parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 16, 64])
     parser.add_argument("--path", default="/submit-task")
-    body = {"task_type": "data_transformation", "dataset_size": 10, "transformation": "normalize"}
+    body = {"task_type": "noop", "number": 1}
     parser.add_argument("--body", default=json.dumps(body))
     options = parser.parse_args()
-    os.chdir(Path(__file__).parents[2])
-    with stack() as (port, serving):
+    with stack() as servers, servers.api() as (url, serving):
+        port = int(url.rpartition(":")[2])
         sent = request(port, options.path, options.body.encode())
         asyncio.run(load(port, sent, count=500, concurrency=16))
         for concurrency in options.concurrency:
