@@ -19,6 +19,8 @@ class Write:
     generation: int
     #: Of a record: the status that it was given.
     status: Status | None
+    #: Of a record: the type of its task; empty while only a cancel call has looked at the task.
+    task_type: str = ""
 
 
 class Journal:
@@ -66,9 +68,11 @@ def parse(exchange: Exchange) -> Write | None:
     # The first part of the body is the object's properties (JSON API, Multipart uploads).
     start = exchange.sent.index(b"\r\n\r\n") + 4
     properties = json.loads(exchange.sent[start : exchange.sent.index(b"\r\n--", start)])
-    status = properties.get("metadata", {}).get("status")
+    metadata = properties.get("metadata", {})
+    status = metadata.get("status")
     return Write(
         name=properties["name"],
         generation=int(json.loads(exchange.answer)["generation"]),
         status=None if status is None else Status(status),
+        task_type=metadata.get("task_type", ""),
     )

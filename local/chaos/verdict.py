@@ -96,8 +96,9 @@ def _attempts(record: TaskRecord, facts: Facts) -> Iterator[str]:
     numbers = [attempt.number for attempt in record.attempts]
     if numbers != list(range(1, len(numbers) + 1)):
         yield f"{name}: its attempts are numbered {numbers}"
-    if record.status is Status.CANCELLED:
-        return  # before a worker saw it, perhaps: then nobody has noted its type
+    if record.task_type not in facts.most_attempts:
+        yield f"{name}: no worker has noted its type"
+        return
     most = facts.most_attempts[record.task_type]
     if record.counted_attempts > most:
         yield f"{name}: had {record.counted_attempts} attempts, more than {most}"
@@ -149,11 +150,18 @@ def _follow_ups(facts: Facts) -> Iterator[str]:
 
 
 def _final_writes(facts: Facts) -> Iterator[str]:
-    """Storage's own word: a record is given one final status, and after it nothing."""
+    """Storage's own word: a record is given one final status, and after it nothing.
+
+    A record that a cancel call made is no exception: a worker may give it its type once, under the same status.
+    """
     for name, writes in facts.writes.items():
         if not name.startswith(names.TASKS):
             continue
-        statuses = [write.status for write in writes]
+        statuses = [
+            write.status
+            for write, after in zip(writes, (*writes[1:], None), strict=True)
+            if after is None or write.task_type or not after.task_type or write.status is not after.status
+        ]
         finals = [status for status in statuses if status is not None and status.final]
         if len(finals) > 1:
             yield f"{name}: was given {len(finals)} final statuses: {', '.join(finals)}"

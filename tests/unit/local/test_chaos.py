@@ -42,8 +42,10 @@ def _record(task_id: str, task_type: str, *, result: Any = None, follow_ups: Ite
     return records.succeeded(run.record, now=NOW, result=result, follow_ups=tuple(follow_ups))
 
 
-def _writes(name: str, *statuses: Status | None) -> tuple[Write, ...]:
-    return tuple(Write(name=name, generation=place, status=status) for place, status in enumerate(statuses))
+def _writes(name: str, *statuses: Status | None, task_type: str = "file") -> tuple[Write, ...]:
+    return tuple(
+        Write(name=name, generation=place, status=status, task_type=task_type) for place, status in enumerate(statuses)
+    )
 
 
 def _facts() -> Facts:
@@ -65,6 +67,25 @@ def _facts() -> Facts:
 
 def test_a_round_that_went_well_has_no_problems() -> None:
     assert judge(_facts()) == []
+
+
+def _cancelled(*writes: Write) -> Facts:
+    """The same round, its task cancelled before a worker saw it."""
+    job = replace(_facts().accepted[0].job, cancel=True)
+    record = _facts().records["a"].model_copy(update={"status": Status.CANCELLED, "attempts": ()})
+    return replace(
+        _facts(), accepted=(Accepted(job, "a"),), records={"a": record}, results={}, writes={names.record("a"): writes}
+    )
+
+
+UNKNOWN, KNOWN = (
+    _writes(names.record("a"), Status.CANCELLED, task_type="")[0],
+    _writes(names.record("a"), Status.CANCELLED)[0],
+)
+
+
+def test_a_task_cancelled_unseen_is_given_its_type_afterwards() -> None:
+    assert judge(_cancelled(UNKNOWN, KNOWN)) == []
 
 
 def _with_record(**changes: Any) -> Facts:
@@ -108,6 +129,13 @@ FOLLOW_UP = FollowUp(task_id="b", task_type="echo", queue="urgent", payload={"nu
             replace(_facts(), writes={**_facts().writes, RECORD: _writes(RECORD, Status.SUCCEEDED, Status.RUNNING)}),
             "was succeeded, then running",
         ),
+        (_cancelled(UNKNOWN, KNOWN, KNOWN), "was given 2 final statuses: cancelled, cancelled"),
+        (_cancelled(UNKNOWN, UNKNOWN), "was given 2 final statuses: cancelled, cancelled"),
+        (
+            _cancelled(UNKNOWN, replace(KNOWN, status=Status.SUCCEEDED)),
+            "was given 2 final statuses: cancelled, succeeded",
+        ),
+        (_with_record(status=Status.CANCELLED, task_type=""), "no worker has noted its type"),
         (_with_record(follow_ups=(FOLLOW_UP,)), "a follow-up task that was lost"),
         (
             replace(_facts(), records={**_facts().records, "c": _record("c", "echo", result=5)}),
@@ -125,7 +153,7 @@ def test_every_broken_promise_is_told(facts: Facts, words: str) -> None:
 
 
 def _upload(name: str, *, status: int = 200, generation: int = 1, task_status: str = "running") -> Exchange:
-    properties = json.dumps({"name": name, "metadata": {"status": task_status}}).encode()
+    properties = json.dumps({"name": name, "metadata": {"status": task_status, "task_type": "file"}}).encode()
     body = b"--x\r\ncontent-type: application/json\r\n\r\n" + properties + b"\r\n--x\r\n\r\n{}\r\n--x--"
     return Exchange(
         method="POST",
@@ -143,5 +171,7 @@ def test_the_journal_keeps_writes_that_took_effect_in_their_order_whatever_answe
     journal.see(_upload(RECORD, generation=1))
     journal.see(_upload(RECORD, status=412, task_status="dead"))
     journal.see(Exchange(method="GET", target="/o/x", sent=b"", status=200, answer=b"{}", delivered=True))
-    assert [write.status for write in journal.writes("tasks/")[RECORD]] == [Status.RUNNING, Status.SUCCEEDED]
+    writes = journal.writes("tasks/")[RECORD]
+    assert [write.status for write in writes] == [Status.RUNNING, Status.SUCCEEDED]
+    assert {write.task_type for write in writes} == {"file"}
     assert journal.open_tasks({"a", "z"}) == {"z"}
