@@ -33,6 +33,8 @@ def _run(command: Any, *arguments: Any, **options: Any) -> None:
         "reload": "saved code is live within two seconds; tasks in hand end on the old code",
         "keep": "queues and objects outlive the stack, for the next up --keep; down --volumes deletes them",
         "workers": "how many worker processes (1)",
+        "autoscale": "instead of a fixed number, each queue's workers follow its backlog, as on Google Cloud",
+        "scale_down_after": "with --autoscale: how long fewer must be enough, in seconds (120)",
         "api_port": "the API's port (8080 if it is free, else any)",
         "pubsub_port": "the Pub/Sub emulator's port (any)",
         "storage_port": "the storage server's port (any)",
@@ -46,6 +48,8 @@ def up(
     reload: bool = False,
     keep: bool = False,
     workers: int = 1,
+    autoscale: bool = False,
+    scale_down_after: int = 0,
     api_port: int = 0,
     pubsub_port: int = 0,
     storage_port: int = 0,
@@ -63,6 +67,8 @@ def up(
         attached=foreground,
         reload=reload,
         keep=keep,
+        autoscale=autoscale,
+        scale_down_after_s=scale_down_after or None,
     )
     _run(commands.up, backend=backend, foreground=foreground, options=options)
 

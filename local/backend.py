@@ -69,6 +69,10 @@ class UpOptions:
     reload: bool = False
     #: Whether queues and objects outlive the stack, for the next one that is brought up with this.
     keep: bool = False
+    #: Whether each queue has workers of its own, whose number follows its backlog.
+    autoscale: bool = False
+    #: How long fewer workers must be enough before some are stopped, in seconds; None: as on Google Cloud.
+    scale_down_after_s: float | None = None
 
 
 class ServiceState(StrEnum):
@@ -103,6 +107,22 @@ class ServiceStatus:
     note: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class QueueScale:
+    """The workers of a queue, where their number follows its backlog."""
+
+    queue: str
+    #: Messages not finished when last seen; None where that is not known.
+    backlog: int | None
+    #: Workers that are ready.
+    running: int
+    #: Workers that the backlog of the last while asks for.
+    wanted: int
+    #: `min_instances` and `max_instances` of pipeline.toml.
+    least: int
+    most: int
+
+
 class Backend(Protocol):
     """Starts and stops a stack. Every method may raise `local.errors.StackError`, most of them `NoStack`."""
 
@@ -129,6 +149,9 @@ class Backend(Protocol):
 
     def status(self) -> tuple[ServiceStatus, ...]:
         """Every instance of every service, in the order of `SERVICES`."""
+
+    def scaling(self) -> tuple[QueueScale, ...]:
+        """The workers of every queue; empty for a stack whose workers do not follow the backlog."""
 
     def log_files(self) -> Mapping[str, Path] | None:
         """The log file of every instance, of the last stack where none is up; None: `log_command` shows them."""

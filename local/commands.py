@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from local import choose, logs, state
-from local.backend import ROOT, Backend, Endpoints, ServiceState, UpOptions, default_state_dir
+from local.backend import ROOT, Backend, Endpoints, QueueScale, ServiceState, UpOptions, default_state_dir
 from local.errors import NoStack
 from pipeline.errors import ConfigError, PoolhouseError
 
@@ -58,8 +58,15 @@ def up(
     running = state.read_live(state_dir)
     if running is not None:
         return _already(running, backend=backend, state_dir=state_dir, timeout_s=options.timeout_s)
-    if options.keep or options.reload:
-        word = "--keep" if options.keep else "--reload"
+    if options.autoscale and options.workers != 1:
+        raise ConfigError(
+            "--workers or --autoscale: with --autoscale min_instances and max_instances of pipeline.toml hold"
+        )
+    if options.scale_down_after_s is not None and not options.autoscale:
+        raise ConfigError("--scale-down-after is for --autoscale")
+    own = {"--keep": options.keep, "--reload": options.reload, "--autoscale": options.autoscale}
+    if any(own.values()):
+        word = next(word for word, given in own.items() if given)
         if backend not in {None, "embedded"}:
             raise ConfigError(f"{word} is for the backend embedded, not for {backend}")
         backend = "embedded"
@@ -129,6 +136,7 @@ def status(*, state_dir: Path | None = None) -> int:
         if entry.note:
             _out.print(f"[red]{entry.instance}: {_plain(entry.note)}[/]")
     _print_queues(endpoints)
+    _print_scaling(backend.scaling())
     return OK if all_ready else FAILED
 
 
@@ -247,6 +255,18 @@ def _print_queues(endpoints: Endpoints) -> None:
     _out.print(table)
 
 
+def _print_scaling(scaling: tuple[QueueScale, ...]) -> None:
+    """The workers of each queue; nothing where they do not follow the backlog."""
+    if not scaling:
+        return
+    table = Table("queue", "unfinished", "workers", "wanted", "least-most", box=None, header_style="bold")
+    for entry in scaling:
+        backlog = "?" if entry.backlog is None else str(entry.backlog)
+        table.add_row(entry.queue, backlog, str(entry.running), str(entry.wanted), f"{entry.least}-{entry.most}")
+    _out.print()
+    _out.print(table)
+
+
 class _Printer:
     """Prints lines with their instance in front, each instance in a colour of its own."""
 
@@ -265,11 +285,11 @@ class _Printer:
 
 
 def _chosen(files: Any, service: str | None) -> dict[str, Path]:
-    """The files of a service: `worker` means all of its instances."""
+    """The files of a service: `worker` means all of its instances, `worker-urgent` those of a queue."""
     return {
         name: path
         for name, path in files.items()
-        if service is None or name == service or name.rpartition("-")[0] == service
+        if service is None or name == service or name.startswith(f"{service}-")
     }
 
 

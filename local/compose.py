@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from local import compose_engine, compose_file, compose_images, ports, state
-from local.backend import ROOT, Endpoints, ServiceState, ServiceStatus, UpOptions, default_state_dir
+from local.backend import (
+    ROOT,
+    Endpoints,
+    QueueScale,
+    ServiceState,
+    ServiceStatus,
+    UpOptions,
+    default_state_dir,
+)
 from local.compose_advice import advise, missing_images
 from local.compose_engine import Container, EngineError, docker
 from local.errors import NoStack, StackError
@@ -125,6 +133,10 @@ class Compose:
             _status(container, container.name.removeprefix(prefix), now=datetime.now(UTC))
             for container in sorted(listed, key=lambda container: (_order(container.service), container.name))
         )
+
+    def scaling(self) -> tuple[QueueScale, ...]:
+        """None: Google's emulator tells no backlog that workers could follow."""
+        return ()
 
     def log_files(self) -> None:
         """None: the engine keeps the logs."""

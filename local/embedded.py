@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from local import control, state
-from local.backend import ROOT, Endpoints, ServiceState, ServiceStatus, UpOptions
+from local.backend import ROOT, Endpoints, QueueScale, ServiceState, ServiceStatus, UpOptions
 from local.errors import NoStack, StackError
 from local.instance import tail
 from local.kept import Kept
@@ -87,6 +87,10 @@ class Embedded:
         """As the supervisor tells."""
         answer = self._call("status", timeout_s=10)
         return tuple(ServiceStatus(**{**entry, "state": ServiceState(entry["state"])}) for entry in answer)
+
+    def scaling(self) -> tuple[QueueScale, ...]:
+        """As the supervisor tells."""
+        return tuple(QueueScale(**entry) for entry in self._call("scaling", timeout_s=10))
 
     def log_files(self) -> Mapping[str, Path]:
         """One file an instance, and the supervisor's own."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -209,6 +209,23 @@ def reloading(made: Mapping[str, Spec], *, listener: int, own: Mapping[str, str]
         )
     scheduler = replace(made["scheduler"], environment={**made["scheduler"].environment, **fresh})
     return {**made, "api": replaced_api, "worker": replaced_worker, "scheduler": scheduler}
+
+
+def by_queue(worker: Spec, queues: Iterable[str]) -> dict[str, Spec]:
+    """The work of one worker split up as on Google Cloud: one for each queue, and one for the dead letters.
+
+    Args:
+        worker: from `specs` or `reloading`.
+        queues: names of the queues.
+
+    Returns:
+        By what the names of the instances begin with.
+    """
+    launch = worker.command[: worker.command.index("run")]
+    return {
+        **{f"worker-{queue}": replace(worker, command=(*launch, "run", "--queue", queue)) for queue in queues},
+        "dead-letters": replace(worker, command=(*launch, "dead-letters")),
+    }
 
 
 def _port(url: str) -> int:

@@ -24,7 +24,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from local import control, fake_gcs, ports, services, state
-from local.backend import Endpoints, ServiceState, ServiceStatus, UpOptions
+from local.autoscale import LOOK_S, Autoscale
+from local.backend import Endpoints, QueueScale, ServiceState, ServiceStatus, UpOptions
+from local.crew import Crew
 from local.errors import StackError
 from local.instance import Instance
 from local.kept import Kept
@@ -84,10 +86,18 @@ class Supervisor:
             self._reloads = Reloads(self._again, say=_log)
         self._storage = self._instance("storage", self._specs["storage"])
         self._api = self._instance("api", self._specs["api"])
-        self._workers = [self._worker(number) for number in range(1, config.options.workers + 1)]
+        declared = topology.load(self._specs["worker"].environment["PIPELINE_FILE"])
+        self._queues = declared.by_name
+        #: Where the number of workers follows the backlog; each queue has a crew of its own then.
+        self._autoscale: Autoscale | None = None
+        if config.options.autoscale:
+            self._autoscale = Autoscale(declared.queues, window_s=config.options.scale_down_after_s)
+            self._crews = self._crews_by_queue()
+        else:
+            self._crews = {"worker": self._crew("worker", self._specs["worker"], instances=config.options.workers)}
         #: One, where pipeline.toml declares schedules.
         self._schedulers: list[Instance] = []
-        if topology.load(self._specs["scheduler"].environment["PIPELINE_FILE"]).schedules:
+        if declared.schedules:
             self._schedulers.append(self._instance("scheduler", self._specs["scheduler"]))
         self._emulator: EmulatorServer | None = None
         self._emulator_started_at: float | None = None
@@ -97,6 +107,10 @@ class Supervisor:
     @property
     def _children(self) -> list[Instance]:
         return [self._storage, *self._clients]
+
+    @property
+    def _workers(self) -> list[Instance]:
+        return [member for crew in self._crews.values() for member in crew.members]
 
     @property
     def _clients(self) -> list[Instance]:
@@ -138,6 +152,7 @@ class Supervisor:
         """End everything: first those who work on the queue and the bucket, then these."""
         async with self._changing:
             ends = [child.stop() for child in self._clients]
+            ends += [crew.gone() for crew in self._crews.values()]
             if self._reloads is not None:
                 ends.append(self._reloads.stop())
             await asyncio.gather(*ends)
@@ -165,6 +180,8 @@ class Supervisor:
         """A call over the control socket."""
         if call == "status":
             return [asdict(status) for status in self.status()]
+        if call == "scaling":
+            return [asdict(figures) for figures in self._scaling()]
         async with self._changing:
             if call == "restart":
                 return await self._restart(arguments["service"], kill=arguments["kill"])
@@ -185,6 +202,23 @@ class Supervisor:
             await watch.watch(watched, self._reload)
         except* (OSError, RuntimeError) as errors:
             _log(f"saved code is not seen any more, ./invoke down and up again: {errors.exceptions[0]}")
+
+    async def follow_backlog(self) -> None:
+        """Give each queue as many workers as its backlog asks for, where the options say so; runs until cancelled."""
+        if self._autoscale is None:
+            return
+        while True:
+            await asyncio.sleep(LOOK_S)
+            backlogs = await asyncio.to_thread(self._backlogs)
+            async with self._changing:
+                for queue, backlog in backlogs.items():
+                    crew = self._crews[f"worker-{queue}"]
+                    current = len(crew.members)
+                    wanted = self._autoscale.decide(time.monotonic(), queue=queue, backlog=backlog, current=current)
+                    wanted = min(wanted, current + max(0, _MOST_WORKERS - len(self._workers)))
+                    if wanted != current:
+                        _log(f"{queue}: {backlog} tasks, {current} -> {wanted} workers")
+                        await self._resize(crew, wanted)
 
     async def cap_logs(self) -> None:
         """Keep the logs from growing without end; runs until cancelled."""
@@ -225,16 +259,44 @@ class Supervisor:
             raise StackError(f"only workers can be scaled, not {service}")
         if not 0 <= instances <= _MOST_WORKERS:
             raise StackError(f"from 0 to {_MOST_WORKERS} workers, not {instances}")
-        surplus, self._workers = self._workers[instances:], self._workers[:instances]
+        if self._autoscale is not None:
+            raise StackError(
+                "the workers of this stack follow the backlog: ./invoke down, then ./invoke up --workers N"
+            )
+        crew = self._crews["worker"]
+        added = await self._resize(crew, instances)
+        await crew.gone()
+        await asyncio.gather(*(member.wait_ready() for member in added))
         if self._reloads is not None:
-            await asyncio.gather(*(self._reloads.forget(worker.name) for worker in surplus))
-        await asyncio.gather(*(worker.stop() for worker in surplus))
-        added = [self._worker(number) for number in range(len(self._workers) + 1, instances + 1)]
-        self._workers += added
-        await self._start_again(added)
+            for member in added:
+                self._reloads.prepare(member.name)
+
+    async def _resize(self, crew: Crew, instances: int) -> list[Instance]:
+        """Start or stop workers; returns those that were added, and waits for none of them."""
+        more = instances - len(crew.members)
+        if more > 0:
+            return crew.add(more)
+        dismissed = crew.let_go(-more)
         if self._reloads is not None:
-            for worker in added:
-                self._reloads.prepare(worker.name)
+            await asyncio.gather(*(self._reloads.forget(name) for name in dismissed))
+        return []
+
+    def _backlogs(self) -> dict[str, int | None]:
+        """Messages of each queue that are not finished."""
+        from local.pubsub.status import StatusError  # noqa: PLC0415 - heavy, as above
+
+        assert self._emulator is not None
+        found: dict[str, int | None] = dict.fromkeys(self._queues)
+        for name, queue in self._queues.items():
+            path = f"projects/{self._endpoints.project}/subscriptions/{queue.subscription}"
+            with contextlib.suppress(StatusError):  # somebody has deleted it
+                found[name] = self._emulator.inspect(path, messages=0).unacked
+        return found
+
+    def _scaling(self) -> tuple[QueueScale, ...]:
+        if self._autoscale is None:
+            return ()
+        return self._autoscale.figures({name: self._crews[f"worker-{name}"].ready for name in self._queues})
 
     async def _start_again(self, chosen: list[Instance]) -> None:
         for child in chosen:
@@ -253,7 +315,8 @@ class Supervisor:
                 await self._renew_schedulers()
             by_name = {child.name: child for child in serving}
             self._api = by_name.get(self._api.name, self._api)
-            self._workers = [by_name.get(worker.name, worker) for worker in self._workers]
+            for crew in self._crews.values():
+                crew.put(by_name)
 
     async def _renew_schedulers(self) -> None:
         """Start them on code that is known to start. Nobody waits for that: a run due meanwhile is made late."""
@@ -263,13 +326,23 @@ class Supervisor:
             scheduler.go()
 
     def _again(self, name: str) -> Instance:
-        return self._instance(name, self._specs["api" if name == "api" else "worker"])
+        return self._instance(name, self._specs["api"]) if name == "api" else self._crews[_stem(name)].another(name)
 
-    def _worker(self, number: int) -> Instance:
-        return self._instance(f"worker-{number}", self._specs["worker"])
+    def _crews_by_queue(self) -> dict[str, Crew]:
+        least = {f"worker-{name}": queue.workers.min_instances for name, queue in self._queues.items()}
+        made = services.by_queue(self._specs["worker"], self._queues)
+        return {stem: self._crew(stem, spec, instances=least.get(stem, 1)) for stem, spec in made.items()}
+
+    def _crew(self, stem: str, spec: Spec, *, instances: int) -> Crew:
+        return Crew(stem, lambda name: self._instance(name, spec), instances=instances)
 
     def _instance(self, name: str, spec: Spec) -> Instance:
         return Instance(name, spec, self._logs / f"{name}.log", say=_log, on_group=self._reaper.group)
+
+
+def _stem(name: str) -> str:
+    """What the names of a crew begin with: of `worker-2` it is `worker`."""
+    return name.rpartition("-")[0]
 
 
 async def run(config: Config) -> int:
@@ -331,6 +404,7 @@ async def _live(config: Config, *, data: Path, reaper: Reaper) -> int:
             _log("ready")
             _report(ready=True)
             _detach()
+            housekeeping.append(asyncio.create_task(supervisor.follow_backlog()))
             await stopping
         _log("stopping")
     except PoolhouseError as error:

@@ -91,7 +91,7 @@ def test_volumes_deletes_what_is_kept_when_no_stack_is_up(tmp_path: Path) -> Non
     assert not Kept.of(tmp_path).root.exists()
 
 
-def test_containers_neither_keep_nor_reload(tmp_path: Path) -> None:
-    for options in (UpOptions(keep=True), UpOptions(reload=True)):
+def test_containers_neither_keep_nor_reload_nor_follow_the_backlog(tmp_path: Path) -> None:
+    for options in (UpOptions(keep=True), UpOptions(reload=True), UpOptions(autoscale=True)):
         with pytest.raises(ConfigError, match="embedded"):
             commands.up(backend="compose", options=options, state_dir=tmp_path)
