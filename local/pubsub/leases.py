@@ -37,7 +37,7 @@ class Consumer:
 
     Args:
         mode: Which of the three.
-        token: Its identity for ordering: lines of messages with one key stay with one token. A stream's client id.
+        token: Its identity for ordering: a stream's client id; once it is connected, that of this one of its streams.
         deliver: Called with a batch of leased entries.
         max_messages: Most messages it holds unacked; 0 for no limit.
         max_bytes: It gets no more once it holds this many bytes; 0 for no limit.

@@ -5,6 +5,7 @@ a further Pull gets nothing of a key that has outstanding messages; a push endpo
 when a message fails, it and every later one of its key come again in order, even if acked before their turn.
 """
 
+import itertools
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
 
@@ -30,7 +31,7 @@ class Line:
         #: Position of `entries[0]` in the life of the line.
         self.base = 0
         self.cursor = 0
-        #: Token of the stream that this key's messages go to.
+        #: Token of the stream that this key's messages go to, also while it is closed.
         self.owner = owner
         #: Nothing is delivered before this moment (retry backoff); 0 when not blocked.
         self.blocked_until = 0.0
@@ -45,7 +46,6 @@ class OrderedLane:
         self._lines: dict[str, Line] = {}
         self._free: deque[Line] = deque()
         self._owned: dict[str, deque[Line]] = {}
-        self._connected: dict[str, int] = {}
         self._remembered: OrderedDict[str, str] = OrderedDict()
         #: Messages that have yet to be delivered (or delivered again).
         self.pending = 0
@@ -54,23 +54,27 @@ class OrderedLane:
         """Whether any line may have something to deliver."""
         return bool(self._free) or any(self._owned.values())
 
-    def connect(self, token: str) -> None:
-        """A stream opened; with a token of an earlier one it takes over that one's keys."""
-        self._connected[token] = self._connected.get(token, 0) + 1
-        if self._connected[token] == 1:
-            self._owned[token] = deque()
-            for line in self._lines.values():
-                if line.owner == token:
-                    self._place(line)
+    def connect(self, client_id: str) -> str:
+        """A stream opened; it takes over the keys of a closed one of the same client.
+
+        Clients may have several streams, all with one client id: each has a place of its own, the lowest that is free.
+
+        Returns:
+            Its token, for `disconnect`.
+        """
+        places = (f"{client_id}#{place}" for place in itertools.count())
+        token = next(token for token in places if token not in self._owned)
+        self._owned[token] = deque()
+        for line in self._lines.values():
+            if line.owner == token:
+                self._place(line)
+        return token
 
     def disconnect(self, token: str) -> None:
         """A stream closed; its keys move on once nothing of them is outstanding."""
-        self._connected[token] -= 1
-        if self._connected[token] == 0:
-            del self._connected[token]
-            for line in self._owned.pop(token):
-                line.listed = False
-                self._place(line)
+        for line in self._owned.pop(token):
+            line.listed = False
+            self._place(line)
 
     def add(self, messages: Iterable[Message]) -> None:
         """Appends published messages that have an ordering key."""
@@ -90,7 +94,7 @@ class OrderedLane:
         """Lists a line where the consumers that may take from it look for it."""
         if line.listed or line.blocked_until or line.cursor >= len(line.entries):
             return
-        if line.owner in self._connected:
+        if line.owner in self._owned:
             self._owned[line.owner].append(line)
             line.listed = True
         elif line.cursor == 0:

@@ -101,7 +101,7 @@ class Subscription:
         """Adds a consumer; it gets messages from the next dispatch on."""
         self._consumers.append(consumer)
         if consumer.mode is Mode.STREAM:
-            self._lines.connect(consumer.token)
+            consumer.token = self._lines.connect(consumer.token)
         self._around.woken(self)
 
     def disconnect(self, consumer: Consumer) -> None:

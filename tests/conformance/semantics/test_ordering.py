@@ -87,3 +87,38 @@ def test_with_exactly_once_an_ack_before_its_turn_fails_for_the_time_being(proje
     assert dict(info.metadata) == {second.ack_id: "TRANSIENT_FAILURE_UNORDERED_ACK_ID"}
     project.ack(name, first)
     project.ack(name, second)
+
+
+def test_a_key_goes_to_one_of_a_clients_streams(project: Project):
+    name = ordered(project)
+    one, two = project.stream(name, client_id="client"), project.stream(name, client_id="client")
+    project.publish(*map(str, range(20)), key="k")
+    assert one.until(lambda _: len(one.messages) + len(two.messages) >= 20)
+    assert sorted([len(one.messages), len(two.messages)]) == [0, 20]
+    assert one.data + two.data == [str(number) for number in range(20)]
+
+
+@pytest.mark.google_deviates("the key waits for the lease of the closed stream")
+def test_a_client_that_comes_back_keeps_its_keys(project: Project):
+    name = ordered(project)
+    one = project.stream(name, client_id="client-1")
+    project.publish("0", key="k")
+    one.gets(1)
+    two = project.stream(name, client_id="client-2")
+    one.cancel()
+    again = project.stream(name, client_id="client-1")
+    assert again.goes_on()
+    project.publish("1", key="k")
+    assert again.until(lambda s: bool(s.messages), seconds=3)
+    assert (again.data, two.data) == (["1"], [])
+
+
+@pytest.mark.google_deviates("UNIMPLEMENTED")
+def test_a_seek_brings_a_key_back_in_order(project: Project):
+    name = ordered(project, retain_acked_messages=True)
+    for number in range(4):
+        project.publish(str(number), key="k")
+    held = project.pull(name, at_least=4)
+    project.ack(name, *held)
+    project.subscriber.seek({"subscription": name, "time": held[0].message.publish_time})
+    assert data(project.pull(name, at_least=4)) == ["0", "1", "2", "3"]

@@ -70,6 +70,19 @@ def test_a_stream_with_the_same_client_id_takes_its_keys_over():
     assert (other.data, again.data) == ([], ["2"])
 
 
+def test_a_client_with_several_streams_gets_a_key_on_one_of_them_and_takes_over_that_ones_keys():
+    world = ordered()
+    one, two = world.stream(token="client"), world.stream(token="client")
+    for number in range(10):
+        world.publish(str(number), key="k")
+    taker, other = (one, two) if one.got else (two, one)
+    assert (len(taker.got), len(other.got)) == (10, 0)
+    taker.close()
+    again = world.stream(token="client")
+    world.publish("10", key="k")
+    assert (other.data, again.data) == ([], ["10"])
+
+
 @pytest.mark.parametrize("fail", ["nack", "expiry"])
 def test_a_failed_message_brings_all_later_ones_of_its_key_again_even_acked_ones(fail):
     world = ordered()
