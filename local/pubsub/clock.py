@@ -3,6 +3,9 @@
 import time
 from collections.abc import Callable
 
+#: The last second of the year 9999: protobuf's timestamps end there.
+END_S = 253_402_300_799.0
+
 
 class Clock:
     """Seconds since the epoch, which a test may push forward but never back.
@@ -42,9 +45,11 @@ class Clock:
         """Moves time forward without firing anything (that is `Emulator.advance`), and returns the new moment.
 
         Raises:
-            ValueError: `seconds` is negative or not a number.
+            ValueError: `seconds` is negative or not a number, or leads past the year 9999.
         """
         if not seconds >= 0:
             raise ValueError(f"time goes forward only: advance({seconds}) is not possible")
+        if self.now() + seconds > END_S:
+            raise ValueError(f"time ends with the year 9999: advance({seconds}) is not possible")
         self._base += seconds
         return self.now()

@@ -139,7 +139,9 @@ class Emulator:
             subscription.config.topic = names.DELETED_TOPIC
             self.save_subscription(subscription)
         for name in topic.snapshots:
-            self.snapshots[name].config.topic = names.DELETED_TOPIC
+            snapshot = self.snapshots[name]
+            snapshot.config.topic = names.DELETED_TOPIC
+            self.save_snapshot(snapshot)
         self.commit()
 
     def publish(self, topic: Topic, drafts: Sequence[Any]) -> list[str]:

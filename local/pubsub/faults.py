@@ -26,17 +26,6 @@ KINDS: tuple[Kind, ...] = (
     "reset_stream",
 )
 
-#: Codes that the service itself answers with now and then.
-ERROR_CODES = (
-    Code.UNAVAILABLE,
-    Code.RESOURCE_EXHAUSTED,
-    Code.DEADLINE_EXCEEDED,
-    Code.ABORTED,
-    Code.INTERNAL,
-    Code.CANCELLED,
-    Code.UNKNOWN,
-)
-
 
 @dataclass(slots=True, kw_only=True)
 class Fault:
@@ -47,12 +36,12 @@ class Fault:
             of a response change places. `delay`: a message becomes deliverable `seconds` later. `drop_ack`: acks are
             answered and forgotten. `lose_publish_answer`: a publish succeeds, its answer is UNAVAILABLE. `latency`:
             RPCs take `seconds` (of real time) longer. `reset_stream`: a StreamingPull ends with `code` after it
-            delivered something. Messages of an ordering key are neither reordered nor delayed, and exactly-once
-            subscriptions get no duplicates: the service promises that.
+            delivered something. Messages of an ordering key are neither reordered nor delayed, exactly-once
+            subscriptions get no duplicates and are told that an ack was dropped: the service promises that.
         probability: Of each occasion, 0 to 1.
         count: How many times at most; None for no limit.
         methods: RPCs it concerns (`error`, `latency`), such as `Publish`; none for all.
-        subscription: Full name of the only subscription it concerns; "" for all.
+        subscription: Full name of the only subscription it concerns; "" for all, and for RPCs on none.
         code: Code of an `error` or `reset_stream`.
         seconds: Length of a `delay` (emulator time) or `latency`.
     """
@@ -123,7 +112,7 @@ class Faults:
             if (
                 fault.kind in kinds
                 and (not fault.methods or not method or method in fault.methods)
-                and (not fault.subscription or not subscription or fault.subscription == subscription)
+                and fault.subscription in ("", subscription)
                 and (fault.count is None or fault.happened < fault.count)
                 and (fault.probability >= 1 or self._random.random() < fault.probability)
             ):
@@ -133,22 +122,26 @@ class Faults:
 
     # --- on RPCs
 
-    async def before(self, method: str) -> None:
+    async def before(self, method: str, *, subscription: str) -> None:
         """What happens to a call before it is made.
+
+        Args:
+            method: Name of the RPC.
+            subscription: Full name of the subscription it is about, "" for none.
 
         Raises:
             StatusError: It fails without any effect.
         """
-        slow = self._strike(("latency",), method=method)
+        slow = self._strike(("latency",), method=method, subscription=subscription)
         if slow is not None:
             await asyncio.sleep(slow.seconds)
-        fault = self._strike(("error",), method=method)
+        fault = self._strike(("error",), method=method, subscription=subscription)
         if fault is not None:
             raise StatusError(fault.code, f"Injected fault: {method} fails with {fault.code.name}.")
 
-    def drops(self, method: str) -> bool:
-        """Whether a call is answered and forgotten."""
-        return method == "Acknowledge" and self._strike(("drop_ack",), method=method) is not None
+    def drops_acks(self, subscription: str) -> bool:
+        """Whether acks that come now are forgotten."""
+        return self.active and self._strike(("drop_ack",), subscription=subscription) is not None
 
     def after(self, method: str) -> None:
         """What happens to a call that took effect.

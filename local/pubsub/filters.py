@@ -403,9 +403,7 @@ class _Parser:
             self._skip_space()
             at = self._position
         found = repr(self._text[at : at + 20]) if at < len(self._text) else "the end of the filter"
-        return FilterError(
-            f"invalid filter: expected {expected}, found {found} at position {at}", position=at, expected=expected
-        )
+        return FilterError(f"expected {expected}, found {found} at position {at}", position=at, expected=expected)
 
 
 def _key_text(key: str) -> str:

@@ -17,11 +17,9 @@ ATTRIBUTES = 100
 ATTRIBUTE_KEY_BYTES = 256
 ATTRIBUTE_VALUE_BYTES = 1_024
 ORDERING_KEY_BYTES = 1_024
-FILTER_BYTES = 256
 #: Bytes of one Acknowledge or ModifyAckDeadline.
 ACK_REQUEST_BYTES = 524_288
-#: Bytes of one schema definition.
-SCHEMA_BYTES = 300_000
+#: Revisions of one schema.
 SCHEMA_REVISIONS = 20
 LABELS = 64
 LABEL_CHARS = 63
@@ -92,13 +90,13 @@ def check_labels(labels: Mapping[str, str]) -> None:
     for key, value in labels.items():
         if not key or not _is_letter(key[0]) or not _is_label(key):
             raise invalid(
-                f"Invalid label key {key[:80]!r}: a lowercase letter, then lowercase letters, digits, _ and -, "
-                f"{LABEL_CHARS} at most."
+                f"Invalid label key {key[:80]!r}: a lowercase letter, then lowercase letters, digits, _ and -; "
+                f"at most {LABEL_CHARS} characters and {LABEL_BYTES} bytes."
             )
         if not _is_label(value):
             raise invalid(
-                f"Invalid value {value[:80]!r} of label {key!r}: lowercase letters, digits, _ and -, "
-                f"{LABEL_CHARS} at most."
+                f"Invalid value {value[:80]!r} of label {key!r}: lowercase letters, digits, _ and -; "
+                f"at most {LABEL_CHARS} characters and {LABEL_BYTES} bytes."
             )
 
 

@@ -13,6 +13,8 @@ from local.pubsub.emulator import Emulator, Subscribed
 from local.pubsub.leases import Consumer, Entry, Mode
 from local.pubsub.limits import bad_ack_id
 from local.pubsub.service import Service
+from local.pubsub.service.subscriber import unique
+from local.pubsub.service.subscription_config import delivery_of
 from local.pubsub.status import Code, StatusError, invalid, not_found, precondition
 from local.pubsub.subscription import AckResult
 
@@ -58,9 +60,10 @@ class StreamingPull:
         raw = await read()
         if raw is None:
             return
+        first = _parse(raw)
         if self._service.faults.active:
-            await self._service.faults.before("StreamingPull")
-        self._open(_parse(raw))
+            await self._service.faults.before("StreamingPull", subscription=first.subscription)
+        self._open(first)
         reader = asyncio.ensure_future(self._read(read))
         try:
             await self._write_all()
@@ -120,8 +123,9 @@ class StreamingPull:
     def _changed(self) -> None:
         assert self._subscription is not None
         config = self._subscription.config
-        if config.push_config.push_endpoint:
-            self.end(precondition(f"Subscription {self._subscription.name} has become a push subscription."))
+        delivery = delivery_of(config)
+        if delivery is not None:
+            self.end(precondition(f"Subscription {self._subscription.name} has got a {delivery}: it can't be pulled."))
         response = protos.StreamingPullResponse()
         response.subscription_properties.exactly_once_delivery_enabled = config.enable_exactly_once_delivery
         response.subscription_properties.message_ordering_enabled = config.enable_message_ordering
@@ -187,7 +191,7 @@ class StreamingPull:
 
     def _handle(self, subscription: Subscribed, request: Any) -> None:
         """Acks and deadline changes of one request."""
-        ack_ids, modify_ids = list(request.ack_ids), list(request.modify_deadline_ack_ids)
+        ack_ids, modify_ids = unique(request.ack_ids), list(request.modify_deadline_ack_ids)
         seconds = list(request.modify_deadline_seconds)
         if len(seconds) != len(modify_ids):
             raise invalid(
@@ -203,14 +207,16 @@ class StreamingPull:
                     raise bad_ack_id(ack_id)
         now = self._emulator.clock.now()
         response = protos.StreamingPullResponse()
-        if ack_ids and not self._service.faults.drops("Acknowledge"):
-            results = subscription.acknowledge(ack_ids, now=now)
+        if ack_ids:
+            results = self._service.subscriber.settle(subscription, ack_ids)
             confirmation = response.acknowledge_confirmation
             for ack_id, result in zip(ack_ids, results, strict=True):
                 if result is AckResult.DONE:
                     confirmation.ack_ids.append(ack_id)
                 elif result is AckResult.UNORDERED:
                     confirmation.unordered_ack_ids.append(ack_id)
+                elif result is AckResult.DROPPED:
+                    confirmation.temporary_failed_ack_ids.append(ack_id)
                 else:
                     confirmation.invalid_ack_ids.append(ack_id)
         if modify_ids:

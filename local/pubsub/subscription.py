@@ -30,6 +30,8 @@ class AckResult(Enum):
     UNORDERED = "unordered"
     #: Not an id of this subscription.
     MALFORMED = "malformed"
+    #: An injected fault let it get lost.
+    DROPPED = "dropped"
 
 
 class Subscription:

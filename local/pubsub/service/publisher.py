@@ -53,7 +53,7 @@ class Publisher:
         config = protos.Topic()
         config.CopyFrom(topic.config)
         masks.apply(config, request.topic, request.update_mask.paths, mutable=topic_config.MUTABLE)
-        topic_config.complete(config, schemas=self._schemas)
+        topic_config.complete(config, schemas=self._schemas, before=topic.config)
         topic.config = config
         self._emulator.save_topic(topic)
         self._emulator.commit()

@@ -124,8 +124,6 @@ class Schemas:
         kind = _TYPES.get(config.type_)
         if kind is None:
             raise invalid("Invalid schema type: it is AVRO or PROTOCOL_BUFFER.")
-        if len(config.definition.encode()) > limits.SCHEMA_BYTES:
-            raise invalid(f"The schema definition is too long: it has at most {limits.SCHEMA_BYTES} bytes.")
         try:
             # The Protocol Buffers compiler takes its time: not on the loop that delivers messages.
             return await asyncio.to_thread(parse_schema, kind, config.definition)

@@ -56,7 +56,7 @@ class Service:
         self.faults = faults
         self.schemas = Schemas(emulator)
         self.publisher = Publisher(emulator, self.schemas)
-        self.subscriber = Subscriber(emulator)
+        self.subscriber = Subscriber(emulator, faults)
         self.snapshots = Snapshots(emulator, self.subscriber)
         self.iam = IamPolicies(emulator, self.schemas)
         #: By `SERVICE/METHOD`, as in a gRPC path without its leading slash.
@@ -168,9 +168,7 @@ class Service:
         """
         faults = self.faults
         if faults.active:
-            await faults.before(method.name)
-            if faults.drops(method.name):
-                return method.response()
+            await faults.before(method.name, subscription=_subscription_of(request))
         answer = method.run(request)
         if inspect.isawaitable(answer):
             answer = await _finish(answer)
@@ -186,6 +184,14 @@ class Service:
             raise invalid(f"The request is not a valid {method.request.DESCRIPTOR.full_name}.") from None
         answer = await self.call(method, request)
         return answer if isinstance(answer, bytes) else answer.SerializeToString()
+
+
+def _subscription_of(request: Any) -> str:
+    """Full name of the subscription that a request is about, "" for none."""
+    if isinstance(request, protos.Subscription):
+        return str(request.name)
+    found = getattr(request, "subscription", "")
+    return found if isinstance(found, str) else str(found.name)
 
 
 async def _finish(answer: Awaitable[Any]) -> Any:

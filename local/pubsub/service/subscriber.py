@@ -1,7 +1,7 @@
 """google.pubsub.v1.Subscriber: subscriptions, pulls and acks."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from google.rpc import error_details_pb2
@@ -9,6 +9,7 @@ from google.rpc import error_details_pb2
 from local.pubsub import limits, masks, names, paging, protos
 from local.pubsub.delivery import encode
 from local.pubsub.emulator import Emulator, Subscribed
+from local.pubsub.faults import Faults
 from local.pubsub.leases import Consumer, Entry, Mode
 from local.pubsub.limits import bad_ack_id
 from local.pubsub.service import subscription_config
@@ -27,6 +28,7 @@ _ACK_FAILURES = {
     AckResult.STALE: "PERMANENT_FAILURE_INVALID_ACK_ID",
     AckResult.MALFORMED: "PERMANENT_FAILURE_INVALID_ACK_ID",
     AckResult.UNORDERED: "TRANSIENT_FAILURE_UNORDERED_ACK_ID",
+    AckResult.DROPPED: "TRANSIENT_FAILURE_OTHER",
 }
 
 
@@ -35,10 +37,12 @@ class Subscriber:
 
     Args:
         emulator: The state.
+        faults: Faults that a test asked for.
     """
 
-    def __init__(self, emulator: Emulator) -> None:
+    def __init__(self, emulator: Emulator, faults: Faults) -> None:
         self._emulator = emulator
+        self._faults = faults
 
     def find(self, name: str) -> Subscribed:
         """The subscription of that name.
@@ -56,13 +60,14 @@ class Subscriber:
         """The subscription of that name, if messages may be pulled from it.
 
         Raises:
-            StatusError: NOT_FOUND, INVALID_ARGUMENT, or FAILED_PRECONDITION for a detached or push subscription.
+            StatusError: NOT_FOUND, INVALID_ARGUMENT, or FAILED_PRECONDITION: detached, or delivered elsewhere.
         """
         subscription = self.find(name)
         if subscription.config.detached:
             raise precondition(f"Subscription is detached: {name}.")
-        if subscription.config.push_config.push_endpoint:
-            raise precondition(f"This method is not supported for this subscription type: {name} is a push one.")
+        delivery = subscription_config.delivery_of(subscription.config)
+        if delivery is not None:
+            raise precondition(f"This method is not supported for this subscription type: {name} has a {delivery}.")
         return subscription
 
     # --- the resource
@@ -70,8 +75,12 @@ class Subscriber:
     def create_subscription(self, request: Any) -> Any:
         """CreateSubscription."""
         emulator = self._emulator
-        names.check(request.name, "subscriptions")
         names.check(request.topic, "topics")
+        if not request.name:
+            # Drawn from the seed, so that a run can be repeated.
+            project = names.project_of(request.topic)
+            request.name = f"projects/{project}/subscriptions/subscription-{emulator.random.getrandbits(64):016x}"
+        names.check(request.name, "subscriptions")
         if request.name in emulator.subscriptions:
             raise already_exists(request.name)
         if request.topic not in emulator.topics:
@@ -191,12 +200,18 @@ class Subscriber:
         limits.check_ack_ids(request.ack_ids, size_bytes=request.ByteSize())
         emulator = self._emulator
         emulator.used(subscription)
-        ack_ids = list(request.ack_ids)
+        ack_ids = unique(request.ack_ids)
         refuse_malformed(subscription, ack_ids)
-        results = subscription.acknowledge(ack_ids, now=emulator.clock.now())
+        results = self.settle(subscription, ack_ids)
         emulator.commit()
         raise_failures(subscription, ack_ids, results)
         return protos.Empty()
+
+    def settle(self, subscription: Subscribed, ack_ids: Sequence[str]) -> list[AckResult]:
+        """Acks deliveries, unless a test asked for acks to be dropped; one result an id."""
+        if self._faults.drops_acks(subscription.name):
+            return [AckResult.DROPPED] * len(ack_ids)
+        return subscription.acknowledge(ack_ids, now=self._emulator.clock.now())
 
     def modify_ack_deadline(self, request: Any) -> Any:
         """ModifyAckDeadline."""
@@ -205,7 +220,7 @@ class Subscriber:
         limits.within(request.ack_deadline_seconds, limits.MODIFY_DEADLINE_S, "ack_deadline_seconds")
         emulator = self._emulator
         emulator.used(subscription)
-        ack_ids = list(request.ack_ids)
+        ack_ids = unique(request.ack_ids)
         refuse_malformed(subscription, ack_ids)
         now, seconds = emulator.clock.now(), request.ack_deadline_seconds
         results = [subscription.modify_deadline(ack_id, seconds=seconds, now=now) for ack_id in ack_ids]
@@ -224,6 +239,11 @@ def _end(waiting: "asyncio.Future[Any]", ended: list[StatusError], subscription:
         else not_found(subscription.name)
     )
     waiting.cancel()
+
+
+def unique(ack_ids: Iterable[str]) -> list[str]:
+    """Each id once: one that a request repeats succeeds or fails once."""
+    return list(dict.fromkeys(ack_ids))
 
 
 def refuse_malformed(subscription: Subscribed, ack_ids: Sequence[str]) -> None:

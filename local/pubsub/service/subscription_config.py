@@ -56,8 +56,9 @@ def complete(config: Any, *, topics: Mapping[str, Topic], before: Any = None) ->
     _complete_retry(config)
     _complete_dead_letter(config, topics, before)
     _check_delivery(config)
-    # Output only: whatever a request says.
+    # Output only, whatever a request says; tags are input only, and nothing here looks at them.
     config.state = _ACTIVE
+    config.ClearField("tags")
     config.ClearField("analytics_hub_subscription_info")
     config.ClearField("topic_message_retention_duration")
 
@@ -106,12 +107,21 @@ def _complete_dead_letter(config: Any, topics: Mapping[str, Topic], before: Any)
 
 
 def _check_delivery(config: Any) -> None:
-    ways = [field for field in ("bigquery_config", "cloud_storage_config", "bigtable_config") if config.HasField(field)]
-    if config.push_config.push_endpoint:
-        ways.insert(0, "push_config")
+    ways = _deliveries(config)
     if len(ways) > 1:
         raise invalid(f"At most one of push_config and the export configs may be set; found {' and '.join(ways)}.")
     check_push(config.push_config)
+
+
+def _deliveries(config: Any) -> list[str]:
+    exports = ("bigquery_config", "cloud_storage_config", "bigtable_config")
+    ways = [field for field in exports if config.HasField(field)]
+    return ["push_config", *ways] if config.push_config.push_endpoint else ways
+
+
+def delivery_of(config: Any) -> str | None:
+    """The field that says where the service itself delivers the messages to; None for a pull subscription."""
+    return next(iter(_deliveries(config)), None)
 
 
 def check_push(push: Any) -> None:
@@ -144,9 +154,6 @@ def rules_of(config: Any) -> Rules:
     """
     chosen = None
     if config.filter:
-        size = len(config.filter.encode())
-        if size > limits.FILTER_BYTES:
-            raise invalid(f"The filter is too long: {size} bytes; it has at most {limits.FILTER_BYTES}.")
         try:
             chosen = parse_filter(config.filter)
         except FilterError as error:

@@ -30,8 +30,13 @@ class Schemas(Protocol):
         """Raises a StatusError unless the schema and its revisions exist and the encoding is given."""
 
 
-def complete(config: Any, *, schemas: Schemas) -> None:
+def complete(config: Any, *, schemas: Schemas, before: Any = None) -> None:
     """Checks a Topic and fills in what the service fills in.
+
+    Args:
+        config: The Topic, changed in place.
+        schemas: The schemas that there are.
+        before: What it was, at an update: a schema that was deleted since does not hinder other changes.
 
     Raises:
         StatusError: INVALID_ARGUMENT, or NOT_FOUND for a schema that is not there.
@@ -45,7 +50,10 @@ def complete(config: Any, *, schemas: Schemas) -> None:
             f"Invalid kms_key_name {config.kms_key_name[:300]!r}: it is "
             "projects/PROJECT/locations/LOCATION/keyRings/RING/cryptoKeys/KEY."
         )
-    if config.HasField("schema_settings") and config.schema_settings.schema != names.DELETED_SCHEMA:
+    was_deleted = before is not None and before.schema_settings.schema == names.DELETED_SCHEMA
+    if config.HasField("schema_settings") and not (was_deleted and config.schema_settings == before.schema_settings):
         schemas.check_settings(config.schema_settings)
+    # Output only, whatever a request says; tags are input only, and nothing here looks at them.
     config.state = _ACTIVE
     config.ClearField("satisfies_pzs")
+    config.ClearField("tags")

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from local.pubsub.http import HttpRequest, HttpResponse
 from local.pubsub.routes import ROUTES
 from local.pubsub.server import EmulatorServer
+from local.pubsub.status import Code
 
 TOPIC = "projects/p1/topics/orders"
 SUBSCRIPTION = "projects/p1/subscriptions/orders-sub"
@@ -349,6 +350,34 @@ class TestRefusals:
             assert orders("GET", TOPIC)
         finally:
             server.faults.clear()
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        (Code.INVALID_ARGUMENT, 400),
+        (Code.FAILED_PRECONDITION, 400),
+        (Code.OUT_OF_RANGE, 400),
+        (Code.UNAUTHENTICATED, 401),
+        (Code.PERMISSION_DENIED, 403),
+        (Code.NOT_FOUND, 404),
+        (Code.ALREADY_EXISTS, 409),
+        (Code.ABORTED, 409),
+        (Code.RESOURCE_EXHAUSTED, 429),
+        (Code.CANCELLED, 499),
+        (Code.INTERNAL, 500),
+        (Code.UNKNOWN, 500),
+        (Code.UNIMPLEMENTED, 501),
+        (Code.UNAVAILABLE, 503),
+        (Code.DEADLINE_EXCEEDED, 504),
+    ],
+)
+def test_each_code_has_its_http_status(orders: Rest, server: EmulatorServer, code: Code, status: int) -> None:
+    server.faults.add("error", methods=("GetTopic",), count=1, code=code)
+    try:
+        assert orders.error("GET", TOPIC)[:2] == (status, code.name)
+    finally:
+        server.faults.clear()
 
 
 def test_a_pull_waits_for_a_message_and_other_calls_go_on_meanwhile(orders: Rest, server: EmulatorServer) -> None:

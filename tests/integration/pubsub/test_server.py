@@ -22,6 +22,7 @@ from google.pubsub_v1.types import StreamingPullRequest
 
 from local.pubsub.clock import Clock
 from local.pubsub.server import EmulatorServer
+from local.pubsub.service import subscriber
 from local.pubsub.status import Code
 from local.pubsub.topology import TopologyError
 
@@ -245,13 +246,23 @@ def test_callbacks_follow_the_clock_in_order(server: EmulatorServer):
     assert fired == [("first", 3600), ("second", 7200)]
 
 
-def test_the_clock_does_not_go_back(server: EmulatorServer):
+def test_the_clock_does_not_go_back_nor_past_the_year_9999(server: EmulatorServer):
     with pytest.raises(ValueError, match="forward only"):
         server.clock.advance(-1)
-    with pytest.raises(urllib.error.HTTPError) as caught:
-        call(server, "POST", "/admin/clock/advance", {"seconds": -1})
-    with caught.value:
-        assert caught.value.code == 400
+    for seconds in (-1, 1e12, 10**400, float("nan"), True, "1", None):
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            call(server, "POST", "/admin/clock/advance", {"seconds": seconds})
+        with caught.value:
+            assert caught.value.code == 400
+
+
+def test_an_empty_pull_is_answered_after_a_bounded_wait(
+    server: EmulatorServer, client: Client, monkeypatch: pytest.MonkeyPatch
+):
+    assert 0 < subscriber.PULL_WAIT_S < 60  # of the client's 60 s
+    monkeypatch.setattr(subscriber, "PULL_WAIT_S", 0.1)
+    assert client.pull() == []
+    assert server.inspect(SUBSCRIPTION).consumers == 0
 
 
 # --- administration

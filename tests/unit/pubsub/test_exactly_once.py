@@ -50,6 +50,13 @@ def test_a_request_names_the_ids_that_failed_and_the_others_succeed(world):
     assert world.pull() == []
 
 
+def test_an_id_that_a_request_repeats_is_no_failure(world):
+    world.publish("a")
+    (held,) = world.pull()
+    request = protos.AcknowledgeRequest(subscription=SUBSCRIPTION, ack_ids=[held.ack_id, held.ack_id])
+    assert world.service.subscriber.acknowledge(request) == protos.Empty()
+
+
 def test_modifying_a_used_id_names_it(world):
     world.publish("a")
     (held,) = world.pull()

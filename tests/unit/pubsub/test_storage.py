@@ -133,6 +133,14 @@ def test_retained_messages_and_snapshots_can_be_sought_after_a_restart(tmp_path)
     assert data(third.pull()) == ["acked", "later"]
 
 
+def test_a_snapshot_of_a_deleted_topic_says_so_after_a_restart(tmp_path):
+    world = Kept(tmp_path)
+    world.service.snapshots.create_snapshot(protos.CreateSnapshotRequest(name=SNAPSHOT, subscription=SUBSCRIPTION))
+    world.service.publisher.delete_topic(protos.DeleteTopicRequest(topic=TOPIC))
+    again = world.killed()
+    assert again.emulator.snapshots[SNAPSHOT].config.topic == "_deleted-topic_"
+
+
 def test_a_purge_lasts(tmp_path):
     world = Kept(tmp_path)
     world.publish("a")

@@ -30,9 +30,9 @@ class Received:
 
 
 class World:
-    def __init__(self, **fields: Any) -> None:
+    def __init__(self, *, seed: int = 1, **fields: Any) -> None:
         self.clock = Clock(manual=True, start=START)
-        self.emulator = Emulator(clock=self.clock, seed=1)
+        self.emulator = Emulator(clock=self.clock, seed=seed)
         self.faults = Faults(self.emulator.random)
         self.faults.on_change = self._faults_changed
         self.service = Service(self.emulator, self.faults)
