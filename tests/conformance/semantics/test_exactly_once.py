@@ -6,7 +6,7 @@ import pytest
 from google.api_core.exceptions import InvalidArgument
 from google.rpc.error_details_pb2 import ErrorInfo
 
-from tests.conformance.semantics.targets import Project
+from tests.conformance.semantics.targets import GLANCE_S, Project
 
 INVALID = "PERMANENT_FAILURE_INVALID_ACK_ID"
 
@@ -94,3 +94,60 @@ def test_a_stream_confirms_modified_deadlines(project: Project):
     assert stream.until(
         lambda s: any(r.modify_ack_deadline_confirmation.ack_ids == [held.ack_id] for r in s.responses), seconds=2
     )
+
+
+def test_an_id_that_a_request_repeats_succeeds_once(project: Project):
+    name, held = start(project)
+    project.ack(name, held, held)
+    project.wait(11 if project.target.name == "ours" else 0)
+    assert project.gets_nothing(name)
+
+
+@pytest.mark.google_deviates("no confirmations")
+def test_a_stream_names_the_deadlines_that_could_not_be_modified(project: Project):
+    name = project.subscription(enable_exactly_once_delivery=True)
+    stream = project.stream(name)
+    project.publish("a")
+    (held,) = stream.gets(1)
+    stream.send(ack_ids=[held.ack_id])
+    stream.send(modify_deadline_ack_ids=[held.ack_id], modify_deadline_seconds=[60])
+    assert stream.until(
+        lambda s: any(r.modify_ack_deadline_confirmation.invalid_ack_ids == [held.ack_id] for r in s.responses),
+        seconds=2,
+    )
+
+
+@pytest.mark.google_deviates("no confirmations")
+def test_a_stream_names_the_acks_that_came_before_their_turn(project: Project):
+    name = project.subscription(enable_exactly_once_delivery=True, enable_message_ordering=True)
+    stream = project.stream(name)
+    project.publish("0", "1", key="k")
+    _, second = stream.gets(2)
+    stream.send(ack_ids=[second.ack_id])
+    assert stream.until(
+        lambda s: any(r.acknowledge_confirmation.unordered_ack_ids == [second.ack_id] for r in s.responses), seconds=2
+    )
+
+
+def test_a_stream_tells_when_delivery_becomes_exactly_once(project: Project):
+    name = project.subscription()
+    stream = project.stream(name)
+    project.publish("a")
+    stream.gets(1)
+    assert not any(each.subscription_properties.exactly_once_delivery_enabled for each in stream.responses)
+    project.subscriber.update_subscription(
+        {
+            "subscription": {"name": name, "enable_exactly_once_delivery": True},
+            "update_mask": {"paths": ["enable_exactly_once_delivery"]},
+        }
+    )
+    project.publish("b")
+    stream.gets(2)
+    assert stream.responses[-1].subscription_properties.exactly_once_delivery_enabled
+
+
+def test_nothing_comes_again_before_its_deadline_is_over(project: Project):
+    name, _ = start(project)
+    stream = project.stream(name)
+    project.wait(9 if project.target.name == "ours" else 0)
+    assert not stream.until(lambda s: bool(s.messages), seconds=GLANCE_S)

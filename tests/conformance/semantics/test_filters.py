@@ -1,5 +1,7 @@
 """Filters (section 9)."""
 
+import datetime
+
 import pytest
 
 from tests.conformance.semantics.targets import Project, data, refused
@@ -46,3 +48,20 @@ def test_a_filter_of_257_bytes_is_refused(project: Project):
 def test_the_filter_is_shown(project: Project):
     name = project.subscription(filter="attributes:a")
     assert project.subscriber.get_subscription(subscription=name).filter == "attributes:a"
+
+
+@pytest.mark.google_deviates("filters are ignored (attribute filters since Cloud SDK 555)")
+@pytest.mark.parametrize("target", ["time", "snapshot"])
+def test_a_seek_brings_back_only_what_matches(project: Project, target: str):
+    topic = project.topic(message_retention_duration={"seconds": 600})
+    every = project.subscription("every-message", topic=topic)
+    snapshot = project.name("snapshots", "snapshot")
+    project.subscriber.create_snapshot(name=snapshot, subscription=every)
+    name = project.subscription(topic=topic, filter="attributes:colour")
+    (_, match) = project.publish("plain", topic=topic) + project.publish("red", topic=topic, colour="red")
+    (held,) = project.pull(name)
+    project.ack(name, held)
+    earlier = held.message.publish_time - datetime.timedelta(minutes=1)
+    project.subscriber.seek({"subscription": name, **({"time": earlier} if target == "time" else {target: snapshot})})
+    again = project.pull(name) + project.pull_now(name)
+    assert [message.message.message_id for message in again] == [match]

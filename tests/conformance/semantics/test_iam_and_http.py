@@ -50,6 +50,29 @@ def test_permissions_are_granted_on_what_is_there(project: Project):
         assert list(project.clients.iam.TestIamPermissions(request).permissions) == granted
 
 
+@pytest.mark.google_deviates("UNIMPLEMENTED")
+def test_every_kind_of_resource_has_a_policy_and_an_absent_one_has_none(project: Project):
+    name = project.subscription()
+    snapshot = project.name("snapshots", "snapshot")
+    project.subscriber.create_snapshot(name=snapshot, subscription=name)
+    schema = {"type_": "AVRO", "definition": '{"type": "record", "name": "A", "fields": []}'}
+    made = project.clients.schemas.create_schema(parent=project.path, schema=schema, schema_id="record")
+    for resource in (project.name("topics", "topic"), name, snapshot, made.name):
+        assert project.clients.iam.GetIamPolicy(iam_policy_pb2.GetIamPolicyRequest(resource=resource)).etag
+    with refused("NOT_FOUND"):
+        project.clients.iam.GetIamPolicy(iam_policy_pb2.GetIamPolicyRequest(resource=project.name("topics", "absent")))
+
+
+@pytest.mark.google_deviates("UNIMPLEMENTED")
+def test_a_policy_with_a_condition_has_version_3(project: Project):
+    binding = {"role": "roles/viewer", "members": ["user:a@example.com"], "condition": {"expression": "true"}}
+    request = iam_policy_pb2.SetIamPolicyRequest(resource=project.topic(), policy={"bindings": [binding]})
+    with refused("INVALID_ARGUMENT"):
+        project.clients.iam.SetIamPolicy(request)
+    request.policy.version = 3
+    assert project.clients.iam.SetIamPolicy(request).version == 3
+
+
 @pytest.mark.google_deviates("no health service")
 def test_the_health_service_says_serving(project: Project):
     stub = health_pb2_grpc.HealthStub(project.clients.channel)
@@ -107,3 +130,18 @@ def test_rest_errors_have_googles_form(project: Project):
 def test_rest_refuses_unknown_fields(project: Project):
     status, answer = http(project, "PUT", f"/v1/{project.path}/topics/topic", {"nonsense": 1})
     assert (status, answer["error"]["status"]) == (400, "INVALID_ARGUMENT")
+
+
+def test_a_reset_empties_everything(project: Project):
+    name = project.subscription()
+    assert http(project, "POST", "/reset")[0] == 200
+    with refused("NOT_FOUND"):
+        project.subscriber.get_subscription(subscription=name)
+    with refused("NOT_FOUND"):
+        project.publisher.get_topic(topic=project.name("topics", "topic"))
+
+
+@pytest.mark.parametrize("query", ["$.xgafv=2", "$.xgafv=1&alt=json&prettyPrint=false&key=x"])
+def test_rest_takes_the_parameters_that_every_api_takes(project: Project, query: str):
+    topic = project.topic()
+    assert http(project, "GET", f"/v1/{topic}?{query}")[1]["name"] == topic

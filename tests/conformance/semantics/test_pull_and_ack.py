@@ -21,6 +21,21 @@ def test_a_pull_gets_no_more_than_it_asks_for(project: Project):
     assert 1 <= len(project.pull(name, 3)) <= 3
 
 
+def test_a_pull_gets_no_more_than_1000_messages_and_10_mb(project: Project):
+    name = project.subscription()
+    for _ in range(2):
+        project.publish(*["x"] * 600)
+    assert len(project.pull_now(name, 5000)) <= 1000
+    project.publish(*[b"x" * 3_000_000] * 3)
+    project.publish(*[b"x" * 3_000_000] * 3)
+    size = 0
+    while size < 18_000_000:
+        held = project.pull(name, 5000)
+        assert held, "not all came"
+        assert sum(len(message.message.data) for message in held) <= 10_000_000
+        size += sum(len(message.message.data) for message in held)
+
+
 def test_a_pull_waits_for_a_message(project: Project):
     name = project.subscription()
     timer = threading.Timer(0.3, lambda: project.publish("late"))
@@ -99,6 +114,16 @@ def test_a_malformed_ack_id_fails_the_whole_request(project: Project):
         project.subscriber.modify_ack_deadline(subscription=name, ack_ids=["nonsense"], ack_deadline_seconds=10)
 
 
+def test_one_malformed_ack_id_lets_the_others_fail_too(project: Project):
+    name = project.subscription()
+    project.publish("a")
+    (held,) = project.pull(name)
+    with refused("INVALID_ARGUMENT"):
+        project.subscriber.acknowledge(subscription=name, ack_ids=[held.ack_id, "nonsense"])
+    project.nack(name, held)
+    assert data(project.pull(name)) == ["a"]
+
+
 def test_an_ack_id_of_another_subscription_is_refused(project: Project):
     one, two = project.subscription("one-1"), project.subscription("two-2")
     project.publish("a")
@@ -136,6 +161,8 @@ def test_an_ack_request_over_512_kib_is_refused(project: Project):
     (held,) = project.pull(name)
     with refused("INVALID_ARGUMENT"):
         project.subscriber.acknowledge(subscription=name, ack_ids=[held.ack_id] * 200_000)
+    with refused("INVALID_ARGUMENT"):
+        project.modify(name, *[held] * 200_000, seconds=10)
 
 
 def test_each_subscription_gets_its_own_copy(project: Project):

@@ -100,6 +100,25 @@ def test_an_incompatible_revision_is_refused(project: Project):
         commit(project, OTHER_TYPE, name=made.name)
 
 
+@pytest.mark.google_deviates("an unchanged definition becomes a new revision")
+def test_an_unchanged_definition_is_no_revision(project: Project):
+    made = create(project)
+    with refused("INVALID_ARGUMENT"):
+        commit(project, AVRO, name=made.name)
+
+
+def test_a_revision_has_the_type_of_its_schema(project: Project):
+    made = create(project)
+    schema = {"name": made.name, "type_": "PROTOCOL_BUFFER", "definition": PROTO}
+    with refused("INVALID_ARGUMENT", "UNIMPLEMENTED"):
+        project.clients.schemas.commit_schema(name=made.name, schema=schema)
+
+
+@pytest.mark.google_deviates("counts from 1970")
+def test_a_revision_says_when_it_was_made(project: Project):
+    assert create(project).revision_create_time.timestamp() > 1_600_000_000
+
+
 def test_a_21st_revision_is_refused(project: Project):
     made = create(project)
     for number in range(19):
@@ -114,15 +133,27 @@ def test_a_rollback_is_a_new_revision_with_the_old_definition(project: Project):
     back = project.clients.schemas.rollback_schema({"name": made.name, "revision_id": made.revision_id})
     assert back.revision_id != made.revision_id
     assert back.definition == AVRO
+    with refused("NOT_FOUND"):
+        project.clients.schemas.rollback_schema({"name": made.name, "revision_id": "0" * 8})
 
 
 def test_a_revision_is_deleted_but_not_the_last_one(project: Project):
     made = create(project)
     second = commit(project, WITH_NOTE, name=made.name)
     delete = project.clients.schemas.delete_schema_revision
+    with refused("NOT_FOUND"):
+        delete({"name": f"{made.name}@{'0' * 8}"})
     delete({"name": f"{made.name}@{made.revision_id}"})
     with refused("INVALID_ARGUMENT"):
         delete({"name": f"{made.name}@{second.revision_id}"})
+
+
+@pytest.mark.google_deviates("NOT_FOUND")
+def test_a_deleted_revision_is_named(project: Project):
+    made = create(project)
+    commit(project, WITH_NOTE, name=made.name)
+    with refused("INVALID_ARGUMENT"):
+        project.clients.schemas.delete_schema_revision({"name": made.name})
 
 
 def test_messages_are_validated_when_published(project: Project):
@@ -151,6 +182,35 @@ def test_a_topic_needs_a_schema_that_is_there_and_an_encoding(project: Project):
         topic_with(project, create(project).name, "ENCODING_UNSPECIFIED")
 
 
+def test_a_message_may_fit_any_of_the_revisions_that_a_topic_allows(project: Project):
+    made = create(project)
+    second = commit(project, WITH_NOTE, name=made.name)
+    settings = {"schema": made.name, "encoding": "JSON"}
+    name = project.subscription(topic=project.topic(schema_settings=settings))
+    project.publish('{"id": 7}')
+    project.publish('{"id": 7, "note": {"string": "x"}}')
+    found = [each.message.attributes["googclient_schemarevisionid"] for each in project.pull(name, at_least=2)]
+    assert set(found) == {made.revision_id, second.revision_id}
+    project.topic("old", schema_settings={**settings, "last_revision_id": made.revision_id})
+    with refused("INVALID_ARGUMENT"):
+        project.publish('{"id": "x"}', topic=project.name("topics", "old"))
+    with refused("NOT_FOUND", "INVALID_ARGUMENT"):
+        project.topic("odd", schema_settings={**settings, "first_revision_id": "0" * 8})
+
+
+def test_binary_messages_are_validated_too(project: Project):
+    name = project.subscription(topic=topic_with(project, create(project).name, "BINARY"))
+    project.publish(b"\x0e")
+    with refused("INVALID_ARGUMENT"):
+        project.publish(b"")
+    assert project.pull(name)[0].message.attributes["googclient_schemaencoding"] == "BINARY"
+
+
+def test_a_deleted_schema_is_no_schema_for_a_topic(project: Project):
+    with refused("INVALID_ARGUMENT", "NOT_FOUND"):
+        topic_with(project, "_deleted-schema_")
+
+
 def test_publishing_fails_once_the_schema_is_deleted(project: Project):
     made = create(project)
     topic = topic_with(project, made.name)
@@ -167,5 +227,10 @@ def test_a_schema_and_a_message_can_be_validated_without_storing_them(project: P
     schemas.validate_message({**request, "message": b'{"id": 7}'})
     with refused("INVALID_ARGUMENT"):
         schemas.validate_message({**request, "message": b'{"id": "x"}'})
+    with refused("INVALID_ARGUMENT"):
+        schemas.validate_message({"parent": project.path, "schema": schema, "message": b'{"id": 7}'})
+    with refused("NOT_FOUND"):
+        absent = {"parent": project.path, "name": project.name("schemas", "absent"), "encoding": "JSON"}
+        schemas.validate_message({**absent, "message": b'{"id": 7}'})
     with refused("INVALID_ARGUMENT"):
         schemas.validate_schema(parent=project.path, schema={"type_": "AVRO", "definition": "{"})

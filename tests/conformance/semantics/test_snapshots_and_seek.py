@@ -71,6 +71,14 @@ def test_labels_of_a_snapshot_can_be_updated(project: Project):
     assert dict(project.subscriber.update_snapshot(request).labels) == {"a": "b"}
 
 
+@pytest.mark.google_deviates("UpdateSnapshot is UNIMPLEMENTED")
+def test_the_end_of_a_snapshot_can_be_moved(project: Project):
+    taken = snapshot(project, project.subscription())
+    expires = project.subscriber.get_snapshot(snapshot=taken).expire_time - datetime.timedelta(days=1)
+    request = {"snapshot": {"name": taken, "expire_time": expires}, "update_mask": {"paths": ["expire_time"]}}
+    assert project.subscriber.update_snapshot(request).expire_time == expires
+
+
 def test_a_seek_needs_a_target_that_is_there(project: Project):
     name = project.subscription()
     with refused("INVALID_ARGUMENT"):
@@ -133,5 +141,17 @@ def test_outstanding_messages_come_again_after_a_seek(project: Project):
     project.publish("a")
     taken = snapshot(project, name)
     project.pull(name)
+    seek(project, name, snapshot=taken)
+    assert data(project.pull(name)) == ["a"]
+
+
+def test_ack_ids_from_before_a_seek_count_no_more(project: Project):
+    name = project.subscription()
+    project.publish("a")
+    taken = snapshot(project, name)
+    old = project.pull(name)
+    seek(project, name, snapshot=taken)
+    project.pull(name)
+    project.ack(name, *old)
     seek(project, name, snapshot=taken)
     assert data(project.pull(name)) == ["a"]

@@ -74,6 +74,17 @@ def test_lists_of_different_length_end_the_stream(project: Project):
     assert stream.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
+@pytest.mark.parametrize("seconds", [-1, pytest.param(601, marks=pytest.mark.google_deviates("601 is taken"))])
+def test_a_deadline_out_of_bounds_ends_the_stream(project: Project, seconds: int):
+    name = project.subscription()
+    stream = project.stream(name)
+    project.publish("a")
+    (held,) = stream.gets(1)
+    stream.send(modify_deadline_ack_ids=[held.ack_id], modify_deadline_seconds=[seconds])
+    assert stream.until(lambda s: s.ended, seconds=2)
+    assert stream.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
 def test_a_malformed_ack_id_ends_the_stream(project: Project):
     stream = project.stream(project.subscription())
     stream.send(ack_ids=["nonsense"])
@@ -101,11 +112,35 @@ def test_a_stream_stops_at_max_outstanding_bytes(project: Project):
     assert not stream.until(lambda s: len(s.messages) > 5, seconds=GLANCE_S)
 
 
+def test_one_message_may_exceed_max_outstanding_bytes(project: Project):
+    name = project.subscription()
+    project.publish("x" * 10_000)
+    project.stream(name, max_outstanding_bytes=100).gets(1)
+
+
+def test_a_nack_makes_room_on_the_stream(project: Project):
+    name = project.subscription()
+    project.publish("a", "b")
+    stream = project.stream(name, max_outstanding_messages=1)
+    (held, *_) = stream.gets(1)
+    stream.send(modify_deadline_ack_ids=[held.ack_id], modify_deadline_seconds=[0])
+    stream.gets(2)
+
+
 def test_the_ack_deadline_of_the_stream_rules(project: Project):
-    if project.target.name == "google":
-        pytest.skip("10 s of real time; measured once: Google's does it")
     name = project.subscription(ack_deadline_seconds=600)
     stream = project.stream(name, stream_ack_deadline_seconds=10)
+    project.publish("a")
+    stream.gets(1)
+    project.wait(10)
+    stream.gets(2)
+
+
+def test_the_ack_deadline_of_the_stream_can_be_changed(project: Project):
+    name = project.subscription(ack_deadline_seconds=600)
+    stream = project.stream(name, stream_ack_deadline_seconds=600)
+    stream.send(stream_ack_deadline_seconds=10)
+    assert stream.goes_on()
     project.publish("a")
     stream.gets(1)
     project.wait(10)
@@ -124,6 +159,7 @@ def test_an_empty_request_without_protocol_version_is_a_keepalive(project: Proje
     stream = project.stream(project.subscription())
     stream.send()
     assert stream.goes_on()
+    assert not stream.responses
 
 
 def test_a_half_close_ends_the_stream_well(project: Project):

@@ -22,6 +22,13 @@ def test_a_subscription_is_created_once(project: Project):
         project.subscription()
 
 
+def test_the_server_names_a_subscription_without_a_name(project: Project):
+    made = project.subscriber.create_subscription(name="", topic=project.topic())
+    assert made.name.startswith(project.path + "/subscriptions/")
+    project.publish("a")
+    assert len(project.pull(made.name)) == 1
+
+
 def test_a_subscription_needs_an_existing_topic(project: Project):
     with refused("NOT_FOUND"):
         project.subscription(topic=project.name("topics", "absent"))
@@ -151,6 +158,19 @@ def test_an_unknown_push_version_is_refused(project: Project):
         project.subscription(push_config=push)
 
 
+@pytest.mark.google_deviates("none is returned")
+def test_the_push_version_is_v1_unless_given(project: Project):
+    found = get(project, project.subscription(push_config={"push_endpoint": "http://127.0.0.1:1/"}))
+    assert found.push_config.attributes["x-goog-version"] == "v1"
+
+
+@pytest.mark.google_deviates("answers, empty")
+def test_what_is_exported_can_not_be_pulled(project: Project):
+    name = project.subscription(bigquery_config={"table": "project.dataset.table"})
+    with refused("FAILED_PRECONDITION", "INVALID_ARGUMENT"):
+        project.pull_now(name)
+
+
 @pytest.mark.google_deviates("detached is kept")
 def test_output_fields_of_a_request_are_ignored(project: Project):
     name = project.subscription(detached=True, state=Subscription.State.RESOURCE_ERROR)
@@ -193,6 +213,15 @@ def test_one_field_of_a_policy_can_be_updated(project: Project):
     assert (changed.dead_letter_policy.dead_letter_topic, changed.dead_letter_policy.max_delivery_attempts) == (dead, 9)
 
 
+@pytest.mark.google_deviates("no sub-paths")
+def test_a_field_of_a_policy_that_is_not_there_makes_it(project: Project):
+    name = project.subscription()
+    policy = {"minimum_backoff": {"seconds": 20}, "maximum_backoff": {"seconds": 30}}
+    changed = update(project, name, "retry_policy.minimum_backoff", retry_policy=policy)
+    assert changed.retry_policy.minimum_backoff.total_seconds() == 20
+    assert changed.retry_policy.maximum_backoff.total_seconds() == 600
+
+
 def test_a_masked_field_that_is_unset_returns_to_its_default(project: Project):
     name = project.subscription(ack_deadline_seconds=60, retry_policy={"minimum_backoff": {"seconds": 20}})
     changed = update(project, name, "ack_deadline_seconds", "retry_policy")
@@ -202,7 +231,12 @@ def test_a_masked_field_that_is_unset_returns_to_its_default(project: Project):
 
 @pytest.mark.parametrize(
     ("path", "value"),
-    [("enable_message_ordering", True), ("topic", "projects/p/topics/other"), ("filter", "attributes:x")],
+    [
+        ("enable_message_ordering", True),
+        ("topic", "projects/p/topics/other"),
+        ("filter", "attributes:x"),
+        ("detached", True),
+    ],
 )
 def test_an_immutable_field_is_refused(project: Project, path: str, value: object):
     name = project.subscription()
