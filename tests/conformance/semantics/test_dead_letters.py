@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 from tests.conformance.semantics.targets import Project, data
 
 
@@ -81,3 +83,38 @@ def test_other_messages_are_not_touched(project: Project):
     project.publish("good")
     assert data(project.pull(name)) == ["good"]
     assert data(project.pull(letters)) == ["bad"]
+
+
+def test_a_dead_letter_topic_without_a_subscription_loses_the_message(project: Project):
+    name = project.subscription(dead_letter_policy={"dead_letter_topic": project.topic("dead")})
+    project.publish("poison")
+    for _ in range(5):
+        project.nack(name, *project.pull(name))
+    assert project.gets_nothing(name)
+
+
+def test_a_message_stays_when_its_dead_letter_topic_was_deleted(project: Project):
+    dead = project.topic("dead")
+    name = project.subscription(dead_letter_policy={"dead_letter_topic": dead})
+    project.publish("poison")
+    project.publisher.delete_topic(topic=dead)
+    for _ in range(6):
+        project.nack(name, *project.pull(name))
+    assert data(project.pull(name)) == ["poison"]
+
+
+@pytest.mark.google_deviates("the count goes on")
+def test_a_new_dead_letter_policy_starts_the_count_anew(project: Project):
+    dead = project.topic("dead")
+    name = project.subscription(dead_letter_policy={"dead_letter_topic": dead})
+    project.publish("poison")
+    for _ in range(3):
+        project.nack(name, *project.pull(name))
+    policy = {"dead_letter_topic": dead, "max_delivery_attempts": 6}
+    project.subscriber.update_subscription(
+        {
+            "subscription": {"name": name, "dead_letter_policy": policy},
+            "update_mask": {"paths": ["dead_letter_policy"]},
+        }
+    )
+    assert project.pull(name)[0].delivery_attempt == 1

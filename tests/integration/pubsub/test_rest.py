@@ -11,6 +11,7 @@ import httpx2 as httpx
 import pytest
 from google.api_core.exceptions import BadRequest, NotFound
 from google.auth.credentials import AnonymousCredentials
+from google.cloud import pubsub_v1
 from google.pubsub_v1 import PublisherClient, SchemaServiceClient, SubscriberClient
 from google.pubsub_v1.services.publisher.transports import PublisherRestTransport
 from google.pubsub_v1.services.schema_service.transports import SchemaServiceRestTransport
@@ -277,6 +278,11 @@ class TestRefusals:
             ("PUT", "projects/p1/topics/fresh", [], (400, "INVALID_ARGUMENT", "a JSON object")),
             ("PUT", "projects/p1/topics/fresh", {"labels": "x"}, (400, "INVALID_ARGUMENT", "labels")),
             ("PUT", "projects/p1/topics/fresh?topicId=x", {}, (400, "INVALID_ARGUMENT", '"topicId"')),
+            (
+                *("PUT", "projects/p1/topics/fresh", {"ingestionDataSourceSettings": {"bogus": {}}}),
+                (400, "INVALID_ARGUMENT", '"bogus"'),
+            ),
+            ("PUT", "projects/p1/subscriptions", {"topic": TOPIC}, (404, "NOT_FOUND", "subscriptions")),
             ("GET", "projects/p1/topics?bogus=1", None, (400, "INVALID_ARGUMENT", '"bogus"')),
             ("GET", "projects/p1/topics?pageSize=x", None, (400, "INVALID_ARGUMENT", "pageSize")),
             ("GET", "projects/p1/topics?pageSize.x=1", None, (400, "INVALID_ARGUMENT", "pageSize")),
@@ -478,6 +484,24 @@ class TestPythonClient:
         assert [topic.name for topic in publisher.list_topics(project="projects/p1")] == [TOPIC]
         with pytest.raises(NotFound, match="absent"):
             publisher.get_topic(topic="projects/p1/topics/absent")
+
+    def test_the_stock_client_takes_rest_by_name(
+        self, rest: Rest, server: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("PUBSUB_EMULATOR_HOST", raising=False)  # it would have the client open a gRPC channel
+        options: dict[str, Any] = {
+            "transport": "rest",
+            "client_options": {"api_endpoint": f"http://{server.address}"},
+            "credentials": AnonymousCredentials(),
+        }
+        publisher = pubsub_v1.PublisherClient(**options)
+        subscriber = pubsub_v1.SubscriberClient(**options)
+        publisher.create_topic(name=TOPIC)
+        subscriber.create_subscription(name=SUBSCRIPTION, topic=TOPIC)
+        message_id = publisher.publish(TOPIC, b"x").result(5)
+        (received,) = subscriber.pull(subscription=SUBSCRIPTION, max_messages=5).received_messages
+        assert received.message.message_id == message_id
+        publisher.stop()
 
     def test_schemas_go_through(self, rest: Rest, server: EmulatorServer) -> None:
         transport = SchemaServiceRestTransport(

@@ -18,7 +18,7 @@ import psutil
 import pytest
 from google.api_core.exceptions import NotFound, ResourceExhausted, ServiceUnavailable
 from google.cloud import pubsub_v1
-from google.pubsub_v1.types import StreamingPullRequest
+from google.pubsub_v1.types import PublishRequest, StreamingPullRequest
 
 from local.pubsub.clock import Clock
 from local.pubsub.server import EmulatorServer
@@ -198,6 +198,13 @@ def test_it_uses_no_processor_time_while_idle(tmp_path: Path):
         process.terminate()
         process.wait(5)
         process.stdout.close()
+
+
+def test_compressed_requests_are_taken(server: EmulatorServer, client: Client):
+    request = PublishRequest(topic=TOPIC, messages=[{"data": b"x" * 100_000}])
+    with grpc.insecure_channel(server.address, compression=grpc.Compression.Gzip) as channel:
+        channel.unary_unary("/google.pubsub.v1.Publisher/Publish")(PublishRequest.serialize(request), timeout=5)
+    assert client.pull()[0].message.data == b"x" * 100_000
 
 
 # --- time

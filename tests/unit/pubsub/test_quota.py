@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from local.pubsub import protos
+from local.pubsub import paging, protos
 from local.pubsub.status import Code, StatusError
 from tests.unit.pubsub.world import World
 
@@ -66,3 +66,11 @@ def test_a_project_has_10_000_schemas():
     asyncio.run(create("projects/core", 10_000))
     assert refused(lambda: asyncio.run(create("projects/core", 1, start=10_000))) is Code.RESOURCE_EXHAUSTED
     asyncio.run(create("projects/other", 1))
+
+
+def test_a_page_has_at_most_1_000_names_and_100_unless_asked():
+    names = [f"name-{number:04d}" for number in range(1_500)]
+    first, token = paging.page(names, size=1_000_000, token="")
+    rest, end = paging.page(names, size=1_000_000, token=token)
+    assert (len(first), first + rest, end) == (1_000, names, "")
+    assert len(paging.page(names, size=0, token="")[0]) == 100
