@@ -259,7 +259,7 @@ class Emulator:
 
     def create_snapshot(self, config: Any, *, subscription: Subscribed, topic: Topic) -> Snapshot:
         """Makes a snapshot of a subscription's unacked messages; `config` has its name and times."""
-        snapshot = Snapshot(config.name, topic_uid=topic.uid, config=config, unacked=subscription.unacked())
+        snapshot = Snapshot(config.name, topic_uid=topic.uid, config=config, unacked=subscription.backlog.messages())
         self.add_snapshot(snapshot, topic)
         if self.journal is not None:
             self.journal.captured(snapshot)
@@ -305,7 +305,7 @@ class Emulator:
             subscription,
             snapshots.after(
                 moment_us,
-                subscription.unacked(),
+                subscription.backlog.messages(),
                 subscription.retained.values(),
                 snapshots.passing(subscription.rules, topic.retained()) if topic is not None else (),
             ),
@@ -317,7 +317,7 @@ class Emulator:
 
     def _seek(self, subscription: Subscribed, wanted: list[Message]) -> None:
         ids = {message.id for message in wanted}
-        acked = [message for message in subscription.unacked() if message.id not in ids]
+        acked = [message for message in subscription.backlog.messages() if message.id not in ids]
         for id in ids:
             subscription.retained.pop(id, None)
         if subscription.rules.retain_acked:

@@ -94,9 +94,10 @@ def inspect(emulator: Emulator, name: str, *, messages: int | None = None) -> Su
     if subscription is None:
         raise not_found(name)
     now = emulator.clock.now()
-    oldest = subscription.oldest_us()
-    undelivered, delayed = subscription.undelivered, subscription.delayed
-    settled = sum(entry.state is State.ACKED for entry in subscription.entries())
+    backlog = subscription.backlog
+    oldest = backlog.oldest_us()
+    undelivered, delayed = backlog.ready, backlog.delayed
+    settled = sum(entry.state is State.ACKED for entry in backlog)
     return SubscriptionView(
         subscription=name,
         topic=subscription.config.topic,
@@ -114,21 +115,21 @@ def inspect(emulator: Emulator, name: str, *, messages: int | None = None) -> Su
 
 
 def _messages(subscription: Subscribed, now: float, limit: int | None) -> tuple[MessageView, ...]:
-    found: list[tuple[Message, Entry | None]] = [(entry.message, entry) for entry in subscription.entries()]
+    found: list[tuple[Message, Entry | None]] = [(entry.message, entry) for entry in subscription.backlog]
     # Those never delivered are in publish order already, so the first ones are enough.
-    found += [(message, None) for message in islice(subscription.fresh(), limit)]
+    found += [(message, None) for message in islice(subscription.backlog.fresh(), limit)]
     found.sort(key=lambda pair: pair[0].id)
-    return tuple(_view(subscription, message, entry, now) for message, entry in found[:limit])
+    return tuple(_view(message, entry, now) for message, entry in found[:limit])
 
 
-def _view(subscription: Subscribed, message: Message, entry: Entry | None, now: float) -> MessageView:
+def _view(message: Message, entry: Entry | None, now: float) -> MessageView:
     parsed = message.parse()
     state: Literal["ready", "outstanding", "delayed", "acked"] = "ready"
     due = now
     leased = False
     if entry is not None:
         leased = entry.state is State.LEASED
-        due = entry.deadline if leased else subscription.due_of(entry, now=now)
+        due = entry.deadline if leased else entry.ready_at(now)
         if leased:
             state = "outstanding"
         elif entry.state is State.ACKED:

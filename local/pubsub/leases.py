@@ -126,6 +126,12 @@ class Entry:
         """The number of this delivery, from 1."""
         return self.failures + 1
 
+    def ready_at(self, now: float) -> float:
+        """When it can be delivered next while it waits; `now` when it can be at once."""
+        if self.line is not None:
+            return float(self.line.blocked_until) or now
+        return self.deadline if self.state is State.DELAYED else now
+
 
 class Leases:
     """The leases of one subscription.

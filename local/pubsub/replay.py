@@ -131,5 +131,5 @@ class Replay:
         if backlog is not None:
             subscription.retained.update(backlog.retained)
             subscription.replace(backlog.unacked[id] for id in sorted(backlog.unacked))
-            subscription.restore_failures(backlog.failures)
+            subscription.backlog.restore_failures(backlog.failures)
         emulator.used(subscription)

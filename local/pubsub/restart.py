@@ -23,5 +23,5 @@ class Restart:
         """Ends all streams with `error`, and all leases: their messages come again, their ack ids count no more."""
         self.end_streams(error)
         for subscription in self.emulator.subscriptions.values():
-            subscription.replace(subscription.unacked())
+            subscription.replace(subscription.backlog.messages())
         self.emulator.commit()

@@ -157,7 +157,7 @@ class Storage:
         for subscription in emulator.subscriptions.values():
             if subscription.retained:
                 yield Left(subscription.uid, list(subscription.retained), True)
-            for entry in subscription.entries():
+            for entry in subscription.backlog:
                 if entry.failures:
                     yield Failed(subscription.uid, entry.message.id, entry.failures)
         for snapshot in emulator.snapshots.values():
@@ -184,7 +184,7 @@ def _messages(emulator: Emulator) -> Iterator[Record]:
             messages[message.id] = message
             topics[message.id] = topic.uid
     for subscription in emulator.subscriptions.values():
-        for message in (*subscription.unacked(), *subscription.retained.values()):
+        for message in (*subscription.backlog.messages(), *subscription.retained.values()):
             messages[message.id] = message
             takers[message.id].append(subscription.uid)
     for snapshot in emulator.snapshots.values():

@@ -1,16 +1,14 @@
-"""One subscription's delivery: backlog, leases, redelivery, dead letters, retention. It is told the time."""
+"""One subscription's delivery: leases, redelivery, dead letters, retention. It is told the time."""
 
-import heapq
-import itertools
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum
 
 from local.pubsub.agenda import NEVER, Agenda
-from local.pubsub.lanes import Budget, UnorderedLane
+from local.pubsub.backlog import Backlog
+from local.pubsub.lanes import Budget
 from local.pubsub.leases import Consumer, Entry, Leases, Mode, State
 from local.pubsub.message import Message
-from local.pubsub.ordering import Line, OrderedLane
 from local.pubsub.rules import Rules
 from local.pubsub.seams import Surroundings
 
@@ -50,13 +48,8 @@ class Subscription:
         self.rules = rules
         self._around = around
         self._leases = Leases(uid=uid, boot=boot)
-        self._lane = UnorderedLane()
-        self._lines = OrderedLane()
-        #: Entries that were delivered at least once (all of an ordered lane), by message id.
-        self._entries: dict[int, Entry] = {}
-        self._delays: list[tuple[float, int, Entry | Line]] = []
-        self._delayed = 0
-        self._numbers = itertools.count()
+        #: What is unacked; changed by nobody else once the subscription is in use.
+        self.backlog = Backlog()
         self._consumers: deque[Consumer] = deque()
         #: Acked messages that are kept for a seek.
         self.retained: dict[int, Message] = {}
@@ -71,31 +64,11 @@ class Subscription:
 
     def add(self, messages: Sequence[Message]) -> None:
         """Takes published messages (already filtered) into the backlog."""
-        if self.rules.ordered:
-            keyed = [message for message in messages if message.key]
-            if keyed:
-                self._lines.add(keyed)
-                messages = [message for message in messages if not message.key]
-        if messages:
-            self._lane.add(messages)
+        self.backlog.add(messages, ordered=self.rules.ordered)
         if self._sweep_at == NEVER:
             self._plan_sweep()
         if self._consumers:
             self._around.woken(self)
-
-    def restore_failures(self, failures: dict[int, int]) -> None:
-        """Gives messages that wait in the unordered lane the failures they had before a restart."""
-        fresh = list(self._lane.fresh)
-        self._lane.fresh.clear()
-        for message in fresh:
-            if message.id in failures:
-                entry = Entry(message, failures=failures[message.id])
-                self._entries[message.id] = entry
-                self._lane.put_back(entry)
-            else:
-                self._lane.fresh.append(message)
-        for entry in self._lines:
-            entry.failures = failures.get(entry.message.id, 0)
 
     # --- consumers
 
@@ -103,7 +76,7 @@ class Subscription:
         """Adds a consumer; it gets messages from the next dispatch on."""
         self._consumers.append(consumer)
         if consumer.mode is Mode.STREAM:
-            consumer.token = self._lines.connect(consumer.token)
+            consumer.token = self.backlog.lines.connect(consumer.token)
         self._around.woken(self)
 
     def disconnect(self, consumer: Consumer) -> None:
@@ -111,7 +84,7 @@ class Subscription:
         if consumer in self._consumers:
             self._consumers.remove(consumer)
             if consumer.mode is Mode.STREAM:
-                self._lines.disconnect(consumer.token)
+                self.backlog.lines.disconnect(consumer.token)
                 self._around.woken(self)
 
     @property
@@ -121,11 +94,11 @@ class Subscription:
 
     def dispatch(self, now: float) -> None:
         """Hands what is ready to the consumers that have room, in turn and in fair shares."""
-        while self._consumers and (len(self._lane) or self._lines):
+        while self._consumers and self.backlog:
             takers = [consumer for consumer in self._consumers if consumer.has_room]
             if not takers:
                 return
-            share = -(-(len(self._lane) + self._lines.pending) // len(takers))
+            share = -(-self.backlog.waiting // len(takers))
             served = False
             for consumer in takers:
                 if consumer.has_room:
@@ -155,18 +128,16 @@ class Subscription:
             count = min(count, consumer.max_messages - consumer.held_messages)
         room = consumer.max_bytes - consumer.held_bytes if consumer.max_bytes > 0 else 1 << 62
         budget = Budget(messages=count, room_bytes=room, cap_bytes=cap_bytes)
-        taken = self._lines.take(consumer, budget) if self._lines else []
-        if budget.open and len(self._lane):
-            taken += self._lane.take(consumer, budget)
+        taken = self.backlog.take(consumer, budget)
         if not taken:
             return taken
         taken = self._around.shuffle(self, taken)
         deadline = now + (consumer.ack_deadline_s or self.rules.ack_deadline_s)
-        grant, entries = self._leases.grant, self._entries
+        grant, delivered = self._leases.grant, self.backlog.delivered
         for entry in taken:
             grant(entry, consumer=consumer, deadline=deadline)
-            if not entry.copy:
-                entries[entry.message.id] = entry
+            if entry.line is None and not entry.copy:
+                delivered[entry.message.id] = entry
         self._timer.at_most(deadline)
         return taken
 
@@ -179,16 +150,14 @@ class Subscription:
         self._around.woken(self)
 
     def put_off(self, entry: Entry, *, until: float) -> None:
-        """Makes an entry that was taken but not leased wait; for injected delays."""
-        if entry.line is None:
-            self._entries.setdefault(entry.message.id, entry)
-            entry.state = State.READY
+        """Makes an entry without a line that was taken but not leased wait; for injected delays."""
+        self.backlog.delivered.setdefault(entry.message.id, entry)
         self._again(entry, until=until)
         self._around.woken(self)
 
     def add_copy(self, message: Message) -> None:
         """Makes a message ready a second time; for injected duplicates."""
-        self._lane.put_back(Entry(message, copy=True))
+        self.backlog.lane.put_back(Entry(message, copy=True))
 
     # --- what comes back
 
@@ -222,10 +191,10 @@ class Subscription:
         if entry is None:
             return AckResult.STALE if self._leases.is_own(ack_id) else AckResult.MALFORMED
         if entry.line is not None:
-            if self.rules.exactly_once and not self._lines.in_turn(entry):
+            if self.rules.exactly_once and not self.backlog.lines.in_turn(entry):
                 return AckResult.UNORDERED
             self._leases.end(entry, forget=True)
-            for finished in self._lines.settle(entry):
+            for finished in self.backlog.lines.settle(entry):
                 self._finish(finished)
             return AckResult.DONE
         if entry.state is State.LEASED:
@@ -234,7 +203,7 @@ class Subscription:
             return AckResult.DONE
         # The lease is over, but nobody got the message since: the late ack succeeds, as it may.
         self._leases.end(entry, forget=True)
-        self._unlist(entry)
+        self.backlog.unlist(entry)
         self._finish(entry)
         return AckResult.DONE
 
@@ -269,7 +238,7 @@ class Subscription:
         ):
             self.dead_lettered_count += 1
             if entry.line is not None:
-                for finished in self._lines.settle(entry):
+                for finished in self.backlog.lines.settle(entry):
                     self._finish(finished)
             else:
                 self._finish(entry)
@@ -279,30 +248,12 @@ class Subscription:
 
     def _again(self, entry: Entry, *, until: float) -> None:
         """Makes an entry ready again, at once (0) or at a moment."""
-        if entry.line is not None:
-            for later in self._lines.rewind(entry, until=until):
-                if later.state is State.LEASED:
-                    self._leases.end(later, forget=True)
-                later.state = State.READY
-            if until:
-                heapq.heappush(self._delays, (until, next(self._numbers), entry.line))
-                self._timer.at_most(until)
-        elif until:
-            entry.state = State.DELAYED
-            entry.deadline = until
-            self._delayed += 1
-            heapq.heappush(self._delays, (until, next(self._numbers), entry))
+        for back in self.backlog.put_back(entry, until=until):
+            if back.state is State.LEASED:
+                self._leases.end(back, forget=True)
+            back.state = State.READY
+        if until:
             self._timer.at_most(until)
-        else:
-            self._lane.put_back(entry)
-
-    def _unlist(self, entry: Entry) -> None:
-        """Takes an unordered entry out of where it waits."""
-        if entry.state is State.READY:
-            self._lane.forget(entry)
-        elif entry.state is State.DELAYED:
-            self._delayed -= 1
-            entry.state = State.DONE
 
     def _finish(self, entry: Entry) -> None:
         """An entry is done for good."""
@@ -311,7 +262,7 @@ class Subscription:
         if entry.copy:
             return
         message = entry.message
-        self._entries.pop(message.id, None)
+        self.backlog.delivered.pop(message.id, None)
         self.finished_count += 1
         if self.rules.retain_acked:
             self.retained[message.id] = message
@@ -326,46 +277,37 @@ class Subscription:
             # With exactly-once an expired id is dead at once; otherwise it counts until the next delivery.
             self._leases.end(entry, forget=self.rules.exactly_once or entry.line is not None)
             self._fail(entry, now)
-        delays = self._delays
-        while delays and delays[0][0] <= now:
-            due, _, waiting = heapq.heappop(delays)
-            if isinstance(waiting, Line):
-                if waiting.blocked_until and waiting.blocked_until <= due:
-                    self._lines.unblock(waiting)
-            elif waiting.state is State.DELAYED:
-                self._delayed -= 1
-                self._lane.put_back(waiting)
+        self.backlog.end_delays(now)
         if self._sweep_at <= now:
             self._sweep(now)
         self._set_timer()
         self._around.woken(self)
 
     def _set_timer(self) -> None:
-        due = min(self._leases.next_due, self._sweep_at)
-        if self._delays:
-            due = min(due, self._delays[0][0])
-        self._timer.set(due)
+        self._timer.set(min(self._leases.next_due, self.backlog.next_due, self._sweep_at))
 
     # --- retention
 
     def _plan_sweep(self) -> None:
-        oldest = self.oldest_us(retained=True)
-        if oldest is None:
+        times = [message.published_us for message in self.retained.values()]
+        unacked = self.backlog.oldest_us()
+        if unacked is not None:
+            times.append(unacked)
+        if not times:
             self._sweep_at = NEVER
             return
         # Messages published within a six-hundredth of the retention go together: a sweep looks at every entry.
-        self._sweep_at = max(oldest / 1e6 + self.rules.retention_s, self._swept_at + self.rules.retention_s / 600)
+        self._sweep_at = max(min(times) / 1e6 + self.rules.retention_s, self._swept_at + self.rules.retention_s / 600)
         self._timer.at_most(self._sweep_at)
 
     def _sweep(self, now: float) -> None:
         """Drops what is older than the retention."""
         self._swept_at = now
         before_us = round((now - self.rules.retention_s) * 1e6) + 1
-        for message in self._lane.drop_fresh(before_us):
+        messages, entries = self.backlog.drop_before(before_us)
+        for message in messages:
             self._around.left(self, message)
-        for entry in self._lines.drop_before(before_us):
-            self._drop(entry)
-        for entry in [entry for entry in self._entries.values() if entry.message.published_us < before_us]:
+        for entry in entries:
             self._drop(entry)
         for message in [message for message in self.retained.values() if message.published_us < before_us]:
             del self.retained[message.id]
@@ -376,25 +318,11 @@ class Subscription:
         if entry.state is State.LEASED:
             self._leases.end(entry, forget=True)
         elif entry.line is None:
-            self._unlist(entry)
+            self.backlog.unlist(entry)
         entry.state = State.DONE
         self._leases.forget(entry)
-        self._entries.pop(entry.message.id, None)
+        self.backlog.delivered.pop(entry.message.id, None)
         self._around.left(self, entry.message)
-
-    def oldest_us(self, *, retained: bool = False) -> int | None:
-        """Publish time of the oldest unacked message, microseconds since the epoch; None without one.
-
-        Args:
-            retained: Looks at the acked messages that are kept, too.
-        """
-        times = [entry.message.published_us for entry in self._entries.values()]
-        times += [entry.message.published_us for entry in self._lines]
-        if self._lane.fresh:
-            times.append(self._lane.fresh[0].published_us)
-        if retained:
-            times += [message.published_us for message in self.retained.values()]
-        return min(times, default=None)
 
     # --- administration
 
@@ -403,7 +331,7 @@ class Subscription:
         before = self.rules
         self.rules = rules
         if (before.dead_letter_topic, before.max_attempts) != (rules.dead_letter_topic, rules.max_attempts):
-            for entry in itertools.chain(self._entries.values(), self._lines):
+            for entry in self.backlog:
                 entry.failures = 0
         if before.retain_acked and not rules.retain_acked:
             for message in self.retained.values():
@@ -415,21 +343,10 @@ class Subscription:
             self._set_timer()
         self._around.woken(self)
 
-    def unacked(self) -> list[Message]:
-        """All messages that are not acked, in publish order."""
-        messages = {entry.message.id: entry.message for entry in self._lines}
-        messages.update((entry.message.id, entry.message) for entry in self._entries.values())
-        messages.update((message.id, message) for message in self._lane.fresh)
-        return [messages[id] for id in sorted(messages)]
-
     def replace(self, messages: Iterable[Message]) -> None:
         """Makes exactly these messages (in publish order) the unacked ones; no lease so far counts any more."""
         self._leases.clear()
-        self._lane.clear()
-        self._lines.clear()
-        self._delays.clear()
-        self._delayed = 0
-        self._entries.clear()
+        self.backlog.clear()
         self._sweep_at = NEVER
         self.add(list(messages))
         self._plan_sweep()
@@ -448,36 +365,3 @@ class Subscription:
     def outstanding(self) -> int:
         """Messages that are leased."""
         return self._leases.leased
-
-    @property
-    def delayed(self) -> int:
-        """Messages that wait for the end of a backoff (of an ordered line: all that wait behind it)."""
-        blocked = {id(line): line for _, _, line in self._delays if isinstance(line, Line) and line.blocked_until}
-        return self._delayed + sum(len(line.entries) - line.cursor for line in blocked.values())
-
-    @property
-    def undelivered(self) -> int:
-        """Messages that could be delivered now."""
-        return len(self._lane) + self._lines.pending - (self.delayed - self._delayed)
-
-    def entries(self) -> Iterator[Entry]:
-        """Every unfinished entry: delivered at least once, or in an ordered line."""
-        seen = set()
-        for entry in self._lines:
-            seen.add(entry.message.id)
-            yield entry
-        for entry in self._entries.values():
-            if entry.message.id not in seen:
-                yield entry
-
-    def fresh(self) -> Iterator[Message]:
-        """The messages that were never delivered and stand in no ordered line."""
-        return self._lane.waiting()
-
-    def due_of(self, entry: Entry, *, now: float) -> float:
-        """When an entry that waits can be delivered next; `now` when it can be at once."""
-        if entry.line is not None:
-            return float(entry.line.blocked_until) or now
-        if entry.state is State.DELAYED:
-            return entry.deadline
-        return now

@@ -49,7 +49,7 @@ class Snapshots:
             raise precondition(f"Subscription {subscription.name} has no topic any more: it can't have a snapshot.")
         limit_topic(topic.snapshots, limits.TOPIC_SNAPSHOTS, "snapshots")
         now = emulator.clock.now()
-        expires = expiry_s(now=now, oldest_us=subscription.oldest_us())
+        expires = expiry_s(now=now, oldest_us=subscription.backlog.oldest_us())
         if expires - now < LEAST_LIFETIME_S:
             raise precondition(
                 f"The oldest unacked message of {subscription.name} is so old that the snapshot would expire within "
