@@ -121,11 +121,9 @@ def of(error: Exception) -> Problem:
     match error:
         case Problem():
             return error
-        case ServiceUnavailable():
+        case ServiceUnavailable() | ObjectNotFound():
+            # Calls that may meet an absent object say so themselves: this one was there a moment ago.
             return unavailable(str(error))
-        case ObjectNotFound():
-            # Calls that may meet an absent object say so themselves: what is missing here is the bucket.
-            return unavailable(f"storage is not set up: {error}")
         case TaskNotFound() | ScheduleNotFound():
             return Problem(404, str(error))
         case Conflict():

@@ -35,6 +35,10 @@ class StoreUnavailable(ServiceUnavailable):
     """Cloud Storage did not answer in time, or with a 5xx or 429."""
 
 
+class BucketMissing(StoreUnavailable):
+    """The bucket is not there: it was never made, or is gone."""
+
+
 class ObjectNotFound(PoolhouseError, KeyError):
     """There is no object of that name in the bucket."""
 

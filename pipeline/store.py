@@ -21,7 +21,14 @@ from google.auth import exceptions as auth_errors
 from google.cloud import storage
 from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 
-from pipeline.errors import ConfigError, InvalidName, ObjectNotFound, PreconditionFailed, StoreUnavailable
+from pipeline.errors import (
+    BucketMissing,
+    ConfigError,
+    InvalidName,
+    ObjectNotFound,
+    PreconditionFailed,
+    StoreUnavailable,
+)
 from pipeline.settings import Settings
 from pipeline.small_objects import RETRIED_STATUSES, SmallObjects, connect
 
@@ -54,7 +61,10 @@ class ObjectPage:
 
 
 class ObjectStore(Protocol):
-    """One bucket. Every call may raise `StoreUnavailable`; names are full object names."""
+    """One bucket. Every call may raise `StoreUnavailable`, those that create or list also its kind `BucketMissing`.
+
+    Names are full object names.
+    """
 
     def get(self, name: str) -> tuple[bytes, ObjectInfo]:
         """The whole object and its generation. Raises `ObjectNotFound`."""
@@ -100,7 +110,7 @@ class ObjectStore(Protocol):
         """The address of a resumable upload session: whoever has it can write this one object."""
 
     def check(self) -> None:
-        """Raise `StoreUnavailable` unless the bucket answers."""
+        """Raise `StoreUnavailable` unless the bucket is there and answers."""
 
 
 class GcsStore:
@@ -169,7 +179,7 @@ class GcsStore:
         metadata: Mapping[str, str] | None = None,
         if_generation: int | None = None,
     ) -> int:
-        with _errors(name):
+        with _errors(name, bucket=self.bucket):
             return self._small.put(
                 name, data, content_type=content_type, metadata=metadata, if_generation=if_generation
             )
@@ -182,7 +192,7 @@ class GcsStore:
             return
 
     def list(self, prefix: str, *, page_size: int = 1000, page_token: str | None = None) -> ObjectPage:
-        with _errors(prefix):
+        with _errors(prefix, bucket=self.bucket):
             found = self._client.list_blobs(
                 self._bucket,
                 prefix=prefix,
@@ -216,14 +226,14 @@ class GcsStore:
         blob = self._bucket.blob(
             name, chunk_size=None if size_bytes is not None and size_bytes <= CHUNK_BYTES else CHUNK_BYTES
         )
-        with _errors(name):
+        with _errors(name, bucket=self.bucket):
             blob.upload_from_file(
                 source, size=size_bytes, content_type=content_type, checksum="crc32c", **self._options
             )
         return _info(blob)
 
     def upload_session(self, name: str, *, content_type: str, size_bytes: int | None, origin: str | None) -> str:
-        with _errors(name):
+        with _errors(name, bucket=self.bucket):
             session = self._bucket.blob(name).create_resumable_upload_session(
                 content_type=content_type, size=size_bytes, origin=origin, **self._options
             )
@@ -310,10 +320,17 @@ def _worth_retrying(error: BaseException) -> bool:
 
 
 @contextmanager
-def _errors(name: str) -> Iterator[None]:
+def _errors(name: str, *, bucket: str | None = None) -> Iterator[None]:
+    """Poolhouse's errors for those of the clients.
+
+    Args:
+        bucket: given for calls that need no object: what such a call does not find is the bucket.
+    """
     try:
         yield
     except google_errors.NotFound:
+        if bucket is not None:
+            raise BucketMissing(f"there is no bucket {bucket}: bring the stack up (invoke up or deploy)") from None
         raise ObjectNotFound(f"there is no object {name}") from None
     except google_errors.PreconditionFailed:
         raise PreconditionFailed(f"{name}: somebody else wrote it first") from None

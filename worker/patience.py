@@ -24,9 +24,15 @@ class Stopping(Exception):
 class Patience:
     """Repeats calls to storage and Pub/Sub while these are down: a task in hand holds its lease and waits."""
 
-    def __init__(self, stopping: threading.Event) -> None:
-        """Args: stopping: once set, a call that fails is not repeated."""
+    def __init__(self, stopping: threading.Event, *, hopeless: tuple[type[Exception], ...] = ()) -> None:
+        """Nothing is called yet.
+
+        Args:
+            stopping: once set, a call that fails is not repeated.
+            hopeless: errors that no waiting helps against.
+        """
         self._stopping = stopping
+        self._hopeless = hopeless
 
     def __call__(self, call: Callable[[], _Answer]) -> _Answer:
         """Call until it answers. Raises `Stopping` when the worker stops first, and whatever else the call raises."""
@@ -35,6 +41,8 @@ class Patience:
             try:
                 return call()
             except (StoreUnavailable, QueueUnavailable) as error:
+                if isinstance(error, self._hopeless):
+                    raise
                 _log.warning("waiting for a service", error=str(error), wait_s=wait_s)
                 if self._stopping.wait(wait_s):
                     raise Stopping from error

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from pipeline.cron import next_due
 from pipeline.deployment import load_task_ids
-from pipeline.errors import ConfigError, Conflict, MessageRefused, PreconditionFailed, ServiceUnavailable
+from pipeline.errors import BucketMissing, ConfigError, Conflict, MessageRefused, PreconditionFailed, ServiceUnavailable
 from pipeline.publisher import Publisher
 from pipeline.schedules import CLAIM_S, Known, Schedules, run_due
 from pipeline.settings import Settings
@@ -144,6 +144,7 @@ class Scheduler:
 
         Raises:
             ConfigError: the deployment's key is none.
+            BucketMissing: the bucket is not there.
             Stopping: told to stop while the bucket did not answer.
         """
         topology = self._settings.topology
@@ -156,7 +157,7 @@ class Scheduler:
                 _log.error("a schedule can't run: mend it in pipeline.toml", schedule=schedule.name, error=problem)
         # The random part: a container's process id and host name may be another's too.
         owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-        task_ids = Patience(self._stop_asked)(partial(load_task_ids, self._store))
+        task_ids = Patience(self._stop_asked, hopeless=(BucketMissing,))(partial(load_task_ids, self._store))
         publisher = self._publisher or Publisher(self._settings)
         schedules = Schedules(
             self._store,

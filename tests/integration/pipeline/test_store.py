@@ -12,7 +12,7 @@ import requests
 
 from pipeline import names
 from pipeline.deployment import load_task_ids
-from pipeline.errors import ObjectNotFound, PreconditionFailed, StoreUnavailable
+from pipeline.errors import BucketMissing, ObjectNotFound, PreconditionFailed, StoreUnavailable
 from pipeline.settings import Settings
 from pipeline.store import ABSENT, CHUNK_BYTES, GcsStore, open_store
 
@@ -113,3 +113,17 @@ def test_a_bucket_that_does_not_answer_is_unavailable_within_its_time(monkeypatc
         unreachable.get("tasks/a.json")
     with pytest.raises(StoreUnavailable):
         unreachable.check()
+
+
+def test_a_bucket_that_is_not_there_is_told_from_an_object_that_is_not(store: GcsStore) -> None:
+    nowhere = GcsStore("no-such-bucket", project="p", timeout_s=5)
+    for call in (
+        nowhere.check,
+        lambda: nowhere.put("a.json", b"{}"),
+        lambda: nowhere.upload("a.txt", io.BytesIO(b"a"), content_type="text/plain"),
+        lambda: nowhere.upload_session("a.txt", content_type="text/plain", size_bytes=1, origin=None),
+    ):
+        with pytest.raises(BucketMissing, match="there is no bucket no-such-bucket"):
+            call()
+    with pytest.raises(ObjectNotFound):
+        store.get("tasks/none.json")
