@@ -57,13 +57,17 @@ def _first(candidates: Iterable[str | None]) -> Path | None:
 
 def build(environment: Mapping[str, str] = os.environ) -> None:
     """Build the stages that the stack runs; in a second where nothing changed. Raises `EngineError`."""
-    for target in TARGETS:
-        command = ["build", "--quiet", "--target", target, "--tag", image(target, environment)]
-        if environment.get("PYTHON_IMAGE"):
-            command += ["--build-arg", f"PYTHON_IMAGE={environment['PYTHON_IMAGE']}"]
-        for name, path in secrets(environment).items():
-            command += ["--secret", f"id={name},src={path}"]
-        docker(*command, str(ROOT), timeout_s=BUILD_TIMEOUT_S)
+    shared = [f"--build-arg=PYTHON_IMAGE={environment['PYTHON_IMAGE']}"] if environment.get("PYTHON_IMAGE") else []
+    shared += [f"--secret=id={name},src={path}" for name, path in secrets(environment).items()]
+
+    def make(target: str) -> None:
+        tag = image(target, environment)
+        docker("build", "--quiet", "--target", target, "--tag", tag, *shared, str(ROOT), timeout_s=BUILD_TIMEOUT_S)
+
+    # At once: BuildKit makes what they share one time.
+    with ThreadPoolExecutor(len(TARGETS)) as pool:
+        for _ in pool.map(make, TARGETS):
+            pass
     # What the tags pointed to before would stay for ever; those in use stay.
     docker("image", "prune", "--force", "--filter", f"label={_LABEL}")
 

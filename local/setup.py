@@ -2,22 +2,50 @@
 
 from __future__ import annotations
 
+import argparse
+import os
 import sys
+import time
 
+import requests
+
+from local.errors import StackError
 from local.topology import realise
 from pipeline import settings
 from pipeline.errors import ConfigError, PoolhouseError
 
+_POLL_S = 0.05
+
 
 def main() -> int:
     """Realise the topology; 0 done, 1 failed, 2 wrong settings."""
+    parser = argparse.ArgumentParser(prog="python -m local.setup", description="Make topics, subscriptions and bucket.")
+    parser.add_argument("--wait", type=float, default=0, metavar="S", help="wait up to S seconds for the servers (0)")
+    options = parser.parse_args()
     try:
+        _await_servers(time.monotonic() + options.wait)
         changes = realise(settings.load())
     except PoolhouseError as error:
         sys.stderr.write(f"{error}\n")
         return 2 if isinstance(error, ConfigError) else 1
     sys.stdout.write(f"created {len(changes.created)}, updated {len(changes.updated)}\n")
     return 0
+
+
+def _await_servers(deadline_s: float) -> None:
+    """Wait until the servers that the environment names answer. Raises `StackError`."""
+    pubsub, storage = os.environ.get("PUBSUB_EMULATOR_HOST"), os.environ.get("STORAGE_EMULATOR_HOST")
+    with requests.Session() as session:
+        session.trust_env = False  # a proxy of the environment has no business with our own servers
+        for url in filter(None, (pubsub and f"http://{pubsub}", storage)):
+            while True:
+                try:
+                    session.get(url, timeout=5)
+                    break
+                except requests.RequestException as error:
+                    if time.monotonic() > deadline_s:
+                        raise StackError(f"{url} does not answer: {error}") from None
+                time.sleep(_POLL_S)
 
 
 if __name__ == "__main__":

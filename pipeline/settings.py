@@ -41,6 +41,9 @@ class Settings(BaseSettings):
     publish_timeout_s: float = Field(default=5, gt=0, le=600)
     #: Longest time one storage call may take, retries included, in seconds.
     storage_timeout_s: float = Field(default=5, gt=0, le=600)
+    #: Longest time that a starting worker waits for its bucket and subscriptions to be made, in seconds: for a stack
+    #: whose parts all start at once.
+    wait_for_topology_s: float = Field(default=0, ge=0, le=3600)
     #: Time that running tasks get at SIGTERM, in seconds; Cloud Run kills after 10.
     worker_grace_s: float = Field(default=8, ge=0, le=3600)
 

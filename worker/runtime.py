@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -19,11 +19,12 @@ from google.cloud import pubsub_v1
 from google.cloud.pubsub_v1.subscriber.message import Message
 
 from pipeline.deployment import load_task_ids
-from pipeline.errors import ConfigError
+from pipeline.errors import BucketMissing, ConfigError
 from pipeline.publisher import Publisher
 from pipeline.settings import Settings
 from pipeline.store import ObjectStore
 from pipeline.topology import Queue
+from worker.arrival import await_topology
 from worker.attempts import Attempts
 from worker.dead_letters import DeadLetterKeeper
 from worker.delivery import Delivery, PubSubDelivery
@@ -134,11 +135,20 @@ class Worker:
 
         Raises:
             ConfigError: the deployment's key is none.
+            BucketMissing: the bucket is not there.
             Stopping: told to stop while the bucket did not answer.
         """
-        task_ids = Patience(self._stop_asked)(partial(load_task_ids, self._store))
-        self._publisher = Publisher(self._settings)
         self._subscriber = pubsub_v1.SubscriberClient()
+        if self._settings.wait_for_topology_s:
+            await_topology(
+                self._store,
+                self._subscriber,
+                [self._path(subscription) for subscription in self._subscriptions()],
+                timeout_s=self._settings.wait_for_topology_s,
+                stopping=self._stop_asked,
+            )
+        task_ids = Patience(self._stop_asked, hopeless=(BucketMissing,))(partial(load_task_ids, self._store))
+        self._publisher = Publisher(self._settings)
         self._attempts = Attempts(
             topology=self._topology,
             registry=self._registry,
@@ -234,10 +244,20 @@ class Worker:
         scheduler = LaneScheduler(
             self._slots, lane, give_back=lambda message: give_back(PubSubDelivery(message, queue.name, republish))
         )
-        path = self._subscriber.subscription_path(self._settings.google_cloud_project, subscription)
+        path = self._path(subscription)
         stream = self._subscriber.subscribe(path, receive, flow_control=flow_control, scheduler=scheduler)
         stream.add_done_callback(lambda future: self._stream_ended(path, future))
         self._streams.append((stream, scheduler))
+
+    def _subscriptions(self) -> Iterator[str]:
+        for name in self._options.queues:
+            yield self._topology.by_name[name].subscription
+        if self._options.dead_letters:
+            for queue in self._topology.queues:
+                yield queue.dead_letter_subscription
+
+    def _path(self, subscription: str) -> str:
+        return str(self._subscriber.subscription_path(self._settings.google_cloud_project, subscription))
 
     def _stream_ended(self, path: str, future: Any) -> None:
         if self._stop_asked.is_set() or future.cancelled():

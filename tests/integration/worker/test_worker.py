@@ -245,6 +245,39 @@ def test_a_worker_without_its_subscription_says_what_to_do(pipeline: Pipeline, t
     assert "Traceback" not in pipeline.log.read_text()
 
 
+@pytest.fixture
+def undeclared(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Pipeline:
+    """The environment of a pipeline of which nothing is made yet."""
+    other = tmp_path / "other.toml"
+    other.write_text('name = "later"\n[queues.default]\n')
+    monkeypatch.setenv("PIPELINE_FILE", str(other))
+    monkeypatch.setenv("BUCKET_NAME", f"{pipeline.settings.bucket_name[:50]}-later")
+    return pipeline
+
+
+def test_a_worker_that_may_wait_begins_once_its_topology_is_made(undeclared: Pipeline) -> None:
+    from local.topology import realise
+
+    worker = undeclared.worker("run", ready=False, WAIT_FOR_TOPOLOGY_S="60")
+    undeclared.until(lambda: "waiting for the topology" in undeclared.log.read_text(), 30)
+    assert worker.poll() is None
+    realise(Settings())
+    undeclared.until(lambda: "worker ready" in undeclared.log.read_text(), 30)
+
+
+def test_a_worker_that_waits_for_its_topology_heeds_a_signal(undeclared: Pipeline) -> None:
+    worker = undeclared.worker("run", ready=False, WAIT_FOR_TOPOLOGY_S="60")
+    undeclared.until(lambda: "waiting for the topology" in undeclared.log.read_text(), 30)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(20) == 0
+
+
+def test_a_worker_that_waited_in_vain_says_what_is_missing(undeclared: Pipeline) -> None:
+    assert undeclared.worker("run", ready=False, WAIT_FOR_TOPOLOGY_S="0.5").wait(60) != 0
+    last = undeclared.log.read_text().splitlines()[-1]
+    assert f"bucket {os.environ['BUCKET_NAME']}" in last
+
+
 @pytest.mark.parametrize(
     ("arguments", "environment", "words"),
     [

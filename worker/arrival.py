@@ -1,0 +1,59 @@
+"""Waits for what a worker needs to be made: its bucket and its subscriptions."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+
+import structlog
+from google.api_core import exceptions as google_errors
+from google.cloud.pubsub_v1 import SubscriberClient
+
+from pipeline.errors import StoreUnavailable
+from pipeline.store import ObjectStore
+from worker.patience import Stopping
+
+_POLL_S = 0.1
+#: Longest time for one look at a subscription, in seconds.
+_LOOK_S = 2.0
+
+_log = structlog.get_logger(__name__)
+
+
+def await_topology(
+    store: ObjectStore,
+    subscriber: SubscriberClient,
+    subscriptions: Sequence[str],
+    *,
+    timeout_s: float,
+    stopping: threading.Event,
+) -> None:
+    """Return once the bucket and all subscriptions are there, or the time is over: its first use tells what is missing.
+
+    Args:
+        subscriptions: their full names. Looking at one needs the right to get it.
+        timeout_s: longest time, in seconds.
+
+    Raises:
+        Stopping: `stopping` was set meanwhile.
+    """
+    deadline_s = time.monotonic() + timeout_s
+    missing = ["the bucket", *subscriptions]
+    told = False
+    while missing:
+        try:
+            if missing[0] == "the bucket":
+                store.check()
+            else:
+                subscriber.get_subscription(subscription=missing[0], retry=None, timeout=_LOOK_S)
+            missing.pop(0)
+            continue
+        except (StoreUnavailable, google_errors.NotFound, google_errors.ServerError) as error:
+            if not told:
+                _log.info("waiting for the topology", missing=missing[0], error=str(error))
+                told = True
+        if stopping.wait(_POLL_S):
+            raise Stopping
+        if time.monotonic() > deadline_s:
+            return
