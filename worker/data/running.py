@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
@@ -16,7 +17,7 @@ from worker.data.joined import JoinedTable
 from worker.data.limits import each
 from worker.data.plan import Plan, plan
 from worker.errors import Interrupted, Reject
-from worker.files.spool import scratch, spool, upload
+from worker.files.spool import Spooled, scratch, spool, upload
 from worker.handlers.data_transformation import ColumnStatistics, DataSummary, DataTransformation, Statistics
 from worker.tables.measuring import measure
 from worker.tables.opening import find_table, open_table
@@ -35,8 +36,8 @@ def transform(payload: DataTransformation, ctx: TaskContext) -> DataSummary:
     """Run the task. Raises `Reject` where the payload does not fit the data."""
     started = time.perf_counter()
     with scratch() as directory:
-        table, inputs, input_bytes = _table(payload, ctx, directory)
-        read_s = time.perf_counter() - started
+        inputs = _inputs(payload.source, ctx, directory) if payload.source is not None else {}
+        table = _table(payload, inputs)
         measured = measure(table, _watch(ctx, "measuring"))
         if measured.summary.rows == 0:
             raise Reject(f"{payload.source} has a header, but no rows")
@@ -53,7 +54,7 @@ def transform(payload: DataTransformation, ctx: TaskContext) -> DataSummary:
         ended = time.perf_counter()
     return DataSummary(
         source=payload.source,
-        inputs=inputs,
+        inputs=list(inputs),
         generated=payload.source is None,
         transformations=[step.name for step in payload.transformation],
         rows_in=measured.summary.rows,
@@ -62,27 +63,29 @@ def transform(payload: DataTransformation, ctx: TaskContext) -> DataSummary:
         statistics=Statistics(before=_statistics(measured.summary), after=_statistics(after)),
         output_object=output_object,
         output_format=output_format,
-        input_bytes=input_bytes,
+        input_bytes=sum(spooled.size_bytes for spooled in inputs.values()),
         size_bytes=size_bytes,
         duration_s=round(ended - started, 3),
-        transfer_s=round(read_s + ended - write_started, 3) if inputs else round(ended - write_started, 3),
+        transfer_s=round(sum(spooled.duration_s for spooled in inputs.values()) + ended - write_started, 3),
     )
 
 
-def _table(payload: DataTransformation, ctx: TaskContext, directory: Path) -> tuple[Table, list[str], int]:
-    """The table, the objects it was read from, and their bytes."""
-    if payload.source is None:
-        assert payload.dataset_size is not None
-        return GeneratedTable(payload.dataset_size), [], 0
-    tables, inputs, size_bytes = [], _objects(payload.source, ctx), 0
-    for number, name in enumerate(inputs):
-        path = directory / f"input-{number}"
+def _inputs(source: str, ctx: TaskContext, directory: Path) -> dict[str, Spooled]:
+    """The objects of the source by name, on local disk."""
+    inputs: dict[str, Spooled] = {}
+    for name in _objects(source, ctx):
         try:
-            size_bytes += spool(ctx, name, path).size_bytes
+            inputs[name] = spool(ctx, name, directory / f"input-{len(inputs)}")
         except ObjectNotFound:
             raise Reject(f"input not found: {name}") from None
-        tables.append(open_table(find_table(path, name)))
-    return tables[0] if len(tables) == 1 else JoinedTable.of(tables, inputs), inputs, size_bytes
+    return inputs
+
+
+def _table(payload: DataTransformation, inputs: Mapping[str, Spooled]) -> Table:
+    if payload.dataset_size is not None:
+        return GeneratedTable(payload.dataset_size)
+    tables = [open_table(find_table(spooled.path, name)) for name, spooled in inputs.items()]
+    return tables[0] if len(tables) == 1 else JoinedTable.of(tables, list(inputs))
 
 
 def _objects(source: str, ctx: TaskContext) -> list[str]:

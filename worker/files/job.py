@@ -19,6 +19,7 @@ from pipeline import names
 from worker.context import TaskContext
 from worker.errors import Reject
 from worker.files import archives, text
+from worker.files.hashes import Hashes
 from worker.files.media import Media
 from worker.files.operations import Compress, Convert, Decompress, ExtractText, Inspect, Operation, Thumbnail
 from worker.files.report import ArchiveReport, FileReport
@@ -39,6 +40,7 @@ class Job:
     ctx: TaskContext
     filename: str
     spooled: Spooled
+    hashes: Hashes
     media: Media
     #: Scratch directory.
     directory: Path
@@ -96,8 +98,8 @@ class Job:
             simulated=False,
             operations=[operation.name for operation in operations],
             size_bytes=self.spooled.size_bytes,
-            sha256=self.spooled.sha256,
-            crc32c=self.spooled.crc32c,
+            sha256=self.hashes.sha256,
+            crc32c=self.hashes.crc32c,
             media_type=self.media.media_type,
             outputs=self._outputs,
             duration_s=duration_s,

@@ -9,6 +9,7 @@ from pipeline import names
 from pipeline.errors import ObjectNotFound
 from worker.context import TaskContext
 from worker.errors import Reject
+from worker.files.hashes import Hashes
 from worker.files.job import Job
 from worker.files.media import sniff
 from worker.files.report import FileReport
@@ -24,9 +25,9 @@ def process(payload: FileProcessing, ctx: TaskContext) -> FileReport:
     """Run the task. Raises `Reject` where there is no such file, or it is broken."""
     started = time.perf_counter()
     with scratch() as directory:
-        name = names.upload(payload.filename)
+        name, hashes = names.upload(payload.filename), Hashes()
         try:
-            spooled = spool(ctx, name, directory / "input")
+            spooled = spool(ctx, name, directory / "input", hashes=hashes)
         except ObjectNotFound:
             if payload.processing_time is None:
                 raise Reject(f"input not found: {name}") from None
@@ -35,7 +36,14 @@ def process(payload: FileProcessing, ctx: TaskContext) -> FileReport:
         else:
             with spooled.path.open("rb") as source:
                 media = sniff(source.read(HEAD_BYTES), payload.filename)
-            job = Job(ctx=ctx, filename=payload.filename, spooled=spooled, media=media, directory=directory)
+            job = Job(
+                ctx=ctx,
+                filename=payload.filename,
+                spooled=spooled,
+                hashes=hashes,
+                media=media,
+                directory=directory,
+            )
             operations = payload.operations if payload.operations is not None else job.fitting()
             for operation in operations:
                 ctx.checkpoint()

@@ -1,4 +1,4 @@
-"""An object's bytes on local disk, hashed on the way.
+"""An object's bytes on local disk.
 
 Several passes over a file (sniff, measure, transform) read it once from storage: it is spooled to a scratch directory
 first. On Cloud Run `/tmp` is memory and counts against the instance's limit: a worker for files of gigabytes there
@@ -7,22 +7,21 @@ needs a mounted volume (a bucket or NFS mount, or an in-memory volume with a siz
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import io
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-import google_crc32c
-
 from pipeline.errors import PoolhouseError
 from worker.context import TaskContext
+from worker.files.hashes import Hashes
+from worker.tables.pipeline import in_order
 
 #: Bytes read at a time: a checkpoint lies between two of them.
 READ_BYTES = 4 * 1024 * 1024
@@ -36,11 +35,6 @@ class Spooled:
 
     path: Path
     size_bytes: int
-    sha256: str
-    #: CRC32C in big-endian base64, as Cloud Storage shows it.
-    crc32c: str
-    #: What the uploader said it is, if anything.
-    content_type: str | None
     #: Time that the transfer took, in seconds.
     duration_s: float
 
@@ -52,8 +46,11 @@ def scratch() -> Iterator[Path]:
         yield Path(directory)
 
 
-def spool(ctx: TaskContext, name: str, path: Path) -> Spooled:
+def spool(ctx: TaskContext, name: str, path: Path, *, hashes: Hashes | None = None) -> Spooled:
     """Copy the object `name` to `path`.
+
+    Args:
+        hashes: are given all bytes on the way, on a thread of their own: they cost as much as the copy.
 
     Raises:
         pipeline.errors.ObjectNotFound: there is none.
@@ -62,23 +59,19 @@ def spool(ctx: TaskContext, name: str, path: Path) -> Spooled:
     started = time.perf_counter()
     info = ctx.store.stat(name)
     require_space(path.parent, info.size_bytes)
-    sha256, crc32c, size_bytes = hashlib.sha256(), 0, 0
-    with ctx.store.open_read(name) as source, path.open("wb") as target:
-        while data := source.read(READ_BYTES):
+    size_bytes = 0
+    with (
+        ctx.store.open_read(name) as source,
+        path.open("wb") as target,
+        ThreadPoolExecutor(1, thread_name_prefix="hashes") as pool,
+    ):
+        pieces = iter(lambda: source.read(READ_BYTES), b"")
+        for data, _ in in_order(pool, hashes.update, pieces) if hashes else ((piece, None) for piece in pieces):
             target.write(data)
-            sha256.update(data)
-            crc32c = google_crc32c.extend(crc32c, data)
             size_bytes += len(data)
             ctx.progress(size_bytes, info.size_bytes, "reading from storage")
             ctx.checkpoint()
-    return Spooled(
-        path=path,
-        size_bytes=size_bytes,
-        sha256=sha256.hexdigest(),
-        crc32c=base64.b64encode(crc32c.to_bytes(4, "big")).decode(),
-        content_type=info.content_type,
-        duration_s=time.perf_counter() - started,
-    )
+    return Spooled(path=path, size_bytes=size_bytes, duration_s=time.perf_counter() - started)
 
 
 def require_space(directory: Path, size_bytes: int) -> None:

@@ -5,7 +5,7 @@ Memory is bounded by the block, whatever the file: a row that does not fit into 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO
 
@@ -50,19 +50,39 @@ def blocks(source: IO[bytes], *, quote: bytes = b'"') -> Iterator[Block]:
     Raises:
         RowTooLong: a row longer than `MAX_ROW_BYTES`.
     """
-    rest, start = b"", 0
+    rest, start, is_open = b"", 0, False
     while data := source.read(BLOCK_BYTES):
-        whole = rest + data if rest else data
-        cut = _last_row_end(whole, quote)
+        if quote and data.count(quote) % 2:
+            is_open = not is_open
+        # What is left over holds no end of a row: the end is in `data`, or nowhere yet.
+        cut = _last_row_end(data, quote, is_open=is_open)
         if cut:
             # Not counted here: line numbers cost as much as the cut, and only errors need them.
-            yield Block(whole[:cut], start)
-            start += cut
-        rest = whole[cut:]
+            block = Block(b"".join((rest, memoryview(data)[:cut])), start)
+            yield block
+            start = block.end
+            rest = data[cut:]
+        else:
+            rest += data
         if len(rest) > MAX_ROW_BYTES:
-            raise RowTooLong(start, open_quote=bool(quote) and rest.count(quote) % 2 == 1)
+            raise RowTooLong(start, open_quote=is_open)
     if rest.strip(b"\r\n"):
         yield Block(rest, start)
+
+
+def known_blocks(source: IO[bytes], ends: Iterable[int]) -> Iterator[Block]:
+    """The same blocks again, of a source that has not changed: no need to look where rows end.
+
+    Args:
+        ends: the `end` of each block, as they came.
+    """
+    start = 0
+    for end in ends:
+        data = source.read(end - start)
+        while len(data) < end - start and (more := source.read(end - start - len(data))):
+            data += more
+        yield Block(data, start)
+        start = end
 
 
 def line_number(source: IO[bytes], offset: int) -> int:
@@ -74,13 +94,15 @@ def line_number(source: IO[bytes], offset: int) -> int:
     return line
 
 
-def _last_row_end(data: bytes, quote: bytes) -> int:
-    """Where the last whole row of `data` ends, 0 if there is none."""
+def _last_row_end(data: bytes, quote: bytes, *, is_open: bool) -> int:
+    """Where the last whole row of `data` ends, 0 if it ends none.
+
+    Args:
+        is_open: whether `data` ends inside quotes.
+    """
     if not quote:
         return data.rfind(b"\n") + 1
-    right = len(data)
-    if data.count(quote) % 2:  # the data ends inside quotes
-        right = data.rfind(quote)
+    right = data.rfind(quote) if is_open else len(data)
     while right > 0:
         # All of data[left + 1:right] is outside quotes.
         left = data.rfind(quote, 0, right)
