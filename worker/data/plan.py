@@ -111,8 +111,8 @@ class Plan:
             width = greatest * scale - least * scale
             if width:
                 # polars divides by multiplying with the reciprocal, which may end a bit above or below 1.
-                inside = ((x * scale - least * scale) / width).clip(0.0, 1.0)
-                scaled = pl.when(x >= greatest).then(pl.lit(1.0)).otherwise(inside)
+                from_least = x - least if scale == 1.0 else x * scale - least * scale
+                scaled = pl.when(x >= greatest).then(pl.lit(1.0)).otherwise((from_least / width).clip(0.0, 1.0))
             else:
                 scaled = x * 0.0
             changed.append(scaled.alias(name))

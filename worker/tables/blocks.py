@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO
 
+from worker.tables.rows import occurrences
+
 #: Bytes of a block: large enough for polars to work at full speed, small enough to hold several.
 BLOCK_BYTES = 4 * 1024 * 1024
 #: The longest row, in bytes. A longer one is a broken file (a quote never closed, no line breaks) or an attack.
@@ -52,7 +54,7 @@ def blocks(source: IO[bytes], *, quote: bytes = b'"') -> Iterator[Block]:
     """
     rest, start, is_open = b"", 0, False
     while data := source.read(BLOCK_BYTES):
-        if quote and data.count(quote) % 2:
+        if quote and occurrences(data, quote) % 2:
             is_open = not is_open
         # What is left over holds no end of a row: the end is in `data`, or nowhere yet.
         cut = _last_row_end(data, quote, is_open=is_open)

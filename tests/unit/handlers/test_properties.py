@@ -139,6 +139,31 @@ def test_blocks_hold_whole_rows_wherever_the_stream_is_cut(fields: list[list[str
 
 
 @bounded
+@given(
+    fields=st.lists(
+        st.lists(st.sampled_from(["", "x", '"a,"', '"\n"', '",\n"', '""', '"q""q"']), min_size=1, max_size=4),
+        min_size=1,
+        max_size=12,
+    )
+)
+def test_a_row_of_another_width_is_named_whatever_is_around_it(fields: list[list[str]]) -> None:
+    lines = ["first,second,third", *(",".join(row) for row in fields)]
+    kept = [row for row in fields if row != [""]]  # a blank line is none
+    odd = next((row for row in kept if len(row) != 3), None)
+    desk = Desk()
+    desk.upload("t.csv", "\n".join(lines) + "\n")
+    if odd is None:
+        table = desk.process("t.csv", "inspect").table
+        assert table is not None
+        assert table.rows == len(kept)
+        return
+    before = lines[: 1 + next(index for index, row in enumerate(fields) if row is odd)]
+    line = 1 + sum(1 + text.count("\n") for text in before)
+    with pytest.raises(Reject, match=rf"^line {line}: the row has {len(odd)} fields, the header 3$"):
+        desk.process("t.csv", "inspect")
+
+
+@bounded
 @given(data=st.binary(max_size=500), kind=st.sampled_from(["gzip", "zstd"]))
 def test_garbage_is_rejected_whatever_it_is(data: bytes, kind: Any) -> None:
     magic = b"\x1f\x8b\x08\0" if kind == "gzip" else b"\x28\xb5\x2f\xfd"
