@@ -80,16 +80,18 @@ def _interruptible_thread(task: RunningTask) -> Iterator[None]:
 
     Python raises it at the next bytecode: a handler that waits in C code hears of it when that returns.
     """
-    thread_id = ctypes.c_ulong(threading.get_ident())
+    thread_id = threading.get_ident()
     lock = threading.Lock()
-    inside = True
+    inside, raised = True, False
 
     def interrupt(interruption: Interrupted) -> None:
+        nonlocal raised
         if not isinstance(interruption, TaskTimeout):
             return  # the handler sees it at a checkpoint, where it can tidy up
         with lock:
             if inside:
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(thread_id, ctypes.py_object(TaskTimeout))
+                raised = True
+                _raise_in(thread_id, TaskTimeout)
 
     task.interrupt_handler = interrupt
     try:
@@ -97,4 +99,28 @@ def _interruptible_thread(task: RunningTask) -> Iterator[None]:
     finally:
         with lock:
             inside = False
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(thread_id, None)
+        if raised:
+            _forget_pending(thread_id)
+
+
+class _Forgotten(BaseException):
+    """Takes the place of an exception that has come too late."""
+
+
+def _forget_pending(thread_id: int) -> None:
+    """Let no exception be pending in this thread.
+
+    Setting none (NULL) would do it too, but until Python 3.13 leaves the interpreter's flag of pending work up for
+    good: every thread then takes the slow way at every call and loop, and one that is traced (coverage, a profiler)
+    hangs. What is raised puts the flag down.
+    """
+    try:
+        _raise_in(thread_id, _Forgotten)
+        while True:
+            pass
+    except _Forgotten:
+        return
+
+
+def _raise_in(thread_id: int, error: type[BaseException]) -> None:
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), ctypes.py_object(error))
