@@ -152,9 +152,9 @@ class GcsStore:
             data, headers = self._small.get(name)
         return data, ObjectInfo(
             name=name,
-            generation=int(headers["X-Goog-Generation"]),
+            generation=int(headers["x-goog-generation"]),
             size_bytes=len(data),
-            content_type=headers.get("Content-Type"),
+            content_type=headers.get("content-type"),
         )
 
     def stat(self, name: str) -> ObjectInfo:

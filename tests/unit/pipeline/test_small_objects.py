@@ -14,6 +14,8 @@ import urllib3
 from google.api_core import exceptions as google_errors
 from google.auth import exceptions as auth_errors
 
+from pipeline.connections import Connections
+from pipeline.errors import ConfigError
 from pipeline.small_objects import SmallObjects, connect
 
 
@@ -143,4 +145,7 @@ def test_the_variables_for_a_proxy_and_for_certificates_are_heeded(monkeypatch: 
     assert str(pool.proxy) == "http://proxy.example:3128"
     assert pool.connection_pool_kw["ca_certs"] == "/company.pem"
     monkeypatch.setenv("NO_PROXY", "storage.googleapis.com")
-    assert not isinstance(connect("https://storage.googleapis.com", None, connections=3).http, urllib3.ProxyManager)
+    with pytest.raises(ConfigError, match=r"no certificates in /company\.pem"):
+        connect("https://storage.googleapis.com", None, connections=3)
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+    assert isinstance(connect("https://storage.googleapis.com", None, connections=3).http, Connections)
