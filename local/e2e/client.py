@@ -58,6 +58,10 @@ class Client:
         if not answer.ok:
             raise StackError(f"storage refused {name}: {answer.status_code} {answer.text[:300]}")
 
+    def openapi(self) -> Document:
+        """The API's own description."""
+        return cast(Document, self._api("GET", "/openapi.json"))
+
     def task(self, task_id: str) -> Document:
         """A task's record."""
         return cast(Document, self._api("GET", f"/tasks/{task_id}"))

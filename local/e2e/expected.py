@@ -10,7 +10,7 @@ import math
 import statistics
 import struct
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -20,6 +20,11 @@ Row = dict[str, str]
 def rows(data: bytes) -> list[Row]:
     """The rows of a CSV file."""
     return list(csv.DictReader(io.StringIO(data.decode(), newline="")))
+
+
+def typed(data: bytes) -> list[dict[str, Any]]:
+    """The rows of a CSV file with numbers as numbers, and None where there is no value."""
+    return [{column: _value(text) for column, text in row.items()} for row in rows(data)]
 
 
 def fingerprint(data: bytes) -> dict[str, Any]:
@@ -113,7 +118,34 @@ def series_differences(found: Iterable[float], wanted: Iterable[float], what: st
     return []
 
 
+def row_differences(found: Sequence[Row], wanted: Sequence[Row], *, columns: Sequence[str] = ()) -> list[str]:
+    """Whether the rows of two CSV files are the same, as values; the first difference is enough.
+
+    Args:
+        columns: those that count; empty: all.
+    """
+    if len(found) != len(wanted):
+        return [f"{len(found)} rows, expected {len(wanted)}"]
+    for number, (ours, theirs) in enumerate(zip(found, wanted, strict=True), start=1):
+        names = columns or tuple(theirs)
+        if not columns and ours.keys() != theirs.keys():
+            return [f"columns {', '.join(ours)}, expected {', '.join(theirs)}"]
+        for name in names:
+            if not _same(_value(ours[name]), _value(theirs[name])):
+                return [f"row {number}, {name}: {ours[name]!r}, expected {theirs[name]!r}"]
+    return []
+
+
 _MISSING = object()
+
+
+def _value(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text or None
 
 
 def _same(one: Any, other: Any) -> bool:

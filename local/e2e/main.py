@@ -16,8 +16,10 @@ from rich.console import Console
 
 from local import choose, state
 from local.backend import ROOT, Backend, UpOptions, default_state_dir
-from local.e2e.cases import CONTENT_TYPES, Case, Record, make, samples
+from local.e2e.case import Case, Record
+from local.e2e.cases import CONTENT_TYPES, make, samples
 from local.e2e.client import FINAL, Client
+from local.e2e.offer import Offer, offers
 from local.e2e.report import Line, Report
 from local.errors import StackError
 from pipeline import topology
@@ -101,6 +103,8 @@ class _Run:
         self._name = f"e2e-{secrets.token_hex(4)}"
         self._files = samples()
         self._running: list[_Running] = []
+        #: What has succeeded: task types, and operations and steps as `TYPE: NAME`.
+        self._done: set[str] = set()
         self._restarting: threading.Thread | None = None
         #: Reasons of the dead letters that must be there, by `task ID` or `message ID`.
         self._expected_dead: dict[str, str] = {}
@@ -119,13 +123,15 @@ class _Run:
         self._before = {letter["task_id"] for letter in self._client.dead_letters()}
         self._step("latency", self._latency, tasks=_LATENCY_TASKS)
         queues = [queue["name"] for queue in self._client.queues()]
-        self._step("upload 4 files", self._upload, through="/files")
-        for case in make(self._name, self._files, queues=queues):
+        self._step(f"upload {len(self._files)} files", self._upload, through="/files")
+        offered = offers(self._client.openapi())
+        for case in make(self._name, self._files, queues=queues, offers=offered):
             self._submit(case)
         self._step("publish what nobody can read", self._poison, through="Pub/Sub")
         self._cancel()
         self._restart()
         self._wait()
+        self._step("every task type, operation and step has run", lambda line: self._all_kinds(line, offered))
         self._step("dead letters", self._dead_letters, through="/dead-letters")
         self._step("nothing left over", self._drained, through="/queues")
 
@@ -267,11 +273,26 @@ class _Run:
                 running.line.ended_at = time.monotonic()
                 running.line.note = ""
                 records = [running.records[task_id] for task_id in running.ids]
+                self._note(records)
                 try:
                     differences = running.case.check(self._client, records)
                 except StackError as error:
                     differences = [str(error)]
                 self._report.end(running.line, differences)
+
+    def _note(self, records: Sequence[Record]) -> None:
+        """What has run, by the records and the results in them."""
+        for record in records:
+            self._done.add(record["task_type"])
+            result = record.get("result") or {}
+            names = (result.get("operations") or result.get("transformations")) if isinstance(result, dict) else None
+            self._done.update(f"{record['task_type']}: {name}" for name in names or ())
+
+    def _all_kinds(self, line: Line, offered: Sequence[Offer]) -> list[str]:
+        wanted = {offer.task_type for offer in offered}
+        wanted |= {f"{offer.task_type}: {kind}" for offer in offered for kind in offer.kinds}
+        line.note = f"{len(offered)} types, {len(wanted) - len(offered)} operations and steps"
+        return [f"never run: {name}" for name in sorted(wanted - self._done)]
 
     def _dead_letters(self, line: Line) -> list[str]:
         """Exactly the expected ones, each with its reason."""

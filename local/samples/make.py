@@ -32,6 +32,30 @@ Thursday: closed. Water changed — 480 m³, filtered, 26 °C by the evening.
 “A queue,” she says, “is nothing to be afraid of. You look who is first, and what they want,
 and you write it down.”
 """
+_PAGE = """\
+<!DOCTYPE html>
+<html lang="en">
+<head><title>Towels &amp; rules</title><style>h1 { color: navy }</style></head>
+<body>
+<script>document.title = "not for readers"</script>
+<h1>Towels</h1>
+<p>Whoever takes a towel
+brings it back, <b>dry</b>.</p>
+<ul><li>one each<li>two for the dog</ul>
+</body>
+</html>
+"""
+#: What a reader of the page sees, a line each.
+PAGE_TEXT = """\
+Towels & rules
+Towels
+Whoever takes a towel brings it back, dry.
+one each
+two for the dog
+"""
+PAPER_TITLE = "The pool in winter"
+#: The text of each page of the document.
+PAPER = ("The pool is drained in November.", "It is filled again when the pear tree blossoms.")
 
 
 def files() -> dict[str, bytes]:
@@ -40,6 +64,8 @@ def files() -> dict[str, bytes]:
         "orders.csv": _orders().encode(),
         "notes.txt": _TEXT.encode(),
         "tiles.png": _png(48, 32),
+        "page.html": _PAGE.encode(),
+        "paper.pdf": _pdf(),
         "events.ndjson.gz": gzip.compress(_events().encode(), mtime=0),
     }
 
@@ -92,6 +118,35 @@ def _png(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
     )
+
+
+def _pdf() -> bytes:
+    """A page for each text of `PAPER`. ISO 32000-1, 7.5 (file structure), 7.7 (document structure), 9.4 (text)."""
+    pages = range(4, 4 + 2 * len(PAPER), 2)
+    kids = " ".join(f"{number} 0 R" for number in pages)
+    objects = [
+        "<< /Type /Catalog /Pages 2 0 R >>",
+        f"<< /Type /Pages /Kids [{kids}] /Count {len(PAPER)} >>",
+        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+    ]
+    for number, text in zip(pages, PAPER, strict=True):
+        drawn = f"BT /F1 12 Tf 40 100 Td ({text}) Tj ET"
+        objects += [
+            f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 400 200] /Contents {number + 1} 0 R "
+            "/Resources << /Font << /F1 3 0 R >> >> >>",
+            f"<< /Length {len(drawn)} >>\nstream\n{drawn}\nendstream",
+        ]
+    objects.append(f"<< /Title ({PAPER_TITLE}) >>")
+    data, offsets = b"%PDF-1.4\n", []
+    for number, text in enumerate(objects, start=1):
+        offsets.append(len(data))
+        data += f"{number} 0 obj\n{text}\nendobj\n".encode()
+    entries = "".join(f"{offset:010} 00000 n \n" for offset in offsets)
+    trailer = f"<< /Size {len(objects) + 1} /Root 1 0 R /Info {len(objects)} 0 R >>"
+    end = (
+        f"xref\n0 {len(objects) + 1}\n0000000000 65535 f \n{entries}trailer\n{trailer}\nstartxref\n{len(data)}\n%%EOF\n"
+    )
+    return data + end.encode()
 
 
 def main() -> None:

@@ -30,12 +30,12 @@ def test_the_whole_pipeline_gives_what_other_means_compute(poolhouse_stack: Stac
 def test_one_value_that_is_off_fails_the_run_and_is_named(
     poolhouse_stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = expected.text
-    monkeypatch.setattr(expected, "text", lambda data: {**right(data), "words": 1})
+    right = expected.table
+    monkeypatch.setattr(expected, "table", lambda data: {**right(data), "rows": 1})
     code, output = check(poolhouse_stack.backend)
     assert code == 1
     assert "1 difference(s)" in output
-    assert "text file: text.words: 135, expected 1" in output
+    assert "CSV file: table.rows: 3000, expected 1" in output
 
 
 def test_a_stack_that_does_not_answer_is_a_difference_too(poolhouse_stack: Stack) -> None:

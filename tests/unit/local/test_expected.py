@@ -7,8 +7,9 @@ import gzip
 import google_crc32c
 import polars as pl
 import pytest
+import zstandard
 
-from local.e2e import expected
+from local.e2e import cases, data_cases, expected
 from local.samples import make
 
 
@@ -37,6 +38,29 @@ def test_figures_of_groups_are_those_of_polars() -> None:
     )
     groups = expected.grouped(data, by="category", column="unit_price")
     assert expected.differences({row["category"]: row for row in frame.to_dicts()}, groups) == []
+
+
+def test_typed_rows_are_those_of_polars() -> None:
+    data = (make.FOLDER / "orders.csv").read_bytes()
+    assert expected.typed(data) == pl.read_csv(data).to_dicts()
+
+
+def test_rows_differ_in_their_number_columns_or_first_other_value() -> None:
+    wanted = [{"a": "1.50", "b": ""}, {"a": "2", "b": "x"}]
+    assert expected.row_differences([{"a": "1.5", "b": ""}, {"a": "2.0", "b": "x"}], wanted) == []
+    assert expected.row_differences(wanted[:1], wanted) == ["1 rows, expected 2"]
+    assert expected.row_differences([wanted[0], {"a": "2", "b": ""}], wanted) == ["row 2, b: '', expected 'x'"]
+    assert expected.row_differences([{"a": "1.5"}, {"a": "2"}], wanted) == ["columns a, expected a, b"]
+    assert expected.row_differences([{"a": "1.5"}, {"a": "2"}], wanted, columns=["a"]) == []
+
+
+def test_the_samples_made_for_a_run_are_what_they_say() -> None:
+    files = cases.samples()
+    assert files.keys() == cases.CONTENT_TYPES.keys()
+    assert zstandard.ZstdDecompressor().decompressobj().decompress(files["notes.txt.zst"]) == files["notes.txt"]
+    halves = [expected.rows(files[part]) for part in data_cases.PARTS]
+    assert all(len(half) > 1_000 for half in halves)
+    assert halves[0] + halves[1] == expected.rows(files["orders.csv"])
 
 
 @pytest.mark.parametrize(
