@@ -8,6 +8,7 @@ import pkgutil
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -50,7 +51,7 @@ class Handler:
     #: Name under which the result is also kept as `results/NAME_ID.json`; None: only where it is too large.
     result_file: str | None = None
 
-    @property
+    @cached_property
     def is_async(self) -> bool:
         """Whether the function is a coroutine function."""
         return inspect.iscoroutinefunction(self.function)

@@ -30,7 +30,7 @@ from pipeline.topics import PubSubTopics
 
 ROOT = Path(__file__).parents[2]
 PROJECT, BUCKET = "bench-project", "bench-bucket"
-SUBSCRIPTION = "bench-default-workers"
+TOPIC, SUBSCRIPTION = "bench-default", "bench-default-workers"
 PIPELINE = """
 name = "bench"
 [queues.default]
@@ -141,11 +141,12 @@ class Stack:
                 running.wait(20)
 
     @contextmanager
-    def api(self) -> Iterator[tuple[str, psutil.Process]]:
-        """The API's address and process."""
+    def api(self, *command: str) -> Iterator[tuple[str, psutil.Process]]:
+        """Address and process of an API, by default ours."""
         port = ports.choose()
         url = f"http://{ports.HOST}:{port}"
-        with _process((sys.executable, "-m", "api", "--port", str(port)), self.environment, f"{url}/ready") as process:
+        arguments = (sys.executable, "-m", *(command or ("api",)), "--port", str(port))
+        with _process(arguments, self.environment, f"{url}/ready") as process:
             yield url, process
 
 

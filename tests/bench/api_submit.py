@@ -1,7 +1,8 @@
 """How many tasks a second the API accepts, and how long a submit takes: `python -m tests.bench.api_submit`.
 
 Runs the Pub/Sub emulator, fake-gcs-server and `python -m api`, each in a process of its own, and sends submits over
-kept connections. Prints one line of JSON for each concurrency.
+kept connections. Prints one line of JSON for each concurrency. With `--baseline` the same for the usual API, in the
+same run: once as it is mostly written, waiting in the event loop, and once on threads.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import resource
 import statistics
 import time
 
-from tests.bench._stack import stack
+from tests.bench._stack import cpu_s, stack
 
 
 def request(port: int, path: str, body: bytes) -> bytes:
@@ -44,33 +46,48 @@ async def load(port: int, sent: bytes, *, count: int, concurrency: int) -> tuple
     return time.perf_counter() - started, times
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=8000)
-    parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 16, 64])
-    parser.add_argument("--path", default="/submit-task")
-    body = {"task_type": "noop", "number": 1}
-    parser.add_argument("--body", default=json.dumps(body))
-    options = parser.parse_args()
-    with stack() as servers, servers.api() as (url, serving):
+#: What is measured, by name: the module that serves, and its arguments; nothing for ours.
+SERVERS: dict[str, tuple[str, ...]] = {
+    "ours": (),
+    "baseline": ("tests.bench._baseline_api",),
+    "baseline_threads": ("tests.bench._baseline_api", "--threads"),
+}
+
+
+def measure(name: str, options: argparse.Namespace) -> None:
+    """Print a line for each concurrency."""
+    with stack() as servers, servers.api(*SERVERS[name]) as (url, serving):
         port = int(url.rpartition(":")[2])
         sent = request(port, options.path, options.body.encode())
-        asyncio.run(load(port, sent, count=500, concurrency=16))
+        asyncio.run(load(port, sent, count=min(500, options.count), concurrency=16))
         for concurrency in options.concurrency:
-            before = serving.cpu_times()
+            before = cpu_s(serving)
             took, times = asyncio.run(load(port, sent, count=options.count, concurrency=concurrency))
-            after = serving.cpu_times()
-            cpu = after.user + after.system - before.user - before.system
+            used = cpu_s(serving) - before
             cuts = statistics.quantiles(times, n=1000)
             line = {
+                "api": name,
                 "concurrency": concurrency,
                 "accepted_per_s": round(len(times) / took),
                 "p50_ms": round(1000 * cuts[499], 2),
                 "p99_ms": round(1000 * cuts[989], 2),
                 "max_ms": round(1000 * max(times), 1),
-                "api_cpu_s_per_1000": round(1000 * cpu / len(times), 3),
+                "api_cpu_s_per_1000": round(1000 * used / len(times), 3),
+                "load": os.getloadavg()[0],
             }
             print(json.dumps(line), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=8000)
+    parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 16, 64])
+    parser.add_argument("--path", default="/submit-task")
+    parser.add_argument("--body", default=json.dumps({"task_type": "noop", "number": 1}))
+    parser.add_argument("--baseline", action="store_true", help="the usual API too")
+    options = parser.parse_args()
+    for name in SERVERS if options.baseline else ("ours",):
+        measure(name, options)
     own = resource.getrusage(resource.RUSAGE_SELF)
     print(json.dumps({"load_generator_cpu_s": round(own.ru_utime + own.ru_stime, 2)}))
 

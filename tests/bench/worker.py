@@ -23,9 +23,12 @@ from typing import Any
 
 import psutil
 import requests
+import urllib3
+from google.cloud import storage as storage_client
 
 from pipeline import names
-from tests.bench._stack import BUCKET, Stack, cpu_s, stack
+from pipeline.small_objects import SmallObjects
+from tests.bench._stack import BUCKET, PROJECT, Stack, cpu_s, stack
 
 #: Writes that a task with a record costs: claim and end.
 WRITES_A_TASK = 2
@@ -78,6 +81,30 @@ def _uploads(servers: Stack, count: int, connections: int) -> float:
     return count / (time.perf_counter() - started_s)
 
 
+def storage_clients(scale: float) -> Line:
+    """CPU of small writes in three ways: Google's client, our requests over urllib3, and as they are."""
+    count = int(1000 * scale)
+    line: Line = {}
+    with stack() as servers:
+        bucket = storage_client.Client(project=PROJECT).bucket(BUCKET)
+        origin = servers.environment["STORAGE_EMULATOR_HOST"]
+        general = SmallObjects(urllib3.PoolManager(), endpoint=origin, bucket=BUCKET, timeout_s=10)
+        ways: dict[str, Callable[[str], object]] = {
+            "google": lambda name: bucket.blob(name).upload_from_string("x" * RECORD_BYTES, if_generation_match=0),
+            "urllib3": lambda name: general.put(
+                name, b"x" * RECORD_BYTES, content_type="text/plain", metadata=None, if_generation=0
+            ),
+            "ours": lambda name: servers.store.put(name, b"x" * RECORD_BYTES, if_generation=0),
+        }
+        for way, write in ways.items():
+            write(f"{way}/warm-up")
+            before = time.process_time()
+            for number in range(count):
+                write(f"{way}/{number}")
+            line[f"{way}_cpu_s_per_1000"] = round(1000 * (time.process_time() - before) / count, 3)
+    return line
+
+
 def backlog(scale: float) -> Line:
     """No-op tasks with records from a full queue."""
     line = _backlog("noop", int(3000 * scale))
@@ -120,8 +147,8 @@ def latency(scale: float) -> Line:
 
 
 def latency_gaps(scale: float) -> Line:
-    """The same with random gaps of up to 4 s."""
-    return _latency(int(20 * scale), gap_s=lambda: random.uniform(0, 4))
+    """The same with random gaps: up to 4 s, or up to 40 with `--scale 10`."""
+    return _latency(20, gap_s=lambda: random.uniform(0, 4 * scale))
 
 
 def latency_baseline(scale: float) -> Line:
@@ -220,6 +247,7 @@ MEASUREMENTS: dict[str, Callable[[float], Line]] = {
     run.__name__: run
     for run in (
         storage,
+        storage_clients,
         backlog,
         backlog_2,
         unrecorded,
