@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from pipeline.store import ABSENT, ObjectInfo, ObjectStore
 
 #: Objects that one call of `page` looks at, at the most, before it answers with what it found and a token to go on.
 SCAN_LIMIT = 10_000
+#: Numbers the writes of this process: with the writer's token, which no other process has, a mark of one write.
+_writes = itertools.count()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +84,8 @@ class RecordStore:
             StoreUnavailable: storage did not answer in time; the write may have taken effect all the same, and if it
                 is tried again, `written_by` tells.
         """
-        record = record.model_copy(update={"write_token": f"{writer}.{secrets.token_hex(8)}"})
+        token = f"{writer or secrets.token_hex(8)}.{next(_writes)}"
+        record = record.model_copy(update={"write_token": token})
         try:
             generation = self._store.put(
                 names.record(record.task_id),
