@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.conformance.semantics.table import Table
-from tests.conformance.semantics.targets import TARGETS, Clients, Project
+from tests.conformance.semantics.targets import GOOGLE_VERSION, TARGETS, Clients, Project
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -19,7 +19,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "google_deviates(reason): Google's emulator 0.8.20 is known to fail this")
+    config.addinivalue_line("markers", f"google_deviates(reason): Google's emulator {GOOGLE_VERSION} fails this")
     path = config.getoption("--emulator-table")
     if path is not None and not hasattr(config, "workerinput"):
         config.pluginmanager.register(Table(path), "emulator-table")

@@ -26,6 +26,8 @@ from google.pubsub_v1.services.schema_service.transports import SchemaServiceGrp
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 from google.pubsub_v1.types import PubsubMessage, PullRequest, PullResponse, StreamingPullRequest, StreamingPullResponse
 
+#: The version of Google's emulator whose deviations are listed.
+GOOGLE_VERSION = "0.8.20"
 #: Where the Cloud SDK keeps Google's emulator, from its root.
 JAR_PATTERN = "platform/pubsub-emulator/lib/cloud-pubsub-emulator-*-all.jar"
 _SDK_ROOTS = ("/usr/lib/google-cloud-sdk", "/opt/google-cloud-sdk", "/snap/google-cloud-cli/current")
@@ -75,20 +77,25 @@ def find_jar() -> Path | None:
 def google() -> Iterator[Target]:
     """Google's emulator, as a process.
 
-    Skips (fails in CI) where Java or the jar are missing.
+    Skips (fails in CI) where Java or the jar are missing, or where it is of another version and was not asked for.
     """
     jar, java = find_jar(), shutil.which("java")
     if jar is None or java is None:
-        reason = "Google's emulator needs java and `gcloud components install pubsub-emulator`"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        raise _missing("Google's emulator needs java and `gcloud components install pubsub-emulator`")
+    if GOOGLE_VERSION not in jar.name and "POOLHOUSE_PUBSUB_JAR" not in os.environ:
+        raise _missing(
+            f"the deviations are those of version {GOOGLE_VERSION}; POOLHOUSE_PUBSUB_JAR={jar} tries this one"
+        )
     process, address = start_google(java, jar)
     try:
         yield Target("google", address, time.sleep)
     finally:
         process.terminate()
         process.wait(10)
+
+
+def _missing(reason: str) -> BaseException:
+    return (pytest.fail if os.environ.get("CI") else pytest.skip).Exception(reason)
 
 
 def start_google(java: str, jar: Path) -> tuple[subprocess.Popen[bytes], str]:
