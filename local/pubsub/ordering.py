@@ -57,7 +57,7 @@ class OrderedLane:
     def connect(self, client_id: str) -> str:
         """A stream opened; it takes over the keys of a closed one of the same client.
 
-        Clients may have several streams, all with one client id: each has a place of its own, the lowest that is free.
+        A client may open several streams with one client id: each has a place of its own, the lowest that is free.
 
         Returns:
             Its token, for `disconnect`.

@@ -99,6 +99,7 @@ public final class Client {
                 })
             .setChannelProvider(channel)
             .setCredentialsProvider(NoCredentialsProvider.create())
+            .setParallelPullCount(2)
             .build();
     subscriber.startAsync().awaitRunning();
     return subscriber;
