@@ -120,6 +120,11 @@ class Attempts:
             _log.exception("the worker failed on a message", message_id=delivery.message_id)
             delivery.nack()
 
+    @property
+    def waiting(self) -> bool:
+        """Whether a delivery is parked."""
+        return self._limits.waiting
+
     def parked(self) -> list[Delivery]:
         """Take back the deliveries that wait for room: nothing is resumed any more."""
         return self._limits.close()

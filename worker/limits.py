@@ -94,6 +94,12 @@ class Limits:
             self._gate(handler).running -= 1
         self._pump(handler)
 
+    @property
+    def waiting(self) -> bool:
+        """Whether a delivery is parked."""
+        with self._lock:
+            return any(gate.parked for gate in self._gates.values())
+
     def close(self) -> list[Delivery]:
         """Admit nothing more; returns what is parked."""
         with self._lock:

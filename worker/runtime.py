@@ -127,8 +127,11 @@ class Worker:
 
     @property
     def idle_s(self) -> float:
-        """Seconds since the last message came or ended; 0 while one is in hand."""
-        return 0.0 if self._slots.busy else time.monotonic() - self._last_activity_s
+        """Seconds since the last message came or ended; 0 while one is in hand, parked ones included."""
+        if self._slots.busy or self._attempts.waiting:
+            self._last_activity_s = time.monotonic()  # one that is just being resumed is seen in neither place
+            return 0.0
+        return time.monotonic() - self._last_activity_s
 
     def start(self) -> None:
         """Connect and open the streams.

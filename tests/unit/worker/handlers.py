@@ -112,6 +112,12 @@ def own_process(payload: Number, ctx: TaskContext) -> dict[str, Any]:
     return {"pid": os.getpid()}
 
 
+@task("deaf_process", cpu=True, timeout_s=1)
+def deaf_process(payload: Number, ctx: TaskContext) -> None:
+    ctx.progress(1)
+    time.sleep(60)
+
+
 @task("narrow", max_concurrency=1)
 def narrow(payload: Number, ctx: TaskContext) -> None:
     runs.append(ctx.task_id)

@@ -9,8 +9,9 @@ import time
 import pytest
 
 from pipeline.records import Status
-from tests.unit.worker.conftest import PIPELINE, Engine
+from tests.unit.worker.conftest import PIPELINE, Engine, FakeDelivery
 from worker.errors import TaskCancelled
+from worker.running import RunningTask
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +49,43 @@ def test_a_cancelled_process_ends_at_its_checkpoint(engine: Engine) -> None:
         assert time.monotonic() < end
         time.sleep(0.01)
     engine.keeper.tasks()[0].interrupt(TaskCancelled("cancelled"))
+    thread.join(20)
+    assert delivery.ended == ["ack"]
+    assert engine.record().status is Status.CANCELLED
+
+
+def _begin_deaf(engine: Engine) -> tuple[FakeDelivery, threading.Thread, RunningTask]:
+    """A handler that heeds nothing, once it runs."""
+    delivery = engine.task("deaf_process")
+    thread = threading.Thread(target=engine.attempts.process, args=(delivery,))
+    thread.start()
+    end = time.monotonic() + 30
+    while not (tasks := engine.keeper.tasks()) or tasks[0].progress is None:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    return delivery, thread, tasks[0]
+
+
+def test_a_process_that_heeds_nothing_is_ended_at_its_hard_limit(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delivery, thread, _ = _begin_deaf(engine)
+    now = time.monotonic()
+    monkeypatch.setattr(engine.keeper, "_monotonic", lambda: now + 60)
+    engine.keeper.tick()
+    thread.join(20)
+    assert delivery.ended == ["nack"]
+    error = engine.record().attempts[0].error
+    assert error is not None
+    assert (error.type, error.message) == ("TaskTimeout", "the handler ran longer than 1 s")
+
+
+def test_a_process_that_heeds_no_cancel_call_is_ended_all_the_same(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.processes.ENDED_AFTER_S", 0.01)
+    delivery, thread, running = _begin_deaf(engine)
+    running.interrupt(TaskCancelled("cancelled"))
     thread.join(20)
     assert delivery.ended == ["ack"]
     assert engine.record().status is Status.CANCELLED
