@@ -92,6 +92,10 @@ class Connections:
                 raise
         return self._exchange(self._open(deadline_s), request, deadline_s)
 
+    def clear(self) -> None:
+        """Close what is kept; named as in urllib3, since `AuthorizedHttp` calls it at its end."""
+        _close_all(self._kept)
+
     def _request(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> bytes:
         target = url.removeprefix(self._origin)
         head = [f"{method} {target} HTTP/1.1", f"Host: {self._netloc}", "Accept-Encoding: identity"]

@@ -205,6 +205,15 @@ def test_no_more_connections_are_kept_than_was_said(play: type[Server]) -> None:
     assert [number for number, _ in server.requests] == [0, 1]
 
 
+def test_what_is_kept_can_be_closed(play: type[Server]) -> None:
+    server = play([[OK], [OK]])
+    connections = Connections(server.origin, kept=1)
+    _ask(connections, server)
+    assert not server.ended[0].is_set()
+    connections.clear()
+    assert server.ended[0].wait(10)
+
+
 def test_an_origin_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="no origin"):
         Connections("localhost:4443", kept=1)
