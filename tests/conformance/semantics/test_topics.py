@@ -68,7 +68,9 @@ KMS_KEY = "projects/p/locations/l/keyRings/r/cryptoKeys/k"
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        pytest.param("kms_key_name", KMS_KEY, marks=pytest.mark.google_deviates("not a known Topic field")),
+        pytest.param(
+            "kms_key_name", KMS_KEY, marks=pytest.mark.google_deviates("kms_key_name: not a known Topic field")
+        ),
         ("ingestion_data_source_settings", {"cloud_storage": {"bucket": "b", "text_format": {"delimiter": "\n"}}}),
         ("message_transforms", [{"javascript_udf": {"function_name": "f", "code": "function f(m) { return m; }"}}]),
     ],
