@@ -95,6 +95,8 @@ def _resource(entry: Any, message: Any, kind: str, project: str) -> Any:
         resource = json_format.ParseDict(fields, message())
     except (json_format.ParseError, TypeError, AttributeError) as error:
         raise TopologyError(f"{entry!r} in {kind}: {error}") from None
+    if not resource.name:
+        raise TopologyError(f"{entry!r} in {kind} has no name")  # the server would make up another one at each start
     resource.name = _full(resource.name, kind, project)
     return resource
 

@@ -456,6 +456,7 @@ def test_what_a_data_folder_holds_is_not_declared_anew(tmp_path: Path):
         ("nonsense = 1", "topics and subscriptions"),
         ('topics = ["ab"]', "Invalid .topics. name"),
         ('subscriptions = [{ name = "worker", topic = "absent" }]', "not found"),
+        ('topics = ["orders"]\nsubscriptions = [{ topic = "orders" }]', "no name"),
         ("topics = [", "can't be read"),
         ('topics = [{ name = "orders", nonsense = 1 }]', "nonsense"),
     ],
