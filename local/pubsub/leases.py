@@ -3,7 +3,7 @@
 import heapq
 import itertools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
@@ -243,6 +243,3 @@ class Leases:
             entry.state = State.DONE
         self._by_ack_id.clear()
         self._heap.clear()
-
-    def __iter__(self) -> Iterator[Entry]:
-        return (entry for entry in self._by_ack_id.values() if entry.state is State.LEASED)
