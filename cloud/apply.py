@@ -6,13 +6,13 @@ import json
 import threading
 import time
 from collections.abc import Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from cloud import advice
 from cloud.errors import CloudError, GcloudFailed
-from cloud.gcloud import PARALLEL, Gcloud
+from cloud.gcloud import Gcloud
 from cloud.planner import Action, Plan, decide, needs
 from cloud.resource import Json, Resource
 
@@ -32,6 +32,9 @@ class Progress(Protocol):
     def retrying(self, resource: Resource, reason: str, wait_s: float) -> None:
         """A command is tried again after a wait."""
 
+    def broken_off(self) -> None:
+        """Ctrl-C: what ran is ended, and nothing more begins."""
+
 
 @dataclass
 class Values:
@@ -50,7 +53,7 @@ def apply(plan: Plan, gcloud: Gcloud, *, values: Values, repository: str, progre
     """Carry out every action of the plan.
 
     A failure lets the actions under way end and starts no others; what is done stays, and the next deploy goes on from
-    there. An interrupt (Ctrl-C) does the same.
+    there. Ctrl-C ends the actions under way too; the next deploy sees how far each came.
 
     Args:
         plan: what to do.
@@ -69,8 +72,8 @@ def apply(plan: Plan, gcloud: Gcloud, *, values: Values, repository: str, progre
     }
     running: dict[Future[None], str] = {}
     failures: list[CloudError] = []
-    with ThreadPoolExecutor(PARALLEL, thread_name_prefix="apply") as pool:
-        try:
+    try:
+        with gcloud.threads("apply") as pool:
             while (waiting and not failures) or running:
                 ready = [id_ for id_ in waiting if not missing[id_]] if not failures else []
                 for id_ in ready:
@@ -87,10 +90,9 @@ def apply(plan: Plan, gcloud: Gcloud, *, values: Values, repository: str, progre
                         failures.append(error)
                     else:
                         raise error
-        except BaseException:
-            for job in running:
-                job.cancel()
-            raise
+    except KeyboardInterrupt:
+        progress.broken_off()
+        raise
     if failures:
         left = len(waiting) + len(failures)
         text = "\n\n".join(str(failure) for failure in failures)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 
 from cloud import advice, tracks
 from cloud.errors import CloudError, GcloudFailed
-from cloud.gcloud import PARALLEL, Gcloud
+from cloud.gcloud import Gcloud
 from cloud.kinds import project
 from cloud.options import Options
 from cloud.reading import read_project
@@ -91,13 +90,17 @@ def remove(leftovers: Sequence[Leftover], gcloud: Gcloud, *, say: Callable[[str]
                     return
         say(f"  removed {leftover.kind} {leftover.name}")
 
-    with ThreadPoolExecutor(PARALLEL, thread_name_prefix="remove") as pool:
-        for kind, group in groupby(leftovers, key=lambda leftover: leftover.kind):
-            if kind == "binding":  # one policy: never two changes at a time
-                for leftover in group:
-                    one(leftover)
-            else:
-                list(pool.map(one, group))
+    try:
+        with gcloud.threads("remove") as pool:
+            for kind, group in groupby(leftovers, key=lambda leftover: leftover.kind):
+                if kind == "binding":  # one policy: never two changes at a time
+                    for leftover in group:
+                        one(leftover)
+                else:
+                    list(pool.map(one, group))
+    except KeyboardInterrupt:
+        say("\nBroken off: what was removed stays removed. Run it again: it goes on from there.")
+        raise
     if failures:
         text = "\n\n".join(str(failure) for failure in failures)
         raise CloudError(f"{text}\n\n{len(failures)} could not be removed. Run it again once that is mended.")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +57,6 @@ class Gcloud:
         env: further environment variables (a rehearsal's proxy).
         executable: the program.
         waits_s: waits between attempts, in seconds.
-        sleep: how to wait.
     """
 
     def __init__(
@@ -65,7 +66,6 @@ class Gcloud:
         env: Mapping[str, str] | None = None,
         executable: str = "gcloud",
         waits_s: Sequence[float] = WAITS_S,
-        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """Find the program. Raises `CloudError` where there is none."""
         found = shutil.which(executable)
@@ -77,7 +77,7 @@ class Gcloud:
         self._project = project
         self._env = {**os.environ, **_QUIET, **(env or {})}
         self._waits_s = tuple(waits_s)
-        self._sleep = sleep
+        self._broken_off = threading.Event()
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[str]] = set()
         self.calls: list[Call] = []
@@ -118,7 +118,7 @@ class Gcloud:
 
     def read_all(self, reads: Sequence[Read]) -> dict[tuple[str, ...], Json]:
         """Several reads at the same time, by their words. Raises `GcloudFailed`, the first that failed."""
-        with ThreadPoolExecutor(PARALLEL, thread_name_prefix="read") as pool:
+        with self.threads("read") as pool:
             answers = list(pool.map(self.read, reads))
         return {read.words: answer for read, answer in zip(reads, answers, strict=True)}
 
@@ -127,11 +127,22 @@ class Gcloud:
         code, output, _ = self._once([*words, "--help"], shlex.join(["gcloud", *words, "--help"]))
         return code == 0 and f"--{name}" in output.replace("--[no-]", "--")
 
-    def terminate(self) -> None:
-        """End what is running: the person has broken off."""
+    @contextlib.contextmanager
+    def threads(self, name: str) -> Iterator[ThreadPoolExecutor]:
+        """Threads that run commands side by side; Ctrl-C ends what they run, and they start nothing more."""
+        with ThreadPoolExecutor(PARALLEL, thread_name_prefix=name) as pool:
+            try:
+                yield pool
+            except KeyboardInterrupt:
+                self._break_off()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _break_off(self) -> None:
         with self._lock:
+            self._broken_off.set()
             for process in self._running:
-                process.terminate()
+                _end(process)
 
     def _attempts(
         self, words: Sequence[str], *, shown: str, reading: bool = False, on_retry: OnRetry | None = None
@@ -149,26 +160,34 @@ class Gcloud:
                 raise GcloudFailed(f"{shown} --project={self._project}", errors, advice=advice.advise(errors))
             if on_retry is not None:
                 on_retry(shown, errors, wait_s)
-            self._sleep(wait_s)
+            self._broken_off.wait(wait_s)
 
     def _once(self, words: Sequence[str], shown: str) -> tuple[int, str, str]:
         started = time.monotonic()
-        process = subprocess.Popen(
-            [self._program, *words, f"--project={self._project}", "--quiet"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=self._env,
-        )
         with self._lock:
+            if self._broken_off.is_set():
+                raise _BrokenOff
+            process = subprocess.Popen(
+                [self._program, *words, f"--project={self._project}", "--quiet"],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=self._env,
+                # A group of its own: it has children, and a terminal's Ctrl-C must not reach it behind our back.
+                process_group=0,
+            )
             self._running.add(process)
         try:
             output, errors = process.communicate(timeout=TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            process.kill()
+            _end(process)
             output, errors = process.communicate()
             errors += f"\nstopped after {TIMEOUT_S} s"
+        except BaseException:  # Ctrl-C in the main thread
+            _end(process)
+            process.communicate()
+            raise
         finally:
             with self._lock:
                 self._running.discard(process)
@@ -179,6 +198,15 @@ class Gcloud:
 
 class _Absent(Exception):
     """The thing that was read is not there."""
+
+
+class _BrokenOff(Exception):
+    """The person has broken off: nothing is started any more."""
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
 
 
 def _fill(word: str, values: Mapping[str, str]) -> str:

@@ -47,6 +47,11 @@ class Lines:
         when = f"again in {wait_s:g} s" if wait_s else "reading it again"
         self._write(f"         {resource.kind} {resource.name}: {last}: {when}")
 
+    def broken_off(self) -> None:
+        """How far it came, and what to do."""
+        done = f"{self._done} of {self._total} actions are done and stay done"
+        self._write(f"\nBroken off: {done}. Run it again: it goes on from there.")
+
     def _write(self, line: str) -> None:
         with self._lock:
             self._out.write(line + "\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -34,6 +35,9 @@ class FakeGcloud:
     def read(self, read: Read) -> Any:
         return self.present
 
+    def threads(self, name: str) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(8)
+
 
 class Quiet:
     def __init__(self) -> None:
@@ -45,6 +49,8 @@ class Quiet:
 
     def retrying(self, resource: Resource, reason: str, wait_s: float) -> None:
         self.retries.append(resource.id)
+
+    def broken_off(self) -> None: ...
 
 
 def thing(name: str, *, after: tuple[str, ...] = (), kind: str = "thing", words: tuple[str, ...] = ()) -> Resource:
