@@ -114,7 +114,8 @@ class Schedule(_Model):
     task_type: str = Field(min_length=1)
     queue: str | None = None
     payload: dict[str, Any] = {}
-    #: Whether a start in the past that nobody was there to make is made up for: not at all, or once.
+    #: Whether a start in the past that nobody was there to make is made up for: not at all, or once (on Google Cloud:
+    #: within a day).
     missed_runs: Literal["skip", "once"] = "skip"
 
     @field_validator("cron")

@@ -10,6 +10,13 @@ from pipeline.topology import Schedule
 
 #: How long a call may take, in seconds: a submit is done in milliseconds, but a cold API needs its start.
 ATTEMPT_DEADLINE_S = 60
+#: How long a due time that the API did not take is told again where `missed_runs` is `once`, in seconds. It ends at the
+#: next due time in any case (Cloud Scheduler, RetryConfig): so of several that were missed the last one is made up for.
+MISSED_FOR_S = 86_400
+#: Longest wait between two of these attempts, in seconds.
+MISSED_WAIT_S = 600
+#: Cloud Scheduler's own default for the longest wait, in seconds.
+LONGEST_WAIT_S = 3600
 #: Dead letters are kept this often.
 DEAD_LETTER_CRON = "*/5 * * * *"
 #: Drain jobs start this often.
@@ -39,6 +46,7 @@ def task(schedule: Schedule, *, options: Options, project_number: str) -> Resour
         body="{}",
         token=("oidc", url),
         retries=3,
+        missed=schedule.missed_runs == "once",
         words=f"submits {schedule.task_type}",
         after=(f"service/{options.api_service}", f"grants/service/{options.api_service}"),
     )
@@ -56,6 +64,7 @@ def start(job: str, *, options: Options, cron: str) -> Resource:
         body="{}",
         token=("oauth", _SCOPE),
         retries=0,
+        missed=False,
         words=f"starts the job {job}",
         after=(f"job/{job}", f"grants/job/{job}"),
     )
@@ -71,6 +80,7 @@ def _job(
     body: str,
     token: tuple[str, str],
     retries: int,
+    missed: bool,
     words: str,
     after: tuple[str, ...],
 ) -> Resource:
@@ -84,6 +94,8 @@ def _job(
         "body": body,
         "token": f"{kind} {account} {audience}",
         "retries": retries,
+        "retry_for_s": MISSED_FOR_S if missed else 0,
+        "longest_wait_s": MISSED_WAIT_S if missed else LONGEST_WAIT_S,
         "description": f"Poolhouse: {words} {options.mark}",
     }
     flags = (
@@ -97,6 +109,8 @@ def _job(
         flag(f"{kind}-token-{'audience' if kind == 'oidc' else 'scope'}", audience),
         flag("attempt-deadline", f"{ATTEMPT_DEADLINE_S}s"),
         flag("max-retry-attempts", retries),
+        flag("max-retry-duration", f"{wanted['retry_for_s']}s"),
+        flag("max-backoff", f"{wanted['longest_wait_s']}s"),
         flag("description", wanted["description"]),
     )
 
@@ -104,7 +118,7 @@ def _job(
         found = entry(raw, "name", full)
         if found is None:
             return None
-        target = found.get("httpTarget", {})
+        target, retry = found.get("httpTarget", {}), found.get("retryConfig", {})
         secret = target.get("oidcToken") or target.get("oauthToken") or {}
         kind = "oidc" if "oidcToken" in target else "oauth"
         return {
@@ -113,7 +127,9 @@ def _job(
             "uri": target.get("uri"),
             "body": base64.b64decode(target.get("body", "")).decode("utf-8", "replace"),
             "token": f"{kind} {secret.get('serviceAccountEmail')} {secret.get('audience') or secret.get('scope')}",
-            "retries": found.get("retryConfig", {}).get("retryCount", 0),
+            "retries": retry.get("retryCount", 0),
+            "retry_for_s": _seconds(retry.get("maxRetryDuration", "0s")),
+            "longest_wait_s": _seconds(retry.get("maxBackoffDuration", f"{LONGEST_WAIT_S}s")),
             "description": found.get("description", ""),
         }
 
@@ -133,3 +149,7 @@ def _job(
         update=update,
         after=(f"account/{options.name}-scheduler", *after),
     )
+
+
+def _seconds(duration: str) -> int:
+    return round(float(duration.removesuffix("s")))

@@ -97,6 +97,16 @@ def test_a_schedule_asks_the_api_under_its_fixed_url_with_its_own_account(make: 
     assert schedule.wanted["time_zone"] == "Europe/Berlin"
 
 
+def test_a_run_that_the_api_missed_is_told_again_for_a_day_where_the_schedule_says_once(make: Make) -> None:
+    changed = parse(PIPELINE.replace("[schedules.nightly]", '[schedules.nightly]\nmissed_runs = "once"'))
+    skip, once = (by_id(resources, "schedule/shop-nightly") for resources in (make(), make(changed)))
+    assert (skip.wanted["retry_for_s"], once.wanted["retry_for_s"]) == (0, 86_400)
+    (update,) = skip.update(None)
+    assert {"--max-retry-attempts=3", "--max-retry-duration=0s", "--max-backoff=3600s"} <= set(update.words)
+    listed = [{"name": "jobs/shop-nightly", "retryConfig": {"retryCount": 3, "maxRetryDuration": "86400s"}}]
+    assert (once.observe(listed) or {})["retry_for_s"] == 86_400
+
+
 def test_others_bindings_conditions_and_the_etag_survive_a_merge() -> None:
     ours = managed(OPTIONS)
     stranger, worker, old = "user:ann@example.com", OPTIONS.member("worker"), OPTIONS.member("api")
