@@ -101,9 +101,14 @@ def log_line(item: Json) -> str:
     labels = item.get("resource", {}).get("labels", {})
     where = labels.get("service_name") or labels.get("worker_pool_name") or labels.get("job_name") or ""
     payload: dict[str, Any] = dict(item.get("jsonPayload") or {})
-    message = payload.pop("message", item.get("textPayload", ""))
+    message = payload.pop("message", item.get("textPayload") or _request(item.get("httpRequest") or {}))
     rest = " ".join(f"{key}={json.dumps(value)}" for key, value in sorted(payload.items()) if key != "time")
     return f"{item.get('timestamp', '')[:19]} {item.get('severity', ''):8} {where:24} {message} {rest}".rstrip()
+
+
+def _request(request: Json) -> str:
+    """What Cloud Run's own entry about a call says."""
+    return " ".join(str(request[key]) for key in ("requestMethod", "requestUrl", "status") if key in request)
 
 
 def _runtime(kind: str, item: Json) -> str:

@@ -61,7 +61,10 @@ class RemoteApi:
             )
         if answer.status_code >= 400:
             raise CloudError(f"{method} {path}: {answer.status_code}: {_words(answer)}")
-        return answer.json() if answer.content else None
+        try:
+            return answer.json() if answer.content else None
+        except requests.JSONDecodeError:
+            raise CloudError(f"{method} {self.url}{path}: the answer is not JSON: is that a Poolhouse API?") from None
 
     def pages(self, path: str, key: str) -> Iterator[Any]:
         """The entries of all pages of a listing."""

@@ -11,8 +11,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-#: Names that the one server certificate is good for: every host that gcloud asks during a deploy.
-HOSTS = ("googleapis.com", "*.googleapis.com", "*.pkg.dev", "*.run.app", "localhost")
+from cloud.rehearsal.services.run import REGIONS
+
+#: Names that the one server certificate is good for: every host that gcloud asks, and every deployed service.
+HOSTS = ("googleapis.com", "*.googleapis.com", "*.pkg.dev", *(f"*.{region}.run.app" for region in REGIONS), "localhost")
 #: Longer than any rehearsal; a key that leaks is worthless the next day.
 LIFETIME = timedelta(hours=12)
 

@@ -37,6 +37,8 @@ class State:
     operations: dict[str, dict[str, Any]] = field(default_factory=dict)
     #: Objects by bucket and name.
     objects: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    #: Entries of Cloud Logging, oldest first.
+    entries: list[dict[str, Any]] = field(default_factory=list)
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     _refusals: dict[str, int] = field(default_factory=dict)
     _polls: dict[str, int] = field(default_factory=dict)
@@ -124,6 +126,19 @@ class State:
             return ours and "pubsub.googleapis.com" in self.enabled and self._use(email, self.faults.agent_uses)
         there = f"iam/projects/{self.project}/serviceAccounts/{email}" in self.items
         return there and self._use(email, self.faults.account_uses)
+
+    def log_request(self, *, service: str, region: str, request: Mapping[str, Any]) -> None:
+        """Keep an entry about a call of a service, as Cloud Run writes one of its own."""
+        labels = {"service_name": service, "location": region, "project_id": self.project}
+        entry = {
+            "insertId": f"{self.number():012d}",
+            "logName": f"projects/{self.project}/logs/run.googleapis.com%2Frequests",
+            "resource": {"type": "cloud_run_revision", "labels": labels},
+            "severity": "INFO" if request["status"] < 400 else "WARNING",
+            "timestamp": self.now(),
+            "httpRequest": dict(request),
+        }
+        self.entries.append(entry)
 
     def grants(self, name: str, role: str, member: str) -> bool:
         """Whether a resource's policy gives a role to a member."""

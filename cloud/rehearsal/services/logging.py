@@ -1,10 +1,11 @@
-"""Cloud Logging: metrics that count log lines."""
+"""Cloud Logging: entries, and metrics that count them."""
 
 from __future__ import annotations
 
+from cloud.rehearsal import log_filter
 from cloud.rehearsal.http import Request
 from cloud.rehearsal.plane import Route, route
-from cloud.rehearsal.schema import anything, boolean, check, required, text
+from cloud.rehearsal.schema import anything, boolean, check, list_of, one_of, required, text, whole
 from cloud.rehearsal.state import Json, State
 
 _METRIC = {
@@ -52,11 +53,14 @@ def _delete(state: State, request: Request, metric: str) -> Json:
 
 
 def _entries(state: State, request: Request) -> Json:
-    check(
-        request.json,
-        {"resourceNames": anything, "filter": text(), "orderBy": text(), "pageSize": anything, "pageToken": text()},
-    )
-    return {"entries": []}
+    body = request.json
+    asked = {"resourceNames": list_of(text()), "filter": text(), "pageToken": text()}
+    check(body, {**asked, "orderBy": one_of("timestamp asc", "timestamp desc"), "pageSize": whole(1, 1000)})
+    condition = log_filter.parse(body.get("filter", ""))
+    found = [entry for entry in state.entries if condition(entry)]
+    if body.get("orderBy") == "timestamp desc":
+        found.reverse()
+    return {"entries": found[: body.get("pageSize", 50)]}
 
 
 _METRICS = "/v2/projects/{project}/metrics"

@@ -6,12 +6,19 @@ Each command of gcloud takes about a second of CPU: these tests share what they 
 from __future__ import annotations
 
 import os
+import re
 import shutil
-from collections.abc import Iterator
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
+import requests
 
 from cloud import commands, tracks
 from cloud.deploy import Prepared, deploy
@@ -20,8 +27,13 @@ from cloud.errors import CloudError
 from cloud.gcloud import Gcloud
 from cloud.options import Options
 from cloud.rehearsal.faults import Fault, Faults
+from cloud.rehearsal.front import Running
+from cloud.rehearsal.plane import Logged
 from cloud.rehearsal.services.pubsub import dead_letter_gaps
 from cloud.rehearsal.stage import PROJECT, Stage, stage
+from local import ports
+from local.backend import ROOT, UpOptions
+from local.embedded import Embedded
 from pipeline import topology
 
 PIPELINE = """
@@ -32,12 +44,14 @@ max_instances = 3
 
 [schedules.nightly]
 cron = "30 3 * * *"
-task_type = "send_mail"
-payload = { to = "all, really" }
+task_type = "sample.echo"
+payload = { value = "all, really" }
+missed_runs = "once"
 
 [bucket.lifecycle_days]
 uploads = 30
 """
+TIMEOUT_S = 120
 pytestmark = pytest.mark.xdist_group("rehearsal")
 
 
@@ -53,6 +67,34 @@ class Rehearsal:
     def write(self, pipeline: str) -> None:
         (self.root / "pipeline.toml").write_text(pipeline)
 
+    def command(self, *words: str) -> subprocess.Popen[str]:
+        """A command as a person types it, in this checkout."""
+        return subprocess.Popen(
+            (sys.executable, "-m", "invoke", *words, "--project", PROJECT),
+            cwd=self.root,
+            env={**os.environ, **self.stage.env},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, *words: str) -> tuple[int, str]:
+        with self.command(*words) as running:
+            output, _ = running.communicate(timeout=TIMEOUT_S)
+        return running.returncode, output
+
+    def break_off(self, number: signal.Signals, *, at: Callable[[Logged], bool]) -> tuple[int, str]:
+        """Send a signal to a deploy as soon as a request is seen; then nothing of it may be left."""
+        seen = len(self.stage.plane.log)
+        with self.command("deploy", "--yes") as running:
+            until(lambda: any(at(entry) for entry in self.stage.plane.log[seen:]))
+            children = psutil.Process(running.pid).children(recursive=True)
+            running.send_signal(number)
+            output, _ = running.communicate(timeout=TIMEOUT_S)
+        until(lambda: not any(child.is_running() for child in children))
+        return running.returncode, output
+
     def deploy(self, *, gcloud: Gcloud | None = None, prune: bool = False, **choices: object) -> Prepared:
         loaded = topology.load(self.root / "pipeline.toml")
         options = Options(project=PROJECT, name=loaded.name, **choices)  # type: ignore[arg-type]
@@ -65,6 +107,13 @@ class Rehearsal:
             ask=lambda question: True,
             say=lambda line: None,
         )
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + TIMEOUT_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def work(prepared: Prepared) -> list[str]:
@@ -80,16 +129,39 @@ def _gcloud_is_there() -> None:
 
 
 def make_root(folder: Path) -> Path:
+    """A checkout with a pipeline of its own."""
+    for name in ("tasks.py", "api", "cloud", "local", "pipeline", "worker"):
+        (folder / name).symlink_to(ROOT / name)
     (folder / "Dockerfile").write_text("FROM scratch\nCOPY pipeline.toml ./\n")
     (folder / "pipeline.toml").write_text(PIPELINE)
     return folder
 
 
 @pytest.fixture(scope="module")
-def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
-    """A first deploy that is refused half way, and the next, which finishes it.
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_root(tmp_path_factory.mktemp("root"))
 
-    Both meet what real ones meet: slow operations, accounts and agents that are not known at once, a lost answer, a
+
+@pytest.fixture(scope="module")
+def running(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A local stack of the same pipeline, which plays what was deployed."""
+    backend = Embedded(tmp_path_factory.mktemp("stack"))
+    environment = {"PIPELINE_FILE": str(root / "pipeline.toml")}
+    options = UpOptions(attached=True, api_port=ports.choose(), timeout_s=120, environment=environment)
+    endpoints = backend.up(options, lambda line: None)
+    yield Running(
+        api_url=endpoints.api_url,
+        storage_url=endpoints.storage_url,
+        buckets={Options(project=PROJECT, name="shop").bucket: endpoints.bucket},
+    )
+    backend.down()
+
+
+@pytest.fixture(scope="module")
+def deployed(root: Path, running: Running) -> Iterator[Rehearsal]:
+    """A deploy that a person breaks off, one that is killed, and the next, which finishes it.
+
+    All meet what real ones meet: slow operations, accounts and agents that are not known at once, a lost answer, a
     policy that somebody else changes at the same time.
     """
     faults = Faults(
@@ -100,27 +172,25 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
                 status="ABORTED",
                 message="There were concurrent policy changes.",
             ),
-            Fault(
-                match=r"POST artifactregistry\.googleapis\.com/.*/repositories$",
-                status="PERMISSION_DENIED",
-                message="Permission 'artifactregistry.repositories.create' denied",
-            ),
         ],
         operation_polls=1,
         account_uses=1,
         agent_uses=1,
     )
-    with stage(faults=faults) as running:
-        rehearsal = Rehearsal(running, make_root(tmp_path_factory.mktemp("root")))
-        with pytest.raises(CloudError, match=r"(?s)repositories\.create.*What to do: .*lacks a permission"):
-            rehearsal.deploy()
-        assert running.plane.state.items
-        second = rehearsal.deploy()
-        assert "create repository/shop" in work(second)
-        assert "create service/shop-api" in work(second)
-        assert "create apis/rehearsal-project" not in work(second)
+    with stage(faults=faults, running=running) as playing:
+        rehearsal = Rehearsal(playing, root)
+        code, output = rehearsal.break_off(signal.SIGINT, at=lambda entry: "/topics/shop" in entry.path)
+        assert code == 130, output
+        assert re.search(r"Broken off: \d+ of \d+ actions are done and stay done\. Run it again", output), output
+        assert "Traceback" not in output
+        code, output = rehearsal.break_off(signal.SIGKILL, at=lambda entry: entry.host == "cloudbuild.googleapis.com")
+        assert code == -signal.SIGKILL, output
+        last = rehearsal.deploy()
+        assert "create service/shop-api" in work(last)
+        assert "create apis/rehearsal-project" not in work(last)
+        assert "create topic/shop-mail" not in work(last)
         yield rehearsal
-        assert running.plane.bugs == []
+        assert playing.plane.bugs == []
 
 
 def test_a_second_deploy_changes_nothing(deployed: Rehearsal) -> None:
@@ -137,6 +207,35 @@ def test_a_second_deploy_changes_nothing(deployed: Rehearsal) -> None:
 
 def test_dead_letters_find_their_way(deployed: Rehearsal) -> None:
     assert dead_letter_gaps(deployed.stage.plane.state) == []
+
+
+def test_the_commands_of_every_day_work_on_what_is_deployed(deployed: Rehearsal, running: Running) -> None:
+    code, output = deployed.run("status")
+    assert code == 0, output
+    assert re.search(r"service +shop-api +yes", output), output
+    assert re.search(r"pool +shop-mail +yes +1 ", output), output
+    assert re.search(r"mail +0 +0 ", output), output
+
+    code, output = deployed.run("submit", "sample.failing", "message=alas", "--wait")
+    assert code == 1, output
+    assert "RuntimeError: alas" in output
+    code, output = deployed.run("dlq", "list")
+    assert code == 0, output
+    assert "RuntimeError: alas" in output
+
+    code, output = deployed.run("e2e")
+    assert code == 0, output
+    assert output.count("ok  ") == 9
+    (own,) = running.buckets.values()
+    objects = requests.get(f"{running.storage_url}/storage/v1/b/{own}/o", timeout=30).json()
+    folders = {item["name"].partition("/")[0] for item in objects["items"]}
+    assert "tasks" in folders
+    assert not {"uploads", "processed"} & folders  # what the e2e uploaded, and what was made of it
+
+    code, output = deployed.run("logs", "--lines", "5")
+    assert code == 0, output
+    assert len(output.splitlines()) == 5
+    assert re.search(r"INFO +shop-api +GET https://shop-api-\d+\.europe-west1\.run\.app/queues 200", output), output
 
 
 def test_a_changed_pipeline_changes_only_that(deployed: Rehearsal) -> None:
@@ -167,12 +266,10 @@ def test_jobs_take_the_place_of_pools_and_what_is_left_over_is_pruned_on_demand(
     assert not [name for name in names if "nightly" in name or "workerpools" in name]
 
 
-def test_destroy_asks_for_the_projects_id_and_leaves_nothing_but_what_is_not_ours(deployed: Rehearsal) -> None:
+def test_destroy_leaves_nothing_but_what_is_not_ours(deployed: Rehearsal) -> None:
     options = Options(project=PROJECT, name="shop")
     state = deployed.stage.plane.state
     state.create(f"pubsub/projects/{PROJECT}/topics/other", {"name": f"projects/{PROJECT}/topics/other"})
-    with pytest.raises(CloudError, match="not the project's id"):
-        destroy(deployed.gcloud(), options=options, ask=lambda question: "yes", say=lambda line: None)
     destroy(deployed.gcloud(), options=options, keep_bucket=False, ask=lambda question: PROJECT, say=lambda line: None)
     left = {name for name in state.items if not name.startswith("cloudbuild/")}
     assert left == {f"pubsub/projects/{PROJECT}/topics/other"}
