@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 
 from cloud import advice, tracks
+from cloud.apply import CONFLICTS
 from cloud.errors import CloudError, GcloudFailed
 from cloud.gcloud import Gcloud
 from cloud.kinds import project
 from cloud.options import Options
 from cloud.reading import read_project
 from cloud.rendering import removal_text
-from cloud.resource import Leftover
+from cloud.resource import Command, Leftover
 from cloud.sweeps import project_bindings, sweeps
 from cloud.tracks import Tracks
 
@@ -81,14 +82,13 @@ def remove(leftovers: Sequence[Leftover], gcloud: Gcloud, *, say: Callable[[str]
     failures: list[GcloudFailed] = []
 
     def one(leftover: Leftover) -> None:
-        for command in leftover.delete:
-            try:
-                gcloud.run(command)
-            except GcloudFailed as error:
-                if advice.verdict(error.output, reading=True) != "absent":
-                    failures.append(error)
-                    return
-        say(f"  removed {leftover.kind} {leftover.name}")
+        try:
+            for command in leftover.delete:
+                _run(command, gcloud)
+        except GcloudFailed as error:
+            failures.append(error)
+        else:
+            say(f"  removed {leftover.kind} {leftover.name}")
 
     try:
         with gcloud.threads("remove") as pool:
@@ -104,3 +104,17 @@ def remove(leftovers: Sequence[Leftover], gcloud: Gcloud, *, say: Callable[[str]
     if failures:
         text = "\n\n".join(str(failure) for failure in failures)
         raise CloudError(f"{text}\n\n{len(failures)} could not be removed. Run it again once that is mended.")
+
+
+def _run(command: Command, gcloud: Gcloud) -> None:
+    """Remove one thing, which may be gone already. Raises `GcloudFailed`."""
+    for attempt in range(CONFLICTS + 1):
+        try:
+            gcloud.run(command)
+        except GcloudFailed as error:
+            verdict = advice.verdict(error.output, reading=True)
+            if verdict == "conflict" and attempt < CONFLICTS:
+                continue  # somebody changed it at the same time; gcloud reads it again itself
+            if verdict != "absent":
+                raise
+        return

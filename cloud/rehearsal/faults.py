@@ -88,6 +88,7 @@ NAMED: dict[str, tuple[Fault, ...]] = {
             message="There were concurrent policy changes. Please retry with exponential backoff.",
             times=2,
         ),
+        Fault(match=r"DELETE ", status="ABORTED", message="The operation was aborted: concurrent changes.", times=3),
     ),
 }
 

@@ -266,9 +266,11 @@ def test_jobs_take_the_place_of_pools_and_what_is_left_over_is_pruned_on_demand(
     assert not [name for name in names if "nightly" in name or "workerpools" in name]
 
 
-def test_destroy_leaves_nothing_but_what_is_not_ours(deployed: Rehearsal) -> None:
+def test_destroy_leaves_nothing_but_what_is_not_ours_whoever_changes_what_at_the_same_time(deployed: Rehearsal) -> None:
     options = Options(project=PROJECT, name="shop")
     state = deployed.stage.plane.state
+    conflict = {"status": "ABORTED", "message": "There were concurrent policy changes.", "times": 2}
+    state.faults.faults = [Fault(match=match, **conflict) for match in (r"DELETE ", r"projects/[^/]+:setIamPolicy")]  # type: ignore[arg-type]
     state.create(f"pubsub/projects/{PROJECT}/topics/other", {"name": f"projects/{PROJECT}/topics/other"})
     destroy(deployed.gcloud(), options=options, keep_bucket=False, ask=lambda question: PROJECT, say=lambda line: None)
     left = {name for name in state.items if not name.startswith("cloudbuild/")}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from cloud.destroy import destroy
-from cloud.errors import CloudError
+from cloud.errors import CloudError, GcloudFailed
 from cloud.options import Options
 from cloud.resource import Command, Read
 from cloud.tracks import Tracks
@@ -19,12 +20,18 @@ OPTIONS = Options(project="some-project", name="shop")
 class FakeGcloud:
     """A project with two topics, one of them ours."""
 
-    def __init__(self) -> None:
+    def __init__(self, *errors: str) -> None:
         self.commands: list[Command] = []
+        self._errors = list(errors)
 
     def run(self, command: Command) -> str:
         self.commands.append(command)
+        if self._errors:
+            raise GcloudFailed("delete", self._errors.pop(0))
         return ""
+
+    def threads(self, name: str) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(1)
 
     def read_all(self, reads: Sequence[Read]) -> dict[tuple[str, ...], Any]:
         return {read.words: self._answer(read) for read in reads}
@@ -49,3 +56,27 @@ def test_nothing_is_removed_unless_the_projects_id_is_typed(answer: str) -> None
     assert gcloud.commands == []
     assert any("shop-mail" in line for line in said)
     assert not any("other" in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("errors", "attempts"),
+    [
+        ((), 1),
+        (("NOT_FOUND: Resource not found",), 1),
+        (("ABORTED: concurrent changes", "HTTPError 409: conflict", "NOT_FOUND: Resource not found"), 3),
+    ],
+)
+def test_a_conflict_is_tried_again_and_what_is_gone_is_as_it_should_be(errors: tuple[str, ...], attempts: int) -> None:
+    gcloud = FakeGcloud(*errors)
+    removed = destroy(
+        gcloud, options=OPTIONS, words=Tracks(), ask=lambda question: "some-project", say=lambda line: None
+    )  # type: ignore[arg-type]
+    assert [leftover.name for leftover in removed] == ["shop-mail"]
+    assert len(gcloud.commands) == attempts
+
+
+def test_a_conflict_that_does_not_end_is_told_in_gclouds_words() -> None:
+    gcloud = FakeGcloud(*["ABORTED: concurrent changes"] * 20)
+    with pytest.raises(CloudError, match=r"(?s)concurrent changes.*1 could not be removed"):
+        destroy(gcloud, options=OPTIONS, words=Tracks(), ask=lambda question: "some-project", say=lambda line: None)  # type: ignore[arg-type]
+    assert len(gcloud.commands) < 10
