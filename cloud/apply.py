@@ -12,7 +12,7 @@ from typing import Protocol
 
 from cloud import advice
 from cloud.errors import CloudError, GcloudFailed
-from cloud.gcloud import Gcloud
+from cloud.gcloud import GLANCE_S, Gcloud
 from cloud.planner import Action, Plan, decide, needs
 from cloud.resource import Json, Resource
 
@@ -79,7 +79,7 @@ def apply(plan: Plan, gcloud: Gcloud, *, values: Values, repository: str, progre
                 for id_ in ready:
                     job = pool.submit(_carry_out, waiting.pop(id_), gcloud, values, repository, progress)
                     running[job] = id_
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                done, _ = wait(running, timeout=GLANCE_S, return_when=FIRST_COMPLETED)
                 for job in done:
                     finished = running.pop(job)
                     error = job.exception()

@@ -8,7 +8,7 @@ from itertools import groupby
 from cloud import advice, tracks
 from cloud.apply import CONFLICTS
 from cloud.errors import CloudError, GcloudFailed
-from cloud.gcloud import Gcloud
+from cloud.gcloud import Gcloud, together
 from cloud.kinds import project
 from cloud.options import Options
 from cloud.reading import read_project
@@ -97,7 +97,7 @@ def remove(leftovers: Sequence[Leftover], gcloud: Gcloud, *, say: Callable[[str]
                     for leftover in group:
                         one(leftover)
                 else:
-                    list(pool.map(one, group))
+                    together(pool, one, group)
     except KeyboardInterrupt:
         say("\nBroken off: what was removed stays removed. Run it again: it goes on from there.")
         raise

@@ -12,10 +12,11 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from cloud import advice
 from cloud.errors import CloudError, GcloudFailed
@@ -28,6 +29,12 @@ TIMEOUT_S = 1800
 #: Commands at the same time. They mostly wait; each takes about a second of CPU to start.
 PARALLEL = 8
 
+#: Longest time that the main thread waits without a look at signals, in seconds: one that comes just before a wait
+#: begins does not end it.
+GLANCE_S = 1.0
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 _QUIET = {
     "CLOUDSDK_CORE_DISABLE_PROMPTS": "1",
     "CLOUDSDK_CORE_DISABLE_FILE_LOGGING": "1",
@@ -119,7 +126,7 @@ class Gcloud:
     def read_all(self, reads: Sequence[Read]) -> dict[tuple[str, ...], Json]:
         """Several reads at the same time, by their words. Raises `GcloudFailed`, the first that failed."""
         with self.threads("read") as pool:
-            answers = list(pool.map(self.read, reads))
+            answers = together(pool, self.read, reads)
         return {read.words: answer for read, answer in zip(reads, answers, strict=True)}
 
     def has_flag(self, words: Sequence[str], name: str) -> bool:
@@ -194,6 +201,14 @@ class Gcloud:
         seconds = time.monotonic() - started
         self.calls.append(Call(command=shown, seconds=seconds, exit_code=process.returncode))
         return process.returncode, output, errors
+
+
+def together(pool: ThreadPoolExecutor, function: Callable[[_T], _R], items: Iterable[_T]) -> list[_R]:
+    """A function's results for all items; raises what the first of them raised."""
+    jobs = [pool.submit(function, item) for item in items]
+    while wait(jobs, timeout=GLANCE_S).not_done:
+        pass
+    return [job.result() for job in jobs]
 
 
 class _Absent(Exception):

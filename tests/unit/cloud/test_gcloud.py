@@ -6,6 +6,8 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -34,16 +36,28 @@ def gcloud(folder: Path, script: str) -> Gcloud:
     return Gcloud("some-project", env={"NOTES": str(folder)}, executable=str(program))
 
 
-def interrupt_once(*paths: Path) -> None:
-    """Ctrl-C as soon as all of these are there."""
+@contextmanager
+def interrupted(*paths: Path) -> Iterator[None]:
+    """Ctrl-C as soon as all of these are there; once more each five seconds, as a person would."""
+    over, main = threading.Event(), threading.get_ident()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
 
     def watch() -> None:
         while not all(path.exists() for path in paths):
             time.sleep(0.01)
-        signal.pthread_kill(main, signal.SIGINT)
+        while not over.is_set():
+            signal.pthread_kill(main, signal.SIGINT)
+            over.wait(5)
 
-    main = threading.get_ident()
-    threading.Thread(target=watch, daemon=True).start()
+    watching = threading.Thread(target=watch, daemon=True)
+    watching.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            yield
+    finally:
+        over.set()
+        watching.join()
+        signal.signal(signal.SIGINT, before)
 
 
 def gone(pid: int) -> bool:
@@ -58,8 +72,7 @@ def gone(pid: int) -> bool:
 @pytest.mark.parametrize("names", [("one",), ("one", "two", "three")])
 def test_ctrl_c_ends_what_runs_with_its_children(tmp_path: Path, names: tuple[str, ...]) -> None:
     running = gcloud(tmp_path, HANGS)
-    interrupt_once(*(tmp_path / name for name in names))
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted(*(tmp_path / name for name in names)):
         running.read_all([read(name, api="some") for name in names])
     deadline = time.monotonic() + 30
     while not all(gone(int((tmp_path / name).read_text())) for name in names):
@@ -69,15 +82,13 @@ def test_ctrl_c_ends_what_runs_with_its_children(tmp_path: Path, names: tuple[st
 
 def test_ctrl_c_ends_a_command_that_no_thread_runs(tmp_path: Path) -> None:
     running = gcloud(tmp_path, HANGS)
-    interrupt_once(tmp_path / "one")
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted(tmp_path / "one"):
         running.run(command("one"))
 
 
 def test_after_ctrl_c_nothing_is_tried_again(tmp_path: Path) -> None:
     running = gcloud(tmp_path, UNAVAILABLE)
-    interrupt_once(tmp_path / "calls")
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted(tmp_path / "calls"):
         running.read_all([read("things", api="some")])
     assert (tmp_path / "calls").read_text().count("once") == 1
 
