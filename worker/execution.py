@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import threading
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
 from typing import Any
@@ -51,7 +51,7 @@ class Executor:
 
     def _run_async(self, task: RunningTask, payload: BaseModel, context: Context) -> Any:
         future: Future[Any] = asyncio.run_coroutine_threadsafe(
-            task.handler.function(payload, context), self._started_loop()
+            _without_exit(task.handler.function(payload, context)), self._started_loop()
         )
 
         def interrupt(_: Interrupted) -> None:
@@ -72,6 +72,14 @@ class Executor:
                 self._loop_thread = threading.Thread(target=self._loop.run_forever, name="handlers-loop", daemon=True)
                 self._loop_thread.start()
             return self._loop
+
+
+async def _without_exit(handler: Coroutine[Any, Any, Any]) -> Any:
+    """The handler's result; `sys.exit()` in it is an error like any other, where asyncio would end the loop of all."""
+    try:
+        return await handler
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise RuntimeError(f"the handler raised {type(error).__name__}: {error}") from error
 
 
 @contextmanager

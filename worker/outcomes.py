@@ -85,7 +85,7 @@ def run_handler(executor: Executor, running: RunningTask, context: Context) -> O
         return Lost()
     except TaskTimeout as error:
         return Failed(error_info(error, message=str(running.interruption or error)), None)
-    except Exception as error:  # noqa: BLE001 - a handler may raise anything
+    except BaseException as error:  # noqa: BLE001 - sys.exit() too, and panics of native code
         context.log.warning("the attempt failed", error=f"{type(error).__name__}: {error}"[:ERROR_CHARACTERS])
         return Failed(error_info(error), None)
 

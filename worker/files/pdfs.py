@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +18,11 @@ from worker.files.report import PdfReport
 MAX_PDF_BYTES = 128 * 1024 * 1024
 MAX_PAGES = 10_000
 MAX_TITLE = 500
+#: What pypdf raises for broken documents.
+_BROKEN = (
+    *(PyPdfError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError),
+    *(RecursionError, NotImplementedError, zlib.error, struct.error),
+)
 
 
 def inspect(path: Path) -> PdfReport:
@@ -58,8 +65,7 @@ def _opened(path: Path) -> Iterator[pypdf.PdfReader]:
     try:
         with pypdf.PdfReader(path) as reader:
             yield reader
-    except (PyPdfError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
-        # pypdf raises all of these for broken documents.
+    except _BROKEN as error:
         raise Reject(f"the PDF is broken: {error}") from error
 
 

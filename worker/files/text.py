@@ -12,8 +12,10 @@ from worker.files.report import TextReport
 
 #: Bytes decoded at a time.
 PIECE_BYTES = 1024 * 1024
-#: HTML beyond this is no page; its parser needs several times as much memory.
-MAX_HTML_BYTES = 64 * 1024 * 1024
+#: HTML beyond this is no page; its parser is slow, and needs several times as much memory.
+MAX_HTML_BYTES = 16 * 1024 * 1024
+#: Bytes of HTML parsed at a time: a hundred thousand tags take some tenths of a second.
+HTML_PIECE_BYTES = 256 * 1024
 # fmt: off
 _BLOCKS = frozenset({
     "address", "article", "aside", "blockquote", "br", "dd", "div", "dl", "dt", "fieldset", "figcaption", "figure",
@@ -26,12 +28,13 @@ _HIDDEN = frozenset({"script", "style", "template", "noscript"})
 Pause = Callable[[int], None]
 
 
-def pieces(path: Path, encoding: str, pause: Pause) -> Iterator[str]:
+def pieces(path: Path, encoding: str, pause: Pause, *, piece_bytes: int = PIECE_BYTES) -> Iterator[str]:
     """The text, piece by piece.
 
     Args:
         encoding: as `worker.files.media` names it; each byte of `unknown-8bit` counts as one character.
         pause: called before each piece with the bytes read so far.
+        piece_bytes: bytes read at a time.
 
     Raises:
         UnicodeDecodeError: the text is not in this encoding.
@@ -40,7 +43,7 @@ def pieces(path: Path, encoding: str, pause: Pause) -> Iterator[str]:
     decoder = codecs.getincrementaldecoder(name)()
     done = 0
     with path.open("rb") as source:
-        while data := source.read(PIECE_BYTES):
+        while data := source.read(piece_bytes):
             done += len(data)
             pause(done)
             yield decoder.decode(data)
@@ -95,17 +98,20 @@ def html_text(path: Path, encoding: str, pause: Pause) -> str:
     size_bytes = path.stat().st_size
     if size_bytes > MAX_HTML_BYTES:
         raise Reject(f"the HTML page has {size_bytes} bytes, more than the {MAX_HTML_BYTES} that are read")
-    parser = _Visible()
     try:
-        for text in pieces(path, encoding, pause):
-            parser.feed(text)
+        parser = _parsed(path, encoding, pause)
     except UnicodeDecodeError:
-        parser = _Visible()
-        for text in pieces(path, "unknown-8bit", pause):
-            parser.feed(text)
-    parser.close()
+        parser = _parsed(path, "unknown-8bit", pause)
     lines = (" ".join(line.split()) for line in "".join(parser.parts).split("\n"))
     return "\n".join(line for line in lines if line) + "\n"
+
+
+def _parsed(path: Path, encoding: str, pause: Pause) -> _Visible:
+    parser = _Visible()
+    for text in pieces(path, encoding, pause, piece_bytes=HTML_PIECE_BYTES):
+        parser.feed(text)
+    parser.close()
+    return parser
 
 
 class _Visible(HTMLParser):

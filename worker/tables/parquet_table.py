@@ -11,6 +11,9 @@ from worker.errors import Reject
 from worker.tables.parquet_footer import check_row_groups
 from worker.tables.table import Format, TableFile, Watch
 
+#: What polars raises for broken files; for some its code panics, which is no `Exception`.
+_BROKEN = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
+
 
 @dataclass(frozen=True)
 class ParquetTable:
@@ -40,7 +43,7 @@ class ParquetTable:
                 done += frame.height
                 watch(size_bytes * done // max(self.rows, 1), size_bytes)
                 yield frame
-        except pl.exceptions.ComputeError as error:
+        except _BROKEN as error:
             raise Reject(f"the Parquet data is broken: {error}") from error
 
 
@@ -56,6 +59,6 @@ def open_parquet(file: TableFile) -> ParquetTable:
         lazy = pl.scan_parquet(file.path, glob=False)
         types = dict(lazy.collect_schema())
         rows = int(lazy.select(pl.len()).collect().item())
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (*_BROKEN, OSError) as error:
         raise Reject(f"not a readable Parquet file: {error}") from error
     return ParquetTable(file, types, rows)

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import math
+import tarfile
+import zipfile
 from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
 import polars as pl
 import pytest
+import zstandard
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from tests.unit.handlers.desk import Desk
+from tests.unit.handlers.test_files import pdf
 from worker.errors import Reject
 from worker.tables import blocks
 from worker.tables.compression import Expanded
@@ -194,6 +200,74 @@ def test_files_broken_behind_their_first_bytes_give_a_report_or_a_reason(magic: 
     _report_or_reason("x", magic + data)
 
 
+def _parquet(frame: pl.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer)
+    return buffer.getvalue()
+
+
+def _samples() -> dict[str, bytes]:
+    """A valid file of each kind."""
+    table = pl.DataFrame({"n": range(40), "t": [f'a "{n}",' for n in range(40)], "l": [[n, 1] for n in range(40)]})
+    flat = table.drop("l").write_csv().encode()
+    rolled, zipped = io.BytesIO(), io.BytesIO()
+    with tarfile.open(fileobj=rolled, mode="w") as tar:
+        tar.addfile(tarfile.TarInfo("n" * 150))
+    with zipfile.ZipFile(zipped, "w") as archive:
+        archive.writestr("a.txt", "aaa")
+    images = {}
+    for form in ("PNG", "JPEG", "GIF", "TIFF", "WEBP", "BMP"):
+        buffer = io.BytesIO()
+        Image.effect_noise((30, 20), 50).convert("RGB").save(buffer, form)
+        images[f"x.{form.lower()}"] = buffer.getvalue()
+    return images | {
+        "x.csv": flat,
+        "x.csv.gz": gzip.compress(flat),
+        "x.csv.zst": zstandard.compress(flat),
+        "x.ndjson": table.write_ndjson().encode(),
+        "x.parquet": _parquet(table),
+        "x.pdf": pdf("One page", "another", title="Title"),
+        "x.tar": rolled.getvalue(),
+        "x.zip": zipped.getvalue(),
+    }
+
+
+SAMPLES = _samples()
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+@settings(bounded, max_examples=15)
+@given(
+    changes=st.lists(
+        st.tuples(st.floats(0, 1, exclude_max=True), st.sampled_from(["set", "cut", "twice"]), st.integers(0, 255)),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_a_file_with_some_bytes_changed_gives_a_report_or_a_reason(name: str, changes: list[Any]) -> None:
+    data = bytearray(SAMPLES[name])
+    for where, what, value in changes:
+        at = int(where * len(data))
+        if what == "set":
+            data[at] = value
+        else:
+            data[at : at + value % 32] = b"" if what == "cut" else data[at : at + value % 32] * 2
+        data = data or bytearray(b"\0")
+    _report_or_reason(name, bytes(data))
+
+
+@pytest.mark.parametrize("mask", [0x01, 0x80, 0xFF])
+def test_a_parquet_footer_with_any_byte_changed_gives_a_report_or_a_reason(mask: int) -> None:
+    data = _parquet(pl.DataFrame({"n": [1, 2, 3], "t": ["a", "b", None]}))
+    length = int.from_bytes(data[-8:-4], "little")
+    for at in range(len(data) - 8 - length, len(data)):
+        changed = data[:at] + bytes([data[at] ^ mask]) + data[at + 1 :]
+        desk = Desk()
+        desk.upload("x.parquet", changed)
+        with suppress(Reject):
+            desk.process("x.parquet", "inspect")
+
+
 @bounded
 @given(rows=st.integers(0, 500), size=st.integers(1, 100), nested=st.booleans())
 def test_the_footer_of_a_parquet_file_tells_its_row_groups(rows: int, size: int, nested: bool) -> None:
@@ -222,9 +296,3 @@ def _report_or_reason(name: str, data: bytes) -> None:
     desk.upload(name, data)
     with suppress(Reject):
         assert desk.process(name).size_bytes == len(data)
-
-
-def _parquet(frame: pl.DataFrame) -> bytes:
-    buffer = io.BytesIO()
-    frame.write_parquet(buffer)
-    return buffer.getvalue()

@@ -100,6 +100,16 @@ async def coroutine(payload: Number, ctx: TaskContext) -> int:
     return payload.n + 1
 
 
+@task("leave")
+def leave(payload: Number, ctx: TaskContext) -> None:
+    raise SystemExit(3)
+
+
+@task("leave_coroutine")
+async def leave_coroutine(payload: Number, ctx: TaskContext) -> None:
+    raise SystemExit(3)
+
+
 @task("own_process", cpu=True)
 def own_process(payload: Number, ctx: TaskContext) -> dict[str, Any]:
     if payload.n == 9:

@@ -144,6 +144,19 @@ def test_an_error_is_recorded_and_the_message_nacked(engine: Engine) -> None:
     assert "handlers.py" in (error.traceback or "")
 
 
+@pytest.mark.parametrize("task_type", ["leave", "leave_coroutine"])
+def test_a_handler_that_exits_is_a_failed_attempt_and_ends_nothing_else(engine: Engine, task_type: str) -> None:
+    delivery = engine.task(task_type)
+    engine.attempts.process(delivery)
+    assert delivery.ended == ["nack"]
+    error = engine.record().attempts[0].error
+    assert error is not None
+    assert "SystemExit" in f"{error.type}: {error.message}"
+    after = engine.task("coroutine", "t-2", n=1)
+    engine.attempts.process(after)
+    assert engine.record("t-2").status is Status.SUCCEEDED
+
+
 def test_the_last_attempt_sends_the_message_to_the_dead_letters(engine: Engine) -> None:
     for attempt in range(1, 6):
         delivery = engine.task("boom", attempt=attempt)
