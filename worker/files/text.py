@@ -16,6 +16,9 @@ PIECE_BYTES = 1024 * 1024
 MAX_HTML_BYTES = 16 * 1024 * 1024
 #: Bytes of HTML parsed at a time: a hundred thousand tags take some tenths of a second.
 HTML_PIECE_BYTES = 256 * 1024
+#: Characters of a tag or comment that the end of the page cuts off. The parser looks for the end of each "<" in them:
+#: with megabytes it would never come back (https://github.com/python/cpython/issues/135462).
+MAX_HTML_TAIL = 64 * 1024
 # fmt: off
 _BLOCKS = frozenset({
     "address", "article", "aside", "blockquote", "br", "dd", "div", "dl", "dt", "fieldset", "figcaption", "figure",
@@ -93,7 +96,7 @@ def html_text(path: Path, encoding: str, pause: Pause) -> str:
     """The visible text of an HTML page, one line a block.
 
     Raises:
-        Reject: the page is too large.
+        Reject: the page is too large, or ends inside a long tag or comment.
     """
     size_bytes = path.stat().st_size
     if size_bytes > MAX_HTML_BYTES:
@@ -110,6 +113,10 @@ def _parsed(path: Path, encoding: str, pause: Pause) -> _Visible:
     parser = _Visible()
     for text in pieces(path, encoding, pause, piece_bytes=HTML_PIECE_BYTES):
         parser.feed(text)
+    if len(parser.rawdata) > MAX_HTML_TAIL:
+        raise Reject(
+            f"the HTML page ends inside a tag, comment or entity that began {len(parser.rawdata)} characters before"
+        )
     parser.close()
     return parser
 

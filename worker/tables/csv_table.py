@@ -89,8 +89,7 @@ class CsvTable:
     def _parse(self, block: Block, columns: Sequence[str] | None, *, checked: bool = False) -> pl.DataFrame | None:
         """The block as a frame, None where the types don't fit it.
 
-        polars fills rows that are too short with nulls, and makes a row of nulls of a blank line. Either leaves a null
-        in the last column: only then the rows are looked at.
+        polars fills rows that are too short with nulls, and makes a row of nulls of a blank line.
         """
         names, types = list(self.types), list(self.types.values())
         if self.is_proven and not checked and block.start in self.blank_at:
@@ -104,8 +103,7 @@ class CsvTable:
             if _is_misfit(error):
                 return None
             raise self._complaint(block, error) from error
-        may_be_ragged = len(types) > 1 and not (checked or self.is_proven)
-        if may_be_ragged and frame.to_series(-1).null_count() and self._is_ragged(block, frame):
+        if not (checked or self.is_proven) and self._is_ragged(block, frame):
             clean = self._check_rows(block)
             self.blank_at.add(block.start)
             return self._parse(clean, columns, checked=True)
@@ -122,12 +120,14 @@ class CsvTable:
         )
 
     def _is_ragged(self, block: Block, frame: pl.DataFrame) -> bool:
-        """Whether a row is too short, or a line blank.
+        """Whether a row is too short, or a line blank: either leaves a null in the last column.
 
         Where no row lacks its last two values, a row that is too short lacks one field, and its line ends with the
         value before. So all is well if as many lines end with a separator as values are null in the last column, and
         every line is a row. Counting all separators tells too, but costs a third of what parsing does.
         """
+        if frame.width == 1 or not frame.to_series(-1).null_count():
+            return False
         last, before = frame.to_series(-1), frame.to_series(-2)
         if not (last.is_null() & before.is_null()).any():
             data = octets(block.data)
@@ -167,13 +167,16 @@ class CsvTable:
     def _check_rows(self, block: Block) -> Block:
         """The block without its blank lines; raises `Reject` for the first row of another width, or not in UTF-8."""
         separator, width, kept = self.file.separator.encode(), len(self.types), []
-        for row in rows(block.data, first_line=self._line(block.start)):
-            if row.is_blank and width > 1:
-                continue
+        # Numbered within the block: to find its place in the file takes reading all before it.
+        for row in rows(block.data, first_line=0, skip_blank=width > 1):
             fields = separators(row.data, separator) + 1
             if fields != width:
-                raise Reject(f"line {row.line}: the row has {fields} fields, the header {width}")
-            _decode(row.data, row.line)
+                line = self._line(block.start) + row.line
+                raise Reject(f"line {line}: the row has {fields} fields, the header {width}")
+            try:
+                row.data.decode()
+            except UnicodeDecodeError as error:
+                raise _not_utf8(error, self._line(block.start) + row.line) from None
             kept.append(row.data)
         return replace(block, data=b"".join(kept))
 
@@ -183,7 +186,7 @@ class CsvTable:
 
         def infer(block: Block) -> tuple[list[pl.DataType], pl.DataFrame] | None:
             # Blocks before the one that failed hold what the types say.
-            return self._inferred(self._check_rows(block)) if block.start >= failed.start else None
+            return self._inferred(block) if block.start >= failed.start else None
 
         for block, inferred in self._parsed(watch, infer):
             for name, dtype, texts in zip(types, *inferred, strict=True) if inferred else ():
@@ -201,15 +204,18 @@ class CsvTable:
         index = fits.not_().arg_true().min()
         if not isinstance(index, int):
             return ""
-        kept = (row for row in rows(block.data, first_line=self._line(block.start)) if not row.is_blank)
+        kept = rows(block.data, first_line=self._line(block.start), skip_blank=len(self.types) > 1)
         return f"line {next(islice(kept, index, None)).line} holds {shortened(texts[index])}"
 
-    def _inferred(self, block: Block) -> tuple[list[pl.DataType], pl.DataFrame]:
+    def _inferred(self, block: Block, *, checked: bool = False) -> tuple[list[pl.DataType], pl.DataFrame]:
         """The types that a block's columns have on their own (Null: no value), and the columns as text."""
         try:
             texts = self._read(block.data, [pl.String()] * len(self.types))
         except pl.exceptions.PolarsError as error:
+            self._check_rows(block)
             raise self._complaint(block, error) from error
+        if not checked and self._is_ragged(block, texts):
+            return self._inferred(self._check_rows(block), checked=True)
         guessed = pl.read_csv(
             self._with_header(block.data), separator=self.file.separator, infer_schema_length=None
         ).schema
@@ -236,7 +242,7 @@ def open_csv(file: TableFile) -> CsvTable:
     sample = b"".join(row.data for row in islice(rows(block.data, first_line=1), 1, SAMPLE_ROWS + 1))
     if not sample:
         return untyped
-    found, _ = untyped._inferred(untyped._check_rows(Block(sample, len(header.data))))
+    found, _ = untyped._inferred(Block(sample, len(header.data)))
     # No value yet: the narrowest type, so that the first value that is no integer is noticed.
     types = [pl.Int64() if dtype == pl.Null() else dtype for dtype in found]
     return replace(untyped, types=dict(zip(names, types, strict=True)))
@@ -253,7 +259,10 @@ def _settled(guessed: pl.DataType, texts: pl.Series) -> pl.DataType:
 
 
 def _names(header: Row, separator: str) -> list[str]:
-    text = _decode(header.data.removeprefix(_BOM), header.line)
+    try:
+        text = header.data.removeprefix(_BOM).decode()
+    except UnicodeDecodeError as error:
+        raise _not_utf8(error, header.line) from None
     if not text.strip():
         raise Reject("line 1: the header row is empty")
     names = next(csv.reader([text], delimiter=separator))
@@ -266,11 +275,8 @@ def _names(header: Row, separator: str) -> list[str]:
     return names
 
 
-def _decode(data: bytes, line: int) -> str:
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise Reject(f"line {line}: byte {error.start + 1} of the row is not UTF-8") from None
+def _not_utf8(error: UnicodeDecodeError, line: int) -> Reject:
+    return Reject(f"line {line}: byte {error.start + 1} of the row is not UTF-8")
 
 
 def _is_misfit(error: pl.exceptions.PolarsError) -> bool:

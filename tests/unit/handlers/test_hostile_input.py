@@ -55,6 +55,8 @@ GOOD = "a,b\n1,x\n2,y\n"
         (b"\xff,b\n1,x\n", r"line 1: byte 1 of the row is not UTF-8"),
         ("a,b\n1,x\n".encode("utf-16"), r"line 1"),
         (b"a,b\n" + b"1,x\n" * 100_000 + b"2\n" + b"1,x\n" * 100, r"line 100002: the row has 1 fields"),
+        (b"a,b\n" + b"1,x\n\n" * 600_000 + b"2\n", r"line 1200002: the row has 1 fields"),
+        (b"a,b\n" + b"\n" * 3_000_000 + b"2,\xff\n", r"line 3000002: byte 3 of the row is not UTF-8"),
         (b"PAR1 but not really", "Parquet"),
         (b"\x1f\x8b\x08 broken", "gzip data is broken"),
         (gzip.compress(GOOD.encode() * 1000, mtime=0)[:-20], "gzip data is broken"),
@@ -257,6 +259,13 @@ def test_cut_and_broken_files_fail_for_good(desk: Desk, name: str, data: bytes, 
     desk.upload(name, data)
     with pytest.raises(Reject, match=r"the \w+ is broken"):
         desk.process(name, operation)
+
+
+@pytest.mark.parametrize("piece", ["<!--", "<a x='", "&amp"])
+def test_html_that_never_ends_what_it_begins_is_refused_in_bounded_time(desk: Desk, piece: str) -> None:
+    desk.upload("t.html", "<html>" + piece * 50_000)
+    with pytest.raises(Reject, match=r"the HTML page ends inside a tag, comment or entity that began \d+ characters"):
+        desk.process("t.html", "extract_text")
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "a/../../b", "C:\\Windows\\x", "..\\x"])
