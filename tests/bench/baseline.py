@@ -24,6 +24,8 @@ from google.cloud import pubsub_v1, storage
 from tests.bench._stack import BUCKET, PROJECT, SUBSCRIPTION
 
 BATCH = 10
+#: How long a pull waits for a message, in seconds.
+PULL_S = 1.0
 _stopping = threading.Event()
 
 
@@ -50,10 +52,10 @@ def main() -> None:
     with ThreadPoolExecutor(BATCH) as pool:
         while not _stopping.is_set():
             try:
-                pulled = subscriber.pull(subscription=path, max_messages=BATCH, timeout=5)
+                received = subscriber.pull(subscription=path, max_messages=BATCH, timeout=PULL_S).received_messages
             except google_errors.DeadlineExceeded:
-                continue
-            ids = list(pool.map(lambda message: work(bucket, message), pulled.received_messages))
+                received = []
+            ids = list(pool.map(lambda message: work(bucket, message), received))
             if ids:
                 subscriber.acknowledge(subscription=path, ack_ids=ids)
             else:
