@@ -95,7 +95,8 @@ class Plan:
         """The plan with some columns changed, of the same rows."""
         if self.summary is None:
             return replace(self, rows=rows)
-        known = {name: column for name, column in self.summary.columns.items() if name not in set(columns)}
+        changed = set(columns)
+        known = {name: column for name, column in self.summary.columns.items() if name not in changed}
         return Plan(rows, self.table, Summary(rows=self.summary.rows, columns=known))
 
     def _normalize(self, step: Normalize) -> Plan:

@@ -16,6 +16,8 @@ PIECE_BYTES = 1024 * 1024
 MAX_HTML_BYTES = 16 * 1024 * 1024
 #: Bytes of HTML parsed at a time: a hundred thousand tags take some tenths of a second.
 HTML_PIECE_BYTES = 256 * 1024
+#: Characters of one tag or comment: the parser begins it anew with each piece. Images inside of attributes have less.
+MAX_HTML_TAG = 8 * 1024 * 1024
 #: Characters of a tag or comment that the end of the page cuts off. The parser looks for the end of each "<" in them:
 #: with megabytes it would never come back (https://github.com/python/cpython/issues/135462).
 MAX_HTML_TAIL = 64 * 1024
@@ -113,6 +115,8 @@ def _parsed(path: Path, encoding: str, pause: Pause) -> _Visible:
     parser = _Visible()
     for text in pieces(path, encoding, pause, piece_bytes=HTML_PIECE_BYTES):
         parser.feed(text)
+        if len(parser.rawdata) > MAX_HTML_TAG:
+            raise Reject(f"the HTML page has a tag, comment or entity of more than {MAX_HTML_TAG} characters")
     if len(parser.rawdata) > MAX_HTML_TAIL:
         raise Reject(
             f"the HTML page ends inside a tag, comment or entity that began {len(parser.rawdata)} characters before"

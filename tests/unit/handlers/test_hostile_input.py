@@ -266,6 +266,9 @@ def test_html_that_never_ends_what_it_begins_is_refused_in_bounded_time(desk: De
     desk.upload("t.html", "<html>" + piece * 50_000)
     with pytest.raises(Reject, match=r"the HTML page ends inside a tag, comment or entity that began \d+ characters"):
         desk.process("t.html", "extract_text")
+    desk.upload("t.html", "<html><!--" + "x" * (10 * MIB) + "-->")
+    with pytest.raises(Reject, match=r"the HTML page has a tag, comment or entity of more than 8388608 characters"):
+        desk.process("t.html", "extract_text")
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "a/../../b", "C:\\Windows\\x", "..\\x"])
