@@ -13,8 +13,10 @@ from worker.errors import Reject
 from worker.files.operations import Thumbnail
 from worker.files.report import ImageReport
 
-#: The largest image that is decoded, in pixels: 50 million take 200 MB as RGBA.
+#: The largest image that is decoded, in pixels: 50 million take 200 MB as RGBA, and as much again while they shrink.
 MAX_PIXELS = 50_000_000
+#: Of WebP, whose decoder holds the image several times over.
+MAX_WEBP_PIXELS = 16_000_000
 _FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF")
 _ORIENTATION = 0x0112  # EXIF 2.3, 4.6.4
 
@@ -43,16 +45,18 @@ def thumbnail(path: Path, target: Path, operation: Thumbnail) -> None:
         Reject: the image is broken, or larger than `MAX_PIXELS`.
     """
     with _opened(path) as image:
-        if image.width * image.height > MAX_PIXELS:
-            raise Reject(
-                f"the image has {image.width} × {image.height} pixels, more than the {MAX_PIXELS} that are decoded"
-            )
-        # JPEG decodes to an eighth and so on at once: less memory and time.
-        image.draft("RGB", (operation.longest_side, operation.longest_side))
-        upright = ImageOps.exif_transpose(image)
-        has_alpha = "A" in upright.getbands() or "transparency" in upright.info
-        small = upright.convert("RGBA" if has_alpha else "RGB")
-        small.thumbnail((operation.longest_side, operation.longest_side))
+        limit = MAX_WEBP_PIXELS if image.format == "WEBP" else MAX_PIXELS
+        if image.width * image.height > limit:
+            raise Reject(f"the image has {image.width} × {image.height} pixels, more than the {limit} that are decoded")
+        # Shrunk first, and in place: every copy at full size counts. JPEG decodes to an eighth and so on at once.
+        has_alpha = "A" in image.getbands() or "transparency" in image.info
+        mode = "RGBA" if has_alpha else "RGB"
+        shrinks_as_it_is = (
+            image.mode in {"L", "LA", "RGB", "RGBA", "CMYK", "YCbCr"} and "transparency" not in image.info
+        )
+        shrunk = image if shrinks_as_it_is else image.convert(mode)
+        shrunk.thumbnail((operation.longest_side, operation.longest_side))
+        small = ImageOps.exif_transpose(shrunk).convert(mode)
         if operation.format == "jpeg" and has_alpha:
             white = Image.new("RGB", small.size, "white")
             white.paste(small, mask=small.getchannel("A"))

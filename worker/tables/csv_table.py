@@ -265,7 +265,10 @@ def _names(header: Row, separator: str) -> list[str]:
         raise _not_utf8(error, header.line) from None
     if not text.strip():
         raise Reject("line 1: the header row is empty")
-    names = next(csv.reader([text], delimiter=separator))
+    try:
+        names = next(csv.reader([text], delimiter=separator))
+    except csv.Error as error:  # such as a carriage return alone, which ends no line
+        raise Reject(f"line 1: the header row is broken: {error}") from None
     if len(names) > MAX_COLUMNS:
         raise Reject(f"line 1: the header has {len(names)} columns, more than {MAX_COLUMNS}")
     names = [name or f"column_{number}" for number, name in enumerate(names, start=1)]

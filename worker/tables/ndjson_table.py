@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,10 @@ from worker.tables.compression import expand
 from worker.tables.csv_table import MAX_COLUMNS
 from worker.tables.pipeline import in_order
 from worker.tables.table import Format, TableFile, TypesChanged, Watch, shortened, type_name, widest
+
+#: Values of one block, those included that its lines lack: a line for each of many keys makes gigabytes of kilobytes.
+MAX_BLOCK_VALUES = 4_000_000
+_KEY = re.compile(rb'"([^"\\]*)"\s*:')
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,8 @@ class NdjsonTable:
             return line_number(expand(raw, self.file.compression, compressed_bytes=self.file.size_bytes), offset)
 
     def _read(self, block: Block) -> pl.DataFrame:
+        if not self.is_proven:
+            self._check_values(block, len(set(_KEY.findall(block.data))))
         try:
             if self.is_proven:
                 return pl.read_ndjson(block.data, schema=dict(self.types))
@@ -67,10 +74,17 @@ class NdjsonTable:
         except pl.exceptions.PolarsError as error:
             raise Reject(_complaint(block.data, self._line(block.start))) from error
 
+    def _check_values(self, block: Block, keys: int) -> None:
+        lines = block.data.count(b"\n") + 1
+        if keys > MAX_COLUMNS or keys * lines > MAX_BLOCK_VALUES:
+            where = f"line {self._line(block.start)} and following"
+            raise Reject(f"{where}: {keys} different keys in {lines} lines, too many for a table")
+
     def _aligned(self, frame: pl.DataFrame, block: Block) -> pl.DataFrame:
         """The frame with all columns of the table, of the table's types."""
         if frame.schema == pl.Schema(self.types):
             return frame
+        self._check_values(block, sum(map(_width, self.types.values())))
         if any(dtype.is_nested() for dtype in self.types.values()):
             # polars' cast does not add fields to objects; its reader does.
             return pl.read_ndjson(block.data, schema=dict(self.types))
@@ -149,6 +163,13 @@ def _joined(left: pl.DataType, right: pl.DataType) -> pl.DataType | None:
             fields[field.name] = joined
         return pl.Struct(fields)
     return None if left.is_nested() or right.is_nested() else widest(left, right)
+
+
+def _width(dtype: PolarsDataType) -> int:
+    """How many keys a column's values may have, itself included."""
+    if isinstance(dtype, pl.Struct):
+        return 1 + sum(_width(field.dtype) for field in dtype.fields)
+    return _width(dtype.inner) if isinstance(dtype, pl.List) else 1
 
 
 def _instance(dtype: PolarsDataType) -> pl.DataType:

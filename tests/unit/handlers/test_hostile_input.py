@@ -16,6 +16,7 @@ import polars as pl
 import psutil
 import pytest
 import zstandard
+from PIL import Image
 from pydantic import ValidationError
 
 from pipeline.errors import StoreUnavailable
@@ -50,6 +51,7 @@ GOOD = "a,b\n1,x\n2,y\n"
         (b'a,b,c\n1,"x,\n",\n2,y\n3,z,\n', r"line 4: the row has 2 fields, the header 3"),
         (b'a,b,c\n1,"x,",\n2,y\n3,"z,",""\n', r"line 3: the row has 2 fields, the header 3"),
         (b"a,b,c\r\n1,x,\r\n2,y\r\n", r"line 3: the row has 2 fields, the header 3"),
+        (b"a,b\r1,x\r2,y\r", r"line 1: the header row is broken: new-line character"),
         (b"a,a\n1,2\n", r"line 1: the header has the column 'a' twice"),
         (b"a,b\n1,x\n2,\xff\n", r"line 3: byte 3 of the row is not UTF-8"),
         (b"\xff,b\n1,x\n", r"line 1: byte 1 of the row is not UTF-8"),
@@ -74,6 +76,11 @@ def test_broken_tables_fail_for_good_with_the_line_named(desk: Desk, data: bytes
         (b'{"a": 1}\n{"a": \n', r"line 2: not JSON"),
         (b'{"a": 1}\n[1, 2]\n', r"line 2: \[1, 2\] is no JSON object"),
         (b'{"a": 1}\n' * 200_000 + b"oops\n", r"line 200001: not JSON"),
+        (b"".join(b'{"k%d": 1}\n' % n for n in range(20_000)), r"line 1 and following: 20000 different keys in"),
+        (
+            b"".join(b'{"a": {"k%d": 1}}\n' % (n % 300) for n in range(20_000)),
+            r"line 1 and following: 301 different keys",
+        ),
         (b'{"a": [1]}\n' * 500_000 + b'{"a": {"b": 1}}\n', r"line \d+ and following: a key holds values of types"),
         (b'{"a": [1]}\n' * 500_000 + b'{"a": {"b": 1}}\n' * 500_000, r"line \d+ and following"),
     ],
@@ -219,6 +226,16 @@ def test_an_image_of_a_hundred_thousand_pixels_a_side_is_not_decoded(desk: Desk)
             desk.process("huge.png")
 
     assert _peak_rss(run) < 50 * MIB
+
+
+@pytest.mark.parametrize(("form", "side"), [("PNG", 7_000), ("WEBP", 4_000), ("JPEG", 7_000)])
+def test_a_thumbnail_of_the_largest_image_takes_bounded_memory(desk: Desk, form: str, side: int) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB" if form == "JPEG" else "RGBA", (side, side), "red").save(buffer, form, lossless=True)
+    desk.upload("large", buffer.getvalue())
+    assert _peak_rss(lambda: desk.process("large", "thumbnail")) < 420 * MIB
+    with Image.open(io.BytesIO(desk.read("processed/large.thumbnail.png"))) as small:
+        assert small.size == (256, 256)
 
 
 def test_a_parquet_file_of_kilobytes_that_holds_gigabytes_is_refused(desk: Desk) -> None:
