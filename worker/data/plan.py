@@ -32,7 +32,7 @@ from worker.tables.summary import Summary
 from worker.tables.table import Table, Watch
 
 #: Bytes of a frame that goes into a plan. The engine takes some dozens of frames ahead, of whatever size.
-FRAME_BYTES = 1024 * 1024
+FRAME_BYTES = 2 * 1024 * 1024
 #: Bytes of a frame that comes out: small ones are put together, since each write and sum has its fixed cost.
 GATHERED_BYTES = 4 * 1024 * 1024
 #: How many of them at the most: a few filtered texts keep the memory of all texts of their frame.
