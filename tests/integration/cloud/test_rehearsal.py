@@ -85,14 +85,21 @@ class Rehearsal:
         return running.returncode, output
 
     def break_off(self, number: signal.Signals, *, at: Callable[[Logged], bool]) -> tuple[int, str]:
-        """Send a signal to a deploy as soon as a request is seen; then nothing of it may be left."""
+        """Send a signal to a deploy as soon as a request is seen; then nothing of it may be left.
+
+        SIGKILL goes to its gcloud commands too, as where the machine goes down: nothing else could end them, and one
+        that nobody listens to any more may take its time.
+        """
         seen = len(self.stage.plane.log)
         with self.command("deploy", "--yes") as running:
             until(lambda: any(at(entry) for entry in self.stage.plane.log[seen:]))
             children = psutil.Process(running.pid).children(recursive=True)
             running.send_signal(number)
+            if number is signal.SIGKILL:
+                for child in filter(runs, children):
+                    child.kill()
             output, _ = running.communicate(timeout=TIMEOUT_S)
-        until(lambda: not any(child.is_running() for child in children))
+        until(lambda: not any(map(runs, children)), lambda: f"still there: {[*filter(runs, children)]}")
         return running.returncode, output
 
     def deploy(self, *, gcloud: Gcloud | None = None, prune: bool = False, **choices: object) -> Prepared:
@@ -109,11 +116,19 @@ class Rehearsal:
         )
 
 
-def until(condition: Callable[[], bool]) -> None:
+def until(condition: Callable[[], bool], told: Callable[[], str] = lambda: "not in time") -> None:
     deadline = time.monotonic() + TIMEOUT_S
     while not condition():
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline, told()
         time.sleep(0.02)
+
+
+def runs(process: psutil.Process) -> bool:
+    """Whether it does; one that has ended and that nobody has asked for its exit code (a zombie) does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def work(prepared: Prepared) -> list[str]:
