@@ -5,6 +5,7 @@ Each command of gcloud takes about a second of CPU: these tests share what they 
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -22,7 +23,6 @@ import requests
 
 from cloud import commands, tracks
 from cloud.deploy import Prepared, deploy
-from cloud.destroy import destroy
 from cloud.errors import CloudError
 from cloud.gcloud import Gcloud
 from cloud.options import Options
@@ -67,21 +67,21 @@ class Rehearsal:
     def write(self, pipeline: str) -> None:
         (self.root / "pipeline.toml").write_text(pipeline)
 
-    def command(self, *words: str) -> subprocess.Popen[str]:
-        """A command as a person types it, in this checkout."""
+    def command(self, *words: str, asked: bool = False) -> subprocess.Popen[str]:
+        """A command as a person types it, in this checkout; `asked`: with somebody there to answer its question."""
         return subprocess.Popen(
             (sys.executable, "-m", "invoke", *words, "--project", PROJECT),
             cwd=self.root,
             env={**os.environ, **self.stage.env},
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if asked else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
 
-    def run(self, *words: str) -> tuple[int, str]:
-        with self.command(*words) as running:
-            output, _ = running.communicate(timeout=TIMEOUT_S)
+    def run(self, *words: str, answer: str | None = None) -> tuple[int, str]:
+        with self.command(*words, asked=answer is not None) as running:
+            output, _ = running.communicate(answer, timeout=TIMEOUT_S)
         return running.returncode, output
 
     def break_off(self, number: signal.Signals, *, at: Callable[[Logged], bool]) -> tuple[int, str]:
@@ -234,9 +234,23 @@ def test_the_commands_of_every_day_work_on_what_is_deployed(deployed: Rehearsal,
     code, output = deployed.run("submit", "sample.failing", "message=alas", "--wait")
     assert code == 1, output
     assert "RuntimeError: alas" in output
-    code, output = deployed.run("dlq", "list")
+    code, output = deployed.run("dlq", "list", "--json")
     assert code == 0, output
-    assert "RuntimeError: alas" in output
+    (letter,) = (json.loads(line) for line in output.splitlines() if line.startswith("{"))
+    assert letter["reason"].endswith("RuntimeError: alas")
+    code, output = deployed.run("dlq", "discard", letter["task_id"], "--yes")
+    assert code == 0, output
+    code, output = deployed.run("dlq", "show", letter["task_id"])
+    assert code == 1, output
+    assert letter["task_id"] in output
+    assert "Traceback" not in output
+
+    code, output = deployed.run("schedule", "pause", "nightly")
+    assert code == 0, output
+    code, output = deployed.run("schedule", "list")
+    assert re.search(r"nightly.*paused", output), output
+    code, output = deployed.run("schedule", "run", "nightly")
+    assert code == 0, output
 
     code, output = deployed.run("e2e")
     assert code == 0, output
@@ -282,12 +296,12 @@ def test_jobs_take_the_place_of_pools_and_what_is_left_over_is_pruned_on_demand(
 
 
 def test_destroy_leaves_nothing_but_what_is_not_ours_whoever_changes_what_at_the_same_time(deployed: Rehearsal) -> None:
-    options = Options(project=PROJECT, name="shop")
     state = deployed.stage.plane.state
     conflict = {"status": "ABORTED", "message": "There were concurrent policy changes.", "times": 2}
     state.faults.faults = [Fault(match=match, **conflict) for match in (r"DELETE ", r"projects/[^/]+:setIamPolicy")]  # type: ignore[arg-type]
     state.create(f"pubsub/projects/{PROJECT}/topics/other", {"name": f"projects/{PROJECT}/topics/other"})
-    destroy(deployed.gcloud(), options=options, keep_bucket=False, ask=lambda question: PROJECT, say=lambda line: None)
+    code, output = deployed.run("destroy", "--delete-bucket", answer=f"{PROJECT}\n")
+    assert code == 0, output
     left = {name for name in state.items if not name.startswith("cloudbuild/")}
     assert left == {f"pubsub/projects/{PROJECT}/topics/other"}
     assert state.objects == {}
