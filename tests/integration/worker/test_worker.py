@@ -197,8 +197,9 @@ def test_kill_9_loses_nothing_and_makes_no_second_result(pipeline: Pipeline) -> 
     assert all(sum(a.outcome is Outcome.SUCCEEDED for a in record.attempts) == 1 for record in records)
 
 
-def test_a_cancel_call_reaches_a_running_task_within_two_seconds(pipeline: Pipeline) -> None:
-    pipeline.worker("run")
+@pytest.mark.parametrize("command", ["run", "drain"])
+def test_a_cancel_call_reaches_a_running_task_within_two_seconds(pipeline: Pipeline, command: str) -> None:
+    pipeline.worker(command)
     task_id = pipeline.submit("nap", seconds=60)
     pipeline.running(task_id)
     stored = pipeline.records.read(task_id)
