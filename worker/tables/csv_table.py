@@ -124,12 +124,13 @@ class CsvTable:
 
         Where no row lacks its last two values, a row that is too short lacks one field, and its line ends with the
         value before. So all is well if as many lines end with a separator as values are null in the last column, and
-        every line is a row. Counting all separators tells too, but costs a third of what parsing does.
+        every line is a row: none is blank or lies within quotes, for the block ends with a line break, and there are
+        as many of these as rows. Counting all separators tells too, but costs a third of what parsing does.
         """
         if frame.width == 1 or not frame.to_series(-1).null_count():
             return False
         last, before = frame.to_series(-1), frame.to_series(-2)
-        if not (last.is_null() & before.is_null()).any():
+        if block.data.endswith(b"\n") and not (last.is_null() & before.is_null()).any():
             data = octets(block.data)
             ends = data == ord("\n")
             empty_ends = ends.slice(1) & (data.head(-1) == ord(self.file.separator))

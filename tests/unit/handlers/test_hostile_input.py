@@ -57,6 +57,10 @@ GOOD = "a,b\n1,x\n2,y\n"
         (b"\xff,b\n1,x\n", r"line 1: byte 1 of the row is not UTF-8"),
         ("a,b\n1,x\n".encode("utf-16"), r"line 1"),
         (b"a,b\n" + b"1,x\n" * 100_000 + b"2\n" + b"1,x\n" * 100, r"line 100002: the row has 1 fields"),
+        (
+            b"a,b,c\n" + b"1,x,p\n" * 20_000 + b'2,"x,\ny"',
+            r"line 20002: the row has 2 fields, the header 3",
+        ),
         (b"a,b\n" + b"1,x\n\n" * 600_000 + b"2\n", r"line 1200002: the row has 1 fields"),
         (b"a,b\n" + b"\n" * 3_000_000 + b"2,\xff\n", r"line 3000002: byte 3 of the row is not UTF-8"),
         (b"PAR1 but not really", "Parquet"),
