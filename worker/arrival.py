@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import structlog
 from google.api_core import exceptions as google_errors
@@ -39,21 +40,20 @@ def await_topology(
         Stopping: `stopping` was set meanwhile.
     """
     deadline_s = time.monotonic() + timeout_s
-    missing = ["the bucket", *subscriptions]
+    looks: dict[str, Callable[[], object]] = {"the bucket": store.check}
+    for name in subscriptions:
+        looks[name] = partial(subscriber.get_subscription, subscription=name, retry=None, timeout=_LOOK_S)
     told = False
-    while missing:
-        try:
-            if missing[0] == "the bucket":
-                store.check()
-            else:
-                subscriber.get_subscription(subscription=missing[0], retry=None, timeout=_LOOK_S)
-            missing.pop(0)
-            continue
-        except (StoreUnavailable, google_errors.NotFound, google_errors.ServerError) as error:
-            if not told:
-                _log.info("waiting for the topology", missing=missing[0], error=str(error))
-                told = True
-        if stopping.wait(_POLL_S):
-            raise Stopping
-        if time.monotonic() > deadline_s:
-            return
+    for name, look in looks.items():
+        while True:
+            try:
+                look()
+                break
+            except (StoreUnavailable, google_errors.NotFound, google_errors.ServerError) as error:
+                if not told:
+                    _log.info("waiting for the topology", missing=name, error=str(error))
+                    told = True
+            if stopping.wait(_POLL_S):
+                raise Stopping
+            if time.monotonic() > deadline_s:
+                return

@@ -69,6 +69,15 @@ class WorkerOptions:
     dead_letters: bool = False
 
 
+@dataclass(frozen=True)
+class _Source:
+    """A subscription that the worker pulls from, and the lane that its messages wait in."""
+
+    queue: Queue
+    subscription: str
+    lane: str
+
+
 def messages_held(queue: str, concurrency: int, handlers: Iterable[Handler], *, default_queue: str) -> int:
     """How many messages of a queue a worker holds at the most: those that run, and those that wait in it.
 
@@ -146,7 +155,7 @@ class Worker:
             await_topology(
                 self._store,
                 self._subscriber,
-                [self._path(subscription) for subscription in self._subscriptions()],
+                [self._path(source) for source in self._sources()],
                 timeout_s=self._settings.wait_for_topology_s,
                 stopping=self._stop_asked,
             )
@@ -167,25 +176,12 @@ class Worker:
             resume=self._resume,
         )
         self._keeper.start()
-        for name in self._options.queues:
-            queue = self._topology.by_name[name]
-            self._open(
-                queue,
-                queue.subscription,
-                lane=name,
-                process=self._attempts.process,
-                give_back=self._attempts.return_unstarted,
-            )
-        if self._options.dead_letters:
-            keeper = DeadLetterKeeper(self._store, topology=self._topology, task_ids=task_ids, now=self._now)
-            for queue in self._topology.queues:
-                self._open(
-                    queue,
-                    queue.dead_letter_subscription,
-                    lane=DEAD_LETTER_LANE,
-                    process=keeper.process,
-                    give_back=lambda delivery: delivery.nack(),
-                )
+        keeper = DeadLetterKeeper(self._store, topology=self._topology, task_ids=task_ids, now=self._now)
+        for source in self._sources():
+            if source.lane == DEAD_LETTER_LANE:
+                self._open(source, process=keeper.process, give_back=lambda delivery: delivery.nack())
+            else:
+                self._open(source, process=self._attempts.process, give_back=self._attempts.return_unstarted)
         _log.info("worker ready", worker=self._name, queues=list(self._options.queues))
         with self._lifecycle:
             self._started = True
@@ -214,14 +210,9 @@ class Worker:
         return ended
 
     def _open(
-        self,
-        queue: Queue,
-        subscription: str,
-        *,
-        lane: str,
-        process: Callable[[Delivery], None],
-        give_back: Callable[[Delivery], None],
+        self, source: _Source, *, process: Callable[[Delivery], None], give_back: Callable[[Delivery], None]
     ) -> None:
+        queue, lane = source.queue, source.lane
         republish = self._publisher.replay
         if lane == queue.name:
             held = messages_held(
@@ -247,20 +238,21 @@ class Worker:
         scheduler = LaneScheduler(
             self._slots, lane, give_back=lambda message: give_back(PubSubDelivery(message, queue.name, republish))
         )
-        path = self._path(subscription)
+        path = self._path(source)
         stream = self._subscriber.subscribe(path, receive, flow_control=flow_control, scheduler=scheduler)
         stream.add_done_callback(lambda future: self._stream_ended(path, future))
         self._streams.append((stream, scheduler))
 
-    def _subscriptions(self) -> Iterator[str]:
+    def _sources(self) -> Iterator[_Source]:
         for name in self._options.queues:
-            yield self._topology.by_name[name].subscription
+            queue = self._topology.by_name[name]
+            yield _Source(queue, queue.subscription, name)
         if self._options.dead_letters:
             for queue in self._topology.queues:
-                yield queue.dead_letter_subscription
+                yield _Source(queue, queue.dead_letter_subscription, DEAD_LETTER_LANE)
 
-    def _path(self, subscription: str) -> str:
-        return str(self._subscriber.subscription_path(self._settings.google_cloud_project, subscription))
+    def _path(self, source: _Source) -> str:
+        return str(self._subscriber.subscription_path(self._settings.google_cloud_project, source.subscription))
 
     def _stream_ended(self, path: str, future: Any) -> None:
         if self._stop_asked.is_set() or future.cancelled():

@@ -31,7 +31,7 @@ _TIMEOUT_S = 60
 class Running:
     """A stack on this machine.
 
-    Args (fields):
+    Attributes:
         api_url: its API, which answers for every service.
         storage_url: its storage server.
         buckets: its buckets, by the names of the deployed ones that they play.
