@@ -15,12 +15,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import requests
 from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.waiting_utils import WaitStrategy, WaitStrategyTarget
 
-from local import compose_engine, compose_file, compose_images, ports
+from local import compose_engine, compose_file, compose_images, ports, probe
 from local.errors import StackError
 from local.servers import Servers
 
@@ -52,24 +51,13 @@ class Answers(WaitStrategy):  # type: ignore[misc]  # testcontainers is not type
     def wait_until_ready(self, container: WaitStrategyTarget) -> None:
         """Wait. Raises `StackError` with the end of the container's log."""
         deadline_s = time.monotonic() + self._timeout_s
-        with requests.Session() as session:
-            session.trust_env = False  # a proxy of the environment has no business with 127.0.0.1
-            while True:
-                if _answers(session, self._url):
-                    return
-                container.reload()
-                if container.status in ("exited", "dead"):
-                    raise StackError(f"the container ended while it started:\n{_log(container)}")
-                if time.monotonic() > deadline_s:
-                    raise StackError(f"{self._url} did not answer in {self._timeout_s:.0f} s:\n{_log(container)}")
-                time.sleep(_POLL_S)
-
-
-def _answers(session: requests.Session, url: str) -> bool:
-    try:
-        return session.get(url, timeout=5).ok
-    except requests.RequestException:  # not yet
-        return False
+        while not probe.answers(self._url):
+            container.reload()
+            if container.status in ("exited", "dead"):
+                raise StackError(f"the container ended while it started:\n{_log(container)}")
+            if time.monotonic() > deadline_s:
+                raise StackError(f"{self._url} did not answer in {self._timeout_s:.0f} s:\n{_log(container)}")
+            time.sleep(_POLL_S)
 
 
 def _log(container: WaitStrategyTarget) -> str:

