@@ -1,4 +1,4 @@
-"""A task type's payload as the API's OpenAPI document describes it, and `key=value` read by it."""
+"""Task types and their payloads as the API's OpenAPI document describes them, and `key=value` read by it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from local.cli.client import Document
 from pipeline.errors import ConfigError
 
 _REF = "#/components/schemas/"
+#: What the schemas of submits begin with; the task type follows.
+_NEW_TASK = "NewTask."
 #: What JSON Schema calls the types of JSON values; `True` is an int to Python, and so comes first.
 _TYPES: tuple[tuple[type, frozenset[str]], ...] = (
     (bool, frozenset({"boolean"})),
@@ -31,6 +33,8 @@ class Payload:
     task_type: str
     properties: Mapping[str, Any]
     definitions: Mapping[str, Any]
+    #: An example of it; empty where the document has none.
+    example: Mapping[str, Any]
     #: Whether the payload may have fields that the document does not name.
     open: bool = False
 
@@ -41,6 +45,17 @@ class Payload:
             name
             for name, field in self.properties.items()
             if any(part.get("format") == UPLOAD_FORMAT for part in self._alternatives(field))
+        )
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The names of the operations or steps that its lists may hold, if it has such lists."""
+        return frozenset(
+            name
+            for field in self.properties.values()
+            for part in self._alternatives(field)
+            for kind in (part, *self._alternatives(part.get("items", {})))
+            for name in kind.get("discriminator", {}).get("mapping", {})
         )
 
     def value(self, name: str, text: str) -> Any:
@@ -63,6 +78,12 @@ class Payload:
         return [field, *(found for part in parts for found in self._alternatives(part))]
 
 
+def task_types(openapi: Document) -> list[str]:
+    """The task types that may be submitted."""
+    names = openapi["components"]["schemas"]
+    return [name.removeprefix(_NEW_TASK) for name in names if name.startswith(_NEW_TASK)]
+
+
 def payload(openapi: Document, task_type: str) -> Payload:
     """A task type's payload.
 
@@ -70,16 +91,20 @@ def payload(openapi: Document, task_type: str) -> Payload:
         ConfigError: there is no such task type; the text names those there are.
     """
     schemas = openapi["components"]["schemas"]
-    new_task = schemas.get(f"NewTask.{task_type}")
+    new_task = schemas.get(f"{_NEW_TASK}{task_type}")
     if new_task is None:
-        known = ", ".join(sorted(name.removeprefix("NewTask.") for name in schemas if name.startswith("NewTask.")))
+        known = ", ".join(sorted(task_types(openapi)))
         raise ConfigError(f"there is no task type {task_type!r} (there are: {known or 'none'})")
     found = new_task["properties"]["payload"]
     found = found.get("allOf", [found])[0]
     if "$ref" in found:
         found = schemas[found["$ref"].removeprefix(_REF)]
     return Payload(
-        task_type, found.get("properties", {}), schemas, open=found.get("additionalProperties", True) is not False
+        task_type,
+        found.get("properties", {}),
+        schemas,
+        example=dict(examples[0].get("payload") or {}) if (examples := new_task.get("examples")) else {},
+        open=found.get("additionalProperties", True) is not False,
     )
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from local.cli.schema import Payload
 from local.e2e import data_cases, file_cases
 from local.e2e.case import Case, Record, all_of, ended, one, result, succeeded
 from local.e2e.client import Client
-from local.e2e.offer import Offer
 from local.samples.make import FOLDER
 
 #: File name to content type.
@@ -22,6 +22,8 @@ CONTENT_TYPES = {
     "notes.txt.zst": "application/zstd",
     **dict.fromkeys(data_cases.PARTS, "text/csv"),
 }
+#: Task types with cases of their own; the local stack's samples are the others.
+_SHIPPED, _SAMPLES = frozenset({"file_processing", "data_transformation"}), "sample."
 #: Tasks of the batch call, beside one that is wrong.
 BATCH = 25
 
@@ -36,19 +38,19 @@ def samples() -> dict[str, bytes]:
     return files | dict(zip(data_cases.PARTS, parts, strict=True)) | {"notes.txt.zst": _zstd(files["notes.txt"])}
 
 
-def make(run: str, files: Mapping[str, bytes], *, queues: Sequence[str], offers: Sequence[Offer]) -> list[Case]:
+def make(run: str, files: Mapping[str, bytes], *, queues: Sequence[str], payloads: Sequence[Payload]) -> list[Case]:
     """The cases of one run.
 
     Args:
         run: a name of its own for each run: files are below it, and idempotency keys begin with it.
         files: the sample files, uploaded as `RUN/NAME`.
         queues: the names of the queues, the one of the highest priority first.
-        offers: the task types that the API knows.
+        payloads: those of the task types that the API knows.
     """
     return [
         *file_cases.make_cases(run, files),
         *data_cases.make_cases(run, files, queues=queues),
-        *(_own(offer, f"{run}/notes.txt") for offer in offers if offer.is_own),
+        *(_own(payload, f"{run}/notes.txt") for payload in payloads if _is_own(payload.task_type)),
         Case(
             name="simulated file",
             through="/submit-file-task",
@@ -102,10 +104,21 @@ def make(run: str, files: Mapping[str, bytes], *, queues: Sequence[str], offers:
     ]
 
 
-def _own(offer: Offer, upload: str) -> Case:
-    """A task type of the project's own, with the example of its payload; what must come of it, only its tests know."""
-    body = {"task_type": offer.task_type, "payload": offer.example(upload=upload)}
-    return Case(name=f"{offer.task_type}: its example", through="/tasks", submit=one("/tasks", body), check=succeeded())
+def _is_own(task_type: str) -> bool:
+    """Whether it is neither one that ships nor one of the local stack's."""
+    return task_type not in _SHIPPED and not task_type.startswith(_SAMPLES)
+
+
+def _own(payload: Payload, upload: str) -> Case:
+    """A task type of the project's own, with the example of its payload; what must come of it, only its tests know.
+
+    Fields of the example that name an upload name this one.
+    """
+    uploads = {name: upload for name in payload.upload_fields if name in payload.example}
+    body = {"task_type": payload.task_type, "payload": {**payload.example, **uploads}}
+    return Case(
+        name=f"{payload.task_type}: its example", through="/tasks", submit=one("/tasks", body), check=succeeded()
+    )
 
 
 def _zstd(data: bytes) -> bytes:

@@ -16,10 +16,10 @@ from rich.console import Console
 
 from local import choose, state
 from local.backend import ROOT, Backend, UpOptions, default_state_dir
+from local.cli import schema
 from local.e2e.case import Case, Record
 from local.e2e.cases import CONTENT_TYPES, make, samples
 from local.e2e.client import FINAL, Client
-from local.e2e.offer import Offer, offers
 from local.e2e.report import Line, Report
 from local.errors import StackError
 from pipeline import topology
@@ -124,14 +124,15 @@ class _Run:
         self._step("latency", self._latency, tasks=_LATENCY_TASKS)
         queues = [queue["name"] for queue in self._client.queues()]
         self._step(f"upload {len(self._files)} files", self._upload, through="/files")
-        offered = offers(self._client.openapi())
-        for case in make(self._name, self._files, queues=queues, offers=offered):
+        openapi = self._client.openapi()
+        payloads = [schema.payload(openapi, task_type) for task_type in schema.task_types(openapi)]
+        for case in make(self._name, self._files, queues=queues, payloads=payloads):
             self._submit(case)
         self._step("publish what nobody can read", self._poison, through="Pub/Sub")
         self._cancel()
         self._restart()
         self._wait()
-        self._step("every task type, operation and step has run", lambda line: self._all_kinds(line, offered))
+        self._step("every task type, operation and step has run", lambda line: self._all_kinds(line, payloads))
         self._step("dead letters", self._dead_letters, through="/dead-letters")
         self._step("nothing left over", self._drained, through="/queues")
 
@@ -288,10 +289,11 @@ class _Run:
             names = (result.get("operations") or result.get("transformations")) if isinstance(result, dict) else None
             self._done.update(f"{record['task_type']}: {name}" for name in names or ())
 
-    def _all_kinds(self, line: Line, offered: Sequence[Offer]) -> list[str]:
-        wanted = {offer.task_type for offer in offered}
-        wanted |= {f"{offer.task_type}: {kind}" for offer in offered for kind in offer.kinds}
-        line.note = f"{len(offered)} types, {len(wanted) - len(offered)} operations and steps"
+    def _all_kinds(self, line: Line, payloads: Sequence[schema.Payload]) -> list[str]:
+        types = {payload.task_type for payload in payloads}
+        kinds = {f"{payload.task_type}: {kind}" for payload in payloads for kind in payload.kinds}
+        line.note = f"{len(types)} types, {len(kinds)} operations and steps"
+        wanted = types | kinds
         return [f"never run: {name}" for name in sorted(wanted - self._done)]
 
     def _dead_letters(self, line: Line) -> list[str]:
