@@ -17,16 +17,15 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from local import control, fake_gcs, ports, services, state
-from local.autoscale import LOOK_S, Autoscale
-from local.backend import Endpoints, QueueScale, ServiceState, ServiceStatus, UpOptions
-from local.crew import Crew
+from local.autoscale import LOOK_S
+from local.backend import Endpoints, ServiceState, ServiceStatus, UpOptions
 from local.errors import StackError
 from local.instance import Instance
 from local.kept import Kept
@@ -34,6 +33,7 @@ from local.processes import ProcessId
 from local.reaper import Reaper
 from local.reload import Reloads
 from local.services import Spec
+from local.workers import Workers
 from pipeline import topology
 from pipeline.errors import PoolhouseError
 from pipeline.message import format_time
@@ -46,7 +46,6 @@ USUAL_API_PORT = 8080
 #: A log larger than this starts anew, its old text beside it: a stack may run for weeks.
 LONGEST_LOG_BYTES = 50_000_000
 _LOG_CHECK_S = 30
-_MOST_WORKERS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,13 +87,7 @@ class Supervisor:
         self._api = self._instance("api", self._specs["api"])
         declared = topology.load(self._specs["worker"].environment["PIPELINE_FILE"])
         self._queues = declared.by_name
-        #: Where the number of workers follows the backlog; each queue has a crew of its own then.
-        self._autoscale: Autoscale | None = None
-        if config.options.autoscale:
-            self._autoscale = Autoscale(declared.queues, window_s=config.options.scale_down_after_s)
-            self._crews = self._crews_by_queue()
-        else:
-            self._crews = {"worker": self._crew("worker", self._specs["worker"], instances=config.options.workers)}
+        self._workers = Workers(self._specs["worker"], declared, config.options, make=self._instance, say=_log)
         #: One, where pipeline.toml declares schedules.
         self._schedulers: list[Instance] = []
         if declared.schedules:
@@ -109,13 +102,9 @@ class Supervisor:
         return [self._storage, *self._clients]
 
     @property
-    def _workers(self) -> list[Instance]:
-        return [member for crew in self._crews.values() for member in crew.members]
-
-    @property
     def _clients(self) -> list[Instance]:
         """Those who work on the queue and the bucket."""
-        return [self._api, *self._workers, *self._schedulers]
+        return [self._api, *self._workers.members, *self._schedulers]
 
     async def start(self) -> None:
         """Bring everything up; returns once all is ready.
@@ -145,14 +134,14 @@ class Supervisor:
                 f"not ready after {self._config.options.timeout_s:g} s: {', '.join(late)}; see {self._logs}"
             ) from None
         if self._reloads is not None:
-            for child in (self._api, *self._workers):
+            for child in (self._api, *self._workers.members):
                 self._reloads.prepare(child.name)
 
     async def stop(self) -> None:
         """End everything: first those who work on the queue and the bucket, then these."""
         async with self._changing:
             ends = [child.stop() for child in self._clients]
-            ends += [crew.gone() for crew in self._crews.values()]
+            ends.append(self._workers.gone())
             if self._reloads is not None:
                 ends.append(self._reloads.stop())
             await asyncio.gather(*ends)
@@ -181,7 +170,7 @@ class Supervisor:
         if call == "status":
             return [asdict(status) for status in self.status()]
         if call == "scaling":
-            return [asdict(figures) for figures in self._scaling()]
+            return [asdict(figures) for figures in self._workers.figures()]
         async with self._changing:
             if call == "restart":
                 return await self._restart(arguments["service"], kill=arguments["kill"])
@@ -205,20 +194,11 @@ class Supervisor:
 
     async def follow_backlog(self) -> None:
         """Give each queue as many workers as its backlog asks for, where the options say so; runs until cancelled."""
-        if self._autoscale is None:
-            return
-        while True:
+        while self._workers.follow_backlog:
             await asyncio.sleep(LOOK_S)
             backlogs = await asyncio.to_thread(self._backlogs)
             async with self._changing:
-                for queue, backlog in backlogs.items():
-                    crew = self._crews[f"worker-{queue}"]
-                    current = len(crew.members)
-                    wanted = self._autoscale.decide(time.monotonic(), queue=queue, backlog=backlog, current=current)
-                    wanted = min(wanted, current + max(0, _MOST_WORKERS - len(self._workers)))
-                    if wanted != current:
-                        _log(f"{queue}: {backlog} tasks, {current} -> {wanted} workers")
-                        await self._resize(crew, wanted)
+                await self._forget(self._workers.follow(backlogs, at_s=time.monotonic()).dismissed)
 
     async def cap_logs(self) -> None:
         """Keep the logs from growing without end; runs until cancelled."""
@@ -257,29 +237,18 @@ class Supervisor:
     async def _scale(self, service: str, instances: int) -> None:
         if service != "worker":
             raise StackError(f"only workers can be scaled, not {service}")
-        if not 0 <= instances <= _MOST_WORKERS:
-            raise StackError(f"from 0 to {_MOST_WORKERS} workers, not {instances}")
-        if self._autoscale is not None:
-            raise StackError(
-                "the workers of this stack follow the backlog: ./invoke down, then ./invoke up --workers N"
-            )
-        crew = self._crews["worker"]
-        added = await self._resize(crew, instances)
-        await crew.gone()
-        await asyncio.gather(*(member.wait_ready() for member in added))
+        change = self._workers.scale(instances)
+        await self._forget(change.dismissed)
+        await self._workers.gone()
+        await asyncio.gather(*(member.wait_ready() for member in change.added))
         if self._reloads is not None:
-            for member in added:
+            for member in change.added:
                 self._reloads.prepare(member.name)
 
-    async def _resize(self, crew: Crew, instances: int) -> list[Instance]:
-        """Start or stop workers; returns those that were added, and waits for none of them."""
-        more = instances - len(crew.members)
-        if more > 0:
-            return crew.add(more)
-        dismissed = crew.let_go(-more)
+    async def _forget(self, dismissed: Sequence[str]) -> None:
+        """Let no successors wait for workers that were told to stop."""
         if self._reloads is not None:
             await asyncio.gather(*(self._reloads.forget(name) for name in dismissed))
-        return []
 
     def _backlogs(self) -> dict[str, int | None]:
         """Messages of each queue that are not finished."""
@@ -293,11 +262,6 @@ class Supervisor:
                 found[name] = self._emulator.inspect(path, messages=0).unacked
         return found
 
-    def _scaling(self) -> tuple[QueueScale, ...]:
-        if self._autoscale is None:
-            return ()
-        return self._autoscale.figures({name: self._crews[f"worker-{name}"].ready for name in self._queues})
-
     async def _start_again(self, chosen: list[Instance]) -> None:
         for child in chosen:
             child.start()
@@ -307,7 +271,7 @@ class Supervisor:
     async def _reload(self, concerned: frozenset[str]) -> None:
         async with self._changing:
             assert self._reloads is not None
-            chosen = [child for child in (self._api, *self._workers) if child.spec.service in concerned]
+            chosen = [child for child in (self._api, *self._workers.members) if child.spec.service in concerned]
             serving = await asyncio.gather(*(self._reloads.replace(child) for child in chosen))
             for child in serving:
                 self._reloads.prepare(child.name)
@@ -315,8 +279,7 @@ class Supervisor:
                 await self._renew_schedulers()
             by_name = {child.name: child for child in serving}
             self._api = by_name.get(self._api.name, self._api)
-            for crew in self._crews.values():
-                crew.put(by_name)
+            self._workers.put(by_name)
 
     async def _renew_schedulers(self) -> None:
         """Start them on code that is known to start. Nobody waits for that: a run due meanwhile is made late."""
@@ -326,23 +289,10 @@ class Supervisor:
             scheduler.go()
 
     def _again(self, name: str) -> Instance:
-        return self._instance(name, self._specs["api"]) if name == "api" else self._crews[_stem(name)].another(name)
-
-    def _crews_by_queue(self) -> dict[str, Crew]:
-        least = {f"worker-{name}": queue.workers.min_instances for name, queue in self._queues.items()}
-        made = services.by_queue(self._specs["worker"], self._queues)
-        return {stem: self._crew(stem, spec, instances=least.get(stem, 1)) for stem, spec in made.items()}
-
-    def _crew(self, stem: str, spec: Spec, *, instances: int) -> Crew:
-        return Crew(stem, lambda name: self._instance(name, spec), instances=instances)
+        return self._instance(name, self._specs["api"]) if name == "api" else self._workers.another(name)
 
     def _instance(self, name: str, spec: Spec) -> Instance:
         return Instance(name, spec, self._logs / f"{name}.log", say=_log, on_group=self._reaper.group)
-
-
-def _stem(name: str) -> str:
-    """What the names of a crew begin with: of `worker-2` it is `worker`."""
-    return name.rpartition("-")[0]
 
 
 async def run(config: Config) -> int:
