@@ -25,7 +25,8 @@ docker_install() {
     docker compose version && docker buildx version
 }
 
-# Go's own place: not on every PATH.
+# Where dockerd and iptables are, and Go's own place: not on every PATH.
+PATH=$PATH:/usr/sbin:/sbin
 command -v go >/dev/null || PATH=$PATH:/usr/local/go/bin
 
 # docker_plugin NAME MODULE@VERSION VARIABLE=VALUE: builds a plugin of the docker command from its Go module.
