@@ -21,14 +21,27 @@ MAX_ROW_BYTES = 16 * 1024 * 1024
 class Block:
     """Some whole rows of a file."""
 
-    data: bytes
-    #: Where the block starts in the (expanded) file.
+    #: The rows, behind what `blocks` was told to put before them: a parser takes it as it is, with no copy.
+    text: bytes
+    #: Where the rows start in the (expanded) file.
     start: int
+    #: Bytes of `text` before the rows.
+    lead_bytes: int = 0
+
+    @property
+    def data(self) -> bytes:
+        """The rows alone."""
+        return self.text[self.lead_bytes :]
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the rows."""
+        return len(self.text) - self.lead_bytes
 
     @property
     def end(self) -> int:
-        """Where it ends."""
-        return self.start + len(self.data)
+        """Where they end in the file."""
+        return self.start + self.size_bytes
 
 
 class RowTooLong(Exception):  # always turned into a Reject that names the line
@@ -40,19 +53,21 @@ class RowTooLong(Exception):  # always turned into a Reject that names the line
         self.start = start
 
 
-def blocks(source: IO[bytes], *, quote: bytes = b'"') -> Iterator[Block]:
+def blocks(source: IO[bytes], *, start: int = 0, lead: bytes = b"", quote: bytes = b'"') -> Iterator[Block]:
     """Cut `source` at line breaks that are not inside quotes.
 
     Whether a line break is quoted shows from the number of quotes before it: RFC 4180 escapes a quote by doubling it,
     which leaves the parity as it is.
 
     Args:
+        start: where in the file `source` stands.
+        lead: goes before the rows of every block.
         quote: the quoting character; empty for formats whose rows never hold a line break (NDJSON).
 
     Raises:
         RowTooLong: a row longer than `MAX_ROW_BYTES`.
     """
-    rest, start, is_open = b"", 0, False
+    rest, is_open = b"", False
     while data := source.read(BLOCK_BYTES):
         if quote and occurrences(data, quote) % 2:
             is_open = not is_open
@@ -60,7 +75,7 @@ def blocks(source: IO[bytes], *, quote: bytes = b'"') -> Iterator[Block]:
         cut = _last_row_end(data, quote, is_open=is_open)
         if cut:
             # Not counted here: line numbers cost as much as the cut, and only errors need them.
-            block = Block(b"".join((rest, memoryview(data)[:cut])), start)
+            block = Block(b"".join((lead, rest, memoryview(data)[:cut])), start, len(lead))
             yield block
             start = block.end
             rest = data[cut:]
@@ -69,22 +84,28 @@ def blocks(source: IO[bytes], *, quote: bytes = b'"') -> Iterator[Block]:
         if len(rest) > MAX_ROW_BYTES:
             raise RowTooLong(start, open_quote=is_open)
     if rest.strip(b"\r\n"):
-        yield Block(rest, start)
+        yield Block(lead + rest, start, len(lead))
 
 
-def known_blocks(source: IO[bytes], ends: Iterable[int]) -> Iterator[Block]:
+def known_blocks(source: IO[bytes], ends: Iterable[int], *, start: int, lead: bytes) -> Iterator[Block]:
     """The same blocks again, of a source that has not changed: no need to look where rows end.
 
     Args:
         ends: the `end` of each block, as they came.
+        start: where in the file `source` stands.
+        lead: goes before the rows of every block.
     """
-    start = 0
     for end in ends:
-        data = source.read(end - start)
-        while len(data) < end - start and (more := source.read(end - start - len(data))):
-            data += more
-        yield Block(data, start)
+        yield Block(lead + read_up_to(source, end - start), start, len(lead))
         start = end
+
+
+def read_up_to(source: IO[bytes], size_bytes: int) -> bytes:
+    """That many bytes, fewer at the end alone: expanding streams give what they have."""
+    data = source.read(size_bytes)
+    while len(data) < size_bytes and (more := source.read(size_bytes - len(data))):
+        data += more
+    return data
 
 
 def line_number(source: IO[bytes], offset: int) -> int:

@@ -13,7 +13,7 @@ from typing import IO, TypeVar
 import polars as pl
 
 from worker.errors import Reject
-from worker.tables.blocks import Block, RowTooLong, blocks, known_blocks, line_number
+from worker.tables.blocks import Block, RowTooLong, blocks, known_blocks, line_number, read_up_to
 from worker.tables.compression import expand
 from worker.tables.pipeline import in_order
 from worker.tables.rows import QUOTE, Row, occurrences, octets, rows, separators
@@ -21,6 +21,8 @@ from worker.tables.table import Format, TableFile, TypesChanged, Watch, shortene
 
 #: A CSV of more columns is a broken file; each costs a few hundred bytes a block.
 MAX_COLUMNS = 10_000
+#: Blocks parsed at a time. polars parses one on all cores, but lets some idle at its ends.
+PARSERS = 3
 #: Rows that types are first inferred from.
 SAMPLE_ROWS = 10_000
 #: The types that inference gives; everything else (dates too) stays text until a `cast` step says otherwise.
@@ -63,10 +65,10 @@ class CsvTable:
 
     def _parsed(self, watch: Watch, parse: Callable[[Block], _Parsed]) -> Iterator[tuple[Block, _Parsed]]:
         size_bytes = self.file.size_bytes
-        with self.file.path.open("rb") as raw, ThreadPoolExecutor(2, thread_name_prefix="csv") as pool:
+        with self.file.path.open("rb") as raw, ThreadPoolExecutor(PARSERS, thread_name_prefix="csv") as pool:
             stream = expand(raw, self.file.compression, compressed_bytes=size_bytes)
             try:
-                for block, parsed in in_order(pool, parse, self._body(stream)):
+                for block, parsed in in_order(pool, parse, self._body(stream), ahead=PARSERS):
                     watch(raw.tell(), size_bytes)
                     yield block, parsed
             except RowTooLong as error:
@@ -75,12 +77,13 @@ class CsvTable:
     def _body(self, stream: IO[bytes]) -> Iterator[Block]:
         if not self.is_proven:
             self.ends.clear()
-        for block in known_blocks(stream, self.ends) if self.is_proven else blocks(stream):
-            if not self.is_proven:
-                self.ends.append(block.end)
-            skipped = self.header.end if block.start == 0 else 0
-            if len(block.data) > skipped:
-                yield Block(block.data[skipped:], block.start + skipped)
+        start, lead = len(read_up_to(stream, self.header.end)), self._lead
+        if self.is_proven:
+            yield from known_blocks(stream, self.ends, start=start, lead=lead)
+            return
+        for block in blocks(stream, start=start, lead=lead):
+            self.ends.append(block.end)
+            yield block
 
     def _line(self, offset: int) -> int:
         with self.file.path.open("rb") as raw:
@@ -97,7 +100,7 @@ class CsvTable:
         # Only a proven table need not parse the columns that nobody asks for.
         wanted = [names.index(name) for name in columns] if columns is not None and self.is_proven else None
         try:
-            frame = self._read(block.data, types, wanted)
+            frame = self._read(block.text, types, wanted)
         except pl.exceptions.PolarsError as error:
             self._check_rows(block)
             if _is_misfit(error):
@@ -110,10 +113,14 @@ class CsvTable:
         frame.columns = names if wanted is None else [names[int(number)] for number in frame.columns]
         return frame if columns is None else frame.select(columns)
 
-    def _read(self, data: bytes, types: Sequence[pl.DataType], wanted: Sequence[int] | None = None) -> pl.DataFrame:
-        # A header of our own: polars takes the width of a block from its first row, which may be the broken one.
+    @property
+    def _lead(self) -> bytes:
+        """Our own header for each block: polars takes the width from the first row, which may be the broken one."""
+        return self.file.separator.join(map(str, range(len(self.types)))).encode() + b"\n"
+
+    def _read(self, text: bytes, types: Sequence[pl.DataType], wanted: Sequence[int] | None = None) -> pl.DataFrame:
         return pl.read_csv(
-            self._with_header(data),
+            text,
             separator=self.file.separator,
             schema={str(number): dtype for number, dtype in enumerate(types)},
             columns=None if wanted is None else [str(number) for number in wanted],
@@ -126,23 +133,24 @@ class CsvTable:
         value before. So all is well if as many lines end with a separator as values are null in the last column, and
         every line is a row: none is blank or lies within quotes, for the block ends with a line break, and there are
         as many of these as rows. Counting all separators tells too, but costs a third of what parsing does.
+        The lead is one more line, and ends with no separator.
         """
         if frame.width == 1 or not frame.to_series(-1).null_count():
             return False
         last, before = frame.to_series(-1), frame.to_series(-2)
-        if block.data.endswith(b"\n") and not (last.is_null() & before.is_null()).any():
-            data = octets(block.data)
-            ends = data == ord("\n")
-            empty_ends = ends.slice(1) & (data.head(-1) == ord(self.file.separator))
-            if ends.sum() == frame.height and empty_ends.sum() == last.null_count():
+        if block.text.endswith(b"\n") and not (last.is_null() & before.is_null()).any():
+            text = octets(block.text)
+            ends = text == ord("\n")
+            empty_ends = ends.slice(1) & (text.head(-1) == ord(self.file.separator))
+            if ends.sum() == frame.height + 1 and empty_ends.sum() == last.null_count():
                 return False
         return self._separators(block, frame) != frame.height * (len(self.types) - 1)
 
     def _separators(self, block: Block, frame: pl.DataFrame) -> int:
         """How many separators a block has between fields: all there are, less those that texts hold, in quotes."""
         separator = self.file.separator
-        count = occurrences(block.data, separator.encode())
-        if QUOTE not in block.data or pl.String() not in frame.dtypes:
+        count = occurrences(block.text, separator.encode()) - (len(self.types) - 1)  # the lead's
+        if QUOTE not in block.text or pl.String() not in frame.dtypes:
             return count
         # Joined first: one search in all texts of a column costs less than one in each.
         in_texts = pl.col(pl.String).str.join("").str.count_matches(separator, literal=True)
@@ -154,16 +162,12 @@ class CsvTable:
         while len(suspects) > 1:
             half = suspects[: len(suspects) // 2]
             try:
-                self._read(b"".join(row.data for row in half), texts)
+                self._read(self._lead + b"".join(row.data for row in half), texts)
             except pl.exceptions.PolarsError as narrower:
                 suspects, error = half, narrower
             else:
                 suspects = suspects[len(half) :]
         return Reject(f"line {suspects[0].line}: {_first_line(error)}")
-
-    def _with_header(self, data: bytes) -> bytes:
-        numbers = self.file.separator.join(str(number) for number in range(len(self.types)))
-        return b"".join((numbers.encode(), b"\n", data))
 
     def _check_rows(self, block: Block) -> Block:
         """The block without its blank lines; raises `Reject` for the first row of another width, or not in UTF-8."""
@@ -179,7 +183,7 @@ class CsvTable:
             except UnicodeDecodeError as error:
                 raise _not_utf8(error, self._line(block.start) + row.line) from None
             kept.append(row.data)
-        return replace(block, data=b"".join(kept))
+        return replace(block, text=self._lead + b"".join(kept))
 
     def _retyped(self, failed: Block, watch: Watch) -> CsvTable:
         """The table with types that hold for every row: one more pass, inferring them block by block."""
@@ -211,15 +215,13 @@ class CsvTable:
     def _inferred(self, block: Block, *, checked: bool = False) -> tuple[list[pl.DataType], pl.DataFrame]:
         """The types that a block's columns have on their own (Null: no value), and the columns as text."""
         try:
-            texts = self._read(block.data, [pl.String()] * len(self.types))
+            texts = self._read(block.text, [pl.String()] * len(self.types))
         except pl.exceptions.PolarsError as error:
             self._check_rows(block)
             raise self._complaint(block, error) from error
         if not checked and self._is_ragged(block, texts):
             return self._inferred(self._check_rows(block), checked=True)
-        guessed = pl.read_csv(
-            self._with_header(block.data), separator=self.file.separator, infer_schema_length=None
-        ).schema
+        guessed = pl.read_csv(block.text, separator=self.file.separator, infer_schema_length=None).schema
         return [_settled(guessed[name], texts[name]) for name in texts.columns], texts
 
 
@@ -243,7 +245,8 @@ def open_csv(file: TableFile) -> CsvTable:
     sample = b"".join(row.data for row in islice(rows(block.data, first_line=1), 1, SAMPLE_ROWS + 1))
     if not sample:
         return untyped
-    found, _ = untyped._inferred(Block(sample, len(header.data)))
+    lead = untyped._lead
+    found, _ = untyped._inferred(Block(lead + sample, len(header.data), len(lead)))
     # No value yet: the narrowest type, so that the first value that is no integer is noticed.
     types = [pl.Int64() if dtype == pl.Null() else dtype for dtype in found]
     return replace(untyped, types=dict(zip(names, types, strict=True)))
