@@ -1,18 +1,19 @@
 """What the commands of tasks.py do: bring a stack up, look at it, end it. Each returns its exit code.
 
-0: done. 1: failed. 2: wrong use or settings.
+0: done. 1: failed. 2: wrong use or settings. 130, 143: broken off, by Ctrl-C or by SIGTERM (as CI does it).
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
 import os
 import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +35,30 @@ _err = Console(stderr=True, highlight=False, soft_wrap=True)
 def exit_code(command: Callable[..., int], *arguments: Any, **options: Any) -> int:
     """Run a command; an error that is Poolhouse's own becomes one message and the exit code."""
     try:
-        return command(*arguments, **options)
+        with _sigterm_as_ctrl_c():
+            return command(*arguments, **options)
     except ConfigError as error:
         _err.print(f"[red]{_plain(error)}[/]")
         return USAGE
     except PoolhouseError as error:
         _err.print(f"[red]{_plain(error)}[/]")
         return FAILED
-    except KeyboardInterrupt:
-        return 130  # as shells have it
+    except KeyboardInterrupt as interrupt:
+        return 128 + (interrupt.args[0] if interrupt.args else signal.SIGINT)  # as shells have it
+
+
+@contextlib.contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """SIGTERM breaks a command off in order, as Ctrl-C does."""
+
+    def interrupt(number: int, _: object) -> None:
+        raise KeyboardInterrupt(number)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def up(

@@ -194,8 +194,8 @@ def deployed(root: Path, running: Running) -> Iterator[Rehearsal]:
     )
     with stage(faults=faults, running=running) as playing:
         rehearsal = Rehearsal(playing, root)
-        code, output = rehearsal.break_off(signal.SIGINT, at=lambda entry: "/topics/shop" in entry.path)
-        assert code == 130, output
+        code, output = rehearsal.break_off(signal.SIGTERM, at=lambda entry: "/topics/shop" in entry.path)
+        assert code == 128 + signal.SIGTERM, output
         assert re.search(r"Broken off: \d+ of \d+ actions are done and stay done\. Run it again", output), output
         assert "Traceback" not in output
         code, output = rehearsal.break_off(signal.SIGKILL, at=lambda entry: entry.host == "cloudbuild.googleapis.com")

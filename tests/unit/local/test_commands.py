@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,21 @@ def test_errors_become_one_message_and_an_exit_code(
 ) -> None:
     assert commands.exit_code(failing, error) == code
     assert capsys.readouterr().err.strip() == str(error)
+
+
+def test_sigterm_breaks_a_command_off_as_ctrl_c_does() -> None:
+    before, put_in_order = signal.getsignal(signal.SIGTERM), []
+
+    def terminated() -> int:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            put_in_order.append(True)
+        return commands.OK
+
+    assert commands.exit_code(terminated) == 128 + signal.SIGTERM
+    assert put_in_order
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_an_error_that_is_no_poolhouse_error_is_not_hidden() -> None:
