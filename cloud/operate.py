@@ -17,6 +17,8 @@ from cloud.tracks import Tracks
 
 #: How often new log lines are asked for, in seconds; they arrive some seconds late anyway.
 FOLLOW_S = 5
+#: How many at a time.
+FOLLOW_LINES = 1_000
 
 
 def api(gcloud: Gcloud, options: Options) -> RemoteApi:
@@ -70,21 +72,25 @@ def log_lines(
         follow: go on with new ones for ever.
         sleep: how to wait.
     """
-    since, seen = "", set[str]()
+    since, last, limit, order = "", set[str](), lines, "desc"
     while True:
         condition = log_filter(options, service=service, since=since)
-        read = Read(
-            words=("logging", "read", condition, flag("limit", lines), "--order=desc"), api="logging.googleapis.com"
-        )
-        for item in reversed(gcloud.read(read) or []):
-            if item.get("insertId") not in seen:
-                seen.add(str(item.get("insertId")))
-                since = max(since, str(item.get("timestamp", "")))
-                yield log_line(item)
+        words = ("logging", "read", condition, flag("limit", limit), flag("order", order))
+        items = gcloud.read(Read(words=words, api="logging.googleapis.com")) or []
+        new = [item for item in (reversed(items) if order == "desc" else items) if item.get("insertId") not in last]
+        for item in new:
+            time_ = str(item.get("timestamp", ""))
+            if time_ > since:
+                since, last = time_, set()
+            last.add(str(item.get("insertId")))
+            yield log_line(item)
         if not follow:
             return
         since = since or datetime.now(UTC).isoformat().replace("+00:00", "Z")
-        sleep(FOLLOW_S)
+        if not new or order == "desc" or len(items) < limit:
+            sleep(FOLLOW_S)
+        # From the last one on: the newest alone would leave out what a busy pipeline wrote in between.
+        limit, order = FOLLOW_LINES, "asc"
 
 
 def log_filter(options: Options, *, service: str = "", since: str = "") -> str:

@@ -251,6 +251,10 @@ def test_the_commands_of_every_day_work_on_what_is_deployed(deployed: Rehearsal,
     assert re.search(r"nightly.*paused", output), output
     code, output = deployed.run("schedule", "run", "nightly")
     assert code == 0, output
+    code, output = deployed.run("schedule", "resume", "nightly")
+    assert code == 0, output
+    code, output = deployed.run("schedule", "list")
+    assert not re.search(r"nightly.*paused", output), output
 
     code, output = deployed.run("e2e")
     assert code == 0, output
@@ -265,6 +269,13 @@ def test_the_commands_of_every_day_work_on_what_is_deployed(deployed: Rehearsal,
     assert code == 0, output
     assert len(output.splitlines()) == 5
     assert re.search(r"INFO +shop-api +GET https://shop-api-\d+\.europe-west1\.run\.app/queues 200", output), output
+    with deployed.command("logs", "--lines", "1", "--follow") as following:
+        assert following.stdout is not None
+        assert "shop-api" in following.stdout.readline()
+        assert deployed.run("tasks", "--limit", "1")[0] == 0
+        assert "/tasks 200" in following.stdout.readline()
+        following.terminate()
+        assert following.wait(TIMEOUT_S) == 128 + signal.SIGTERM
 
 
 def test_a_changed_pipeline_changes_only_that(deployed: Rehearsal) -> None:
