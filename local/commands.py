@@ -23,6 +23,7 @@ from rich.table import Table
 
 from local import choose, logs, state
 from local.backend import ROOT, Backend, Endpoints, QueueScale, ServiceState, UpOptions, default_state_dir
+from local.cli import units
 from local.errors import NoStack
 from pipeline.errors import ConfigError, PoolhouseError
 
@@ -142,7 +143,7 @@ def status(*, state_dir: Path | None = None) -> int:
             f"[{'green' if ready else 'red'}]{entry.state}[/]",
             str(entry.pid or ""),
             entry.address or "",
-            "" if entry.uptime_s is None else _age(entry.uptime_s),
+            "" if entry.uptime_s is None else units.span(entry.uptime_s),
             str(entry.restarts or ""),
             entry.last_exit or "",
         )
@@ -173,14 +174,15 @@ def show_logs(
         return subprocess.run(command, check=False).returncode if command else FAILED
     if not files:
         raise NoStack
-    if service is not None and not _chosen(files, service):
+    if not logs.chosen(files, service):
         raise ConfigError(f"there is no log of {service!r} (there are: {', '.join(files)})")
     printer = _Printer(raw=raw)
-    for name, line in logs.last(_chosen(files, service), lines):
+    for name, line in logs.last(logs.chosen(files, service), lines):
         printer.print(name, line)
     if follow:
         for name, line in logs.follow(
-            lambda: _chosen(backend.log_files() or {}, service), alive=lambda: state.read_live(state_dir) is not None
+            lambda: logs.chosen(backend.log_files() or {}, service),
+            alive=lambda: state.read_live(state_dir) is not None,
         ):
             printer.print(name, line)
     return OK
@@ -266,7 +268,7 @@ def _print_queues(endpoints: Endpoints) -> None:
     for queue in queues:
         age = queue["oldest_age_s"]
         figures = ["?" if queue[key] is None else str(queue[key]) for key in ("backlog", "in_flight")]
-        table.add_row(queue["name"], *figures, "" if not age else _age(age), str(queue["dead_letters"]))
+        table.add_row(queue["name"], *figures, "" if not age else units.span(age), str(queue["dead_letters"]))
     _out.print()
     _out.print(table)
 
@@ -298,21 +300,6 @@ class _Printer:
         colour = self._colours.setdefault(name, _COLOURS[len(self._colours) % len(_COLOURS)])
         for part in logs.render(line).split("\n"):
             _out.print(f"[{colour}]{name:<10}│[/] {_plain(part)}")
-
-
-def _chosen(files: Any, service: str | None) -> dict[str, Path]:
-    """The files of a service: `worker` means all of its instances, `worker-urgent` those of a queue."""
-    return {
-        name: path
-        for name, path in files.items()
-        if service is None or name == service or name.startswith(f"{service}-")
-    }
-
-
-def _age(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _plain(text: object) -> str:

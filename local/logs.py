@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,22 +13,59 @@ from typing import Any
 #: Fields of a line that are shown elsewhere in it, or mean nothing to a person.
 _PLAIN = {"time", "severity", "message", "exception", "logger"}
 _POLL_S = 0.1
+#: Bytes that are read at a time where the last lines of a file are looked for.
+_BLOCK_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What a JSON log line says."""
+
+    #: Time of day, `12:00:01`; empty where the line tells none.
+    at: str
+    severity: str
+    message: str
+    #: The other fields, as `key=value`.
+    fields: tuple[str, ...]
+    #: A traceback; empty where there is none.
+    exception: str
+
+
+def entry(line: str) -> Entry | None:
+    """Read a line; None where it is no JSON log line."""
+    if not line.startswith("{"):
+        return None
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(found, dict) or "message" not in found:
+        return None
+    return Entry(
+        at=str(found.get("time", ""))[11:19],
+        severity=str(found.get("severity", "")),
+        message=str(found["message"]),
+        fields=tuple(f"{key}={_value(value)}" for key, value in found.items() if key not in _PLAIN),
+        exception=str(found.get("exception") or ""),
+    )
 
 
 def render(line: str) -> str:
     """A JSON log line as `12:00:01 INFO  message  key=value …`; any other line as it is."""
-    if not line.startswith("{"):
+    found = entry(line)
+    if found is None:
         return line
-    try:
-        entry = json.loads(line)
-    except ValueError:
-        return line
-    if not isinstance(entry, dict) or "message" not in entry:
-        return line
-    at = str(entry.get("time", ""))[11:19]
-    fields = "  ".join(f"{key}={_value(value)}" for key, value in entry.items() if key not in _PLAIN)
-    text = f"{at:<8} {entry.get('severity', ''):<8}{entry['message']}" + (f"  {fields}" if fields else "")
-    return f"{text}\n{entry['exception']}" if entry.get("exception") else text
+    text = "  ".join((f"{found.at:<8} {found.severity:<8}{found.message}", *found.fields))
+    return f"{text}\n{found.exception}" if found.exception else text
+
+
+def chosen(files: Mapping[str, Path], service: str | None) -> dict[str, Path]:
+    """The files of a service: `worker` means all of its instances, `worker-urgent` those of a queue; None: all."""
+    return {
+        name: path
+        for name, path in files.items()
+        if service is None or name == service or name.startswith(f"{service}-")
+    }
 
 
 def _value(value: Any) -> str:
@@ -62,13 +99,23 @@ class _File:
 
 def last(files: Mapping[str, Path], lines: int) -> Iterator[tuple[str, str]]:
     """The last lines of each file as (instance, line), by time where lines tell one."""
-    found = []
-    for name, path in files.items():
-        at = ""
-        for line in deque(_File(path).new_lines(), maxlen=lines):
-            at = _time(line) or at  # a line without a time belongs to the one before
-            found.append((at, name, line))
-    for _, name, line in sorted(found, key=lambda entry: entry[0]):
+    return by_time((name, line) for name, path in files.items() for line in _ending(path, lines))
+
+
+def by_time(found: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Lines as (instance, line) in the order of their times.
+
+    Args:
+        found: the lines of one instance after those of another.
+    """
+    timed = []
+    last_name, at = "", ""
+    for name, line in found:
+        # A line without a time belongs to the one before.
+        at = _time(line) or (at if name == last_name else "")
+        last_name = name
+        timed.append((at, name, line))
+    for _, name, line in sorted(timed, key=lambda entry: entry[0]):
         yield name, line
 
 
@@ -97,6 +144,24 @@ def follow(
         if not going_on:
             return
         time.sleep(_POLL_S)
+
+
+def _ending(path: Path, lines: int) -> list[str]:
+    """The last whole lines of a file, read from its end: a log may be large."""
+    data = b""
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return []
+    with file:
+        start = file.seek(0, os.SEEK_END)
+        while start > 0 and data.count(b"\n") <= lines:
+            block_bytes = min(_BLOCK_BYTES, start)
+            start -= block_bytes
+            file.seek(start)
+            data = file.read(block_bytes) + data
+    *whole, _ = data.split(b"\n")
+    return [line.decode(errors="replace") for line in whole[-lines:]]
 
 
 def _time(line: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mimetypes
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -62,6 +63,7 @@ class Api:
         *,
         token: Callable[[], str] | None = None,
         timeout_s: float = TIMEOUT_S,
+        headers: Mapping[str, str] | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """Connects at the first call.
@@ -70,6 +72,7 @@ class Api:
             url: where it is, without a slash at the end.
             token: gives an identity token, a new one at each call; None for an API that asks for none.
             timeout_s: longest time of one call, in seconds.
+            headers: sent with every call.
             sleep: how to wait before a stream is opened again, in seconds.
         """
         self.url = url.rstrip("/")
@@ -78,6 +81,7 @@ class Api:
         self._sleep = sleep
         self._timeout_s = timeout_s
         self._session = requests.Session()
+        self._session.headers.update(headers or {})
         if self.url.startswith("http://127.0.0.1:"):
             self._session.trust_env = False  # no proxy of the environment between us and this machine
 
@@ -130,26 +134,33 @@ class Api:
             stream.encoding = "utf-8"  # requests would take text/* for Latin-1
             yield from _parse(stream.iter_lines(decode_unicode=True))
 
-    def upload(self, name: str, source: Path, *, content_type: str, on_bytes: Callable[[int], None]) -> None:
+    def upload(
+        self,
+        name: str,
+        file: IO[bytes],
+        *,
+        size_bytes: int,
+        content_type: str,
+        on_bytes: Callable[[int], None] = lambda count: None,
+    ) -> None:
         """Send a file to `uploads/NAME`, straight to storage.
 
         Args:
             name: the name that tasks use.
-            source: the file; read as a stream.
+            file: read from where it is, as a stream.
+            size_bytes: how much there is to read.
             content_type: its media type.
             on_bytes: told of each piece that was sent, in bytes.
         """
-        size = source.stat().st_size
-        session = self.post("/files", {"name": name, "content_type": content_type, "size_bytes": size})
-        with source.open("rb") as file:
-            # An empty stream would be sent in chunks, which storage does not take.
-            body: Any = _Watched(file, size, on_bytes) if size else b""
-            try:
-                answer = self._session.request(
-                    session["method"], session["upload_url"], data=body, headers=session["headers"], timeout=TIMEOUT_S
-                )
-            except requests.RequestException as error:
-                raise ApiError(f"storage broke off the upload of {name}: {error}. Try again.") from error
+        session = self.post("/files", {"name": name, "content_type": content_type, "size_bytes": size_bytes})
+        # An empty stream would be sent in chunks, which storage does not take.
+        body: Any = _Watched(file, size_bytes, on_bytes) if size_bytes else b""
+        try:
+            answer = self._session.request(
+                session["method"], session["upload_url"], data=body, headers=session["headers"], timeout=TIMEOUT_S
+            )
+        except requests.RequestException as error:
+            raise ApiError(f"storage broke off the upload of {name}: {error}. Try again.") from error
         if not answer.ok:
             raise ApiError(
                 f"storage refused {name}: {answer.status_code} {answer.text[:300]}", status=answer.status_code
@@ -223,6 +234,11 @@ def stack_api(state_dir: Path | None = None) -> Api:
 def segment(text: str) -> str:
     """A text as one segment of a path."""
     return quote(text, safe="")
+
+
+def content_type(name: str) -> str:
+    """The media type of a file, by its name."""
+    return mimetypes.guess_type(name)[0] or "application/octet-stream"
 
 
 class _Watched:

@@ -19,10 +19,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
 from local.cli import schema, units
 from local.cli.client import Api, ApiError, Document, segment
+from local.cli.letter import own_payload
 from local.cli.terminal import FAILED, OK, Terminal, now
 from local.cli.units import Pace
 from pipeline.errors import ConfigError
-from pipeline.message import RESERVED_FIELDS
 
 #: Statuses of answers that tell of a dead letter which another call has dealt with meanwhile.
 _GONE = frozenset({404, 409})
@@ -239,22 +239,12 @@ def _payloads(api: Api, edit: Edit) -> Callable[[str], Any]:
 
     def edited(task_id: str) -> Any:
         letter = _get(api, task_id)
-        own = _own_payload(letter)
+        own = own_payload(letter)
         if edit.editor:
             return _json(_in_editor(json.dumps(own, indent=2, ensure_ascii=False)), what="the edited payload")
         return {**own, **schema.fields(edit.words, schema.payload(openapi, letter["task_type"]))}
 
     return edited
-
-
-def _own_payload(letter: Document) -> Document:
-    try:
-        body = json.loads(letter.get("data") or "")
-    except json.JSONDecodeError:
-        body = None
-    if not isinstance(body, dict):
-        raise ConfigError(f"the message of {letter['task_id']} is no JSON object: give a whole payload with --payload")
-    return {name: value for name, value in body.items() if name not in RESERVED_FIELDS}
 
 
 def _get(api: Api, task_id: str) -> Document:

@@ -37,6 +37,14 @@ class Payload:
     example: Mapping[str, Any]
     #: Whether the payload may have fields that the document does not name.
     open: bool = False
+    #: The fields that it must have.
+    required: frozenset[str] = frozenset()
+    #: What the task type does: the first line of its handler's docstring.
+    summary: str = ""
+    #: What the payload is: its model's docstring.
+    description: str = ""
+    #: The queues that a task may be put in instead of its type's own.
+    queues: tuple[str, ...] = ()
 
     @property
     def upload_fields(self) -> tuple[str, ...]:
@@ -44,7 +52,7 @@ class Payload:
         return tuple(
             name
             for name, field in self.properties.items()
-            if any(part.get("format") == UPLOAD_FORMAT for part in self._alternatives(field))
+            if any(part.get("format") == UPLOAD_FORMAT for part in self.alternatives(field))
         )
 
     @property
@@ -53,8 +61,8 @@ class Payload:
         return frozenset(
             name
             for field in self.properties.values()
-            for part in self._alternatives(field)
-            for kind in (part, *self._alternatives(part.get("items", {})))
+            for part in self.alternatives(field)
+            for kind in (part, *self.alternatives(part.get("items", {})))
             for name in kind.get("discriminator", {}).get("mapping", {})
         )
 
@@ -65,17 +73,17 @@ class Payload:
         except json.JSONDecodeError:
             return text
         types = {
-            kind for part in self._alternatives(self.properties.get(name, {})) if (kind := part.get("type")) is not None
+            kind for part in self.alternatives(self.properties.get(name, {})) if (kind := part.get("type")) is not None
         }
         fits = value is None or next(names for kind, names in _TYPES if isinstance(value, kind)) & types
         return text if "string" in types and not fits else value
 
-    def _alternatives(self, field: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    def alternatives(self, field: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         """A field's schema, or those of which it may fit any."""
         if "$ref" in field:
-            return self._alternatives(self.definitions.get(str(field["$ref"]).removeprefix(_REF), {}))
+            return self.alternatives(self.definitions.get(str(field["$ref"]).removeprefix(_REF), {}))
         parts = [part for key in ("anyOf", "oneOf", "allOf") for part in field.get(key, ())]
-        return [field, *(found for part in parts for found in self._alternatives(part))]
+        return [field, *(found for part in parts for found in self.alternatives(part))]
 
 
 def task_types(openapi: Document) -> list[str]:
@@ -105,6 +113,10 @@ def payload(openapi: Document, task_type: str) -> Payload:
         schemas,
         example=dict(examples[0].get("payload") or {}) if (examples := new_task.get("examples")) else {},
         open=found.get("additionalProperties", True) is not False,
+        required=frozenset(found.get("required", ())),
+        summary=new_task.get("description", ""),
+        description=found.get("description", ""),
+        queues=tuple(new_task["properties"].get("queue", {}).get("enum", ())),
     )
 
 

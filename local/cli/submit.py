@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mimetypes
 import shutil
 import sys
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from local.cli import schema, units
-from local.cli.client import CHUNK_BYTES, Api, Document, Event
+from local.cli.client import CHUNK_BYTES, Api, Document, Event, content_type
 from local.cli.schema import Payload
 from local.cli.terminal import FAILED, OK, Terminal, status
 from pipeline.errors import ConfigError
@@ -89,12 +88,18 @@ def _upload_field(text: str, known: Payload) -> tuple[str, Path]:
 
 
 def _upload(api: Api, name: str, path: Path, terminal: Terminal) -> None:
-    content_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    with terminal.bars(*columns) as bars:
-        bar = bars.add_task(escape(f"upload {path.name}"), total=path.stat().st_size)
-        api.upload(name, path, content_type=content_type, on_bytes=lambda count: bars.advance(bar, count))
-    terminal.say(escape(f"uploaded {path} ({units.size(path.stat().st_size)}) as uploads/{name}"))
+    size_bytes = path.stat().st_size
+    with terminal.bars(*columns) as bars, path.open("rb") as file:
+        bar = bars.add_task(escape(f"upload {path.name}"), total=size_bytes)
+        api.upload(
+            name,
+            file,
+            size_bytes=size_bytes,
+            content_type=content_type(path.name),
+            on_bytes=lambda count: bars.advance(bar, count),
+        )
+    terminal.say(escape(f"uploaded {path} ({units.size(size_bytes)}) as uploads/{name}"))
 
 
 def _follow(api: Api, task_id: str, *, watch: bool, terminal: Terminal) -> Document:

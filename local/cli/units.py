@@ -55,16 +55,18 @@ class Pace:
 def age(at: datetime, *, now: datetime) -> str:
     """How long ago: `12 s`, `5 min`, `3.2 h`, `4 d`; `in 5 min` for what is to come."""
     seconds = (now - at).total_seconds()
-    past, seconds = seconds >= 0, abs(seconds)
+    return span(seconds) if seconds >= 0 else f"in {span(-seconds)}"
+
+
+def span(seconds: float) -> str:
+    """How long: `12 s`, `5 min`, `3.2 h`, `4 d`."""
     if seconds < 90:
-        text = f"{seconds:.0f} s"
-    elif seconds < 5400:
-        text = f"{seconds / 60:.0f} min"
-    elif seconds < 2 * 86_400:
-        text = f"{seconds / 3600:.1f} h"
-    else:
-        text = f"{seconds / 86_400:.0f} d"
-    return text if past else f"in {text}"
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    if seconds < 2 * 86_400:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86_400:.0f} d"
 
 
 def moment(text: str | None) -> datetime | None:

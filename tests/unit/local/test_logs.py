@@ -40,6 +40,14 @@ def test_lines_of_several_files_are_put_in_the_order_of_time(tmp_path: Path) -> 
     assert len(list(logs.last({"api": api}, 1))) == 1
 
 
+def test_the_last_lines_of_a_large_file_are_read_from_its_end(tmp_path: Path) -> None:
+    log = tmp_path / "api.log"
+    log.write_text("".join(f"{number} {'x' * 200}\n" for number in range(2000)) + "being written")
+    found = [line for _, line in logs.last({"api": log, "gone": tmp_path / "gone.log"}, 700)]
+    assert [int(line.split()[0]) for line in found] == list(range(1300, 2000))
+    assert len(list(logs.last({"api": log}, 5000))) == 2000
+
+
 def test_following_gives_whole_lines_as_they_come_and_a_file_that_starts_anew_from_its_start(tmp_path: Path) -> None:
     log = tmp_path / "api.log"
     log.write_text("old\n")
