@@ -24,6 +24,9 @@ _SECURITY = {
 }
 #: Calls of health checks: logged at debug level where they went well.
 _QUIET = {"/health", "/ready"}
+#: Header of calls by who looks again and again, such as the console: where they only read, and it went well, they are
+#: logged at debug level too.
+WATCHING = "x-watching"
 
 _log = structlog.get_logger("api.access")
 
@@ -67,7 +70,8 @@ class Access:
                 raise  # the answer has begun: all that is left is to break it off
             await problems.of(error).response()(scope, receive, answer)
         finally:
-            log = _log.debug if scope["path"] in _QUIET and status < 400 else _log.info
+            quiet = scope["path"] in _QUIET or (WATCHING in headers and scope["method"] == "GET")
+            log = _log.debug if quiet and status < 400 else _log.info
             log(
                 "request",
                 method=scope["method"],

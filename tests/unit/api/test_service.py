@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import requests
 from fastapi.testclient import TestClient
+from structlog.testing import capture_logs
 
 from api.app import create_app
 from api.backlog import Backlog, BacklogUnavailable, EmulatorBacklog, MonitoringBacklog, NoBacklog, open_source
@@ -242,6 +243,23 @@ class TestEveryAnswer:
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
         assert not any(name.startswith("access-control-") for name in answer.headers)
+
+    @pytest.mark.parametrize(
+        ("method", "path", "watching", "level"),
+        [
+            ("GET", "/queues", False, "info"),
+            ("GET", "/queues", True, "debug"),
+            ("GET", "/tasks/never-issued", True, "info"),  # what went wrong is told to all
+            ("POST", "/schedules/unheard-of:run", True, "info"),
+            ("GET", "/health", False, "debug"),
+        ],
+    )
+    def test_who_looks_all_the_time_is_told_of_at_debug_level(
+        self, api: Api, method: str, path: str, watching: bool, level: str
+    ) -> None:
+        with capture_logs() as lines:
+            api.client.request(method, path, headers={"X-Watching": "console"} if watching else {})
+        assert [line["log_level"] for line in lines if line["event"] == "request"] == [level]
 
     def test_one_line_is_logged_and_no_payload(self, api: Api, capsys: pytest.CaptureFixture[str]) -> None:
         api.submit(value="secret text")
