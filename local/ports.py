@@ -53,6 +53,25 @@ def choose(*, wanted: int | None = None, preferred: int | None = None, what: str
     raise StackError(f"no free port found on {HOST} between {_RANGE.start} and {_RANGE.stop}")
 
 
+def listen_near(wanted: int | None, *, preferred: int, what: str) -> socket.socket:
+    """A listening socket, bound at once: what `choose` chooses another program may take meanwhile.
+
+    Args:
+        wanted: this port or none.
+        preferred: this one if it is free, else any.
+        what: whose port it is and how to set it, for the error.
+
+    Raises:
+        StackError: `wanted` is taken.
+    """
+    if wanted is not None:
+        return listen(choose(wanted=wanted, what=what))
+    try:
+        return listen(preferred)
+    except StackError:
+        return listen(choose())
+
+
 def listen(port: int) -> socket.socket:
     """A listening socket for a server to inherit. Raises `StackError` where the port is taken."""
     try:

@@ -1,0 +1,166 @@
+"""Pages out of templates: what all of them share, and how times, sizes and values are written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from local.cli import units
+from local.cli.client import segment
+from local.console.notes import Notes
+from local.console.stack import Stack
+from local.console.throughput import Throughput
+from pipeline.errors import PoolhouseError
+
+HERE = Path(__file__).parent
+#: The pages that are always a click away: path and name.
+_PLACES = (
+    ("/", "Overview"),
+    ("/tasks", "Tasks"),
+    ("/submit", "Submit"),
+    ("/dead-letters", "Dead letters"),
+    ("/schedules", "Schedules"),
+    ("/logs", "Logs"),
+)
+_EMULATOR = ("/emulator", "Emulator")
+
+
+@dataclass(frozen=True)
+class Console:
+    """What the pages stand on; `request.app.state.console`."""
+
+    stack: Stack
+    throughput: Throughput
+    notes: Notes
+    templates: Environment
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What is around every page while a stack is up."""
+
+    backend: str
+    project: str
+    api_url: str
+    emulator: bool
+
+
+def of(request: Request) -> Console:
+    """The console that a request came to."""
+    found: Console = request.app.state.console
+    return found
+
+
+def templates() -> Environment:
+    """The templates, which escape whatever they are given."""
+    environment = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "age": _age,
+        "moment": _moment,
+        "pretty": _pretty,
+        "segment": segment,
+        "size": units.size,
+        "span": units.span,
+        "ticked": _ticked,
+        "took": _took,
+    }
+    return environment
+
+
+def page(
+    request: Request, template: str, *, status: int = 200, every_s: float | None = None, **context: Any
+) -> HTMLResponse:
+    """A page.
+
+    Args:
+        request: what it answers.
+        template: the name of its template.
+        status: the HTTP status.
+        every_s: after how many seconds an open page looks again; None: it does not.
+        **context: what the template takes.
+    """
+    console = of(request)
+    around = _surroundings(console.stack)
+    places = (*_PLACES, _EMULATOR) if around is not None and around.emulator else _PLACES
+    text = console.templates.get_template(template).render(
+        around=around,
+        places=places,
+        here=_here(request.url.path),
+        every_s=every_s,
+        note=console.notes.read(request.query_params.get("note", "")),
+        **context,
+    )
+    return HTMLResponse(text, status)
+
+
+def go_to(request: Request, path: str, *, note: str = "") -> Response:
+    """After a change: the page that shows it, with a line about it."""
+    if note:
+        path += f"{'&' if '?' in path else '?'}note={of(request).notes.add(note)}"
+    return RedirectResponse(path, 303)
+
+
+def _surroundings(stack: Stack) -> Surroundings | None:
+    try:
+        backend = stack.backend()
+        endpoints = backend.endpoints()
+        return Surroundings(
+            backend=backend.name,
+            project=endpoints.project,
+            api_url=endpoints.api_url,
+            emulator=stack.emulator() is not None,
+        )
+    except PoolhouseError:
+        return None  # the page itself says what is wrong
+
+
+def _here(path: str) -> str:
+    """The place that a path belongs to."""
+    return "/" + path.split("/")[1]
+
+
+def _age(text: str | None) -> str:
+    at = units.moment(text)
+    return "?" if at is None else units.age(at, now=datetime.now(UTC))
+
+
+def _moment(text: str | None) -> str:
+    """A time of the API's in this machine's time zone: whoever looks sits at it."""
+    at = units.moment(text)
+    return "?" if at is None else f"{at.astimezone():%Y-%m-%d %H:%M:%S %Z}"
+
+
+def _ticked(text: str) -> Markup:
+    """What a docstring has between backticks, as code."""
+    parts = (
+        Markup("<code>{}</code>").format(part) if odd % 2 else escape(part) for odd, part in enumerate(text.split("`"))
+    )
+    return Markup("").join(parts)
+
+
+def _took(attempt: Mapping[str, Any]) -> str:
+    """How long an attempt took, or takes."""
+    began, ended = units.moment(attempt["started_at"]), units.moment(attempt.get("ended_at"))
+    if began is None:
+        return "?"
+    seconds = ((ended or datetime.now(UTC)) - began).total_seconds()
+    return f"{1000 * seconds:.0f} ms" if ended and seconds < 1 else units.span(max(0.0, seconds))
+
+
+def _pretty(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
