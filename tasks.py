@@ -38,6 +38,7 @@ def _run(command: Any, *arguments: Any, **options: Any) -> None:
         "api_port": "the API's port (8080 if it is free, else any)",
         "pubsub_port": "the Pub/Sub emulator's port (any)",
         "storage_port": "the storage server's port (any)",
+        "console_port": "the console's port (8081 if it is free, else any)",
         "timeout": "longest time until all is ready, in seconds (60)",
     }
 )
@@ -53,6 +54,7 @@ def up(
     api_port: int = 0,
     pubsub_port: int = 0,
     storage_port: int = 0,
+    console_port: int = 0,
     timeout: int = 60,
 ) -> None:
     """Start the local stack; returns when all of it is ready."""
@@ -63,6 +65,7 @@ def up(
         api_port=api_port or None,
         pubsub_port=pubsub_port or None,
         storage_port=storage_port or None,
+        console_port=console_port or None,
         timeout_s=timeout,
         attached=foreground,
         reload=reload,
@@ -111,6 +114,19 @@ def status(c: Context, project: str = "", region: str = "") -> None:
     from local import commands
 
     _run(commands.status)
+
+
+@task(
+    help={
+        "open": "open it in the browser",
+        "port": "of a console that is started here (8081 if it is free, else any)",
+    }
+)
+def console(c: Context, open: bool = False, port: int = 0) -> None:
+    """Show where the console of the stack is, its web page; with containers run it, until Ctrl-C."""
+    from local import commands
+
+    _run(commands.console, port=port or None, open_it=open)
 
 
 @task(

@@ -36,6 +36,8 @@ class Endpoints:
     storage_url: str
     project: str
     bucket: str
+    #: The console; None where the stack has none of its own, and `invoke console` runs one.
+    console_url: str | None = None
 
     def environment(self) -> dict[str, str]:
         """The variables under which the ordinary Google clients, and `pipeline.settings`, use this stack."""
@@ -57,6 +59,8 @@ class UpOptions:
     pubsub_port: int | None = None
     #: The storage server's port; None: any that is free.
     storage_port: int | None = None
+    #: The console's port; None: 8081 if it is free, else any.
+    console_port: int | None = None
     #: How many worker processes.
     workers: int = 1
     #: Longest time until everything is ready, in seconds.
@@ -88,7 +92,7 @@ class ServiceState(StrEnum):
 class ServiceStatus:
     """One instance of a service."""
 
-    #: One of `SERVICES`.
+    #: One of `SERVICES`; or `console`, once somebody has opened it.
     service: str
     #: The instance's name: `worker-2`; the service's where there is one instance at most.
     instance: str

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+import webbrowser
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,11 @@ import requests
 from rich.console import Console
 from rich.table import Table
 
-from local import choose, logs, state
+from local import choose, logs, ports, state
 from local.backend import ROOT, Backend, Endpoints, QueueScale, ServiceState, UpOptions, default_state_dir
 from local.cli import units
 from local.errors import NoStack
+from local.services import USUAL_CONSOLE_PORT
 from pipeline.errors import ConfigError, PoolhouseError
 
 OK, FAILED, USAGE = 0, 1, 2
@@ -147,7 +149,8 @@ def status(*, state_dir: Path | None = None) -> int:
             str(entry.restarts or ""),
             entry.last_exit or "",
         )
-    _out.print(f"backend {backend.name}, project {endpoints.project}, bucket {endpoints.bucket}")
+    console = endpoints.console_url or "./invoke console"
+    _out.print(f"backend {backend.name}, project {endpoints.project}, bucket {endpoints.bucket}, console {console}")
     _out.print(table)
     for entry in entries:
         if entry.note:
@@ -185,6 +188,32 @@ def show_logs(
             alive=lambda: state.read_live(state_dir) is not None,
         ):
             printer.print(name, line)
+    return OK
+
+
+def console(*, port: int | None = None, open_it: bool = False, state_dir: Path | None = None) -> int:
+    """Show the address of the console of the stack that is up; of a stack without one, run it until Ctrl-C.
+
+    Args:
+        port: of one that is run; None: 8081 if it is free, else any.
+        open_it: open it in the browser.
+        state_dir: where the stack is found.
+    """
+    state_dir = state_dir or default_state_dir()
+    url = choose.current(state_dir).endpoints().console_url
+    if url is not None:
+        _out.print(url)
+        if open_it:
+            webbrowser.open(url)
+        return OK
+    from local.console.server import serve  # noqa: PLC0415 - a web server, which no other command needs
+
+    listener = ports.listen_near(port, preferred=USUAL_CONSOLE_PORT, what="the console (--port)")
+    url = f"http://{ports.HOST}:{listener.getsockname()[1]}"
+    _out.print(f"{url}   (Ctrl-C stops it)")
+    if open_it:
+        webbrowser.open(url)  # its connection waits in the socket
+    serve(state_dir, listener)
     return OK
 
 
@@ -254,6 +283,7 @@ def _print_endpoints(endpoints: Endpoints) -> None:
     _out.print(f"  API      {endpoints.api_url}   (docs: {endpoints.api_url}/docs)")
     _out.print(f"  Pub/Sub  {endpoints.pubsub_host}   project {endpoints.project}")
     _out.print(f"  storage  {endpoints.storage_url}   bucket {endpoints.bucket}")
+    _out.print(f"  console  {endpoints.console_url or './invoke console'}")
 
 
 def _print_queues(endpoints: Endpoints) -> None:

@@ -119,7 +119,8 @@ def poolhouse_stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.Tem
 
     state_dir = tmp_path_factory.mktemp("stack")
     backend = choose.choose(request.config.getoption("--backend"), state_dir=state_dir).backend
-    endpoints = backend.up(UpOptions(attached=True, api_port=ports.choose(), timeout_s=120), lambda _: None)
+    options = UpOptions(attached=True, api_port=ports.choose(), console_port=ports.choose(), timeout_s=120)
+    endpoints = backend.up(options, lambda _: None)
     try:
         yield Stack(backend, endpoints)
     finally:

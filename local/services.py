@@ -21,6 +21,8 @@ WORKER_GRACE_S = 8.0
 RELOAD_GRACE_S = 600.0
 #: Beyond that, what a process may take to end before it is killed, in seconds.
 STOP_MARGIN_S = 3.0
+#: The console's port, where it is free: an address worth remembering.
+USUAL_CONSOLE_PORT = 8081
 _POLL_S = 0.02
 
 
@@ -174,6 +176,26 @@ def specs(endpoints: Endpoints, *, data: Path, own: Mapping[str, str]) -> dict[s
             gated=True,
         ),
     }
+
+
+def console(endpoints: Endpoints, *, state_dir: Path, listener: int, own: Mapping[str, str]) -> Spec:
+    """The console of a stack; it is no part of what must be ready.
+
+    Args:
+        endpoints: those of the stack, with the console's.
+        state_dir: where it finds the stack.
+        listener: its listening socket, by number.
+        own: as for `environment`.
+    """
+    assert endpoints.console_url is not None
+    return Spec(
+        service="console",
+        command=(sys.executable, "-m", "local.console", "--state-dir", str(state_dir), "--fd", str(listener)),
+        environment=environment(endpoints, own),
+        readiness=Answers(_port(endpoints.console_url), "/health"),
+        address=endpoints.console_url,
+        descriptors=(listener,),
+    )
 
 
 def reloading(made: Mapping[str, Spec], *, listener: int, own: Mapping[str, str]) -> dict[str, Spec]:

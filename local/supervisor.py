@@ -1,8 +1,9 @@
 """The process that an embedded stack lives in: `python -m local.supervisor`, started by `local.embedded`.
 
 It runs the Pub/Sub emulator itself and the storage server, the API and the workers as children: started together, ready
-in order, stopped clients first, started again when they die. Whoever starts it reads its standard output: one JSON
-object a line, `{"say": TEXT}`, and in the end `{"ready": true}` or `{"error": TEXT}`.
+in order, stopped clients first, started again when they die; the console starts when it is opened. Whoever starts the
+supervisor reads its standard output: one JSON object a line, `{"say": TEXT}`, and in the end `{"ready": true}` or
+`{"error": TEXT}`.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from local.backend import Endpoints, ServiceState, ServiceStatus, UpOptions
 from local.errors import StackError
 from local.instance import Instance
 from local.kept import Kept
+from local.on_demand import OnDemand
 from local.processes import ProcessId
 from local.reaper import Reaper
 from local.reload import Reloads
@@ -69,7 +71,18 @@ class Config:
 class Supervisor:
     """One stack, from its start to its end."""
 
-    def __init__(self, config: Config, *, endpoints: Endpoints, data: Path, reaper: Reaper) -> None:
+    def __init__(
+        self, config: Config, *, endpoints: Endpoints, console: socket.socket, data: Path, reaper: Reaper
+    ) -> None:
+        """Starts nothing yet.
+
+        Args:
+            config: what was asked for.
+            endpoints: where all of it will be.
+            console: the console's listening socket; closed in the end.
+            data: a folder for objects.
+            reaper: ends what this process leaves behind.
+        """
         self._config = config
         self._endpoints = endpoints
         self._kept = Kept.of(config.state_dir) if config.options.keep else None
@@ -92,6 +105,8 @@ class Supervisor:
         self._schedulers: list[Instance] = []
         if declared.schedules:
             self._schedulers.append(self._instance("scheduler", self._specs["scheduler"]))
+        spec = services.console(endpoints, state_dir=config.state_dir, listener=console.fileno(), own=own)
+        self._console = OnDemand(self._instance("console", spec), console)
         self._emulator: EmulatorServer | None = None
         self._emulator_started_at: float | None = None
         self._changing = asyncio.Lock()
@@ -133,6 +148,7 @@ class Supervisor:
             raise StackError(
                 f"not ready after {self._config.options.timeout_s:g} s: {', '.join(late)}; see {self._logs}"
             ) from None
+        self._console.open()
         if self._reloads is not None:
             for child in (self._api, *self._workers.members):
                 self._reloads.prepare(child.name)
@@ -141,7 +157,7 @@ class Supervisor:
         """End everything: first those who work on the queue and the bucket, then these."""
         async with self._changing:
             ends = [child.stop() for child in self._clients]
-            ends.append(self._workers.gone())
+            ends += [self._workers.gone(), self._console.stop()]
             if self._reloads is not None:
                 ends.append(self._reloads.stop())
             await asyncio.gather(*ends)
@@ -152,7 +168,7 @@ class Supervisor:
             await self._storage.stop()
 
     def status(self) -> tuple[ServiceStatus, ...]:
-        """Every instance, in the order of `local.backend.SERVICES`."""
+        """Every instance, in the order of `local.backend.SERVICES`, and the console once it was opened."""
         started = self._emulator_started_at
         emulator = ServiceStatus(
             service="pubsub",
@@ -163,7 +179,8 @@ class Supervisor:
             uptime_s=None if started is None else time.monotonic() - started,
         )
         problems = self._reloads.problems if self._reloads is not None else {}
-        return (emulator, *(replace(child.status(), note=problems.get(child.name)) for child in self._children))
+        children = (replace(child.status(), note=problems.get(child.name)) for child in self._children)
+        return (emulator, *children, *self._console.status())
 
     async def answer(self, call: str, arguments: dict[str, Any]) -> Any:
         """A call over the control socket."""
@@ -317,8 +334,12 @@ async def _live(config: Config, *, data: Path, reaper: Reaper) -> int:
     options = config.options
     try:
         kept = Kept.of(config.state_dir)
-        endpoints = _endpoints(options, name=kept.name() if options.keep else data.name.removeprefix("poolhouse-"))
-        supervisor = Supervisor(config, endpoints=endpoints, data=data, reaper=reaper)
+        console = ports.listen_near(
+            options.console_port, preferred=services.USUAL_CONSOLE_PORT, what="the console (--console-port)"
+        )
+        name = kept.name() if options.keep else data.name.removeprefix("poolhouse-")
+        endpoints = _endpoints(options, name=name, console_port=console.getsockname()[1])
+        supervisor = Supervisor(config, endpoints=endpoints, console=console, data=data, reaper=reaper)
     except PoolhouseError as error:
         _report(error=str(error))
         return 1
@@ -371,7 +392,7 @@ async def _live(config: Config, *, data: Path, reaper: Reaper) -> int:
     return code
 
 
-def _endpoints(options: UpOptions, *, name: str) -> Endpoints:
+def _endpoints(options: UpOptions, *, name: str, console_port: int) -> Endpoints:
     api = ports.choose(wanted=options.api_port, preferred=USUAL_API_PORT, what="the API (--api-port)")
     pubsub = ports.choose(wanted=options.pubsub_port, what="Pub/Sub (--pubsub-port)")
     storage = ports.choose(wanted=options.storage_port, what="storage (--storage-port)")
@@ -383,6 +404,7 @@ def _endpoints(options: UpOptions, *, name: str) -> Endpoints:
         storage_url=f"http://{ports.HOST}:{storage}",
         project=f"poolhouse-{unique}",
         bucket=f"poolhouse-local-{unique}",
+        console_url=f"http://{ports.HOST}:{console_port}",
     )
 
 
