@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from local import choose, logs, ports, state
-from local.backend import ROOT, Backend, Endpoints, QueueScale, ServiceState, UpOptions, default_state_dir
+from local.backend import ROOT, SERVICES, Backend, Endpoints, QueueScale, ServiceState, UpOptions, default_state_dir
 from local.cli import units
 from local.errors import NoStack
 from local.services import USUAL_CONSOLE_PORT
@@ -139,7 +139,8 @@ def status(*, state_dir: Path | None = None) -> int:
     entries = backend.status()
     for entry in entries:
         ready = entry.state is ServiceState.READY
-        all_ready = all_ready and ready
+        # The console is no part of what must be ready.
+        all_ready = all_ready and (ready or entry.service not in SERVICES)
         table.add_row(
             entry.instance,
             f"[{'green' if ready else 'red'}]{entry.state}[/]",

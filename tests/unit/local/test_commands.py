@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from local import commands, state
-from local.backend import Endpoints
+from local import choose, commands, state
+from local.backend import Endpoints, ServiceState, ServiceStatus
 from local.errors import StackError
 from local.processes import ProcessId
 from pipeline.errors import ConfigError
+from tests.unit.local.console.conftest import MadeUpBackend
 
 
 def failing(error: BaseException) -> int:
@@ -50,6 +51,19 @@ def test_sigterm_breaks_a_command_off_as_ctrl_c_does() -> None:
 def test_an_error_that_is_no_poolhouse_error_is_not_hidden() -> None:
     with pytest.raises(ZeroDivisionError):
         commands.exit_code(failing, ZeroDivisionError())
+
+
+@pytest.mark.parametrize(("service", "code"), [("worker", commands.FAILED), ("console", commands.OK)])
+def test_status_fails_where_something_is_not_ready_but_for_the_console(
+    service: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nowhere = Endpoints(api_url="http://127.0.0.1:9", pubsub_host="", storage_url="", project="p", bucket="b")
+    backend = MadeUpBackend(nowhere)
+    late = ServiceStatus(service=service, instance=service, state=ServiceState.STARTING, note="it takes its time")
+    backend.services = (*backend.services, late)
+    monkeypatch.setattr(choose, "current", lambda state_dir: backend)
+    assert commands.status(state_dir=tmp_path) == code
+    assert "it takes its time" in capsys.readouterr().out
 
 
 def test_without_a_stack_status_fails_and_down_is_content(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
