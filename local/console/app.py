@@ -57,7 +57,7 @@ def _failed(request: Request, error: Exception) -> Response:
             status, title = 503, "No stack is up"
             advice = "Start one with ./invoke up: this page goes on by itself."
         case ApiError(status=404):
-            status, title = 404, "There is no such thing"
+            status, title = 404, "Not found"
         case ApiError(status=0 | 503):
             status, title = 503, "The API does not answer"
             advice = "The overview shows which service is not ready; its log says why. This page goes on by itself."

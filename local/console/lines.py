@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from local import logs
@@ -33,12 +34,18 @@ class Line:
     entry: Entry | None
 
 
-def last(backend: Backend, service: str | None, *, severity: str, words: str, most: int) -> list[Line]:
-    """The last lines of a service that are severe enough and have some words in them.
+def instances(backend: Backend) -> list[str]:
+    """Who has log lines."""
+    files = backend.log_files()
+    return sorted(files) if files is not None else [status.instance for status in backend.status()]
+
+
+def last(backend: Backend, instance: str | None, *, severity: str, words: str, most: int) -> list[Line]:
+    """The last lines of an instance that are severe enough and have some words in them.
 
     Args:
         backend: of the stack.
-        service: None: all of them.
+        instance: its name, or a service's for all of its instances; None: all.
         severity: the mildest that counts; empty: all. Lines that tell none, such as those of a traceback, always do.
         words: in any case; empty: whatever they say.
         most: how many.
@@ -47,18 +54,17 @@ def last(backend: Backend, service: str | None, *, severity: str, words: str, mo
         StackError: the engine does not give its logs.
     """
     files = backend.log_files()
+    count = _LOOKED_THROUGH if words or severity else most
     found = (
-        logs.last(logs.chosen(files, service), _LOOKED_THROUGH)
+        logs.last(logs.chosen(files, instance), count)
         if files is not None
-        else logs.by_time(_from_engine(backend.log_command(service, follow=False, lines=_LOOKED_THROUGH)))
+        else logs.by_time(_from_engine(backend, instance, count))
     )
     wanted = words.lower()
-    kept = [
-        line
-        for line in _lines((name, text) for name, text in found if wanted in text.lower())
-        if not severity or _severe(line, severity)
-    ]
-    return kept[-most:]
+    worded = [(name, text) for name, text in found if wanted in text.lower()]
+    # From the end: what is not shown need not be read.
+    severe = (line for line in _lines(reversed(worded)) if not severity or _severe(line, severity))
+    return list(islice(severe, most))[::-1]
 
 
 def of_task(files: Mapping[str, Path], task_id: str) -> list[Line]:
@@ -81,8 +87,10 @@ def _severe(line: Line, least: str) -> bool:
     return severity not in SEVERITIES or SEVERITIES.index(severity) >= SEVERITIES.index(least)
 
 
-def _from_engine(command: list[str] | None) -> Iterator[tuple[str, str]]:
-    """What `docker compose logs` gives: `INSTANCE | LINE`."""
+def _from_engine(backend: Backend, instance: str | None, count: int) -> Iterator[tuple[str, str]]:
+    """What `docker compose logs` gives, `INSTANCE | LINE`, which knows services only."""
+    service = next((status.service for status in backend.status() if status.instance == instance), None)
+    command = backend.log_command(service or instance, follow=False, lines=count)
     if command is None:
         return
     try:
@@ -95,4 +103,5 @@ def _from_engine(command: list[str] | None) -> Iterator[tuple[str, str]]:
         raise StackError(f"the container engine does not give its logs: {done.stderr.strip()[:500]}")
     for line in done.stdout.splitlines():
         name, bar, text = line.partition("|")
-        yield (name.strip(), text.removeprefix(" ")) if bar else ("", line)
+        if service is None or name.strip() == instance:
+            yield (name.strip(), text.removeprefix(" ")) if bar else ("", line)

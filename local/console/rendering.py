@@ -22,6 +22,8 @@ from local.console.throughput import Throughput
 from pipeline.errors import PoolhouseError
 
 HERE = Path(__file__).parent
+#: Characters of one value that a page shows: pages are fetched anew every second or two.
+MOST_CHARACTERS = 50_000
 #: The pages that are always a click away: path and name.
 _PLACES = (
     ("/", "Overview"),
@@ -74,6 +76,7 @@ def templates() -> Environment:
         "moment": _moment,
         "pretty": _pretty,
         "segment": segment,
+        "short": _short,
         "size": units.size,
         "span": units.span,
         "ticked": _ticked,
@@ -164,3 +167,9 @@ def _took(attempt: Mapping[str, Any]) -> str:
 
 def _pretty(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def _short(text: str) -> str:
+    """A text that fits into a page; the API has all of it."""
+    left = len(text) - MOST_CHARACTERS
+    return text if left <= 0 else f"{text[:MOST_CHARACTERS]}\n… and {left} more characters"

@@ -19,20 +19,18 @@ def logs(request: Request) -> Response:
     """The page."""
     asked = request.query_params
     backend = rendering.of(request).stack.backend()
-    files = backend.log_files()
-    instances = sorted(files) if files is not None else sorted({status.service for status in backend.status()})
     service = asked.get("service", "")
     severity = asked.get("severity", "") if asked.get("severity") in lines.SEVERITIES else ""
     words = asked.get("words", "")
     following = "still" not in asked
     query = {name: value for name, value in asked.items() if name in {"service", "severity", "words"} and value}
-    every_s = _ENGINE_EVERY_S if files is None else _FILES_EVERY_S
+    every_s = _ENGINE_EVERY_S if backend.log_files() is None else _FILES_EVERY_S
     return rendering.page(
         request,
         "logs.html",
         every_s=every_s if following else None,
         lines=lines.last(backend, service or None, severity=severity, words=words, most=_MOST),
-        instances=instances,
+        instances=lines.instances(backend),
         service=service,
         severity=severity,
         severities=lines.SEVERITIES,

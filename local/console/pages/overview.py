@@ -13,8 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from local.backend import ROOT, QueueScale
-from local.cli.client import Api, ApiError, Document
+from local.backend import ROOT, QueueScale, ServiceStatus
+from local.cli.client import ApiError, Document
 from local.console import rendering
 from local.console.emulator import Emulator
 from local.console.throughput import Counts, Rates, Throughput
@@ -51,11 +51,13 @@ def overview(request: Request) -> Response:
     services = backend.status()
     queues: Sequence[QueueView] = ()
     newest: list[Document] = []
-    problem = ""
+    problem = source = ""
     with console.stack.api() as api:
         try:
             rates = dict(_rates(console.stack.emulator(), console.throughput))
-            queues = _queues(api, scaling=backend.scaling(), rates=rates)
+            figures = api.get("/queues")
+            source = figures["backlog_source"]
+            queues = _queues(figures["queues"], scaling=backend.scaling(), rates=rates)
             newest = api.get("/tasks", page_size=str(_NEWEST))["tasks"]
         except ApiError as error:
             problem = str(error)
@@ -64,18 +66,30 @@ def overview(request: Request) -> Response:
         "overview.html",
         every_s=_EVERY_S,
         services=services,
+        notes=_notes(services),
         queues=queues,
         newest=newest,
         problem=problem,
+        source=source,
     )
 
 
-def _queues(api: Api, *, scaling: Sequence[QueueScale], rates: Mapping[str, Rates]) -> Sequence[QueueView]:
+def _notes(services: Sequence[ServiceStatus]) -> dict[str, list[str]]:
+    """What a person should know, and of whom: an import error is the same for every worker."""
+    found: dict[str, list[str]] = {}
+    for service in services:
+        if service.note:
+            found.setdefault(service.note, []).append(service.instance)
+    return found
+
+
+def _queues(
+    found: Sequence[Mapping[str, Any]], *, scaling: Sequence[QueueScale], rates: Mapping[str, Rates]
+) -> Sequence[QueueView]:
     declared: Mapping[str, Queue] = {}
     with contextlib.suppress(ConfigError):  # it is being edited; the stack goes on with what it has read
         declared = topology.load(os.environ.get("PIPELINE_FILE") or ROOT / "pipeline.toml").by_name
     scales = {scale.queue: scale for scale in scaling}
-    found: list[dict[str, Any]] = api.get("/queues")["queues"]
     return [
         QueueView(
             name=figures["name"],

@@ -43,8 +43,8 @@ def listing(request: Request) -> Response:
         newest=_address(query),
         older=_address({**query, "page_token": following}) if following else "",
         statuses=list(Status),
-        types=_with(query.get("task_type"), sorted(types)),
-        queues=_with(query.get("queue"), schema.payload(openapi, types[0]).queues if types else ()),
+        types=sorted(types),
+        queues=schema.payload(openapi, types[0]).queues if types else (),
     )
 
 
@@ -101,11 +101,6 @@ def _may_change(task: Document, letter: Document | None) -> bool:
     updated_at = units.moment(task.get("updated_at"))
     recent = updated_at is not None and datetime.now(UTC) - updated_at < _LETTER_TIME
     return task["status"] in {"failed", "dead"} and letter is None and "discarded_at" not in task and recent
-
-
-def _with(chosen: str | None, known: list[str] | tuple[str, ...]) -> list[str]:
-    """What may be chosen; what is chosen already is among it."""
-    return [*known, *([chosen] if chosen and chosen not in known else [])]
 
 
 def _address(query: dict[str, str]) -> str:

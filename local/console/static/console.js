@@ -98,6 +98,9 @@ document.addEventListener("click", async ({ target }) => {
   setTimeout(() => target.classList.remove("done"), 1200);
 });
 
+// On a narrow screen the places are wider than it.
+document.querySelector("#places [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+
 // What was done is told for a while; a page that looks again then leaves it out.
 const here = new URL(location.href);
 if (here.searchParams.has("note"))

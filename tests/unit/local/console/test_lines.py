@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from local.backend import Endpoints
+from local.backend import Endpoints, ServiceState, ServiceStatus
 from local.console import lines
 from local.errors import StackError
 from tests.unit.local.console.conftest import MadeUpBackend
@@ -63,6 +63,27 @@ def test_an_engines_lines_are_told_apart_by_what_is_before_the_bar() -> None:
     found = lines.last(MadeUpBackend(WHERE, files=None, printed=printed), None, severity="", words="", most=9)
     assert [(line.instance, line.text) for line in found if line.entry is None] == [("", "no bar"), ("api-1", "a | b")]
     assert [line.instance for line in found if line.entry is not None] == ["api-1", "worker-1"]
+
+
+def test_of_an_engine_one_instance_is_asked_for_by_its_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    printed = f"worker-bulk-1  | {said(2, 'second')}\nworker-urgent-1  | {said(1, 'first')}"
+    asked: list[str | None] = []
+    backend = MadeUpBackend(WHERE, files=None, printed=printed)
+    backend.services = tuple(
+        ServiceStatus(service="worker", instance=name, state=ServiceState.READY)
+        for name in ("worker-bulk-1", "worker-urgent-1")
+    )
+    log_command = backend.log_command
+
+    def asking(service: str | None, *, follow: bool, lines: int) -> list[str] | None:
+        asked.append(service)
+        return log_command(service, follow=follow, lines=lines)
+
+    monkeypatch.setattr(backend, "log_command", asking)
+    assert lines.instances(backend) == ["worker-bulk-1", "worker-urgent-1"]
+    assert texts(lines.last(backend, "worker-bulk-1", severity="", words="", most=9)) == ["second"]
+    assert texts(lines.last(backend, "worker", severity="", words="", most=9)) == ["first", "second"]
+    assert asked == ["worker", "worker"]
 
 
 def test_an_engine_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

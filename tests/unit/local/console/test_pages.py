@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from local.backend import QueueScale, ServiceState, ServiceStatus
+from local.console import rendering
 from local.console.pages import emulator
 from local.pubsub.faults import KINDS
 from local.pubsub.status import Code
@@ -78,12 +79,15 @@ def test_without_the_api_the_overview_still_tells_of_the_services(shown: Shown) 
 
 
 def test_the_overview_shows_notes_first_and_figures_that_nobody_knows_as_none(shown: Shown) -> None:
-    shown.backend.services = (
-        ServiceStatus(service="worker", instance="worker-1", state=ServiceState.READY, note=f"old goes on: {HOSTILE}"),
+    shown.backend.services = tuple(
+        ServiceStatus(service="worker", instance=name, state=ServiceState.READY, note=f"old goes on: {HOSTILE}")
+        for name in ("worker-1", "worker-2")
     )
     shown.backend.scales = (QueueScale(queue="bulk", backlog=4, running=2, wanted=3, least=0, most=10),)
     page = shown.page("/")
     assert page.index("old goes on") < page.index("Services")
+    assert page.count("old goes on") == 1
+    assert "worker-1, worker-2" in page
     text = shown.text("/")
     assert "– waiting – in flight" in text
     assert "2 of 10 workers, 3 wanted" in text
@@ -163,6 +167,13 @@ def test_a_result_is_shown_and_linked(shown: Shown) -> None:
     made = {"name": "results/big.json", "size_bytes": 3_400_000, "content_type": "application/json"}
     large = run(shown, status="succeeded", result_object=made)
     assert "results/big.json 3.4 MB" in shown.text(f"/tasks/{large}")
+
+
+def test_a_payload_of_megabytes_does_not_make_a_page_of_megabytes(shown: Shown) -> None:
+    task_id = run(shown, status="running", payload={"value": "x" * 2_000_000})
+    page = shown.page(f"/tasks/{task_id}")
+    assert "more characters" in page
+    assert len(page) < 3 * rendering.MOST_CHARACTERS
 
 
 def test_a_form_has_the_types_fields_and_what_it_does(shown: Shown) -> None:
