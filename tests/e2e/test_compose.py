@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from rich.console import Console
+from starlette.testclient import TestClient
 
 from local import compose_engine, ports
 from local.backend import ServiceState, UpOptions
 from local.compose import Compose
 from local.compose_engine import docker
+from local.console.app import create_app
+from local.console.stack import Stack
 from local.e2e import main
 from local.e2e.client import FINAL, Client
 from tests.engine import require_engine
@@ -63,6 +66,19 @@ def test_every_container_runs_locked_down_and_not_as_root(stack: Compose) -> Non
             # The processes themselves, not what the image says.
             users = docker("top", entry["Id"], "-eo", "pid,uid").split()[3::2]
             assert set(users) == {"65532"}, entry["Name"]
+
+
+def test_the_console_shows_the_containers_and_their_logs(stack: Compose) -> None:
+    with TestClient(create_app(Stack(lambda: stack)), base_url="http://127.0.0.1") as browser:
+        overview = browser.get("/").text
+        assert "worker-bulk-1" in overview
+        assert "does not tell what waits" in overview
+        assert "/emulator" not in overview
+        logs = browser.get("/logs", params={"service": "worker-bulk-1"}).text
+        assert "worker ready" in logs
+        assert '<span class="from">worker-urgent-1' not in logs
+        for path in ("/tasks", "/submit/file_processing", "/dead-letters", "/schedules"):
+            assert browser.get(path).status_code == 200, path
 
 
 def test_a_large_file_goes_up_from_outside_and_its_result_is_written_from_inside(client: Client) -> None:
