@@ -11,8 +11,8 @@ from typing import IO
 
 from worker.tables.rows import occurrences
 
-#: Bytes of a block: large enough for polars to work at full speed, small enough to stay in the CPU's cache on the way.
-BLOCK_BYTES = 2 * 1024 * 1024
+#: Bytes of a block: large enough for polars to work at full speed, small enough for several of them in memory.
+BLOCK_BYTES = 4 * 1024 * 1024
 #: The longest row, in bytes. A longer one is a broken file (a quote never closed, no line breaks) or an attack.
 MAX_ROW_BYTES = 16 * 1024 * 1024
 
