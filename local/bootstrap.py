@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -62,7 +63,10 @@ def _with_uv(uv: str) -> bool:
     _say(f"making .venv from {LOCK.name} with uv")
     if not PYTHON.exists() and not _run(uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(VENV)):
         return False
-    if _run(uv, "pip", "sync", "--quiet", "--require-hashes", "--python", str(PYTHON), str(LOCK)):
+    # Where Python may not write bytecode, each start would compile the libraries anew, which is half of what it takes.
+    # pip always writes it.
+    compiled = ("--compile-bytecode",) if os.environ.get("PYTHONDONTWRITEBYTECODE") else ()
+    if _run(uv, "pip", "sync", "--quiet", "--require-hashes", *compiled, "--python", str(PYTHON), str(LOCK)):
         return True
     _say("uv could not install it (it has its own settings for package indexes); trying pip")
     return False

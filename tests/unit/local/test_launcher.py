@@ -37,11 +37,11 @@ def program(path: Path, text: str) -> None:
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
 
 
-def run(clone: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(clone: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         (str(clone / "invoke"), *arguments),
         cwd=clone.parent,
-        env={"PATH": str(clone.parent / "bin"), "HOME": str(clone.parent)},
+        env={"PATH": str(clone.parent / "bin"), "HOME": str(clone.parent), **variables},
         capture_output=True,
         text=True,
         check=False,
@@ -95,3 +95,23 @@ def test_an_environment_of_another_lock_is_made_anew(clone: Path) -> None:
     (clone / ".venv" / "poolhouse-stamp").write_text("another\n")
     done = run(clone, "up")
     assert done.returncode == 2, "it looked for a Python to make it with"
+
+
+@pytest.mark.parametrize(("variables", "compiled"), [({}, False), ({"PYTHONDONTWRITEBYTECODE": "1"}, True)])
+def test_libraries_are_compiled_once_where_python_would_do_it_at_every_start(
+    clone: Path, variables: dict[str, str], compiled: bool
+) -> None:
+    tools = clone.parent / "bin"
+    program(tools / "python3", f'exec {sys.executable} "$@"')
+    program(tools / "made-python", 'echo "$@"')
+    program(
+        tools / "uv",
+        f'echo "$@" >>{clone.parent}/calls\n'
+        f'if [ "$1" = venv ]; then {shutil.which("mkdir")} -p .venv/bin && '
+        f"{shutil.which('cp')} {tools}/made-python .venv/bin/python; fi",
+    )
+    done = run(clone, "up", **variables)
+    assert done.stdout == "-m invoke up\n", done.stderr
+    (install,) = (call for call in (clone.parent / "calls").read_text().splitlines() if call.startswith("pip sync"))
+    assert "--require-hashes" in install
+    assert ("--compile-bytecode" in install) == compiled
