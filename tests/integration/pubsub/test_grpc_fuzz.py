@@ -267,5 +267,6 @@ def test_broken_connections_leave_the_server_alive(server: EmulatorServer, chann
             while connection.recv(65_536):
                 pass
         except OSError as error:  # the server hung up on what it can't read, perhaps before it had all of it
-            assert error.errno in {errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN}
+            if error.errno not in {errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN}:
+                raise
     assert_alive(channel)
