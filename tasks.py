@@ -120,13 +120,25 @@ def status(c: Context, project: str = "", region: str = "") -> None:
     help={
         "open": "open it in the browser",
         "port": "of a console that is started here (8081 if it is free, else any)",
+        "project": "of the deployed pipeline, instead of the local stack",
+        "region": "of the deployed pipeline",
     }
 )
-def console(c: Context, open: bool = False, port: int = 0) -> None:
-    """Show where the console of the stack is, its web page; with containers run it, until Ctrl-C."""
-    from local import commands
+def console(c: Context, open: bool = False, port: int = 0, project: str = "", region: str = "") -> None:
+    """Show where the console of the stack is, its web page; with containers or --project run it, until Ctrl-C."""
 
-    _run(commands.console, port=port or None, open_it=open)
+    def run() -> int:
+        from local import commands
+
+        options: dict[str, Any] = {"port": port or None, "open_it": open}
+        if not project:
+            return commands.console(**options)
+        from cloud import commands as deployed
+        from local.console.stacks import Deployed
+
+        return commands.serve_console(Deployed(project, *deployed.access(project=project, region=region)), **options)
+
+    _run(run)
 
 
 @task(

@@ -25,6 +25,7 @@ from rich.table import Table
 from local import choose, logs, ports, state
 from local.backend import ROOT, SERVICES, Backend, Endpoints, QueueScale, ServiceState, UpOptions, default_state_dir
 from local.cli import units
+from local.console.stacks import LocalStack, Stack
 from local.errors import NoStack
 from local.services import USUAL_CONSOLE_PORT
 from pipeline.errors import ConfigError, PoolhouseError
@@ -207,6 +208,11 @@ def console(*, port: int | None = None, open_it: bool = False, state_dir: Path |
         if open_it:
             webbrowser.open(url)
         return OK
+    return serve_console(LocalStack(lambda: choose.current(state_dir)), port=port, open_it=open_it)
+
+
+def serve_console(stack: Stack, *, port: int | None = None, open_it: bool = False) -> int:
+    """Run a console here until Ctrl-C; arguments as for `console`."""
     from local.console.server import serve  # noqa: PLC0415 - a web server, which no other command needs
 
     listener = ports.listen_near(port, preferred=USUAL_CONSOLE_PORT, what="the console (--port)")
@@ -214,7 +220,7 @@ def console(*, port: int | None = None, open_it: bool = False, state_dir: Path |
     _out.print(f"{url}   (Ctrl-C stops it)")
     if open_it:
         webbrowser.open(url)  # its connection waits in the socket
-    serve(state_dir, listener)
+    serve(stack, listener)
     return OK
 
 

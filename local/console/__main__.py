@@ -7,9 +7,10 @@ import socket
 import sys
 from pathlib import Path
 
-from local import ports
+from local import choose, ports
 from local.backend import default_state_dir
 from local.console.server import serve
+from local.console.stacks import LocalStack
 from local.errors import StackError
 
 
@@ -23,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     if options.fd is None:
         print(f"http://{ports.HOST}:{listener.getsockname()[1]}", flush=True)
-    serve(options.state_dir, listener)
+    serve(LocalStack(lambda: choose.current(options.state_dir)), listener)
     return 0
 
 

@@ -16,7 +16,7 @@ from local.console.guard import Guard
 from local.console.notes import Notes
 from local.console.pages import dead_letters, emulator, logs, overview, schedules, submit, tasks
 from local.console.rendering import Console
-from local.console.stack import Stack
+from local.console.stacks import Stack
 from local.console.throughput import Throughput
 from local.errors import NoStack
 from pipeline.errors import PoolhouseError
@@ -60,7 +60,7 @@ def _failed(request: Request, error: Exception) -> Response:
             status, title = 404, "Not found"
         case ApiError(status=0 | 503):
             status, title = 503, "The API does not answer"
-            advice = "The overview shows which service is not ready; its log says why. This page goes on by itself."
+            advice = "The overview or ./invoke status may say which service is not ready. This page goes on by itself."
         case ApiError(status=code):
             status = code
     again = _AGAIN_S if status == 503 and request.method == "GET" else None

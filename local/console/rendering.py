@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,14 +17,14 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from local.cli import units
 from local.cli.client import segment
 from local.console.notes import Notes
-from local.console.stack import Stack
+from local.console.stacks import Stack, Surroundings
 from local.console.throughput import Throughput
 from pipeline.errors import PoolhouseError
 
 HERE = Path(__file__).parent
 #: Characters of one value that a page shows: pages are fetched anew every second or two.
 MOST_CHARACTERS = 50_000
-#: The pages that are always a click away: path and name.
+#: The pages that are a click away: path and name.
 _PLACES = (
     ("/", "Overview"),
     ("/tasks", "Tasks"),
@@ -32,8 +32,8 @@ _PLACES = (
     ("/dead-letters", "Dead letters"),
     ("/schedules", "Schedules"),
     ("/logs", "Logs"),
+    ("/emulator", "Emulator"),
 )
-_EMULATOR = ("/emulator", "Emulator")
 
 
 @dataclass(frozen=True)
@@ -44,16 +44,6 @@ class Console:
     throughput: Throughput
     notes: Notes
     templates: Environment
-
-
-@dataclass(frozen=True, kw_only=True)
-class Surroundings:
-    """What is around every page while a stack is up."""
-
-    backend: str
-    project: str
-    api_url: str
-    emulator: bool
 
 
 def of(request: Request) -> Console:
@@ -94,17 +84,16 @@ def page(
         request: what it answers.
         template: the name of its template.
         status: the HTTP status.
-        every_s: after how many seconds an open page looks again; None: it does not.
+        every_s: after how many seconds an open page looks again, of a local stack; None: it does not.
         **context: what the template takes.
     """
     console = of(request)
     around = _surroundings(console.stack)
-    places = (*_PLACES, _EMULATOR) if around is not None and around.emulator else _PLACES
     text = console.templates.get_template(template).render(
         around=around,
-        places=places,
+        places=_places(around),
         here=_here(request.url.path),
-        every_s=every_s,
+        every_s=every_s * around.pace if every_s and around is not None else every_s,
         note=console.notes.read(request.query_params.get("note", "")),
         **context,
     )
@@ -120,16 +109,19 @@ def go_to(request: Request, path: str, *, note: str = "") -> Response:
 
 def _surroundings(stack: Stack) -> Surroundings | None:
     try:
-        backend = stack.backend()
-        endpoints = backend.endpoints()
-        return Surroundings(
-            backend=backend.name,
-            project=endpoints.project,
-            api_url=endpoints.api_url,
-            emulator=stack.emulator() is not None,
-        )
+        return stack.around()
     except PoolhouseError:
         return None  # the page itself says what is wrong
+
+
+def _places(around: Surroundings | None) -> Sequence[tuple[str, str]]:
+    """What a person can go to; all of it where nothing is up yet but for the emulator, which may never be."""
+    absent = set()
+    if around is None or not around.emulator:
+        absent.add("/emulator")
+    if around is not None and not around.logs:
+        absent.add("/logs")
+    return [place for place in _PLACES if place[0] not in absent]
 
 
 def _here(path: str) -> str:

@@ -17,7 +17,7 @@ from local.backend import ServiceState, UpOptions
 from local.compose import Compose
 from local.compose_engine import docker
 from local.console.app import create_app
-from local.console.stack import Stack
+from local.console.stacks import LocalStack
 from local.e2e import main
 from local.e2e.client import FINAL, Client
 from tests.engine import require_engine
@@ -69,7 +69,7 @@ def test_every_container_runs_locked_down_and_not_as_root(stack: Compose) -> Non
 
 
 def test_the_console_shows_the_containers_and_their_logs(stack: Compose) -> None:
-    with TestClient(create_app(Stack(lambda: stack)), base_url="http://127.0.0.1") as browser:
+    with TestClient(create_app(LocalStack(lambda: stack)), base_url="http://127.0.0.1") as browser:
         overview = browser.get("/").text
         assert "worker-bulk-1" in overview
         assert "does not tell what waits" in overview

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlencode
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -19,6 +20,8 @@ def logs(request: Request) -> Response:
     """The page."""
     asked = request.query_params
     backend = rendering.of(request).stack.backend()
+    if backend is None:
+        raise HTTPException(404)
     service = asked.get("service", "")
     severity = asked.get("severity", "") if asked.get("severity") in lines.SEVERITIES else ""
     words = asked.get("words", "")

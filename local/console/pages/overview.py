@@ -48,7 +48,7 @@ def overview(request: Request) -> Response:
     """The page. Services are shown where the API is down too: that is when people look."""
     console = rendering.of(request)
     backend = console.stack.backend()
-    services = backend.status()
+    services = backend.status() if backend else ()
     queues: Sequence[QueueView] = ()
     newest: list[Document] = []
     problem = source = ""
@@ -57,7 +57,7 @@ def overview(request: Request) -> Response:
             rates = dict(_rates(console.stack.emulator(), console.throughput))
             figures = api.get("/queues")
             source = figures["backlog_source"]
-            queues = _queues(figures["queues"], scaling=backend.scaling(), rates=rates)
+            queues = _queues(figures["queues"], scaling=backend.scaling() if backend else (), rates=rates)
             newest = api.get("/tasks", page_size=str(_NEWEST))["tasks"]
         except ApiError as error:
             problem = str(error)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
 
 from starlette.datastructures import FormData
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from local.cli import schema, units
-from local.cli.client import FINAL, Api, ApiError, Document, segment
+from local.cli.client import CHUNK_BYTES, FINAL, Api, ApiError, Document, segment
 from local.console import forms, lines, rendering
 from pipeline.records import Status
 
@@ -60,7 +62,8 @@ def show(request: Request) -> Response:
     with console.stack.api() as api:
         task: Document = api.get(f"/tasks/{segment(task_id)}")
         letter = _letter(api, task)
-    files = console.stack.backend().log_files()
+    backend = console.stack.backend()
+    files = backend.log_files() if backend else None
     return rendering.page(
         request,
         "task.html",
@@ -70,6 +73,27 @@ def show(request: Request) -> Response:
         letter=letter,
         lines=None if files is None else lines.of_task(files, task_id),
     )
+
+
+def result(request: Request) -> Response:
+    """Its result as a file. Always as one: a page that a handler made must not run as one of the console's."""
+    task_id = request.path_params["task_id"]
+    with ExitStack() as opened:
+        api = opened.enter_context(rendering.of(request).stack.api())
+        answer = opened.enter_context(api.result(task_id))
+        told = answer.headers.get("Content-Disposition", "")
+        name = told if told.startswith("attachment;") else f'attachment; filename="{segment(task_id)}.json"'
+        pieces = answer.iter_content(CHUNK_BYTES)
+        return StreamingResponse(
+            _closing(pieces, opened.pop_all()),
+            media_type="application/octet-stream",
+            headers={"content-disposition": name},
+        )
+
+
+def _closing(pieces: Iterator[bytes], opened: ExitStack) -> Iterator[bytes]:
+    with opened:
+        yield from pieces
 
 
 def cancel(request: Request, form: FormData) -> Response:
@@ -111,5 +135,6 @@ routes = [
     Route("/tasks", listing),
     Route("/find", find),
     Route("/tasks/{task_id}", show, methods=["GET"]),
+    Route("/tasks/{task_id}/result", result),
     Route("/tasks/{task_id}/cancel", forms.posted(cancel), methods=["POST"]),
 ]

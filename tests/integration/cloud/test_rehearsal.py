@@ -276,6 +276,14 @@ def test_the_commands_of_every_day_work_on_what_is_deployed(deployed: Rehearsal,
         assert "/tasks 200" in following.stdout.readline()
         following.terminate()
         assert following.wait(TIMEOUT_S) == 128 + signal.SIGTERM
+    with deployed.command("console", "--port", str(ports.choose())) as showing:
+        assert showing.stdout is not None
+        address = showing.stdout.readline().split()[0]
+        page = requests.get(f"{address}/tasks?status=succeeded", timeout=TIMEOUT_S)
+        assert page.status_code == 200, page.text
+        assert "sample.echo" in page.text or "file_processing" in page.text, page.text
+        showing.terminate()
+        assert showing.wait(TIMEOUT_S) == 128 + signal.SIGTERM
 
 
 def test_a_changed_pipeline_changes_only_that(deployed: Rehearsal) -> None:

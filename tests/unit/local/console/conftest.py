@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from local.backend import Endpoints, QueueScale, ServiceState, ServiceStatus, UpOptions
 from local.console.app import create_app
-from local.console.stack import Stack
+from local.console.stacks import LocalStack
 from local.errors import NoStack
 from tests.unit.local.cli.conftest import Served, served
 
@@ -114,6 +114,8 @@ def shown(served: Served) -> Iterator[Shown]:
         bucket="unit-console",
     )
     made = Shown(served, MadeUpBackend(where))
-    made.client = TestClient(create_app(Stack(made.find)), base_url=f"http://{HOST}", raise_server_exceptions=False)
+    made.client = TestClient(
+        create_app(LocalStack(made.find)), base_url=f"http://{HOST}", raise_server_exceptions=False
+    )
     yield made
     made.client.close()

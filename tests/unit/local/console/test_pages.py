@@ -162,11 +162,28 @@ def test_a_running_task_shows_its_attempts_and_its_progress(shown: Shown) -> Non
 def test_a_result_is_shown_and_linked(shown: Shown) -> None:
     small = run(shown, status="succeeded", result={"sum": 42})
     page = shown.page(f"/tasks/{small}")
-    assert f"{shown.served.api.url}/tasks/{small}/result" in page
+    assert f'href="/tasks/{small}/result"' in page
     assert "42" in page
+    file = shown.client.get(f"/tasks/{small}/result")
+    assert file.json() == {"sum": 42}
+    assert file.headers["content-disposition"] == f'attachment; filename="{small}.json"'
     made = {"name": "results/big.json", "size_bytes": 3_400_000, "content_type": "application/json"}
     large = run(shown, status="succeeded", result_object=made)
     assert "results/big.json 3.4 MB" in shown.text(f"/tasks/{large}")
+
+
+def test_a_result_that_is_a_page_is_saved_and_never_shown_as_one_of_the_consoles(shown: Shown) -> None:
+    shown.served.store.put("processed/made.html", HOSTILE.encode(), content_type="text/html")
+    made = {"name": "processed/made.html", "size_bytes": len(HOSTILE), "content_type": "text/html"}
+    file = shown.client.get(f"/tasks/{run(shown, status='succeeded', result_object=made)}/result")
+    assert file.text == HOSTILE
+    assert file.headers["content-disposition"] == 'attachment; filename="made.html"'
+    assert file.headers["content-type"] == "application/octet-stream"
+    assert file.headers["x-content-type-options"] == "nosniff"
+
+
+def test_without_a_result_a_download_says_why(shown: Shown) -> None:
+    assert "has no result yet" in shown.text(f"/tasks/{run(shown, status='running')}/result", status=409)
 
 
 def test_a_payload_of_megabytes_does_not_make_a_page_of_megabytes(shown: Shown) -> None:
