@@ -123,7 +123,7 @@ class Deployed:
 
     def around(self) -> Surroundings:
         # Each look is a request that costs its answer's time, and a fraction of a cent.
-        return Surroundings(place="Google Cloud", project=self._project, pace=3.0)
+        return Surroundings(place=f"Google Cloud: {self._project}", project=self._project, pace=3.0)
 
     def backend(self) -> None:
         return None
