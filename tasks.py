@@ -128,15 +128,15 @@ def console(c: Context, open: bool = False, port: int = 0, project: str = "", re
     """Show where the console of the stack is, its web page; with containers or --project run it, until Ctrl-C."""
 
     def run() -> int:
-        from local import commands
+        from local.console import command
 
-        options: dict[str, Any] = {"port": port or None, "open_it": open}
         if not project:
-            return commands.console(**options)
+            return command.show(port=port or None, open_it=open)
         from cloud import commands as deployed
         from local.console.stacks import Deployed
 
-        return commands.serve_console(Deployed(project, *deployed.access(project=project, region=region)), **options)
+        url, token = deployed.access(project=project, region=region)
+        return command.run(Deployed(project, url, token), port=port or None, open_it=open)
 
     _run(run)
 

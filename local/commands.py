@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import time
-import webbrowser
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,12 +21,10 @@ import requests
 from rich.console import Console
 from rich.table import Table
 
-from local import choose, logs, ports, state
+from local import choose, logs, state
 from local.backend import ROOT, SERVICES, Backend, Endpoints, QueueScale, ServiceState, UpOptions, default_state_dir
 from local.cli import units
-from local.console.stacks import LocalStack, Stack
 from local.errors import NoStack
-from local.services import USUAL_CONSOLE_PORT
 from pipeline.errors import ConfigError, PoolhouseError
 
 OK, FAILED, USAGE = 0, 1, 2
@@ -190,37 +187,6 @@ def show_logs(
             alive=lambda: state.read_live(state_dir) is not None,
         ):
             printer.print(name, line)
-    return OK
-
-
-def console(*, port: int | None = None, open_it: bool = False, state_dir: Path | None = None) -> int:
-    """Show the address of the console of the stack that is up; of a stack without one, run it until Ctrl-C.
-
-    Args:
-        port: of one that is run; None: 8081 if it is free, else any.
-        open_it: open it in the browser.
-        state_dir: where the stack is found.
-    """
-    state_dir = state_dir or default_state_dir()
-    url = choose.current(state_dir).endpoints().console_url
-    if url is not None:
-        _out.print(url)
-        if open_it:
-            webbrowser.open(url)
-        return OK
-    return serve_console(LocalStack(lambda: choose.current(state_dir)), port=port, open_it=open_it)
-
-
-def serve_console(stack: Stack, *, port: int | None = None, open_it: bool = False) -> int:
-    """Run a console here until Ctrl-C; arguments as for `console`."""
-    from local.console.server import serve  # noqa: PLC0415 - a web server, which no other command needs
-
-    listener = ports.listen_near(port, preferred=USUAL_CONSOLE_PORT, what="the console (--port)")
-    url = f"http://{ports.HOST}:{listener.getsockname()[1]}"
-    _out.print(f"{url}   (Ctrl-C stops it)")
-    if open_it:
-        webbrowser.open(url)  # its connection waits in the socket
-    serve(stack, listener)
     return OK
 
 

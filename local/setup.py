@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 
 from local.errors import StackError
@@ -36,11 +37,13 @@ def main() -> int:
 def _await_servers(deadline_s: float) -> None:
     """Wait until the servers that the environment names answer. Raises `StackError`."""
     pubsub, storage = os.environ.get("PUBSUB_EMULATOR_HOST"), os.environ.get("STORAGE_EMULATOR_HOST")
-    for name, ready in (
-        (pubsub, partial(answers, f"http://{pubsub}/")),
-        (storage, FakeGcs(storage or "").healthy),
-    ):
-        while name and not ready():
+    looks: dict[str, Callable[[], bool]] = {}
+    if pubsub:
+        looks[pubsub] = partial(answers, f"http://{pubsub}/")
+    if storage:
+        looks[storage] = FakeGcs(storage).healthy
+    for name, ready in looks.items():
+        while not ready():
             if time.monotonic() > deadline_s:
                 raise StackError(f"{name} does not answer")
             time.sleep(_POLL_S)

@@ -1,9 +1,7 @@
 """The process that an embedded stack lives in: `python -m local.supervisor`, started by `local.embedded`.
 
-It runs the Pub/Sub emulator itself and the storage server, the API and the workers as children: started together, ready
-in order, stopped clients first, started again when they die; the console starts when it is opened. Whoever starts the
-supervisor reads its standard output: one JSON object a line, `{"say": TEXT}`, and in the end `{"ready": true}` or
-`{"error": TEXT}`.
+What runs in it is in `local.embedded_stack`. Whoever starts it reads its standard output: one JSON object a line,
+`{"say": TEXT}`, and in the end `{"ready": true}` or `{"error": TEXT}`.
 """
 
 from __future__ import annotations
@@ -15,39 +13,24 @@ import json
 import os
 import shutil
 import signal
-import socket
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from local import control, fake_gcs, ports, services, state
-from local.autoscale import LOOK_S
-from local.backend import Endpoints, ServiceState, ServiceStatus, UpOptions
-from local.errors import StackError
-from local.instance import Instance
+from local.backend import Endpoints, UpOptions
+from local.embedded_stack import EmbeddedStack
 from local.kept import Kept
-from local.on_demand import OnDemand
 from local.processes import ProcessId
 from local.reaper import Reaper
-from local.reload import Reloads
-from local.services import Spec
-from local.workers import Workers
-from pipeline import topology
 from pipeline.errors import PoolhouseError
 from pipeline.message import format_time
 
-if TYPE_CHECKING:
-    from local.pubsub.server import EmulatorServer
-
 #: The API's port, where it is free: an address worth remembering.
 USUAL_API_PORT = 8080
-#: A log larger than this starts anew, its old text beside it: a stack may run for weeks.
-LONGEST_LOG_BYTES = 50_000_000
-_LOG_CHECK_S = 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,250 +49,6 @@ class Config:
     def write(self) -> str:
         """As JSON."""
         return json.dumps({"state_dir": str(self.state_dir), "options": asdict(self.options)})
-
-
-class Supervisor:
-    """One stack, from its start to its end."""
-
-    def __init__(
-        self, config: Config, *, endpoints: Endpoints, console: socket.socket, data: Path, reaper: Reaper
-    ) -> None:
-        """Starts nothing yet.
-
-        Args:
-            config: what was asked for.
-            endpoints: where all of it will be.
-            console: the console's listening socket; closed in the end.
-            data: a folder for objects.
-            reaper: ends what this process leaves behind.
-        """
-        self._config = config
-        self._endpoints = endpoints
-        self._kept = Kept.of(config.state_dir) if config.options.keep else None
-        self._reaper = reaper
-        self._logs = config.state_dir / "logs"
-        own = {**os.environ, **config.options.environment}
-        self._specs = services.specs(endpoints, data=self._kept.objects if self._kept else data / "objects", own=own)
-        self._listener: socket.socket | None = None
-        self._reloads: Reloads | None = None
-        if config.options.reload:
-            self._listener = ports.listen(int(endpoints.api_url.rpartition(":")[2]))
-            self._specs = services.reloading(self._specs, listener=self._listener.fileno(), own=own)
-            self._reloads = Reloads(self._again, say=_log)
-        self._storage = self._instance("storage", self._specs["storage"])
-        self._api = self._instance("api", self._specs["api"])
-        declared = topology.load(self._specs["worker"].environment["PIPELINE_FILE"])
-        self._queues = declared.by_name
-        self._workers = Workers(self._specs["worker"], declared, config.options, make=self._instance, say=_log)
-        #: One, where pipeline.toml declares schedules.
-        self._schedulers: list[Instance] = []
-        if declared.schedules:
-            self._schedulers.append(self._instance("scheduler", self._specs["scheduler"]))
-        spec = services.console(endpoints, state_dir=config.state_dir, listener=console.fileno(), own=own)
-        self._console = OnDemand(self._instance("console", spec), console)
-        self._emulator: EmulatorServer | None = None
-        self._emulator_started_at: float | None = None
-        self._changing = asyncio.Lock()
-        self.stop_asked = asyncio.Event()
-
-    @property
-    def _children(self) -> list[Instance]:
-        return [self._storage, *self._clients]
-
-    @property
-    def _clients(self) -> list[Instance]:
-        """Those who work on the queue and the bucket."""
-        return [self._api, *self._workers.members, *self._schedulers]
-
-    async def start(self) -> None:
-        """Bring everything up; returns once all is ready.
-
-        Raises:
-            StackError: something did not get ready in time, or at all.
-        """
-        async with self._changing:
-            await self._start()
-
-    async def _start(self) -> None:
-        self._logs.mkdir(parents=True, exist_ok=True)
-        for child in self._children:
-            child.log.write_bytes(b"")
-            child.start()
-        try:
-            async with asyncio.timeout(self._config.options.timeout_s):
-                await asyncio.to_thread(self._start_emulator)
-                await self._storage.wait_ready()
-                await asyncio.to_thread(self._realise)
-                for child in self._children:
-                    child.go()
-                await asyncio.gather(*(child.wait_ready() for child in self._children))
-        except TimeoutError:
-            late = [status.instance for status in self.status() if status.state is not ServiceState.READY]
-            raise StackError(
-                f"not ready after {self._config.options.timeout_s:g} s: {', '.join(late)}; see {self._logs}"
-            ) from None
-        self._console.open()
-        if self._reloads is not None:
-            for child in (self._api, *self._workers.members):
-                self._reloads.prepare(child.name)
-
-    async def stop(self) -> None:
-        """End everything: first those who work on the queue and the bucket, then these."""
-        async with self._changing:
-            ends = [child.stop() for child in self._clients]
-            ends += [self._workers.gone(), self._console.stop()]
-            if self._reloads is not None:
-                ends.append(self._reloads.stop())
-            await asyncio.gather(*ends)
-            if self._listener is not None:
-                self._listener.close()
-            if self._emulator is not None:
-                await asyncio.to_thread(self._emulator.stop)
-            await self._storage.stop()
-
-    def status(self) -> tuple[ServiceStatus, ...]:
-        """Every instance, in the order of `local.backend.SERVICES`, and the console once it was opened."""
-        started = self._emulator_started_at
-        emulator = ServiceStatus(
-            service="pubsub",
-            instance="pubsub",
-            state=ServiceState.STARTING if started is None else ServiceState.READY,
-            pid=os.getpid(),
-            address=self._endpoints.pubsub_host,
-            uptime_s=None if started is None else time.monotonic() - started,
-        )
-        problems = self._reloads.problems if self._reloads is not None else {}
-        children = (replace(child.status(), note=problems.get(child.name)) for child in self._children)
-        return (emulator, *children, *self._console.status())
-
-    async def answer(self, call: str, arguments: dict[str, Any]) -> Any:
-        """A call over the control socket."""
-        if call == "status":
-            return [asdict(status) for status in self.status()]
-        if call == "scaling":
-            return [asdict(figures) for figures in self._workers.figures()]
-        async with self._changing:
-            if call == "restart":
-                return await self._restart(arguments["service"], kill=arguments["kill"])
-            if call == "scale":
-                return await self._scale(arguments["service"], arguments["instances"])
-        raise StackError(f"the supervisor knows no call {call!r}")
-
-    async def follow_code(self) -> None:
-        """Put saved code in the place of what runs, where the options say so; runs until cancelled."""
-        if self._reloads is None:
-            return
-        from local import watch  # noqa: PLC0415 - only a stack that reloads needs it
-
-        worker = self._specs["worker"].environment
-        search_path = [*filter(None, worker.get("PYTHONPATH", "").split(os.pathsep)), *sys.path]
-        watched = watch.scopes(worker["TASK_HANDLERS"].split(","), search_path=search_path)
-        try:
-            await watch.watch(watched, self._reload)
-        except* (OSError, RuntimeError) as errors:
-            _log(f"saved code is not seen any more, ./invoke down and up again: {errors.exceptions[0]}")
-
-    async def follow_backlog(self) -> None:
-        """Give each queue as many workers as its backlog asks for, where the options say so; runs until cancelled."""
-        while self._workers.follow_backlog:
-            await asyncio.sleep(LOOK_S)
-            backlogs = await asyncio.to_thread(self._backlogs)
-            async with self._changing:
-                await self._forget(self._workers.follow(backlogs, at_s=time.monotonic()).dismissed)
-
-    async def cap_logs(self) -> None:
-        """Keep the logs from growing without end; runs until cancelled."""
-        while True:
-            await asyncio.sleep(_LOG_CHECK_S)
-            for log in self._logs.glob("*.log"):
-                if log.stat().st_size > LONGEST_LOG_BYTES:
-                    # The writer holds the file open for appending: copied and emptied, not renamed.
-                    await asyncio.to_thread(shutil.copyfile, log, log.with_suffix(".log.1"))
-                    os.truncate(log, 0)
-
-    def _start_emulator(self) -> None:
-        # Imported here, on a thread: it takes a second, and the children are looked after meanwhile.
-        from local.pubsub.server import EmulatorServer  # noqa: PLC0415
-
-        host, _, port = self._endpoints.pubsub_host.rpartition(":")
-        kept = self._kept.pubsub if self._kept is not None else None
-        self._emulator = EmulatorServer(host=host, port=int(port), data_dir=kept).start()
-        self._emulator_started_at = time.monotonic()
-
-    def _realise(self) -> None:
-        from local.topology import realise  # noqa: PLC0415 - heavy, as above
-        from pipeline import settings  # noqa: PLC0415
-
-        os.environ.update(self._endpoints.environment())
-        os.environ["PIPELINE_FILE"] = self._specs["api"].environment["PIPELINE_FILE"]
-        realise(settings.load())
-
-    async def _restart(self, service: str, *, kill: bool) -> None:
-        chosen = [child for child in self._children if child.spec.service == service]
-        if not chosen:
-            raise StackError(f"{service} can't be restarted alone (what can: storage, api, worker, scheduler)")
-        await asyncio.gather(*(child.stop(kill=kill) for child in chosen))
-        await self._start_again(chosen)
-
-    async def _scale(self, service: str, instances: int) -> None:
-        if service != "worker":
-            raise StackError(f"only workers can be scaled, not {service}")
-        change = self._workers.scale(instances)
-        await self._forget(change.dismissed)
-        await self._workers.gone()
-        await asyncio.gather(*(member.wait_ready() for member in change.added))
-        if self._reloads is not None:
-            for member in change.added:
-                self._reloads.prepare(member.name)
-
-    async def _forget(self, dismissed: Sequence[str]) -> None:
-        """Let no successors wait for workers that were told to stop."""
-        if self._reloads is not None:
-            await asyncio.gather(*(self._reloads.forget(name) for name in dismissed))
-
-    def _backlogs(self) -> dict[str, int | None]:
-        """Messages of each queue that are not finished."""
-        from local.pubsub.status import StatusError  # noqa: PLC0415 - heavy, as above
-
-        assert self._emulator is not None
-        found: dict[str, int | None] = dict.fromkeys(self._queues)
-        for name, queue in self._queues.items():
-            path = f"projects/{self._endpoints.project}/subscriptions/{queue.subscription}"
-            with contextlib.suppress(StatusError):  # somebody has deleted it
-                found[name] = self._emulator.inspect(path, messages=0).unacked
-        return found
-
-    async def _start_again(self, chosen: list[Instance]) -> None:
-        for child in chosen:
-            child.start()
-            child.go()
-        await asyncio.gather(*(child.wait_ready() for child in chosen))
-
-    async def _reload(self, concerned: frozenset[str]) -> None:
-        async with self._changing:
-            assert self._reloads is not None
-            chosen = [child for child in (self._api, *self._workers.members) if child.spec.service in concerned]
-            serving = await asyncio.gather(*(self._reloads.replace(child) for child in chosen))
-            for child in serving:
-                self._reloads.prepare(child.name)
-            if any(new is not old for new, old in zip(serving, chosen, strict=True)):
-                await self._renew_schedulers()
-            by_name = {child.name: child for child in serving}
-            self._api = by_name.get(self._api.name, self._api)
-            self._workers.put(by_name)
-
-    async def _renew_schedulers(self) -> None:
-        """Start them on code that is known to start. Nobody waits for that: a run due meanwhile is made late."""
-        for scheduler in self._schedulers:
-            await scheduler.stop()
-            scheduler.start()
-            scheduler.go()
-
-    def _again(self, name: str) -> Instance:
-        return self._instance(name, self._specs["api"]) if name == "api" else self._workers.another(name)
-
-    def _instance(self, name: str, spec: Spec) -> Instance:
-        return Instance(name, spec, self._logs / f"{name}.log", say=_log, on_group=self._reaper.group)
 
 
 async def run(config: Config) -> int:
@@ -339,17 +78,25 @@ async def _live(config: Config, *, data: Path, reaper: Reaper) -> int:
         )
         name = kept.name() if options.keep else data.name.removeprefix("poolhouse-")
         endpoints = _endpoints(options, name=name, console_port=console.getsockname()[1])
-        supervisor = Supervisor(config, endpoints=endpoints, console=console, data=data, reaper=reaper)
+        stack = EmbeddedStack(
+            options,
+            state_dir=config.state_dir,
+            endpoints=endpoints,
+            console=console,
+            data=data,
+            reaper=reaper,
+            say=_log,
+        )
     except PoolhouseError as error:
         _report(error=str(error))
         return 1
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        loop.add_signal_handler(number, supervisor.stop_asked.set)
+        loop.add_signal_handler(number, stack.stop_asked.set)
     if options.attached:
-        loop.add_reader(0, supervisor.stop_asked.set)  # nothing is ever sent: readable means that it was closed
+        loop.add_reader(0, stack.stop_asked.set)  # nothing is ever sent: readable means that it was closed
     control_path = data / "control"
-    server = await control.serve(control_path, supervisor.answer)
+    server = await control.serve(control_path, stack.answer)
 
     def note(*, ready: bool) -> None:
         details = {"control": str(control_path), "data": str(data), "logs": str(config.state_dir / "logs")}
@@ -362,10 +109,10 @@ async def _live(config: Config, *, data: Path, reaper: Reaper) -> int:
     note(ready=False)
     if options.api_port is None and not endpoints.api_url.endswith(f":{USUAL_API_PORT}"):
         _report(say=f"port {USUAL_API_PORT} is in use; the API takes another one")
-    starting = asyncio.create_task(supervisor.start())
-    stopping = asyncio.create_task(supervisor.stop_asked.wait())
+    starting = asyncio.create_task(stack.start())
+    stopping = asyncio.create_task(stack.stop_asked.wait())
     # From before the first start: what is saved while the code is read must not be missed.
-    housekeeping = [asyncio.create_task(supervisor.follow_code()), asyncio.create_task(supervisor.cap_logs())]
+    housekeeping = [asyncio.create_task(stack.follow_code()), asyncio.create_task(stack.cap_logs())]
     code = 0
     try:
         await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -375,7 +122,7 @@ async def _live(config: Config, *, data: Path, reaper: Reaper) -> int:
             _log("ready")
             _report(ready=True)
             _detach()
-            housekeeping.append(asyncio.create_task(supervisor.follow_backlog()))
+            housekeeping.append(asyncio.create_task(stack.follow_backlog()))
             await stopping
         _log("stopping")
     except PoolhouseError as error:
@@ -386,7 +133,7 @@ async def _live(config: Config, *, data: Path, reaper: Reaper) -> int:
         for task in (starting, stopping, *housekeeping):
             task.cancel()
         await asyncio.gather(starting, stopping, *housekeeping, return_exceptions=True)
-        await supervisor.stop()
+        await stack.stop()
         server.close()
         _log("stopped")
     return code
