@@ -12,7 +12,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +34,7 @@ from local import ports
 from local.backend import ROOT, UpOptions
 from local.embedded import Embedded
 from pipeline import topology
+from tests.waiting import until
 
 PIPELINE = """
 name = "shop"
@@ -92,14 +92,18 @@ class Rehearsal:
         """
         seen = len(self.stage.plane.log)
         with self.command("deploy", "--yes") as running:
-            until(lambda: any(at(entry) for entry in self.stage.plane.log[seen:]))
+            until(lambda: any(at(entry) for entry in self.stage.plane.log[seen:]), "the request", timeout_s=TIMEOUT_S)
             children = psutil.Process(running.pid).children(recursive=True)
             running.send_signal(number)
             if number is signal.SIGKILL:
                 for child in filter(runs, children):
                     child.kill()
             output, _ = running.communicate(timeout=TIMEOUT_S)
-        until(lambda: not any(map(runs, children)), lambda: f"still there: {[*filter(runs, children)]}")
+        until(
+            lambda: not any(map(runs, children)),
+            timeout_s=TIMEOUT_S,
+            what=lambda: f"still there: {[*filter(runs, children)]}",
+        )
         return running.returncode, output
 
     def deploy(self, *, gcloud: Gcloud | None = None, prune: bool = False, **choices: object) -> Prepared:
@@ -114,13 +118,6 @@ class Rehearsal:
             ask=lambda question: True,
             say=lambda line: None,
         )
-
-
-def until(condition: Callable[[], bool], told: Callable[[], str] = lambda: "not in time") -> None:
-    deadline = time.monotonic() + TIMEOUT_S
-    while not condition():
-        assert time.monotonic() < deadline, told()
-        time.sleep(0.02)
 
 
 def runs(process: psutil.Process) -> bool:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -17,15 +16,9 @@ from local import ports, state
 from local.backend import ROOT, Endpoints, ServiceState, UpOptions
 from local.embedded import Embedded
 from local.errors import StackError
+from tests.waiting import until
 
 TIMEOUT_S = 60
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + TIMEOUT_S
-    while not condition():
-        assert time.monotonic() < deadline, f"not in time: {what}"
-        time.sleep(0.02)
 
 
 def quiet(text: str) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from local.backend import Endpoints, UpOptions
 from local.embedded import Embedded
 from local.kept import Kept
 from pipeline.errors import ConfigError
+from tests.waiting import until
 
 TIMEOUT_S = 60
 
@@ -24,13 +23,6 @@ def up(state_dir: Path, *, keep: bool = True, workers: int = 1) -> tuple[Embedde
     backend = Embedded(state_dir)
     options = UpOptions(api_port=ports.choose(), timeout_s=120, attached=True, keep=keep, workers=workers)
     return backend, backend.up(options, lambda _: None)
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + TIMEOUT_S
-    while not condition():
-        assert time.monotonic() < deadline, f"not in time: {what}"
-        time.sleep(0.02)
 
 
 def submit(endpoints: Endpoints, value: Any) -> str:

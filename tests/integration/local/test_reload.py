@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from local import commands, ports
 from local.backend import Endpoints, ServiceState, ServiceStatus, UpOptions
 from local.embedded import Embedded
 from local.processes import ProcessId
+from tests.waiting import until
 
 TIMEOUT_S = 60
 #: What users are promised, in seconds.
@@ -94,15 +95,6 @@ def _waits(process: psutil.Process) -> bool:
         return process.status() == psutil.STATUS_SLEEPING and sum(process.cpu_times()[:2]) - sum(before[:2]) < 0.02
     except psutil.NoSuchProcess:  # it was none: an old process, which has ended
         return False
-
-
-def until(condition: Callable[[], bool], what: str) -> float:
-    """Wait for it; the time it took, in seconds."""
-    started = time.monotonic()
-    while not condition():
-        assert time.monotonic() < started + TIMEOUT_S, f"not in time: {what}"
-        time.sleep(0.02)
-    return time.monotonic() - started
 
 
 @pytest.fixture

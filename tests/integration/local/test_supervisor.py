@@ -7,8 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from local.backend import ROOT, SERVICES, ServiceState, ServiceStatus, UpOptions
 from local.embedded import Embedded
 from local.errors import StackError
 from local.processes import ProcessId
+from tests.waiting import until
 
 TIMEOUT_S = 60
 
@@ -34,13 +34,6 @@ def backend(tmp_path: Path) -> Iterator[Embedded]:
 
 def options(**more: object) -> UpOptions:
     return UpOptions(**{"api_port": ports.choose(), "timeout_s": 120, "attached": True, **more})  # type: ignore[arg-type]
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + TIMEOUT_S
-    while not condition():
-        assert time.monotonic() < deadline, f"not in time: {what}"
-        time.sleep(0.02)
 
 
 def quiet(text: str) -> None:

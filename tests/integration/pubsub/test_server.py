@@ -9,7 +9,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from local.pubsub.server import EmulatorServer
 from local.pubsub.service import subscriber
 from local.pubsub.status import Code
 from local.pubsub.topology import TopologyError
+from tests.waiting import until
 
 TOPIC = "projects/server-tests/topics/orders"
 SUBSCRIPTION = "projects/server-tests/subscriptions/orders-worker"
@@ -69,13 +70,6 @@ def client(server: EmulatorServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     )
     yield client
     client.close()
-
-
-def until(condition: Callable[[], bool], *, seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.005)
 
 
 def call(server: EmulatorServer, method: str, path: str, body: Any = None) -> Any:
@@ -358,9 +352,9 @@ def test_a_delayed_message_comes_later_and_only_once_late(server: EmulatorServer
     request = {"subscription": SUBSCRIPTION, "max_messages": 1}
     waiting = threading.Thread(target=lambda: client.subscriber.pull(request, timeout=8))
     waiting.start()
-    until(lambda: server.inspect(SUBSCRIPTION).delayed == 1)
+    until(lambda: server.inspect(SUBSCRIPTION).delayed == 1, "a delayed message", timeout_s=10)
     server.clock.advance(60)
-    until(lambda: server.inspect(SUBSCRIPTION).outstanding == 1)
+    until(lambda: server.inspect(SUBSCRIPTION).outstanding == 1, "an outstanding message", timeout_s=10)
     waiting.join()
 
 
@@ -385,7 +379,7 @@ def test_a_stream_that_is_reset_is_opened_again_by_the_client_and_nothing_is_los
     opened = client.subscriber.subscribe(SUBSCRIPTION, lambda message: (got.add(message.data), message.ack()))
     for number in range(10):
         client.publish(str(number))
-    until(lambda: len(got) == 10)
+    until(lambda: len(got) == 10, "ten messages", timeout_s=10)
     opened.cancel()
     opened.result(5)
 
