@@ -233,7 +233,7 @@ def _payloads(api: Api, edit: Edit) -> Callable[[str], Any]:
     if sum((bool(edit.words), bool(edit.payload), edit.editor)) > 1:
         raise ConfigError("one of key=value, --payload and --edit: not several")
     if edit.payload:
-        whole = _json(edit.payload, what="--payload")
+        whole = schema.written(edit.payload, what="--payload")
         return lambda task_id: whole
     openapi = api.get("/openapi.json") if edit.words else {}
 
@@ -241,7 +241,7 @@ def _payloads(api: Api, edit: Edit) -> Callable[[str], Any]:
         letter = _get(api, task_id)
         own = own_payload(letter)
         if edit.editor:
-            return _json(_in_editor(json.dumps(own, indent=2, ensure_ascii=False)), what="the edited payload")
+            return schema.written(_in_editor(json.dumps(own, indent=2, ensure_ascii=False)), what="the edited payload")
         return {**own, **schema.fields(edit.words, schema.payload(openapi, letter["task_type"]))}
 
     return edited
@@ -250,13 +250,6 @@ def _payloads(api: Api, edit: Edit) -> Callable[[str], Any]:
 def _get(api: Api, task_id: str) -> Document:
     letter: Document = api.get(f"/dead-letters/{segment(task_id)}")
     return letter
-
-
-def _json(text: str, *, what: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{what} is not JSON: {error}") from None
 
 
 def _in_editor(text: str) -> str:

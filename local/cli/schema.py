@@ -86,6 +86,14 @@ class Payload:
         return [field, *(found for part in parts for found in self.alternatives(part))]
 
 
+def written(text: str, *, what: str) -> Any:
+    """JSON that a person wrote. Raises `ConfigError` where it is none; `what` says there what it is of."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{what} is not JSON: {error}") from None
+
+
 def task_types(openapi: Document) -> list[str]:
     """The task types that may be submitted."""
     names = openapi["components"]["schemas"]

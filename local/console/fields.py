@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from local.cli.client import Document
-from local.cli.schema import Payload
+from local.cli.schema import Payload, written
 from pipeline.errors import ConfigError
 
 _NUMBERS = frozenset({"integer", "number"})
@@ -70,10 +70,7 @@ def payload(known: Payload, texts: Mapping[str, str]) -> Document:
 
 def whole(text: str) -> Document:
     """A payload written as JSON. Raises `ConfigError` where it is none."""
-    try:
-        value = json.loads(text or "{}")
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"the payload is not JSON: {error}") from None
+    value = written(text or "{}", what="the payload")
     if not isinstance(value, dict):
         raise ConfigError("the payload is no JSON object: write {…}")
     return value

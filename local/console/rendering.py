@@ -17,7 +17,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from local.cli import units
 from local.cli.client import segment
 from local.console.notes import Notes
-from local.console.stacks import Stack, Surroundings
+from local.console.stacks import Stack, StackInfo
 from local.console.throughput import Throughput
 from pipeline.errors import PoolhouseError
 
@@ -88,12 +88,12 @@ def page(
         **context: what the template takes.
     """
     console = of(request)
-    around = _surroundings(console.stack)
+    info = _info(console.stack)
     text = console.templates.get_template(template).render(
-        around=around,
-        places=_places(around),
+        stack=info,
+        places=_places(info),
         here=_here(request.url.path),
-        every_s=every_s * around.pace if every_s and around is not None else every_s,
+        every_s=every_s * info.pace if every_s and info is not None else every_s,
         note=console.notes.read(request.query_params.get("note", "")),
         **context,
     )
@@ -107,19 +107,19 @@ def go_to(request: Request, path: str, *, note: str = "") -> Response:
     return RedirectResponse(path, 303)
 
 
-def _surroundings(stack: Stack) -> Surroundings | None:
+def _info(stack: Stack) -> StackInfo | None:
     try:
-        return stack.around()
+        return stack.info()
     except PoolhouseError:
         return None  # the page itself says what is wrong
 
 
-def _places(around: Surroundings | None) -> Sequence[tuple[str, str]]:
+def _places(info: StackInfo | None) -> Sequence[tuple[str, str]]:
     """What a person can go to; all of it where nothing is up yet but for the emulator, which may never be."""
     absent = set()
-    if around is None or not around.emulator:
+    if info is None or not info.emulator:
         absent.add("/emulator")
-    if around is not None and not around.logs:
+    if info is not None and not info.logs:
         absent.add("/logs")
     return [place for place in _PLACES if place[0] not in absent]
 

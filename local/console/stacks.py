@@ -22,8 +22,8 @@ _WATCHING = {"X-Watching": "console"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Surroundings:
-    """What is around every page."""
+class StackInfo:
+    """What the head of every page tells of a stack, and what its pages can show."""
 
     #: In a word, where it runs: a backend's name, or the cloud's.
     place: str
@@ -41,8 +41,8 @@ class Surroundings:
 class Stack(Protocol):
     """Access to what is shown. Every method may raise `PoolhouseError`, such as `NoStack`."""
 
-    def around(self) -> Surroundings:
-        """What every page tells of it."""
+    def info(self) -> StackInfo:
+        """What it is, and what can be seen of it."""
 
     def backend(self) -> Backend | None:
         """Its processes and their logs; None where they are not on this machine."""
@@ -67,10 +67,10 @@ class LocalStack:
         #: Whether the emulator is ours, by what tells one stack from another.
         self._ours: dict[Endpoints, bool] = {}
 
-    def around(self) -> Surroundings:
+    def info(self) -> StackInfo:
         backend = self._find()
         endpoints = backend.endpoints()
-        return Surroundings(
+        return StackInfo(
             place=backend.name,
             project=endpoints.project,
             reference_url=f"{endpoints.api_url}/docs",
@@ -121,9 +121,9 @@ class Deployed:
         self._lock = threading.Lock()
         self._token, self._token_until = "", float("-inf")
 
-    def around(self) -> Surroundings:
+    def info(self) -> StackInfo:
         # Each look is a request that costs its answer's time, and a fraction of a cent.
-        return Surroundings(place=f"Google Cloud: {self._project}", project=self._project, pace=3.0)
+        return StackInfo(place=f"Google Cloud: {self._project}", project=self._project, pace=3.0)
 
     def backend(self) -> None:
         return None

@@ -61,7 +61,7 @@ async function look() {
     const answer = await fetch(location.href, { cache: "no-store" });
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     if (!fresh.getElementById("main")) throw new Error("no page");
-    for (const id of ["main", "places", "around"]) change(document.getElementById(id), fresh.getElementById(id));
+    for (const id of ["main", "places", "stack"]) change(document.getElementById(id), fresh.getElementById(id));
     document.title = fresh.title;
     if (fresh.body.dataset.every) document.body.dataset.every = fresh.body.dataset.every;
     else delete document.body.dataset.every;
