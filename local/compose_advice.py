@@ -8,17 +8,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
+#: What always works; whichever command it was, it may have no --backend of its own.
+WITHOUT_DOCKER = "or do without it: ./invoke up --backend embedded"
 #: Text in the message → advice. The first that fits counts: the more telling ones come first.
 _RULES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (
         r"permission denied while trying to connect to the docker|dial unix \S+docker\S*: connect: permission denied",
         "this user may not talk to the Docker engine: add it to the group docker (sudo usermod -aG docker $USER, then "
-        "log in again), or use --backend embedded",
+        f"log in again), {WITHOUT_DOCKER}",
     ),
     (
         r"cannot connect to the docker daemon|is the docker daemon running|error during connect",
-        "the Docker engine is not running: start Docker Desktop or run sudo systemctl start docker, or use --backend "
-        "embedded",
+        f"the Docker engine is not running: start Docker Desktop or run sudo systemctl start docker, {WITHOUT_DOCKER}",
     ),
     (
         r"is not a docker command|unknown (shorthand flag: 'f'|flag: --env-file)|unknown docker command: \"compose",
@@ -66,13 +67,13 @@ _RULES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
         r"failed to do request|client\.timeout exceeded|registry-1\.docker\.io|connection refused|toomanyrequests",
         lambda found: (
             f"{next((name for name in found.groups() if name), 'an image').rstrip(':,')} is not on this machine and "
-            "can't be pulled: run ./invoke images, which makes stand-ins where no registry can be reached, or use "
-            "--backend embedded"
+            "can't be pulled: run ./invoke images, which makes stand-ins where no registry can be reached, "
+            f"{WITHOUT_DOCKER}"
         ),
     ),
     (
         r"\boom\b|out of memory|cannot allocate memory",
-        "the machine has too little memory for the containers: give Docker more, or use --backend embedded",
+        f"the machine has too little memory for the containers: give Docker more, {WITHOUT_DOCKER}",
     ),
 )
 

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from local.backend import ROOT
-from local.compose_advice import advise
+from local.compose_advice import WITHOUT_DOCKER, advise
 from local.errors import StackError
 
 #: An engine that has not answered by then counts as not there, in seconds.
@@ -116,7 +116,7 @@ def docker(
         )
     except FileNotFoundError:
         raise EngineError(
-            "there is no docker command: install Docker (https://docs.docker.com/get-docker), or use --backend embedded"
+            f"there is no docker command: install Docker (https://docs.docker.com/get-docker), {WITHOUT_DOCKER}"
         ) from None
     except subprocess.TimeoutExpired:
         raise EngineError(f"docker {arguments[0]} did not end in {timeout_s:.0f} s: is the engine all right?") from None
