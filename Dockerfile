@@ -57,11 +57,11 @@ USER 65532:65532
 # `--target local` adds what realises the topology on emulators (the `setup` service); production never has it.
 FROM runtime AS local
 COPY --from=local-source /app /app
-CMD ["python", "-m", "local.setup"]
+CMD ["python", "-m", "poolhouse.local.setup"]
 
 # The last stage is what a plain `docker build` and Cloud Build make.
 FROM runtime AS production
 COPY --from=source /app /app
 EXPOSE 8080
-# No shell in between: SIGTERM reaches Python. The workers' command is `python -m worker run`.
-CMD ["python", "-m", "api"]
+# No shell in between: SIGTERM reaches Python. The workers' command is `python -m poolhouse.worker run`.
+CMD ["python", "-m", "poolhouse.api"]

@@ -1,1 +1,1 @@
-"""The local stack: what `invoke up` starts on a laptop, and the test doubles that ship with it."""
+"""What this application needs on a laptop only: the launcher's bootstrap, sample files, e2e cases."""

@@ -1,3 +1,3 @@
 """The fixtures of our own tests are those that users get."""
 
-pytest_plugins = ["local.pytest_plugin"]
+pytest_plugins = ["poolhouse.testing.plugin"]

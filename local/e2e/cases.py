@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from local.cli.schema import Payload
 from local.e2e import data_cases, file_cases
-from local.e2e.case import Case, Record, all_of, ended, one, result, succeeded
-from local.e2e.client import Client
 from local.samples.make import FOLDER
+from poolhouse.client.schema import Payload
+from poolhouse.local.e2e.case import Case, Record, all_of, ended, one, result, succeeded
+from poolhouse.local.e2e.client import Client
 
 #: File name to content type.
 CONTENT_TYPES = {

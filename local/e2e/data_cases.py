@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from local.e2e import expected
-from local.e2e.case import Case, Check, Record, all_of, one, result, succeeded
-from local.e2e.client import Client
+from poolhouse.local.e2e.case import Case, Check, Record, all_of, one, result, succeeded
+from poolhouse.local.e2e.client import Client
 
 #: Rows of the made-up data set.
 _DATASET_ROWS = 5000

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from local.e2e import expected
-from local.e2e.case import Case, Check, Record, all_of, content, one, result, succeeded
-from local.e2e.client import Client
 from local.samples import make
+from poolhouse.local.e2e.case import Case, Check, Record, all_of, content, one, result, succeeded
+from poolhouse.local.e2e.client import Client
 
 
 def make_cases(run: str, files: Mapping[str, bytes]) -> list[Case]:

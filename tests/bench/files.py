@@ -134,7 +134,7 @@ _transfer_cpu_s = 0.0
 
 
 def _context(directory: Path) -> Any:
-    from tests.fakes import DirectoryStore, FakeContext
+    from poolhouse.testing.doubles import DirectoryStore, FakeContext
 
     class Timed(DirectoryStore):
         def open_read(self, name: str) -> Any:
@@ -200,9 +200,9 @@ def _child(run: Callable[[Path], dict[str, Any]], directory: Path, sender: Conne
     import google.cloud.storage  # noqa: F401
     import polars  # noqa: F401
 
-    import tests.fakes  # noqa: F401
-    import worker.data.running
-    import worker.files.processing  # noqa: F401
+    import poolhouse.testing.doubles  # noqa: F401
+    import worker.transforms.data.running
+    import worker.transforms.files.processing  # noqa: F401
 
     peak, base, ended = [0], psutil.Process().memory_info().rss, threading.Event()
 

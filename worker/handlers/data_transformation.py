@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from pipeline.names import check_file_name
-from worker.context import TaskContext
-from worker.data.steps import Steps
-from worker.registry import Payload, task
+from poolhouse.pipeline.names import check_file_name
+from poolhouse.worker.context import TaskContext
+from poolhouse.worker.registry import Payload, task
+from worker.transforms.data.steps import Steps
 
 #: Rows of a made-up data set, at the most: 10 million rows are about half a gigabyte of CSV.
 MAX_DATASET_ROWS = 10_000_000
@@ -105,9 +105,9 @@ class DataSummary(BaseModel):
 def data_transformation(payload: DataTransformation, ctx: TaskContext) -> DataSummary:
     """Transform a table: normalize, aggregate, filter, sort and more.
 
-    Files of any size: memory does not grow with them, scratch space on disk does (see `worker.files.spool`).
+    Files of any size: memory does not grow with them, scratch space on disk does (see `worker.transforms.files.spool`).
     """
     # polars costs half a second to import; the API imports this module too, for the payload.
-    from worker.data.running import transform  # noqa: PLC0415
+    from worker.transforms.data.running import transform  # noqa: PLC0415
 
     return transform(payload, ctx)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from pipeline.names import FileName
-from worker.context import TaskContext
-from worker.files.operations import Operations
-from worker.files.report import FileReport
-from worker.registry import Payload, task
+from poolhouse.pipeline.names import FileName
+from poolhouse.worker.context import TaskContext
+from poolhouse.worker.registry import Payload, task
+from worker.transforms.files.operations import Operations
+from worker.transforms.files.report import FileReport
 
 
 class FileProcessing(Payload):
@@ -37,9 +37,9 @@ def file_processing(payload: FileProcessing, ctx: TaskContext) -> FileReport:
     """Inspect, compress, convert a file, or make a thumbnail or a plain text of it.
 
     The report is also kept as `processed/NAME.report.json`. Files of any size: memory does not grow with them, scratch
-    space on disk does (see `worker.files.spool`).
+    space on disk does (see `worker.transforms.files.spool`).
     """
     # The libraries behind it cost a second to import; the API imports this module too, for the payload.
-    from worker.files.processing import process  # noqa: PLC0415
+    from worker.transforms.files.processing import process  # noqa: PLC0415
 
     return process(payload, ctx)

@@ -12,14 +12,14 @@ import polars as pl
 import pytest
 from sklearn import datasets
 
-from pipeline.store import CHUNK_BYTES, GcsStore, open_store
-from tests.fakes import FakeContext
-from worker.errors import TaskCancelled
+from poolhouse.pipeline.store import CHUNK_BYTES, GcsStore, open_store
+from poolhouse.testing.doubles import FakeContext
+from poolhouse.worker.errors import TaskCancelled
 from worker.handlers.data_transformation import DataTransformation, data_transformation
 from worker.handlers.file_processing import FileProcessing, file_processing
 
 if TYPE_CHECKING:
-    from pipeline.settings import Settings
+    from poolhouse.pipeline.settings import Settings
 
 
 @pytest.fixture

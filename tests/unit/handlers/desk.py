@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 import polars as pl
 
-from tests.fakes import FakeContext, MemoryStore
-from worker.files.report import FileReport
+from poolhouse.testing.doubles import FakeContext, MemoryStore
 from worker.handlers.data_transformation import DataSummary, DataTransformation, data_transformation
 from worker.handlers.file_processing import FileProcessing, file_processing
+from worker.transforms.files.report import FileReport
 
 
 class Desk:

@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from poolhouse.worker.registry import load
 from tests.unit.handlers.desk import Desk
-from worker.registry import load
 
 PAGE = (Path(__file__).parents[3] / "docs/tasks.md").read_text(encoding="utf-8")
 HANDLERS = load(["worker.handlers"])

@@ -21,9 +21,9 @@ from PIL import Image
 from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 from sklearn import datasets
 
-from tests.fakes import FakeContext
+from poolhouse.testing.doubles import FakeContext
+from poolhouse.worker.errors import Reject, TaskCancelled
 from tests.unit.handlers.desk import Desk
-from worker.errors import Reject, TaskCancelled
 from worker.handlers.file_processing import FileProcessing, file_processing
 
 CSV = 'id,city,amount\n1,Rome,2.5\n2,"Łódź, PL",\n3,Oslo,-1\n'
@@ -289,7 +289,7 @@ def test_tables_convert_with_all_values(desk: Desk, to: str) -> None:
 def test_a_simulation_says_so_and_takes_its_time(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
     monkeypatch.setattr("time.sleep", slept.append)
-    monkeypatch.setattr("worker.files.processing.simulate.__kwdefaults__", {"sleep": slept.append})
+    monkeypatch.setattr("worker.transforms.files.processing.simulate.__kwdefaults__", {"sleep": slept.append})
     report = desk.process("absent.csv", processing_time=2.5)
     assert report.simulated
     assert report.size_bytes is None

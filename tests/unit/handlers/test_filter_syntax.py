@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.data.filter_expressions import compile_filter
-from worker.data.filter_syntax import Call, Column, FilterSyntaxError, Literal, parse
-from worker.errors import Reject
+from poolhouse.worker.errors import Reject
+from worker.transforms.data.filter_expressions import compile_filter
+from worker.transforms.data.filter_syntax import Call, Column, FilterSyntaxError, Literal, parse
 
 FRAME = pl.DataFrame(
     {

@@ -19,15 +19,15 @@ import zstandard
 from PIL import Image
 from pydantic import ValidationError
 
-from pipeline.errors import StoreUnavailable
-from tests.fakes import FakeContext, MemoryStore
+from poolhouse.pipeline.errors import StoreUnavailable
+from poolhouse.testing.doubles import FakeContext, MemoryStore
+from poolhouse.worker.errors import Reject, TaskCancelled
 from tests.unit.handlers.desk import Desk
 from tests.unit.handlers.test_files import pdf, png
-from worker.data import limits
-from worker.errors import Reject, TaskCancelled
 from worker.handlers.data_transformation import DataTransformation, data_transformation
 from worker.handlers.file_processing import FileProcessing, file_processing
-from worker.tables import blocks
+from worker.transforms.data import limits
+from worker.transforms.tables import blocks
 
 MIB = 1024 * 1024
 GOOD = "a,b\n1,x\n2,y\n"

@@ -19,13 +19,13 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from poolhouse.worker.errors import Reject
 from tests.unit.handlers.desk import Desk
 from tests.unit.handlers.test_files import pdf
-from worker.errors import Reject
-from worker.tables import blocks
-from worker.tables.compression import Expanded
-from worker.tables.parquet_footer import row_group_bytes
-from worker.tables.summary import Summary
+from worker.transforms.tables import blocks
+from worker.transforms.tables.compression import Expanded
+from worker.transforms.tables.parquet_footer import row_group_bytes
+from worker.transforms.tables.summary import Summary
 
 numbers = st.floats(-1e9, 1e9) | st.integers(-(10**9), 10**9).map(float)
 #: Texts that no reader of CSV takes for anything else; with quotes, separators and line breaks.

@@ -1,5 +1,0 @@
-"""Push delivery: messages go out as HTTP requests. Imported once there is a push subscription."""
-
-from local.pubsub.push.pusher import Pusher
-
-__all__ = ["Pusher"]

@@ -1,5 +1,0 @@
-"""The RPCs, free of any transport: they take a request message, and answer or raise `StatusError`."""
-
-from local.pubsub.service.service import Method, Service
-
-__all__ = ["Method", "Service"]

@@ -1,0 +1,1 @@
+"""Background tasks on Google Cloud: what authors of handlers need."""

@@ -1,0 +1,139 @@
+"""`python -m poolhouse.api`: serve until SIGTERM."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import socket
+import sys
+import time
+from types import FrameType
+
+import structlog
+import uvicorn
+
+from poolhouse.api.app import create_app
+from poolhouse.api.events import TaskEvents
+from poolhouse.pipeline import logs
+from poolhouse.pipeline import settings as environment
+from poolhouse.pipeline.errors import ConfigError
+
+#: What the calls in hand get at SIGTERM, in seconds; Cloud Run kills after 10.
+GRACE_S = 8
+#: What a new connection gets at SIGTERM to send its first request, in seconds.
+FIRST_WORD_S = 0.5
+#: Exit code of a wrong environment and of an address that can't be had.
+USAGE = 2
+
+
+class Server(uvicorn.Server):
+    """A server that ends its event streams when it is told to stop: they would never end by themselves."""
+
+    def __init__(self, config: uvicorn.Config, events: TaskEvents) -> None:
+        super().__init__(config)
+        self._events = events
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop at the first SIGTERM or SIGINT, at once at the second.
+
+        Unlike uvicorn's own, this does not raise the signal again afterwards: a service that stopped as it was told
+        exits with 0.
+        """
+        self.force_exit = self.should_exit
+        self.should_exit = True
+        self._events.close()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, hear those out who are connected already, end.
+
+        uvicorn alone would reset a connection that was accepted a moment ago and has not been read from.
+        """
+        for server in self.servers:
+            server.close()
+        deadline = time.monotonic() + FIRST_WORD_S
+        while time.monotonic() < deadline and any(  # noqa: ASYNC110 - uvicorn has no event for it
+            getattr(connection, "cycle", None) is None for connection in self.server_state.connections
+        ):
+            await asyncio.sleep(0.01)
+        await super().shutdown(sockets)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the service; returns the exit code."""
+    options = _options(arguments)
+    try:
+        settings = environment.load()
+        logs.configure(level=settings.log_level, format=settings.log_format)
+        app = create_app(settings)
+        listener = _listen(options.host, options.port) if options.fd is None else _inherited(options.fd)
+    except ConfigError as error:
+        print(f"api: {error}", file=sys.stderr)
+        return USAGE
+    # The application logs its requests; uvicorn's own lines go the same way as all others.
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=GRACE_S,
+        lifespan="on",
+    )
+    server = Server(config, app.state.events)
+    host, port = listener.getsockname()[:2]
+    structlog.get_logger("api").info("api listens", url=f"http://{f'[{host}]' if ':' in host else host}:{port}")
+    with listener:
+        server.run(sockets=[listener])
+    return 0 if server.started else 1
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m poolhouse.api", description="Serve the HTTP API until SIGTERM.")
+    parser.add_argument(
+        "--host", default=os.environ.get("HOST") or "127.0.0.1", help="address to listen on (HOST; %(default)s)"
+    )
+    parser.add_argument(
+        "--port", type=_port, default=os.environ.get("PORT") or "8080", help="port, 0 for any (PORT; %(default)s)"
+    )
+    parser.add_argument(
+        "--fd", type=int, metavar="N", help="take the listening socket that this process inherits as N, not an address"
+    )
+    return parser.parse_args(arguments)
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"a port is a number from 0 to 65535, not {text!r}")
+    return int(text)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """The listening socket. Raises `ConfigError` where the address can't be had."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise ConfigError(f"can't listen on {host}: {error.strerror}: set --host or HOST") from None
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        raise ConfigError(
+            f"can't listen on {host}:{port}: {error.strerror}: another program has it? Set --port or PORT"
+        ) from None
+    return listener
+
+
+def _inherited(descriptor: int) -> socket.socket:
+    """The listening socket of whoever started this. Raises `ConfigError` where there is none."""
+    try:
+        return socket.socket(fileno=descriptor)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--fd {descriptor} is no socket that this process inherits: {error}") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

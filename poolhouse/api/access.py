@@ -1,0 +1,82 @@
+"""What surrounds every call: request id, access log, security headers, and 500 for what nobody expected."""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from typing import Any
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from poolhouse.api import problems, trace
+
+#: A client's own id for its request, where it is short and harmless.
+_REQUEST_ID = re.compile(r"[\w.:/+=-]{1,128}", re.ASCII)
+#: For answers that no browser should show, sniff, frame or run.
+_SECURITY = {
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+}
+#: Calls of health checks: logged at debug level where they went well.
+_QUIET = {"/health", "/ready"}
+#: Header of calls by who looks again and again, such as the console: where they only read, and it went well, they are
+#: logged at debug level too.
+WATCHING = "x-watching"
+
+_log = structlog.get_logger("poolhouse.api.access")
+
+
+class Access:
+    """ASGI middleware; the outermost one."""
+
+    def __init__(self, app: ASGIApp, *, project: str) -> None:
+        self._app = app
+        self._project = project
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(64):016x}"
+        status = 0
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                outgoing = MutableHeaders(scope=message)
+                outgoing["x-request-id"] = request_id
+                for name, value in _SECURITY.items():
+                    outgoing.setdefault(name, value)
+            await send(message)
+
+        fields: dict[str, Any] = {"request_id": request_id}
+        trace_id = trace.trace_id(headers)
+        if trace_id:
+            fields["logging.googleapis.com/trace"] = f"projects/{self._project}/traces/{trace_id}"
+        try:
+            await self._app(scope, receive, answer)
+        except Exception as error:  # the last resort: logged here, and told to nobody else
+            _log.error("unexpected error", exc_info=error, method=scope["method"], path=scope["path"], **fields)
+            if status:
+                raise  # the answer has begun: all that is left is to break it off
+            await problems.of(error).response()(scope, receive, answer)
+        finally:
+            quiet = scope["path"] in _QUIET or (WATCHING in headers and scope["method"] == "GET")
+            log = _log.debug if quiet and status < 400 else _log.info
+            log(
+                "request",
+                method=scope["method"],
+                path=scope["path"],
+                status=status,
+                duration_ms=round(1000 * (time.perf_counter() - started), 1),
+                **fields,
+            )

@@ -1,0 +1,127 @@
+"""The application: its parts put together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+from fastapi import FastAPI
+
+from poolhouse.api import backlog as backlogs
+from poolhouse.api import (
+    dead_letters,
+    docs,
+    events,
+    files,
+    health,
+    problems,
+    queues,
+    schedules,
+    schemas,
+    submissions,
+    tasks,
+)
+from poolhouse.api.access import Access
+from poolhouse.api.backlog import BacklogSource
+from poolhouse.api.events import TaskEvents
+from poolhouse.api.services import Deployment, Services, Threads
+from poolhouse.pipeline import settings as environment
+from poolhouse.pipeline.errors import PoolhouseError
+from poolhouse.pipeline.publisher import Publisher
+from poolhouse.pipeline.settings import Settings
+from poolhouse.pipeline.store import ObjectStore, open_store
+from poolhouse.worker import registry as handlers
+from poolhouse.worker.registry import Registry
+
+_log = structlog.get_logger("api")
+_DESCRIPTION = """Submit background tasks, follow them, read their results.
+
+Errors are problem documents (RFC 9457) that also carry `error`, and `errors` with the fields that are wrong.
+"""
+
+
+def create_app(
+    settings: Settings | None = None,
+    *,
+    store: ObjectStore | None = None,
+    publisher: Publisher | None = None,
+    registry: Registry | None = None,
+    backlog: BacklogSource | None = None,
+    clock: Callable[[], datetime] | None = None,
+    event_poll_s: float = events.POLL_S,
+) -> FastAPI:
+    """Make the application; what is not given comes from the settings, and those from the environment.
+
+    Args:
+        settings: the environment.
+        store: the bucket.
+        publisher: the queues; closed with the application.
+        registry: the handlers whose tasks may be submitted.
+        backlog: where the figures of GET /queues come from.
+        clock: tells the time, with its zone.
+        event_poll_s: pause between two looks at a task that is followed, in seconds.
+
+    Raises:
+        ConfigError: the environment, `pipeline.toml` or a handler is wrong.
+    """
+    settings = settings or environment.load()
+    store = store or open_store(settings)
+    services = Services(
+        settings=settings,
+        registry=handlers.load(settings.task_handlers) if registry is None else registry,
+        store=store,
+        publisher=publisher or Publisher(settings),
+        backlog=backlog or backlogs.open_source(settings),
+        clock=clock or (lambda: datetime.now(UTC)),
+        threads=Threads(wait_s=settings.storage_timeout_s),
+        deployment=Deployment(store),
+    )
+    services.check()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        warming = asyncio.create_task(_warm_up(services))
+        yield
+        app.state.events.close()
+        warming.cancel()
+        with suppress(asyncio.CancelledError):
+            await warming
+        await asyncio.to_thread(services.publisher.close)
+        services.threads.close()
+
+    app = FastAPI(
+        title="Poolhouse",
+        version="1",
+        description=_DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+    )
+    app.state.services = services
+    app.state.events = TaskEvents(services, poll_s=event_poll_s)
+    for part in (submissions, tasks, events, files, queues, dead_letters, schedules, health, docs):
+        app.include_router(part.router)
+    problems.install(app)
+    app.add_middleware(Access, project=settings.google_cloud_project)
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = schemas.document(app, services.registry, services.topology)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's guide has it
+    return app
+
+
+async def _warm_up(services: Services) -> None:
+    """Read the deployment's key and connect to the queue before the first call needs them; failing is no failure."""
+    try:
+        await services.task_ids()
+        await asyncio.to_thread(services.publisher.check)
+    except PoolhouseError as error:
+        _log.warning("queue and bucket are not both there yet", error=str(error))

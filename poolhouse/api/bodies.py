@@ -1,0 +1,156 @@
+"""Request bodies: read up to a limit, and as JSON that means one thing to every reader."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from typing import Any
+
+from fastapi import Request
+
+from poolhouse.api.problems import FieldError, Problem, fields_problem
+
+#: Longest body of a request, in bytes: what a Pub/Sub message can carry.
+MAX_BODY_BYTES = 10_000_000
+#: Bytes and seconds of an oversize body that are read and thrown away: who still sends does not hear the answer.
+DRAIN_BYTES = 64_000_000
+DRAIN_S = 5.0
+#: Bodies above this size are parsed on a thread, in bytes: the others wait less than a millisecond.
+LARGE_BYTES = 64 * 1024
+#: Deepest nesting of lists and objects.
+MAX_DEPTH = 64
+#: Integers beyond 64 bits mean different things to different readers (RFC 8259, section 6).
+_LEAST, _MOST = -(2**63), 2**63 - 1
+
+
+async def read(request: Request, *, limit: int = MAX_BODY_BYTES) -> bytes:
+    """The body; never more than `limit` bytes of it are held.
+
+    Raises:
+        Problem: 413, longer than `limit` bytes; as soon as that is clear.
+    """
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit:
+        raise await _too_large(request, limit)
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            chunks.clear()
+            raise await _too_large(request, limit)
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+async def read_object(request: Request, *, limit: int = MAX_BODY_BYTES) -> dict[str, Any]:
+    """The body as a JSON object.
+
+    Raises:
+        Problem: 413 too long, 415 not declared as JSON, 400 no body, not JSON or not an object, 422 a value that
+            readers of JSON don't agree on (with its field).
+    """
+    body = await read(request, limit=limit)
+    if not body.strip():
+        raise Problem(400, "a JSON body is required", detail="Send a JSON object as the request's body.")
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
+        # Not a formality: a web page of any site may send other types here from its reader's browser.
+        raise Problem(415, "the body must be JSON", detail="Send the header Content-Type: application/json.")
+    if len(body) > LARGE_BYTES:
+        return await asyncio.to_thread(parse_object, body)
+    return parse_object(body)
+
+
+async def read_optional_object(request: Request) -> dict[str, Any]:
+    """As `read_object`, but no body reads as an empty object."""
+    if request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers:
+        return {}
+    return await read_object(request)
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """The JSON object that `body` is. Raises `Problem` as `read_object`."""
+    try:
+        value = json.loads(body.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
+    except _DuplicateName as error:
+        raise Problem(400, str(error), errors=[FieldError(field=error.name, message="occurs twice")]) from None
+    except RecursionError:
+        raise Problem(400, f"the body is nested deeper than {MAX_DEPTH} levels") from None
+    except ValueError as error:  # UnicodeDecodeError and JSONDecodeError are
+        raise Problem(400, f"the body is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise Problem(400, f"the body must be a JSON object, not {_KINDS.get(type(value), 'this')}")
+    wrong: list[FieldError] = []
+    _check(value, (), wrong)
+    if wrong:
+        raise fields_problem(wrong)
+    return value
+
+
+_KINDS = {list: "an array", str: "a string", int: "a number", float: "a number", bool: "a boolean", type(None): "null"}
+
+
+class _DuplicateName(ValueError):
+    def __init__(self, name: str) -> None:
+        super().__init__(f"the name {name!r} occurs twice in one object")
+        self.name = name
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise _DuplicateName(name)
+            seen.add(name)
+    return found
+
+
+def _no_constant(text: str) -> Any:
+    raise ValueError(f"{text} is no JSON number")
+
+
+def _check(value: Any, path: tuple[str, ...], wrong: list[FieldError]) -> None:
+    message = None
+    if isinstance(value, str):
+        # A lone surrogate, as in "\ud800", has no UTF-8.
+        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+            message = "is not valid Unicode"
+    elif isinstance(value, dict | list):
+        if len(path) >= MAX_DEPTH:
+            message = f"is nested deeper than {MAX_DEPTH} levels"
+        elif isinstance(value, dict):
+            for name, item in value.items():
+                _check(name, (*path, "(name)"), wrong)
+                _check(item, (*path, name), wrong)
+        else:
+            for index, item in enumerate(value):
+                _check(item, (*path, str(index)), wrong)
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            message = "is too large for a number"
+    elif isinstance(value, int) and not _LEAST <= value <= _MOST:
+        message = "is too large for a whole number (64 bits)"
+    if message and len(wrong) < 100:
+        wrong.append(FieldError(field=".".join(path), message=message))
+
+
+async def _too_large(request: Request, limit: int) -> Problem:
+    if request.headers.get("expect", "").lower() != "100-continue":
+        await _drain(request)
+    return Problem(413, f"the body must not be longer than {limit:,} bytes", headers={"connection": "close"})
+
+
+async def _drain(request: Request) -> None:
+    size = 0
+    try:
+        async with asyncio.timeout(DRAIN_S):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > DRAIN_BYTES:
+                    return
+    except (TimeoutError, RuntimeError):  # RuntimeError: read to its end already
+        return

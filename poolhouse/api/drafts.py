@@ -1,0 +1,130 @@
+"""What a client asks for, checked: a draft is a task that lacks only its id and its time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from poolhouse.api.problems import FieldError, Problem, field_errors, field_problem, fields_problem
+from poolhouse.api.services import Services
+from poolhouse.pipeline.message import RESERVED_FIELDS, TaskMessage
+from poolhouse.worker.registry import Handler
+
+#: Tasks of one batch call.
+MAX_BATCH = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """A task to submit: its handler takes the payload, and its queue exists."""
+
+    task_type: str
+    queue: str
+    payload: Mapping[str, Any]
+
+    def message(self, *, task_id: str, at: datetime, trace: Mapping[str, str]) -> TaskMessage:
+        """The task's message."""
+        return TaskMessage(
+            task_id=task_id,
+            task_type=self.task_type,
+            submitted_at=at,
+            queue=self.queue,
+            payload=self.payload,
+            trace=trace,
+        )
+
+
+def from_flat(body: Mapping[str, Any], services: Services, *, queue: str | None, task_type: str | None = None) -> Draft:
+    """A draft of the simple form: `task_type` and the payload's fields side by side.
+
+    Args:
+        body: the request's body.
+        services: handlers and queues.
+        queue: the queue that the client names, if any.
+        task_type: the type where the call itself says it; the body may then leave it out.
+
+    Raises:
+        Problem: 400 without a task type, 422 with the fields that are wrong.
+    """
+    named = body.get("task_type", task_type)
+    if named is None or named == "":
+        raise Problem(400, "task_type is required", errors=[FieldError(field="task_type", message="is required")])
+    if task_type is not None and named != task_type:
+        raise field_problem("task_type", f"this call submits {task_type} only: use /submit-task for other types")
+    handler = _handler(named, services)
+    payload = {name: value for name, value in body.items() if name != "task_type"}
+    return _draft(handler, payload, queue, services, prefix=())
+
+
+def from_nested(body: Mapping[str, Any], services: Services) -> Draft:
+    """A draft of the full form: `task_type`, `payload` and perhaps `queue`. Raises as `from_flat`."""
+    named = body.get("task_type")
+    if named is None or named == "":
+        raise Problem(400, "task_type is required", errors=[FieldError(field="task_type", message="is required")])
+    errors = [
+        FieldError(field=name, message=_SERVER_SETS if name in RESERVED_FIELDS else "there is no such field")
+        for name in body
+        if name not in {"task_type", "payload", "queue"}
+    ]
+    payload = body.get("payload", {})
+    if not isinstance(payload, dict):
+        errors.append(FieldError(field="payload", message="must be an object"))
+    queue = body.get("queue")
+    if queue is not None and not isinstance(queue, str):
+        errors.append(FieldError(field="queue", message="must be a string"))
+    if errors:
+        raise fields_problem(errors)
+    return _draft(_handler(named, services), payload, queue, services, prefix=("payload",))
+
+
+def check_payload(task_type: str, payload: object, services: Services) -> dict[str, Any]:
+    """A payload that replaces another of the same task type. Raises as `from_flat`."""
+    if not isinstance(payload, dict):
+        raise field_problem("payload", "must be an object")
+    errors = _payload_errors(_handler(task_type, services), payload, prefix=("payload",))
+    if errors:
+        raise fields_problem(errors)
+    return payload
+
+
+_SERVER_SETS = "is set by the server: leave it out"
+
+
+def _handler(task_type: object, services: Services) -> Handler:
+    if not isinstance(task_type, str):
+        raise field_problem("task_type", "must be a string")
+    handler = services.registry.get(task_type)
+    if handler is None:
+        known = ", ".join(services.registry) or "none"
+        raise field_problem("task_type", f"unknown task type {task_type[:100]!r} (known: {known})")
+    return handler
+
+
+def _draft(
+    handler: Handler, payload: dict[str, Any], queue: str | None, services: Services, *, prefix: tuple[str, ...]
+) -> Draft:
+    errors = _payload_errors(handler, payload, prefix=prefix)
+    if queue is not None and queue not in services.topology.by_name:
+        known = ", ".join(services.topology.by_name)
+        errors.append(FieldError(field="queue", message=f"there is no queue {queue[:100]!r} (queues: {known})"))
+    if errors:
+        raise fields_problem(errors)
+    return Draft(task_type=handler.task_type, queue=queue or services.queue_of(handler).name, payload=payload)
+
+
+def _payload_errors(handler: Handler, payload: dict[str, Any], *, prefix: tuple[str, ...]) -> list[FieldError]:
+    reserved = [
+        FieldError(field=".".join((*prefix, name)), message=_SERVER_SETS)
+        for name in sorted(RESERVED_FIELDS & set(payload))
+    ]
+    if reserved:
+        return reserved
+    try:
+        handler.parse(payload)
+    except ValidationError as error:
+        return field_errors(error, prefix=prefix)
+    return []

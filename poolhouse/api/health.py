@@ -1,0 +1,58 @@
+"""Whether the service is alive, and whether what it stands on is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+from starlette.responses import Response
+
+from poolhouse.api import problems
+from poolhouse.api.answers import json_answer
+from poolhouse.api.services import Provided
+from poolhouse.pipeline.errors import PoolhouseError
+
+router = APIRouter(tags=["health"])
+
+
+class Health(BaseModel):
+    """The process answers."""
+
+    status: Literal["healthy"] = "healthy"
+
+
+class Readiness(BaseModel):
+    """Queue and bucket answer too."""
+
+    status: Literal["ready"] = "ready"
+    queue: str = "ok"
+    bucket: str = "ok"
+
+
+@router.get("/health", response_model=Health, summary="Is the process alive?")
+async def health() -> Response:
+    """Asks nothing else."""
+    return json_answer({"status": "healthy"})
+
+
+@router.get("/ready", response_model=Readiness, summary="Do queue and bucket answer?")
+async def ready(services: Provided) -> Response:
+    """503 with what is missing where one of them does not."""
+    queue, bucket = await asyncio.gather(
+        _check(asyncio.to_thread(services.publisher.check)), _check(services.threads.run(services.store.check))
+    )
+    if queue == bucket == "ok":
+        return json_answer({"status": "ready", "queue": queue, "bucket": bucket})
+    down = "; ".join(f"{name}: {state}" for name, state in (("queue", queue), ("bucket", bucket)) if state != "ok")
+    return problems.unavailable(f"not ready: {down}", queue=queue, bucket=bucket).response()
+
+
+async def _check(check: Awaitable[None]) -> str:
+    try:
+        await check
+    except PoolhouseError as error:
+        return str(error)
+    return "ok"

@@ -1,0 +1,173 @@
+"""`Idempotency-Key`: the same key gives the same task, however often and from wherever the call is repeated.
+
+The key's object (`idempotency/SHA256.json`) is made before the message is published, with the precondition that there
+is none, so of many calls one wins. It holds the task's id, so that whoever has to publish again publishes the same
+task, which workers recognise. `publishing_until` says until when somebody else may still be at it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from poolhouse.api.drafts import Draft
+from poolhouse.api.problems import Problem, field_problem
+from poolhouse.api.services import Services
+from poolhouse.pipeline import names
+from poolhouse.pipeline.errors import (
+    ObjectNotFound,
+    PoolhouseError,
+    PreconditionFailed,
+    QueueUnavailable,
+    StoreUnavailable,
+)
+from poolhouse.pipeline.store import ABSENT
+
+HEADER = "Idempotency-Key"
+MAX_KEY_LENGTH = 255
+#: Pause between looks at a key that another call is at, in seconds.
+POLL_S = 0.1
+
+_log = structlog.get_logger("poolhouse.api.idempotency")
+
+
+class KeyRecord(BaseModel):
+    """What is kept of a key."""
+
+    model_config = ConfigDict(frozen=True)
+
+    task_id: str
+    body_sha256: str
+    submitted_at: datetime
+    #: Until when the call that made or took over the key may be publishing.
+    publishing_until: datetime
+    #: Set once Pub/Sub has the message.
+    message_id: str | None = None
+
+
+def check_key(key: str) -> str:
+    """The key, if it can be one. Raises `Problem`."""
+    if not 1 <= len(key) <= MAX_KEY_LENGTH or not key.isprintable():
+        raise field_problem(HEADER, f"must have 1 to {MAX_KEY_LENGTH} printable characters", status=400)
+    return key
+
+
+def fingerprint(draft: Draft) -> str:
+    """The same for bodies that mean the same."""
+    meaning: dict[str, Any] = {"task_type": draft.task_type, "queue": draft.queue, "payload": draft.payload}
+    text = json.dumps(meaning, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class IdempotencyKeys:
+    """The keys of a deployment."""
+
+    def __init__(self, services: Services) -> None:
+        self._store = services.store
+        self._threads = services.threads
+        self._clock = services.clock
+        # Storage and message clocks may differ a little; a takeover too early costs a duplicate message, no more.
+        self._publish_time = timedelta(seconds=services.settings.publish_timeout_s + 1)
+
+    async def once(
+        self,
+        key: str,
+        draft: Draft,
+        *,
+        new_id: Callable[[datetime], str],
+        publish: Callable[[KeyRecord], Awaitable[str]],
+    ) -> tuple[KeyRecord, bool]:
+        """Publish the draft's task unless a call with this key has done so.
+
+        Args:
+            key: the client's key.
+            draft: the task.
+            new_id: makes the task's id.
+            publish: publishes the task of the record's id and time; returns the message id.
+
+        Returns:
+            The key's record, with a message id, and whether another call had published it.
+
+        Raises:
+            Problem: 422, the key belongs to another body (409).
+            ServiceUnavailable: nothing is known to be published; the same call may be repeated.
+        """
+        name = f"{names.IDEMPOTENCY}{hashlib.sha256(key.encode()).hexdigest()}.json"
+        now = self._clock()
+        mine = KeyRecord(
+            task_id=new_id(now),
+            body_sha256=fingerprint(draft),
+            submitted_at=now,
+            publishing_until=now + self._publish_time,
+        )
+        try:
+            generation = await self._write(name, mine, ABSENT)
+        except PreconditionFailed:
+            mine, generation = await self._take_over(name, mine)
+            if mine.message_id is not None:
+                return mine, True
+        try:
+            message_id = await publish(mine)
+        except BaseException:
+            await self._let_go(name, mine, generation)
+            raise
+        done = mine.model_copy(update={"message_id": message_id})
+        try:
+            await self._write(name, done, generation)
+        except (PreconditionFailed, StoreUnavailable, ObjectNotFound) as error:
+            # The task is submitted, and the answer says so; a repeated call would publish the same task again.
+            _log.warning("an idempotency key could not be marked as published", task_id=mine.task_id, error=str(error))
+        return done, False
+
+    async def _take_over(self, name: str, mine: KeyRecord) -> tuple[KeyRecord, int]:
+        """The key's record: with a message id; or ours to publish, since nobody is at it any more."""
+        deadline = self._clock() + self._publish_time
+        while True:
+            found, generation = await self._read(name)
+            if found.body_sha256 != mine.body_sha256:
+                raise Problem(
+                    409,
+                    f"{HEADER} was used with another body",
+                    detail=f"A call with this key submitted task {found.task_id}: use a new key for another task.",
+                )
+            now = self._clock()
+            if found.message_id is not None or found.task_id == mine.task_id:  # our own write, its answer lost
+                return found, generation
+            if found.publishing_until <= now:
+                taken = found.model_copy(update={"publishing_until": now + self._publish_time})
+                try:
+                    return taken, await self._write(name, taken, generation)
+                except PreconditionFailed:
+                    continue
+            if now >= deadline:
+                raise QueueUnavailable("another call with this Idempotency-Key is still waiting for the queue")
+            await asyncio.sleep(POLL_S)
+
+    async def _read(self, name: str) -> tuple[KeyRecord, int]:
+        try:
+            data, info = await self._threads.run(self._store.get, name)
+        except ObjectNotFound:
+            raise StoreUnavailable("the idempotency key was deleted just now") from None
+        try:
+            return KeyRecord.model_validate_json(data), info.generation
+        except ValidationError as error:
+            raise StoreUnavailable(f"{name} is not an idempotency key: delete it ({error})") from None
+
+    async def _write(self, name: str, record: KeyRecord, generation: int) -> int:
+        return await self._threads.run(
+            self._store.put, name, record.model_dump_json().encode(), if_generation=generation
+        )
+
+    async def _let_go(self, name: str, record: KeyRecord, generation: int) -> None:
+        """Say that nobody is at the key, so that the next call need not wait."""
+        try:
+            await self._write(name, record.model_copy(update={"publishing_until": self._clock()}), generation)
+        except PoolhouseError as error:
+            _log.info("an idempotency key could not be released", task_id=record.task_id, error=str(error))

@@ -1,0 +1,197 @@
+"""The OpenAPI document: FastAPI's own, and in it the payload types of every registered task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+
+from poolhouse.api.drafts import MAX_BATCH
+from poolhouse.api.files import NewFile
+from poolhouse.api.problems import MEDIA_TYPE, ProblemDocument
+from poolhouse.pipeline.topology import Topology
+from poolhouse.worker.registry import Handler, Registry
+
+_REF = "#/components/schemas/"
+_JSON = "application/json"
+#: The simple calls that submit one task type each.
+_SINGLE = {"/submit-file-task": "file_processing", "/submit-data-task": "data_transformation"}
+
+
+def document(app: FastAPI, registry: Registry, topology: Topology) -> dict[str, Any]:
+    """The OpenAPI document of the application."""
+    built = get_openapi(
+        title=app.title, version=app.version, summary=app.summary, description=app.description, routes=app.routes
+    )
+    schemas: dict[str, Any] = built.setdefault("components", {}).setdefault("schemas", {})
+    for unused in ("HTTPValidationError", "ValidationError"):  # FastAPI's own form of errors, which ours replaces
+        schemas.pop(unused, None)
+    references, models = _models(registry)
+    payloads = dict(models.get("$defs", {}))
+    schemas.update(payloads)
+    names = {
+        handler.task_type: references[(handler.payload_type, "validation")]["$ref"].removeprefix(_REF)
+        for handler in registry.values()
+    }
+    queues = {"type": "string", "enum": list(topology.by_name), "description": "Instead of the task type's own queue."}
+    for handler in registry.values():
+        payload = payloads[names[handler.task_type]]
+        schemas[f"FlatTask.{handler.task_type}"] = _flat(handler, payload, payloads)
+        schemas[f"NewTask.{handler.task_type}"] = _nested(handler, names[handler.task_type], payload, payloads, queues)
+    schemas["FlatTask"] = _union("FlatTask", registry)
+    schemas["NewTask"] = _union("NewTask", registry)
+    schemas["NewTasks"] = {
+        "type": "object",
+        "required": ["tasks"],
+        "additionalProperties": False,
+        "properties": {
+            "tasks": {"type": "array", "minItems": 1, "maxItems": MAX_BATCH, "items": {"$ref": f"{_REF}NewTask"}}
+        },
+    }
+    schemas["Replay"] = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "payload": {
+                "anyOf": [
+                    *({"$ref": f"{_REF}{name}"} for name in dict.fromkeys(names.values())),
+                    {"type": "null"},
+                ],
+                "description": "Used instead of the original payload; checked like that of a new task.",
+            }
+        },
+    }
+    _bodies(built["paths"], schemas, registry)
+    _problems(built["paths"])
+    return built
+
+
+def example(schema: Mapping[str, Any], definitions: Mapping[str, Any], *, depth: int = 0) -> Any:
+    """A value that fits a schema: its own example, default or bound where it has one."""
+    if "$ref" in schema:
+        return example(definitions[schema["$ref"].removeprefix(_REF)], definitions, depth=depth + 1)
+    for key in ("examples", "enum"):
+        if schema.get(key):
+            return schema[key][0]
+    for key in ("const", "default"):
+        if key in schema:
+            return schema[key]
+    for key in ("anyOf", "oneOf", "allOf"):
+        if schema.get(key):
+            return example(schema[key][0], definitions, depth=depth + 1)
+    match schema.get("type"):
+        case "object":
+            required = schema.get("required", [])
+            properties = schema.get("properties", {})
+            return {name: example(properties[name], definitions, depth=depth + 1) for name in required}
+        case "array":
+            return [example(schema["items"], definitions, depth=depth + 1)] if "items" in schema and depth < 8 else []
+        case "integer" | "number":
+            return schema.get("minimum", schema.get("exclusiveMinimum", 0) + 1)
+        case "boolean":
+            return True
+        case "string":
+            return "text"
+        case _:
+            return None
+
+
+def _models(registry: Registry) -> tuple[Mapping[Any, Any], Mapping[str, Any]]:
+    """References to the schemas of our models and the payloads', and the schemas; names that clash are made longer."""
+    return models_json_schema(
+        [
+            (ProblemDocument, "serialization"),
+            (NewFile, "validation"),
+            *((handler.payload_type, "validation") for handler in registry.values()),
+        ],
+        ref_template=f"{_REF}{{model}}",
+    )
+
+
+def _flat(handler: Handler, payload: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
+    schema = {key: value for key, value in payload.items() if key not in {"examples", "title"}}
+    return {
+        **schema,
+        "title": f"{handler.task_type} (flat)",
+        "description": handler.summary,
+        "properties": {
+            "task_type": {"type": "string", "const": handler.task_type},
+            **payload.get("properties", {}),
+        },
+        "required": ["task_type", *payload.get("required", [])],
+        "examples": [{"task_type": handler.task_type, **example(payload, definitions)}],
+    }
+
+
+def _nested(
+    handler: Handler,
+    name: str,
+    payload: Mapping[str, Any],
+    definitions: Mapping[str, Any],
+    queues: Mapping[str, Any],
+) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "title": handler.task_type,
+        "description": handler.summary,
+        "additionalProperties": False,
+        "properties": {
+            "task_type": {"type": "string", "const": handler.task_type},
+            "payload": {"$ref": f"{_REF}{name}"},
+            "queue": dict(queues),
+        },
+        "required": ["task_type", *(["payload"] if payload.get("required") else [])],
+        "examples": [{"task_type": handler.task_type, "payload": example(payload, definitions)}],
+    }
+
+
+def _union(name: str, registry: Registry) -> dict[str, Any]:
+    refs = {task_type: f"{_REF}{name}.{task_type}" for task_type in registry}
+    return {
+        "oneOf": [{"$ref": ref} for ref in refs.values()],
+        "discriminator": {"propertyName": "task_type", "mapping": refs},
+    }
+
+
+def _bodies(paths: dict[str, Any], schemas: Mapping[str, Any], registry: Registry) -> None:
+    for path, name in {"/submit-task": "FlatTask", "/tasks": "NewTask", "/tasks:batch": "NewTasks"}.items():
+        examples = {
+            task_type: {"value": schemas[f"{name}.{task_type}"]["examples"][0]}
+            for task_type in registry
+            if f"{name}.{task_type}" in schemas
+        }
+        if name == "NewTasks":
+            tasks = [schemas[f"NewTask.{task_type}"]["examples"][0] for task_type in registry]
+            examples = {"one of each": {"value": {"tasks": tasks}}}
+        paths[path]["post"]["requestBody"] = _body({"$ref": f"{_REF}{name}"}, examples)
+    for path, task_type in _SINGLE.items():
+        if task_type in registry:
+            flat = schemas[f"FlatTask.{task_type}"]
+            optional = {**flat, "required": [name for name in flat["required"] if name != "task_type"]}
+            value = {key: item for key, item in flat["examples"][0].items() if key != "task_type"}
+            paths[path]["post"]["requestBody"] = _body(optional, {task_type: {"value": value}})
+    file = {"name": "data.csv", "content_type": "text/csv"}
+    paths["/files"]["post"]["requestBody"] = _body({"$ref": f"{_REF}NewFile"}, {"file": {"value": file}})
+
+
+def _body(schema: Mapping[str, Any], examples: Mapping[str, Any]) -> dict[str, Any]:
+    return {"required": True, "content": {_JSON: {"schema": dict(schema), "examples": dict(examples)}}}
+
+
+def _problems(paths: Mapping[str, Any]) -> None:
+    """Every call may answer with a problem document."""
+    answer = {
+        "description": "A problem document.",
+        "content": {MEDIA_TYPE: {"schema": {"$ref": f"{_REF}ProblemDocument"}}},
+    }
+    for operations in paths.values():
+        for operation in operations.values():
+            responses = operation["responses"]
+            responses.pop("422", None)
+            for status, described in responses.items():
+                if status.startswith("4"):
+                    described["content"] = answer["content"]
+            responses["default"] = answer

@@ -1,0 +1,146 @@
+"""What the calls work with: made once for an application, found by each call through `Provided`."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Annotated, ParamSpec, TypeVar
+
+from fastapi import Depends, Request
+
+from poolhouse.api.backlog import BacklogSource
+from poolhouse.pipeline.dead_letters import DeadLetterBox
+from poolhouse.pipeline.errors import ConfigError, StoreUnavailable
+from poolhouse.pipeline.publisher import Publisher
+from poolhouse.pipeline.record_store import RecordStore
+from poolhouse.pipeline.settings import Settings
+from poolhouse.pipeline.store import ObjectStore
+from poolhouse.pipeline.task_id_key import load_task_ids
+from poolhouse.pipeline.task_ids import TaskIds
+from poolhouse.pipeline.topology import Queue, Topology
+from poolhouse.worker.registry import Handler, Registry
+
+#: Storage calls at the same time: as many as `poolhouse.pipeline.store` keeps connections for.
+STORAGE_THREADS = 64
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """Queue, bucket, handlers and clock of one application."""
+
+    settings: Settings
+    registry: Registry
+    store: ObjectStore
+    publisher: Publisher
+    backlog: BacklogSource
+    clock: Callable[[], datetime]
+    threads: Threads
+    deployment: Deployment
+
+    @property
+    def topology(self) -> Topology:
+        """The queues."""
+        return self.settings.topology
+
+    @property
+    def records(self) -> RecordStore:
+        """The records in the bucket."""
+        return RecordStore(self.store)
+
+    @property
+    def longest_wait(self) -> timedelta:
+        """The time after which no message of a task is left in any queue."""
+        return timedelta(seconds=max(queue.retention_s for queue in self.topology.queues))
+
+    async def task_ids(self) -> TaskIds:
+        """The deployment's task ids; only the first call reads the bucket. Raises `StoreUnavailable`."""
+        known = self.deployment.task_ids
+        return await self.threads.run(self.deployment.load) if known is None else known
+
+    async def dead_letters(self) -> DeadLetterBox:
+        """The dead letters in the bucket. Raises `StoreUnavailable`."""
+        return DeadLetterBox(self.store, queues=tuple(self.topology.by_name), task_ids=await self.task_ids())
+
+    def queue_of(self, handler: Handler) -> Queue:
+        """Where a task goes whose client names no queue."""
+        return self.topology.default_queue if handler.queue is None else self.topology.by_name[handler.queue]
+
+    def check(self) -> None:
+        """Raise `ConfigError` where a handler names a queue that is not declared."""
+        for handler in self.registry.values():
+            if handler.queue is not None and handler.queue not in self.topology.by_name:
+                declared = ", ".join(self.topology.by_name)
+                raise ConfigError(
+                    f"the handler of {handler.task_type} names the queue {handler.queue!r}, "
+                    f"but {self.settings.pipeline_file} declares: {declared}"
+                )
+
+
+class Threads:
+    """Runs storage calls, which block, on threads."""
+
+    def __init__(self, *, wait_s: float) -> None:
+        """Starts no thread yet.
+
+        Args:
+            wait_s: the longest that a call waits for a free thread, in seconds: beyond that storage is too slow to
+                queue up for.
+        """
+        self._wait_s = wait_s
+        self._free = asyncio.Semaphore(STORAGE_THREADS)
+        self._pool = ThreadPoolExecutor(STORAGE_THREADS, thread_name_prefix="storage")
+
+    async def run(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """Call a function on a thread. Raises what it raises, and `StoreUnavailable` where no thread gets free."""
+        try:
+            async with asyncio.timeout(self._wait_s):
+                await self._free.acquire()
+        except TimeoutError:
+            raise StoreUnavailable(f"storage is too slow: {STORAGE_THREADS} calls are waiting for it") from None
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, partial(function, *args, **kwargs))
+        finally:
+            self._free.release()
+
+    def close(self) -> None:
+        """Start nothing more; what runs may end."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+class Deployment:
+    """The key behind the task ids: read at the first need, kept from then on."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        self._lock = threading.Lock()
+        self.task_ids: TaskIds | None = None
+
+    def load(self) -> TaskIds:
+        """Read it, or make it where the deployment is new. Raises `StoreUnavailable`, `ConfigError`."""
+        with self._lock:
+            if self.task_ids is None:
+                self.task_ids = load_task_ids(self._store)
+            return self.task_ids
+
+
+def services_of(request: Request) -> Services:
+    """What the application of a request stands on."""
+    services = request.app.state.services
+    assert isinstance(services, Services)
+    return services
+
+
+async def _provide(request: Request) -> Services:
+    return services_of(request)
+
+
+#: The parameter of a call that needs them.
+Provided = Annotated[Services, Depends(_provide)]

@@ -1,0 +1,229 @@
+"""Submitting tasks: the simple calls, `POST /tasks` and `POST /tasks:batch`.
+
+An answer of 2xx is given once Pub/Sub has the message. A plain submit makes no storage call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from poolhouse.api import bodies, drafts, idempotency, problems, trace
+from poolhouse.api.answers import json_answer
+from poolhouse.api.drafts import Draft
+from poolhouse.api.idempotency import IdempotencyKeys, KeyRecord
+from poolhouse.api.problems import FieldError, Problem, field_problem
+from poolhouse.api.services import Provided, Services, services_of
+from poolhouse.pipeline.errors import PoolhouseError, ServiceUnavailable
+from poolhouse.pipeline.message import MAX_MESSAGE_BYTES, TaskMessage
+
+router = APIRouter(tags=["submit"])
+
+
+class Submitted(BaseModel):
+    """A task that Pub/Sub has."""
+
+    task_id: str = Field(description="The task's id: GET /tasks/{id} tells how it gets on.")
+    message_id: str = Field(description="The id that Pub/Sub gave the message.")
+    status: Literal["submitted"] = "submitted"
+
+
+class Rejected(BaseModel):
+    """A task of a batch that was not submitted."""
+
+    status: Literal["rejected"] = "rejected"
+    error: str
+    code: int = Field(description="The status that the task alone would have got; 503: try it again.")
+    errors: list[FieldError] = []
+
+
+class BatchAnswer(BaseModel):
+    """One answer a task, in the order of the request."""
+
+    submitted: int
+    rejected: int
+    tasks: list[Submitted | Rejected]
+
+
+@dataclass(frozen=True)
+class Published:
+    """A task and its message."""
+
+    task_id: str
+    message_id: str
+    #: Whether an earlier call with the same idempotency key had submitted it.
+    repeated: bool = False
+
+    def answer(self) -> dict[str, Any]:
+        """The answer's body."""
+        return {"task_id": self.task_id, "message_id": self.message_id, "status": "submitted"}
+
+
+async def submit(draft: Draft, services: Services, request: Request) -> Published:
+    """Submit a task; once for each idempotency key, where the request has one.
+
+    Raises:
+        Problem: the key is not one, or belongs to another body; the task is too large.
+        ServiceUnavailable: the queue (or, with a key or at the very first call, the bucket) is down.
+    """
+    context = trace.context(request.headers)
+    ids = await services.task_ids()
+    key = request.headers.get(idempotency.HEADER)
+    if key is None:
+        now = services.clock()
+        task = draft.message(task_id=ids.new(now), at=now, trace=context)
+        return Published(task.task_id, await publish(task, services))
+
+    async def publish_of(record: KeyRecord) -> str:
+        task = draft.message(task_id=record.task_id, at=record.submitted_at, trace=context)
+        return await publish(task, services)
+
+    record, repeated = await IdempotencyKeys(services).once(
+        idempotency.check_key(key), draft, new_id=ids.new, publish=publish_of
+    )
+    return Published(record.task_id, record.message_id or "", repeated)
+
+
+def publish(task: TaskMessage, services: Services) -> asyncio.Future[str]:
+    """Give a task to its queue; the future is as `Publisher.submit`'s.
+
+    Raises:
+        Problem: 413, larger than a message may be.
+    """
+    data = task.data()
+    if len(data) > MAX_MESSAGE_BYTES:
+        raise Problem(
+            413,
+            f"the task has {len(data):,} bytes, and a message holds {MAX_MESSAGE_BYTES:,}",
+            detail="Send large content as a file (POST /files) and name the file in the payload.",
+        )
+    return asyncio.wrap_future(services.publisher.replay(task.queue, data, task.attributes()))
+
+
+# The calls that must be fast take nothing but the request: FastAPI's parameters cost as much as all the rest together.
+_KEY = {
+    "name": idempotency.HEADER,
+    "in": "header",
+    "schema": {"type": "string", "minLength": 1, "maxLength": idempotency.MAX_KEY_LENGTH},
+    "description": "Any text of the client's: the same key with the same body gives the same task, however often.",
+}
+_QUEUE = {
+    "name": "queue",
+    "in": "query",
+    "schema": {"type": "string"},
+    "description": "The queue to use instead of the task type's own.",
+}
+_SIMPLE: dict[str, Any] = {"openapi_extra": {"parameters": [_QUEUE, _KEY]}, "response_model": Submitted}
+
+
+@router.post("/submit-task", summary="Submit a task, payload fields beside task_type", **_SIMPLE)
+async def submit_task(request: Request) -> Response:
+    """Answers 200 once the queue has the task."""
+    return await _simple(request)
+
+
+@router.post("/submit-file-task", summary="Submit a file_processing task", **_SIMPLE)
+async def submit_file_task(request: Request) -> Response:
+    """As /submit-task, of the task type file_processing."""
+    return await _simple(request, "file_processing")
+
+
+@router.post("/submit-data-task", summary="Submit a data_transformation task", **_SIMPLE)
+async def submit_data_task(request: Request) -> Response:
+    """As /submit-task, of the task type data_transformation."""
+    return await _simple(request, "data_transformation")
+
+
+@router.post(
+    "/tasks",
+    response_model=Submitted,
+    status_code=202,
+    summary="Submit a task",
+    openapi_extra={"parameters": [_KEY]},
+)
+async def create_task(request: Request) -> Response:
+    """Answers 202 with the task's address in `Location`, once the queue has the task."""
+    services = services_of(request)
+    draft = drafts.from_nested(await bodies.read_object(request), services)
+    published = await submit(draft, services, request)
+    headers = {"location": f"/tasks/{published.task_id}"}
+    return json_answer(published.answer(), 202, headers={**headers, **_repeated(published)})
+
+
+@router.post("/tasks:batch", response_model=BatchAnswer, summary="Submit up to 1,000 tasks")
+async def create_tasks(request: Request, services: Provided) -> Response:
+    """One answer a task, in order; tasks that are wrong don't stop the others. 503 if the queue took none of them."""
+    if idempotency.HEADER.lower() in request.headers:
+        raise field_problem(idempotency.HEADER, "is for POST /tasks: a batch has none", status=400)
+    body = await bodies.read_object(request)
+    entries = _entries(body)
+    ids = await services.task_ids()
+    context = trace.context(request.headers)
+    answers: list[dict[str, Any]] = [{} for _ in entries]
+    publishing: dict[int, tuple[str, asyncio.Future[str]]] = {}
+    for index, entry in enumerate(entries):
+        try:
+            now = services.clock()
+            task = drafts.from_nested(entry, services).message(task_id=ids.new(now), at=now, trace=context)
+            publishing[index] = (task.task_id, publish(task, services))
+        except Problem as problem:
+            answers[index] = _rejected(problem)
+        if index % 50 == 49:
+            await asyncio.sleep(0)  # others have their turn
+    outcomes = await asyncio.gather(*(future for _, future in publishing.values()), return_exceptions=True)
+    failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+    if failures and len(failures) == len(entries) and isinstance(failures[0], ServiceUnavailable):
+        raise failures[0]
+    for (index, (task_id, _)), outcome in zip(publishing.items(), outcomes, strict=True):
+        if isinstance(outcome, PoolhouseError):
+            answers[index] = _rejected(problems.of(outcome))
+        elif isinstance(outcome, BaseException):
+            raise outcome
+        else:
+            answers[index] = Published(task_id, outcome).answer()
+    rejected = sum(answer["status"] == "rejected" for answer in answers)
+    return json_answer({"submitted": len(answers) - rejected, "rejected": rejected, "tasks": answers})
+
+
+def _entries(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    tasks = body.get("tasks")
+    if not isinstance(tasks, list):
+        raise field_problem("tasks", "is required" if tasks is None else "must be an array")
+    other = next((name for name in body if name != "tasks"), None)
+    if other is not None:
+        raise field_problem(other, "there is no such field")
+    if not 1 <= len(tasks) <= drafts.MAX_BATCH:
+        raise field_problem("tasks", f"must have 1 to {drafts.MAX_BATCH:,} tasks, not {len(tasks):,}")
+    wrong = [
+        FieldError(field=f"tasks.{index}", message="must be an object")
+        for index, entry in enumerate(tasks)
+        if not isinstance(entry, dict)
+    ]
+    if wrong:
+        raise problems.fields_problem(wrong)
+    return tasks
+
+
+def _rejected(problem: Problem) -> dict[str, Any]:
+    answer: dict[str, Any] = {"status": "rejected", "error": problem.error, "code": problem.status}
+    if problem.errors:
+        answer["errors"] = [error.model_dump() for error in problem.errors]
+    return answer
+
+
+async def _simple(request: Request, task_type: str | None = None) -> Response:
+    services = services_of(request)
+    body = await bodies.read_object(request)
+    draft = drafts.from_flat(body, services, queue=request.query_params.get("queue"), task_type=task_type)
+    published = await submit(draft, services, request)
+    return json_answer(published.answer(), headers=_repeated(published))
+
+
+def _repeated(published: Published) -> dict[str, str]:
+    return {"idempotency-replayed": "true"} if published.repeated else {}

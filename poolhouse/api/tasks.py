@@ -1,0 +1,215 @@
+"""Looking tasks up, reading their results, cancelling them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import IO, Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, Field
+from starlette.responses import Response, StreamingResponse
+
+from poolhouse.api.answers import json_answer
+from poolhouse.api.problems import Problem
+from poolhouse.api.services import Provided, Services
+from poolhouse.pipeline import names, records
+from poolhouse.pipeline.errors import Conflict, InvalidName, ObjectNotFound, PreconditionFailed, TaskNotFound
+from poolhouse.pipeline.record_store import Stored
+from poolhouse.pipeline.records import Status, TaskRecord
+from poolhouse.pipeline.store import ABSENT
+
+#: Bytes of a result that are sent at a time.
+CHUNK_BYTES = 256 * 1024
+#: Times that a cancel call reads the record anew because a worker wrote it in between.
+CANCEL_TRIES = 10
+
+router = APIRouter(tags=["tasks"])
+
+
+class QueuedTask(BaseModel):
+    """A task that waits for a worker."""
+
+    task_id: str
+    status: Literal["queued"] = "queued"
+    submitted_at: datetime
+
+
+class TaskSummary(BaseModel):
+    """What a listing tells of a task."""
+
+    task_id: str
+    task_type: str
+    queue: str
+    status: Status
+    submitted_at: str
+    updated_at: str
+
+
+class TaskPage(BaseModel):
+    """A page of tasks, the newest first."""
+
+    tasks: list[TaskSummary]
+    next_page_token: str | None = Field(description="Send it as page_token for the next page; null on the last.")
+
+
+class CancelAnswer(BaseModel):
+    """What became of a cancel call."""
+
+    task_id: str
+    status: Status = Field(description="`cancelled`; or `running`, while the worker is being told.")
+    cancel_requested_at: datetime | None = None
+
+
+async def find(task_id: str, services: Services) -> Stored | datetime:
+    """A task's record; or the time it was submitted, where no worker has touched it.
+
+    Raises:
+        TaskNotFound: the id was never issued here, or the record has expired.
+    """
+    try:
+        names.check_task_id(task_id)
+    except InvalidName as error:
+        raise TaskNotFound(f"there is no task of that id: {error}") from None
+    stored = await services.threads.run(services.records.read, task_id)
+    if stored is not None:
+        return stored
+    ids = await services.task_ids()
+    if not ids.issued(task_id):
+        raise TaskNotFound(f"there is no task {task_id}: this deployment never issued that id")
+    submitted_at = ids.submitted_at(task_id)
+    if services.clock() - submitted_at > services.longest_wait:
+        raise TaskNotFound(f"task {task_id} was submitted at {submitted_at.isoformat()}: its record has expired")
+    return submitted_at
+
+
+def public(record: TaskRecord) -> dict[str, Any]:
+    """A record as clients see it: without what workers keep in it for each other."""
+    return record.model_dump(mode="json", exclude={"owner", "write_token", "forgiven_attempts"}, exclude_none=True)
+
+
+@router.get("/tasks/{task_id}", response_model=TaskRecord | QueuedTask, summary="One task")
+async def get_task(task_id: str, services: Provided) -> Response:
+    """The task's record. One that no worker has touched yet has only its id, its status and its time."""
+    found = await find(task_id, services)
+    if isinstance(found, Stored):
+        return json_answer(public(found.record))
+    return json_answer(QueuedTask(task_id=task_id, submitted_at=found).model_dump(mode="json"))
+
+
+@router.get("/tasks", response_model=TaskPage, summary="The tasks that a worker has touched, newest first")
+async def list_tasks(
+    *,
+    services: Provided,
+    status: Annotated[Status | None, Query(description="Only tasks of this status.")] = None,
+    task_type: Annotated[str | None, Query(description="Only tasks of this type.")] = None,
+    queue: Annotated[str | None, Query(description="Only tasks of this queue.")] = None,
+    page_size: Annotated[int, Query(ge=1, le=1000)] = 100,
+    page_token: Annotated[str | None, Query(max_length=2000, description="next_page_token of the page before.")] = None,
+) -> Response:
+    """A page may be short, even empty, before the last: go on while there is a next_page_token."""
+    page = await services.threads.run(
+        services.records.page,
+        status=status,
+        task_type=task_type,
+        queue=queue,
+        page_size=page_size,
+        page_token=page_token or None,
+    )
+    tasks = [
+        {
+            "task_id": found.task_id,
+            "task_type": found.task_type,
+            "queue": found.queue,
+            "status": found.status,
+            "submitted_at": found.submitted_at,
+            "updated_at": found.updated_at,
+        }
+        for found in page.records
+    ]
+    return json_answer({"tasks": tasks, "next_page_token": page.next_token})
+
+
+@router.get(
+    "/tasks/{task_id}/result",
+    summary="A task's result",
+    responses={200: {"description": "What the handler returned, as JSON; or the file that it made."}},
+)
+async def get_result(task_id: str, services: Provided) -> Response:
+    """409 while there is no result, and where there will never be one: `task_status` says which."""
+    found = await find(task_id, services)
+    if not isinstance(found, Stored):
+        raise Problem(409, f"task {task_id} is queued: it has no result yet", task_status="queued")
+    record = found.record
+    if record.status is not Status.SUCCEEDED:
+        why = "it will have none" if record.status.final else "it has no result yet"
+        because = f" ({record.reason})" if record.reason else ""
+        raise Problem(409, f"task {task_id} is {record.status}{because}: {why}", task_status=record.status)
+    if record.result_object is None:
+        return json_answer(record.result)
+    try:
+        stream = await services.threads.run(services.store.open_read, record.result_object.name)
+    except ObjectNotFound:
+        raise Problem(404, f"the result of task {task_id} has expired: {record.result_object.name} is gone") from None
+    try:
+        first = await services.threads.run(stream.read, CHUNK_BYTES)  # before the answer begins: storage may be down
+    except BaseException:
+        stream.close()
+        raise
+    name = record.result_object.name.rpartition("/")[2].encode("ascii", "replace").decode().replace('"', "_")
+    return StreamingResponse(
+        _chunks(first, stream, services),
+        media_type=record.result_object.content_type,
+        headers={
+            "content-length": str(record.result_object.size_bytes),
+            "content-disposition": f'attachment; filename="{name}"',
+        },
+    )
+
+
+@router.post(
+    "/tasks/{task_id}:cancel",
+    response_model=CancelAnswer,
+    summary="Cancel a task",
+    responses={409: {"description": "The task has ended already."}},
+)
+async def cancel_task(task_id: str, request: Request, services: Provided) -> Response:
+    """A queued task never starts. A running one is told: its handler sees it at its next checkpoint."""
+    for _ in range(CANCEL_TRIES):
+        found = await find(task_id, services)
+        now = services.clock()
+        if isinstance(found, Stored):
+            if found.record.status is Status.CANCELLED:
+                return _cancelled(found.record)
+            if found.record.status.final:
+                raise Conflict(f"task {task_id} is {found.record.status} already")
+            record = records.cancel_requested(found.record, now=now)
+            generation = found.generation
+        else:
+            # Nobody has read the message yet, so its type, queue and payload are known to nobody here.
+            record = TaskRecord(
+                task_id=task_id, task_type="", queue="", status=Status.QUEUED, submitted_at=found, updated_at=now
+            )
+            record = records.cancelled(record, now=now)
+            generation = ABSENT
+        try:
+            stored = await services.threads.run(services.records.write, record, if_generation=generation)
+        except PreconditionFailed:
+            continue  # a worker wrote in between: look again
+        return _cancelled(stored.record)
+    raise Conflict(f"task {task_id} changes all the time: try again in a moment")
+
+
+def _cancelled(record: TaskRecord) -> Response:
+    answer = CancelAnswer(task_id=record.task_id, status=record.status, cancel_requested_at=record.cancel_requested_at)
+    return json_answer(answer.model_dump(mode="json", exclude_none=True))
+
+
+async def _chunks(first: bytes, stream: IO[bytes], services: Services) -> AsyncIterator[bytes]:
+    try:
+        chunk = first
+        while chunk:
+            yield chunk
+            chunk = await services.threads.run(stream.read, CHUNK_BYTES)
+    finally:
+        stream.close()

@@ -1,0 +1,20 @@
+"""What a dead letter holds."""
+
+from __future__ import annotations
+
+import json
+
+from poolhouse.client.api import Document
+from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.message import RESERVED_FIELDS
+
+
+def own_payload(letter: Document) -> Document:
+    """The payload of the original message. Raises `ConfigError` where the message is none of a task."""
+    try:
+        body = json.loads(letter.get("data") or "")
+    except json.JSONDecodeError:
+        body = None
+    if not isinstance(body, dict):
+        raise ConfigError(f"the message of {letter['task_id']} is no JSON object: give a whole payload with --payload")
+    return {name: value for name, value in body.items() if name not in RESERVED_FIELDS}

@@ -1,0 +1,149 @@
+"""`invoke deploy --project`: read, plan, show, ask, apply."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from poolhouse.cloud import image
+from poolhouse.cloud.destroy import remove
+from poolhouse.cloud.errors import CloudError
+from poolhouse.cloud.gcloud import release_tracks
+from poolhouse.cloud.gcloud.release_tracks import Tracks
+from poolhouse.cloud.gcloud.runner import Gcloud
+from poolhouse.cloud.kinds import registry
+from poolhouse.cloud.options import Options
+from poolhouse.cloud.plan import desired
+from poolhouse.cloud.plan.actual import Project, read_project, read_resources
+from poolhouse.cloud.plan.apply import Values, apply
+from poolhouse.cloud.plan.leftovers import sweeps
+from poolhouse.cloud.plan.planner import Plan, plan
+from poolhouse.cloud.plan.progress import Lines
+from poolhouse.cloud.plan.rendering import files_text, plan_text, summary
+from poolhouse.cloud.resource import Resource
+from poolhouse.pipeline.topology import Topology
+
+#: Shown as the image while it is not built: it differs from every digest, so that what runs it is updated.
+TO_BE_BUILT = "(built by this deploy)"
+#: Asks a question; True goes on.
+Ask = Callable[[str], bool]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A plan, and what was learned on the way to it."""
+
+    plan: Plan
+    project: Project
+    #: Path and digest of the image of the present sources; None: to be built.
+    image: str | None
+    #: Wall time of reading and planning, in seconds.
+    seconds: float
+
+
+def prepare(gcloud: Gcloud, topology: Topology, *, options: Options, words: Tracks, root: Path) -> Prepared:
+    """Read what is there and plan.
+
+    Raises:
+        CloudError: something could not be read, or can't become what is wanted.
+    """
+    started = time.monotonic()
+    tag = image.tag(root)
+    project = read_project(gcloud, options.project)
+
+    def wanted(path: str) -> tuple[Resource, ...]:
+        return desired.resources(
+            topology, options=options, tracks=words, project_number=project.number, tag=tag, image=path
+        )
+
+    sweeping = tuple(sweep for sweep in sweeps(options, words) if sweep.kind in _PRUNED)
+    snapshot = read_resources(gcloud, wanted(TO_BE_BUILT), base=project, sweeps=sweeping)
+    # The image's digest is known only from what was read: then the fields that name it are compared with it.
+    listing = snapshot.get(registry.image(tag, options=options).read.words)
+    digest = registry.digest(listing, tag)
+    built = f"{options.repository}@{digest}" if digest else None
+    result = plan(wanted(built or TO_BE_BUILT), snapshot, sweeps=sweeping)
+    return Prepared(plan=result, project=project, image=built, seconds=time.monotonic() - started)
+
+
+#: Kinds that come and go with the queues and schedules of pipeline.toml, read anyway.
+_PRUNED = frozenset({"schedule", "pool", "job", "alert", "dashboard", "metric", "subscription", "topic", "account"})
+
+
+def deploy(
+    gcloud: Gcloud,
+    topology: Topology,
+    *,
+    options: Options,
+    root: Path,
+    words: Tracks | None = None,
+    dry_run: bool = False,
+    prune: bool = False,
+    ask: Ask,
+    say: Callable[[str], None] = print,
+) -> Prepared:
+    """Make Google Cloud look like pipeline.toml.
+
+    Args:
+        gcloud: with what.
+        topology: pipeline.toml.
+        options: the choices of the deploy.
+        root: folder with the Dockerfile.
+        words: the tracks; looked up where not given.
+        dry_run: show the plan with its commands and files, change nothing.
+        prune: also remove what earlier deploys made and pipeline.toml does not want any more.
+        ask: asked before anything is changed.
+        say: where lines for the person go.
+
+    Raises:
+        CloudError: nothing was changed, or what was done stays and the next deploy goes on from there.
+    """
+    words = words or release_tracks.installed(gcloud)
+    prepared = prepare(gcloud, topology, options=options, words=words, root=root)
+    work = prepared.plan
+    say(plan_text(work, project=options.project))
+    say(f"Read in {prepared.seconds:.1f} s with {len(gcloud.calls)} gcloud calls; {words.told()}.")
+    if dry_run:
+        say(files_text(work))
+        return prepared
+    leftovers = work.leftovers if prune else ()
+    if not work.work and not leftovers:
+        say(next_steps(options, prepared.project.number))
+        return prepared
+    if not ask(f"Deploy to {options.project} ({options.region})? {summary(work)}"):
+        raise CloudError("not deployed: nothing was changed.")
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="poolhouse-image-") as folder:
+        values = Values(image=prepared.image or "", sources=folder)
+        if prepared.image is None:
+            image.stage(root, Path(folder))
+        apply(work, gcloud, values=values, repository=options.repository, progress=Lines(len(work.work)))
+    remove(leftovers, gcloud, say=say)
+    say(f"Deployed in {time.monotonic() - started:.0f} s.")
+    say(next_steps(options, prepared.project.number))
+    return prepared
+
+
+def next_steps(options: Options, project_number: str) -> str:
+    """Where it is, and what to do with it."""
+    url = options.api_url(project_number)
+    console = f"https://console.cloud.google.com/monitoring/dashboards/builder/{options.name}-pipeline"
+    budget = "https://console.cloud.google.com/billing/budgets"
+    token = "" if options.public else ' -H "Authorization: Bearer $(gcloud auth print-identity-token)"'
+    body = (
+        """'{"task_type": "data_transformation", "payload": {"dataset_size": 1000, "transformation": "normalize"}}'"""
+    )
+    return f"""
+API        {url}  ({url}/docs)
+Dashboard  {console}?project={options.project}
+Bucket     gs://{options.bucket}
+Budget     {budget}  (set one: `invoke cost` estimates a month; nothing here stops by itself)
+
+Next:
+  invoke status --project {options.project}     queues, workers, image
+  invoke logs   --project {options.project}     what API and workers say
+  invoke e2e    --project {options.project}     the end-to-end checks, on the deployed system
+  curl{token} -H 'Content-Type: application/json' {url}/tasks -d {body}"""

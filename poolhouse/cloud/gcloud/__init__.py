@@ -1,0 +1,1 @@
+"""Running gcloud: commands, release tracks, advice on its errors."""

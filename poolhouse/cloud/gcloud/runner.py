@@ -1,0 +1,230 @@
+"""The one place that runs gcloud."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from poolhouse.cloud.errors import CloudError, GcloudFailed
+from poolhouse.cloud.gcloud import advice
+from poolhouse.cloud.resource import Command, Json, Read
+
+#: Waits between attempts of what may pass by itself, in seconds: two minutes in all, as fresh accounts may need.
+WAITS_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
+#: Longest time of one command, in seconds; a build is the longest.
+TIMEOUT_S = 1800
+#: Commands at the same time. They mostly wait; each takes about a second of CPU to start.
+PARALLEL = 8
+
+#: Longest time that the main thread waits without a look at signals, in seconds: one that comes just before a wait
+#: begins does not end it.
+GLANCE_S = 1.0
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+_QUIET = {
+    "CLOUDSDK_CORE_DISABLE_PROMPTS": "1",
+    "CLOUDSDK_CORE_DISABLE_FILE_LOGGING": "1",
+    "CLOUDSDK_COMPONENT_MANAGER_DISABLE_UPDATE_CHECK": "1",
+    "CLOUDSDK_CORE_DISABLE_COLOR": "1",
+    "CLOUDSDK_CORE_SHOW_STRUCTURED_LOGS": "never",
+}
+
+#: Told before each further attempt: the command, gcloud's words, the wait in seconds.
+OnRetry = Callable[[str, str, float], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """One command that was run: for reports and tests."""
+
+    command: str
+    seconds: float
+    exit_code: int
+
+
+class Gcloud:
+    """Runs commands in one project, safe to use from many threads.
+
+    Args:
+        project: added to every command.
+        env: further environment variables (a rehearsal's proxy).
+        executable: the program.
+        waits_s: waits between attempts, in seconds.
+    """
+
+    def __init__(
+        self,
+        project: str,
+        *,
+        env: Mapping[str, str] | None = None,
+        executable: str = "gcloud",
+        waits_s: Sequence[float] = WAITS_S,
+    ) -> None:
+        """Find the program. Raises `CloudError` where there is none."""
+        found = shutil.which(executable)
+        if found is None:
+            raise CloudError(
+                f"{executable}: not found. Install the Google Cloud CLI: https://cloud.google.com/sdk/docs/install"
+            )
+        self._program = found
+        self._project = project
+        self._env = {**os.environ, **_QUIET, **(env or {})}
+        self._waits_s = tuple(waits_s)
+        self._broken_off = threading.Event()
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen[str]] = set()
+        self.calls: list[Call] = []
+
+    @property
+    def program(self) -> str:
+        """Path of the program."""
+        return self._program
+
+    def run(self, command: Command, *, values: Mapping[str, str] | None = None, on_retry: OnRetry | None = None) -> str:
+        """Run a command that changes something; returns its standard output.
+
+        Args:
+            command: what to run.
+            values: what `{NAME}` stands for in the command's words.
+            on_retry: told before each further attempt.
+
+        Raises:
+            GcloudFailed: it failed, and trying again did not help or would not.
+        """
+        with tempfile.TemporaryDirectory(prefix="poolhouse-") as folder:
+            filled = {f"{{{name}}}": value for name, value in (values or {}).items()}
+            for name, text in command.files.items():
+                path = Path(folder, name)
+                path.write_text(text, encoding="utf-8")
+                filled[f"{{file:{name}}}"] = str(path)
+            words = [_fill(word, filled) for word in command.words]
+            return self._attempts(words, shown=command.shown(), on_retry=on_retry)
+
+    def read(self, read: Read) -> Json:
+        """What a read prints, as JSON; None where there is no such thing. Raises `GcloudFailed`."""
+        words = [*read.words, "--format=json"]
+        try:
+            output = self._attempts(words, shown=shlex.join(["gcloud", *words]), reading=True)
+        except _Absent:
+            return None
+        return json.loads(output) if output.strip() else None
+
+    def read_all(self, reads: Sequence[Read]) -> dict[tuple[str, ...], Json]:
+        """Several reads at the same time, by their words. Raises `GcloudFailed`, the first that failed."""
+        with self.threads("read") as pool:
+            answers = together(pool, self.read, reads)
+        return {read.words: answer for read, answer in zip(reads, answers, strict=True)}
+
+    def has_flag(self, words: Sequence[str], name: str) -> bool:
+        """Whether this gcloud has a command with that flag: by its help text, which takes a second."""
+        code, output, _ = self._once([*words, "--help"], shlex.join(["gcloud", *words, "--help"]))
+        return code == 0 and f"--{name}" in output.replace("--[no-]", "--")
+
+    @contextlib.contextmanager
+    def threads(self, name: str) -> Iterator[ThreadPoolExecutor]:
+        """Threads that run commands side by side; Ctrl-C ends what they run, and they start nothing more."""
+        with ThreadPoolExecutor(PARALLEL, thread_name_prefix=name) as pool:
+            try:
+                yield pool
+            except KeyboardInterrupt:
+                self._break_off()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _break_off(self) -> None:
+        with self._lock:
+            self._broken_off.set()
+            for process in self._running:
+                _end(process)
+
+    def _attempts(
+        self, words: Sequence[str], *, shown: str, reading: bool = False, on_retry: OnRetry | None = None
+    ) -> str:
+        waits = iter(self._waits_s)
+        while True:
+            code, output, errors = self._once(words, shown)
+            if code == 0:
+                return output
+            verdict = advice.verdict(errors, reading=reading)
+            if verdict == "absent":
+                raise _Absent
+            wait_s = next(waits, None) if verdict == "transient" else None
+            if wait_s is None:
+                raise GcloudFailed(f"{shown} --project={self._project}", errors, advice=advice.advise(errors))
+            if on_retry is not None:
+                on_retry(shown, errors, wait_s)
+            self._broken_off.wait(wait_s)
+
+    def _once(self, words: Sequence[str], shown: str) -> tuple[int, str, str]:
+        started = time.monotonic()
+        with self._lock:
+            if self._broken_off.is_set():
+                raise _BrokenOff
+            process = subprocess.Popen(
+                [self._program, *words, f"--project={self._project}", "--quiet"],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=self._env,
+                # A group of its own: it has children, and a terminal's Ctrl-C must not reach it behind our back.
+                process_group=0,
+            )
+            self._running.add(process)
+        try:
+            output, errors = process.communicate(timeout=TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            _end(process)
+            output, errors = process.communicate()
+            errors += f"\nstopped after {TIMEOUT_S} s"
+        except BaseException:  # Ctrl-C in the main thread
+            _end(process)
+            process.communicate()
+            raise
+        finally:
+            with self._lock:
+                self._running.discard(process)
+        seconds = time.monotonic() - started
+        self.calls.append(Call(command=shown, seconds=seconds, exit_code=process.returncode))
+        return process.returncode, output, errors
+
+
+def together(pool: ThreadPoolExecutor, function: Callable[[_T], _R], items: Iterable[_T]) -> list[_R]:
+    """A function's results for all items; raises what the first of them raised."""
+    jobs = [pool.submit(function, item) for item in items]
+    while wait(jobs, timeout=GLANCE_S).not_done:
+        pass
+    return [job.result() for job in jobs]
+
+
+class _Absent(Exception):
+    """The thing that was read is not there."""
+
+
+class _BrokenOff(Exception):
+    """The person has broken off: nothing is started any more."""
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+
+
+def _fill(word: str, values: Mapping[str, str]) -> str:
+    for name, value in values.items():
+        word = word.replace(name, value)
+    return word

@@ -1,0 +1,150 @@
+"""The image: which files go into it, and a tag that is the same as long as they are."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from poolhouse.cloud.errors import CloudError
+from poolhouse.pipeline.topology import Topology, load
+
+_IGNORED = {"__pycache__", ".git", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
+#: Fields of pipeline.toml that only a deploy reads: a change of one does not make a new image.
+_DEPLOY_ONLY_QUEUE = {"exactly_once"}
+_DEPLOY_ONLY_WORKERS = {"cpu", "memory_mib", "min_instances", "max_instances", "target_backlog"}
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a Dockerfile takes from its context: files and folders it copies, folders it only mounts while it builds."""
+
+    copied: tuple[str, ...]
+    mounted: tuple[str, ...]
+
+
+def inputs(dockerfile: str) -> Inputs:
+    """What the last stage of a Dockerfile, and the stages that it stands on, take from the context.
+
+    Other stages (a target for local use, say) are not built by a plain build, so what they copy makes no difference.
+    """
+    stages: list[tuple[set[str], dict[str, None], dict[str, None]]] = []  # needed stages, copied, mounted
+    names: dict[str, int] = {}
+    for line in _instructions(dockerfile):
+        words = line.split()
+        match words[0].upper():
+            case "FROM":
+                stages.append(({words[1]}, {}, {}))
+                if len(words) > 3 and words[2].upper() == "AS":
+                    names[words[3]] = len(stages) - 1
+            case "COPY" | "ADD":
+                needed, copied, _ = stages[-1]
+                origin = [word.removeprefix("--from=") for word in words if word.startswith("--from=")]
+                needed.update(origin)
+                arguments = [word for word in words[1:] if not word.startswith("--")]
+                if arguments[0].startswith("["):
+                    arguments = json.loads(" ".join(arguments))
+                if not origin:
+                    copied.update(dict.fromkeys(_plain(source) for source in arguments[:-1]))
+            case "RUN":
+                for mount in (word.removeprefix("--mount=") for word in words if word.startswith("--mount=type=bind")):
+                    parts = dict(part.partition("=")[::2] for part in mount.split(","))
+                    if "from" not in parts:
+                        stages[-1][2][_plain(parts.get("source", parts.get("src", ".")))] = None
+    used, waiting = set(), [len(stages) - 1] if stages else []
+    while waiting:
+        stage = waiting.pop()
+        used.add(stage)
+        waiting.extend(names[name] for name in stages[stage][0] if name in names and names[name] not in used)
+    chosen = [stage for index, stage in enumerate(stages) if index in used]
+    return Inputs(
+        tuple(dict.fromkeys(source for _, copied, _ in chosen for source in copied)),
+        tuple(dict.fromkeys(source for _, _, mounted in chosen for source in mounted)),
+    )
+
+
+def tag(root: Path) -> str:
+    """A tag made of the content of all that the image is built from.
+
+    Raises:
+        CloudError: there is no Dockerfile, or it copies a file that is not there.
+    """
+    digest = hashlib.sha256()
+    for path in files(root):
+        name = path.relative_to(root).as_posix()
+        content = _runtime_part(load(path)) if name == "pipeline.toml" else path.read_bytes()
+        digest.update(f"{name}\0{len(content)}\0".encode() + content)
+    return f"src-{digest.hexdigest()[:16]}"
+
+
+def files(root: Path) -> tuple[Path, ...]:
+    """Every file that the image is built from, the Dockerfile first. Raises `CloudError` as `tag` does."""
+    dockerfile = root / "Dockerfile"
+    if not dockerfile.is_file():
+        raise CloudError(f"{dockerfile}: no such file; `deploy` builds the image from it.")
+    found = [dockerfile]
+    for source in inputs(dockerfile.read_text(encoding="utf-8")).copied:
+        matches = sorted(root.glob(source)) if source != "." else [root]
+        if not matches:
+            raise CloudError(f"{dockerfile} copies {source}, which is not there.")
+        for match in matches:
+            found.extend(_walk(match))
+    return tuple(dict.fromkeys(found))
+
+
+def stage(root: Path, target: Path) -> None:
+    """Copy the image's files, and nothing else, into `target`: what is sent to the builder.
+
+    Folders that the Dockerfile only mounts (a cache of packages, say) are sent empty: the builder has a network.
+    """
+    for path in files(root):
+        copy = target / path.relative_to(root)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
+        copy.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
+    for folder in inputs((root / "Dockerfile").read_text(encoding="utf-8")).mounted:
+        (target / folder).mkdir(parents=True, exist_ok=True)
+        (target / folder / ".keep").touch()  # an archive of files alone would lose an empty folder
+
+
+def build_config(image: str) -> str:
+    """The Cloud Build configuration that builds and pushes `image`, as JSON.
+
+    BuildKit is asked for by name: the builder's default engine does not know `RUN --mount`. Logs go to the build
+    bucket alone, so that the builder's account needs no role on the project.
+    """
+    step = {"name": "gcr.io/cloud-builders/docker", "args": ["build", "-t", image, "."], "env": ["DOCKER_BUILDKIT=1"]}
+    return json.dumps({"steps": [step], "images": [image], "options": {"logging": "GCS_ONLY"}, "timeout": "1200s"})
+
+
+def _instructions(dockerfile: str) -> Iterator[str]:
+    """One instruction a line: comments gone, continued lines joined."""
+    lines = "\n".join(line for line in dockerfile.splitlines() if not line.lstrip().startswith("#"))
+    for line in lines.replace("\\\n", " ").splitlines():
+        if line.split():
+            yield line
+
+
+def _plain(source: str) -> str:
+    return source.removeprefix("./").rstrip("/") or "."
+
+
+def _walk(path: Path) -> Iterator[Path]:
+    if path.is_file():
+        yield path
+        return
+    for child in sorted(path.iterdir()):
+        if child.name not in _IGNORED and child.suffix != ".pyc":
+            yield from _walk(child)
+
+
+def _runtime_part(topology: Topology) -> bytes:
+    exclude: Any = {
+        "bucket": True,
+        "queues": {"__all__": {**dict.fromkeys(_DEPLOY_ONLY_QUEUE, True), "workers": _DEPLOY_ONLY_WORKERS}},
+    }
+    return json.dumps(topology.model_dump(mode="json", exclude=exclude), sort_keys=True).encode()

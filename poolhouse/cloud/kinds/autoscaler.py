@@ -1,0 +1,137 @@
+"""CREMA, KEDA's scalers as a Cloud Run service: sets the instances of worker pools by their backlog (a preview)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from poolhouse.cloud.options import Options
+from poolhouse.cloud.resource import Fields, Json, Read, Resource, command, entry, flag, pairs
+from poolhouse.pipeline.scaling import POLL_S, SCALE_DOWN_WINDOW_S
+from poolhouse.pipeline.topology import Topology
+
+#: The engine, as its makers publish it.
+IMAGE = "us-central1-docker.pkg.dev/cloud-run-oss-images/crema-v1/autoscaler:1.0"
+#: The image is built from nothing: Cloud Run lays it on this one.
+BASE_IMAGE = "us-central1-docker.pkg.dev/serverless-runtimes/google-24/runtimes/java25"
+_WHERE = "--location=global"
+PARAMETERS = Read(words=("parametermanager", "parameters", "list", _WHERE), api="parametermanager.googleapis.com")
+
+
+def config(topology: Topology, options: Options) -> str:
+    """CREMA's configuration, as JSON (which is YAML too)."""
+    authentication = {"metadata": {"name": "own-account"}, "spec": {"podIdentity": {"provider": "gcp"}}}
+    targets = []
+    for queue in topology.queues:
+        pool = f"projects/{options.project}/locations/{options.region}/workerpools/{queue.topic}"
+        trigger = {
+            "type": "gcp-pubsub",
+            "name": queue.name,
+            "metadata": {
+                "subscriptionName": f"projects/{options.project}/subscriptions/{queue.subscription}",
+                "mode": "SubscriptionSize",
+                "value": str(queue.workers.target_backlog),
+            },
+            "authenticationRef": {"name": "own-account"},
+        }
+        behavior = {"scaleDown": {"stabilizationWindowSeconds": SCALE_DOWN_WINDOW_S}}
+        targets.append(
+            {
+                "spec": {
+                    "scaleTargetRef": {"name": pool},
+                    "minReplicaCount": queue.workers.min_instances,
+                    "maxReplicaCount": queue.workers.max_instances,
+                    "triggers": [trigger],
+                    "advanced": {"horizontalPodAutoscalerConfig": {"behavior": behavior}},
+                }
+            }
+        )
+    spec = {"pollingInterval": POLL_S, "triggerAuthentications": [authentication], "scaledObjects": targets}
+    return json.dumps({"apiVersion": "crema/v1", "kind": "CremaConfig", "spec": spec}, indent=1)
+
+
+def parameter(*, options: Options) -> Resource:
+    """The parameter that holds the configuration's versions."""
+    name = f"{options.name}-autoscaler"
+
+    def observe(raw: Json) -> Fields | None:
+        return None if entry(raw, "name", name) is None else {"format": entry(raw, "name", name).get("format")}
+
+    return Resource(
+        kind="parameter",
+        name=name,
+        wanted={"format": "YAML"},
+        read=PARAMETERS,
+        observe=observe,
+        create=(
+            command(
+                "parametermanager", "parameters", "create", name, _WHERE, "--parameter-format=yaml",
+                flag("labels", pairs(options.labels)),
+            ),
+        ),
+        after=(f"apis/{options.project}",),
+        fixed={"format": f"delete the parameter (`gcloud parametermanager parameters delete {name} {_WHERE}`)"},
+    )  # fmt: skip
+
+
+def version(topology: Topology, *, options: Options) -> Resource:
+    """The version of the present configuration, named after its content: versions can't be changed."""
+    text = config(topology, options)
+    revision = f"c-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    holder = f"{options.name}-autoscaler"
+    where = (flag("parameter", holder), _WHERE)
+    return Resource(
+        kind="parameter-version",
+        name=revision,
+        wanted={"content": revision},
+        read=Read(
+            words=("parametermanager", "parameters", "versions", "list", *where),
+            api="parametermanager.googleapis.com",
+            needs=f"parameter/{holder}",
+        ),
+        observe=lambda raw: {"content": revision} if entry(raw, "name", revision) else None,
+        create=(
+            command(
+                "parametermanager", "parameters", "versions", "create", revision, *where,
+                "--payload-data-from-file={file:autoscaler.yaml}", files={"autoscaler.yaml": text},
+            ),
+        ),
+        after=(f"parameter/{holder}",),
+    )  # fmt: skip
+
+
+def service(*, revision: str, options: Options, pools: tuple[str, ...]) -> Resource:
+    """The engine: exactly one instance, with CPU all the time, since it looks by itself."""
+    name = f"{options.name}-autoscaler"
+    path = f"projects/{options.project}/locations/global/parameters/{name}/versions/{revision}"
+    words = (
+        "run", "deploy", name, flag("region", options.region), flag("image", IMAGE), flag("base-image", BASE_IMAGE),
+        flag("service-account", options.account("autoscaler")), "--no-allow-unauthenticated", "--no-cpu-throttling",
+        "--min-instances=1", "--max-instances=1", flag("labels", pairs(options.labels)),
+        flag("set-env-vars", f"CREMA_CONFIG={path},OUTPUT_SCALER_METRICS=False,ENABLE_CLOUD_LOGGING=False"),
+    )  # fmt: skip
+
+    def observe(raw: Json) -> Fields | None:
+        if not raw:
+            return None
+        spec = raw["spec"]["template"]["spec"]
+        env = {item["name"]: item.get("value") for item in spec["containers"][0].get("env", ())}
+        return {
+            "image": spec["containers"][0].get("image"),
+            "account": spec.get("serviceAccountName"),
+            "configuration": str(env.get("CREMA_CONFIG", "")).rpartition("/")[2],
+        }
+
+    return Resource(
+        kind="service",
+        name=name,
+        wanted={"image": IMAGE, "account": options.account("autoscaler"), "configuration": revision},
+        read=Read(words=("run", "services", "describe", name, words[3]), api="run.googleapis.com"),
+        observe=observe,
+        create=(command(*words),),
+        update=lambda raw: (command(*words),),
+        after=(
+            f"parameter-version/{revision}", f"account/{options.name}-autoscaler",
+            f"grants/project/{options.project}", *(f"pool/{pool}" for pool in pools),
+        ),
+    )  # fmt: skip

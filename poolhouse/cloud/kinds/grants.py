@@ -1,0 +1,149 @@
+"""Who may do what on one resource: read, merged and written with its etag, so that others' bindings stay.
+
+A policy is changed as a whole, by one command for a resource, never by two at a time: the etag makes a change that
+somebody else made in between a conflict, and a conflict is read again and merged anew.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+from poolhouse.cloud.kinds import project
+from poolhouse.cloud.options import ACCOUNTS, AUTOSCALER, Options
+from poolhouse.cloud.resource import Command, Fields, Json, Read, Resource, command, flag
+
+#: Role to members.
+Bindings = Mapping[str, tuple[str, ...]]
+
+
+def managed(options: Options) -> Callable[[str], bool]:
+    """Whether a member is this pipeline's business: its own accounts, and Pub/Sub's service agent."""
+    ours = {options.member(purpose) for purpose in (*ACCOUNTS, *AUTOSCALER)}
+    return lambda member: (
+        member in ours
+        or (member.startswith("serviceAccount:service-") and member.endswith("@gcp-sa-pubsub.iam.gserviceaccount.com"))
+    )
+
+
+def merge(policy: Json, wanted: Bindings, *, ours: Callable[[str], bool]) -> Json:
+    """The policy with our members exactly where `wanted` has them, and all else as it was (conditions and etag too)."""
+    bindings = []
+    left = {role: set(members) for role, members in wanted.items()}
+    for binding in policy.get("bindings", ()):
+        if "condition" in binding:
+            bindings.append(binding)
+            continue
+        members = {member for member in binding.get("members", ()) if not ours(member)} | left.pop(
+            binding["role"], set()
+        )
+        if members:
+            bindings.append({"role": binding["role"], "members": sorted(members)})
+    bindings.extend({"role": role, "members": sorted(members)} for role, members in left.items() if members)
+    return {**policy, "bindings": bindings}
+
+
+def observed(policy: Json, *, wanted: Bindings, ours: Callable[[str], bool]) -> Fields:
+    """Our members of each role that is wanted, or that we hold without being meant to."""
+    found: dict[str, set[str]] = {role: set() for role in wanted}
+    for binding in (policy or {}).get("bindings", ()):
+        mine = {member for member in binding.get("members", ()) if ours(member)}
+        if mine and "condition" not in binding:
+            found.setdefault(binding["role"], set()).update(mine)
+    return {role: tuple(sorted(members)) for role, members in found.items()}
+
+
+def grants(
+    target: str,
+    wanted: Bindings,
+    *,
+    options: Options,
+    words: tuple[str, ...],
+    name: str,
+    api: str,
+    more: tuple[str, ...] = (),
+    starts: Literal["empty", "filled"] = "empty",
+    also_ours: tuple[str, ...] = (),
+    after: tuple[str, ...] = (),
+) -> Resource:
+    """The bindings on one resource.
+
+    Args:
+        target: id of the resource in the plan.
+        wanted: role to members.
+        options: the choices of the deploy.
+        words: the command group, such as `("pubsub", "topics")`.
+        name: the resource as the command group names it.
+        api: API that it belongs to, short.
+        more: further flags, such as the region.
+        starts: whether a fresh resource has no bindings at all, so that a policy can be set without a reading; or has
+            some of its own (a bucket's owners), so that ours are added one by one.
+        also_ours: members that are managed here though they are no account of ours (allUsers).
+        after: ids of further resources that must be in place first.
+    """
+    is_account = managed(options)
+
+    def ours(member: str) -> bool:
+        return is_account(member) or member in also_ours
+
+    def write(policy: Json) -> Command:
+        if "etag" in policy:
+            # gcloud prints etags in the alphabet for URLs, and `storage buckets set-iam-policy` crashes on that (528).
+            policy = {**policy, "etag": policy["etag"].translate(str.maketrans("-_", "+/"))}
+        text = json.dumps(policy, indent=1, sort_keys=True)
+        return command(*words, "set-iam-policy", name, "{file:policy.json}", *more, files={"policy.json": text})
+
+    def add(role: str, member: str) -> Command:
+        return command(*words, "add-iam-policy-binding", name, flag("member", member), flag("role", role), *more)
+
+    if starts == "empty":
+        create: tuple[Command, ...] = (write({"bindings": merge({}, wanted, ours=ours)["bindings"]}),)
+    else:
+        create = tuple(add(role, member) for role, members in wanted.items() for member in members)
+    return Resource(
+        kind="grants",
+        name=target,
+        wanted={role: tuple(sorted(members)) for role, members in wanted.items()},
+        read=Read(words=(*words, "get-iam-policy", name, *more), api=f"{api}.googleapis.com", needs=target),
+        observe=lambda raw: None if raw is None else observed(raw, wanted=wanted, ours=ours),
+        create=create,
+        update=lambda raw: (write(merge(raw, wanted, ours=ours)),),
+        after=(target, *(f"account/{options.name}-{purpose}" for purpose in options.accounts), *after),
+    )
+
+
+def project_grants(wanted: Bindings, *, options: Options) -> Resource:
+    """The few bindings on the project: added one by one, since a project's policy is too precious to be set whole."""
+    is_account = managed(options)
+
+    def ours(member: str) -> bool:
+        # The agents' bindings on the project are Google's own.
+        return is_account(member) and not member.startswith("serviceAccount:service-")
+
+    def change(verb: str, role: str, member: str) -> Command:
+        return command(
+            "projects", f"{verb}-iam-policy-binding", options.project,
+            flag("member", member), flag("role", role), "--condition=None",
+        )  # fmt: skip
+
+    def update(raw: Json) -> tuple[Command, ...]:
+        have = observed(raw, wanted=wanted, ours=ours)
+        commands = []
+        for role, members in have.items():
+            assert isinstance(members, tuple)
+            keep = wanted.get(role, ())
+            commands += [change("add", role, member) for member in keep if member not in members]
+            commands += [change("remove", role, member) for member in members if member not in keep]
+        return tuple(commands)
+
+    return Resource(
+        kind="grants",
+        name=f"project/{options.project}",
+        wanted={role: tuple(sorted(members)) for role, members in wanted.items()},
+        read=project.policy(options.project),
+        observe=lambda raw: None if raw is None else observed(raw, wanted=wanted, ours=ours),
+        create=tuple(change("add", role, member) for role, members in wanted.items() for member in members),
+        update=update,
+        after=tuple(f"account/{options.name}-{purpose}" for purpose in options.accounts),
+    )

@@ -1,0 +1,97 @@
+"""The project itself, and the APIs that are enabled in it."""
+
+from __future__ import annotations
+
+from poolhouse.cloud.options import Options
+from poolhouse.cloud.resource import Command, Fields, Json, Read, Resource, command, entry, flag
+
+#: The APIs that are on. Read before anything else: what is not enabled need not be asked.
+ENABLED = Read(words=("services", "list", "--enabled"), api="")
+#: The service accounts.
+ACCOUNTS = Read(words=("iam", "service-accounts", "list"), api="iam.googleapis.com")
+#: The APIs, and what for.
+APIS = {
+    "artifactregistry": "the image",
+    "cloudbuild": "building it",
+    "cloudresourcemanager": "the project's own policy",
+    "cloudscheduler": "schedules",
+    "iam": "service accounts",
+    "logging": "metrics from logs",
+    "monitoring": "dashboard, alerts, backlog figures",
+    "pubsub": "queues",
+    "run": "API and workers",
+    "storage": "files, results, records",
+}
+
+
+def describe(project_id: str) -> Read:
+    """How the project is read: whether it is there, and its number."""
+    return Read(words=("projects", "describe", project_id), api="")
+
+
+def policy(project_id: str) -> Read:
+    """How the project's policy is read."""
+    return Read(words=("projects", "get-iam-policy", project_id), api="cloudresourcemanager.googleapis.com")
+
+
+def names(options: Options) -> tuple[str, ...]:
+    """The APIs that this deploy needs."""
+    more = ("parametermanager",) if options.autoscale else ()
+    return tuple(f"{api}.googleapis.com" for api in sorted((*APIS, *more)))
+
+
+def apis(options: Options) -> Resource:
+    """The enabled APIs, as one resource: one call enables all that are missing."""
+    wanted = names(options)
+
+    def observe(raw: Json) -> Fields | None:
+        enabled = {str(item.get("config", {}).get("name", "")) for item in raw or ()}
+        return {"enabled": tuple(api for api in wanted if api in enabled)} if enabled & set(wanted) else None
+
+    def enable(raw: Json) -> tuple[Command, ...]:
+        have = observe(raw) or {}
+        missing = [api for api in wanted if api not in (have.get("enabled") or ())]  # type: ignore[operator]
+        return (command("services", "enable", *missing),)
+
+    return Resource(
+        kind="apis",
+        name=options.project,
+        wanted={"enabled": wanted},
+        read=ENABLED,
+        observe=observe,
+        create=(command("services", "enable", *wanted),),
+        update=enable,
+    )
+
+
+def account(purpose: str, words: str, *, options: Options) -> Resource:
+    """A service account of its own for one purpose."""
+    account_id = f"{options.name}-{purpose}"
+    description = f"Poolhouse: {words} {options.mark}"
+    name = f"{options.name} {purpose}"
+
+    def observe(raw: Json) -> Fields | None:
+        emails = [{**item, "id": str(item.get("email", "")).partition("@")[0]} for item in raw or ()]
+        found = entry(emails, "id", account_id)
+        return None if found is None else {"description": found.get("description", "")}
+
+    return Resource(
+        kind="account",
+        name=account_id,
+        wanted={"description": description},
+        read=ACCOUNTS,
+        observe=observe,
+        create=(
+            command(
+                "iam", "service-accounts", "create", account_id,
+                flag("display-name", name), flag("description", description),
+            ),
+        ),
+        update=lambda raw: (
+            command(
+                "iam", "service-accounts", "update", options.account(purpose),
+                flag("display-name", name), flag("description", description),
+            ),
+        ),
+        after=(f"apis/{options.project}",),
+    )  # fmt: skip

@@ -1,0 +1,115 @@
+"""The image: its repository and the build that fills it."""
+
+from __future__ import annotations
+
+import json
+
+from poolhouse.cloud.image import build_config
+from poolhouse.cloud.options import Options
+from poolhouse.cloud.resource import Fields, Json, Read, Resource, command, entry, flag, pairs
+
+#: Images kept whatever their age: enough to go back a few deploys.
+KEEP_IMAGES = 10
+#: Days after which older images go.
+IMAGE_DAYS = 30
+_POLICIES = [
+    {"name": "keep-recent", "action": {"type": "Keep"}, "mostRecentVersions": {"keepCount": KEEP_IMAGES}},
+    {
+        "name": "delete-old",
+        "action": {"type": "Delete"},
+        "condition": {"tagState": "any", "olderThan": f"{IMAGE_DAYS}d"},
+    },
+]
+
+
+def repository(*, options: Options) -> Resource:
+    """The Artifact Registry repository, with a policy that cleans it up."""
+    where = flag("location", options.region)
+    labels = pairs(options.labels)
+    clean = command(
+        "artifacts", "repositories", "set-cleanup-policies", options.name, where,
+        "--policy={file:cleanup.json}", "--no-dry-run", files={"cleanup.json": json.dumps(_POLICIES, indent=1)},
+    )  # fmt: skip
+
+    def observe(raw: Json) -> Fields | None:
+        found = entry(raw, "name", options.name)
+        if found is None:
+            return None
+        policies = found.get("cleanupPolicies") or {}
+        keep = policies.get("keep-recent", {}).get("mostRecentVersions", {}).get("keepCount")
+        age = str(policies.get("delete-old", {}).get("condition", {}).get("olderThan", ""))
+        return {
+            "format": found.get("format"),
+            "keep_images": keep,
+            "image_days": round(float(age[:-1]) / 86400) if age.endswith("s") else None,
+            "cleanup_active": bool(policies) and not found.get("cleanupPolicyDryRun", False),
+            **{f"label {key}": (found.get("labels") or {}).get(key) for key in options.labels},
+        }
+
+    return Resource(
+        kind="repository",
+        name=options.name,
+        wanted={
+            "format": "DOCKER",
+            "keep_images": KEEP_IMAGES,
+            "image_days": IMAGE_DAYS,
+            "cleanup_active": True,
+            **{f"label {key}": value for key, value in options.labels.items()},
+        },
+        read=Read(words=("artifacts", "repositories", "list", where), api="artifactregistry.googleapis.com"),
+        observe=observe,
+        create=(
+            command(
+                "artifacts", "repositories", "create", options.name, where, "--repository-format=docker",
+                flag("labels", labels), f"--description=Images of {options.name}",
+            ),
+            clean,
+        ),
+        update=lambda raw: (
+            command("artifacts", "repositories", "update", options.name, where, flag("update-labels", labels)),
+            clean,
+        ),
+        after=(f"apis/{options.project}",),
+        fixed={"format": "a repository keeps its format: rename the pipeline, or delete the repository"},
+    )  # fmt: skip
+
+
+def image(tag: str, *, options: Options) -> Resource:
+    """The image of the present sources: built unless one with their tag is there."""
+    path = f"{options.repository}:{tag}"
+    build_bucket = f"gs://{options.build_bucket}"
+    return Resource(
+        kind="image",
+        name=tag,
+        wanted={"tag": tag},
+        read=Read(
+            words=("artifacts", "docker", "images", "list", options.repository, "--include-tags"),
+            api="artifactregistry.googleapis.com",
+            needs=f"repository/{options.name}",
+        ),
+        observe=lambda raw: {"tag": tag} if digest(raw, tag) else None,
+        create=(
+            command(
+                "builds", "submit", "{sources}", flag("region", options.region),
+                "--config={file:cloudbuild.json}",
+                flag("service-account", f"projects/{options.project}/serviceAccounts/{options.account('builder')}"),
+                flag("gcs-source-staging-dir", f"{build_bucket}/source"),
+                flag("gcs-log-dir", f"{build_bucket}/logs"),
+                "--suppress-logs", "--format=json",
+                files={"cloudbuild.json": build_config(path)},
+            ),
+        ),
+        after=(
+            f"grants/repository/{options.name}",
+            f"grants/bucket/{options.build_bucket}",
+        ),
+    )  # fmt: skip
+
+
+def digest(raw: Json, tag: str) -> str | None:
+    """The digest of the image with that tag in what `docker images list` printed."""
+    for item in raw or ():
+        tags = item.get("tags") or ()
+        if tag in (tags.split(",") if isinstance(tags, str) else tags):
+            return str(item["version"])
+    return None

@@ -1,0 +1,261 @@
+"""Cloud Run: the API's service, the workers' pools or jobs, the dead-letter job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from poolhouse.cloud.gcloud.release_tracks import Tracks
+from poolhouse.cloud.kinds import containers
+from poolhouse.cloud.options import Options
+from poolhouse.cloud.resource import IMAGE, Command, Fields, Json, Read, Resource, command, flag, pairs
+from poolhouse.pipeline.topology import Queue
+
+#: Seconds between two starts of a drain job; its overlapping runs are how a job scales out.
+JOB_PERIOD_S = 60
+#: Longest time of one execution of a job, in seconds: its budget and the longest task that it still finishes.
+JOB_TIMEOUT_S = 3600 * 4
+_MIN_SCALE, _MAX_SCALE = "autoscaling.knative.dev/minScale", "autoscaling.knative.dev/maxScale"
+_MANUAL = "run.googleapis.com/manualInstanceCount"
+
+
+def service(*, image: str, options: Options) -> Resource:
+    """The API's service."""
+    name = options.api_service
+    env = containers.environment(options, BACKLOG_SOURCE="monitoring")
+    probe = {"httpGet.path": "/health", "periodSeconds": "5", "timeoutSeconds": "4", "failureThreshold": "24"}
+    wanted: Fields = {
+        **containers.wanted_fields(
+            image, env=env, account=options.account("api"), cpu=options.api_cpu, memory_mib=options.api_memory_mib
+        ),
+        "concurrency": options.api_concurrency,
+        "min_instances": options.api_min_instances,
+        "max_instances": options.api_max_instances,
+        "startup_probe": "/health",
+        **containers.label_fields(options),
+    }
+    words = (
+        "run",
+        "deploy",
+        name,
+        flag("region", options.region),
+        flag("image", IMAGE),
+        *containers.flags(env, account=options.account("api"), cpu=options.api_cpu, memory_mib=options.api_memory_mib),
+        flag("concurrency", options.api_concurrency),
+        flag("min-instances", options.api_min_instances),
+        flag("max-instances", options.api_max_instances),
+        flag("startup-probe", pairs(probe)),
+        flag("labels", pairs(options.labels)),
+        "--allow-unauthenticated" if options.public else "--no-allow-unauthenticated",
+    )
+
+    def observe(raw: Json) -> Fields | None:
+        if not raw:
+            return None
+        template = raw["spec"]["template"]
+        notes = template.get("metadata", {}).get("annotations", {})
+        container = template["spec"]["containers"][0]
+        return {
+            **containers.observed_fields(container, env, template["spec"]),
+            "concurrency": template["spec"].get("containerConcurrency"),
+            "min_instances": int(notes.get(_MIN_SCALE, 0)),
+            "max_instances": int(notes.get(_MAX_SCALE, 0)),
+            "startup_probe": container.get("startupProbe", {}).get("httpGet", {}).get("path"),
+            **containers.observed_labels(raw, options),
+        }
+
+    where = flag("region", options.region)
+    return _resource(
+        "service",
+        name,
+        wanted=wanted,
+        observe=observe,
+        words=words,
+        options=options,
+        account="api",
+        read=Read(words=("run", "services", "describe", name, where), api="run.googleapis.com"),
+        after=(f"bucket/{options.bucket}",),
+    )
+
+
+def pool(queue: Queue, *, image: str, options: Options, tracks: Tracks) -> Resource:
+    """The worker pool of a queue.
+
+    Without an autoscaler its size is fixed: the least instances, but one, since a pool of none would never work.
+    With one, the number is the autoscaler's business: it is set once, and then neither compared nor sent.
+    """
+    name = queue.topic
+    size = queue.workers
+    env = containers.environment(options)
+    account = options.account("worker")
+    arguments = ("-m", "poolhouse.worker", "run", f"--queue={queue.name}")
+    fixed = {} if options.autoscale else {"instances": max(1, size.min_instances)}
+    wanted: Fields = {
+        **containers.wanted_fields(
+            image, env=env, account=account, cpu=size.cpu, memory_mib=size.memory_mib, arguments=arguments
+        ),
+        **fixed,
+        **containers.label_fields(options),
+    }
+    words = (
+        *tracks.worker_pools,
+        "deploy",
+        name,
+        flag("region", options.region),
+        flag("image", IMAGE),
+        *containers.flags(env, account=account, cpu=size.cpu, memory_mib=size.memory_mib, arguments=arguments),
+        flag("labels", pairs(options.labels)),
+    )
+    scaled = (*words, flag(tracks.instances_flag, fixed.get("instances", size.min_instances)))
+
+    def observe(raw: Json) -> Fields | None:
+        found = containers.named(raw, name)
+        if found is None:
+            return None
+        template = found["spec"]["template"]
+        count = found["metadata"].get("annotations", {}).get(_MANUAL)
+        return {
+            **containers.observed_fields(template["spec"]["containers"][0], env, template["spec"]),
+            **({"instances": int(count) if count is not None else None} if fixed else {}),
+            **containers.observed_labels(found, options),
+        }
+
+    return _resource(
+        "pool",
+        name,
+        wanted=wanted,
+        observe=observe,
+        words=scaled,
+        options=options,
+        account="worker",
+        read=Read(words=(*tracks.worker_pools, "list", flag("region", options.region)), api="run.googleapis.com"),
+        update=scaled if fixed else words,
+        after=(f"bucket/{options.bucket}", f"subscription/{queue.subscription}"),
+    )
+
+
+def drain_job(queue: Queue, *, image: str, options: Options) -> Resource:
+    """The job that works a queue off: started every minute, ended when the queue is empty or its budget is spent.
+
+    A run that is busy goes on while the next one starts; the budget is chosen so that at most `max_instances` of them
+    are at work at the same time.
+    """
+    budget_s = queue.workers.max_instances * JOB_PERIOD_S
+    return _job(
+        queue.topic,
+        ("-m", "poolhouse.worker", "drain", f"--queue={queue.name}", f"--budget={min(budget_s, JOB_TIMEOUT_S // 2)}"),
+        image=image,
+        options=options,
+        account="worker",
+        cpu=queue.workers.cpu,
+        memory_mib=queue.workers.memory_mib,
+        after=(f"subscription/{queue.subscription}",),
+    )
+
+
+def dead_letter_job(*, image: str, options: Options, subscriptions: tuple[str, ...]) -> Resource:
+    """The job that keeps dead letters in the bucket."""
+    return _job(
+        f"{options.name}-dead-letters",
+        ("-m", "poolhouse.worker", "dead-letters", "--drain", "--budget=600"),
+        image=image,
+        options=options,
+        account="dead-letters",
+        cpu=1,
+        memory_mib=512,
+        after=tuple(f"subscription/{name}" for name in subscriptions),
+    )
+
+
+def jobs_read(options: Options) -> Read:
+    """How jobs are listed."""
+    return Read(words=("run", "jobs", "list", flag("region", options.region)), api="run.googleapis.com")
+
+
+def _job(
+    name: str,
+    arguments: tuple[str, ...],
+    *,
+    image: str,
+    options: Options,
+    account: str,
+    cpu: float,
+    memory_mib: int,
+    after: tuple[str, ...],
+) -> Resource:
+    env = containers.environment(options)
+    email = options.account(account)
+    wanted: Fields = {
+        **containers.wanted_fields(image, env=env, account=email, cpu=cpu, memory_mib=memory_mib, arguments=arguments),
+        "tasks": 1,
+        "retries": 0,
+        "timeout_s": JOB_TIMEOUT_S,
+        **containers.label_fields(options),
+    }
+    words = (
+        "run",
+        "jobs",
+        "deploy",
+        name,
+        flag("region", options.region),
+        flag("image", IMAGE),
+        *containers.flags(env, account=email, cpu=cpu, memory_mib=memory_mib, arguments=arguments),
+        "--tasks=1",
+        # Pub/Sub delivers again what a run did not finish: a retry of the run would only count twice.
+        "--max-retries=0",
+        flag("task-timeout", f"{JOB_TIMEOUT_S}s"),
+        flag("labels", pairs(options.labels)),
+    )
+
+    def observe(raw: Json) -> Fields | None:
+        found = containers.named(raw, name)
+        if found is None:
+            return None
+        execution = found["spec"]["template"]["spec"]
+        task = execution["template"]["spec"]
+        return {
+            **containers.observed_fields(task["containers"][0], env, task),
+            "tasks": int(execution.get("taskCount", 1)),
+            "retries": int(task.get("maxRetries", 3)),
+            "timeout_s": int(task.get("timeoutSeconds", 600)),
+            **containers.observed_labels(found, options),
+        }
+
+    return _resource(
+        "job",
+        name,
+        wanted=wanted,
+        observe=observe,
+        words=words,
+        options=options,
+        account=account,
+        read=jobs_read(options),
+        after=(f"bucket/{options.bucket}", *after),
+    )
+
+
+def _resource(
+    kind: str,
+    name: str,
+    *,
+    wanted: Fields,
+    observe: Callable[[Json], Fields | None],
+    words: tuple[str, ...],
+    options: Options,
+    account: str,
+    read: Read,
+    update: tuple[str, ...] | None = None,
+    after: tuple[str, ...] = (),
+) -> Resource:
+    def change(raw: Json) -> tuple[Command, ...]:
+        return (command(*(update or words)),)
+
+    return Resource(
+        kind=kind,
+        name=name,
+        wanted=wanted,
+        read=read,
+        observe=observe,
+        create=(command(*words),),
+        update=change,
+        after=("image", f"account/{options.name}-{account}", *after),
+    )

@@ -1,0 +1,107 @@
+"""Buckets: the pipeline's own, and the one for the sources and logs of builds."""
+
+from __future__ import annotations
+
+import json
+
+from poolhouse.cloud.options import Options
+from poolhouse.cloud.resource import Command, Fields, Json, Read, Resource, command, flag, pairs
+from poolhouse.pipeline.topology import Topology
+
+#: Deleted objects can be brought back this long, in seconds: Cloud Storage's default, said so that it stays.
+SOFT_DELETE_S = 604_800
+#: Days that sources and logs of builds are kept.
+BUILD_DAYS = 7
+#: What a resumable upload from a browser needs (Cloud Storage, CORS).
+_METHODS = ["GET", "PUT", "POST"]
+_HEADERS = ["Content-Type", "Content-Range", "Range", "Location", "x-goog-resumable"]
+
+
+def bucket(topology: Topology, *, options: Options) -> Resource:
+    """The bucket for files, results and records."""
+    lifecycle = {f"{prefix}/": days for prefix, days in topology.bucket.lifecycle_days.items()}
+    return _bucket(
+        options.bucket, options=options, lifecycle=lifecycle, soft_delete_s=SOFT_DELETE_S, origins=options.origins
+    )
+
+
+def build_bucket(*, options: Options) -> Resource:
+    """The bucket that sources are sent to, and build logs written to: apart, since the builder reads nothing else."""
+    return _bucket(options.build_bucket, options=options, lifecycle={"": BUILD_DAYS}, soft_delete_s=0, origins=())
+
+
+def _bucket(
+    name: str, *, options: Options, lifecycle: dict[str, int], soft_delete_s: int, origins: tuple[str, ...]
+) -> Resource:
+    url = f"gs://{name}"
+    rules = json.dumps({"rule": [_rule(prefix, days) for prefix, days in sorted(lifecycle.items())]}, indent=1)
+    cors = [{"origin": list(origins), "method": _METHODS, "responseHeader": _HEADERS, "maxAgeSeconds": 3600}]
+    wanted: Fields = {
+        "location": options.region.upper(),
+        "uniform_access": True,
+        "public_access": "enforced",
+        "soft_delete_s": soft_delete_s,
+        "lifecycle": tuple(sorted(f"{prefix or '*'} {days} days" for prefix, days in lifecycle.items())),
+        "cors_origins": origins,
+        **{f"label {key}": value for key, value in options.labels.items()},
+    }
+    settings = [
+        flag("lifecycle-file", "{file:lifecycle.json}"),
+        "--uniform-bucket-level-access",
+        "--public-access-prevention",
+        flag("soft-delete-duration", f"{soft_delete_s}s") if soft_delete_s else "--clear-soft-delete",
+    ]
+    files = {"lifecycle.json": rules}
+
+    def observe(raw: Json) -> Fields | None:
+        return _observe(raw, options) if raw else None
+
+    def update(raw: Json) -> tuple[Command, ...]:
+        words = [*settings, flag("update-labels", pairs(options.labels))]
+        sent = dict(files)
+        if origins:
+            words.append(flag("cors-file", "{file:cors.json}"))
+            sent["cors.json"] = json.dumps(cors, indent=1)
+        elif raw and raw.get("cors_config"):
+            words.append("--clear-cors")
+        return (command("storage", "buckets", "update", url, *words, files=sent),)
+
+    # `create` knows neither labels nor CORS, nor a soft delete of nothing but as a duration of 0.
+    make = [*settings[:-1], flag("soft-delete-duration", f"{soft_delete_s}s"), flag("location", options.region)]
+    late = update(None)
+    return Resource(
+        kind="bucket",
+        name=name,
+        wanted=wanted,
+        read=Read(words=("storage", "buckets", "describe", url), api="storage.googleapis.com"),
+        observe=observe,
+        create=(command("storage", "buckets", "create", url, *make, files=files), *late),
+        update=update,
+        after=(f"apis/{options.project}",),
+        fixed={"location": "a bucket stays where it was made: deploy to its region, or move its objects to another"},
+    )
+
+
+def _rule(prefix: str, days: int) -> Json:
+    condition: Json = {"age": days}
+    if prefix:
+        condition["matchesPrefix"] = [prefix]
+    return {"action": {"type": "Delete"}, "condition": condition}
+
+
+def _observe(raw: Json, options: Options) -> Fields:
+    lifecycle = []
+    for rule in (raw.get("lifecycle_config") or {}).get("rule", ()):
+        condition = rule.get("condition", {})
+        words = ",".join(condition.get("matchesPrefix", ())) or "*"
+        simple = rule.get("action", {}).get("type") == "Delete" and set(condition) <= {"age", "matchesPrefix"}
+        lifecycle.append(f"{words} {condition['age']} days" if simple else json.dumps(rule, sort_keys=True))
+    return {
+        "location": str(raw.get("location", "")).upper(),
+        "uniform_access": bool(raw.get("uniform_bucket_level_access")),
+        "public_access": raw.get("public_access_prevention"),
+        "soft_delete_s": int((raw.get("soft_delete_policy") or {}).get("retentionDurationSeconds", 0)),
+        "lifecycle": tuple(sorted(lifecycle)),
+        "cors_origins": tuple(origin for entry in raw.get("cors_config") or () for origin in entry.get("origin", ())),
+        **{f"label {key}": (raw.get("labels") or {}).get(key) for key in options.labels},
+    }

@@ -1,0 +1,128 @@
+"""`invoke status|logs|dlq|submit --project`: the words of the local commands, on the deployed system."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from poolhouse.cloud.gcloud.release_tracks import Tracks
+from poolhouse.cloud.gcloud.runner import Gcloud
+from poolhouse.cloud.options import LABEL, Options
+from poolhouse.cloud.plan.actual import read_project
+from poolhouse.cloud.remote import RemoteApi, connect
+from poolhouse.cloud.resource import Json, Read, flag
+
+#: How often new log lines are asked for, in seconds; they arrive some seconds late anyway.
+FOLLOW_S = 5
+#: How many at a time.
+FOLLOW_LINES = 1_000
+
+
+def api(gcloud: Gcloud, options: Options) -> RemoteApi:
+    """The deployed API. Raises `CloudError` where the project is not there."""
+    return connect(gcloud, options.api_url(read_project(gcloud, options.project).number))
+
+
+def status(gcloud: Gcloud, *, options: Options, words: Tracks) -> str:
+    """Services, pools and jobs with their image and state, and the queues as the API tells them.
+
+    Raises:
+        CloudError: the project or the API does not answer.
+    """
+    region = flag("region", options.region)
+    run = "run.googleapis.com"
+    reads = {
+        "service": Read(words=("run", "services", "list", region), api=run),
+        "pool": Read(words=(*words.worker_pools, "list", region), api=run),
+        "job": Read(words=("run", "jobs", "list", region), api=run),
+    }
+    listed = gcloud.read_all(tuple(reads.values()))
+    lines = [f"{'':9}{'':28}{'ready':7}{'instances':11}image"]
+    for kind, read in reads.items():
+        for item in listed[read.words] or ():
+            if item["metadata"].get("labels", {}).get(LABEL) == options.name:
+                lines.append(_runtime(kind, item))
+    lines += ["", f"{'queue':16}{'waiting':>10}{'in flight':>11}{'oldest':>10}{'dead':>7}"]
+    for queue in api(gcloud, options).call("GET", "/queues")["queues"]:
+        cells = (queue.get("backlog"), queue.get("in_flight"), queue.get("oldest_age_s"), queue.get("dead_letters"))
+        waiting, flight, age, dead = ("-" if cell is None else f"{cell:g}" for cell in cells)
+        lines.append(f"{queue['name']:16}{waiting:>10}{flight:>11}{age + ' s' if age != '-' else age:>10}{dead:>7}")
+    return "\n".join(lines)
+
+
+def log_lines(
+    gcloud: Gcloud,
+    *,
+    options: Options,
+    service: str = "",
+    lines: int = 50,
+    follow: bool = False,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[str]:
+    """Log lines of the API, the workers and the jobs, oldest first.
+
+    Args:
+        gcloud: with what.
+        options: project and name of the pipeline.
+        service: name of one service, pool or job; empty: all.
+        lines: how many to begin with.
+        follow: go on with new ones for ever.
+        sleep: how to wait.
+    """
+    since, last, limit, order = "", set[str](), lines, "desc"
+    while True:
+        condition = log_filter(options, service=service, since=since)
+        words = ("logging", "read", condition, flag("limit", limit), flag("order", order))
+        items = gcloud.read(Read(words=words, api="logging.googleapis.com")) or []
+        new = [item for item in (reversed(items) if order == "desc" else items) if item.get("insertId") not in last]
+        for item in new:
+            time_ = str(item.get("timestamp", ""))
+            if time_ > since:
+                since, last = time_, set()
+            last.add(str(item.get("insertId")))
+            yield log_line(item)
+        if not follow:
+            return
+        since = since or datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        if not new or order == "desc" or len(items) < limit:
+            sleep(FOLLOW_S)
+        # From the last one on: the newest alone would leave out what a busy pipeline wrote in between.
+        limit, order = FOLLOW_LINES, "asc"
+
+
+def log_filter(options: Options, *, service: str = "", since: str = "") -> str:
+    """The filter of Cloud Logging for this pipeline's lines."""
+    names = [f"resource.labels.{kind}_name" for kind in ("service", "worker_pool", "job")]
+    match = [f'{name}="{service}"' if service else f'{name}:"{options.name}-"' for name in names]
+    when = f' AND timestamp>="{since}"' if since else ""
+    types = '"cloud_run_revision" OR "cloud_run_worker_pool" OR "cloud_run_job"'
+    return f"resource.type=({types}) AND ({' OR '.join(match)}){when}"
+
+
+def log_line(item: Json) -> str:
+    """One entry as a line: time, severity, where, message, and the other fields."""
+    labels = item.get("resource", {}).get("labels", {})
+    where = labels.get("service_name") or labels.get("worker_pool_name") or labels.get("job_name") or ""
+    payload: dict[str, Any] = dict(item.get("jsonPayload") or {})
+    message = payload.pop("message", item.get("textPayload") or _request(item.get("httpRequest") or {}))
+    rest = " ".join(f"{key}={json.dumps(value)}" for key, value in sorted(payload.items()) if key != "time")
+    return f"{item.get('timestamp', '')[:19]} {item.get('severity', ''):8} {where:24} {message} {rest}".rstrip()
+
+
+def _request(request: Json) -> str:
+    """What Cloud Run's own entry about a call says."""
+    return " ".join(str(request[key]) for key in ("requestMethod", "requestUrl", "status") if key in request)
+
+
+def _runtime(kind: str, item: Json) -> str:
+    metadata = item["metadata"]
+    conditions = {entry["type"]: entry.get("status") for entry in item.get("status", {}).get("conditions", ())}
+    spec = item["spec"]["template"]["spec"]
+    pod = spec.get("template", {}).get("spec", spec)
+    ready = {"True": "yes", "False": "no"}.get(conditions.get("Ready", ""), "?")
+    instances = metadata.get("annotations", {}).get("run.googleapis.com/manualInstanceCount", "-")
+    image = pod["containers"][0].get("image", "").rpartition("@")[2][:19]
+    return f"{kind:9}{metadata['name']:28}{ready:7}{instances:11}{image}"

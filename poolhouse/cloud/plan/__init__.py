@@ -1,0 +1,1 @@
+"""What a deploy changes: desired state, actual state, the plan, its execution."""

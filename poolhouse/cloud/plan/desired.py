@@ -1,0 +1,152 @@
+"""Everything that a pipeline wants on Google Cloud: one pure function from pipeline.toml and options to resources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from poolhouse.cloud.gcloud.release_tracks import Tracks
+from poolhouse.cloud.kinds import autoscaler, monitoring, project, pubsub, registry, run, scheduler, storage
+from poolhouse.cloud.kinds.grants import Bindings, grants, project_grants
+from poolhouse.cloud.options import Options
+from poolhouse.cloud.resource import Resource, flag
+from poolhouse.pipeline.topology import Topology
+
+
+def resources(
+    topology: Topology, *, options: Options, tracks: Tracks, project_number: str, tag: str, image: str
+) -> tuple[Resource, ...]:
+    """The resources in an order that respects what they need.
+
+    Args:
+        topology: pipeline.toml.
+        options: the choices of the deploy.
+        tracks: the words of the installed gcloud.
+        project_number: number of the project: its service agents and URLs are named after it.
+        tag: tag of the present sources' image.
+        image: path and digest of that image where it is built; else what the plan shows instead.
+    """
+    agent = f"serviceAccount:service-{project_number}@gcp-sa-pubsub.iam.gserviceaccount.com"
+    return (
+        project.apis(options),
+        *(project.account(purpose, words, options=options) for purpose, words in options.accounts.items()),
+        *_storage(topology, options),
+        *_queues(topology, options, agent),
+        project_grants(_on_project(options), options=options),
+        registry.image(tag, options=options),
+        *_compute(topology, options, tracks, image),
+        *(scheduler.task(entry, options=options, project_number=project_number) for entry in topology.schedules),
+        *monitoring.log_metrics(options),
+        monitoring.dashboard(topology, options=options),
+        *monitoring.alerts(topology, options=options, tracks=tracks),
+    )
+
+
+def _storage(topology: Topology, options: Options) -> Iterator[Resource]:
+    yield storage.bucket(topology, options=options)
+    yield storage.build_bucket(options=options)
+    yield registry.repository(options=options)
+    objects = "roles/storage.objectUser"
+    users = ("api", "worker", "dead-letters")
+    for name, accounts in ((options.bucket, users), (options.build_bucket, ("builder",))):
+        bindings = {objects: tuple(options.member(purpose) for purpose in accounts)}
+        if name == options.bucket:
+            # `GET /ready` asks for the bucket itself, which no object role covers.
+            bindings["roles/storage.bucketViewer"] = (options.member("api"),)
+        yield grants(
+            f"bucket/{name}", bindings, options=options, words=("storage", "buckets"), name=f"gs://{name}",
+            api="storage", starts="filled",
+        )  # fmt: skip
+    yield grants(
+        f"repository/{options.name}",
+        {"roles/artifactregistry.writer": (options.member("builder"),)},
+        options=options,
+        words=("artifacts", "repositories"),
+        name=options.name,
+        api="artifactregistry",
+        more=(flag("location", options.region),),
+        starts="filled",
+    )
+
+
+def _queues(topology: Topology, options: Options, agent: str) -> Iterator[Resource]:
+    api, worker, keeper = options.member("api"), options.member("worker"), options.member("dead-letters")
+    publisher, subscriber, viewer = "roles/pubsub.publisher", "roles/pubsub.subscriber", "roles/pubsub.viewer"
+
+    def bind(kind: str, name: str, bindings: Bindings) -> Resource:
+        return grants(
+            f"{kind}/{name}", bindings, options=options, words=("pubsub", f"{kind}s"), name=name, api="pubsub"
+        )
+
+    for queue in topology.queues:
+        yield pubsub.topic(queue.topic, options=options)
+        yield pubsub.topic(queue.dead_letter_topic, options=options)
+        yield pubsub.work_subscription(queue, options=options)
+        yield pubsub.dead_letter_subscription(queue, options=options)
+        # Workers publish too: tasks that are due later, and what a task submits itself.
+        yield bind("topic", queue.topic, {publisher: (api, worker), viewer: (api,)})
+        # Pub/Sub's own agent forwards what was delivered too often; workers send what they reject.
+        yield bind("topic", queue.dead_letter_topic, {publisher: (agent, worker)})
+        yield bind("subscription", queue.subscription, {subscriber: (agent, worker)})
+        yield bind("subscription", queue.dead_letter_subscription, {subscriber: (keeper,)})
+
+
+def _compute(topology: Topology, options: Options, tracks: Tracks, image: str) -> Iterator[Resource]:
+    yield run.service(image=image, options=options)
+    invoker = "roles/run.invoker"
+    callers = (options.member("scheduler"), *(("allUsers",) if options.public else ()))
+    yield _on_run("services", options.api_service, {invoker: callers}, options, also_ours=("allUsers",))
+    dead = run.dead_letter_job(
+        image=image,
+        options=options,
+        subscriptions=tuple(queue.dead_letter_subscription for queue in topology.queues),
+    )
+    jobs = {dead.name: (dead, scheduler.DEAD_LETTER_CRON)}
+    if options.workers == "pool":
+        for queue in topology.queues:
+            yield run.pool(queue, image=image, options=options, tracks=tracks)
+    else:
+        for queue in topology.queues:
+            job = run.drain_job(queue, image=image, options=options)
+            jobs[job.name] = (job, scheduler.DRAIN_CRON)
+    for name, (job, cron) in jobs.items():
+        yield job
+        yield _on_run("jobs", name, {invoker: (options.member("scheduler"),)}, options)
+        yield scheduler.start(name, options=options, cron=cron)
+    if options.autoscale:
+        yield autoscaler.parameter(options=options)
+        version = autoscaler.version(topology, options=options)
+        yield version
+        yield _on_worker_account(options)
+        pools = tuple(queue.topic for queue in topology.queues)
+        yield autoscaler.service(revision=version.name, options=options, pools=pools)
+
+
+def _on_run(group: str, name: str, bindings: Bindings, options: Options, also_ours: tuple[str, ...] = ()) -> Resource:
+    return grants(
+        f"{group.removesuffix('s')}/{name}", bindings, options=options, words=("run", group), name=name, api="run",
+        more=(flag("region", options.region),), also_ours=also_ours,
+    )  # fmt: skip
+
+
+def _on_worker_account(options: Options) -> Resource:
+    # Who changes a pool must be allowed to act as the account that it runs as.
+    return grants(
+        f"account/{options.name}-worker",
+        {"roles/iam.serviceAccountUser": (options.member("autoscaler"),)},
+        options=options,
+        words=("iam", "service-accounts"),
+        name=options.account("worker"),
+        api="iam",
+    )
+
+
+def _on_project(options: Options) -> Bindings:
+    bindings: dict[str, tuple[str, ...]] = {"roles/monitoring.viewer": (options.member("api"),)}
+    if options.autoscale:
+        scaler = options.member("autoscaler")
+        # Backlog figures, the configuration, and the pools: gcloud has no policies on single pools yet.
+        bindings["roles/monitoring.viewer"] += (scaler,)
+        bindings["roles/parametermanager.parameterViewer"] = (scaler,)
+        bindings["roles/run.developer"] = (scaler,)
+        bindings["roles/pubsub.viewer"] = (scaler,)
+    return bindings

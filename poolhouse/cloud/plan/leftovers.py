@@ -1,0 +1,159 @@
+"""How everything that a pipeline made is found again: by label, or, where a kind has none, by the mark in its text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from poolhouse.cloud.gcloud.release_tracks import Tracks
+from poolhouse.cloud.kinds import autoscaler, monitoring, project, pubsub, run, scheduler
+from poolhouse.cloud.options import ACCOUNTS, AUTOSCALER, LABEL, Options
+from poolhouse.cloud.resource import Command, Json, Leftover, Read, Sweep, command, flag
+
+
+def sweeps(options: Options, tracks: Tracks, *, keep_bucket: bool = True) -> tuple[Sweep, ...]:
+    """The kinds in the order of their removal: first what starts work, then what does it, then what it stands on."""
+    region, location = flag("region", options.region), flag("location", options.region)
+
+    def labelled(item: Json) -> bool:
+        return bool((item.get("labels") or item.get("metadata", {}).get("labels") or {}).get(LABEL) == options.name)
+
+    def marked(item: Json) -> bool:
+        return str(item.get("description", "")).endswith(options.mark)
+
+    def pipeline_policy(item: Json) -> bool:
+        return bool(item.get("userLabels", {}).get(LABEL) == options.name)
+
+    def pipeline_dashboard(item: Json) -> bool:
+        return LABEL in (item.get("labels") or {}) and _last(item) == f"{options.name}-pipeline"
+
+    def alert_name(item: Json) -> str:
+        return f"{options.name}-{item.get('userLabels', {}).get('alert')}"
+
+    def by(
+        kind: str,
+        read: Read,
+        delete: Callable[[Json], Command],
+        *,
+        ours: Callable[[Json], bool] = labelled,
+        name: Callable[[Json], str] = _last,
+    ) -> Sweep:
+        def find(raw: Json) -> tuple[Leftover, ...]:
+            return tuple(
+                Leftover(kind=kind, name=name(item), delete=(delete(item),)) for item in raw or () if ours(item)
+            )
+
+        return Sweep(kind=kind, read=read, find=find)
+
+    run_api = "run.googleapis.com"
+    found = [
+        by(
+            "schedule",
+            scheduler.listing(options),
+            lambda item: command("scheduler", "jobs", "delete", _last(item), location),
+            ours=marked,
+        ),
+        by(
+            "service",
+            Read(words=("run", "services", "list", region), api=run_api),
+            lambda item: command("run", "services", "delete", _last(item), region),
+        ),
+        by(
+            "pool",
+            Read(words=(*tracks.worker_pools, "list", region), api=run_api),
+            lambda item: command(*tracks.worker_pools, "delete", _last(item), region),
+        ),
+        by("job", run.jobs_read(options), lambda item: command("run", "jobs", "delete", _last(item), region)),
+        by(
+            "alert",
+            monitoring.policies(tracks),
+            lambda item: command(*tracks.policies, "delete", item["name"]),
+            ours=pipeline_policy,
+            name=alert_name,
+        ),
+        by(
+            "dashboard",
+            monitoring.DASHBOARDS,
+            lambda item: command("monitoring", "dashboards", "delete", _last(item)),
+            ours=pipeline_dashboard,
+        ),
+        by(
+            "metric",
+            monitoring.METRICS,
+            lambda item: command("logging", "metrics", "delete", _last(item)),
+            ours=marked,
+        ),
+        by(
+            "subscription",
+            pubsub.SUBSCRIPTIONS,
+            lambda item: command("pubsub", "subscriptions", "delete", _last(item)),
+        ),
+        by("topic", pubsub.TOPICS, lambda item: command("pubsub", "topics", "delete", _last(item))),
+        by(
+            "repository",
+            Read(words=("artifacts", "repositories", "list", location), api="artifactregistry.googleapis.com"),
+            lambda item: command("artifacts", "repositories", "delete", _last(item), location),
+        ),
+        by(
+            "bucket",
+            Read(words=("storage", "buckets", "list"), api="storage.googleapis.com"),
+            lambda item: command("storage", "rm", "--recursive", f"gs://{item['name']}"),
+            ours=lambda item: labelled(item) and not (keep_bucket and item["name"] == options.bucket),
+        ),
+        by(
+            "account",
+            project.ACCOUNTS,
+            lambda item: command("iam", "service-accounts", "delete", item["email"]),
+            # Who deploys is not what was deployed: `github-oidc` made it.
+            ours=lambda item: marked(item) and item["email"] != options.account("deployer"),
+            name=lambda item: str(item["email"]).partition("@")[0],
+        ),
+    ]
+    # After what reads it. Versions first: a parameter that has some can't be deleted.
+    return (*found[:4], *_parameters(options, labelled), *found[4:])
+
+
+def project_bindings(policy: Json, options: Options) -> tuple[Leftover, ...]:
+    """Our accounts' bindings on the project: they would stay, as bindings of deleted accounts."""
+    ours = {options.member(purpose) for purpose in (*ACCOUNTS, *AUTOSCALER)}
+    found = []
+    for binding in (policy or {}).get("bindings", ()):
+        for member in binding.get("members", ()):
+            if member in ours and "condition" not in binding:
+                words = ("projects", "remove-iam-policy-binding", options.project)
+                delete = command(*words, flag("member", member), flag("role", binding["role"]), "--condition=None")
+                name = f"{binding['role']} of {member.removeprefix('serviceAccount:')}"
+                found.append(Leftover(kind="binding", name=name, delete=(delete,)))
+    return tuple(found)
+
+
+def _parameters(options: Options, labelled: Callable[[Json], bool]) -> tuple[Sweep, Sweep]:
+    words, where = ("parametermanager", "parameters"), "--location=global"
+    holder = f"{options.name}-autoscaler"
+    api = autoscaler.PARAMETERS.api
+
+    def versions(raw: Json) -> tuple[Leftover, ...]:
+        return tuple(
+            Leftover(
+                kind="parameter-version",
+                name=_last(item),
+                delete=(command(*words, "versions", "delete", _last(item), flag("parameter", holder), where),),
+            )
+            for item in raw or ()
+        )
+
+    def parameters(raw: Json) -> tuple[Leftover, ...]:
+        return tuple(
+            Leftover(kind="parameter", name=_last(item), delete=(command(*words, "delete", _last(item), where),))
+            for item in raw or ()
+            if labelled(item)
+        )
+
+    read = Read(words=(*words, "versions", "list", flag("parameter", holder), where), api=api)
+    return (
+        Sweep(kind="parameter-version", read=read, find=versions),
+        Sweep(kind="parameter", read=autoscaler.PARAMETERS, find=parameters),
+    )
+
+
+def _last(item: Json) -> str:
+    return str(item.get("name") or item["metadata"]["name"]).rpartition("/")[2]

@@ -1,0 +1,158 @@
+"""What a deploy would do: a pure function from what is wanted and what was read to actions, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from poolhouse.cloud.errors import CloudError, Refused
+from poolhouse.cloud.resource import Command, Fields, Json, Leftover, Read, Resource, Sweep, Value
+
+Verb = Literal["create", "update", "unchanged"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """One field that is not as wanted."""
+
+    field: str
+    before: Value
+    after: Value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Action:
+    """What happens to one resource."""
+
+    verb: Verb
+    resource: Resource
+    changes: tuple[Change, ...] = ()
+    commands: tuple[Command, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The actions in an order that respects what each needs; and what is left from earlier deploys."""
+
+    actions: tuple[Action, ...]
+    leftovers: tuple[Leftover, ...] = ()
+
+    @property
+    def work(self) -> tuple[Action, ...]:
+        """The actions that do something."""
+        return tuple(action for action in self.actions if action.verb != "unchanged")
+
+    @property
+    def commands(self) -> tuple[Command, ...]:
+        """Every command of the plan, in order."""
+        return tuple(command for action in self.actions for command in action.commands)
+
+
+#: What was read, by the words of the read; absent where it was not asked (API off, parent missing) or not found.
+Snapshot = Mapping[tuple[str, ...], Json]
+
+
+def plan(resources: Sequence[Resource], snapshot: Snapshot, *, sweeps: Sequence[Sweep] = ()) -> Plan:
+    """Compare what is wanted with what is there.
+
+    Raises:
+        Refused: a field differs that can't change.
+        CloudError: two resources of one id, or a circle among what they need.
+    """
+    actions = tuple(decide(resource, snapshot.get(resource.read.words)) for resource in ordered(resources))
+    wanted = {resource.id for resource in resources}
+    found = (leftover for sweep in sweeps for leftover in sweep.find(snapshot.get(sweep.read.words)))
+    return Plan(actions=actions, leftovers=tuple(leftover for leftover in found if leftover.id not in wanted))
+
+
+def decide(resource: Resource, raw: Json) -> Action:
+    """The action for one resource, given what its read printed (None: not there). Raises `Refused`."""
+    present = resource.observe(raw)
+    if present is None:
+        return Action(verb="create", resource=resource, commands=resource.create)
+    changes = compare(resource.wanted, present)
+    for change in changes:
+        if change.field in resource.fixed:
+            raise Refused(
+                f"{resource.id}: {change.field} is {change.before!r} and can't become {change.after!r}. "
+                f"What to do: {resource.fixed[change.field]}."
+            )
+    if not changes:
+        return Action(verb="unchanged", resource=resource)
+    return Action(verb="update", resource=resource, changes=changes, commands=resource.update(raw))
+
+
+def compare(wanted: Fields, present: Fields) -> tuple[Change, ...]:
+    """The fields that differ, those that should be gone included."""
+    names = [*wanted, *(name for name in present if name not in wanted)]
+    return tuple(
+        Change(field=name, before=present.get(name), after=wanted.get(name))
+        for name in names
+        if present.get(name) != wanted.get(name) and (name in wanted or present[name] not in {None, ()})
+    )
+
+
+def ordered(resources: Sequence[Resource]) -> tuple[Resource, ...]:
+    """The resources, each behind all that it needs, else as given.
+
+    `after` may name a kind alone: then all resources of that kind are meant; ids that are not wanted count as in place.
+
+    Raises:
+        CloudError: two resources of one id, or a circle.
+    """
+    by_id: dict[str, Resource] = {}
+    for resource in resources:
+        if resource.id in by_id:
+            raise CloudError(f"two resources are called {resource.id}: rename a queue or a schedule in pipeline.toml.")
+        by_id[resource.id] = resource
+    result: list[Resource] = []
+    state: dict[str, bool] = {}
+
+    def visit(resource: Resource) -> None:
+        if state.get(resource.id):
+            return
+        if resource.id in state:
+            raise CloudError(
+                f"{resource.id} needs itself, through what it needs: a mistake in poolhouse/cloud/plan/desired.py."
+            )
+        state[resource.id] = False
+        for needed in needs(resource, by_id):
+            visit(by_id[needed])
+        state[resource.id] = True
+        result.append(resource)
+
+    for resource in resources:
+        visit(resource)
+    return tuple(result)
+
+
+def needs(resource: Resource, by_id: Mapping[str, Resource]) -> tuple[str, ...]:
+    """Ids among `by_id` that must be in place before the resource."""
+    found = []
+    for name in resource.after:
+        if name in by_id:
+            found.append(name)
+        elif "/" not in name:
+            found.extend(other for other, there in by_id.items() if there.kind == name)
+    return tuple(found)
+
+
+def first_reads(resources: Sequence[Resource], sweeps: Sequence[Sweep], *, enabled: frozenset[str]) -> tuple[Read, ...]:
+    """The reads that need nothing but their API, each once."""
+    reads = [*(resource.read for resource in resources), *(sweep.read for sweep in sweeps)]
+    return tuple(dict.fromkeys(read for read in reads if read.needs is None and (not read.api or read.api in enabled)))
+
+
+def second_reads(resources: Sequence[Resource], snapshot: Snapshot, *, enabled: frozenset[str]) -> tuple[Read, ...]:
+    """The reads of what belongs to another resource, where that one is there."""
+    by_id = {resource.id: resource for resource in resources}
+    reads = []
+    for resource in resources:
+        read = resource.read
+        if read.needs is None or read.api not in enabled:
+            continue
+        parent = by_id.get(read.needs)
+        if parent is None or parent.observe(snapshot.get(parent.read.words)) is not None:
+            reads.append(read)
+    return tuple(dict.fromkeys(reads))

@@ -1,0 +1,32 @@
+"""The played APIs, one module each: a list of routes over the shared state."""
+
+from __future__ import annotations
+
+from poolhouse.cloud.rehearsal.plane import Route
+from poolhouse.cloud.rehearsal.services import (
+    artifactregistry,
+    cloudbuild,
+    cloudscheduler,
+    iam,
+    logging,
+    monitoring,
+    parametermanager,
+    project,
+    pubsub,
+    run,
+    storage,
+)
+
+ROUTES: tuple[Route, ...] = (
+    *project.ROUTES,
+    *iam.ROUTES,
+    *pubsub.ROUTES,
+    *storage.ROUTES,
+    *artifactregistry.ROUTES,
+    *cloudbuild.ROUTES,
+    *run.ROUTES,
+    *cloudscheduler.ROUTES,
+    *monitoring.ROUTES,
+    *logging.ROUTES,
+    *parametermanager.ROUTES,
+)

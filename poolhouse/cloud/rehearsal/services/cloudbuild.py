@@ -1,0 +1,107 @@
+"""Cloud Build: a build of a Dockerfile that ends at once, once all that it needs is there."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+from typing import Any
+
+from poolhouse.cloud.rehearsal.http import ApiError, Request
+from poolhouse.cloud.rehearsal.plane import Route, route
+from poolhouse.cloud.rehearsal.schema import anything, check, duration, list_of, one_of, required, text
+from poolhouse.cloud.rehearsal.services import artifactregistry
+from poolhouse.cloud.rehearsal.state import Json, State
+
+_BUILD = {
+    "steps": list_of(
+        {"name": text(), "args": list_of(text()), "env": list_of(text()), "entrypoint": text(), "id": text()}
+    ),
+    "images": list_of(text()),
+    "source": {"storageSource": {"bucket": text(), "object": text(), "generation": anything}},
+    "options": {
+        "logging": one_of("GCS_ONLY", "CLOUD_LOGGING_ONLY", "LEGACY"),
+        "env": list_of(text()),
+        "pool": anything,
+    },
+    "timeout": duration(1, 86_400),
+    "serviceAccount": text(r"projects/[^/]+/serviceAccounts/\S+"),
+    "logsBucket": text(r"gs://\S+"),
+    "substitutions": anything,
+    "tags": list_of(text()),
+}
+
+
+def _create(state: State, request: Request, location: str) -> Json:
+    body = request.json
+    check(body, _BUILD)
+    required(body, "steps", "source", "serviceAccount")
+    number = f"{state.number():08x}-0000-4000-8000-000000000000"
+    account = body["serviceAccount"].rpartition("/")[2]
+    member = f"serviceAccount:{account}"
+    source = body["source"]["storageSource"]
+    logs = body.get("logsBucket", "").removeprefix("gs://").partition("/")
+    name = f"projects/{state.project}/locations/{location}/builds/{number}"
+    problem = _problem(state, body, account, member)
+    build: dict[str, Any] = {
+        **body,
+        "id": number,
+        "name": name,
+        "projectId": state.project,
+        "createTime": state.now(),
+        "startTime": state.now(),
+        "finishTime": state.now(),
+        "status": "FAILURE" if problem else "SUCCESS",
+        "logUrl": f"https://console.cloud.google.com/cloud-build/builds/{number}",
+    }
+    if problem:
+        build["statusDetail"] = problem
+    else:
+        digest = "sha256:" + hashlib.sha256(state.objects[source["bucket"], source["object"]]).hexdigest()
+        for image in body.get("images", ()):
+            artifactregistry.push(state, image, digest)
+        build["results"] = {"images": [{"name": image, "digest": digest} for image in body.get("images", ())]}
+    folder = f"{logs[2]}/" if logs[2] else ""
+    state.objects[logs[0], f"{folder}log-{number}.txt"] = (problem or "DONE").encode() + b"\n"
+    state.items[f"cloudbuild/{name}"] = build
+    metadata = {"@type": "type.googleapis.com/google.devtools.cloudbuild.v1.BuildOperationMetadata", "build": build}
+    return state.operation(
+        f"projects/{state.project}/locations/{location}/operations/{number}", build, metadata=metadata
+    )
+
+
+def _problem(state: State, body: dict[str, Any], account: str, member: str) -> str:
+    """Why a build would fail: an account that is not there or may not do its work, a source without Dockerfile."""
+    if not state.account_known(account):
+        raise ApiError("INVALID_ARGUMENT", f"Service account {account} does not exist.")
+    source = body["source"]["storageSource"]
+    content = state.objects.get((source["bucket"], source["object"]))
+    if content is None:
+        raise ApiError("NOT_FOUND", "the source is not there")
+    if not state.grants(f"storage/b/{source['bucket']}", "roles/storage.objectUser", member):
+        return f"{account} does not have storage.objects.get access to the source"
+    for image in body.get("images", ()):
+        host, _, repository, _ = image.split("/", 3)
+        location = host.removesuffix("-docker.pkg.dev")
+        name = f"artifactregistry/projects/{state.project}/locations/{location}/repositories/{repository}"
+        if not state.grants(name, "roles/artifactregistry.writer", member):
+            return f"{account} may not upload to {repository}"
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        names = {name.removeprefix("./") for name in archive.getnames()}
+    return "" if "Dockerfile" in names else "unable to evaluate symlinks in Dockerfile path: no such file"
+
+
+def _get(state: State, request: Request, location: str, build: str) -> Json:
+    return state.get(f"cloudbuild/projects/{state.project}/locations/{location}/builds/{build}")
+
+
+def _poll(state: State, request: Request, location: str, operation: str) -> Json:
+    return state.poll(f"projects/{state.project}/locations/{location}/operations/{operation}")
+
+
+_LOCATION = "/v1/projects/{project}/locations/{location}"
+ROUTES: tuple[Route, ...] = (
+    route("POST", _LOCATION + "/builds", _create, api="cloudbuild"),
+    route("GET", _LOCATION + "/builds/{build}", _get, api="cloudbuild"),
+    route("GET", _LOCATION + "/operations/{operation}", _poll, api="cloudbuild"),
+)

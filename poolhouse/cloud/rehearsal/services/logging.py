@@ -1,0 +1,74 @@
+"""Cloud Logging: entries, and metrics that count them."""
+
+from __future__ import annotations
+
+from poolhouse.cloud.rehearsal import log_filter
+from poolhouse.cloud.rehearsal.http import Request
+from poolhouse.cloud.rehearsal.plane import Route, route
+from poolhouse.cloud.rehearsal.schema import anything, boolean, check, list_of, one_of, required, text, whole
+from poolhouse.cloud.rehearsal.state import Json, State
+
+_METRIC = {
+    "name": text(r"[A-Za-z0-9_.,+!*',()%/-]{1,100}"),
+    "description": text(longest=8000),
+    "filter": text(longest=20_000),
+    "metricDescriptor": anything,
+    "disabled": boolean,
+    "createTime": anything,
+    "updateTime": anything,
+    "version": anything,
+    "resourceName": anything,
+}
+
+
+def _name(state: State, metric: str) -> str:
+    return f"logging/projects/{state.project}/metrics/{metric}"
+
+
+def _list(state: State, request: Request) -> Json:
+    return {"metrics": state.listed(_name(state, ""))}
+
+
+def _create(state: State, request: Request) -> Json:
+    body = request.json
+    check(body, _METRIC)
+    required(body, "name", "filter")
+    return state.create(_name(state, body["name"]), body, words=f"Metric {body['name']} already exists")
+
+
+def _get(state: State, request: Request, metric: str) -> Json:
+    return state.get(_name(state, metric), words=f"Metric {metric} does not exist")
+
+
+def _put(state: State, request: Request, metric: str) -> Json:
+    body = request.json
+    check(body, _METRIC)
+    required(body, "filter")
+    state.items[_name(state, metric)] = {**body, "name": metric}
+    return state.items[_name(state, metric)]
+
+
+def _delete(state: State, request: Request, metric: str) -> Json:
+    state.delete(_name(state, metric))
+
+
+def _entries(state: State, request: Request) -> Json:
+    body = request.json
+    asked = {"resourceNames": list_of(text()), "filter": text(), "pageToken": text()}
+    check(body, {**asked, "orderBy": one_of("timestamp asc", "timestamp desc"), "pageSize": whole(1, 1000)})
+    condition = log_filter.parse(body.get("filter", ""))
+    found = [entry for entry in state.entries if condition(entry)]
+    if body.get("orderBy") == "timestamp desc":
+        found.reverse()
+    return {"entries": found[: body.get("pageSize", 50)]}
+
+
+_METRICS = "/v2/projects/{project}/metrics"
+ROUTES: tuple[Route, ...] = (
+    route("GET", _METRICS, _list, api="logging"),
+    route("POST", _METRICS, _create, api="logging"),
+    route("GET", _METRICS + "/{metric}", _get, api="logging"),
+    route("PUT", _METRICS + "/{metric}", _put, api="logging"),
+    route("DELETE", _METRICS + "/{metric}", _delete, api="logging"),
+    route("POST", "/v2/entries:list", _entries, api="logging"),
+)

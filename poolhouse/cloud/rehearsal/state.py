@@ -1,0 +1,162 @@
+"""What the played cloud remembers: one project, its resources by full name, policies, operations."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from poolhouse.cloud.rehearsal.faults import Faults
+from poolhouse.cloud.rehearsal.http import ApiError
+
+Json = Any
+#: Number of the played project.
+PROJECT_NUMBER = "123456789012"
+#: Both alphabets of base 64 are the same bytes to the services.
+_STANDARD_ALPHABET = str.maketrans("-_", "+/")
+_CONCURRENT = "There were concurrent policy changes. Please retry the whole read-modify-write with exponential backoff."
+_ROLE = re.compile(r"(roles|projects/[a-z0-9-]+/roles)/[A-Za-z0-9_.]+")
+_MEMBER = re.compile(r"(allUsers|allAuthenticatedUsers|(user|serviceAccount|group|domain|principal|principalSet):\S+)")
+
+
+@dataclass
+class State:
+    """The project's state. Changed under the plane's lock only."""
+
+    project: str
+    faults: Faults = field(default_factory=Faults)
+    enabled: set[str] = field(default_factory=set)
+    #: Resources by full name, such as `pubsub/projects/P/topics/T`.
+    items: dict[str, dict[str, Any]] = field(default_factory=dict)
+    #: Policies by the same names.
+    policies: dict[str, dict[str, Any]] = field(default_factory=dict)
+    operations: dict[str, dict[str, Any]] = field(default_factory=dict)
+    #: Objects by bucket and name.
+    objects: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    #: Entries of Cloud Logging, oldest first.
+    entries: list[dict[str, Any]] = field(default_factory=list)
+    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    _refusals: dict[str, int] = field(default_factory=dict)
+    _polls: dict[str, int] = field(default_factory=dict)
+
+    def number(self) -> int:
+        """A number that was not given before."""
+        return next(self._numbers)
+
+    def etag(self) -> str:
+        """A fresh etag."""
+        return base64.b64encode(self.number().to_bytes(6, "big")).decode()
+
+    def now(self) -> str:
+        """The present time, as the APIs write it."""
+        return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+    def create(self, name: str, body: Mapping[str, Any], *, words: str = "") -> dict[str, Any]:
+        """Keep a new resource. Raises `ApiError` (409) where there is one."""
+        if name in self.items:
+            raise ApiError("ALREADY_EXISTS", words or f"Resource already exists: {_plain(name)}")
+        self.items[name] = dict(body)
+        return self.items[name]
+
+    def get(self, name: str, *, words: str = "") -> dict[str, Any]:
+        """A resource. Raises `ApiError` (404)."""
+        if name not in self.items:
+            raise ApiError("NOT_FOUND", words or f"Resource not found (resource={_plain(name)}).")
+        return self.items[name]
+
+    def listed(self, prefix: str) -> list[dict[str, Any]]:
+        """The resources directly below a collection."""
+        return [item for name, item in self.items.items() if name.startswith(prefix) and "/" not in name[len(prefix) :]]
+
+    def delete(self, name: str) -> None:
+        """Forget a resource and its policy. Raises `ApiError` (404)."""
+        self.get(name)
+        del self.items[name]
+        self.policies.pop(name, None)
+
+    def operation(self, name: str, response: Json, *, metadata: Json = None) -> dict[str, Any]:
+        """A long-running operation; it is done at once, or after some polls where a fault says so."""
+        operation: dict[str, Any] = {"name": name, "done": self.faults.operation_polls == 0}
+        if metadata is not None:
+            operation["metadata"] = metadata
+        self.operations[name] = {**operation, "done": True, "response": response}
+        self._polls[name] = self.faults.operation_polls
+        return self.operations[name] if operation["done"] else operation
+
+    def poll(self, name: str) -> dict[str, Any]:
+        """How an operation is getting on. Raises `ApiError` (404)."""
+        if name not in self.operations:
+            raise ApiError("NOT_FOUND", f"operation {name} not found")
+        if self._polls[name] > 0:
+            self._polls[name] -= 1
+            return {**{k: v for k, v in self.operations[name].items() if k != "response"}, "done": False}
+        return self.operations[name]
+
+    def policy(self, name: str) -> dict[str, Any]:
+        """The policy of a resource, which must be there (the caller has looked)."""
+        return self.policies.setdefault(name, {"version": 1, "etag": self.etag()})
+
+    def set_policy(self, name: str, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        """Replace a policy.
+
+        Raises:
+            ApiError: 409 for an etag that is not the present one; 400 for a role or member that is none.
+        """
+        present = self.policy(name)
+        etag = (wanted.get("etag") or present["etag"]).translate(_STANDARD_ALPHABET)
+        if etag != present["etag"]:
+            raise ApiError("ABORTED", _CONCURRENT)
+        for binding in wanted.get("bindings", ()):
+            if not _ROLE.fullmatch(binding.get("role", "")):
+                raise ApiError("INVALID_ARGUMENT", f"Role {binding.get('role')} is not supported for this resource.")
+            for member in binding.get("members", ()):
+                self._check_member(member)
+        bindings = [binding for binding in wanted.get("bindings", ()) if binding.get("members")]
+        self.policies[name] = {"version": wanted.get("version", 1) or 1, "etag": self.etag(), "bindings": bindings}
+        return self.policies[name]
+
+    def account_known(self, email: str) -> bool:
+        """Whether there is such a service account; a fresh one is refused as often as the faults say."""
+        if email.endswith("@gcp-sa-pubsub.iam.gserviceaccount.com"):
+            ours = email == f"service-{PROJECT_NUMBER}@gcp-sa-pubsub.iam.gserviceaccount.com"
+            return ours and "pubsub.googleapis.com" in self.enabled and self._use(email, self.faults.agent_uses)
+        there = f"iam/projects/{self.project}/serviceAccounts/{email}" in self.items
+        return there and self._use(email, self.faults.account_uses)
+
+    def log_request(self, *, service: str, region: str, request: Mapping[str, Any]) -> None:
+        """Keep an entry about a call of a service, as Cloud Run writes one of its own."""
+        labels = {"service_name": service, "location": region, "project_id": self.project}
+        entry = {
+            "insertId": f"{self.number():012d}",
+            "logName": f"projects/{self.project}/logs/run.googleapis.com%2Frequests",
+            "resource": {"type": "cloud_run_revision", "labels": labels},
+            "severity": "INFO" if request["status"] < 400 else "WARNING",
+            "timestamp": self.now(),
+            "httpRequest": dict(request),
+        }
+        self.entries.append(entry)
+
+    def grants(self, name: str, role: str, member: str) -> bool:
+        """Whether a resource's policy gives a role to a member."""
+        bindings = self.policies.get(name, {}).get("bindings", ())
+        return any(binding["role"] == role and member in binding["members"] for binding in bindings)
+
+    def _use(self, email: str, refusals: int) -> bool:
+        left = self._refusals.setdefault(email, refusals)
+        self._refusals[email] = max(0, left - 1)
+        return left == 0
+
+    def _check_member(self, member: str) -> None:
+        if not _MEMBER.fullmatch(member):
+            raise ApiError("INVALID_ARGUMENT", f"Invalid member: {member}")
+        kind, _, email = member.partition(":")
+        if kind == "serviceAccount" and not self.account_known(email):
+            raise ApiError("INVALID_ARGUMENT", f"Service account {email} does not exist.")
+
+
+def _plain(name: str) -> str:
+    return name.partition("/")[2]

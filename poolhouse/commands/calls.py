@@ -1,0 +1,123 @@
+"""What the commands of tasks.py do: their words and options read, the work handed on. Each returns its exit code.
+
+0: done. 1: failed. 2: wrong use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from poolhouse.client import units
+from poolhouse.client.api import Api
+from poolhouse.commands import dlq as dead_letters
+from poolhouse.commands import schedule as schedules
+from poolhouse.commands import submit as submissions
+from poolhouse.commands import tasks as listing
+from poolhouse.commands.dlq import Edit, Filter
+from poolhouse.commands.submit import Submission
+from poolhouse.commands.terminal import Terminal
+from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.records import Status
+
+
+def submit(api: Api, submission: Submission, *, terminal: Terminal | None = None) -> int:
+    """`invoke submit TYPE key=value …`."""
+    return submissions.run(api, submission, terminal=terminal or Terminal())
+
+
+def tasks(
+    api: Api,
+    words: Sequence[str],
+    *,
+    status: str = "",
+    task_type: str = "",
+    queue: str = "",
+    limit: int = 20,
+    as_json: bool = False,
+    terminal: Terminal | None = None,
+) -> int:
+    """`invoke tasks [ID …]`."""
+    terminal = terminal or Terminal()
+    if words:
+        return max(listing.show(api, task_id, as_json=as_json, terminal=terminal) for task_id in words)
+    if status and status not in set(Status):
+        raise ConfigError(f"--status {status!r}: one of {', '.join(Status)}")
+    return listing.show_list(
+        api,
+        task_status=status,
+        task_type=task_type,
+        queue=queue,
+        limit=_positive(limit, option="--limit"),
+        as_json=as_json,
+        terminal=terminal,
+    )
+
+
+def dlq(
+    api: Api,
+    action: str,
+    words: Sequence[str] = (),
+    *,
+    queue: str = "",
+    task_type: str = "",
+    reason: str = "",
+    older: str = "",
+    newer: str = "",
+    everything: bool = False,
+    payload: str = "",
+    edit: bool = False,
+    rate: str = "",
+    limit: int = 50,
+    yes: bool = False,
+    as_json: bool = False,
+    terminal: Terminal | None = None,
+) -> int:
+    """`invoke dlq list|show|replay|discard [ID …] [key=value …]`."""
+    terminal = terminal or Terminal()
+    chosen = Filter(
+        queue=queue,
+        task_type=task_type,
+        reason=reason,
+        older=units.duration(older, option="--older") if older else None,
+        newer=units.duration(newer, option="--newer") if newer else None,
+    )
+    per_s = units.rate(rate, option="--rate") if rate else None
+    changes = tuple(word for word in words if "=" in word)
+    ids = [word for word in words if "=" not in word]
+    if changes and action != "replay":
+        raise ConfigError(f"{changes[0]!r}: only a replay takes key=value")
+    match action:
+        case "list":
+            if ids:
+                raise ConfigError(f"list takes no ids; ./invoke dlq show {ids[0]} shows one")
+            count = _positive(limit, option="--limit")
+            return dead_letters.show_list(api, chosen, limit=count, as_json=as_json, terminal=terminal)
+        case "show":
+            return dead_letters.show(api, ids, as_json=as_json, terminal=terminal)
+        case "replay":
+            change = Edit(words=changes, payload=payload, editor=edit)
+            return dead_letters.replay(
+                api, ids, chosen, everything=everything, edit=change, rate=per_s, terminal=terminal
+            )
+        case "discard":
+            return dead_letters.discard(api, ids, chosen, everything=everything, yes=yes, rate=per_s, terminal=terminal)
+    raise ConfigError(f"dlq {action!r}: one of list, show, replay, discard")
+
+
+def schedule(
+    api: Api, action: str, words: Sequence[str] = (), *, as_json: bool = False, terminal: Terminal | None = None
+) -> int:
+    """`invoke schedule list|run|pause|resume [NAME …]`."""
+    terminal = terminal or Terminal()
+    match action:
+        case "list":
+            return schedules.show_list(api, as_json=as_json, terminal=terminal)
+        case "run" | "pause" | "resume":
+            return schedules.change(api, action, words, terminal=terminal)
+    raise ConfigError(f"schedule {action!r}: one of list, run, pause, resume")
+
+
+def _positive(number: int, *, option: str) -> int:
+    if number < 1:
+        raise ConfigError(f"{option} {number}: at least 1")
+    return number

@@ -1,0 +1,217 @@
+"""What the cloud commands of tasks.py do. Each returns its exit code: 0 done, 1 failed."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from poolhouse.cloud import cost, deploy, e2e, identity, image, operate, workflows
+from poolhouse.cloud import destroy as removal
+from poolhouse.cloud.errors import CloudError, GcloudFailed
+from poolhouse.cloud.gcloud import release_tracks
+from poolhouse.cloud.gcloud.runner import Gcloud
+from poolhouse.cloud.options import Options
+from poolhouse.cloud.plan import planner
+from poolhouse.cloud.plan.actual import read_project, read_resources
+from poolhouse.cloud.plan.apply import Values, apply
+from poolhouse.cloud.plan.progress import Lines
+from poolhouse.cloud.plan.rendering import plan_text
+from poolhouse.cloud.remote import identity_token
+from poolhouse.cloud.resource import command
+from poolhouse.pipeline import topology
+from poolhouse.pipeline.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+
+
+def run_deploy(
+    *,
+    project: str,
+    region: str = "",
+    workers: str = "pool",
+    public: bool = False,
+    autoscale: bool = False,
+    channel: str = "",
+    origins: str = "",
+    api_min_instances: int = 0,
+    api_max_instances: int = 10,
+    dry_run: bool = False,
+    yes: bool = False,
+    prune: bool = False,
+    env: Mapping[str, str] | None = None,
+) -> int:
+    """`invoke deploy`."""
+    declared = topology.load(ROOT / "pipeline.toml")
+    options = _options(
+        declared,
+        project,
+        region,
+        workers=_workers(workers),
+        public=public,
+        autoscale=autoscale,
+        channel=channel,
+        api_min_instances=api_min_instances,
+        api_max_instances=api_max_instances,
+        origins=tuple(part.strip() for part in origins.split(",") if part.strip()),
+    )
+    deploy.deploy(
+        Gcloud(project, env=env),
+        declared,
+        options=options,
+        root=ROOT,
+        dry_run=dry_run,
+        prune=prune,
+        ask=(lambda question: True) if yes else _ask,
+    )
+    return 0
+
+
+def run_destroy(*, project: str, region: str = "", delete_bucket: bool = False) -> int:
+    """`invoke destroy`."""
+    options = _options(topology.load(ROOT / "pipeline.toml"), project, region)
+    removal.destroy(Gcloud(project), options=options, keep_bucket=not delete_bucket, ask=input)
+    return 0
+
+
+def rehearse(*, workers: str = "pool", autoscale: bool = False, fault: str = "", requests: bool = False) -> int:
+    """`invoke rehearse`: deploy, deploy again, destroy, all against the played cloud; says what it took.
+
+    Args:
+        workers: `pool` or `job`.
+        autoscale: with the autoscaler.
+        fault: a name of `poolhouse.cloud.rehearsal.faults.NAMED`.
+        requests: also list every request of the first deploy.
+    """
+    # The played cloud needs grpc and cryptography, which no other command does.
+    from poolhouse.cloud.rehearsal import faults, stage  # noqa: PLC0415
+    from poolhouse.cloud.rehearsal.services.pubsub import dead_letter_gaps  # noqa: PLC0415
+
+    if fault and fault not in faults.NAMED:
+        raise ConfigError(f"--fault {fault!r}: choose one of {', '.join(faults.NAMED)}")
+    declared = topology.load(ROOT / "pipeline.toml")
+    options = _options(declared, stage.PROJECT, "", workers=_workers(workers), autoscale=autoscale)
+    wrong = faults.Faults(faults=faults.named(fault), operation_polls=1, account_uses=1, agent_uses=1)
+    # Of a copy: both deploys are of the same sources, whatever is edited meanwhile.
+    with stage.stage(faults=wrong) as running, tempfile.TemporaryDirectory(prefix="poolhouse-") as copy:
+        image.stage(ROOT, Path(copy))
+        for name in ("first deploy", "second deploy"):
+            gcloud = Gcloud(stage.PROJECT, env=running.env)
+            seen, started = len(running.plane.log), time.monotonic()
+            prepared = deploy.deploy(gcloud, declared, options=options, root=Path(copy), ask=lambda question: True)
+            made = running.plane.log[seen:]
+            print(
+                f"== {name}: {time.monotonic() - started:.1f} s ({prepared.seconds:.1f} s of it to plan), "
+                f"{len(gcloud.calls)} gcloud commands, {len(made)} requests, "
+                f"{sum(entry.status >= 400 for entry in made)} of them answered with an error\n"
+            )
+            if requests and name == "first deploy":
+                for (method, path), times in Counter((entry.method, entry.host + entry.path) for entry in made).items():
+                    print(f"{times:4} {method:6} {path}")
+        if prepared.plan.work:
+            raise CloudError(f"the second deploy still had work: {[item.resource.id for item in prepared.plan.work]}")
+        if gaps := dead_letter_gaps(running.plane.state):
+            raise CloudError("dead letters would not arrive:\n  " + "\n  ".join(gaps))
+        gcloud = Gcloud(stage.PROJECT, env=running.env)
+        started = time.monotonic()
+        removal.destroy(gcloud, options=options, keep_bucket=False, ask=lambda question: stage.PROJECT)
+        left = [name for name in running.plane.state.items if not name.startswith("cloudbuild/")]
+        seconds, calls = time.monotonic() - started, len(gcloud.calls)
+        print(f"== destroy: {seconds:.1f} s, {calls} gcloud commands; left: {left or 'nothing'}")
+        if left or running.plane.bugs:
+            raise CloudError("\n".join(["the rehearsal did not end clean", *left, *running.plane.bugs]))
+    return 0
+
+
+def github_oidc(
+    *, project: str, repo: str, region: str = "", yes: bool = False, env: Mapping[str, str] | None = None
+) -> int:
+    """`invoke github-oidc`: the identities, then the workflow file, then what to enter in the repository."""
+    options = _options(topology.load(ROOT / "pipeline.toml"), project, region)
+    gcloud = Gcloud(project, env=env)
+    base = read_project(gcloud, project)
+    wanted = identity.resources(repo, options=options, project_number=base.number)
+    plan = planner.plan(wanted, read_resources(gcloud, wanted, base=base))
+    print(plan_text(plan, project=project))
+    if plan.work:
+        if not (yes or _ask(f"Let {repo} deploy to {project}?")):
+            raise CloudError("nothing was changed.")
+        apply(plan, gcloud, values=Values(), repository=options.repository, progress=Lines(len(plan.work)))
+    workflow = ROOT / ".github" / "workflows" / "deploy.yml"
+    workflow.parent.mkdir(parents=True, exist_ok=True)
+    workflow.write_text(workflows.DEPLOY, encoding="utf-8")
+    print(f"\nWritten: {workflow.relative_to(ROOT)}. Tell the repository where to deploy to:")
+    for name, value in identity.variables(options=options, project_number=base.number).items():
+        print(f"  gh variable set {name} --repo {repo} --body '{value}'")
+    return 0
+
+
+def estimate(*, tasks_per_day: float, seconds: float) -> int:
+    """`invoke cost`."""
+    as_of, prices = cost.load_prices()
+    load = cost.load_of(topology.load(ROOT / "pipeline.toml"), tasks_per_day=tasks_per_day, seconds=seconds)
+    print(cost.report(load, prices, as_of=as_of))
+    return 0
+
+
+def status(*, project: str, region: str = "") -> int:
+    """`invoke status --project`."""
+    options = _options(topology.load(ROOT / "pipeline.toml"), project, region)
+    gcloud = Gcloud(project)
+    print(operate.status(gcloud, options=options, words=release_tracks.installed(gcloud)))
+    return 0
+
+
+def logs(*, project: str, region: str = "", service: str = "", lines: int = 50, follow: bool = False) -> int:
+    """`invoke logs --project`."""
+    options = _options(topology.load(ROOT / "pipeline.toml"), project, region)
+    for line in operate.log_lines(Gcloud(project), options=options, service=service, lines=lines, follow=follow):
+        print(line, flush=True)
+    return 0
+
+
+def run_e2e(*, project: str, region: str = "") -> int:
+    """`invoke e2e --project`: the checks, then their objects are deleted; the records go with their lifecycle."""
+    options = _options(topology.load(ROOT / "pipeline.toml"), project, region)
+    gcloud = Gcloud(project)
+    prefix = f"e2e-{secrets.token_hex(4)}"
+    try:
+        return 0 if e2e.run(operate.api(gcloud, options), prefix=prefix) else 1
+    finally:
+        for folder in ("uploads", "processed"):
+            # A run that failed early has left nothing there: then there is nothing to delete.
+            with contextlib.suppress(GcloudFailed):
+                gcloud.run(command("storage", "rm", "--recursive", f"gs://{options.bucket}/{folder}/{prefix}/"))
+
+
+def access(*, project: str, region: str = "") -> tuple[str, Callable[[], str]]:
+    """Address and identity tokens of the deployed API: for the `--project` of the commands in poolhouse/commands."""
+    gcloud = Gcloud(project)
+    options = _options(topology.load(ROOT / "pipeline.toml"), project, region)
+    return operate.api(gcloud, options).url, lambda: identity_token(gcloud)
+
+
+def _options(declared: topology.Topology, project: str, region: str, **choices: Any) -> Options:
+    if region:
+        choices["region"] = region
+    return Options(project=project, name=declared.name, **choices)
+
+
+def _workers(name: str) -> Literal["pool", "job"]:
+    match name:
+        case "pool" | "job":
+            return name
+        case _:
+            raise ConfigError(f"--workers {name!r}: pool or job")
+
+
+def _ask(question: str) -> bool:
+    if not sys.stdin.isatty():
+        raise CloudError("nobody is there to ask: add --yes to go on without, or --dry-run to only look.")
+    return input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}

@@ -1,0 +1,302 @@
+"""`invoke dlq list|show|replay|discard`: what failed for good, looked at, tried again, given up."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+
+from poolhouse.client import schema, units
+from poolhouse.client.api import Api, ApiError, Document, segment
+from poolhouse.client.letter import own_payload
+from poolhouse.client.units import Pace
+from poolhouse.commands.terminal import FAILED, OK, Terminal, now
+from poolhouse.pipeline.errors import ConfigError
+
+#: Statuses of answers that tell of a dead letter which another call has dealt with meanwhile.
+_GONE = frozenset({404, 409})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filter:
+    """Which dead letters are meant."""
+
+    queue: str = ""
+    task_type: str = ""
+    #: Part of the reason, in any case.
+    reason: str = ""
+    older: timedelta | None = None
+    newer: timedelta | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Whether all dead letters are meant."""
+        return self == Filter()
+
+    def matches(self, letter: Document, *, now: datetime) -> bool:
+        """Whether a listing's entry is meant; one whose time is unknown is neither old nor new."""
+        if self.queue and letter["queue"] != self.queue:
+            return False
+        if self.task_type and letter["task_type"] != self.task_type:
+            return False
+        if self.reason.lower() not in letter["reason"].lower():
+            return False
+        if self.older is None and self.newer is None:
+            return True
+        died_at = units.moment(letter["died_at"])
+        if died_at is None:
+            return False
+        age = now - died_at
+        return (self.older is None or age >= self.older) and (self.newer is None or age <= self.newer)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edit:
+    """What to change in the payloads of replayed tasks."""
+
+    #: Fields to set, as `key=value` words; the others stay.
+    words: tuple[str, ...] = ()
+    #: A whole payload instead, as JSON.
+    payload: str = ""
+    #: Open the payload in an editor.
+    editor: bool = False
+
+    @property
+    def empty(self) -> bool:
+        """Whether payloads stay as they are."""
+        return self == Edit()
+
+
+def show_list(api: Api, chosen: Filter, *, limit: int, as_json: bool, terminal: Terminal) -> int:
+    """List dead letters: a table, or a JSON object a line."""
+    letters: list[Document] = []
+    more = False
+    for letter in _matching(api, chosen):
+        if len(letters) == limit:
+            more = True
+            break
+        letters.append(letter)
+        if as_json:
+            terminal.json(letter)
+    if as_json:
+        return OK
+    if not letters:
+        terminal.say("no dead letters" if chosen.empty else "no dead letter is like that")
+        return OK
+    moment = now()
+    terminal.table(
+        ("task", "type", "queue", "died", "reason"),
+        (
+            (
+                letter["task_id"],
+                escape(letter["task_type"]),
+                letter["queue"],
+                _ago(letter, moment),
+                escape(_short(letter)),
+            )
+            for letter in letters
+        ),
+    )
+    if more:
+        terminal.say(f"the first {limit}; --limit shows more")
+    return OK
+
+
+def show(api: Api, ids: Sequence[str], *, as_json: bool, terminal: Terminal) -> int:
+    """Show dead letters whole: reason, attempts, the original message."""
+    if not ids:
+        raise ConfigError("which one? ./invoke dlq show ID (./invoke dlq list shows the ids)")
+    for task_id in ids:
+        letter = _get(api, task_id)
+        if as_json:
+            terminal.json(letter)
+        else:
+            _print(letter, terminal)
+    return OK
+
+
+def replay(
+    api: Api,
+    ids: Sequence[str],
+    chosen: Filter,
+    *,
+    everything: bool,
+    edit: Edit,
+    rate: float | None,
+    terminal: Terminal,
+) -> int:
+    """Give tasks a new life; 1 if one of them could not be replayed.
+
+    Args:
+        api: the pipeline's.
+        ids: the tasks; none: those that `chosen` means.
+        chosen: which ones.
+        everything: all of them, where nothing else says which.
+        edit: changes of the payloads.
+        rate: the most to replay in a second.
+        terminal: where to write.
+    """
+    if edit.editor and len(ids) != 1:
+        raise ConfigError("--edit opens the payload of one task: name its id")
+    meant = _meant(api, ids, chosen, everything=everything, verb="replay")
+    payload_of = _payloads(api, edit)
+
+    def one(task_id: str) -> None:
+        payload = payload_of(task_id)
+        api.post(f"/dead-letters/{segment(task_id)}:replay", {} if payload is None else {"payload": payload})
+
+    return _each(meant, one, done="replayed", pace=Pace(rate), terminal=terminal)
+
+
+def discard(
+    api: Api, ids: Sequence[str], chosen: Filter, *, everything: bool, yes: bool, rate: float | None, terminal: Terminal
+) -> int:
+    """Give tasks up for good; asks first, unless `yes`. 1 if one of them could not be discarded, or nobody agreed."""
+    meant = _meant(api, ids, chosen, everything=everything, verb="discard")
+    if meant and not terminal.confirm(f"Discard {_count(len(meant))}? That can't be undone.", yes=yes):
+        terminal.say("nothing was discarded")
+        return FAILED
+
+    def one(task_id: str) -> None:
+        api.post(f"/dead-letters/{segment(task_id)}:discard")
+
+    return _each(meant, one, done="discarded", pace=Pace(rate), terminal=terminal)
+
+
+def _matching(api: Api, chosen: Filter) -> Iterator[Document]:
+    moment = now()
+    query = {"queue": chosen.queue} if chosen.queue else {}
+    for letter in api.pages("/dead-letters", "dead_letters", page_size="1000", **query):
+        if chosen.matches(letter, now=moment):
+            yield letter
+
+
+def _meant(api: Api, ids: Sequence[str], chosen: Filter, *, everything: bool, verb: str) -> list[str]:
+    if ids and not (chosen.empty and not everything):
+        raise ConfigError("either ids, or filters and --all: not both")
+    if ids:
+        return list(dict.fromkeys(ids))
+    if chosen.empty and not everything:
+        raise ConfigError(
+            f"which ones? ./invoke dlq {verb} ID …, or filters (--type, --reason, --queue, --older, --newer), or --all"
+        )
+    # All of them first: the pages of a listing shift while its entries go.
+    return [letter["task_id"] for letter in _matching(api, chosen)]
+
+
+def _each(ids: Sequence[str], call: Callable[[str], None], *, done: str, pace: Pace, terminal: Terminal) -> int:
+    if not ids:
+        terminal.say("no dead letter is like that")
+        return OK
+    succeeded, gone, errors = 0, 0, dict[str, str]()
+    with terminal.bars(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()) as bars:
+        for task_id in bars.track(ids, description=done):
+            pace.wait()
+            try:
+                call(task_id)
+            except ApiError as error:
+                if error.status in _GONE and len(ids) > 1:
+                    gone += 1
+                    continue
+                errors[task_id] = str(error)
+                if error.status == 0:
+                    break  # nobody answers any more: the rest would wait as long each
+            else:
+                succeeded += 1
+    for task_id, text in errors.items():
+        terminal.say(f"[red]{task_id}[/]: {escape(text)}")
+    left = len(ids) - succeeded - gone - len(errors)
+    rest = [
+        f"{count} {words}"
+        for count, words in ((gone, "dealt with elsewhere meanwhile"), (len(errors), "failed"), (left, "not tried"))
+        if count
+    ]
+    terminal.say("; ".join([f"{done} {_count(succeeded)}", *rest]))
+    return FAILED if errors else OK
+
+
+def _payloads(api: Api, edit: Edit) -> Callable[[str], Any]:
+    """Gives the payload to replay a task with; None: its own."""
+    if edit.empty:
+        return lambda task_id: None
+    if sum((bool(edit.words), bool(edit.payload), edit.editor)) > 1:
+        raise ConfigError("one of key=value, --payload and --edit: not several")
+    if edit.payload:
+        whole = schema.written(edit.payload, what="--payload")
+        return lambda task_id: whole
+    openapi = api.get("/openapi.json") if edit.words else {}
+
+    def edited(task_id: str) -> Any:
+        letter = _get(api, task_id)
+        own = own_payload(letter)
+        if edit.editor:
+            return schema.written(_in_editor(json.dumps(own, indent=2, ensure_ascii=False)), what="the edited payload")
+        return {**own, **schema.fields(edit.words, schema.payload(openapi, letter["task_type"]))}
+
+    return edited
+
+
+def _get(api: Api, task_id: str) -> Document:
+    letter: Document = api.get(f"/dead-letters/{segment(task_id)}")
+    return letter
+
+
+def _in_editor(text: str) -> str:
+    editor = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
+    with tempfile.TemporaryDirectory(prefix="poolhouse-") as folder:
+        file = Path(folder) / "payload.json"
+        file.write_text(text + "\n", encoding="utf-8")
+        try:
+            code = subprocess.run([*editor, str(file)], check=False).returncode
+        except OSError as error:
+            raise ConfigError(f"the editor {editor[0]!r} can't be started ({error}): set EDITOR") from None
+        if code:
+            raise ConfigError(f"the editor ended with {code}: nothing was replayed")
+        return file.read_text(encoding="utf-8")
+
+
+def _print(letter: Document, terminal: Terminal) -> None:
+    moment = now()
+    terminal.out.print(f"[bold]{letter['task_id']}[/]  {escape(letter['task_type'] or '(no type)')}")
+    terminal.line(f"  queue      {letter['queue']}")
+    terminal.line(f"  died       {letter['died_at']} ({_ago(letter, moment)} ago)")
+    terminal.line(f"  reason     {letter['reason']}")
+    terminal.line(f"  message    {letter['message_id']}, published {letter['published_at']}")
+    for attempt in letter.get("attempts", ()):
+        error = attempt.get("error") or {}
+        said = f": {error.get('type', '')}: {error.get('message', '')}" if error else ""
+        terminal.line(f"  attempt {attempt['number']}  {attempt['started_at']} on {attempt.get('worker', '?')}{said}")
+    if "data" in letter and letter["data"] is not None:
+        try:
+            terminal.line(json.dumps(json.loads(letter["data"]), indent=2, ensure_ascii=False))
+        except json.JSONDecodeError:
+            terminal.line(letter["data"])
+    else:
+        raw = base64.b64decode(letter.get("data_base64") or "")
+        terminal.line(f"  {len(raw)} bytes that are no text: {raw[:60]!r}{'…' if len(raw) > 60 else ''}")
+    terminal.say(f"next: ./invoke dlq replay {letter['task_id']} · ./invoke dlq discard {letter['task_id']}")
+
+
+def _ago(letter: Document, moment: datetime) -> str:
+    died_at = units.moment(letter["died_at"])
+    return "?" if died_at is None else units.age(died_at, now=moment)
+
+
+def _short(letter: Document) -> str:
+    first = str(letter["reason"]).partition("\n")[0]
+    return first if len(first) <= 100 else first[:99] + "…"
+
+
+def _count(number: int) -> str:
+    return f"{number} dead letter" if number == 1 else f"{number} dead letters"

@@ -1,0 +1,331 @@
+"""What the commands of tasks.py do: bring a stack up, look at it, end it. Each returns its exit code.
+
+0: done. 1: failed. 2: wrong use or settings. 130, 143: broken off, by Ctrl-C or by SIGTERM (as CI does it).
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import requests
+from rich.console import Console
+from rich.table import Table
+
+from poolhouse.client import units
+from poolhouse.local import backends, logs, state
+from poolhouse.local.backend import (
+    ROOT,
+    SERVICES,
+    Backend,
+    Endpoints,
+    QueueScale,
+    ServiceState,
+    UpOptions,
+    default_state_dir,
+)
+from poolhouse.local.errors import NoStack
+from poolhouse.pipeline.errors import ConfigError, PoolhouseError
+
+OK, FAILED, USAGE = 0, 1, 2
+_COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "bright_red", "bright_cyan", "bright_magenta")
+_out = Console(highlight=False, soft_wrap=True)
+_err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def exit_code(command: Callable[..., int], *arguments: Any, **options: Any) -> int:
+    """Run a command; an error that is Poolhouse's own becomes one message and the exit code."""
+    try:
+        with _sigterm_as_ctrl_c():
+            return command(*arguments, **options)
+    except ConfigError as error:
+        _err.print(f"[red]{_plain(error)}[/]")
+        return USAGE
+    except PoolhouseError as error:
+        _err.print(f"[red]{_plain(error)}[/]")
+        return FAILED
+    except KeyboardInterrupt as interrupt:
+        return 128 + (interrupt.args[0] if interrupt.args else signal.SIGINT)  # as shells have it
+
+
+@contextlib.contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """SIGTERM breaks a command off in order, as Ctrl-C does."""
+
+    def interrupt(number: int, _: object) -> None:
+        raise KeyboardInterrupt(number)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def up(
+    *,
+    backend: str | None = None,
+    foreground: bool = False,
+    options: UpOptions | None = None,
+    state_dir: Path | None = None,
+) -> int:
+    """Start the stack; where one is up already, say so."""
+    state_dir = state_dir or default_state_dir()
+    options = options or UpOptions()
+    running = state.read_live(state_dir)
+    if running is not None:
+        return _already(running, backend=backend, state_dir=state_dir, timeout_s=options.timeout_s)
+    if options.autoscale and options.workers != 1:
+        raise ConfigError(
+            "--workers or --autoscale: with --autoscale min_instances and max_instances of pipeline.toml hold"
+        )
+    if options.scale_down_after_s is not None and not options.autoscale:
+        raise ConfigError("--scale-down-after is for --autoscale")
+    own = {"--keep": options.keep, "--reload": options.reload, "--autoscale": options.autoscale}
+    if any(own.values()):
+        word = next(word for word, given in own.items() if given)
+        if backend not in {None, "embedded"}:
+            raise ConfigError(f"{word} is for the backend embedded, not for {backend}")
+        backend = "embedded"
+    choice = backends.choose(backend, state_dir=state_dir)
+    _out.print(f"starting the stack: {choice.backend.name} ({choice.reason})")
+    started = time.monotonic()
+    endpoints = choice.backend.up(options, _out.print)
+    took_s = time.monotonic() - started
+
+    def announce() -> None:
+        _out.print(f"[green]ready[/] in {took_s:.1f} s")
+        _print_endpoints(endpoints)
+
+    if foreground:
+        return _stay(choice.backend, state_dir, announce)
+    announce()
+    _out.print("next: ./invoke e2e · ./invoke status · ./invoke logs --follow · ./invoke down")
+    return OK
+
+
+def down(*, volumes: bool = False, state_dir: Path | None = None) -> int:
+    """Stop the stack; with `volumes`, delete what is kept for the next one, whether a stack is up or not."""
+    state_dir = state_dir or default_state_dir()
+    found = state.read(state_dir)
+    stopped = (found is not None or volumes) and backends.last(state_dir).down(volumes=volumes)
+    _out.print("stopped" if stopped else "no stack was up")
+    return OK
+
+
+def scale(wanted: str, *, state_dir: Path | None = None) -> int:
+    """Run another number of instances of a service.
+
+    Args:
+        wanted: SERVICE=NUMBER, such as `worker=3`.
+    """
+    service, _, number = wanted.partition("=")
+    if not number.isdecimal():
+        raise ConfigError(f"write SERVICE=NUMBER, such as worker=3, not {wanted!r}")
+    backends.current(state_dir or default_state_dir()).scale(service, int(number))
+    _out.print(f"{service} runs {int(number)} times")
+    return OK
+
+
+def status(*, state_dir: Path | None = None) -> int:
+    """Show services and queues; 1 where not all is ready."""
+    state_dir = state_dir or default_state_dir()
+    backend = backends.current(state_dir)
+    endpoints = backend.endpoints()
+    table = Table("service", "state", "pid", "address", "up", "restarts", "last exit", box=None, header_style="bold")
+    all_ready = True
+    entries = backend.status()
+    for entry in entries:
+        ready = entry.state is ServiceState.READY
+        # The console is no part of what must be ready.
+        all_ready = all_ready and (ready or entry.service not in SERVICES)
+        table.add_row(
+            entry.instance,
+            f"[{'green' if ready else 'red'}]{entry.state}[/]",
+            str(entry.pid or ""),
+            entry.address or "",
+            "" if entry.uptime_s is None else units.span(entry.uptime_s),
+            str(entry.restarts or ""),
+            entry.last_exit or "",
+        )
+    console = endpoints.console_url or "./invoke console"
+    _out.print(f"backend {backend.name}, project {endpoints.project}, bucket {endpoints.bucket}, console {console}")
+    _out.print(table)
+    for entry in entries:
+        if entry.note:
+            _out.print(f"[red]{entry.instance}: {_plain(entry.note)}[/]")
+    _print_queues(endpoints)
+    _print_scaling(backend.scaling())
+    return OK if all_ready else FAILED
+
+
+def show_logs(
+    service: str | None = None,
+    *,
+    follow: bool = False,
+    lines: int = 50,
+    raw: bool = False,
+    state_dir: Path | None = None,
+) -> int:
+    """Show the logs of one service, or of all; of the last stack where none is up."""
+    state_dir = state_dir or default_state_dir()
+    backend = backends.last(state_dir)
+    files = backend.log_files()
+    if files is None:
+        command = backend.log_command(service, follow=follow, lines=lines)
+        return subprocess.run(command, check=False).returncode if command else FAILED
+    if not files:
+        raise NoStack
+    if not logs.chosen(files, service):
+        raise ConfigError(f"there is no log of {service!r} (there are: {', '.join(files)})")
+    printer = _Printer(raw=raw)
+    for name, line in logs.last(logs.chosen(files, service), lines):
+        printer.print(name, line)
+    if follow:
+        for name, line in logs.follow(
+            lambda: logs.chosen(backend.log_files() or {}, service),
+            alive=lambda: state.read_live(state_dir) is not None,
+        ):
+            printer.print(name, line)
+    return OK
+
+
+def bench(name: str, arguments: str) -> int:
+    """Run a measurement of tests/kit/bench, or list them where none is named."""
+    found = {path.stem: path for path in sorted((ROOT / "tests" / "bench").glob("[!_]*.py"))}
+    if not name:
+        for stem, path in found.items():
+            _out.print(f"  {stem:<16} {_plain(_first_line(path))}")
+        return OK
+    if name not in found:
+        raise ConfigError(f"there is no measurement {name!r} (there are: {', '.join(found)})")
+    command = (sys.executable, "-m", f"tests.bench.{name}", *shlex.split(arguments))
+    return subprocess.run(command, cwd=ROOT, check=False).returncode
+
+
+def _first_line(path: Path) -> str:
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return docstring.partition("\n")[0]
+
+
+def _already(running: state.StackState, *, backend: str | None, state_dir: Path, timeout_s: float) -> int:
+    if backend is not None and backend != running.backend:
+        raise ConfigError(f"a stack is up already, with the backend {running.backend}: ./invoke down ends it")
+    deadline = time.monotonic() + timeout_s
+    while not running.ready:  # another `up` is at it
+        time.sleep(0.1)
+        again = state.read_live(state_dir)
+        if again is None or time.monotonic() > deadline:
+            _err.print("[red]another ./invoke up was starting the stack, but it did not get ready[/]")
+            return FAILED
+        running = again
+    _out.print(f"the stack is up already ({running.backend})")
+    _print_endpoints(running.endpoints)
+    return OK
+
+
+def _stay(backend: Backend, state_dir: Path, announce: Callable[[], None]) -> int:
+    printer = _Printer(raw=False)
+    try:
+        announce()
+        _out.print("Ctrl-C stops it")
+        command = backend.log_command(None, follow=True, lines=50)
+        if command is not None:
+            subprocess.run(command, check=False)
+        for name, line in logs.follow(
+            lambda: backend.log_files() or {}, alive=lambda: state.read_live(state_dir) is not None, from_start=True
+        ):
+            printer.print(name, line)
+    except KeyboardInterrupt:
+        _out.print("\nstopping (tasks that run get their grace period; Ctrl-C again ends them now)")
+        try:
+            backend.down()
+        except KeyboardInterrupt:
+            found = state.read_live(state_dir)
+            if found is not None and found.supervisor is not None:
+                found.supervisor.signal(signal.SIGKILL)
+                found.supervisor.wait(5)
+            return FAILED
+        _out.print("stopped")
+        return OK
+    _out.print("the stack has ended")
+    return OK
+
+
+def _print_endpoints(endpoints: Endpoints) -> None:
+    _out.print(f"  API      {endpoints.api_url}   (docs: {endpoints.api_url}/docs)")
+    _out.print(f"  Pub/Sub  {endpoints.pubsub_host}   project {endpoints.project}")
+    _out.print(f"  storage  {endpoints.storage_url}   bucket {endpoints.bucket}")
+    _out.print(f"  console  {endpoints.console_url or './invoke console'}")
+
+
+def _print_queues(endpoints: Endpoints) -> None:
+    try:
+        answer = requests.get(f"{endpoints.api_url}/queues", timeout=5)
+        answer.raise_for_status()
+        queues = answer.json()["queues"]
+    except (requests.RequestException, ValueError, KeyError) as error:
+        _err.print(f"[red]the API does not tell about the queues: {_plain(error)}[/]")
+        return
+    table = Table("queue", "waiting", "in flight", "oldest", "dead letters", box=None, header_style="bold")
+    for queue in queues:
+        age = queue["oldest_age_s"]
+        figures = ["?" if queue[key] is None else str(queue[key]) for key in ("backlog", "in_flight")]
+        table.add_row(queue["name"], *figures, "" if not age else units.span(age), str(queue["dead_letters"]))
+    _out.print()
+    _out.print(table)
+
+
+def _print_scaling(scaling: tuple[QueueScale, ...]) -> None:
+    """The workers of each queue; nothing where they do not follow the backlog."""
+    if not scaling:
+        return
+    table = Table("queue", "unfinished", "workers", "wanted", "least-most", box=None, header_style="bold")
+    for entry in scaling:
+        backlog = "?" if entry.backlog is None else str(entry.backlog)
+        table.add_row(entry.queue, backlog, str(entry.running), str(entry.wanted), f"{entry.least}-{entry.most}")
+    _out.print()
+    _out.print(table)
+
+
+class _Printer:
+    """Prints lines with their instance in front, each instance in a colour of its own."""
+
+    def __init__(self, *, raw: bool) -> None:
+        self._raw = raw
+        self._colours: dict[str, str] = {}
+
+    def print(self, name: str, line: str) -> None:
+        if self._raw:
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()
+            return
+        colour = self._colours.setdefault(name, _COLOURS[len(self._colours) % len(_COLOURS)])
+        for part in logs.render(line).split("\n"):
+            _out.print(f"[{colour}]{name:<10}│[/] {_plain(part)}")
+
+
+def _plain(text: object) -> str:
+    return str(text).replace("[", r"\[")
+
+
+def pytest_arguments(remainder: str) -> list[str]:
+    """What `invoke test -- ARGUMENTS` hands to pytest, before those given."""
+    given = shlex.split(remainder)
+    if any(part.startswith(("-n", "--pdb")) for part in given):
+        return given
+    # Groups: tests that share a whole stack run in one process, so that there is one stack.
+    return ["-n", _test_processes(), "--dist", "loadgroup", *given]
+
+
+def _test_processes() -> str:
+    return str(max(2, os.cpu_count() or 2))

@@ -1,0 +1,163 @@
+"""`invoke submit TYPE key=value …`: upload, submit, follow, show or save the result."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from poolhouse.client import schema, units
+from poolhouse.client.api import CHUNK_BYTES, Api, Document, Event, content_type
+from poolhouse.client.schema import Payload
+from poolhouse.commands.terminal import FAILED, OK, Terminal, status
+from poolhouse.pipeline.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submission:
+    """What to submit, and what to do with the answer."""
+
+    task_type: str
+    #: `key=value` fields of the payload.
+    words: tuple[str, ...] = ()
+    #: A file to upload first: its path, or `field=path` where several fields of the payload name files.
+    file: str = ""
+    #: The queue to use instead of the task type's own.
+    queue: str = ""
+    #: Wait for the end and show the result.
+    wait: bool = False
+    #: Wait, and show on the way what happens.
+    watch: bool = False
+    #: Wait, and save the result there; `-` is standard output.
+    output: str = ""
+
+
+def run(api: Api, submission: Submission, *, terminal: Terminal) -> int:
+    """Submit a task; 1 if it was waited for and did not succeed.
+
+    Without waiting, standard output has the task's id and nothing else; after waiting, its result.
+    """
+    known = schema.payload(api.get("/openapi.json"), submission.task_type)
+    payload = schema.fields(submission.words, known)
+    if submission.file:
+        field, path = _upload_field(submission.file, known)
+        name = payload.setdefault(field, path.name)
+        _upload(api, str(name), path, terminal)
+    body = {"task_type": submission.task_type, "payload": payload}
+    task_id = api.post("/tasks", {**body, **({"queue": submission.queue} if submission.queue else {})})["task_id"]
+    if not (submission.wait or submission.watch or submission.output):
+        terminal.line(task_id)
+        terminal.say(f"submitted; ./invoke tasks {task_id} shows how it gets on")
+        return OK
+    terminal.say(f"submitted {task_id}")
+    try:
+        end = _follow(api, task_id, watch=submission.watch, terminal=terminal)
+    except KeyboardInterrupt:
+        terminal.say(f"the task goes on: ./invoke tasks {task_id}")
+        raise
+    if end["status"] != "succeeded":
+        because = f": {escape(str(end['reason']))}" if end.get("reason") else ""
+        if not submission.watch:  # which has told it
+            terminal.say(f"{status(end['status'])}{because}")
+        if end["status"] in {"dead", "failed"}:
+            terminal.say(f"more: ./invoke tasks {task_id} · ./invoke dlq show {task_id}")
+        return FAILED
+    _result(api, task_id, submission.output, terminal)
+    return OK
+
+
+def _upload_field(text: str, known: Payload) -> tuple[str, Path]:
+    """The field of the payload that names the file, and the file."""
+    fields = known.upload_fields
+    field, equals, rest = text.partition("=")
+    if equals and field in fields:
+        path = Path(rest)
+    elif len(fields) == 1:
+        field, path = fields[0], Path(text)
+    elif fields:
+        raise ConfigError(f"which field is --file for? {' or '.join(f'--file {name}={text}' for name in fields)}")
+    else:
+        raise ConfigError(f"{known.task_type} takes no uploaded file: none of its fields is a FileName")
+    if not path.is_file():
+        raise ConfigError(f"--file: there is no file {path}")
+    return field, path
+
+
+def _upload(api: Api, name: str, path: Path, terminal: Terminal) -> None:
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    size_bytes = path.stat().st_size
+    with terminal.bars(*columns) as bars, path.open("rb") as file:
+        bar = bars.add_task(escape(f"upload {path.name}"), total=size_bytes)
+        api.upload(
+            name,
+            file,
+            size_bytes=size_bytes,
+            content_type=content_type(path.name),
+            on_bytes=lambda count: bars.advance(bar, count),
+        )
+    terminal.say(escape(f"uploaded {path} ({units.size(size_bytes)}) as uploads/{name}"))
+
+
+def _follow(api: Api, task_id: str, *, watch: bool, terminal: Terminal) -> Document:
+    """Wait until a task has ended; what is known of it then."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with terminal.bars(*columns) as bars:
+        bar = bars.add_task("queued", total=None)
+        data: Document = {"status": "queued"}
+        for event in api.events(task_id):
+            data = event.data
+            _advance(bars, bar, data)
+            if watch:
+                terminal.say(_line(event))
+    return data
+
+
+def _advance(bars: Progress, bar: TaskID, data: Document) -> None:
+    progress = data.get("progress") or {}
+    note = f" · {progress['note']}" if progress.get("note") else ""
+    attempt = f" (attempt {data['attempt']})" if data.get("attempt", 0) > 1 else ""
+    bars.update(
+        bar,
+        description=escape(f"{data['status']}{attempt}{note}"),
+        completed=progress.get("done", 0),
+        total=progress.get("total"),
+    )
+
+
+def _line(event: Event) -> str:
+    data = event.data
+    if event.name != "progress":
+        attempt = f" (attempt {data['attempt']})" if data.get("attempt", 0) > 1 else ""
+        because = f": {escape(str(data['reason']))}" if data.get("reason") else ""
+        return f"{status(data['status'])}{attempt}{because}"
+    progress = data.get("progress") or {}
+    total = f" of {progress['total']:g}" if progress.get("total") else ""
+    note = f"  {escape(str(progress['note']))}" if progress.get("note") else ""
+    return f"  {progress.get('done', 0):g}{total}{note}"
+
+
+def _result(api: Api, task_id: str, output: str, terminal: Terminal) -> None:
+    with api.result(task_id) as answer:
+        if output and output != "-":
+            target = Path(output)
+            try:
+                with target.open("wb") as file:
+                    for chunk in answer.iter_content(CHUNK_BYTES):
+                        file.write(chunk)
+            except OSError as error:
+                raise ConfigError(f"--output {output}: {error}. The task has succeeded: its result is kept.") from error
+            terminal.say(escape(f"saved the result as {target} ({units.size(target.stat().st_size)})"))
+        elif "json" in answer.headers.get("Content-Type", "") and not output:
+            terminal.json(answer.json(), indent=2)
+        elif output or not sys.stdout.isatty():
+            answer.raw.decode_content = True
+            terminal.out.file.flush()
+            shutil.copyfileobj(answer.raw, sys.stdout.buffer)
+        else:
+            kind = answer.headers.get("Content-Type", "a file")
+            size = units.size(int(answer.headers.get("Content-Length") or 0))
+            terminal.say(f"the result is a file ({escape(kind)}, {size}): curl -O {api.url}/tasks/{task_id}/result")

@@ -1,0 +1,81 @@
+"""`invoke tasks`: the tasks that workers have touched, or one of them with its attempts."""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+
+from rich.markup import escape
+
+from poolhouse.client import units
+from poolhouse.client.api import Api, Document, segment
+from poolhouse.commands.terminal import OK, Terminal, now, status
+
+
+def show_list(
+    api: Api, *, task_status: str, task_type: str, queue: str, limit: int, as_json: bool, terminal: Terminal
+) -> int:
+    """List tasks, the newest first: a table, or a JSON object a line."""
+    query = {"status": task_status, "task_type": task_type, "queue": queue}
+    query = {name: value for name, value in query.items() if value}
+    page_size = str(min(max(limit, 1), 1000))
+    tasks = list(islice(api.pages("/tasks", "tasks", page_size=page_size, **query), limit))
+    if as_json:
+        for task in tasks:
+            terminal.json(task)
+        return OK
+    if not tasks:
+        terminal.say("no task is like that" if query else "no worker has touched a task yet")
+        return OK
+    terminal.table(
+        ("task", "type", "queue", "status", "submitted", "changed"),
+        (
+            (
+                task["task_id"],
+                escape(task["task_type"]),
+                task["queue"],
+                status(task["status"]),
+                _ago(task["submitted_at"]),
+                _ago(task["updated_at"]),
+            )
+            for task in tasks
+        ),
+    )
+    if len(tasks) == limit:
+        terminal.say(f"the newest {limit}; --limit shows more")
+    return OK
+
+
+def show(api: Api, task_id: str, *, as_json: bool, terminal: Terminal) -> int:
+    """Show one task: its attempts, progress, payload and result."""
+    task: Document = api.get(f"/tasks/{segment(task_id)}")
+    if as_json:
+        terminal.json(task)
+        return OK
+    terminal.out.print(f"[bold]{task['task_id']}[/]  {escape(task.get('task_type', ''))}  {status(task['status'])}")
+    terminal.line(f"  submitted  {task['submitted_at']} ({_ago(task['submitted_at'])} ago)")
+    if "queue" not in task:
+        terminal.say("no worker has touched it yet")
+        return OK
+    terminal.line(f"  queue      {task['queue']}")
+    for name in ("reason", "cancel_requested_at"):
+        if task.get(name):
+            terminal.line(f"  {name.replace('_', ' '):<10} {task[name]}")
+    if progress := task.get("progress"):
+        total = f" of {progress['total']:g}" if progress.get("total") else ""
+        terminal.line(f"  progress   {progress['done']:g}{total}  {progress.get('note') or ''}".rstrip())
+    for attempt in task.get("attempts", ()):
+        error = attempt.get("error")
+        said = f": {error['type']}: {error['message']}" if error else ""
+        ended = f" to {attempt['ended_at']}" if attempt.get("ended_at") else ""
+        terminal.line(f"  attempt {attempt['number']}  {attempt['outcome']}  {attempt['started_at']}{ended}{said}")
+    for name in ("payload", "result", "result_object"):
+        if task.get(name) not in (None, {}):
+            text = json.dumps(task[name], indent=2, ensure_ascii=False).replace("\n", "\n  ")
+            terminal.line(f"  {name.replace('_', ' ')}: {text}")
+    return OK
+
+
+def _ago(text: str) -> str:
+    at = units.moment(text)
+    return "?" if at is None else units.age(at, now=now())

@@ -1,0 +1,93 @@
+"""Where the commands write: tables and messages for people, JSON lines for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress, ProgressColumn
+from rich.table import Table
+
+from poolhouse.pipeline.errors import ConfigError
+
+OK, FAILED = 0, 1
+
+_COLOURS = {
+    "succeeded": "green",
+    "running": "cyan",
+    "queued": "blue",
+    "failed": "red",
+    "dead": "red",
+    "cancelled": "yellow",
+}
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """Standard output for what was asked for, standard error for all that is said beside it."""
+
+    out: Console = field(default_factory=lambda: _console(sys.stdout))
+    err: Console = field(default_factory=lambda: _console(sys.stderr))
+
+    def say(self, text: str) -> None:
+        """A message for people; `text` may have rich's markup."""
+        self.err.print(text)
+
+    def line(self, text: str) -> None:
+        """A line of output, as it is."""
+        self.out.print(text, markup=False)
+
+    def json(self, value: Any, *, indent: int | None = None) -> None:
+        """A JSON value."""
+        # Past rich: it wraps and colours, and programs read this.
+        self.out.file.write(json.dumps(value, ensure_ascii=False, indent=indent) + "\n")
+
+    def table(self, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+        """A table; cells may have rich's markup."""
+        cells = [tuple(row) for row in rows]
+        table = Table(*columns, box=None, header_style="bold", pad_edge=False)
+        # The first column is what people copy: whatever gets too narrow, it is whole.
+        table.columns[0].no_wrap = True
+        table.columns[0].min_width = max((len(row[0]) for row in cells), default=0)
+        for row in cells:
+            table.add_row(*row)
+        self.out.print(table)
+
+    def bars(self, *columns: ProgressColumn) -> Progress:
+        """Progress bars, which are gone when they are done; none where nobody sees them."""
+        return Progress(*columns, console=self.err, transient=True, disable=not self.err.is_terminal)
+
+    def confirm(self, question: str, *, yes: bool) -> bool:
+        """Whether to go on.
+
+        Raises:
+            ConfigError: nobody is there to ask.
+        """
+        if yes:
+            return True
+        if not sys.stdin.isatty():
+            raise ConfigError(f"{question} Nobody is there to ask: add --yes.")
+        return self.err.input(f"{escape(question)} \\[y/N] ").strip().lower() in {"y", "yes"}
+
+
+def _console(file: TextIO) -> Console:
+    # A pipe or a file has no width: nothing in it is cut.
+    width = None if file.isatty() else 10_000
+    return Console(file=file, width=width, highlight=False, soft_wrap=True)
+
+
+def status(name: str) -> str:
+    """A status in its colour."""
+    colour = _COLOURS.get(name)
+    return f"[{colour}]{name}[/]" if colour else escape(name)
+
+
+def now() -> datetime:
+    """The time, for ages."""
+    return datetime.now(UTC)

@@ -1,0 +1,86 @@
+"""The task types of chaos: one for each way in which a task may end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from poolhouse.worker import Payload, Reject, Retry, TaskContext, task
+
+
+class Number(Payload):
+    """A number that the result is to show."""
+
+    number: int
+
+
+class Times(Payload):
+    """How often to fail first, or how many tasks to submit."""
+
+    number: int
+    times: int
+
+
+class Seconds(Payload):
+    """How long to work."""
+
+    number: int
+    seconds: float
+
+
+@task("echo")
+def echo(payload: Number, ctx: TaskContext) -> int:
+    """End at once with a small result."""
+    return payload.number
+
+
+@task("file", result_file="chaos")
+def file(payload: Number, ctx: TaskContext) -> dict[str, str | int]:
+    """End with a result that is an object of its own; every attempt would write another one."""
+    return {"number": payload.number, "made_by": f"attempt {ctx.attempt}"}
+
+
+@task("nap")
+def nap(payload: Seconds, ctx: TaskContext) -> int:
+    """Work for a while, as a good handler does: with progress and checkpoints."""
+    end_s = time.monotonic() + payload.seconds
+    while (left_s := end_s - time.monotonic()) > 0:
+        ctx.progress(payload.seconds - left_s, payload.seconds)
+        ctx.checkpoint()
+        time.sleep(min(0.05, left_s))
+    return payload.number
+
+
+@task("doze")
+async def doze(payload: Seconds, ctx: TaskContext) -> int:
+    """Wait on the event loop."""
+    await asyncio.sleep(payload.seconds)
+    return payload.number
+
+
+@task("flaky")
+def flaky(payload: Times, ctx: TaskContext) -> int:
+    """Fail some times, then succeed."""
+    if ctx.attempt <= payload.times:
+        if ctx.attempt % 2:
+            raise Retry("not yet", after_s=0.1)
+        raise RuntimeError("not yet")
+    return payload.number
+
+
+@task("refuse")
+def refuse(payload: Number, ctx: TaskContext) -> None:
+    """Say that no retry can help."""
+    raise Reject(f"no to {payload.number}")
+
+
+@task("boom", max_attempts=2)
+def boom(payload: Number, ctx: TaskContext) -> None:
+    """Fail until no attempt is left."""
+    raise RuntimeError(f"boom {payload.number}")
+
+
+@task("parent")
+def parent(payload: Times, ctx: TaskContext) -> list[str]:
+    """Submit other tasks; the result is their ids."""
+    return [ctx.submit("echo", Number(number=payload.number)) for _ in range(payload.times)]

@@ -1,0 +1,78 @@
+"""What storage itself saw: every write that took effect, whoever made it and whatever answer it got."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass
+
+from poolhouse.local.storage.proxy import Exchange
+from poolhouse.pipeline import names
+from poolhouse.pipeline.records import Status
+
+
+@dataclass(frozen=True, kw_only=True)
+class Write:
+    """One write of a small object."""
+
+    name: str
+    generation: int
+    #: Of a record: the status that it was given.
+    status: Status | None
+    #: Of a record: the type of its task; empty while only a cancel call has looked at the task.
+    task_type: str = ""
+
+
+class Journal:
+    """The writes of one bucket; `see` is for a `FaultProxy`. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._writes: dict[str, list[Write]] = {}
+
+    def see(self, exchange: Exchange) -> None:
+        """Note an exchange, if it is a write that took effect."""
+        write = parse(exchange)
+        if write is not None:
+            with self._lock:
+                self._writes.setdefault(write.name, []).append(write)
+
+    def writes(self, prefix: str) -> dict[str, tuple[Write, ...]]:
+        """The writes of the objects below a prefix, each object's in the order in which they took effect."""
+        with self._lock:
+            return {
+                name: tuple(sorted(writes, key=lambda write: write.generation))
+                for name, writes in self._writes.items()
+                if name.startswith(prefix)
+            }
+
+    def open_tasks(self, task_ids: set[str]) -> set[str]:
+        """Those of the tasks whose records have not been given a final status."""
+        with self._lock:
+            return {
+                task_id
+                for task_id in task_ids
+                if not any(
+                    write.status is not None and write.status.final
+                    for write in self._writes.get(names.record(task_id), ())
+                )
+            }
+
+
+def parse(exchange: Exchange) -> Write | None:
+    """The write that an exchange was; None if it was none, or failed."""
+    if exchange.method != "POST" or "uploadType=multipart" not in exchange.target or exchange.status != 200:
+        return None
+    if exchange.sent is None or exchange.answer is None:
+        return None
+    # The first part of the body is the object's properties (JSON API, Multipart uploads).
+    start = exchange.sent.index(b"\r\n\r\n") + 4
+    properties = json.loads(exchange.sent[start : exchange.sent.index(b"\r\n--", start)])
+    metadata = properties.get("metadata", {})
+    status = metadata.get("status")
+    return Write(
+        name=properties["name"],
+        generation=int(json.loads(exchange.answer)["generation"]),
+        status=None if status is None else Status(status),
+        task_type=metadata.get("task_type", ""),
+    )

@@ -1,0 +1,181 @@
+"""Whether a round kept the promises: pure, from what was accepted, what is in the bucket, and what storage saw."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from poolhouse.local.chaos.client import Accepted
+from poolhouse.local.chaos.journal import Write
+from poolhouse.pipeline import names
+from poolhouse.pipeline.records import Outcome, Status, TaskRecord
+
+#: The statuses in which a task of each type ends. Any may be dead besides, its attempts lost with their workers; and
+#: cancelled, if that was asked for.
+_ENDS = {
+    "echo": Status.SUCCEEDED,
+    "file": Status.SUCCEEDED,
+    "nap": Status.SUCCEEDED,
+    "doze": Status.SUCCEEDED,
+    "flaky": Status.SUCCEEDED,
+    "parent": Status.SUCCEEDED,
+    "refuse": Status.FAILED,
+    "boom": Status.DEAD,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What is left of a round.
+
+    Attributes:
+        accepted: what the API answered with 202.
+        records: all records in the bucket, by task id.
+        results: the result objects in the bucket, by name.
+        dead_letters: names of the dead letters in the bucket.
+        writes: what storage saw, by object name, in the order in which it took effect.
+        most_attempts: attempts after which a task is dead, by task type.
+    """
+
+    accepted: Sequence[Accepted]
+    records: Mapping[str, TaskRecord]
+    results: Mapping[str, bytes]
+    dead_letters: frozenset[str]
+    writes: Mapping[str, Sequence[Write]]
+    most_attempts: Mapping[str, int]
+
+
+def judge(facts: Facts) -> list[str]:
+    """What is wrong, a line each; empty if every promise was kept."""
+    return [
+        *_ids(facts),
+        *(problem for accepted in facts.accepted for problem in _task(accepted, facts)),
+        *_follow_ups(facts),
+        *_final_writes(facts),
+        *_dead_letters(facts),
+    ]
+
+
+def _ids(facts: Facts) -> Iterator[str]:
+    ids = [accepted.task_id for accepted in facts.accepted]
+    if len(set(ids)) != len(ids):
+        yield "two jobs were given the same task id"
+    known = set(ids) | set(follow_up_ids(facts.records))
+    for task_id in facts.records.keys() - known:
+        yield f"{task_id}: was run, but no call was answered with it: a second task of one idempotency key?"
+
+
+def _task(accepted: Accepted, facts: Facts) -> Iterator[str]:
+    job, task_id = accepted.job, accepted.task_id
+    record = facts.records.get(task_id)
+    if record is None:
+        yield f"{task_id} ({job.task_type}): accepted and lost: it has no record"
+        return
+    if not record.status.final:
+        yield f"{task_id} ({job.task_type}): has not ended: {record.status}"
+        return
+    yield from _attempts(record, facts)
+    if record.status is Status.CANCELLED:
+        if not job.cancel:
+            yield f"{task_id} ({job.task_type}): cancelled, but nobody asked for it"
+    elif record.status is not _ENDS[job.task_type] and record.status is not Status.DEAD:
+        yield f"{task_id} ({job.task_type}): ended as {record.status}"
+    if record.status is Status.SUCCEEDED:
+        yield from _result(accepted, record, facts)
+
+
+def _attempts(record: TaskRecord, facts: Facts) -> Iterator[str]:
+    name = f"{record.task_id} ({record.task_type})"
+    outcomes = [attempt.outcome for attempt in record.attempts]
+    if Outcome.RUNNING in outcomes:
+        yield f"{name}: is {record.status}, but an attempt is said to run"
+    wanted = 1 if record.status is Status.SUCCEEDED else 0
+    if outcomes.count(Outcome.SUCCEEDED) != wanted:
+        yield f"{name}: is {record.status} with {outcomes.count(Outcome.SUCCEEDED)} attempts that succeeded"
+    numbers = [attempt.number for attempt in record.attempts]
+    if numbers != list(range(1, len(numbers) + 1)):
+        yield f"{name}: its attempts are numbered {numbers}"
+    if record.task_type not in facts.most_attempts:
+        yield f"{name}: no worker has noted its type"
+        return
+    most = facts.most_attempts[record.task_type]
+    if record.counted_attempts > most:
+        yield f"{name}: had {record.counted_attempts} attempts, more than {most}"
+    if record.status is Status.DEAD and record.counted_attempts < most:
+        yield f"{name}: is dead after {record.counted_attempts} of {most} attempts: {record.reason}"
+
+
+def _result(accepted: Accepted, record: TaskRecord, facts: Facts) -> Iterator[str]:
+    name = f"{record.task_id} ({record.task_type})"
+    number = accepted.job.number
+    if record.task_type == "file":
+        object_name = names.result("chaos", record.task_id)
+        data = facts.results.get(object_name)
+        writes = facts.writes.get(object_name, ())
+        if data is None:
+            yield f"{name}: its result {object_name} is not there"
+        elif json.loads(data) != record.result or record.result["number"] != number:
+            yield f"{name}: the record says {record.result}, the result object {data.decode()}, wanted {number}"
+        if len(writes) != 1:
+            yield f"{name}: its result was written {len(writes)} times"
+    elif record.task_type == "parent":
+        if record.result != [follow_up.task_id for follow_up in record.follow_ups]:
+            yield f"{name}: its result is {record.result}, its follow-ups are others"
+        if len(record.follow_ups) != accepted.job.payload["times"]:
+            yield f"{name}: has {len(record.follow_ups)} follow-ups, not {accepted.job.payload['times']}"
+    elif record.result != number:
+        yield f"{name}: its result is {record.result!r}, not {number}"
+
+
+def follow_up_ids(records: Mapping[str, TaskRecord]) -> list[str]:
+    """The ids of all tasks that tasks which succeeded have submitted."""
+    return [
+        follow_up.task_id
+        for record in records.values()
+        if record.status is Status.SUCCEEDED
+        for follow_up in record.follow_ups
+    ]
+
+
+def _follow_ups(facts: Facts) -> Iterator[str]:
+    for task_id in follow_up_ids(facts.records):
+        record = facts.records.get(task_id)
+        if record is None:
+            yield f"{task_id}: a follow-up task that was lost"
+        elif record.status not in {Status.SUCCEEDED, Status.DEAD}:
+            yield f"{task_id}: a follow-up task that ended as {record.status}"
+        else:
+            yield from _attempts(record, facts)
+
+
+def _final_writes(facts: Facts) -> Iterator[str]:
+    """Storage's own word: a record is given one final status, and after it nothing.
+
+    A record that a cancel call made is no exception: a worker may give it its type once, under the same status.
+    """
+    for name, writes in facts.writes.items():
+        if not name.startswith(names.TASKS):
+            continue
+        statuses = [
+            write.status
+            for write, after in zip(writes, (*writes[1:], None), strict=True)
+            if after is None or write.task_type or not after.task_type or write.status is not after.status
+        ]
+        finals = [status for status in statuses if status is not None and status.final]
+        if len(finals) > 1:
+            yield f"{name}: was given {len(finals)} final statuses: {', '.join(finals)}"
+        elif finals and statuses[-1] is not finals[0]:
+            yield f"{name}: was {finals[0]}, then {statuses[-1]}"
+
+
+def _dead_letters(facts: Facts) -> Iterator[str]:
+    wanted = {
+        names.dead_letter(record.queue, record.task_id)
+        for record in facts.records.values()
+        if record.status in {Status.FAILED, Status.DEAD}
+    }
+    for name in sorted(wanted - facts.dead_letters):
+        yield f"{name}: the task is dead, its dead letter is missing"
+    for name in sorted(facts.dead_letters - wanted):
+        yield f"{name}: a dead letter of a task that is not dead"

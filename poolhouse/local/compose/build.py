@@ -1,0 +1,83 @@
+"""Pulls and builds the images of the Compose stack."""
+
+from __future__ import annotations
+
+import configparser
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from poolhouse.local.backend import ROOT
+from poolhouse.local.compose import engine
+from poolhouse.local.compose.engine import BUILD_TIMEOUT_S, docker
+
+#: Build stages of the Dockerfile: the variable of docker-compose.yml that names the image, and its default.
+TARGETS = {
+    "production": ("POOLHOUSE_IMAGE", "poolhouse:local"),
+    "local": ("POOLHOUSE_SETUP_IMAGE", "poolhouse-setup:local"),
+}
+#: The Dockerfile's label of the images that are built from it.
+_LABEL = "dev.poolhouse.image=pipeline"
+_CA_VARIABLES = ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
+_PIP_FILES = ("~/.config/pip/pip.conf", "~/.pip/pip.conf", "/etc/pip.conf")
+
+
+def image(target: str, environment: Mapping[str, str]) -> str:
+    """The name of the image that a build stage becomes."""
+    variable, default = TARGETS[target]
+    return environment.get(variable) or default
+
+
+def secrets(environment: Mapping[str, str]) -> dict[str, Path]:
+    """What this machine's pip needs to reach its index, as build secrets: they leave no trace in the image."""
+    bundles = (environment.get(name) for name in _CA_VARIABLES)
+    settings = (environment.get("PIP_CONFIG_FILE"), *_PIP_FILES)
+    pip_conf = _first(settings)
+    found = {"ca": _first((*bundles, _certificates(pip_conf) if pip_conf else None)), "pip_conf": pip_conf}
+    return {name: path for name, path in found.items() if path is not None}
+
+
+def _certificates(pip_conf: Path) -> str | None:
+    """The CA bundle that pip's settings name: a path of this machine, which means nothing in a container."""
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read(pip_conf, encoding="utf-8")
+    except (configparser.Error, OSError):  # pip itself will say it better
+        return None
+    return parser.get("global", "cert", fallback=None)
+
+
+def _first(candidates: Iterable[str | None]) -> Path | None:
+    for candidate in candidates:
+        if candidate and Path(candidate).expanduser().is_file():
+            return Path(candidate).expanduser()
+    return None
+
+
+def build(environment: Mapping[str, str] = os.environ) -> None:
+    """Build the stages that the stack runs; in a second where nothing changed. Raises `EngineError`."""
+    shared = [f"--build-arg=PYTHON_IMAGE={environment['PYTHON_IMAGE']}"] if environment.get("PYTHON_IMAGE") else []
+    shared += [f"--secret=id={name},src={path}" for name, path in secrets(environment).items()]
+
+    def make(target: str) -> None:
+        tag = image(target, environment)
+        docker("build", "--quiet", "--target", target, "--tag", tag, *shared, str(ROOT), timeout_s=BUILD_TIMEOUT_S)
+
+    # At once: BuildKit makes what they share one time.
+    with ThreadPoolExecutor(len(TARGETS)) as pool:
+        for _ in pool.map(make, TARGETS):
+            pass
+    # What the tags pointed to before would stay for ever; those in use stay.
+    docker("image", "prune", "--force", "--filter", f"label={_LABEL}")
+
+
+def pull(names: Sequence[str], say: Callable[[str], None]) -> None:
+    """Pull the images that are not here yet. Raises `EngineError`."""
+    missing = [name for name in names if not engine.has_image(name)]
+    if not missing:
+        return
+    say(f"pulling {', '.join(missing)}")
+    with ThreadPoolExecutor(len(missing)) as pool:
+        for result in [pool.submit(docker, "pull", "--quiet", name, timeout_s=BUILD_TIMEOUT_S) for name in missing]:
+            result.result()

@@ -1,0 +1,197 @@
+"""The `docker` command: the one place that runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from poolhouse.local.backend import ROOT
+from poolhouse.local.compose.advice import WITHOUT_DOCKER, advise
+from poolhouse.local.errors import StackError
+
+#: An engine that has not answered by then counts as not there, in seconds.
+PROBE_TIMEOUT_S = 10.0
+#: Longest time for one command, in seconds; a build or a pull may take minutes.
+COMMAND_TIMEOUT_S = 120.0
+BUILD_TIMEOUT_S = 1800.0
+#: Longest time to ask registries for an image, in seconds.
+REGISTRY_TIMEOUT_S = 10.0
+#: Compose reads these too; what a user keeps in them for other projects must not change which stack we talk to.
+_FOREIGN = ("COMPOSE_FILE", "COMPOSE_PROJECT_NAME", "COMPOSE_PROFILES", "COMPOSE_ENV_FILES")
+
+
+class EngineError(StackError):
+    """Docker did not do what it was told; the text says why in one sentence, and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Container:
+    """A container of a Compose project."""
+
+    id: str
+    name: str
+    service: str
+    image: str
+    #: created, running, restarting, exited, dead, …
+    state: str
+    #: starting, healthy or unhealthy; None where it has no health check.
+    health: str | None
+    pid: int | None
+    exit_code: int
+    started_at: datetime | None
+    restarts: int
+    #: Published ports: the container's to this machine's.
+    ports: Mapping[int, int]
+
+    @property
+    def ready(self) -> bool:
+        """Running, and healthy where it says."""
+        return self.state == "running" and self.health in (None, "healthy")
+
+
+def parse(inspected: Sequence[Mapping[str, Any]]) -> tuple[Container, ...]:
+    """Containers from what `docker inspect` prints."""
+    return tuple(_container(entry) for entry in inspected)
+
+
+def _container(entry: Mapping[str, Any]) -> Container:
+    state, labels = entry["State"], entry["Config"]["Labels"] or {}
+    bindings = (entry.get("NetworkSettings") or {}).get("Ports") or {}
+    started = state.get("StartedAt", "")
+    return Container(
+        id=entry["Id"],
+        name=entry["Name"].lstrip("/"),
+        service=labels.get("com.docker.compose.service", ""),
+        image=entry["Config"]["Image"],
+        state=state["Status"],
+        health=(state.get("Health") or {}).get("Status"),
+        pid=state.get("Pid") or None,
+        exit_code=state.get("ExitCode", 0),
+        # Docker writes nanoseconds, and the year 1 for never.
+        started_at=None
+        if not started or started.startswith("0001")
+        else datetime.fromisoformat(started[:19] + "+00:00"),
+        restarts=entry.get("RestartCount", 0),
+        ports={
+            int(port.partition("/")[0]): int(published[0]["HostPort"])
+            for port, published in bindings.items()
+            if published
+        },
+    )
+
+
+def docker(
+    *arguments: str,
+    environment: Mapping[str, str] | None = None,
+    timeout_s: float = COMMAND_TIMEOUT_S,
+    data: bytes | None = None,
+) -> str:
+    """Run `docker ARGUMENTS` in the project's root and return its standard output.
+
+    Args:
+        environment: variables on top of this process's own.
+        timeout_s: longest time, in seconds.
+        data: for its standard input.
+
+    Raises:
+        EngineError: there is no docker, it failed, or took too long.
+    """
+    try:
+        done = subprocess.run(
+            ("docker", *arguments),
+            cwd=ROOT,
+            env=variables(environment),
+            input=data,
+            stdin=subprocess.DEVNULL if data is None else None,
+            capture_output=True,
+            timeout=timeout_s,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise EngineError(
+            f"there is no docker command: install Docker (https://docs.docker.com/get-docker), {WITHOUT_DOCKER}"
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise EngineError(f"docker {arguments[0]} did not end in {timeout_s:.0f} s: is the engine all right?") from None
+    if done.returncode != 0:
+        raise EngineError(advise((done.stderr or done.stdout).decode(errors="replace")))
+    return done.stdout.decode(errors="replace")
+
+
+def variables(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment for docker commands."""
+    own = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
+    return {**own, "DOCKER_BUILDKIT": "1", "DOCKER_CLI_HINTS": "false", **(extra or {})}
+
+
+def probe() -> None:
+    """Raise `EngineError` unless an engine answers and Compose is installed."""
+    if shutil.which("docker") is None:
+        raise EngineError("there is no docker command")
+    with ThreadPoolExecutor(2) as pool:
+        checks = [
+            pool.submit(docker, "version", "--format", "{{.Server.Version}}", timeout_s=PROBE_TIMEOUT_S),
+            pool.submit(docker, "compose", "version", "--short", timeout_s=PROBE_TIMEOUT_S),
+        ]
+        for check in checks:
+            check.result()
+
+
+def architecture() -> str:
+    """The engine's processor, as image manifests call it: amd64, arm64 or another."""
+    return docker("version", "--format", "{{.Server.Arch}}", timeout_s=PROBE_TIMEOUT_S).strip()
+
+
+def has_image(name: str) -> bool:
+    """Whether the engine has an image of that name, for its own processor."""
+    try:
+        found = docker("image", "inspect", "--format", "{{.Architecture}}", name, timeout_s=PROBE_TIMEOUT_S).strip()
+    except EngineError:
+        return False
+    return found == architecture()
+
+
+def can_pull(name: str) -> bool:
+    """Whether a registry has the image and answers now."""
+    try:
+        docker("manifest", "inspect", name, timeout_s=REGISTRY_TIMEOUT_S)
+    except EngineError:
+        return False
+    return True
+
+
+def available(names: Sequence[str]) -> dict[str, bool]:
+    """Whether each image is here or can be pulled."""
+    with ThreadPoolExecutor(max(1, len(names))) as pool:
+        return dict(zip(names, pool.map(lambda name: has_image(name) or can_pull(name), names), strict=True))
+
+
+def log_tail(container_id: str, *, lines: int = 15) -> str:
+    """The last lines of a container's log, of both its streams."""
+    done = subprocess.run(
+        ("docker", "logs", "--tail", str(lines), container_id),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=COMMAND_TIMEOUT_S,
+        check=False,
+    )
+    return done.stdout.decode(errors="replace").strip() or "(it wrote nothing)"
+
+
+def containers(project: str) -> tuple[Container, ...]:
+    """The containers of a Compose project, the one-shot ones too, by name."""
+    ids = docker("ps", "-aq", "--no-trunc", "--filter", f"label=com.docker.compose.project={project}").split()
+    if not ids:
+        return ()
+    try:
+        return tuple(sorted(parse(json.loads(docker("inspect", *ids))), key=lambda container: container.name))
+    except EngineError:
+        # One of them is gone since it was listed: while Compose replaces it, or at an end.
+        return ()

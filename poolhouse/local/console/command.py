@@ -1,0 +1,45 @@
+"""What `invoke console` does. Returns its exit code."""
+
+from __future__ import annotations
+
+import webbrowser
+from pathlib import Path
+
+from poolhouse.local import backends
+from poolhouse.local.backend import default_state_dir
+from poolhouse.local.console.server import serve
+from poolhouse.local.console.stacks import LocalStack, Stack
+from poolhouse.local.embedded.specs import USUAL_CONSOLE_PORT
+from poolhouse.local.processes import ports
+
+
+def show(*, port: int | None = None, open_it: bool = False, state_dir: Path | None = None) -> int:
+    """Show the address of the console of the stack that is up; of a stack without one, run it until Ctrl-C.
+
+    Args:
+        port: of one that is run; None: 8081 if it is free, else any.
+        open_it: open it in the browser.
+        state_dir: where the stack is found.
+
+    Raises:
+        StackError: no stack is up, or the port is taken.
+    """
+    state_dir = state_dir or default_state_dir()
+    url = backends.current(state_dir).endpoints().console_url
+    if url is None:
+        return run(LocalStack(lambda: backends.current(state_dir)), port=port, open_it=open_it)
+    print(url)
+    if open_it:
+        webbrowser.open(url)
+    return 0
+
+
+def run(stack: Stack, *, port: int | None = None, open_it: bool = False) -> int:
+    """Run a console until Ctrl-C; arguments and errors as for `show`."""
+    listener = ports.listen_near(port, preferred=USUAL_CONSOLE_PORT, what="the console (--port)")
+    url = f"http://{ports.HOST}:{listener.getsockname()[1]}"
+    print(f"{url}   (Ctrl-C stops it)", flush=True)
+    if open_it:
+        webbrowser.open(url)  # its connection waits in the socket
+    serve(stack, listener)
+    return 0

@@ -1,0 +1,136 @@
+"""Dead letters: what failed for good, looked at, replayed, discarded."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from urllib.parse import urlencode
+
+from starlette.datastructures import FormData
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from poolhouse.client.api import Api, ApiError, Document, segment
+from poolhouse.client.letter import own_payload
+from poolhouse.local.console import fields, forms, rendering
+from poolhouse.pipeline.errors import ConfigError
+
+_EVERY_S = 3.0
+_PAGE = 50
+#: Bytes of a message that is no text, as they are shown.
+_SHOWN_BYTES = 256
+
+
+def listing(request: Request) -> Response:
+    """The dead letters of one queue, or of all."""
+    asked = request.query_params
+    query = {name: asked[name] for name in ("queue", "page_token") if asked.get(name)}
+    with rendering.of(request).stack.api() as api:
+        page = api.get("/dead-letters", page_size=str(_PAGE), **query)
+        queues = [queue["name"] for queue in api.get("/queues")["queues"]]
+    token = query.pop("page_token", "")
+    following = page["next_page_token"]
+    return rendering.page(
+        request,
+        "dead_letters.html",
+        every_s=None if token else _EVERY_S,
+        letters=page["dead_letters"],
+        queue=query.get("queue", ""),
+        queues=queues,
+        older=f"/dead-letters?{urlencode({**query, 'page_token': following})}" if following else "",
+    )
+
+
+def show(request: Request) -> Response:
+    """One of them, whole."""
+    with rendering.of(request).stack.api() as api:
+        letter = api.get(f"/dead-letters/{segment(request.path_params['task_id'])}")
+    return _show(request, letter, payload=_payload(letter))
+
+
+def replay(request: Request, form: FormData) -> Response:
+    """Give the chosen ones a new life."""
+    return _each(request, form, verb="replay", done="Replayed")
+
+
+def discard(request: Request, form: FormData) -> Response:
+    """Give the chosen ones up for good."""
+    return _each(request, form, verb="discard", done="Discarded")
+
+
+def replay_changed(request: Request, form: FormData) -> Response:
+    """Give one a new life with another payload; or show it again with what is wrong with that."""
+    task_id, text = request.path_params["task_id"], forms.text(form, "payload")
+    with rendering.of(request).stack.api() as api:
+        try:
+            api.post(f"/dead-letters/{segment(task_id)}:replay", {"payload": fields.whole(text)})
+        except (ConfigError, ApiError) as error:
+            letter = api.get(f"/dead-letters/{segment(task_id)}")
+            return _show(request, letter, payload=text, problem=str(error))
+    return rendering.go_to(request, f"/tasks/{segment(task_id)}", note="Replayed with this payload.")
+
+
+def _each(request: Request, form: FormData, *, verb: str, done: str) -> Response:
+    ids = forms.texts(form, "id")
+    with rendering.of(request).stack.api() as api:
+        failures = _failures(api, ids, verb)
+    if len(ids) == 1 and verb == "replay" and not failures:
+        return rendering.go_to(request, f"/tasks/{segment(ids[0])}", note="Replayed.")
+    told = [f"{done} {len(ids) - len(failures)} of {len(ids)}." if ids else "Nothing was chosen.", *failures]
+    return rendering.go_to(request, "/dead-letters", note=" ".join(told))
+
+
+def _failures(api: Api, ids: Sequence[str], verb: str) -> list[str]:
+    """Call the verb on each; what went wrong, by id."""
+    found = []
+    for task_id in ids:
+        try:
+            api.post(f"/dead-letters/{segment(task_id)}:{verb}")
+        except ApiError as error:
+            if error.status in {0, 503}:
+                raise  # nobody answers: the rest would wait as long each
+            found.append(f"{task_id}: {error}.")
+    return found
+
+
+def _show(request: Request, letter: Document, *, payload: str, problem: str = "") -> Response:
+    return rendering.page(
+        request,
+        "dead_letter.html",
+        status=422 if problem else 200,
+        letter=letter,
+        message=_message(letter),
+        payload=payload,
+        problem=problem,
+    )
+
+
+def _payload(letter: Document) -> str:
+    try:
+        return json.dumps(own_payload(letter), indent=2, ensure_ascii=False)
+    except ConfigError:
+        return "{}"  # the message is none of a task: a payload has to be written anew
+
+
+def _message(letter: Document) -> str:
+    """The original body: JSON set out, other text as it is, bytes by their values."""
+    if letter.get("data") is None:
+        raw = base64.b64decode(letter.get("data_base64") or "")
+        more = f" … and {len(raw) - _SHOWN_BYTES} more" if len(raw) > _SHOWN_BYTES else ""
+        return f"{len(raw)} bytes that are no text: {raw[:_SHOWN_BYTES].hex(' ')}{more}"
+    text = str(letter["data"])
+    try:
+        return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+    except json.JSONDecodeError:
+        return text
+
+
+routes = [
+    Route("/dead-letters", listing),
+    Route("/dead-letters/replay", forms.posted(replay), methods=["POST"]),
+    Route("/dead-letters/discard", forms.posted(discard), methods=["POST"]),
+    Route("/dead-letters/{task_id}", show, methods=["GET"]),
+    Route("/dead-letters/{task_id}/replay", forms.posted(replay_changed), methods=["POST"]),
+]

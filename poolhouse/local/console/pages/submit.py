@@ -1,0 +1,116 @@
+"""Submitting a task: a form for its type, or its payload as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import PurePath
+
+from starlette.datastructures import FormData, UploadFile
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from poolhouse.client import schema
+from poolhouse.client.api import Api, ApiError, Document, content_type, segment
+from poolhouse.client.schema import Payload
+from poolhouse.local.console import fields, forms, rendering
+from poolhouse.pipeline.errors import ConfigError
+
+#: A saved handler is live within two seconds (`up --reload`), and its type soon to be chosen.
+_EVERY_S = 3.0
+#: What the names of a form's fields begin with: their texts, and their files.
+_FIELD, _FILE = "field:", "file:"
+#: The whole payload, in the form that has no other fields.
+_PAYLOAD, _QUEUE = "payload", "queue"
+
+
+def types(request: Request) -> Response:
+    """The task types to choose from."""
+    with rendering.of(request).stack.api() as api:
+        openapi = api.get("/openapi.json")
+    known = [schema.payload(openapi, name) for name in sorted(schema.task_types(openapi))]
+    return rendering.page(request, "types.html", every_s=_EVERY_S, types=known)
+
+
+def form(request: Request) -> Response:
+    """The form of a type; filled in as an earlier task was, where the address names one."""
+    asked = request.query_params
+    with rendering.of(request).stack.api() as api:
+        known = schema.payload(api.get("/openapi.json"), request.path_params["task_type"])
+        values: Document = {}
+        if asked.get("like"):
+            values = api.get(f"/tasks/{segment(asked['like'])}").get("payload", {})
+    as_json = "json" in asked
+    whole = json.dumps(values or known.example, indent=2, ensure_ascii=False) if as_json else ""
+    return _form(request, known, texts=fields.texts(values), whole=whole, as_json=as_json)
+
+
+def submit(request: Request, filled: FormData) -> Response:
+    """Upload what is to be uploaded, submit, and go to the task; or show the form again with what is wrong."""
+    as_json = _PAYLOAD in filled
+    texts = {name.removeprefix(_FIELD): forms.text(filled, name) for name in filled if name.startswith(_FIELD)}
+    whole, queue = forms.text(filled, _PAYLOAD), forms.text(filled, _QUEUE)
+    with rendering.of(request).stack.api() as api:
+        known = schema.payload(api.get("/openapi.json"), request.path_params["task_type"])
+        try:
+            if not as_json:
+                texts |= _upload(api, filled, texts)
+            payload = fields.whole(whole) if as_json else fields.payload(known, texts)
+            body = {"task_type": known.task_type, "payload": payload}
+            task_id = api.post("/tasks", {**body, **({"queue": queue} if queue else {})})["task_id"]
+        except ConfigError as error:
+            problem, errors = str(error), dict[str, str]()
+        except ApiError as error:
+            if error.status in {0, 503}:
+                raise
+            errors = fields.by_field(error.document.get("errors", ()), known)
+            problem = errors.pop("", "") or ("" if errors and not as_json else str(error))
+        else:
+            return rendering.go_to(request, f"/tasks/{segment(task_id)}", note="Submitted.")
+    return _form(request, known, texts=texts, whole=whole, as_json=as_json, queue=queue, problem=problem, errors=errors)
+
+
+def _upload(api: Api, filled: FormData, texts: Mapping[str, str]) -> dict[str, str]:
+    """Upload the files of a form; the names under which the payload finds them, by field."""
+    names: dict[str, str] = {}
+    for key, file in filled.multi_items():
+        if key.startswith(_FILE) and isinstance(file, UploadFile) and file.filename:
+            field = key.removeprefix(_FILE)
+            # A browser may send a path, of its own system's kind.
+            own_name = PurePath(file.filename.replace("\\", "/")).name
+            names[field] = texts.get(field, "").strip() or own_name
+            api.upload(names[field], file.file, size_bytes=file.size or 0, content_type=content_type(own_name))
+    return names
+
+
+def _form(
+    request: Request,
+    known: Payload,
+    *,
+    texts: Mapping[str, str],
+    whole: str,
+    as_json: bool,
+    queue: str = "",
+    problem: str = "",
+    errors: Mapping[str, str] | None = None,
+) -> Response:
+    wrong = bool(problem or errors)
+    return rendering.page(
+        request,
+        "form.html",
+        status=422 if wrong else 200,
+        known=known,
+        fields=fields.of(known, texts=texts, errors=errors or {}),
+        whole=whole,
+        as_json=as_json,
+        queue=queue,
+        problem=problem or ("Some fields are wrong." if wrong else ""),
+    )
+
+
+routes = [
+    Route("/submit", types),
+    Route("/submit/{task_type}", form, methods=["GET"]),
+    Route("/submit/{task_type}", forms.posted(submit), methods=["POST"]),
+]

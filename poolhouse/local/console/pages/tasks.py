@@ -1,0 +1,140 @@
+"""Tasks: a list to choose from, and one of them followed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlencode
+
+from starlette.datastructures import FormData
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from poolhouse.client import schema, units
+from poolhouse.client.api import CHUNK_BYTES, FINAL, Api, ApiError, Document, segment
+from poolhouse.local.console import forms, lines, rendering
+from poolhouse.pipeline.records import Status
+
+_LIST_EVERY_S = 2.0
+_TASK_EVERY_S = 1.0
+_PAGE = 50
+#: How long after its end a task's dead letter may be on its way.
+_LETTER_TIME = timedelta(seconds=30)
+
+
+def listing(request: Request) -> Response:
+    """The tasks that workers have touched, the newest first."""
+    asked = request.query_params
+    query = {name: asked[name] for name in ("status", "task_type", "queue", "page_token") if asked.get(name)}
+    with rendering.of(request).stack.api() as api:
+        page = api.get("/tasks", page_size=str(_PAGE), **query)
+        openapi = api.get("/openapi.json")
+    token = query.pop("page_token", "")
+    following = page["next_page_token"]
+    types = schema.task_types(openapi)
+    return rendering.page(
+        request,
+        "tasks.html",
+        # Only the newest change: an older page stays as it is while somebody reads it.
+        every_s=None if token else _LIST_EVERY_S,
+        tasks=page["tasks"],
+        chosen=query,
+        first=not token,
+        newest=_address(query),
+        older=_address({**query, "page_token": following}) if following else "",
+        statuses=list(Status),
+        types=sorted(types),
+        queues=schema.payload(openapi, types[0]).queues if types else (),
+    )
+
+
+def find(request: Request) -> Response:
+    """From an id that somebody typed to its page."""
+    return rendering.go_to(request, f"/tasks/{segment(request.query_params.get('id', '').strip())}")
+
+
+def show(request: Request) -> Response:
+    """One task, followed until its end."""
+    console = rendering.of(request)
+    task_id = request.path_params["task_id"]
+    with console.stack.api() as api:
+        task: Document = api.get(f"/tasks/{segment(task_id)}")
+        letter = _letter(api, task)
+    backend = console.stack.backend()
+    files = backend.log_files() if backend else None
+    return rendering.page(
+        request,
+        "task.html",
+        every_s=_TASK_EVERY_S if _may_change(task, letter) else None,
+        task=task,
+        final=task["status"] in FINAL,
+        letter=letter,
+        lines=None if files is None else lines.of_task(files, task_id),
+    )
+
+
+def result(request: Request) -> Response:
+    """Its result as a file. Always as one: a page that a handler made must not run as one of the console's."""
+    task_id = request.path_params["task_id"]
+    with ExitStack() as opened:
+        api = opened.enter_context(rendering.of(request).stack.api())
+        answer = opened.enter_context(api.result(task_id))
+        told = answer.headers.get("Content-Disposition", "")
+        name = told if told.startswith("attachment;") else f'attachment; filename="{segment(task_id)}.json"'
+        pieces = answer.iter_content(CHUNK_BYTES)
+        return StreamingResponse(
+            _closing(pieces, opened.pop_all()),
+            media_type="application/octet-stream",
+            headers={"content-disposition": name},
+        )
+
+
+def _closing(pieces: Iterator[bytes], opened: ExitStack) -> Iterator[bytes]:
+    with opened:
+        yield from pieces
+
+
+def cancel(request: Request, form: FormData) -> Response:
+    """Cancel it, as `POST /tasks/ID:cancel` does."""
+    task_id = request.path_params["task_id"]
+    with rendering.of(request).stack.api() as api:
+        answer = api.post(f"/tasks/{segment(task_id)}:cancel")
+    told = "Cancelled." if answer["status"] == "cancelled" else "Told to stop: its handler ends at its next checkpoint."
+    return rendering.go_to(request, f"/tasks/{segment(task_id)}", note=told)
+
+
+def _letter(api: Api, task: Document) -> Document | None:
+    """Its dead letter; None where it has none."""
+    if task["status"] not in {"failed", "dead"}:
+        return None
+    try:
+        found: Document = api.get(f"/dead-letters/{segment(task['task_id'])}")
+    except ApiError as error:
+        if error.status == 404:
+            return None
+        raise
+    return found
+
+
+def _may_change(task: Document, letter: Document | None) -> bool:
+    """Whether another look may show something else: its end, or the dead letter that follows it."""
+    if task["status"] not in FINAL:
+        return True
+    updated_at = units.moment(task.get("updated_at"))
+    recent = updated_at is not None and datetime.now(UTC) - updated_at < _LETTER_TIME
+    return task["status"] in {"failed", "dead"} and letter is None and "discarded_at" not in task and recent
+
+
+def _address(query: dict[str, str]) -> str:
+    return f"/tasks?{urlencode(query)}" if query else "/tasks"
+
+
+routes = [
+    Route("/tasks", listing),
+    Route("/find", find),
+    Route("/tasks/{task_id}", show, methods=["GET"]),
+    Route("/tasks/{task_id}/result", result),
+    Route("/tasks/{task_id}/cancel", forms.posted(cancel), methods=["POST"]),
+]

@@ -1,0 +1,167 @@
+"""Pages out of templates: what all of them share, and how times, sizes and values are written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from poolhouse.client import units
+from poolhouse.client.api import segment
+from poolhouse.local.console.notes import Notes
+from poolhouse.local.console.stacks import Stack, StackInfo
+from poolhouse.local.console.throughput import Throughput
+from poolhouse.pipeline.errors import PoolhouseError
+
+HERE = Path(__file__).parent
+#: Characters of one value that a page shows: pages are fetched anew every second or two.
+MOST_CHARACTERS = 50_000
+#: The pages that are a click away: path and name.
+_PLACES = (
+    ("/", "Overview"),
+    ("/tasks", "Tasks"),
+    ("/submit", "Submit"),
+    ("/dead-letters", "Dead letters"),
+    ("/schedules", "Schedules"),
+    ("/logs", "Logs"),
+    ("/emulator", "Emulator"),
+)
+
+
+@dataclass(frozen=True)
+class Console:
+    """What the pages stand on; `request.app.state.console`."""
+
+    stack: Stack
+    throughput: Throughput
+    notes: Notes
+    templates: Environment
+
+
+def of(request: Request) -> Console:
+    """The console that a request came to."""
+    found: Console = request.app.state.console
+    return found
+
+
+def templates() -> Environment:
+    """The templates, which escape whatever they are given."""
+    environment = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "age": _age,
+        "moment": _moment,
+        "pretty": _pretty,
+        "segment": segment,
+        "short": _short,
+        "size": units.size,
+        "span": units.span,
+        "ticked": _ticked,
+        "took": _took,
+    }
+    return environment
+
+
+def page(
+    request: Request, template: str, *, status: int = 200, every_s: float | None = None, **context: Any
+) -> HTMLResponse:
+    """A page.
+
+    Args:
+        request: what it answers.
+        template: the name of its template.
+        status: the HTTP status.
+        every_s: after how many seconds an open page looks again, of a local stack; None: it does not.
+        **context: what the template takes.
+    """
+    console = of(request)
+    info = _info(console.stack)
+    text = console.templates.get_template(template).render(
+        stack=info,
+        places=_places(info),
+        here=_here(request.url.path),
+        every_s=every_s * info.pace if every_s and info is not None else every_s,
+        note=console.notes.read(request.query_params.get("note", "")),
+        **context,
+    )
+    return HTMLResponse(text, status)
+
+
+def go_to(request: Request, path: str, *, note: str = "") -> Response:
+    """After a change: the page that shows it, with a line about it."""
+    if note:
+        path += f"{'&' if '?' in path else '?'}note={of(request).notes.add(note)}"
+    return RedirectResponse(path, 303)
+
+
+def _info(stack: Stack) -> StackInfo | None:
+    try:
+        return stack.info()
+    except PoolhouseError:
+        return None  # the page itself says what is wrong
+
+
+def _places(info: StackInfo | None) -> Sequence[tuple[str, str]]:
+    """What a person can go to; all of it where nothing is up yet but for the emulator, which may never be."""
+    absent = set()
+    if info is None or not info.emulator:
+        absent.add("/emulator")
+    if info is not None and not info.logs:
+        absent.add("/logs")
+    return [place for place in _PLACES if place[0] not in absent]
+
+
+def _here(path: str) -> str:
+    """The place that a path belongs to."""
+    return "/" + path.split("/")[1]
+
+
+def _age(text: str | None) -> str:
+    at = units.moment(text)
+    return "?" if at is None else units.age(at, now=datetime.now(UTC))
+
+
+def _moment(text: str | None) -> str:
+    """A time of the API's in this machine's time zone: whoever looks sits at it."""
+    at = units.moment(text)
+    return "?" if at is None else f"{at.astimezone():%Y-%m-%d %H:%M:%S %Z}"
+
+
+def _ticked(text: str) -> Markup:
+    """What a docstring has between backticks, as code."""
+    parts = (
+        Markup("<code>{}</code>").format(part) if odd % 2 else escape(part) for odd, part in enumerate(text.split("`"))
+    )
+    return Markup("").join(parts)
+
+
+def _took(attempt: Mapping[str, Any]) -> str:
+    """How long an attempt took, or takes."""
+    began, ended = units.moment(attempt["started_at"]), units.moment(attempt.get("ended_at"))
+    if began is None:
+        return "?"
+    seconds = ((ended or datetime.now(UTC)) - began).total_seconds()
+    return f"{1000 * seconds:.0f} ms" if ended and seconds < 1 else units.span(max(0.0, seconds))
+
+
+def _pretty(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def _short(text: str) -> str:
+    """A text that fits into a page; the API has all of it."""
+    left = len(text) - MOST_CHARACTERS
+    return text if left <= 0 else f"{text[:MOST_CHARACTERS]}\n… and {left} more characters"

@@ -1,0 +1,147 @@
+"""What the console shows: the stack on this machine, or a deployed pipeline."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from poolhouse.client.api import TIMEOUT_S, Api
+from poolhouse.local.backend import Backend, Endpoints
+from poolhouse.local.console.emulator import Emulator
+
+#: Longest time of a call to a local API, in seconds: a person waits.
+LOCAL_TIMEOUT_S = 10.0
+#: How long an identity token is kept, in seconds: gcloud gives none that ends within five minutes.
+TOKEN_S = 240.0
+#: Calls that only look are not told in the API's log (`poolhouse.api.access`): a page that is open makes one every second or two.
+_WATCHING = {"X-Watching": "console"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackInfo:
+    """What the head of every page tells of a stack, and what its pages can show."""
+
+    #: In a word, where it runs: a backend's name, or the cloud's.
+    place: str
+    project: str
+    #: Where a browser can read the API's reference; None where it is not let in.
+    reference_url: str | None = None
+    #: Whether there is an emulator that can be commanded.
+    emulator: bool = False
+    #: Whether its logs can be read here.
+    logs: bool = False
+    #: How many times as long as on a local stack a page waits before it looks again.
+    pace: float = 1.0
+
+
+class Stack(Protocol):
+    """Access to what is shown. Every method may raise `PoolhouseError`, such as `NoStack`."""
+
+    def info(self) -> StackInfo:
+        """What it is, and what can be seen of it."""
+
+    def backend(self) -> Backend | None:
+        """Its processes and their logs; None where they are not on this machine."""
+
+    def api(self) -> AbstractContextManager[Api]:
+        """A client of its API, closed in the end: threads of several requests must not share one."""
+
+    def emulator(self) -> Emulator | None:
+        """The administration of its Pub/Sub emulator; None where that is another's, or does not answer."""
+
+
+class LocalStack:
+    """Whatever stack is up: looked up anew each time, since one may end and another come."""
+
+    def __init__(self, find: Callable[[], Backend]) -> None:
+        """Looks at nothing yet.
+
+        Args:
+            find: gives the backend of the stack that is up; may raise `NoStack`.
+        """
+        self._find = find
+        #: Whether the emulator is ours, by what tells one stack from another.
+        self._ours: dict[Endpoints, bool] = {}
+
+    def info(self) -> StackInfo:
+        backend = self._find()
+        endpoints = backend.endpoints()
+        return StackInfo(
+            place=backend.name,
+            project=endpoints.project,
+            reference_url=f"{endpoints.api_url}/docs",
+            emulator=self.emulator() is not None,
+            logs=True,
+        )
+
+    def backend(self) -> Backend:
+        return self._find()
+
+    @contextmanager
+    def api(self) -> Iterator[Api]:
+        api = Api(self._find().endpoints().api_url, timeout_s=LOCAL_TIMEOUT_S, headers=_WATCHING)
+        try:
+            yield api
+        finally:
+            api.close()
+
+    def emulator(self) -> Emulator | None:
+        endpoints = self._find().endpoints()
+        emulator = Emulator(endpoints.pubsub_host)
+        if endpoints not in self._ours:
+            answers = emulator.is_ours()
+            if answers is None:
+                return None
+            self._ours = {endpoints: answers}
+        return emulator if self._ours[endpoints] else None
+
+
+class Deployed:
+    """A pipeline on Google Cloud: all that its API tells."""
+
+    def __init__(
+        self, project: str, url: str, token: Callable[[], str], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Calls nothing yet.
+
+        Args:
+            project: where it is deployed.
+            url: of its API.
+            token: gives an identity token; takes a second, since it asks gcloud.
+            clock: gives the time in seconds.
+        """
+        self._project = project
+        self._url = url
+        self._give_token = token
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._token, self._token_until = "", float("-inf")
+
+    def info(self) -> StackInfo:
+        # Each look is a request that costs its answer's time, and a fraction of a cent.
+        return StackInfo(place=f"Google Cloud: {self._project}", project=self._project, pace=3.0)
+
+    def backend(self) -> None:
+        return None
+
+    @contextmanager
+    def api(self) -> Iterator[Api]:
+        api = Api(self._url, token=self._current_token, timeout_s=TIMEOUT_S, headers=_WATCHING)
+        try:
+            yield api
+        finally:
+            api.close()
+
+    def emulator(self) -> None:
+        return None
+
+    def _current_token(self) -> str:
+        with self._lock:
+            if self._clock() >= self._token_until:
+                self._token = self._give_token()
+                self._token_until = self._clock() + TOKEN_S
+            return self._token

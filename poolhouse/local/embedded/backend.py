@@ -1,0 +1,149 @@
+"""The backend that needs nothing but this machine: processes under a supervisor."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from poolhouse.local import state
+from poolhouse.local.backend import ROOT, Endpoints, QueueScale, ServiceState, ServiceStatus, UpOptions
+from poolhouse.local.embedded import control_socket
+from poolhouse.local.embedded.data_dir import Kept
+from poolhouse.local.embedded.instance import tail
+from poolhouse.local.embedded.specs import STOP_MARGIN_S, WORKER_GRACE_S
+from poolhouse.local.embedded.supervisor import Config
+from poolhouse.local.errors import NoStack, StackError
+from poolhouse.local.state import StackState
+
+
+class Embedded:
+    """Starts supervisors, and talks to the one that the state file names."""
+
+    name = "embedded"
+
+    def __init__(self, state_dir: Path) -> None:
+        self._state_dir = state_dir
+        #: The supervisor, where this very object started it: kept for its pipe, and to be waited for.
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def up(self, options: UpOptions, say: Callable[[str], None]) -> Endpoints:
+        """Start a supervisor and wait until it says that everything is ready."""
+        self._logs.mkdir(parents=True, exist_ok=True)
+        config = Config(state_dir=self._state_dir, options=options)
+        with (self._logs / "supervisor.log").open("w") as log:
+            process = subprocess.Popen(
+                (sys.executable, "-m", "poolhouse.local.embedded.supervisor", config.write()),
+                cwd=ROOT,
+                # Attached, the pipe's other end is this process: the supervisor sees it close.
+                stdin=subprocess.PIPE if options.attached else subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                # A session of its own: Ctrl-C and a closed terminal reach it by `down` alone.
+                start_new_session=True,
+            )
+        self._process = process
+        try:
+            self._follow(process, say)
+        except BaseException:  # Ctrl-C too: half a stack is none
+            process.terminate()
+            self._let_go()
+            raise
+        return self.endpoints()
+
+    def down(self, *, volumes: bool = False) -> bool:
+        """SIGTERM to the supervisor, and SIGKILL if it has not ended in the time that its children have.
+
+        What the stack does not keep goes with it; `volumes` is about what `up --keep` keeps.
+        """
+        stopped = self._stop()
+        if volumes:
+            Kept.of(self._state_dir).delete()
+        return stopped
+
+    def _stop(self) -> bool:
+        found = state.read_live(self._state_dir)
+        if found is None or found.supervisor is None:
+            self._forget_stale()
+            self._let_go()
+            return False
+        found.supervisor.signal(signal.SIGTERM)
+        grace_s = float(os.environ.get("WORKER_GRACE_S") or WORKER_GRACE_S)
+        if not found.supervisor.wait(grace_s + 2 * STOP_MARGIN_S):
+            found.supervisor.signal(signal.SIGKILL)
+            found.supervisor.wait(STOP_MARGIN_S)
+        self._let_go()
+        return True
+
+    def endpoints(self) -> Endpoints:
+        """As the state file has them."""
+        return self._live().endpoints
+
+    def status(self) -> tuple[ServiceStatus, ...]:
+        """As the supervisor tells."""
+        answer = self._call("status", timeout_s=10)
+        return tuple(ServiceStatus(**{**entry, "state": ServiceState(entry["state"])}) for entry in answer)
+
+    def scaling(self) -> tuple[QueueScale, ...]:
+        """As the supervisor tells."""
+        return tuple(QueueScale(**entry) for entry in self._call("scaling", timeout_s=10))
+
+    def log_files(self) -> Mapping[str, Path]:
+        """One file an instance, and the supervisor's own."""
+        return {path.stem: path for path in sorted(self._logs.glob("*.log"))}
+
+    def log_command(self, service: str | None, *, follow: bool, lines: int) -> list[str] | None:
+        """None: there are files."""
+        return None
+
+    def restart(self, service: str, *, kill: bool = False) -> None:
+        """Through the supervisor."""
+        self._call("restart", service=service, kill=kill)
+
+    def scale(self, service: str, instances: int) -> None:
+        """Through the supervisor."""
+        self._call("scale", service=service, instances=instances)
+
+    @property
+    def _logs(self) -> Path:
+        return self._state_dir / "logs"
+
+    def _let_go(self) -> None:
+        """Wait for the supervisor that this object started, and close the pipe to it."""
+        if self._process is not None:
+            self._process.wait()
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+            self._process = None
+
+    def _follow(self, process: subprocess.Popen[bytes], say: Callable[[str], None]) -> None:
+        """Read what the supervisor says until it is ready. Raises `StackError` where it gives up."""
+        assert process.stdout is not None
+        with process.stdout as lines:
+            for line in lines:
+                message = json.loads(line)
+                if "error" in message:
+                    raise StackError(message["error"])
+                if "ready" in message:
+                    return
+                say(message["say"])
+        raise StackError(f"the supervisor ended early:\n{tail(self._logs / 'supervisor.log')}")
+
+    def _live(self) -> StackState:
+        found = state.read_live(self._state_dir)
+        if found is None:
+            raise NoStack
+        return found
+
+    def _call(self, name: str, *, timeout_s: float = 60, **arguments: Any) -> Any:
+        return control_socket.call(Path(self._live().details["control"]), name, timeout_s=timeout_s, **arguments)
+
+    def _forget_stale(self) -> None:
+        found = state.read(self._state_dir)
+        if found is not None and found.stale:
+            state.remove(self._state_dir)

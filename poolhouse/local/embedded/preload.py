@@ -1,0 +1,54 @@
+"""`python -m poolhouse.local.embedded.preload MODULE ARGUMENTS…`: the same as `python -m MODULE ARGUMENTS…`, half of it done beforehand.
+
+Importing Google's client libraries takes longer than all else at a start. So the API and the workers import while the
+servers that they need come up, wait for the word `go` on standard input, and run. Without it, should the supervisor
+end meanwhile, they end too.
+
+With `--libraries` before MODULE only what others wrote is imported beforehand: the program's own code is read after the
+word, as it is then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import runpy
+import sys
+
+_GO = "go\n"
+#: The heaviest imports of each program; what is not named is imported when it runs.
+_HEAVY = {
+    "api": ("poolhouse.api.app", "uvicorn"),
+    "worker": ("poolhouse.worker.runtime.worker",),
+}
+#: The same without the program's own code.
+_LIBRARIES = ("google.cloud.pubsub_v1", "google.cloud.storage", "google_crc32c", "structlog", "pydantic_settings")
+_HEAVY_LIBRARIES = {
+    "api": (*_LIBRARIES, "fastapi", "uvicorn", "requests"),
+    "worker": (*_LIBRARIES, "requests", "cronsim"),
+}
+
+
+def main(module: str, *arguments: str, libraries: bool = False) -> None:
+    """Import, wait for the word, run."""
+    handlers = os.environ.get("TASK_HANDLERS") or "worker.handlers"
+    own = (*_HEAVY.get(module, ()), *(part.strip() for part in handlers.split(",") if part.strip()))
+    for name in _HEAVY_LIBRARIES.get(module, ()) if libraries else own:
+        # Whatever is wrong with a module, the program meets it again and says it in its own words.
+        with contextlib.suppress(Exception):
+            importlib.import_module(name)
+    if sys.stdin.readline() != _GO:
+        sys.exit(1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    sys.argv = [module, *arguments]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "--libraries":
+        main(*sys.argv[2:], libraries=True)
+    else:
+        main(*sys.argv[1:])

@@ -1,0 +1,254 @@
+"""The services of the embedded stack: what is run, with which environment, and when each is ready."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from poolhouse.local.backend import ROOT, Endpoints
+from poolhouse.local.storage import fake_gcs
+
+#: Handlers that the e2e needs; they are loaded beside the project's own, and only here.
+SAMPLE_HANDLERS = "poolhouse.worker.samples"
+#: Time that tasks get at a stop, in seconds, unless WORKER_GRACE_S says otherwise: as much as on Cloud Run.
+WORKER_GRACE_S = 8.0
+#: Time that tasks in hand get to end on old code, in seconds, unless WORKER_GRACE_S says otherwise.
+RELOAD_GRACE_S = 600.0
+#: Beyond that, what a process may take to end before it is killed, in seconds.
+STOP_MARGIN_S = 3.0
+#: The console's port, where it is free: an address worth remembering.
+USUAL_CONSOLE_PORT = 8081
+_POLL_S = 0.02
+
+
+class Readiness(Protocol):
+    """When an instance counts as ready. Waits without end: the caller has the deadline, and sees an instance die."""
+
+    async def wait(self, log: Path, offset: int) -> None:
+        """Return once it is ready.
+
+        Args:
+            log: where the instance writes.
+            offset: where in the log this run of it begins, in bytes.
+        """
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Ready when a GET of the address gets 200."""
+
+    port: int
+    path: str
+
+    async def wait(self, log: Path, offset: int) -> None:
+        request = f"GET {self.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode()
+        while True:
+            try:
+                reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                try:
+                    writer.write(request)
+                    status = await asyncio.wait_for(reader.readline(), 5)
+                finally:
+                    writer.close()
+                if status.split(b" ", 2)[1:2] == [b"200"]:
+                    return
+            except (OSError, TimeoutError):
+                pass
+            await asyncio.sleep(_POLL_S)
+
+
+@dataclass(frozen=True)
+class Says:
+    """Ready when a text is in the log."""
+
+    text: str
+
+    async def wait(self, log: Path, offset: int) -> None:
+        wanted = self.text.encode()
+        while True:
+            with log.open("rb") as file:
+                file.seek(offset)
+                if wanted in file.read():
+                    return
+            await asyncio.sleep(_POLL_S)
+
+
+@dataclass(frozen=True)
+class Both:
+    """Ready when it is in two ways."""
+
+    first: Readiness
+    second: Readiness
+
+    async def wait(self, log: Path, offset: int) -> None:
+        await self.first.wait(log, offset)
+        await self.second.wait(log, offset)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """A service that is a process."""
+
+    service: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    readiness: Readiness
+    address: str | None = None
+    #: Time between SIGTERM and SIGKILL, in seconds.
+    stop_timeout_s: float = STOP_MARGIN_S
+    #: Whether it waits for the word `go` on its standard input (`poolhouse.local.embedded.preload`).
+    gated: bool = False
+    #: Time between the first SIGTERM and a second one, in seconds: where a grace period has to be cut short.
+    hurry_after_s: float | None = None
+    #: Open files that it inherits, by number.
+    descriptors: tuple[int, ...] = ()
+
+
+def environment(endpoints: Endpoints, own: Mapping[str, str]) -> dict[str, str]:
+    """The environment of the API and the workers.
+
+    Args:
+        own: this process's environment: what it sets for Poolhouse holds, but for the addresses and names of the stack,
+            and for a LOG_LEVEL above INFO: the lines that tell that a process is ready are of that level.
+    """
+    handlers = [part.strip() for part in own.get("TASK_HANDLERS", "worker.handlers").split(",") if part.strip()]
+    if SAMPLE_HANDLERS not in handlers:
+        handlers.append(SAMPLE_HANDLERS)
+    return {
+        **own,
+        "BACKLOG_SOURCE": "emulator",
+        "LOG_LEVEL": "DEBUG" if own.get("LOG_LEVEL") == "DEBUG" else "INFO",
+        "PIPELINE_FILE": own.get("PIPELINE_FILE") or str(ROOT / "pipeline.toml"),
+        "TASK_HANDLERS": ",".join(handlers),
+        "PYTHONUNBUFFERED": "1",
+        # Calls to 127.0.0.1 must not go through a proxy of the environment.
+        "NO_PROXY": ",".join(filter(None, (own.get("NO_PROXY"), "127.0.0.1,localhost"))),
+        **endpoints.environment(),
+    }
+
+
+def specs(endpoints: Endpoints, *, data: Path, own: Mapping[str, str]) -> dict[str, Spec]:
+    """The processes of a stack, by service.
+
+    Args:
+        data: a folder for objects.
+        own: as for `environment`.
+    """
+    variables = environment(endpoints, own)
+    api_port, storage_port = _port(endpoints.api_url), _port(endpoints.storage_url)
+    grace_s = float(own.get("WORKER_GRACE_S") or WORKER_GRACE_S)
+    launch = (sys.executable, "-m", "poolhouse.local.embedded.preload")
+    return {
+        "storage": Spec(
+            service="storage",
+            command=fake_gcs.command(port=storage_port, root=data),
+            environment=dict(os.environ),
+            readiness=Answers(storage_port, "/_internal/healthcheck"),
+            address=endpoints.storage_url,
+        ),
+        "api": Spec(
+            service="api",
+            command=(*launch, "api", "--host", "127.0.0.1", "--port", str(api_port)),
+            environment=variables,
+            readiness=Answers(api_port, "/ready"),
+            address=endpoints.api_url,
+            stop_timeout_s=WORKER_GRACE_S + STOP_MARGIN_S,
+            gated=True,
+        ),
+        "worker": Spec(
+            service="worker",
+            command=(*launch, "worker", "run", "--dead-letters"),
+            environment=variables,
+            readiness=Says("worker ready"),
+            stop_timeout_s=grace_s + STOP_MARGIN_S,
+            gated=True,
+        ),
+        "scheduler": Spec(
+            service="scheduler",
+            command=(*launch, "worker", "schedules"),
+            environment=variables,
+            readiness=Says("scheduler ready"),
+            gated=True,
+        ),
+    }
+
+
+def console(endpoints: Endpoints, *, state_dir: Path, listener: int, own: Mapping[str, str]) -> Spec:
+    """The console of a stack; it is no part of what must be ready.
+
+    Args:
+        endpoints: those of the stack, with the console's.
+        state_dir: where it finds the stack.
+        listener: its listening socket, by number.
+        own: as for `environment`.
+    """
+    assert endpoints.console_url is not None
+    return Spec(
+        service="console",
+        command=(sys.executable, "-m", "poolhouse.local.console", "--state-dir", str(state_dir), "--fd", str(listener)),
+        environment=environment(endpoints, own),
+        readiness=Answers(_port(endpoints.console_url), "/health"),
+        address=endpoints.console_url,
+        descriptors=(listener,),
+    )
+
+
+def reloading(made: Mapping[str, Spec], *, listener: int, own: Mapping[str, str]) -> dict[str, Spec]:
+    """The same processes for a stack whose code is replaced while it runs.
+
+    Args:
+        made: from `specs`.
+        listener: the API's listening socket, by number: an old and a new API take connections from it side by side.
+        own: as for `environment`.
+    """
+    launch = (sys.executable, "-m", "poolhouse.local.embedded.preload", "--libraries")
+    # Python tells by whole seconds and the size whether a cached file is out of date: two saves in one second are not
+    # told apart. So what is read during reloads is not cached.
+    fresh = {"PYTHONDONTWRITEBYTECODE": "1"}
+    api, worker = made["api"], made["worker"]
+    replaced_api = replace(
+        api,
+        command=(*launch, "api", "--fd", str(listener)),
+        environment={**api.environment, **fresh},
+        # The address alone is answered by the old API too.
+        readiness=Both(Says("Application startup complete"), api.readiness),
+        descriptors=(listener,),
+    )
+    replaced_worker = replace(
+        worker, command=(*launch, *worker.command[3:]), environment={**worker.environment, **fresh}
+    )
+    if not own.get("WORKER_GRACE_S"):
+        # Tasks in hand may end on the old code; when the stack ends they get the usual time.
+        replaced_worker = replace(
+            replaced_worker,
+            environment={**replaced_worker.environment, "WORKER_GRACE_S": str(RELOAD_GRACE_S)},
+            hurry_after_s=WORKER_GRACE_S / 2,
+        )
+    scheduler = replace(made["scheduler"], environment={**made["scheduler"].environment, **fresh})
+    return {**made, "api": replaced_api, "worker": replaced_worker, "scheduler": scheduler}
+
+
+def by_queue(worker: Spec, queues: Iterable[str]) -> dict[str, Spec]:
+    """The work of one worker split up as on Google Cloud: one for each queue, and one for the dead letters.
+
+    Args:
+        worker: from `specs` or `reloading`.
+        queues: names of the queues.
+
+    Returns:
+        By what the names of the instances begin with.
+    """
+    launch = worker.command[: worker.command.index("run")]
+    return {
+        **{f"worker-{queue}": replace(worker, command=(*launch, "run", "--queue", queue)) for queue in queues},
+        "dead-letters": replace(worker, command=(*launch, "dead-letters")),
+    }
+
+
+def _port(url: str) -> int:
+    return int(url.rsplit(":", 1)[1])

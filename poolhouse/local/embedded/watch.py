@@ -1,0 +1,105 @@
+"""Which files `up --reload` watches, and which services a saved file concerns."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from importlib.machinery import PathFinder
+from pathlib import Path
+
+import watchfiles
+
+from poolhouse.local.backend import ROOT
+
+#: The API imports the payload models of the handlers, so what concerns workers concerns it too, but not the reverse.
+BOTH = frozenset({"api", "worker"})
+#: The program's own folders, and whom each concerns.
+OWN = {"api": frozenset({"api"}), "pipeline": BOTH, "worker": BOTH}
+#: Quiet time after a change before it counts, in milliseconds: an editor saves in several steps.
+_SETTLE_MS = 50
+#: Longest wait for that quiet, in milliseconds.
+_LONGEST_SETTLE_MS = 400
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scope:
+    """A folder, and the services that run the Python files in it."""
+
+    folder: Path
+    services: frozenset[str]
+    #: Whether folders inside it count.
+    deep: bool = True
+
+    def holds(self, path: Path) -> bool:
+        """Whether a file belongs to it."""
+        return path.is_relative_to(self.folder) if self.deep else path.parent == self.folder
+
+
+def scopes(handlers: Iterable[str], *, search_path: Sequence[str]) -> tuple[Scope, ...]:
+    """What to watch: the program's own folders and those of the handlers.
+
+    Args:
+        handlers: modules, as TASK_HANDLERS has them; one that is not found is left out: the worker complains of it.
+        search_path: where the workers look for modules.
+    """
+    found = [Scope(folder=ROOT / name, services=services) for name, services in OWN.items()]
+    for module in handlers:
+        scope = _scope_of(module, search_path)
+        if scope is not None and not any(other.holds(scope.folder / "any.py") for other in found):
+            found.append(scope)
+    return tuple(found)
+
+
+def concerned(paths: Iterable[Path], watched: Sequence[Scope]) -> frozenset[str]:
+    """The services that run any of the files."""
+    return frozenset().union(*(scope.services for path in paths for scope in watched if scope.holds(path)))
+
+
+async def watch(watched: Sequence[Scope], on_change: Callable[[frozenset[str]], Awaitable[None]]) -> None:
+    """Tell of saved, new and deleted Python files; runs until cancelled.
+
+    Args:
+        watched: from `scopes`.
+        on_change: takes the services concerned; what is saved while it runs is told afterwards, in one call.
+
+    Raises:
+        OSError: the system does not let a folder be watched.
+    """
+
+    async def follow(folders: list[Path], *, deep: bool) -> None:
+        async for changes in watchfiles.awatch(
+            *folders,
+            watch_filter=watchfiles.PythonFilter(),
+            recursive=deep,
+            step=_SETTLE_MS,
+            debounce=_LONGEST_SETTLE_MS,
+        ):
+            services = concerned((Path(path) for _, path in changes), watched)
+            if services:
+                await on_change(services)
+
+    async with asyncio.TaskGroup() as tasks:
+        for deep in (True, False):
+            folders = [scope.folder for scope in watched if scope.deep is deep]
+            if folders:
+                tasks.create_task(follow(folders, deep=deep))
+
+
+def _scope_of(module: str, search_path: Sequence[str]) -> Scope | None:
+    # Looked up by hand, since importlib.util.find_spec runs the packages above the module.
+    where: Sequence[str] = search_path
+    origin: str | None = None
+    names = module.split(".")
+    for depth in range(1, len(names) + 1):
+        spec = PathFinder.find_spec(".".join(names[:depth]), where)
+        if spec is None:
+            return None
+        where, origin = list(spec.submodule_search_locations or ()), spec.origin
+    if where:
+        return Scope(folder=Path(where[0]).resolve(), services=BOTH)
+    if origin is None:
+        return None
+    # A module that is a file may use its neighbours. Beside one that is in no package may be anything, a virtual
+    # environment for example: only the folder itself is watched.
+    return Scope(folder=Path(origin).resolve().parent, services=BOTH, deep=len(names) > 1)

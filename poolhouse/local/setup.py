@@ -1,0 +1,55 @@
+"""`python -m poolhouse.local.setup`: makes what pipeline.toml declares on the servers that the environment names."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+
+from poolhouse.local.errors import StackError
+from poolhouse.local.probe import answers
+from poolhouse.local.provision import realise
+from poolhouse.local.storage.fake_gcs import FakeGcs
+from poolhouse.pipeline import settings
+from poolhouse.pipeline.errors import ConfigError, PoolhouseError
+
+_POLL_S = 0.05
+
+
+def main() -> int:
+    """Realise the topology; 0 done, 1 failed, 2 wrong settings."""
+    parser = argparse.ArgumentParser(
+        prog="python -m poolhouse.local.setup", description="Make topics, subscriptions and bucket."
+    )
+    parser.add_argument("--wait", type=float, default=0, metavar="S", help="wait up to S seconds for the servers (0)")
+    options = parser.parse_args()
+    try:
+        _await_servers(time.monotonic() + options.wait)
+        changes = realise(settings.load())
+    except PoolhouseError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2 if isinstance(error, ConfigError) else 1
+    sys.stdout.write(f"created {len(changes.created)}, updated {len(changes.updated)}\n")
+    return 0
+
+
+def _await_servers(deadline_s: float) -> None:
+    """Wait until the servers that the environment names answer. Raises `StackError`."""
+    pubsub, storage = os.environ.get("PUBSUB_EMULATOR_HOST"), os.environ.get("STORAGE_EMULATOR_HOST")
+    looks: dict[str, Callable[[], bool]] = {}
+    if pubsub:
+        looks[pubsub] = partial(answers, f"http://{pubsub}/")
+    if storage:
+        looks[storage] = FakeGcs(storage).healthy
+    for name, ready in looks.items():
+        while not ready():
+            if time.monotonic() > deadline_s:
+                raise StackError(f"{name} does not answer")
+            time.sleep(_POLL_S)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

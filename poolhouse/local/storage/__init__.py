@@ -1,0 +1,1 @@
+"""Cloud Storage on this machine: fake-gcs-server and what stands before it."""

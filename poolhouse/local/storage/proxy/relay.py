@@ -1,0 +1,171 @@
+"""One client's connection: each request meets its fate, then goes to the server, and its answer comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import math
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable
+
+from poolhouse.local.storage.proxy.exchange import SHOWN_BYTES, Exchange
+from poolhouse.local.storage.proxy.faults import Fault, Faults
+from poolhouse.local.storage.proxy.http import Head, NotHttp, answer_body, endless, request_body
+
+#: SO_LINGER with a time of 0: closing sends a reset.
+_RESET = struct.pack("ii", 1, 0)
+
+
+class Reset(Exception):
+    """The client's connection is to be reset."""
+
+
+class Relay:
+    """Serves one connection of a client over one connection to the server."""
+
+    def __init__(
+        self,
+        client: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        *,
+        server: tuple[str, int],
+        faults: Faults,
+        on_exchange: Callable[[Exchange], None],
+    ) -> None:
+        """Args: server: host and port of the storage server."""
+        self._reader, self._writer = client
+        self._server = server
+        self._faults = faults
+        self._on_exchange = on_exchange
+        self._upstream: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def run(self) -> None:
+        """Serve until either side ends it."""
+        try:
+            while (head := await Head.read(self._reader)) is not None:
+                if not await self._serve(head):
+                    break
+        except (Reset, NotHttp, OSError):
+            # What a client sees of a connection that breaks, here or behind us, is a reset.
+            client: socket.socket = self._writer.get_extra_info("socket")
+            with contextlib.suppress(OSError):
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            self._writer.transport.abort()
+        finally:
+            self._writer.close()
+            self._disconnect()
+
+    async def _serve(self, head: Head) -> bool:
+        """Bring one request to its end; returns whether the connection may carry another."""
+        fate = self._faults.fate(head.method, head.target)
+        if (head.get("expect") or "").lower() == "100-continue":
+            self._writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            head = head.replaced("expect", None)
+        if fate.delay_s:
+            await asyncio.sleep(fate.delay_s)
+        fault = fate.fault
+        if fault is not None and fault.kind == "reset":
+            raise Reset
+        body = request_body(self._reader, head)
+        if fault is not None and fault.kind == "status":
+            async for _ in body:
+                pass
+            self._writer.write(_refusal(fault))
+            await self._writer.drain()
+            return not head.closes
+        return await self._pass_on(head, body, fault)
+
+    async def _pass_on(self, head: Head, body: AsyncIterator[bytes], fault: Fault | None) -> bool:
+        reader, writer = await self._connected()
+        writer.write(head.encode())
+        sent = bytearray()
+        shown = not head.chunked and (head.length or 0) <= SHOWN_BYTES
+        async for piece in body:
+            writer.write(piece)
+            if shown:
+                sent += piece
+            await writer.drain()
+        answer = await Head.read(reader)
+        while answer is not None and answer.status < 200:
+            answer = await Head.read(reader)
+        if answer is None:
+            raise NotHttp("the server ended the connection instead of answering")
+        received, delivered = await self._answer(answer, reader, method=head.method, fault=fault)
+        self._on_exchange(
+            Exchange(
+                method=head.method,
+                target=head.target,
+                sent=bytes(sent) if shown else None,
+                status=answer.status,
+                answer=received,
+                delivered=delivered,
+            )
+        )
+        if not delivered:
+            raise Reset
+        if answer.closes or endless(answer, method=head.method):
+            self._disconnect()
+            return False
+        return not head.closes
+
+    async def _answer(
+        self, answer: Head, reader: asyncio.StreamReader, *, method: str, fault: Fault | None
+    ) -> tuple[bytes | None, bool]:
+        """Send the client as much of the answer as the fault lets through.
+
+        Returns the answer's body, where it is to be shown, and whether the client was sent all of it. A client that is
+        gone does not change what the server has done: the answer is read to its end all the same.
+        """
+        budget = math.inf
+        if fault is not None:
+            budget = 0 if fault.kind == "lose_answer" else (answer.length or 0) // 2
+        gone = fault is not None and fault.kind == "lose_answer"
+        shown = not answer.chunked and answer.length is not None and answer.length <= SHOWN_BYTES
+        received = bytearray()
+        if not gone:
+            gone = not await self._send(self._own_address(answer).encode())
+        async for piece in answer_body(reader, answer, method=method):
+            if shown:
+                received += piece
+            if not gone and budget > 0:
+                part = piece[: int(min(budget, len(piece)))]
+                budget -= len(part)
+                gone = not await self._send(part)
+        return bytes(received) if shown else None, fault is None and not gone
+
+    async def _send(self, data: bytes) -> bool:
+        """Send to the client; False if it is gone."""
+        try:
+            self._writer.write(data)
+            await self._writer.drain()
+        except OSError:
+            return False
+        return True
+
+    def _own_address(self, answer: Head) -> Head:
+        """Upload sessions are handed out under the server's address: theirs must come this way too."""
+        location = answer.get("location")
+        if location is None:
+            return answer
+        host, port = self._writer.get_extra_info("sockname")[:2]
+        return answer.replaced("location", location.replace(f"{self._server[0]}:{self._server[1]}", f"{host}:{port}"))
+
+    async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._upstream is None or self._upstream[0].at_eof():
+            self._disconnect()
+            self._upstream = await asyncio.open_connection(*self._server)
+        return self._upstream
+
+    def _disconnect(self) -> None:
+        if self._upstream is not None:
+            self._upstream[1].close()
+            self._upstream = None
+
+
+def _refusal(fault: Fault) -> bytes:
+    """An error as Cloud Storage writes it (JSON API, Errors)."""
+    error = {"code": fault.status, "message": f"Injected fault: {fault.status}."}
+    body = json.dumps({"error": error}).encode()
+    head = f"HTTP/1.1 {fault.status} Injected Fault\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    return f"{head}\r\n\r\n".encode() + body

@@ -1,0 +1,109 @@
+"""The proxy as a server in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+from poolhouse.local.storage.proxy.exchange import Exchange
+from poolhouse.local.storage.proxy.faults import Faults
+from poolhouse.local.storage.proxy.relay import Relay
+
+_START_TIMEOUT_S = 10.0
+
+
+class FaultProxy:
+    """A context manager: inside it, `url` leads to the storage server, through the faults that are set."""
+
+    def __init__(
+        self,
+        upstream_url: str,
+        *,
+        seed: int = 0,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        on_exchange: Callable[[Exchange], None] = lambda exchange: None,
+    ) -> None:
+        """Nothing is started yet.
+
+        Args:
+            upstream_url: the storage server, as in STORAGE_EMULATOR_HOST; plain HTTP.
+            seed: of all choices.
+            port: where to listen; 0 for a free port.
+            on_exchange: called on the proxy's thread with every request that reached the server, once it is answered.
+
+        Raises:
+            ValueError: the address is not one of plain HTTP.
+        """
+        parts = urlsplit(upstream_url)
+        if parts.scheme != "http" or not parts.hostname or parts.path not in {"", "/"}:
+            raise ValueError(f"{upstream_url!r} is not the address of a plain HTTP server, such as http://127.0.0.1:80")
+        self.faults = Faults(random.Random(seed))
+        self._upstream = (parts.hostname, parts.port or 80)
+        self._host = host
+        self._port = port
+        self._on_exchange = on_exchange
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._thread = threading.Thread(target=self._run, name="storage-proxy", daemon=True)
+        self._ready = threading.Event()
+        self._failure: OSError | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it listens, for STORAGE_EMULATOR_HOST."""
+        return f"http://{self._host}:{self._port}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        if not self._ready.wait(_START_TIMEOUT_S):
+            raise TimeoutError("the storage proxy did not start")
+        if self._failure is not None:
+            raise self._failure
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._loop is not None and self._stop is not None:
+            self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except OSError as error:
+            self._failure = error
+        finally:
+            self._ready.set()
+
+    async def _serve(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        relays: set[asyncio.Task[None]] = set()
+
+        async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            relays.add(task)
+            relay = Relay((reader, writer), server=self._upstream, faults=self.faults, on_exchange=self._on_exchange)
+            try:
+                # The end of the proxy cancels it; to the client that is the end of a connection.
+                with contextlib.suppress(asyncio.CancelledError):
+                    await relay.run()
+            finally:
+                relays.discard(task)
+
+        server = await asyncio.start_server(accept, self._host, self._port)
+        self._port = server.sockets[0].getsockname()[1]
+        self._ready.set()
+        await self._stop.wait()
+        server.close()
+        for task in tuple(relays):
+            task.cancel()
+        await asyncio.gather(*relays)

@@ -1,0 +1,1 @@
+"""Cloud Storage over HTTP: connections that are kept, small JSON objects."""

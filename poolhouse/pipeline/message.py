@@ -1,0 +1,116 @@
+"""The task message: one flat JSON object, as a person would publish it by hand.
+
+`{"task_id", "task_type", "submitted_at", …payload fields}`; attributes repeat `task_id`, `task_type` and `queue`, so
+that tools and filters need not parse the body.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from poolhouse.pipeline.errors import InvalidName, MalformedMessage
+from poolhouse.pipeline.names import check_task_id
+from poolhouse.pipeline.task_ids import TaskIds
+
+#: Fields of the message that only the server sets; no payload may use them.
+RESERVED_FIELDS = frozenset({"task_id", "task_type", "submitted_at"})
+#: Pub/Sub, Quotas and limits: 10 MB a message, attributes included; the margin is theirs.
+MAX_MESSAGE_BYTES = 10_000_000 - 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskMessage:
+    """One task as it travels through a queue."""
+
+    task_id: str
+    task_type: str
+    submitted_at: datetime
+    queue: str
+    payload: Mapping[str, Any]
+    #: W3C trace context (`traceparent`, `tracestate`), where the submitter had one.
+    trace: Mapping[str, str] = field(default_factory=dict)
+
+    def data(self) -> bytes:
+        """The message's body."""
+        body = {
+            "task_id": self.task_id,
+            "task_type": self.task_type,
+            "submitted_at": format_time(self.submitted_at),
+            **self.payload,
+        }
+        return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+    def attributes(self) -> dict[str, str]:
+        """The message's attributes."""
+        return {"task_id": self.task_id, "task_type": self.task_type, "queue": self.queue, **self.trace}
+
+
+def decode(
+    data: bytes,
+    attributes: Mapping[str, str],
+    *,
+    queue: str,
+    message_id: str,
+    published_at: datetime,
+    task_ids: TaskIds,
+) -> TaskMessage:
+    """Read a message of `queue`.
+
+    A message without a task id (published by hand) gets the one that belongs to its message id, so that every delivery
+    of it is the same task.
+
+    Raises:
+        MalformedMessage: not a JSON object, no task type, or an impossible id or time.
+    """
+    try:
+        body = json.loads(data)
+    except (UnicodeDecodeError, ValueError) as error:
+        raise MalformedMessage(f"malformed message: the body is not JSON ({error})") from None
+    if not isinstance(body, dict):
+        raise MalformedMessage(f"malformed message: the body is a JSON {type(body).__name__}, not an object")
+    task_type = body.get("task_type")
+    if not isinstance(task_type, str) or not task_type:
+        raise MalformedMessage("malformed message: task_type is required")
+    task_id = body.get("task_id", attributes.get("task_id"))
+    if task_id is None:
+        task_id = task_ids.derive(f"message {queue} {message_id}", published_at)
+    if not isinstance(task_id, str):
+        raise MalformedMessage("malformed message: task_id is not a string")
+    try:
+        check_task_id(task_id)
+    except InvalidName as error:
+        raise MalformedMessage(f"malformed message: {error}") from None
+    return TaskMessage(
+        task_id=task_id,
+        task_type=task_type,
+        submitted_at=_submitted_at(body.get("submitted_at"), published_at),
+        queue=queue,
+        payload={name: value for name, value in body.items() if name not in RESERVED_FIELDS},
+        trace={name: attributes[name] for name in ("traceparent", "tracestate") if name in attributes},
+    )
+
+
+def _submitted_at(value: object, published_at: datetime) -> datetime:
+    if value is None:
+        return published_at
+    if isinstance(value, str):
+        try:
+            return parse_time(value)
+        except ValueError:
+            pass
+    raise MalformedMessage("malformed message: submitted_at is not an ISO 8601 time")
+
+
+def format_time(at: datetime) -> str:
+    """ISO 8601 in UTC with milliseconds, e.g. `2026-01-31T23:59:59.123Z`."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def parse_time(text: str) -> datetime:
+    """Read an ISO 8601 time; one without a zone is UTC. Raises `ValueError`."""
+    at = datetime.fromisoformat(text)
+    return at if at.tzinfo else at.replace(tzinfo=UTC)

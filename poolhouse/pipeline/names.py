@@ -1,0 +1,106 @@
+"""The bucket's layout, and the names that clients may choose in it.
+
+Prefixes: `uploads/` what clients sent, `processed/` what file tasks made, `results/` large results, `tasks/` the
+records, `dead-letters/` what failed for good, `idempotency/` keys of submit calls, `schedules/` what is remembered of
+schedules, `config/` what the deployment keeps for itself.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from poolhouse.pipeline.errors import InvalidName
+
+#: Cloud Storage, Object naming: at most 1,024 bytes of UTF-8, prefix included.
+MAX_OBJECT_NAME_BYTES = 1024
+#: File systems behind emulators stop at 255 bytes a segment; the margin is for suffixes such as `.report.json`.
+MAX_SEGMENT_BYTES = 200
+
+UPLOADS = "uploads/"
+PROCESSED = "processed/"
+RESULTS = "results/"
+TASKS = "tasks/"
+DEAD_LETTERS = "dead-letters/"
+IDEMPOTENCY = "idempotency/"
+SCHEDULES = "schedules/"
+TASK_ID_KEY = "config/task-id-key"
+
+_TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+
+
+def check_file_name(name: str) -> str:
+    """Return `name` if a client may use it below `uploads/`, else raise `InvalidName` with the rule it breaks.
+
+    The rules are Cloud Storage's (1,024 bytes, no control characters) and those that keep a name harmless on file
+    systems and in URLs: no empty, `.` or `..` segment, no leading or trailing slash, no backslash.
+    """
+    if not name:
+        raise InvalidName("a file name must not be empty")
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        raise InvalidName("a file name must be valid Unicode") from None
+    if size > MAX_OBJECT_NAME_BYTES - max(len(UPLOADS), len(PROCESSED)) - 32:
+        raise InvalidName(
+            f"a file name must not be longer than {MAX_OBJECT_NAME_BYTES - 42} bytes, this one has {size}"
+        )
+    if any(unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} for character in name):
+        raise InvalidName("a file name must not have control characters or line breaks")
+    if "\\" in name:
+        raise InvalidName("a file name must not have a backslash; folders are separated by /")
+    for segment in name.split("/"):
+        if segment in {"", ".", ".."}:
+            raise InvalidName("a file name must not start or end with /, nor have an empty, . or .. segment")
+        if len(segment.encode()) > MAX_SEGMENT_BYTES:
+            raise InvalidName(f"a segment of a file name must not be longer than {MAX_SEGMENT_BYTES} bytes")
+    return name
+
+
+#: A payload field that names a file which a client sent: checked as `check_file_name` does, where data enters. The
+#: format tells clients of the API's description that a file can be uploaded for it.
+FileName = Annotated[
+    str,
+    AfterValidator(check_file_name),
+    Field(examples=["data/2026/report.csv"], json_schema_extra={"format": "upload"}),
+]
+
+
+def check_task_id(task_id: str) -> str:
+    """Return `task_id` if it can name a record, else raise `InvalidName`."""
+    if not _TASK_ID.fullmatch(task_id) or ".." in task_id:
+        raise InvalidName("a task id has 1 to 128 letters, digits, '_', '-' or '.', and starts with a letter or digit")
+    return task_id
+
+
+def upload(name: str) -> str:
+    """`uploads/NAME`."""
+    return UPLOADS + check_file_name(name)
+
+
+def processed(name: str) -> str:
+    """`processed/NAME`."""
+    return PROCESSED + check_file_name(name)
+
+
+def record(task_id: str) -> str:
+    """`tasks/ID.json`."""
+    return f"{TASKS}{check_task_id(task_id)}.json"
+
+
+def result(kind: str, task_id: str, *, suffix: str = ".json") -> str:
+    """`results/KIND_ID.json`, for a result too large for the record or asked for as a file."""
+    return f"{RESULTS}{kind}_{check_task_id(task_id)}{suffix}"
+
+
+def dead_letter(queue: str, task_id: str) -> str:
+    """`dead-letters/QUEUE/ID.json`."""
+    return f"{DEAD_LETTERS}{queue}/{check_task_id(task_id)}.json"
+
+
+def schedule(name: str) -> str:
+    """`schedules/NAME.json`; `name` is one of pipeline.toml's."""
+    return f"{SCHEDULES}{name}.json"

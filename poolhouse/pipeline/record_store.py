@@ -1,0 +1,151 @@
+"""Records in the bucket: `tasks/ID.json`, with what a listing filters by also as object metadata."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from poolhouse.pipeline import names
+from poolhouse.pipeline.errors import ConfigError, ObjectNotFound, PreconditionFailed
+from poolhouse.pipeline.records import Status, TaskRecord
+from poolhouse.pipeline.store import ABSENT, ObjectInfo, ObjectStore
+
+#: Objects that one call of `page` looks at, at the most, before it answers with what it found and a token to go on.
+SCAN_LIMIT = 10_000
+#: Numbers the writes of this process: with the writer's token, which no other process has, a mark of one write.
+_writes = itertools.count()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordSummary:
+    """What a listing tells of a task, without reading its record."""
+
+    task_id: str
+    task_type: str
+    queue: str
+    status: Status
+    submitted_at: str
+    updated_at: str
+
+
+@dataclass(frozen=True)
+class RecordPage:
+    """One page of summaries, newest task first; `next_token` is None on the last."""
+
+    records: tuple[RecordSummary, ...]
+    next_token: str | None
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A record and the generation it was read or written at."""
+
+    record: TaskRecord
+    generation: int
+
+
+class RecordStore:
+    """Reads and writes records. Every call may raise `StoreUnavailable`."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    def read(self, task_id: str) -> Stored | None:
+        """The record; None if nobody has written one."""
+        name = names.record(task_id)
+        try:
+            data, info = self._store.get(name)
+        except ObjectNotFound:
+            return None
+        try:
+            return Stored(TaskRecord.model_validate_json(data), info.generation)
+        except ValidationError as error:
+            raise ConfigError(f"{name} is not a record of this version: {error}") from None
+
+    def generation(self, task_id: str) -> int:
+        """The generation of the record as it is now; `ABSENT` if there is none. Cheaper than reading it."""
+        try:
+            return self._store.stat(names.record(task_id)).generation
+        except ObjectNotFound:
+            return ABSENT
+
+    def write(self, record: TaskRecord, *, if_generation: int, writer: str = "") -> Stored:
+        """Write the record if `if_generation` is still current (`ABSENT`: if there is none).
+
+        Args:
+            writer: a token of who writes, for `written_by`; unknown to all others.
+
+        Raises:
+            PreconditionFailed: another wrote first. One's own write whose answer was lost is told apart and returned.
+            StoreUnavailable: storage did not answer in time; the write may have taken effect all the same, and if it
+                is tried again, `written_by` tells.
+        """
+        token = f"{writer or secrets.token_hex(8)}.{next(_writes)}"
+        record = record.model_copy(update={"write_token": token})
+        try:
+            generation = self._store.put(
+                names.record(record.task_id),
+                record.model_dump_json(exclude_defaults=True).encode(),
+                metadata=_metadata(record),
+                if_generation=if_generation,
+            )
+        except PreconditionFailed:
+            current = self.read(record.task_id)
+            if current is None or current.record.write_token != record.write_token:
+                raise
+            return current
+        return Stored(record, generation)
+
+    def page(
+        self,
+        *,
+        status: Status | None = None,
+        task_type: str | None = None,
+        queue: str | None = None,
+        page_size: int = 100,
+        page_token: str | None = None,
+    ) -> RecordPage:
+        """A page of the tasks that a worker has touched; may be short of `page_size`, even empty, before the last."""
+        wanted = {"status": status, "task_type": task_type, "queue": queue}
+        found: list[RecordSummary] = []
+        scanned = 0
+        while scanned < SCAN_LIMIT:
+            size = min(1000, max(page_size - len(found), 1 if not any(wanted.values()) else 200))
+            page = self._store.list(names.TASKS, page_size=size, page_token=page_token)
+            scanned += len(page.objects)
+            found += _matching(page.objects, wanted)
+            page_token = page.next_token
+            if page_token is None or len(found) >= page_size:
+                break
+        return RecordPage(tuple(found), page_token)
+
+
+def written_by(record: TaskRecord, writer: str) -> bool:
+    """Whether the last write of the record was this writer's."""
+    return record.write_token.startswith(f"{writer}.")
+
+
+def _matching(objects: tuple[ObjectInfo, ...], wanted: dict[str, str | None]) -> Iterator[RecordSummary]:
+    for info in objects:
+        if all(value is None or info.metadata.get(key) == value for key, value in wanted.items()):
+            yield RecordSummary(
+                task_id=info.name.removeprefix(names.TASKS).removesuffix(".json"),
+                task_type=info.metadata.get("task_type", ""),
+                queue=info.metadata.get("queue", ""),
+                status=Status(info.metadata.get("status", Status.QUEUED)),
+                submitted_at=info.metadata.get("submitted_at", ""),
+                updated_at=info.updated_at.isoformat() if info.updated_at else "",
+            )
+
+
+def _metadata(record: TaskRecord) -> dict[str, str]:
+    return {
+        "status": record.status,
+        "task_type": record.task_type,
+        "queue": record.queue,
+        "submitted_at": record.submitted_at.isoformat(),
+    }

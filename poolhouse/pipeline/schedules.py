@@ -1,0 +1,318 @@
+"""Schedules and what is remembered of them: `schedules/NAME.json`, written with a generation precondition.
+
+A run takes three steps: claim it (one write, which one of several schedulers wins), publish its task, note that it is
+published. The task's id is derived from the schedule's name and the due time. So whoever goes on after a crash between
+the steps publishes the same task again, and a worker that meets it twice runs it once. API, scheduler and commands
+share this module.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from poolhouse.pipeline import names
+from poolhouse.pipeline.cron import latest_due
+from poolhouse.pipeline.errors import (
+    ConfigError,
+    Conflict,
+    ObjectNotFound,
+    PreconditionFailed,
+    ScheduleNotFound,
+    StoreUnavailable,
+)
+from poolhouse.pipeline.message import TaskMessage, format_time
+from poolhouse.pipeline.publisher import Publisher
+from poolhouse.pipeline.store import ABSENT, ObjectStore
+from poolhouse.pipeline.task_ids import TaskIds
+from poolhouse.pipeline.topology import Schedule, Topology
+
+#: A run noticed later than this after its time counts as missed, in seconds: as long as a scheduler's restart may take.
+MISSED_AFTER_S = 60.0
+#: A claimed run that is not published after this many seconds belongs to whoever finds it; beyond any publish timeout
+#: that makes sense, so that the claimant is dead and not slow.
+CLAIM_S = 30.0
+#: Times that a change is tried anew because another wrote in between.
+_TRIES = 10
+
+
+class Run(BaseModel):
+    """One run of a schedule."""
+
+    model_config = ConfigDict(frozen=True)
+
+    task_id: str
+    #: The time of the cron expression; for a run by hand, the time of the call.
+    due_at: datetime
+    by_hand: bool = False
+    #: Who claimed it, and when.
+    owner: str
+    claimed_at: datetime
+    #: None while nobody knows whether Pub/Sub has the task.
+    published_at: datetime | None = None
+
+
+class ScheduleState(BaseModel):
+    """What is remembered of a schedule."""
+
+    model_config = ConfigDict(frozen=True)
+
+    #: The expression that `settled_until` was settled with: after a change in pipeline.toml nothing counts as missed.
+    cron: str
+    time_zone: str
+    #: Due times up to here are dealt with: run, or given up.
+    settled_until: datetime
+    paused_at: datetime | None = None
+    last_run: Run | None = None
+
+    @property
+    def pending(self) -> Run | None:
+        """The run that is claimed and perhaps not published."""
+        return self.last_run if self.last_run is not None and self.last_run.published_at is None else None
+
+
+@dataclass(frozen=True)
+class Known:
+    """A state and the generation it was read or written at."""
+
+    state: ScheduleState
+    generation: int
+
+
+def fresh(schedule: Schedule, *, now: datetime) -> ScheduleState:
+    """The state of a schedule that is seen for the first time: what was due before is nobody's."""
+    return ScheduleState(cron=schedule.cron, time_zone=schedule.time_zone, settled_until=now)
+
+
+def current(state: ScheduleState, schedule: Schedule, *, now: datetime) -> ScheduleState:
+    """The state under what pipeline.toml says now."""
+    if (state.cron, state.time_zone) == (schedule.cron, schedule.time_zone):
+        return state
+    return state.model_copy(
+        update={"cron": schedule.cron, "time_zone": schedule.time_zone, "settled_until": max(now, state.settled_until)}
+    )
+
+
+def paused(state: ScheduleState, *, now: datetime) -> ScheduleState:
+    """The state from a pause on; an earlier pause goes on."""
+    return state if state.paused_at is not None else state.model_copy(update={"paused_at": now})
+
+
+def resumed(state: ScheduleState, *, now: datetime) -> ScheduleState:
+    """The state from the end of a pause on: what was due meanwhile is not made up for."""
+    if state.paused_at is None:
+        return state
+    return state.model_copy(update={"paused_at": None, "settled_until": max(now, state.settled_until)})
+
+
+def run_due(schedule: Schedule, state: ScheduleState, *, now: datetime) -> datetime | None:
+    """The due time to run now, if any.
+
+    Of several that have passed only the last one runs: late runs don't pile up. One that nobody was there to make
+    (`MISSED_AFTER_S`) runs where `missed_runs` says `once`.
+    """
+    if state.paused_at is not None:
+        return None
+    due = latest_due(schedule, after=state.settled_until, until=now)
+    if due is None or (schedule.missed_runs == "skip" and now - due > timedelta(seconds=MISSED_AFTER_S)):
+        return None
+    return due
+
+
+class Schedules:
+    """The schedules of a deployment. Every call may raise `StoreUnavailable`."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        *,
+        topology: Topology,
+        task_ids: TaskIds,
+        publisher: Publisher,
+        queue_of: Callable[[str], str],
+        owner: str,
+    ) -> None:
+        """The schedules of `topology`.
+
+        Args:
+            store: the bucket.
+            topology: with the schedules.
+            task_ids: of the deployment.
+            publisher: its queues.
+            queue_of: the queue of a task type; for schedules that name none.
+            owner: name of this process, in the claims that it makes.
+        """
+        self._store = store
+        self._by_name = {schedule.name: schedule for schedule in topology.schedules}
+        self._task_ids = task_ids
+        self._publisher = publisher
+        self._queue_of = queue_of
+        self._owner = owner
+
+    @property
+    def declared(self) -> tuple[Schedule, ...]:
+        """The schedules of pipeline.toml."""
+        return tuple(self._by_name.values())
+
+    def named(self, name: str) -> Schedule:
+        """A schedule. Raises `ScheduleNotFound`."""
+        try:
+            return self._by_name[name]
+        except KeyError:
+            known = ", ".join(self._by_name) or "none"
+            raise ScheduleNotFound(f"there is no schedule {name[:100]!r} (schedules: {known})") from None
+
+    def read(self, name: str) -> Known | None:
+        """What is remembered of a schedule; None before a scheduler has seen it.
+
+        Raises:
+            ConfigError: the object is none that this version can read.
+        """
+        self.named(name)
+        try:
+            data, info = self._store.get(names.schedule(name))
+        except ObjectNotFound:
+            return None
+        try:
+            return Known(ScheduleState.model_validate_json(data), info.generation)
+        except ValidationError as error:
+            raise ConfigError(f"{names.schedule(name)} in the bucket is no schedule's state: delete it") from error
+
+    def look(self, name: str, *, now: datetime) -> Known:
+        """What is remembered, brought up to date with pipeline.toml, begun where there is nothing yet.
+
+        Raises:
+            PreconditionFailed: another wrote in between.
+        """
+        schedule, known = self.named(name), self.read(name)
+        state = fresh(schedule, now=now) if known is None else current(known.state, schedule, now=now)
+        return known if known is not None and known.state == state else self._write(name, state, known)
+
+    def pause(self, name: str, *, now: datetime) -> ScheduleState:
+        """Run a schedule no more until it is resumed. Raises `ScheduleNotFound`, `Conflict`."""
+        return self._change(name, lambda state: paused(state, now=now), now=now)
+
+    def resume(self, name: str, *, now: datetime) -> ScheduleState:
+        """End a pause. Raises `ScheduleNotFound`, `Conflict`."""
+        return self._change(name, lambda state: resumed(state, now=now), now=now)
+
+    def run(self, name: str, *, now: datetime) -> tuple[str, str]:
+        """Run a schedule now, paused or not; its times stay as they are. Returns the ids of the task and its message.
+
+        Raises:
+            ScheduleNotFound: there is no such schedule.
+            QueueUnavailable: not published.
+        """
+        schedule = self.named(name)
+        task = self._task(schedule, task_id=self._task_ids.new(now), at=now)
+        message_id = self._publisher.submit(task).result()
+        made = Run(task_id=task.task_id, due_at=now, by_hand=True, owner=self._owner, claimed_at=now, published_at=now)
+        # Only for people to see: the task is submitted, whatever becomes of this; and a run still to be published
+        # is not forgotten for it.
+        with contextlib.suppress(Conflict, StoreUnavailable):
+            self._change(
+                name, lambda state: state if state.pending else state.model_copy(update={"last_run": made}), now=now
+            )
+        return task.task_id, message_id
+
+    def claim(self, name: str, known: Known, *, due_at: datetime, now: datetime) -> Known:
+        """Claim the run of a due time. Raises `PreconditionFailed` where another was first."""
+        task_id = self._task_ids.derive(f"schedule {name} {format_time(due_at)}", due_at)
+        run = Run(task_id=task_id, due_at=due_at, owner=self._owner, claimed_at=now)
+        state = known.state.model_copy(update={"settled_until": due_at, "last_run": run})
+        return self._write(name, state, known)
+
+    def take_over(self, name: str, known: Known, *, now: datetime) -> Known:
+        """Claim the pending run of one who has gone. Raises `PreconditionFailed` where another was first."""
+        assert known.state.pending is not None
+        run = known.state.pending.model_copy(update={"owner": self._owner, "claimed_at": now})
+        return self._write(name, known.state.model_copy(update={"last_run": run}), known)
+
+    def publish(self, name: str, known: Known, *, now: datetime) -> Run:
+        """Publish the pending run that is ours, and note that it is.
+
+        Raises:
+            QueueUnavailable: not published, or without an answer: call again, it is the same task.
+            MessageRefused: Pub/Sub will never take it.
+        """
+        run = known.state.pending
+        assert run is not None
+        self._publisher.submit(self._task(self.named(name), task_id=run.task_id, at=run.due_at)).result()
+        run = run.model_copy(update={"published_at": now})
+        try:
+            self._write(name, known.state.model_copy(update={"last_run": run}), known)
+        except PreconditionFailed:
+            self._change(name, lambda state: _noted(state, run), now=now)  # paused, say, in between
+        return run
+
+    def run_at(self, name: str, *, due_at: datetime, now: datetime) -> Run | None:
+        """Run a due time that somebody else keeps count of; None where it is dealt with, or the schedule paused.
+
+        Raises:
+            ScheduleNotFound: there is no such schedule.
+            QueueUnavailable: not published, or without an answer: call again, it is the same task.
+            Conflict: others write all the time.
+        """
+        for _ in range(_TRIES):
+            try:
+                known = self.look(name, now=min(now, due_at - timedelta(seconds=1)))
+                pending = known.state.pending
+                if pending is not None and pending.due_at == due_at:
+                    known = self.take_over(name, known, now=now)
+                elif known.state.paused_at is not None or due_at <= known.state.settled_until:
+                    return None
+                else:
+                    known = self.claim(name, known, due_at=due_at, now=now)
+            except PreconditionFailed:
+                continue
+            return self.publish(name, known, now=now)
+        raise _always_changing(name)
+
+    def queue_of(self, schedule: Schedule) -> str:
+        """The queue of a schedule's tasks."""
+        return schedule.queue or self._queue_of(schedule.task_type)
+
+    def _task(self, schedule: Schedule, *, task_id: str, at: datetime) -> TaskMessage:
+        return TaskMessage(
+            task_id=task_id,
+            task_type=schedule.task_type,
+            submitted_at=at,
+            queue=self.queue_of(schedule),
+            payload=schedule.payload,
+        )
+
+    def _change(self, name: str, change: Callable[[ScheduleState], ScheduleState], *, now: datetime) -> ScheduleState:
+        for _ in range(_TRIES):
+            try:
+                known = self.look(name, now=now)
+                changed = change(known.state)
+                return known.state if changed == known.state else self._write(name, changed, known).state
+            except PreconditionFailed:
+                continue
+        raise _always_changing(name)
+
+    def _write(self, name: str, state: ScheduleState, known: Known | None) -> Known:
+        object_name, data = names.schedule(name), state.model_dump_json(exclude_none=True).encode()
+        generation = ABSENT if known is None else known.generation
+        try:
+            return Known(state, self._store.put(object_name, data, if_generation=generation))
+        except PreconditionFailed:
+            # A repeated request whose first answer was lost ends so too. A claim names its owner and time, so what
+            # reads the same as ours is ours, or says just what we wanted to say.
+            found = self.read(name)
+            if found is not None and found.state == state:
+                return found
+            raise
+
+
+def _noted(state: ScheduleState, run: Run) -> ScheduleState:
+    same = state.last_run is not None and state.last_run.task_id == run.task_id
+    return state.model_copy(update={"last_run": run}) if same else state
+
+
+def _always_changing(name: str) -> Conflict:
+    return Conflict(f"schedule {name} changes all the time: try again in a moment")

@@ -1,0 +1,266 @@
+"""`pipeline.toml` as frozen types: what both stacks (local and Google Cloud) realise."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, available_timezones
+
+from cronsim import CronSim, CronSimError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from poolhouse.pipeline.errors import ConfigError
+
+Name = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,28}[a-z0-9])?$")]
+LifecyclePrefix = Literal["uploads", "processed", "results", "tasks", "dead-letters", "idempotency"]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Workers(_Model):
+    """The workers of one queue: size of an instance and how many of them."""
+
+    #: vCPUs of an instance; Cloud Run, CPU limits: 0.08 to 8.
+    cpu: float = Field(default=1, ge=0.08, le=8)
+    #: Memory of an instance, in MiB; Cloud Run, memory limits: 128 MiB to 32 GiB.
+    memory_mib: int = Field(default=1024, ge=128, le=32768)
+    #: Tasks that one instance runs at the same time.
+    concurrency: int = Field(default=8, ge=1, le=1000)
+    min_instances: int = Field(default=0, ge=0, le=1000)
+    max_instances: int = Field(default=10, ge=1, le=1000)
+    #: Waiting tasks an instance is meant to have: the backlog divided by this is the wanted number of instances.
+    target_backlog: int = Field(default=100, ge=1)
+
+    @model_validator(mode="after")
+    def _least_before_most(self) -> Self:
+        if self.min_instances > self.max_instances:
+            raise ValueError(f"min_instances ({self.min_instances}) is above max_instances ({self.max_instances})")
+        return self
+
+
+class Queue(_Model):
+    """One priority level: topic, subscription, dead-letter topic and subscription, and its own workers.
+
+    Ranges are Pub/Sub's (Subscription properties). The names derive from the pipeline's name and the queue's.
+    """
+
+    name: Name
+    #: The pipeline's name: prefix of the resources.
+    prefix: Name
+    #: How long a worker that died keeps its tasks from the others, in seconds.
+    ack_deadline_s: int = Field(default=30, ge=10, le=600)
+    retry_min_backoff_s: float = Field(default=2, ge=0, le=600)
+    retry_max_backoff_s: float = Field(default=300, ge=0, le=600)
+    #: Times a task is tried before it is dead.
+    max_attempts: int = Field(default=5, ge=1, le=100)
+    #: How long an unprocessed message is kept, in seconds: 10 minutes to 31 days.
+    retention_s: int = Field(default=604_800, ge=600, le=2_678_400)
+    #: Pub/Sub's exactly-once delivery: fewer duplicates, slower acks. Records recognise duplicates either way.
+    exactly_once: bool = False
+    workers: Workers = Workers()
+
+    @model_validator(mode="after")
+    def _backoff_in_order(self) -> Self:
+        if self.retry_min_backoff_s > self.retry_max_backoff_s:
+            raise ValueError(
+                f"retry_min_backoff_s ({self.retry_min_backoff_s:g}) is above "
+                f"retry_max_backoff_s ({self.retry_max_backoff_s:g})"
+            )
+        return self
+
+    @property
+    def topic(self) -> str:
+        """Topic id (the last part of its path)."""
+        return f"{self.prefix}-{self.name}"
+
+    @property
+    def subscription(self) -> str:
+        """Id of the subscription that the workers pull."""
+        return f"{self.topic}-workers"
+
+    @property
+    def dead_letter_topic(self) -> str:
+        """Id of the topic that takes what failed for good."""
+        return f"{self.topic}-dead-letters"
+
+    @property
+    def dead_letter_subscription(self) -> str:
+        """Id of the subscription that the dead-letter worker pulls."""
+        return self.dead_letter_topic
+
+    @property
+    def max_delivery_attempts(self) -> int:
+        """The subscription's own limit, 5 to 100 (Pub/Sub, DeadLetterPolicy).
+
+        The records count attempts; Pub/Sub also counts deliveries that were none (a duplicate that waits for the
+        attempt in hand, a worker told to stop). So Pub/Sub's limit is the backstop behind the records', not the rule.
+        """
+        return min(100, max(5, 3 * self.max_attempts))
+
+
+class Schedule(_Model):
+    """A task submitted at the times of a cron expression."""
+
+    name: Name
+    cron: str
+    time_zone: str = "Etc/UTC"
+    task_type: str = Field(min_length=1)
+    queue: str | None = None
+    payload: dict[str, Any] = {}
+    #: Whether a start in the past that nobody was there to make is made up for: not at all, or once (on Google Cloud:
+    #: within a day).
+    missed_runs: Literal["skip", "once"] = "skip"
+
+    @field_validator("cron")
+    @classmethod
+    def _cron(cls, value: str) -> str:
+        from datetime import UTC, datetime  # noqa: PLC0415 - only here
+
+        if len(value.split()) != 5:
+            raise ValueError("a cron expression has five fields: minute hour day month weekday")
+        try:
+            CronSim(value, datetime.now(UTC))
+        except CronSimError as error:
+            raise ValueError(f"not a cron expression: {error}") from None
+        return value
+
+    @field_validator("payload")
+    @classmethod
+    def _json(cls, value: dict[str, Any]) -> dict[str, Any]:
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError):
+            raise ValueError("holds what JSON can't: write dates and times as strings, and no nan or inf") from None
+        return value
+
+    @field_validator("time_zone")
+    @classmethod
+    def _time_zone(cls, value: str) -> str:
+        if value not in available_timezones():
+            raise ValueError("not a time zone of the IANA database, such as Europe/Berlin or Etc/UTC")
+        return value
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The time zone that the expression is read in."""
+        return ZoneInfo(self.time_zone)
+
+
+class Bucket(_Model):
+    """The bucket's lifecycle."""
+
+    #: Days after which objects below a prefix are deleted; a prefix that is not named is kept for ever.
+    lifecycle_days: dict[LifecyclePrefix, Annotated[int, Field(ge=1, le=36_500)]] = {}
+
+
+class Topology(_Model):
+    """All that `pipeline.toml` declares."""
+
+    name: Name = "poolhouse"
+    queues: tuple[Queue, ...] = Field(min_length=1)
+    schedules: tuple[Schedule, ...] = ()
+    bucket: Bucket = Bucket()
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Queue]:
+        """The queues by name, in the order of the file: the first one has the highest priority."""
+        return {queue.name: queue for queue in self.queues}
+
+    @property
+    def default_queue(self) -> Queue:
+        """Where a task goes that names no queue: `default` where declared, else the first."""
+        return self.by_name.get("default", self.queues[0])
+
+    @model_validator(mode="after")
+    def _queues_exist(self) -> Self:
+        for schedule in self.schedules:
+            if schedule.queue is not None and schedule.queue not in self.by_name:
+                names = ", ".join(self.by_name)
+                raise ValueError(f"schedule {schedule.name}: there is no queue {schedule.queue!r} (queues: {names})")
+        return self
+
+
+def load(path: str | Path) -> Topology:
+    """Read `pipeline.toml`.
+
+    Raises:
+        ConfigError: no such file, not TOML, or a value outside its rules: with file, line and what is allowed.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: can't be read: {error}. PIPELINE_FILE names the file to read.") from None
+    return parse(text, source=str(path))
+
+
+def parse(text: str, *, source: str = "pipeline.toml") -> Topology:
+    """Read the text of a `pipeline.toml`; `source` is the name used in errors. Raises `ConfigError`."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{source}: not TOML: {error}") from None
+    prefix = document.get("name", "poolhouse")
+    for table, extra in (("queues", {"prefix": prefix}), ("schedules", {})):
+        named = document.get(table, {})
+        if not isinstance(named, dict) or not all(isinstance(entry, dict) for entry in named.values()):
+            raise ConfigError(f"{source}:{_line(text, (table,))}: write one table for each, as in [{table}.NAME]")
+        for name, entry in named.items():
+            for fixed in ("name", *extra):
+                if fixed in entry:
+                    raise ConfigError(f"{source}:{_line(text, (table, name, fixed))}: {fixed} is not set by hand")
+        document[table] = tuple({"name": name, **extra, **entry} for name, entry in named.items())
+    try:
+        return Topology.model_validate(document)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, document, text, source)) from None
+
+
+def _explain(error: ValidationError, document: dict[str, Any], text: str, source: str) -> str:
+    lines = []
+    for problem in error.errors():
+        keys = list(problem["loc"])
+        if len(keys) >= 2 and isinstance(keys[1], int):  # the tuple's index back to the table's name
+            keys[1] = document[str(keys[0])][keys[1]]["name"]
+        path = tuple(str(key) for key in keys)
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = f"unknown field (allowed: {', '.join(_fields(path[:-1]))})"
+        elif problem["type"] == "string_pattern_mismatch":
+            message = "a name has 1 to 30 lowercase letters, digits and -, and starts with a letter"
+        lines.append(f"{source}:{_line(text, path)}: {'.'.join(path) or 'pipeline'}: {message}")
+    return "\n".join(lines)
+
+
+def _fields(path: tuple[str, ...]) -> list[str]:
+    models: dict[str, type[_Model]] = {"queues": Queue, "schedules": Schedule, "bucket": Bucket}
+    model = models.get(path[0], Topology) if path else Topology
+    if path[-1:] == ("workers",):
+        model = Workers
+    return [name for name in model.model_fields if name not in {"name", "prefix"} or model is Topology]
+
+
+def _line(text: str, path: tuple[str, ...]) -> int:
+    """The line that a mistake is on: the deepest part of `path` that the text shows."""
+    table: tuple[str, ...] = ()
+    best, depth = 1, 0
+    for number, line in enumerate(text.splitlines(), start=1):
+        header = re.match(r"\s*\[+\s*([^\]]+?)\s*\]+", line)
+        if header:
+            table = tuple(part.strip().strip("\"'") for part in header[1].split("."))
+            found = table
+        else:
+            key = re.match(r"\s*([\w.\"'-]+)\s*=", line)
+            if not key:
+                continue
+            found = (*table, *(part.strip("\"'") for part in key[1].split(".")))
+        if found == path[: len(found)] and len(found) > depth:
+            best, depth = number, len(found)
+    return best

@@ -1,0 +1,1 @@
+"""What tests of a pipeline stand on: fixtures, servers, doubles."""

@@ -1,0 +1,7 @@
+"""The runtime that pulls tasks, runs their handlers and records what came of them; and the handlers that ship."""
+
+from poolhouse.worker.context import TaskContext
+from poolhouse.worker.errors import Reject, Retry, TaskCancelled, TaskTimeout, WorkerStopping
+from poolhouse.worker.registry import Payload, task
+
+__all__ = ["Payload", "Reject", "Retry", "TaskCancelled", "TaskContext", "TaskTimeout", "WorkerStopping", "task"]

@@ -1,0 +1,114 @@
+"""`python -m poolhouse.worker run|drain|dead-letters|schedules`: the commands of the worker image."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+
+from poolhouse.pipeline import logs, settings
+from poolhouse.pipeline.errors import ConfigError, PoolhouseError
+from poolhouse.pipeline.settings import Settings
+from poolhouse.pipeline.store import open_store
+from poolhouse.worker import registry
+from poolhouse.worker.runtime.drain import DrainOptions, drain
+from poolhouse.worker.runtime.retrying import Stopping
+from poolhouse.worker.runtime.worker import Worker, WorkerOptions
+from poolhouse.worker.scheduler import Scheduler
+
+#: Exit codes: all right; tasks failed for good in a drain, or a stream ended; wrong arguments or environment.
+OK, FAILED, USAGE = 0, 1, 2
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(
+        prog="python -m poolhouse.worker", description="Work on the tasks of a Poolhouse pipeline."
+    )
+    commands = top.add_subparsers(dest="command", required=True)
+    queue = argparse.ArgumentParser(add_help=False)
+    queue.add_argument(
+        "--queue", action="append", metavar="NAME", help="queue to serve; repeat for more, most urgent first (all)"
+    )
+    ends = argparse.ArgumentParser(add_help=False)
+    ends.add_argument(
+        "--linger", type=float, default=5.0, metavar="S", help="end after S seconds without a message (5)"
+    )
+    ends.add_argument("--budget", type=float, metavar="S", help="take on no new work after S seconds (no limit)")
+    run = commands.add_parser("run", parents=[queue], help="work until SIGTERM")
+    run.add_argument("--dead-letters", action="store_true", help="also keep what arrives on the dead-letter queues")
+    commands.add_parser(
+        "drain",
+        parents=[queue, ends],
+        help="work until the queues are empty; exit code 1 if tasks failed for good",
+    )
+    dead = commands.add_parser("dead-letters", parents=[ends], help="keep what arrives on the dead-letter queues")
+    dead.add_argument("--drain", action="store_true", help="end when they are empty")
+    commands.add_parser("schedules", help="submit the tasks of pipeline.toml's schedules at their times, until SIGTERM")
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit code."""
+    options = parser().parse_args(arguments)
+    try:
+        worker = _scheduler() if options.command == "schedules" else _worker(options)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda number, _: worker.stop(signal.Signals(number).name))
+        worker.start()
+        if isinstance(worker, Worker) and (options.command == "drain" or getattr(options, "drain", False)):
+            drain(worker, DrainOptions(linger_s=options.linger, budget_s=options.budget))
+            return FAILED if worker.counts.failed_for_good else OK
+        while not worker.wait(3600):
+            pass
+    except ConfigError as error:
+        sys.stderr.write(f"worker: {error}\n")
+        return USAGE
+    except Stopping:
+        return OK  # told to stop before it could start
+    except PoolhouseError as error:
+        sys.stderr.write(f"worker: {error}\n")
+        return FAILED
+    return OK
+
+
+def _environment() -> Settings:
+    environment = settings.load()
+    logs.configure(level=environment.log_level, format=environment.log_format)
+    return environment
+
+
+def _scheduler() -> Scheduler:
+    environment = _environment()
+    return Scheduler(environment, registry=registry.load(environment.task_handlers), store=open_store(environment))
+
+
+def _worker(options: Any) -> Worker:
+    environment = _environment()
+    topology = environment.topology
+    chosen = [] if options.command == "dead-letters" else options.queue or list(topology.by_name)
+    unknown = [name for name in chosen if name not in topology.by_name]
+    if unknown:
+        raise ConfigError(f"no such queue: {', '.join(unknown)} (queues: {', '.join(topology.by_name)})")
+    return Worker(
+        environment,
+        WorkerOptions(
+            queues=tuple(chosen),
+            dead_letters=options.command == "dead-letters" or getattr(options, "dead_letters", False),
+        ),
+        registry=registry.load(environment.task_handlers),
+        store=open_store(environment),
+    )
+
+
+if __name__ == "__main__":
+    code = main()
+    structlog.get_logger(__name__).debug("exit", code=code)
+    sys.stdout.flush()
+    # Threads of handlers that heed nothing, and of the client library, must not keep the process.
+    os._exit(code)

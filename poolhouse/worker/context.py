@@ -1,0 +1,67 @@
+"""What a handler is given besides its payload."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Protocol
+
+from pydantic import BaseModel
+
+from poolhouse.pipeline.store import ObjectStore
+
+
+class Logger(Protocol):
+    """The methods of a structlog logger that handlers use."""
+
+    def debug(self, event: str, **fields: Any) -> Any: ...
+    def info(self, event: str, **fields: Any) -> Any: ...
+    def warning(self, event: str, **fields: Any) -> Any: ...
+    def error(self, event: str, **fields: Any) -> Any: ...
+
+
+class TaskContext(Protocol):
+    """One attempt of one task, as its handler sees it. Every method may be called from any thread."""
+
+    @property
+    def task_id(self) -> str: ...
+    @property
+    def task_type(self) -> str: ...
+    @property
+    def queue(self) -> str: ...
+    @property
+    def attempt(self) -> int:
+        """The attempt's number, from 1; attempts before a replay count."""
+
+    @property
+    def submitted_at(self) -> datetime: ...
+    @property
+    def store(self) -> ObjectStore:
+        """The bucket. Full object names: use `poolhouse.pipeline.names` for the layout."""
+
+    @property
+    def log(self) -> Logger:
+        """A logger whose lines carry the task's id, type, queue and attempt."""
+
+    def progress(self, done: float, total: float | None = None, note: str | None = None) -> None:
+        """Say how far the task is; cheap, call it as often as you like: at most one write a second comes of it."""
+
+    def checkpoint(self) -> None:
+        """Go on, or raise.
+
+        Long handlers call it often (it costs no I/O).
+
+        Raises:
+            TaskCancelled, WorkerStopping, TaskTimeout, LeaseLost: all `poolhouse.worker.errors.Interrupted`; let them pass.
+        """
+
+    def submit(self, task_type: str, payload: BaseModel | Mapping[str, Any], *, queue: str | None = None) -> str:
+        """Submit a follow-up task, published only once this task has succeeded; returns its id.
+
+        A redelivery of this task publishes the same follow-ups, not others.
+
+        Raises:
+            pydantic.ValidationError: the payload does not fit the task type.
+            KeyError: no such task type or queue.
+            ValueError: the payload is larger than a message may be.
+        """

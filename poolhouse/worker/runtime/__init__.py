@@ -1,0 +1,1 @@
+"""What runs tasks: pull, lease, run, settle, stop."""

@@ -1,0 +1,264 @@
+"""From a delivery to its end: claim the task, run its handler, settle what came of it.
+
+A worker that dies anywhere in between leaves a message that comes again, and a record that says what is still to do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+
+import structlog
+
+from poolhouse.pipeline import records
+from poolhouse.pipeline.errors import MalformedMessage, PreconditionFailed
+from poolhouse.pipeline.message import TaskMessage, decode
+from poolhouse.pipeline.publisher import Publisher
+from poolhouse.pipeline.record_store import RecordStore, Stored, written_by
+from poolhouse.pipeline.records import Early, Exhausted, Finished, Held, Mine, Run, Status, TaskRecord
+from poolhouse.pipeline.store import ABSENT, ObjectStore
+from poolhouse.pipeline.task_ids import TaskIds
+from poolhouse.pipeline.topology import Topology
+from poolhouse.worker.errors import TaskTimeout, WorkerStopping
+from poolhouse.worker.registry import Handler, Registry
+from poolhouse.worker.runtime.delivery import Delivery
+from poolhouse.worker.runtime.execution import Executor
+from poolhouse.worker.runtime.heartbeat import Keeper
+from poolhouse.worker.runtime.limits import Limits
+from poolhouse.worker.runtime.outcomes import Failed, Stopped, error_info, run_handler
+from poolhouse.worker.runtime.retrying import Patience, Stopping
+from poolhouse.worker.runtime.running_task import Context, RunningTask
+from poolhouse.worker.runtime.settlement import Counts, Settlement
+
+_log = structlog.get_logger(__name__)
+
+
+class Attempts:
+    """Processes deliveries; called from many threads."""
+
+    def __init__(
+        self,
+        *,
+        topology: Topology,
+        registry: Registry,
+        store: ObjectStore,
+        publisher: Publisher,
+        task_ids: TaskIds,
+        executor: Executor,
+        keeper: Keeper,
+        worker_name: str,
+        now: Callable[[], datetime],
+        stopping: threading.Event,
+        on_abandoned: Callable[[int], None],
+        resume: Callable[[Delivery], None],
+    ) -> None:
+        """Collects what an attempt needs.
+
+        Args:
+            worker_name: goes into the records, for people.
+            stopping: once set, calls that wait for storage or Pub/Sub give up.
+            on_abandoned: called with the id of a thread whose handler is given up, and which is lost for other tasks.
+            resume: called with a parked delivery that has room now; is to call `process` with `admitted`.
+        """
+        self._topology = topology
+        self._registry = registry
+        self._store = store
+        self._records = RecordStore(store)
+        self._task_ids = task_ids
+        self._executor = executor
+        self._keeper = keeper
+        self._worker_name = worker_name
+        self._now = now
+        self._patience = Patience(stopping)
+        self._settlement = Settlement(
+            topology=topology,
+            store=store,
+            publisher=publisher,
+            task_ids=task_ids,
+            patience=self._patience,
+            now=now,
+        )
+        self._on_abandoned = on_abandoned
+        self._limits = Limits(resume)
+
+    @property
+    def counts(self) -> Counts:
+        """What has come of the deliveries so far."""
+        return self._settlement.counts
+
+    def process(self, delivery: Delivery, *, admitted: bool = False) -> None:
+        """Bring a delivery to its end, or park it until its type's limits have room. Never raises.
+
+        Args:
+            admitted: whether it was parked before and has its room now.
+        """
+        task: TaskMessage | None = None
+        try:
+            task = self._read(delivery)
+            handler = self._registry.get(task.task_type)
+            if handler is None:
+                self._settlement.give_up(delivery, task.task_id, f"unknown task type: {task.task_type}")
+            elif admitted or self._limits.admit(handler, delivery):
+                try:
+                    self._attempt(delivery, task, handler)
+                finally:
+                    self._limits.leave(handler)
+        except MalformedMessage as error:
+            self._settlement.give_up_malformed(delivery, str(error))
+        except Stopping:
+            if task is not None:
+                delivery.hand_over(task.task_id)
+            else:
+                delivery.nack()
+        except Exception:  # noqa: BLE001
+            # A mistake of ours must not end the thread, nor lose the message: it comes again, and dies in the end.
+            _log.exception("the worker failed on a message", message_id=delivery.message_id)
+            delivery.nack()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a delivery is parked."""
+        return self._limits.waiting
+
+    def parked(self) -> list[Delivery]:
+        """Take back the deliveries that wait for room: nothing is resumed any more."""
+        return self._limits.close()
+
+    def return_unstarted(self, delivery: Delivery) -> None:
+        """Give back a delivery that no thread has taken up."""
+        try:
+            task = self._read(delivery)
+        except MalformedMessage:
+            delivery.nack()
+        else:
+            delivery.hand_over(task.task_id)
+
+    def _read(self, delivery: Delivery) -> TaskMessage:
+        return decode(
+            delivery.data,
+            delivery.attributes,
+            queue=delivery.queue,
+            message_id=delivery.message_id,
+            published_at=delivery.published_at,
+            task_ids=self._task_ids,
+        )
+
+    def _attempt(self, delivery: Delivery, task: TaskMessage, handler: Handler) -> None:
+        queue = self._topology.by_name[task.queue]
+        stored = self._claim(delivery, task, handler, lease_s=queue.ack_deadline_s)
+        if stored is None:
+            return
+        running = RunningTask(
+            stored,
+            handler,
+            started_s=time.monotonic(),
+            store=self._records if handler.record else None,
+            lease_s=queue.ack_deadline_s,
+        )
+        context = Context(
+            running,
+            store=self._store,
+            registry=self._registry,
+            default_queue=self._topology.default_queue.name,
+            queues=self._topology.by_name,
+            task_ids=self._task_ids,
+            now=self._now,
+        )
+        once = _Once()
+        if not handler.cpu and not handler.is_async:
+            thread_id = threading.get_ident()
+            running.abandon_handler = lambda: self._abandon(once, delivery, running, context, thread_id)
+        self._keeper.add(running)
+        try:
+            end = run_handler(self._executor, running, context)
+        finally:
+            self._keeper.remove(running)
+        if once.first():
+            self._settlement.settle(delivery, running, context, end)
+
+    def _claim(self, delivery: Delivery, task: TaskMessage, handler: Handler, *, lease_s: float) -> Stored | None:
+        """The claimed record; None if the delivery has been brought to its end without a new attempt."""
+        max_attempts = handler.max_attempts or self._topology.by_name[task.queue].max_attempts
+        owner = secrets.token_hex(8)
+        current: Stored | None = None
+        if not handler.record:
+            run = records.claim(
+                None, task, owner=owner, worker=self._worker_name, now=self._now(), lease_s=0, max_attempts=max_attempts
+            )
+            assert isinstance(run, Run)
+            return Stored(run.record, ABSENT)
+        if delivery.attempt > 1:  # most likely there is a record: spare the write that would fail
+            current = self._patience(lambda: self._records.read(task.task_id))
+        while True:
+            decision = records.claim(
+                current.record if current else None,
+                task,
+                owner=owner,
+                worker=self._worker_name,
+                now=self._now(),
+                lease_s=lease_s,
+                max_attempts=max_attempts,
+            )
+            generation = current.generation if current else ABSENT
+            if isinstance(decision, Finished):
+                ours = written_by(decision.record, owner)  # the write below, when no answer came
+                self._settlement.counts.add(_count_of(decision.record) if ours else "duplicates")
+                if current is not None and not decision.record.task_type:
+                    self._identify(current, task)
+                self._settlement.close(delivery, decision.record)
+                return None
+            if isinstance(decision, Mine):
+                return current
+            if isinstance(decision, Held | Early):
+                delivery.defer(max(0.0, (decision.until - self._now()).total_seconds()))
+                return None
+            assert isinstance(decision, Run | Exhausted)
+            record = decision.record
+            try:
+                stored = self._patience(partial(self._records.write, record, if_generation=generation, writer=owner))
+            except PreconditionFailed:
+                current = self._patience(lambda: self._records.read(task.task_id))
+                continue
+            if isinstance(decision, Run):
+                return stored
+            self._settlement.counts.add(_count_of(record))
+            self._settlement.close(delivery, record)
+            return None
+
+    def _identify(self, current: Stored, task: TaskMessage) -> None:
+        with contextlib.suppress(PreconditionFailed):  # another worker met a copy of the message at the same time
+            self._patience(
+                partial(
+                    self._records.write,
+                    records.identified(current.record, task),
+                    if_generation=current.generation,
+                )
+            )
+
+    def _abandon(self, once: _Once, delivery: Delivery, running: RunningTask, context: Context, thread_id: int) -> None:
+        """The handler heeds no interruption: its attempt ends without it, and its thread is written off."""
+        if once.first():
+            self._keeper.remove(running)
+            self._on_abandoned(thread_id)
+            stopping = isinstance(running.interruption, WorkerStopping)
+            end = Stopped() if stopping else Failed(error_info(running.interruption or TaskTimeout()), None)
+            self._settlement.settle(delivery, running, context, end)
+
+
+def _count_of(record: TaskRecord) -> str:
+    return "cancelled" if record.status is Status.CANCELLED else "dead"
+
+
+class _Once:
+    """Who may bring an attempt to its end: the first to ask."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def first(self) -> bool:
+        return self._lock.acquire(blocking=False)

@@ -1,0 +1,109 @@
+"""Looks after the tasks in hand: renews leases, writes progress, notices cancel calls and time limits."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+
+import structlog
+
+from poolhouse.pipeline.errors import StoreUnavailable
+from poolhouse.worker.errors import LeaseLost, TaskTimeout
+from poolhouse.worker.runtime.running_task import RunningTask
+
+#: Seconds between two looks at the tasks in hand: so long a cancel call may go unseen.
+TICK_S = 1.0
+#: Tasks younger than this are left alone: most end before anything needs to be written, or read, for them.
+QUIET_S = 1.0
+#: Seconds between the soft time limit (an error in the handler) and the hard one (the handler is given up).
+HARD_LIMIT_AFTER_S = 5.0
+
+_log = structlog.get_logger(__name__)
+
+
+class Keeper:
+    """One thread for all tasks of a worker, and a few for its storage calls."""
+
+    def __init__(self, *, now: Callable[[], datetime], monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._monotonic = monotonic
+        self._tasks: set[RunningTask] = set()
+        self._in_call: set[RunningTask] = set()
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._calls = ThreadPoolExecutor(max_workers=8, thread_name_prefix="keeper-call")
+        self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+        self._stopped = False
+
+    def start(self) -> None:
+        """Begin to look after what is added."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; tasks still in hand are no longer looked after."""
+        self._stopped = True
+        self._wake.set()
+        self._calls.shutdown(wait=False, cancel_futures=True)
+
+    def add(self, task: RunningTask) -> None:
+        """Look after a task from now on."""
+        with self._lock:
+            self._tasks.add(task)
+            first = len(self._tasks) == 1
+        if first:
+            self._wake.set()
+
+    def remove(self, task: RunningTask) -> None:
+        """The task has ended."""
+        task.ended = True
+        with self._lock:
+            self._tasks.discard(task)
+
+    def tasks(self) -> tuple[RunningTask, ...]:
+        """The tasks in hand."""
+        with self._lock:
+            return tuple(self._tasks)
+
+    def tick(self) -> None:
+        """Look once at every task in hand."""
+        now_s = self._monotonic()
+        for task in self.tasks():
+            age_s = now_s - task.started_s
+            limit_s = task.handler.timeout_s
+            if limit_s is not None and age_s > limit_s:
+                task.interrupt(TaskTimeout(f"the handler ran longer than {limit_s:g} s"))
+                if age_s > limit_s + HARD_LIMIT_AFTER_S:
+                    task.abandon_handler()
+            if age_s > QUIET_S:
+                self._call(task)
+
+    def _call(self, task: RunningTask) -> None:
+        with self._lock:
+            if task in self._in_call or self._stopped:
+                return
+            self._in_call.add(task)
+        self._calls.submit(self._renew_and_look, task)
+
+    def _renew_and_look(self, task: RunningTask) -> None:
+        try:
+            task.renew(now=self._now())
+            task.look()
+        except LeaseLost:
+            _log.warning("another worker has taken a task over", task_id=task.record.task_id)
+        except StoreUnavailable as error:
+            _log.warning("storage did not answer for a task in hand", task_id=task.record.task_id, error=str(error))
+        finally:
+            with self._lock:
+                self._in_call.discard(task)
+
+    def _run(self) -> None:
+        while not self._stopped:
+            if not self.tasks():
+                self._wake.wait()  # nothing in hand: no ticking, no CPU
+                self._wake.clear()
+                continue
+            time.sleep(TICK_S)
+            self.tick()

@@ -1,0 +1,150 @@
+"""Limits by task type in one worker process: attempts at the same time, and attempts started in a span of time.
+
+A delivery over its type's limit is parked: it holds its lease, but no thread, until there is room.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from poolhouse.pipeline.errors import ConfigError
+from poolhouse.worker.registry import Handler
+from poolhouse.worker.runtime.delivery import Delivery
+
+_SPANS_S = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+@dataclass(frozen=True)
+class Rate:
+    """So many starts in each span of time."""
+
+    starts: int
+    span_s: float
+
+
+def parse_rate(text: str) -> Rate:
+    """Read `10/m`: a number of starts in each second (s), minute (m) or hour (h). Raises `ConfigError`."""
+    match = re.fullmatch(r"([1-9]\d*)/([smh])", text)
+    if not match:
+        raise ConfigError(f"{text!r} is no rate: write a number, / and s, m or h, as in 10/m")
+    return Rate(int(match[1]), _SPANS_S[match[2]])
+
+
+class RateWindow:
+    """Never more starts than the rate in any span of time."""
+
+    def __init__(self, rate: Rate) -> None:
+        self._rate = rate
+        self._starts: deque[float] = deque(maxlen=rate.starts)
+
+    def wait_s(self, now_s: float) -> float:
+        """Seconds until the next start is allowed; 0 if it is now."""
+        if len(self._starts) < self._rate.starts:
+            return 0.0
+        return max(0.0, self._starts[0] + self._rate.span_s - now_s)
+
+    def start(self, now_s: float) -> None:
+        """Count a start."""
+        self._starts.append(now_s)
+
+
+@dataclass
+class _Gate:
+    most: int | None
+    window: RateWindow | None
+    running: int = 0
+    parked: deque[Delivery] = field(default_factory=deque)
+    timer: threading.Timer | None = None
+
+
+class Limits:
+    """The gates of all task types that have limits. Thread-safe."""
+
+    def __init__(self, resume: Callable[[Delivery], None], *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        """Args: resume: called with a parked delivery when it has been admitted."""
+        self._resume = resume
+        self._monotonic = monotonic
+        self._gates: dict[str, _Gate] = {}
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def admit(self, handler: Handler, delivery: Delivery) -> bool:
+        """Whether an attempt may start now; if not, the delivery is parked. Each admission wants a `leave`."""
+        if handler.max_concurrency is None and handler.rate is None:
+            return True
+        with self._lock:
+            gate = self._gate(handler)
+            if not gate.parked and self._open(gate):
+                self._enter(gate)
+                return True
+            gate.parked.append(delivery)
+            self._arm(handler, gate)
+            return False
+
+    def leave(self, handler: Handler) -> None:
+        """An admitted attempt has ended."""
+        if handler.max_concurrency is None and handler.rate is None:
+            return
+        with self._lock:
+            self._gate(handler).running -= 1
+        self._pump(handler)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a delivery is parked."""
+        with self._lock:
+            return any(gate.parked for gate in self._gates.values())
+
+    def close(self) -> list[Delivery]:
+        """Admit nothing more; returns what is parked."""
+        with self._lock:
+            self._closed = True
+            left = [delivery for gate in self._gates.values() for delivery in gate.parked]
+            for gate in self._gates.values():
+                gate.parked.clear()
+                if gate.timer is not None:
+                    gate.timer.cancel()
+            return left
+
+    def _pump(self, handler: Handler) -> None:
+        admitted = []
+        with self._lock:
+            gate = self._gate(handler)
+            while gate.parked and not self._closed and self._open(gate):
+                self._enter(gate)
+                admitted.append(gate.parked.popleft())
+            self._arm(handler, gate)
+        for delivery in admitted:
+            self._resume(delivery)
+
+    def _arm(self, handler: Handler, gate: _Gate) -> None:
+        """Look again when the rate allows the next start; a free place is told by `leave`."""
+        if gate.timer is not None and gate.timer.is_alive() and gate.timer is not threading.current_thread():
+            return
+        wait_s = gate.window.wait_s(self._monotonic()) if gate.window else 0.0
+        if not gate.parked or wait_s <= 0 or self._closed:
+            return
+        gate.timer = threading.Timer(wait_s, self._pump, args=(handler,))
+        gate.timer.daemon = True
+        gate.timer.start()
+
+    def _open(self, gate: _Gate) -> bool:
+        room = gate.most is None or gate.running < gate.most
+        return room and (gate.window is None or gate.window.wait_s(self._monotonic()) <= 0)
+
+    def _enter(self, gate: _Gate) -> None:
+        gate.running += 1
+        if gate.window is not None:
+            gate.window.start(self._monotonic())
+
+    def _gate(self, handler: Handler) -> _Gate:
+        gate = self._gates.get(handler.task_type)
+        if gate is None:
+            window = RateWindow(parse_rate(handler.rate)) if handler.rate else None
+            gate = self._gates[handler.task_type] = _Gate(most=handler.max_concurrency, window=window)
+        return gate

@@ -1,0 +1,227 @@
+"""A task while its handler runs: its record, what it was told, and the context that the handler sees."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+import structlog
+from pydantic import BaseModel
+
+from poolhouse.pipeline import records
+from poolhouse.pipeline.errors import PreconditionFailed
+from poolhouse.pipeline.message import MAX_MESSAGE_BYTES
+from poolhouse.pipeline.record_store import RecordStore, Stored, written_by
+from poolhouse.pipeline.records import FollowUp, Progress, TaskRecord
+from poolhouse.pipeline.store import ABSENT, ObjectStore
+from poolhouse.pipeline.task_ids import TaskIds
+from poolhouse.worker.context import Logger
+from poolhouse.worker.errors import Interrupted, LeaseLost, TaskCancelled
+from poolhouse.worker.registry import Handler, Registry
+
+#: Least time between two writes of a task's progress, in seconds.
+PROGRESS_INTERVAL_S = 1.0
+
+
+class RunningTask:
+    """One attempt in hand. The handler's thread and the keeper's change it, so every method takes its lock."""
+
+    def __init__(
+        self, stored: Stored, handler: Handler, *, started_s: float, store: RecordStore | None, lease_s: float
+    ) -> None:
+        """Wraps a record just claimed.
+
+        Args:
+            stored: the claimed record; generation `ABSENT` where the handler keeps no record.
+            started_s: when the attempt began, on a monotonic clock.
+            store: where the record is kept; None where the handler keeps none.
+            lease_s: length of the record's lease, in seconds.
+        """
+        self.handler = handler
+        self.started_s = started_s
+        self.lease_s = lease_s
+        self._stored = stored
+        self._store = store
+        #: Marks our writes: one that took effect though storage did not answer is told from another worker's.
+        self._writer = stored.record.owner or ""
+        self._interruption: Interrupted | None = None
+        self._progress: Progress | None = None
+        self._lock = threading.RLock()
+        self.ended = False
+        #: Set by whoever runs the handler: how to end it from outside at a soft and at a hard limit.
+        self.interrupt_handler: Callable[[Interrupted], None] = lambda interruption: None
+        self.abandon_handler: Callable[[], None] = lambda: None
+
+    @property
+    def record(self) -> TaskRecord:
+        """The record as this worker last wrote it."""
+        return self._stored.record
+
+    @property
+    def interruption(self) -> Interrupted | None:
+        """Why the handler should end, if it should."""
+        return self._interruption
+
+    @property
+    def recorded(self) -> bool:
+        """Whether a record is kept."""
+        return self._store is not None
+
+    def interrupt(self, interruption: Interrupted) -> None:
+        """Let the next checkpoint raise; the first reason counts, but a lost lease beats all."""
+        with self._lock:
+            if self.ended or (self._interruption is not None and not isinstance(interruption, LeaseLost)):
+                return
+            self._interruption = interruption
+        self.interrupt_handler(interruption)
+
+    def set_progress(self, progress: Progress) -> None:
+        """Remember the newest progress; the keeper writes it."""
+        self._progress = progress
+
+    def renew(self, *, now: datetime) -> None:
+        """Write a new lease once it is half over, and the newest progress at most once in `PROGRESS_INTERVAL_S`."""
+        with self._lock:
+            if self.ended or self._store is None:
+                return
+            lease_until = self.record.lease_until
+            due = lease_until is None or (lease_until - now).total_seconds() < self.lease_s / 2
+            if self._progress is not None:
+                due |= (now - self.record.updated_at).total_seconds() >= PROGRESS_INTERVAL_S
+            if due:
+                progress, self._progress = self._progress, None
+                self._write(lambda record: records.renewed(record, now=now, lease_s=self.lease_s, progress=progress))
+
+    def look(self) -> None:
+        """See whether somebody else changed the record: a cancel call, or another worker that took over."""
+        with self._lock:
+            if self.ended or self._store is None:
+                return
+            if self._store.generation(self.record.task_id) != self._stored.generation:
+                self._refresh()
+
+    def finish(self, change: Callable[[TaskRecord], TaskRecord]) -> TaskRecord:
+        """Write the attempt's end, whatever a cancel call wrote meanwhile.
+
+        Raises:
+            LeaseLost: another worker has taken over; its outcome counts, not ours.
+            StoreUnavailable: not written; may be called again.
+        """
+        with self._lock:
+            if self._store is None:
+                self._stored = Stored(change(self.record), ABSENT)
+            else:
+                self._write(change)
+            return self.record
+
+    @property
+    def progress(self) -> Progress | None:
+        """Progress not yet written."""
+        return self._progress
+
+    def _write(self, change: Callable[[TaskRecord], TaskRecord]) -> None:
+        assert self._store is not None
+        while True:
+            try:
+                self._stored = self._store.write(
+                    change(self.record), if_generation=self._stored.generation, writer=self._writer
+                )
+                return
+            except PreconditionFailed:
+                self._refresh()
+                if self.record.owner is None:
+                    return  # it is our own end, written before, when no answer came
+
+    def _refresh(self) -> None:
+        """Read what was written meanwhile, such as a cancel call; raises `LeaseLost` where another worker took over."""
+        assert self._store is not None
+        current = self._store.read(self.record.task_id)
+        if current is None or not (current.record.owner == self._writer or written_by(current.record, self._writer)):
+            lost = LeaseLost(f"another worker has task {self.record.task_id} now")
+            self.interrupt(lost)
+            raise lost
+        self._stored = current
+        if current.record.cancel_requested_at is not None:
+            self.interrupt(TaskCancelled(f"task {self.record.task_id} was cancelled"))
+
+
+class Context:
+    """The `poolhouse.worker.context.TaskContext` of a task that runs in this process."""
+
+    def __init__(
+        self,
+        running: RunningTask,
+        *,
+        store: ObjectStore,
+        registry: Registry,
+        default_queue: str,
+        queues: Mapping[str, Any],
+        task_ids: TaskIds,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._running = running
+        self._store = store
+        self._registry = registry
+        self._default_queue = default_queue
+        self._queues = queues
+        self._task_ids = task_ids
+        self._now = now
+        self._log: Logger | None = None
+        self.follow_ups: list[FollowUp] = []
+
+    @property
+    def task_id(self) -> str:
+        return self._running.record.task_id
+
+    @property
+    def task_type(self) -> str:
+        return self._running.record.task_type
+
+    @property
+    def queue(self) -> str:
+        return self._running.record.queue
+
+    @property
+    def attempt(self) -> int:
+        return self._running.record.attempts[-1].number
+
+    @property
+    def submitted_at(self) -> datetime:
+        return self._running.record.submitted_at
+
+    @property
+    def store(self) -> ObjectStore:
+        return self._store
+
+    @property
+    def log(self) -> Logger:
+        if self._log is None:
+            self._log = structlog.get_logger().bind(
+                task_id=self.task_id, task_type=self.task_type, queue=self.queue, attempt=self.attempt
+            )
+        return self._log
+
+    def progress(self, done: float, total: float | None = None, note: str | None = None) -> None:
+        self._running.set_progress(Progress(done=done, total=total, note=note, at=self._now()))
+
+    def checkpoint(self) -> None:
+        interruption = self._running.interruption
+        if interruption is not None:
+            raise interruption
+
+    def submit(self, task_type: str, payload: BaseModel | Mapping[str, Any], *, queue: str | None = None) -> str:
+        handler = self._registry[task_type]
+        fields = payload.model_dump(mode="json") if isinstance(payload, BaseModel) else dict(payload)
+        handler.parse(fields)
+        queue = queue or handler.queue or self._default_queue
+        if queue not in self._queues:
+            raise KeyError(f"there is no queue {queue}")
+        if len(json.dumps(fields)) > MAX_MESSAGE_BYTES:
+            raise ValueError(f"the payload of the follow-up {task_type} is larger than a message may be")
+        # Derived from the parent and the position: an attempt that runs again names the same tasks.
+        task_id = self._task_ids.derive(f"follow-up {self.task_id} {len(self.follow_ups)}", self.submitted_at)
+        self.follow_ups.append(FollowUp(task_id=task_id, task_type=task_type, queue=queue, payload=fields))
+        return task_id

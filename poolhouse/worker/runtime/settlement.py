@@ -1,0 +1,219 @@
+"""Making the outcome of an attempt durable, in the order that keeps the promises.
+
+A result is written before the record that names it, the record before follow-up tasks and dead letters are published,
+and all of it before the ack.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from poolhouse.pipeline import names, records
+from poolhouse.pipeline.dead_letters import attributes_for
+from poolhouse.pipeline.errors import PreconditionFailed, QueueUnavailable
+from poolhouse.pipeline.message import TaskMessage
+from poolhouse.pipeline.publisher import Publisher
+from poolhouse.pipeline.records import ResultObject, Status, TaskRecord
+from poolhouse.pipeline.store import ABSENT, ObjectStore
+from poolhouse.pipeline.task_ids import TaskIds
+from poolhouse.pipeline.topology import Topology
+from poolhouse.worker.errors import LeaseLost
+from poolhouse.worker.runtime.delivery import Delivery
+from poolhouse.worker.runtime.outcomes import Cancelled, Failed, Lost, Outcome, Refused, Returned, Stopped
+from poolhouse.worker.runtime.retrying import Patience, Stopping
+from poolhouse.worker.runtime.running_task import Context, RunningTask
+
+#: Results up to this size, as JSON, are kept in the record itself; larger ones are objects of their own.
+INLINE_RESULT_BYTES = 64 * 1024
+
+
+@dataclass
+class Counts:
+    """What came of the deliveries of this worker. Changed under its lock."""
+
+    succeeded: int = 0
+    retried: int = 0
+    failed: int = 0
+    dead: int = 0
+    cancelled: int = 0
+    stopped: int = 0
+    duplicates: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def add(self, name: str) -> None:
+        """Count one."""
+        with self.lock:
+            setattr(self, name, getattr(self, name) + 1)
+
+    @property
+    def failed_for_good(self) -> int:
+        """Tasks that ended without success and were not cancelled."""
+        return self.failed + self.dead
+
+
+class Settlement:
+    """Ends attempts. Thread-safe."""
+
+    def __init__(
+        self,
+        *,
+        topology: Topology,
+        store: ObjectStore,
+        publisher: Publisher,
+        task_ids: TaskIds,
+        patience: Patience,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._topology = topology
+        self._store = store
+        self._publisher = publisher
+        self._task_ids = task_ids
+        self._patience = patience
+        self._now = now
+        self.counts = Counts()
+
+    def settle(self, delivery: Delivery, running: RunningTask, context: Context, end: Outcome) -> None:
+        """Bring an attempt to its end: result, record, what is to be published, ack."""
+        try:
+            self._settle_durably(delivery, running, context, end)
+        except LeaseLost:
+            self.counts.add("duplicates")
+            delivery.defer(running.lease_s)
+        except Stopping:
+            # The record still says running: whoever gets the message waits for the lease, then starts the next attempt.
+            delivery.nack()
+
+    def _settle_durably(self, delivery: Delivery, running: RunningTask, context: Context, end: Outcome) -> None:
+        now = self._now
+        if isinstance(end, Returned):
+            result, result_object = self._keep_result(running, end)
+            record = self._finish(
+                running,
+                lambda record: records.succeeded(
+                    record,
+                    now=now(),
+                    result=result,
+                    result_object=result_object,
+                    follow_ups=tuple(context.follow_ups),
+                    progress=running.progress,
+                ),
+            )
+            self.counts.add("succeeded")
+            self.close(delivery, record)
+        elif isinstance(end, Refused):
+            record = self._finish(
+                running, lambda record: records.failed(record, error=end.error, reason=end.reason, now=now())
+            )
+            self.counts.add("failed")
+            self.close(delivery, record)
+        elif isinstance(end, Cancelled):
+            record = self._finish(running, lambda record: records.cancelled(record, now=now()))
+            self.counts.add("cancelled")
+            self.close(delivery, record)
+        elif isinstance(end, Stopped):
+            self._finish(running, lambda record: records.stopped(record, now=now()))
+            self.counts.add("stopped")
+            delivery.hand_over(running.record.task_id)
+        elif isinstance(end, Lost):
+            raise LeaseLost("another worker has it")
+        else:
+            self._retry_or_die(delivery, running, end)
+
+    def _retry_or_die(self, delivery: Delivery, running: RunningTask, end: Failed) -> None:
+        handler = running.handler
+        limit = handler.max_attempts or self._topology.by_name[running.record.queue].max_attempts
+        attempts = running.record.counted_attempts if running.recorded else delivery.attempt
+        if attempts >= limit:
+            reason = f"all {attempts} attempts used up; the last one: {end.error.type}: {end.error.message}"
+            record = self._finish(
+                running, lambda record: records.died(record, reason=reason, now=self._now(), error=end.error)
+            )
+            self.counts.add("dead")
+            self.close(delivery, record)
+            return
+        retry_at = None if end.after_s is None else self._now() + timedelta(seconds=end.after_s)
+        self._finish(
+            running, lambda record: records.retried(record, error=end.error, now=self._now(), retry_at=retry_at)
+        )
+        self.counts.add("retried")
+        if end.after_s is None:
+            delivery.nack()
+        else:
+            delivery.defer(end.after_s)
+
+    def _finish(self, running: RunningTask, change: Callable[[TaskRecord], TaskRecord]) -> TaskRecord:
+        return self._patience(lambda: running.finish(change))
+
+    def close(self, delivery: Delivery, record: TaskRecord) -> None:
+        """Publish what a final record asks for, then ack. Done again for a duplicate: all of it is idempotent."""
+        if record.status is Status.SUCCEEDED:
+            waiting = [
+                self._publisher.submit(
+                    TaskMessage(
+                        task_id=follow_up.task_id,
+                        task_type=follow_up.task_type,
+                        submitted_at=record.updated_at,
+                        queue=follow_up.queue,
+                        payload=follow_up.payload,
+                    )
+                )
+                for follow_up in record.follow_ups
+            ]
+            try:
+                for future in waiting:
+                    future.result()
+            except QueueUnavailable:
+                delivery.nack()
+                return
+        elif record.status in {Status.FAILED, Status.DEAD} and record.discarded_at is None:
+            self.give_up(delivery, record.task_id, record.reason or "")
+            return
+        delivery.ack()
+
+    def give_up_malformed(self, delivery: Delivery, reason: str) -> None:
+        """Send a message that is no task to the dead letters, under the id that belongs to its message id."""
+        task_id = self._task_ids.derive(f"message {delivery.queue} {delivery.message_id}", delivery.published_at)
+        self.counts.add("dead")
+        try:
+            self.give_up(delivery, task_id, reason)
+        except Stopping:
+            delivery.nack()
+
+    def give_up(self, delivery: Delivery, task_id: str, reason: str) -> None:
+        """Send the message to the dead letters, then ack. Raises `Stopping`."""
+        attributes = attributes_for(
+            delivery.attributes,
+            task_id=task_id,
+            reason=reason,
+            message_id=delivery.message_id,
+            published_at=delivery.published_at,
+        )
+        self._patience(lambda: self._publisher.dead_letter(delivery.queue, delivery.data, attributes).result())
+        delivery.ack()
+
+    def _keep_result(self, running: RunningTask, end: Returned) -> tuple[Any, ResultObject | None]:
+        """The result for the record, and the object that holds it where it is large or wanted as a file."""
+        handler = running.handler
+        small = len(end.encoded) <= INLINE_RESULT_BYTES
+        inline = end.value if small else None
+        if small and handler.result_file is None:
+            return inline, None
+        name = names.result(handler.result_file or handler.task_type, running.record.task_id)
+        size_bytes = len(end.encoded)
+
+        def write() -> tuple[Any, ResultObject]:
+            try:
+                self._store.put(name, end.encoded, if_generation=ABSENT)
+            except PreconditionFailed:
+                # An earlier attempt, or our own lost answer, wrote it: that one is the result.
+                data, info = self._store.get(name)
+                kept = json.loads(data) if info.size_bytes <= INLINE_RESULT_BYTES else None
+                return kept, ResultObject(name=name, size_bytes=info.size_bytes)
+            return inline, ResultObject(name=name, size_bytes=size_bytes)
+
+        return self._patience(write)

@@ -1,0 +1,315 @@
+"""A worker process: streams open on its queues, slots that run the tasks, and an orderly end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import structlog
+from google.api_core import exceptions as google_errors
+from google.cloud import pubsub_v1
+from google.cloud.pubsub_v1.subscriber.message import Message
+
+from poolhouse.pipeline.errors import BucketMissing, ConfigError
+from poolhouse.pipeline.publisher import Publisher
+from poolhouse.pipeline.settings import Settings
+from poolhouse.pipeline.store import ObjectStore
+from poolhouse.pipeline.task_id_key import load_task_ids
+from poolhouse.pipeline.topology import Queue
+from poolhouse.worker.errors import WorkerStopping
+from poolhouse.worker.registry import Handler, Registry
+from poolhouse.worker.runtime.attempts import Attempts
+from poolhouse.worker.runtime.await_topology import await_topology
+from poolhouse.worker.runtime.dead_letters import DeadLetterKeeper
+from poolhouse.worker.runtime.delivery import Delivery, PubSubDelivery
+from poolhouse.worker.runtime.execution import Executor
+from poolhouse.worker.runtime.half_close import half_close
+from poolhouse.worker.runtime.heartbeat import Keeper
+from poolhouse.worker.runtime.retrying import Patience
+from poolhouse.worker.runtime.settlement import Counts
+from poolhouse.worker.runtime.thread_pool import LaneScheduler, Slots
+
+#: Messages held beyond those that run, as a multiple of the queue's concurrency: they hide the way from Pub/Sub.
+PREFETCH = 1
+#: The same where a task type keeps no record. Such tasks are short, and end faster than acks, which the client library
+#: gathers for 10 ms, make room for the next ones: with 1 a process did 2,700 no-ops a second, with 6 it did 5,400.
+PREFETCH_UNRECORDED = 6
+#: Messages held beyond that where a task type has limits: those that are parked must not keep others from coming.
+PARKED_MESSAGES = 1000
+#: The client library gives a lease up after this time; ours end when the task does.
+MAX_LEASE_S = 30 * 86_400.0
+#: Lane of the dead letters: they take a slot of their own, after all queues.
+DEAD_LETTER_LANE = "dead letters"
+DEAD_LETTER_CONCURRENCY = 2
+#: Part of the grace period in which running tasks may end by themselves; then checkpoints raise `WorkerStopping`.
+UNDISTURBED_GRACE = 0.5
+#: Time that a server has to take note of the end of a stream before it is cut, in seconds.
+HALF_CLOSE_S = 0.2
+#: Time kept at the end of the grace period to write records and give messages back, in seconds.
+GIVE_BACK_S = 1.0
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerOptions:
+    """What a worker process is to do."""
+
+    #: Queues to serve, the most urgent first.
+    queues: Sequence[str]
+    #: Whether to keep what arrives on the queues' dead-letter subscriptions.
+    dead_letters: bool = False
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A subscription that the worker pulls from, and the lane that its messages wait in."""
+
+    queue: Queue
+    subscription: str
+    lane: str
+
+
+def messages_held(queue: str, concurrency: int, handlers: Iterable[Handler], *, default_queue: str) -> int:
+    """How many messages of a queue a worker holds at the most: those that run, and those that wait in it.
+
+    Args:
+        handlers: all that the worker has. A task may be sent to any queue, so a limit of any type counts; what is short
+            is told by the types whose own queue it is.
+    """
+    handlers = tuple(handlers)
+    short = any(not handler.record for handler in handlers if (handler.queue or default_queue) == queue)
+    limited = any(handler.max_concurrency or handler.rate for handler in handlers)
+    prefetch = PREFETCH_UNRECORDED if short else PREFETCH
+    return concurrency * (1 + prefetch) + (PARKED_MESSAGES if limited else 0)
+
+
+class Worker:
+    """Runs until told to stop. `start`, then `stop` from any thread; `wait` returns once all has ended."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        options: WorkerOptions,
+        *,
+        registry: Registry,
+        store: ObjectStore,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._settings = settings
+        self._options = options
+        self._registry = registry
+        self._store = store
+        self._now = now
+        self._topology = settings.topology
+        self._name = f"{socket.gethostname()}-{os.getpid()}"
+        lanes = {name: self._topology.by_name[name].workers.concurrency for name in options.queues}
+        if options.dead_letters:
+            lanes[DEAD_LETTER_LANE] = DEAD_LETTER_CONCURRENCY
+        self._slots = Slots(lanes)
+        self._keeper = Keeper(now=now)
+        self._executor = Executor(task_handlers=settings.task_handlers)
+        self._streams: list[tuple[Any, LaneScheduler]] = []
+        #: Reentrant: `stop` is called by signal handlers, which may interrupt a call that holds it.
+        self._lifecycle = threading.RLock()
+        self._started = False
+        self._stop_reason: str | None = None
+        self._stop_asked = threading.Event()
+        #: Set when calls that wait for a service must give up.
+        self._giving_up = threading.Event()
+        self._ended = threading.Event()
+        self._failure: BaseException | None = None
+        self._last_activity_s = time.monotonic()
+
+    @property
+    def counts(self) -> Counts:
+        """What has come of the deliveries so far."""
+        return self._attempts.counts
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds since the last message came or ended; 0 while one is in hand, parked ones included."""
+        if self._slots.busy or self._attempts.waiting:
+            self._last_activity_s = time.monotonic()  # one that is just being resumed is seen in neither place
+            return 0.0
+        return time.monotonic() - self._last_activity_s
+
+    def start(self) -> None:
+        """Connect and open the streams.
+
+        Raises:
+            ConfigError: the deployment's key is none.
+            BucketMissing: the bucket is not there.
+            Stopping: told to stop while the bucket did not answer.
+        """
+        self._subscriber = pubsub_v1.SubscriberClient()
+        if self._settings.wait_for_topology_s:
+            await_topology(
+                self._store,
+                self._subscriber,
+                [self._path(source) for source in self._sources()],
+                timeout_s=self._settings.wait_for_topology_s,
+                stopping=self._stop_asked,
+            )
+        task_ids = Patience(self._stop_asked, hopeless=(BucketMissing,))(partial(load_task_ids, self._store))
+        self._publisher = Publisher(self._settings)
+        self._attempts = Attempts(
+            topology=self._topology,
+            registry=self._registry,
+            store=self._store,
+            publisher=self._publisher,
+            task_ids=task_ids,
+            executor=self._executor,
+            keeper=self._keeper,
+            worker_name=self._name,
+            now=self._now,
+            stopping=self._giving_up,
+            on_abandoned=self._slots.abandon,
+            resume=self._resume,
+        )
+        self._keeper.start()
+        keeper = DeadLetterKeeper(self._store, topology=self._topology, task_ids=task_ids, now=self._now)
+        for source in self._sources():
+            if source.lane == DEAD_LETTER_LANE:
+                self._open(source, process=keeper.process, give_back=lambda delivery: delivery.nack())
+            else:
+                self._open(source, process=self._attempts.process, give_back=self._attempts.return_unstarted)
+        _log.info("worker ready", worker=self._name, queues=list(self._options.queues))
+        with self._lifecycle:
+            self._started = True
+            if self._stop_reason is not None:
+                self._begin_stop(self._stop_reason)
+
+    def stop(self, reason: str) -> None:
+        """Begin the orderly end; a second call ends the grace period at once. Returns immediately."""
+        with self._lifecycle:
+            if self._stop_reason is not None:
+                self._giving_up.set()
+                return
+            self._stop_reason = reason
+            self._stop_asked.set()
+            if self._started:
+                self._begin_stop(reason)
+
+    def _begin_stop(self, reason: str) -> None:
+        threading.Thread(target=self._stop, args=(reason,), name="stop", daemon=True).start()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait for the end; False if the time is over first. Raises what ended a stream for good."""
+        ended = self._ended.wait(timeout_s)
+        if ended and self._failure is not None:
+            raise self._failure
+        return ended
+
+    def _open(
+        self, source: _Source, *, process: Callable[[Delivery], None], give_back: Callable[[Delivery], None]
+    ) -> None:
+        queue, lane = source.queue, source.lane
+        republish = self._publisher.replay
+        if lane == queue.name:
+            held = messages_held(
+                queue.name,
+                queue.workers.concurrency,
+                self._registry.values(),
+                default_queue=self._topology.default_queue.name,
+            )
+        else:
+            held = DEAD_LETTER_CONCURRENCY * (1 + PREFETCH)
+        flow_control = pubsub_v1.types.FlowControl(
+            max_messages=held,
+            max_lease_duration=MAX_LEASE_S,
+            min_duration_per_lease_extension=queue.ack_deadline_s,
+            max_duration_per_lease_extension=queue.ack_deadline_s,
+        )
+
+        def receive(message: Message) -> None:
+            self._last_activity_s = time.monotonic()
+            process(PubSubDelivery(message, queue.name, republish))
+            self._last_activity_s = time.monotonic()
+
+        scheduler = LaneScheduler(
+            self._slots, lane, give_back=lambda message: give_back(PubSubDelivery(message, queue.name, republish))
+        )
+        path = self._path(source)
+        stream = self._subscriber.subscribe(path, receive, flow_control=flow_control, scheduler=scheduler)
+        stream.add_done_callback(lambda future: self._stream_ended(path, future))
+        self._streams.append((stream, scheduler))
+
+    def _sources(self) -> Iterator[_Source]:
+        for name in self._options.queues:
+            queue = self._topology.by_name[name]
+            yield _Source(queue, queue.subscription, name)
+        if self._options.dead_letters:
+            for queue in self._topology.queues:
+                yield _Source(queue, queue.dead_letter_subscription, DEAD_LETTER_LANE)
+
+    def _path(self, source: _Source) -> str:
+        return str(self._subscriber.subscription_path(self._settings.google_cloud_project, source.subscription))
+
+    def _stream_ended(self, path: str, future: Any) -> None:
+        if self._stop_asked.is_set() or future.cancelled():
+            return
+        error = future.exception()
+        if isinstance(error, google_errors.NotFound):
+            error = ConfigError(f"there is no subscription {path}: bring the stack up (invoke up or deploy)")
+        _log.error("a stream ended", subscription=path, error=str(error))
+        self._failure = error
+        self.stop("a stream ended")
+
+    def _resume(self, delivery: Delivery) -> None:
+        self._slots.put(
+            delivery.queue,
+            lambda: self._attempts.process(delivery, admitted=True),
+            give_back=lambda: self._attempts.return_unstarted(delivery),
+        )
+
+    def _stop(self, reason: str) -> None:
+        grace_s = self._settings.worker_grace_s
+        deadline_s = time.monotonic() + grace_s
+        _log.info("worker stopping", worker=self._name, reason=reason, running=self._slots.running, grace_s=grace_s)
+        for stream, scheduler in self._streams:
+            scheduler.hold()
+            half_close(stream)
+        self._giving_up.wait(HALF_CLOSE_S)
+        for stream, _ in self._streams:
+            stream.cancel()
+        for give_back in self._slots.close():
+            give_back()
+        for delivery in self._attempts.parked():
+            self._attempts.return_unstarted(delivery)
+        self._wait_idle(deadline_s - grace_s * (1 - UNDISTURBED_GRACE))
+        for task in self._keeper.tasks():
+            task.interrupt(WorkerStopping("the worker is told to stop"))
+        self._wait_idle(deadline_s - GIVE_BACK_S)
+        self._giving_up.set()
+        for task in self._keeper.tasks():
+            task.abandon_handler()
+        self._slots.wait_idle(max(0.0, deadline_s - time.monotonic()))
+        self._close()
+        _log.info("worker stopped", worker=self._name)
+        self._ended.set()
+
+    def _wait_idle(self, until_s: float) -> None:
+        """Wait until nothing runs, the time has come, or a second signal ends the grace period."""
+        while not self._giving_up.is_set() and time.monotonic() < until_s:
+            if self._slots.wait_idle(min(0.1, max(0.0, until_s - time.monotonic()))):
+                return
+
+    def _close(self) -> None:
+        self._keeper.stop()
+        self._executor.stop()
+        self._publisher.close()  # what was handed over is acked once its copy is published
+        for _, scheduler in self._streams:
+            scheduler.release()
+        for stream, _ in self._streams:
+            with contextlib.suppress(Exception):  # whatever ended the stream has been told already
+                stream.result(timeout=2)
+        self._subscriber.close()

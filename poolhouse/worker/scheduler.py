@@ -1,0 +1,206 @@
+"""The scheduler: submits the tasks of pipeline.toml's schedules at their times. `python -m poolhouse.worker schedules`.
+
+Any number of them may run: each run is claimed in the bucket (`poolhouse.pipeline.schedules`). Between two due times a scheduler
+sleeps and asks nobody anything; what was paused or run elsewhere it sees when the next run is due.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+import structlog
+from pydantic import ValidationError
+
+from poolhouse.pipeline.cron import next_due
+from poolhouse.pipeline.errors import (
+    BucketMissing,
+    ConfigError,
+    Conflict,
+    MessageRefused,
+    PreconditionFailed,
+    ServiceUnavailable,
+)
+from poolhouse.pipeline.publisher import Publisher
+from poolhouse.pipeline.schedules import CLAIM_S, Known, Schedules, run_due
+from poolhouse.pipeline.settings import Settings
+from poolhouse.pipeline.store import ObjectStore
+from poolhouse.pipeline.task_id_key import load_task_ids
+from poolhouse.pipeline.topology import Schedule, Topology
+from poolhouse.worker.registry import Registry
+from poolhouse.worker.runtime.retrying import Patience
+
+#: Pause before a run is tried again whose queue or bucket did not answer, in seconds.
+RETRY_S = 5.0
+#: Longest sleep, in seconds: waits are measured without the time a machine is suspended, due times are not.
+LONGEST_SLEEP_S = 30.0
+
+_log = structlog.get_logger(__name__)
+
+
+def queue_of(task_type: str, *, registry: Registry, topology: Topology) -> str:
+    """The queue of tasks that name none: the handler's, or the pipeline's default."""
+    handler = registry.get(task_type)
+    return topology.default_queue.name if handler is None or handler.queue is None else handler.queue
+
+
+def problem_of(schedule: Schedule, registry: Registry) -> str | None:
+    """Why the tasks of a schedule can't be submitted; None if they can."""
+    handler = registry.get(schedule.task_type)
+    if handler is None:
+        return f"unknown task type {schedule.task_type!r} (known: {', '.join(registry) or 'none'})"
+    try:
+        handler.parse(schedule.payload)
+    except ValidationError as error:
+        return "; ".join(
+            f"payload.{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
+        )
+    return None
+
+
+class Agenda:
+    """When to look at which schedule, and what to do then. No thread and no clock of its own."""
+
+    def __init__(self, schedules: Schedules, *, owner: str) -> None:
+        """Every schedule is looked at at the first `tick`."""
+        self._schedules = schedules
+        self._owner = owner
+        self._wake_at: dict[str, datetime | None] = {}
+
+    def tick(self, now: datetime) -> datetime | None:
+        """Do what is due; returns when to be called again, None if nothing will ever be due."""
+        for schedule in self._schedules.declared:
+            wake_at = self._wake_at.setdefault(schedule.name, now)
+            if wake_at is not None and wake_at <= now:
+                self._wake_at[schedule.name] = self._look(schedule, now)
+        return min(filter(None, self._wake_at.values()), default=None)
+
+    def _look(self, schedule: Schedule, now: datetime) -> datetime | None:
+        """Look at one schedule; returns when to look again."""
+        log = _log.bind(schedule=schedule.name)
+        again = now + timedelta(seconds=RETRY_S)
+        try:
+            known = self._mine(schedule, now)
+            if isinstance(known, Known):
+                run = self._schedules.publish(schedule.name, known, now=now)
+                log.info("schedule run", task_id=run.task_id, due_at=run.due_at.isoformat())
+                return now  # perhaps another has come due meanwhile
+        except PreconditionFailed:
+            return now  # another scheduler was first: see what it made of it
+        except (ServiceUnavailable, Conflict) as error:
+            log.warning("a schedule waits for a service", error=str(error), wait_s=RETRY_S)
+            return again
+        except (MessageRefused, ConfigError) as error:
+            log.error("a schedule can't run", error=str(error))
+            return next_due(schedule, after=now)
+        return known
+
+    def _mine(self, schedule: Schedule, now: datetime) -> Known | datetime | None:
+        """The state with a run that is ours to publish; else when to look again."""
+        name = schedule.name
+        known = self._schedules.look(name, now=now)
+        following = next_due(schedule, after=now)
+        if (pending := known.state.pending) is not None:
+            if pending.owner == self._owner:
+                return known  # our own try before this one failed
+            expires_at = pending.claimed_at + timedelta(seconds=CLAIM_S)
+            if expires_at > now:
+                return min(filter(None, (expires_at, following)))
+            return self._schedules.take_over(name, known, now=now)
+        due_at = run_due(schedule, known.state, now=now)
+        return following if due_at is None else self._schedules.claim(name, known, due_at=due_at, now=now)
+
+
+class Scheduler:
+    """Keeps the agenda on a thread. `start`, then `stop` from any thread; `wait` returns once it has ended."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        registry: Registry,
+        store: ObjectStore,
+        publisher: Publisher | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """Nothing is called yet.
+
+        Args:
+            settings: the environment.
+            registry: the handlers whose tasks may be submitted.
+            store: the bucket.
+            publisher: the queues; closed at the end.
+            now: tells the time, with its zone.
+        """
+        self._settings = settings
+        self._registry = registry
+        self._store = store
+        self._publisher = publisher
+        self._now = now
+        self._stop_asked = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._failure: BaseException | None = None
+
+    def start(self) -> None:
+        """Read the deployment's key and begin.
+
+        Raises:
+            ConfigError: the deployment's key is none.
+            BucketMissing: the bucket is not there.
+            Stopping: told to stop while the bucket did not answer.
+        """
+        topology = self._settings.topology
+        runnable = []
+        for schedule in topology.schedules:
+            problem = problem_of(schedule, self._registry)
+            if problem is None:
+                runnable.append(schedule)
+            else:
+                _log.error("a schedule can't run: mend it in pipeline.toml", schedule=schedule.name, error=problem)
+        # The random part: a container's process id and host name may be another's too.
+        owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        task_ids = Patience(self._stop_asked, hopeless=(BucketMissing,))(partial(load_task_ids, self._store))
+        publisher = self._publisher or Publisher(self._settings)
+        schedules = Schedules(
+            self._store,
+            topology=topology.model_copy(update={"schedules": tuple(runnable)}),
+            task_ids=task_ids,
+            publisher=publisher,
+            queue_of=partial(queue_of, registry=self._registry, topology=topology),
+            owner=owner,
+        )
+        self._thread = threading.Thread(
+            target=self._run, args=(Agenda(schedules, owner=owner), publisher), name="scheduler", daemon=True
+        )
+        self._thread.start()
+        _log.info("scheduler ready", scheduler=owner, schedules=[schedule.name for schedule in runnable])
+
+    def stop(self, reason: str) -> None:
+        """Begin the end: a run in hand is finished or left to its claim. Returns immediately."""
+        self._stop_asked.set()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait for the end; False if the time is over first. Raises what ended it for good."""
+        if self._thread is None:
+            return self._stop_asked.wait(timeout_s)
+        self._thread.join(timeout_s)
+        if self._failure is not None:
+            raise self._failure
+        return not self._thread.is_alive()
+
+    def _run(self, agenda: Agenda, publisher: Publisher) -> None:
+        try:
+            while not self._stop_asked.is_set():
+                wake_at = agenda.tick(self._now())
+                wait_s = LONGEST_SLEEP_S if wake_at is None else (wake_at - self._now()).total_seconds()
+                self._stop_asked.wait(min(LONGEST_SLEEP_S, max(0.0, wait_s)))
+        except BaseException as error:
+            self._failure = error
+            raise
+        finally:
+            publisher.close()

@@ -1,0 +1,1 @@
+"""Faults, inspection and restart on demand."""

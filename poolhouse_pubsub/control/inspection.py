@@ -1,0 +1,150 @@
+"""What is in a subscription, seen without disturbing it."""
+
+from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import Any, Literal
+
+from poolhouse_pubsub.core.emulator import Emulator, Subscribed
+from poolhouse_pubsub.core.leases import Entry, State
+from poolhouse_pubsub.core.message import Message
+from poolhouse_pubsub.status import not_found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageView:
+    """One unacked message.
+
+    Attributes:
+        message_id: Its id.
+        publish_time: Seconds since the epoch.
+        ordering_key: "" for none.
+        attributes: Its attributes.
+        data: Its data.
+        state: `ready` to be delivered; `outstanding` with a consumer; `delayed` by a backoff, or behind a message of
+            its ordering key that is; `acked` before its turn.
+        delivery_attempt: Number of the present delivery, or of the next one when it is not outstanding.
+        ack_id: Of the present delivery, "" without one.
+        ack_deadline: End of its lease, seconds since the epoch; None without one.
+        next_delivery_at: When it can be delivered next, seconds since the epoch: its lease's end while outstanding.
+    """
+
+    message_id: str
+    publish_time: float
+    ordering_key: str
+    attributes: dict[str, str]
+    data: bytes
+    state: Literal["ready", "outstanding", "delayed", "acked"]
+    delivery_attempt: int
+    ack_id: str
+    ack_deadline: float | None
+    next_delivery_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubscriptionView:
+    """The backlog of one subscription.
+
+    Attributes:
+        subscription: Full name.
+        topic: Full name of its topic, or `_deleted-topic_`.
+        undelivered: Messages that could be delivered now.
+        outstanding: Messages with a consumer.
+        delayed: Messages that wait for a backoff.
+        unacked: All of them: what Cloud Monitoring calls num_undelivered_messages.
+        retained: Acked messages that are kept for a seek.
+        oldest_unacked_age_s: Age of the oldest unacked message in seconds, 0 without one.
+        consumers: Open streams, waiting pulls and push loops.
+        finished: Messages that were acked or dead-lettered since the start.
+        dead_lettered: Those that were dead-lettered.
+        messages: Unacked messages in publish order, as many as were asked for.
+    """
+
+    subscription: str
+    topic: str
+    undelivered: int
+    outstanding: int
+    delayed: int
+    unacked: int
+    retained: int
+    oldest_unacked_age_s: float
+    consumers: int
+    finished: int
+    dead_lettered: int
+    messages: tuple[MessageView, ...] = ()
+
+    def counts(self) -> dict[str, Any]:
+        """The view without its messages, ready for JSON."""
+        result = asdict(self)
+        del result["messages"]
+        return result
+
+
+def inspect(emulator: Emulator, name: str, *, messages: int | None = None) -> SubscriptionView:
+    """Looks at a subscription.
+
+    Args:
+        emulator: The state.
+        name: Full name of the subscription.
+        messages: Most messages in the view; None for all.
+
+    Raises:
+        StatusError: NOT_FOUND.
+    """
+    subscription = emulator.subscriptions.get(name)
+    if subscription is None:
+        raise not_found(name)
+    now = emulator.clock.now()
+    backlog = subscription.backlog
+    oldest = backlog.oldest_us()
+    undelivered, delayed = backlog.ready, backlog.delayed
+    settled = sum(entry.state is State.ACKED for entry in backlog)
+    return SubscriptionView(
+        subscription=name,
+        topic=subscription.config.topic,
+        undelivered=undelivered,
+        outstanding=subscription.outstanding,
+        delayed=delayed,
+        unacked=undelivered + subscription.outstanding + delayed + settled,
+        retained=len(subscription.retained),
+        oldest_unacked_age_s=max(0.0, now - oldest / 1e6) if oldest is not None else 0.0,
+        consumers=subscription.consumers,
+        finished=subscription.finished_count,
+        dead_lettered=subscription.dead_lettered_count,
+        messages=_messages(subscription, now, messages) if messages != 0 else (),
+    )
+
+
+def _messages(subscription: Subscribed, now: float, limit: int | None) -> tuple[MessageView, ...]:
+    found: list[tuple[Message, Entry | None]] = [(entry.message, entry) for entry in subscription.backlog]
+    # Those never delivered are in publish order already, so the first ones are enough.
+    found += [(message, None) for message in islice(subscription.backlog.fresh(), limit)]
+    found.sort(key=lambda pair: pair[0].id)
+    return tuple(_view(message, entry, now) for message, entry in found[:limit])
+
+
+def _view(message: Message, entry: Entry | None, now: float) -> MessageView:
+    parsed = message.parse()
+    state: Literal["ready", "outstanding", "delayed", "acked"] = "ready"
+    due = now
+    leased = False
+    if entry is not None:
+        leased = entry.state is State.LEASED
+        due = entry.deadline if leased else entry.ready_at(now)
+        if leased:
+            state = "outstanding"
+        elif entry.state is State.ACKED:
+            state = "acked"
+        elif due > now:
+            state = "delayed"
+    return MessageView(
+        message_id=str(message.id),
+        publish_time=message.published_at,
+        ordering_key=message.key,
+        attributes=dict(parsed.attributes),
+        data=parsed.data,
+        state=state,
+        delivery_attempt=entry.attempt if entry is not None else 1,
+        ack_id=entry.ack_id if entry is not None and leased else "",
+        ack_deadline=entry.deadline if entry is not None and leased else None,
+        next_delivery_at=due,
+    )

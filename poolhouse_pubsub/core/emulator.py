@@ -1,0 +1,401 @@
+"""The emulator's state: topics, subscriptions and snapshots, what happens between them, and the time.
+
+Everything here runs in one thread and waits for nothing. Names and limits are the service layer's concern; this layer
+takes resources that are right.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from poolhouse_pubsub import names, protos
+from poolhouse_pubsub.core import dead_letter, snapshots
+from poolhouse_pubsub.core.clock import Clock
+from poolhouse_pubsub.core.interfaces import Journal, Tamper
+from poolhouse_pubsub.core.leases import Entry
+from poolhouse_pubsub.core.message import Message, seal
+from poolhouse_pubsub.core.rules import Rules
+from poolhouse_pubsub.core.snapshots import Snapshot
+from poolhouse_pubsub.core.subscription import Subscription
+from poolhouse_pubsub.core.timers import Agenda, Timer
+from poolhouse_pubsub.core.topic import Topic
+
+
+class Subscribed(Subscription):
+    """A subscription with its resource.
+
+    Args:
+        name: Full resource name.
+        topic: Its topic.
+        config: Its `google.pubsub.v1.Subscription`, as Get answers it.
+        uid: Its identity.
+        rules: Its delivery rules.
+        emulator: Where it lives.
+    """
+
+    def __init__(
+        self, name: str, *, topic: Topic | None, config: Any, uid: str, rules: Rules, emulator: "Emulator"
+    ) -> None:
+        super().__init__(uid=uid, boot=emulator.boot, rules=rules, agenda=emulator.agenda, around=emulator)
+        self.name = name
+        #: None once the topic was deleted or the subscription detached.
+        self.topic = topic
+        self.config = config
+        self.expiry: Timer = emulator.agenda.timer(lambda now: emulator.expire(self, now))
+        self.used_at = emulator.clock.now()
+        #: Called with no argument when the subscription is deleted or detached: open streams end.
+        self.on_end: dict[object, Callable[[], None]] = {}
+        #: Called with no argument when its properties change.
+        self.on_change: dict[object, Callable[[], None]] = {}
+
+
+class Emulator:
+    """All state of one emulator.
+
+    Args:
+        clock: Its time.
+        seed: Of everything random: the same calls with the same seed give the same answers.
+        boot: Number of this start, for state that outlives the process.
+    """
+
+    def __init__(self, *, clock: Clock | None = None, seed: int | None = None, boot: int = 0) -> None:
+        self.clock = clock if clock is not None else Clock()
+        self.agenda = Agenda()
+        self.random = random.Random(seed)
+        self.boot = boot
+        self.topics: dict[str, Topic] = {}
+        self.subscriptions: dict[str, Subscribed] = {}
+        self.snapshots: dict[str, Snapshot] = {}
+        self.journal: Journal | None = None
+        self.tamper: Tamper | None = None
+        #: Told when something can be delivered: calls `pump` soon.
+        self.on_woken: Callable[[], None] | None = None
+        #: Told of a subscription that was made or changed.
+        self.on_saved: Callable[[Subscribed], None] | None = None
+        #: Told after a reset, with no argument.
+        self.on_reset: list[Callable[[], None]] = []
+        self.last_message_id = 0
+        self.last_uid = 0
+        self.last_published_us = 0
+        self._dirty: dict[Subscribed, None] = {}
+        self._snapshot_timers: dict[str, Timer] = {}
+        self._topic_sweep = self.agenda.timer(self._sweep_topics)
+
+    # --- time
+
+    def advance(self, seconds: float) -> None:
+        """Moves time forward, and lets everything that is due by then happen, in order, each at its own moment.
+
+        Raises:
+            ValueError: `seconds` is negative.
+        """
+        self._run_until(self.clock.skip(seconds))
+
+    def run_due(self) -> None:
+        """Lets everything happen that is due by now."""
+        self._run_until(self.clock.now())
+
+    def _run_until(self, target: float) -> None:
+        try:
+            while True:
+                due = self.agenda.next_due
+                timer = self.agenda.pop_due(target)
+                if timer is None:
+                    break
+                self.clock.hold(due)
+                timer.fire(due)
+                self.pump()
+        finally:
+            self.clock.hold(None)
+        self.commit()
+
+    # --- topics
+
+    def new_uid(self) -> str:
+        """A new identity for a resource."""
+        self.last_uid += 1
+        return f"{self.last_uid:x}"
+
+    def create_topic(self, config: Any) -> Topic:
+        """Makes a topic from its resource."""
+        topic = Topic(config.name, uid=self.new_uid(), config=config)
+        self.topics[topic.name] = topic
+        self.save_topic(topic)
+        return topic
+
+    def save_topic(self, topic: Topic) -> None:
+        """Writes a topic's resource down, after any change of it."""
+        if self.journal is not None:
+            self.journal.put("topic", topic.name, topic.uid, topic.config.SerializeToString())
+        topic.forget(self.clock.now())
+
+    def delete_topic(self, topic: Topic) -> None:
+        """Deletes a topic; its subscriptions live on without one."""
+        del self.topics[topic.name]
+        if self.journal is not None:
+            self.journal.drop("topic", topic.name)
+        for name in topic.subscriptions:
+            subscription = self.subscriptions[name]
+            subscription.topic = None
+            subscription.config.topic = names.DELETED_TOPIC
+            self.save_subscription(subscription)
+        for name in topic.snapshots:
+            snapshot = self.snapshots[name]
+            snapshot.config.topic = names.DELETED_TOPIC
+            self.save_snapshot(snapshot)
+        self.commit()
+
+    def publish(self, topic: Topic, drafts: Sequence[Any]) -> list[str]:
+        """Publishes PubsubMessages (changed in place) and returns their ids."""
+        # Never an earlier time than the message before: publish order and publish time agree, whatever the clock does.
+        stamp = self.last_published_us = max(int(self.clock.now() * 1_000_000), self.last_published_us)
+        first = self.last_message_id + 1
+        self.last_message_id += len(drafts)
+        messages = [seal(draft, id=id, published_us=stamp) for id, draft in enumerate(drafts, first)]
+        takers: list[list[str]] | None = [[] for _ in messages] if self.journal is not None else None
+        for name in topic.subscriptions:
+            subscription = self.subscriptions[name]
+            wanted: Sequence[Message] = messages
+            if subscription.rules.filter is not None:
+                matches = subscription.rules.filter.matches
+                wanted = [message for message, draft in zip(messages, drafts, strict=True) if matches(draft.attributes)]
+            if wanted:
+                subscription.add(wanted)
+                if takers is not None:
+                    for message in wanted:
+                        takers[message.id - first].append(subscription.uid)
+        for name in topic.snapshots:
+            self.snapshots[name].keep(messages)
+        topic.keep(messages)
+        if topic.retention_s:
+            self._topic_sweep.at_most(self.clock.now() + max(1.0, topic.retention_s / 600))
+        if self.journal is not None and takers is not None:
+            self.journal.published(topic, messages, takers)
+        self.commit()
+        return [str(message.id) for message in messages]
+
+    def _sweep_topics(self, now: float) -> None:
+        for topic in self.topics.values():
+            topic.forget(now)
+            if topic.retention_s and next(topic.retained(), None) is not None:
+                self._topic_sweep.at_most(now + max(1.0, topic.retention_s / 600))
+
+    # --- subscriptions
+
+    def create_subscription(self, config: Any, *, rules: Rules) -> Subscribed:
+        """Makes a subscription from its resource; its topic exists."""
+        topic = self.topics[config.topic]
+        subscription = Subscribed(
+            config.name, topic=topic, config=config, uid=self.new_uid(), rules=rules, emulator=self
+        )
+        self.subscriptions[config.name] = subscription
+        topic.subscriptions[config.name] = None
+        self.save_subscription(subscription)
+        self.used(subscription)
+        return subscription
+
+    def save_subscription(self, subscription: Subscribed) -> None:
+        """Writes a subscription's resource down, after any change of it, and tells its streams."""
+        if self.journal is not None:
+            self.journal.put(
+                "subscription", subscription.name, subscription.uid, subscription.config.SerializeToString()
+            )
+        for told in list(subscription.on_change.values()):
+            told()
+        if self.on_saved is not None:
+            self.on_saved(subscription)
+        self.commit()
+
+    def delete_subscription(self, subscription: Subscribed) -> None:
+        """Deletes a subscription and its backlog."""
+        del self.subscriptions[subscription.name]
+        if subscription.topic is not None:
+            subscription.topic.subscriptions.pop(subscription.name, None)
+        if self.journal is not None:
+            self.journal.drop("subscription", subscription.name)
+        self._end(subscription)
+
+    def detach_subscription(self, subscription: Subscribed) -> None:
+        """Cuts a subscription off its topic and drops its backlog; it stays as a name."""
+        if subscription.topic is not None:
+            subscription.topic.subscriptions.pop(subscription.name, None)
+            subscription.topic = None
+        subscription.config.detached = True
+        self.save_subscription(subscription)
+        if self.journal is not None:
+            self.journal.replaced(subscription.uid, (), ())
+        self._end(subscription)
+
+    def _end(self, subscription: Subscribed) -> None:
+        subscription.expiry.cancel()
+        subscription.close()
+        for told in list(subscription.on_end.values()):
+            told()
+        self.commit()
+
+    def used(self, subscription: Subscribed) -> None:
+        """Notes that a subscription is in use: its expiration starts anew."""
+        subscription.used_at = self.clock.now()
+        ttl_s = subscription.rules.expires_after_s
+        if ttl_s is None:
+            subscription.expiry.cancel()
+        elif subscription.expiry.due > subscription.used_at + ttl_s:
+            # Otherwise the timer stands early and looks again when it fires: a call costs no place in the heap.
+            subscription.expiry.set(subscription.used_at + ttl_s)
+
+    def expire(self, subscription: Subscribed, now: float) -> None:
+        """Deletes a subscription that was not used for its time to live."""
+        ttl_s = subscription.rules.expires_after_s
+        if ttl_s is None or self.subscriptions.get(subscription.name) is not subscription:
+            return
+        if subscription.consumers:
+            subscription.used_at = now
+        due = subscription.used_at + ttl_s
+        if due <= now:
+            self.delete_subscription(subscription)
+        else:
+            subscription.expiry.set(due)
+
+    # --- snapshots and seeks
+
+    def create_snapshot(self, config: Any, *, subscription: Subscribed, topic: Topic) -> Snapshot:
+        """Makes a snapshot of a subscription's unacked messages; `config` has its name and times."""
+        snapshot = Snapshot(config.name, topic_uid=topic.uid, config=config, unacked=subscription.backlog.messages())
+        self.add_snapshot(snapshot, topic)
+        if self.journal is not None:
+            self.journal.captured(snapshot)
+        self.commit()
+        return snapshot
+
+    def add_snapshot(self, snapshot: Snapshot, topic: Topic | None) -> None:
+        """Takes a snapshot in."""
+        self.snapshots[snapshot.name] = snapshot
+        if topic is not None:
+            topic.snapshots[snapshot.name] = None
+        self._snapshot_timers[snapshot.name] = self.agenda.timer(lambda now: self.delete_snapshot(snapshot))
+        self.plan_snapshot(snapshot)
+
+    def plan_snapshot(self, snapshot: Snapshot) -> None:
+        """Sets the expiry of a snapshot, after any change of its resource."""
+        expire = snapshot.config.expire_time
+        self._snapshot_timers[snapshot.name].set(expire.seconds + expire.nanos / 1e9)
+
+    def save_snapshot(self, snapshot: Snapshot) -> None:
+        """Writes a snapshot's resource down, after a change of it."""
+        if self.journal is not None:
+            self.journal.put("snapshot", snapshot.name, snapshot.topic_uid, snapshot.config.SerializeToString())
+        self.commit()
+
+    def delete_snapshot(self, snapshot: Snapshot) -> None:
+        """Deletes a snapshot and frees what it kept."""
+        if self.snapshots.pop(snapshot.name, None) is None:
+            return
+        self._snapshot_timers.pop(snapshot.name).cancel()
+        for topic in self.topics.values():
+            topic.snapshots.pop(snapshot.name, None)
+        if self.journal is not None:
+            self.journal.drop("snapshot", snapshot.name)
+        self.commit()
+
+    def seek_to_time(self, subscription: Subscribed, moment_us: int) -> None:
+        """Makes unacked what was published at or after a moment and is still kept, and acked what came before."""
+        topic = subscription.topic
+        if topic is not None:
+            topic.forget(self.clock.now())
+        self._seek(
+            subscription,
+            snapshots.after(
+                moment_us,
+                subscription.backlog.messages(),
+                subscription.retained.values(),
+                snapshots.passing(subscription.rules, topic.retained()) if topic is not None else (),
+            ),
+        )
+
+    def seek_to_snapshot(self, subscription: Subscribed, snapshot: Snapshot) -> None:
+        """Makes exactly the messages of a snapshot unacked."""
+        self._seek(subscription, list(snapshots.passing(subscription.rules, snapshot.messages())))
+
+    def _seek(self, subscription: Subscribed, wanted: list[Message]) -> None:
+        ids = {message.id for message in wanted}
+        acked = [message for message in subscription.backlog.messages() if message.id not in ids]
+        for id in ids:
+            subscription.retained.pop(id, None)
+        if subscription.rules.retain_acked:
+            subscription.retained.update((message.id, message) for message in acked)
+        subscription.replace(wanted)
+        if self.journal is not None:
+            self.journal.replaced(subscription.uid, wanted, subscription.retained.values())
+        self.commit()
+
+    # --- Surroundings of a subscription
+
+    def woken(self, subscription: Subscription) -> None:
+        """See `Surroundings`."""
+        assert isinstance(subscription, Subscribed)
+        if not self._dirty and self.on_woken is not None:
+            self.on_woken()
+        self._dirty[subscription] = None
+
+    def forward(self, subscription: Subscription, entry: Entry, now: float) -> bool:
+        """See `Surroundings`."""
+        assert isinstance(subscription, Subscribed)
+        topic = self.topics.get(subscription.rules.dead_letter_topic or "")
+        if topic is None:
+            return False
+        self.publish(
+            topic, [dead_letter.draft(entry.message, subscription=subscription.name, deliveries=entry.failures)]
+        )
+        return True
+
+    def left(self, subscription: Subscription, message: Message) -> None:
+        """See `Surroundings`."""
+        if self.journal is not None:
+            if message.id in subscription.retained:
+                self.journal.retained(subscription.uid, message)
+            else:
+                self.journal.left(subscription.uid, message)
+
+    def failed(self, subscription: Subscription, entry: Entry) -> None:
+        """See `Surroundings`."""
+        if self.journal is not None:
+            self.journal.failed(subscription.uid, entry.message, entry.failures)
+
+    def shuffle(self, subscription: Subscription, batch: list[Entry]) -> list[Entry]:
+        """See `Surroundings`."""
+        if self.tamper is None:
+            return batch
+        assert isinstance(subscription, Subscribed)
+        return self.tamper.shuffle(subscription, batch, self.clock.now())
+
+    # --- all of it
+
+    def pump(self) -> None:
+        """Delivers to every consumer that waits for something that came since the last call."""
+        while self._dirty:
+            subscription = next(iter(self._dirty))
+            del self._dirty[subscription]
+            subscription.dispatch(self.clock.now())
+
+    def commit(self) -> None:
+        """Makes what happened so far last, before anybody is told of it."""
+        if self.journal is not None:
+            self.journal.commit()
+
+    def reset(self) -> None:
+        """Empties everything; ids go on."""
+        for snapshot in list(self.snapshots.values()):
+            self.delete_snapshot(snapshot)
+        for subscription in list(self.subscriptions.values()):
+            self.delete_subscription(subscription)
+        for topic in list(self.topics.values()):
+            self.delete_topic(topic)
+        for told in self.on_reset:
+            told()
+        self.commit()
+
+
+def timestamp(moment: float) -> Any:
+    """A protobuf Timestamp of a moment in seconds since the epoch, to the microsecond."""
+    seconds, micros = divmod(int(moment * 1_000_000), 1_000_000)
+    return protos.Timestamp(seconds=seconds, nanos=micros * 1000)

@@ -1,0 +1,367 @@
+"""One subscription's delivery: leases, redelivery, dead letters, retention. It is told the time."""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from enum import Enum
+
+from poolhouse_pubsub.core.backlog import Backlog
+from poolhouse_pubsub.core.interfaces import Surroundings
+from poolhouse_pubsub.core.leases import Consumer, Entry, Leases, Mode, State
+from poolhouse_pubsub.core.message import Message
+from poolhouse_pubsub.core.rules import Rules
+from poolhouse_pubsub.core.timers import NEVER, Agenda
+from poolhouse_pubsub.core.unordered import Budget
+
+#: Size of one response that is not exceeded by adding a message: below the 4 MiB that a gRPC client takes by default.
+RESPONSE_BYTES = 3_500_000
+#: Most messages in one response (Quotas and limits: 1,000 for Pull).
+RESPONSE_MESSAGES = 1_000
+
+
+class AckResult(Enum):
+    """What became of one ack id."""
+
+    DONE = "done"
+    #: Used, expired or of an earlier delivery.
+    STALE = "stale"
+    #: Exactly-once and ordered: an earlier message of the key is not acked yet.
+    UNORDERED = "unordered"
+    #: Not an id of this subscription.
+    MALFORMED = "malformed"
+    #: An injected fault let it get lost.
+    DROPPED = "dropped"
+
+
+class Subscription:
+    """The state machine of one subscription.
+
+    Args:
+        uid: Its identity, in the ack ids.
+        boot: See `Leases`.
+        rules: Its delivery rules.
+        agenda: Where its next due time is kept.
+        around: The emulator.
+    """
+
+    def __init__(self, *, uid: str, boot: int, rules: Rules, agenda: Agenda, around: Surroundings) -> None:
+        self.uid = uid
+        self.rules = rules
+        self._around = around
+        self._leases = Leases(uid=uid, boot=boot)
+        #: What is unacked; changed by nobody else once the subscription is in use.
+        self.backlog = Backlog()
+        self._consumers: deque[Consumer] = deque()
+        #: Acked messages that are kept for a seek.
+        self.retained: dict[int, Message] = {}
+        self._sweep_at = NEVER
+        self._swept_at = 0.0
+        self._timer = agenda.timer(self._run_due)
+        #: Messages that left by an ack or for the dead-letter topic, and those of them that were dead-lettered.
+        self.finished_count = 0
+        self.dead_lettered_count = 0
+
+    # --- what comes in
+
+    def add(self, messages: Sequence[Message]) -> None:
+        """Takes published messages (already filtered) into the backlog."""
+        self.backlog.add(messages, ordered=self.rules.ordered)
+        if self._sweep_at == NEVER:
+            self._plan_sweep()
+        if self._consumers:
+            self._around.woken(self)
+
+    # --- consumers
+
+    def connect(self, consumer: Consumer) -> None:
+        """Adds a consumer; it gets messages from the next dispatch on."""
+        self._consumers.append(consumer)
+        if consumer.mode is Mode.STREAM:
+            consumer.token = self.backlog.lines.connect(consumer.token)
+        self._around.woken(self)
+
+    def disconnect(self, consumer: Consumer) -> None:
+        """Removes a consumer. What it holds stays leased until its deadline."""
+        if consumer in self._consumers:
+            self._consumers.remove(consumer)
+            if consumer.mode is Mode.STREAM:
+                self.backlog.lines.disconnect(consumer.token)
+                self._around.woken(self)
+
+    @property
+    def consumers(self) -> int:
+        """How many are connected."""
+        return len(self._consumers)
+
+    def dispatch(self, now: float) -> None:
+        """Hands what is ready to the consumers that have room, in turn and in fair shares."""
+        while self._consumers and self.backlog:
+            takers = [consumer for consumer in self._consumers if consumer.has_room]
+            if not takers:
+                return
+            share = -(-self.backlog.waiting // len(takers))
+            served = False
+            for consumer in takers:
+                if consumer.has_room:
+                    batch = self.take(consumer, now=now, limit=max(1, share))
+                    if batch:
+                        served = True
+                        # Whoever was served last comes last.
+                        self._consumers.remove(consumer)
+                        self._consumers.append(consumer)
+                        consumer.deliver(batch)
+            if not served:
+                return
+
+    def take(
+        self, consumer: Consumer, *, now: float, limit: int = RESPONSE_MESSAGES, cap_bytes: int = RESPONSE_BYTES
+    ) -> list[Entry]:
+        """Leases ready messages to a consumer.
+
+        Args:
+            consumer: Who gets them; its own limits hold too.
+            now: The present moment.
+            limit: Most messages.
+            cap_bytes: Most bytes, unless the first message alone is larger.
+        """
+        count = min(limit, RESPONSE_MESSAGES)
+        if consumer.max_messages > 0:
+            count = min(count, consumer.max_messages - consumer.held_messages)
+        room = consumer.max_bytes - consumer.held_bytes if consumer.max_bytes > 0 else 1 << 62
+        budget = Budget(messages=count, room_bytes=room, cap_bytes=cap_bytes)
+        taken = self.backlog.take(consumer, budget)
+        if not taken:
+            return taken
+        taken = self._around.shuffle(self, taken)
+        deadline = now + (consumer.ack_deadline_s or self.rules.ack_deadline_s)
+        grant, delivered = self._leases.grant, self.backlog.delivered
+        for entry in taken:
+            grant(entry, consumer=consumer, deadline=deadline)
+            if entry.line is None and not entry.copy:
+                delivered[entry.message.id] = entry
+        self._timer.at_most(deadline)
+        return taken
+
+    def give_back(self, entries: Iterable[Entry]) -> None:
+        """Undoes a delivery that never left the server; it does not count as an attempt."""
+        for entry in entries:
+            if entry.state is State.LEASED:
+                self._leases.end(entry, forget=True)
+                self._again(entry, until=0.0)
+        self._around.woken(self)
+
+    def put_off(self, entry: Entry, *, until: float) -> None:
+        """Makes an entry without a line that was taken but not leased wait; for injected delays."""
+        self.backlog.delivered.setdefault(entry.message.id, entry)
+        self._again(entry, until=until)
+        self._around.woken(self)
+
+    def add_copy(self, message: Message) -> None:
+        """Makes a message ready a second time; for injected duplicates."""
+        self.backlog.lane.put_back(Entry(message, copy=True))
+
+    # --- what comes back
+
+    def knows(self, ack_id: str) -> bool:
+        """Whether an ack id is one of this subscription's, still valid or not."""
+        return self._leases.find(ack_id) is not None or self._leases.is_own(ack_id)
+
+    def acknowledge(self, ack_ids: Sequence[str], *, now: float) -> list[AckResult]:
+        """Acks deliveries; ids that no longer count do nothing.
+
+        Returns:
+            One result an id, in their order.
+        """
+        if self.rules.ordered and self.rules.exactly_once and len(ack_ids) > 1:
+            # Within one request the order of the ids says nothing: the earliest message first.
+            places = sorted(range(len(ack_ids)), key=lambda place: self._age(ack_ids[place]))
+            results = [AckResult.STALE] * len(ack_ids)
+            for place in places:
+                results[place] = self._acknowledge(ack_ids[place], now)
+        else:
+            results = [self._acknowledge(ack_id, now) for ack_id in ack_ids]
+        self._around.woken(self)
+        return results
+
+    def _age(self, ack_id: str) -> int:
+        entry = self._leases.find(ack_id)
+        return entry.message.id if entry is not None else 0
+
+    def _acknowledge(self, ack_id: str, now: float) -> AckResult:
+        entry = self._leases.find(ack_id)
+        if entry is None:
+            return AckResult.STALE if self._leases.is_own(ack_id) else AckResult.MALFORMED
+        if entry.line is not None:
+            if self.rules.exactly_once and not self.backlog.lines.in_turn(entry):
+                return AckResult.UNORDERED
+            self._leases.end(entry, forget=True)
+            for finished in self.backlog.lines.settle(entry):
+                self._finish(finished)
+            return AckResult.DONE
+        if entry.state is State.LEASED:
+            self._leases.end(entry, forget=True)
+            self._finish(entry)
+            return AckResult.DONE
+        # The lease is over, but nobody got the message since: the late ack succeeds, as it may.
+        self._leases.end(entry, forget=True)
+        self.backlog.unlist(entry)
+        self._finish(entry)
+        return AckResult.DONE
+
+    def modify_deadline(self, ack_id: str, *, seconds: float, now: float) -> AckResult:
+        """Moves the end of a lease to `seconds` from now; 0 is a nack."""
+        entry = self._leases.find(ack_id)
+        if entry is None or entry.state is not State.LEASED:
+            if entry is None and not self._leases.is_own(ack_id):
+                return AckResult.MALFORMED
+            return AckResult.STALE
+        if seconds <= 0:
+            self._leases.end(entry, forget=True)
+            self._fail(entry, now)
+            self._around.woken(self)
+        else:
+            self._leases.extend(entry, now + seconds)
+            self._timer.at_most(now + seconds)
+        return AckResult.DONE
+
+    def _fail(self, entry: Entry, now: float) -> None:
+        """A delivery failed; its lease has been ended."""
+        if entry.copy:
+            self._finish(entry)
+            return
+        entry.failures += 1
+        self._around.failed(self, entry)
+        rules = self.rules
+        if (
+            rules.dead_letter_topic is not None
+            and entry.failures >= rules.max_attempts
+            and self._around.forward(self, entry, now)
+        ):
+            self.dead_lettered_count += 1
+            if entry.line is not None:
+                for finished in self.backlog.lines.settle(entry):
+                    self._finish(finished)
+            else:
+                self._finish(entry)
+            return
+        wait_s = rules.backoff.wait_s(entry.failures) if rules.backoff is not None else 0.0
+        self._again(entry, until=now + wait_s if wait_s > 0 else 0.0)
+
+    def _again(self, entry: Entry, *, until: float) -> None:
+        """Makes an entry ready again, at once (0) or at a moment."""
+        for back in self.backlog.put_back(entry, until=until):
+            if back.state is State.LEASED:
+                self._leases.end(back, forget=True)
+            back.state = State.READY
+        if until:
+            self._timer.at_most(until)
+
+    def _finish(self, entry: Entry) -> None:
+        """An entry is done for good."""
+        entry.state = State.DONE
+        self._leases.forget(entry)
+        if entry.copy:
+            return
+        message = entry.message
+        self.backlog.delivered.pop(message.id, None)
+        self.finished_count += 1
+        if self.rules.retain_acked:
+            self.retained[message.id] = message
+            if self._sweep_at == NEVER:
+                self._plan_sweep()
+        self._around.left(self, message)
+
+    # --- what is due
+
+    def _run_due(self, now: float) -> None:
+        while (entry := self._leases.pop_expired(now)) is not None:
+            # With exactly-once an expired id is dead at once; otherwise it counts until the next delivery.
+            self._leases.end(entry, forget=self.rules.exactly_once or entry.line is not None)
+            self._fail(entry, now)
+        self.backlog.end_delays(now)
+        if self._sweep_at <= now:
+            self._sweep(now)
+        self._set_timer()
+        self._around.woken(self)
+
+    def _set_timer(self) -> None:
+        self._timer.set(min(self._leases.next_due, self.backlog.next_due, self._sweep_at))
+
+    # --- retention
+
+    def _plan_sweep(self) -> None:
+        times = [message.published_us for message in self.retained.values()]
+        unacked = self.backlog.oldest_us()
+        if unacked is not None:
+            times.append(unacked)
+        if not times:
+            self._sweep_at = NEVER
+            return
+        # Messages published within a six-hundredth of the retention go together: a sweep looks at every entry.
+        self._sweep_at = max(min(times) / 1e6 + self.rules.retention_s, self._swept_at + self.rules.retention_s / 600)
+        self._timer.at_most(self._sweep_at)
+
+    def _sweep(self, now: float) -> None:
+        """Drops what is older than the retention."""
+        self._swept_at = now
+        before_us = round((now - self.rules.retention_s) * 1e6) + 1
+        messages, entries = self.backlog.drop_before(before_us)
+        for message in messages:
+            self._around.left(self, message)
+        for entry in entries:
+            self._drop(entry)
+        for message in [message for message in self.retained.values() if message.published_us < before_us]:
+            del self.retained[message.id]
+            self._around.left(self, message)
+        self._plan_sweep()
+
+    def _drop(self, entry: Entry) -> None:
+        if entry.state is State.LEASED:
+            self._leases.end(entry, forget=True)
+        elif entry.line is None:
+            self.backlog.unlist(entry)
+        entry.state = State.DONE
+        self._leases.forget(entry)
+        self.backlog.delivered.pop(entry.message.id, None)
+        self._around.left(self, entry.message)
+
+    # --- administration
+
+    def change_rules(self, rules: Rules) -> None:
+        """Takes new rules; a changed dead-letter policy starts the counts anew (Handle message failures)."""
+        before = self.rules
+        self.rules = rules
+        if (before.dead_letter_topic, before.max_attempts) != (rules.dead_letter_topic, rules.max_attempts):
+            for entry in self.backlog:
+                entry.failures = 0
+        if before.retain_acked and not rules.retain_acked:
+            for message in self.retained.values():
+                self._around.left(self, message)
+            self.retained.clear()
+        if before.retention_s != rules.retention_s:
+            self._swept_at = 0.0
+            self._plan_sweep()
+            self._set_timer()
+        self._around.woken(self)
+
+    def replace(self, messages: Iterable[Message]) -> None:
+        """Makes exactly these messages (in publish order) the unacked ones; no lease so far counts any more."""
+        self._leases.clear()
+        self.backlog.clear()
+        self._sweep_at = NEVER
+        self.add(list(messages))
+        self._plan_sweep()
+        self._set_timer()
+
+    def close(self) -> None:
+        """Ends its timers and leases; it is deleted or detached."""
+        self.replace(())
+        self.retained.clear()
+        self._sweep_at = NEVER
+        self._timer.cancel()
+
+    # --- looking at it
+
+    @property
+    def outstanding(self) -> int:
+        """Messages that are leased."""
+        return self._leases.leased

@@ -1,0 +1,5 @@
+"""Push delivery: messages go out as HTTP requests. Imported once there is a push subscription."""
+
+from poolhouse_pubsub.push.pusher import Pusher
+
+__all__ = ["Pusher"]

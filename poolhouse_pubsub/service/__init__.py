@@ -1,0 +1,5 @@
+"""The RPCs, free of any transport: they take a request message, and answer or raise `StatusError`."""
+
+from poolhouse_pubsub.service.service import Method, Service
+
+__all__ = ["Method", "Service"]

@@ -1,0 +1,60 @@
+"""A Topic resource: checked, and filled with what the service fills in."""
+
+import re
+from typing import Any, Protocol
+
+from poolhouse_pubsub import names, protos
+from poolhouse_pubsub.service import limits
+from poolhouse_pubsub.status import invalid
+
+#: Fields that UpdateTopic may change.
+MUTABLE = frozenset(
+    {
+        "labels",
+        "message_storage_policy",
+        "message_retention_duration",
+        "schema_settings",
+        "kms_key_name",
+        "ingestion_data_source_settings",
+        "message_transforms",
+    }
+)
+
+_ACTIVE = protos.Topic.State.Value("ACTIVE")
+_KMS_KEY = re.compile(r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+")
+
+
+class Schemas(Protocol):
+    """What a topic needs of the schema service."""
+
+    def check_settings(self, settings: Any) -> None:
+        """Raises a StatusError unless the schema and its revisions exist and the encoding is given."""
+
+
+def complete(config: Any, *, schemas: Schemas, before: Any = None) -> None:
+    """Checks a Topic and fills in what the service fills in.
+
+    Args:
+        config: The Topic, changed in place.
+        schemas: The schemas that there are.
+        before: What it was, at an update: a schema that was deleted since does not hinder other changes.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT, or NOT_FOUND for a schema that is not there.
+    """
+    limits.check_labels(config.labels)
+    if config.HasField("message_retention_duration"):
+        retention_s = limits.seconds(config.message_retention_duration, "message_retention_duration")
+        limits.within(retention_s, limits.RETENTION_S, "message_retention_duration")
+    if config.kms_key_name and not _KMS_KEY.fullmatch(config.kms_key_name):
+        raise invalid(
+            f"Invalid kms_key_name {config.kms_key_name[:300]!r}: it is "
+            "projects/PROJECT/locations/LOCATION/keyRings/RING/cryptoKeys/KEY."
+        )
+    was_deleted = before is not None and before.schema_settings.schema == names.DELETED_SCHEMA
+    if config.HasField("schema_settings") and not (was_deleted and config.schema_settings == before.schema_settings):
+        schemas.check_settings(config.schema_settings)
+    # Output only, whatever a request says; tags are input only, and nothing here looks at them.
+    config.state = _ACTIVE
+    config.ClearField("satisfies_pzs")
+    config.ClearField("tags")

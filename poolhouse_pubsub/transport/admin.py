@@ -1,0 +1,143 @@
+"""Administration over HTTP: inspection, the clock, faults, and a reset.
+
+GET  /                                          Ok
+POST /reset                                     empties everything
+GET  /admin/subscriptions                       counts of every subscription
+GET  /admin/subscriptions/PROJECT/NAME          counts of one; ?messages=N adds its first N unacked messages
+GET  /admin/clock                               {"now", "manual"}
+POST /admin/clock/advance                       {"seconds"}: moves time forward
+GET, POST, DELETE /admin/faults                 lists, adds ({"kind", …}), clears
+POST /admin/restart                             ends all streams and leases, as a restart of the server does
+GET  /admin/oidc/certs                          keys that verify the OIDC tokens of pushes (`poolhouse_pubsub.push.oidc` answers)
+"""
+
+import base64
+import urllib.parse
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from poolhouse_pubsub.control.faults import Fault, Faults
+from poolhouse_pubsub.control.inspection import MessageView, inspect
+from poolhouse_pubsub.control.restart import Restart
+from poolhouse_pubsub.core.emulator import Emulator
+from poolhouse_pubsub.http import HttpRequest, HttpResponse, json_response
+from poolhouse_pubsub.status import HTTP_STATUS, Code, StatusError, invalid
+from poolhouse_pubsub.transport.streaming import server_stops
+
+_TEXT = "text/plain; charset=utf-8"
+
+
+class Admin:
+    """The administration's routes.
+
+    Args:
+        emulator: The state.
+        faults: The faults that are set.
+        restart: Ends streams and leases.
+    """
+
+    def __init__(self, emulator: Emulator, faults: Faults, restart: Restart) -> None:
+        self._emulator = emulator
+        self._faults = faults
+        self._restart = restart
+
+    async def __call__(self, request: HttpRequest) -> HttpResponse | None:
+        """Answers a request, or None when its path is not one of the administration's."""
+        if request.path == "/" and request.method in ("GET", "HEAD"):
+            return HttpResponse(200, b"Ok\n", _TEXT)
+        if request.path != "/reset" and not request.path.startswith("/admin/"):
+            return None
+        parts = [urllib.parse.unquote(part) for part in request.path.strip("/").split("/")]
+        try:
+            answer = self._route(request.method, parts, request)
+        except StatusError as error:
+            return error_response(error)
+        if isinstance(answer, HttpResponse):
+            return answer
+        self._emulator.pump()
+        return json_response(200, answer)
+
+    def _route(self, method: str, parts: list[str], request: HttpRequest) -> Any:
+        emulator = self._emulator
+        match (method, *parts):
+            case ("POST", "reset"):
+                emulator.reset()
+                return HttpResponse(200, b"Resetting...\n", _TEXT)
+            case ("GET", "admin", "subscriptions"):
+                names = sorted(emulator.subscriptions)
+                return {"subscriptions": [inspect(emulator, name, messages=0).counts() for name in names]}
+            case ("GET", "admin", "subscriptions", project, name):
+                return self._subscription(f"projects/{project}/subscriptions/{name}", request)
+            case ("GET", "admin", "clock"):
+                return {"now": emulator.clock.now(), "manual": emulator.clock.manual}
+            case ("POST", "admin", "clock", "advance"):
+                seconds = _body(request).get("seconds")
+                if not isinstance(seconds, int | float) or isinstance(seconds, bool):
+                    raise invalid('The clock needs {"seconds": N}.')
+                try:
+                    emulator.advance(seconds)
+                except (ValueError, OverflowError) as error:
+                    raise invalid(f"The clock can't do that: {error}.") from None
+                return {"now": emulator.clock.now(), "manual": emulator.clock.manual}
+            case ("GET", "admin", "faults"):
+                return {"faults": [fault_json(fault) for fault in self._faults.all()]}
+            case ("POST", "admin", "faults"):
+                return fault_json(self._faults.add(_fault(_body(request))))
+            case ("DELETE", "admin", "faults"):
+                self._faults.clear()
+                return {"faults": []}
+            case ("POST", "admin", "restart"):
+                self._restart.now(server_stops())
+                return {}
+        raise StatusError(Code.NOT_FOUND, f"No such call: {method} {request.path[:300]}")
+
+    def _subscription(self, name: str, request: HttpRequest) -> Any:
+        try:
+            limit = int(request.query.get("messages", "0"))
+        except ValueError:
+            raise invalid("The parameter messages is a number.") from None
+        view = inspect(self._emulator, name, messages=max(0, limit))
+        answer = view.counts()
+        if limit > 0:
+            answer["messages"] = [_message_json(message) for message in view.messages]
+        return answer
+
+
+def error_response(error: StatusError) -> HttpResponse:
+    """The REST form of a refusal, without details."""
+    status = HTTP_STATUS[error.code]
+    return json_response(status, {"error": {"code": status, "message": error.message, "status": error.code.name}})
+
+
+def _body(request: HttpRequest) -> Mapping[str, Any]:
+    try:
+        body = request.json()
+    except ValueError as error:
+        raise invalid(f"The body is not JSON: {error}") from None
+    if not isinstance(body, dict):
+        raise invalid("The body is not a JSON object.")
+    return body
+
+
+def _fault(body: Mapping[str, Any]) -> Fault:
+    values = dict(body)
+    try:
+        if "code" in values:
+            values["code"] = Code[str(values["code"])]
+        if "methods" in values:
+            values["methods"] = tuple(map(str, values["methods"]))
+        return Fault(**values)
+    except KeyError as error:
+        raise invalid(f"No such status code: {error}.") from None
+    except (TypeError, ValueError) as error:
+        raise invalid(f"Not a fault: {error}.") from None
+
+
+def fault_json(fault: Fault) -> dict[str, Any]:
+    """A fault as JSON: its fields, and how often it happened."""
+    return {**asdict(fault), "code": fault.code.name, "methods": list(fault.methods)}
+
+
+def _message_json(message: MessageView) -> dict[str, Any]:
+    return {**asdict(message), "data": base64.b64encode(message.data).decode()}

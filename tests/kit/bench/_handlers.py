@@ -1,0 +1,31 @@
+"""Task types of the measurements."""
+
+from __future__ import annotations
+
+import time
+
+from poolhouse.worker import Payload, TaskContext, task
+
+
+class Nothing(Payload):
+    number: int = 0
+
+
+class Seconds(Payload):
+    seconds: float
+
+
+@task("noop")
+def noop(payload: Nothing, ctx: TaskContext) -> None:
+    """Nothing, with a record."""
+
+
+@task("unrecorded", record=False)
+def unrecorded(payload: Nothing, ctx: TaskContext) -> None:
+    """Nothing, without a record."""
+
+
+@task("nap")
+def nap(payload: Seconds, ctx: TaskContext) -> None:
+    """Keep a place for a while."""
+    time.sleep(payload.seconds)

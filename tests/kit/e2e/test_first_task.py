@@ -1,0 +1,67 @@
+"""docs/first-task.md, followed to the letter in a copy of the project."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from poolhouse.local.backend import ROOT
+from poolhouse.pipeline import topology
+
+PAGE = (ROOT / "docs" / "first-task.md").read_text(encoding="utf-8")
+#: Every fenced block: its language with what is said about it, and its text.
+BLOCKS = re.findall(r"^```(\w+)( \w+)?\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+_NOT_OURS = ("*.pyc", "__pycache__", ".*_cache", ".venv", ".git", ".poolhouse", ".hypothesis", ".wheelhouse")
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("stack")
+def test_the_page_from_nothing_to_ones_own_task_works_as_written(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(ROOT, project, ignore=shutil.ignore_patterns(*_NOT_OURS))
+    inherited = {
+        name: value for name, value in os.environ.items() if name not in {"POOLHOUSE_STATE_DIR", "TASK_HANDLERS"}
+    }
+
+    def run(command: str, *, fails: bool) -> str:
+        words = shlex.split(command, comments=True)
+        assert words[0] == "./invoke", command
+        # The launcher would make an environment of its own; in an active one `invoke` is the same.
+        ended = subprocess.run(
+            [sys.executable, "-m", "invoke", *words[1:]],
+            cwd=project,
+            env=inherited,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=180,
+        )
+        assert (ended.returncode != 0) == fails, f"{command}\n{ended.stdout}\n{ended.stderr}"
+        return ended.stdout
+
+    printed = ""
+    ran = 0
+    try:
+        for language, note, text in BLOCKS:
+            if language == "sh":
+                for command in text.splitlines():
+                    printed = run(command, fails=note == " fails")
+                    ran += 1
+            elif language == "json":
+                assert json.loads(printed) == json.loads(text)
+            elif language == "toml":
+                with (project / "pipeline.toml").open("a") as file:
+                    file.write("\n" + text)
+                scheduled = topology.load(project / "pipeline.toml").schedules[-1]
+                assert (scheduled.name, scheduled.task_type) == ("nightly-lengths", "word_lengths")
+    finally:
+        run("./invoke down", fails=False)
+    assert ran >= 7

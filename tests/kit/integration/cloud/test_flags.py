@@ -1,0 +1,74 @@
+"""Every command and flag of every plan, against the table of commands that the installed gcloud ships."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from poolhouse.cloud.gcloud.release_tracks import choose, completion_table, from_table
+from poolhouse.cloud.options import Options
+from poolhouse.cloud.plan import desired, leftovers
+from poolhouse.pipeline.topology import parse
+
+PIPELINE = """
+[queues.mail]
+exactly_once = true
+[queues.bulk]
+[schedules.nightly]
+cron = "30 3 * * *"
+task_type = "send_mail"
+[bucket.lifecycle_days]
+uploads = 30
+"""
+OBSERVED: Any = None
+
+
+@pytest.fixture(scope="module")
+def table() -> Mapping[str, Any]:
+    found = completion_table("gcloud")
+    if found is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("gcloud, or its table of commands, is not there")
+        pytest.skip("gcloud, or its table of commands, is not there")
+    return found
+
+
+def commands(table: Mapping[str, Any], options: Options) -> Iterator[tuple[str, ...]]:
+    words = choose(from_table(table))
+    resources = desired.resources(
+        parse(PIPELINE), options=options, tracks=words, project_number="1", tag="src-1", image="x@sha256:1"
+    )
+    for item in resources:
+        yield (*item.read.words, "--format=json")
+        for command in (*item.create, *item.update(OBSERVED if item.kind != "grants" else {"bindings": []})):
+            yield command.words
+    for sweep in leftovers.sweeps(options, words):
+        yield (*sweep.read.words, "--format=json")
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [{}, {"workers": "job", "public": True}, {"autoscale": True, "origins": ("https://example.com",)}],
+    ids=["pool", "job", "autoscale"],
+)
+def test_every_flag_is_one_that_gcloud_has(table: Mapping[str, Any], choices: dict[str, Any]) -> None:
+    wide = set(table["flags"])
+    checked = 0
+    for words in commands(table, Options(project="some-project", **choices)):
+        node: Mapping[str, Any] = table
+        for word in words:
+            if word.startswith("-"):
+                continue
+            if word not in node["commands"]:
+                break  # the first word that is no command is the resource's name
+            node = node["commands"][word]
+        assert not node["commands"], f"not a command: {' '.join(words)}"
+        for flag in (word.partition("=")[0] for word in words if word.startswith("--")):
+            known = {*node["flags"], *wide}
+            bare = flag.replace("--no-", "--", 1)
+            assert flag in known or bare in known, f"{flag} in {' '.join(words)}"
+            checked += 1
+    assert checked > 100

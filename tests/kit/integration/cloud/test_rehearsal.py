@@ -1,0 +1,366 @@
+"""The whole way with the real gcloud: deploy, deploy again, change, break off, go on, destroy.
+
+Each command of gcloud takes about a second of CPU: these tests share what they can, and use a pipeline of one queue.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+from poolhouse.cloud.deploy import Prepared, deploy
+from poolhouse.cloud.errors import CloudError
+from poolhouse.cloud.gcloud import release_tracks
+from poolhouse.cloud.gcloud.runner import Gcloud
+from poolhouse.cloud.options import Options
+from poolhouse.cloud.rehearsal.faults import Fault, Faults
+from poolhouse.cloud.rehearsal.front import Running
+from poolhouse.cloud.rehearsal.plane import Logged
+from poolhouse.cloud.rehearsal.services.pubsub import dead_letter_gaps
+from poolhouse.cloud.rehearsal.stage import PROJECT, Stage, stage
+from poolhouse.commands import cloud
+from poolhouse.local.backend import ROOT, UpOptions
+from poolhouse.local.embedded.backend import Embedded
+from poolhouse.local.processes import ports
+from poolhouse.pipeline import topology
+from tests.kit.waiting import until
+
+PIPELINE = """
+name = "shop"
+
+[queues.mail.workers]
+max_instances = 3
+
+[schedules.nightly]
+cron = "30 3 * * *"
+task_type = "sample.echo"
+payload = { value = "all, really" }
+missed_runs = "once"
+
+[bucket.lifecycle_days]
+uploads = 30
+"""
+TIMEOUT_S = 120
+pytestmark = pytest.mark.xdist_group("rehearsal")
+
+
+@dataclass
+class Rehearsal:
+    stage: Stage
+    root: Path
+
+    def gcloud(self) -> Gcloud:
+        # The waits are real ones, only shorter: every retry must still be needed and enough.
+        return Gcloud(PROJECT, env=self.stage.env, waits_s=(0.2, 0.2, 0.2, 0.2, 0.2, 0.2))
+
+    def write(self, pipeline: str) -> None:
+        (self.root / "pipeline.toml").write_text(pipeline)
+
+    def command(self, *words: str, asked: bool = False) -> subprocess.Popen[str]:
+        """A command as a person types it, in this checkout; `asked`: with somebody there to answer its question."""
+        return subprocess.Popen(
+            (sys.executable, "-m", "invoke", *words, "--project", PROJECT),
+            cwd=self.root,
+            env={**os.environ, **self.stage.env},
+            stdin=subprocess.PIPE if asked else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, *words: str, answer: str | None = None) -> tuple[int, str]:
+        with self.command(*words, asked=answer is not None) as running:
+            output, _ = running.communicate(answer, timeout=TIMEOUT_S)
+        return running.returncode, output
+
+    def break_off(self, number: signal.Signals, *, at: Callable[[Logged], bool]) -> tuple[int, str]:
+        """Send a signal to a deploy as soon as a request is seen; then nothing of it may be left.
+
+        SIGKILL goes to its gcloud commands too, as where the machine goes down: nothing else could end them, and one
+        that nobody listens to any more may take its time.
+        """
+        seen = len(self.stage.plane.log)
+        with self.command("deploy", "--yes") as running:
+            until(lambda: any(at(entry) for entry in self.stage.plane.log[seen:]), "the request", timeout_s=TIMEOUT_S)
+            children = psutil.Process(running.pid).children(recursive=True)
+            running.send_signal(number)
+            if number is signal.SIGKILL:
+                for child in filter(runs, children):
+                    child.kill()
+            output, _ = running.communicate(timeout=TIMEOUT_S)
+        until(
+            lambda: not any(map(runs, children)),
+            timeout_s=TIMEOUT_S,
+            what=lambda: f"still there: {[*filter(runs, children)]}",
+        )
+        return running.returncode, output
+
+    def deploy(self, *, gcloud: Gcloud | None = None, prune: bool = False, **choices: object) -> Prepared:
+        loaded = topology.load(self.root / "pipeline.toml")
+        options = Options(project=PROJECT, name=loaded.name, **choices)  # type: ignore[arg-type]
+        return deploy(
+            gcloud or self.gcloud(),
+            loaded,
+            options=options,
+            root=self.root,
+            prune=prune,
+            ask=lambda question: True,
+            say=lambda line: None,
+        )
+
+
+def runs(process: psutil.Process) -> bool:
+    """Whether it does; one that has ended and that nobody has asked for its exit code (a zombie) does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def work(prepared: Prepared) -> list[str]:
+    return [f"{action.verb} {action.resource.id}" for action in prepared.plan.work]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _gcloud_is_there() -> None:
+    if shutil.which("gcloud") is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("gcloud is not installed: the rehearsal must run in CI")
+        pytest.skip("gcloud is not installed")
+
+
+def make_root(folder: Path) -> Path:
+    """A checkout with a pipeline of its own."""
+    for name in ("tasks.py", "api", "cloud", "local", "pipeline", "worker"):
+        (folder / name).symlink_to(ROOT / name)
+    (folder / "Dockerfile").write_text("FROM scratch\nCOPY pipeline.toml ./\n")
+    (folder / "pipeline.toml").write_text(PIPELINE)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_root(tmp_path_factory.mktemp("root"))
+
+
+@pytest.fixture(scope="module")
+def running(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A local stack of the same pipeline, which plays what was deployed."""
+    backend = Embedded(tmp_path_factory.mktemp("stack"))
+    environment = {"PIPELINE_FILE": str(root / "pipeline.toml")}
+    options = UpOptions(attached=True, api_port=ports.choose(), timeout_s=120, environment=environment)
+    endpoints = backend.up(options, lambda line: None)
+    yield Running(
+        api_url=endpoints.api_url,
+        storage_url=endpoints.storage_url,
+        buckets={Options(project=PROJECT, name="shop").bucket: endpoints.bucket},
+    )
+    backend.down()
+
+
+@pytest.fixture(scope="module")
+def deployed(root: Path, running: Running) -> Iterator[Rehearsal]:
+    """A deploy that a person breaks off, one that is killed, and the next, which finishes it.
+
+    All meet what real ones meet: slow operations, accounts and agents that are not known at once, a lost answer, a
+    policy that somebody else changes at the same time.
+    """
+    faults = Faults(
+        faults=[
+            Fault(match=r"PUT pubsub\.googleapis\.com/.*/topics/shop-mail$", lost=True),
+            Fault(
+                match=r"POST pubsub\.googleapis\.com/.*:setIamPolicy",
+                status="ABORTED",
+                message="There were concurrent policy changes.",
+            ),
+        ],
+        operation_polls=1,
+        account_uses=1,
+        agent_uses=1,
+    )
+    with stage(faults=faults, running=running) as playing:
+        rehearsal = Rehearsal(playing, root)
+        code, output = rehearsal.break_off(signal.SIGTERM, at=lambda entry: "/topics/shop" in entry.path)
+        assert code == 128 + signal.SIGTERM, output
+        assert re.search(r"Broken off: \d+ of \d+ actions are done and stay done\. Run it again", output), output
+        assert "Traceback" not in output
+        code, output = rehearsal.break_off(signal.SIGKILL, at=lambda entry: entry.host == "cloudbuild.googleapis.com")
+        assert code == -signal.SIGKILL, output
+        last = rehearsal.deploy()
+        assert "create service/shop-api" in work(last)
+        assert "create apis/rehearsal-project" not in work(last)
+        assert "create topic/shop-mail" not in work(last)
+        yield rehearsal
+        assert playing.plane.bugs == []
+
+
+def test_a_second_deploy_changes_nothing(deployed: Rehearsal) -> None:
+    seen = len(deployed.stage.plane.log)
+    assert work(deployed.deploy()) == []
+    # Reading a policy is a POST in the two oldest APIs.
+    changed = [
+        entry
+        for entry in deployed.stage.plane.log[seen:]
+        if entry.method != "GET" and not entry.path.endswith(":getIamPolicy")
+    ]
+    assert changed == []
+
+
+def test_dead_letters_find_their_way(deployed: Rehearsal) -> None:
+    assert dead_letter_gaps(deployed.stage.plane.state) == []
+
+
+def test_the_commands_of_every_day_work_on_what_is_deployed(deployed: Rehearsal, running: Running) -> None:
+    code, output = deployed.run("status")
+    assert code == 0, output
+    assert re.search(r"service +shop-api +yes", output), output
+    assert re.search(r"pool +shop-mail +yes +1 ", output), output
+    assert re.search(r"mail +0 +0 ", output), output
+
+    code, output = deployed.run("submit", "sample.failing", "message=alas", "--wait")
+    assert code == 1, output
+    assert "RuntimeError: alas" in output
+    code, output = deployed.run("dlq", "list", "--json")
+    assert code == 0, output
+    (letter,) = (json.loads(line) for line in output.splitlines() if line.startswith("{"))
+    assert letter["reason"].endswith("RuntimeError: alas")
+    code, output = deployed.run("dlq", "discard", letter["task_id"], "--yes")
+    assert code == 0, output
+    code, output = deployed.run("dlq", "show", letter["task_id"])
+    assert code == 1, output
+    assert letter["task_id"] in output
+    assert "Traceback" not in output
+
+    code, output = deployed.run("schedule", "pause", "nightly")
+    assert code == 0, output
+    code, output = deployed.run("schedule", "list")
+    assert re.search(r"nightly.*paused", output), output
+    code, output = deployed.run("schedule", "run", "nightly")
+    assert code == 0, output
+    code, output = deployed.run("schedule", "resume", "nightly")
+    assert code == 0, output
+    code, output = deployed.run("schedule", "list")
+    assert not re.search(r"nightly.*paused", output), output
+
+    code, output = deployed.run("e2e")
+    assert code == 0, output
+    assert output.count("ok  ") == 9
+    (own,) = running.buckets.values()
+    objects = requests.get(f"{running.storage_url}/storage/v1/b/{own}/o", timeout=30).json()
+    folders = {item["name"].partition("/")[0] for item in objects["items"]}
+    assert "tasks" in folders
+    assert not {"uploads", "processed"} & folders  # what the e2e uploaded, and what was made of it
+
+    code, output = deployed.run("logs", "--lines", "5")
+    assert code == 0, output
+    assert len(output.splitlines()) == 5
+    assert re.search(r"INFO +shop-api +GET https://shop-api-\d+\.europe-west1\.run\.app/queues 200", output), output
+    with deployed.command("logs", "--lines", "1", "--follow") as following:
+        assert following.stdout is not None
+        assert "shop-api" in following.stdout.readline()
+        assert deployed.run("tasks", "--limit", "1")[0] == 0
+        assert "/tasks 200" in following.stdout.readline()
+        following.terminate()
+        assert following.wait(TIMEOUT_S) == 128 + signal.SIGTERM
+    with deployed.command("console", "--port", str(ports.choose())) as showing:
+        assert showing.stdout is not None
+        address = showing.stdout.readline().split()[0]
+        page = requests.get(f"{address}/tasks?status=succeeded", timeout=TIMEOUT_S)
+        assert page.status_code == 200, page.text
+        assert "sample.echo" in page.text or "file_processing" in page.text, page.text
+        showing.terminate()
+        assert showing.wait(TIMEOUT_S) == 128 + signal.SIGTERM
+
+
+def test_a_changed_pipeline_changes_only_that(deployed: Rehearsal) -> None:
+    deployed.write(
+        PIPELINE.replace("[queues.mail.workers]", "[queues.mail]\nexactly_once = true\n[queues.mail.workers]\ncpu = 2")
+    )
+    assert work(deployed.deploy()) == ["update subscription/shop-mail-workers", "update pool/shop-mail"]
+
+
+def test_jobs_take_the_place_of_pools_and_what_is_left_over_is_pruned_on_demand(deployed: Rehearsal) -> None:
+    deployed.write(PIPELINE)
+    deployed.deploy()  # whatever the test before has left
+    deployed.write('name = "shop"\n[queues.mail.workers]\nmax_instances = 3\n')
+    prepared = deployed.deploy(workers="job", prune=True)
+    assert {leftover.id for leftover in prepared.plan.leftovers} == {"pool/shop-mail", "schedule/shop-nightly"}
+    (image,) = (action.resource.id for action in prepared.plan.work if action.resource.id.startswith("image/"))
+    assert set(work(prepared)) == {
+        f"create {image}",  # the schedules are in it: what the API and the jobs run is new without one of them
+        "update service/shop-api",
+        "update job/shop-dead-letters",
+        "create job/shop-mail",
+        "create grants/job/shop-mail",
+        "create schedule/shop-run-mail",
+        "update bucket/rehearsal-project-shop",  # its lifecycle went with the schedule
+    }
+    names = set(deployed.stage.plane.state.items)
+    assert f"run/{PROJECT}/europe-west1/jobs/shop-mail" in names
+    assert not [name for name in names if "nightly" in name or "workerpools" in name]
+
+
+def test_destroy_leaves_nothing_but_what_is_not_ours_whoever_changes_what_at_the_same_time(deployed: Rehearsal) -> None:
+    state = deployed.stage.plane.state
+    conflict = {"status": "ABORTED", "message": "There were concurrent policy changes.", "times": 2}
+    state.faults.faults = [Fault(match=match, **conflict) for match in (r"DELETE ", r"projects/[^/]+:setIamPolicy")]  # type: ignore[arg-type]
+    state.create(f"pubsub/projects/{PROJECT}/topics/other", {"name": f"projects/{PROJECT}/topics/other"})
+    code, output = deployed.run("destroy", "--delete-bucket", answer=f"{PROJECT}\n")
+    assert code == 0, output
+    left = {name for name in state.items if not name.startswith("cloudbuild/")}
+    assert left == {f"pubsub/projects/{PROJECT}/topics/other"}
+    assert state.objects == {}
+    assert not state.policies.get(f"cloudresourcemanager/projects/{PROJECT}", {}).get("bindings")
+
+
+def test_a_repository_can_deploy_after_github_oidc_which_can_be_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cloud, "ROOT", make_root(tmp_path))
+    with stage(faults=Faults(account_uses=1)) as running:
+        for expected in ("6 to create", "Nothing to do"):
+            assert cloud.github_oidc(project=PROJECT, repo="some-org/some-repo", yes=True, env=running.env) == 0
+            assert expected in capsys.readouterr().out
+        assert running.plane.bugs == []
+    assert PROJECT not in (tmp_path / ".github" / "workflows" / "deploy.yml").read_text()
+
+
+def test_a_project_without_billing_is_told_what_to_do_and_nothing_is_tried_again(tmp_path: Path) -> None:
+    off = Fault(
+        match=r"services:batchEnable",
+        status="FAILED_PRECONDITION",
+        message="Billing account for project '123456789012' is not found. Billing must be enabled. BILLING_DISABLED",
+    )
+    with stage(faults=Faults(faults=[off])) as running:
+        rehearsal = Rehearsal(running, make_root(tmp_path))
+        gcloud = rehearsal.gcloud()
+        with pytest.raises(CloudError, match="no active billing account"):
+            rehearsal.deploy(gcloud=gcloud)
+        assert len(gcloud.calls) == 3  # the project, its APIs, and the one attempt
+
+
+def test_a_wrong_project_is_told_before_anything_is_planned() -> None:
+    with stage() as running:
+        gcloud = Gcloud("other-project", env=running.env, waits_s=())
+        with pytest.raises(CloudError, match="gcloud projects list"):
+            deploy(
+                gcloud,
+                topology.parse(PIPELINE),
+                options=Options(project="other-project", name="shop"),
+                root=Path(__file__).parents[4],
+                words=release_tracks.Tracks(),
+                ask=lambda question: True,
+                say=lambda line: None,
+            )

@@ -1,0 +1,111 @@
+"""The application over fakes: bucket, queues and clock in memory, handlers of the test's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from pydantic import Field
+
+from poolhouse.api.app import create_app
+from poolhouse.pipeline.names import FileName
+from poolhouse.pipeline.publisher import Publisher
+from poolhouse.pipeline.record_store import RecordStore
+from poolhouse.pipeline.settings import Settings
+from poolhouse.pipeline.store import ObjectStore
+from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
+from poolhouse.worker import Payload, TaskContext, task
+from poolhouse.worker.registry import Registry
+
+PROJECT = "unit-api"
+
+
+class FileProcessing(Payload):
+    filename: FileName
+    processing_time: Annotated[float, Field(ge=0, le=3600)] | None = None
+
+
+class DataTransformation(Payload):
+    dataset_size: Annotated[int, Field(ge=1, le=1_000_000)]
+    columns: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+
+
+class Anything(Payload):
+    value: Any = None
+
+
+@task("file_processing")
+def file_processing(payload: FileProcessing, ctx: TaskContext) -> None:
+    """Look at a file."""
+
+
+@task("data_transformation", queue="bulk")
+def data_transformation(payload: DataTransformation, ctx: TaskContext) -> None:
+    """Transform a table."""
+
+
+@task("anything")
+def anything(payload: Anything, ctx: TaskContext) -> None:
+    """Take any value."""
+
+
+REGISTRY = Registry(
+    function.__poolhouse_handler__  # type: ignore[attr-defined]
+    for function in (file_processing, data_transformation, anything)
+)
+
+
+@dataclass
+class Api:
+    """The application, a client of it, and what it stands on."""
+
+    app: FastAPI
+    client: TestClient
+    store: MemoryStore
+    topics: MemoryTopics
+    clock: ManualClock
+    settings: Settings
+
+    @property
+    def records(self) -> RecordStore:
+        return RecordStore(self.store)
+
+    def submit(self, **body: Any) -> str:
+        """Submit a task; its id."""
+        answer = self.client.post("/submit-task", json={"task_type": "anything", **body})
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["task_id"])
+
+
+def settings(**fields: Any) -> Settings:
+    return Settings(
+        google_cloud_project=PROJECT, bucket_name="unit-api-bucket", publish_timeout_s=1, storage_timeout_s=1, **fields
+    )
+
+
+def application(
+    store: ObjectStore, topics: MemoryTopics, clock: ManualClock, *, environment: Settings | None = None, **seams: Any
+) -> FastAPI:
+    environment = environment or settings()
+    return create_app(
+        environment,
+        store=store,
+        publisher=Publisher(environment, topics=topics),
+        registry=REGISTRY,
+        clock=clock,
+        event_poll_s=0.01,
+        **seams,
+    )
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    store, topics, clock = MemoryStore(), MemoryTopics(), ManualClock()
+    app = application(store, topics, clock)
+    with TestClient(app, raise_server_exceptions=False) as client:
+        client.get("/ready")
+        yield Api(app, client, store, topics, clock, settings())

@@ -1,0 +1,126 @@
+"""Dead letters over HTTP."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from poolhouse.pipeline.dead_letters import MESSAGE_ID, PUBLISHED_AT, REASON, DeadLetterBox
+from poolhouse.pipeline.errors import StoreUnavailable
+from poolhouse.pipeline.records import Status
+from poolhouse.pipeline.task_id_key import load_task_ids
+from tests.kit.unit.api.conftest import Api
+
+
+def bury(api: Api, *, data: bytes | None = None, **body: Any) -> str:
+    """Submit a task and let it die; its id."""
+    task_id = api.submit(**body)
+    message = api.topics.published[-1].message
+    box = DeadLetterBox(api.store, queues=tuple(api.settings.topology.by_name), task_ids=load_task_ids(api.store))
+    attributes = {
+        **message.attributes,
+        REASON: "it would not work",
+        MESSAGE_ID: "17",
+        PUBLISHED_AT: api.clock().isoformat(),
+    }
+    assert box.keep("default", data or message.data, attributes, message_id="18", now=api.clock())
+    return task_id
+
+
+def test_a_listing_tells_type_queue_and_reason(api: Api) -> None:
+    task_id = bury(api)
+
+    page = api.client.get("/dead-letters").json()
+
+    [letter] = page["dead_letters"]
+    assert (letter["task_id"], letter["task_type"], letter["queue"]) == (task_id, "anything", "default")
+    assert letter["reason"] == "it would not work"
+    assert page["next_page_token"] is None
+    assert api.client.get("/dead-letters?queue=bulk").json()["dead_letters"] == []
+    assert api.client.get("/dead-letters?queue=nonsense").status_code == 422
+
+
+def test_one_dead_letter_has_the_original_message(api: Api) -> None:
+    task_id = bury(api, value=5)
+
+    letter = api.client.get(f"/dead-letters/{task_id}").json()
+
+    assert json.loads(letter["data"])["value"] == 5
+    assert letter["message_id"] == "17"
+    assert api.client.get(f"/tasks/{task_id}").json()["status"] == "dead"
+
+
+def test_a_replay_gives_the_same_task_a_new_life(api: Api) -> None:
+    task_id = bury(api, value=5)
+
+    answer = api.client.post(f"/dead-letters/{task_id}:replay")
+
+    assert answer.json() == {"task_id": task_id, "message_id": "2", "status": "queued"}
+    assert api.topics.published[-1].topic == "poolhouse-default"
+    assert json.loads(api.topics.published[-1].message.data) == json.loads(api.topics.published[0].message.data)
+    assert api.client.get(f"/tasks/{task_id}").json()["status"] == "queued"
+    assert api.client.get("/dead-letters").json()["dead_letters"] == []
+    assert api.client.post(f"/dead-letters/{task_id}:replay").status_code == 404
+
+
+def test_a_replay_may_have_another_payload(api: Api) -> None:
+    task_id = bury(api, value=5)
+
+    assert api.client.post(f"/dead-letters/{task_id}:replay", json={"payload": {"value": 6}}).status_code == 200
+
+    body = json.loads(api.topics.published[-1].message.data)
+    assert (body["task_id"], body["value"]) == (task_id, 6)
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"payload": {"valeu": 6}}, "payload.valeu"),
+        ({"payload": {"task_id": "mine"}}, "payload.task_id"),
+        ({"payload": [6]}, "payload"),
+        ({"value": 6}, "value"),
+    ],
+)
+def test_a_replay_with_a_wrong_payload_changes_nothing(api: Api, body: dict[str, Any], field: str) -> None:
+    task_id = bury(api)
+
+    answer = api.client.post(f"/dead-letters/{task_id}:replay", json=body)
+
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"] == field
+    assert len(api.topics.published) == 1
+    assert api.client.get(f"/dead-letters/{task_id}").status_code == 200
+
+
+def test_a_replay_while_the_queue_is_down_is_503_and_can_be_repeated(api: Api) -> None:
+    task_id = bury(api)
+    api.topics.down = True
+    assert api.client.post(f"/dead-letters/{task_id}:replay").status_code == 503
+
+    api.topics.down = False
+    assert api.client.post(f"/dead-letters/{task_id}:replay").status_code == 200
+
+
+def test_a_discarded_task_stays_failed(api: Api) -> None:
+    task_id = bury(api)
+
+    answer = api.client.post(f"/dead-letters/{task_id}:discard")
+
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert api.client.get(f"/dead-letters/{task_id}").status_code == 404
+    assert api.client.get(f"/tasks/{task_id}").json()["status"] == Status.FAILED
+
+
+def test_a_bucket_that_is_down_is_503(api: Api) -> None:
+    task_id = bury(api)
+    api.store.failure = StoreUnavailable("it is down")
+
+    for method, path in (
+        ("GET", "/dead-letters"),
+        ("GET", f"/dead-letters/{task_id}"),
+        ("POST", f"/dead-letters/{task_id}:replay"),
+        ("POST", f"/dead-letters/{task_id}:discard"),
+    ):
+        assert api.client.request(method, path).status_code == 503

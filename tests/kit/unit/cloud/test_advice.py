@@ -1,0 +1,40 @@
+# ruff: noqa: E501 - gcloud's words are as long as they are
+from __future__ import annotations
+
+import pytest
+
+from poolhouse.cloud.gcloud.advice import advise, verdict
+
+CASES = [
+    # gcloud's words, verdict when changing, verdict when reading, a part of the advice
+    ("ERROR: (gcloud.pubsub.topics.describe) NOT_FOUND: Resource not found", "final", "absent", ""),
+    ("ERROR: (gcloud.run.services.describe) Cannot find service [x]", "final", "absent", ""),
+    ("ERROR: (gcloud.storage.buckets.describe) gs://x not found: 404.", "final", "absent", ""),
+    ("ERROR: Failed to create topic [projects/p/topics/t]: Resource already exists in the project", "conflict", "conflict", ""),
+    ("ERROR: ABORTED: There were concurrent policy changes. Please retry", "conflict", "conflict", ""),
+    ("INVALID_ARGUMENT: Service account a-b@p-p.iam.gserviceaccount.com does not exist.", "transient", "absent", ""),
+    ("UNAVAILABLE: The service is currently unavailable.", "transient", "transient", ""),
+    ("RESOURCE_EXHAUSTED: Quota exceeded for quota metric 'Write requests' per minute", "transient", "transient", "quota"),
+    ("RESOURCE_EXHAUSTED: Quota exceeded: topics per project", "final", "final", "quota"),
+    ("FAILED_PRECONDITION: Billing account for project is not found. billing must be enabled BILLING_DISABLED", "final", "final", "billing account"),
+    ("PERMISSION_DENIED: Pub/Sub API has not been used in project p before or it is disabled. Enable it", "transient", "transient", "an API is off"),
+    ("ERROR: (gcloud.x) You do not currently have an active account selected.", "final", "final", "gcloud auth login"),
+    ("PERMISSION_DENIED: Permission 'pubsub.topics.create' denied on resource", "final", "final", "lacks a permission"),
+    ("ERROR: Permission 'iam.serviceaccounts.actAs' denied on service account", "final", "final", "roles/iam.serviceAccountUser"),
+    ("ERROR: Projects instance [p-p] not found: nope", "final", "final", "gcloud projects list"),
+    ("NOT_FOUND: Location mars-west1 is not found or access is unauthorized.", "final", "final", "--region"),
+    ("NOT_FOUND: Cannot find metric that matches type = \"logging.googleapis.com/user/x\"", "transient", "absent", ""),
+    ("HTTPError 403: one or more users named in the policy violates constraint constraints/iam.allowedPolicyMemberDomains", "final", "final", "organisation policy"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("output", "changing", "reading", "advice"), CASES)
+def test_gclouds_words_are_understood(output: str, changing: str, reading: str, advice: str) -> None:
+    assert verdict(output) == changing
+    assert verdict(output, reading=True) == reading
+    assert advice in advise(output)
+
+
+def test_words_that_nobody_knows_get_no_advice_and_no_second_attempt() -> None:
+    assert verdict("ERROR: something new") == "final"
+    assert advise("ERROR: something new") == ""

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+from poolhouse.cloud.kinds.grants import managed, merge, observed
+from poolhouse.cloud.options import Options
+from poolhouse.cloud.plan.planner import decide
+from poolhouse.cloud.resource import Resource, pairs
+from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.topology import Topology, parse
+from tests.kit.unit.cloud.conftest import NUMBER, PIPELINE, Make
+
+OPTIONS = Options(project="some-project", name="shop")
+AGENT = f"serviceAccount:service-{NUMBER}@gcp-sa-pubsub.iam.gserviceaccount.com"
+
+
+def by_id(resources: tuple[Resource, ...], id_: str) -> Resource:
+    return next(item for item in resources if item.id == id_)
+
+
+def grants_of(resources: tuple[Resource, ...], member: str) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for item in resources:
+        if item.kind == "grants":
+            for role, members in item.wanted.items():
+                if isinstance(members, tuple) and member in members:
+                    found.setdefault(item.name, set()).add(role)
+    return found
+
+
+def test_the_service_agent_may_move_what_is_dead_from_its_queue_to_its_topic(make: Make) -> None:
+    assert grants_of(make(), AGENT) == {
+        "topic/shop-mail-dead-letters": {"roles/pubsub.publisher"},
+        "subscription/shop-mail-workers": {"roles/pubsub.subscriber"},
+    }
+
+
+def test_each_account_can_do_its_work_and_no_more(make: Make) -> None:
+    resources = make()
+    assert grants_of(resources, OPTIONS.member("worker")) == {
+        "bucket/some-project-shop": {"roles/storage.objectUser"},
+        "topic/shop-mail": {"roles/pubsub.publisher"},
+        "topic/shop-mail-dead-letters": {"roles/pubsub.publisher"},
+        "subscription/shop-mail-workers": {"roles/pubsub.subscriber"},
+    }
+    assert grants_of(resources, OPTIONS.member("dead-letters")) == {
+        "bucket/some-project-shop": {"roles/storage.objectUser"},
+        "subscription/shop-mail-dead-letters": {"roles/pubsub.subscriber"},
+    }
+    assert grants_of(resources, OPTIONS.member("scheduler")) == {
+        "service/shop-api": {"roles/run.invoker"},
+        "job/shop-dead-letters": {"roles/run.invoker"},
+    }
+    assert grants_of(resources, OPTIONS.member("builder")) == {
+        "bucket/some-project-shop-build": {"roles/storage.objectUser"},
+        "repository/shop": {"roles/artifactregistry.writer"},
+    }
+
+
+def test_only_a_public_api_is_open_to_everybody(make: Make) -> None:
+    assert grants_of(make(), "allUsers") == {}
+    assert grants_of(make(public=True), "allUsers") == {"service/shop-api": {"roles/run.invoker"}}
+
+
+def test_jobs_replace_pools_and_are_started_every_minute(make: Make) -> None:
+    resources = make(workers="job")
+    assert not [item for item in resources if item.kind == "pool"]
+    assert (
+        by_id(resources, "job/shop-mail").wanted["arguments"] == "-m poolhouse.worker drain --queue=mail --budget=180"
+    )
+    assert by_id(resources, "schedule/shop-run-mail").wanted["cron"] == "* * * * *"
+
+
+def test_an_autoscaler_owns_the_number_of_instances(make: Make) -> None:
+    fixed, scaled = by_id(make(), "pool/shop-mail"), by_id(make(autoscale=True), "pool/shop-mail")
+    assert fixed.wanted["instances"] == 1  # none would never work, with nobody to start one
+    assert "instances" not in scaled.wanted
+    assert not any(word.startswith("--scaling") for word in scaled.update(None)[0].words)
+    (version,) = (item for item in make(autoscale=True) if item.kind == "parameter-version")
+    (target,) = json.loads(version.create[0].files["autoscaler.yaml"])["spec"]["scaledObjects"]
+    assert (target["spec"]["minReplicaCount"], target["spec"]["maxReplicaCount"]) == (0, 3)
+    assert target["spec"]["triggers"][0]["metadata"]["value"] == "10"
+
+
+def test_a_changed_queue_changes_its_own_resources_alone(make: Make) -> None:
+    before = {item.id: item for item in make()}
+    changed = parse(PIPELINE.replace("retention_s = 86400", "retention_s = 90000"))
+    different = {item.id for item in make(changed) if item.wanted != before[item.id].wanted}
+    assert different == {"subscription/shop-mail-workers"}
+
+
+def test_a_schedule_asks_the_api_under_its_fixed_url_with_its_own_account(make: Make) -> None:
+    schedule = by_id(make(), "schedule/shop-nightly")
+    assert schedule.wanted["uri"] == f"https://shop-api-{NUMBER}.europe-west1.run.app/schedules/nightly:due"
+    assert schedule.wanted["body"] == "{}"
+    assert schedule.wanted["time_zone"] == "Europe/Berlin"
+
+
+def test_a_run_that_the_api_missed_is_told_again_for_a_day_where_the_schedule_says_once(make: Make) -> None:
+    changed = parse(PIPELINE.replace("[schedules.nightly]", '[schedules.nightly]\nmissed_runs = "once"'))
+    skip, once = (by_id(resources, "schedule/shop-nightly") for resources in (make(), make(changed)))
+    assert (skip.wanted["retry_for_s"], once.wanted["retry_for_s"]) == (0, 86_400)
+    (update,) = skip.update(None)
+    assert {"--max-retry-attempts=3", "--max-retry-duration=0s", "--max-backoff=3600s"} <= set(update.words)
+    listed = [{"name": "jobs/shop-nightly", "retryConfig": {"retryCount": 3, "maxRetryDuration": "86400s"}}]
+    assert (once.observe(listed) or {})["retry_for_s"] == 86_400
+
+
+def test_others_bindings_conditions_and_the_etag_survive_a_merge() -> None:
+    ours = managed(OPTIONS)
+    stranger, worker, old = "user:ann@example.com", OPTIONS.member("worker"), OPTIONS.member("api")
+    conditional = {"role": "roles/viewer", "members": [worker], "condition": {"title": "t", "expression": "true"}}
+    policy = {
+        "etag": "BwX=",
+        "version": 3,
+        "bindings": [
+            {"role": "roles/pubsub.publisher", "members": [stranger, old]},
+            {"role": "roles/editor", "members": [stranger]},
+            {"role": "roles/pubsub.editor", "members": [old]},
+            conditional,
+        ],
+    }
+    merged = merge(policy, {"roles/pubsub.publisher": (worker,)}, ours=ours)
+    assert merged["etag"] == "BwX="
+    assert merged["version"] == 3
+    assert merged["bindings"] == [
+        {"role": "roles/pubsub.publisher", "members": sorted([stranger, worker])},
+        {"role": "roles/editor", "members": [stranger]},
+        conditional,
+    ]
+    assert observed(merged, wanted={"roles/pubsub.publisher": (worker,)}, ours=ours) == {
+        "roles/pubsub.publisher": (worker,)
+    }
+
+
+def test_an_etag_is_sent_in_the_alphabet_that_gcloud_can_read_back(make: Make) -> None:
+    bucket = by_id(make(), "grants/bucket/some-project-shop")
+    text = bucket.update({"etag": "AAAA_-AA", "bindings": []})[0].files["policy.json"]
+    assert json.loads(text)["etag"] == "AAAA/+AA"
+
+
+def test_a_subscription_in_another_topic_is_refused(make: Make) -> None:
+    subscription = by_id(make(), "subscription/shop-mail-workers")
+    raw = [{"name": "projects/p/subscriptions/shop-mail-workers", "topic": "projects/p/topics/other"}]
+    with pytest.raises(Exception, match="a subscription stays with its topic"):
+        decide(subscription, raw)
+
+
+def test_values_with_commas_are_escaped() -> None:
+    assert pairs({"a": "1", "b": "2"}) == "a=1,b=2"
+    assert pairs({"a": "1,2", "b": "x@y"}) == "^|^a=1,2|b=x@y"
+
+
+@pytest.mark.parametrize(
+    ("choices", "words"),
+    [
+        ({"project": "My Project"}, "a project id has 6 to 30"),
+        ({"project": "some-project", "region": "Belgium"}, "regions read like"),
+        ({"project": "some-project", "name": "a-very-long-name-indeed"}, "at most 16"),
+        ({"project": "some-project", "autoscale": True, "workers": "job"}, "--autoscale is for --workers pool"),
+        ({"project": "some-project", "api_min_instances": 3, "api_max_instances": 2}, "is above"),
+    ],
+)
+def test_options_that_cannot_work_are_refused_before_anything_is_read(choices: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        Options(**choices)  # type: ignore[arg-type]
+
+
+def test_names_stay_within_what_google_allows(topology: Topology, make: Make) -> None:
+    longest = dataclasses.replace(OPTIONS, name="a" * 16, autoscale=True)
+    for purpose in longest.accounts:
+        assert 6 <= len(longest.account(purpose).partition("@")[0]) <= 30
+    assert len(longest.bucket) <= 63

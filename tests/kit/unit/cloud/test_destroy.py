@@ -1,0 +1,82 @@
+"""What is asked before anything is removed; that all of it is removed is seen in a rehearsal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from poolhouse.cloud.destroy import destroy
+from poolhouse.cloud.errors import CloudError, GcloudFailed
+from poolhouse.cloud.gcloud.release_tracks import Tracks
+from poolhouse.cloud.options import Options
+from poolhouse.cloud.resource import Command, Read
+
+OPTIONS = Options(project="some-project", name="shop")
+
+
+class FakeGcloud:
+    """A project with two topics, one of them ours."""
+
+    def __init__(self, *errors: str) -> None:
+        self.commands: list[Command] = []
+        self._errors = list(errors)
+
+    def run(self, command: Command) -> str:
+        self.commands.append(command)
+        if self._errors:
+            raise GcloudFailed("delete", self._errors.pop(0))
+        return ""
+
+    def threads(self, name: str) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(1)
+
+    def read_all(self, reads: Sequence[Read]) -> dict[tuple[str, ...], Any]:
+        return {read.words: self._answer(read) for read in reads}
+
+    @staticmethod
+    def _answer(read: Read) -> Any:
+        if read.words[:2] == ("projects", "describe"):
+            return {"projectNumber": "1"}
+        if read.words[:2] == ("services", "list"):
+            return [{"config": {"name": "pubsub.googleapis.com"}}]
+        if read.words[:3] == ("pubsub", "topics", "list"):
+            topic = "projects/some-project/topics"
+            return [{"name": f"{topic}/shop-mail", "labels": {"poolhouse": "shop"}}, {"name": f"{topic}/other"}]
+        return []
+
+
+@pytest.mark.parametrize("answer", ["", "y", "yes", "some-projec", "shop"])
+def test_nothing_is_removed_unless_the_projects_id_is_typed(answer: str) -> None:
+    gcloud, said = FakeGcloud(), list[str]()
+    with pytest.raises(CloudError, match="not the project's id"):
+        destroy(gcloud, options=OPTIONS, words=Tracks(), ask=lambda question: answer, say=said.append)  # type: ignore[arg-type]
+    assert gcloud.commands == []
+    assert any("shop-mail" in line for line in said)
+    assert not any("other" in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("errors", "attempts"),
+    [
+        ((), 1),
+        (("NOT_FOUND: Resource not found",), 1),
+        (("ABORTED: concurrent changes", "HTTPError 409: conflict", "NOT_FOUND: Resource not found"), 3),
+    ],
+)
+def test_a_conflict_is_tried_again_and_what_is_gone_is_as_it_should_be(errors: tuple[str, ...], attempts: int) -> None:
+    gcloud = FakeGcloud(*errors)
+    removed = destroy(
+        gcloud, options=OPTIONS, words=Tracks(), ask=lambda question: "some-project", say=lambda line: None
+    )  # type: ignore[arg-type]
+    assert [leftover.name for leftover in removed] == ["shop-mail"]
+    assert len(gcloud.commands) == attempts
+
+
+def test_a_conflict_that_does_not_end_is_told_in_gclouds_words() -> None:
+    gcloud = FakeGcloud(*["ABORTED: concurrent changes"] * 20)
+    with pytest.raises(CloudError, match=r"(?s)concurrent changes.*1 could not be removed"):
+        destroy(gcloud, options=OPTIONS, words=Tracks(), ask=lambda question: "some-project", say=lambda line: None)  # type: ignore[arg-type]
+    assert len(gcloud.commands) < 10

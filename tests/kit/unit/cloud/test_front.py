@@ -1,0 +1,82 @@
+"""The login and the deployed service's door, as a rehearsal plays them; and the query language of its logs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from poolhouse.cloud.operate import log_filter
+from poolhouse.cloud.options import Options
+from poolhouse.cloud.rehearsal import log_filter as played
+from poolhouse.cloud.rehearsal.front import Front
+from poolhouse.cloud.rehearsal.http import ApiError, Request, Response
+from poolhouse.cloud.rehearsal.plane import Plane
+from poolhouse.cloud.rehearsal.services import ROUTES
+
+PROJECT = "rehearsal-project"
+SERVICE = f"run/{PROJECT}/europe-west1/services/shop-api"
+
+
+@pytest.fixture
+def plane() -> Plane:
+    plane = Plane(project=PROJECT, token="access", routes=ROUTES)
+    plane.state.items[SERVICE] = {}
+    return plane
+
+
+@pytest.fixture
+def front(plane: Plane) -> Front:
+    return Front(plane, login="word")
+
+
+def token(front: Front, word: str = "word") -> Response:
+    body = f"grant_type=refresh_token&refresh_token={word}".encode()
+    return front(Request(host="oauth2.googleapis.com", method="POST", path="/token", body=body))
+
+
+def call(front: Front, *, authorization: str = "", service: str = "shop-api") -> Response:
+    headers = {"authorization": authorization} if authorization else {}
+    return front(Request(host=f"{service}-1.europe-west1.run.app", method="GET", path="/health", headers=headers))
+
+
+def test_a_login_gets_the_tokens_and_another_word_gets_none(front: Front) -> None:
+    assert token(front).body["access_token"] == "access"
+    assert token(front, "other").status == 400
+
+
+def test_a_service_lets_in_who_shows_an_identity_token_alone(front: Front, plane: Plane) -> None:
+    identity = token(front).body["id_token"]
+    assert call(front).status == 403
+    assert call(front, authorization="Bearer access").status == 401
+    assert call(front, authorization=f"Bearer {identity}").status == 503  # nobody plays it
+    assert call(front, authorization=f"Bearer {identity}", service="other").status == 404
+    plane.state.policies[SERVICE] = {"bindings": [{"role": "roles/run.invoker", "members": ["allUsers"]}]}
+    assert call(front).status == 503
+
+
+def entry(kind: str, **labels: str) -> dict[str, Any]:
+    return {"timestamp": "2026-11-24T10:00:00Z", "resource": {"type": kind, "labels": labels}}
+
+
+@pytest.mark.parametrize(
+    ("service", "found", "asked"),
+    [
+        ("", entry("cloud_run_revision", service_name="shop-api"), True),
+        ("", entry("cloud_run_worker_pool", worker_pool_name="shop-mail"), True),
+        ("", entry("cloud_run_revision", service_name="other-api"), False),
+        ("", entry("k8s_container", service_name="shop-api"), False),
+        ("shop-mail", entry("cloud_run_worker_pool", worker_pool_name="shop-mail"), True),
+        ("shop-mail", entry("cloud_run_worker_pool", worker_pool_name="shop-mail-2"), False),
+    ],
+)
+def test_the_filter_of_invoke_logs_finds_what_it_should(service: str, found: dict[str, Any], asked: bool) -> None:
+    options = Options(project=PROJECT, name="shop")
+    assert played.parse(log_filter(options, service=service))(found) is asked
+    assert not played.parse(log_filter(options, service=service, since="2026-11-25"))(found)
+
+
+@pytest.mark.parametrize("text", ["resource.type=", "a=(b", "a=b)", "a ~ b", "AND", "a=b c=d"])
+def test_a_filter_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ApiError, match="Unparseable filter"):
+        played.parse(text)

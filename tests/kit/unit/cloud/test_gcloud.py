@@ -1,0 +1,104 @@
+"""What runs gcloud, with a script in gcloud's place."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from poolhouse.cloud.errors import CloudError, GcloudFailed
+from poolhouse.cloud.gcloud.runner import Gcloud
+from poolhouse.cloud.resource import command, read
+
+#: Has a child, as gcloud's own commands may; notes the child's process id under its first word.
+HANGS = """#!/bin/sh
+sleep 600 &
+echo $! > "$NOTES/$1.part" && mv "$NOTES/$1.part" "$NOTES/$1"
+wait
+"""
+UNAVAILABLE = """#!/bin/sh
+echo once >> "$NOTES/calls"
+echo 'ERROR: UNAVAILABLE: 503 ' >&2
+exit 1
+"""
+
+
+def gcloud(folder: Path, script: str) -> Gcloud:
+    program = folder / "gcloud"
+    program.write_text(script)
+    program.chmod(0o755)
+    return Gcloud("some-project", env={"NOTES": str(folder)}, executable=str(program))
+
+
+@contextmanager
+def interrupted(*paths: Path) -> Iterator[None]:
+    """Ctrl-C as soon as all of these are there; once more each five seconds, as a person would."""
+    over, main = threading.Event(), threading.get_ident()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
+
+    def watch() -> None:
+        while not all(path.exists() for path in paths):
+            time.sleep(0.01)
+        while not over.is_set():
+            signal.pthread_kill(main, signal.SIGINT)
+            over.wait(5)
+
+    watching = threading.Thread(target=watch, daemon=True)
+    watching.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            yield
+    finally:
+        over.set()
+        watching.join()
+        signal.signal(signal.SIGINT, before)
+
+
+def gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    # A zombie whose parent is gone too is init's to collect.
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+@pytest.mark.parametrize("names", [("one",), ("one", "two", "three")])
+def test_ctrl_c_ends_what_runs_with_its_children(tmp_path: Path, names: tuple[str, ...]) -> None:
+    running = gcloud(tmp_path, HANGS)
+    with interrupted(*(tmp_path / name for name in names)):
+        running.read_all([read(name, api="some") for name in names])
+    deadline = time.monotonic() + 30
+    while not all(gone(int((tmp_path / name).read_text())) for name in names):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_ctrl_c_ends_a_command_that_no_thread_runs(tmp_path: Path) -> None:
+    running = gcloud(tmp_path, HANGS)
+    with interrupted(tmp_path / "one"):
+        running.run(command("one"))
+
+
+def test_after_ctrl_c_nothing_is_tried_again(tmp_path: Path) -> None:
+    running = gcloud(tmp_path, UNAVAILABLE)
+    with interrupted(tmp_path / "calls"):
+        running.read_all([read("things", api="some")])
+    assert (tmp_path / "calls").read_text().count("once") == 1
+
+
+def test_what_does_not_pass_is_told_with_the_command_and_gclouds_words(tmp_path: Path) -> None:
+    refusing = gcloud(tmp_path, "#!/bin/sh\necho 'PERMISSION_DENIED: no' >&2\nexit 1\n")
+    with pytest.raises(GcloudFailed, match=r"(?s)gcloud things create --project=some-project.*PERMISSION_DENIED: no"):
+        refusing.run(command("things", "create"))
+
+
+def test_a_machine_without_gcloud_is_told_where_it_is_to_be_had() -> None:
+    with pytest.raises(CloudError, match=r"cloud\.google\.com/sdk/docs/install"):
+        Gcloud("some-project", executable="no-such-program")

@@ -1,0 +1,125 @@
+"""The real API over fakes, reached by HTTP, and a terminal whose output a test can read."""
+
+from __future__ import annotations
+
+import io
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from rich.console import Console
+
+from poolhouse.client.api import Api
+from poolhouse.commands.terminal import Terminal
+from poolhouse.pipeline.dead_letters import MESSAGE_ID, PUBLISHED_AT, REASON, DeadLetterBox
+from poolhouse.pipeline.task_id_key import load_task_ids
+from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
+from tests.kit.unit.api.conftest import application, settings
+
+PIPELINE = """
+[queues.default]
+[queues.bulk]
+
+[schedules.nightly]
+cron = "30 3 * * *"
+task_type = "data_transformation"
+payload = { dataset_size = 10 }
+"""
+
+
+@dataclass
+class Served:
+    """A running API, a client of it, and what it stands on."""
+
+    api: Api
+    store: MemoryStore
+    topics: MemoryTopics
+    clock: ManualClock
+    queues: tuple[str, ...]
+
+    @property
+    def published(self) -> list[dict[str, Any]]:
+        return [json.loads(published.message.data) for published in self.topics.published]
+
+    @property
+    def dead(self) -> list[str]:
+        return [letter["task_id"] for letter in self.api.pages("/dead-letters", "dead_letters")]
+
+    def bury(
+        self,
+        task_type: str = "anything",
+        *,
+        reason: str = "it would not work",
+        data: bytes | None = None,
+        **payload: Any,
+    ) -> str:
+        """Submit a task and let it die; its id."""
+        task_id = str(self.api.post("/tasks", {"task_type": task_type, "payload": payload})["task_id"])
+        published = self.topics.published[-1]
+        queue = published.message.attributes["queue"]
+        attributes = {
+            **published.message.attributes,
+            REASON: reason,
+            MESSAGE_ID: "17",
+            PUBLISHED_AT: self.clock().isoformat(),
+        }
+        box = DeadLetterBox(self.store, queues=self.queues, task_ids=load_task_ids(self.store))
+        assert box.keep(queue, data or published.message.data, attributes, message_id="18", now=self.clock())
+        self.topics.published.clear()
+        return task_id
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    (tmp_path / "pipeline.toml").write_text(PIPELINE)
+    environment = settings(pipeline_file=str(tmp_path / "pipeline.toml"))
+    store, topics, clock = MemoryStore(), MemoryTopics(), ManualClock()
+    app = application(store, topics, clock, environment=environment)
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, ws="none", lifespan="on", timeout_graceful_shutdown=1))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        # The socket listens already: the first call waits for the start.
+        api = Api(f"http://127.0.0.1:{listening.getsockname()[1]}", timeout_s=20, sleep=lambda _: None)
+        try:
+            yield Served(api, store, topics, clock, tuple(environment.topology.by_name))
+        finally:
+            api.close()
+            server.should_exit = True
+            thread.join(20)
+            assert not thread.is_alive()
+
+
+@dataclass
+class Screen:
+    """A terminal whose output can be read."""
+
+    out: io.StringIO = field(default_factory=io.StringIO)
+    err: io.StringIO = field(default_factory=io.StringIO)
+
+    @property
+    def terminal(self) -> Terminal:
+        return Terminal(
+            out=Console(file=self.out, width=1000, highlight=False, soft_wrap=True),
+            err=Console(file=self.err, width=1000, highlight=False, soft_wrap=True),
+        )
+
+    @property
+    def rows(self) -> list[list[str]]:
+        """The lines of output, each as its columns."""
+        return [line.split() for line in self.out.getvalue().splitlines()]
+
+    @property
+    def said(self) -> str:
+        return self.err.getvalue().strip()
+
+
+@pytest.fixture
+def screen() -> Screen:
+    return Screen()

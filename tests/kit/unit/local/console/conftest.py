@@ -1,0 +1,121 @@
+"""The console over the real API over fakes, and a backend that a test makes up."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from poolhouse.local.backend import Endpoints, QueueScale, ServiceState, ServiceStatus, UpOptions
+from poolhouse.local.console.app import create_app
+from poolhouse.local.console.stacks import LocalStack
+from poolhouse.local.errors import NoStack
+from tests.kit.unit.commands.conftest import Served, served
+
+__all__ = ["served"]
+
+HOST = "127.0.0.1:8081"
+#: What nobody listens at.
+NOWHERE = "127.0.0.1:9"
+
+
+@dataclass
+class MadeUpBackend:
+    """What it says is what the test wants."""
+
+    where: Endpoints
+    name: str = "made-up"
+    services: tuple[ServiceStatus, ...] = (
+        ServiceStatus(service="api", instance="api", state=ServiceState.READY, uptime_s=5),
+    )
+    scales: tuple[QueueScale, ...] = ()
+    files: Mapping[str, Path] | None = field(default_factory=dict)
+    #: What its log command prints, where it has no files.
+    printed: str = ""
+
+    def up(self, options: UpOptions, say: Callable[[str], None]) -> Endpoints:
+        raise NotImplementedError
+
+    def down(self, *, volumes: bool = False) -> bool:
+        raise NotImplementedError
+
+    def endpoints(self) -> Endpoints:
+        return self.where
+
+    def status(self) -> tuple[ServiceStatus, ...]:
+        return self.services
+
+    def scaling(self) -> tuple[QueueScale, ...]:
+        return self.scales
+
+    def log_files(self) -> Mapping[str, Path] | None:
+        return self.files
+
+    def log_command(self, service: str | None, *, follow: bool, lines: int) -> list[str] | None:
+        return [sys.executable, "-c", f"print({self.printed!r})"]
+
+    def restart(self, service: str, *, kill: bool = False) -> None:
+        raise NotImplementedError
+
+    def scale(self, service: str, instances: int) -> None:
+        raise NotImplementedError
+
+
+@dataclass
+class Shown:
+    """The console, a browser without scripts, and what it shows."""
+
+    served: Served
+    backend: MadeUpBackend
+    client: TestClient = field(init=False)
+    up: bool = True
+
+    def find(self) -> MadeUpBackend:
+        if not self.up:
+            raise NoStack
+        return self.backend
+
+    def page(self, path: str, *, status: int = 200) -> str:
+        """A page as HTML."""
+        answer = self.client.get(path)
+        assert answer.status_code == status, answer.text
+        return answer.text
+
+    def text(self, path: str, *, status: int = 200) -> str:
+        """A page as text, its tags left out."""
+        return words(self.page(path, status=status))
+
+    def post(self, path: str, *, status: int = 303, **form: str | list[str]) -> str:
+        """Send a form as a page of the console does; where it leads, or the page that answers it."""
+        answer = self.client.post(path, data=form, headers={"Origin": f"http://{HOST}"}, follow_redirects=False)
+        assert answer.status_code == status, answer.text
+        return str(answer.headers["location"]) if status == 303 else answer.text
+
+    def break_api(self) -> None:
+        self.backend.where = replace(self.backend.where, api_url=f"http://{NOWHERE}")
+
+
+def words(html: str) -> str:
+    return " ".join(re.sub(r"<[^>]*>", " ", html).split())
+
+
+@pytest.fixture
+def shown(served: Served) -> Iterator[Shown]:
+    where = Endpoints(
+        api_url=served.api.url,
+        pubsub_host=NOWHERE,
+        storage_url=f"http://{NOWHERE}",
+        project="unit-console",
+        bucket="unit-console",
+    )
+    made = Shown(served, MadeUpBackend(where))
+    made.client = TestClient(
+        create_app(LocalStack(made.find)), base_url=f"http://{HOST}", raise_server_exceptions=False
+    )
+    yield made
+    made.client.close()

@@ -1,0 +1,177 @@
+"""The plan of a round of chaos, and the judgement of its end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from poolhouse.local.chaos.client import Accepted
+from poolhouse.local.chaos.journal import Journal, Write
+from poolhouse.local.chaos.plan import Job, make_plan
+from poolhouse.local.chaos.verdict import Facts, judge
+from poolhouse.local.storage.proxy import Exchange
+from poolhouse.pipeline import names, records
+from poolhouse.pipeline.message import TaskMessage
+from poolhouse.pipeline.records import FollowUp, Outcome, Status, TaskRecord
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_the_same_seed_makes_the_same_plan() -> None:
+    assert make_plan(3, tasks=200, length_s=20) == make_plan(3, tasks=200, length_s=20)
+    assert make_plan(3, tasks=200, length_s=20) != make_plan(4, tasks=200, length_s=20)
+
+
+def test_every_kind_of_fault_comes_in_every_round_and_ends_with_it() -> None:
+    plan = make_plan(1, tasks=10, length_s=12)
+    kinds = {(spell.server, spell.kind) for spell in plan.spells}
+    assert len(kinds) == 11
+    assert all(0 <= spell.at_s < spell.until_s <= 12 for spell in plan.spells)
+    assert {blow.target for blow in plan.blows} >= {"worker"}
+
+
+def _record(task_id: str, task_type: str, *, result: Any = None, follow_ups: Iterable[FollowUp] = ()) -> TaskRecord:
+    task = TaskMessage(task_id=task_id, task_type=task_type, submitted_at=NOW, queue="urgent", payload={"number": 5})
+    run = records.claim(None, task, owner="o", worker="w", now=NOW, lease_s=10, max_attempts=3)
+    assert isinstance(run, records.Run)
+    return records.succeeded(run.record, now=NOW, result=result, follow_ups=tuple(follow_ups))
+
+
+def _writes(name: str, *statuses: Status | None, task_type: str = "file") -> tuple[Write, ...]:
+    return tuple(
+        Write(name=name, generation=place, status=status, task_type=task_type) for place, status in enumerate(statuses)
+    )
+
+
+def _facts() -> Facts:
+    """A round that went well: one task of type file."""
+    job = Job(key="k", at_s=0, task_type="file", queue="urgent", payload={"number": 5})
+    result = names.result("chaos", "a")
+    return Facts(
+        accepted=(Accepted(job, "a"),),
+        records={"a": _record("a", "file", result={"number": 5})},
+        results={result: b'{"number": 5}'},
+        dead_letters=frozenset(),
+        writes={
+            names.record("a"): _writes(names.record("a"), Status.RUNNING, Status.SUCCEEDED),
+            result: _writes(result, None),
+        },
+        most_attempts={"file": 3, "echo": 3},
+    )
+
+
+def test_a_round_that_went_well_has_no_problems() -> None:
+    assert judge(_facts()) == []
+
+
+def _cancelled(*writes: Write) -> Facts:
+    """The same round, its task cancelled before a worker saw it."""
+    job = replace(_facts().accepted[0].job, cancel=True)
+    record = _facts().records["a"].model_copy(update={"status": Status.CANCELLED, "attempts": ()})
+    return replace(
+        _facts(), accepted=(Accepted(job, "a"),), records={"a": record}, results={}, writes={names.record("a"): writes}
+    )
+
+
+UNKNOWN, KNOWN = (
+    _writes(names.record("a"), Status.CANCELLED, task_type="")[0],
+    _writes(names.record("a"), Status.CANCELLED)[0],
+)
+
+
+def test_a_task_cancelled_unseen_is_given_its_type_afterwards() -> None:
+    assert judge(_cancelled(UNKNOWN, KNOWN)) == []
+
+
+def _with_record(**changes: Any) -> Facts:
+    facts = _facts()
+    return replace(facts, records={"a": facts.records["a"].model_copy(update=changes)})
+
+
+RECORD, RESULT = names.record("a"), names.result("chaos", "a")
+FOLLOW_UP = FollowUp(task_id="b", task_type="echo", queue="urgent", payload={"number": 5})
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        (replace(_facts(), records={}), "accepted and lost"),
+        (_with_record(status=Status.QUEUED), "has not ended: queued"),
+        (_with_record(status=Status.CANCELLED), "cancelled, but nobody asked for it"),
+        (_with_record(status=Status.FAILED), "ended as failed"),
+        (_with_record(status=Status.DEAD), "is dead after 1 of 3 attempts"),
+        (_with_record(attempts=_facts().records["a"].attempts * 2), "2 attempts that succeeded"),
+        (
+            _with_record(
+                attempts=(
+                    _facts().records["a"].attempts[0].model_copy(update={"outcome": Outcome.RUNNING}),
+                    _facts().records["a"].attempts[0].model_copy(update={"number": 2}),
+                )
+            ),
+            "an attempt is said to run",
+        ),
+        (_with_record(result={"number": 6}), "the record says {'number': 6}"),
+        (replace(_facts(), results={}), "is not there"),
+        (
+            replace(_facts(), writes={**_facts().writes, RESULT: _writes(RESULT, None, None)}),
+            "its result was written 2 times",
+        ),
+        (
+            replace(_facts(), writes={**_facts().writes, RECORD: _writes(RECORD, Status.SUCCEEDED, Status.DEAD)}),
+            "was given 2 final statuses: succeeded, dead",
+        ),
+        (
+            replace(_facts(), writes={**_facts().writes, RECORD: _writes(RECORD, Status.SUCCEEDED, Status.RUNNING)}),
+            "was succeeded, then running",
+        ),
+        (_cancelled(UNKNOWN, KNOWN, KNOWN), "was given 2 final statuses: cancelled, cancelled"),
+        (_cancelled(UNKNOWN, UNKNOWN), "was given 2 final statuses: cancelled, cancelled"),
+        (
+            _cancelled(UNKNOWN, replace(KNOWN, status=Status.SUCCEEDED)),
+            "was given 2 final statuses: cancelled, succeeded",
+        ),
+        (_with_record(status=Status.CANCELLED, task_type=""), "no worker has noted its type"),
+        (_with_record(follow_ups=(FOLLOW_UP,)), "a follow-up task that was lost"),
+        (
+            replace(_facts(), records={**_facts().records, "c": _record("c", "echo", result=5)}),
+            "no call was answered with it",
+        ),
+        (
+            replace(_facts(), dead_letters=frozenset({"dead-letters/urgent/a.json"})),
+            "a dead letter of a task that is not dead",
+        ),
+        (_with_record(status=Status.FAILED), "its dead letter is missing"),
+    ],
+)
+def test_every_broken_promise_is_told(facts: Facts, words: str) -> None:
+    assert any(words in problem for problem in judge(facts)), judge(facts)
+
+
+def _upload(name: str, *, status: int = 200, generation: int = 1, task_status: str = "running") -> Exchange:
+    properties = json.dumps({"name": name, "metadata": {"status": task_status, "task_type": "file"}}).encode()
+    body = b"--x\r\ncontent-type: application/json\r\n\r\n" + properties + b"\r\n--x\r\n\r\n{}\r\n--x--"
+    return Exchange(
+        method="POST",
+        target="/upload/storage/v1/b/b/o?uploadType=multipart",
+        sent=body,
+        status=status,
+        answer=json.dumps({"generation": str(generation)}).encode(),
+        delivered=False,
+    )
+
+
+def test_the_journal_keeps_writes_that_took_effect_in_their_order_whatever_answer_the_client_got() -> None:
+    journal = Journal()
+    journal.see(_upload(RECORD, generation=2, task_status="succeeded"))
+    journal.see(_upload(RECORD, generation=1))
+    journal.see(_upload(RECORD, status=412, task_status="dead"))
+    journal.see(Exchange(method="GET", target="/o/x", sent=b"", status=200, answer=b"{}", delivered=True))
+    writes = journal.writes("tasks/")[RECORD]
+    assert [write.status for write in writes] == [Status.RUNNING, Status.SUCCEEDED]
+    assert {write.task_type for write in writes} == {"file"}
+    assert journal.open_tasks({"a", "z"}) == {"z"}

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from poolhouse.commands import stack
+from poolhouse.local import backends, state
+from poolhouse.local.backend import Endpoints, ServiceState, ServiceStatus
+from poolhouse.local.errors import StackError
+from poolhouse.local.processes.identity import ProcessId
+from poolhouse.pipeline.errors import ConfigError
+from tests.kit.unit.local.console.conftest import MadeUpBackend
+
+
+def failing(error: BaseException) -> int:
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (StackError("it [broke]"), stack.FAILED),
+        (ConfigError("wrong"), stack.USAGE),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_errors_become_one_message_and_an_exit_code(
+    error: BaseException, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert stack.exit_code(failing, error) == code
+    assert capsys.readouterr().err.strip() == str(error)
+
+
+def test_sigterm_breaks_a_command_off_as_ctrl_c_does() -> None:
+    before, put_in_order = signal.getsignal(signal.SIGTERM), []
+
+    def terminated() -> int:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            put_in_order.append(True)
+        return stack.OK
+
+    assert stack.exit_code(terminated) == 128 + signal.SIGTERM
+    assert put_in_order
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_an_error_that_is_no_poolhouse_error_is_not_hidden() -> None:
+    with pytest.raises(ZeroDivisionError):
+        stack.exit_code(failing, ZeroDivisionError())
+
+
+@pytest.mark.parametrize(("service", "code"), [("worker", stack.FAILED), ("console", stack.OK)])
+def test_status_fails_where_something_is_not_ready_but_for_the_console(
+    service: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nowhere = Endpoints(api_url="http://127.0.0.1:9", pubsub_host="", storage_url="", project="p", bucket="b")
+    backend = MadeUpBackend(nowhere)
+    late = ServiceStatus(service=service, instance=service, state=ServiceState.STARTING, note="it takes its time")
+    backend.services = (*backend.services, late)
+    monkeypatch.setattr(backends, "current", lambda state_dir: backend)
+    assert stack.status(state_dir=tmp_path) == code
+    assert "it takes its time" in capsys.readouterr().out
+
+
+def test_without_a_stack_status_fails_and_down_is_content(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert stack.exit_code(stack.status, state_dir=tmp_path) == stack.FAILED
+    assert "./invoke up" in capsys.readouterr().err
+    assert stack.exit_code(stack.down, state_dir=tmp_path) == stack.OK
+    assert stack.exit_code(stack.show_logs, state_dir=tmp_path) == stack.FAILED
+
+
+def test_another_backend_than_that_of_the_stack_which_is_up_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    endpoints = Endpoints(api_url="http://a:1", pubsub_host="a:2", storage_url="http://a:3", project="p", bucket="b")
+    me = ProcessId.of(os.getpid())
+    state.write(
+        tmp_path, state.StackState(backend="embedded", endpoints=endpoints, ready=True, supervisor=me, details={})
+    )
+    assert stack.exit_code(stack.up, backend="compose", state_dir=tmp_path) == stack.USAGE
+    assert "./invoke down" in capsys.readouterr().err
+    assert stack.exit_code(stack.up, backend="embedded", state_dir=tmp_path) == stack.OK
+    assert "up already" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("given", "handed_on"),
+    [
+        ("tests/unit -k 'a or b'", ["tests/unit", "-k", "a or b"]),
+        ("-n 4 tests", ["-n", "4", "tests"]),
+        ("--pdb", ["--pdb"]),
+    ],
+)
+def test_what_follows_the_dashes_goes_to_pytest(given: str, handed_on: list[str]) -> None:
+    arguments = stack.pytest_arguments(given)
+    assert arguments[-len(handed_on) :] == handed_on
+    assert (arguments == handed_on) == (given != "tests/unit -k 'a or b'")

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from poolhouse.local.compose import build, engine, images, stand_ins, wheelhouse
+from poolhouse.local.errors import StackError
+
+
+def test_every_public_image_of_the_stack_is_wanted_and_has_a_recipe() -> None:
+    wanted = images.wanted({})
+    assert [image.role for image in wanted] == list(images.Role)
+    assert {image.role for image in wanted} == set(images._RECIPES)
+    assert all(":" in image.name for image in wanted)
+
+
+def test_wheels_are_those_that_debian_bookworm_can_run() -> None:
+    platforms = wheelhouse.platforms("arm64")
+    assert platforms[0] == "manylinux_2_36_aarch64"
+    assert {"manylinux_2_17_aarch64", "manylinux2014_aarch64"} <= set(platforms)
+    with pytest.raises(StackError, match="no wheels for the processor riscv64"):
+        wheelhouse.platforms("riscv64")
+
+
+def test_a_full_wheelhouse_is_left_alone_until_the_lock_changes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lock = tmp_path / "requirements.lock"
+    lock.write_text("a==1\n")
+    house = tmp_path / "wheels"
+    house.mkdir()
+    (house / "a-1-py3-none-any.whl").touch()
+    (house / "requirements.lock").write_text("a==1\n")
+    monkeypatch.setattr(wheelhouse, "LOCK", lock)
+    monkeypatch.setattr(wheelhouse, "WHEELHOUSE", house)
+    assert wheelhouse.fill(architecture="amd64") == 1
+
+    lock.write_text("this is not a requirement\n")
+    with pytest.raises(StackError, match="pip could not download"):
+        wheelhouse.fill(architecture="amd64")
+    assert not (house / "requirements.lock").exists(), "what is incomplete must not pass for whole"
+    assert not list(house.glob("*.whl"))
+
+
+def test_secrets_of_the_build_are_this_machines_bundle_and_pip_settings(tmp_path: Path) -> None:
+    bundle, settings = tmp_path / "ca.pem", tmp_path / "pip.conf"
+    bundle.touch()
+    settings.touch()
+    made = build.secrets({"SSL_CERT_FILE": str(bundle), "PIP_CONFIG_FILE": str(settings)})
+    assert made == {"ca": bundle, "pip_conf": settings}
+    settings.write_text(f"[global]\ncert = {bundle}\n")
+    made = build.secrets({"SSL_CERT_FILE": str(tmp_path / "missing.pem"), "PIP_CONFIG_FILE": str(settings)})
+    assert made == {"ca": bundle, "pip_conf": settings}
+
+
+def test_the_newest_emulator_of_the_installed_gcloud_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    library = tmp_path / "sdk" / "platform" / "pubsub-emulator" / "lib"
+    library.mkdir(parents=True)
+    for version in ("0.8.19", "0.8.20"):
+        (library / f"cloud-pubsub-emulator-{version}-all.jar").touch()
+    monkeypatch.setattr(stand_ins, "_SDK_ROOTS", (str(tmp_path / "sdk"),))
+    monkeypatch.setenv("PATH", "")
+    assert stand_ins.emulator_jar().name == "cloud-pubsub-emulator-0.8.20-all.jar"
+
+
+def test_no_emulator_to_make_an_image_from_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stand_ins, "_SDK_ROOTS", ())
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(StackError, match="gcloud components install pubsub-emulator"):
+        stand_ins.emulator_jar()
+
+
+def test_no_mmdebstrap_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(StackError, match="apt-get install mmdebstrap"), stand_ins.python().tar():
+        pass
+
+
+@pytest.mark.parametrize(
+    ("here", "pullable", "forced", "how"),
+    [
+        (True, False, False, "here"),
+        (False, True, False, "pulled"),
+        (False, False, False, "made"),
+        (True, True, True, "made"),
+    ],
+)
+def test_an_image_is_pulled_where_it_can_be_and_made_where_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, here: bool, pullable: bool, forced: bool, how: str
+) -> None:
+    present = {"x:1"} if here else set()
+    ran: list[tuple[str, ...]] = []
+
+    def docker(*arguments: str, **options: object) -> str:
+        ran.append(arguments)
+        present.add("x:1")
+        return ""
+
+    @contextmanager
+    def tar() -> Iterator[Path]:
+        file = tmp_path / "root.tar"
+        tarfile.open(file, "w").close()
+        yield file
+
+    monkeypatch.setattr(engine, "has_image", lambda name: name in present)
+    monkeypatch.setattr(engine, "can_pull", lambda name: pullable)
+    monkeypatch.setattr(images, "docker", docker)
+    recipe = stand_ins.Recipe(label="made-of-nothing", tar=tar)
+    monkeypatch.setattr(images, "_RECIPES", {images.Role.PYTHON: lambda: recipe})
+    said: list[str] = []
+    wanted = images.Wanted(images.Role.PYTHON, "x:1")
+    assert images._obtain(wanted, stand_in=forced, say=said.append).how == how
+    assert [arguments[0] for arguments in ran] == {"here": [], "pulled": ["pull"], "made": ["import"]}[how]
+    if how == "made":
+        assert f"LABEL {images.STAND_IN_LABEL}=made-of-nothing" in ran[0]
+    assert said[0].startswith("  x:1: ")

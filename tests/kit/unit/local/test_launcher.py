@@ -1,0 +1,117 @@
+"""`./invoke` on machines that lack something. (That it makes an environment is for the CI run, from a bare clone.)"""
+
+from __future__ import annotations
+
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from poolhouse.local.backend import ROOT
+
+TOOLS = ("sh", "dirname", "cksum", "cat")
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """The launcher in a project without an environment, and a PATH with nothing but the barest tools."""
+    project = tmp_path / "project with a blank"
+    (project / "local").mkdir(parents=True)
+    shutil.copy(ROOT / "invoke", project)
+    shutil.copy(ROOT / "local" / "bootstrap.py", project / "local")
+    (project / "requirements-dev.lock").write_text("# nothing\n")
+    (tmp_path / "bin").mkdir()
+    for tool in TOOLS:
+        found = shutil.which(tool)
+        assert found is not None
+        (tmp_path / "bin" / tool).symlink_to(found)
+    return project
+
+
+def program(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+
+def run(clone: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        (str(clone / "invoke"), *arguments),
+        cwd=clone.parent,
+        env={"PATH": str(clone.parent / "bin"), "HOME": str(clone.parent), **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_without_a_python_it_says_which_one_it_needs(clone: Path) -> None:
+    done = run(clone, "up")
+    assert done.returncode == 2
+    assert "Python 3.11 or newer" in done.stderr
+
+
+def test_a_python_that_is_too_old_is_not_taken(clone: Path) -> None:
+    program(clone.parent / "bin" / "python3", 'if [ "$1" = --version ]; then echo Python 3.9.2; else exit 1; fi')
+    done = run(clone, "up")
+    assert done.returncode == 2
+    assert "Python 3.9.2" in done.stderr
+
+
+def test_a_python_that_cannot_make_environments_is_told_how_to_learn_it(clone: Path) -> None:
+    hide = (
+        "import sys, importlib.util as u; f = u.find_spec; "
+        "u.find_spec = lambda name, *more: None if name == 'ensurepip' else f(name, *more)"
+    )
+    run_file = "import runpy; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    program(
+        clone.parent / "bin" / "python3",
+        f'[ "$1" = -c ] && exec {sys.executable} "$@"\nshift\nexec {sys.executable} -c "{hide}; {run_file}" "$@"',
+    )
+    done = run(clone, "up")
+    assert done.returncode == 1
+    assert "ensurepip" in done.stderr
+    assert "venv" in done.stderr
+
+
+def test_an_environment_that_fits_the_lock_is_used_as_it_is(clone: Path) -> None:
+    lock = subprocess.run(
+        ("cksum",), input=(clone / "requirements-dev.lock").read_bytes(), capture_output=True, check=True
+    )
+    program(clone / ".venv" / "bin" / "python", 'echo "$PWD|$@"')
+    (clone / ".venv" / "poolhouse-stamp").write_bytes(lock.stdout)
+    assert run(clone, "up", "--api-port", "1").stdout == f"{clone}|-m invoke up --api-port 1\n"
+    for alone in ((), ("--help",), ("-h",), ("help",)):
+        assert run(clone, *alone).stdout.endswith("|-m invoke --list\n")
+    assert run(clone, "--help", "up").stdout.endswith("|-m invoke --help up\n")
+
+
+def test_an_environment_of_another_lock_is_made_anew(clone: Path) -> None:
+    program(clone / ".venv" / "bin" / "python", "exit 1")
+    (clone / ".venv" / "poolhouse-stamp").write_text("another\n")
+    done = run(clone, "up")
+    assert done.returncode == 2, "it looked for a Python to make it with"
+
+
+@pytest.mark.parametrize(("variables", "compiled"), [({}, False), ({"PYTHONDONTWRITEBYTECODE": "1"}, True)])
+def test_libraries_are_compiled_once_where_python_would_do_it_at_every_start(
+    clone: Path, variables: dict[str, str], compiled: bool
+) -> None:
+    tools = clone.parent / "bin"
+    program(tools / "python3", f'exec {sys.executable} "$@"')
+    program(tools / "made-python", 'echo "$@"')
+    program(
+        tools / "uv",
+        f'echo "$@" >>{clone.parent}/calls\n'
+        f'if [ "$1" = venv ]; then {shutil.which("mkdir")} -p .venv/bin && '
+        f"{shutil.which('cp')} {tools}/made-python .venv/bin/python; fi",
+    )
+    done = run(clone, "up", **variables)
+    assert done.stdout == "-m invoke up\n", done.stderr
+    (install,) = (call for call in (clone.parent / "calls").read_text().splitlines() if call.startswith("pip sync"))
+    assert "--require-hashes" in install
+    assert ("--compile-bytecode" in install) == compiled

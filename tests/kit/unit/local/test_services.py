@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from poolhouse.local.backend import Endpoints, UpOptions
+from poolhouse.local.embedded import instance
+from poolhouse.local.embedded import specs as services
+from poolhouse.local.embedded.supervisor import Config
+
+ENDPOINTS = Endpoints(
+    api_url="http://127.0.0.1:8080",
+    pubsub_host="127.0.0.1:20001",
+    storage_url="http://127.0.0.1:20002",
+    project="poolhouse-x",
+    bucket="poolhouse-local-x",
+)
+
+
+def test_the_stack_decides_addresses_and_names_and_the_user_the_rest() -> None:
+    own = {"GOOGLE_CLOUD_PROJECT": "production", "BUCKET_NAME": "production", "LOG_LEVEL": "DEBUG", "NO_PROXY": "corp"}
+    made = services.environment(ENDPOINTS, own)
+    assert (made["GOOGLE_CLOUD_PROJECT"], made["BUCKET_NAME"]) == ("poolhouse-x", "poolhouse-local-x")
+    assert (made["PUBSUB_EMULATOR_HOST"], made["STORAGE_EMULATOR_HOST"]) == (
+        "127.0.0.1:20001",
+        "http://127.0.0.1:20002",
+    )
+    assert made["LOG_LEVEL"] == "DEBUG"
+    assert made["NO_PROXY"] == "corp,127.0.0.1,localhost"
+
+
+@pytest.mark.parametrize(
+    ("own", "handlers"),
+    [
+        ({}, "worker.handlers,poolhouse.worker.samples"),
+        ({"TASK_HANDLERS": "mine, yours"}, "mine,yours,poolhouse.worker.samples"),
+        ({"TASK_HANDLERS": "poolhouse.worker.samples"}, "poolhouse.worker.samples"),
+    ],
+)
+def test_the_sample_handlers_are_loaded_beside_the_projects_own(own: dict[str, str], handlers: str) -> None:
+    assert services.environment(ENDPOINTS, own)["TASK_HANDLERS"] == handlers
+
+
+def test_a_worker_gets_its_grace_period_and_some_more_to_stop(tmp_path: Path) -> None:
+    specs = services.specs(ENDPOINTS, data=tmp_path, own={"WORKER_GRACE_S": "30"})
+    assert specs["worker"].stop_timeout_s == 30 + services.STOP_MARGIN_S
+
+
+def test_pauses_before_a_new_start_double_up_to_the_longest() -> None:
+    assert [instance.pause_s(deaths) for deaths in (1, 2, 3, 6)] == [0.2, 0.4, 0.8, 6.4]
+    assert instance.pause_s(7) == instance.pause_s(10_000) == instance.LONGEST_PAUSE_S
+
+
+def test_the_supervisors_configuration_survives_its_command_line(tmp_path: Path) -> None:
+    config = Config(state_dir=tmp_path, options=UpOptions(api_port=1, workers=3, environment={"A": "ä b"}))
+    assert Config.read(config.write()) == config
+
+
+@pytest.mark.parametrize(
+    ("own", "given"), [({}, "INFO"), ({"LOG_LEVEL": "ERROR"}, "INFO"), ({"LOG_LEVEL": "DEBUG"}, "DEBUG")]
+)
+def test_the_lines_that_tell_of_readiness_are_always_logged(own: dict[str, str], given: str) -> None:
+    assert services.environment(ENDPOINTS, own)["LOG_LEVEL"] == given

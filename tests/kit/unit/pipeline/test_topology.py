@@ -1,0 +1,66 @@
+"""pipeline.toml: what it means, and what its mistakes are told as."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from poolhouse.pipeline import topology
+from poolhouse.pipeline.errors import ConfigError
+
+SHIPPED = Path(__file__).parents[4] / "pipeline.toml"
+
+
+def test_the_file_that_ships_declares_three_queues_and_a_schedule() -> None:
+    declared = topology.load(SHIPPED)
+    assert [queue.name for queue in declared.queues] == ["urgent", "default", "bulk"]
+    assert declared.default_queue.name == "default"
+    assert [schedule.queue for schedule in declared.schedules] == ["bulk"]
+
+
+def test_the_resources_of_a_queue_are_named_after_the_pipeline() -> None:
+    queue = topology.parse('name = "shop"\n[queues.mail]').queues[0]
+    assert (queue.topic, queue.subscription) == ("shop-mail", "shop-mail-workers")
+    assert queue.dead_letter_topic == queue.dead_letter_subscription == "shop-mail-dead-letters"
+
+
+@pytest.mark.parametrize(("attempts", "deliveries"), [(1, 5), (5, 15), (40, 100)])
+def test_pubsubs_own_limit_of_deliveries_is_a_backstop_behind_the_attempts(attempts: int, deliveries: int) -> None:
+    queue = topology.parse(f"[queues.mail]\nmax_attempts = {attempts}").queues[0]
+    assert queue.max_delivery_attempts == deliveries
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("[queues.a]\nack_deadline_s = 5", 2, "ack_deadline_s: Input should be greater than or equal to 10"),
+        ("[queues.a]\n\nspeed = 5", 3, "speed: unknown field (allowed: ack_deadline_s"),
+        ("[queues.a]\n[queues.a.workers]\ncpu = 99", 3, "cpu: Input should be less than or equal to 8"),
+        ("[queues.A_B]", 1, "a name has 1 to 30 lowercase letters"),
+        ("[queues.a]\nretry_min_backoff_s = 9\nretry_max_backoff_s = 3", 1, "retry_min_backoff_s (9) is above"),
+        ("[queues.a]\n[schedules.s]\ncron = '* * *'\ntask_type = 't'", 3, "five fields"),
+        ("[queues.a]\n[schedules.s]\ncron = '0 0 30 2 x'\ntask_type = 't'", 3, "not a cron expression"),
+        ("[queues.a]\n[schedules.s]\ncron = '0 0 * * *'\ntime_zone = 'Mars'\ntask_type = 't'", 4, "IANA"),
+        ("[queues.a]\n[schedules.s]\ncron = '0 0 * * *'\ntask_type = 't'\nqueue = 'b'", 1, "there is no queue 'b'"),
+        ("[queues.a]\n[bucket.lifecycle_days]\nattic = 1", 3, "'uploads', 'processed'"),
+        ("[queues.a]\nname = 'b'", 2, "name is not set by hand"),
+        ("queues = 3", 1, "write one table for each, as in [queues.NAME]"),
+        ("", 1, "queues"),
+    ],
+)
+def test_a_mistake_is_told_with_its_line_and_what_is_allowed(text: str, line: int, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        topology.parse(text, source="pipeline.toml")
+    assert f"pipeline.toml:{line}:" in str(caught.value)
+    assert words in str(caught.value)
+
+
+def test_what_is_not_toml_is_told_with_its_line() -> None:
+    with pytest.raises(ConfigError, match=r"not TOML: .*line 2"):
+        topology.parse("[queues.a]\nack_deadline_s 10\n[queues.b]")
+
+
+def test_a_missing_file_names_the_variable_that_points_to_it(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="PIPELINE_FILE"):
+        topology.load(tmp_path / "none.toml")

@@ -1,0 +1,234 @@
+"""Retention, snapshots and seeks: what is there to be delivered afterwards."""
+
+import asyncio
+
+import pytest
+
+from poolhouse_pubsub import protos
+from poolhouse_pubsub.control.inspection import inspect
+from poolhouse_pubsub.core.emulator import timestamp
+from poolhouse_pubsub.status import Code, StatusError
+from tests.kit.unit.pubsub.world import START, SUBSCRIPTION, TOPIC, World, data
+
+SNAPSHOT = "projects/core/snapshots/before"
+TEN_MINUTES = protos.Duration(seconds=600)
+
+
+def seek(world: World, moment: float | None = None, *, snapshot: str | None = None, name: str = SUBSCRIPTION) -> None:
+    request = protos.SeekRequest(subscription=name)
+    if moment is not None:
+        request.time.CopyFrom(timestamp(moment))
+    if snapshot is not None:
+        request.snapshot = snapshot
+    world.service.snapshots.seek(request)
+
+
+def take_snapshot(world: World, name: str = SNAPSHOT, **fields: object) -> object:
+    request = protos.CreateSnapshotRequest(name=name, subscription=SUBSCRIPTION, **fields)
+    return world.service.snapshots.create_snapshot(request)
+
+
+def code_of(call) -> Code:
+    with pytest.raises(StatusError) as caught:
+        call()
+    return caught.value.code
+
+
+@pytest.mark.parametrize("state", ["waiting", "outstanding", "delayed"])
+def test_an_unacked_message_is_gone_after_the_retention_wherever_it_stands(state):
+    retry = {"minimum_backoff": TEN_MINUTES} if state == "delayed" else None
+    world = World(message_retention_duration=TEN_MINUTES, ack_deadline_seconds=600, retry_policy=retry)
+    world.publish("a")
+    world.advance(30)
+    if state != "waiting":
+        held = world.pull()
+        if state == "delayed":
+            world.nack(*held)
+    world.advance(569)
+    assert inspect(world.emulator, SUBSCRIPTION).unacked == 1
+    world.advance(2)
+    assert inspect(world.emulator, SUBSCRIPTION).unacked == 0
+    world.advance(3600)
+    assert world.pull() == []
+
+
+def test_younger_messages_outlive_an_older_one():
+    world = World(message_retention_duration=TEN_MINUTES)
+    world.publish("old")
+    world.advance(300)
+    world.publish("new")
+    world.advance(301)
+    assert data(world.pull()) == ["new"]
+
+
+def test_a_seek_to_the_past_brings_back_what_was_acked_and_is_retained():
+    world = World(retain_acked_messages=True)
+    world.publish("a")
+    world.advance(60)
+    world.publish("b")
+    world.ack(*world.pull())
+    seek(world, START + 60)
+    assert data(world.pull()) == ["b"]
+    seek(world, START)
+    assert data(world.pull()) == ["a", "b"]
+
+
+def test_without_retained_acked_messages_a_seek_brings_back_nothing_that_was_acked():
+    world = World()
+    world.publish("a", "b")
+    world.ack(world.pull()[0])
+    seek(world, START)
+    assert data(world.pull()) == ["b"]
+
+
+def test_acked_messages_are_retained_no_longer_than_the_retention():
+    world = World(retain_acked_messages=True, message_retention_duration=TEN_MINUTES)
+    world.publish("a")
+    world.ack(*world.pull())
+    world.advance(601)
+    assert inspect(world.emulator, SUBSCRIPTION).retained == 0
+    seek(world, START)
+    assert world.pull() == []
+
+
+def test_a_seek_to_the_future_purges_what_is_there_and_not_what_comes():
+    world = World()
+    world.publish("a", "b")
+    seek(world, START + 3600)
+    assert world.pull() == []
+    world.publish("c")
+    assert data(world.pull()) == ["c"]
+
+
+def test_old_ack_ids_do_not_count_after_a_seek():
+    world = World()
+    world.publish("a")
+    held = world.pull()
+    seek(world, START)
+    world.ack(*held)
+    assert data(world.pull()) == ["a"]
+
+
+def test_a_new_subscription_can_seek_into_what_its_topic_retains():
+    world = World()
+    world.service.publisher.update_topic(
+        protos.UpdateTopicRequest(
+            topic={"name": TOPIC, "message_retention_duration": TEN_MINUTES},
+            update_mask={"paths": ["message_retention_duration"]},
+        )
+    )
+    world.publish("a")
+    world.advance(60)
+    late = "projects/core/subscriptions/late"
+    world.subscribe(late, filter="NOT attributes:skip")
+    world.publish("b", skip="yes")
+    assert world.pull(name=late) == []
+    seek(world, START, name=late)
+    brought_back = world.pull(name=late)
+    assert data(brought_back) == ["a"]
+    world.ack(*brought_back, name=late)
+    world.advance(600)
+    seek(world, START, name=late)
+    assert world.pull(name=late) == []
+
+
+def test_a_seek_to_a_time_works_on_an_ordered_subscription():
+    world = World(enable_message_ordering=True, retain_acked_messages=True)
+    world.publish("1", "2", key="k")
+    world.ack(*world.pull())
+    seek(world, START)
+    assert data(world.pull()) == ["1", "2"]
+
+
+def test_a_snapshot_keeps_the_unacked_messages_and_everything_after_it():
+    world = World()
+    world.publish("acked", "kept")
+    world.ack(world.pull(1)[0])
+    take_snapshot(world)
+    world.ack(*world.pull())
+    world.publish("later")
+    world.ack(*world.pull())
+    seek(world, snapshot=SNAPSHOT)
+    assert data(world.pull()) == ["kept", "later"]
+
+
+def test_a_snapshot_of_one_subscription_serves_another_of_the_same_topic_only():
+    world = World()
+    take_snapshot(world)
+    world.subscribe("projects/core/subscriptions/twin")
+    world.topic("projects/core/topics/elsewhere")
+    world.subscribe("projects/core/subscriptions/stranger", topic="projects/core/topics/elsewhere")
+    world.publish("a")
+    world.ack(*world.pull(name="projects/core/subscriptions/twin"), name="projects/core/subscriptions/twin")
+    seek(world, snapshot=SNAPSHOT, name="projects/core/subscriptions/twin")
+    assert data(world.pull(name="projects/core/subscriptions/twin")) == ["a"]
+    stranger = "projects/core/subscriptions/stranger"
+    assert code_of(lambda: seek(world, snapshot=SNAPSHOT, name=stranger)) is Code.FAILED_PRECONDITION
+
+
+def test_a_snapshot_expires_seven_days_after_its_oldest_unacked_message():
+    world = World()
+    world.publish("a")
+    world.advance(86_400)
+    snapshot = take_snapshot(world)
+    assert snapshot.expire_time.seconds == START + 7 * 86_400
+    world.advance(6 * 86_400 - 1)
+    world.service.snapshots.get_snapshot(protos.GetSnapshotRequest(snapshot=SNAPSHOT))
+    world.advance(1)
+    get = protos.GetSnapshotRequest(snapshot=SNAPSHOT)
+    assert code_of(lambda: world.service.snapshots.get_snapshot(get)) is Code.NOT_FOUND
+
+
+def test_a_snapshot_that_would_expire_within_an_hour_is_refused():
+    world = World(message_retention_duration=protos.Duration(seconds=8 * 86_400), expiration_policy={})
+    world.publish("a")
+    world.advance(7 * 86_400 - 3599)
+    assert code_of(lambda: take_snapshot(world)) is Code.FAILED_PRECONDITION
+
+
+def test_the_server_makes_up_a_name_for_a_snapshot_without_one():
+    snapshot = take_snapshot(World(), name="")
+    assert snapshot.name.startswith("projects/core/snapshots/snapshot-")
+
+
+def test_a_snapshots_labels_and_expiry_can_be_changed():
+    world = World()
+    take_snapshot(world)
+    changed = world.service.snapshots.update_snapshot(
+        protos.UpdateSnapshotRequest(
+            snapshot={"name": SNAPSHOT, "labels": {"a": "b"}, "expire_time": timestamp(START + 60)},
+            update_mask={"paths": ["labels", "expire_time"]},
+        )
+    )
+    assert dict(changed.labels) == {"a": "b"}
+    world.advance(60)
+    assert world.emulator.snapshots == {}
+
+
+def test_a_seek_needs_a_target_and_an_existing_snapshot():
+    world = World()
+    assert code_of(lambda: seek(world)) is Code.INVALID_ARGUMENT
+    assert code_of(lambda: seek(world, snapshot=SNAPSHOT)) is Code.NOT_FOUND
+
+
+def test_a_deleted_topic_leaves_its_subscriptions_with_their_backlog():
+    world = World()
+    world.publish("a")
+    world.service.publisher.delete_topic(protos.DeleteTopicRequest(topic=TOPIC))
+    assert world.subscription.config.topic == "_deleted-topic_"
+    world.topic()
+    world.publish("b")
+    assert data(world.pull()) == ["a"]
+
+
+def test_a_detached_subscription_loses_its_backlog_and_refuses_pulls():
+    world = World()
+    world.publish("a")
+    world.service.publisher.detach_subscription(protos.DetachSubscriptionRequest(subscription=SUBSCRIPTION))
+    world.publish("b")
+    assert inspect(world.emulator, SUBSCRIPTION).unacked == 0
+    pull = protos.PullRequest(subscription=SUBSCRIPTION, max_messages=1)
+    assert code_of(lambda: asyncio.run(world.service.subscriber.pull(pull))) is Code.FAILED_PRECONDITION
+    listed = world.service.publisher.list_topic_subscriptions(protos.ListTopicSubscriptionsRequest(topic=TOPIC))
+    assert list(listed.subscriptions) == []
+    assert world.subscription.config.detached

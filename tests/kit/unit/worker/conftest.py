@@ -1,0 +1,124 @@
+"""One worker's engine on stand-ins: no Pub/Sub, no storage, a clock that the test moves."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from poolhouse.pipeline.publisher import Publisher
+from poolhouse.pipeline.record_store import RecordStore
+from poolhouse.pipeline.records import TaskRecord
+from poolhouse.pipeline.settings import Settings
+from poolhouse.pipeline.task_ids import TaskIds
+from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
+from poolhouse.worker.registry import load
+from poolhouse.worker.runtime.attempts import Attempts
+from poolhouse.worker.runtime.execution import Executor
+from poolhouse.worker.runtime.heartbeat import Keeper
+from tests.kit.unit.worker import handlers
+
+PIPELINE = Path(__file__).parents[4] / "pipeline.toml"
+
+
+@dataclass
+class FakeDelivery:
+    """A delivery that remembers how it ended."""
+
+    data: bytes
+    attributes: Mapping[str, str]
+    published_at: datetime
+    message_id: str = "m-1"
+    queue: str = "default"
+    attempt: int = 1
+    ended: list[Any] = field(default_factory=list)
+
+    def ack(self) -> None:
+        self.ended.append("ack")
+
+    def nack(self) -> None:
+        self.ended.append("nack")
+
+    def defer(self, seconds: float) -> None:
+        self.ended.append(("defer", seconds))
+
+    def hand_over(self, task_id: str) -> None:
+        self.ended.append(("hand over", task_id))
+
+
+class Engine:
+    """`Attempts` and all that it stands on."""
+
+    def __init__(self) -> None:
+        self.settings = Settings(
+            google_cloud_project="test-project", bucket_name="test-bucket", pipeline_file=str(PIPELINE)
+        )
+        self.clock = ManualClock()
+        self.store = MemoryStore()
+        self.records = RecordStore(self.store)
+        self.topics = MemoryTopics()
+        self.task_ids = TaskIds(b"k" * 32)
+        self.keeper = Keeper(now=self.clock)
+        self.stopping = threading.Event()
+        self.abandoned: list[int] = []
+        self.resumed: list[Any] = []
+        self.executor = Executor(task_handlers=("tests.kit.unit.worker.handlers",))
+        self.attempts = self.another("worker-1")
+
+    def another(self, name: str) -> Attempts:
+        """The engine of another worker on the same queue and bucket."""
+        return Attempts(
+            topology=self.settings.topology,
+            registry=load(["tests.kit.unit.worker.handlers"]),
+            store=self.store,
+            publisher=Publisher(self.settings, topics=self.topics),
+            task_ids=self.task_ids,
+            executor=self.executor,
+            keeper=self.keeper,
+            worker_name=name,
+            now=self.clock,
+            stopping=self.stopping,
+            on_abandoned=self.abandoned.append,
+            resume=self.resumed.append,
+        )
+
+    def delivery(self, data: bytes, **fields: Any) -> FakeDelivery:
+        return FakeDelivery(data=data, attributes={}, published_at=self.clock.now, **fields)
+
+    def task(self, task_type: str, task_id: str = "t-1", *, attempt: int = 1, **payload: Any) -> FakeDelivery:
+        from poolhouse.pipeline.message import TaskMessage
+
+        message = TaskMessage(
+            task_id=task_id, task_type=task_type, submitted_at=self.clock.now, queue="default", payload=payload
+        )
+        return FakeDelivery(
+            data=message.data(), attributes=message.attributes(), published_at=self.clock.now, attempt=attempt
+        )
+
+    def record(self, task_id: str = "t-1") -> TaskRecord:
+        stored = self.records.read(task_id)
+        assert stored is not None
+        return stored.record
+
+    @property
+    def dead_letters(self) -> list[Mapping[str, str]]:
+        """Attributes of what went to a dead-letter topic."""
+        return [
+            published.message.attributes
+            for published in self.topics.published
+            if published.topic.endswith("dead-letters")
+        ]
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    handlers.runs.clear()
+    built = Engine()
+    yield built
+    built.executor.stop()
+    built.keeper.stop()

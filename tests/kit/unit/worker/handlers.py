@@ -1,0 +1,134 @@
+"""Task types for the worker's tests."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import Any
+
+from poolhouse.worker import Payload, Reject, Retry, TaskContext, task
+
+#: Task ids in the order in which handlers started.
+runs: list[str] = []
+#: Handlers of `wait` go on once this is set.
+go_on = threading.Event()
+
+
+class Number(Payload):
+    n: int = 0
+
+
+@task("echo")
+def echo(payload: Number, ctx: TaskContext) -> dict[str, int]:
+    runs.append(ctx.task_id)
+    return {"n": payload.n}
+
+
+@task("nothing")
+def nothing(payload: Number, ctx: TaskContext) -> None:
+    runs.append(ctx.task_id)
+
+
+@task("boom")
+def boom(payload: Number, ctx: TaskContext) -> None:
+    runs.append(ctx.task_id)
+    raise RuntimeError("boom")
+
+
+@task("once", max_attempts=1)
+def once(payload: Number, ctx: TaskContext) -> None:
+    raise RuntimeError("only once")
+
+
+@task("reject")
+def reject(payload: Number, ctx: TaskContext) -> None:
+    raise Reject("not this one")
+
+
+@task("later")
+def later(payload: Number, ctx: TaskContext) -> None:
+    raise Retry("too early", after_s=90)
+
+
+@task("big")
+def big(payload: Number, ctx: TaskContext) -> str:
+    runs.append(ctx.task_id)
+    return "x" * payload.n
+
+
+@task("report", result_file="report")
+def report(payload: Number, ctx: TaskContext) -> dict[str, int]:
+    return {"n": payload.n}
+
+
+@task("parent")
+def parent(payload: Number, ctx: TaskContext) -> list[str]:
+    return [ctx.submit("echo", {"n": 1}), ctx.submit("echo", Number(n=2), queue="urgent")]
+
+
+@task("failing_parent")
+def failing_parent(payload: Number, ctx: TaskContext) -> None:
+    ctx.submit("echo", {"n": 1})
+    raise RuntimeError("after the follow-up")
+
+
+@task("light", record=False, max_attempts=2)
+def light(payload: Number, ctx: TaskContext) -> None:
+    if payload.n:
+        raise RuntimeError("light")
+
+
+@task("wait", timeout_s=1)
+def wait(payload: Number, ctx: TaskContext) -> str:
+    runs.append(ctx.task_id)
+    while not go_on.wait(0.01):
+        ctx.progress(1, 2, "waiting")
+        ctx.checkpoint()
+    return "went on"
+
+
+@task("deaf", timeout_s=1)
+def deaf(payload: Number, ctx: TaskContext) -> str:
+    runs.append(ctx.task_id)
+    go_on.wait(30)
+    return "too late"
+
+
+@task("coroutine")
+async def coroutine(payload: Number, ctx: TaskContext) -> int:
+    return payload.n + 1
+
+
+@task("leave")
+def leave(payload: Number, ctx: TaskContext) -> None:
+    raise SystemExit(3)
+
+
+@task("leave_coroutine")
+async def leave_coroutine(payload: Number, ctx: TaskContext) -> None:
+    raise SystemExit(3)
+
+
+@task("own_process", cpu=True)
+def own_process(payload: Number, ctx: TaskContext) -> dict[str, Any]:
+    if payload.n == 9:
+        os._exit(7)
+    if payload.n == 5:
+        raise Reject("not in this process")
+    end = time.monotonic() + payload.n
+    while time.monotonic() < end:
+        ctx.checkpoint()
+    return {"pid": os.getpid()}
+
+
+@task("deaf_process", cpu=True, timeout_s=1)
+def deaf_process(payload: Number, ctx: TaskContext) -> None:
+    ctx.progress(1)
+    time.sleep(60)
+
+
+@task("narrow", max_concurrency=1)
+def narrow(payload: Number, ctx: TaskContext) -> None:
+    runs.append(ctx.task_id)
+    go_on.wait(5)

@@ -1,0 +1,505 @@
+"""One delivery, from claim to ack: what is durable before what, and what a second delivery finds."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from poolhouse.pipeline import names, records
+from poolhouse.pipeline.dead_letters import REASON
+from poolhouse.pipeline.errors import StoreUnavailable
+from poolhouse.pipeline.records import Outcome, Status
+from poolhouse.worker.errors import WorkerStopping
+from tests.kit.unit.worker import handlers
+from tests.kit.unit.worker.conftest import Engine
+
+
+def eventually(condition: Callable[[], object], timeout_s: float = 10) -> None:
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end, "it did not come true in time"
+        time.sleep(0.005)
+
+
+@pytest.fixture(autouse=True)
+def _fresh_event() -> None:
+    handlers.go_on.clear()
+
+
+def test_a_task_that_succeeds_costs_two_writes_and_is_acked(engine: Engine) -> None:
+    delivery = engine.task("echo", n=3)
+    engine.attempts.process(delivery)
+    assert delivery.ended == ["ack"]
+    record = engine.record()
+    assert (record.status, record.result, record.attempts[0].outcome) == (Status.SUCCEEDED, {"n": 3}, Outcome.SUCCEEDED)
+    assert engine.store.writes == [names.record("t-1")] * 2
+
+
+def test_a_task_that_returns_nothing_costs_no_more_than_another(engine: Engine) -> None:
+    engine.attempts.process(engine.task("nothing"))
+    assert engine.record().status is Status.SUCCEEDED
+    assert engine.store.writes == [names.record("t-1")] * 2
+
+
+def test_a_duplicate_of_a_finished_task_runs_nothing(engine: Engine) -> None:
+    engine.attempts.process(engine.task("echo", n=3))
+    duplicate = engine.task("echo", n=3, attempt=2)
+    engine.another("worker-2").process(duplicate)
+    assert duplicate.ended == ["ack"]
+    assert handlers.runs == ["t-1"]
+
+
+def test_a_delivery_of_a_running_task_waits_for_the_lease(engine: Engine) -> None:
+    first = threading.Thread(target=engine.attempts.process, args=(engine.task("wait"),))
+    first.start()
+    eventually(lambda: handlers.runs)
+    second = engine.task("wait", attempt=2)
+    engine.another("worker-2").process(second)
+    handlers.go_on.set()
+    first.join()
+    assert second.ended == [("defer", pytest.approx(engine.settings.topology.default_queue.ack_deadline_s))]
+    assert handlers.runs == ["t-1"]
+
+
+def test_a_worker_that_died_loses_the_task_to_the_next_one_once_its_lease_is_over(engine: Engine) -> None:
+    task = engine.task("echo", n=1)
+    dead = records.claim(
+        None,
+        _message(task, engine),
+        owner="dead",
+        worker="worker-0",
+        now=engine.clock.now,
+        lease_s=20,
+        max_attempts=5,
+    )
+    assert isinstance(dead, records.Run)
+    engine.records.write(dead.record, if_generation=0)
+    engine.clock.forward(21)
+    engine.attempts.process(task)
+    assert [attempt.outcome for attempt in engine.record().attempts] == [Outcome.LOST, Outcome.SUCCEEDED]
+    assert [attempt.worker for attempt in engine.record().attempts] == ["worker-0", "worker-1"]
+
+
+def lose_answer(engine: Engine, *, of_write: int) -> None:
+    """The so-manieth write of a record takes effect, but storage does not answer in time."""
+
+    def after(name: str) -> None:
+        if engine.store.writes.count(name) == of_write:
+            raise StoreUnavailable("no answer")
+
+    engine.store.after_write = after
+
+
+def test_a_claim_that_took_effect_without_an_answer_is_the_same_attempt(engine: Engine) -> None:
+    lose_answer(engine, of_write=1)
+    delivery = engine.task("echo", n=3)
+    engine.attempts.process(delivery)
+    assert delivery.ended == ["ack"]
+    assert [attempt.outcome for attempt in engine.record().attempts] == [Outcome.SUCCEEDED]
+    assert engine.store.writes == [names.record("t-1")] * 2
+
+
+def test_a_result_that_took_effect_without_an_answer_is_acked_at_once(engine: Engine) -> None:
+    lose_answer(engine, of_write=2)
+    delivery = engine.task("echo", n=3)
+    engine.attempts.process(delivery)
+    assert delivery.ended == ["ack"]
+    assert engine.record().result == {"n": 3}
+    assert (engine.attempts.counts.succeeded, engine.attempts.counts.duplicates) == (1, 0)
+    assert engine.store.writes == [names.record("t-1")] * 2
+
+
+def test_a_failed_attempt_that_took_effect_without_an_answer_is_retried_as_ever(engine: Engine) -> None:
+    lose_answer(engine, of_write=2)
+    delivery = engine.task("boom")
+    engine.attempts.process(delivery)
+    assert delivery.ended == ["nack"]
+    assert [attempt.outcome for attempt in engine.record().attempts] == [Outcome.FAILED]
+
+
+def test_a_death_that_took_effect_without_an_answer_is_counted(engine: Engine) -> None:
+    task = engine.task("echo", n=1)
+    _lose_all_attempts(engine, task)
+    lose_answer(engine, of_write=2)
+    engine.attempts.process(task)
+    assert engine.record().status is Status.DEAD
+    assert (engine.attempts.counts.dead, engine.attempts.counts.duplicates) == (1, 0)
+
+
+def test_an_error_is_recorded_and_the_message_nacked(engine: Engine) -> None:
+    delivery = engine.task("boom")
+    engine.attempts.process(delivery)
+    record = engine.record()
+    assert delivery.ended == ["nack"]
+    assert record.status is Status.QUEUED
+    error = record.attempts[0].error
+    assert error is not None
+    assert (error.type, error.message) == ("RuntimeError", "boom")
+    assert "handlers.py" in (error.traceback or "")
+
+
+@pytest.mark.parametrize("task_type", ["leave", "leave_coroutine"])
+def test_a_handler_that_exits_is_a_failed_attempt_and_ends_nothing_else(engine: Engine, task_type: str) -> None:
+    delivery = engine.task(task_type)
+    engine.attempts.process(delivery)
+    assert delivery.ended == ["nack"]
+    error = engine.record().attempts[0].error
+    assert error is not None
+    assert "SystemExit" in f"{error.type}: {error.message}"
+    after = engine.task("coroutine", "t-2", n=1)
+    engine.attempts.process(after)
+    assert engine.record("t-2").status is Status.SUCCEEDED
+
+
+def test_the_last_attempt_sends_the_message_to_the_dead_letters(engine: Engine) -> None:
+    for attempt in range(1, 6):
+        delivery = engine.task("boom", attempt=attempt)
+        engine.attempts.process(delivery)
+    assert delivery.ended == ["ack"]
+    assert engine.record().status is Status.DEAD
+    assert [letter[REASON] for letter in engine.dead_letters] == [
+        "all 5 attempts used up; the last one: RuntimeError: boom"
+    ]
+    assert len(engine.record().attempts) == 5
+
+
+def test_a_handlers_own_limit_of_attempts_beats_the_queues(engine: Engine) -> None:
+    engine.attempts.process(engine.task("once"))
+    assert engine.record().status is Status.DEAD
+
+
+def test_a_rejected_task_fails_for_good_with_its_reason(engine: Engine) -> None:
+    delivery = engine.task("reject")
+    engine.attempts.process(delivery)
+    assert delivery.ended == ["ack"]
+    assert (engine.record().status, engine.record().reason) == (Status.FAILED, "not this one")
+    assert engine.dead_letters[0][REASON] == "not this one"
+
+
+def test_a_retry_at_a_later_time_is_not_started_before(engine: Engine) -> None:
+    delivery = engine.task("later")
+    engine.attempts.process(delivery)
+    assert delivery.ended == [("defer", 90)]
+    engine.clock.forward(60)
+    early = engine.task("later", attempt=2)
+    engine.attempts.process(early)
+    assert early.ended == [("defer", 30)]
+    assert len(engine.record().attempts) == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "not JSON"),
+        (b"\xff\x00", "not JSON"),
+        (b"[1]", "not an object"),
+        (b"{}", "task_type is required"),
+        (b'{"task_type": 5}', "task_type is required"),
+        (b'{"task_type": "echo", "task_id": "../x"}', "task id"),
+        (b'{"task_type": "echo", "submitted_at": "yesterday"}', "submitted_at"),
+        (b'{"task_type": "nobody"}', "unknown task type: nobody"),
+    ],
+)
+def test_what_can_not_be_read_goes_to_the_dead_letters_with_the_reason(
+    engine: Engine, data: bytes, reason: str
+) -> None:
+    delivery = engine.delivery(data)
+    engine.attempts.process(delivery)
+    assert delivery.ended == ["ack"]
+    assert reason in engine.dead_letters[0][REASON]
+
+
+def test_a_payload_that_does_not_fit_fails_for_good_naming_the_field(engine: Engine) -> None:
+    engine.attempts.process(engine.task("echo", n="many"))
+    assert engine.record().status is Status.FAILED
+    assert "n: Input should be a valid integer" in (engine.record().reason or "")
+
+
+def test_a_message_published_by_hand_is_the_same_task_at_each_delivery(engine: Engine) -> None:
+    for _ in range(2):
+        engine.attempts.process(engine.delivery(b'{"task_type": "echo", "n": 4}', message_id="by-hand"))
+    assert len(handlers.runs) == 1
+
+
+def test_a_large_result_is_an_object_of_its_own_that_no_second_run_replaces(engine: Engine) -> None:
+    name = names.result("big", "t-1")
+    engine.store.put(name, b'"the first result"')
+    engine.attempts.process(engine.task("big", n=100_000))
+    record = engine.record()
+    assert record.result_object is not None
+    assert record.result_object.name == name
+    assert engine.store.get(name)[0] == b'"the first result"'
+    assert record.result == "the first result"
+
+
+def test_a_result_wanted_as_a_file_is_in_the_record_too(engine: Engine) -> None:
+    engine.attempts.process(engine.task("report", n=8))
+    assert engine.record().result == {"n": 8}
+    assert json.loads(engine.store.get("results/report_t-1.json")[0]) == {"n": 8}
+
+
+def test_follow_ups_are_published_after_success_and_again_by_a_duplicate_with_the_same_ids(engine: Engine) -> None:
+    engine.attempts.process(engine.task("parent"))
+    engine.attempts.process(engine.task("parent", attempt=2))
+    submitted = [
+        (message.topic, message.message.attributes["task_id"])
+        for message in engine.topics.published
+        if not message.topic.endswith("dead-letters")
+    ]
+    assert len(submitted) == 4
+    assert submitted[:2] == submitted[2:]
+    assert [task_id for _, task_id in submitted[:2]] == engine.record().result
+    assert [topic for topic, _ in submitted[:2]] == ["poolhouse-default", "poolhouse-urgent"]
+
+
+def test_follow_ups_of_a_failed_attempt_are_not_published(engine: Engine) -> None:
+    engine.attempts.process(engine.task("failing_parent"))
+    assert engine.topics.published == []
+
+
+def test_a_cancelled_task_never_starts(engine: Engine) -> None:
+    task = engine.task("echo")
+    fresh = records.fresh(_message(task, engine), now=engine.clock.now)
+    engine.records.write(records.cancel_requested(fresh, now=engine.clock.now), if_generation=0)
+    engine.attempts.process(task)
+    assert task.ended == ["ack"]
+    assert handlers.runs == []
+
+
+def test_a_record_made_by_a_cancel_call_learns_from_the_message_what_task_it_was(engine: Engine) -> None:
+    task = engine.task("echo", n=4)
+    unknown = records.TaskRecord(
+        task_id="t-1",
+        task_type="",
+        queue="",
+        status=Status.CANCELLED,
+        submitted_at=engine.clock.now,
+        updated_at=engine.clock.now,
+        reason="cancelled",
+    )
+    engine.records.write(unknown, if_generation=0)
+    engine.attempts.process(task)
+    engine.attempts.process(engine.task("echo", n=4, attempt=2))
+    record = engine.record()
+    assert (record.status, record.task_type, record.queue, record.payload) == (
+        Status.CANCELLED,
+        "echo",
+        "default",
+        {"n": 4},
+    )
+    assert len(engine.store.writes) == 2
+    assert [summary.task_type for summary in engine.records.page(queue="default").records] == ["echo"]
+
+
+def test_a_running_task_is_told_that_it_was_cancelled(engine: Engine) -> None:
+    task = engine.task("wait")
+    thread = threading.Thread(target=engine.attempts.process, args=(task,))
+    thread.start()
+    eventually(lambda: handlers.runs)
+    stored = engine.records.read("t-1")
+    assert stored is not None
+    engine.records.write(records.cancel_requested(stored.record, now=engine.clock.now), if_generation=stored.generation)
+    for running in engine.keeper.tasks():
+        running.look()
+    thread.join(5)
+    assert task.ended == ["ack"]
+    assert engine.record().status is Status.CANCELLED
+
+
+def test_a_cancel_call_that_comes_too_late_does_not_undo_the_result(engine: Engine) -> None:
+    task = engine.task("wait")
+    thread = threading.Thread(target=engine.attempts.process, args=(task,))
+    thread.start()
+    eventually(lambda: handlers.runs)
+    stored = engine.records.read("t-1")
+    assert stored is not None
+    engine.records.write(records.cancel_requested(stored.record, now=engine.clock.now), if_generation=stored.generation)
+    handlers.go_on.set()
+    thread.join(5)
+    assert (engine.record().status, engine.record().result) == (Status.SUCCEEDED, "went on")
+
+
+def test_whoever_lost_the_lease_leaves_the_others_record_alone(engine: Engine) -> None:
+    task = engine.task("wait")
+    thread = threading.Thread(target=engine.attempts.process, args=(task,))
+    thread.start()
+    eventually(lambda: handlers.runs)
+    engine.clock.forward(21)  # the first worker slept through its lease
+    stored = engine.records.read("t-1")
+    assert stored is not None
+    taken = records.claim(
+        stored.record, _message(task, engine), owner="2", worker="w2", now=engine.clock.now, lease_s=20, max_attempts=5
+    )
+    assert isinstance(taken, records.Run)
+    engine.records.write(taken.record, if_generation=stored.generation)
+    handlers.go_on.set()
+    thread.join(5)
+    assert task.ended == [("defer", 20)]
+    assert engine.record().owner == "2"
+    assert engine.record().result is None
+
+
+def test_a_stopping_worker_hands_over_what_it_runs_and_the_attempt_does_not_count(engine: Engine) -> None:
+    task = engine.task("wait")
+    thread = threading.Thread(target=engine.attempts.process, args=(task,))
+    thread.start()
+    eventually(engine.keeper.tasks)
+    for running in engine.keeper.tasks():
+        running.interrupt(WorkerStopping("stop"))
+    thread.join(5)
+    assert task.ended == [("hand over", "t-1")]
+    record = engine.record()
+    assert (record.status, record.attempts[0].outcome, record.counted_attempts) == (Status.QUEUED, Outcome.STOPPED, 0)
+
+
+def test_a_time_limit_ends_a_handler_at_its_checkpoint(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = engine.task("wait")
+    thread = threading.Thread(target=engine.attempts.process, args=(task,))
+    thread.start()
+    eventually(engine.keeper.tasks)
+    now = time.monotonic()
+    monkeypatch.setattr(engine.keeper, "_monotonic", lambda: now + 2)
+    engine.keeper.tick()
+    thread.join(5)
+    assert task.ended == ["nack"]
+    error = engine.record().attempts[0].error
+    assert error is not None
+    assert (error.type, error.message) == ("TaskTimeout", "the handler ran longer than 1 s")
+
+
+def test_a_handler_that_heeds_nothing_is_given_up_at_the_hard_limit(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = engine.task("deaf")
+    thread = threading.Thread(target=engine.attempts.process, args=(task,))
+    thread.start()
+    eventually(engine.keeper.tasks)
+    now = time.monotonic()
+    monkeypatch.setattr(engine.keeper, "_monotonic", lambda: now + 60)
+    engine.keeper.tick()
+    assert task.ended == ["nack"]
+    assert engine.abandoned == [thread.ident]
+    handlers.go_on.set()
+    thread.join(5)
+    assert task.ended == ["nack"]
+    assert engine.record().status is Status.QUEUED
+
+
+TRACED = """
+import sys
+from tests.kit.unit.worker.conftest import Engine
+engine = Engine()
+sys.setprofile(lambda frame, event, argument: None)  # as coverage and profilers do
+for number in range(3):
+    engine.attempts.process(engine.task("echo", f"t-{number}", n=number))
+print(engine.attempts.counts.succeeded)
+"""
+
+
+def test_a_traced_worker_goes_on_after_its_first_task() -> None:
+    # A flag that a handler's end left up made CPython before 3.13 loop for ever where it was traced.
+    ran = subprocess.run([sys.executable, "-c", TRACED], capture_output=True, text=True, timeout=60, check=False)
+    assert (ran.stdout, ran.returncode) == ("3\n", 0), ran.stderr
+
+
+def test_a_coroutine_handler_runs_on_the_loop(engine: Engine) -> None:
+    engine.attempts.process(engine.task("coroutine", n=4))
+    assert engine.record().result == 5
+
+
+def test_a_task_without_a_record_writes_nothing_and_dies_by_pubsubs_count(engine: Engine) -> None:
+    engine.attempts.process(engine.task("light"))
+    failing = engine.task("light", n=1)
+    engine.attempts.process(failing)
+    last = engine.task("light", n=1, attempt=2)
+    engine.attempts.process(last)
+    assert (failing.ended, last.ended) == (["nack"], ["ack"])
+    assert len(engine.dead_letters) == 1
+    assert engine.store.writes == []
+
+
+def test_storage_that_fails_is_waited_for(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("poolhouse.worker.runtime.retrying.FIRST_WAIT_S", 0.001)
+    engine.store.failure = StoreUnavailable("down")
+    task = engine.task("echo", n=1)
+    thread = threading.Thread(target=engine.attempts.process, args=(task,))
+    thread.start()
+    calls = engine.store.calls
+    eventually(lambda: engine.store.calls > calls + 2)
+    assert task.ended == []
+    engine.store.failure = None
+    thread.join(10)
+    assert task.ended == ["ack"]
+    assert handlers.runs == ["t-1"]
+
+
+def test_a_worker_that_stops_while_storage_is_down_hands_the_task_over(engine: Engine) -> None:
+    engine.store.failure = StoreUnavailable("down")
+    engine.stopping.set()
+    task = engine.task("echo", n=1)
+    engine.attempts.process(task)
+    assert task.ended == [("hand over", "t-1")]
+
+
+def test_a_task_over_its_types_limit_is_parked_without_a_thread(engine: Engine) -> None:
+    thread = threading.Thread(target=engine.attempts.process, args=(engine.task("narrow", "t-1"),))
+    thread.start()
+    eventually(lambda: handlers.runs)
+    second = engine.task("narrow", "t-2")
+    engine.attempts.process(second)
+    assert (second.ended, engine.resumed) == ([], [])
+    assert engine.attempts.waiting  # a drain is not at its end
+    handlers.go_on.set()
+    thread.join(5)
+    assert engine.resumed == [second]
+    assert not engine.attempts.waiting
+    engine.attempts.process(second, admitted=True)
+    assert second.ended == ["ack"]
+
+
+def test_a_task_that_kills_its_workers_dies_after_its_attempts(engine: Engine) -> None:
+    task = engine.task("echo")
+    _lose_all_attempts(engine, task)
+    last = engine.task("echo", attempt=6)
+    engine.attempts.process(last)
+    assert last.ended == ["ack"]
+    assert engine.record().status is Status.DEAD
+    assert engine.record().reason == "all 5 attempts used up; the last one: the worker was lost"
+
+
+def _lose_all_attempts(engine: Engine, task: object) -> None:
+    """Claim the task as often as it may be tried, each time by a worker that dies."""
+    record, generation = None, 0
+    for number in range(5):
+        claimed = records.claim(
+            record,
+            _message(task, engine),
+            owner=str(number),
+            worker="w",
+            now=engine.clock.now,
+            lease_s=20,
+            max_attempts=5,
+        )
+        assert isinstance(claimed, records.Run)
+        stored = engine.records.write(claimed.record, if_generation=generation)
+        record, generation = stored.record, stored.generation
+        engine.clock.forward(21)
+
+
+def _message(delivery: object, engine: Engine):  # type: ignore[no-untyped-def]
+    from poolhouse.pipeline.message import decode
+
+    return decode(
+        delivery.data,  # type: ignore[attr-defined]
+        {},
+        queue="default",
+        message_id="m-1",
+        published_at=engine.clock.now,
+        task_ids=engine.task_ids,
+    )

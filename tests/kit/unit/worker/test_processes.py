@@ -1,0 +1,91 @@
+"""Handlers in processes of their own: values, errors, interruptions, crashes."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+import pytest
+
+from poolhouse.pipeline.records import Status
+from poolhouse.worker.errors import TaskCancelled
+from poolhouse.worker.runtime.running_task import RunningTask
+from tests.kit.unit.worker.conftest import PIPELINE, Engine, FakeDelivery
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "test-project")
+    monkeypatch.setenv("BUCKET_NAME", "test-bucket")
+    monkeypatch.setenv("PIPELINE_FILE", str(PIPELINE))
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1")
+
+
+def test_a_process_serves_one_task_after_another_and_outlives_a_rejection(engine: Engine) -> None:
+    engine.attempts.process(engine.task("own_process", "t-1"))
+    engine.attempts.process(engine.task("own_process", "t-2", n=5))
+    engine.attempts.process(engine.task("own_process", "t-3"))
+    assert engine.record("t-1").result["pid"] not in {os.getpid(), None}
+    assert engine.record("t-3").result == engine.record("t-1").result
+    assert (engine.record("t-2").status, engine.record("t-2").reason) == (Status.FAILED, "not in this process")
+
+
+def test_a_process_that_dies_is_a_failed_attempt_that_says_so(engine: Engine) -> None:
+    delivery = engine.task("own_process", n=9)
+    engine.attempts.process(delivery)
+    assert delivery.ended == ["nack"]
+    error = engine.record().attempts[0].error
+    assert error is not None
+    assert (error.type, "exit code 7" in error.message) == ("HandlerDied", True)
+
+
+def test_a_cancelled_process_ends_at_its_checkpoint(engine: Engine) -> None:
+    delivery = engine.task("own_process", n=60)
+    thread = threading.Thread(target=engine.attempts.process, args=(delivery,))
+    thread.start()
+    end = time.monotonic() + 10
+    while not engine.keeper.tasks():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    engine.keeper.tasks()[0].interrupt(TaskCancelled("cancelled"))
+    thread.join(20)
+    assert delivery.ended == ["ack"]
+    assert engine.record().status is Status.CANCELLED
+
+
+def _begin_deaf(engine: Engine) -> tuple[FakeDelivery, threading.Thread, RunningTask]:
+    """A handler that heeds nothing, once it runs."""
+    delivery = engine.task("deaf_process")
+    thread = threading.Thread(target=engine.attempts.process, args=(delivery,))
+    thread.start()
+    end = time.monotonic() + 30
+    while not (tasks := engine.keeper.tasks()) or tasks[0].progress is None:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    return delivery, thread, tasks[0]
+
+
+def test_a_process_that_heeds_nothing_is_ended_at_its_hard_limit(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delivery, thread, _ = _begin_deaf(engine)
+    now = time.monotonic()
+    monkeypatch.setattr(engine.keeper, "_monotonic", lambda: now + 60)
+    engine.keeper.tick()
+    thread.join(20)
+    assert delivery.ended == ["nack"]
+    error = engine.record().attempts[0].error
+    assert error is not None
+    assert (error.type, error.message) == ("TaskTimeout", "the handler ran longer than 1 s")
+
+
+def test_a_process_that_heeds_no_cancel_call_is_ended_all_the_same(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("poolhouse.worker.runtime.process_pool.ENDED_AFTER_S", 0.01)
+    delivery, thread, running = _begin_deaf(engine)
+    running.interrupt(TaskCancelled("cancelled"))
+    thread.join(20)
+    assert delivery.ended == ["ack"]
+    assert engine.record().status is Status.CANCELLED

@@ -1,0 +1,1 @@
+"""What the handlers do to files and tables."""

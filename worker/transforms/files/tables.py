@@ -1,0 +1,60 @@
+"""A file task's view of a table: its figures, and the same rows in another format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from poolhouse.worker.context import TaskContext
+from worker.transforms.files.report import TableReport
+from worker.transforms.tables.measuring import Measured, measure
+from worker.transforms.tables.opening import open_table
+from worker.transforms.tables.summary import plain
+from worker.transforms.tables.table import Format, TableFile, Watch
+from worker.transforms.tables.writers import write
+
+
+class TableJob:
+    """One table; it is measured once, at the first need."""
+
+    def __init__(self, file: TableFile, ctx: TaskContext) -> None:
+        self._file = file
+        self._ctx = ctx
+        self._measured: Measured | None = None
+
+    @property
+    def format(self) -> Format:
+        """The format it comes in."""
+        return self._file.format
+
+    def report(self) -> TableReport:
+        """Rows, columns and their figures. Raises `Reject` where a row is broken."""
+        summary = self._measure().summary
+        columns = summary.columns
+        return TableReport(
+            format=self._file.format,
+            rows=summary.rows,
+            columns=list(columns),
+            types={name: column.type for name, column in columns.items()},
+            null_counts={name: column.nulls for name, column in columns.items()},
+            min={name: plain(column.least) for name, column in columns.items()},
+            max={name: plain(column.greatest) for name, column in columns.items()},
+        )
+
+    def write(self, path: Path, to: Format) -> None:
+        """Write the rows in another format. Raises `Reject` where a row is broken, or a type has no form there."""
+        table = self._measure().table
+        write(table.frames(self._watch("converting")), path, to, types=pl.Schema(table.types))
+
+    def _measure(self) -> Measured:
+        if self._measured is None:
+            self._measured = measure(open_table(self._file), self._watch("reading the table"))
+        return self._measured
+
+    def _watch(self, note: str) -> Watch:
+        def watch(done_bytes: int, total_bytes: int) -> None:
+            self._ctx.progress(done_bytes, total_bytes, note)
+            self._ctx.checkpoint()
+
+        return watch
