@@ -32,15 +32,18 @@ RUN --mount=type=bind,source=.wheelhouse,target=/wheelhouse \
 # The mode: a checkout made under a strict umask must not give files that the image's user can't read.
 FROM ${PYTHON_IMAGE} AS source
 WORKDIR /app
-COPY --chmod=755 pipeline ./pipeline
+COPY --chmod=755 poolhouse/__init__.py poolhouse/project.py ./poolhouse/
+COPY --chmod=755 poolhouse/pipeline ./poolhouse/pipeline
+COPY --chmod=755 poolhouse/worker ./poolhouse/worker
+COPY --chmod=755 poolhouse/api ./poolhouse/api
 COPY --chmod=755 worker ./worker
-COPY --chmod=755 api ./api
 RUN python3 -m compileall -q --invalidation-mode unchecked-hash .
 COPY --chmod=755 pipeline.toml ./
 
 FROM source AS local-source
+COPY --chmod=755 poolhouse ./poolhouse
 COPY --chmod=755 local ./local
-RUN python3 -m compileall -q --invalidation-mode unchecked-hash local
+RUN python3 -m compileall -q --invalidation-mode unchecked-hash poolhouse local
 
 FROM ${PYTHON_IMAGE} AS runtime
 ENV PATH=/opt/venv/bin:$PATH \

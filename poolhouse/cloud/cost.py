@@ -187,7 +187,7 @@ def report(load: Load, prices: Prices, *, as_of: date) -> str:
     pool, job = (estimate(load, prices, workers=way) for way in ("pool", "job"))
     lines = [
         f"A month of {load.tasks_per_day:,.0f} tasks a day of {load.seconds:g} s, {load.concurrency} at a time on "
-        f"{load.cpu:g} vCPU and {load.memory_gib:g} GiB; unchecked prices of {as_of} (poolhouse/cloud/prices.toml), US dollars:",
+        f"{load.cpu:g} vCPU and {load.memory_gib:g} GiB; unchecked prices of {as_of}, US dollars:",
         "",
         f"{'':20}{'pool':>12}{'job':>12}",
     ]

@@ -27,8 +27,7 @@ from poolhouse.cloud.remote import identity_token
 from poolhouse.cloud.resource import command
 from poolhouse.pipeline import topology
 from poolhouse.pipeline.errors import ConfigError
-
-ROOT = Path(__file__).parents[2]
+from poolhouse.project import ROOT
 
 
 def run_deploy(

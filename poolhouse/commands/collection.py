@@ -336,7 +336,7 @@ def github_oidc(c: Context, project: str, repo: str, region: str = "", yes: bool
 
 
 def _call(command: Any, *arguments: Any, project: str, region: str, **options: Any) -> None:
-    """Run a command of poolhouse/commands on the API of the local stack, or of the deployed pipeline; end with its exit code."""
+    """Run a command on the API of the local stack, or of the deployed pipeline; end with its exit code."""
 
     def run() -> int:
         from poolhouse.client import api

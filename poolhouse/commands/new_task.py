@@ -13,9 +13,9 @@ from string import Template
 from rich.markup import escape
 
 from poolhouse.commands.terminal import OK, Terminal
-from poolhouse.local.backend import ROOT
 from poolhouse.pipeline import topology
 from poolhouse.pipeline.errors import ConfigError
+from poolhouse.project import ROOT
 
 _TEMPLATES = Path(__file__).with_name("templates")
 #: Longest name that reads well in a listing.

@@ -23,18 +23,10 @@ from rich.table import Table
 
 from poolhouse.client import units
 from poolhouse.local import backends, logs, state
-from poolhouse.local.backend import (
-    ROOT,
-    SERVICES,
-    Backend,
-    Endpoints,
-    QueueScale,
-    ServiceState,
-    UpOptions,
-    default_state_dir,
-)
+from poolhouse.local.backend import SERVICES, Backend, Endpoints, QueueScale, ServiceState, UpOptions, default_state_dir
 from poolhouse.local.errors import NoStack
 from poolhouse.pipeline.errors import ConfigError, PoolhouseError
+from poolhouse.project import ROOT
 
 OK, FAILED, USAGE = 0, 1, 2
 _COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "bright_red", "bright_cyan", "bright_magenta")
@@ -200,15 +192,16 @@ def show_logs(
 
 
 def bench(name: str, arguments: str) -> int:
-    """Run a measurement of tests/kit/bench, or list them where none is named."""
-    found = {path.stem: path for path in sorted((ROOT / "tests" / "bench").glob("[!_]*.py"))}
+    """Run a measurement of the folders named bench below tests/, or list them where none is named."""
+    found = {path.stem: path for path in sorted((ROOT / "tests").glob("**/bench/[!_]*.py"))}
     if not name:
         for stem, path in found.items():
             _out.print(f"  {stem:<16} {_plain(_first_line(path))}")
         return OK
     if name not in found:
         raise ConfigError(f"there is no measurement {name!r} (there are: {', '.join(found)})")
-    command = (sys.executable, "-m", f"tests.bench.{name}", *shlex.split(arguments))
+    module = ".".join(found[name].relative_to(ROOT).with_suffix("").parts)
+    command = (sys.executable, "-m", module, *shlex.split(arguments))
     return subprocess.run(command, cwd=ROOT, check=False).returncode
 
 

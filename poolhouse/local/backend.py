@@ -1,7 +1,7 @@
 """What a backend of the local stack is: the same words for processes and for containers.
 
-`poolhouse.local.backends` is the only place that knows which backends there are; commands, the e2e and the pytest plugin work with
-this protocol and the endpoints.
+`poolhouse.local.backends` is the only place that knows which backends there are; commands, the e2e and the pytest
+plugin work with this protocol and the endpoints.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-#: The project's root: where pipeline.toml and the packages are.
-ROOT = Path(__file__).resolve().parent.parent
+from poolhouse.project import ROOT
+
 #: The services of a stack, in the order in which they start. `worker` may have several instances; `scheduler` is there
 #: only where pipeline.toml declares schedules.
 SERVICES = ("pubsub", "storage", "api", "worker", "scheduler")

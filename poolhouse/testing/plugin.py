@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from poolhouse.local.backend import ROOT, Backend, Endpoints, UpOptions
+from poolhouse.local.backend import Backend, Endpoints, UpOptions
+from poolhouse.project import ROOT
 
 if TYPE_CHECKING:
     from poolhouse.local.storage.fake_gcs import FakeGcs

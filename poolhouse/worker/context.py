@@ -52,7 +52,7 @@ class TaskContext(Protocol):
         Long handlers call it often (it costs no I/O).
 
         Raises:
-            TaskCancelled, WorkerStopping, TaskTimeout, LeaseLost: all `poolhouse.worker.errors.Interrupted`; let them pass.
+            TaskCancelled, WorkerStopping, TaskTimeout, LeaseLost: all `Interrupted`; let them pass.
         """
 
     def submit(self, task_type: str, payload: BaseModel | Mapping[str, Any], *, queue: str | None = None) -> str:

@@ -1,7 +1,7 @@
 """The scheduler: submits the tasks of pipeline.toml's schedules at their times. `python -m poolhouse.worker schedules`.
 
-Any number of them may run: each run is claimed in the bucket (`poolhouse.pipeline.schedules`). Between two due times a scheduler
-sleeps and asks nobody anything; what was paused or run elsewhere it sees when the next run is due.
+Any number of them may run: each run is claimed in the bucket (`poolhouse.pipeline.schedules`). Between two due times
+a scheduler sleeps and asks nobody anything; what was paused or run elsewhere it sees when the next run is due.
 """
 
 from __future__ import annotations

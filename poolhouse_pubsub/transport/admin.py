@@ -8,7 +8,7 @@ GET  /admin/clock                               {"now", "manual"}
 POST /admin/clock/advance                       {"seconds"}: moves time forward
 GET, POST, DELETE /admin/faults                 lists, adds ({"kind", …}), clears
 POST /admin/restart                             ends all streams and leases, as a restart of the server does
-GET  /admin/oidc/certs                          keys that verify the OIDC tokens of pushes (`poolhouse_pubsub.push.oidc` answers)
+GET  /admin/oidc/certs                          keys that verify the OIDC tokens of pushes
 """
 
 import base64

@@ -16,7 +16,6 @@ from typing import IO
 
 import requests
 
-from poolhouse.local.backend import ROOT
 from poolhouse.local.chaos.journal import Journal
 from poolhouse.local.chaos.plan import Blow, Spell
 from poolhouse.local.errors import StackError
@@ -25,6 +24,7 @@ from poolhouse.local.storage import proxy as storage_proxy
 from poolhouse.local.storage.fake_gcs import FakeGcs
 from poolhouse.local.storage.proxy import FaultProxy
 from poolhouse.pipeline.topology import Topology, load
+from poolhouse.project import ROOT
 from poolhouse.testing.servers import storage_server
 from poolhouse_pubsub.control import faults as pubsub_faults
 from poolhouse_pubsub.server import EmulatorServer
@@ -151,8 +151,8 @@ class Stack:
 
     def _start(self, name: str, index: int) -> None:
         command = {
-            "api": ("api", "--port", str(self.api_port)),
-            "worker": ("worker", "run", "--dead-letters"),
+            "api": ("poolhouse.api", "--port", str(self.api_port)),
+            "worker": ("poolhouse.worker", "run", "--dead-letters"),
         }[name]
         with self._log(name, index).open("ab") as log:
             self._children[name, index] = self._spawn(command, log)

@@ -15,15 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from poolhouse.local import state
-from poolhouse.local.backend import (
-    ROOT,
-    Endpoints,
-    QueueScale,
-    ServiceState,
-    ServiceStatus,
-    UpOptions,
-    default_state_dir,
-)
+from poolhouse.local.backend import Endpoints, QueueScale, ServiceState, ServiceStatus, UpOptions, default_state_dir
 from poolhouse.local.compose import build, engine
 from poolhouse.local.compose import file as compose_file
 from poolhouse.local.compose.advice import advise, missing_images
@@ -33,6 +25,7 @@ from poolhouse.local.errors import NoStack, StackError
 from poolhouse.local.processes import ports
 from poolhouse.local.state import StackState
 from poolhouse.pipeline.settings import Settings
+from poolhouse.project import ROOT
 
 USUAL_API_PORT = 8080
 PROJECT, BUCKET = "poolhouse-local", "poolhouse-local"
@@ -306,13 +299,11 @@ class Compose:
         return found
 
 
-def override(
-    *, pipeline: Sequence[str], own: Mapping[str, str], extra: Mapping[str, str], root: Path = ROOT
-) -> dict[str, Any]:
+def override(*, pipeline: Sequence[str], own: Mapping[str, str], extra: Mapping[str, str]) -> dict[str, Any]:
     """What `invoke up` lays over docker-compose.yml: the sample handlers, and Poolhouse's settings of this shell.
 
     Args:
-        pipeline: the services that run the production image, which has no sample handlers.
+        pipeline: the services that run the production image.
         own: this process's environment.
         extra: variables for these services that come before it.
     """
@@ -323,10 +314,8 @@ def override(
     handlers = variables.get("TASK_HANDLERS") or "worker.handlers"
     if SAMPLE_HANDLERS not in handlers:
         variables["TASK_HANDLERS"] = f"{handlers},{SAMPLE_HANDLERS}"
-    folder = SAMPLE_HANDLERS.rpartition(".")[0].replace(".", "/")
-    mounts = [_bind(root / folder, f"/app/{folder}")]
     declared = [_bind(Path(file).resolve(), "/app/pipeline.toml")] if file else []
-    services: dict[str, Any] = {name: {"environment": variables, "volumes": mounts + declared} for name in pipeline}
+    services: dict[str, Any] = {name: {"environment": variables, "volumes": declared} for name in pipeline}
     if declared:
         services[SETUP] = {"volumes": declared}
     return {"services": services}

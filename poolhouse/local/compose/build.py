@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from poolhouse.local.backend import ROOT
 from poolhouse.local.compose import engine
 from poolhouse.local.compose.engine import BUILD_TIMEOUT_S, docker
+from poolhouse.project import ROOT
 
 #: Build stages of the Dockerfile: the variable of docker-compose.yml that names the image, and its default.
 TARGETS = {

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from poolhouse.local.backend import ROOT
 from poolhouse.local.compose.advice import WITHOUT_DOCKER, advise
 from poolhouse.local.errors import StackError
+from poolhouse.project import ROOT
 
 #: An engine that has not answered by then counts as not there, in seconds.
 PROBE_TIMEOUT_S = 10.0

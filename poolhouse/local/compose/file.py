@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from poolhouse.local.backend import ROOT
 from poolhouse.pipeline.errors import ConfigError
+from poolhouse.project import ROOT
 
 COMPOSE_FILE = ROOT / "docker-compose.yml"
 DOCKERFILE = ROOT / "Dockerfile"

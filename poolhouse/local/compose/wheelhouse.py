@@ -5,8 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from poolhouse.local.backend import ROOT
 from poolhouse.local.errors import StackError
+from poolhouse.project import ROOT
 
 LOCK = ROOT / "requirements.lock"
 #: The Dockerfile mounts this folder.

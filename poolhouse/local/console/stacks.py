@@ -17,7 +17,7 @@ from poolhouse.local.console.emulator import Emulator
 LOCAL_TIMEOUT_S = 10.0
 #: How long an identity token is kept, in seconds: gcloud gives none that ends within five minutes.
 TOKEN_S = 240.0
-#: Calls that only look are not told in the API's log (`poolhouse.api.access`): a page that is open makes one every second or two.
+#: Calls that only look are not in the API's log (`poolhouse.api.access`): an open page makes one every second or two.
 _WATCHING = {"X-Watching": "console"}
 
 

@@ -17,12 +17,13 @@ from rich.console import Console
 from local.e2e.cases import CONTENT_TYPES, make, samples
 from poolhouse.client import schema
 from poolhouse.local import backends, state
-from poolhouse.local.backend import ROOT, Backend, UpOptions, default_state_dir
+from poolhouse.local.backend import Backend, UpOptions, default_state_dir
 from poolhouse.local.e2e.case import Case, Record
 from poolhouse.local.e2e.client import FINAL, Client
 from poolhouse.local.e2e.report import Line, Report
 from poolhouse.local.errors import StackError
 from poolhouse.pipeline import topology
+from poolhouse.project import ROOT
 
 #: The longest that the tasks may take, in seconds; a restart of the workers and three backoffs are in it.
 TIMEOUT_S = 120

@@ -8,8 +8,9 @@ from poolhouse.local.backend import QueueScale
 from poolhouse.pipeline.scaling import SCALE_DOWN_WINDOW_S, Scaler
 from poolhouse.pipeline.topology import Queue
 
-#: How often the backlog is looked at, in seconds. The deployed autoscaler looks less often (`poolhouse.pipeline.scaling.POLL_S`):
-#: its figures cost a call and are minutes old, while the emulator's are free and of this moment.
+#: How often the backlog is looked at, in seconds. The deployed autoscaler looks less often
+#: (`poolhouse.pipeline.scaling.POLL_S`): its figures cost a call and are minutes old,
+#: while the emulator's are free and of this moment.
 LOOK_S = 1.0
 
 

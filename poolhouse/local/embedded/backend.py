@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from poolhouse.local import state
-from poolhouse.local.backend import ROOT, Endpoints, QueueScale, ServiceState, ServiceStatus, UpOptions
+from poolhouse.local.backend import Endpoints, QueueScale, ServiceState, ServiceStatus, UpOptions
 from poolhouse.local.embedded import control_socket
 from poolhouse.local.embedded.data_dir import Kept
 from poolhouse.local.embedded.instance import tail
@@ -20,6 +20,7 @@ from poolhouse.local.embedded.specs import STOP_MARGIN_S, WORKER_GRACE_S
 from poolhouse.local.embedded.supervisor import Config
 from poolhouse.local.errors import NoStack, StackError
 from poolhouse.local.state import StackState
+from poolhouse.project import ROOT
 
 
 class Embedded:

@@ -14,9 +14,10 @@ from pathlib import Path
 from poolhouse.local.backend import ServiceState, ServiceStatus
 from poolhouse.local.embedded.specs import Spec
 from poolhouse.local.errors import StackError
+from poolhouse.local.processes import parent_death
 from poolhouse.local.processes.identity import describe_exit, end_group
 
-_GUARD = Path(__file__).with_name("guard.py")
+_GUARD = Path(parent_death.__file__)
 #: Pause before an instance that died is started again, in seconds: doubled each time, up to the longest.
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 10.0

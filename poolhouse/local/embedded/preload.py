@@ -1,4 +1,4 @@
-"""`python -m poolhouse.local.embedded.preload MODULE ARGUMENTS…`: the same as `python -m MODULE ARGUMENTS…`, half of it done beforehand.
+"""Import a program's libraries, wait for the word, then run it: `python -m poolhouse.local.embedded.preload MODULE …`.
 
 Importing Google's client libraries takes longer than all else at a start. So the API and the workers import while the
 servers that they need come up, wait for the word `go` on standard input, and run. Without it, should the supervisor
@@ -19,14 +19,14 @@ import sys
 _GO = "go\n"
 #: The heaviest imports of each program; what is not named is imported when it runs.
 _HEAVY = {
-    "api": ("poolhouse.api.app", "uvicorn"),
-    "worker": ("poolhouse.worker.runtime.worker",),
+    "poolhouse.api": ("poolhouse.api.app", "uvicorn"),
+    "poolhouse.worker": ("poolhouse.worker.runtime.worker",),
 }
 #: The same without the program's own code.
 _LIBRARIES = ("google.cloud.pubsub_v1", "google.cloud.storage", "google_crc32c", "structlog", "pydantic_settings")
 _HEAVY_LIBRARIES = {
-    "api": (*_LIBRARIES, "fastapi", "uvicorn", "requests"),
-    "worker": (*_LIBRARIES, "requests", "cronsim"),
+    "poolhouse.api": (*_LIBRARIES, "fastapi", "uvicorn", "requests"),
+    "poolhouse.worker": (*_LIBRARIES, "requests", "cronsim"),
 }
 
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from poolhouse.local.backend import ROOT, Endpoints
+from poolhouse.local.backend import Endpoints
 from poolhouse.local.storage import fake_gcs
+from poolhouse.project import ROOT
 
 #: Handlers that the e2e needs; they are loaded beside the project's own, and only here.
 SAMPLE_HANDLERS = "poolhouse.worker.samples"
@@ -153,7 +154,7 @@ def specs(endpoints: Endpoints, *, data: Path, own: Mapping[str, str]) -> dict[s
         ),
         "api": Spec(
             service="api",
-            command=(*launch, "api", "--host", "127.0.0.1", "--port", str(api_port)),
+            command=(*launch, "poolhouse.api", "--host", "127.0.0.1", "--port", str(api_port)),
             environment=variables,
             readiness=Answers(api_port, "/ready"),
             address=endpoints.api_url,
@@ -162,7 +163,7 @@ def specs(endpoints: Endpoints, *, data: Path, own: Mapping[str, str]) -> dict[s
         ),
         "worker": Spec(
             service="worker",
-            command=(*launch, "worker", "run", "--dead-letters"),
+            command=(*launch, "poolhouse.worker", "run", "--dead-letters"),
             environment=variables,
             readiness=Says("worker ready"),
             stop_timeout_s=grace_s + STOP_MARGIN_S,
@@ -170,7 +171,7 @@ def specs(endpoints: Endpoints, *, data: Path, own: Mapping[str, str]) -> dict[s
         ),
         "scheduler": Spec(
             service="scheduler",
-            command=(*launch, "worker", "schedules"),
+            command=(*launch, "poolhouse.worker", "schedules"),
             environment=variables,
             readiness=Says("scheduler ready"),
             gated=True,
@@ -213,7 +214,7 @@ def reloading(made: Mapping[str, Spec], *, listener: int, own: Mapping[str, str]
     api, worker = made["api"], made["worker"]
     replaced_api = replace(
         api,
-        command=(*launch, "api", "--fd", str(listener)),
+        command=(*launch, "poolhouse.api", "--fd", str(listener)),
         environment={**api.environment, **fresh},
         # The address alone is answered by the old API too.
         readiness=Both(Says("Application startup complete"), api.readiness),

@@ -1,6 +1,6 @@
-"""The process that an embedded stack lives in: `python -m poolhouse.local.embedded.supervisor`, started by `poolhouse.local.embedded.backend`.
+"""The process that an embedded stack lives in, started by `poolhouse.local.embedded.backend`.
 
-What runs in it is in `poolhouse.local.embedded.stack`. Whoever starts it reads its standard output: one JSON object a line,
+What runs in it is in `poolhouse.local.embedded.stack`. Its parent reads its standard output: one JSON object a line,
 `{"say": TEXT}`, and in the end `{"ready": true}` or `{"error": TEXT}`.
 """
 

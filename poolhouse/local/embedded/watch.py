@@ -10,12 +10,18 @@ from pathlib import Path
 
 import watchfiles
 
-from poolhouse.local.backend import ROOT
+from poolhouse.project import ROOT
 
 #: The API imports the payload models of the handlers, so what concerns workers concerns it too, but not the reverse.
 BOTH = frozenset({"api", "worker"})
-#: The program's own folders, and whom each concerns.
-OWN = {"api": frozenset({"api"}), "pipeline": BOTH, "worker": BOTH}
+#: The project's own folders, and the services that each concerns; the kit's, where the project is its repository.
+OWN = {
+    "api": frozenset({"api"}),
+    "worker": BOTH,
+    "poolhouse/api": frozenset({"api"}),
+    "poolhouse/pipeline": BOTH,
+    "poolhouse/worker": BOTH,
+}
 #: Quiet time after a change before it counts, in milliseconds: an editor saves in several steps.
 _SETTLE_MS = 50
 #: Longest wait for that quiet, in milliseconds.
@@ -43,7 +49,7 @@ def scopes(handlers: Iterable[str], *, search_path: Sequence[str]) -> tuple[Scop
         handlers: modules, as TASK_HANDLERS has them; one that is not found is left out: the worker complains of it.
         search_path: where the workers look for modules.
     """
-    found = [Scope(folder=ROOT / name, services=services) for name, services in OWN.items()]
+    found = [Scope(folder=ROOT / name, services=services) for name, services in OWN.items() if (ROOT / name).is_dir()]
     for module in handlers:
         scope = _scope_of(module, search_path)
         if scope is not None and not any(other.holds(scope.folder / "any.py") for other in found):

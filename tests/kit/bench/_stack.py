@@ -122,7 +122,9 @@ class Stack:
     def worker(self, *command: str, processes: int = 1) -> Iterator[tuple[psutil.Process, ...]]:
         """Worker processes, once they are ready; by default ours."""
         with ExitStack() as running:
-            yield tuple(running.enter_context(self._worker(command or ("worker", "run"))) for _ in range(processes))
+            yield tuple(
+                running.enter_context(self._worker(command or ("poolhouse.worker", "run"))) for _ in range(processes)
+            )
 
     @contextmanager
     def _worker(self, command: tuple[str, ...]) -> Iterator[psutil.Process]:
@@ -146,7 +148,7 @@ class Stack:
         """Address and process of an API, by default ours."""
         port = ports.choose()
         url = f"http://{ports.HOST}:{port}"
-        arguments = (sys.executable, "-m", *(command or ("api",)), "--port", str(port))
+        arguments = (sys.executable, "-m", *(command or ("poolhouse.api",)), "--port", str(port))
         with _process(arguments, self.environment, f"{url}/ready") as process:
             yield url, process
 

@@ -1,8 +1,8 @@
 """How many tasks a second the API accepts, and how long a submit takes: `python -m tests.kit.bench.api_submit`.
 
-Runs the Pub/Sub emulator, fake-gcs-server and `python -m poolhouse.api`, each in a process of its own, and sends submits over
-kept connections. Prints one line of JSON for each concurrency. With `--baseline` the same for the usual API, in the
-same run: once as it is mostly written, waiting in the event loop, and once on threads.
+Runs the Pub/Sub emulator, fake-gcs-server and `python -m poolhouse.api`, each in a process of its own, and sends
+submits over kept connections. Prints one line of JSON for each concurrency. With `--baseline` the same for the
+usual API, in the same run: once as it is mostly written, waiting in the event loop, and once on threads.
 """
 
 from __future__ import annotations

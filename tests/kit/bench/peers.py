@@ -1,4 +1,4 @@
-"""Dramatiq and Celery on a local Redis, from a full queue of tasks that leave one INCR: `python -m tests.kit.bench.peers`.
+"""Dramatiq and Celery on a local Redis, from a full queue of one-INCR tasks: `python -m tests.kit.bench.peers`.
 
 Beside them our worker on tasks with `record=False`, in the same run. Wants `redis-server` (Debian's package, or
 `--redis-server PATH`); installs the pinned peers into `.poolhouse/bench-peers`, from the package index, the first time.

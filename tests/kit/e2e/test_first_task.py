@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from poolhouse.local.backend import ROOT
 from poolhouse.pipeline import topology
+from poolhouse.project import ROOT
 
 PAGE = (ROOT / "docs" / "first-task.md").read_text(encoding="utf-8")
 #: Every fenced block: its language with what is said about it, and its text.

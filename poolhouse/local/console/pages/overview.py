@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from poolhouse.client.api import ApiError, Document
-from poolhouse.local.backend import ROOT, QueueScale, ServiceStatus
+from poolhouse.local.backend import QueueScale, ServiceStatus
 from poolhouse.local.console import rendering
 from poolhouse.local.console.emulator import Emulator
 from poolhouse.local.console.throughput import Counts, Rates, Throughput
@@ -22,6 +22,7 @@ from poolhouse.local.errors import StackError
 from poolhouse.pipeline import topology
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.topology import Queue
+from poolhouse.project import ROOT
 
 _EVERY_S = 2.0
 #: Tasks that are shown.

@@ -31,10 +31,11 @@ from poolhouse.cloud.rehearsal.plane import Logged
 from poolhouse.cloud.rehearsal.services.pubsub import dead_letter_gaps
 from poolhouse.cloud.rehearsal.stage import PROJECT, Stage, stage
 from poolhouse.commands import cloud
-from poolhouse.local.backend import ROOT, UpOptions
+from poolhouse.local.backend import UpOptions
 from poolhouse.local.embedded.backend import Embedded
 from poolhouse.local.processes import ports
 from poolhouse.pipeline import topology
+from poolhouse.project import ROOT
 from tests.kit.waiting import until
 
 PIPELINE = """
@@ -143,7 +144,7 @@ def _gcloud_is_there() -> None:
 
 def make_root(folder: Path) -> Path:
     """A checkout with a pipeline of its own."""
-    for name in ("tasks.py", "api", "cloud", "local", "pipeline", "worker"):
+    for name in ("tasks.py", "poolhouse", "worker"):
         (folder / name).symlink_to(ROOT / name)
     (folder / "Dockerfile").write_text("FROM scratch\nCOPY pipeline.toml ./\n")
     (folder / "pipeline.toml").write_text(PIPELINE)

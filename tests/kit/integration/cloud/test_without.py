@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from poolhouse.local.backend import ROOT
+from poolhouse.project import ROOT
 
 TIMEOUT_S = 120
 COMMANDS = {

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from poolhouse.local import state
-from poolhouse.local.backend import ROOT
+from poolhouse.project import ROOT
 from poolhouse.testing.plugin import Stack
 
 pytestmark = pytest.mark.xdist_group("stack")

@@ -13,10 +13,11 @@ import pytest
 import requests
 
 from poolhouse.local import state
-from poolhouse.local.backend import ROOT, Endpoints, ServiceState, UpOptions
+from poolhouse.local.backend import Endpoints, ServiceState, UpOptions
 from poolhouse.local.embedded.backend import Embedded
 from poolhouse.local.errors import StackError
 from poolhouse.local.processes import ports
+from poolhouse.project import ROOT
 from tests.kit.waiting import until
 
 TIMEOUT_S = 60

@@ -6,8 +6,8 @@ import os
 import subprocess
 import sys
 
-from poolhouse.local.backend import ROOT
 from poolhouse.local.processes import ports
+from poolhouse.project import ROOT
 
 
 def _setup(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

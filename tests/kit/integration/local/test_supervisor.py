@@ -17,11 +17,12 @@ import requests
 
 from poolhouse.commands import stack
 from poolhouse.local import state
-from poolhouse.local.backend import ROOT, SERVICES, ServiceState, ServiceStatus, UpOptions
+from poolhouse.local.backend import SERVICES, ServiceState, ServiceStatus, UpOptions
 from poolhouse.local.embedded.backend import Embedded
 from poolhouse.local.errors import StackError
 from poolhouse.local.processes import ports
 from poolhouse.local.processes.identity import ProcessId
+from poolhouse.project import ROOT
 from tests.kit.waiting import until
 
 TIMEOUT_S = 60

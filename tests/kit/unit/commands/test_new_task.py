@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from poolhouse.commands import new_task
-from poolhouse.local.backend import ROOT
 from poolhouse.pipeline.errors import ConfigError
+from poolhouse.project import ROOT
 
 README = """# It
 
@@ -27,12 +27,13 @@ README = """# It
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A project as far as a new task touches it."""
-    for folder in ("worker/handlers", "tests/unit/handlers"):
+    for folder in ("worker/handlers", "tests/unit/handlers", "poolhouse/worker", "poolhouse/testing"):
         (tmp_path / folder).mkdir(parents=True)
     # The modules that are imported: ruff tells ours from others' by them.
     modules = (
+        "worker/__init__.py",
+        "poolhouse/__init__.py",
         "poolhouse/worker/__init__.py",
-        "poolhouse/worker/context.py",
         "poolhouse/worker/registry.py",
         "poolhouse/testing/doubles.py",
     )

@@ -69,7 +69,7 @@ def test_uptime_is_that_of_the_container() -> None:
 
 def test_the_containers_get_the_sample_handlers_and_the_settings_of_this_shell() -> None:
     own = {"LOG_LEVEL": "DEBUG", "GOOGLE_CLOUD_PROJECT": "production", "BUCKET_NAME": "production", "PATH": "/bin"}
-    made = compose.override(pipeline=("api", "worker-x"), own=own, extra={"WORKER_GRACE_S": "2"}, root=Path("/src"))
+    made = compose.override(pipeline=("api", "worker-x"), own=own, extra={"WORKER_GRACE_S": "2"})
     assert set(made["services"]) == {"api", "worker-x"}
     service = made["services"]["api"]
     assert service["environment"] == {
@@ -77,9 +77,7 @@ def test_the_containers_get_the_sample_handlers_and_the_settings_of_this_shell()
         "WORKER_GRACE_S": "2",
         "TASK_HANDLERS": "worker.handlers,poolhouse.worker.samples",
     }
-    assert service["volumes"] == [
-        {"type": "bind", "source": "/src/local/samples", "target": "/app/local/samples", "read_only": True}
-    ]
+    assert service["volumes"] == []
 
 
 def test_another_pipeline_file_takes_the_place_of_the_images(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from poolhouse.local.backend import ROOT
 from poolhouse.local.compose import file as compose_file
 from poolhouse.pipeline import topology
+from poolhouse.project import ROOT
 
 SERVICES = compose_file.services({})
 TOPOLOGY = topology.load(ROOT / "pipeline.toml")
@@ -88,7 +88,7 @@ def test_the_production_image_is_the_last_stage_and_has_no_local_code() -> None:
 
 def test_what_the_dockerfile_copies_reaches_the_builder_and_secrets_do_not() -> None:
     allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
-    assert allowed == {"pipeline", "api", "worker", "local", "pipeline.toml", "requirements.lock", ".wheelhouse"}
+    assert allowed == {"poolhouse", "worker", "local", "pipeline.toml", "requirements.lock", ".wheelhouse"}
     assert (ROOT / ".dockerignore").read_text().splitlines()[1] == "*"
 
 

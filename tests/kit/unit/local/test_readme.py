@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from poolhouse.local.backend import ROOT
+from poolhouse.project import ROOT
 from poolhouse.testing.doubles import FakeContext
 from poolhouse.worker import registry
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from poolhouse.local.backend import ROOT
 from poolhouse.local.embedded import watch
 from poolhouse.local.embedded.reload import reason
+from poolhouse.project import ROOT
 
 
 @pytest.fixture
@@ -34,13 +34,20 @@ def test_the_folder_of_a_handler_module_is_found_without_importing_it(
 
 def test_a_module_that_is_not_there_and_one_in_a_watched_folder_add_nothing(project: Path) -> None:
     found = watch.scopes(["nowhere", "worker.handlers", "shop.nothing"], search_path=[str(project), str(ROOT)])
-    assert {scope.folder for scope in found} == {ROOT / "api", ROOT / "pipeline", ROOT / "worker"}
+    assert {scope.folder for scope in found} == {
+        ROOT / "worker",
+        *(ROOT / "poolhouse" / part for part in ("api", "pipeline", "worker")),
+    }
 
 
 def test_handlers_concern_workers_and_api_and_the_apis_own_files_the_api_alone(project: Path) -> None:
     found = watch.scopes(["shop.tasks", "alone"], search_path=[str(project)])
-    assert watch.concerned([ROOT / "api" / "app.py"], found) == {"api"}
-    for path in (ROOT / "worker" / "handlers" / "x.py", ROOT / "pipeline" / "store.py", project / "shop/tasks/mail.py"):
+    assert watch.concerned([ROOT / "poolhouse" / "api" / "app.py"], found) == {"api"}
+    for path in (
+        ROOT / "worker" / "handlers" / "x.py",
+        ROOT / "poolhouse" / "pipeline" / "store.py",
+        project / "shop/tasks/mail.py",
+    ):
         assert watch.concerned([path], found) == {"api", "worker"}
     assert watch.concerned([project / "alone.py"], found) == {"api", "worker"}
     assert not watch.concerned([project / "shop" / "web.py", project / ".venv" / "alone.py"], found)
