@@ -54,7 +54,7 @@ def poolhouse_servers(request: pytest.FixtureRequest) -> Iterator[Servers]:
 
 
 @pytest.fixture(scope="session")
-def pubsub_emulator(poolhouse_servers: Servers) -> EmulatorServer:
+def poolhouse_emulator(poolhouse_servers: Servers) -> EmulatorServer:
     """Poolhouse's Pub/Sub emulator, whose clock and faults a test can command; shared: use names of your own."""
     if poolhouse_servers.emulator is None:
         pytest.skip("needs Poolhouse's own Pub/Sub emulator: --backend embedded")

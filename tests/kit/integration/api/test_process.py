@@ -102,7 +102,7 @@ def test_a_cancelled_task_reads_cancelled(api: ApiProcess) -> None:
     assert [task["task_id"] for task in listed] == [task_id]
 
 
-@pytest.mark.usefixtures("pubsub_emulator")  # Google's has no such call
+@pytest.mark.usefixtures("poolhouse_emulator")  # Google's has no such call
 def test_the_emulator_tells_the_backlog(start_api: Start) -> None:
     api = start_api(BACKLOG_SOURCE="emulator")
     for _ in range(3):

@@ -15,7 +15,7 @@ from poolhouse_pubsub.server import EmulatorServer
 
 
 def test_each_test_has_a_project_and_a_bucket_of_its_own(
-    poolhouse_settings: Settings, pubsub_emulator: EmulatorServer, fake_gcs: FakeGcs
+    poolhouse_settings: Settings, poolhouse_emulator: EmulatorServer, fake_gcs: FakeGcs
 ) -> None:
     open_store(poolhouse_settings).put("config/probe", b"here", content_type="text/plain")
     assert fake_gcs.list(poolhouse_settings.bucket_name) == ["config/probe"]
@@ -24,7 +24,7 @@ def test_each_test_has_a_project_and_a_bucket_of_its_own(
         names = {subscription.name.rpartition("/")[2] for subscription in found}
     queues = poolhouse_settings.topology.queues
     assert names == {name for queue in queues for name in (queue.subscription, queue.dead_letter_subscription)}
-    assert pubsub_emulator.address
+    assert poolhouse_emulator.address
 
 
 def test_the_topology_is_what_pipeline_toml_says_and_making_it_again_changes_nothing(

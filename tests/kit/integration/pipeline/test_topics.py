@@ -15,13 +15,13 @@ from poolhouse_pubsub.server import EmulatorServer
 
 
 def test_connections_that_are_replaced_while_they_carry_requests_leave_none_without_an_answer(
-    poolhouse_settings: Settings, pubsub_emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+    poolhouse_settings: Settings, poolhouse_emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pubsub_transport, "RECONNECT_AFTER_S", 0.01)
     topic = poolhouse_settings.topology.default_queue.topic
     publishing = PubSubTopics(poolhouse_settings.google_cloud_project)
-    fault = pubsub_emulator.faults.add("error", methods=("Publish",), probability=0.5)
-    slow = pubsub_emulator.faults.add("latency", methods=("Publish",), probability=0.5, seconds=0.01)
+    fault = poolhouse_emulator.faults.add("error", methods=("Publish",), probability=0.5)
+    slow = poolhouse_emulator.faults.add("latency", methods=("Publish",), probability=0.5, seconds=0.01)
     try:
         sent: list[Future[object]] = []
         end = time.monotonic() + 2
@@ -30,7 +30,7 @@ def test_connections_that_are_replaced_while_they_carry_requests_leave_none_with
             time.sleep(0.02)
         assert not wait_for(sent, timeout=20).not_done
     finally:
-        pubsub_emulator.faults.remove(fault)
-        pubsub_emulator.faults.remove(slow)
+        poolhouse_emulator.faults.remove(fault)
+        poolhouse_emulator.faults.remove(slow)
     assert any(future.exception() is None for future in sent)
     publishing.close()

@@ -182,7 +182,7 @@ def test_a_second_signal_ends_the_grace_period_at_once(pipeline: Pipeline) -> No
 
 
 # Google's emulator never sends again what it had sent to a stream whose client died (docs/docker.md).
-@pytest.mark.usefixtures("pubsub_emulator")
+@pytest.mark.usefixtures("poolhouse_emulator")
 def test_kill_9_loses_nothing_and_makes_no_second_result(pipeline: Pipeline) -> None:
     victim = pipeline.worker("run")
     slow = [pipeline.submit("nap", seconds=2) for _ in range(3)]
