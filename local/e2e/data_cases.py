@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from local.e2e import expected
+from poolhouse.local.e2e import compare
 from poolhouse.local.e2e.case import Case, Check, Record, all_of, one, result, succeeded
 from poolhouse.local.e2e.client import Client
 
@@ -56,7 +57,7 @@ def make_cases(run: str, files: Mapping[str, bytes], *, queues: Sequence[str]) -
         figures = {row["category"]: {name: float(row[name]) for name in functions} for row in found}
         if set(figures) != set(groups):
             return [f"groups {sorted(figures)}, expected {sorted(groups)}"]
-        return expected.differences(figures, groups)
+        return compare.differences(figures, groups)
 
     def normalized(found: Rows) -> list[str]:
         lines = expected.row_differences(found, orders, columns=("order_id", "city", "note"))

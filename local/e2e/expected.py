@@ -10,9 +10,11 @@ import math
 import statistics
 import struct
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
+
+from poolhouse.local.e2e.compare import same
 
 Row = dict[str, str]
 
@@ -94,26 +96,13 @@ def normalized(data: bytes, column: str) -> list[float]:
     return [(number - low) / (high - low) for number in numbers]
 
 
-def differences(found: Mapping[str, Any], wanted: Mapping[str, Any], where: str = "") -> list[str]:
-    """What is missing or other than wanted, a line each; floats may differ in the last digits."""
-    lines: list[str] = []
-    for key, value in wanted.items():
-        path = f"{where}.{key}" if where else str(key)
-        other = found.get(key, _MISSING)
-        if isinstance(value, Mapping) and isinstance(other, Mapping):
-            lines += differences(other, value, path)
-        elif not _same(other, value):
-            lines.append(f"{path}: {'missing' if other is _MISSING else repr(other)}, expected {value!r}")
-    return lines
-
-
 def series_differences(found: Iterable[float], wanted: Iterable[float], what: str) -> list[str]:
     """Whether two series of numbers are the same; the first difference is enough."""
     ours, theirs = list(found), list(wanted)
     if len(ours) != len(theirs):
         return [f"{what}: {len(ours)} values, expected {len(theirs)}"]
     for index, (one, other) in enumerate(zip(ours, theirs, strict=True)):
-        if not _same(one, other):
+        if not same(one, other):
             return [f"{what}: value {index} is {one!r}, expected {other!r}"]
     return []
 
@@ -131,12 +120,9 @@ def row_differences(found: Sequence[Row], wanted: Sequence[Row], *, columns: Seq
         if not columns and ours.keys() != theirs.keys():
             return [f"columns {', '.join(ours)}, expected {', '.join(theirs)}"]
         for name in names:
-            if not _same(_value(ours[name]), _value(theirs[name])):
+            if not same(_value(ours[name]), _value(theirs[name])):
                 return [f"row {number}, {name}: {ours[name]!r}, expected {theirs[name]!r}"]
     return []
-
-
-_MISSING = object()
 
 
 def _value(text: str) -> Any:
@@ -146,15 +132,6 @@ def _value(text: str) -> Any:
         except ValueError:
             continue
     return text or None
-
-
-def _same(one: Any, other: Any) -> bool:
-    if isinstance(one, float) or isinstance(other, float):
-        try:
-            return math.isclose(float(one), float(other), rel_tol=1e-9, abs_tol=1e-12)
-        except (TypeError, ValueError):
-            return False
-    return bool(one == other)
 
 
 @cache

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from local.e2e import expected
+from poolhouse.local.e2e import compare
 from poolhouse.local.e2e.client import Client
 
 Record = dict[str, Any]
@@ -73,7 +73,7 @@ def result(wanted: Mapping[str, Any]) -> Check:
     """Whether all results hold these values."""
 
     def check(client: Client, records: Sequence[Record]) -> list[str]:
-        return [line for record in records for line in expected.differences(client.result(record["task_id"]), wanted)]
+        return [line for record in records for line in compare.differences(client.result(record["task_id"]), wanted)]
 
     return check
 

@@ -14,10 +14,10 @@ from typing import Any
 
 from rich.console import Console
 
-from local.e2e.cases import CONTENT_TYPES, make, samples
 from poolhouse.client import schema
 from poolhouse.local import backends, state
 from poolhouse.local.backend import Backend, UpOptions, default_state_dir
+from poolhouse.local.e2e import builtin, project
 from poolhouse.local.e2e.case import Case, Record
 from poolhouse.local.e2e.client import FINAL, Client
 from poolhouse.local.e2e.report import Line, Report
@@ -102,7 +102,8 @@ class _Run:
         self._client = client
         self._report = report
         self._name = f"e2e-{secrets.token_hex(4)}"
-        self._files = samples()
+        self._project = project.load(topology.load(_topology_file()).e2e)
+        self._files = self._project.files()
         self._running: list[_Running] = []
         #: What has succeeded: task types, and operations and steps as `TYPE: NAME`.
         self._done: set[str] = set()
@@ -124,16 +125,18 @@ class _Run:
         self._before = {letter["task_id"] for letter in self._client.dead_letters()}
         self._step("latency", self._latency, tasks=_LATENCY_TASKS)
         queues = [queue["name"] for queue in self._client.queues()]
-        self._step(f"upload {len(self._files)} files", self._upload, through="/files")
+        if self._files:
+            self._step(f"upload {len(self._files)} files", self._upload, through="/files")
         openapi = self._client.openapi()
         payloads = [schema.payload(openapi, task_type) for task_type in schema.task_types(openapi)]
-        for case in make(self._name, self._files, queues=queues, payloads=payloads):
+        for case in (*self._project.cases(self._name, queues=queues), *builtin.make(self._name, queues=queues)):
             self._submit(case)
-        self._step("publish what nobody can read", self._poison, through="Pub/Sub")
+        self._step("publish malformed messages", self._poison, through="Pub/Sub")
         self._cancel()
         self._restart()
         self._wait()
-        self._step("every task type, operation and step has run", lambda line: self._all_kinds(line, payloads))
+        if self._project.every_kind_of():
+            self._step("every operation and step has run", lambda line: self._all_kinds(line, payloads))
         self._step("dead letters", self._dead_letters, through="/dead-letters")
         self._step("nothing left over", self._drained, through="/queues")
 
@@ -164,9 +167,9 @@ class _Run:
         return []
 
     def _upload(self, line: Line) -> list[str]:
-        for name, data in self._files.items():
-            self._client.upload(f"{self._name}/{name}", data, content_type=CONTENT_TYPES[name])
-        line.note = f"{sum(map(len, self._files.values())) / 1024:.0f} KiB straight to storage"
+        for name, file in self._files.items():
+            self._client.upload(f"{self._name}/{name}", file.data, content_type=file.content_type)
+        line.note = f"{sum(len(file.data) for file in self._files.values()) / 1024:.0f} KiB straight to storage"
         return []
 
     def _submit(self, case: Case) -> None:
@@ -291,11 +294,15 @@ class _Run:
             self._done.update(f"{record['task_type']}: {name}" for name in names or ())
 
     def _all_kinds(self, line: Line, payloads: Sequence[schema.Payload]) -> list[str]:
-        types = {payload.task_type for payload in payloads}
-        kinds = {f"{payload.task_type}: {kind}" for payload in payloads for kind in payload.kinds}
-        line.note = f"{len(types)} types, {len(kinds)} operations and steps"
-        wanted = types | kinds
-        return [f"never run: {name}" for name in sorted(wanted - self._done)]
+        types = self._project.every_kind_of()
+        wanted = {
+            f"{payload.task_type}: {kind}"
+            for payload in payloads
+            if payload.task_type in types
+            for kind in payload.kinds
+        }
+        line.note = f"{len(types)} types, {len(wanted)} operations and steps"
+        return [f"never run: {name}" for name in sorted((wanted | types) - self._done)]
 
     def _dead_letters(self, line: Line) -> list[str]:
         """Exactly the expected ones, each with its reason."""

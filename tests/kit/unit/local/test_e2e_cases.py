@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+import re
+from typing import get_args
 
 import pytest
 from pydantic import Field
 
-from local.e2e import cases
 from poolhouse.api.app import create_app
 from poolhouse.client import schema
+from poolhouse.local.e2e import project
+from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.names import FileName
 from poolhouse.pipeline.publisher import Publisher
 from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
@@ -50,24 +52,24 @@ def test_operations_and_steps_are_those_of_the_payloads(payloads: dict[str, sche
     assert payloads["count_words"].kinds == set()
 
 
-class _Sent:
-    """A client that notes what is submitted."""
-
-    def __init__(self) -> None:
-        self.bodies: list[Any] = []
-
-    def submit(self, path: str, body: Any) -> dict[str, str]:
-        self.bodies.append(body)
-        return {"task_id": "t"}
+def test_a_project_runs_the_cases_of_its_own_modules_and_no_task_type_without_a_case() -> None:
+    made = project.load(["local.e2e.cases"])
+    assert {"orders.csv", "paper.pdf"} <= made.files().keys()
+    assert made.every_kind_of() == {"file_processing", "data_transformation"}
+    names = [case.name for case in made.cases("run", queues=["urgent", "default", "bulk"])]
+    assert "missing file" in names
+    assert not [name for name in names if "count_words" in name]
 
 
-def test_the_projects_own_task_types_alone_run_with_their_example_and_an_upload_that_is_there(
-    payloads: dict[str, schema.Payload],
-) -> None:
-    made = cases.make("run", cases.samples(), queues=["urgent", "default", "bulk"], payloads=[*payloads.values()])
-    (own,) = (case for case in made if case.name.endswith(": its example"))
-    client = _Sent()
-    own.submit(client)  # type: ignore[arg-type]
-    (body,) = client.bodies
-    assert body["task_type"] == "count_words"
-    assert Count.model_validate(body["payload"]) == Count(document="run/notes.txt", words=["towel", "dog"])
+def test_a_project_without_cases_has_none() -> None:
+    assert project.load([]).cases("run", queues=["default"]) == []
+    assert project.load([]).files() == {}
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [("no.such.module", "no.such.module can't be imported"), ("json", "json has no function cases")],
+)
+def test_a_module_that_can_not_be_used_is_named(module: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        project.load([module])

@@ -11,6 +11,7 @@ import zstandard
 
 from local.e2e import cases, data_cases, expected
 from local.samples import make
+from poolhouse.local.e2e import compare
 
 
 def test_the_committed_samples_are_what_the_generator_makes() -> None:
@@ -37,7 +38,7 @@ def test_figures_of_groups_are_those_of_polars() -> None:
         .agg(orders=pl.len(), total=pl.sum("unit_price"), mean=pl.mean("unit_price"), median=pl.median("unit_price"))
     )
     groups = expected.grouped(data, by="category", column="unit_price")
-    assert expected.differences({row["category"]: row for row in frame.to_dicts()}, groups) == []
+    assert compare.differences({row["category"]: row for row in frame.to_dicts()}, groups) == []
 
 
 def test_typed_rows_are_those_of_polars() -> None:
@@ -74,7 +75,7 @@ def test_the_samples_made_for_a_run_are_what_they_say() -> None:
     ],
 )
 def test_every_difference_is_named_with_its_path(found: dict[str, object], lines: list[str]) -> None:
-    assert expected.differences(found, {"a": 1, "b": {"c": 0.3}}) == lines
+    assert compare.differences(found, {"a": 1, "b": {"c": 0.3}}) == lines
 
 
 def test_series_differ_in_their_length_or_at_their_first_other_value() -> None:

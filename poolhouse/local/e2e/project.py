@@ -1,0 +1,76 @@
+"""The e2e cases of a project: those of the modules that pipeline.toml names under `e2e`."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from poolhouse.local.e2e.case import Case
+from poolhouse.pipeline.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """A file that is uploaded before the cases run."""
+
+    data: bytes
+    content_type: str
+
+
+class Cases(Protocol):
+    """What a module of cases has. `files` and `EVERY_KIND_OF` may be left out."""
+
+    #: Task types whose every operation or step must have run: the names that a list in the payload may hold.
+    EVERY_KIND_OF: Sequence[str] = ()
+
+    def files(self) -> Mapping[str, File]:
+        """Return the files to upload, by name: the run uploads each as `RUN/NAME`."""
+
+    def cases(self, run: str, *, queues: Sequence[str]) -> list[Case]:
+        """Return the cases of one run.
+
+        Args:
+            run: a name of its own for each run, and the folder of its files.
+            queues: the names of the queues, the one of the highest priority first.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    """The cases of all modules."""
+
+    modules: tuple[Cases, ...]
+
+    def files(self) -> dict[str, File]:
+        """The files of all modules."""
+        return {
+            name: file for module in self.modules if hasattr(module, "files") for name, file in module.files().items()
+        }
+
+    def cases(self, run: str, *, queues: Sequence[str]) -> list[Case]:
+        """The cases of all modules."""
+        return [case for module in self.modules for case in module.cases(run, queues=queues)]
+
+    def every_kind_of(self) -> frozenset[str]:
+        """The task types whose every operation or step must have run."""
+        return frozenset(name for module in self.modules for name in getattr(module, "EVERY_KIND_OF", ()))
+
+
+def load(names: Iterable[str]) -> Project:
+    """Import the modules.
+
+    Raises:
+        ConfigError: one can't be imported, or has no function `cases`.
+    """
+    modules = []
+    for name in names:
+        try:
+            module = importlib.import_module(name)
+        except ImportError as error:
+            raise ConfigError(f"e2e in pipeline.toml: {name} can't be imported: {error}") from error
+        if not callable(getattr(module, "cases", None)):
+            raise ConfigError(f"e2e in pipeline.toml: {name} has no function cases(run, *, queues)")
+        modules.append(module)
+    return Project(modules=tuple(modules))
