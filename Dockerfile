@@ -37,6 +37,7 @@ COPY --chmod=755 poolhouse/pipeline ./poolhouse/pipeline
 COPY --chmod=755 poolhouse/worker ./poolhouse/worker
 COPY --chmod=755 poolhouse/api ./poolhouse/api
 COPY --chmod=755 worker ./worker
+COPY --chmod=755 api ./api
 RUN python3 -m compileall -q --invalidation-mode unchecked-hash .
 COPY --chmod=755 pipeline.toml ./
 

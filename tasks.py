@@ -1,3 +1,3 @@
 """This project's commands: `./invoke --list`."""
 
-from poolhouse.commands.collection import *  # noqa: F403
+from poolhouse.commands.invoke_tasks import *  # noqa: F403

@@ -13,7 +13,7 @@ from types import FrameType
 import structlog
 import uvicorn
 
-from poolhouse.api.app import create_app
+from poolhouse.api import application
 from poolhouse.api.events import TaskEvents
 from poolhouse.pipeline import logs
 from poolhouse.pipeline import settings as environment
@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = environment.load()
         logs.configure(level=settings.log_level, format=settings.log_format)
-        app = create_app(settings)
+        app = application.load(settings.topology.api)
         listener = _listen(options.host, options.port) if options.fd is None else _inherited(options.fd)
     except ConfigError as error:
         print(f"api: {error}", file=sys.stderr)

@@ -72,7 +72,7 @@ def create_app(
     store = store or open_store(settings)
     services = Services(
         settings=settings,
-        registry=handlers.load(settings.task_handlers) if registry is None else registry,
+        registry=handlers.load(settings.handlers) if registry is None else registry,
         store=store,
         publisher=publisher or Publisher(settings),
         backlog=backlog or backlogs.open_source(settings),

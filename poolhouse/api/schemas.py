@@ -12,13 +12,12 @@ from pydantic.json_schema import models_json_schema
 from poolhouse.api.drafts import MAX_BATCH
 from poolhouse.api.files import NewFile
 from poolhouse.api.problems import MEDIA_TYPE, ProblemDocument
+from poolhouse.api.submissions import TASK_TYPE
 from poolhouse.pipeline.topology import Topology
 from poolhouse.worker.registry import Handler, Registry
 
 _REF = "#/components/schemas/"
 _JSON = "application/json"
-#: The simple calls that submit one task type each.
-_SINGLE = {"/submit-file-task": "file_processing", "/submit-data-task": "data_transformation"}
 
 
 def document(app: FastAPI, registry: Registry, topology: Topology) -> dict[str, Any]:
@@ -167,12 +166,13 @@ def _bodies(paths: dict[str, Any], schemas: Mapping[str, Any], registry: Registr
             tasks = [schemas[f"NewTask.{task_type}"]["examples"][0] for task_type in registry]
             examples = {"one of each": {"value": {"tasks": tasks}}}
         paths[path]["post"]["requestBody"] = _body({"$ref": f"{_REF}{name}"}, examples)
-    for path, task_type in _SINGLE.items():
+    for operations in paths.values():
+        task_type = operations.get("post", {}).get(TASK_TYPE)
         if task_type in registry:
             flat = schemas[f"FlatTask.{task_type}"]
             optional = {**flat, "required": [name for name in flat["required"] if name != "task_type"]}
             value = {key: item for key, item in flat["examples"][0].items() if key != "task_type"}
-            paths[path]["post"]["requestBody"] = _body(optional, {task_type: {"value": value}})
+            operations["post"]["requestBody"] = _body(optional, {task_type: {"value": value}})
     file = {"name": "data.csv", "content_type": "text/csv"}
     paths["/files"]["post"]["requestBody"] = _body({"$ref": f"{_REF}NewFile"}, {"file": {"value": file}})
 

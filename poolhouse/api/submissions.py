@@ -119,6 +119,8 @@ _QUEUE = {
     "schema": {"type": "string"},
     "description": "The queue to use instead of the task type's own.",
 }
+#: Marks the operations of `simple_call` in the OpenAPI document.
+TASK_TYPE = "x-task-type"
 _SIMPLE: dict[str, Any] = {"openapi_extra": {"parameters": [_QUEUE, _KEY]}, "response_model": Submitted}
 
 
@@ -128,16 +130,31 @@ async def submit_task(request: Request) -> Response:
     return await _simple(request)
 
 
-@router.post("/submit-file-task", summary="Submit a file_processing task", **_SIMPLE)
-async def submit_file_task(request: Request) -> Response:
-    """As /submit-task, of the task type file_processing."""
-    return await _simple(request, "file_processing")
+def simple_call(path: str, task_type: str) -> APIRouter:
+    """Make a call like `POST /submit-task` for one task type, whose name the body may then leave out.
 
+    Args:
+        path: the call's path, such as `/submit-report`.
+        task_type: the task type that it submits.
 
-@router.post("/submit-data-task", summary="Submit a data_transformation task", **_SIMPLE)
-async def submit_data_task(request: Request) -> Response:
-    """As /submit-task, of the task type data_transformation."""
-    return await _simple(request, "data_transformation")
+    Returns:
+        A router for `app.include_router`.
+    """
+    own = APIRouter(tags=["submit"])
+    extra = {**_SIMPLE["openapi_extra"], TASK_TYPE: task_type}
+
+    @own.post(
+        path,
+        summary=f"Submit a {task_type} task",
+        description=f"As /submit-task, of the task type {task_type}.",
+        operation_id=path.strip("/").replace("-", "_").replace("/", "_"),
+        response_model=Submitted,
+        openapi_extra=extra,
+    )
+    async def submit_one_type(request: Request) -> Response:
+        return await _simple(request, task_type)
+
+    return own
 
 
 @router.post(

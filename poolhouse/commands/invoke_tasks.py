@@ -340,9 +340,10 @@ def _call(command: Any, *arguments: Any, project: str, region: str, **options: A
 
     def run() -> int:
         from poolhouse.client import api
+        from poolhouse.local.stack_api import stack_api
 
         if not project:
-            return int(command(api.stack_api(), *arguments, **options))
+            return int(command(stack_api(), *arguments, **options))
         from poolhouse.commands import cloud as deployed
 
         url, token = deployed.access(project=project, region=region)

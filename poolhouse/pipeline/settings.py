@@ -30,8 +30,8 @@ class Settings(BaseSettings):
     #: Origin under which clients reach the bucket, where it is another than the one seen from here: behind a private
     #: endpoint or an emulator in a container network. Upload addresses that are handed out begin with it.
     storage_public_url: str | None = Field(default=None, pattern=r"^https?://[^/?#]+$")
-    #: Modules that register handlers, separated by commas.
-    task_handlers: Annotated[tuple[str, ...], NoDecode] = ("worker.handlers",)
+    #: Modules that register handlers, separated by commas, in the place of those that pipeline.toml names.
+    task_handlers: Annotated[tuple[str, ...], NoDecode] = ()
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     #: `json` for log collectors, `console` for people.
     log_format: Literal["json", "console"] = "json"
@@ -56,6 +56,11 @@ class Settings(BaseSettings):
     def topology(self) -> topology.Topology:
         """`pipeline.toml`, read once. Raises `ConfigError`."""
         return topology.load(self.pipeline_file)
+
+    @property
+    def handlers(self) -> tuple[str, ...]:
+        """The modules that register handlers. Raises `ConfigError`."""
+        return self.task_handlers or self.topology.handlers
 
 
 def load() -> Settings:

@@ -20,6 +20,16 @@ Name = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,28}[a-z0-9])?$")]
 LifecyclePrefix = Literal["uploads", "processed", "results", "tasks", "dead-letters", "idempotency"]
 
 
+#: What a field with a pattern takes, by its name; the others are names.
+_PATTERNS = {
+    "handlers": "the name of a module, such as worker.handlers",
+    "api": "a function in a module, such as api.app:create",
+    "e2e": "the name of a module, such as local.e2e.cases",
+}
+#: A dotted module name.
+_MODULE = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*"
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -164,6 +174,14 @@ class Topology(_Model):
     """All that `pipeline.toml` declares."""
 
     name: Name = "poolhouse"
+    #: Modules that register handlers, and packages of such modules. The variable TASK_HANDLERS takes their place.
+    handlers: tuple[Annotated[str, Field(pattern=f"{_MODULE}$")], ...] = Field(
+        default=("worker.handlers",), min_length=1
+    )
+    #: The API to serve, as `module:function`: the function takes nothing and returns a FastAPI application.
+    api: Annotated[str, Field(pattern=f"{_MODULE}:[A-Za-z_][A-Za-z0-9_]*$")] = "poolhouse.api.app:create_app"
+    #: Modules with cases of `invoke e2e`, as `poolhouse.local.e2e.case` describes them.
+    e2e: tuple[Annotated[str, Field(pattern=f"{_MODULE}$")], ...] = ()
     queues: tuple[Queue, ...] = Field(min_length=1)
     schedules: tuple[Schedule, ...] = ()
     bucket: Bucket = Bucket()
@@ -234,7 +252,9 @@ def _explain(error: ValidationError, document: dict[str, Any], text: str, source
         if problem["type"] == "extra_forbidden":
             message = f"unknown field (allowed: {', '.join(_fields(path[:-1]))})"
         elif problem["type"] == "string_pattern_mismatch":
-            message = "a name has 1 to 30 lowercase letters, digits and -, and starts with a letter"
+            message = _PATTERNS.get(
+                path[0], "a name has 1 to 30 lowercase letters, digits and -, and starts with a letter"
+            )
         lines.append(f"{source}:{_line(text, path)}: {'.'.join(path) or 'pipeline'}: {message}")
     return "\n".join(lines)
 

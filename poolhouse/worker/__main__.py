@@ -85,7 +85,7 @@ def _environment() -> Settings:
 
 def _scheduler() -> Scheduler:
     environment = _environment()
-    return Scheduler(environment, registry=registry.load(environment.task_handlers), store=open_store(environment))
+    return Scheduler(environment, registry=registry.load(environment.handlers), store=open_store(environment))
 
 
 def _worker(options: Any) -> Worker:
@@ -101,7 +101,7 @@ def _worker(options: Any) -> Worker:
             queues=tuple(chosen),
             dead_letters=options.command == "dead-letters" or getattr(options, "dead_letters", False),
         ),
-        registry=registry.load(environment.task_handlers),
+        registry=registry.load(environment.handlers),
         store=open_store(environment),
     )
 

@@ -20,7 +20,7 @@ from poolhouse.local.compose import build, engine
 from poolhouse.local.compose import file as compose_file
 from poolhouse.local.compose.advice import advise, missing_images
 from poolhouse.local.compose.engine import Container, EngineError, docker
-from poolhouse.local.embedded.specs import SAMPLE_HANDLERS
+from poolhouse.local.embedded import specs
 from poolhouse.local.errors import NoStack, StackError
 from poolhouse.local.processes import ports
 from poolhouse.local.state import StackState
@@ -311,9 +311,7 @@ def override(*, pipeline: Sequence[str], own: Mapping[str, str], extra: Mapping[
     variables = {**{name: own[name] for name in names if own.get(name)}, **extra}
     # A path on this machine: the containers get the file itself in the place of the image's.
     file = variables.pop("PIPELINE_FILE", None) or own.get("PIPELINE_FILE")
-    handlers = variables.get("TASK_HANDLERS") or "worker.handlers"
-    if SAMPLE_HANDLERS not in handlers:
-        variables["TASK_HANDLERS"] = f"{handlers},{SAMPLE_HANDLERS}"
+    variables["TASK_HANDLERS"] = specs.handlers(variables.get("TASK_HANDLERS"), file or ROOT / "pipeline.toml")
     declared = [_bind(Path(file).resolve(), "/app/pipeline.toml")] if file else []
     services: dict[str, Any] = {name: {"environment": variables, "volumes": declared} for name in pipeline}
     if declared:

@@ -32,7 +32,7 @@ _HEAVY_LIBRARIES = {
 
 def main(module: str, *arguments: str, libraries: bool = False) -> None:
     """Import, wait for the word, run."""
-    handlers = os.environ.get("TASK_HANDLERS") or "worker.handlers"
+    handlers = os.environ.get("TASK_HANDLERS", "")
     own = (*_HEAVY.get(module, ()), *(part.strip() for part in handlers.split(",") if part.strip()))
     for name in _HEAVY_LIBRARIES.get(module, ()) if libraries else own:
         # Whatever is wrong with a module, the program meets it again and says it in its own words.

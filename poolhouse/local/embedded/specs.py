@@ -12,6 +12,7 @@ from typing import Protocol
 
 from poolhouse.local.backend import Endpoints
 from poolhouse.local.storage import fake_gcs
+from poolhouse.pipeline import topology
 from poolhouse.project import ROOT
 
 #: Handlers that the e2e needs; they are loaded beside the project's own, and only here.
@@ -117,20 +118,32 @@ def environment(endpoints: Endpoints, own: Mapping[str, str]) -> dict[str, str]:
         own: this process's environment: what it sets for Poolhouse holds, but for the addresses and names of the stack,
             and for a LOG_LEVEL above INFO: the lines that tell that a process is ready are of that level.
     """
-    handlers = [part.strip() for part in own.get("TASK_HANDLERS", "worker.handlers").split(",") if part.strip()]
-    if SAMPLE_HANDLERS not in handlers:
-        handlers.append(SAMPLE_HANDLERS)
+    file = own.get("PIPELINE_FILE") or str(ROOT / "pipeline.toml")
     return {
         **own,
         "BACKLOG_SOURCE": "emulator",
         "LOG_LEVEL": "DEBUG" if own.get("LOG_LEVEL") == "DEBUG" else "INFO",
-        "PIPELINE_FILE": own.get("PIPELINE_FILE") or str(ROOT / "pipeline.toml"),
-        "TASK_HANDLERS": ",".join(handlers),
+        "PIPELINE_FILE": file,
+        "TASK_HANDLERS": handlers(own.get("TASK_HANDLERS"), file),
         "PYTHONUNBUFFERED": "1",
         # Calls to 127.0.0.1 must not go through a proxy of the environment.
         "NO_PROXY": ",".join(filter(None, (own.get("NO_PROXY"), "127.0.0.1,localhost"))),
         **endpoints.environment(),
     }
+
+
+def handlers(wanted: str | None, pipeline_file: str | Path) -> str:
+    """The modules that a local stack loads, as TASK_HANDLERS has them: the sample handlers beside the project's.
+
+    Args:
+        wanted: TASK_HANDLERS of this shell, if it is set.
+        pipeline_file: the declaration that names the project's modules.
+
+    Raises:
+        ConfigError: the declaration is wrong.
+    """
+    named = [part.strip() for part in (wanted or "").split(",") if part.strip()]
+    return ",".join(dict.fromkeys((*(named or topology.load(pipeline_file).handlers), SAMPLE_HANDLERS)))
 
 
 def specs(endpoints: Endpoints, *, data: Path, own: Mapping[str, str]) -> dict[str, Spec]:

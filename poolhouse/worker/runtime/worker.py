@@ -116,7 +116,7 @@ class Worker:
             lanes[DEAD_LETTER_LANE] = DEAD_LETTER_CONCURRENCY
         self._slots = Slots(lanes)
         self._keeper = Keeper(now=now)
-        self._executor = Executor(task_handlers=settings.task_handlers)
+        self._executor = Executor(task_handlers=settings.handlers)
         self._streams: list[tuple[Any, LaneScheduler]] = []
         #: Reentrant: `stop` is called by signal handlers, which may interrupt a call that holds it.
         self._lifecycle = threading.RLock()

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from pydantic import Field
 
-from poolhouse.api.app import create_app
+from poolhouse.api import create_app, simple_call
 from poolhouse.pipeline.names import FileName
 from poolhouse.pipeline.publisher import Publisher
 from poolhouse.pipeline.record_store import RecordStore
@@ -91,7 +91,7 @@ def application(
     store: ObjectStore, topics: MemoryTopics, clock: ManualClock, *, environment: Settings | None = None, **seams: Any
 ) -> FastAPI:
     environment = environment or settings()
-    return create_app(
+    app = create_app(
         environment,
         store=store,
         publisher=Publisher(environment, topics=topics),
@@ -100,6 +100,9 @@ def application(
         event_poll_s=0.01,
         **seams,
     )
+    app.include_router(simple_call("/submit-file-task", "file_processing"))
+    app.include_router(simple_call("/submit-data-task", "data_transformation"))
+    return app
 
 
 @pytest.fixture

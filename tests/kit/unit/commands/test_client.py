@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from poolhouse.client.api import EVENTS_TRIES, Api, ApiError, stack_api
+from poolhouse.client.api import EVENTS_TRIES, Api, ApiError
 from poolhouse.local import state
 from poolhouse.local.errors import NoStack
+from poolhouse.local.stack_api import stack_api
 
 Answer = tuple[int, str, bytes]
 

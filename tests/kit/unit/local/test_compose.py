@@ -82,6 +82,7 @@ def test_the_containers_get_the_sample_handlers_and_the_settings_of_this_shell()
 
 def test_another_pipeline_file_takes_the_place_of_the_images(tmp_path: Path) -> None:
     file = tmp_path / "other.toml"
+    file.write_text("[queues.default]\n")
     made = compose.override(pipeline=("api",), own={}, extra={"PIPELINE_FILE": str(file)})
     mounted = {"type": "bind", "source": str(file), "target": "/app/pipeline.toml", "read_only": True}
     assert mounted in made["services"]["api"]["volumes"]

@@ -88,7 +88,7 @@ def test_the_production_image_is_the_last_stage_and_has_no_local_code() -> None:
 
 def test_what_the_dockerfile_copies_reaches_the_builder_and_secrets_do_not() -> None:
     allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
-    assert allowed == {"poolhouse", "worker", "local", "pipeline.toml", "requirements.lock", ".wheelhouse"}
+    assert allowed == {"poolhouse", "worker", "api", "local", "pipeline.toml", "requirements.lock", ".wheelhouse"}
     assert (ROOT / ".dockerignore").read_text().splitlines()[1] == "*"
 
 

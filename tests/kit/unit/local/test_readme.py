@@ -35,8 +35,8 @@ def test_every_file_that_the_readme_links_to_is_there() -> None:
 
 
 def test_every_command_that_the_readme_names_is_there() -> None:
-    import poolhouse.commands.collection
+    import poolhouse.commands.invoke_tasks
 
     named = set(re.findall(r"\./invoke ([a-z][a-z0-9-]*)", README))
     assert {"up", "e2e", "test"} <= named
-    assert [name for name in named if not hasattr(poolhouse.commands.collection, name.replace("-", "_"))] == []
+    assert [name for name in named if not hasattr(poolhouse.commands.invoke_tasks, name.replace("-", "_"))] == []

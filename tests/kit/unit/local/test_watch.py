@@ -35,6 +35,7 @@ def test_the_folder_of_a_handler_module_is_found_without_importing_it(
 def test_a_module_that_is_not_there_and_one_in_a_watched_folder_add_nothing(project: Path) -> None:
     found = watch.scopes(["nowhere", "worker.handlers", "shop.nothing"], search_path=[str(project), str(ROOT)])
     assert {scope.folder for scope in found} == {
+        ROOT / "api",
         ROOT / "worker",
         *(ROOT / "poolhouse" / part for part in ("api", "pipeline", "worker")),
     }

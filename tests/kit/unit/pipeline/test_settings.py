@@ -16,7 +16,7 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_handlers_are_named_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TASK_HANDLERS", "worker.handlers, mine ,")
-    assert settings.load().task_handlers == ("worker.handlers", "mine")
+    assert settings.load().handlers == ("worker.handlers", "mine")
 
 
 def test_every_missing_or_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
