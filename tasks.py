@@ -1,3 +1,5 @@
-"""This project's commands: `./invoke --list`."""
+"""This repository's commands: `./invoke --list`."""
 
-from poolhouse.commands.invoke_tasks import *  # noqa: F403
+from poolhouse.commands import collection
+
+ns = collection(of_the_kit=True)

@@ -27,6 +27,8 @@ _PIP = (
     *(str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"),
     *("--require-hashes", "--no-deps"),
 )
+#: Wheels that a project carries itself, beside those of the package index.
+_VENDOR = ("--find-links", "vendor") if (ROOT / "vendor").is_dir() else ()
 
 
 def main(wanted: str) -> int:
@@ -63,10 +65,13 @@ def _with_uv(uv: str) -> bool:
     _say(f"making .venv from {LOCK.name} with uv")
     if not PYTHON.exists() and not _run(uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(VENV)):
         return False
+    # As pip does: a company's proxy has a certificate that only the system's store knows. (Its name before uv 0.10.)
+    for variable in ("UV_SYSTEM_CERTS", "UV_NATIVE_TLS"):
+        os.environ.setdefault(variable, "true")
     # Where Python may not write bytecode, each start would compile the libraries anew, which is half of what it takes.
     # pip always writes it.
     compiled = ("--compile-bytecode",) if os.environ.get("PYTHONDONTWRITEBYTECODE") else ()
-    if _run(uv, "pip", "sync", "--quiet", "--require-hashes", *compiled, "--python", str(PYTHON), str(LOCK)):
+    if _run(uv, "pip", "sync", "--quiet", "--require-hashes", *_VENDOR, *compiled, "--python", str(PYTHON), str(LOCK)):
         return True
     _say("uv could not install it (it has its own settings for package indexes); trying pip")
     return False
@@ -100,7 +105,7 @@ def _with_own_uv() -> bool:
 
 def _with_pip() -> bool:
     _say("installing with pip")
-    if _run(*_PIP, "-r", str(LOCK)):
+    if _run(*_PIP, *_VENDOR, "-r", str(LOCK)):
         return True
     _say("pip could not install the packages of the lock file: see above. Nothing is left half-made: run it again")
     return False

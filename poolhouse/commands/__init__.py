@@ -1,4 +1,12 @@
-"""The commands for people who use a pipeline: submit, look, replay. They talk to its API and nothing else.
+"""The commands of a project.
 
-So each works on the local stack and on a deployed pipeline alike: `client.Api` is all that differs.
+In its tasks.py:
+
+from poolhouse.commands import collection
+
+ns = collection()
 """
+
+from poolhouse.commands.invoke_tasks import collection
+
+__all__ = ["collection"]

@@ -1,22 +1,15 @@
-"""The commands: `./invoke --list`. Each is a few lines; what they do is in local/ and cloud/."""
+"""The commands: `./invoke --list`. Each is a few lines: it imports what it needs, so that the others start fast."""
 
 from __future__ import annotations
 
 import sys
 from typing import Any
 
-from invoke import Context, task
+from invoke import Collection, Context, Task, task
 from invoke.main import program
 
 from poolhouse.commands import free_arguments
 from poolhouse.local.backend import UpOptions
-
-#: `uv pip compile` with the options of both lock files: every version pinned with its hashes, for every platform, and
-#: no index address in them.
-_COMPILE = (
-    "uv pip compile --quiet pyproject.toml --universal --generate-hashes --no-emit-index-url --no-emit-find-links "
-    "--no-header --no-annotate"
-)
 
 
 def _run(command: Any, *arguments: Any, **options: Any) -> None:
@@ -230,8 +223,17 @@ def bench(c: Context, name: str = "") -> None:
 @task
 def lock(c: Context) -> None:
     """Remake requirements.lock and requirements-dev.lock from pyproject.toml."""
-    for options in ("-o requirements.lock", "--group dev -o requirements-dev.lock"):
-        c.run(f"{sys.executable} -m {_COMPILE} {options}")
+    from poolhouse.commands import lock as locks
+
+    _run(locks.run)
+
+
+@task(positional=["to"], help={"to": "a version of Poolhouse on the package index, or the path of its wheel"})
+def upgrade(c: Context, to: str) -> None:
+    """Move this project to another version of Poolhouse; files that you edited are shown, never overwritten."""
+    from poolhouse.commands import upgrade as upgrading
+
+    _run(upgrading.run, to)
 
 
 _CLOUD = {
@@ -488,6 +490,29 @@ def schedule(c: Context, action: str, word: list[str], json: bool = False, proje
     _call(commands.schedule, action, word, as_json=json, project=project, region=region)
 
 
+@task(
+    positional=["path"],
+    help={"path": "the new project's folder", "name": "of the project and its pipeline (the folder's name)"},
+)
+def new_project(c: Context, path: str, name: str = "") -> None:
+    """Write a new project that has this kit as a dependency."""
+    from pathlib import Path
+
+    from poolhouse.commands import program
+
+    _run(program.new, Path(path), name=name or None)
+
+
+@task(help={"folder": "where they go (dist)"})
+def build(c: Context, folder: str = "dist") -> None:
+    """Build both distributions, wheel and sdist, and check them."""
+    from pathlib import Path
+
+    from poolhouse.commands import wheels
+
+    _run(wheels.build_all, Path(folder))
+
+
 @task(help={"name": "the task type, such as make_report", "queue": "of its tasks, instead of the default one"})
 def new_task(c: Context, name: str, queue: str = "") -> None:
     """Write a new task type: handler, payload model, test, and a line in the README."""
@@ -498,4 +523,16 @@ def new_task(c: Context, name: str, queue: str = "") -> None:
     _run(writing.run, name, queue=queue, stack_is_up=state.read_live(default_state_dir()) is not None)
 
 
-free_arguments.install(program, submit, tasks, dlq, schedule)
+#: Commands that only the kit's own repository has.
+OF_THE_KIT = frozenset({"chaos", "bench", "new_project", "build"})
+
+
+def collection(*, of_the_kit: bool = False) -> Collection:
+    """Return the kit's commands, for a project's tasks.py to add its own to with `add_task`.
+
+    Args:
+        of_the_kit: with the commands that only the kit's own repository has.
+    """
+    free_arguments.install(program, submit, tasks, dlq, schedule)
+    found = [value for name, value in globals().items() if isinstance(value, Task)]
+    return Collection(*(task for task in found if of_the_kit or task.name not in OF_THE_KIT))

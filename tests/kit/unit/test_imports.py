@@ -36,6 +36,7 @@ MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for folder in ("poolhouse", "poolhouse_pubsub", "worker", "api", "local")
     for path in sorted((ROOT / folder).rglob("*.py"))
+    if "templates" not in path.parts
 }
 
 

@@ -1,0 +1,69 @@
+"""`invoke lock`: the lock files, from pyproject.toml."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+
+from poolhouse.commands import project_files, wheels
+from poolhouse.pipeline.errors import ConfigError
+from poolhouse.project import ROOT
+
+#: Every version pinned with its hashes, for every platform, and no index address in them.
+_OPTIONS = (
+    *("--quiet", "--universal", "--generate-hashes", "--no-emit-index-url", "--no-emit-find-links"),
+    *("--no-header", "--no-annotate", "--python-version", "3.11"),
+)
+_KIT = tuple(wheels.DISTRIBUTIONS)
+
+
+def run(root: Path = ROOT) -> int:
+    """Remake the lock files of a project; in the kit's repository also those that new projects begin with."""
+    compile_both(root, root, more=())
+    if wheels.is_checkout() and root == wheels.CHECKOUT:
+        # A project without dependencies of its own: what the kit needs, and not the kit, whose wheels it carries.
+        with tempfile.TemporaryDirectory() as folder:
+            text = project_files.render(name="project", version=wheels.version())["pyproject.toml"]
+            sources = "".join(
+                f'{name} = {{ path = "{root / source}" }}\n' for name, source in wheels.DISTRIBUTIONS.items()
+            )
+            Path(folder, "pyproject.toml").write_text(f"{text}\n[tool.uv.sources]\n{sources}", encoding="utf-8")
+            compile_both(Path(folder), root / "poolhouse" / "templates", more=_not_emitted(_KIT))
+    return 0
+
+
+def compile_both(root: Path, to: Path, *, more: Sequence[str]) -> None:
+    """Resolve the production dependencies and all; write both lock files.
+
+    Args:
+        root: the folder of pyproject.toml.
+        to: the folder that the lock files go to; versions in them are kept where they can be.
+        more: further options of uv.
+
+    Raises:
+        ConfigError: uv found no versions that fit together, or could not ask the index; its own words are in it.
+    """
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    groups = project.get("dependency-groups", {})
+    production = [word for name in ("app",) if name in groups for word in ("--group", name)]
+    everything = [word for name in groups for word in ("--group", name)]
+    if project["project"].get("optional-dependencies"):
+        everything.append("--all-extras")
+    if (root / "vendor").is_dir():
+        more = (*more, "--find-links", "vendor")
+    if project["project"]["name"] in _KIT:
+        more = (*more, *_not_emitted(_KIT))
+    for file, options in (("requirements.lock", production), ("requirements-dev.lock", everything)):
+        command = (sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml", *_OPTIONS, *options, *more)
+        done = subprocess.run((*command, "-o", str(to / file)), cwd=root, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise ConfigError(f"{file} can't be made:\n{done.stderr.strip()}")
+        print(f"{file}: {(to / file).read_text(encoding='utf-8').count('==')} packages")
+
+
+def _not_emitted(names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(word for name in names for word in ("--no-emit-package", name))

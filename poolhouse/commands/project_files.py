@@ -1,0 +1,147 @@
+"""The files that the kit gives a project: what `poolhouse new` writes and `invoke upgrade` keeps up to date."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.resources import files as resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from poolhouse.commands.wheels import CHECKOUT, is_checkout
+
+#: Remembers what was written, so that an edited file is told from one that was left alone.
+MANIFEST = ".poolhouse.json"
+#: Files that this repository and every project share; a wheel carries them in poolhouse/templates/shared.
+SHARED = (
+    ".dockerignore",
+    ".editorconfig",
+    ".gitattributes",
+    "Dockerfile",
+    "docker-compose.yml",
+    "invoke",
+    "local/bootstrap.py",
+)
+#: Templates that only start a project: they are the user's from then on.
+STARTERS = ("README.md", "pipeline.toml", "pyproject.toml", "tasks.py", "worker/", "api/", "local/e2e/", "tests/")
+#: Names in the templates' folder that would mean something there.
+_RENAMED = {
+    "gitignore": ".gitignore",
+    "github": ".github",
+    "pre-commit-config.yaml": ".pre-commit-config.yaml",
+    "pyproject.txt": "pyproject.toml",
+}
+_EXECUTABLE = {"invoke"}
+#: Lines that only this repository has, which holds the kit itself, and lines that only a project has.
+_KIT_ONLY = re.compile(r"^[ \t]*# kit: [^\n]*\n.*?^[ \t]*# end of kit\n", re.MULTILINE | re.DOTALL)
+_PROJECT_ONLY = re.compile(r"^([ \t]*)#project\| ?", re.MULTILINE)
+
+
+@dataclass
+class Changes:
+    """What an update did."""
+
+    written: list[str] = field(default_factory=list)
+    #: Edited files, with the difference between the version that was written and the new one.
+    edited: dict[str, str] = field(default_factory=dict)
+
+
+def render(*, name: str, version: str) -> dict[str, str]:
+    """Return the text of every file of a project, by path.
+
+    Args:
+        name: the project's, also the pipeline's.
+        version: of the kit.
+    """
+    texts = dict(_templates())
+    texts |= {path: for_project(text) for path, text in _shared()}
+    return {path: text.replace("@NAME@", name).replace("@VERSION@", version) for path, text in sorted(texts.items())}
+
+
+def for_project(text: str) -> str:
+    """Return a shared file as a project has it: without the kit's own lines, with those that only projects have."""
+    return _PROJECT_ONLY.sub(r"\1", _KIT_ONLY.sub("", text))
+
+
+def write(root: Path, texts: Mapping[str, str]) -> None:
+    """Write files, and remember them."""
+    for path, text in texts.items():
+        target = root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8")
+        if path in _EXECUTABLE:
+            target.chmod(0o755)
+    remember(root, texts)
+
+
+def remember(root: Path, texts: Mapping[str, str]) -> None:
+    """Note what was written, by path: those files that an update looks at."""
+    kept = {path: _digest(text) for path, text in texts.items() if not path.startswith(STARTERS)}
+    manifest = {"about": "written by Poolhouse; invoke upgrade reads it", "files": kept}
+    (root / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+
+
+def update(root: Path, texts: Mapping[str, str]) -> Changes:
+    """Bring the files of a project up to date; edited ones are left as they are.
+
+    Args:
+        root: the project.
+        texts: from `render`, of the kit that is installed now.
+    """
+    written = json.loads((root / MANIFEST).read_text(encoding="utf-8"))["files"]
+    changes = Changes()
+    for path, text in texts.items():
+        if path.startswith(STARTERS):
+            continue
+        target = root / path
+        present = target.read_text(encoding="utf-8") if target.exists() else None
+        if present == text:
+            continue
+        if present is None and path in written:
+            continue  # deleted by its owner
+        if present is not None and _digest(present) != written.get(path):
+            if _digest(text) != written.get(path):
+                difference = difflib.unified_diff(
+                    present.splitlines(keepends=True),
+                    text.splitlines(keepends=True),
+                    f"{path} (yours)",
+                    f"{path} (new)",
+                )
+                changes.edited[path] = "".join(difference)
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8")
+        changes.written.append(path)
+    remember(root, {**texts, **{path: texts[path] for path in changes.written}})
+    return changes
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _templates() -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+
+    def walk(folder: Traversable, prefix: str) -> None:
+        for entry in folder.iterdir():
+            path = f"{prefix}{_RENAMED.get(entry.name, entry.name)}"
+            if entry.is_dir():
+                if entry.name != "__pycache__":
+                    walk(entry, f"{path}/")
+            elif not entry.name.endswith(".pyc"):
+                found.append((path, entry.read_text(encoding="utf-8")))
+
+    walk(resources("poolhouse") / "templates" / "project", "")
+    return found
+
+
+def _shared() -> list[tuple[str, str]]:
+    if is_checkout():
+        return [(path, (CHECKOUT / path).read_text(encoding="utf-8")) for path in SHARED]
+    folder = resources("poolhouse") / "templates" / "shared"
+    return [(path, (folder / path).read_text(encoding="utf-8")) for path in SHARED]

@@ -1,0 +1,1 @@
+"""What this project needs on a laptop only."""

@@ -1,0 +1,1 @@
+"""The cases of `invoke e2e`."""
