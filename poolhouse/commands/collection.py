@@ -11,13 +11,6 @@ from invoke.main import program
 from poolhouse.commands import free_arguments
 from poolhouse.local.backend import UpOptions
 
-#: `uv pip compile` with the options of both lock files: every version pinned with its hashes, for every platform, and
-#: no index address in them.
-_COMPILE = (
-    "uv pip compile --quiet pyproject.toml --universal --generate-hashes --no-emit-index-url --no-emit-find-links "
-    "--no-header --no-annotate"
-)
-
 
 def _run(command: Any, *arguments: Any, **options: Any) -> None:
     """Run a command of local/ or cloud/ and end with its exit code."""
@@ -116,6 +109,14 @@ def status(c: Context, project: str = "", region: str = "") -> None:
     _run(commands.status)
 
 
+@task(help={"format": 'shell, for `eval "$(./invoke env)"`; dotenv, for a .env file; or json (shell)'})
+def env(c: Context, format: str = "shell") -> None:
+    """Print the environment variables under which other programs use the stack that is up."""
+    from poolhouse.commands import stack as commands
+
+    _run(commands.show_environment, format)
+
+
 @task(
     help={
         "open": "open it in the browser",
@@ -173,11 +174,12 @@ def logs(
 @task(
     help={
         "backend": "which backend to start where no stack is up",
+        "quick": "a few tasks only: a file, a table, a retry, a dead letter",
         "project": "of the deployed pipeline, instead of the local stack",
         "region": "of the deployed pipeline",
     }
 )
-def e2e(c: Context, backend: str | None = None, project: str = "", region: str = "") -> None:
+def e2e(c: Context, backend: str | None = None, quick: bool = False, project: str = "", region: str = "") -> None:
     """Run the whole pipeline on real files and check everything that comes out."""
     if project:
         from poolhouse.commands import cloud as deployed
@@ -185,7 +187,7 @@ def e2e(c: Context, backend: str | None = None, project: str = "", region: str =
         _run(deployed.run_e2e, project=project, region=region)
     from poolhouse.local.e2e.main import run
 
-    _run(run, backend=backend)
+    _run(run, backend=backend, quick=quick)
 
 
 @task
@@ -193,15 +195,15 @@ def test(c: Context) -> None:
     """Run all tests; `./invoke test -- tests/unit -k name` hands the rest to pytest."""
     from poolhouse.commands import stack as commands
 
-    arguments = " ".join(map(repr, commands.pytest_arguments(c.remainder)))
-    sys.exit(c.run(f"{sys.executable} -m pytest {arguments}", pty=sys.stdout.isatty(), warn=True).return_code)
+    _run(commands.test, c.remainder)
 
 
 @task
 def check(c: Context) -> None:
     """Check format, lint and types."""
-    for command in ("ruff format --check --quiet .", "ruff check --quiet .", "mypy"):
-        c.run(f"{sys.executable} -m {command}", pty=sys.stdout.isatty())
+    from poolhouse.commands import stack as commands
+
+    _run(commands.check)
 
 
 @task(
@@ -230,8 +232,9 @@ def bench(c: Context, name: str = "") -> None:
 @task
 def lock(c: Context) -> None:
     """Remake requirements.lock and requirements-dev.lock from pyproject.toml."""
-    for options in ("-o requirements.lock", "--group dev -o requirements-dev.lock"):
-        c.run(f"{sys.executable} -m {_COMPILE} {options}")
+    from poolhouse.commands import stack as commands
+
+    _run(commands.lock)
 
 
 _CLOUD = {

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
 from rich.progress import Progress, ProgressColumn
+from rich.segment import Segment
 from rich.table import Table
 
 from poolhouse.pipeline.errors import ConfigError
 
 OK, FAILED = 0, 1
+#: Characters that command a terminal or turn its text around, and what no encoding has: C0 but for tab and line feed,
+#: DEL, C1 (ECMA-48), bidirectional controls (Unicode, UAX #9), surrogates.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 _COLOURS = {
     "succeeded": "green",
@@ -26,6 +31,38 @@ _COLOURS = {
     "dead": "red",
     "cancelled": "yellow",
 }
+
+
+def visible(text: str) -> str:
+    """Return foreign text as a terminal may have it: what would command the terminal is shown as an escape instead."""
+    return _CONTROLS.sub(_escape, text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+class SafeConsole(Console):
+    """A console that lets no text command the terminal, whoever wrote it: colours come from markup and styles alone.
+
+    Error texts, log lines, names and payloads are a stranger's words, and pass through here at the latest.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        """Take the options of rich's console."""
+        super().__init__(**options)
+        reconfigure = getattr(self.file, "reconfigure", None)
+        if reconfigure is not None:  # a terminal of another encoding lacks characters; that is no reason to fail
+            reconfigure(errors="backslashreplace")
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Render as rich does, the text of each piece made visible."""
+        for segment in super().render(renderable, options):
+            if segment.control or not _CONTROLS.search(segment.text):
+                yield segment
+            else:
+                yield Segment(visible(segment.text), segment.style)
 
 
 @dataclass(frozen=True)
@@ -45,8 +82,9 @@ class Terminal:
 
     def json(self, value: Any, *, indent: int | None = None) -> None:
         """A JSON value."""
-        # Past rich: it wraps and colours, and programs read this.
-        self.out.file.write(json.dumps(value, ensure_ascii=False, indent=indent) + "\n")
+        # Past rich: it wraps and colours, and programs read this. Inside strings JSON has an escape for any character.
+        text = json.dumps(value, ensure_ascii=False, indent=indent)
+        self.out.file.write(_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
 
     def table(self, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
         """A table; cells may have rich's markup."""
@@ -71,15 +109,15 @@ class Terminal:
         """
         if yes:
             return True
-        if not sys.stdin.isatty():
+        if sys.stdin is None or not sys.stdin.isatty():
             raise ConfigError(f"{question} Nobody is there to ask: add --yes.")
         return self.err.input(f"{escape(question)} \\[y/N] ").strip().lower() in {"y", "yes"}
 
 
-def _console(file: TextIO) -> Console:
+def _console(file: TextIO) -> SafeConsole:
     # A pipe or a file has no width: nothing in it is cut.
     width = None if file.isatty() else 10_000
-    return Console(file=file, width=width, highlight=False, soft_wrap=True)
+    return SafeConsole(file=file, width=width, highlight=False, soft_wrap=True)
 
 
 def status(name: str) -> str:

@@ -20,7 +20,7 @@ from poolhouse.local.backend import ROOT
 from poolhouse.local.chaos.journal import Journal
 from poolhouse.local.chaos.plan import Blow, Spell
 from poolhouse.local.errors import StackError
-from poolhouse.local.processes import parent_death, ports
+from poolhouse.local.processes import environment, loopback, parent_death, ports
 from poolhouse.local.storage import proxy as storage_proxy
 from poolhouse.local.storage.fake_gcs import FakeGcs
 from poolhouse.local.storage.proxy import FaultProxy
@@ -163,7 +163,7 @@ class Stack:
         return subprocess.Popen(
             (*guarded, sys.executable, "-m", *command),
             cwd=ROOT,
-            env={**os.environ, **self._environment()},
+            env={**environment.child(), **self._environment()},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -185,8 +185,8 @@ class Stack:
         return self.directory / f"{name}-{index}.log"
 
     def _api_ready(self) -> bool:
-        with contextlib.suppress(requests.RequestException):
-            return requests.get(f"{self.api_url}/health", timeout=2, proxies={"http": ""}).ok
+        with contextlib.suppress(requests.RequestException), loopback.session() as session:
+            return session.get(f"{self.api_url}/health", timeout=2).ok
         return False
 
 

@@ -12,6 +12,7 @@ import requests
 
 from poolhouse.local.backend import Endpoints
 from poolhouse.local.errors import StackError
+from poolhouse.local.processes import loopback
 
 _TIMEOUT_S = 30
 #: A JSON object of an answer.
@@ -26,8 +27,7 @@ class Client:
     def __init__(self, endpoints: Endpoints) -> None:
         """Connects at the first call."""
         self._endpoints = endpoints
-        self._session = requests.Session()
-        self._session.trust_env = False  # no proxy between us and 127.0.0.1
+        self._session = loopback.session()
 
     def close(self) -> None:
         """Close the connections."""

@@ -16,6 +16,8 @@ import os
 import runpy
 import sys
 
+from poolhouse.local.processes import environment
+
 _GO = "go\n"
 #: The heaviest imports of each program; what is not named is imported when it runs.
 _HEAVY = {
@@ -32,6 +34,7 @@ _HEAVY_LIBRARIES = {
 
 def main(module: str, *arguments: str, libraries: bool = False) -> None:
     """Import, wait for the word, run."""
+    sys.path += environment.search_path(os.environ)
     handlers = os.environ.get("TASK_HANDLERS") or "worker.handlers"
     own = (*_HEAVY.get(module, ()), *(part.strip() for part in handlers.split(",") if part.strip()))
     for name in _HEAVY_LIBRARIES.get(module, ()) if libraries else own:

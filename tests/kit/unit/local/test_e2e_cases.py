@@ -44,6 +44,11 @@ def test_every_task_type_is_described(payloads: dict[str, schema.Payload]) -> No
     assert {"file_processing", "data_transformation", "sample.echo", "count_words"} < payloads.keys()
 
 
+def test_a_quick_run_is_made_of_cases_that_there_are(payloads: dict[str, schema.Payload]) -> None:
+    made = cases.make("run", cases.samples(), queues=["urgent", "bulk"], payloads=[*payloads.values()])
+    assert {case.name for case in made} >= cases.QUICK
+
+
 def test_operations_and_steps_are_those_of_the_payloads(payloads: dict[str, schema.Payload]) -> None:
     assert payloads["file_processing"].kinds == set(get_args(OperationName))
     assert payloads["data_transformation"].kinds == set(get_args(StepName))

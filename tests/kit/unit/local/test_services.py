@@ -19,15 +19,15 @@ ENDPOINTS = Endpoints(
 
 
 def test_the_stack_decides_addresses_and_names_and_the_user_the_rest() -> None:
-    own = {"GOOGLE_CLOUD_PROJECT": "production", "BUCKET_NAME": "production", "LOG_LEVEL": "DEBUG", "NO_PROXY": "corp"}
-    made = services.environment(ENDPOINTS, own)
+    own = {"GOOGLE_CLOUD_PROJECT": "production", "BUCKET_NAME": "production", "LOG_LEVEL": "DEBUG", "MINE": "kept"}
+    made = services.variables(ENDPOINTS, own)
     assert (made["GOOGLE_CLOUD_PROJECT"], made["BUCKET_NAME"]) == ("poolhouse-x", "poolhouse-local-x")
     assert (made["PUBSUB_EMULATOR_HOST"], made["STORAGE_EMULATOR_HOST"]) == (
         "127.0.0.1:20001",
         "http://127.0.0.1:20002",
     )
     assert made["LOG_LEVEL"] == "DEBUG"
-    assert made["NO_PROXY"] == "corp,127.0.0.1,localhost"
+    assert made["MINE"] == "kept"
 
 
 @pytest.mark.parametrize(
@@ -39,11 +39,11 @@ def test_the_stack_decides_addresses_and_names_and_the_user_the_rest() -> None:
     ],
 )
 def test_the_sample_handlers_are_loaded_beside_the_projects_own(own: dict[str, str], handlers: str) -> None:
-    assert services.environment(ENDPOINTS, own)["TASK_HANDLERS"] == handlers
+    assert services.variables(ENDPOINTS, own)["TASK_HANDLERS"] == handlers
 
 
 def test_a_worker_gets_its_grace_period_and_some_more_to_stop(tmp_path: Path) -> None:
-    specs = services.specs(ENDPOINTS, data=tmp_path, own={"WORKER_GRACE_S": "30"})
+    specs = services.specs(ENDPOINTS, data=tmp_path, listener=7, own={"WORKER_GRACE_S": "30"})
     assert specs["worker"].stop_timeout_s == 30 + services.STOP_MARGIN_S
 
 
@@ -61,4 +61,4 @@ def test_the_supervisors_configuration_survives_its_command_line(tmp_path: Path)
     ("own", "given"), [({}, "INFO"), ({"LOG_LEVEL": "ERROR"}, "INFO"), ({"LOG_LEVEL": "DEBUG"}, "DEBUG")]
 )
 def test_the_lines_that_tell_of_readiness_are_always_logged(own: dict[str, str], given: str) -> None:
-    assert services.environment(ENDPOINTS, own)["LOG_LEVEL"] == given
+    assert services.variables(ENDPOINTS, own)["LOG_LEVEL"] == given
