@@ -38,9 +38,7 @@ def main(wanted: str) -> int:
     try:
         return _make(wanted)
     except OSError as error:
-        _say(
-            f"the environment can't be made in {ROOT}: {error.strerror}: {error.filename}. Is it another user's, or full?"
-        )
+        _say(f"can't make the environment in {ROOT}: {error.strerror}: {error.filename}. Another user's, or full?")
         return 1
 
 

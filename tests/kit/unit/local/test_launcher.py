@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from local.backend import ROOT
+from poolhouse.local.backend import ROOT
 
 #: How Python is started: where the caller is, by nothing that the caller's environment says of Python.
 START = "-I -X utf8 -m invoke --search-root"
@@ -113,7 +113,7 @@ def test_libraries_are_compiled_once_where_python_would_do_it_at_every_start(
         f"{shutil.which('cp')} {tools}/made-python .venv/bin/python; fi",
     )
     done = run(clone, "up", **variables)
-        assert done.stdout == f"{START} {clone} up\n", done.stderr
+    assert done.stdout == f"{START} {clone} up\n", done.stderr
     (install,) = (call for call in (clone.parent / "calls").read_text().splitlines() if call.startswith("pip sync"))
     assert "--require-hashes" in install
     assert ("--compile-bytecode" in install) == compiled
