@@ -174,7 +174,7 @@ def logs(
 @task(
     help={
         "backend": "which backend to start where no stack is up",
-        "quick": "a few tasks only: a file, a table, a retry, a dead letter",
+        "quick": "a few tasks only: a file, a table, a duplicate, a dead letter",
         "project": "of the deployed pipeline, instead of the local stack",
         "region": "of the deployed pipeline",
     }

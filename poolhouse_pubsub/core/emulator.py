@@ -19,6 +19,7 @@ from poolhouse_pubsub.core.snapshots import Snapshot
 from poolhouse_pubsub.core.subscription import Subscription
 from poolhouse_pubsub.core.timers import Agenda, Timer
 from poolhouse_pubsub.core.topic import Topic
+from poolhouse_pubsub.status import StatusError
 
 
 class Subscribed(Subscription):
@@ -146,13 +147,17 @@ class Emulator:
         self.commit()
 
     def publish(self, topic: Topic, drafts: Sequence[Any]) -> list[str]:
-        """Publishes PubsubMessages (changed in place) and returns their ids."""
+        """Publishes PubsubMessages (changed in place) and returns their ids.
+
+        Raises:
+            StatusError: UNAVAILABLE, they can't be written down; none was published then.
+        """
         # Never an earlier time than the message before: publish order and publish time agree, whatever the clock does.
         stamp = self.last_published_us = max(int(self.clock.now() * 1_000_000), self.last_published_us)
         first = self.last_message_id + 1
         self.last_message_id += len(drafts)
         messages = [seal(draft, id=id, published_us=stamp) for id, draft in enumerate(drafts, first)]
-        takers: list[list[str]] | None = [[] for _ in messages] if self.journal is not None else None
+        shares: list[tuple[Subscribed, Sequence[Message]]] = []
         for name in topic.subscriptions:
             subscription = self.subscriptions[name]
             wanted: Sequence[Message] = messages
@@ -160,19 +165,34 @@ class Emulator:
                 matches = subscription.rules.filter.matches
                 wanted = [message for message, draft in zip(messages, drafts, strict=True) if matches(draft.attributes)]
             if wanted:
-                subscription.add(wanted)
-                if takers is not None:
-                    for message in wanted:
-                        takers[message.id - first].append(subscription.uid)
+                shares.append((subscription, wanted))
+        self._write_down(topic, messages, shares)
+        for subscription, wanted in shares:
+            subscription.add(wanted)
         for name in topic.snapshots:
             self.snapshots[name].keep(messages)
         topic.keep(messages)
         if topic.retention_s:
             self._topic_sweep.at_most(self.clock.now() + max(1.0, topic.retention_s / 600))
-        if self.journal is not None and takers is not None:
-            self.journal.published(topic, messages, takers)
-        self.commit()
         return [str(message.id) for message in messages]
+
+    def _write_down(
+        self, topic: Topic, messages: Sequence[Message], shares: Sequence[tuple[Subscribed, Sequence[Message]]]
+    ) -> None:
+        """Writes messages down before anybody gets them: a publisher that is refused tries again, with the same."""
+        if self.journal is None:
+            return
+        takers: list[list[str]] = [[] for _ in messages]
+        for subscription, wanted in shares:
+            for message in wanted:
+                takers[message.id - messages[0].id].append(subscription.uid)
+        self.journal.commit()  # of what happened before
+        self.journal.published(topic, messages, takers)
+        try:
+            self.journal.commit()
+        except StatusError:
+            self.journal.take_back()
+            raise
 
     def _sweep_topics(self, now: float) -> None:
         for topic in self.topics.values():

@@ -51,6 +51,9 @@ class Journal(Protocol):
     def published(self, topic: Topic, messages: Sequence[Message], takers: Sequence[Sequence[str]]) -> None:
         """Messages were published; for each, the uids of the subscriptions that got it."""
 
+    def take_back(self) -> None:
+        """What was told last, and could not be written, has not happened."""
+
     def left(self, uid: str, message: Message) -> None:
         """A message left a subscription."""
 

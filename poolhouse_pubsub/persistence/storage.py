@@ -93,6 +93,10 @@ class Storage:
         kept = topic.config.HasField("message_retention_duration")
         self._pending.append(Published(topic.uid, messages, takers, kept))
 
+    def take_back(self) -> None:
+        """See `Journal`."""
+        self._pending.pop()
+
     def left(self, uid: str, message: Message) -> None:
         """See `Journal`."""
         self._left[uid, False].append(message.id)
