@@ -81,8 +81,9 @@ class Api:
         self._bearer: str | None = None
         self._sleep = sleep
         self._timeout_s = timeout_s
-        here = self.url.startswith(loopback.PREFIX)
-        self._session = loopback.session() if here else requests.Session()
+        #: Whether it is on this machine.
+        self.here = self.url.startswith(loopback.PREFIX)
+        self._session = loopback.session() if self.here else requests.Session()
         self._session.headers.update(headers or {})
 
     def get(self, path: str, **query: str) -> Any:

@@ -494,10 +494,8 @@ def schedule(c: Context, action: str, word: list[str], json: bool = False, proje
 def new_task(c: Context, name: str, queue: str = "") -> None:
     """Write a new task type: handler, payload model, test, and a line in the README."""
     from poolhouse.commands import new_task as writing
-    from poolhouse.local import state
-    from poolhouse.local.backend import default_state_dir
 
-    _run(writing.run, name, queue=queue, stack_is_up=state.read_live(default_state_dir()) is not None)
+    _run(writing.run, name, queue=queue)
 
 
 free_arguments.install(program, submit, tasks, dlq, schedule)

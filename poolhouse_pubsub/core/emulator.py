@@ -363,9 +363,11 @@ class Emulator:
         topic = self.topics.get(subscription.rules.dead_letter_topic or "")
         if topic is None:
             return False
-        self.publish(
-            topic, [dead_letter.draft(entry.message, subscription=subscription.name, deliveries=entry.failures)]
-        )
+        letter = dead_letter.draft(entry.message, subscription=subscription.name, deliveries=entry.failures)
+        try:
+            self.publish(topic, [letter])
+        except StatusError:  # it can't be written down: the message stays, and fails once more
+            return False
         return True
 
     def left(self, subscription: Subscription, message: Message) -> None:

@@ -20,7 +20,7 @@ class Surroundings(Protocol):
         """It may have something to deliver to a waiting consumer."""
 
     def forward(self, subscription: "Subscription", entry: Entry, now: float) -> bool:
-        """Publishes a message that failed too often to the dead-letter topic; False when there is no such topic."""
+        """Publishes a message that failed too often to the dead-letter topic; False when that can't be had."""
 
     def left(self, subscription: "Subscription", message: Message) -> None:
         """A message left the backlog for good."""

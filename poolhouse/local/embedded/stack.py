@@ -32,6 +32,7 @@ from poolhouse.local.processes import environment
 from poolhouse.local.processes.addresses import Addresses
 from poolhouse.local.processes.reaper import Reaper
 from poolhouse.pipeline import topology
+from poolhouse.pipeline.errors import PoolhouseError
 
 if TYPE_CHECKING:
     from poolhouse_pubsub.server import EmulatorServer
@@ -184,7 +185,9 @@ class EmbeddedStack:
 
         worker = self._specs["worker"].environment
         search_path = [*sys.path, *environment.search_path(worker)]
-        watched = watch.scopes(worker["TASK_HANDLERS"].split(","), search_path=search_path)
+        watched = watch.scopes(
+            worker["TASK_HANDLERS"].split(","), search_path=search_path, declaration=Path(worker["PIPELINE_FILE"])
+        )
         try:
             await watch.watch(watched, self._reload)
         except* (OSError, RuntimeError) as errors:
@@ -271,7 +274,11 @@ class EmbeddedStack:
 
     async def _reload(self, concerned: frozenset[str]) -> None:
         async with self._changing:
+            from poolhouse.local.embedded.watch import DECLARATION  # noqa: PLC0415 - as in `follow_code`
+
             assert self._reloads is not None
+            if DECLARATION in concerned and not await self._declare_again():
+                return
             chosen = [child for child in (self._api, *self._workers.members) if child.spec.service in concerned]
             serving = await asyncio.gather(*(self._reloads.replace(child) for child in chosen))
             for child in serving:
@@ -281,6 +288,26 @@ class EmbeddedStack:
             by_name = {child.name: child for child in serving}
             self._api = by_name.get(self._api.name, self._api)
             self._workers.put(by_name)
+
+    async def _declare_again(self) -> bool:
+        """Make what pipeline.toml declares now; False, and the problem told, where that can't be."""
+        assert self._reloads is not None
+        try:
+            declared = topology.load(self._specs["worker"].environment["PIPELINE_FILE"])
+            if self._workers.follow_backlog and declared.by_name.keys() != self._queues.keys():
+                raise StackError("other queues with --autoscale take a ./invoke down and up")
+            await _on_a_thread(self._realise)
+        except PoolhouseError as error:
+            self._reloads.problems[self._api.name] = f"the saved pipeline.toml does not count, the old does: {error}"
+            self._say(self._reloads.problems[self._api.name])
+            return False
+        self._queues = declared.by_name
+        if declared.schedules and not self._schedulers:
+            self._schedulers.append(self._instance("scheduler", self._specs["scheduler"]))
+        elif not declared.schedules:
+            await asyncio.gather(*(scheduler.stop() for scheduler in self._schedulers))
+            self._schedulers.clear()
+        return True
 
     async def _renew_schedulers(self) -> None:
         """Start them on code that is known to start. Nobody waits for that: a run due meanwhile is made late."""

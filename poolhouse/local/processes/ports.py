@@ -73,7 +73,7 @@ def choose(*, wanted: int | None = None, preferred: int | None = None, what: str
         return preferred
     for _ in range(_TRIES):
         port = random.choice(_RANGE)
-        if is_free(port):
+        if is_free(port) and _unheld(port):
             return port
     raise StackError(f"no free port found on {HOST} between {_RANGE.start} and {_RANGE.stop}")
 
@@ -153,6 +153,14 @@ def listens(pid: int, port: int) -> bool:
     except psutil.AccessDenied:
         return True
     return any(entry.status == psutil.CONN_LISTEN and entry.laddr.port == port for entry in connections if entry.laddr)
+
+
+def _unheld(port: int) -> bool:
+    """Whether a port is not even held; a socket with SO_REUSEADDR, as `is_free` has, would be bound beside the holder's."""
+    with contextlib.suppress(StackError):
+        _hold(port).release()
+        return True
+    return False
 
 
 def _answers(port: int, host: str) -> bool:

@@ -18,7 +18,7 @@ from tests.kit.environments.conftest import lacking
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_up_e2e_and_down(case: Case, plain: Checkout) -> None:
-    _require(*case.needs)
+    require(*case.needs)
     shell = plain.having(case.variables, without=case.without, wrap=case.wrap)
     _works(shell, first=case.first)
 
@@ -40,7 +40,7 @@ def test_the_other_commands_in_such_a_folder(odd: Checkout) -> None:
 
 
 def test_an_ordinary_user(tmp_path_factory: pytest.TempPathFactory) -> None:
-    _require("root", "mounts", "setpriv")
+    require("root", "mounts", "setpriv")
     shell = checkout.make(tmp_path_factory.mktemp("user") / "poolhouse")
     for path in (shell.root.parent, *shell.root.parent.rglob("*")):
         os.chown(path, 65534, 65534, follow_symlinks=False)
@@ -97,7 +97,7 @@ def _bases(environment: Path) -> list[Path]:
     return [python.parent.parent]
 
 
-def _require(*needs: str) -> None:
+def require(*needs: str) -> None:
     for need in needs:
         if need == "root":
             if os.geteuid() != 0:
