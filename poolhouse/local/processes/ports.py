@@ -156,7 +156,7 @@ def listens(pid: int, port: int) -> bool:
 
 
 def _unheld(port: int) -> bool:
-    """Whether a port is not even held; a socket with SO_REUSEADDR, as `is_free` has, would be bound beside the holder's."""
+    """Whether a port is not even held: `is_free` would be let in beside the holder, by its SO_REUSEADDR."""
     with contextlib.suppress(StackError):
         _hold(port).release()
         return True

@@ -118,7 +118,7 @@ _PYTHON = [
     _variables("Python that writes nothing", PYTHONDONTWRITEBYTECODE="1", PYTHONNOUSERSITE="1"),
     Case(
         name="PYTHONPATH with namesakes",
-        first='export PYTHONPATH="$HOME/namesakes:relative"; mkdir -p "$PYTHONPATH"\n'
+        first='export PYTHONPATH="$HOME/namesakes:relative"; mkdir -p "$HOME/namesakes"\n'
         "for name in requests google grpc local pipeline worker api logging uvicorn invoke tasks yaml; do\n"
         '    echo "raise SystemExit(\'a namesake was imported\')" >"$HOME/namesakes/$name.py"\n'
         "done",

@@ -44,7 +44,7 @@ def lacking(what: str) -> None:
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Note how long a case took."""
     if report.when == "call" and Path(__file__).parent.name in report.nodeid:
-        _took_s[report.nodeid.rpartition("::")[2]] = report.duration
+        _took_s[report.nodeid.partition("::")[2]] = report.duration
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
