@@ -24,7 +24,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from poolhouse.client import units
-from poolhouse.commands.terminal import SafeConsole, visible
+from poolhouse.commands.terminal import SafeConsole
 from poolhouse.local import backends, logs, state
 from poolhouse.local.backend import (
     ROOT,
@@ -39,6 +39,7 @@ from poolhouse.local.backend import (
 from poolhouse.local.errors import NoStack
 from poolhouse.local.processes import environment, loopback
 from poolhouse.pipeline.errors import ConfigError, PoolhouseError
+from poolhouse.pipeline.visible import visible
 
 OK, FAILED, USAGE = 0, 1, 2
 #: The system's refusals that are nobody's mistake here: a full disk, a folder of somebody else, too many open files.

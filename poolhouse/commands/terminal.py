@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -17,12 +16,9 @@ from rich.segment import Segment
 from rich.table import Table
 
 from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.visible import CONTROLS, visible
 
 OK, FAILED = 0, 1
-#: Characters that command a terminal or turn its text around, and what no encoding has: C0 but for tab and line feed,
-#: DEL, C1 (ECMA-48), bidirectional controls (Unicode, UAX #9), surrogates.
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-
 _COLOURS = {
     "succeeded": "green",
     "running": "cyan",
@@ -31,16 +27,6 @@ _COLOURS = {
     "dead": "red",
     "cancelled": "yellow",
 }
-
-
-def visible(text: str) -> str:
-    """Return foreign text as a terminal may have it: what would command the terminal is shown as an escape instead."""
-    return _CONTROLS.sub(_escape, text)
-
-
-def _escape(found: re.Match[str]) -> str:
-    code = ord(found[0])
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 class SafeConsole(Console):
@@ -59,7 +45,7 @@ class SafeConsole(Console):
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Render as rich does, the text of each piece made visible."""
         for segment in super().render(renderable, options):
-            if segment.control or not _CONTROLS.search(segment.text):
+            if segment.control or not CONTROLS.search(segment.text):
                 yield segment
             else:
                 yield Segment(visible(segment.text), segment.style)
@@ -84,7 +70,7 @@ class Terminal:
         """A JSON value."""
         # Past rich: it wraps and colours, and programs read this. Inside strings JSON has an escape for any character.
         text = json.dumps(value, ensure_ascii=False, indent=indent)
-        self.out.file.write(_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
+        self.out.file.write(CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
 
     def table(self, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
         """A table; cells may have rich's markup."""

@@ -97,10 +97,15 @@ def _refusal(state_dir: Path, error: OSError) -> str:
 
 def write(state_dir: Path, state: StackState) -> None:
     """Replace the state, in one step: a reader sees the old one or the new one. Raises `StackError`."""
-    prepare(state_dir)
     temporary = state_dir / f"{STATE_FILE}.{os.getpid()}"
-    temporary.write_text(json.dumps(asdict(state), indent=2) + "\n", encoding="utf-8")
-    temporary.replace(state_dir / STATE_FILE)
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(asdict(state), indent=2) + "\n", encoding="utf-8")
+        temporary.replace(state_dir / STATE_FILE)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise StackError(_refusal(state_dir, error)) from None
 
 
 def remove(state_dir: Path) -> None:

@@ -9,6 +9,7 @@ import sys
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import psutil
@@ -113,7 +114,10 @@ def _hold(port: int) -> HeldPort:
     held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         # Without SO_REUSEADDR it is bound only where nobody else holds the port, listening or not. With it from then
-        # on, Linux lets a server that sets it, as Go's do, bind beside a socket that does not listen.
+        # on, Linux lets a server that sets it, as Go's do, bind beside a socket that does not listen. Connections of a
+        # server that has just ended are no holder.
+        if _has_closed_connections(port):
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         held.bind((HOST, port))
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     except OSError as error:
@@ -123,6 +127,16 @@ def _hold(port: int) -> HeldPort:
     if not _BINDS_BESIDE:
         held.close()  # chosen, not held
     return HeldPort(number, held)
+
+
+def _has_closed_connections(port: int) -> bool:
+    """Whether connections to a port wait for stray packets (TIME-WAIT; RFC 9293, 3.3.2). proc_pid_net(5), tcp."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]:
+            _, local, _, state, *_ = line.split()
+            if state == "06" and int(local.rpartition(":")[2], 16) == port:
+                return True
+    return False
 
 
 def _near(bind: Callable[[int], _T], wanted: int | None, *, preferred: int | Sequence[int], what: str) -> _T:

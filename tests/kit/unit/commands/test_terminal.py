@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from poolhouse.commands.terminal import SafeConsole, Terminal, visible
+from poolhouse.commands.terminal import SafeConsole, Terminal
+from poolhouse.pipeline.visible import visible
 
 #: Set the title, clear the screen (C0 and C1), turn text around, a surrogate of an undecodable file name.
 HOSTILE = "a\x1b]0;owned\x07b\x9b2Jc\u202ed\udce9e\x7f"

@@ -80,3 +80,16 @@ def test_many_that_start_at_once_get_ports_of_their_own() -> None:
 def test_a_name_has_the_same_ports_each_time_and_another_name_others() -> None:
     assert ports.of_name("a") == ports.of_name("a")
     assert not set(ports.of_name("a")) & set(ports.of_name("b"))
+
+
+def test_a_port_can_be_held_again_right_after_its_server_has_ended() -> None:
+    free = ports.choose()
+    with closing(socket.create_server((ports.HOST, free))) as server:
+        client = socket.create_connection((ports.HOST, free))
+        served, _ = server.accept()
+        served.close()  # who closes first has the connection linger on its port
+        client.recv(1)
+        client.close()
+    held = ports.hold_near(None, preferred=free, what="tea")
+    held.release()
+    assert held.number == free
