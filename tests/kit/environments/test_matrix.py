@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from functools import cache
 from pathlib import Path
 
@@ -39,12 +40,14 @@ def test_the_other_commands_in_such_a_folder(odd: Checkout) -> None:
     assert done.code == 0, done.output
 
 
-def test_an_ordinary_user(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_an_ordinary_user() -> None:
     require("root", "mounts", "setpriv")
-    shell = checkout.make(tmp_path_factory.mktemp("user") / "poolhouse")
-    for path in (shell.root.parent, *shell.root.parent.rglob("*")):
-        os.chown(path, 65534, 65534, follow_symlinks=False)
-    _works(shell.having({}, wrap=_as_nobody(shell)))
+    # Not below pytest's own folder, which is root's alone.
+    with tempfile.TemporaryDirectory(prefix="poolhouse-user-") as folder:
+        shell = checkout.make(Path(folder) / "poolhouse")
+        for path in (Path(folder), *Path(folder).rglob("*")):
+            os.chown(path, 65534, 65534, follow_symlinks=False)
+        _works(shell.having({}, wrap=_as_nobody(shell)))
 
 
 @pytest.mark.parametrize("version", ["3.12", "3.13"])
@@ -78,23 +81,17 @@ def _works(shell: Checkout, *, first: str = "") -> None:
 
 
 def _as_nobody(shell: Checkout) -> tuple[str, ...]:
-    """Return the wrap of a shell of user 65534, to whom this machine's Python is not hidden below /root."""
-    folders = {Path(folder).resolve() for folder in (shell.root / ".venv", *_bases(shell.root / ".venv"))}
-    shown = "\n".join(
-        f"mkdir -p '/tmp/kept{folder}'; mount --bind '{folder}' '/tmp/kept{folder}'" for folder in folders
-    )
-    back = "\n".join(f"mkdir -p '{folder}'; mount --bind '/tmp/kept{folder}' '{folder}'" for folder in folders)
-    hidden = {part for folder in folders for part in folder.parents if not part.stat().st_mode & 0o001}
-    covers = "\n".join(f"mount -t tmpfs -o mode=755 tmpfs '{folder}'" for folder in hidden if str(folder) != "/")
-    open_up = "\n".join(f"chmod 755 '{folder}'" for folder in ())
-    commands = f"mount -t tmpfs tmpfs /mnt\n{shown}\n{covers}\n{back}\n{open_up}".replace("/tmp/kept", "/mnt/kept")
-    return (*mounted(commands), "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
-
-
-def _bases(environment: Path) -> list[Path]:
-    """Return where the Python of a virtual environment is installed."""
-    python = (environment / "bin" / "python").resolve()
-    return [python.parent.parent]
+    """Return the wrap of a shell of user 65534, to whom this machine's Python is shown where /root is closed."""
+    environment = (shell.root / ".venv").resolve()
+    needed = [environment, (environment / "bin" / "python").resolve().parent.parent]
+    closed = {parent for folder in needed for parent in folder.parents if not parent.stat().st_mode & 0o001}
+    commands = ["mount -t tmpfs -o mode=755 tmpfs /mnt"]
+    for number, folder in enumerate(needed):
+        commands.append(f"mkdir /mnt/{number}; mount --bind '{folder}' /mnt/{number}")
+    commands += [f"mount -t tmpfs -o mode=755 tmpfs '{folder}'" for folder in sorted(closed)]
+    for number, folder in enumerate(needed):
+        commands.append(f"mkdir -p '{folder}'; mount --bind /mnt/{number} '{folder}'")
+    return (*mounted("\n".join(commands)), "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 
 
 def require(*needs: str) -> None:
