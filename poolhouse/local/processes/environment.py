@@ -74,7 +74,11 @@ def client(own: Mapping[str, str] | None = None) -> dict[str, str]:
     """
     own = os.environ if own is None else own
     # What Python read at its start is of no more effect, and its children may want it.
-    kept = {name: value for name, value in own.items() if not _is_foreign(name) or name.startswith("PYTHON")}
+    kept = {
+        name: value
+        for name, value in own.items()
+        if _fits(name, value) and (not _is_foreign(name) or name.startswith("PYTHON"))
+    }
     return _without_proxies_here(kept)
 
 

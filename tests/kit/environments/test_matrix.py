@@ -40,6 +40,16 @@ def test_the_other_commands_in_such_a_folder(odd: Checkout) -> None:
     assert done.code == 0, done.output
 
 
+def test_the_fixtures_of_tests_run_by_pytest_itself(plain: Checkout) -> None:
+    names = {"TZ", "http_proxy", "HTTP_PROXY", "grpc_proxy", "LOG_LEVEL", "GOOGLE_CLOUD_PROJECT"}
+    found = {name: value for case in CASES for name, value in case.variables.items() if name in names}
+    assert found.keys() == names
+    done = plain.having({**found, "TZ": "Asia/Kathmandu"}).run(
+        "cd tests/kit/integration/local; ../../../.venv/bin/python -m pytest -q test_pytest_plugin.py test_setup.py"
+    )
+    assert done.code == 0, done.output
+
+
 def test_an_ordinary_user() -> None:
     require("root", "mounts", "setpriv")
     # Not below pytest's own folder, which is root's alone.
