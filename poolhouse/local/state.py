@@ -74,7 +74,7 @@ def prepare(state_dir: Path) -> None:
         for folder in (state_dir, state_dir / "logs"):
             with tempfile.TemporaryFile(dir=folder) as probe:
                 probe.write(b"?")
-        for file in (*state_dir.glob("*.lock"), *state_dir.glob("logs/*.log")):
+        for file in (*state_dir.glob("supervisor.lock"), *state_dir.glob("logs/*.log")):
             if not os.access(file, os.W_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
     except OSError as error:

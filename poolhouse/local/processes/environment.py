@@ -52,6 +52,7 @@ def child(own: Mapping[str, str] | None = None) -> dict[str, str]:
     - Time is UTC, as on Cloud Run: fake-gcs-server prints local times, which no client of Cloud Storage parses.
     - Text is UTF-8, whatever the locale. No other variable of Python is passed on, and PYTHONPATH as `SEARCH_PATH`.
     - Proxies are passed on, for handlers that call the internet, but never asked for this machine.
+    - A relative PIPELINE_FILE means what it means here, wherever the child runs.
     - Client libraries find Google Cloud, gRPC and protobuf as they do by default. Credentials are passed on: with the
       emulators' variables set, nothing but a handler looks at them.
 
@@ -63,6 +64,8 @@ def child(own: Mapping[str, str] | None = None) -> dict[str, str]:
     path = [*own.get("PYTHONPATH", "").split(os.pathsep), *own.get(SEARCH_PATH, "").split(os.pathsep)]
     folders = [str(Path(folder).absolute()) for folder in path if folder]
     found = {SEARCH_PATH: os.pathsep.join(dict.fromkeys(folders))} if folders else {}
+    if passed.get("PIPELINE_FILE"):
+        found["PIPELINE_FILE"] = str(Path(passed["PIPELINE_FILE"]).absolute())
     return {**_without_proxies_here(passed), **found, "PYTHONUTF8": "1", "TZ": "UTC"}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import time
 
@@ -108,3 +109,33 @@ def test_a_command_in_another_folder_reads_the_files_of_that_folder(plain: Check
     assert done.code == 0, done.output
     assert '"rows": 1' in done.output.replace('"rows":1', '"rows": 1')
     assert (plain.root / "sub" / "result.json").exists()
+
+
+def test_what_dies_while_the_disk_is_full_runs_again_once_there_is_room(plain: Checkout) -> None:
+    require("root", "mounts")
+    folder = plain.root.with_name("nearly full")
+    folder.mkdir(exist_ok=True)
+    shell = plain.having(
+        {"POOLHOUSE_STATE_DIR": str(folder)}, wrap=mounted('mount -t tmpfs -o size=60m tmpfs "$POOLHOUSE_STATE_DIR"')
+    )
+    done = shell.run(
+        f"""trap './invoke down' EXIT
+{UP} --keep
+before=$(./invoke status | awk '$1 == "worker-1" {{ print $3 }}')
+head -c 100m /dev/zero >"$POOLHOUSE_STATE_DIR/full" 2>/dev/null || true
+kill -9 "$before"
+text=$(printf '%02000d' 0)
+accepted=0
+while ./invoke submit sample.echo "value=x$text" >/dev/null 2>&1; do accepted=$((accepted + 1)); done
+rm "$POOLHOUSE_STATE_DIR/full"
+./invoke submit sample.echo value=last --wait
+until [ "$(./invoke tasks --status succeeded --json | wc -l)" -gt "$accepted" ]; do :; done
+echo "accepted $accepted, ran $(./invoke tasks --json | wc -l)"
+""",
+        timeout_s=240,
+    )
+    assert done.code == 0, done.output
+    assert "Traceback" not in done.output
+    found = re.search(r"accepted (\d+), ran (\d+)", done.output)
+    assert found is not None
+    assert int(found[2]) == int(found[1]) + 1, "what was refused was not run"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from requests.utils import get_environ_proxies
 
@@ -75,6 +77,13 @@ def test_handlers_reach_the_internet_through_the_proxy_and_its_exceptions_hold()
     assert made["HTTPS_PROXY"] == "http://p:1"
     assert made["NO_PROXY"].endswith("corp,.intern")
     assert "HTTPS_PROXY" not in environment.child({"HTTPS_PROXY": "http://p:1", "NO_PROXY": "*"}), "no proxy at all"
+
+
+def test_a_relative_declaration_is_the_one_that_is_seen_from_here(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert environment.child({"PIPELINE_FILE": "my.toml"})["PIPELINE_FILE"] == str(tmp_path / "my.toml")
 
 
 def test_it_is_the_same_for_a_child_of_a_child() -> None:

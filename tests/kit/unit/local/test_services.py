@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import os
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from poolhouse.local.backend import Endpoints, UpOptions
 from poolhouse.local.embedded import instance
 from poolhouse.local.embedded import specs as services
 from poolhouse.local.embedded.supervisor import Config
+from poolhouse.pipeline.errors import ConfigError
 
 ENDPOINTS = Endpoints(
     api_url="http://127.0.0.1:8080",
@@ -62,3 +65,30 @@ def test_the_supervisors_configuration_survives_its_command_line(tmp_path: Path)
 )
 def test_the_lines_that_tell_of_readiness_are_always_logged(own: dict[str, str], given: str) -> None:
     assert services.variables(ENDPOINTS, own)["LOG_LEVEL"] == given
+
+
+def test_another_program_at_the_port_is_not_taken_for_the_service(tmp_path: Path) -> None:
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.write(answer)
+        await writer.drain()
+        await reader.read()
+        writer.close()
+
+    async def run() -> None:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        ready = services.Answers(server.sockets[0].getsockname()[1], "/", binds=True)
+        async with server, asyncio.timeout(20):
+            await ready.wait(tmp_path / "log", 0, pid=os.getpid())
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(ready.wait(tmp_path / "log", 0, pid=os.getppid()), 0.5)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("text", ["soon", "-1", "nan", "inf", "1e9"])
+def test_a_grace_period_that_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="WORKER_GRACE_S"):
+        services.grace_s({"WORKER_GRACE_S": text})
