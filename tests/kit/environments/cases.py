@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 _NOWHERE = "http://127.0.0.1:9"
+_BERLIN = "/usr/share/zoneinfo/Europe/Berlin"
 #: A mount namespace of its own, where a shell does something first; `$@` is what is to run.
 _NAMESPACE = ("unshare", "--mount", "--propagation", "private", "/bin/sh", "-euc")
 
@@ -36,8 +37,8 @@ def _variables(name: str, **variables: str) -> Case:
     return Case(name=name, variables=variables)
 
 
-def _mounts(name: str, commands: str, *, without: tuple[str, ...] = (), **variables: str) -> Case:
-    return Case(name=name, variables=variables, without=without, wrap=mounted(commands), needs=("root", "mounts"))
+def _mounts(name: str, commands: str, *, needs: tuple[str, ...] = (), **variables: str) -> Case:
+    return Case(name=name, variables=variables, wrap=mounted(commands), needs=("root", "mounts", *needs))
 
 
 def _hosts(name: str, lines: str) -> Case:
@@ -50,7 +51,7 @@ _TIME = [
     _variables("zone of 14 hours", TZ="Pacific/Kiritimati"),
     _variables("zone as a rule", TZ="CET-1CEST,M3.5.0,M10.5.0/3"),
     _variables("zone that is none", TZ="Nowhere/At_All"),
-    _mounts("zone of the system", "mount --bind /usr/share/zoneinfo/Europe/Berlin /etc/localtime", without=("TZ",)),
+    _mounts("zone of the system", f"mount --bind {_BERLIN} /etc/localtime", needs=(_BERLIN, "/etc/localtime")),
 ]
 _PROXIES = [
     _variables("proxies in lower case", http_proxy=_NOWHERE, https_proxy=_NOWHERE, all_proxy="socks5://127.0.0.1:9"),

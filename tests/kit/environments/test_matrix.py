@@ -65,7 +65,6 @@ def test_another_python(version: str, tmp_path_factory: pytest.TempPathFactory) 
     python = _python(version)
     if python is None:
         lacking(f"Python {version}")
-    assert python is not None
     shell = checkout.make(tmp_path_factory.mktemp(f"python{version}") / "poolhouse", environment=None)
     tools = shell.root.with_name("bin")
     tools.mkdir()
