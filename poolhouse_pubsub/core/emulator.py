@@ -4,6 +4,7 @@ Everything here runs in one thread and waits for nothing. Names and limits are t
 takes resources that are right.
 """
 
+import contextlib
 import random
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -174,6 +175,8 @@ class Emulator:
         topic.keep(messages)
         if topic.retention_s:
             self._topic_sweep.at_most(self.clock.now() + max(1.0, topic.retention_s / 600))
+        with contextlib.suppress(StatusError):  # they are published; what else happened is written down later
+            self.commit()
         return [str(message.id) for message in messages]
 
     def _write_down(
@@ -186,10 +189,10 @@ class Emulator:
         for subscription, wanted in shares:
             for message in wanted:
                 takers[message.id - messages[0].id].append(subscription.uid)
-        self.journal.commit()  # of what happened before
+        self.journal.write()  # what happened before
         self.journal.published(topic, messages, takers)
         try:
-            self.journal.commit()
+            self.journal.write()
         except StatusError:
             self.journal.take_back()
             raise

@@ -51,6 +51,13 @@ class Journal(Protocol):
     def published(self, topic: Topic, messages: Sequence[Message], takers: Sequence[Sequence[str]]) -> None:
         """Messages were published; for each, the uids of the subscriptions that got it."""
 
+    def write(self) -> None:
+        """Write down everything since the last call, and nothing else: what is told may not have happened yet.
+
+        Raises:
+            StatusError: UNAVAILABLE, it can't be written; it stays to be written.
+        """
+
     def take_back(self) -> None:
         """What was told last, and could not be written, has not happened."""
 
