@@ -23,6 +23,7 @@ VENV = ROOT / ".venv"
 LOCK = ROOT / "requirements-dev.lock"
 STAMP = VENV / "poolhouse-stamp"
 PYTHON = VENV / "bin" / "python"
+_FOREIGN = frozenset({"PIP_PREFIX", "PIP_REQUIRE_VIRTUALENV", "PIP_ROOT", "PIP_TARGET", "PIP_USER"})
 _PIP = (
     *(str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"),
     *("--require-hashes", "--no-deps"),
@@ -33,6 +34,17 @@ _VENDOR = ("--find-links", "vendor") if (ROOT / "vendor").is_dir() else ()
 
 def main(wanted: str) -> int:
     """Make the environment unless its stamp says `wanted`; returns the exit code."""
+    for name in [*os.environ]:  # of another Python, or of pip elsewhere
+        if (name.startswith("PYTHON") and name != "PYTHONDONTWRITEBYTECODE") or name in _FOREIGN:
+            del os.environ[name]
+    try:
+        return _make(wanted)
+    except OSError as error:
+        _say(f"can't make the environment in {ROOT}: {error.strerror}: {error.filename}. Another user's, or full?")
+        return 1
+
+
+def _make(wanted: str) -> int:
     state = ROOT / ".poolhouse"
     state.mkdir(exist_ok=True)
     with (state / "environment.lock").open("w") as lock:

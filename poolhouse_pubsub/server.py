@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -91,6 +92,7 @@ class EmulatorServer:
     Args:
         host: Address to listen on.
         port: Port to listen on, 0 for a free one.
+        listener: A socket that listens already, instead of both; the server closes it.
         topology: Topics and subscriptions that are there before the port answers: a file (`topology.load`) or the
             parsed form.
         project: Project of what the topology names by an id alone.
@@ -104,6 +106,7 @@ class EmulatorServer:
         *,
         host: str = "127.0.0.1",
         port: int = 0,
+        listener: socket.socket | None = None,
         topology: Any = None,
         project: str = "local-project",
         data_dir: str | os.PathLike[str] | None = None,
@@ -112,6 +115,7 @@ class EmulatorServer:
     ) -> None:
         self.host = host
         self._port = port
+        self._listener = listener
         self._topology = topology
         self._project = project
         self._data_dir = Path(data_dir) if data_dir is not None else None
@@ -174,6 +178,7 @@ class EmulatorServer:
             async with serve(
                 host=self.host,
                 port=self._port,
+                listener=self._listener,
                 topology=self._topology,
                 project=self._project,
                 data_dir=self._data_dir,

@@ -23,6 +23,8 @@ CONTENT_TYPES = {
     "notes.txt.zst": "application/zstd",
     **dict.fromkeys(data_cases.PARTS, "text/csv"),
 }
+#: Names of the cases of a quick run: both task types.
+QUICK = frozenset({"CSV file", "aggregate a CSV file"})
 
 
 def files() -> dict[str, File]:

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import requests
 
+from poolhouse.client import loopback
 from poolhouse.pipeline.errors import PoolhouseError
 
 #: Longest time of one call, in seconds: a deployed API may need its start first.
@@ -76,10 +77,10 @@ class Api:
         self._bearer: str | None = None
         self._sleep = sleep
         self._timeout_s = timeout_s
-        self._session = requests.Session()
+        #: Whether it is on this machine.
+        self.here = self.url.startswith(loopback.PREFIX)
+        self._session = loopback.session() if self.here else requests.Session()
         self._session.headers.update(headers or {})
-        if self.url.startswith("http://127.0.0.1:"):
-            self._session.trust_env = False  # no proxy of the environment between us and this machine
 
     def get(self, path: str, **query: str) -> Any:
         """The JSON answer to a GET."""

@@ -26,6 +26,10 @@ _TYPES: tuple[tuple[type, frozenset[str]], ...] = (
 UPLOAD_FORMAT = "upload"
 
 
+class UnknownTaskType(ConfigError):
+    """The API knows no such task type."""
+
+
 @dataclass(frozen=True)
 class Payload:
     """The fields of a task type's payload."""
@@ -104,13 +108,13 @@ def payload(openapi: Document, task_type: str) -> Payload:
     """A task type's payload.
 
     Raises:
-        ConfigError: there is no such task type; the text names those there are.
+        UnknownTaskType: the text names those there are.
     """
     schemas = openapi["components"]["schemas"]
     new_task = schemas.get(f"{_NEW_TASK}{task_type}")
     if new_task is None:
         known = ", ".join(sorted(task_types(openapi)))
-        raise ConfigError(f"there is no task type {task_type!r} (there are: {known or 'none'})")
+        raise UnknownTaskType(f"there is no task type {task_type!r} (there are: {known or 'none'})")
     found = new_task["properties"]["payload"]
     found = found.get("allOf", [found])[0]
     if "$ref" in found:

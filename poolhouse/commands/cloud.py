@@ -27,6 +27,7 @@ from poolhouse.cloud.remote import identity_token
 from poolhouse.cloud.resource import command
 from poolhouse.pipeline import topology
 from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.visible import visible
 from poolhouse.project import ROOT
 
 
@@ -171,7 +172,7 @@ def logs(*, project: str, region: str = "", service: str = "", lines: int = 50, 
     """`invoke logs --project`."""
     options = _options(topology.load(ROOT / "pipeline.toml"), project, region)
     for line in operate.log_lines(Gcloud(project), options=options, service=service, lines=lines, follow=follow):
-        print(line, flush=True)
+        print(visible(line), flush=True)
     return 0
 
 

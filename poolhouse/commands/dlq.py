@@ -99,7 +99,7 @@ def show_list(api: Api, chosen: Filter, *, limit: int, as_json: bool, terminal: 
         ("task", "type", "queue", "died", "reason"),
         (
             (
-                letter["task_id"],
+                escape(letter["task_id"]),
                 escape(letter["task_type"]),
                 letter["queue"],
                 _ago(letter, moment),
@@ -215,7 +215,7 @@ def _each(ids: Sequence[str], call: Callable[[str], None], *, done: str, pace: P
             else:
                 succeeded += 1
     for task_id, text in errors.items():
-        terminal.say(f"[red]{task_id}[/]: {escape(text)}")
+        terminal.say(f"[red]{escape(task_id)}[/]: {escape(text)}")
     left = len(ids) - succeeded - gone - len(errors)
     rest = [
         f"{count} {words}"
@@ -268,7 +268,7 @@ def _in_editor(text: str) -> str:
 
 def _print(letter: Document, terminal: Terminal) -> None:
     moment = now()
-    terminal.out.print(f"[bold]{letter['task_id']}[/]  {escape(letter['task_type'] or '(no type)')}")
+    terminal.out.print(f"[bold]{escape(letter['task_id'])}[/]  {escape(letter['task_type'] or '(no type)')}")
     terminal.line(f"  queue      {letter['queue']}")
     terminal.line(f"  died       {letter['died_at']} ({_ago(letter, moment)} ago)")
     terminal.line(f"  reason     {letter['reason']}")

@@ -109,6 +109,14 @@ def status(c: Context, project: str = "", region: str = "") -> None:
     _run(commands.status)
 
 
+@task(help={"format": 'shell, for `eval "$(./invoke env)"`; dotenv, for a .env file; or json (shell)'})
+def env(c: Context, format: str = "shell") -> None:
+    """Print the environment variables under which other programs use the stack that is up."""
+    from poolhouse.commands import stack as commands
+
+    _run(commands.show_environment, format)
+
+
 @task(
     help={
         "open": "open it in the browser",
@@ -166,11 +174,12 @@ def logs(
 @task(
     help={
         "backend": "which backend to start where no stack is up",
+        "quick": "a few tasks only: a file, a table, a duplicate, a dead letter",
         "project": "of the deployed pipeline, instead of the local stack",
         "region": "of the deployed pipeline",
     }
 )
-def e2e(c: Context, backend: str | None = None, project: str = "", region: str = "") -> None:
+def e2e(c: Context, backend: str | None = None, quick: bool = False, project: str = "", region: str = "") -> None:
     """Run the whole pipeline on real files and check everything that comes out."""
     if project:
         from poolhouse.commands import cloud as deployed
@@ -178,7 +187,7 @@ def e2e(c: Context, backend: str | None = None, project: str = "", region: str =
         _run(deployed.run_e2e, project=project, region=region)
     from poolhouse.local.e2e.main import run
 
-    _run(run, backend=backend)
+    _run(run, backend=backend, quick=quick)
 
 
 @task
@@ -186,15 +195,15 @@ def test(c: Context) -> None:
     """Run all tests; `./invoke test -- tests/unit -k name` hands the rest to pytest."""
     from poolhouse.commands import stack as commands
 
-    arguments = " ".join(map(repr, commands.pytest_arguments(c.remainder)))
-    sys.exit(c.run(f"{sys.executable} -m pytest {arguments}", pty=sys.stdout.isatty(), warn=True).return_code)
+    _run(commands.test, c.remainder)
 
 
 @task
 def check(c: Context) -> None:
     """Check format, lint and types."""
-    for command in ("ruff format --check --quiet .", "ruff check --quiet .", "mypy"):
-        c.run(f"{sys.executable} -m {command}", pty=sys.stdout.isatty())
+    from poolhouse.commands import stack as commands
+
+    _run(commands.check)
 
 
 @task(
@@ -517,10 +526,8 @@ def build(c: Context, folder: str = "dist") -> None:
 def new_task(c: Context, name: str, queue: str = "") -> None:
     """Write a new task type: handler, payload model, test, and a line in the README."""
     from poolhouse.commands import new_task as writing
-    from poolhouse.local import state
-    from poolhouse.local.backend import default_state_dir
 
-    _run(writing.run, name, queue=queue, stack_is_up=state.read_live(default_state_dir()) is not None)
+    _run(writing.run, name, queue=queue)
 
 
 #: Commands that only the kit's own repository has.

@@ -12,6 +12,7 @@ from string import Template
 
 from rich.markup import escape
 
+from poolhouse.commands import restart
 from poolhouse.commands.terminal import OK, Terminal
 from poolhouse.pipeline import topology
 from poolhouse.pipeline.errors import ConfigError
@@ -129,18 +130,19 @@ def write(name: str, *, queue: str = "", root: Path = ROOT) -> tuple[Names, list
     return new, written
 
 
-def run(name: str, *, queue: str = "", root: Path = ROOT, stack_is_up: bool = False) -> int:
+def run(name: str, *, queue: str = "", root: Path = ROOT, state_dir: Path | None = None) -> int:
     """Write the files, and say what to do next."""
     terminal = Terminal()
     new, written = write(name, queue=queue, root=root)
     for path in written:
         terminal.line(str(path))
-    restart = "./invoke down && ./invoke up" if stack_is_up else "./invoke up"
+    again = restart.command(state_dir)
+    live = f"{again}      # saved code is live at once" if again else "# the stack that is up has it live at once"
     terminal.say(
         escape(
             f"""next:
   ./invoke test -- {new.test}
-  {restart} --reload      # saved code is live at once
+  {live}
   ./invoke submit {new.task_type} 'items=["one", "three"]' --watch"""
         )
     )

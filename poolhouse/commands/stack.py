@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import errno
+import json
 import os
 import shlex
 import signal
@@ -18,20 +20,25 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from poolhouse.client import units
+from poolhouse.client import loopback, units
 from poolhouse.local import backends, logs, state
 from poolhouse.local.backend import SERVICES, Backend, Endpoints, QueueScale, ServiceState, UpOptions, default_state_dir
 from poolhouse.local.errors import NoStack
+from poolhouse.local.processes import environment
+from poolhouse.local.safe_console import SafeConsole
 from poolhouse.pipeline.errors import ConfigError, PoolhouseError
+from poolhouse.pipeline.visible import visible
 from poolhouse.project import ROOT
 
 OK, FAILED, USAGE = 0, 1, 2
+#: The system's refusals that are nobody's mistake here: a full disk, a folder of somebody else, too many open files.
+_REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE}
 _COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "bright_red", "bright_cyan", "bright_magenta")
-_out = Console(highlight=False, soft_wrap=True)
-_err = Console(stderr=True, highlight=False, soft_wrap=True)
+_out = SafeConsole(highlight=False, soft_wrap=True)
+_err = SafeConsole(stderr=True, highlight=False, soft_wrap=True)
 
 
 def exit_code(command: Callable[..., int], *arguments: Any, **options: Any) -> int:
@@ -44,6 +51,12 @@ def exit_code(command: Callable[..., int], *arguments: Any, **options: Any) -> i
         return USAGE
     except PoolhouseError as error:
         _err.print(f"[red]{_plain(error)}[/]")
+        return FAILED
+    except OSError as error:
+        if error.errno not in _REFUSALS:
+            raise
+        about = f": {error.filename}" if error.filename else ""
+        _err.print(f"[red]{_plain(error.strerror)}{_plain(about)}[/]")
         return FAILED
     except KeyboardInterrupt as interrupt:
         return 128 + (interrupt.args[0] if interrupt.args else signal.SIGINT)  # as shells have it
@@ -174,7 +187,7 @@ def show_logs(
     files = backend.log_files()
     if files is None:
         command = backend.log_command(service, follow=follow, lines=lines)
-        return subprocess.run(command, check=False).returncode if command else FAILED
+        return _show_output(command) if command else FAILED
     if not files:
         raise NoStack
     if not logs.chosen(files, service):
@@ -201,8 +214,7 @@ def bench(name: str, arguments: str) -> int:
     if name not in found:
         raise ConfigError(f"there is no measurement {name!r} (there are: {', '.join(found)})")
     module = ".".join(found[name].relative_to(ROOT).with_suffix("").parts)
-    command = (sys.executable, "-m", module, *shlex.split(arguments))
-    return subprocess.run(command, cwd=ROOT, check=False).returncode
+    return _python(module, *shlex.split(arguments))
 
 
 def _first_line(path: Path) -> str:
@@ -233,7 +245,7 @@ def _stay(backend: Backend, state_dir: Path, announce: Callable[[], None]) -> in
         _out.print("Ctrl-C stops it")
         command = backend.log_command(None, follow=True, lines=50)
         if command is not None:
-            subprocess.run(command, check=False)
+            _show_output(command)
         for name, line in logs.follow(
             lambda: backend.log_files() or {}, alive=lambda: state.read_live(state_dir) is not None, from_start=True
         ):
@@ -263,7 +275,8 @@ def _print_endpoints(endpoints: Endpoints) -> None:
 
 def _print_queues(endpoints: Endpoints) -> None:
     try:
-        answer = requests.get(f"{endpoints.api_url}/queues", timeout=5)
+        with loopback.session() as session:
+            answer = session.get(f"{endpoints.api_url}/queues", timeout=5)
         answer.raise_for_status()
         queues = answer.json()["queues"]
     except (requests.RequestException, ValueError, KeyError) as error:
@@ -290,6 +303,15 @@ def _print_scaling(scaling: tuple[QueueScale, ...]) -> None:
     _out.print(table)
 
 
+def _show_output(command: list[str]) -> int:
+    """Run a command that shows logs; what is in them does not command the terminal. Returns its exit code."""
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            _out.print(line.decode(errors="replace").rstrip("\r\n"), markup=False)
+        return process.wait()
+
+
 class _Printer:
     """Prints lines with their instance in front, each instance in a colour of its own."""
 
@@ -299,7 +321,8 @@ class _Printer:
 
     def print(self, name: str, line: str) -> None:
         if self._raw:
-            sys.stdout.write(line + "\n")
+            # A program gets the line as it was written; a terminal is not to be commanded by it.
+            sys.stdout.write((visible(line) if sys.stdout.isatty() else line) + "\n")
             sys.stdout.flush()
             return
         colour = self._colours.setdefault(name, _COLOURS[len(self._colours) % len(_COLOURS)])
@@ -308,7 +331,65 @@ class _Printer:
 
 
 def _plain(text: object) -> str:
-    return str(text).replace("[", r"\[")
+    return escape(str(text))
+
+
+def show_environment(form: str = "shell", *, state_dir: Path | None = None) -> int:
+    """Print the variables under which other programs use the stack that is up.
+
+    Args:
+        form: `shell` for eval, `dotenv` for a file, `json`.
+        state_dir: where the stack is found.
+    """
+    if form not in _FORMS:
+        raise ConfigError(f"--format {form!r}: one of {', '.join(_FORMS)}")
+    endpoints = backends.current(state_dir or default_state_dir()).endpoints()
+    sys.stdout.write(_FORMS[form]({**endpoints.environment(), **_addresses(endpoints)}))
+    return OK
+
+
+def _addresses(endpoints: Endpoints) -> dict[str, str]:
+    console = {"POOLHOUSE_CONSOLE_URL": endpoints.console_url} if endpoints.console_url else {}
+    return {"POOLHOUSE_API_URL": endpoints.api_url, **console}
+
+
+#: How `invoke env` writes variables.
+_FORMS: dict[str, Callable[[dict[str, str]], str]] = {
+    "shell": lambda found: "".join(f"export {name}={shlex.quote(value)}\n" for name, value in found.items()),
+    "dotenv": lambda found: "".join(f"{name}={value}\n" for name, value in found.items()),
+    "json": lambda found: json.dumps(found, indent=2) + "\n",
+}
+
+
+def test(remainder: str) -> int:
+    """Run the tests; `remainder` goes to pytest."""
+    return _python("pytest", *pytest_arguments(remainder))
+
+
+def lock() -> int:
+    """Remake both lock files: every version pinned with its hashes, for every platform, no index address in them."""
+    wanted = ("--universal", "--generate-hashes", "--no-emit-index-url", "--no-emit-find-links")
+    common = ("pip", "compile", "--quiet", "pyproject.toml", *wanted, "--no-header", "--no-annotate")
+    for options in (("-o", "requirements.lock"), ("--group", "dev", "-o", "requirements-dev.lock")):
+        code = _python("uv", *common, *options)
+        if code:
+            return code
+    return OK
+
+
+def check() -> int:
+    """Check format, lint and types; the first that fails ends it."""
+    for words in (("ruff", "format", "--check", "--quiet", "."), ("ruff", "check", "--quiet", "."), ("mypy",)):
+        code = _python(*words)
+        if code:
+            return code
+    return OK
+
+
+def _python(module: str, *arguments: str) -> int:
+    """Run a module in the project's root, where the checkout may have any name. Returns its exit code."""
+    command = (sys.executable, "-m", module, *arguments)
+    return subprocess.run(command, cwd=ROOT, env=environment.child(), check=False).returncode
 
 
 def pytest_arguments(remainder: str) -> list[str]:

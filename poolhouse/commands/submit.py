@@ -12,7 +12,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, Ta
 
 from poolhouse.client import schema, units
 from poolhouse.client.api import CHUNK_BYTES, Api, Document, Event, content_type
-from poolhouse.client.schema import Payload
+from poolhouse.client.schema import Payload, UnknownTaskType
+from poolhouse.commands import restart
 from poolhouse.commands.terminal import FAILED, OK, Terminal, status
 from poolhouse.pipeline.errors import ConfigError
 
@@ -41,7 +42,11 @@ def run(api: Api, submission: Submission, *, terminal: Terminal) -> int:
 
     Without waiting, standard output has the task's id and nothing else; after waiting, its result.
     """
-    known = schema.payload(api.get("/openapi.json"), submission.task_type)
+    try:
+        known = schema.payload(api.get("/openapi.json"), submission.task_type)
+    except UnknownTaskType as error:
+        advice = restart.unknown_type(submission.task_type) if api.here else ""
+        raise ConfigError(f"{error}\n{advice}".rstrip()) from None
     payload = schema.fields(submission.words, known)
     if submission.file:
         field, path = _upload_field(submission.file, known)

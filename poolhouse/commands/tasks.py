@@ -31,7 +31,7 @@ def show_list(
         ("task", "type", "queue", "status", "submitted", "changed"),
         (
             (
-                task["task_id"],
+                escape(task["task_id"]),
                 escape(task["task_type"]),
                 task["queue"],
                 status(task["status"]),
@@ -52,7 +52,9 @@ def show(api: Api, task_id: str, *, as_json: bool, terminal: Terminal) -> int:
     if as_json:
         terminal.json(task)
         return OK
-    terminal.out.print(f"[bold]{task['task_id']}[/]  {escape(task.get('task_type', ''))}  {status(task['status'])}")
+    terminal.out.print(
+        f"[bold]{escape(task['task_id'])}[/]  {escape(task.get('task_type', ''))}  {status(task['status'])}"
+    )
     terminal.line(f"  submitted  {task['submitted_at']} ({_ago(task['submitted_at'])} ago)")
     if "queue" not in task:
         terminal.say("no worker has touched it yet")

@@ -14,10 +14,11 @@ from rich.markup import escape
 from rich.progress import Progress, ProgressColumn
 from rich.table import Table
 
+from poolhouse.local.safe_console import SafeConsole
 from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.visible import CONTROLS
 
 OK, FAILED = 0, 1
-
 _COLOURS = {
     "succeeded": "green",
     "running": "cyan",
@@ -45,8 +46,9 @@ class Terminal:
 
     def json(self, value: Any, *, indent: int | None = None) -> None:
         """A JSON value."""
-        # Past rich: it wraps and colours, and programs read this.
-        self.out.file.write(json.dumps(value, ensure_ascii=False, indent=indent) + "\n")
+        # Past rich: it wraps and colours, and programs read this. Inside strings JSON has an escape for any character.
+        text = json.dumps(value, ensure_ascii=False, indent=indent)
+        self.out.file.write(CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
 
     def table(self, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
         """A table; cells may have rich's markup."""
@@ -71,15 +73,15 @@ class Terminal:
         """
         if yes:
             return True
-        if not sys.stdin.isatty():
+        if sys.stdin is None or not sys.stdin.isatty():
             raise ConfigError(f"{question} Nobody is there to ask: add --yes.")
         return self.err.input(f"{escape(question)} \\[y/N] ").strip().lower() in {"y", "yes"}
 
 
-def _console(file: TextIO) -> Console:
+def _console(file: TextIO) -> SafeConsole:
     # A pipe or a file has no width: nothing in it is cut.
     width = None if file.isatty() else 10_000
-    return Console(file=file, width=width, highlight=False, soft_wrap=True)
+    return SafeConsole(file=file, width=width, highlight=False, soft_wrap=True)
 
 
 def status(name: str) -> str:

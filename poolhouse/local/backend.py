@@ -53,13 +53,13 @@ class Endpoints:
 class UpOptions:
     """How to bring a stack up."""
 
-    #: The API's port; None: 8080 if it is free, else any.
+    #: The API's port; None: 8080 if it is free, else the same at each `up` of this checkout, if it is free; 0: any.
     api_port: int | None = None
-    #: The emulator's port; None: any that is free.
+    #: The emulator's port; None: the same at each `up`, if it is free; 0: any.
     pubsub_port: int | None = None
-    #: The storage server's port; None: any that is free.
+    #: The storage server's port; None and 0: as the emulator's.
     storage_port: int | None = None
-    #: The console's port; None: 8081 if it is free, else any.
+    #: The console's port; None: 8081 if it is free, else the same at each `up`, if it is free; 0: any.
     console_port: int | None = None
     #: How many worker processes.
     workers: int = 1

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import requests
 
+from poolhouse.client import loopback
+
 _TIMEOUT_S = 5
 
 
 def answers(url: str) -> bool:
     """Whether a GET gets a 2xx within five seconds; no answer, or another, is False."""
-    with requests.Session() as session:
-        session.trust_env = False  # a proxy of the environment has no business with our own servers
+    with loopback.session() as session:
         try:
             return session.get(url, timeout=_TIMEOUT_S).ok
         except requests.RequestException:

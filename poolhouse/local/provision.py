@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from google.api_core import exceptions as google_errors
+from google.api_core.retry import Retry, if_exception_type
 from google.cloud import pubsub_v1
 from google.protobuf import duration_pb2, field_mask_pb2
 
@@ -28,6 +29,11 @@ DEAD_LETTER_BACKOFF_S = (1, 60)
 #: Pub/Sub's longest retention without extra cost, in seconds.
 DEAD_LETTER_RETENTION_S = 604_800
 _TIMEOUT_S = 10
+#: Of one call, tries included: the client library's own go on for ten minutes.
+_CALL: Any = {
+    "timeout": _TIMEOUT_S,
+    "retry": Retry(predicate=if_exception_type(google_errors.ServiceUnavailable), initial=0.1, timeout=2 * _TIMEOUT_S),
+}
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,7 @@ def _subscriptions(queue: Queue, project: str) -> Iterator[_Subscription]:
 
 def _ensure_topic(publisher: pubsub_v1.PublisherClient, project: str, topic: str) -> bool:
     try:
-        publisher.create_topic(name=f"projects/{project}/topics/{topic}", timeout=_TIMEOUT_S)
+        publisher.create_topic(name=f"projects/{project}/topics/{topic}", **_CALL)
     except google_errors.AlreadyExists:
         return False
     return True
@@ -123,9 +129,9 @@ def _ensure_subscription(
     topic = f"projects/{project}/topics/{subscription.topic}"
     wanted = pubsub_v1.types.Subscription(name=path, topic=topic, **subscription.fields)
     try:
-        subscriber.create_subscription(wanted, timeout=_TIMEOUT_S)
+        subscriber.create_subscription(wanted, **_CALL)
     except google_errors.AlreadyExists:
-        present = subscriber.get_subscription(subscription=path, timeout=_TIMEOUT_S)
+        present = subscriber.get_subscription(subscription=path, **_CALL)
     else:
         return "created"
     if present.topic != topic:
@@ -134,7 +140,7 @@ def _ensure_subscription(
     if not differing:
         return None
     subscriber.update_subscription(
-        request={"subscription": wanted, "update_mask": field_mask_pb2.FieldMask(paths=differing)}, timeout=_TIMEOUT_S
+        request={"subscription": wanted, "update_mask": field_mask_pb2.FieldMask(paths=differing)}, **_CALL
     )
     return "updated"
 

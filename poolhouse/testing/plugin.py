@@ -11,6 +11,7 @@ In a `conftest.py`: `pytest_plugins = ["poolhouse.testing.plugin"]`. Then:
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from poolhouse.local.backend import Backend, Endpoints, UpOptions
+from poolhouse.local.processes import environment
 from poolhouse.project import ROOT
 
 if TYPE_CHECKING:
@@ -49,8 +51,15 @@ def poolhouse_servers(request: pytest.FixtureRequest) -> Iterator[Servers]:
     """Pub/Sub and storage servers, for all tests of the session."""
     from poolhouse.testing.servers import provider  # noqa: PLC0415 - tests that need no server don't pay for it
 
-    with provider(request.config.getoption("--backend"))() as servers:
-        yield servers
+    # What the developer's environment says of proxies and Google Cloud is not for the clients of these servers.
+    with pytest.MonkeyPatch.context() as patch:
+        neutral = environment.client()
+        for name in os.environ.keys() - neutral.keys():
+            patch.delenv(name)
+        for name, value in neutral.items():
+            patch.setenv(name, value)
+        with provider(request.config.getoption("--backend"))() as servers:
+            yield servers
 
 
 @pytest.fixture(scope="session")
@@ -117,11 +126,10 @@ def poolhouse_settings(poolhouse_environment: dict[str, str]) -> Settings:
 def poolhouse_stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A whole stack, API and a worker included, for all tests of the session."""
     from poolhouse.local import backends  # noqa: PLC0415 - as above
-    from poolhouse.local.processes import ports  # noqa: PLC0415 - as above
 
     state_dir = tmp_path_factory.mktemp("stack")
     backend = backends.choose(request.config.getoption("--backend"), state_dir=state_dir).backend
-    options = UpOptions(attached=True, api_port=ports.choose(), console_port=ports.choose(), timeout_s=120)
+    options = UpOptions(attached=True, api_port=0, console_port=0, timeout_s=120)
     endpoints = backend.up(options, lambda _: None)
     try:
         yield Stack(backend, endpoints)

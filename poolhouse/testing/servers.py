@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from poolhouse.local.errors import StackError
-from poolhouse.local.processes import parent_death, ports
+from poolhouse.local.processes import environment, parent_death, ports
 from poolhouse.local.processes.reaper import Reaper
 from poolhouse.local.storage import fake_gcs
 from poolhouse.local.storage.fake_gcs import FakeGcs
@@ -73,30 +73,32 @@ def storage_server() -> Iterator[str]:
     root = fake_gcs.temporary_root()
     reaper = Reaper()
     reaper.folder(root)
-    port = ports.choose()
+    port = ports.hold_near(0, preferred=(), what="storage")
     log = root / "server.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             (
                 *(sys.executable, "-I", "-S", str(Path(parent_death.__file__)), str(os.getpid())),
-                *fake_gcs.command(port=port, root=root / "objects"),
+                *fake_gcs.command(port=port.number, root=root / "objects"),
             ),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
+            env=environment.child(),
             process_group=0,
         )
     reaper.group(process.pid, True)
-    client = FakeGcs(f"http://{ports.HOST}:{port}")
+    client = FakeGcs(f"http://{ports.HOST}:{port.number}")
     try:
         deadline = time.monotonic() + _START_TIMEOUT_S
-        while not client.healthy():
+        while not (client.healthy() and ports.listens(process.pid, port.number)):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise StackError(f"fake-gcs-server did not start: {log.read_text(errors='replace')[-1000:]}")
             time.sleep(0.02)
         yield client.url
     finally:
         client.close()
+        port.release()
         process.kill()
         process.wait()
         shutil.rmtree(root, ignore_errors=True)

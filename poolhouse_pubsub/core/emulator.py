@@ -4,6 +4,7 @@ Everything here runs in one thread and waits for nothing. Names and limits are t
 takes resources that are right.
 """
 
+import contextlib
 import random
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,6 +20,7 @@ from poolhouse_pubsub.core.snapshots import Snapshot
 from poolhouse_pubsub.core.subscription import Subscription
 from poolhouse_pubsub.core.timers import Agenda, Timer
 from poolhouse_pubsub.core.topic import Topic
+from poolhouse_pubsub.status import StatusError
 
 
 class Subscribed(Subscription):
@@ -146,13 +148,17 @@ class Emulator:
         self.commit()
 
     def publish(self, topic: Topic, drafts: Sequence[Any]) -> list[str]:
-        """Publishes PubsubMessages (changed in place) and returns their ids."""
+        """Publishes PubsubMessages (changed in place) and returns their ids.
+
+        Raises:
+            StatusError: UNAVAILABLE, they can't be written down; none was published then.
+        """
         # Never an earlier time than the message before: publish order and publish time agree, whatever the clock does.
         stamp = self.last_published_us = max(int(self.clock.now() * 1_000_000), self.last_published_us)
         first = self.last_message_id + 1
         self.last_message_id += len(drafts)
         messages = [seal(draft, id=id, published_us=stamp) for id, draft in enumerate(drafts, first)]
-        takers: list[list[str]] | None = [[] for _ in messages] if self.journal is not None else None
+        shares: list[tuple[Subscribed, Sequence[Message]]] = []
         for name in topic.subscriptions:
             subscription = self.subscriptions[name]
             wanted: Sequence[Message] = messages
@@ -160,19 +166,36 @@ class Emulator:
                 matches = subscription.rules.filter.matches
                 wanted = [message for message, draft in zip(messages, drafts, strict=True) if matches(draft.attributes)]
             if wanted:
-                subscription.add(wanted)
-                if takers is not None:
-                    for message in wanted:
-                        takers[message.id - first].append(subscription.uid)
+                shares.append((subscription, wanted))
+        self._write_down(topic, messages, shares)
+        for subscription, wanted in shares:
+            subscription.add(wanted)
         for name in topic.snapshots:
             self.snapshots[name].keep(messages)
         topic.keep(messages)
         if topic.retention_s:
             self._topic_sweep.at_most(self.clock.now() + max(1.0, topic.retention_s / 600))
-        if self.journal is not None and takers is not None:
-            self.journal.published(topic, messages, takers)
-        self.commit()
+        with contextlib.suppress(StatusError):  # they are published; what else happened is written down later
+            self.commit()
         return [str(message.id) for message in messages]
+
+    def _write_down(
+        self, topic: Topic, messages: Sequence[Message], shares: Sequence[tuple[Subscribed, Sequence[Message]]]
+    ) -> None:
+        """Writes messages down before anybody gets them: a publisher that is refused tries again, with the same."""
+        if self.journal is None:
+            return
+        takers: list[list[str]] = [[] for _ in messages]
+        for subscription, wanted in shares:
+            for message in wanted:
+                takers[message.id - messages[0].id].append(subscription.uid)
+        self.journal.write()  # what happened before
+        self.journal.published(topic, messages, takers)
+        try:
+            self.journal.write()
+        except StatusError:
+            self.journal.take_back()
+            raise
 
     def _sweep_topics(self, now: float) -> None:
         for topic in self.topics.values():
@@ -343,9 +366,11 @@ class Emulator:
         topic = self.topics.get(subscription.rules.dead_letter_topic or "")
         if topic is None:
             return False
-        self.publish(
-            topic, [dead_letter.draft(entry.message, subscription=subscription.name, deliveries=entry.failures)]
-        )
+        letter = dead_letter.draft(entry.message, subscription=subscription.name, deliveries=entry.failures)
+        try:
+            self.publish(topic, [letter])
+        except StatusError:  # it can't be written down: the message stays, and fails once more
+            return False
         return True
 
     def left(self, subscription: Subscription, message: Message) -> None:

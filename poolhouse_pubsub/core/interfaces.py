@@ -20,7 +20,7 @@ class Surroundings(Protocol):
         """It may have something to deliver to a waiting consumer."""
 
     def forward(self, subscription: "Subscription", entry: Entry, now: float) -> bool:
-        """Publishes a message that failed too often to the dead-letter topic; False when there is no such topic."""
+        """Publishes a message that failed too often to the dead-letter topic; False when that can't be had."""
 
     def left(self, subscription: "Subscription", message: Message) -> None:
         """A message left the backlog for good."""
@@ -50,6 +50,16 @@ class Journal(Protocol):
 
     def published(self, topic: Topic, messages: Sequence[Message], takers: Sequence[Sequence[str]]) -> None:
         """Messages were published; for each, the uids of the subscriptions that got it."""
+
+    def write(self) -> None:
+        """Write down everything since the last call, and nothing else: what is told may not have happened yet.
+
+        Raises:
+            StatusError: UNAVAILABLE, it can't be written; it stays to be written.
+        """
+
+    def take_back(self) -> None:
+        """What was told last, and could not be written, has not happened."""
 
     def left(self, uid: str, message: Message) -> None:
         """A message left a subscription."""

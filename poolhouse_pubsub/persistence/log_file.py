@@ -114,13 +114,17 @@ class LogFile:
             self.unsynced = False
 
     def _replace(self, records: Iterable[bytes]) -> None:
-        with self._unfinished.open("wb") as file:
-            file.write(_MAGIC)
-            for piece in _framed(records):
-                file.write(piece)
-            file.flush()
-            os.fsync(file.fileno())
-        self._unfinished.replace(self._path)
+        try:
+            with self._unfinished.open("wb") as file:
+                file.write(_MAGIC)
+                for piece in _framed(records):
+                    file.write(piece)
+                file.flush()
+                os.fsync(file.fileno())
+            self._unfinished.replace(self._path)
+        except OSError:
+            self._unfinished.unlink(missing_ok=True)
+            raise
 
     def close(self) -> None:
         """Closes the file."""

@@ -6,6 +6,7 @@ end of the process costs nothing. What a restart does lose: leases (their messag
 """
 
 import fcntl
+import logging
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,6 +34,8 @@ from poolhouse_pubsub.persistence.replay import Replay
 from poolhouse_pubsub.service import Service
 from poolhouse_pubsub.status import Code, StatusError
 
+_log = logging.getLogger(__name__)
+
 #: The log is not rewritten below this size, in bytes.
 LEAST_REWRITE_BYTES = 64 * 1024 * 1024
 
@@ -55,6 +58,7 @@ class Storage:
         except BlockingIOError:
             os.close(self._lock)
             raise OSError(f"{folder} is in use by another emulator: stop it, or take another data folder") from None
+        self._folder = folder
         self._log = LogFile(folder / "journal.log")
         self._pending: list[Record] = []
         self._left: dict[tuple[str, bool], list[int]] = defaultdict(list)
@@ -93,6 +97,10 @@ class Storage:
         kept = topic.config.HasField("message_retention_duration")
         self._pending.append(Published(topic.uid, messages, takers, kept))
 
+    def take_back(self) -> None:
+        """See `Journal`."""
+        self._pending.pop()
+
     def left(self, uid: str, message: Message) -> None:
         """See `Journal`."""
         self._left[uid, False].append(message.id)
@@ -123,6 +131,16 @@ class Storage:
 
     def commit(self) -> None:
         """See `Journal`."""
+        self.write()
+        if self._log.size_bytes > self._rewrite_at:
+            try:
+                self._rewrite()
+            except OSError as error:  # nothing is lost by a log that is longer than it has to be
+                self._rewrite_at = self._log.size_bytes + LEAST_REWRITE_BYTES
+                _log.warning("%s can't be made shorter now: %s", self._folder, error)
+
+    def write(self) -> None:
+        """See `Journal`."""
         if self._left:
             self._leave()
         if not self._pending:
@@ -134,9 +152,7 @@ class Storage:
             # The records stay pending: the next commit tries again. What they tell has happened, but is not safe yet.
             raise StatusError(Code.UNAVAILABLE, f"The emulator's data folder can't be written: {error}.") from None
         self._pending.clear()
-        if self._log.size_bytes > self._rewrite_at:
-            self._rewrite()
-        elif was_synced and self.on_unsynced is not None:
+        if was_synced and self.on_unsynced is not None:
             self.on_unsynced()
 
     def sync(self) -> None:

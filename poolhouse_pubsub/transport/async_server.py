@@ -5,11 +5,13 @@ import logging
 import math
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from poolhouse_pubsub import declared as topologies
 from poolhouse_pubsub.control.faults import Faults
@@ -33,6 +35,9 @@ _log = logging.getLogger(__name__)
 #: How often what was written is flushed to the disk, in seconds.
 FLUSH_EVERY_S = 1.0
 
+#: A Unix socket's address has room for 104 bytes on macOS, 108 on Linux (`sockaddr_un`); the rest is for names in it.
+_LONGEST_FOLDER_BYTES = 80
+
 
 class AsyncServer:
     """The server on the running event loop; `EmulatorServer` runs one in a thread.
@@ -41,12 +46,14 @@ class AsyncServer:
         emulator: The state.
         host: Address to listen on.
         port: Port to listen on, 0 for a free one.
+        listener: A socket that listens already, instead of both; the server closes it.
     """
 
-    def __init__(self, emulator: Emulator, *, host: str, port: int) -> None:
+    def __init__(self, emulator: Emulator, *, host: str, port: int, listener: socket.socket | None = None) -> None:
         self.emulator = emulator
         self.host = host
         self.port = port
+        self._inherited = listener
         self.faults = Faults(emulator.random)
         self.faults.on_change = self._faults_changed
         self.service = Service(emulator, self.faults)
@@ -74,12 +81,16 @@ class AsyncServer:
         emulator.on_woken = self._pump_soon
         emulator.agenda.on_earlier = self._arm
         # The outer port first: a port that is taken is found out before anything else is started.
-        self._listener = await loop.create_server(self._front, self.host, self.port, start_serving=False, backlog=512)
+        if self._inherited is not None:
+            self._listener = await loop.create_server(self._front, sock=self._inherited, start_serving=False)
+        else:
+            self._listener = await loop.create_server(
+                self._front, self.host, self.port, start_serving=False, backlog=512
+            )
         self.port = self._listener.sockets[0].getsockname()[1]
-        self._folder = Path(tempfile.mkdtemp(prefix="pubsub-"))
-        socket = self._folder / "grpc"
-        await self._grpc.start(f"unix:{socket}")
-        self._socket = str(socket)
+        self._folder = _socket_folder()
+        self._socket = str(self._folder / "grpc")
+        await self._grpc.start(f"unix:{quote(self._socket)}")  # gRPC, Name Resolution: the address is a URI
         emulator.on_saved = self._saved
         for subscription in emulator.subscriptions.values():
             self._saved(subscription)
@@ -187,11 +198,19 @@ class AsyncServer:
         self.emulator.tamper = self.faults if self.faults.active else None
 
 
+def _socket_folder() -> Path:
+    """A private folder whose path is short enough for the address of a Unix socket."""
+    usual = Path(tempfile.gettempdir())
+    fits = len(os.fsencode(usual)) <= _LONGEST_FOLDER_BYTES
+    return Path(tempfile.mkdtemp(prefix="pubsub-", dir=usual if fits else "/tmp"))  # noqa: S108 - mkdtemp is private
+
+
 @asynccontextmanager
 async def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 0,
+    listener: socket.socket | None = None,
     topology: Any = None,
     project: str = "local-project",
     data_dir: Path | None = None,
@@ -204,7 +223,7 @@ async def serve(
         OSError: The address or the data folder can't be had.
         TopologyError: The topology can't be read or made.
     """
-    server = AsyncServer(Emulator(clock=clock, seed=seed), host=host, port=port)
+    server = AsyncServer(Emulator(clock=clock, seed=seed), host=host, port=port, listener=listener)
     async with AsyncExitStack() as stack:
         if data_dir is not None:
             from poolhouse_pubsub.persistence.storage import Storage  # noqa: PLC0415 - not needed, and not to be had on every system

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import requests
 
+from poolhouse.client import loopback
 from poolhouse.local.chaos.plan import Job
 
 _THREADS = 8
@@ -74,7 +75,6 @@ class Submitter:
 
     def _session(self) -> requests.Session:
         if not hasattr(self._local, "session"):
-            self._local.session = requests.Session()
-            self._local.session.trust_env = False  # a proxy of the environment has no business with 127.0.0.1
+            self._local.session = loopback.session()
         session: requests.Session = self._local.session
         return session

@@ -16,10 +16,11 @@ from typing import IO
 
 import requests
 
+from poolhouse.client import loopback
 from poolhouse.local.chaos.journal import Journal
 from poolhouse.local.chaos.plan import Blow, Spell
 from poolhouse.local.errors import StackError
-from poolhouse.local.processes import parent_death, ports
+from poolhouse.local.processes import environment, parent_death, ports
 from poolhouse.local.storage import proxy as storage_proxy
 from poolhouse.local.storage.fake_gcs import FakeGcs
 from poolhouse.local.storage.proxy import FaultProxy
@@ -163,7 +164,7 @@ class Stack:
         return subprocess.Popen(
             (*guarded, sys.executable, "-m", *command),
             cwd=ROOT,
-            env={**os.environ, **self._environment()},
+            env={**environment.child(), **self._environment()},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -185,8 +186,8 @@ class Stack:
         return self.directory / f"{name}-{index}.log"
 
     def _api_ready(self) -> bool:
-        with contextlib.suppress(requests.RequestException):
-            return requests.get(f"{self.api_url}/health", timeout=2, proxies={"http": ""}).ok
+        with contextlib.suppress(requests.RequestException), loopback.session() as session:
+            return session.get(f"{self.api_url}/health", timeout=2).ok
         return False
 
 

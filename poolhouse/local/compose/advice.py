@@ -75,7 +75,15 @@ _RULES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
         r"\boom\b|out of memory|cannot allocate memory",
         f"the machine has too little memory for the containers: give Docker more, {WITHOUT_DOCKER}",
     ),
+    (
+        # What engine 28 makes of `docker compose version --short` without the plugin: it takes the flag for its own.
+        r"unknown flag: --short",
+        "Docker Compose is not installed: install the package docker-compose-plugin (docker compose version shows it)",
+    ),
 )
+
+#: Lines that end a message and tell nothing of what is wrong.
+_HELP = re.compile(r"(See|Run) '?docker\b.*--help|Usage:", re.IGNORECASE)
 
 
 def advise(message: str) -> str:
@@ -88,7 +96,7 @@ def advise(message: str) -> str:
         found = re.search(pattern, message, re.IGNORECASE)
         if found:
             return advice if isinstance(advice, str) else advice(found)
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    lines = [line.strip() for line in message.splitlines() if line.strip() and not _HELP.match(line.strip())]
     return lines[-1] if lines else "docker failed and gave no reason"
 
 

@@ -9,8 +9,8 @@ from poolhouse.local import backends
 from poolhouse.local.backend import default_state_dir
 from poolhouse.local.console.server import serve
 from poolhouse.local.console.stacks import LocalStack, Stack
-from poolhouse.local.embedded.specs import USUAL_CONSOLE_PORT
 from poolhouse.local.processes import ports
+from poolhouse.local.processes.addresses import USUAL_CONSOLE_PORT
 
 
 def show(*, port: int | None = None, open_it: bool = False, state_dir: Path | None = None) -> int:

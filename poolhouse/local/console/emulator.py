@@ -7,6 +7,7 @@ from typing import Any
 
 import requests
 
+from poolhouse.client import loopback
 from poolhouse.local.errors import StackError
 
 _TIMEOUT_S = 5.0
@@ -72,6 +73,5 @@ class Emulator:
         return document
 
     def _send(self, method: str, path: str, body: Any = None) -> requests.Response:
-        with requests.Session() as session:
-            session.trust_env = False  # no proxy of the environment between us and this machine
+        with loopback.session() as session:
             return session.request(method, self._url + path, json=body, timeout=_TIMEOUT_S)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from poolhouse.local.e2e.case import Case, Record, all_of, ended, one, result, succeeded
 from poolhouse.local.e2e.client import Client
 
+#: Names of the cases of a quick run: a dead letter, an idempotency key.
+QUICK = frozenset({"refused by its handler", "duplicate: same idempotency key"})
 #: Tasks of the batch call, beside one that is wrong.
 BATCH = 25
 

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import requests
 
+from poolhouse.client import loopback
 from poolhouse.local.backend import Endpoints
 from poolhouse.local.errors import StackError
 
@@ -26,8 +27,7 @@ class Client:
     def __init__(self, endpoints: Endpoints) -> None:
         """Connects at the first call."""
         self._endpoints = endpoints
-        self._session = requests.Session()
-        self._session.trust_env = False  # no proxy between us and 127.0.0.1
+        self._session = loopback.session()
 
     def close(self) -> None:
         """Close the connections."""

@@ -22,13 +22,14 @@ from poolhouse.local.e2e.case import Case, Record
 from poolhouse.local.e2e.client import FINAL, Client
 from poolhouse.local.e2e.report import Line, Report
 from poolhouse.local.errors import StackError
+from poolhouse.local.safe_console import SafeConsole
 from poolhouse.pipeline import topology
 from poolhouse.project import ROOT
 
 #: The longest that the tasks may take, in seconds; a restart of the workers and three backoffs are in it.
 TIMEOUT_S = 120
 #: Tasks that the latency is measured with, one after the other.
-_LATENCY_TASKS = 30
+_LATENCY_TASKS, _QUICK_LATENCY_TASKS = 30, 3
 _POLL_S = 0.05
 #: The restart is to fall into this task: it is far longer than the workers' grace period, but only the first time.
 _LONG_S, _SHORT_S = 60.0, 0.3
@@ -46,20 +47,27 @@ class _Running:
         return len(self.records) == len(self.ids)
 
 
-def run(*, backend: str | None = None, state_dir: Path | None = None, console: Console | None = None) -> int:
+def run(
+    *,
+    backend: str | None = None,
+    quick: bool = False,
+    state_dir: Path | None = None,
+    console: Console | None = None,
+) -> int:
     """Run the e2e on the stack that is up, or on one of its own; 0 all as expected, 1 not.
 
     Args:
         backend: of the stack to bring up where none is.
+        quick: a few tasks only, which between them take every road through the stack.
         state_dir: where the stack's state is.
         console: where to write.
     """
     state_dir = state_dir or default_state_dir()
-    console = console or Console(highlight=False, soft_wrap=True)
+    console = console or SafeConsole(highlight=False, soft_wrap=True)
     if state.read_live(state_dir) is not None:
         chosen = backends.current(state_dir)
         console.print(f"on the stack that is up ({chosen.name})")
-        return check(chosen, console)
+        return check(chosen, console, quick=quick)
     choice = backends.choose(backend, state_dir=state_dir)
     console.print(f"starting a stack: {choice.backend.name} ({choice.reason})")
     started = time.monotonic()
@@ -67,18 +75,18 @@ def run(*, backend: str | None = None, state_dir: Path | None = None, console: C
     choice.backend.up(UpOptions(attached=True), console.print)
     try:
         console.print(f"ready in {time.monotonic() - started:.1f} s")
-        return check(choice.backend, console)
+        return check(choice.backend, console, quick=quick)
     finally:
         choice.backend.down()
 
 
-def check(backend: Backend, console: Console) -> int:
+def check(backend: Backend, console: Console, *, quick: bool = False) -> int:
     """Run the e2e on the backend's stack, which is up; 0 all as expected, 1 not."""
     started = time.monotonic()
     client = Client(backend.endpoints())
     try:
         with Report(console) as report:
-            _Run(backend, client, report).everything()
+            _Run(backend, client, report, quick=quick).everything()
     finally:
         client.close()
     if console.is_terminal:
@@ -97,8 +105,10 @@ def check(backend: Backend, console: Console) -> int:
 
 
 class _Run:
-    def __init__(self, backend: Backend, client: Client, report: Report) -> None:
+    def __init__(self, backend: Backend, client: Client, report: Report, *, quick: bool) -> None:
         self._backend = backend
+        self._quick = quick
+        self._latency_tasks = _QUICK_LATENCY_TASKS if quick else _LATENCY_TASKS
         self._client = client
         self._report = report
         self._name = f"e2e-{secrets.token_hex(4)}"
@@ -123,19 +133,21 @@ class _Run:
 
     def _all(self) -> None:
         self._before = {letter["task_id"] for letter in self._client.dead_letters()}
-        self._step("latency", self._latency, tasks=_LATENCY_TASKS)
+        self._step("latency", self._latency, tasks=self._latency_tasks)
         queues = [queue["name"] for queue in self._client.queues()]
         if self._files:
             self._step(f"upload {len(self._files)} files", self._upload, through="/files")
         openapi = self._client.openapi()
         payloads = [schema.payload(openapi, task_type) for task_type in schema.task_types(openapi)]
         for case in (*self._project.cases(self._name, queues=queues), *builtin.make(self._name, queues=queues)):
-            self._submit(case)
+            if not self._quick or case.name in self._project.quick() | builtin.QUICK:
+                self._submit(case)
         self._step("publish malformed messages", self._poison, through="Pub/Sub")
-        self._cancel()
-        self._restart()
+        if not self._quick:
+            self._cancel()
+            self._restart()
         self._wait()
-        if self._project.every_kind_of():
+        if not self._quick and self._project.every_kind_of():
             self._step("every operation and step has run", lambda line: self._all_kinds(line, payloads))
         self._step("dead letters", self._dead_letters, through="/dead-letters")
         self._step("nothing left over", self._drained, through="/queues")
@@ -153,7 +165,7 @@ class _Run:
     def _latency(self, line: Line) -> list[str]:
         line.through = "/tasks"
         times = []
-        for number in range(_LATENCY_TASKS):
+        for number in range(self._latency_tasks):
             started = time.perf_counter()
             task_id = self._client.submit("/tasks", {"task_type": "sample.echo", "payload": {"value": number}})[
                 "task_id"

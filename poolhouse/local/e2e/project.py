@@ -20,10 +20,12 @@ class File:
 
 
 class Cases(Protocol):
-    """What a module of cases has. `files` and `EVERY_KIND_OF` may be left out."""
+    """What a module of cases has. All but `cases` may be left out."""
 
     #: Task types whose every operation or step must have run: the names that a list in the payload may hold.
     EVERY_KIND_OF: Sequence[str] = ()
+    #: Names of the cases of `e2e --quick`; left out: all of them.
+    QUICK: frozenset[str]
 
     def files(self) -> Mapping[str, File]:
         """Return the files to upload, by name: the run uploads each as `RUN/NAME`."""
@@ -52,6 +54,14 @@ class Project:
     def cases(self, run: str, *, queues: Sequence[str]) -> list[Case]:
         """The cases of all modules."""
         return [case for module in self.modules for case in module.cases(run, queues=queues)]
+
+    def quick(self) -> frozenset[str]:
+        """The names of the cases of a quick run; all, where a module names none."""
+        return frozenset(
+            name
+            for module in self.modules
+            for name in getattr(module, "QUICK", [case.name for case in module.cases("run", queues=["default"])])
+        )
 
     def every_kind_of(self) -> frozenset[str]:
         """The task types whose every operation or step must have run."""

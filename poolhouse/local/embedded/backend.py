@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,12 @@ from poolhouse.local.embedded.instance import tail
 from poolhouse.local.embedded.specs import STOP_MARGIN_S, WORKER_GRACE_S
 from poolhouse.local.embedded.supervisor import Config
 from poolhouse.local.errors import NoStack, StackError
+from poolhouse.local.processes import environment
 from poolhouse.local.state import StackState
 from poolhouse.project import ROOT
+
+#: Time that a supervisor gets beside the one for a start, in seconds: for its own imports, and for a tidy end.
+_SUPERVISOR_MARGIN_S = 15.0
 
 
 class Embedded:
@@ -35,12 +41,13 @@ class Embedded:
 
     def up(self, options: UpOptions, say: Callable[[str], None]) -> Endpoints:
         """Start a supervisor and wait until it says that everything is ready."""
-        self._logs.mkdir(parents=True, exist_ok=True)
+        state.prepare(self._state_dir)
         config = Config(state_dir=self._state_dir, options=options)
         with (self._logs / "supervisor.log").open("w") as log:
             process = subprocess.Popen(
                 (sys.executable, "-m", "poolhouse.local.embedded.supervisor", config.write()),
                 cwd=ROOT,
+                env=environment.child(),
                 # Attached, the pipe's other end is this process: the supervisor sees it close.
                 stdin=subprocess.PIPE if options.attached else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -50,10 +57,10 @@ class Embedded:
             )
         self._process = process
         try:
-            self._follow(process, say)
+            self._follow(process, say, timeout_s=options.timeout_s)
         except BaseException:  # Ctrl-C too: half a stack is none
             process.terminate()
-            self._let_go()
+            self._let_go(timeout_s=WORKER_GRACE_S + STOP_MARGIN_S)
             raise
         return self.endpoints()
 
@@ -74,7 +81,7 @@ class Embedded:
             self._let_go()
             return False
         found.supervisor.signal(signal.SIGTERM)
-        grace_s = float(os.environ.get("WORKER_GRACE_S") or WORKER_GRACE_S)
+        grace_s = float(found.details.get("grace_s", WORKER_GRACE_S))
         if not found.supervisor.wait(grace_s + 2 * STOP_MARGIN_S):
             found.supervisor.signal(signal.SIGKILL)
             found.supervisor.wait(STOP_MARGIN_S)
@@ -114,19 +121,25 @@ class Embedded:
     def _logs(self) -> Path:
         return self._state_dir / "logs"
 
-    def _let_go(self) -> None:
-        """Wait for the supervisor that this object started, and close the pipe to it."""
+    def _let_go(self, *, timeout_s: float | None = None) -> None:
+        """Wait for the supervisor that this object started, kill it if it does not end, and close the pipe to it."""
         if self._process is not None:
-            self._process.wait()
+            try:
+                self._process.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                self._process.kill()  # its reaper ends its children
+                self._process.wait()
             if self._process.stdin is not None:
                 self._process.stdin.close()
             self._process = None
 
-    def _follow(self, process: subprocess.Popen[bytes], say: Callable[[str], None]) -> None:
-        """Read what the supervisor says until it is ready. Raises `StackError` where it gives up."""
+    def _follow(self, process: subprocess.Popen[bytes], say: Callable[[str], None], *, timeout_s: float) -> None:
+        """Read what the supervisor says until it is ready. Raises `StackError` where it gives up, or says nothing."""
         assert process.stdout is not None
-        with process.stdout as lines:
-            for line in lines:
+        # It keeps the time itself, from its imports on, and then stops what it has started.
+        deadline_s = time.monotonic() + timeout_s + _SUPERVISOR_MARGIN_S
+        with process.stdout as output:
+            for line in _lines(output.fileno(), deadline_s=deadline_s):
                 message = json.loads(line)
                 if "error" in message:
                     raise StackError(message["error"])
@@ -148,3 +161,17 @@ class Embedded:
         found = state.read(self._state_dir)
         if found is not None and found.stale:
             state.remove(self._state_dir)
+
+
+def _lines(descriptor: int, *, deadline_s: float) -> Iterator[bytes]:
+    """The lines of a pipe until it is closed. Raises `StackError` at the deadline, by `time.monotonic`."""
+    rest = b""
+    while True:
+        left_s = deadline_s - time.monotonic()
+        if left_s <= 0 or not select.select([descriptor], [], [], left_s)[0]:
+            raise StackError("the stack's supervisor did not answer in time: see ./invoke logs --service supervisor")
+        data = os.read(descriptor, 64 * 1024)
+        if not data:
+            return
+        *whole, rest = (rest + data).split(b"\n")
+        yield from whole

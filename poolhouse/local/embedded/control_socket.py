@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
+import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,16 @@ from poolhouse.pipeline.errors import PoolhouseError
 #: A call: its name and arguments in, a JSON value out.
 Handler = Callable[[str, dict[str, Any]], Awaitable[Any]]
 _LONGEST_LINE_BYTES = 1_000_000
+#: The address of a Unix socket has room for 104 bytes on macOS and 108 on Linux (`sockaddr_un`).
+_LONGEST_PATH_BYTES = 100
+
+
+def path(folder: Path) -> Path:
+    """Where the socket goes: in this folder, or in a private one of its own where its path would be too long."""
+    usual = folder / "control"
+    if len(os.fsencode(usual)) <= _LONGEST_PATH_BYTES:
+        return usual
+    return Path(tempfile.mkdtemp(prefix="poolhouse-", dir="/tmp")) / "control"
 
 
 async def serve(path: Path, handler: Handler) -> asyncio.AbstractServer:

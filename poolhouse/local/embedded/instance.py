@@ -16,6 +16,7 @@ from poolhouse.local.embedded.specs import Spec
 from poolhouse.local.errors import StackError
 from poolhouse.local.processes import parent_death
 from poolhouse.local.processes.identity import describe_exit, end_group
+from poolhouse.project import ROOT
 
 _GUARD = Path(parent_death.__file__)
 #: Pause before an instance that died is started again, in seconds: doubled each time, up to the longest.
@@ -153,7 +154,10 @@ class Instance:
     async def _keep(self) -> None:
         deaths = 0
         while not self._stopping.is_set():
-            await self._run_once()
+            try:
+                await self._run_once()
+            except OSError as error:  # a full disk, too many processes or open files: it may pass
+                self._last_exit = f"can't start: {error.strerror or error}"
             self._ready.clear()
             self._ended.set()
             if self._stopping.is_set():
@@ -168,10 +172,12 @@ class Instance:
     async def _run_once(self) -> None:
         self._state = ServiceState.STARTING
         self._started_at = time.monotonic()
+        self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as output:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-S", str(_GUARD), str(os.getpid()), *self.spec.command),
                 env=dict(self.spec.environment),
+                cwd=ROOT,
                 stdin=asyncio.subprocess.PIPE if self.spec.gated else asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=asyncio.subprocess.STDOUT,
@@ -194,11 +200,11 @@ class Instance:
         await self._go.wait()
         self._started_at = time.monotonic()
         # What is before that in the log another process of this name may have written, while this one waited.
-        offset = self.log.stat().st_size
+        offset = self.log.stat().st_size if self.log.exists() else 0
         if process.stdin is not None:
             process.stdin.write(b"go\n")
             process.stdin.close()
-        await self.spec.readiness.wait(self.log, offset)
+        await self.spec.readiness.wait(self.log, offset, pid=process.pid)
         self._state = ServiceState.READY
         self._ready.set()
         self._ended.clear()

@@ -15,6 +15,9 @@ import importlib
 import os
 import runpy
 import sys
+from collections.abc import Iterable
+
+from poolhouse.local.processes import environment
 
 _GO = "go\n"
 #: The heaviest imports of each program; what is not named is imported when it runs.
@@ -32,12 +35,11 @@ _HEAVY_LIBRARIES = {
 
 def main(module: str, *arguments: str, libraries: bool = False) -> None:
     """Import, wait for the word, run."""
-    handlers = os.environ.get("TASK_HANDLERS", "")
-    own = (*_HEAVY.get(module, ()), *(part.strip() for part in handlers.split(",") if part.strip()))
-    for name in _HEAVY_LIBRARIES.get(module, ()) if libraries else own:
-        # Whatever is wrong with a module, the program meets it again and says it in its own words.
-        with contextlib.suppress(Exception):
-            importlib.import_module(name)
+    _import((_HEAVY_LIBRARIES if libraries else _HEAVY).get(module, ()))
+    # Only now: `google` is a namespace, and any module of that name, wherever on the path, would come before it.
+    sys.path += environment.search_path(os.environ)
+    if not libraries:
+        _import(part.strip() for part in os.environ.get("TASK_HANDLERS", "").split(",") if part.strip())
     if sys.stdin.readline() != _GO:
         sys.exit(1)
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -45,6 +47,13 @@ def main(module: str, *arguments: str, libraries: bool = False) -> None:
     os.close(nothing)
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def _import(names: Iterable[str]) -> None:
+    for name in names:
+        # Whatever is wrong with a module, the program meets it again and says it in its own words.
+        with contextlib.suppress(Exception):
+            importlib.import_module(name)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import contextlib
+import math
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -11,8 +12,10 @@ from pathlib import Path
 from typing import Protocol
 
 from poolhouse.local.backend import Endpoints
+from poolhouse.local.processes import environment, ports
 from poolhouse.local.storage import fake_gcs
 from poolhouse.pipeline import topology
+from poolhouse.pipeline.errors import ConfigError
 from poolhouse.project import ROOT
 
 #: Handlers that the e2e needs; they are loaded beside the project's own, and only here.
@@ -23,20 +26,21 @@ WORKER_GRACE_S = 8.0
 RELOAD_GRACE_S = 600.0
 #: Beyond that, what a process may take to end before it is killed, in seconds.
 STOP_MARGIN_S = 3.0
-#: The console's port, where it is free: an address worth remembering.
-USUAL_CONSOLE_PORT = 8081
+#: The longest grace period that `poolhouse.pipeline.settings` takes, in seconds.
+_LONGEST_GRACE_S = 3600
 _POLL_S = 0.02
 
 
 class Readiness(Protocol):
     """When an instance counts as ready. Waits without end: the caller has the deadline, and sees an instance die."""
 
-    async def wait(self, log: Path, offset: int) -> None:
+    async def wait(self, log: Path, offset: int, *, pid: int) -> None:
         """Return once it is ready.
 
         Args:
             log: where the instance writes.
             offset: where in the log this run of it begins, in bytes.
+            pid: the instance's process.
         """
 
 
@@ -46,18 +50,21 @@ class Answers:
 
     port: int
     path: str
+    #: Whether the process binds the port itself: what answers there may be another program then.
+    binds: bool = False
 
-    async def wait(self, log: Path, offset: int) -> None:
-        request = f"GET {self.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode()
+    async def wait(self, log: Path, offset: int, *, pid: int) -> None:
+        # The connection is left for us to close: the other side's closed ones keep the port from being bound anew.
+        request = f"GET {self.path} HTTP/1.1\r\nHost: {ports.HOST}:{self.port}\r\n\r\n".encode()
         while True:
             try:
-                reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                reader, writer = await asyncio.open_connection(ports.HOST, self.port)
                 try:
                     writer.write(request)
                     status = await asyncio.wait_for(reader.readline(), 5)
                 finally:
                     writer.close()
-                if status.split(b" ", 2)[1:2] == [b"200"]:
+                if status.split(b" ", 2)[1:2] == [b"200"] and (not self.binds or ports.listens(pid, self.port)):
                     return
             except (OSError, TimeoutError):
                 pass
@@ -70,10 +77,10 @@ class Says:
 
     text: str
 
-    async def wait(self, log: Path, offset: int) -> None:
+    async def wait(self, log: Path, offset: int, *, pid: int) -> None:
         wanted = self.text.encode()
         while True:
-            with log.open("rb") as file:
+            with contextlib.suppress(FileNotFoundError), log.open("rb") as file:
                 file.seek(offset)
                 if wanted in file.read():
                     return
@@ -87,9 +94,9 @@ class Both:
     first: Readiness
     second: Readiness
 
-    async def wait(self, log: Path, offset: int) -> None:
-        await self.first.wait(log, offset)
-        await self.second.wait(log, offset)
+    async def wait(self, log: Path, offset: int, *, pid: int) -> None:
+        await self.first.wait(log, offset, pid=pid)
+        await self.second.wait(log, offset, pid=pid)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,12 +118,24 @@ class Spec:
     descriptors: tuple[int, ...] = ()
 
 
-def environment(endpoints: Endpoints, own: Mapping[str, str]) -> dict[str, str]:
-    """The environment of the API and the workers.
+def grace_s(own: Mapping[str, str]) -> float:
+    """Return the time that tasks get at a stop, in seconds. Raises `ConfigError` where WORKER_GRACE_S is no time."""
+    text = own.get("WORKER_GRACE_S") or str(WORKER_GRACE_S)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds <= _LONGEST_GRACE_S:
+        raise ConfigError(f"WORKER_GRACE_S={text!r}: a number of seconds from 0 to {_LONGEST_GRACE_S}")
+    return seconds
+
+
+def variables(endpoints: Endpoints, own: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of the API and the workers.
 
     Args:
-        own: this process's environment: what it sets for Poolhouse holds, but for the addresses and names of the stack,
-            and for a LOG_LEVEL above INFO: the lines that tell that a process is ready are of that level.
+        own: as `environment.child` gives it: what it sets for Poolhouse holds, but for the addresses and names of the
+            stack, and for a LOG_LEVEL above INFO: the lines that tell that a process is ready are of that level.
     """
     file = own.get("PIPELINE_FILE") or str(ROOT / "pipeline.toml")
     return {
@@ -126,8 +145,6 @@ def environment(endpoints: Endpoints, own: Mapping[str, str]) -> dict[str, str]:
         "PIPELINE_FILE": file,
         "TASK_HANDLERS": handlers(own.get("TASK_HANDLERS"), file),
         "PYTHONUNBUFFERED": "1",
-        # Calls to 127.0.0.1 must not go through a proxy of the environment.
-        "NO_PROXY": ",".join(filter(None, (own.get("NO_PROXY"), "127.0.0.1,localhost"))),
         **endpoints.environment(),
     }
 
@@ -146,46 +163,48 @@ def handlers(wanted: str | None, pipeline_file: str | Path) -> str:
     return ",".join(dict.fromkeys((*(named or topology.load(pipeline_file).handlers), SAMPLE_HANDLERS)))
 
 
-def specs(endpoints: Endpoints, *, data: Path, own: Mapping[str, str]) -> dict[str, Spec]:
+def specs(endpoints: Endpoints, *, data: Path, listener: int, own: Mapping[str, str]) -> dict[str, Spec]:
     """The processes of a stack, by service.
 
     Args:
         data: a folder for objects.
-        own: as for `environment`.
+        listener: the API's listening socket, by number: nobody else can get its port, and no call is refused while the
+            API starts again. Of an old and a new API each takes connections from it, side by side.
+        own: as for `variables`.
     """
-    variables = environment(endpoints, own)
+    ours = variables(endpoints, own)
     api_port, storage_port = _port(endpoints.api_url), _port(endpoints.storage_url)
-    grace_s = float(own.get("WORKER_GRACE_S") or WORKER_GRACE_S)
     launch = (sys.executable, "-m", "poolhouse.local.embedded.preload")
     return {
         "storage": Spec(
             service="storage",
             command=fake_gcs.command(port=storage_port, root=data),
-            environment=dict(os.environ),
-            readiness=Answers(storage_port, "/_internal/healthcheck"),
+            environment=environment.child(own),
+            readiness=Answers(storage_port, "/_internal/healthcheck", binds=True),
             address=endpoints.storage_url,
         ),
         "api": Spec(
             service="api",
-            command=(*launch, "poolhouse.api", "--host", "127.0.0.1", "--port", str(api_port)),
-            environment=variables,
+            command=(*launch, "poolhouse.api", "--fd", str(listener)),
+            environment=ours,
             readiness=Answers(api_port, "/ready"),
             address=endpoints.api_url,
             stop_timeout_s=WORKER_GRACE_S + STOP_MARGIN_S,
             gated=True,
+            descriptors=(listener,),
         ),
         "worker": Spec(
             service="worker",
             command=(*launch, "poolhouse.worker", "run", "--dead-letters"),
-            environment=variables,
+            environment=ours,
             readiness=Says("worker ready"),
-            stop_timeout_s=grace_s + STOP_MARGIN_S,
+            stop_timeout_s=grace_s(own) + STOP_MARGIN_S,
             gated=True,
         ),
         "scheduler": Spec(
             service="scheduler",
             command=(*launch, "poolhouse.worker", "schedules"),
-            environment=variables,
+            environment=ours,
             readiness=Says("scheduler ready"),
             gated=True,
         ),
@@ -199,26 +218,25 @@ def console(endpoints: Endpoints, *, state_dir: Path, listener: int, own: Mappin
         endpoints: those of the stack, with the console's.
         state_dir: where it finds the stack.
         listener: its listening socket, by number.
-        own: as for `environment`.
+        own: as for `variables`.
     """
     assert endpoints.console_url is not None
     return Spec(
         service="console",
         command=(sys.executable, "-m", "poolhouse.local.console", "--state-dir", str(state_dir), "--fd", str(listener)),
-        environment=environment(endpoints, own),
+        environment=variables(endpoints, own),
         readiness=Answers(_port(endpoints.console_url), "/health"),
         address=endpoints.console_url,
         descriptors=(listener,),
     )
 
 
-def reloading(made: Mapping[str, Spec], *, listener: int, own: Mapping[str, str]) -> dict[str, Spec]:
+def reloading(made: Mapping[str, Spec], *, own: Mapping[str, str]) -> dict[str, Spec]:
     """The same processes for a stack whose code is replaced while it runs.
 
     Args:
         made: from `specs`.
-        listener: the API's listening socket, by number: an old and a new API take connections from it side by side.
-        own: as for `environment`.
+        own: as for `variables`.
     """
     launch = (sys.executable, "-m", "poolhouse.local.embedded.preload", "--libraries")
     # Python tells by whole seconds and the size whether a cached file is out of date: two saves in one second are not
@@ -227,11 +245,10 @@ def reloading(made: Mapping[str, Spec], *, listener: int, own: Mapping[str, str]
     api, worker = made["api"], made["worker"]
     replaced_api = replace(
         api,
-        command=(*launch, "poolhouse.api", "--fd", str(listener)),
+        command=(*launch, *api.command[3:]),
         environment={**api.environment, **fresh},
         # The address alone is answered by the old API too.
         readiness=Both(Says("Application startup complete"), api.readiness),
-        descriptors=(listener,),
     )
     replaced_worker = replace(
         worker, command=(*launch, *worker.command[3:]), environment={**worker.environment, **fresh}

@@ -10,15 +10,15 @@ import asyncio
 import contextlib
 import os
 import shutil
-import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from poolhouse.local.backend import Endpoints, ServiceState, ServiceStatus, UpOptions
+from poolhouse.local.backend import ServiceState, ServiceStatus, UpOptions
 from poolhouse.local.embedded import specs
 from poolhouse.local.embedded.autoscale import LOOK_S
 from poolhouse.local.embedded.data_dir import Kept
@@ -28,9 +28,11 @@ from poolhouse.local.embedded.socket_activation import OnDemand
 from poolhouse.local.embedded.specs import Spec
 from poolhouse.local.embedded.workers import Workers
 from poolhouse.local.errors import StackError
-from poolhouse.local.processes import ports
+from poolhouse.local.processes import environment
+from poolhouse.local.processes.addresses import Addresses
 from poolhouse.local.processes.reaper import Reaper
 from poolhouse.pipeline import topology
+from poolhouse.pipeline.errors import PoolhouseError
 
 if TYPE_CHECKING:
     from poolhouse_pubsub.server import EmulatorServer
@@ -48,8 +50,7 @@ class EmbeddedStack:
         options: UpOptions,
         *,
         state_dir: Path,
-        endpoints: Endpoints,
-        console: socket.socket,
+        addresses: Addresses,
         data: Path,
         reaper: Reaper,
         say: Callable[[str], None],
@@ -59,25 +60,24 @@ class EmbeddedStack:
         Args:
             options: what was asked for.
             state_dir: for its logs, and for what it keeps.
-            endpoints: where all of it will be.
-            console: the console's listening socket; closed in the end.
+            addresses: where all of it will be; given up in the end.
             data: a folder for objects.
             reaper: ends what this process leaves behind.
             say: takes a line for the log.
         """
         self._options = options
-        self._endpoints = endpoints
+        self._addresses = addresses
+        self._endpoints = endpoints = addresses.endpoints
         self._kept = Kept.of(state_dir) if options.keep else None
         self._reaper = reaper
         self._say = say
         self._logs = state_dir / "logs"
-        own = {**os.environ, **options.environment}
-        self._specs = specs.specs(endpoints, data=self._kept.objects if self._kept else data / "objects", own=own)
-        self._listener: socket.socket | None = None
+        own = environment.child({**os.environ, **options.environment})
+        objects = self._kept.objects if self._kept else data / "objects"
+        self._specs = specs.specs(endpoints, data=objects, listener=addresses.api.fileno(), own=own)
         self._reloads: Reloads | None = None
         if options.reload:
-            self._listener = ports.listen(int(endpoints.api_url.rpartition(":")[2]))
-            self._specs = specs.reloading(self._specs, listener=self._listener.fileno(), own=own)
+            self._specs = specs.reloading(self._specs, own=own)
             self._reloads = Reloads(self._again, say=say)
         self._storage = self._instance("storage", self._specs["storage"])
         self._api = self._instance("api", self._specs["api"])
@@ -88,8 +88,8 @@ class EmbeddedStack:
         self._schedulers: list[Instance] = []
         if declared.schedules:
             self._schedulers.append(self._instance("scheduler", self._specs["scheduler"]))
-        spec = specs.console(endpoints, state_dir=state_dir, listener=console.fileno(), own=own)
-        self._console = OnDemand(self._instance("console", spec), console)
+        spec = specs.console(endpoints, state_dir=state_dir, listener=addresses.console.fileno(), own=own)
+        self._console = OnDemand(self._instance("console", spec), addresses.console)
         self._emulator: EmulatorServer | None = None
         self._emulator_started_at: float | None = None
         self._changing = asyncio.Lock()
@@ -120,9 +120,9 @@ class EmbeddedStack:
             child.start()
         try:
             async with asyncio.timeout(self._options.timeout_s):
-                await asyncio.to_thread(self._start_emulator)
+                await _on_a_thread(self._start_emulator)
                 await self._storage.wait_ready()
-                await asyncio.to_thread(self._realise)
+                await _on_a_thread(self._realise)
                 for child in self._children:
                     child.go()
                 await asyncio.gather(*(child.wait_ready() for child in self._children))
@@ -144,11 +144,10 @@ class EmbeddedStack:
             if self._reloads is not None:
                 ends.append(self._reloads.stop())
             await asyncio.gather(*ends)
-            if self._listener is not None:
-                self._listener.close()
             if self._emulator is not None:
                 await asyncio.to_thread(self._emulator.stop)
             await self._storage.stop()
+            self._addresses.release()
 
     def status(self) -> tuple[ServiceStatus, ...]:
         """Every instance, in the order of `poolhouse.local.backend.SERVICES`, and the console once it was opened."""
@@ -185,8 +184,10 @@ class EmbeddedStack:
         from poolhouse.local.embedded import watch  # noqa: PLC0415 - only a stack that reloads needs it
 
         worker = self._specs["worker"].environment
-        search_path = [*filter(None, worker.get("PYTHONPATH", "").split(os.pathsep)), *sys.path]
-        watched = watch.scopes(worker["TASK_HANDLERS"].split(","), search_path=search_path)
+        search_path = [*sys.path, *environment.search_path(worker)]
+        watched = watch.scopes(
+            worker["TASK_HANDLERS"].split(","), search_path=search_path, declaration=Path(worker["PIPELINE_FILE"])
+        )
         try:
             await watch.watch(watched, self._reload)
         except* (OSError, RuntimeError) as errors:
@@ -214,18 +215,21 @@ class EmbeddedStack:
         # Imported here, on a thread: it takes a second, and the children are looked after meanwhile.
         from poolhouse_pubsub.server import EmulatorServer  # noqa: PLC0415
 
-        host, _, port = self._endpoints.pubsub_host.rpartition(":")
         kept = self._kept.pubsub if self._kept is not None else None
-        self._emulator = EmulatorServer(host=host, port=int(port), data_dir=kept).start()
+        self._emulator = EmulatorServer(listener=self._addresses.pubsub, data_dir=kept).start()
         self._emulator_started_at = time.monotonic()
 
     def _realise(self) -> None:
-        from poolhouse.local.provision import realise  # noqa: PLC0415 - heavy, as above
+        from google.api_core import exceptions as google_errors  # noqa: PLC0415 - heavy, as above
+
+        from poolhouse.local.provision import realise  # noqa: PLC0415
         from poolhouse.pipeline import settings  # noqa: PLC0415
 
-        os.environ.update(self._endpoints.environment())
-        os.environ["PIPELINE_FILE"] = self._specs["api"].environment["PIPELINE_FILE"]
-        realise(settings.load())
+        os.environ.update(self._specs["api"].environment)
+        try:
+            realise(settings.load())
+        except (google_errors.GoogleAPIError, OSError) as error:  # requests' errors are of the latter kind
+            raise StackError(f"the topics, subscriptions and the bucket could not be made: {error}") from error
 
     async def _restart(self, service: str, *, kill: bool) -> None:
         chosen = [child for child in self._children if child.spec.service == service]
@@ -270,7 +274,11 @@ class EmbeddedStack:
 
     async def _reload(self, concerned: frozenset[str]) -> None:
         async with self._changing:
+            from poolhouse.local.embedded.watch import DECLARATION  # noqa: PLC0415 - as in `follow_code`
+
             assert self._reloads is not None
+            if DECLARATION in concerned and not await self._declare_again():
+                return
             chosen = [child for child in (self._api, *self._workers.members) if child.spec.service in concerned]
             serving = await asyncio.gather(*(self._reloads.replace(child) for child in chosen))
             for child in serving:
@@ -280,6 +288,26 @@ class EmbeddedStack:
             by_name = {child.name: child for child in serving}
             self._api = by_name.get(self._api.name, self._api)
             self._workers.put(by_name)
+
+    async def _declare_again(self) -> bool:
+        """Make what pipeline.toml declares now; False, and the problem told, where that can't be."""
+        assert self._reloads is not None
+        try:
+            declared = topology.load(self._specs["worker"].environment["PIPELINE_FILE"])
+            if self._workers.follow_backlog and declared.by_name.keys() != self._queues.keys():
+                raise StackError("other queues with --autoscale take a ./invoke down and up")
+            await _on_a_thread(self._realise)
+        except PoolhouseError as error:
+            self._reloads.problems[self._api.name] = f"the saved pipeline.toml does not count, the old does: {error}"
+            self._say(self._reloads.problems[self._api.name])
+            return False
+        self._queues = declared.by_name
+        if declared.schedules and not self._schedulers:
+            self._schedulers.append(self._instance("scheduler", self._specs["scheduler"]))
+        elif not declared.schedules:
+            await asyncio.gather(*(scheduler.stop() for scheduler in self._schedulers))
+            self._schedulers.clear()
+        return True
 
     async def _renew_schedulers(self) -> None:
         """Start them on code that is known to start. Nobody waits for that: a run due meanwhile is made late."""
@@ -293,3 +321,25 @@ class EmbeddedStack:
 
     def _instance(self, name: str, spec: Spec) -> Instance:
         return Instance(name, spec, self._logs / f"{name}.log", say=self._say, on_group=self._reaper.group)
+
+
+async def _on_a_thread(function: Callable[[], None]) -> None:
+    """Run a function on a thread that nothing waits for once this is cancelled, the end of the process included."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def settle(error: BaseException | None) -> None:
+        if not done.done():
+            done.set_exception(error) if error is not None else done.set_result(None)
+
+    def run() -> None:
+        failure: BaseException | None = None
+        try:
+            function()
+        except BaseException as error:  # noqa: BLE001 - raised again where it is awaited
+            failure = error
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, failure)
+
+    threading.Thread(target=run, daemon=True).start()
+    await done

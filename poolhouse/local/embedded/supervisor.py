@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import json
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -18,22 +19,22 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from poolhouse.local import state
-from poolhouse.local.backend import Endpoints, UpOptions
+from poolhouse.local.backend import UpOptions
 from poolhouse.local.embedded import control_socket, specs
 from poolhouse.local.embedded.data_dir import Kept
 from poolhouse.local.embedded.stack import EmbeddedStack
-from poolhouse.local.processes import ports
+from poolhouse.local.processes import addresses
 from poolhouse.local.processes.identity import ProcessId
 from poolhouse.local.processes.reaper import Reaper
 from poolhouse.local.storage import fake_gcs
 from poolhouse.pipeline.errors import PoolhouseError
 from poolhouse.pipeline.message import format_time
 
-#: The API's port, where it is free: an address worth remembering.
-USUAL_API_PORT = 8080
+#: Open files that a stack may have, where the system lets it: each connection is one.
+OPEN_FILES = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +61,13 @@ async def run(config: Config) -> int:
         if not alone:
             _report(error="another stack is starting or stopping here")
             return 1
-        _tidy_up_after(state.read(config.state_dir))
+        try:
+            _tidy_up_after(state.read(config.state_dir))
+            data = fake_gcs.temporary_root()
+        except PoolhouseError as error:
+            _report(error=str(error))
+            return 1
         reaper = Reaper()
-        data = fake_gcs.temporary_root()
         reaper.folder(data)
         try:
             return await _live(config, data=data, reaper=reaper)
@@ -75,22 +80,12 @@ async def run(config: Config) -> int:
 async def _live(config: Config, *, data: Path, reaper: Reaper) -> int:
     options = config.options
     try:
-        kept = Kept.of(config.state_dir)
-        console = ports.listen_near(
-            options.console_port, preferred=specs.USUAL_CONSOLE_PORT, what="the console (--console-port)"
-        )
-        name = kept.name() if options.keep else data.name.removeprefix("poolhouse-")
-        endpoints = _endpoints(options, name=name, console_port=console.getsockname()[1])
-        stack = EmbeddedStack(
-            options,
-            state_dir=config.state_dir,
-            endpoints=endpoints,
-            console=console,
-            data=data,
-            reaper=reaper,
-            say=_log,
-        )
-    except PoolhouseError as error:
+        name = Kept.of(config.state_dir).name() if options.keep else addresses.name_of(config.state_dir)
+        taken = addresses.take(options, name=name)
+        endpoints = taken.endpoints
+        stack = EmbeddedStack(options, state_dir=config.state_dir, addresses=taken, data=data, reaper=reaper, say=_log)
+        grace_s = specs.grace_s({**os.environ, **options.environment})
+    except (PoolhouseError, OSError) as error:
         _report(error=str(error))
         return 1
     loop = asyncio.get_running_loop()
@@ -98,11 +93,18 @@ async def _live(config: Config, *, data: Path, reaper: Reaper) -> int:
         loop.add_signal_handler(number, stack.stop_asked.set)
     if options.attached:
         loop.add_reader(0, stack.stop_asked.set)  # nothing is ever sent: readable means that it was closed
-    control_path = data / "control"
+    control_path = control_socket.path(data)
+    reaper.folder(control_path.parent)
     server = await control_socket.serve(control_path, stack.answer)
 
     def note(*, ready: bool) -> None:
-        details = {"control": str(control_path), "data": str(data), "logs": str(config.state_dir / "logs")}
+        details = {
+            "control": str(control_path),
+            "data": str(data),
+            "logs": str(config.state_dir / "logs"),
+            "grace_s": grace_s,
+            "reload": options.reload,
+        }
         me = ProcessId.of(os.getpid())
         state.write(
             config.state_dir,
@@ -110,8 +112,8 @@ async def _live(config: Config, *, data: Path, reaper: Reaper) -> int:
         )
 
     note(ready=False)
-    if options.api_port is None and not endpoints.api_url.endswith(f":{USUAL_API_PORT}"):
-        _report(say=f"port {USUAL_API_PORT} is in use; the API takes another one")
+    if options.api_port is None and not endpoints.api_url.endswith(f":{addresses.USUAL_API_PORT}"):
+        _report(say=f"port {addresses.USUAL_API_PORT} is in use; the API takes another one")
     starting = asyncio.create_task(stack.start())
     stopping = asyncio.create_task(stack.stop_asked.wait())
     # From before the first start: what is saved while the code is read must not be missed.
@@ -128,7 +130,7 @@ async def _live(config: Config, *, data: Path, reaper: Reaper) -> int:
             housekeeping.append(asyncio.create_task(stack.follow_backlog()))
             await stopping
         _log("stopping")
-    except PoolhouseError as error:
+    except (PoolhouseError, OSError) as error:
         _log(f"could not start: {error}")
         _report(error=str(error))
         code = 1
@@ -138,30 +140,15 @@ async def _live(config: Config, *, data: Path, reaper: Reaper) -> int:
         await asyncio.gather(starting, stopping, *housekeeping, return_exceptions=True)
         await stack.stop()
         server.close()
+        if control_path.parent != data:
+            shutil.rmtree(control_path.parent, ignore_errors=True)
         _log("stopped")
     return code
-
-
-def _endpoints(options: UpOptions, *, name: str, console_port: int) -> Endpoints:
-    api = ports.choose(wanted=options.api_port, preferred=USUAL_API_PORT, what="the API (--api-port)")
-    pubsub = ports.choose(wanted=options.pubsub_port, what="Pub/Sub (--pubsub-port)")
-    storage = ports.choose(wanted=options.storage_port, what="storage (--storage-port)")
-    # Names of its own for each stack that keeps nothing: what a client of an earlier one still sends finds nothing.
-    unique = "".join(character for character in name.lower() if character.isalnum())
-    return Endpoints(
-        api_url=f"http://{ports.HOST}:{api}",
-        pubsub_host=f"{ports.HOST}:{pubsub}",
-        storage_url=f"http://{ports.HOST}:{storage}",
-        project=f"poolhouse-{unique}",
-        bucket=f"poolhouse-local-{unique}",
-        console_url=f"http://{ports.HOST}:{console_port}",
-    )
 
 
 @contextlib.contextmanager
 def _only_one(state_dir: Path) -> Iterator[bool]:
     """Hold the state directory; False if another supervisor does. The system lets go of it however this one ends."""
-    state_dir.mkdir(parents=True, exist_ok=True)
     with (state_dir / "supervisor.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -191,13 +178,32 @@ def _detach() -> None:
 
 
 def _log(text: str) -> None:
-    sys.stderr.write(json.dumps({"time": _now(), "severity": "INFO", "message": text}) + "\n")
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):  # the disk is full: the stack goes on without a log
+        sys.stderr.write(json.dumps({"time": _now(), "severity": "INFO", "message": text}) + "\n")
+        sys.stderr.flush()
 
 
 def _now() -> str:
     return format_time(datetime.now(UTC))
 
 
+def main() -> NoReturn:
+    """Be a supervisor; the process ends with its exit code."""
+    _allow_open_files()
+    code = asyncio.run(run(Config.read(sys.argv[1])))
+    sys.stdout.flush()
+    # A client library's thread that waits for an answer must not keep the process.
+    os._exit(code)
+
+
+def _allow_open_files() -> None:
+    """Raise the limit of open files, for the children too, as far as the system lets it: macOS begins at 256."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 if __name__ == "__main__":
-    sys.exit(asyncio.run(run(Config.read(sys.argv[1]))))
+    main()

@@ -22,38 +22,54 @@ OWN = {
     "poolhouse/pipeline": BOTH,
     "poolhouse/worker": BOTH,
 }
+#: Stands among services for the declaration of queues and schedules, which concerns them all.
+DECLARATION = "declaration"
 #: Quiet time after a change before it counts, in milliseconds: an editor saves in several steps.
 _SETTLE_MS = 50
+_PYTHON = frozenset(watchfiles.PythonFilter().extensions)
 #: Longest wait for that quiet, in milliseconds.
 _LONGEST_SETTLE_MS = 400
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scope:
-    """A folder, and the services that run the Python files in it."""
+    """A folder, and the services that run the Python files in it, or read one file in it."""
 
     folder: Path
     services: frozenset[str]
     #: Whether folders inside it count.
     deep: bool = True
+    #: The one file that counts; None: all Python files.
+    file: str | None = None
 
     def holds(self, path: Path) -> bool:
         """Whether a file belongs to it."""
+        if self.file is not None:
+            return path == self.folder / self.file
+        if path.suffix not in _PYTHON:
+            return False
         return path.is_relative_to(self.folder) if self.deep else path.parent == self.folder
 
 
-def scopes(handlers: Iterable[str], *, search_path: Sequence[str]) -> tuple[Scope, ...]:
-    """What to watch: the program's own folders and those of the handlers.
+def scopes(
+    handlers: Iterable[str], *, search_path: Sequence[str], declaration: Path | None = None
+) -> tuple[Scope, ...]:
+    """What to watch: the program's own folders, those of the handlers, and the declaration.
 
     Args:
         handlers: modules, as TASK_HANDLERS has them; one that is not found is left out: the worker complains of it.
         search_path: where the workers look for modules.
+        declaration: the pipeline.toml.
     """
     found = [Scope(folder=ROOT / name, services=services) for name, services in OWN.items() if (ROOT / name).is_dir()]
     for module in handlers:
         scope = _scope_of(module, search_path)
         if scope is not None and not any(other.holds(scope.folder / "any.py") for other in found):
             found.append(scope)
+    if declaration is not None:
+        declaration = declaration.resolve()
+        services = BOTH | {DECLARATION}
+        found.append(Scope(folder=declaration.parent, services=services, deep=False, file=declaration.name))
     return tuple(found)
 
 
@@ -63,7 +79,7 @@ def concerned(paths: Iterable[Path], watched: Sequence[Scope]) -> frozenset[str]
 
 
 async def watch(watched: Sequence[Scope], on_change: Callable[[frozenset[str]], Awaitable[None]]) -> None:
-    """Tell of saved, new and deleted Python files; runs until cancelled.
+    """Tell of saved, new and deleted files that count; runs until cancelled.
 
     Args:
         watched: from `scopes`.
@@ -72,11 +88,12 @@ async def watch(watched: Sequence[Scope], on_change: Callable[[frozenset[str]], 
     Raises:
         OSError: the system does not let a folder be watched.
     """
+    names = [scope.file for scope in watched if scope.file is not None]
 
     async def follow(folders: list[Path], *, deep: bool) -> None:
         async for changes in watchfiles.awatch(
             *folders,
-            watch_filter=watchfiles.PythonFilter(),
+            watch_filter=watchfiles.PythonFilter(extra_extensions=names),
             recursive=deep,
             step=_SETTLE_MS,
             debounce=_LONGEST_SETTLE_MS,
@@ -87,7 +104,7 @@ async def watch(watched: Sequence[Scope], on_change: Callable[[frozenset[str]], 
 
     async with asyncio.TaskGroup() as tasks:
         for deep in (True, False):
-            folders = [scope.folder for scope in watched if scope.deep is deep]
+            folders = list({scope.folder for scope in watched if scope.deep is deep})
             if folders:
                 tasks.create_task(follow(folders, deep=deep))
 

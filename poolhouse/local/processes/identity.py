@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -18,13 +20,13 @@ class ProcessId:
     """A process, told from a later one that got the same pid by the time it started."""
 
     pid: int
-    #: Seconds since the epoch, as psutil tells it.
+    #: As `_started_at` tells it.
     started_at: float
 
     @classmethod
     def of(cls, pid: int) -> ProcessId:
         """The process that has this pid now. Raises `psutil.NoSuchProcess`."""
-        return cls(pid, psutil.Process(pid).create_time())
+        return cls(pid, _started_at(psutil.Process(pid)))
 
     def alive(self) -> bool:
         """Whether it still runs; a zombie does not."""
@@ -54,11 +56,29 @@ class ProcessId:
     def _process(self) -> psutil.Process | None:
         try:
             process = psutil.Process(self.pid)
-            # The clock that start times are counted from may be set in between: a second is close enough, since pids
-            # do not come round that fast.
-            return process if abs(process.create_time() - self.started_at) < 1 else None
+            # A second is close enough, since pids do not come round that fast.
+            return process if abs(_started_at(process) - self.started_at) < 1 else None
         except psutil.NoSuchProcess:
             return None
+
+
+def _started_at(process: psutil.Process) -> float:
+    """When a process started, in seconds since the machine did; since the epoch where the system tells that alone.
+
+    A clock that is set while a process runs, as after a laptop's sleep, must not make another process of it: Linux
+    keeps start times since boot (proc_pid_stat(5), field 22), from which psutil reckons with the clock of now.
+
+    Raises:
+        psutil.NoSuchProcess: it is gone.
+    """
+    if sys.platform != "linux":
+        return process.create_time()
+    try:
+        # The second field, the name in parentheses, may have anything in it.
+        fields = Path(f"/proc/{process.pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        raise psutil.NoSuchProcess(process.pid) from None
+    return int(fields[19]) / os.sysconf("SC_CLK_TCK")
 
 
 def end_group(group: int, number: signal.Signals) -> bool:

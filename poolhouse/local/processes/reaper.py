@@ -33,6 +33,7 @@ class Reaper:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
+            cwd="/",  # the checkout may be moved or unmounted meanwhile
         )
 
     def group(self, group: int, made: bool) -> None:

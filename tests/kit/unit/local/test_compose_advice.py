@@ -116,3 +116,14 @@ def test_a_word_that_merely_contains_a_known_one_is_no_match() -> None:
 def test_missing_images_are_named_and_present_ones_are_not() -> None:
     assert missing_images({"a:1": True, "b:2": False}) == "can't get b:2 (./invoke images makes stand-ins)"
     assert missing_images({"a:1": True}) is None
+
+
+def test_a_missing_plugin_is_named_though_the_engine_hides_it() -> None:
+    usage = "Usage:  docker [OPTIONS] COMMAND [ARG...]\n\nRun 'docker --help' for more information\n"
+    message = f"unknown flag: --short\n\n{usage}"
+    assert "docker-compose-plugin" in advise(message)
+
+
+def test_a_hint_at_the_help_is_no_reason() -> None:
+    assert advise("the engine is on fire\nRun 'docker run --help' for more information\n") == "the engine is on fire"
+    assert advise("unknown command: docker x\n\nSee 'docker --help'.\n") == "unknown command: docker x"

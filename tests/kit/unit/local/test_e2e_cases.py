@@ -10,7 +10,7 @@ from pydantic import Field
 
 from poolhouse.api.app import create_app
 from poolhouse.client import schema
-from poolhouse.local.e2e import project
+from poolhouse.local.e2e import builtin, project
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.names import FileName
 from poolhouse.pipeline.publisher import Publisher
@@ -44,6 +44,13 @@ def payloads() -> dict[str, schema.Payload]:
 
 def test_every_task_type_is_described(payloads: dict[str, schema.Payload]) -> None:
     assert {"file_processing", "data_transformation", "sample.echo", "count_words"} < payloads.keys()
+
+
+def test_a_quick_run_is_made_of_cases_that_there_are() -> None:
+    made = project.load(["local.e2e.cases"])
+    names = {case.name for case in made.cases("run", queues=["urgent", "bulk"])}
+    assert made.quick() <= names
+    assert builtin.QUICK <= {case.name for case in builtin.make("run", queues=["urgent"])}
 
 
 def test_operations_and_steps_are_those_of_the_payloads(payloads: dict[str, schema.Payload]) -> None:

@@ -12,6 +12,8 @@ import pytest
 
 from poolhouse.project import ROOT
 
+#: How Python is started: where the caller is, by nothing that the caller's environment says of Python.
+START = "-I -X utf8 -m invoke --search-root"
 TOOLS = ("sh", "dirname", "cksum", "cat")
 
 
@@ -70,7 +72,7 @@ def test_a_python_that_cannot_make_environments_is_told_how_to_learn_it(clone: P
     run_file = "import runpy; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
     program(
         clone.parent / "bin" / "python3",
-        f'[ "$1" = -c ] && exec {sys.executable} "$@"\nshift\nexec {sys.executable} -c "{hide}; {run_file}" "$@"',
+        f'[ "$2" = -c ] && exec {sys.executable} "$@"\nshift 3\nexec {sys.executable} -c "{hide}; {run_file}" "$@"',
     )
     done = run(clone, "up")
     assert done.returncode == 1
@@ -84,10 +86,10 @@ def test_an_environment_that_fits_the_lock_is_used_as_it_is(clone: Path) -> None
     )
     program(clone / ".venv" / "bin" / "python", 'echo "$PWD|$@"')
     (clone / ".venv" / "poolhouse-stamp").write_bytes(lock.stdout)
-    assert run(clone, "up", "--api-port", "1").stdout == f"{clone}|-m invoke up --api-port 1\n"
+    assert run(clone, "up", "--api-port", "1").stdout == f"{clone.parent}|{START} {clone} up --api-port 1\n"
     for alone in ((), ("--help",), ("-h",), ("help",)):
-        assert run(clone, *alone).stdout.endswith("|-m invoke --list\n")
-    assert run(clone, "--help", "up").stdout.endswith("|-m invoke --help up\n")
+        assert run(clone, *alone).stdout.endswith(f"|{START} {clone} --list\n")
+    assert run(clone, "--help", "up").stdout.endswith(f"|{START} {clone} --help up\n")
 
 
 def test_an_environment_of_another_lock_is_made_anew(clone: Path) -> None:
@@ -111,7 +113,7 @@ def test_libraries_are_compiled_once_where_python_would_do_it_at_every_start(
         f"{shutil.which('cp')} {tools}/made-python .venv/bin/python; fi",
     )
     done = run(clone, "up", **variables)
-    assert done.stdout == "-m invoke up\n", done.stderr
+    assert done.stdout == f"{START} {clone} up\n", done.stderr
     (install,) = (call for call in (clone.parent / "calls").read_text().splitlines() if call.startswith("pip sync"))
     assert "--require-hashes" in install
     assert ("--compile-bytecode" in install) == compiled

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
@@ -42,3 +44,52 @@ def test_a_listener_that_shares_its_port_still_counts() -> None:
         listener.bind((ports.HOST, 0))
         listener.listen(1)
         assert not ports.is_free(listener.getsockname()[1])
+
+
+def test_a_held_port_is_its_servers_alone() -> None:
+    first = ports.hold_near(None, preferred=ports.choose(), what="tea")
+    try:
+        second = ports.hold_near(None, preferred=first.number, what="tea")
+        try:
+            assert second.number != first.number
+        finally:
+            second.release()
+        with closing(socket.socket()) as server:  # sets SO_REUSEADDR, as servers do
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            server.bind((ports.HOST, first.number))
+            server.listen()
+            assert ports.listens(os.getpid(), first.number)
+            assert not ports.listens(os.getppid(), first.number)
+    finally:
+        first.release()
+
+
+def test_many_that_start_at_once_get_ports_of_their_own() -> None:
+    free, other = ports.choose(), ports.choose()
+    with ThreadPoolExecutor(16) as pool:
+        held = list(pool.map(lambda _: ports.hold_near(None, preferred=free, what="tea"), range(16)))
+        listening = list(pool.map(lambda _: ports.listen_near(None, preferred=other, what="tea"), range(16)))
+    try:
+        numbers = [port.number for port in held] + [listener.getsockname()[1] for listener in listening]
+        assert len(set(numbers)) == 32
+    finally:
+        for each in (*held, *listening):
+            each.release() if isinstance(each, ports.HeldPort) else each.close()
+
+
+def test_a_name_has_the_same_ports_each_time_and_another_name_others() -> None:
+    assert ports.of_name("a") == ports.of_name("a")
+    assert not set(ports.of_name("a")) & set(ports.of_name("b"))
+
+
+def test_a_port_can_be_held_again_right_after_its_server_has_ended() -> None:
+    free = ports.choose()
+    with closing(socket.create_server((ports.HOST, free))) as server:
+        client = socket.create_connection((ports.HOST, free))
+        served, _ = server.accept()
+        served.close()  # who closes first has the connection linger on its port
+        client.recv(1)
+        client.close()
+    held = ports.hold_near(None, preferred=free, what="tea")
+    held.release()
+    assert held.number == free

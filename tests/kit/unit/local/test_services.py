@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import os
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from poolhouse.local.backend import Endpoints, UpOptions
 from poolhouse.local.embedded import instance
 from poolhouse.local.embedded import specs as services
 from poolhouse.local.embedded.supervisor import Config
+from poolhouse.pipeline.errors import ConfigError
 
 ENDPOINTS = Endpoints(
     api_url="http://127.0.0.1:8080",
@@ -19,15 +22,15 @@ ENDPOINTS = Endpoints(
 
 
 def test_the_stack_decides_addresses_and_names_and_the_user_the_rest() -> None:
-    own = {"GOOGLE_CLOUD_PROJECT": "production", "BUCKET_NAME": "production", "LOG_LEVEL": "DEBUG", "NO_PROXY": "corp"}
-    made = services.environment(ENDPOINTS, own)
+    own = {"GOOGLE_CLOUD_PROJECT": "production", "BUCKET_NAME": "production", "LOG_LEVEL": "DEBUG", "MINE": "kept"}
+    made = services.variables(ENDPOINTS, own)
     assert (made["GOOGLE_CLOUD_PROJECT"], made["BUCKET_NAME"]) == ("poolhouse-x", "poolhouse-local-x")
     assert (made["PUBSUB_EMULATOR_HOST"], made["STORAGE_EMULATOR_HOST"]) == (
         "127.0.0.1:20001",
         "http://127.0.0.1:20002",
     )
     assert made["LOG_LEVEL"] == "DEBUG"
-    assert made["NO_PROXY"] == "corp,127.0.0.1,localhost"
+    assert made["MINE"] == "kept"
 
 
 @pytest.mark.parametrize(
@@ -39,11 +42,11 @@ def test_the_stack_decides_addresses_and_names_and_the_user_the_rest() -> None:
     ],
 )
 def test_the_sample_handlers_are_loaded_beside_the_projects_own(own: dict[str, str], handlers: str) -> None:
-    assert services.environment(ENDPOINTS, own)["TASK_HANDLERS"] == handlers
+    assert services.variables(ENDPOINTS, own)["TASK_HANDLERS"] == handlers
 
 
 def test_a_worker_gets_its_grace_period_and_some_more_to_stop(tmp_path: Path) -> None:
-    specs = services.specs(ENDPOINTS, data=tmp_path, own={"WORKER_GRACE_S": "30"})
+    specs = services.specs(ENDPOINTS, data=tmp_path, listener=7, own={"WORKER_GRACE_S": "30"})
     assert specs["worker"].stop_timeout_s == 30 + services.STOP_MARGIN_S
 
 
@@ -61,4 +64,31 @@ def test_the_supervisors_configuration_survives_its_command_line(tmp_path: Path)
     ("own", "given"), [({}, "INFO"), ({"LOG_LEVEL": "ERROR"}, "INFO"), ({"LOG_LEVEL": "DEBUG"}, "DEBUG")]
 )
 def test_the_lines_that_tell_of_readiness_are_always_logged(own: dict[str, str], given: str) -> None:
-    assert services.environment(ENDPOINTS, own)["LOG_LEVEL"] == given
+    assert services.variables(ENDPOINTS, own)["LOG_LEVEL"] == given
+
+
+def test_another_program_at_the_port_is_not_taken_for_the_service(tmp_path: Path) -> None:
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.write(answer)
+        await writer.drain()
+        await reader.read()
+        writer.close()
+
+    async def run() -> None:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        ready = services.Answers(server.sockets[0].getsockname()[1], "/", binds=True)
+        async with server, asyncio.timeout(20):
+            await ready.wait(tmp_path / "log", 0, pid=os.getpid())
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(ready.wait(tmp_path / "log", 0, pid=os.getppid()), 0.5)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("text", ["soon", "-1", "nan", "inf", "1e9"])
+def test_a_grace_period_that_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="WORKER_GRACE_S"):
+        services.grace_s({"WORKER_GRACE_S": text})

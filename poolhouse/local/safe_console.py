@@ -1,0 +1,33 @@
+"""A console of rich that foreign text can't command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from poolhouse.pipeline.visible import CONTROLS, visible
+
+
+class SafeConsole(Console):
+    """A console that lets no text command the terminal, whoever wrote it: colours come from markup and styles alone.
+
+    Error texts, log lines, names and payloads are a stranger's words, and pass through here at the latest.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        """Take the options of rich's console."""
+        super().__init__(**options)
+        reconfigure = getattr(self.file, "reconfigure", None)
+        if reconfigure is not None:  # a terminal of another encoding lacks characters; that is no reason to fail
+            reconfigure(errors="backslashreplace")
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Render as rich does, the text of each piece made visible."""
+        for segment in super().render(renderable, options):
+            if segment.control or not CONTROLS.search(segment.text):
+                yield segment
+            else:
+                yield Segment(visible(segment.text), segment.style)

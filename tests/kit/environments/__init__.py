@@ -1,0 +1,6 @@
+"""The stack on other people's machines: each environment brings it up, runs a short e2e and takes it down.
+
+    python -m pytest tests/kit/environments
+
+They are no part of `./invoke test`: they start dozens of stacks, and some need root, mount namespaces or other Pythons.
+"""
