@@ -366,17 +366,6 @@ def test(remainder: str) -> int:
     return _python("pytest", *pytest_arguments(remainder))
 
 
-def lock() -> int:
-    """Remake both lock files: every version pinned with its hashes, for every platform, no index address in them."""
-    wanted = ("--universal", "--generate-hashes", "--no-emit-index-url", "--no-emit-find-links")
-    common = ("pip", "compile", "--quiet", "pyproject.toml", *wanted, "--no-header", "--no-annotate")
-    for options in (("-o", "requirements.lock"), ("--group", "dev", "-o", "requirements-dev.lock")):
-        code = _python("uv", *common, *options)
-        if code:
-            return code
-    return OK
-
-
 def check() -> int:
     """Check format, lint and types; the first that fails ends it."""
     for words in (("ruff", "format", "--check", "--quiet", "."), ("ruff", "check", "--quiet", "."), ("mypy",)):
