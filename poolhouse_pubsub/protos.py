@@ -12,6 +12,8 @@ Topic: Any = pubsub.Topic.pb()
 Subscription: Any = pubsub.Subscription.pb()
 Snapshot: Any = pubsub.Snapshot.pb()
 ExpirationPolicy: Any = pubsub.ExpirationPolicy.pb()
+MessageTransform: Any = pubsub.MessageTransform.pb()
+Compression: Any = pubsub.Compression.pb()
 
 GetTopicRequest: Any = pubsub.GetTopicRequest.pb()
 UpdateTopicRequest: Any = pubsub.UpdateTopicRequest.pb()

@@ -13,6 +13,7 @@ from poolhouse_pubsub.control.faults import Fault
 from poolhouse_pubsub.control.inspection import SubscriptionView, inspect
 from poolhouse_pubsub.core.clock import Clock
 from poolhouse_pubsub.core.emulator import Emulator
+from poolhouse_pubsub.transforms import Models
 from poolhouse_pubsub.transport.async_server import AsyncServer, new_loop, serve
 from poolhouse_pubsub.transport.streaming import server_stops
 
@@ -219,6 +220,14 @@ class EmulatorServer:
     def address(self) -> str:
         """HOST:PORT, the value for PUBSUB_EMULATOR_HOST."""
         return f"{self.host}:{self._port}"
+
+    @property
+    def models(self) -> Models:
+        """What stands in for models of AI inference transforms, by endpoint; a test registers its own here.
+
+        Each is a function that gets the request's JSON object and returns the JSON value that becomes the data.
+        """
+        return self.core.emulator.models
 
     def call(self, function: Callable[[], _T]) -> _T:
         """Runs a function on the server's thread and returns what it returns."""

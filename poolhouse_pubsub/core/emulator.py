@@ -4,6 +4,7 @@ Everything here runs in one thread and waits for nothing. Names and limits are t
 takes resources that are right.
 """
 
+import logging
 import random
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,6 +20,9 @@ from poolhouse_pubsub.core.snapshots import Snapshot
 from poolhouse_pubsub.core.subscription import Subscription
 from poolhouse_pubsub.core.timers import Agenda, Timer
 from poolhouse_pubsub.core.topic import Topic
+from poolhouse_pubsub.transforms import Models
+
+_log = logging.getLogger(__name__)
 
 
 class Subscribed(Subscription):
@@ -66,6 +70,8 @@ class Emulator:
         self.topics: dict[str, Topic] = {}
         self.subscriptions: dict[str, Subscribed] = {}
         self.snapshots: dict[str, Snapshot] = {}
+        #: What stands in for models of AI inference, by endpoint.
+        self.models: Models = {}
         self.journal: Journal | None = None
         self.tamper: Tamper | None = None
         #: Told when something can be delivered: calls `pump` soon.
@@ -144,6 +150,11 @@ class Emulator:
             snapshot.config.topic = names.DELETED_TOPIC
             self.save_snapshot(snapshot)
         self.commit()
+
+    def new_message_id(self) -> str:
+        """The id of a message that nobody gets."""
+        self.last_message_id += 1
+        return str(self.last_message_id)
 
     def publish(self, topic: Topic, drafts: Sequence[Any]) -> list[str]:
         """Publishes PubsubMessages (changed in place) and returns their ids."""
@@ -360,6 +371,11 @@ class Emulator:
         """See `Surroundings`."""
         if self.journal is not None:
             self.journal.failed(subscription.uid, entry.message, entry.failures)
+
+    def untransformed(self, subscription: Subscription, reason: str) -> None:
+        """See `Surroundings`."""
+        assert isinstance(subscription, Subscribed)
+        _log.warning("a message transform of %s failed, the message is tried again: %s", subscription.name, reason)
 
     def shuffle(self, subscription: Subscription, batch: list[Entry]) -> list[Entry]:
         """See `Surroundings`."""

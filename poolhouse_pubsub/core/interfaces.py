@@ -28,6 +28,9 @@ class Surroundings(Protocol):
     def failed(self, subscription: "Subscription", entry: Entry) -> None:
         """A delivery failed (nack or expiry)."""
 
+    def untransformed(self, subscription: "Subscription", reason: str) -> None:
+        """A message transform failed after it had worked, or for the first time."""
+
     def shuffle(self, subscription: "Subscription", batch: list[Entry]) -> list[Entry]:
         """Lets injected faults change a batch before it is delivered."""
 

@@ -132,7 +132,12 @@ class Replay:
         config: Any = protos.Subscription.FromString(put.config)
         topic = None if config.detached else emulator.topics.get(config.topic)
         subscription = Subscribed(
-            put.name, topic=topic, config=config, uid=put.uid, rules=rules_of(config), emulator=emulator
+            put.name,
+            topic=topic,
+            config=config,
+            uid=put.uid,
+            rules=rules_of(config, models=emulator.models),
+            emulator=emulator,
         )
         emulator.subscriptions[put.name] = subscription
         if topic is not None:

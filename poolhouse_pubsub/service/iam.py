@@ -10,6 +10,10 @@ from poolhouse_pubsub.status import Code, StatusError, invalid, not_found
 
 _KINDS = ("topics", "subscriptions", "snapshots", "schemas")
 
+#: Etag of a policy that was never set: `ACAB` in base64. Google's integration tests expect it of a fresh resource,
+#: with version 0 and no bindings.
+_UNSET_ETAG = b"\x00\x20\x01"
+
 
 class IamPolicies:
     """The RPCs on policies.
@@ -48,7 +52,7 @@ class IamPolicies:
         resource = self._resource(name)
         owner, policy = self._policies.get(name, (None, None))
         if owner is not resource:
-            return protos.Policy(version=1, etag=b"\0\0\0\0\0\0\0\0")
+            return protos.Policy(etag=_UNSET_ETAG)
         return policy
 
     def get_iam_policy(self, request: Any) -> Any:

@@ -8,7 +8,14 @@ from typing import Any
 
 from poolhouse_pubsub import names, protos
 from poolhouse_pubsub.core.emulator import Emulator, timestamp
-from poolhouse_pubsub.schemas import ParsedSchema, SchemaError, check_compatible, parse_schema, validate_message
+from poolhouse_pubsub.schemas import (
+    ParsedSchema,
+    SchemaError,
+    check_compatible,
+    parse_compiled_schema,
+    parse_schema,
+    validate_message,
+)
 from poolhouse_pubsub.service import limits, paging
 from poolhouse_pubsub.service.quota import limit_project
 from poolhouse_pubsub.status import Code, StatusError, already_exists, invalid, not_found
@@ -16,6 +23,23 @@ from poolhouse_pubsub.status import Code, StatusError, already_exists, invalid, 
 _TYPES = {number: name for name, number in protos.Schema.Type.items() if number}
 _BASIC, _FULL = 1, 2
 _ENCODINGS = {1: "JSON", 2: "BINARY"}
+
+
+def _parsed(config: Any) -> ParsedSchema:
+    """Parses a Schema of a known type.
+
+    Raises:
+        SchemaError: It is none of its type.
+    """
+    kind = _TYPES[config.type_]
+    if not config.HasField("compiled_proto_schema"):
+        return parse_schema(kind, config.definition)
+    if kind != "PROTOCOL_BUFFER":
+        raise SchemaError(f"a schema of type {kind} has a definition, and no compiled_proto_schema")
+    if config.definition:
+        raise SchemaError("a schema has either a definition or a compiled_proto_schema, not both")
+    compiled = config.compiled_proto_schema
+    return parse_compiled_schema(compiled.root_message, compiled.compiled_bytes)
 
 
 class Revision:
@@ -34,7 +58,7 @@ class Revision:
     def parsed(self) -> ParsedSchema:
         """The parsed definition."""
         if self._parsed is None:
-            self._parsed = parse_schema(_TYPES[self.config.type_], self.config.definition)
+            self._parsed = _parsed(self.config)
         return self._parsed
 
 
@@ -122,12 +146,11 @@ class Schemas:
         raise not_found(name)
 
     async def _parse(self, config: Any) -> ParsedSchema:
-        kind = _TYPES.get(config.type_)
-        if kind is None:
+        if config.type_ not in _TYPES:
             raise invalid("Invalid schema type: it is AVRO or PROTOCOL_BUFFER.")
         try:
             # The Protocol Buffers compiler takes its time: not on the loop that delivers messages.
-            return await asyncio.to_thread(parse_schema, kind, config.definition)
+            return await asyncio.to_thread(_parsed, config)
         except SchemaError as error:
             raise invalid(f"Invalid schema definition: {error}") from None
 
@@ -145,6 +168,8 @@ class Schemas:
             revision_id=revision_id,
             revision_create_time=timestamp(emulator.clock.now()),
         )
+        if source.HasField("compiled_proto_schema"):
+            config.compiled_proto_schema.CopyFrom(source.compiled_proto_schema)
         revisions.append(Revision(config, parsed))
         self._save(name)
         return config
@@ -203,7 +228,7 @@ class Schemas:
         parsed = await self._parse(request.schema)
         name, revisions, latest = self._find(request.name)
         _check_room(name, revisions)
-        if latest.config.definition == request.schema.definition:
+        if _content(latest.config) == _content(request.schema):
             raise invalid(f"The definition is that of the latest revision of {name}: there is nothing to commit.")
         try:
             check_compatible(latest.parsed, parsed)
@@ -275,10 +300,17 @@ def _check_room(name: str, revisions: Sequence[Revision]) -> None:
         )
 
 
+def _content(config: Any) -> tuple[str, str, bytes]:
+    """What tells one revision from another."""
+    compiled = config.compiled_proto_schema
+    return config.definition, compiled.root_message, compiled.compiled_bytes
+
+
 def _view(config: Any, view: int) -> Any:
     if view == _FULL:
         return config
     answer = protos.Schema()
     answer.CopyFrom(config)
     answer.ClearField("definition")
+    answer.ClearField("compiled_proto_schema")
     return answer

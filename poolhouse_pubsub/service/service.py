@@ -15,12 +15,16 @@ from poolhouse_pubsub.service.publisher import Publisher
 from poolhouse_pubsub.service.schemas import Schemas
 from poolhouse_pubsub.service.snapshots import Snapshots
 from poolhouse_pubsub.service.subscriber import Subscriber
+from poolhouse_pubsub.service.transforms import Transforms
 from poolhouse_pubsub.status import invalid
+from poolhouse_pubsub.transforms import requests
 
 PUBLISHER = "google.pubsub.v1.Publisher"
 SUBSCRIBER = "google.pubsub.v1.Subscriber"
 SCHEMAS = "google.pubsub.v1.SchemaService"
 IAM = "google.iam.v1.IAMPolicy"
+#: Calls of the REST API alone: no gRPC service has them.
+TRANSFORMS = "message-transforms"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +63,13 @@ class Service:
         self.subscriber = Subscriber(emulator, faults)
         self.snapshots = Snapshots(emulator, self.subscriber)
         self.iam = IamPolicies(emulator, self.schemas)
+        self.transforms = Transforms(emulator)
         #: By `SERVICE/METHOD`, as in a gRPC path without its leading slash.
         self.methods = {f"{method.service}/{method.name}": method for method in self._table()}
 
     def _table(self) -> list[Method]:
         p, topics, subs, snaps = protos, self.publisher, self.subscriber, self.snapshots
-        schemas, iam = self.schemas, self.iam
+        schemas, iam, transforms = self.schemas, self.iam, self.transforms
         return [
             Method(PUBLISHER, "CreateTopic", p.Topic, p.Topic, topics.create_topic),
             Method(PUBLISHER, "UpdateTopic", p.UpdateTopicRequest, p.Topic, topics.update_topic),
@@ -151,7 +156,26 @@ class Service:
                 p.TestIamPermissionsResponse,
                 iam.test_iam_permissions,
             ),
+            Method(
+                TRANSFORMS,
+                "ValidateMessageTransform",
+                requests.ValidateMessageTransformRequest,
+                requests.ValidateMessageTransformResponse,
+                transforms.validate_message_transform,
+            ),
+            Method(
+                TRANSFORMS,
+                "TestMessageTransforms",
+                requests.TestMessageTransformsRequest,
+                requests.TestMessageTransformsResponse,
+                transforms.test_message_transforms,
+            ),
         ]
+
+    @property
+    def grpc_methods(self) -> list[Method]:
+        """The RPCs that have a gRPC form."""
+        return [method for method in self.methods.values() if method.service != TRANSFORMS]
 
     async def call(self, method: Method, request: Any) -> Any:
         """Runs one RPC with the faults that are set for it.

@@ -86,8 +86,8 @@ class Subscriber:
         if request.topic not in emulator.topics:
             raise not_found(request.topic)
         request.detached = False
-        subscription_config.complete(request, topics=emulator.topics)
-        rules = subscription_config.rules_of(request)
+        subscription_config.complete(request, topics=emulator.topics, models=emulator.models)
+        rules = subscription_config.rules_of(request, models=emulator.models)
         prefix = f"projects/{names.project_of(request.name)}/"
         limit_project(emulator.subscriptions, prefix, limits.SUBSCRIPTIONS, "subscriptions")
         limit_topic(emulator.topics[request.topic].subscriptions, limits.TOPIC_SUBSCRIPTIONS, "subscriptions")
@@ -106,12 +106,16 @@ class Subscriber:
         config = protos.Subscription()
         config.CopyFrom(subscription.config)
         masks.apply(config, request.subscription, request.update_mask.paths, mutable=subscription_config.MUTABLE)
-        subscription_config.complete(config, topics=self._emulator.topics, before=subscription.config)
+        self._complete(config, subscription)
         self._change(subscription, config)
         return subscription_config.shown(subscription.config, subscription.topic)
 
+    def _complete(self, config: Any, subscription: Subscribed) -> None:
+        emulator = self._emulator
+        subscription_config.complete(config, topics=emulator.topics, models=emulator.models, before=subscription.config)
+
     def _change(self, subscription: Subscribed, config: Any) -> None:
-        rules = subscription_config.rules_of(config)
+        rules = subscription_config.rules_of(config, models=self._emulator.models)
         subscription.config = config
         subscription.change_rules(rules)
         subscription.expiry.cancel()
@@ -145,7 +149,7 @@ class Subscriber:
         config = protos.Subscription()
         config.CopyFrom(subscription.config)
         config.push_config.CopyFrom(request.push_config)
-        subscription_config.complete(config, topics=self._emulator.topics, before=subscription.config)
+        self._complete(config, subscription)
         self._change(subscription, config)
         return protos.Empty()
 

@@ -40,7 +40,7 @@ class GrpcServer:
         self._streams: set[StreamingPull] = set()
         self._server = grpc.aio.server(options=_OPTIONS)
         by_service: dict[str, dict[str, Any]] = defaultdict(dict)
-        for method in service.methods.values():
+        for method in service.grpc_methods:
             by_service[method.service][method.name] = grpc.unary_unary_rpc_method_handler(self._unary(method))
         by_service["google.pubsub.v1.Subscriber"]["StreamingPull"] = grpc.stream_stream_rpc_method_handler(
             self._streaming_pull
@@ -52,7 +52,7 @@ class GrpcServer:
         """Listens on an address such as `unix:/path`; returns the port, where it has one."""
         from poolhouse_pubsub.transport import introspection  # noqa: PLC0415 - imports only what a running server needs
 
-        await introspection.add(self._server, self._service.methods.values())
+        await introspection.add(self._server, self._service.grpc_methods)
         port: int = self._server.add_insecure_port(address)
         await self._server.start()
         return port

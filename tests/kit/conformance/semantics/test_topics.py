@@ -55,6 +55,27 @@ def test_the_retention_of_a_topic_can_be_cleared(project: Project):
     assert not project.publisher.get_topic(topic=name).message_retention_duration
 
 
+@pytest.mark.google_deviates("any storage policy is taken")
+@pytest.mark.parametrize("regions", [[], ["nowhere"], ["europe-west1", ""]], ids=["none", "unknown", "empty"])
+def test_a_storage_policy_needs_names_of_regions(project: Project, regions: list[str]):
+    with refused("INVALID_ARGUMENT"):
+        project.topic(message_storage_policy={"allowed_persistence_regions": regions})
+
+
+@pytest.mark.google_deviates("message_storage_policy: not a known Topic field")
+@pytest.mark.parametrize("path", ["message_storage_policy", "message_storage_policy.allowed_persistence_regions"])
+def test_an_update_can_not_remove_every_region_of_a_storage_policy(project: Project, path: str):
+    policy = {"allowed_persistence_regions": ["europe-west1"], "enforce_in_transit": True}
+    name = project.topic(message_storage_policy=policy)
+    # Set, but empty: an update that unsets the policy itself is another one.
+    empty = {"name": name, "message_storage_policy": {"enforce_in_transit": True}}
+    with refused("INVALID_ARGUMENT"):
+        project.publisher.update_topic({"topic": empty, "update_mask": {"paths": [path]}})
+    kept = project.publisher.get_topic(topic=name).message_storage_policy
+    assert list(kept.allowed_persistence_regions) == ["europe-west1"]
+    assert kept.enforce_in_transit
+
+
 @pytest.mark.google_deviates("message_storage_policy: not a known Topic field")
 def test_the_storage_policy_of_a_topic_can_be_updated(project: Project):
     topic = {"name": project.topic(), "message_storage_policy": {"allowed_persistence_regions": ["europe-west1"]}}
