@@ -73,7 +73,7 @@ def test_the_time_limit_is_that_of_each_message() -> None:
     started = time.monotonic()
     for _ in range(4):  # more than the limit, taken together
         chain.apply(protos.PubsubMessage(data=b"x"), published=False)
-    assert time.monotonic() - started >= 0.8
+    assert time.monotonic() - started > 0.7
 
 
 def test_text_goes_through_whole() -> None:
