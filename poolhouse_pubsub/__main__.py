@@ -37,6 +37,7 @@ async def _run(options: argparse.Namespace) -> int:
             data_dir=options.data_dir,
             clock=Clock(manual=options.manual_clock),
             seed=options.seed,
+            export_dir=options.export_dir,
         ) as server:
             if options.port_file is not None:
                 # In one step: who waits for the file never reads half of it.
@@ -60,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=8085, help="port, 0 for a free one (default: %(default)s)")
     parser.add_argument("--port-file", type=Path, help="file that the port is written to when it answers")
     parser.add_argument("--data-dir", type=Path, help="folder that keeps everything over restarts")
+    parser.add_argument("--export-dir", type=Path, help="folder for tables of BigQuery and Bigtable subscriptions")
     parser.add_argument("--topology", type=Path, help="pipeline.toml, or a list of topics and subscriptions")
     parser.add_argument(
         "--project",

@@ -98,6 +98,8 @@ class EmulatorServer:
         data_dir: Folder that keeps the state over restarts; None to keep nothing.
         clock: The time; real time when None.
         seed: Of everything random, for runs that can be repeated.
+        export_dir: Folder that BigQuery and Bigtable subscriptions write their tables to; `exports` in `data_dir` when
+            None, nowhere without one.
     """
 
     def __init__(
@@ -110,6 +112,7 @@ class EmulatorServer:
         data_dir: str | os.PathLike[str] | None = None,
         clock: Clock | None = None,
         seed: int | None = None,
+        export_dir: str | os.PathLike[str] | None = None,
     ) -> None:
         self.host = host
         self._port = port
@@ -118,6 +121,7 @@ class EmulatorServer:
         self._data_dir = Path(data_dir) if data_dir is not None else None
         self._clock = clock
         self._seed = seed
+        self._export_dir = Path(export_dir) if export_dir is not None else None
         self._core: AsyncServer | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -180,6 +184,7 @@ class EmulatorServer:
                 data_dir=self._data_dir,
                 clock=self._clock,
                 seed=self._seed,
+                export_dir=self._export_dir,
             ) as core:
                 self._core = core
                 self._loop = asyncio.get_running_loop()
@@ -228,6 +233,11 @@ class EmulatorServer:
         Each is a function that gets the request's JSON object and returns the JSON value that becomes the data.
         """
         return self.core.emulator.models
+
+    @property
+    def ingestion_failures(self) -> list[Any]:
+        """What import topics could not import: IngestionFailureEvents, where the topic's platform logs are on."""
+        return self.call(lambda: self.core.ingestion_failures)
 
     def call(self, function: Callable[[], _T]) -> _T:
         """Runs a function on the server's thread and returns what it returns."""

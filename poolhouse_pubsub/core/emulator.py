@@ -70,6 +70,8 @@ class Emulator:
         self.topics: dict[str, Topic] = {}
         self.subscriptions: dict[str, Subscribed] = {}
         self.snapshots: dict[str, Snapshot] = {}
+        #: Objects of buckets that topics have imported: generation by uid of the topic and name.
+        self.ingested: dict[tuple[str, str], int] = {}
         #: What stands in for models of AI inference, by endpoint.
         self.models: Models = {}
         self.journal: Journal | None = None
@@ -78,6 +80,8 @@ class Emulator:
         self.on_woken: Callable[[], None] | None = None
         #: Told of a subscription that was made or changed.
         self.on_saved: Callable[[Subscribed], None] | None = None
+        #: Told of a topic that was made, changed or deleted.
+        self.on_topic: Callable[[Topic], None] | None = None
         #: Told after a reset, with no argument.
         self.on_reset: list[Callable[[], None]] = []
         self.last_message_id = 0
@@ -134,6 +138,15 @@ class Emulator:
         if self.journal is not None:
             self.journal.put("topic", topic.name, topic.uid, topic.config.SerializeToString())
         topic.forget(self.clock.now())
+        if self.on_topic is not None:
+            self.on_topic(topic)
+
+    def remember_ingested(self, topic: Topic, name: str, generation: int) -> None:
+        """Notes that a topic has imported an object, once its messages are published."""
+        self.ingested[topic.uid, name] = generation
+        if self.journal is not None:
+            self.journal.put("ingested", f"{topic.uid}/{name}", topic.uid, str(generation).encode())
+        self.commit()
 
     def delete_topic(self, topic: Topic) -> None:
         """Deletes a topic; its subscriptions live on without one."""
@@ -149,6 +162,8 @@ class Emulator:
             snapshot = self.snapshots[name]
             snapshot.config.topic = names.DELETED_TOPIC
             self.save_snapshot(snapshot)
+        if self.on_topic is not None:
+            self.on_topic(topic)
         self.commit()
 
     def new_message_id(self) -> str:
@@ -348,15 +363,16 @@ class Emulator:
             self.on_woken()
         self._dirty[subscription] = None
 
-    def forward(self, subscription: Subscription, entry: Entry, now: float) -> bool:
+    def forward(self, subscription: Subscription, entry: Entry, reason: str) -> bool:
         """See `Surroundings`."""
         assert isinstance(subscription, Subscribed)
         topic = self.topics.get(subscription.rules.dead_letter_topic or "")
         if topic is None:
             return False
-        self.publish(
-            topic, [dead_letter.draft(entry.message, subscription=subscription.name, deliveries=entry.failures)]
+        letter = dead_letter.draft(
+            entry.message, subscription=subscription.name, deliveries=entry.failures, reason=reason
         )
+        self.publish(topic, [letter])
         return True
 
     def left(self, subscription: Subscription, message: Message) -> None:
@@ -372,10 +388,10 @@ class Emulator:
         if self.journal is not None:
             self.journal.failed(subscription.uid, entry.message, entry.failures)
 
-    def untransformed(self, subscription: Subscription, reason: str) -> None:
+    def undelivered(self, subscription: Subscription, reason: str) -> None:
         """See `Surroundings`."""
         assert isinstance(subscription, Subscribed)
-        _log.warning("a message transform of %s failed, the message is tried again: %s", subscription.name, reason)
+        _log.warning("a message of %s can't be delivered, it is tried again: %s", subscription.name, reason)
 
     def shuffle(self, subscription: Subscription, batch: list[Entry]) -> list[Entry]:
         """See `Surroundings`."""
@@ -406,6 +422,7 @@ class Emulator:
             self.delete_subscription(subscription)
         for topic in list(self.topics.values()):
             self.delete_topic(topic)
+        self.ingested.clear()
         for told in self.on_reset:
             told()
         self.commit()

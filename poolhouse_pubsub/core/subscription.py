@@ -17,10 +17,10 @@ from poolhouse_pubsub.transforms.errors import TransformError
 RESPONSE_BYTES = 3_500_000
 #: Most messages in one response (Quotas and limits: 1,000 for Pull).
 RESPONSE_MESSAGES = 1_000
-#: Waits of a message that a transform failed on, where no retry policy says otherwise: those of a failed push.
-_TRANSFORM_BACKOFF = Backoff(min_s=0.1, max_s=60.0)
+#: Waits of a message that can't be transformed or exported, where no retry policy says otherwise: those of a push.
+_ERROR_BACKOFF = Backoff(min_s=0.1, max_s=60.0)
 #: The least wait there is with one.
-_TRANSFORM_LIMIT = Backoff(min_s=0.1, max_s=0.1)
+_ERROR_PAUSE = Backoff(min_s=0.1, max_s=0.1)
 
 
 class AckResult(Enum):
@@ -66,8 +66,8 @@ class Subscription:
         self.dead_lettered_count = 0
         #: What transforms made of the messages of the latest batch, by message id.
         self._transformed: dict[int, Message] = {}
-        #: Why a transform failed last, "" when the latest one succeeded.
-        self.transform_error = ""
+        #: Why a message could not be transformed or exported last, "" when the latest one could.
+        self.delivery_error = ""
 
     # --- what comes in
 
@@ -176,7 +176,7 @@ class Subscription:
                 self._leases.end(entry, forget=True)
                 self._fail(entry, now, reason=str(error))
                 continue
-            self.transform_error = ""
+            self.delivery_error = ""
             if goes_on:
                 message = entry.message
                 self._transformed[message.id] = Message(
@@ -273,28 +273,35 @@ class Subscription:
             self._timer.at_most(now + seconds)
         return AckResult.DONE
 
+    def refuse(self, entry: Entry, *, reason: str, now: float) -> None:
+        """Fails a delivery for a reason that lies in the message: a nack that is never without a pause."""
+        if entry.state is State.LEASED:
+            self._leases.end(entry, forget=True)
+            self._fail(entry, now, reason=reason)
+            self._around.woken(self)
+
     def _fail(self, entry: Entry, now: float, *, reason: str = "") -> None:
         """A delivery failed; its lease has been ended.
 
         Args:
             entry: What was to be delivered.
             now: The present moment.
-            reason: Why a transform failed, "" for a failure of the consumer.
+            reason: Why it could not be transformed or exported, "" for a failure of the consumer.
         """
         if entry.copy:
             self._finish(entry)
             return
         entry.failures += 1
         if reason:
-            if not self.transform_error:
-                self._around.untransformed(self, reason)
-            self.transform_error = reason
+            if not self.delivery_error:
+                self._around.undelivered(self, reason)
+            self.delivery_error = reason
         self._around.failed(self, entry)
         rules = self.rules
         if (
             rules.dead_letter_topic is not None
             and entry.failures >= rules.max_attempts
-            and self._around.forward(self, entry, now)
+            and self._around.forward(self, entry, reason)
         ):
             self.dead_lettered_count += 1
             self._settle(entry)
@@ -302,7 +309,7 @@ class Subscription:
         wait_s = rules.backoff.wait_s(entry.failures) if rules.backoff is not None else 0.0
         if reason:
             # It would fail again at once: never without a pause.
-            wait_s = max(wait_s, (_TRANSFORM_LIMIT if rules.backoff else _TRANSFORM_BACKOFF).wait_s(entry.failures))
+            wait_s = max(wait_s, (_ERROR_PAUSE if rules.backoff else _ERROR_BACKOFF).wait_s(entry.failures))
         self._again(entry, until=now + wait_s if wait_s > 0 else 0.0)
 
     def _again(self, entry: Entry, *, until: float) -> None:

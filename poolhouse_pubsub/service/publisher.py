@@ -9,7 +9,7 @@ from poolhouse_pubsub.core.topic import Topic
 from poolhouse_pubsub.service import limits, masks, paging, topic_config
 from poolhouse_pubsub.service.quota import limit_project
 from poolhouse_pubsub.service.schemas import Schemas
-from poolhouse_pubsub.status import already_exists, invalid, not_found
+from poolhouse_pubsub.status import Reason, already_exists, invalid, not_found
 from poolhouse_pubsub.transforms import TransformError, compile_transforms
 
 
@@ -124,7 +124,7 @@ class Publisher:
             try:
                 goes_on.append(topic.transforms.apply(message, published=False))
             except TransformError as error:
-                raise invalid(f"Message {number} can't be transformed: {error}.") from None
+                raise invalid(f"Message {number} can't be transformed: {error}.", reason=Reason.TRANSFORM) from None
         kept = [message for message, stays in zip(messages, goes_on, strict=True) if stays]
         if kept:
             limits.check_messages(kept, size_bytes=sum(message.ByteSize() for message in kept))

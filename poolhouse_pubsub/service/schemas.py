@@ -18,7 +18,7 @@ from poolhouse_pubsub.schemas import (
 )
 from poolhouse_pubsub.service import limits, paging
 from poolhouse_pubsub.service.quota import limit_project
-from poolhouse_pubsub.status import Code, StatusError, already_exists, invalid, not_found
+from poolhouse_pubsub.status import Code, Reason, StatusError, already_exists, invalid, not_found
 
 _TYPES = {number: name for name, number in protos.Schema.Type.items() if number}
 _BASIC, _FULL = 1, 2
@@ -104,6 +104,13 @@ class Schemas:
             raise invalid("Invalid schema_settings: first_revision_id is newer than last_revision_id.")
         return revisions[first : last + 1][::-1]
 
+    def definition(self, settings: Any) -> str:
+        """The definition of the newest revision that a topic's SchemaSettings allow, "" for a deleted schema."""
+        if settings.schema not in self.revisions:
+            return ""
+        newest: str = self._allowed(settings)[0].config.definition
+        return newest
+
     def check_messages(self, settings: Any, messages: Sequence[Any]) -> None:
         """Checks messages against the schema of their topic, and adds the attributes that name it.
 
@@ -111,7 +118,7 @@ class Schemas:
             StatusError: INVALID_ARGUMENT for a message that fits no allowed revision, NOT_FOUND for a deleted schema.
         """
         if settings.schema not in self.revisions:
-            raise StatusError(Code.NOT_FOUND, "Schema associated with topic deleted.")
+            raise StatusError(Code.NOT_FOUND, "Schema associated with topic deleted.", reason=Reason.SCHEMA)
         allowed, encoding = self._allowed(settings), _ENCODINGS[settings.encoding]
         found = [self._fitting(allowed, message.data, encoding, number) for number, message in enumerate(messages)]
         for message, revision in zip(messages, found, strict=True):
@@ -128,7 +135,9 @@ class Schemas:
                 reason = reason or error
             else:
                 return revision
-        raise invalid(f"Invalid data in message {number}: it does not fit the topic's schema: {reason}")
+        raise invalid(
+            f"Invalid data in message {number}: it does not fit the topic's schema: {reason}", reason=Reason.SCHEMA
+        )
 
     # --- RPCs
 

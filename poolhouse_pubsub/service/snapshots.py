@@ -8,6 +8,7 @@ from poolhouse_pubsub.core.snapshots import LEAST_LIFETIME_S, LIFETIME_S, Snapsh
 from poolhouse_pubsub.service import limits, masks, paging
 from poolhouse_pubsub.service.quota import limit_project, limit_topic
 from poolhouse_pubsub.service.subscriber import Subscriber
+from poolhouse_pubsub.service.tags import check_tags
 from poolhouse_pubsub.status import already_exists, invalid, not_found, precondition
 
 _MUTABLE = frozenset({"labels", "expire_time"})
@@ -44,6 +45,7 @@ class Snapshots:
         if name in emulator.snapshots:
             raise already_exists(name)
         limits.check_labels(request.labels)
+        check_tags(request.tags)
         limit_project(emulator.snapshots, f"projects/{project}/", limits.SNAPSHOTS, "snapshots")
         topic = subscription.topic
         if topic is None:

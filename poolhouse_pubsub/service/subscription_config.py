@@ -9,6 +9,8 @@ from poolhouse_pubsub.core.filters import FilterError, parse_filter
 from poolhouse_pubsub.core.rules import DEFAULT_ACK_DEADLINE_S, DEFAULT_ATTEMPTS, DEFAULT_RETENTION_S, Backoff, Rules
 from poolhouse_pubsub.core.topic import Topic
 from poolhouse_pubsub.service import limits
+from poolhouse_pubsub.service.export_config import complete_exports
+from poolhouse_pubsub.service.tags import check_tags
 from poolhouse_pubsub.service.transform_config import check_transforms
 from poolhouse_pubsub.status import Code, StatusError, invalid, not_found
 from poolhouse_pubsub.transforms import Models, compile_transforms
@@ -31,6 +33,9 @@ MUTABLE = frozenset(
         "message_transforms",
     }
 )
+
+#: Fields that make an export subscription.
+EXPORTS = ("bigquery_config", "cloud_storage_config", "bigtable_config")
 
 _ACTIVE = protos.Subscription.State.Value("ACTIVE")
 _PUSH_VERSIONS = ("v1", "v1beta2", "v1beta1")
@@ -60,8 +65,10 @@ def complete(config: Any, *, topics: Mapping[str, Topic], models: Models, before
     _complete_retry(config)
     _complete_dead_letter(config, topics, before)
     _check_delivery(config)
+    complete_exports(config)
     check_transforms(config.message_transforms, models)
-    # Output only, whatever a request says; tags are input only, and nothing here looks at them.
+    # Output only, whatever a request says; tags are input only.
+    check_tags(config.tags)
     config.state = _ACTIVE
     config.ClearField("tags")
     config.ClearField("analytics_hub_subscription_info")
@@ -119,8 +126,7 @@ def _check_delivery(config: Any) -> None:
 
 
 def _deliveries(config: Any) -> list[str]:
-    exports = ("bigquery_config", "cloud_storage_config", "bigtable_config")
-    ways = [field for field in exports if config.HasField(field)]
+    ways = [field for field in EXPORTS if config.HasField(field)]
     return ["push_config", *ways] if config.push_config.push_endpoint else ways
 
 

@@ -5,6 +5,8 @@ from typing import Any, Protocol
 
 from poolhouse_pubsub import names, protos
 from poolhouse_pubsub.service import limits
+from poolhouse_pubsub.service.ingestion_config import complete_ingestion
+from poolhouse_pubsub.service.tags import check_tags
 from poolhouse_pubsub.service.transform_config import check_transforms
 from poolhouse_pubsub.status import invalid
 from poolhouse_pubsub.transforms import Models
@@ -23,6 +25,7 @@ MUTABLE = frozenset(
 )
 
 _ACTIVE = protos.Topic.State.Value("ACTIVE")
+_INGESTION_ERROR = protos.Topic.State.Value("INGESTION_RESOURCE_ERROR")
 _REGION = re.compile(r"[a-z]+-[a-z]+[0-9]+")
 _KMS_KEY = re.compile(r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+")
 
@@ -61,10 +64,17 @@ def complete(config: Any, *, schemas: Schemas, models: Models, before: Any = Non
     if config.HasField("message_storage_policy"):
         _check_storage_policy(config.message_storage_policy)
     check_transforms(config.message_transforms, models)
-    # Output only, whatever a request says; tags are input only, and nothing here looks at them.
-    config.state = _ACTIVE
+    is_readable = complete_ingestion(config.ingestion_data_source_settings) if _has_source(config) else True
+    # Output only, whatever a request says; tags are input only.
+    check_tags(config.tags)
+    config.state = _ACTIVE if is_readable else _INGESTION_ERROR
     config.ClearField("satisfies_pzs")
     config.ClearField("tags")
+
+
+def _has_source(config: Any) -> bool:
+    # A message that is only read must not be made: an empty one would be shown.
+    return bool(config.HasField("ingestion_data_source_settings"))
 
 
 def _check_storage_policy(policy: Any) -> None:

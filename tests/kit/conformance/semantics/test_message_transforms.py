@@ -239,7 +239,8 @@ def test_transforms_can_be_tried_on_a_message(project: Project):
     message = {"data": "aGVsbG8=", "attributes": {"a": "b"}}
     upper = {"javascriptUdf": {"functionName": "upper", "code": UPPER}}
     drop = {"javascriptUdf": {"functionName": "drop", "code": DROP.replace("drop'", "HELLO'")}}
-    body = {"message": message, "messageTransforms": {"messageTransforms": [upper, drop, upper]}}
+    pack = {"compression": {"compressionAlgorithm": "ZLIB", "compressionMode": "COMPRESS"}}
+    body = {"message": message, "messageTransforms": {"messageTransforms": [upper, drop, pack]}}
     status, answer = http(project, "POST", path, body)
     assert status == 200
     assert answer["transformedMessages"] == [

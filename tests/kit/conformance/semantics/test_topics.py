@@ -62,7 +62,6 @@ def test_a_storage_policy_needs_names_of_regions(project: Project, regions: list
         project.topic(message_storage_policy={"allowed_persistence_regions": regions})
 
 
-@pytest.mark.google_deviates("message_storage_policy: not a known Topic field")
 @pytest.mark.parametrize("path", ["message_storage_policy", "message_storage_policy.allowed_persistence_regions"])
 def test_an_update_can_not_remove_every_region_of_a_storage_policy(project: Project, path: str):
     policy = {"allowed_persistence_regions": ["europe-west1"], "enforce_in_transit": True}

@@ -129,7 +129,7 @@ def test_a_failing_message_waits_longer_each_time_and_lets_others_pass() -> None
     assert world.pull() == []
     world.advance(0.15)
     assert not world.subscription.backlog.ready
-    assert world.subscription.transform_error
+    assert world.subscription.delivery_error
 
 
 def test_a_failing_message_never_spins_even_with_a_retry_policy_of_0_s() -> None:
