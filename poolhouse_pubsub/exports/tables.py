@@ -196,6 +196,8 @@ class BigtableSink:
         return {"row_key": key, "timestamp_micros": message.published_us, "families": families}
 
     def _key(self, fields: dict[str, Any]) -> str:
+        if not self._config.column_family_mapping.HasField("delimited_key"):
+            raise _MismatchError("the table has no structured row key: a file can't have one, use delimited_key")
         delimited = self._config.column_family_mapping.delimited_key
         missing = [name for name in delimited.key_fields if name not in fields]
         if missing:

@@ -6,10 +6,14 @@ Source: IngestionDataSourceSettings in google/pubsub/v1/pubsub.proto.
 import re
 from typing import Any, Final
 
+from poolhouse_pubsub import protos
 from poolhouse_pubsub.service import limits
 from poolhouse_pubsub.service.export_config import check_bucket
 from poolhouse_pubsub.status import invalid
 
+_SEVERITIES: Final = frozenset(
+    protos.Topic.DESCRIPTOR.file.message_types_by_name["PlatformLogsSettings"].enum_types[0].values_by_number
+)
 _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _ROLE: Final = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/.+")
@@ -65,6 +69,9 @@ def complete_ingestion(settings: Any) -> bool:
     Raises:
         StatusError: INVALID_ARGUMENT.
     """
+    severity = settings.platform_logs_settings.severity
+    if severity not in _SEVERITIES:
+        raise invalid(f"Invalid ingestion_data_source_settings.platform_logs_settings: severity {severity} is unknown.")
     kind = settings.WhichOneof("source")
     if kind is None:
         return True
