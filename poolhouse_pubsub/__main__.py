@@ -5,11 +5,13 @@ import asyncio
 import os
 import signal
 import sys
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 from poolhouse_pubsub.core.clock import Clock
 from poolhouse_pubsub.declared import TopologyError
+from poolhouse_pubsub.service.throughput import QUOTAS, parse_quota
 from poolhouse_pubsub.transport.async_server import new_loop, serve
 
 
@@ -38,6 +40,8 @@ async def _run(options: argparse.Namespace) -> int:
             clock=Clock(manual=options.manual_clock),
             seed=options.seed,
             export_dir=options.export_dir,
+            enforce_iam=_bindings(options.enforce_iam) if options.enforce_iam else None,
+            quotas=dict(options.quota),
         ) as server:
             if options.port_file is not None:
                 # In one step: who waits for the file never reads half of it.
@@ -52,6 +56,22 @@ async def _run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _bindings(options: Sequence[str]) -> dict[str, list[str]]:
+    """Members by role, of options such as `roles/owner=user:me@example.com`."""
+    bindings: dict[str, list[str]] = defaultdict(list)
+    for option in options:
+        role, _, member = option.partition("=")
+        bindings[role].append(member)
+    return bindings
+
+
+def _quota(text: str) -> tuple[str, float]:
+    try:
+        return parse_quota(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m poolhouse_pubsub",
@@ -62,6 +82,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port-file", type=Path, help="file that the port is written to when it answers")
     parser.add_argument("--data-dir", type=Path, help="folder that keeps everything over restarts")
     parser.add_argument("--export-dir", type=Path, help="folder for tables of BigQuery and Bigtable subscriptions")
+    parser.add_argument(
+        "--enforce-iam",
+        action="append",
+        metavar="ROLE=MEMBER",
+        help="refuse what is not granted, by this binding of every project or by a resource's policy; may be repeated",
+    )
+    parser.add_argument(
+        "--quota",
+        action="append",
+        type=_quota,
+        default=[],
+        metavar="KIND=AMOUNT",
+        help=f"throughput a second, such as publish=4MB; may be repeated; kinds: {', '.join(QUOTAS)}",
+    )
     parser.add_argument("--topology", type=Path, help="pipeline.toml, or a list of topics and subscriptions")
     parser.add_argument(
         "--project",

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -100,6 +100,9 @@ class EmulatorServer:
         seed: Of everything random, for runs that can be repeated.
         export_dir: Folder that BigQuery and Bigtable subscriptions write their tables to; `exports` in `data_dir` when
             None, nowhere without one.
+        enforce_iam: Bindings (members by role) that hold in every project: every other grant is a policy of a resource,
+            and what is not granted is refused. None to enforce nothing.
+        quotas: Throughput a second by kind, such as `{"publish": 1_000_000}` (`service.throughput.QUOTAS`).
     """
 
     def __init__(
@@ -113,6 +116,8 @@ class EmulatorServer:
         clock: Clock | None = None,
         seed: int | None = None,
         export_dir: str | os.PathLike[str] | None = None,
+        enforce_iam: Mapping[str, Iterable[str]] | None = None,
+        quotas: Mapping[str, float] | None = None,
     ) -> None:
         self.host = host
         self._port = port
@@ -121,6 +126,8 @@ class EmulatorServer:
         self._data_dir = Path(data_dir) if data_dir is not None else None
         self._clock = clock
         self._seed = seed
+        self._enforce_iam = enforce_iam
+        self._quotas = quotas
         self._export_dir = Path(export_dir) if export_dir is not None else None
         self._core: AsyncServer | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -185,6 +192,8 @@ class EmulatorServer:
                 clock=self._clock,
                 seed=self._seed,
                 export_dir=self._export_dir,
+                enforce_iam=self._enforce_iam,
+                quotas=self._quotas,
             ) as core:
                 self._core = core
                 self._loop = asyncio.get_running_loop()

@@ -74,6 +74,8 @@ class Emulator:
         self.ingested: dict[tuple[str, str], int] = {}
         #: What stands in for models of AI inference, by endpoint.
         self.models: Models = {}
+        #: Whether a subscription's dead letters may go to a topic; None where IAM is not enforced.
+        self.may_forward: Callable[[str, str], bool] | None = None
         self.journal: Journal | None = None
         self.tamper: Tamper | None = None
         #: Told when something can be delivered: calls `pump` soon.
@@ -368,6 +370,14 @@ class Emulator:
         assert isinstance(subscription, Subscribed)
         topic = self.topics.get(subscription.rules.dead_letter_topic or "")
         if topic is None:
+            return False
+        if self.may_forward is not None and not self.may_forward(subscription.name, topic.name):
+            _log.warning(
+                "a dead letter of %s stays: the Pub/Sub service agent needs roles/pubsub.subscriber on it and "
+                "roles/pubsub.publisher on %s",
+                subscription.name,
+                topic.name,
+            )
             return False
         letter = dead_letter.draft(
             entry.message, subscription=subscription.name, deliveries=entry.failures, reason=reason

@@ -1,4 +1,4 @@
-"""google.iam.v1.IAMPolicy: policies are kept and given back, nothing is enforced."""
+"""google.iam.v1.IAMPolicy: policies are kept and given back; `service.gate` enforces them where that is asked for."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -54,6 +54,13 @@ class IamPolicies:
         if owner is not resource:
             return protos.Policy(etag=_UNSET_ETAG)
         return policy
+
+    def policy_of(self, name: str) -> Any:
+        """The policy of a resource; one without bindings for a resource that is not there."""
+        try:
+            return self._policy(name)
+        except StatusError:
+            return protos.Policy()
 
     def get_iam_policy(self, request: Any) -> Any:
         """GetIamPolicy."""

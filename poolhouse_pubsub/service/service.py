@@ -1,7 +1,7 @@
 """Every RPC by its gRPC name: what both transports call."""
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,8 @@ from google.protobuf.message import DecodeError
 from poolhouse_pubsub import protos
 from poolhouse_pubsub.control.faults import Faults
 from poolhouse_pubsub.core.emulator import Emulator
+from poolhouse_pubsub.service.access import caller_of
+from poolhouse_pubsub.service.gate import Gate
 from poolhouse_pubsub.service.iam import IamPolicies
 from poolhouse_pubsub.service.publisher import Publisher
 from poolhouse_pubsub.service.schemas import Schemas
@@ -64,6 +66,8 @@ class Service:
         self.snapshots = Snapshots(emulator, self.subscriber)
         self.iam = IamPolicies(emulator, self.schemas)
         self.transforms = Transforms(emulator)
+        #: Enforced IAM and quotas; None where neither was asked for.
+        self.gate: Gate | None = None
         #: By `SERVICE/METHOD`, as in a gRPC path without its leading slash.
         self.methods = {f"{method.service}/{method.name}": method for method in self._table()}
 
@@ -172,17 +176,24 @@ class Service:
             ),
         ]
 
+    def caller(self, headers: Iterable[tuple[str, Any]]) -> str:
+        """Who makes a call, by its headers; "" where IAM is not enforced, and nobody asks."""
+        if self.gate is None or self.gate.access is None:
+            return ""
+        return caller_of({name: value for name, value in headers if isinstance(value, str)})
+
     @property
     def grpc_methods(self) -> list[Method]:
         """The RPCs that have a gRPC form."""
         return [method for method in self.methods.values() if method.service != TRANSFORMS]
 
-    async def call(self, method: Method, request: Any) -> Any:
+    async def call(self, method: Method, request: Any, *, caller: str = "") -> Any:
         """Runs one RPC with the faults that are set for it.
 
         Args:
             method: One of `methods`.
             request: Its request message; the call may keep it.
+            caller: E-mail address of who calls, "" for nobody known; looked at where IAM is enforced.
 
         Returns:
             The response message, or the bytes of one.
@@ -190,23 +201,27 @@ class Service:
         Raises:
             StatusError: The RPC's refusal, or an injected fault.
         """
-        faults = self.faults
+        faults, gate = self.faults, self.gate
+        if gate is not None:
+            gate.before(method.name, request, caller=caller)
         if faults.active:
             await faults.before(method.name, subscription=_subscription_of(request))
         answer = method.run(request)
         if inspect.isawaitable(answer):
             answer = await _finish(answer)
+        if gate is not None:
+            answer = gate.after(method.name, request, answer, caller=caller)
         if faults.active:
             faults.after(method.name)
         return answer
 
-    async def call_bytes(self, method: Method, raw: bytes) -> bytes:
+    async def call_bytes(self, method: Method, raw: bytes, *, caller: str = "") -> bytes:
         """As `call`, from a serialised request to a serialised response."""
         try:
             request = method.request.FromString(raw)
         except DecodeError:
             raise invalid(f"The request is not a valid {method.request.DESCRIPTOR.full_name}.") from None
-        answer = await self.call(method, request)
+        answer = await self.call(method, request, caller=caller)
         return answer if isinstance(answer, bytes) else answer.SerializeToString()
 
 

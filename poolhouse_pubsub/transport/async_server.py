@@ -6,7 +6,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from poolhouse_pubsub.core.topic import Topic
 from poolhouse_pubsub.http import HttpApp, HttpRequest, HttpResponse, json_response
 from poolhouse_pubsub.push.oidc import Oidc
 from poolhouse_pubsub.service import Service
+from poolhouse_pubsub.service.gate import Gate
 from poolhouse_pubsub.service.subscription_config import EXPORTS
 from poolhouse_pubsub.transport.admin import Admin
 from poolhouse_pubsub.transport.grpc_server import GrpcServer
@@ -234,6 +235,8 @@ async def serve(
     clock: Clock | None = None,
     seed: int | None = None,
     export_dir: Path | None = None,
+    enforce_iam: Mapping[str, Iterable[str]] | None = None,
+    quotas: Mapping[str, float] | None = None,
 ) -> AsyncIterator[AsyncServer]:
     """A running server; the arguments are those of `EmulatorServer`.
 
@@ -244,6 +247,9 @@ async def serve(
     if export_dir is None and data_dir is not None:
         export_dir = data_dir / "exports"
     server = AsyncServer(Emulator(clock=clock, seed=seed), host=host, port=port, export_dir=export_dir)
+    if enforce_iam is not None or quotas:
+        service = server.service
+        service.gate = Gate(service.emulator, service.iam, enforce_iam=enforce_iam, quotas=quotas or {})
     async with AsyncExitStack() as stack:
         if data_dir is not None:
             from poolhouse_pubsub.persistence.storage import Storage  # noqa: PLC0415 - not needed, and not to be had on every system

@@ -69,11 +69,13 @@ class GrpcServer:
             stream.end(error)
 
     def _unary(self, method: Method) -> Callable[[bytes, Any], Awaitable[bytes]]:
-        call = self._service.call_bytes
+        service, call = self._service, self._service.call_bytes
 
         async def handle(raw: bytes, context: Any) -> bytes:
             try:
-                return await call(method, raw)
+                if service.gate is None:
+                    return await call(method, raw)
+                return await call(method, raw, caller=service.caller(context.invocation_metadata()))
             except StatusError as error:
                 return await _abort(context, error)
 
@@ -84,7 +86,8 @@ class GrpcServer:
             raw = await context.read()
             return None if raw is grpc.aio.EOF else raw
 
-        stream = StreamingPull(self._service, context.write)
+        caller = self._service.caller(context.invocation_metadata())
+        stream = StreamingPull(self._service, context.write, caller=caller)
         self._streams.add(stream)
         try:
             await stream.run(read)
