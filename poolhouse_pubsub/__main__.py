@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -18,6 +19,9 @@ from poolhouse_pubsub.transport.async_server import new_loop, serve
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the server until SIGINT or SIGTERM; returns the exit code."""
     options = _parser().parse_args(arguments)
+    # Messages are many small objects that live long and never refer to each other. With the collector's defaults,
+    # looking through them takes a third of the time of a pull.
+    gc.set_threshold(50_000, 20, 100)
     try:
         with asyncio.Runner(loop_factory=new_loop) as runner:
             return runner.run(_run(options))

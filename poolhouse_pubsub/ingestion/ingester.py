@@ -6,14 +6,12 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from google.pubsub_v1.types import pubsub
-
 from poolhouse_pubsub import protos
 from poolhouse_pubsub.core.emulator import Emulator
 from poolhouse_pubsub.core.topic import Topic
 from poolhouse_pubsub.ingestion.objects import ObjectError, glob_pattern, messages_of
 from poolhouse_pubsub.object_store import ObjectStore, StoredObject, StoreError
-from poolhouse_pubsub.service import Service
+from poolhouse_pubsub.service import Service, limits
 from poolhouse_pubsub.status import Reason, StatusError
 
 _log = logging.getLogger(__name__)
@@ -26,8 +24,6 @@ _KEPT_EVENTS: Final = 1_000
 _BATCH_MESSAGES: Final = 500
 _BATCH_BYTES: Final = 5_000_000
 
-_FAILURE_EVENT: Final[Any] = pubsub.IngestionFailureEvent.pb()
-_SEVERITY: Final[Any] = pubsub.PlatformLogsSettings.Severity
 #: The field of CloudStorageFailure for what refused a message.
 _REASONS: Final[dict[Reason | None, str]] = {
     Reason.SCHEMA: "schema_violation_reason",
@@ -127,8 +123,10 @@ class _ImportLoop:
 
     def _publish(self, found: StoredObject, content: bytes) -> None:
         for batch in self._batches(found, content):
+            request = protos.PublishRequest(topic=self._topic.name, messages=batch)
             try:
-                self._service.publisher.publish(protos.PublishRequest(topic=self._topic.name, messages=batch))
+                limits.check_size(request.ByteSize(), limits.PUBLISH_BYTES)
+                self._service.publisher.publish(request)
             except StatusError:
                 # One of them can't be published: each on its own, so that the others are.
                 for message in batch:
@@ -136,8 +134,10 @@ class _ImportLoop:
         self._emulator.remember_ingested(self._topic, found.name, found.generation)
 
     def _publish_one(self, found: StoredObject, message: Any) -> None:
+        request = protos.PublishRequest(topic=self._topic.name, messages=[message])
         try:
-            self._service.publisher.publish(protos.PublishRequest(topic=self._topic.name, messages=[message]))
+            limits.check_size(request.ByteSize(), limits.PUBLISH_BYTES)
+            self._service.publisher.publish(request)
         except StatusError as error:
             self._report(found, error.message, field=_REASONS.get(error.reason, "api_violation_reason"))
 
@@ -162,9 +162,9 @@ class _ImportLoop:
         """Writes an IngestionFailureEvent; `field` is the one of CloudStorageFailure that tells the reason."""
         _log.warning("%s: a message of object %s was not imported: %s", self._topic.name, found.name, message)
         settings = self._topic.config.ingestion_data_source_settings.platform_logs_settings
-        if settings.severity < _SEVERITY.DEBUG:
+        if settings.severity < protos.PlatformLogsSettings.Severity.Value("DEBUG"):
             return
-        event = _FAILURE_EVENT(topic=self._topic.name, error_message=message)
+        event = protos.IngestionFailureEvent(topic=self._topic.name, error_message=message)
         failure = event.cloud_storage_failure
         failure.bucket, failure.object_name = self._source.bucket, found.name
         failure.object_generation = found.generation

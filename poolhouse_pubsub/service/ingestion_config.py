@@ -11,9 +11,7 @@ from poolhouse_pubsub.service import limits
 from poolhouse_pubsub.service.export_config import check_bucket
 from poolhouse_pubsub.status import invalid
 
-_SEVERITIES: Final = frozenset(
-    protos.Topic.DESCRIPTOR.file.message_types_by_name["PlatformLogsSettings"].enum_types[0].values_by_number
-)
+_SEVERITIES: Final = frozenset(protos.PlatformLogsSettings.Severity.values())
 _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _ROLE: Final = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/.+")

@@ -92,7 +92,7 @@ class Publisher:
         """Publish."""
         topic = self._topic(request.topic)
         messages = request.messages
-        limits.check_messages(messages, size_bytes=request.ByteSize())
+        limits.check_messages(messages)
         if not topic.config.message_transforms:
             return protos.PublishResponse(message_ids=self._take(topic, messages))
         goes_on = self._transform(topic, messages)
@@ -127,7 +127,8 @@ class Publisher:
                 raise invalid(f"Message {number} can't be transformed: {error}.", reason=Reason.TRANSFORM) from None
         kept = [message for message, stays in zip(messages, goes_on, strict=True) if stays]
         if kept:
-            limits.check_messages(kept, size_bytes=sum(message.ByteSize() for message in kept))
+            limits.check_size(sum(message.ByteSize() for message in kept), limits.PUBLISH_BYTES)
+            limits.check_messages(kept)
         return goes_on
 
     def detach_subscription(self, request: Any) -> Any:

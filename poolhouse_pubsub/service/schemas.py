@@ -31,7 +31,7 @@ def _parsed(config: Any) -> ParsedSchema:
     Raises:
         SchemaError: It is none of its type.
     """
-    kind = _TYPES[config.type_]
+    kind = _TYPES[config.type]
     if not config.HasField("compiled_proto_schema"):
         return parse_schema(kind, config.definition)
     if kind != "PROTOCOL_BUFFER":
@@ -155,7 +155,7 @@ class Schemas:
         raise not_found(name)
 
     async def _parse(self, config: Any) -> ParsedSchema:
-        if config.type_ not in _TYPES:
+        if config.type not in _TYPES:
             raise invalid("Invalid schema type: it is AVRO or PROTOCOL_BUFFER.")
         try:
             # The Protocol Buffers compiler takes its time: not on the loop that delivers messages.
@@ -172,7 +172,7 @@ class Schemas:
             revision_id = f"{emulator.random.getrandbits(32):08x}"
         config = protos.Schema(
             name=name,
-            type_=source.type_,
+            type=source.type,
             definition=source.definition,
             revision_id=revision_id,
             revision_create_time=timestamp(emulator.clock.now()),
@@ -231,9 +231,9 @@ class Schemas:
     async def commit_schema(self, request: Any) -> Any:
         """CommitSchema."""
         name, revisions, latest = self._find(request.name)
-        if request.schema.type_ not in (0, latest.config.type_):
+        if request.schema.type not in (0, latest.config.type):
             raise invalid(f"Invalid schema type: a revision has the type of its schema {name}.")
-        request.schema.type_ = latest.config.type_
+        request.schema.type = latest.config.type
         parsed = await self._parse(request.schema)
         name, revisions, latest = self._find(request.name)
         _check_room(name, revisions)

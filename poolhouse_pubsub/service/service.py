@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 from poolhouse_pubsub import protos
 from poolhouse_pubsub.control.faults import Faults
 from poolhouse_pubsub.core.emulator import Emulator
+from poolhouse_pubsub.service import limits
 from poolhouse_pubsub.service.access import caller_of
 from poolhouse_pubsub.service.gate import Gate
 from poolhouse_pubsub.service.iam import IamPolicies
@@ -40,6 +41,7 @@ class Method:
         response: Class of its response.
         run: Takes a request (which it may change and keep) and answers a response message or a serialised one, at
             once or awaitable. Raises StatusError.
+        most_bytes: Largest request; None for no limit of its own.
     """
 
     service: str
@@ -47,6 +49,7 @@ class Method:
     request: Any
     response: Any
     run: Callable[[Any], Any]
+    most_bytes: int | None = None
 
 
 class Service:
@@ -94,7 +97,7 @@ class Service:
                 p.ListTopicSnapshotsResponse,
                 topics.list_topic_snapshots,
             ),
-            Method(PUBLISHER, "Publish", p.PublishRequest, p.PublishResponse, topics.publish),
+            Method(PUBLISHER, "Publish", p.PublishRequest, p.PublishResponse, topics.publish, limits.PUBLISH_BYTES),
             Method(
                 PUBLISHER,
                 "DetachSubscription",
@@ -117,8 +120,17 @@ class Service:
             Method(SUBSCRIBER, "DeleteSubscription", p.DeleteSubscriptionRequest, p.Empty, subs.delete_subscription),
             Method(SUBSCRIBER, "ModifyPushConfig", p.ModifyPushConfigRequest, p.Empty, subs.modify_push_config),
             Method(SUBSCRIBER, "Pull", p.PullRequest, p.PullResponse, subs.pull),
-            Method(SUBSCRIBER, "Acknowledge", p.AcknowledgeRequest, p.Empty, subs.acknowledge),
-            Method(SUBSCRIBER, "ModifyAckDeadline", p.ModifyAckDeadlineRequest, p.Empty, subs.modify_ack_deadline),
+            Method(
+                SUBSCRIBER, "Acknowledge", p.AcknowledgeRequest, p.Empty, subs.acknowledge, limits.ACK_REQUEST_BYTES
+            ),
+            Method(
+                SUBSCRIBER,
+                "ModifyAckDeadline",
+                p.ModifyAckDeadlineRequest,
+                p.Empty,
+                subs.modify_ack_deadline,
+                limits.ACK_REQUEST_BYTES,
+            ),
             Method(SUBSCRIBER, "CreateSnapshot", p.CreateSnapshotRequest, p.Snapshot, snaps.create_snapshot),
             Method(SUBSCRIBER, "UpdateSnapshot", p.UpdateSnapshotRequest, p.Snapshot, snaps.update_snapshot),
             Method(SUBSCRIBER, "GetSnapshot", p.GetSnapshotRequest, p.Snapshot, snaps.get_snapshot),
@@ -187,13 +199,15 @@ class Service:
         """The RPCs that have a gRPC form."""
         return [method for method in self.methods.values() if method.service != TRANSFORMS]
 
-    async def call(self, method: Method, request: Any, *, caller: str = "") -> Any:
+    async def call(self, method: Method, request: Any, *, caller: str = "", size_bytes: int | None = None) -> Any:
         """Runs one RPC with the faults that are set for it.
 
         Args:
             method: One of `methods`.
             request: Its request message; the call may keep it.
             caller: E-mail address of who calls, "" for nobody known; looked at where IAM is enforced.
+            size_bytes: Size of the serialised request where that is known; else it is measured, which costs as much as
+                to serialise it.
 
         Returns:
             The response message, or the bytes of one.
@@ -201,6 +215,8 @@ class Service:
         Raises:
             StatusError: The RPC's refusal, or an injected fault.
         """
+        if method.most_bytes is not None:
+            limits.check_size(request.ByteSize() if size_bytes is None else size_bytes, method.most_bytes)
         faults, gate = self.faults, self.gate
         if gate is not None:
             gate.before(method.name, request, caller=caller)
@@ -221,7 +237,7 @@ class Service:
             request = method.request.FromString(raw)
         except DecodeError:
             raise invalid(f"The request is not a valid {method.request.DESCRIPTOR.full_name}.") from None
-        answer = await self.call(method, request, caller=caller)
+        answer = await self.call(method, request, caller=caller, size_bytes=len(raw))
         return answer if isinstance(answer, bytes) else answer.SerializeToString()
 
 

@@ -201,7 +201,7 @@ class Subscriber:
     def acknowledge(self, request: Any) -> Any:
         """Acknowledge."""
         subscription = self.find(request.subscription)
-        limits.check_ack_ids(request.ack_ids, size_bytes=request.ByteSize())
+        limits.check_ack_ids(request.ack_ids)
         emulator = self._emulator
         emulator.used(subscription)
         ack_ids = unique(request.ack_ids)
@@ -220,7 +220,7 @@ class Subscriber:
     def modify_ack_deadline(self, request: Any) -> Any:
         """ModifyAckDeadline."""
         subscription = self.find(request.subscription)
-        limits.check_ack_ids(request.ack_ids, size_bytes=request.ByteSize())
+        limits.check_ack_ids(request.ack_ids)
         limits.within(request.ack_deadline_seconds, limits.MODIFY_DEADLINE_S, "ack_deadline_seconds")
         emulator = self._emulator
         emulator.used(subscription)

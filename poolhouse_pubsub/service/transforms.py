@@ -32,7 +32,7 @@ class Transforms:
     def test_message_transforms(self, request: Any) -> Any:
         """TestMessageTransforms: the message after each transform, up to one that fails or filters it out."""
         names.check_project(request.project)
-        limits.check_messages([request.message], size_bytes=request.message.ByteSize())
+        limits.check_messages([request.message])
         transforms = self._transforms(request)
         check_transforms(transforms, self._emulator.models)
         answer = requests.TestMessageTransformsResponse()

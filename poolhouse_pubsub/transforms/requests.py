@@ -7,7 +7,7 @@ here have a package of their own and serve the JSON form alone.
 
 from typing import Any, Final
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf import any_pb2, descriptor_pb2, message_factory
 from google.rpc import status_pb2
 
 from poolhouse_pubsub import protos
@@ -58,8 +58,10 @@ def _classes() -> dict[str, Any]:
                 type=_FIELD.TYPE_MESSAGE if kind else _FIELD.TYPE_STRING,
                 type_name=f".{kind}" if kind else None,
             )
-    pool = descriptor_pool.Default()
-    pool.AddSerializedFile(file.SerializeToString())
+    pool = protos.POOL
+    for needed in (any_pb2, status_pb2):
+        pool.AddSerializedFile(needed.DESCRIPTOR.serialized_pb)
+    pool.Add(file)
     return {
         name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.{name}")) for name in _MESSAGES
     }

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor import FieldDescriptor
 
 from poolhouse_pubsub import protos
+from tests.kit.unit.pubsub.api_descriptor import FILE, from_client
 from tests.kit.unit.pubsub.world import SUBSCRIPTION, TOPIC, World
 
 TABLE = Path(__file__).with_name("api_surface.txt")
@@ -34,7 +36,7 @@ def surface() -> dict[str, str]:
 
 
 def api() -> set[str]:
-    """What the installed client has."""
+    """What the emulator's own descriptor has."""
     found: set[str] = set()
     for file in (protos.Topic.DESCRIPTOR.file, protos.Schema.DESCRIPTOR.file):
         for enum in file.enum_types_by_name.values():
@@ -54,6 +56,11 @@ def _message(descriptor: Any, name: str) -> Iterator[str]:
     for nested in descriptor.nested_types:
         if not nested.GetOptions().map_entry:
             yield from _message(nested, f"{name}.{nested.name}")
+
+
+def test_the_descriptor_is_that_of_the_installed_client() -> None:
+    kept = descriptor_pb2.FileDescriptorSet.FromString(FILE.read_bytes())
+    assert kept == from_client(), "a new client version: run `python -m tests.kit.unit.pubsub.api_descriptor`"
 
 
 def test_the_table_lists_every_field_and_value() -> None:

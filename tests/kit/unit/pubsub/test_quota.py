@@ -57,7 +57,7 @@ def test_a_project_and_a_topic_have_5_000_snapshots():
 
 def test_a_project_has_10_000_schemas():
     service = World().service
-    schema = {"type_": "AVRO", "definition": '"string"'}
+    schema = {"type": "AVRO", "definition": '"string"'}
 
     async def create(project: str, count: int, start: int = 0) -> None:
         for number in range(start, start + count):
