@@ -20,6 +20,7 @@ from poolhouse_pubsub.core.snapshots import Snapshot
 from poolhouse_pubsub.core.subscription import Subscription
 from poolhouse_pubsub.core.timers import Agenda, Timer
 from poolhouse_pubsub.core.topic import Topic
+from poolhouse_pubsub.resources import Resources
 from poolhouse_pubsub.transforms import Models
 
 _log = logging.getLogger(__name__)
@@ -67,9 +68,9 @@ class Emulator:
         self.agenda = Agenda()
         self.random = random.Random(seed)
         self.boot = boot
-        self.topics: dict[str, Topic] = {}
-        self.subscriptions: dict[str, Subscribed] = {}
-        self.snapshots: dict[str, Snapshot] = {}
+        self.topics: Resources[Topic] = Resources()
+        self.subscriptions: Resources[Subscribed] = Resources()
+        self.snapshots: Resources[Snapshot] = Resources()
         #: Objects of buckets that topics have imported: generation by uid of the topic and name.
         self.ingested: dict[tuple[str, str], int] = {}
         #: What stands in for models of AI inference, by endpoint.

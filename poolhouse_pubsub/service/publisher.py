@@ -39,8 +39,7 @@ class Publisher:
         if request.name in emulator.topics:
             raise already_exists(request.name)
         topic_config.complete(request, schemas=self._schemas, models=emulator.models)
-        prefix = f"projects/{names.project_of(request.name)}/"
-        limit_project(emulator.topics, prefix, limits.TOPICS, "topics")
+        limit_project(emulator.topics, names.project_of(request.name), limits.TOPICS, "topics")
         emulator.create_topic(request)
         emulator.commit()
         return request

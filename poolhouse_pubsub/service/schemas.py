@@ -8,6 +8,7 @@ from typing import Any
 
 from poolhouse_pubsub import names, protos
 from poolhouse_pubsub.core.emulator import Emulator, timestamp
+from poolhouse_pubsub.resources import Resources
 from poolhouse_pubsub.schemas import (
     ParsedSchema,
     SchemaError,
@@ -72,7 +73,7 @@ class Schemas:
     def __init__(self, emulator: Emulator) -> None:
         self._emulator = emulator
         #: Revisions by schema name, oldest first.
-        self.revisions: dict[str, list[Revision]] = {}
+        self.revisions: Resources[list[Revision]] = Resources()
         emulator.on_reset.append(self.revisions.clear)
 
     # --- for topics
@@ -165,7 +166,9 @@ class Schemas:
 
     def _append(self, name: str, source: Any, parsed: ParsedSchema | None) -> Any:
         emulator = self._emulator
-        revisions = self.revisions.setdefault(name, [])
+        if name not in self.revisions:
+            self.revisions[name] = []
+        revisions = self.revisions[name]
         taken = {revision.config.revision_id for revision in revisions}
         revision_id = f"{emulator.random.getrandbits(32):08x}"
         while revision_id in taken:
@@ -198,7 +201,7 @@ class Schemas:
         parsed = await self._parse(request.schema)
         if name in self.revisions:
             raise already_exists(name)
-        limit_project(self.revisions, f"{request.parent}/", limits.SCHEMAS, "schemas")
+        limit_project(self.revisions, names.project_of(name), limits.SCHEMAS, "schemas")
         return self._append(name, request.schema, parsed)
 
     def get_schema(self, request: Any) -> Any:

@@ -46,7 +46,7 @@ class Snapshots:
             raise already_exists(name)
         limits.check_labels(request.labels)
         check_tags(request.tags)
-        limit_project(emulator.snapshots, f"projects/{project}/", limits.SNAPSHOTS, "snapshots")
+        limit_project(emulator.snapshots, project, limits.SNAPSHOTS, "snapshots")
         topic = subscription.topic
         if topic is None:
             raise precondition(f"Subscription {subscription.name} has no topic any more: it can't have a snapshot.")

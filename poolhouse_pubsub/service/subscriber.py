@@ -88,8 +88,7 @@ class Subscriber:
         request.detached = False
         subscription_config.complete(request, topics=emulator.topics, models=emulator.models)
         rules = subscription_config.rules_of(request, models=emulator.models)
-        prefix = f"projects/{names.project_of(request.name)}/"
-        limit_project(emulator.subscriptions, prefix, limits.SUBSCRIPTIONS, "subscriptions")
+        limit_project(emulator.subscriptions, names.project_of(request.name), limits.SUBSCRIPTIONS, "subscriptions")
         limit_topic(emulator.topics[request.topic].subscriptions, limits.TOPIC_SUBSCRIPTIONS, "subscriptions")
         subscription = emulator.create_subscription(request, rules=rules)
         return subscription_config.shown(subscription.config, subscription.topic)
