@@ -4,9 +4,11 @@ import io
 import json
 import re
 import secrets
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import fastavro
 import pytest
@@ -262,3 +264,70 @@ def test_a_subscription_that_stops_exporting_can_be_pulled(
     clients.subscriber.update_subscription({"subscription": {"name": EXPORT}, "update_mask": mask})
     (received,) = clients.subscriber.pull(subscription=EXPORT, max_messages=1).received_messages
     assert received.message.data == b"one"
+
+
+class BigQuery(BaseHTTPRequestHandler):
+    """As much of BigQuery's REST as a subscription uses: one table with one column, which refuses others."""
+
+    rows: ClassVar[list[Any]] = []
+
+    def do_GET(self) -> None:
+        known = self.path == "/bigquery/v2/projects/p/datasets/sales/tables/orders"
+        self._answer(200 if known else 404, {"schema": {"fields": [{"name": "id", "type": "INT64"}]}})
+
+    def do_POST(self) -> None:
+        rows = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["rows"]
+        wrong = [place for place, row in enumerate(rows) if set(row["json"]) != {"id"}]
+        self.rows.extend(row["json"] for place, row in enumerate(rows) if place not in wrong)
+        errors = [{"index": place, "errors": [{"reason": "invalid", "message": "no such field"}]} for place in wrong]
+        self._answer(200, {"insertErrors": errors} if errors else {})
+
+    def _answer(self, status: int, content: Any) -> None:
+        body = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def bigquery(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[BigQuery]]:
+    BigQuery.rows = []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), BigQuery)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", f"127.0.0.1:{server.server_port}")
+    yield BigQuery
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize("drops", [False, True])
+def test_bigquery_rows_go_to_an_emulator_of_it(
+    clients: Clients, server: EmulatorServer, bigquery: type[BigQuery], drops: bool
+) -> None:
+    config = {"table": "p.sales.orders", "use_table_schema": True, "drop_unknown_fields": drops}
+    clients.subscriber.create_subscription({"name": EXPORT, "topic": TOPIC, "bigquery_config": config})
+    write(clients, '{"id": 1}', '{"id": 2, "other": 3}', '{"id": 4}')
+    if drops:
+        until(lambda: unacked(server) == 0, "0 messages left")
+        assert bigquery.rows == [{"id": 1}, {"id": 2}, {"id": 4}]
+    else:
+        until(lambda: state(clients) is Subscription.State.RESOURCE_ERROR, "the state RESOURCE_ERROR")
+        assert bigquery.rows == [{"id": 1}, {"id": 4}]
+        assert unacked(server) == 1
+        assert "no such field" in server.inspect(EXPORT).delivery_error
+
+
+def test_a_table_that_bigquery_does_not_have_is_not_found(
+    clients: Clients, server: EmulatorServer, bigquery: type[BigQuery]
+) -> None:
+    config = {"table": "p.sales.absent"}
+    clients.subscriber.create_subscription({"name": EXPORT, "topic": TOPIC, "bigquery_config": config})
+    until(lambda: state(clients) is Subscription.State.RESOURCE_ERROR, "the state RESOURCE_ERROR")
+    found = clients.subscriber.get_subscription(subscription=EXPORT)
+    assert found.bigquery_config.state.name == "NOT_FOUND"
