@@ -5,7 +5,7 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -14,6 +14,7 @@ from poolhouse_pubsub.control.faults import Fault
 from poolhouse_pubsub.control.inspection import SubscriptionView, inspect
 from poolhouse_pubsub.core.clock import Clock
 from poolhouse_pubsub.core.emulator import Emulator
+from poolhouse_pubsub.transforms import Models
 from poolhouse_pubsub.transport.async_server import AsyncServer, new_loop, serve
 from poolhouse_pubsub.transport.streaming import server_stops
 
@@ -99,6 +100,11 @@ class EmulatorServer:
         data_dir: Folder that keeps the state over restarts; None to keep nothing.
         clock: The time; real time when None.
         seed: Of everything random, for runs that can be repeated.
+        export_dir: Folder that BigQuery and Bigtable subscriptions write their tables to; `exports` in `data_dir` when
+            None, nowhere without one.
+        enforce_iam: Bindings (members by role) that hold in every project: every other grant is a policy of a resource,
+            and what is not granted is refused. None to enforce nothing.
+        quotas: Throughput a second by kind, such as `{"publish": 1_000_000}` (`service.throughput.QUOTAS`).
     """
 
     def __init__(
@@ -112,6 +118,9 @@ class EmulatorServer:
         data_dir: str | os.PathLike[str] | None = None,
         clock: Clock | None = None,
         seed: int | None = None,
+        export_dir: str | os.PathLike[str] | None = None,
+        enforce_iam: Mapping[str, Iterable[str]] | None = None,
+        quotas: Mapping[str, float] | None = None,
     ) -> None:
         self.host = host
         self._port = port
@@ -121,6 +130,9 @@ class EmulatorServer:
         self._data_dir = Path(data_dir) if data_dir is not None else None
         self._clock = clock
         self._seed = seed
+        self._enforce_iam = enforce_iam
+        self._quotas = quotas
+        self._export_dir = Path(export_dir) if export_dir is not None else None
         self._core: AsyncServer | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -184,6 +196,9 @@ class EmulatorServer:
                 data_dir=self._data_dir,
                 clock=self._clock,
                 seed=self._seed,
+                export_dir=self._export_dir,
+                enforce_iam=self._enforce_iam,
+                quotas=self._quotas,
             ) as core:
                 self._core = core
                 self._loop = asyncio.get_running_loop()
@@ -224,6 +239,19 @@ class EmulatorServer:
     def address(self) -> str:
         """HOST:PORT, the value for PUBSUB_EMULATOR_HOST."""
         return f"{self.host}:{self._port}"
+
+    @property
+    def models(self) -> Models:
+        """What stands in for models of AI inference transforms, by endpoint; a test registers its own here.
+
+        Each is a function that gets the request's JSON object and returns the JSON value that becomes the data.
+        """
+        return self.core.emulator.models
+
+    @property
+    def ingestion_failures(self) -> list[Any]:
+        """What import topics could not import: IngestionFailureEvents, where the topic's platform logs are on."""
+        return self.call(lambda: self.core.ingestion_failures)
 
     def call(self, function: Callable[[], _T]) -> _T:
         """Runs a function on the server's thread and returns what it returns."""

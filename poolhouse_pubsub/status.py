@@ -1,7 +1,7 @@
 """The one error an RPC ends with: a code, a text, and details, whatever the transport."""
 
 from collections.abc import Sequence
-from enum import IntEnum
+from enum import Enum, IntEnum
 from typing import Any
 
 
@@ -45,6 +45,13 @@ HTTP_STATUS: dict[Code, int] = {
 }
 
 
+class Reason(Enum):
+    """What refused a message that was published, where it was not a limit of the API."""
+
+    SCHEMA = "schema"
+    TRANSFORM = "transform"
+
+
 class StatusError(Exception):
     """An RPC's refusal.
 
@@ -52,18 +59,20 @@ class StatusError(Exception):
         code: The status code.
         message: What was wrong, with the name or the field, for the person who made the call.
         details: Protobuf messages (such as `google.rpc.ErrorInfo`) for the status details.
+        reason: What refused a message, for who publishes many.
     """
 
-    def __init__(self, code: Code, message: str, *, details: Sequence[Any] = ()) -> None:
+    def __init__(self, code: Code, message: str, *, details: Sequence[Any] = (), reason: Reason | None = None) -> None:
         super().__init__(f"{code.name}: {message}")
         self.code = code
         self.message = message
         self.details = tuple(details)
+        self.reason = reason
 
 
-def invalid(message: str) -> StatusError:
+def invalid(message: str, *, reason: Reason | None = None) -> StatusError:
     """INVALID_ARGUMENT with this text."""
-    return StatusError(Code.INVALID_ARGUMENT, message)
+    return StatusError(Code.INVALID_ARGUMENT, message, reason=reason)
 
 
 def not_found(name: str) -> StatusError:

@@ -56,6 +56,7 @@ class SubscriptionView:
         consumers: Open streams, waiting pulls and push loops.
         finished: Messages that were acked or dead-lettered since the start.
         dead_lettered: Those that were dead-lettered.
+        delivery_error: Why a message could not be transformed or exported last, "" when the latest one could.
         messages: Unacked messages in publish order, as many as were asked for.
     """
 
@@ -70,6 +71,7 @@ class SubscriptionView:
     consumers: int
     finished: int
     dead_lettered: int
+    delivery_error: str = ""
     messages: tuple[MessageView, ...] = ()
 
     def counts(self) -> dict[str, Any]:
@@ -110,6 +112,7 @@ def inspect(emulator: Emulator, name: str, *, messages: int | None = None) -> Su
         consumers=subscription.consumers,
         finished=subscription.finished_count,
         dead_lettered=subscription.dead_lettered_count,
+        delivery_error=subscription.delivery_error,
         messages=_messages(subscription, now, messages) if messages != 0 else (),
     )
 

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from poolhouse_pubsub import names
+from poolhouse_pubsub import limits, names
 from poolhouse_pubsub.core.message import Message
 
 _PREFIX = "CloudPubSubDeadLetterSource"
 
 
-def draft(message: Message, *, subscription: str, deliveries: int) -> Any:
+def draft(message: Message, *, subscription: str, deliveries: int, reason: str = "") -> Any:
     """A new PubsubMessage with the original's data, attributes and ordering key, and where it came from.
 
     The attributes are those of Handle message failures; their values were measured on Google's emulator.
@@ -17,6 +17,7 @@ def draft(message: Message, *, subscription: str, deliveries: int) -> Any:
         message: The original.
         subscription: Full name of the subscription that could not deliver it.
         deliveries: How often it was delivered.
+        reason: Why the service itself could not deliver it, "" where a subscriber did not ack it.
     """
     result = message.parse()
     published = result.publish_time.ToJsonString()
@@ -24,4 +25,8 @@ def draft(message: Message, *, subscription: str, deliveries: int) -> Any:
     result.attributes[f"{_PREFIX}SubscriptionProject"] = names.project_of(subscription)
     result.attributes[f"{_PREFIX}DeliveryCount"] = str(deliveries)
     result.attributes[f"{_PREFIX}TopicPublishTime"] = published
+    if reason:
+        # Cut to what an attribute may have, in bytes.
+        cut = reason.encode()[: limits.ATTRIBUTE_VALUE_BYTES].decode("utf-8", "ignore")
+        result.attributes[f"{_PREFIX}DeliveryErrorMessage"] = cut
     return result

@@ -5,6 +5,7 @@ takes resources that are right.
 """
 
 import contextlib
+import logging
 import random
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,7 +21,11 @@ from poolhouse_pubsub.core.snapshots import Snapshot
 from poolhouse_pubsub.core.subscription import Subscription
 from poolhouse_pubsub.core.timers import Agenda, Timer
 from poolhouse_pubsub.core.topic import Topic
+from poolhouse_pubsub.resources import Resources
 from poolhouse_pubsub.status import StatusError
+from poolhouse_pubsub.transforms import Models
+
+_log = logging.getLogger(__name__)
 
 
 class Subscribed(Subscription):
@@ -65,15 +70,23 @@ class Emulator:
         self.agenda = Agenda()
         self.random = random.Random(seed)
         self.boot = boot
-        self.topics: dict[str, Topic] = {}
-        self.subscriptions: dict[str, Subscribed] = {}
-        self.snapshots: dict[str, Snapshot] = {}
+        self.topics: Resources[Topic] = Resources()
+        self.subscriptions: Resources[Subscribed] = Resources()
+        self.snapshots: Resources[Snapshot] = Resources()
+        #: Objects of buckets that topics have imported: generation by uid of the topic and name.
+        self.ingested: dict[tuple[str, str], int] = {}
+        #: What stands in for models of AI inference, by endpoint.
+        self.models: Models = {}
+        #: Whether a subscription's dead letters may go to a topic; None where IAM is not enforced.
+        self.may_forward: Callable[[str, str], bool] | None = None
         self.journal: Journal | None = None
         self.tamper: Tamper | None = None
         #: Told when something can be delivered: calls `pump` soon.
         self.on_woken: Callable[[], None] | None = None
         #: Told of a subscription that was made or changed.
         self.on_saved: Callable[[Subscribed], None] | None = None
+        #: Told of a topic that was made, changed or deleted.
+        self.on_topic: Callable[[Topic], None] | None = None
         #: Told after a reset, with no argument.
         self.on_reset: list[Callable[[], None]] = []
         self.last_message_id = 0
@@ -130,6 +143,15 @@ class Emulator:
         if self.journal is not None:
             self.journal.put("topic", topic.name, topic.uid, topic.config.SerializeToString())
         topic.forget(self.clock.now())
+        if self.on_topic is not None:
+            self.on_topic(topic)
+
+    def remember_ingested(self, topic: Topic, name: str, generation: int) -> None:
+        """Notes that a topic has imported an object, once its messages are published."""
+        self.ingested[topic.uid, name] = generation
+        if self.journal is not None:
+            self.journal.put("ingested", f"{topic.uid}/{name}", topic.uid, str(generation).encode())
+        self.commit()
 
     def delete_topic(self, topic: Topic) -> None:
         """Deletes a topic; its subscriptions live on without one."""
@@ -145,7 +167,14 @@ class Emulator:
             snapshot = self.snapshots[name]
             snapshot.config.topic = names.DELETED_TOPIC
             self.save_snapshot(snapshot)
+        if self.on_topic is not None:
+            self.on_topic(topic)
         self.commit()
+
+    def new_message_id(self) -> str:
+        """The id of a message that nobody gets."""
+        self.last_message_id += 1
+        return str(self.last_message_id)
 
     def publish(self, topic: Topic, drafts: Sequence[Any]) -> list[str]:
         """Publishes PubsubMessages (changed in place) and returns their ids.
@@ -360,13 +389,23 @@ class Emulator:
             self.on_woken()
         self._dirty[subscription] = None
 
-    def forward(self, subscription: Subscription, entry: Entry, now: float) -> bool:
+    def forward(self, subscription: Subscription, entry: Entry, reason: str) -> bool:
         """See `Surroundings`."""
         assert isinstance(subscription, Subscribed)
         topic = self.topics.get(subscription.rules.dead_letter_topic or "")
         if topic is None:
             return False
-        letter = dead_letter.draft(entry.message, subscription=subscription.name, deliveries=entry.failures)
+        if self.may_forward is not None and not self.may_forward(subscription.name, topic.name):
+            _log.warning(
+                "a dead letter of %s stays: the Pub/Sub service agent needs roles/pubsub.subscriber on it and "
+                "roles/pubsub.publisher on %s",
+                subscription.name,
+                topic.name,
+            )
+            return False
+        letter = dead_letter.draft(
+            entry.message, subscription=subscription.name, deliveries=entry.failures, reason=reason
+        )
         try:
             self.publish(topic, [letter])
         except StatusError:  # it can't be written down: the message stays, and fails once more
@@ -385,6 +424,11 @@ class Emulator:
         """See `Surroundings`."""
         if self.journal is not None:
             self.journal.failed(subscription.uid, entry.message, entry.failures)
+
+    def undelivered(self, subscription: Subscription, reason: str) -> None:
+        """See `Surroundings`."""
+        assert isinstance(subscription, Subscribed)
+        _log.warning("a message of %s can't be delivered, it is tried again: %s", subscription.name, reason)
 
     def shuffle(self, subscription: Subscription, batch: list[Entry]) -> list[Entry]:
         """See `Surroundings`."""
@@ -415,6 +459,7 @@ class Emulator:
             self.delete_subscription(subscription)
         for topic in list(self.topics.values()):
             self.delete_topic(topic)
+        self.ingested.clear()
         for told in self.on_reset:
             told()
         self.commit()

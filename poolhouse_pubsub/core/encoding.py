@@ -13,9 +13,9 @@ def encode(subscription: Subscription, batch: Sequence[Entry]) -> bytes:
     delivery_attempt is only there with a dead-letter policy (google/pubsub/v1/pubsub.proto, ReceivedMessage).
     """
     counts = subscription.rules.dead_letter_topic is not None
+    transforms = subscription.rules.transforms is not None
     parts: list[bytes] = []
     for entry in batch:
-        append_received(
-            parts, ack_id=entry.ack_id, wire=entry.message.wire, attempt=entry.failures + 1 if counts else 0
-        )
+        message = subscription.outgoing(entry) if transforms else entry.message
+        append_received(parts, ack_id=entry.ack_id, wire=message.wire, attempt=entry.failures + 1 if counts else 0)
     return b"".join(parts)

@@ -19,7 +19,7 @@ class Surroundings(Protocol):
     def woken(self, subscription: "Subscription") -> None:
         """It may have something to deliver to a waiting consumer."""
 
-    def forward(self, subscription: "Subscription", entry: Entry, now: float) -> bool:
+    def forward(self, subscription: "Subscription", entry: Entry, reason: str) -> bool:
         """Publishes a message that failed too often to the dead-letter topic; False when that can't be had."""
 
     def left(self, subscription: "Subscription", message: Message) -> None:
@@ -27,6 +27,9 @@ class Surroundings(Protocol):
 
     def failed(self, subscription: "Subscription", entry: Entry) -> None:
         """A delivery failed (nack or expiry)."""
+
+    def undelivered(self, subscription: "Subscription", reason: str) -> None:
+        """A message can't be transformed or exported, after others could, or as the first one."""
 
     def shuffle(self, subscription: "Subscription", batch: list[Entry]) -> list[Entry]:
         """Lets injected faults change a batch before it is delivered."""

@@ -2,7 +2,6 @@
 
 import heapq
 import itertools
-import re
 from collections.abc import Callable
 from enum import Enum
 from typing import Any
@@ -143,7 +142,7 @@ class Leases:
 
     def __init__(self, *, uid: str, boot: int) -> None:
         self._prefix = f"{uid}:{boot}:"
-        self._own = re.compile(rf"{re.escape(uid)}:[0-9]+:[0-9]+", re.ASCII)
+        self._uid = uid
         self._numbers = itertools.count(1)
         self._by_ack_id: dict[str, Entry] = {}
         self._heap: list[tuple[float, int, Entry]] = []
@@ -212,7 +211,8 @@ class Leases:
 
     def is_own(self, ack_id: str) -> bool:
         """Whether the id has the form of this subscription's ids."""
-        return self._own.fullmatch(ack_id) is not None
+        uid, *numbers = ack_id.split(":")
+        return uid == self._uid and len(numbers) == 2 and all(map(_is_number, numbers))
 
     @property
     def next_due(self) -> float:
@@ -243,3 +243,7 @@ class Leases:
             entry.state = State.DONE
         self._by_ack_id.clear()
         self._heap.clear()
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()

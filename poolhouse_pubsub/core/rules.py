@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 #: Defaults of the service: DeadLetterPolicy, RetryPolicy and Subscription in google/pubsub/v1/pubsub.proto.
 DEFAULT_ACK_DEADLINE_S = 10
@@ -17,6 +17,14 @@ class AttributeFilter(Protocol):
 
     def matches(self, attributes: Mapping[str, str]) -> bool:
         """Whether a message with these attributes is to be delivered."""
+        ...
+
+
+class MessageTransforms(Protocol):
+    """What `poolhouse_pubsub.transforms.Chain` does for a subscription."""
+
+    def apply(self, message: Any, *, published: bool) -> bool:
+        """Changes a PubsubMessage in place; False when it is filtered out. Raises a TransformError."""
         ...
 
 
@@ -52,6 +60,7 @@ class Rules:
         retain_acked: Acked messages stay for a seek.
         expires_after_s: The subscription is deleted when unused for this long, in seconds; None for never.
         filter: Which messages it gets; None for all.
+        transforms: What is done to each message when it is delivered; None for nothing.
     """
 
     ack_deadline_s: float = DEFAULT_ACK_DEADLINE_S
@@ -64,3 +73,4 @@ class Rules:
     retain_acked: bool = False
     expires_after_s: float | None = None
     filter: AttributeFilter | None = None
+    transforms: MessageTransforms | None = None

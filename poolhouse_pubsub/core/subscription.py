@@ -8,14 +8,19 @@ from poolhouse_pubsub.core.backlog import Backlog
 from poolhouse_pubsub.core.interfaces import Surroundings
 from poolhouse_pubsub.core.leases import Consumer, Entry, Leases, Mode, State
 from poolhouse_pubsub.core.message import Message
-from poolhouse_pubsub.core.rules import Rules
+from poolhouse_pubsub.core.rules import Backoff, MessageTransforms, Rules
 from poolhouse_pubsub.core.timers import NEVER, Agenda
 from poolhouse_pubsub.core.unordered import Budget
+from poolhouse_pubsub.transforms.errors import TransformError
 
 #: Size of one response that is not exceeded by adding a message: below the 4 MiB that a gRPC client takes by default.
 RESPONSE_BYTES = 3_500_000
 #: Most messages in one response (Quotas and limits: 1,000 for Pull).
 RESPONSE_MESSAGES = 1_000
+#: Waits of a message that can't be transformed or exported, where no retry policy says otherwise: those of a push.
+_ERROR_BACKOFF = Backoff(min_s=0.1, max_s=60.0)
+#: The least wait there is with one.
+_ERROR_PAUSE = Backoff(min_s=0.1, max_s=0.1)
 
 
 class AckResult(Enum):
@@ -59,6 +64,10 @@ class Subscription:
         #: Messages that left by an ack or for the dead-letter topic, and those of them that were dead-lettered.
         self.finished_count = 0
         self.dead_lettered_count = 0
+        #: What transforms made of the messages of the latest batch, by message id.
+        self._transformed: dict[int, Message] = {}
+        #: Why a message could not be transformed or exported last, "" when the latest one could.
+        self.delivery_error = ""
 
     # --- what comes in
 
@@ -123,6 +132,16 @@ class Subscription:
             limit: Most messages.
             cap_bytes: Most bytes, unless the first message alone is larger.
         """
+        if self.rules.transforms is None:
+            return self._take(consumer, now=now, limit=limit, cap_bytes=cap_bytes)
+        self._transformed.clear()
+        while taken := self._take(consumer, now=now, limit=limit, cap_bytes=cap_bytes):
+            # All may have been filtered out or failed: there may be more behind them.
+            if batch := self._transform(taken, self.rules.transforms, now):
+                return batch
+        return []
+
+    def _take(self, consumer: Consumer, *, now: float, limit: int, cap_bytes: int) -> list[Entry]:
         count = min(limit, RESPONSE_MESSAGES)
         if consumer.max_messages > 0:
             count = min(count, consumer.max_messages - consumer.held_messages)
@@ -140,6 +159,38 @@ class Subscription:
                 delivered[entry.message.id] = entry
         self._timer.at_most(deadline)
         return taken
+
+    def _transform(self, taken: Sequence[Entry], transforms: MessageTransforms, now: float) -> list[Entry]:
+        """Transforms leased messages: one that is filtered out is acked, one that fails is nacked.
+
+        Source: Single Message Transforms (SMTs) overview.
+        """
+        batch = []
+        for entry in taken:
+            if entry.state is not State.LEASED:
+                continue  # an earlier message of its key failed, so it comes again after that one
+            draft = entry.message.parse()
+            try:
+                goes_on = transforms.apply(draft, published=True)
+            except TransformError as error:
+                self._leases.end(entry, forget=True)
+                self._fail(entry, now, reason=str(error))
+                continue
+            self.delivery_error = ""
+            if goes_on:
+                message = entry.message
+                self._transformed[message.id] = Message(
+                    message.id, message.published_us, message.key, draft.SerializeToString()
+                )
+                batch.append(entry)
+            else:
+                self._leases.end(entry, forget=True)
+                self._settle(entry)
+        return [entry for entry in batch if entry.state is State.LEASED]
+
+    def outgoing(self, entry: Entry) -> Message:
+        """What a consumer gets of an entry that was just taken: its message, or what transforms made of it."""
+        return self._transformed.get(entry.message.id, entry.message)
 
     def give_back(self, entries: Iterable[Entry]) -> None:
         """Undoes a delivery that never left the server; it does not count as an attempt."""
@@ -194,12 +245,11 @@ class Subscription:
             if self.rules.exactly_once and not self.backlog.lines.in_turn(entry):
                 return AckResult.UNORDERED
             self._leases.end(entry, forget=True)
-            for finished in self.backlog.lines.settle(entry):
-                self._finish(finished)
+            self._settle(entry)
             return AckResult.DONE
         if entry.state is State.LEASED:
             self._leases.end(entry, forget=True)
-            self._finish(entry)
+            self._settle(entry)
             return AckResult.DONE
         # The lease is over, but nobody got the message since: the late ack succeeds, as it may.
         self._leases.end(entry, forget=True)
@@ -223,27 +273,43 @@ class Subscription:
             self._timer.at_most(now + seconds)
         return AckResult.DONE
 
-    def _fail(self, entry: Entry, now: float) -> None:
-        """A delivery failed; its lease has been ended."""
+    def refuse(self, entry: Entry, *, reason: str, now: float) -> None:
+        """Fails a delivery for a reason that lies in the message: a nack that is never without a pause."""
+        if entry.state is State.LEASED:
+            self._leases.end(entry, forget=True)
+            self._fail(entry, now, reason=reason)
+            self._around.woken(self)
+
+    def _fail(self, entry: Entry, now: float, *, reason: str = "") -> None:
+        """A delivery failed; its lease has been ended.
+
+        Args:
+            entry: What was to be delivered.
+            now: The present moment.
+            reason: Why it could not be transformed or exported, "" for a failure of the consumer.
+        """
         if entry.copy:
             self._finish(entry)
             return
         entry.failures += 1
+        if reason:
+            if not self.delivery_error:
+                self._around.undelivered(self, reason)
+            self.delivery_error = reason
         self._around.failed(self, entry)
         rules = self.rules
         if (
             rules.dead_letter_topic is not None
             and entry.failures >= rules.max_attempts
-            and self._around.forward(self, entry, now)
+            and self._around.forward(self, entry, reason)
         ):
             self.dead_lettered_count += 1
-            if entry.line is not None:
-                for finished in self.backlog.lines.settle(entry):
-                    self._finish(finished)
-            else:
-                self._finish(entry)
+            self._settle(entry)
             return
         wait_s = rules.backoff.wait_s(entry.failures) if rules.backoff is not None else 0.0
+        if reason:
+            # It would fail again at once: never without a pause.
+            wait_s = max(wait_s, (_ERROR_PAUSE if rules.backoff else _ERROR_BACKOFF).wait_s(entry.failures))
         self._again(entry, until=now + wait_s if wait_s > 0 else 0.0)
 
     def _again(self, entry: Entry, *, until: float) -> None:
@@ -254,6 +320,14 @@ class Subscription:
             back.state = State.READY
         if until:
             self._timer.at_most(until)
+
+    def _settle(self, entry: Entry) -> None:
+        """Finishes an entry whose lease was ended, and what waited in its line for that."""
+        if entry.line is None:
+            self._finish(entry)
+            return
+        for finished in self.backlog.lines.settle(entry):
+            self._finish(finished)
 
     def _finish(self, entry: Entry) -> None:
         """An entry is done for good."""

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from poolhouse_pubsub.core.message import Message
+from poolhouse_pubsub.transforms import Chain
 
 
 class Topic:
@@ -24,6 +25,8 @@ class Topic:
         self.subscriptions: dict[str, None] = {}
         #: Names of the snapshots of its subscriptions.
         self.snapshots: dict[str, None] = {}
+        #: Its message transforms, made when the first message needs them.
+        self.transforms: Chain | None = None
         self._retained: deque[Message] = deque()
 
     @property

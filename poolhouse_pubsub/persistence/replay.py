@@ -124,6 +124,8 @@ class Replay:
             snapshot = Snapshot(captured.name, topic_uid=captured.topic_uid, config=config, unacked=messages)
             found = emulator.topics.get(config.topic)
             emulator.add_snapshot(snapshot, found if found and found.uid == captured.topic_uid else None)
+        for put in self._resources["ingested"].values():
+            emulator.ingested[put.uid, put.name.partition("/")[2]] = int(put.config)
         for put in self._resources["policy"].values():
             service.iam.restore(put.name, protos.Policy.FromString(put.config))
 
@@ -132,7 +134,12 @@ class Replay:
         config: Any = protos.Subscription.FromString(put.config)
         topic = None if config.detached else emulator.topics.get(config.topic)
         subscription = Subscribed(
-            put.name, topic=topic, config=config, uid=put.uid, rules=rules_of(config), emulator=emulator
+            put.name,
+            topic=topic,
+            config=config,
+            uid=put.uid,
+            rules=rules_of(config, models=emulator.models),
+            emulator=emulator,
         )
         emulator.subscriptions[put.name] = subscription
         if topic is not None:

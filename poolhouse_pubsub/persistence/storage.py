@@ -192,6 +192,10 @@ class Storage:
         for name, revisions in self._service.schemas.revisions.items():
             listed = protos.ListSchemaRevisionsResponse(schemas=[revision.config for revision in revisions])
             yield Put("schema", name, "", listed.SerializeToString())
+        uids = {topic.uid for topic in emulator.topics.values()}
+        for (uid, name), generation in emulator.ingested.items():
+            if uid in uids:
+                yield Put("ingested", f"{uid}/{name}", uid, str(generation).encode())
         for name, policy in self._service.iam.policies():
             yield Put("policy", name, "", policy.SerializeToString())
 

@@ -105,7 +105,7 @@ class _PushLoop:
         counts = self._subscription.rules.dead_letter_topic is not None
         for entry in batch:
             delivery = _Delivery(
-                message=entry.message,
+                message=self._subscription.outgoing(entry),
                 ack_id=entry.ack_id,
                 attempt=entry.attempt if counts else 0,
                 round=self._window.round,

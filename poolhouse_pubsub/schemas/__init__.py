@@ -12,6 +12,7 @@ from poolhouse_pubsub.schemas.schema import (
     ParsedSchema,
     SchemaType,
     check_compatible,
+    parse_compiled_schema,
     parse_schema,
     validate_message,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "SchemaError",
     "SchemaType",
     "check_compatible",
+    "parse_compiled_schema",
     "parse_schema",
     "validate_message",
 ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -30,14 +31,20 @@ class ProtobufSchema:
     """A compiled definition.
 
     Attributes:
-        definition: The text as it was given.
-        file: Its descriptor.
-        message_class: The class of its one top-level message.
+        message_class: The class of its root message.
+        messages: Descriptors of all top-level messages by full name.
+        enums: Descriptors of all top-level enums by full name.
     """
 
-    definition: str
-    file: Any = field(repr=False)
     message_class: Any = field(repr=False)
+    messages: Mapping[str, Any] = field(repr=False)
+    enums: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def root(self) -> str:
+        """Full name of the root message."""
+        name: str = self.message_class.DESCRIPTOR.full_name
+        return name
 
 
 def parse_protobuf(definition: str) -> ProtobufSchema:
@@ -58,14 +65,66 @@ def parse_protobuf(definition: str) -> ProtobufSchema:
             f"the protocol buffer definition must have exactly one top-level message, found {names};"
             " declare the others inside it"
         )
+    return _build([file], _path(file.package, file.message_type[0].name))
+
+
+def parse_compiled_protobuf(root: str, compiled: bytes) -> ProtobufSchema:
+    """Read a schema that was compiled before (CompiledProtoSchema in google/pubsub/v1/schema.proto).
+
+    Args:
+        root: Full name of the root message, with or without a leading dot.
+        compiled: A serialised ``google.protobuf.FileDescriptorSet`` with every file that the root message needs, as
+            ``protoc --include_imports --descriptor_set_out`` writes it.
+
+    Raises:
+        SchemaError: It is none, a file is missing or invalid, or it has no such message.
+    """
+    if not root:
+        raise SchemaError("compiled_proto_schema has no root_message: it is the full name of the schema's message")
+    try:
+        files = descriptor_pb2.FileDescriptorSet.FromString(compiled).file
+    except DecodeError as error:
+        raise SchemaError(f"compiled_bytes is not a FileDescriptorSet: {error}") from None
+    if not files:
+        raise SchemaError("compiled_bytes is a FileDescriptorSet without a file")
+    return _build(files, root.removeprefix("."))
+
+
+def _build(files: Sequence[Any], root: str) -> ProtobufSchema:
     pool = descriptor_pool.DescriptorPool()
     try:
-        pool.Add(file)
-        root = file.message_type[0].name
-        descriptor = pool.FindMessageTypeByName(f"{file.package}.{root}" if file.package else root)
-    except (TypeError, KeyError) as error:  # What protobuf raises for a descriptor that its runtime can't hold.
+        for file in _dependencies_first(files):
+            pool.Add(file)
+        descriptor = pool.FindMessageTypeByName(root)
+    except KeyError:
+        raise SchemaError(f"there is no message {root!r} in the schema") from None
+    except TypeError as error:  # What protobuf raises for a descriptor that its runtime can't hold.
         raise SchemaError(f"the protocol buffer definition can't be used: {error}") from None
-    return ProtobufSchema(definition=definition, file=file, message_class=message_factory.GetMessageClass(descriptor))
+    return ProtobufSchema(
+        message_class=message_factory.GetMessageClass(descriptor),
+        messages={_path(file.package, each.name): each for file in files for each in file.message_type},
+        enums={_path(file.package, each.name): each for file in files for each in file.enum_type},
+    )
+
+
+def _dependencies_first(files: Sequence[Any]) -> list[Any]:
+    waiting = {file.name: file for file in files}
+    order: list[Any] = []
+    while waiting:
+        ready = [file for file in waiting.values() if not any(name in waiting for name in file.dependency)]
+        if not ready:
+            raise SchemaError(f"the files of the schema import each other: {', '.join(sorted(waiting))}")
+        for file in ready:
+            del waiting[file.name]
+        order += ready
+    known = {file.name for file in order}
+    for file in order:
+        missing = [name for name in file.dependency if name not in known]
+        if missing:
+            raise SchemaError(
+                f"{file.name} imports {', '.join(missing)}, which compiled_bytes lacks: compile with --include_imports"
+            )
+    return order
 
 
 def check_protobuf_json(schema: ProtobufSchema, data: bytes) -> None:
@@ -119,15 +178,14 @@ def check_protobuf_revision(old: ProtobufSchema, new: ProtobufSchema) -> None:
     Raises:
         SchemaError: It may not; says which message or field.
     """
-    before, after = old.file.message_type[0], new.file.message_type[0]
-    if (old.file.package, before.name) != (new.file.package, after.name):
-        raise SchemaError(
-            f"the message may not be renamed (it was {_path(old.file.package, before.name)},"
-            f" it would be {_path(new.file.package, after.name)})"
-        )
-    for enum in old.file.enum_type:
-        _check_enum_revision(enum, new.file.enum_type, enum.name)
-    _check_message_revision(before, after, before.name)
+    if old.root != new.root:
+        raise SchemaError(f"the message may not be renamed (it was {old.root}, it would be {new.root})")
+    for name, enum in old.enums.items():
+        if name in new.enums:
+            _check_enum_revision(enum, [new.enums[name]], name)
+    for name, message in old.messages.items():
+        if name in new.messages:
+            _check_message_revision(message, new.messages[name], name)
 
 
 def _compile(definition: str) -> Any:

@@ -60,6 +60,23 @@ def parse_schema(type: SchemaType | str, definition: str) -> ParsedSchema:
     return parse_protobuf(definition)
 
 
+def parse_compiled_schema(root: str, compiled: bytes) -> ParsedSchema:
+    """Parse a Protocol Buffers schema that comes as a serialised ``FileDescriptorSet``.
+
+    Args:
+        root: Full name of its root message.
+        compiled: The ``FileDescriptorSet``.
+
+    Raises:
+        SchemaError: It is empty, too long, no ``FileDescriptorSet``, or lacks the message.
+    """
+    if len(compiled) > MAX_DEFINITION_BYTES:
+        raise SchemaError(f"compiled_bytes has {len(compiled)} bytes; at most {MAX_DEFINITION_BYTES} are allowed")
+    from poolhouse_pubsub.schemas.protobuf import parse_compiled_protobuf  # noqa: PLC0415
+
+    return parse_compiled_protobuf(root, compiled)
+
+
 def check_compatible(old: ParsedSchema, new: ParsedSchema) -> None:
     """Check that ``new`` may be committed as a revision after ``old``.
 

@@ -1,14 +1,16 @@
 """google.pubsub.v1.Publisher."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from poolhouse_pubsub import names, protos
+from poolhouse_pubsub import limits, names, protos
 from poolhouse_pubsub.core.emulator import Emulator
 from poolhouse_pubsub.core.topic import Topic
-from poolhouse_pubsub.service import limits, masks, paging, topic_config
+from poolhouse_pubsub.service import masks, paging, topic_config
 from poolhouse_pubsub.service.quota import limit_project
 from poolhouse_pubsub.service.schemas import Schemas
-from poolhouse_pubsub.status import already_exists, not_found
+from poolhouse_pubsub.status import Reason, already_exists, invalid, not_found
+from poolhouse_pubsub.transforms import TransformError, compile_transforms
 
 
 class Publisher:
@@ -36,9 +38,8 @@ class Publisher:
         names.check(request.name, "topics")
         if request.name in emulator.topics:
             raise already_exists(request.name)
-        topic_config.complete(request, schemas=self._schemas)
-        prefix = f"projects/{names.project_of(request.name)}/"
-        limit_project(emulator.topics, prefix, limits.TOPICS, "topics")
+        topic_config.complete(request, schemas=self._schemas, models=emulator.models)
+        limit_project(emulator.topics, names.project_of(request.name), limits.TOPICS, "topics")
         emulator.create_topic(request)
         emulator.commit()
         return request
@@ -53,8 +54,9 @@ class Publisher:
         config = protos.Topic()
         config.CopyFrom(topic.config)
         masks.apply(config, request.topic, request.update_mask.paths, mutable=topic_config.MUTABLE)
-        topic_config.complete(config, schemas=self._schemas, before=topic.config)
+        topic_config.complete(config, schemas=self._schemas, models=self._emulator.models, before=topic.config)
         topic.config = config
+        topic.transforms = None
         self._emulator.save_topic(topic)
         self._emulator.commit()
         return config
@@ -89,10 +91,44 @@ class Publisher:
         """Publish."""
         topic = self._topic(request.topic)
         messages = request.messages
-        limits.check_messages(messages, size_bytes=request.ByteSize())
+        limits.check_messages(messages)
+        if not topic.config.message_transforms:
+            return protos.PublishResponse(message_ids=self._take(topic, messages))
+        goes_on = self._transform(topic, messages)
+        kept = [message for message, stays in zip(messages, goes_on, strict=True) if stays]
+        ids = iter(self._take(topic, kept) if kept else ())
+        return protos.PublishResponse(
+            message_ids=[next(ids) if stays else self._emulator.new_message_id() for stays in goes_on]
+        )
+
+    def _take(self, topic: Topic, messages: Sequence[Any]) -> list[str]:
+        # The schema is that of what subscribers get: of what the transforms made (SMTs overview).
         if topic.config.HasField("schema_settings"):
             self._schemas.check_messages(topic.config.schema_settings, messages)
-        return protos.PublishResponse(message_ids=self._emulator.publish(topic, messages))
+        return self._emulator.publish(topic, messages)
+
+    def _transform(self, topic: Topic, messages: Sequence[Any]) -> list[bool]:
+        """Transforms messages in place, and tells for each whether it goes on.
+
+        One that is filtered out gets an id like any other, and is given to nobody. One that fails makes the whole
+        Publish fail (SMTs overview).
+
+        Raises:
+            StatusError: INVALID_ARGUMENT.
+        """
+        if topic.transforms is None:
+            topic.transforms = compile_transforms(topic.config.message_transforms, self._emulator.models)
+        goes_on = []
+        for number, message in enumerate(messages):
+            try:
+                goes_on.append(topic.transforms.apply(message, published=False))
+            except TransformError as error:
+                raise invalid(f"Message {number} can't be transformed: {error}.", reason=Reason.TRANSFORM) from None
+        kept = [message for message, stays in zip(messages, goes_on, strict=True) if stays]
+        if kept:
+            limits.check_size(sum(message.ByteSize() for message in kept), limits.PUBLISH_BYTES)
+            limits.check_messages(kept)
+        return goes_on
 
     def detach_subscription(self, request: Any) -> Any:
         """DetachSubscription."""

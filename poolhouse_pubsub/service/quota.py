@@ -1,23 +1,25 @@
 """How many resources a project and a topic may have."""
 
 from collections.abc import Collection
+from typing import Any
 
+from poolhouse_pubsub.resources import Resources
 from poolhouse_pubsub.status import Code, StatusError
 
 
-def limit_project(resources: Collection[str], prefix: str, most: int, kind: str) -> None:
+def limit_project(resources: Resources[Any], project: str, most: int, kind: str) -> None:
     """Refuses one resource more than a project may have.
 
     Args:
-        resources: Full names of all there are.
-        prefix: `projects/PROJECT/`.
+        resources: All there are.
+        project: Id of the project.
         most: The limit.
         kind: What they are, in the plural.
 
     Raises:
         StatusError: RESOURCE_EXHAUSTED.
     """
-    if len(resources) >= most and sum(name.startswith(prefix) for name in resources) >= most:
+    if resources.count(project) >= most:
         raise StatusError(Code.RESOURCE_EXHAUSTED, f"A project has at most {most} {kind}.")
 
 

@@ -6,16 +6,41 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from poolhouse_pubsub import names, protos
+from poolhouse_pubsub import limits, names, protos
 from poolhouse_pubsub.core.emulator import Emulator, timestamp
-from poolhouse_pubsub.schemas import ParsedSchema, SchemaError, check_compatible, parse_schema, validate_message
-from poolhouse_pubsub.service import limits, paging
+from poolhouse_pubsub.resources import Resources
+from poolhouse_pubsub.schemas import (
+    ParsedSchema,
+    SchemaError,
+    check_compatible,
+    parse_compiled_schema,
+    parse_schema,
+    validate_message,
+)
+from poolhouse_pubsub.service import paging
 from poolhouse_pubsub.service.quota import limit_project
-from poolhouse_pubsub.status import Code, StatusError, already_exists, invalid, not_found
+from poolhouse_pubsub.status import Code, Reason, StatusError, already_exists, invalid, not_found
 
 _TYPES = {number: name for name, number in protos.Schema.Type.items() if number}
 _BASIC, _FULL = 1, 2
 _ENCODINGS = {1: "JSON", 2: "BINARY"}
+
+
+def _parsed(config: Any) -> ParsedSchema:
+    """Parses a Schema of a known type.
+
+    Raises:
+        SchemaError: It is none of its type.
+    """
+    kind = _TYPES[config.type]
+    if not config.HasField("compiled_proto_schema"):
+        return parse_schema(kind, config.definition)
+    if kind != "PROTOCOL_BUFFER":
+        raise SchemaError(f"a schema of type {kind} has a definition, and no compiled_proto_schema")
+    if config.definition:
+        raise SchemaError("a schema has either a definition or a compiled_proto_schema, not both")
+    compiled = config.compiled_proto_schema
+    return parse_compiled_schema(compiled.root_message, compiled.compiled_bytes)
 
 
 class Revision:
@@ -34,7 +59,7 @@ class Revision:
     def parsed(self) -> ParsedSchema:
         """The parsed definition."""
         if self._parsed is None:
-            self._parsed = parse_schema(_TYPES[self.config.type_], self.config.definition)
+            self._parsed = _parsed(self.config)
         return self._parsed
 
 
@@ -48,7 +73,7 @@ class Schemas:
     def __init__(self, emulator: Emulator) -> None:
         self._emulator = emulator
         #: Revisions by schema name, oldest first.
-        self.revisions: dict[str, list[Revision]] = {}
+        self.revisions: Resources[list[Revision]] = Resources()
         emulator.on_reset.append(self.revisions.clear)
 
     # --- for topics
@@ -80,6 +105,13 @@ class Schemas:
             raise invalid("Invalid schema_settings: first_revision_id is newer than last_revision_id.")
         return revisions[first : last + 1][::-1]
 
+    def definition(self, settings: Any) -> str:
+        """The definition of the newest revision that a topic's SchemaSettings allow, "" for a deleted schema."""
+        if settings.schema not in self.revisions:
+            return ""
+        newest: str = self._allowed(settings)[0].config.definition
+        return newest
+
     def check_messages(self, settings: Any, messages: Sequence[Any]) -> None:
         """Checks messages against the schema of their topic, and adds the attributes that name it.
 
@@ -87,7 +119,7 @@ class Schemas:
             StatusError: INVALID_ARGUMENT for a message that fits no allowed revision, NOT_FOUND for a deleted schema.
         """
         if settings.schema not in self.revisions:
-            raise StatusError(Code.NOT_FOUND, "Schema associated with topic deleted.")
+            raise StatusError(Code.NOT_FOUND, "Schema associated with topic deleted.", reason=Reason.SCHEMA)
         allowed, encoding = self._allowed(settings), _ENCODINGS[settings.encoding]
         found = [self._fitting(allowed, message.data, encoding, number) for number, message in enumerate(messages)]
         for message, revision in zip(messages, found, strict=True):
@@ -104,7 +136,9 @@ class Schemas:
                 reason = reason or error
             else:
                 return revision
-        raise invalid(f"Invalid data in message {number}: it does not fit the topic's schema: {reason}")
+        raise invalid(
+            f"Invalid data in message {number}: it does not fit the topic's schema: {reason}", reason=Reason.SCHEMA
+        )
 
     # --- RPCs
 
@@ -122,29 +156,32 @@ class Schemas:
         raise not_found(name)
 
     async def _parse(self, config: Any) -> ParsedSchema:
-        kind = _TYPES.get(config.type_)
-        if kind is None:
+        if config.type not in _TYPES:
             raise invalid("Invalid schema type: it is AVRO or PROTOCOL_BUFFER.")
         try:
             # The Protocol Buffers compiler takes its time: not on the loop that delivers messages.
-            return await asyncio.to_thread(parse_schema, kind, config.definition)
+            return await asyncio.to_thread(_parsed, config)
         except SchemaError as error:
             raise invalid(f"Invalid schema definition: {error}") from None
 
     def _append(self, name: str, source: Any, parsed: ParsedSchema | None) -> Any:
         emulator = self._emulator
-        revisions = self.revisions.setdefault(name, [])
+        if name not in self.revisions:
+            self.revisions[name] = []
+        revisions = self.revisions[name]
         taken = {revision.config.revision_id for revision in revisions}
         revision_id = f"{emulator.random.getrandbits(32):08x}"
         while revision_id in taken:
             revision_id = f"{emulator.random.getrandbits(32):08x}"
         config = protos.Schema(
             name=name,
-            type_=source.type_,
+            type=source.type,
             definition=source.definition,
             revision_id=revision_id,
             revision_create_time=timestamp(emulator.clock.now()),
         )
+        if source.HasField("compiled_proto_schema"):
+            config.compiled_proto_schema.CopyFrom(source.compiled_proto_schema)
         revisions.append(Revision(config, parsed))
         self._save(name)
         return config
@@ -164,7 +201,7 @@ class Schemas:
         parsed = await self._parse(request.schema)
         if name in self.revisions:
             raise already_exists(name)
-        limit_project(self.revisions, f"{request.parent}/", limits.SCHEMAS, "schemas")
+        limit_project(self.revisions, names.project_of(name), limits.SCHEMAS, "schemas")
         return self._append(name, request.schema, parsed)
 
     def get_schema(self, request: Any) -> Any:
@@ -197,13 +234,13 @@ class Schemas:
     async def commit_schema(self, request: Any) -> Any:
         """CommitSchema."""
         name, revisions, latest = self._find(request.name)
-        if request.schema.type_ not in (0, latest.config.type_):
+        if request.schema.type not in (0, latest.config.type):
             raise invalid(f"Invalid schema type: a revision has the type of its schema {name}.")
-        request.schema.type_ = latest.config.type_
+        request.schema.type = latest.config.type
         parsed = await self._parse(request.schema)
         name, revisions, latest = self._find(request.name)
         _check_room(name, revisions)
-        if latest.config.definition == request.schema.definition:
+        if _content(latest.config) == _content(request.schema):
             raise invalid(f"The definition is that of the latest revision of {name}: there is nothing to commit.")
         try:
             check_compatible(latest.parsed, parsed)
@@ -275,10 +312,17 @@ def _check_room(name: str, revisions: Sequence[Revision]) -> None:
         )
 
 
+def _content(config: Any) -> tuple[str, str, bytes]:
+    """What tells one revision from another."""
+    compiled = config.compiled_proto_schema
+    return config.definition, compiled.root_message, compiled.compiled_bytes
+
+
 def _view(config: Any, view: int) -> Any:
     if view == _FULL:
         return config
     answer = protos.Schema()
     answer.CopyFrom(config)
     answer.ClearField("definition")
+    answer.ClearField("compiled_proto_schema")
     return answer

@@ -1,26 +1,32 @@
 """Every RPC by its gRPC name: what both transports call."""
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from poolhouse_pubsub import protos
+from poolhouse_pubsub import limits, protos
 from poolhouse_pubsub.control.faults import Faults
 from poolhouse_pubsub.core.emulator import Emulator
+from poolhouse_pubsub.service.access import caller_of
+from poolhouse_pubsub.service.gate import Gate
 from poolhouse_pubsub.service.iam import IamPolicies
 from poolhouse_pubsub.service.publisher import Publisher
 from poolhouse_pubsub.service.schemas import Schemas
 from poolhouse_pubsub.service.snapshots import Snapshots
 from poolhouse_pubsub.service.subscriber import Subscriber
+from poolhouse_pubsub.service.transforms import Transforms
 from poolhouse_pubsub.status import invalid
+from poolhouse_pubsub.transforms import requests
 
 PUBLISHER = "google.pubsub.v1.Publisher"
 SUBSCRIBER = "google.pubsub.v1.Subscriber"
 SCHEMAS = "google.pubsub.v1.SchemaService"
 IAM = "google.iam.v1.IAMPolicy"
+#: Calls of the REST API alone: no gRPC service has them.
+TRANSFORMS = "message-transforms"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,7 @@ class Method:
         response: Class of its response.
         run: Takes a request (which it may change and keep) and answers a response message or a serialised one, at
             once or awaitable. Raises StatusError.
+        most_bytes: Largest request; None for no limit of its own.
     """
 
     service: str
@@ -41,6 +48,7 @@ class Method:
     request: Any
     response: Any
     run: Callable[[Any], Any]
+    most_bytes: int | None = None
 
 
 class Service:
@@ -59,12 +67,15 @@ class Service:
         self.subscriber = Subscriber(emulator, faults)
         self.snapshots = Snapshots(emulator, self.subscriber)
         self.iam = IamPolicies(emulator, self.schemas)
+        self.transforms = Transforms(emulator)
+        #: Enforced IAM and quotas; None where neither was asked for.
+        self.gate: Gate | None = None
         #: By `SERVICE/METHOD`, as in a gRPC path without its leading slash.
         self.methods = {f"{method.service}/{method.name}": method for method in self._table()}
 
     def _table(self) -> list[Method]:
         p, topics, subs, snaps = protos, self.publisher, self.subscriber, self.snapshots
-        schemas, iam = self.schemas, self.iam
+        schemas, iam, transforms = self.schemas, self.iam, self.transforms
         return [
             Method(PUBLISHER, "CreateTopic", p.Topic, p.Topic, topics.create_topic),
             Method(PUBLISHER, "UpdateTopic", p.UpdateTopicRequest, p.Topic, topics.update_topic),
@@ -85,7 +96,7 @@ class Service:
                 p.ListTopicSnapshotsResponse,
                 topics.list_topic_snapshots,
             ),
-            Method(PUBLISHER, "Publish", p.PublishRequest, p.PublishResponse, topics.publish),
+            Method(PUBLISHER, "Publish", p.PublishRequest, p.PublishResponse, topics.publish, limits.PUBLISH_BYTES),
             Method(
                 PUBLISHER,
                 "DetachSubscription",
@@ -108,8 +119,17 @@ class Service:
             Method(SUBSCRIBER, "DeleteSubscription", p.DeleteSubscriptionRequest, p.Empty, subs.delete_subscription),
             Method(SUBSCRIBER, "ModifyPushConfig", p.ModifyPushConfigRequest, p.Empty, subs.modify_push_config),
             Method(SUBSCRIBER, "Pull", p.PullRequest, p.PullResponse, subs.pull),
-            Method(SUBSCRIBER, "Acknowledge", p.AcknowledgeRequest, p.Empty, subs.acknowledge),
-            Method(SUBSCRIBER, "ModifyAckDeadline", p.ModifyAckDeadlineRequest, p.Empty, subs.modify_ack_deadline),
+            Method(
+                SUBSCRIBER, "Acknowledge", p.AcknowledgeRequest, p.Empty, subs.acknowledge, limits.ACK_REQUEST_BYTES
+            ),
+            Method(
+                SUBSCRIBER,
+                "ModifyAckDeadline",
+                p.ModifyAckDeadlineRequest,
+                p.Empty,
+                subs.modify_ack_deadline,
+                limits.ACK_REQUEST_BYTES,
+            ),
             Method(SUBSCRIBER, "CreateSnapshot", p.CreateSnapshotRequest, p.Snapshot, snaps.create_snapshot),
             Method(SUBSCRIBER, "UpdateSnapshot", p.UpdateSnapshotRequest, p.Snapshot, snaps.update_snapshot),
             Method(SUBSCRIBER, "GetSnapshot", p.GetSnapshotRequest, p.Snapshot, snaps.get_snapshot),
@@ -151,14 +171,42 @@ class Service:
                 p.TestIamPermissionsResponse,
                 iam.test_iam_permissions,
             ),
+            Method(
+                TRANSFORMS,
+                "ValidateMessageTransform",
+                requests.ValidateMessageTransformRequest,
+                requests.ValidateMessageTransformResponse,
+                transforms.validate_message_transform,
+            ),
+            Method(
+                TRANSFORMS,
+                "TestMessageTransforms",
+                requests.TestMessageTransformsRequest,
+                requests.TestMessageTransformsResponse,
+                transforms.test_message_transforms,
+            ),
         ]
 
-    async def call(self, method: Method, request: Any) -> Any:
+    def caller(self, headers: Iterable[tuple[str, Any]]) -> str:
+        """Who makes a call, by its headers; "" where IAM is not enforced, and nobody asks."""
+        if self.gate is None or self.gate.access is None:
+            return ""
+        return caller_of({name: value for name, value in headers if isinstance(value, str)})
+
+    @property
+    def grpc_methods(self) -> list[Method]:
+        """The RPCs that have a gRPC form."""
+        return [method for method in self.methods.values() if method.service != TRANSFORMS]
+
+    async def call(self, method: Method, request: Any, *, caller: str = "", size_bytes: int | None = None) -> Any:
         """Runs one RPC with the faults that are set for it.
 
         Args:
             method: One of `methods`.
             request: Its request message; the call may keep it.
+            caller: E-mail address of who calls, "" for nobody known; looked at where IAM is enforced.
+            size_bytes: Size of the serialised request where that is known; else it is measured, which costs as much as
+                to serialise it.
 
         Returns:
             The response message, or the bytes of one.
@@ -166,23 +214,29 @@ class Service:
         Raises:
             StatusError: The RPC's refusal, or an injected fault.
         """
-        faults = self.faults
+        if method.most_bytes is not None:
+            limits.check_size(request.ByteSize() if size_bytes is None else size_bytes, method.most_bytes)
+        faults, gate = self.faults, self.gate
+        if gate is not None:
+            gate.before(method.name, request, caller=caller)
         if faults.active:
             await faults.before(method.name, subscription=_subscription_of(request))
         answer = method.run(request)
         if inspect.isawaitable(answer):
             answer = await _finish(answer)
+        if gate is not None:
+            answer = gate.after(method.name, request, answer, caller=caller)
         if faults.active:
             faults.after(method.name)
         return answer
 
-    async def call_bytes(self, method: Method, raw: bytes) -> bytes:
+    async def call_bytes(self, method: Method, raw: bytes, *, caller: str = "") -> bytes:
         """As `call`, from a serialised request to a serialised response."""
         try:
             request = method.request.FromString(raw)
         except DecodeError:
             raise invalid(f"The request is not a valid {method.request.DESCRIPTOR.full_name}.") from None
-        answer = await self.call(method, request)
+        answer = await self.call(method, request, caller=caller, size_bytes=len(raw))
         return answer if isinstance(answer, bytes) else answer.SerializeToString()
 
 

@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from poolhouse_pubsub import names, protos
+from poolhouse_pubsub import limits, names, protos
 from poolhouse_pubsub.core.emulator import Emulator, timestamp
 from poolhouse_pubsub.core.snapshots import LEAST_LIFETIME_S, LIFETIME_S, Snapshot, expiry_s
-from poolhouse_pubsub.service import limits, masks, paging
+from poolhouse_pubsub.service import masks, paging
 from poolhouse_pubsub.service.quota import limit_project, limit_topic
 from poolhouse_pubsub.service.subscriber import Subscriber
+from poolhouse_pubsub.service.tags import check_tags
 from poolhouse_pubsub.status import already_exists, invalid, not_found, precondition
 
 _MUTABLE = frozenset({"labels", "expire_time"})
@@ -44,7 +45,8 @@ class Snapshots:
         if name in emulator.snapshots:
             raise already_exists(name)
         limits.check_labels(request.labels)
-        limit_project(emulator.snapshots, f"projects/{project}/", limits.SNAPSHOTS, "snapshots")
+        check_tags(request.tags)
+        limit_project(emulator.snapshots, project, limits.SNAPSHOTS, "snapshots")
         topic = subscription.topic
         if topic is None:
             raise precondition(f"Subscription {subscription.name} has no topic any more: it can't have a snapshot.")

@@ -6,14 +6,14 @@ from typing import Any
 
 from google.rpc import error_details_pb2
 
-from poolhouse_pubsub import names, protos
+from poolhouse_pubsub import limits, names, protos
 from poolhouse_pubsub.control.faults import Faults
 from poolhouse_pubsub.core.emulator import Emulator, Subscribed
 from poolhouse_pubsub.core.encoding import encode
 from poolhouse_pubsub.core.leases import Consumer, Entry, Mode
 from poolhouse_pubsub.core.subscription import AckResult
-from poolhouse_pubsub.service import limits, masks, paging, subscription_config
-from poolhouse_pubsub.service.limits import bad_ack_id
+from poolhouse_pubsub.limits import bad_ack_id
+from poolhouse_pubsub.service import masks, paging, subscription_config
 from poolhouse_pubsub.service.quota import limit_project, limit_topic
 from poolhouse_pubsub.status import Code, StatusError, already_exists, invalid, not_found, precondition
 
@@ -86,10 +86,9 @@ class Subscriber:
         if request.topic not in emulator.topics:
             raise not_found(request.topic)
         request.detached = False
-        subscription_config.complete(request, topics=emulator.topics)
-        rules = subscription_config.rules_of(request)
-        prefix = f"projects/{names.project_of(request.name)}/"
-        limit_project(emulator.subscriptions, prefix, limits.SUBSCRIPTIONS, "subscriptions")
+        subscription_config.complete(request, topics=emulator.topics, models=emulator.models)
+        rules = subscription_config.rules_of(request, models=emulator.models)
+        limit_project(emulator.subscriptions, names.project_of(request.name), limits.SUBSCRIPTIONS, "subscriptions")
         limit_topic(emulator.topics[request.topic].subscriptions, limits.TOPIC_SUBSCRIPTIONS, "subscriptions")
         subscription = emulator.create_subscription(request, rules=rules)
         return subscription_config.shown(subscription.config, subscription.topic)
@@ -106,12 +105,16 @@ class Subscriber:
         config = protos.Subscription()
         config.CopyFrom(subscription.config)
         masks.apply(config, request.subscription, request.update_mask.paths, mutable=subscription_config.MUTABLE)
-        subscription_config.complete(config, topics=self._emulator.topics, before=subscription.config)
+        self._complete(config, subscription)
         self._change(subscription, config)
         return subscription_config.shown(subscription.config, subscription.topic)
 
+    def _complete(self, config: Any, subscription: Subscribed) -> None:
+        emulator = self._emulator
+        subscription_config.complete(config, topics=emulator.topics, models=emulator.models, before=subscription.config)
+
     def _change(self, subscription: Subscribed, config: Any) -> None:
-        rules = subscription_config.rules_of(config)
+        rules = subscription_config.rules_of(config, models=self._emulator.models)
         subscription.config = config
         subscription.change_rules(rules)
         subscription.expiry.cancel()
@@ -145,7 +148,7 @@ class Subscriber:
         config = protos.Subscription()
         config.CopyFrom(subscription.config)
         config.push_config.CopyFrom(request.push_config)
-        subscription_config.complete(config, topics=self._emulator.topics, before=subscription.config)
+        self._complete(config, subscription)
         self._change(subscription, config)
         return protos.Empty()
 
@@ -197,7 +200,7 @@ class Subscriber:
     def acknowledge(self, request: Any) -> Any:
         """Acknowledge."""
         subscription = self.find(request.subscription)
-        limits.check_ack_ids(request.ack_ids, size_bytes=request.ByteSize())
+        limits.check_ack_ids(request.ack_ids)
         emulator = self._emulator
         emulator.used(subscription)
         ack_ids = unique(request.ack_ids)
@@ -216,7 +219,7 @@ class Subscriber:
     def modify_ack_deadline(self, request: Any) -> Any:
         """ModifyAckDeadline."""
         subscription = self.find(request.subscription)
-        limits.check_ack_ids(request.ack_ids, size_bytes=request.ByteSize())
+        limits.check_ack_ids(request.ack_ids)
         limits.within(request.ack_deadline_seconds, limits.MODIFY_DEADLINE_S, "ack_deadline_seconds")
         emulator = self._emulator
         emulator.used(subscription)

@@ -4,12 +4,15 @@ import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
-from poolhouse_pubsub import names, protos
+from poolhouse_pubsub import limits, names, protos
 from poolhouse_pubsub.core.filters import FilterError, parse_filter
 from poolhouse_pubsub.core.rules import DEFAULT_ACK_DEADLINE_S, DEFAULT_ATTEMPTS, DEFAULT_RETENTION_S, Backoff, Rules
 from poolhouse_pubsub.core.topic import Topic
-from poolhouse_pubsub.service import limits
+from poolhouse_pubsub.service.export_config import complete_exports
+from poolhouse_pubsub.service.tags import check_tags
+from poolhouse_pubsub.service.transform_config import check_transforms
 from poolhouse_pubsub.status import Code, StatusError, invalid, not_found
+from poolhouse_pubsub.transforms import Models, compile_transforms
 
 #: Fields that UpdateSubscription may change.
 MUTABLE = frozenset(
@@ -30,16 +33,20 @@ MUTABLE = frozenset(
     }
 )
 
+#: Fields that make an export subscription.
+EXPORTS = ("bigquery_config", "cloud_storage_config", "bigtable_config")
+
 _ACTIVE = protos.Subscription.State.Value("ACTIVE")
 _PUSH_VERSIONS = ("v1", "v1beta2", "v1beta1")
 
 
-def complete(config: Any, *, topics: Mapping[str, Topic], before: Any = None) -> None:
+def complete(config: Any, *, topics: Mapping[str, Topic], models: Models, before: Any = None) -> None:
     """Checks a Subscription and fills in what the service fills in.
 
     Args:
         config: The Subscription, changed in place.
         topics: The topics that there are.
+        models: What stands in for models of AI inference.
         before: What it was, at an update: a dead-letter topic that was deleted since does not hinder other changes.
 
     Raises:
@@ -57,7 +64,10 @@ def complete(config: Any, *, topics: Mapping[str, Topic], before: Any = None) ->
     _complete_retry(config)
     _complete_dead_letter(config, topics, before)
     _check_delivery(config)
-    # Output only, whatever a request says; tags are input only, and nothing here looks at them.
+    complete_exports(config)
+    check_transforms(config.message_transforms, models)
+    # Output only, whatever a request says; tags are input only.
+    check_tags(config.tags)
     config.state = _ACTIVE
     config.ClearField("tags")
     config.ClearField("analytics_hub_subscription_info")
@@ -115,8 +125,7 @@ def _check_delivery(config: Any) -> None:
 
 
 def _deliveries(config: Any) -> list[str]:
-    exports = ("bigquery_config", "cloud_storage_config", "bigtable_config")
-    ways = [field for field in exports if config.HasField(field)]
+    ways = [field for field in EXPORTS if config.HasField(field)]
     return ["push_config", *ways] if config.push_config.push_endpoint else ways
 
 
@@ -126,7 +135,10 @@ def delivery_of(config: Any) -> str | None:
 
 
 def check_push(push: Any) -> None:
-    """Checks a PushConfig and fills in its version attribute; an empty one means pull.
+    """Checks a PushConfig; an empty one means pull.
+
+    The comment of PushConfig.attributes promises that `x-goog-version` is always returned. Google's integration tests
+    expect none where none was set, so nothing is filled in.
 
     Raises:
         StatusError: INVALID_ARGUMENT.
@@ -141,14 +153,17 @@ def check_push(push: Any) -> None:
         fine = False
     if not fine:
         raise invalid(f"Unsupported push_endpoint: {endpoint[:300]!r}; it is an http or https URL.")
-    version = push.attributes.get("x-goog-version", "v1")
+    version = push.attributes.get("x-goog-version", _PUSH_VERSIONS[0])
     if version not in _PUSH_VERSIONS:
         raise invalid(f"Invalid push_config.attributes: x-goog-version is one of {', '.join(_PUSH_VERSIONS)}.")
-    push.attributes["x-goog-version"] = version
 
 
-def rules_of(config: Any) -> Rules:
+def rules_of(config: Any, *, models: Models) -> Rules:
     """The delivery rules of a complete Subscription.
+
+    Args:
+        config: The Subscription.
+        models: What stands in for models of AI inference.
 
     Raises:
         StatusError: INVALID_ARGUMENT for a filter that is too long or can't be parsed.
@@ -176,6 +191,7 @@ def rules_of(config: Any) -> Rules:
         retain_acked=config.retain_acked_messages,
         expires_after_s=_seconds(ttl.ttl) if ttl.HasField("ttl") else None,
         filter=chosen,
+        transforms=compile_transforms(config.message_transforms, models) or None if config.message_transforms else None,
     )
 
 

@@ -3,9 +3,12 @@
 import re
 from typing import Any, Protocol
 
-from poolhouse_pubsub import names, protos
-from poolhouse_pubsub.service import limits
+from poolhouse_pubsub import limits, names, protos
+from poolhouse_pubsub.service.ingestion_config import complete_ingestion
+from poolhouse_pubsub.service.tags import check_tags
+from poolhouse_pubsub.service.transform_config import check_transforms
 from poolhouse_pubsub.status import invalid
+from poolhouse_pubsub.transforms import Models
 
 #: Fields that UpdateTopic may change.
 MUTABLE = frozenset(
@@ -21,6 +24,8 @@ MUTABLE = frozenset(
 )
 
 _ACTIVE = protos.Topic.State.Value("ACTIVE")
+_INGESTION_ERROR = protos.Topic.State.Value("INGESTION_RESOURCE_ERROR")
+_REGION = re.compile(r"[a-z]+-[a-z]+[0-9]+")
 _KMS_KEY = re.compile(r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+")
 
 
@@ -31,12 +36,13 @@ class Schemas(Protocol):
         """Raises a StatusError unless the schema and its revisions exist and the encoding is given."""
 
 
-def complete(config: Any, *, schemas: Schemas, before: Any = None) -> None:
+def complete(config: Any, *, schemas: Schemas, models: Models, before: Any = None) -> None:
     """Checks a Topic and fills in what the service fills in.
 
     Args:
         config: The Topic, changed in place.
         schemas: The schemas that there are.
+        models: What stands in for models of AI inference.
         before: What it was, at an update: a schema that was deleted since does not hinder other changes.
 
     Raises:
@@ -54,7 +60,36 @@ def complete(config: Any, *, schemas: Schemas, before: Any = None) -> None:
     was_deleted = before is not None and before.schema_settings.schema == names.DELETED_SCHEMA
     if config.HasField("schema_settings") and not (was_deleted and config.schema_settings == before.schema_settings):
         schemas.check_settings(config.schema_settings)
-    # Output only, whatever a request says; tags are input only, and nothing here looks at them.
-    config.state = _ACTIVE
+    if config.HasField("message_storage_policy"):
+        _check_storage_policy(config.message_storage_policy)
+    check_transforms(config.message_transforms, models)
+    is_readable = complete_ingestion(config.ingestion_data_source_settings) if _has_source(config) else True
+    # Output only, whatever a request says; tags are input only.
+    check_tags(config.tags)
+    config.state = _ACTIVE if is_readable else _INGESTION_ERROR
     config.ClearField("satisfies_pzs")
     config.ClearField("tags")
+
+
+def _has_source(config: Any) -> bool:
+    # A message that is only read must not be made: an empty one would be shown.
+    return bool(config.HasField("ingestion_data_source_settings"))
+
+
+def _check_storage_policy(policy: Any) -> None:
+    """Checks a MessageStoragePolicy.
+
+    An empty list of regions is no valid configuration (MessageStoragePolicy.allowed_persistence_regions in
+    google/pubsub/v1/pubsub.proto): it can't be set, and an update can't remove every region. An update that unsets the
+    policy itself is fine: the topic then has none.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT.
+    """
+    if not policy.allowed_persistence_regions:
+        raise invalid("Invalid message_storage_policy: allowed_persistence_regions is empty; it has at least 1 region.")
+    for region in policy.allowed_persistence_regions:
+        if not _REGION.fullmatch(region):
+            raise invalid(
+                f"Invalid message_storage_policy: {region[:100]!r} is not the name of a region, such as europe-west1."
+            )

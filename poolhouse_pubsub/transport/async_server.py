@@ -7,7 +7,7 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,15 +18,20 @@ from poolhouse_pubsub.control.faults import Faults
 from poolhouse_pubsub.control.restart import Restart
 from poolhouse_pubsub.core.clock import Clock
 from poolhouse_pubsub.core.emulator import Emulator, Subscribed
+from poolhouse_pubsub.core.topic import Topic
 from poolhouse_pubsub.http import HttpApp, HttpRequest, HttpResponse, json_response
 from poolhouse_pubsub.push.oidc import Oidc
 from poolhouse_pubsub.service import Service
+from poolhouse_pubsub.service.gate import Gate
+from poolhouse_pubsub.service.subscription_config import EXPORTS
 from poolhouse_pubsub.transport.admin import Admin
 from poolhouse_pubsub.transport.grpc_server import GrpcServer
 from poolhouse_pubsub.transport.multiplexer import Front
 from poolhouse_pubsub.transport.rest import Rest
 
 if TYPE_CHECKING:
+    from poolhouse_pubsub.exports import Exporter
+    from poolhouse_pubsub.ingestion import Ingester
     from poolhouse_pubsub.push import Pusher
 
 _log = logging.getLogger(__name__)
@@ -47,9 +52,18 @@ class AsyncServer:
         host: Address to listen on.
         port: Port to listen on, 0 for a free one.
         listener: A socket that listens already, instead of both; the server closes it.
+        export_dir: Folder that tables of export subscriptions are written to; None for nowhere.
     """
 
-    def __init__(self, emulator: Emulator, *, host: str, port: int, listener: socket.socket | None = None) -> None:
+    def __init__(
+        self,
+        emulator: Emulator,
+        *,
+        host: str,
+        port: int,
+        listener: socket.socket | None = None,
+        export_dir: Path | None = None,
+    ) -> None:
         self.emulator = emulator
         self.host = host
         self.port = port
@@ -60,7 +74,10 @@ class AsyncServer:
         self._grpc = GrpcServer(self.service)
         self.restart = Restart(emulator, self._grpc.end_streams)
         self._oidc = Oidc()
+        self._export_dir = export_dir
         self._pusher: Pusher | None = None
+        self._exporter: Exporter | None = None
+        self._ingester: Ingester | None = None
         self._apps: list[HttpApp] = [self._oidc, Admin(emulator, self.faults, self.restart), Rest(self.service)]
         self._fronts: set[Front] = set()
         self._listener: asyncio.Server | None = None
@@ -92,8 +109,11 @@ class AsyncServer:
         self._socket = str(self._folder / "grpc")
         await self._grpc.start(f"unix:{quote(self._socket)}")  # gRPC, Name Resolution: the address is a URI
         emulator.on_saved = self._saved
+        emulator.on_topic = self._topic_changed
         for subscription in emulator.subscriptions.values():
             self._saved(subscription)
+        for topic in emulator.topics.values():
+            self._topic_changed(topic)
         await self._listener.start_serving()
         self._arm(emulator.agenda.next_due)
 
@@ -103,13 +123,33 @@ class AsyncServer:
         self._loop.call_soon(self.emulator.pump)
 
     def _saved(self, subscription: Subscribed) -> None:
-        if self._pusher is None:
-            if not subscription.config.push_config.push_endpoint:
-                return
+        config = subscription.config
+        if self._pusher is None and config.push_config.push_endpoint:
             from poolhouse_pubsub.push import Pusher  # noqa: PLC0415 - only where there is something to push
 
             self._pusher = Pusher(self.emulator, self._oidc)
-        self._pusher.follow(subscription)
+        if self._pusher is not None:
+            self._pusher.follow(subscription)
+        if self._exporter is None and any(config.HasField(field) for field in EXPORTS):
+            from poolhouse_pubsub.exports import Exporter  # noqa: PLC0415 - only where there is something to export
+
+            self._exporter = Exporter(self.emulator, schema_of=self.service.schemas.definition, folder=self._export_dir)
+        if self._exporter is not None:
+            self._exporter.follow(subscription)
+
+    def _topic_changed(self, topic: Topic) -> None:
+        if self._ingester is None:
+            if not topic.config.HasField("ingestion_data_source_settings"):
+                return
+            from poolhouse_pubsub.ingestion import Ingester  # noqa: PLC0415 - only where there is something to import
+
+            self._ingester = Ingester(self.service)
+        self._ingester.follow(topic)
+
+    @property
+    def ingestion_failures(self) -> list[Any]:
+        """IngestionFailureEvents of topics whose platform logs are on, oldest first."""
+        return list(self._ingester.failures) if self._ingester is not None else []
 
     def _front(self) -> Front:
         assert self._loop is not None
@@ -147,8 +187,13 @@ class AsyncServer:
         self.emulator.agenda.on_earlier = None
         self.emulator.on_woken = None
         self.emulator.on_saved = None
+        self.emulator.on_topic = None
         if self._pusher is not None:
             self._pusher.stop()
+        if self._exporter is not None:
+            self._exporter.stop()
+        if self._ingester is not None:
+            self._ingester.stop()
         await self._grpc.stop()
         for front in list(self._fronts):
             if front.transport is not None:
@@ -216,6 +261,9 @@ async def serve(
     data_dir: Path | None = None,
     clock: Clock | None = None,
     seed: int | None = None,
+    export_dir: Path | None = None,
+    enforce_iam: Mapping[str, Iterable[str]] | None = None,
+    quotas: Mapping[str, float] | None = None,
 ) -> AsyncIterator[AsyncServer]:
     """A running server; the arguments are those of `EmulatorServer`.
 
@@ -223,7 +271,13 @@ async def serve(
         OSError: The address or the data folder can't be had.
         TopologyError: The topology can't be read or made.
     """
-    server = AsyncServer(Emulator(clock=clock, seed=seed), host=host, port=port, listener=listener)
+    if export_dir is None and data_dir is not None:
+        export_dir = data_dir / "exports"
+    emulator = Emulator(clock=clock, seed=seed)
+    server = AsyncServer(emulator, host=host, port=port, listener=listener, export_dir=export_dir)
+    if enforce_iam is not None or quotas:
+        service = server.service
+        service.gate = Gate(service.emulator, service.iam, enforce_iam=enforce_iam, quotas=quotas or {})
     async with AsyncExitStack() as stack:
         if data_dir is not None:
             from poolhouse_pubsub.persistence.storage import Storage  # noqa: PLC0415 - not needed, and not to be had on every system

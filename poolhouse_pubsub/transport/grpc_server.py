@@ -40,7 +40,7 @@ class GrpcServer:
         self._streams: set[StreamingPull] = set()
         self._server = grpc.aio.server(options=_OPTIONS)
         by_service: dict[str, dict[str, Any]] = defaultdict(dict)
-        for method in service.methods.values():
+        for method in service.grpc_methods:
             by_service[method.service][method.name] = grpc.unary_unary_rpc_method_handler(self._unary(method))
         by_service["google.pubsub.v1.Subscriber"]["StreamingPull"] = grpc.stream_stream_rpc_method_handler(
             self._streaming_pull
@@ -52,7 +52,7 @@ class GrpcServer:
         """Listens on an address such as `unix:/path`; returns the port, where it has one."""
         from poolhouse_pubsub.transport import introspection  # noqa: PLC0415 - imports only what a running server needs
 
-        await introspection.add(self._server, self._service.methods.values())
+        await introspection.add(self._server, self._service.grpc_methods)
         port: int = self._server.add_insecure_port(address)
         await self._server.start()
         return port
@@ -69,11 +69,13 @@ class GrpcServer:
             stream.end(error)
 
     def _unary(self, method: Method) -> Callable[[bytes, Any], Awaitable[bytes]]:
-        call = self._service.call_bytes
+        service, call = self._service, self._service.call_bytes
 
         async def handle(raw: bytes, context: Any) -> bytes:
             try:
-                return await call(method, raw)
+                if service.gate is None:
+                    return await call(method, raw)
+                return await call(method, raw, caller=service.caller(context.invocation_metadata()))
             except StatusError as error:
                 return await _abort(context, error)
 
@@ -84,7 +86,8 @@ class GrpcServer:
             raw = await context.read()
             return None if raw is grpc.aio.EOF else raw
 
-        stream = StreamingPull(self._service, context.write)
+        caller = self._service.caller(context.invocation_metadata())
+        stream = StreamingPull(self._service, context.write, caller=caller)
         self._streams.add(stream)
         try:
             await stream.run(read)

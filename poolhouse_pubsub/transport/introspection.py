@@ -84,14 +84,4 @@ def _add_file(pool: Any, file: Any, added: set[str]) -> None:
         _add_file(pool, dependency, added)
     declared = descriptor_pb2.FileDescriptorProto()
     file.CopyToProto(declared)
-    for message in declared.message_type:
-        _rename_fields(message)
     pool.Add(declared)
-
-
-def _rename_fields(message: Any) -> None:
-    """Gives fields that Python's keywords forced another name (`type_`) their own one back."""
-    for field in message.field:
-        field.name = field.name.rstrip("_")
-    for nested in message.nested_type:
-        _rename_fields(nested)

@@ -58,7 +58,8 @@ class Rest:
             if alt != "json":
                 raise invalid(f"Invalid value {alt[:100]!r} of the parameter 'alt': only 'json' is answered.")
             message = _message(found.route, found.name, request.body, parameters, method.request())
-            answer = await self._service.call(method, message)
+            caller = self._service.caller(request.headers.items())
+            answer = await self._service.call(method, message, caller=caller)
             if isinstance(answer, bytes):
                 answer = method.response.FromString(answer)
             pretty = system.get("prettyPrint", "true") != "false"

@@ -10,6 +10,7 @@ _PUBLISHER = "google.pubsub.v1.Publisher"
 _SUBSCRIBER = "google.pubsub.v1.Subscriber"
 _SCHEMAS = "google.pubsub.v1.SchemaService"
 _IAM = "google.iam.v1.IAMPolicy"
+_TRANSFORMS = "message-transforms"
 
 #: The body is the whole request; there are no query parameters then.
 WHOLE = "*"
@@ -43,7 +44,7 @@ class Match:
     name: str
 
 
-#: By `METHOD SHAPE`: the path below `/v1/projects/PROJECT/` with `*` for an id, and the verb after a colon.
+#: By `METHOD SHAPE`: the path below `/v1/projects/PROJECT` with `*` for an id, and the verb after a colon.
 ROUTES: dict[str, Route] = {
     "PUT topics/*": Route(f"{_PUBLISHER}/CreateTopic", "name", WHOLE),
     "PATCH topics/*": Route(f"{_PUBLISHER}/UpdateTopic", "topic.name", WHOLE),
@@ -79,6 +80,8 @@ ROUTES: dict[str, Route] = {
     "DELETE schemas/*:deleteRevision": Route(f"{_SCHEMAS}/DeleteSchemaRevision", "name"),
     "POST schemas:validate": Route(f"{_SCHEMAS}/ValidateSchema", "parent", WHOLE),
     "POST schemas:validateMessage": Route(f"{_SCHEMAS}/ValidateMessage", "parent", WHOLE),
+    "POST :validateMessageTransform": Route(f"{_TRANSFORMS}/ValidateMessageTransform", "project", WHOLE),
+    "POST :testMessageTransforms": Route(f"{_TRANSFORMS}/TestMessageTransforms", "project", WHOLE),
 }
 for _kind in ("topics", "subscriptions", "snapshots", "schemas"):
     ROUTES[f"GET {_kind}/*:getIamPolicy"] = Route(f"{_IAM}/GetIamPolicy", "resource")
@@ -98,9 +101,12 @@ def match(method: str, path: str) -> Match | None:
     """
     # Split before decoding: an encoded slash or colon belongs to an id (and is refused by its rules).
     *leading, last = path.strip("/").split("/")
-    last, _, verb = last.partition(":")
+    if len(leading) == 2:  # a call on a project, whose id may have a domain: example.com:project
+        last, _, verb = last.rpartition(":")
+    else:
+        last, _, verb = last.partition(":")
     version, *parts = [urllib.parse.unquote(part) for part in (*leading, last)]
-    if version != "v1" or not 3 <= len(parts) <= 5 or parts[0] != "projects":
+    if version != "v1" or not 2 <= len(parts) <= 5 or parts[0] != "projects":
         return None
     shape = [part if place % 2 == 0 else "*" for place, part in enumerate(parts[2:])]
     route = ROUTES.get(f"{method} {'/'.join(shape)}" + (f":{verb}" if verb else ""))

@@ -7,13 +7,13 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from poolhouse_pubsub import protos
+from poolhouse_pubsub import limits, protos
 from poolhouse_pubsub.core.emulator import Emulator, Subscribed
 from poolhouse_pubsub.core.encoding import encode
 from poolhouse_pubsub.core.leases import Consumer, Entry, Mode
 from poolhouse_pubsub.core.subscription import AckResult
-from poolhouse_pubsub.service import Service, limits
-from poolhouse_pubsub.service.limits import bad_ack_id
+from poolhouse_pubsub.limits import bad_ack_id
+from poolhouse_pubsub.service import Service
 from poolhouse_pubsub.service.subscriber import unique
 from poolhouse_pubsub.service.subscription_config import delivery_of
 from poolhouse_pubsub.status import Code, StatusError, invalid, not_found, precondition
@@ -31,9 +31,11 @@ class StreamingPull:
     Args:
         service: The RPCs.
         write: Sends one serialised StreamingPullResponse.
+        caller: E-mail address of who opens it; looked at where IAM is enforced.
     """
 
-    def __init__(self, service: Service, write: Callable[[bytes], Awaitable[None]]) -> None:
+    def __init__(self, service: Service, write: Callable[[bytes], Awaitable[None]], *, caller: str = "") -> None:
+        self._caller = caller
         self._service = service
         self._emulator: Emulator = service.emulator
         self._write = write
@@ -61,6 +63,8 @@ class StreamingPull:
         if raw is None:
             return
         first = _parse(raw)
+        if self._service.gate is not None:
+            self._service.gate.before("StreamingPull", first, caller=self._caller)
         if self._service.faults.active:
             await self._service.faults.before("StreamingPull", subscription=first.subscription)
         self._open(first)
@@ -135,7 +139,15 @@ class StreamingPull:
 
     def _deliver(self, batch: list[Entry]) -> None:
         assert self._subscription is not None
-        self._send(encode(self._subscription, batch) + self._properties, batch)
+        response = encode(self._subscription, batch) + self._properties
+        gate = self._service.gate
+        if gate is not None:
+            error = gate.refusal(self._subscription.name)
+            if error is not None:
+                self.end(error)  # what it would have got goes back to the subscription
+            else:
+                gate.delivered(self._subscription.name, len(response))
+        self._send(response, batch)
 
     def _send(self, response: bytes, batch: list[Entry]) -> None:
         assert self._consumer is not None

@@ -114,6 +114,21 @@ PROGRAMS = {
     )
 }
 
+#: In an environment of their own: they pin other versions of what we use.
+TASK_SYSTEMS = {
+    name: Program(
+        language=name,
+        tools=("sh",),
+        build=(
+            "sh",
+            "-c",
+            f"{sys.executable} -m venv venv && venv/bin/python -m pip install --quiet -r requirements.txt",
+        ),
+        command=("venv/bin/python", "app.py"),
+    )
+    for name in ("celery", "dramatiq")
+}
+
 
 def _cache() -> Path:
     base = os.environ.get("XDG_CACHE_HOME")

@@ -141,16 +141,20 @@ class Clients:
 
     def __init__(self, target: Target) -> None:
         self.target = target
-        self.channel = grpc.insecure_channel(target.address, options=[("grpc.max_receive_message_length", -1)])
-        self.publisher = Plain(PublisherClient(transport=PublisherGrpcTransport(channel=self.channel)))
-        self.subscriber = Plain(SubscriberClient(transport=SubscriberGrpcTransport(channel=self.channel)))
-        self.schemas = Plain(SchemaServiceClient(transport=SchemaServiceGrpcTransport(channel=self.channel)))
-        self.pull = self.channel.unary_unary(
+        self.use(grpc.insecure_channel(target.address, options=[("grpc.max_receive_message_length", -1)]))
+
+    def use(self, channel: Any) -> None:
+        """Makes the calls on a channel, such as one with interceptors."""
+        self.channel = channel
+        self.publisher = Plain(PublisherClient(transport=PublisherGrpcTransport(channel=channel)))
+        self.subscriber = Plain(SubscriberClient(transport=SubscriberGrpcTransport(channel=channel)))
+        self.schemas = Plain(SchemaServiceClient(transport=SchemaServiceGrpcTransport(channel=channel)))
+        self.pull = channel.unary_unary(
             "/google.pubsub.v1.Subscriber/Pull",
             request_serializer=PullRequest.serialize,
             response_deserializer=PullResponse.deserialize,
         )
-        self.iam = iam_policy_pb2_grpc.IAMPolicyStub(self.channel)
+        self.iam = iam_policy_pb2_grpc.IAMPolicyStub(channel)
 
 
 class Project:

@@ -1,5 +1,6 @@
 """IAM, health, reflection, and what is served over HTTP (sections 14 and 15)."""
 
+import base64
 import json
 import urllib.error
 import urllib.request
@@ -34,6 +35,7 @@ def test_a_policy_is_kept_and_given_back(project: Project):
     topic = project.topic()
     fresh = project.clients.iam.GetIamPolicy(iam_policy_pb2.GetIamPolicyRequest(resource=topic))
     assert not fresh.bindings
+    assert (fresh.version, base64.b64encode(fresh.etag)) == (0, b"ACAB")
     policy = policy_pb2.Policy(bindings=[{"role": "roles/viewer", "members": ["user:a@example.com"]}], etag=fresh.etag)
     made = project.clients.iam.SetIamPolicy(iam_policy_pb2.SetIamPolicyRequest(resource=topic, policy=policy))
     assert made.etag != fresh.etag

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from google.protobuf import descriptor_pb2
 
 from tests.kit.conformance.semantics.targets import Project, refused
 
@@ -58,6 +59,84 @@ def test_a_protobuf_schema_is_taken_and_validates(project: Project):
     assert len(project.pull(name)) == 1
     with refused("INVALID_ARGUMENT"):
         project.publish('{"id": "no number"}')
+
+
+def compiled(*fields: str, root: str = "shop.Order", without: str = "") -> dict[str, Any]:
+    """A schema that comes compiled: its message, with int32 fields, uses one of another file."""
+    types = descriptor_pb2.FieldDescriptorProto
+    shared = descriptor_pb2.FileDescriptorProto(name="shared.proto", package="shop", syntax="proto3")
+    shared.message_type.add(name="Note").field.add(name="text", number=1, label=1, type=types.TYPE_STRING)
+    order = descriptor_pb2.FileDescriptorProto(name="order.proto", package="shop", syntax="proto3")
+    order.dependency.append("shared.proto")
+    message = order.message_type.add(name="Order")
+    for number, field in enumerate(fields, 1):
+        message.field.add(name=field, number=number, label=1, type=types.TYPE_INT32)
+    message.field.add(name="note", number=50, label=1, type=types.TYPE_MESSAGE, type_name=".shop.Note")
+    files = descriptor_pb2.FileDescriptorSet(file=[file for file in (order, shared) if file.name != without])
+    return {
+        "type_": "PROTOCOL_BUFFER",
+        "compiled_proto_schema": {"root_message": root, "compiled_bytes": files.SerializeToString()},
+    }
+
+
+@pytest.mark.google_deviates("UNIMPLEMENTED")
+def test_a_compiled_protobuf_schema_is_kept_and_validates(project: Project):
+    schema = compiled("id")
+    made = project.clients.schemas.create_schema(parent=project.path, schema=schema, schema_id="order")
+    found = project.clients.schemas.get_schema(name=made.name)
+    assert found.compiled_proto_schema.root_message == "shop.Order"
+    assert found.compiled_proto_schema.compiled_bytes == schema["compiled_proto_schema"]["compiled_bytes"]
+    name = project.subscription(topic=topic_with(project, made.name))
+    project.publish('{"id": 7, "note": {"text": "hi"}}')
+    assert len(project.pull(name)) == 1
+    for wrong in ('{"id": "no number"}', '{"other": 1}'):
+        with refused("INVALID_ARGUMENT"):
+            project.publish(wrong)
+
+
+@pytest.mark.google_deviates("UNIMPLEMENTED")
+def test_a_compiled_schema_goes_through_revisions_and_is_hidden_in_a_basic_view(project: Project):
+    schemas = project.clients.schemas
+    made = schemas.create_schema(parent=project.path, schema=compiled("id"), schema_id="order")
+    second = schemas.commit_schema(name=made.name, schema={"name": made.name, **compiled("id", "count")})
+    assert second.revision_id != made.revision_id
+    for wrong in (compiled("id", "count"), compiled("number", "count"), compiled("id", root="shop.Note")):
+        with refused("INVALID_ARGUMENT"):
+            schemas.commit_schema(name=made.name, schema={"name": made.name, **wrong})
+    third = schemas.rollback_schema(name=made.name, revision_id=made.revision_id)
+    assert third.compiled_proto_schema == made.compiled_proto_schema
+    assert "compiled_proto_schema" in schemas.get_schema(name=made.name)
+    assert "compiled_proto_schema" not in schemas.get_schema({"name": made.name, "view": "BASIC"})
+    listed = list(schemas.list_schema_revisions(name=made.name))
+    assert len(listed) == 3
+    assert not any("compiled_proto_schema" in revision for revision in listed)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        compiled("id", root="shop.Missing"),
+        compiled("id", root=""),
+        compiled("id", without="shared.proto"),
+        {"type_": "PROTOCOL_BUFFER", "compiled_proto_schema": {"root_message": "A", "compiled_bytes": b"nonsense"}},
+        {"type_": "PROTOCOL_BUFFER", "compiled_proto_schema": {"root_message": "A"}},
+        {**compiled("id"), "definition": PROTO},
+    ],
+    ids=["absent-root", "no-root", "missing-file", "nonsense", "empty", "definition-too"],
+)
+@pytest.mark.google_deviates("UNIMPLEMENTED")
+def test_a_bad_compiled_schema_is_refused(project: Project, schema: dict[str, Any]):
+    with refused("INVALID_ARGUMENT"):
+        project.clients.schemas.create_schema(parent=project.path, schema=schema, schema_id="order")
+    with refused("INVALID_ARGUMENT"):
+        project.clients.schemas.validate_schema(parent=project.path, schema=schema)
+
+
+def test_a_compiled_schema_is_no_avro(project: Project):
+    with refused("INVALID_ARGUMENT"):
+        project.clients.schemas.create_schema(
+            parent=project.path, schema={**compiled("id"), "type_": "AVRO"}, schema_id="order"
+        )
 
 
 @pytest.mark.google_deviates("310 KB are taken")

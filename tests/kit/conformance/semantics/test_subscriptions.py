@@ -158,10 +158,13 @@ def test_an_unknown_push_version_is_refused(project: Project):
         project.subscription(push_config=push)
 
 
-@pytest.mark.google_deviates("none is returned")
-def test_the_push_version_is_v1_unless_given(project: Project):
-    found = get(project, project.subscription(push_config={"push_endpoint": "http://127.0.0.1:1/"}))
-    assert found.push_config.attributes["x-goog-version"] == "v1"
+@pytest.mark.parametrize("attributes", [{}, {"x-goog-version": "v1beta1"}])
+def test_a_push_configuration_comes_back_as_it_was_given(project: Project, attributes: dict[str, str]):
+    push = {"push_endpoint": "http://127.0.0.1:1/", "attributes": attributes}
+    name = project.subscription(push_config=push)
+    assert dict(get(project, name).push_config.attributes) == attributes
+    project.subscriber.modify_push_config(subscription=name, push_config=push)
+    assert dict(get(project, name).push_config.attributes) == attributes
 
 
 @pytest.mark.google_deviates("answers, empty")

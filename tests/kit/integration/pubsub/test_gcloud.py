@@ -86,3 +86,22 @@ def test_gcloud_handles_snapshots_schemas_and_policies(gcloud: Gcloud) -> None:
     assert gcloud("topics", "get-iam-policy", "orders")["bindings"] == [
         {"role": "roles/pubsub.viewer", "members": ["user:a@example.com"]}
     ]
+
+
+def test_gcloud_validates_and_tries_message_transforms(gcloud: Gcloud, tmp_path: Path) -> None:
+    code = "function upper(message, metadata) { message.data = message.data.toUpperCase(); return message; }"
+    transform = {"javascriptUdf": {"functionName": "upper", "code": code}}
+    one, several = tmp_path / "one.json", tmp_path / "several.json"
+    one.write_text(json.dumps(transform))
+    several.write_text(json.dumps([transform]))
+    gcloud("message-transforms", "validate", f"--message-transform-file={one}")
+    (tried,) = gcloud("message-transforms", "test", "--message=hi", f"--message-transforms-file={several}")
+    assert tried["data"] == "HI"
+
+    gcloud("topics", "create", "orders", f"--message-transforms-file={several}")
+    gcloud("subscriptions", "create", "sub", "--topic=orders")
+    gcloud("topics", "publish", "orders", "--message=hi")
+    (received,) = gcloud("subscriptions", "pull", "sub", "--auto-ack")
+    assert base64.b64decode(received["message"]["data"]) == b"HI"
+    (tried,) = gcloud("message-transforms", "test", "--message=hi", "--topic=orders")
+    assert tried["data"] == "HI"

@@ -30,6 +30,8 @@ SNAPSHOT = "projects/p1/snapshots/orders-snap"
 SCHEMA = "projects/p1/schemas/record"
 AVRO = {"type": "AVRO", "definition": '{"type":"record","name":"R","fields":[{"name":"a","type":"int"}]}'}
 
+PACK = {"compression": {"compressionAlgorithm": "ZLIB", "compressionMode": "COMPRESS"}}
+
 
 class Rest:
     """Calls below `/v1/`; answers the JSON of a success."""
@@ -123,6 +125,11 @@ CALLS: dict[str, tuple[str, Any]] = {
     "POST schemas/*:commit": (f"{SCHEMA}:commit", {"schema": {**AVRO, "definition": AVRO["definition"] + " "}}),
     "POST schemas/*:rollback": (f"{SCHEMA}:rollback", {"revisionId": "REVISION"}),
     "DELETE schemas/*:deleteRevision": (f"{SCHEMA}@REVISION:deleteRevision", None),
+    "POST :validateMessageTransform": ("projects/p1:validateMessageTransform", {"messageTransform": PACK}),
+    "POST :testMessageTransforms": (
+        "projects/p1:testMessageTransforms",
+        {"message": {"data": "eA=="}, "messageTransforms": {"messageTransforms": [PACK]}},
+    ),
     "POST schemas:validate": ("projects/p1/schemas:validate", {"schema": AVRO}),
     "POST schemas:validateMessage": (
         "projects/p1/schemas:validateMessage",
@@ -252,6 +259,7 @@ class TestJson:
         assert rest("GET", "projects/p1/topics")["topics"][0]["name"] == "projects/p1/topics/a+b%c~d"
 
     def test_a_project_may_have_a_domain(self, rest: Rest) -> None:
+        assert rest("POST", "projects/example.com:p1:validateMessageTransform", {"messageTransform": PACK}) == {}
         rest("PUT", "projects/example.com:p1/topics/orders")
         assert rest("GET", "projects/example.com:p1/topics")["topics"][0]["name"].startswith("projects/example.com:p1/")
 

@@ -50,7 +50,7 @@ def test_a_quick_run_is_made_of_cases_that_there_are() -> None:
     made = project.load(["local.e2e.cases"])
     names = {case.name for case in made.cases("run", queues=["urgent", "bulk"])}
     assert made.quick() <= names
-    assert builtin.QUICK <= {case.name for case in builtin.make("run", queues=["urgent"])}
+    assert {case.name for case in builtin.make("run", queues=["urgent"])} >= builtin.QUICK
 
 
 def test_operations_and_steps_are_those_of_the_payloads(payloads: dict[str, schema.Payload]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from poolhouse_pubsub import protos
+from poolhouse_pubsub.resources import Resources
 from poolhouse_pubsub.service import paging
 from poolhouse_pubsub.status import Code, StatusError
 from tests.kit.unit.pubsub.world import World
@@ -57,7 +58,7 @@ def test_a_project_and_a_topic_have_5_000_snapshots():
 
 def test_a_project_has_10_000_schemas():
     service = World().service
-    schema = {"type_": "AVRO", "definition": '"string"'}
+    schema = {"type": "AVRO", "definition": '"string"'}
 
     async def create(project: str, count: int, start: int = 0) -> None:
         for number in range(start, start + count):
@@ -75,3 +76,16 @@ def test_a_page_has_at_most_1_000_names_and_100_unless_asked():
     rest, end = paging.page(names, size=1_000_000, token=token)
     assert (len(first), first + rest, end) == (1_000, names, "")
     assert len(paging.page(names, size=0, token="")[0]) == 100
+
+
+def test_resources_are_counted_by_project_whatever_becomes_of_them():
+    resources: Resources[int] = Resources()
+    for name in ("projects/a/topics/x", "projects/a/topics/y", "projects/b/topics/x", "projects/a/topics/x"):
+        resources[name] = 1
+    assert (resources.count("a"), resources.count("b"), resources.count("c")) == (2, 1, 0)
+    del resources["projects/a/topics/x"]
+    assert resources.pop("projects/a/topics/x", None) is None
+    assert resources.pop("projects/b/topics/x") == 1
+    assert (resources.count("a"), resources.count("b")) == (1, 0)
+    resources.clear()
+    assert resources.count("a") == 0

@@ -111,12 +111,18 @@ def _is_label(text: str) -> bool:
     return all(_is_letter(char) or char in "0123456789_-" for char in text)
 
 
-def check_messages(messages: Sequence[Any], *, size_bytes: int) -> None:
-    """Checks the messages of one Publish.
+def check_size(size_bytes: int, most: int) -> None:
+    """Checks the size of a request.
 
-    Args:
-        messages: PubsubMessages.
-        size_bytes: Size of the whole request.
+    Raises:
+        StatusError: INVALID_ARGUMENT.
+    """
+    if size_bytes > most:
+        raise invalid(f"Request payload size exceeds the limit: {size_bytes} bytes; it is {most} bytes.")
+
+
+def check_messages(messages: Sequence[Any]) -> None:
+    """Checks the messages of one Publish, but for their size.
 
     Raises:
         StatusError: INVALID_ARGUMENT, with the number of the message and the rule.
@@ -125,8 +131,6 @@ def check_messages(messages: Sequence[Any], *, size_bytes: int) -> None:
         raise invalid("The value for messages is too small. You passed 0 messages; a request has at least 1.")
     if len(messages) > PUBLISH_MESSAGES:
         raise invalid(f"Too many messages to publish: {len(messages)}; a request has at most {PUBLISH_MESSAGES}.")
-    if size_bytes > PUBLISH_BYTES:
-        raise invalid(f"Request payload size exceeds the limit: {size_bytes} bytes; it is {PUBLISH_BYTES} bytes.")
     key = messages[0].ordering_key
     for number, message in enumerate(messages):
         attributes = message.attributes
@@ -166,16 +170,14 @@ def _check_attributes(attributes: Mapping[str, str], number: int) -> None:
             )
 
 
-def check_ack_ids(ack_ids: Sequence[str], *, size_bytes: int) -> None:
-    """Checks the ids of an Acknowledge or ModifyAckDeadline.
+def check_ack_ids(ack_ids: Sequence[str]) -> None:
+    """Checks the ids of an Acknowledge or ModifyAckDeadline, but for their size.
 
     Raises:
         StatusError: INVALID_ARGUMENT.
     """
     if not ack_ids:
         raise invalid("No ack ids specified: ack_ids has at least 1.")
-    if size_bytes > ACK_REQUEST_BYTES:
-        raise invalid(f"Request payload size exceeds the limit: {size_bytes} bytes; it is {ACK_REQUEST_BYTES} bytes.")
 
 
 def bad_ack_id(ack_id: str) -> StatusError:

@@ -1,0 +1,8 @@
+"""Export subscriptions: messages are written to Cloud Storage, BigQuery or Bigtable, or to what stands in for them.
+
+Imported once there is such a subscription.
+"""
+
+from poolhouse_pubsub.exports.exporter import Exporter
+
+__all__ = ["Exporter"]

@@ -1,0 +1,91 @@
+"""What messages an object of a Cloud Storage bucket holds.
+
+Source: IngestionDataSourceSettings.CloudStorage in google/pubsub/v1/pubsub.proto.
+"""
+
+import io
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+from poolhouse_pubsub import protos
+
+_GLOB: Final = re.compile(r"\*\*|\*|\?|\[[^\]]*\]|\{[^}]*\}|.", re.DOTALL)
+
+
+class ObjectError(Exception):
+    """An object that is not in the format of its topic."""
+
+
+def glob_pattern(glob: str) -> re.Pattern[str]:
+    """The pattern of a `match_glob`: `*` and `?` stop at a slash, `**` does not (List objects using glob)."""
+    return re.compile("".join(_piece(part) for part in _GLOB.findall(glob)), re.DOTALL)
+
+
+def _piece(part: str) -> str:
+    if part == "**":
+        return ".*"
+    if part == "*":
+        return "[^/]*"
+    if part == "?":
+        return "[^/]"
+    if len(part) > 1 and part[0] == "[":
+        inner = part[1:-1].replace("\\", r"\\")
+        return f"[^{inner[1:]}]" if inner[:1] in ("!", "^") else f"[{inner}]"
+    if len(part) > 1 and part[0] == "{":
+        return f"(?:{'|'.join(re.escape(choice) for choice in part[1:-1].split(','))})"
+    return re.escape(part)
+
+
+def messages_of(content: bytes, source: Any) -> Iterator[Any]:
+    """The PubsubMessages of an object.
+
+    Args:
+        content: The object.
+        source: The topic's `IngestionDataSourceSettings.CloudStorage`.
+
+    Raises:
+        ObjectError: It is not in the format; what came before is right.
+    """
+    match source.WhichOneof("input_format"):
+        case "avro_format":
+            yield from _avro(content)
+        case "pubsub_avro_format":
+            yield from _pubsub_avro(content)
+        case _:
+            lines = content.split(source.text_format.delimiter.encode())
+            if not lines[-1]:
+                lines.pop()  # the delimiter ends a line, it does not start one
+            for line in lines:
+                yield protos.PubsubMessage(data=line)
+
+
+def _avro(content: bytes) -> Iterator[Any]:
+    """Each datum of an Avro file, in Avro's binary encoding."""
+    import fastavro  # noqa: PLC0415 - slow to import, and only where a file is Avro
+
+    for schema, record in _records(content):
+        out = io.BytesIO()
+        fastavro.schemaless_writer(out, schema, record)
+        yield protos.PubsubMessage(data=out.getvalue())
+
+
+def _pubsub_avro(content: bytes) -> Iterator[Any]:
+    """Messages that a Cloud Storage subscription wrote, with their data and attributes."""
+    for _, record in _records(content):
+        if not isinstance(record, dict) or not isinstance(record.get("data"), bytes):
+            raise ObjectError("a record has no field data of type bytes: no Cloud Storage subscription wrote it")
+        attributes = record.get("attributes") or {}
+        key = attributes.pop("ordering_key", "")
+        yield protos.PubsubMessage(data=record["data"], attributes=attributes, ordering_key=key)
+
+
+def _records(content: bytes) -> Iterator[tuple[Any, Any]]:
+    import fastavro  # noqa: PLC0415
+
+    try:
+        reader = fastavro.reader(io.BytesIO(content))
+        for record in reader:
+            yield reader.writer_schema, record
+    except (ValueError, EOFError, LookupError, TypeError, StopIteration) as error:
+        raise ObjectError(f"the object is not a valid Avro file: {error}") from None
