@@ -15,6 +15,7 @@ from poolhouse_pubsub.core.clock import Clock
 from poolhouse_pubsub.core.emulator import Emulator
 from poolhouse_pubsub.transport.async_server import AsyncServer, new_loop, serve
 from poolhouse_pubsub.transport.streaming import server_stops
+from poolhouse_pubsub.transport.web_guard import WebGuard
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -97,6 +98,7 @@ class EmulatorServer:
         data_dir: Folder that keeps the state over restarts; None to keep nothing.
         clock: The time; real time when None.
         seed: Of everything random, for runs that can be repeated.
+        guard: Keeps web pages of other sites out; by default every host and origin that is not local.
     """
 
     def __init__(
@@ -109,8 +111,10 @@ class EmulatorServer:
         data_dir: str | os.PathLike[str] | None = None,
         clock: Clock | None = None,
         seed: int | None = None,
+        guard: WebGuard | None = None,
     ) -> None:
         self.host = host
+        self._guard = guard
         self._port = port
         self._topology = topology
         self._project = project
@@ -179,6 +183,7 @@ class EmulatorServer:
                 data_dir=self._data_dir,
                 clock=self._clock,
                 seed=self._seed,
+                guard=self._guard,
             ) as core:
                 self._core = core
                 self._loop = asyncio.get_running_loop()

@@ -107,7 +107,7 @@ def create_app(
     for part in (submissions, tasks, events, files, queues, dead_letters, schedules, health, docs):
         app.include_router(part.router)
     problems.install(app)
-    app.add_middleware(Access, project=settings.google_cloud_project)
+    app.add_middleware(Access, project=settings.google_cloud_project, guard=settings.web_guard)
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:

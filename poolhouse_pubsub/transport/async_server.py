@@ -23,6 +23,7 @@ from poolhouse_pubsub.transport.admin import Admin
 from poolhouse_pubsub.transport.grpc_server import GrpcServer
 from poolhouse_pubsub.transport.multiplexer import Front
 from poolhouse_pubsub.transport.rest import Rest
+from poolhouse_pubsub.transport.web_guard import WebGuard
 
 if TYPE_CHECKING:
     from poolhouse_pubsub.push import Pusher
@@ -41,10 +42,12 @@ class AsyncServer:
         emulator: The state.
         host: Address to listen on.
         port: Port to listen on, 0 for a free one.
+        guard: Keeps web pages of other sites out.
     """
 
-    def __init__(self, emulator: Emulator, *, host: str, port: int) -> None:
+    def __init__(self, emulator: Emulator, *, host: str, port: int, guard: WebGuard | None = None) -> None:
         self.emulator = emulator
+        self._guard = guard or WebGuard()
         self.host = host
         self.port = port
         self.faults = Faults(emulator.random)
@@ -110,6 +113,10 @@ class AsyncServer:
         )
 
     async def _http(self, request: HttpRequest) -> HttpResponse:
+        refused = self._guard.refusal(request.method, request.headers)
+        if refused is not None:
+            error = {"code": refused.status, "message": refused.reason, "status": "PERMISSION_DENIED"}
+            return json_response(refused.status, {"error": error})
         try:
             for app in self._apps:
                 response = await app(request)
@@ -197,6 +204,7 @@ async def serve(
     data_dir: Path | None = None,
     clock: Clock | None = None,
     seed: int | None = None,
+    guard: WebGuard | None = None,
 ) -> AsyncIterator[AsyncServer]:
     """A running server; the arguments are those of `EmulatorServer`.
 
@@ -204,7 +212,7 @@ async def serve(
         OSError: The address or the data folder can't be had.
         TopologyError: The topology can't be read or made.
     """
-    server = AsyncServer(Emulator(clock=clock, seed=seed), host=host, port=port)
+    server = AsyncServer(Emulator(clock=clock, seed=seed), host=host, port=port, guard=guard)
     async with AsyncExitStack() as stack:
         if data_dir is not None:
             from poolhouse_pubsub.persistence.storage import Storage  # noqa: PLC0415 - not needed, and not to be had on every system

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from poolhouse.local.backend import ROOT, Endpoints
 from poolhouse.local.storage import fake_gcs
+from poolhouse.pipeline.web_guard import LOCAL
 
 #: Handlers that the e2e needs; they are loaded beside the project's own, and only here.
 SAMPLE_HANDLERS = "poolhouse.worker.samples"
@@ -125,6 +126,8 @@ def environment(endpoints: Endpoints, own: Mapping[str, str]) -> dict[str, str]:
         "LOG_LEVEL": "DEBUG" if own.get("LOG_LEVEL") == "DEBUG" else "INFO",
         "PIPELINE_FILE": own.get("PIPELINE_FILE") or str(ROOT / "pipeline.toml"),
         "TASK_HANDLERS": ",".join(handlers),
+        # Web pages can reach this machine's ports; what is deployed is reached by its own name alone.
+        "ALLOWED_HOSTS": own.get("ALLOWED_HOSTS") or LOCAL,
         "PYTHONUNBUFFERED": "1",
         # Calls to 127.0.0.1 must not go through a proxy of the environment.
         "NO_PROXY": ",".join(filter(None, (own.get("NO_PROXY"), "127.0.0.1,localhost"))),
