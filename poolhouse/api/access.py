@@ -1,5 +1,4 @@
-"""What surrounds every call: request id, access log, security headers, the guard against other sites, and the last
-resort for unhandled errors."""
+"""What surrounds every call: request id, access log, security headers, the web guard; unhandled errors become 500."""
 
 from __future__ import annotations
 

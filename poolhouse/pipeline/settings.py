@@ -38,8 +38,8 @@ class Settings(BaseSettings):
     log_format: Literal["json", "console"] = "json"
     #: Where backlog figures come from: `emulator` asks Poolhouse's emulator, `monitoring` Cloud Monitoring.
     backlog_source: Literal["none", "emulator", "monitoring"] = "none"
-    #: Names that clients call the API by, separated by commas: a host, `*.` and a domain, or `local` for IP addresses and
-    #: for names outside the public DNS. Unset where a load balancer in front of it lets no other name through.
+    #: Names that clients call the API by, separated by commas: a host, `*.` and a domain, or `local` for IP addresses
+    #: and for names outside the public DNS. Unset where a load balancer in front lets no other name through.
     allowed_hosts: str | None = None
     #: Origins of pages of other sites that may call it, such as `https://app.example`, separated by commas.
     allowed_origins: str = ""

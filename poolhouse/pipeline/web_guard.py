@@ -2,8 +2,8 @@
 
 Any page that is open in a browser can send requests to whatever that browser reaches, 127.0.0.1 included. Under a name
 of its own that is made to resolve to 127.0.0.1 (DNS rebinding) it reads the answers too. Browsers say where a request
-comes from (Host, Origin, Sec-Fetch-Site) and let no page forge that; other clients send no Origin and no Sec-Fetch-Site,
-so they pass. Sources: Fetch Standard, "CORS protocol"; W3C, Fetch Metadata Request Headers.
+comes from (Host, Origin, Sec-Fetch-Site) and let no page forge that; other clients send neither Origin nor
+Sec-Fetch-Site, so they pass. Sources: Fetch Standard, "CORS protocol"; W3C, Fetch Metadata Request Headers.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Protocol, Self
 from urllib.parse import urlsplit
 
-#: As a host: every name that no web page can have. An IP address is not resolved, so it can't be rebound; names without
-#: a dot and names below `.localhost` and `.internal` are not in the public DNS, but are what containers call each other.
+#: As a host: every name that no web page can have. An IP address is not resolved, so it can't be rebound; names
+#: without a dot, or below `.localhost` and `.internal`, are not in the public DNS: containers call each other so.
 LOCAL = "local"
 _LOCAL = re.compile(r"(\d{1,3}\.){3}\d{1,3}|\[[0-9a-f:.]+\]|[a-z0-9_-]+|([a-z0-9_-]+\.)+(localhost|internal)", re.ASCII)
 _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[^\s:/?#@\[\]]+)(:(?P<port>\d{1,5}))?", re.ASCII)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from poolhouse.local.backend import ROOT
 from poolhouse.local.errors import StackError
 from poolhouse.local.processes import parent_death, ports
 from poolhouse.local.processes.reaper import Reaper
@@ -85,6 +87,7 @@ def storage_server() -> Iterator[str]:
             stdout=output,
             stderr=subprocess.STDOUT,
             process_group=0,
+            cwd=ROOT,
         )
     reaper.group(process.pid, True)
     client = FakeGcs(f"http://{ports.HOST}:{port}")
@@ -97,7 +100,7 @@ def storage_server() -> Iterator[str]:
         yield client.url
     finally:
         client.close()
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)  # the front, and the server behind it
         process.wait()
         shutil.rmtree(root, ignore_errors=True)
         reaper.dismiss()

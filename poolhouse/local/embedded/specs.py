@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -142,15 +141,22 @@ def specs(endpoints: Endpoints, *, data: Path, own: Mapping[str, str]) -> dict[s
         data: a folder for objects.
         own: as for `environment`.
     """
-    variables = environment(endpoints, own)
+    inner = fake_gcs.hidden_address()
+    variables = {
+        **environment(endpoints, own),
+        # Our own processes go past the front, which costs each call a tenth of a millisecond.
+        "STORAGE_EMULATOR_HOST": f"http://{inner}",
+        "STORAGE_PUBLIC_URL": own.get("STORAGE_PUBLIC_URL") or endpoints.storage_url,
+    }
+    variables["NO_PROXY"] += f",{inner.rpartition(':')[0]}"
     api_port, storage_port = _port(endpoints.api_url), _port(endpoints.storage_url)
     grace_s = float(own.get("WORKER_GRACE_S") or WORKER_GRACE_S)
     launch = (sys.executable, "-m", "poolhouse.local.embedded.preload")
     return {
         "storage": Spec(
             service="storage",
-            command=fake_gcs.command(port=storage_port, root=data),
-            environment=dict(os.environ),
+            command=fake_gcs.command(port=storage_port, root=data, inner=inner),
+            environment=variables,
             readiness=Answers(storage_port, "/_internal/healthcheck"),
             address=endpoints.storage_url,
         ),

@@ -29,28 +29,29 @@ def is_free(port: int, host: str = HOST) -> bool:
     return not _answers(port, host)
 
 
-def choose(*, wanted: int | None = None, preferred: int | None = None, what: str = "") -> int:
+def choose(*, wanted: int | None = None, preferred: int | None = None, what: str = "", host: str = HOST) -> int:
     """A free port.
 
     Args:
         wanted: this one or none.
         preferred: this one if it is free.
         what: whose port it is and how to set it, for the error.
+        host: the address that it is a port of.
 
     Raises:
         StackError: `wanted` is taken; the text names the process that has it, where the system tells.
     """
     if wanted is not None:
-        if is_free(wanted):
+        if is_free(wanted, host):
             return wanted
         raise StackError(f"port {wanted} is in use{_by_whom(wanted)}: choose another one{what and f' for {what}'}")
-    if preferred is not None and is_free(preferred):
+    if preferred is not None and is_free(preferred, host):
         return preferred
     for _ in range(_TRIES):
         port = random.choice(_RANGE)
-        if is_free(port):
+        if is_free(port, host):
             return port
-    raise StackError(f"no free port found on {HOST} between {_RANGE.start} and {_RANGE.stop}")
+    raise StackError(f"no free port found on {host} between {_RANGE.start} and {_RANGE.stop}")
 
 
 def listen_near(wanted: int | None, *, preferred: int, what: str) -> socket.socket:

@@ -73,7 +73,7 @@ def test_hosts_can_be_named(rule: ModuleType) -> None:
 @RULES
 @pytest.mark.parametrize(("hosts", "origins"), [("a b", ""), ("http://a", ""), ("", "a.example"), ("", "https://a/b")])
 def test_what_is_no_host_or_origin_is_refused(rule: ModuleType, hosts: str, origins: str) -> None:
-    with pytest.raises(ValueError, match="is no (host|origin)"):
+    with pytest.raises(ValueError, match=r"is no (host|origin)"):
         rule.WebGuard.of(hosts=hosts, origins=origins)
 
 
