@@ -12,7 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from poolhouse.api import problems, trace
+from poolhouse.api import bodies, problems, trace
 from poolhouse.pipeline.web_guard import WebGuard
 
 #: A client's own id for its request, where it is short and harmless.
@@ -85,6 +85,7 @@ class Access:
                 raise  # the answer has begun: all that is left is to break it off
             await problems.of(error).response()(scope, receive, answer)
         finally:
+            bodies.release(scope)
             quiet = scope["path"] in _QUIET or (WATCHING in headers and method == "GET")
             log = _log.debug if quiet and status < 400 else _log.info
             log(

@@ -27,6 +27,7 @@ from poolhouse.api import (
 )
 from poolhouse.api.access import Access
 from poolhouse.api.backlog import BacklogSource
+from poolhouse.api.body_gate import BodyGate
 from poolhouse.api.events import TaskEvents
 from poolhouse.api.services import Deployment, Services, Threads
 from poolhouse.pipeline import settings as environment
@@ -103,6 +104,7 @@ def create_app(
         lifespan=lifespan,
     )
     app.state.services = services
+    app.state.body_gate = BodyGate()
     app.state.events = TaskEvents(services, poll_s=event_poll_s)
     for part in (submissions, tasks, events, files, queues, dead_letters, schedules, health, docs):
         app.include_router(part.router)

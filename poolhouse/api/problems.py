@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
+from itertools import islice
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -26,6 +27,10 @@ from poolhouse.pipeline.errors import (
 MEDIA_TYPE = "application/problem+json"
 #: What a client is told to wait before it tries again, in seconds, when the queue or the bucket is down.
 RETRY_AFTER_S = 2
+
+
+#: Most fields that one answer names.
+MAX_FIELD_ERRORS = 100
 
 
 class FieldError(BaseModel):
@@ -102,8 +107,8 @@ def field_problem(field: str, message: str, *, status: int = 422) -> Problem:
 
 
 def fields_problem(errors: Iterable[FieldError]) -> Problem:
-    """The problem of some wrong fields."""
-    errors = tuple(errors)
+    """The problem of some wrong fields; the first of them are named."""
+    errors = tuple(islice(errors, MAX_FIELD_ERRORS))
     return Problem(422, "; ".join(f"{error.field}: {error.message}" for error in errors[:5]), errors=errors)
 
 
