@@ -106,8 +106,10 @@ def create_app(
     app.state.services = services
     app.state.body_gate = BodyGate()
     app.state.events = TaskEvents(services, poll_s=event_poll_s)
-    for part in (submissions, tasks, events, files, queues, dead_letters, schedules, health, docs):
+    parts = (submissions, tasks, events, files, queues, dead_letters, schedules, health, docs)
+    for part in parts:
         app.include_router(part.router)
+    app.state.routes = [route for part in parts for route in part.router.routes]
     problems.install(app)
     app.add_middleware(Access, project=settings.google_cloud_project, guard=settings.web_guard)
 
