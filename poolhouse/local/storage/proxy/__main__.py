@@ -12,7 +12,7 @@ from pathlib import Path
 from poolhouse.local.errors import StackError
 from poolhouse.local.processes import parent_death
 from poolhouse.local.storage import fake_gcs
-from poolhouse.local.storage.proxy.front import Front
+from poolhouse.local.storage.proxy.front import Front, new_loop
 from poolhouse.pipeline.web_guard import WebGuard
 
 _POLL_S = 0.01
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         inner = options.inner or fake_gcs.hidden_address()
         guard = WebGuard.from_environment(os.environ)
-        with asyncio.Runner(loop_factory=_new_loop) as runner:
+        with asyncio.Runner(loop_factory=new_loop) as runner:
             return runner.run(_run(options.host, options.port, inner=inner, root=options.root, guard=guard))
     except (OSError, ValueError, StackError) as error:
         print(f"storage: {error}", file=sys.stderr)
@@ -98,14 +98,6 @@ async def _answers(host: str, port: int) -> None:
         else:
             writer.close()
             return
-
-
-def _new_loop() -> asyncio.AbstractEventLoop:
-    try:
-        import uvloop  # noqa: PLC0415 - optional: not there on every system
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
 
 
 if __name__ == "__main__":

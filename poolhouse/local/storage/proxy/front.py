@@ -1,8 +1,9 @@
-"""What stands in front of a storage server at its public port: each request is looked at, answers go back untouched.
+"""What stands in front of a server at its public port: each request is looked at, answers go back untouched.
 
 fake-gcs-server lets pages of every site read and write (`Access-Control-Allow-Origin: *`), and has no switch for it. So
 it listens where no page finds it, and pages meet the rule of `poolhouse.pipeline.web_guard` here. The address of an upload
 session (Cloud Storage, Resumable uploads, "Session URIs") is a key in itself: pages that were given one may send bytes.
+HTTP/2 goes through unread: it is what gRPC clients speak, and no browser speaks it without TLS.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from poolhouse.local.storage.proxy.http import NotHttp
 from poolhouse.local.storage.proxy.request_stream import RequestHead, RequestStream
 from poolhouse.pipeline.web_guard import Refusal, WebGuard
 
+#: What every HTTP/2 connection begins with (RFC 9113, 3.4).
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 #: Bytes that may wait for a slow side before the fast one is paused.
 _HIGH_WATER_BYTES = 1 << 20
 _SESSION = re.compile(r"/(resumable/)?upload/storage/v1/b/[^/?]+/o\?(.+&)?upload_id=[\w%-]{16,}(&|$)", re.ASCII)
@@ -26,7 +29,7 @@ Connect = Callable[[Callable[[], asyncio.Protocol]], Awaitable[tuple[asyncio.Bas
 
 
 def refusal(head: RequestHead, guard: WebGuard) -> Refusal | None:
-    """Return why a request does not reach the storage server; None where it does."""
+    """Return why a request does not reach the server; None where it does."""
     method = head.method.upper()
     origin = head.headers.get("origin")
     return guard.refusal(
@@ -43,7 +46,7 @@ class Front(asyncio.Protocol):
 
     Args:
         guard: says which requests go on.
-        connect: opens a connection to the storage server.
+        connect: opens a connection to the server.
         members: where open connections are kept, to be closed with the front.
     """
 
@@ -56,6 +59,9 @@ class Front(asyncio.Protocol):
         self._back: asyncio.Transport | None = None
         self._opening: asyncio.Task[None] | None = None
         self._refused = False
+        #: The first bytes, until they tell which HTTP it is; None from then on.
+        self._first: bytes | None = b""
+        self._is_http2 = False
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -67,6 +73,15 @@ class Front(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
         if self._refused:
+            return
+        if self._first is not None:
+            data = self._first + data
+            self._is_http2 = data.startswith(_PREFACE)
+            self._first = data if not self._is_http2 and _PREFACE.startswith(data) else None
+            if self._first is not None:
+                return
+        if self._is_http2:
+            self._send(data)
             return
         try:
             for part in self._requests.feed(data):
@@ -96,7 +111,7 @@ class Front(asyncio.Protocol):
         try:
             back, _ = await self._connect(lambda: _Back(self))
         except OSError:
-            self._refuse(503, "the storage server does not answer")
+            self._refuse(503, "the server behind this port does not answer")
             return
         self._back = cast(asyncio.Transport, back)
         self._back.set_write_buffer_limits(high=_HIGH_WATER_BYTES)
@@ -126,7 +141,7 @@ class Front(asyncio.Protocol):
             self._back.close()
 
     def pause_writing(self) -> None:
-        """The client is slow: the storage server has to wait."""
+        """The client is slow: the server has to wait."""
         if self._back is not None:
             self._back.pause_reading()
 
@@ -154,3 +169,12 @@ class _Back(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._out.resume_reading()
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """An event loop for fronts: uvloop's where it is installed, since passing bytes on is cheaper on it."""
+    try:
+        import uvloop  # noqa: PLC0415 - optional: not there on every system
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()

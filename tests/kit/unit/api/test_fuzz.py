@@ -53,4 +53,6 @@ CHECKS = [
     phases=[Phase.explicit, Phase.generate],
 )
 def test_no_request_is_an_error_of_ours(case: schemathesis.Case) -> None:
-    case.call_and_validate(checks=CHECKS)
+    # A batch is taken and answers for each of its entries: a wrong one does not make it wrong.
+    excluded = [negative_data_rejection] if case.path == "/tasks:batch" else []
+    case.call_and_validate(checks=CHECKS, excluded_checks=excluded)
