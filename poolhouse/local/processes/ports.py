@@ -5,8 +5,6 @@ from __future__ import annotations
 import random
 import socket
 
-import psutil
-
 from poolhouse.local.errors import StackError
 
 HOST = "127.0.0.1"
@@ -88,6 +86,8 @@ def _answers(port: int, host: str) -> bool:
 
 
 def _by_whom(port: int) -> str:
+    import psutil  # noqa: PLC0415 - for the error alone; images have no such package
+
     try:
         for connection in psutil.net_connections("tcp"):
             if (
