@@ -198,7 +198,7 @@ def _is_sound(value: Any, depth: int) -> bool:
     if kind is list:
         return depth < MAX_DEPTH and all(_is_sound(item, depth + 1) for item in value)
     if kind is int:
-        return _LEAST <= value <= _MOST
+        return bool(_LEAST <= value <= _MOST)
     return kind is not float or math.isfinite(value)
 
 

@@ -78,18 +78,17 @@ async def _no_clash(name: str, services: Services) -> None:
     parts = name.split("/")
     parents = ["/".join(parts[:end]) for end in range(1, len(parts))]
     # At the same time: `names.MAX_SEGMENTS` bounds how many they are.
-    below, *found = await asyncio.gather(
-        services.threads.run(services.store.list, f"{names.upload(name)}/", page_size=1),
+    listing = asyncio.ensure_future(services.threads.run(services.store.list, f"{names.upload(name)}/", page_size=1))
+    found = await asyncio.gather(
         *(services.threads.run(services.store.stat, names.upload(parent)) for parent in parents),
+        listing,
         return_exceptions=True,
     )
-    for parent, result in zip(parents, found, strict=True):
+    for parent, result in zip(parents, found, strict=False):
         if isinstance(result, ObjectNotFound):
             continue
         if isinstance(result, BaseException):
             raise result
         raise field_problem("name", f"there is a file {parent} already: it can't be a folder too", status=409)
-    if isinstance(below, BaseException):
-        raise below
-    if below.objects:
+    if listing.result().objects:
         raise field_problem("name", "is a folder already: it has files in it", status=409)

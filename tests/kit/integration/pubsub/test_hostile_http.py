@@ -60,6 +60,29 @@ def test_no_json_is_an_error_of_ours(server: EmulatorServer, path: str, body: by
     assert answer.json()["error"]["status"] == "INVALID_ARGUMENT"
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [
+        '{"kind": "error", "count": NaN}',
+        '{"kind": "error", "count": 1e999}',
+        '{"kind": "error", "count": 1.5}',
+        '{"kind": "error", "count": true}',
+        '{"kind": "error", "probability": NaN}',
+        '{"kind": "error", "methods": "Publish"}',
+        '{"kind": "error", "subscription": 7}',
+        '{"kind": "error", "happened": 3}',
+        '{"kind": "error", "code": ["UNAVAILABLE"]}',
+        '{"kind": "latency", "seconds": 1e300}',
+        '{"kind": "latency", "seconds": -1}',
+        '{"kind": ["latency"]}',
+    ],
+)
+def test_a_fault_of_wrong_values_is_refused_and_not_set(server: EmulatorServer, fault: str) -> None:
+    url = f"http://{server.address}/admin/faults"
+    assert requests.post(url, fault, timeout=10).status_code == 400
+    assert requests.get(url, timeout=10).json() == {"faults": []}
+
+
 def test_what_comes_while_a_pull_waits_stays_with_the_client(server: EmulatorServer) -> None:
     process = psutil.Process()
     with socket.create_connection((server.host, server.port), timeout=1) as connection:
