@@ -45,7 +45,7 @@ CHECKS = [
 
 @SCHEMA.parametrize()
 @settings(
-    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "40")),
+    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "25")),
     deadline=None,
     derandomize=True,
     database=None,
