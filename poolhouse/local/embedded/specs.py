@@ -11,7 +11,8 @@ from typing import Protocol
 
 from poolhouse.local.backend import ROOT, Endpoints
 from poolhouse.local.storage import fake_gcs
-from poolhouse.pipeline.web_guard import LOCAL
+from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.web_guard import LOCAL, WebGuard
 
 #: Handlers that the e2e needs; they are loaded beside the project's own, and only here.
 SAMPLE_HANDLERS = "poolhouse.worker.samples"
@@ -148,6 +149,10 @@ def specs(endpoints: Endpoints, *, data: Path, own: Mapping[str, str]) -> dict[s
         "STORAGE_EMULATOR_HOST": f"http://{inner}",
         "STORAGE_PUBLIC_URL": own.get("STORAGE_PUBLIC_URL") or endpoints.storage_url,
     }
+    try:
+        WebGuard.from_environment(variables)
+    except ValueError as error:
+        raise ConfigError(f"ALLOWED_HOSTS or ALLOWED_ORIGINS: {error}") from None
     variables["NO_PROXY"] += f",{inner.rpartition(':')[0]}"
     api_port, storage_port = _port(endpoints.api_url), _port(endpoints.storage_url)
     grace_s = float(own.get("WORKER_GRACE_S") or WORKER_GRACE_S)
