@@ -14,11 +14,17 @@ from poolhouse_pubsub.core.clock import Clock
 from poolhouse_pubsub.declared import TopologyError
 from poolhouse_pubsub.service.throughput import QUOTAS, parse_quota
 from poolhouse_pubsub.transport.async_server import new_loop, serve
+from poolhouse_pubsub.transport.web_guard import LOCAL, WebGuard
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the server until SIGINT or SIGTERM; returns the exit code."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        options.guard = WebGuard.of(hosts=options.allowed_hosts, origins=options.allowed_origins)
+    except ValueError as error:
+        parser.error(str(error))
     # Messages are many small objects that live long and never refer to each other. With the collector's defaults,
     # looking through them takes a third of the time of a pull.
     gc.set_threshold(50_000, 20, 100)
@@ -46,6 +52,7 @@ async def _run(options: argparse.Namespace) -> int:
             export_dir=options.export_dir,
             enforce_iam=_bindings(options.enforce_iam) if options.enforce_iam else None,
             quotas=dict(options.quota),
+            guard=options.guard,
         ) as server:
             if options.port_file is not None:
                 # In one step: who waits for the file never reads half of it.
@@ -105,6 +112,19 @@ def _parser() -> argparse.ArgumentParser:
         "--project",
         default=os.environ.get("GOOGLE_CLOUD_PROJECT", "local-project"),
         help="project of the topology's ids (default: GOOGLE_CLOUD_PROJECT, else local-project)",
+    )
+    parser.add_argument(
+        "--allowed-hosts",
+        metavar="HOSTS",
+        default=os.environ.get("ALLOWED_HOSTS") or LOCAL,
+        help="names that HTTP clients call it by, separated by commas; `local` stands for IP addresses and for names "
+        "outside the public DNS (default: ALLOWED_HOSTS, else local)",
+    )
+    parser.add_argument(
+        "--allowed-origins",
+        metavar="ORIGINS",
+        default=os.environ.get("ALLOWED_ORIGINS"),
+        help="origins of web pages that may call it, separated by commas (default: ALLOWED_ORIGINS, else none)",
     )
     parser.add_argument("--seed", type=int, help="makes everything random repeatable")
     parser.add_argument("--manual-clock", action="store_true", help="time moves only by POST /admin/clock/advance")

@@ -11,6 +11,10 @@ import h11
 
 #: Longest body taken (Quotas and limits: an HTTP Publish has at most 10 MiB; larger ones are refused by its own rule).
 MAX_BODY_BYTES = 32 * 1024 * 1024
+#: Bytes of further requests that are taken while one is answered; then the client waits.
+MAX_AHEAD_BYTES = 64 * 1024
+#: Time that a request's head may take, and that a body may stand still, in seconds.
+REQUEST_TIMEOUT_S = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +41,10 @@ class HttpRequest:
         Raises:
             ValueError: It is not JSON.
         """
-        return json.loads(self.body) if self.body.strip() else {}
+        try:
+            return json.loads(self.body) if self.body.strip() else {}
+        except RecursionError:
+            raise ValueError("it is nested too deeply") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +81,8 @@ class HttpConnection:
         self._request: h11.Request | None = None
         self._body = bytearray()
         self._answering: asyncio.Task[None] | None = None
+        self._ahead_bytes = 0
+        self._deadline: asyncio.TimerHandle | None = None
 
     def data_received(self, data: bytes) -> None:
         """Takes bytes from the client."""
@@ -83,9 +92,15 @@ class HttpConnection:
             return  # bytes after we said that the connection closes
         if self._answering is None:
             self._next()
+            return
+        # Not before: only a connection that is read from tells that its client has gone.
+        self._ahead_bytes += len(data)
+        if self._ahead_bytes > MAX_AHEAD_BYTES:
+            self._transport.pause_reading()
 
     def closed(self) -> None:
         """The client is gone: a call that waits (a Pull) is given up."""
+        self._keep_time(running=False)
         if self._answering is not None:
             self._answering.cancel()
 
@@ -99,6 +114,10 @@ class HttpConnection:
             if event is h11.NEED_DATA:
                 if self._connection.they_are_waiting_for_100_continue:
                     self._write(self._connection.send(h11.InformationalResponse(status_code=100, headers=[])))
+                in_body = self._connection.their_state is h11.SEND_BODY
+                if in_body:
+                    self._keep_time(running=False)
+                self._keep_time(running=in_body or bool(self._connection.trailing_data[0]))
                 return
             if event is h11.PAUSED or isinstance(event, h11.ConnectionClosed):
                 if isinstance(event, h11.ConnectionClosed):
@@ -113,6 +132,7 @@ class HttpConnection:
                     self._refuse(413, f"the body is longer than {MAX_BODY_BYTES} bytes")
                     return
             elif isinstance(event, h11.EndOfMessage):
+                self._keep_time(running=False)
                 self._answering = asyncio.ensure_future(self._answer())
                 return
 
@@ -132,12 +152,24 @@ class HttpConnection:
         self._answering = None
         if self._transport.is_closing():
             return
+        if self._ahead_bytes > MAX_AHEAD_BYTES:
+            self._transport.resume_reading()
+        self._ahead_bytes = 0
         self._respond(response, head=method == "HEAD")
         if self._connection.our_state is h11.MUST_CLOSE:
             self._transport.close()
         else:
             self._connection.start_next_cycle()
             self._next()
+
+    def _keep_time(self, *, running: bool) -> None:
+        """Start the time that the rest of a request may take, unless it runs already; or end it."""
+        if not running and self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        elif running and self._deadline is None:
+            loop = asyncio.get_running_loop()
+            self._deadline = loop.call_later(REQUEST_TIMEOUT_S, self._refuse, 408, "the request did not end in time")
 
     def _respond(self, response: HttpResponse, *, head: bool = False) -> None:
         headers = [

@@ -17,6 +17,7 @@ from poolhouse_pubsub.core.emulator import Emulator
 from poolhouse_pubsub.transforms import Models
 from poolhouse_pubsub.transport.async_server import AsyncServer, new_loop, serve
 from poolhouse_pubsub.transport.streaming import server_stops
+from poolhouse_pubsub.transport.web_guard import WebGuard
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -105,6 +106,7 @@ class EmulatorServer:
         enforce_iam: Bindings (members by role) that hold in every project: every other grant is a policy of a resource,
             and what is not granted is refused. None to enforce nothing.
         quotas: Throughput a second by kind, such as `{"publish": 1_000_000}` (`service.throughput.QUOTAS`).
+        guard: Keeps web pages of other sites out; by default every host and origin that is not local.
     """
 
     def __init__(
@@ -121,8 +123,10 @@ class EmulatorServer:
         export_dir: str | os.PathLike[str] | None = None,
         enforce_iam: Mapping[str, Iterable[str]] | None = None,
         quotas: Mapping[str, float] | None = None,
+        guard: WebGuard | None = None,
     ) -> None:
         self.host = host
+        self._guard = guard
         self._port = port
         self._listener = listener
         self._topology = topology
@@ -199,6 +203,7 @@ class EmulatorServer:
                 export_dir=self._export_dir,
                 enforce_iam=self._enforce_iam,
                 quotas=self._quotas,
+                guard=self._guard,
             ) as core:
                 self._core = core
                 self._loop = asyncio.get_running_loop()

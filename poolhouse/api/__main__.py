@@ -9,6 +9,7 @@ import socket
 import sys
 import time
 from types import FrameType
+from typing import Any
 
 import structlog
 import uvicorn
@@ -23,6 +24,9 @@ from poolhouse.pipeline.errors import ConfigError
 GRACE_S = 8
 #: What a new connection gets at SIGTERM to send its first request, in seconds.
 FIRST_WORD_S = 0.5
+#: What a client gets to end the head of a request that it began, in seconds, and how often that is looked after.
+REQUEST_HEAD_S = 20.0
+HEAD_CHECK_TICKS = 20
 #: Exit code of a wrong environment and of an address that can't be had.
 USAGE = 2
 
@@ -33,6 +37,7 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, events: TaskEvents) -> None:
         super().__init__(config)
         self._events = events
+        self._half_requests: dict[Any, float] = {}
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop at the first SIGTERM or SIGINT, at once at the second.
@@ -43,6 +48,20 @@ class Server(uvicorn.Server):
         self.force_exit = self.should_exit
         self.should_exit = True
         self._events.close()
+
+    async def on_tick(self, counter: int) -> bool:
+        """End the connections whose request does not come; uvicorn itself ends idle ones between two requests alone."""
+        if counter % HEAD_CHECK_TICKS == 0:
+            now = time.monotonic()
+            self._half_requests = {
+                connection: self._half_requests.get(connection, now)
+                for connection in self.server_state.connections
+                if _is_waiting_for_request(connection)
+            }
+            for connection, since in self._half_requests.items():
+                if now - since > REQUEST_HEAD_S:
+                    connection.transport.close()
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening, hear those out who are connected already, end.
@@ -57,6 +76,12 @@ class Server(uvicorn.Server):
         ):
             await asyncio.sleep(0.01)
         await super().shutdown(sockets)
+
+
+def _is_waiting_for_request(connection: Any) -> bool:
+    """Whether a client that has begun nothing, or half a request, keeps one of uvicorn's connections open."""
+    cycle = getattr(connection, "cycle", None)
+    return (cycle is None or cycle.response_complete) and getattr(connection, "timeout_keep_alive_task", None) is None
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""What surrounds every call: request id, access log, security headers, and 500 for what nobody expected."""
+"""What surrounds every call: request id, access log, security headers, the web guard; unhandled errors become 500."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Any
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from poolhouse.api import problems, trace
+from poolhouse.api import bodies, problems, trace
+from poolhouse.pipeline.web_guard import WebGuard
 
 #: A client's own id for its request, where it is short and harmless.
 _REQUEST_ID = re.compile(r"[\w.:/+=-]{1,128}", re.ASCII)
@@ -27,6 +29,10 @@ _QUIET = {"/health", "/ready"}
 #: Header of calls by who looks again and again, such as the console: where they only read, and it went well, they are
 #: logged at debug level too.
 WATCHING = "x-watching"
+#: Calls that a program makes for a page, whose origin it names: the upload is opened for that origin.
+_FOR_PAGES = {("POST", "/files")}
+#: Status in the log of a request whose client went away before it was answered; nothing is sent (nginx's number).
+CLIENT_GONE = 499
 
 _log = structlog.get_logger("poolhouse.api.access")
 
@@ -34,8 +40,9 @@ _log = structlog.get_logger("poolhouse.api.access")
 class Access:
     """ASGI middleware; the outermost one."""
 
-    def __init__(self, app: ASGIApp, *, project: str) -> None:
+    def __init__(self, app: ASGIApp, *, project: str, guard: WebGuard) -> None:
         self._app = app
+        self._guard = guard
         self._project = project
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -62,19 +69,28 @@ class Access:
         trace_id = trace.trace_id(headers)
         if trace_id:
             fields["logging.googleapis.com/trace"] = f"projects/{self._project}/traces/{trace_id}"
+        method = scope["method"]
         try:
-            await self._app(scope, receive, answer)
+            refused = self._guard.refusal(method, headers, forwards_origin=(method, scope["path"]) in _FOR_PAGES)
+            if refused is None:
+                await self._app(scope, receive, answer)
+            else:
+                problem = problems.Problem(refused.status, refused.reason, headers={"connection": "close"})
+                await problem.response()(scope, receive, answer)
+        except ClientDisconnect:
+            status = CLIENT_GONE
         except Exception as error:  # the last resort: logged here, and told to nobody else
-            _log.error("unexpected error", exc_info=error, method=scope["method"], path=scope["path"], **fields)
+            _log.error("unexpected error", exc_info=error, method=method, path=scope["path"], **fields)
             if status:
                 raise  # the answer has begun: all that is left is to break it off
             await problems.of(error).response()(scope, receive, answer)
         finally:
-            quiet = scope["path"] in _QUIET or (WATCHING in headers and scope["method"] == "GET")
+            bodies.release(scope)
+            quiet = scope["path"] in _QUIET or (WATCHING in headers and method == "GET")
             log = _log.debug if quiet and status < 400 else _log.info
             log(
                 "request",
-                method=scope["method"],
+                method=method,
                 path=scope["path"],
                 status=status,
                 duration_ms=round(1000 * (time.perf_counter() - started), 1),

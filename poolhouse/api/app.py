@@ -27,6 +27,7 @@ from poolhouse.api import (
 )
 from poolhouse.api.access import Access
 from poolhouse.api.backlog import BacklogSource
+from poolhouse.api.body_gate import BodyGate
 from poolhouse.api.events import TaskEvents
 from poolhouse.api.services import Deployment, Services, Threads
 from poolhouse.pipeline import settings as environment
@@ -103,11 +104,14 @@ def create_app(
         lifespan=lifespan,
     )
     app.state.services = services
+    app.state.body_gate = BodyGate()
     app.state.events = TaskEvents(services, poll_s=event_poll_s)
-    for part in (submissions, tasks, events, files, queues, dead_letters, schedules, health, docs):
+    parts = (submissions, tasks, events, files, queues, dead_letters, schedules, health, docs)
+    for part in parts:
         app.include_router(part.router)
+    app.state.routes = [route for part in parts for route in part.router.routes]
     problems.install(app)
-    app.add_middleware(Access, project=settings.google_cloud_project)
+    app.add_middleware(Access, project=settings.google_cloud_project, guard=settings.web_guard)
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:

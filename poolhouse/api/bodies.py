@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import re
 from typing import Any
 
 from fastapi import Request
+from starlette.types import Scope
 
+from poolhouse.api.body_gate import BodyGate
 from poolhouse.api.problems import FieldError, Problem, fields_problem
 
 #: Longest body of a request, in bytes: what a Pub/Sub message can carry.
@@ -16,10 +19,17 @@ MAX_BODY_BYTES = 10_000_000
 #: Bytes and seconds of an oversize body that are read and thrown away: who still sends does not hear the answer.
 DRAIN_BYTES = 64_000_000
 DRAIN_S = 5.0
-#: Bodies above this size are parsed on a thread, in bytes: the others wait less than a millisecond.
+#: Longest pause within a body, and longest time for all of it, in seconds.
+BODY_PAUSE_S = 20.0
+BODY_S = 120.0
+#: Bodies above this size wait for room and are parsed on a thread, in bytes: the others take less than a millisecond.
 LARGE_BYTES = 64 * 1024
+#: Most values in a body: each takes tens of bytes as an object, and can be written as two.
+MAX_VALUES = 100_000
 #: Deepest nesting of lists and objects.
 MAX_DEPTH = 64
+#: Where a request keeps the room that its body takes.
+PERMIT = "poolhouse.body_permit"
 #: Integers beyond 64 bits mean different things to different readers (RFC 8259, section 6).
 _LEAST, _MOST = -(2**63), 2**63 - 1
 
@@ -35,13 +45,39 @@ async def read(request: Request, *, limit: int = MAX_BODY_BYTES) -> bytes:
         raise await _too_large(request, limit)
     chunks: list[bytes] = []
     size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit:
-            chunks.clear()
-            raise await _too_large(request, limit)
-        chunks.append(chunk)
+    loop = asyncio.get_running_loop()
+    ends_at = loop.time() + BODY_S
+    try:
+        async with asyncio.timeout(BODY_PAUSE_S) as pause:
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > limit:
+                    break
+                chunks.append(chunk)
+                if size > LARGE_BYTES and PERMIT not in request.scope:
+                    pause.reschedule(None)
+                    await _enter(request, int(declared) if declared.isdigit() else limit)
+                pause.reschedule(min(ends_at, loop.time() + BODY_PAUSE_S))
+    except TimeoutError:
+        raise Problem(408, "the body did not come to its end in time", headers={"connection": "close"}) from None
+    if size > limit:
+        chunks.clear()
+        raise await _too_large(request, limit)
     return b"".join(chunks)
+
+
+def release(scope: Scope) -> None:
+    """Give back the room of a request's body, where it took some: at the request's end, when its objects are gone."""
+    permit = scope.pop(PERMIT, None)
+    if permit is not None:
+        gate, size = permit
+        gate.leave(size)
+
+
+async def _enter(request: Request, size: int) -> None:
+    gate = request.app.state.body_gate
+    assert isinstance(gate, BodyGate)
+    request.scope[PERMIT] = gate, await gate.enter(size)
 
 
 async def read_object(request: Request, *, limit: int = MAX_BODY_BYTES) -> dict[str, Any]:
@@ -72,6 +108,7 @@ async def read_optional_object(request: Request) -> dict[str, Any]:
 
 def parse_object(body: bytes) -> dict[str, Any]:
     """The JSON object that `body` is. Raises `Problem` as `read_object`."""
+    _check_count(body)
     try:
         value = json.loads(body.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
     except _DuplicateName as error:
@@ -82,11 +119,47 @@ def parse_object(body: bytes) -> dict[str, Any]:
         raise Problem(400, f"the body is not JSON: {error}") from None
     if not isinstance(value, dict):
         raise Problem(400, f"the body must be a JSON object, not {_KINDS.get(type(value), 'this')}")
-    wrong: list[FieldError] = []
-    _check(value, (), wrong)
-    if wrong:
+    if not _is_sound(value, 0):
+        wrong: list[FieldError] = []
+        _check(value, (), wrong)
         raise fields_problem(wrong)
     return value
+
+
+def _check_count(body: bytes) -> None:
+    """Refuse a body of too many values before any of them is made.
+
+    Raises:
+        Problem: 413 more than `MAX_VALUES`, 400 nested deeper than `MAX_DEPTH`.
+    """
+    if len(body) <= LARGE_BYTES or body.count(b",") + body.count(b"[") + body.count(b"{") < MAX_VALUES:
+        return
+    # Some of these are in strings.
+    values, depth = 1, 0
+    for token in _TOKEN.finditer(body):
+        match token.lastgroup:
+            case "more":
+                values += 1
+            case "open":
+                values, depth = values + 1, depth + 1
+                if depth > MAX_DEPTH:
+                    raise Problem(400, f"the body is nested deeper than {MAX_DEPTH} levels")
+            case "close":
+                depth -= 1
+        if values > MAX_VALUES:
+            raise Problem(
+                413,
+                f"the body has more than {MAX_VALUES:,} values",
+                detail="Send large content as a file (POST /files) and name the file in the payload.",
+            )
+
+
+#: What tells how many values there are; strings and empty containers are stepped over.
+_TOKEN = re.compile(
+    rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|\[\s*+\]|\{\s*+\}|(?P<more>,)|(?P<open>[\[{])|(?P<close>[\]}])', re.DOTALL
+)
+#: Half of a pair, as in "\ud800", has no UTF-8.
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 _KINDS = {list: "an array", str: "a string", int: "a number", float: "a number", bool: "a boolean", type(None): "null"}
@@ -113,11 +186,26 @@ def _no_constant(text: str) -> Any:
     raise ValueError(f"{text} is no JSON number")
 
 
+def _is_sound(value: Any, depth: int) -> bool:
+    """Whether `_check` would find nothing: the same without a path, in a fraction of the time."""
+    kind = type(value)
+    if kind is str:
+        return value.isascii() or _SURROGATE.search(value) is None
+    if kind is dict:
+        return depth < MAX_DEPTH and all(
+            _is_sound(name, depth) and _is_sound(item, depth + 1) for name, item in value.items()
+        )
+    if kind is list:
+        return depth < MAX_DEPTH and all(_is_sound(item, depth + 1) for item in value)
+    if kind is int:
+        return bool(_LEAST <= value <= _MOST)
+    return kind is not float or math.isfinite(value)
+
+
 def _check(value: Any, path: tuple[str, ...], wrong: list[FieldError]) -> None:
     message = None
     if isinstance(value, str):
-        # A lone surrogate, as in "\ud800", has no UTF-8.
-        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+        if _SURROGATE.search(value) is not None:
             message = "is not valid Unicode"
     elif isinstance(value, dict | list):
         if len(path) >= MAX_DEPTH:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
@@ -17,6 +18,8 @@ from poolhouse.pipeline.errors import ObjectNotFound
 
 #: Cloud Storage, Quotas and limits: 5 TiB an object.
 MAX_FILE_BYTES = 5 * 1024**4
+#: A media type with its parameters (RFC 9110, 8.3.1), of what any header may hold: ASCII, and no control characters.
+_CONTENT_TYPE = r"^[A-Za-z0-9_.+-]+/[A-Za-z0-9_.+-]+( *; *[A-Za-z0-9_.+-]+=(\"[ !#-\[\]-~]*\"|[A-Za-z0-9_.+-]+))*$"
 
 router = APIRouter(tags=["files"])
 
@@ -27,9 +30,7 @@ class NewFile(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     name: names.FileName = Field(description="The name that tasks use; the object is uploads/NAME.")
-    content_type: Annotated[
-        str, Field(max_length=255, pattern=r"^[\w.+-]+/[\w.+-]+(;\s*[\w.+-]+=(\"[^\"\\\r\n]*\"|[\w.+-]+))*$")
-    ] = "application/octet-stream"
+    content_type: Annotated[str, Field(max_length=255, pattern=_CONTENT_TYPE)] = "application/octet-stream"
     size_bytes: int | None = Field(
         default=None, ge=0, le=MAX_FILE_BYTES, description="Where known: storage then refuses a file of another size."
     )
@@ -75,13 +76,19 @@ async def create_file(request: Request, services: Provided) -> Response:
 async def _no_clash(name: str, services: Services) -> None:
     """Refuse `a/b` beside `a`: a bucket could hold both, a file system behind an emulator or an export can't."""
     parts = name.split("/")
-    for end in range(1, len(parts)):
-        parent = "/".join(parts[:end])
-        try:
-            await services.threads.run(services.store.stat, names.upload(parent))
-        except ObjectNotFound:
+    parents = ["/".join(parts[:end]) for end in range(1, len(parts))]
+    # At the same time: `names.MAX_SEGMENTS` bounds how many they are.
+    listing = asyncio.ensure_future(services.threads.run(services.store.list, f"{names.upload(name)}/", page_size=1))
+    found = await asyncio.gather(
+        *(services.threads.run(services.store.stat, names.upload(parent)) for parent in parents),
+        listing,
+        return_exceptions=True,
+    )
+    for parent, result in zip(parents, found, strict=False):
+        if isinstance(result, ObjectNotFound):
             continue
+        if isinstance(result, BaseException):
+            raise result
         raise field_problem("name", f"there is a file {parent} already: it can't be a folder too", status=409)
-    below = await services.threads.run(services.store.list, f"{names.upload(name)}/", page_size=1)
-    if below.objects:
+    if listing.result().objects:
         raise field_problem("name", "is a folder already: it has files in it", status=409)

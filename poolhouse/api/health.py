@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Literal
 
+import structlog
 from fastapi import APIRouter
 from pydantic import BaseModel
 from starlette.responses import Response
@@ -16,6 +17,7 @@ from poolhouse.api.services import Provided
 from poolhouse.pipeline.errors import PoolhouseError
 
 router = APIRouter(tags=["health"])
+_log = structlog.get_logger("api")
 
 
 class Health(BaseModel):
@@ -28,8 +30,8 @@ class Readiness(BaseModel):
     """Queue and bucket answer too."""
 
     status: Literal["ready"] = "ready"
-    queue: str = "ok"
-    bucket: str = "ok"
+    queue: Literal["ok", "down"] = "ok"
+    bucket: Literal["ok", "down"] = "ok"
 
 
 @router.get("/health", response_model=Health, summary="Is the process alive?")
@@ -50,9 +52,10 @@ async def ready(services: Provided) -> Response:
     return problems.unavailable(f"not ready: {down}", queue=queue, bucket=bucket).response()
 
 
-async def _check(check: Awaitable[None]) -> str:
+async def _check(check: Awaitable[None]) -> Literal["ok", "down"]:
     try:
         await check
     except PoolhouseError as error:
-        return str(error)
+        _log.warning("not ready", error=str(error))  # hosts and names are for the log alone
+        return "down"
     return "ok"

@@ -5,27 +5,41 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
+from itertools import islice
 from typing import Any
 
+import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 
 from poolhouse.pipeline.errors import (
+    BucketMissing,
     Conflict,
     InvalidName,
     MessageRefused,
     ObjectNotFound,
+    QueueUnavailable,
     ScheduleNotFound,
     ServiceUnavailable,
+    StoreUnavailable,
     TaskNotFound,
 )
+
+_log = structlog.get_logger("api")
 
 MEDIA_TYPE = "application/problem+json"
 #: What a client is told to wait before it tries again, in seconds, when the queue or the bucket is down.
 RETRY_AFTER_S = 2
+
+
+#: Most fields that one answer names.
+MAX_FIELD_ERRORS = 100
+#: Most mistakes that are looked at one by one: pydantic lists all or none, 20 µs each.
+MOST_LISTED = 1000
 
 
 class FieldError(BaseModel):
@@ -102,13 +116,16 @@ def field_problem(field: str, message: str, *, status: int = 422) -> Problem:
 
 
 def fields_problem(errors: Iterable[FieldError]) -> Problem:
-    """The problem of some wrong fields."""
-    errors = tuple(errors)
+    """The problem of some wrong fields; the first of them are named."""
+    errors = tuple(islice(errors, MAX_FIELD_ERRORS))
     return Problem(422, "; ".join(f"{error.field}: {error.message}" for error in errors[:5]), errors=errors)
 
 
 def field_errors(error: ValidationError, *, prefix: tuple[str, ...] = ()) -> list[FieldError]:
     """What pydantic found wrong, by field; values are not repeated."""
+    count = error.error_count()
+    if count > MOST_LISTED:
+        return [FieldError(field=".".join(prefix) or "body", message=f"has {count:,} mistakes")]
     found = []
     for problem in error.errors(include_url=False, include_context=False, include_input=False):
         path = ".".join(str(part) for part in (*prefix, *problem["loc"]))
@@ -122,8 +139,9 @@ def of(error: Exception) -> Problem:
         case Problem():
             return error
         case ServiceUnavailable() | ObjectNotFound():
-            # Calls that may meet an absent object say so themselves: this one was there a moment ago.
-            return unavailable(str(error))
+            # Names of objects, hosts and projects are for the log alone.
+            _log.warning("a service does not answer", error=str(error))
+            return unavailable(_unavailable(error))
         case TaskNotFound() | ScheduleNotFound():
             return Problem(404, str(error))
         case Conflict():
@@ -134,6 +152,21 @@ def of(error: Exception) -> Problem:
             return Problem(422, str(error))
         case _:
             return Problem(500, "internal error", detail="Something went wrong here; the log has it by the request id.")
+
+
+def _unavailable(error: ServiceUnavailable | ObjectNotFound) -> str:
+    match error:
+        case BucketMissing():
+            return "the bucket is not there: bring the stack up (invoke up or deploy)"
+        case StoreUnavailable():
+            return "the bucket does not answer"
+        case QueueUnavailable():
+            return "the queue does not answer"
+        case ObjectNotFound():
+            # Calls that may meet an absent object say so themselves: this one was there a moment ago.
+            return "an object was deleted meanwhile"
+        case _:
+            return "a service behind this one does not answer"
 
 
 def unavailable(error: str, **members: Any) -> Problem:
@@ -172,9 +205,10 @@ def install(app: FastAPI) -> None:
             404: f"there is nothing at {path}: GET /docs lists the calls",
             405: f"{request.method} is not possible at {path}",
         }
-        return Problem(
-            error.status_code, said.get(error.status_code, str(error.detail)), headers=error.headers
-        ).response()
+        headers = {name.lower(): value for name, value in (error.headers or {}).items()}
+        if error.status_code == 405:
+            headers["allow"] = _allowed(request)
+        return Problem(error.status_code, said.get(error.status_code, str(error.detail)), headers=headers).response()
 
     async def parameters(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
@@ -187,6 +221,14 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(kind, ours)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(RequestValidationError, parameters)
+
+
+def _allowed(request: Request) -> str:
+    """The methods that a path has: each is a route of its own, and Starlette names those of the first one."""
+    # Asked as if nothing had been found yet: a match leaves its route in the scope.
+    scope = {"type": "http", "method": request.method, "path": request.scope["path"]}
+    found = (route for route in request.app.state.routes if route.matches(scope)[0] is not Match.NONE)
+    return ", ".join(sorted({method for route in found for method in route.methods or ()}))
 
 
 def _message(kind: str, message: str) -> str:

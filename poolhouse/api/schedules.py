@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from datetime import datetime
+from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar
 
 from fastapi import APIRouter, Header
 from pydantic import BaseModel, Field
@@ -18,13 +19,17 @@ from poolhouse.api.problems import Problem, field_problem
 from poolhouse.api.services import Provided, Services
 from poolhouse.api.submissions import Submitted
 from poolhouse.pipeline.cron import next_due
+from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.message import parse_time
-from poolhouse.pipeline.schedules import Run, Schedules, ScheduleState
+from poolhouse.pipeline.schedules import Run, Schedules, ScheduleState, due_time_problem
 from poolhouse.pipeline.topology import Schedule
 from poolhouse.worker.scheduler import problem_of, queue_of
 
 #: Name of this process in the claims that it makes.
 _OWNER = f"api-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 router = APIRouter(tags=["schedules"])
 
@@ -64,8 +69,13 @@ async def list_schedules(services: Provided) -> Response:
     schedules = await _schedules(services)
     views = []
     for schedule in schedules.declared:
-        known = await services.threads.run(schedules.read, schedule.name)
-        views.append(_view(schedule, None if known is None else known.state, schedules, services))
+        state, unreadable = None, None
+        try:
+            known = await services.threads.run(schedules.read, schedule.name)
+            state = None if known is None else known.state
+        except ConfigError as error:
+            unreadable = str(error)
+        views.append(_view(schedule, state, schedules, services, problem=unreadable))
     return json_answer({"schedules": views})
 
 
@@ -74,7 +84,7 @@ async def pause_schedule(name: str, services: Provided) -> Response:
     """It runs no more until it is resumed; pausing it again changes nothing."""
     schedules = await _schedules(services)
     schedule = schedules.named(name)
-    state = await services.threads.run(schedules.pause, name, now=services.clock())
+    state = await _on(schedules.pause, services, name, now=services.clock())
     return json_answer(_view(schedule, state, schedules, services))
 
 
@@ -83,7 +93,7 @@ async def resume_schedule(name: str, services: Provided) -> Response:
     """What was due meanwhile is not made up for."""
     schedules = await _schedules(services)
     schedule = schedules.named(name)
-    state = await services.threads.run(schedules.resume, name, now=services.clock())
+    state = await _on(schedules.resume, services, name, now=services.clock())
     return json_answer(_view(schedule, state, schedules, services))
 
 
@@ -112,13 +122,25 @@ async def schedule_due(
     schedules = await _schedules(services)
     schedule = schedules.named(name)
     _check(schedule, services)
+    now = services.clock()
     try:
-        at = services.clock() if due_at is None else parse_time(due_at)
-    except ValueError:
-        raise field_problem("X-CloudScheduler-ScheduleTime", "is not an ISO 8601 time") from None
-    run = await services.threads.run(schedules.run_at, name, due_at=at, now=services.clock())
+        at = now if due_at is None else parse_time(due_at).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise field_problem("X-CloudScheduler-ScheduleTime", "is not an ISO 8601 time of this era") from None
+    absurd = due_time_problem(at, now=now)
+    if absurd is not None:
+        raise field_problem("X-CloudScheduler-ScheduleTime", absurd)
+    run = await _on(schedules.run_at, services, name, due_at=at, now=now)
     outcome = Outcome(status="skipped") if run is None else Outcome(status="submitted", run=run)
     return json_answer(outcome.model_dump(mode="json", exclude_none=True))
+
+
+async def _on(call: Callable[_P, _T], services: Services, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """Make a call that blocks; a state in the bucket that can't be read is a conflict that a person has to end."""
+    try:
+        return await services.threads.run(call, *args, **kwargs)
+    except ConfigError as error:
+        raise Problem(409, str(error)) from None
 
 
 async def _schedules(services: Services) -> Schedules:
@@ -138,8 +160,15 @@ def _check(schedule: Schedule, services: Services) -> None:
         raise Problem(409, f"schedule {schedule.name} can't run: {problem}", detail="Mend it in pipeline.toml.")
 
 
-def _view(schedule: Schedule, state: ScheduleState | None, schedules: Schedules, services: Services) -> dict[str, Any]:
-    problem = problem_of(schedule, services.registry)
+def _view(
+    schedule: Schedule,
+    state: ScheduleState | None,
+    schedules: Schedules,
+    services: Services,
+    *,
+    problem: str | None = None,
+) -> dict[str, Any]:
+    problem = problem or problem_of(schedule, services.registry)
     paused_at = None if state is None else state.paused_at
     stopped = paused_at is not None or problem is not None
     view = ScheduleView(

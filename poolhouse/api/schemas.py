@@ -140,7 +140,7 @@ def _nested(
         "properties": {
             "task_type": {"type": "string", "const": handler.task_type},
             "payload": {"$ref": f"{_REF}{name}"},
-            "queue": dict(queues),
+            "queue": {**queues, "type": ["string", "null"], "enum": [*queues["enum"], None]},
         },
         "required": ["task_type", *(["payload"] if payload.get("required") else [])],
         "examples": [{"task_type": handler.task_type, "payload": example(payload, definitions)}],

@@ -19,6 +19,8 @@ from poolhouse.pipeline.errors import InvalidName
 MAX_OBJECT_NAME_BYTES = 1024
 #: File systems behind emulators stop at 255 bytes a segment; the margin is for suffixes such as `.report.json`.
 MAX_SEGMENT_BYTES = 200
+#: Folders that a file may lie in, and itself: an upload looks at each of them.
+MAX_SEGMENTS = 32
 
 UPLOADS = "uploads/"
 PROCESSED = "processed/"
@@ -52,7 +54,10 @@ def check_file_name(name: str) -> str:
         raise InvalidName("a file name must not have control characters or line breaks")
     if "\\" in name:
         raise InvalidName("a file name must not have a backslash; folders are separated by /")
-    for segment in name.split("/"):
+    segments = name.split("/")
+    if len(segments) > MAX_SEGMENTS:
+        raise InvalidName(f"a file name must not have more than {MAX_SEGMENTS} segments, this one has {len(segments)}")
+    for segment in segments:
         if segment in {"", ".", ".."}:
             raise InvalidName("a file name must not start or end with /, nor have an empty, . or .. segment")
         if len(segment.encode()) > MAX_SEGMENT_BYTES:

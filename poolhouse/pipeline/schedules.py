@@ -11,9 +11,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from poolhouse.pipeline import names
 from poolhouse.pipeline.cron import latest_due
@@ -38,6 +39,25 @@ MISSED_AFTER_S = 60.0
 CLAIM_S = 30.0
 #: Times that a change is tried anew because another wrote in between.
 _TRIES = 10
+#: A time that is further ahead than this was written by a clock that was wrong, in seconds: the clocks of two machines
+#: differ by less.
+CLOCK_MARGIN_S = 60.0
+#: Oldest due time that is run when a scheduler outside asks for it: older ones are nobody's retry.
+LONGEST_DELAY = timedelta(days=31)
+#: Times outside are taken for these: in between there is room for any zone and any wait.
+_EARLIEST, _LATEST = datetime(1970, 1, 2, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
+
+
+def _bounded(at: datetime) -> datetime:
+    """Return an instant in UTC that can be calculated with."""
+    # Compared without the zone: what lies at the ends of the calendar has no UTC.
+    if not _EARLIEST.year < at.year < _LATEST.year:
+        return _EARLIEST if at.year <= _EARLIEST.year else _LATEST
+    return at.astimezone(UTC)
+
+
+#: A time that is read from the bucket.
+Instant = Annotated[AwareDatetime, AfterValidator(_bounded)]
 
 
 class Run(BaseModel):
@@ -47,13 +67,17 @@ class Run(BaseModel):
 
     task_id: str
     #: The time of the cron expression; for a run by hand, the time of the call.
-    due_at: datetime
+    due_at: Instant
     by_hand: bool = False
     #: Who claimed it, and when.
     owner: str
-    claimed_at: datetime
-    #: None while nobody knows whether Pub/Sub has the task.
-    published_at: datetime | None = None
+    claimed_at: Instant
+    #: None while it is unknown whether Pub/Sub has the task.
+    published_at: Instant | None = None
+
+    def claim_expires_at(self, *, now: datetime) -> datetime:
+        """When another may take over the run; a claim from the future is that of a wrong clock, and has expired."""
+        return now if _is_ahead(self.claimed_at, now) else self.claimed_at + timedelta(seconds=CLAIM_S)
 
 
 class ScheduleState(BaseModel):
@@ -65,8 +89,8 @@ class ScheduleState(BaseModel):
     cron: str
     time_zone: str
     #: Due times up to here are dealt with: run, or given up.
-    settled_until: datetime
-    paused_at: datetime | None = None
+    settled_until: Instant
+    paused_at: Instant | None = None
     last_run: Run | None = None
 
     @property
@@ -83,18 +107,37 @@ class Known:
     generation: int
 
 
-def fresh(schedule: Schedule, *, now: datetime) -> ScheduleState:
-    """The state of a schedule that is seen for the first time: what was due before is nobody's."""
-    return ScheduleState(cron=schedule.cron, time_zone=schedule.time_zone, settled_until=now)
+def due_time_problem(due_at: datetime, *, now: datetime) -> str | None:
+    """Return what is wrong with a due time that a scheduler outside names; None where nothing is."""
+    if _is_ahead(due_at, now):
+        return f"is more than {CLOCK_MARGIN_S:g} s ahead of the time here, {format_time(now)}"
+    if due_at < now - LONGEST_DELAY:
+        return f"is more than {LONGEST_DELAY.days} days ago"
+    return None
 
 
-def current(state: ScheduleState, schedule: Schedule, *, now: datetime) -> ScheduleState:
-    """The state under what pipeline.toml says now."""
-    if (state.cron, state.time_zone) == (schedule.cron, schedule.time_zone):
-        return state
-    return state.model_copy(
-        update={"cron": schedule.cron, "time_zone": schedule.time_zone, "settled_until": max(now, state.settled_until)}
-    )
+def fresh(schedule: Schedule, *, since: datetime) -> ScheduleState:
+    """The state of a schedule that is seen for the first time: what was due before is not run."""
+    return ScheduleState(cron=schedule.cron, time_zone=schedule.time_zone, settled_until=since)
+
+
+def current(state: ScheduleState, schedule: Schedule, *, now: datetime, since: datetime) -> ScheduleState:
+    """The state under what pipeline.toml says now, and under the time that it is.
+
+    A state from the future was written while a clock was wrong. What was run then is not run again: ids of tasks are
+    derived from due times.
+
+    Args:
+        state: as it was read.
+        schedule: as it is declared.
+        now: the time.
+        since: from when on a changed expression holds.
+    """
+    settled_until = now if _is_ahead(state.settled_until, now) else state.settled_until
+    if (state.cron, state.time_zone) != (schedule.cron, schedule.time_zone):
+        settled_until = max(since, settled_until)
+    update = {"cron": schedule.cron, "time_zone": schedule.time_zone, "settled_until": settled_until}
+    return state.model_copy(update=update)
 
 
 def paused(state: ScheduleState, *, now: datetime) -> ScheduleState:
@@ -121,6 +164,10 @@ def run_due(schedule: Schedule, state: ScheduleState, *, now: datetime) -> datet
     if due is None or (schedule.missed_runs == "skip" and now - due > timedelta(seconds=MISSED_AFTER_S)):
         return None
     return due
+
+
+def _is_ahead(at: datetime, now: datetime) -> bool:
+    return at - now > timedelta(seconds=CLOCK_MARGIN_S)
 
 
 class Schedules:
@@ -182,14 +229,19 @@ class Schedules:
         except ValidationError as error:
             raise ConfigError(f"{names.schedule(name)} in the bucket is no schedule's state: delete it") from error
 
-    def look(self, name: str, *, now: datetime) -> Known:
+    def look(self, name: str, *, now: datetime, since: datetime | None = None) -> Known:
         """What is remembered, brought up to date with pipeline.toml, begun where there is nothing yet.
+
+        Args:
+            name: of the schedule.
+            now: the time.
+            since: from when on a schedule that is new or changed is run; None for now.
 
         Raises:
             PreconditionFailed: another wrote in between.
         """
-        schedule, known = self.named(name), self.read(name)
-        state = fresh(schedule, now=now) if known is None else current(known.state, schedule, now=now)
+        schedule, known, since = self.named(name), self.read(name), since or now
+        state = fresh(schedule, since=since) if known is None else current(known.state, schedule, now=now, since=since)
         return known if known is not None and known.state == state else self._write(name, state, known)
 
     def pause(self, name: str, *, now: datetime) -> ScheduleState:
@@ -213,7 +265,7 @@ class Schedules:
         made = Run(task_id=task.task_id, due_at=now, by_hand=True, owner=self._owner, claimed_at=now, published_at=now)
         # Only for people to see: the task is submitted, whatever becomes of this; and a run still to be published
         # is not forgotten for it.
-        with contextlib.suppress(Conflict, StoreUnavailable):
+        with contextlib.suppress(ConfigError, Conflict, StoreUnavailable):
             self._change(
                 name, lambda state: state if state.pending else state.model_copy(update={"last_run": made}), now=now
             )
@@ -250,16 +302,20 @@ class Schedules:
         return run
 
     def run_at(self, name: str, *, due_at: datetime, now: datetime) -> Run | None:
-        """Run a due time that somebody else keeps count of; None where it is dealt with, or the schedule paused.
+        """Run a due time that a scheduler outside keeps count of; None where it is settled, or the schedule paused.
 
         Raises:
+            ValueError: the time is absurd (`due_time_problem`).
             ScheduleNotFound: there is no such schedule.
             QueueUnavailable: not published, or without an answer: call again, it is the same task.
             Conflict: others write all the time.
         """
+        problem = due_time_problem(due_at, now=now)
+        if problem is not None:
+            raise ValueError(f"the due time {format_time(due_at)} {problem}")
         for _ in range(_TRIES):
             try:
-                known = self.look(name, now=min(now, due_at - timedelta(seconds=1)))
+                known = self.look(name, now=now, since=min(now, due_at - timedelta(seconds=1)))
                 pending = known.state.pending
                 if pending is not None and pending.due_at == due_at:
                     known = self.take_over(name, known, now=now)

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from poolhouse.pipeline import topology
 from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.web_guard import WebGuard
 
 
 class Settings(BaseSettings):
@@ -37,6 +38,11 @@ class Settings(BaseSettings):
     log_format: Literal["json", "console"] = "json"
     #: Where backlog figures come from: `emulator` asks Poolhouse's emulator, `monitoring` Cloud Monitoring.
     backlog_source: Literal["none", "emulator", "monitoring"] = "none"
+    #: Names that clients call the API by, separated by commas: a host, `*.` and a domain, or `local` for IP addresses
+    #: and for names outside the public DNS. Unset where a load balancer in front lets no other name through.
+    allowed_hosts: str | None = None
+    #: Origins of pages of other sites that may call it, such as `https://app.example`, separated by commas.
+    allowed_origins: str = ""
     #: Longest time a submit call waits for Pub/Sub, in seconds; then it answers 503.
     publish_timeout_s: float = Field(default=5, gt=0, le=600)
     #: Longest time one storage call may take, retries included, in seconds.
@@ -51,6 +57,23 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _hosts(cls, value: str | None) -> str | None:
+        WebGuard.of(hosts=value, origins=None)
+        return value
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _origins(cls, value: str) -> str:
+        WebGuard.of(hosts=None, origins=value)
+        return value
+
+    @cached_property
+    def web_guard(self) -> WebGuard:
+        """The rule that keeps pages of other sites out."""
+        return WebGuard.of(hosts=self.allowed_hosts, origins=self.allowed_origins)
 
     @cached_property
     def topology(self) -> topology.Topology:

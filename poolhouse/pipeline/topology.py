@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, available_timezones
 
-from cronsim import CronSim, CronSimError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from poolhouse.pipeline import cron_expression
 from poolhouse.pipeline.errors import ConfigError
 
 Name = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,28}[a-z0-9])?$")]
@@ -131,15 +131,7 @@ class Schedule(_Model):
     @field_validator("cron")
     @classmethod
     def _cron(cls, value: str) -> str:
-        from datetime import UTC, datetime  # noqa: PLC0415 - only here
-
-        if len(value.split()) != 5:
-            raise ValueError("a cron expression has five fields: minute hour day month weekday")
-        try:
-            CronSim(value, datetime.now(UTC))
-        except CronSimError as error:
-            raise ValueError(f"not a cron expression: {error}") from None
-        return value
+        return cron_expression.normalized(value)
 
     @field_validator("payload")
     @classmethod

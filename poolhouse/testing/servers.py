@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from poolhouse.local.processes.reaper import Reaper
 from poolhouse.local.storage import fake_gcs
 from poolhouse.local.storage.fake_gcs import FakeGcs
 from poolhouse.pipeline.errors import ConfigError
+from poolhouse.project import ROOT
 
 if TYPE_CHECKING:
     from poolhouse_pubsub.server import EmulatorServer
@@ -86,6 +88,7 @@ def storage_server() -> Iterator[str]:
             stderr=subprocess.STDOUT,
             env=environment.child(),
             process_group=0,
+            cwd=ROOT,
         )
     reaper.group(process.pid, True)
     client = FakeGcs(f"http://{ports.HOST}:{port.number}")
@@ -99,7 +102,7 @@ def storage_server() -> Iterator[str]:
     finally:
         client.close()
         port.release()
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)  # the front, and the server behind it
         process.wait()
         shutil.rmtree(root, ignore_errors=True)
         reaper.dismiss()

@@ -27,7 +27,7 @@ from poolhouse.pipeline.errors import (
     ServiceUnavailable,
 )
 from poolhouse.pipeline.publisher import Publisher
-from poolhouse.pipeline.schedules import CLAIM_S, Known, Schedules, run_due
+from poolhouse.pipeline.schedules import CLOCK_MARGIN_S, Known, Schedules, run_due
 from poolhouse.pipeline.settings import Settings
 from poolhouse.pipeline.store import ObjectStore
 from poolhouse.pipeline.task_id_key import load_task_ids
@@ -37,6 +37,8 @@ from poolhouse.worker.runtime.retrying import Patience
 
 #: Pause before a run is tried again whose queue or bucket did not answer, in seconds.
 RETRY_S = 5.0
+#: The same after an error that is not expected, in seconds: nothing says that it will go away.
+UNEXPECTED_RETRY_S = 60.0
 #: Longest sleep, in seconds: waits are measured without the time a machine is suspended, due times are not.
 LONGEST_SLEEP_S = 30.0
 
@@ -71,9 +73,14 @@ class Agenda:
         self._schedules = schedules
         self._owner = owner
         self._wake_at: dict[str, datetime | None] = {}
+        self._ticked_at: datetime | None = None
 
     def tick(self, now: datetime) -> datetime | None:
         """Do what is due; returns when to be called again, None if nothing will ever be due."""
+        if self._ticked_at is not None and now < self._ticked_at - timedelta(seconds=CLOCK_MARGIN_S):
+            _log.warning("the clock was set back: every schedule is looked at again", was=self._ticked_at.isoformat())
+            self._wake_at.clear()
+        self._ticked_at = now
         for schedule in self._schedules.declared:
             wake_at = self._wake_at.setdefault(schedule.name, now)
             if wake_at is not None and wake_at <= now:
@@ -98,6 +105,9 @@ class Agenda:
         except (MessageRefused, ConfigError) as error:
             log.error("a schedule can't run", error=str(error))
             return next_due(schedule, after=now)
+        except Exception as error:
+            log.error("a schedule failed unexpectedly", exc_info=error, wait_s=UNEXPECTED_RETRY_S)
+            return now + timedelta(seconds=UNEXPECTED_RETRY_S)
         return known
 
     def _mine(self, schedule: Schedule, now: datetime) -> Known | datetime | None:
@@ -108,7 +118,7 @@ class Agenda:
         if (pending := known.state.pending) is not None:
             if pending.owner == self._owner:
                 return known  # our own try before this one failed
-            expires_at = pending.claimed_at + timedelta(seconds=CLAIM_S)
+            expires_at = pending.claim_expires_at(now=now)
             if expires_at > now:
                 return min(filter(None, (expires_at, following)))
             return self._schedules.take_over(name, known, now=now)

@@ -8,8 +8,8 @@ from poolhouse_pubsub.core.emulator import Emulator, Subscribed
 from poolhouse_pubsub.core.leases import Consumer, Entry, Mode
 from poolhouse_pubsub.core.message import Message
 from poolhouse_pubsub.core.timers import NEVER
+from poolhouse_pubsub.oidc import Oidc
 from poolhouse_pubsub.push.http_client import HttpClient, PushError
-from poolhouse_pubsub.push.oidc import Oidc
 from poolhouse_pubsub.push.request import ACK_STATUSES, build
 from poolhouse_pubsub.push.window import Window
 

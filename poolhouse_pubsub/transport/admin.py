@@ -12,8 +12,9 @@ GET  /admin/oidc/certs                          keys that verify the OIDC tokens
 """
 
 import base64
+import math
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -26,6 +27,8 @@ from poolhouse_pubsub.status import HTTP_STATUS, Code, StatusError, invalid
 from poolhouse_pubsub.transport.streaming import server_stops
 
 _TEXT = "text/plain; charset=utf-8"
+#: Longest wait that a fault may bring, in seconds: a year.
+MAX_FAULT_S = 365 * 86_400
 
 
 class Admin:
@@ -120,13 +123,36 @@ def _body(request: HttpRequest) -> Mapping[str, Any]:
     return body
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+#: What the fields of a fault are, and how that is said.
+_FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "kind": (lambda value: isinstance(value, str), "a string"),
+    "probability": (_is_number, "a number"),
+    "count": (lambda value: value is None or type(value) is int, "a whole number or null"),
+    "seconds": (lambda value: _is_number(value) and value <= MAX_FAULT_S, f"a number of at most {MAX_FAULT_S}"),
+    "subscription": (lambda value: isinstance(value, str), "a string"),
+    "code": (lambda value: isinstance(value, str), "the name of a status code"),
+    "methods": (
+        lambda value: isinstance(value, list) and all(isinstance(name, str) for name in value),
+        "a list of names",
+    ),
+}
+
+
 def _fault(body: Mapping[str, Any]) -> Fault:
     values = dict(body)
+    for name, value in values.items():
+        is_right, kind = _FIELDS.get(name, (lambda _: False, f"no field (there are {', '.join(_FIELDS)})"))
+        if not is_right(value):
+            raise invalid(f"Not a fault: {name[:100]!r} is {kind}.")
     try:
         if "code" in values:
-            values["code"] = Code[str(values["code"])]
+            values["code"] = Code[values["code"]]
         if "methods" in values:
-            values["methods"] = tuple(map(str, values["methods"]))
+            values["methods"] = tuple(values["methods"])
         return Fault(**values)
     except KeyError as error:
         raise invalid(f"No such status code: {error}.") from None

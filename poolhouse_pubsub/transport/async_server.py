@@ -20,7 +20,7 @@ from poolhouse_pubsub.core.clock import Clock
 from poolhouse_pubsub.core.emulator import Emulator, Subscribed
 from poolhouse_pubsub.core.topic import Topic
 from poolhouse_pubsub.http import HttpApp, HttpRequest, HttpResponse, json_response
-from poolhouse_pubsub.push.oidc import Oidc
+from poolhouse_pubsub.oidc import Oidc
 from poolhouse_pubsub.service import Service
 from poolhouse_pubsub.service.gate import Gate
 from poolhouse_pubsub.service.subscription_config import EXPORTS
@@ -28,6 +28,7 @@ from poolhouse_pubsub.transport.admin import Admin
 from poolhouse_pubsub.transport.grpc_server import GrpcServer
 from poolhouse_pubsub.transport.multiplexer import Front
 from poolhouse_pubsub.transport.rest import Rest
+from poolhouse_pubsub.transport.web_guard import WebGuard
 
 if TYPE_CHECKING:
     from poolhouse_pubsub.exports import Exporter
@@ -53,6 +54,7 @@ class AsyncServer:
         port: Port to listen on, 0 for a free one.
         listener: A socket that listens already, instead of both; the server closes it.
         export_dir: Folder that tables of export subscriptions are written to; None for nowhere.
+        guard: Keeps web pages of other sites out.
     """
 
     def __init__(
@@ -63,8 +65,10 @@ class AsyncServer:
         port: int,
         listener: socket.socket | None = None,
         export_dir: Path | None = None,
+        guard: WebGuard | None = None,
     ) -> None:
         self.emulator = emulator
+        self._guard = guard or WebGuard()
         self.host = host
         self.port = port
         self._inherited = listener
@@ -161,6 +165,10 @@ class AsyncServer:
         )
 
     async def _http(self, request: HttpRequest) -> HttpResponse:
+        refused = self._guard.refusal(request.method, request.headers)
+        if refused is not None:
+            error = {"code": refused.status, "message": refused.reason, "status": "PERMISSION_DENIED"}
+            return json_response(refused.status, {"error": error})
         try:
             for app in self._apps:
                 response = await app(request)
@@ -264,6 +272,7 @@ async def serve(
     export_dir: Path | None = None,
     enforce_iam: Mapping[str, Iterable[str]] | None = None,
     quotas: Mapping[str, float] | None = None,
+    guard: WebGuard | None = None,
 ) -> AsyncIterator[AsyncServer]:
     """A running server; the arguments are those of `EmulatorServer`.
 
@@ -274,7 +283,7 @@ async def serve(
     if export_dir is None and data_dir is not None:
         export_dir = data_dir / "exports"
     emulator = Emulator(clock=clock, seed=seed)
-    server = AsyncServer(emulator, host=host, port=port, listener=listener, export_dir=export_dir)
+    server = AsyncServer(emulator, host=host, port=port, listener=listener, export_dir=export_dir, guard=guard)
     if enforce_iam is not None or quotas:
         service = server.service
         service.gate = Gate(service.emulator, service.iam, enforce_iam=enforce_iam, quotas=quotas or {})

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import cast
 
-from poolhouse_pubsub.http import HttpConnection, HttpRequest, HttpResponse
+from poolhouse_pubsub.http import REQUEST_TIMEOUT_S, HttpConnection, HttpRequest, HttpResponse
 
 #: What every HTTP/2 connection starts with (RFC 9113, 3.4).
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -46,6 +46,7 @@ class Front(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(high=_HIGH_WATER)
         self._members.add(self)
+        self._silence = asyncio.get_running_loop().call_later(REQUEST_TIMEOUT_S, self.transport.close)
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
@@ -60,6 +61,8 @@ class Front(asyncio.Protocol):
     def _decide(self) -> None:
         assert self.transport is not None
         first = bytes(self._first)
+        if len(first) >= len(_PREFACE) or not _PREFACE.startswith(first):
+            self._silence.cancel()
         if first.startswith(_PREFACE):
             if self._opening is None:
                 self.transport.pause_reading()
@@ -88,6 +91,7 @@ class Front(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
         self._members.discard(self)
+        self._silence.cancel()
         if self._back is not None:
             self._back.close()
         if self._http is not None:

@@ -31,7 +31,11 @@ class DataTransformation(Payload):
         json_schema_extra={"format": "upload"},
     )
     dataset_size: int | None = Field(
-        default=None, ge=1, le=MAX_DATASET_ROWS, description="Rows of a made-up data set, where there is no source."
+        default=None,
+        strict=True,
+        ge=1,
+        le=MAX_DATASET_ROWS,
+        description="Rows of a made-up data set, where there is no source.",
     )
     transformation: Steps = Field(
         description="One step or several, run in their order; a bare name is a step with its defaults.",

@@ -23,6 +23,7 @@ class FileProcessing(Payload):
     )
     processing_time: float | None = Field(
         default=None,
+        strict=True,
         ge=0,
         le=3600,
         allow_inf_nan=False,

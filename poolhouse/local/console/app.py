@@ -20,13 +20,14 @@ from poolhouse.local.console.stacks import Stack
 from poolhouse.local.console.throughput import Throughput
 from poolhouse.local.errors import NoStack
 from poolhouse.pipeline.errors import PoolhouseError
+from poolhouse.pipeline.web_guard import WebGuard
 
 #: How soon a page that shows an error looks whether it has gone, in seconds.
 _AGAIN_S = 2.0
 
 
-def create_app(stack: Stack) -> ASGIApp:
-    """The application that shows a stack."""
+def create_app(stack: Stack, *, guard: WebGuard | None = None) -> ASGIApp:
+    """The application that shows a stack, for pages that `guard` lets in; by default its own, at local names."""
     parts = (overview, tasks, submit, dead_letters, schedules, logs, emulator)
     app = Starlette(
         routes=[
@@ -41,7 +42,7 @@ def create_app(stack: Stack) -> ASGIApp:
         },
     )
     app.state.console = Console(stack, Throughput(), Notes(), rendering.templates())
-    return Guard(app)  # around the page for a mistake too
+    return Guard(app, guard or WebGuard())  # around the page for a mistake too
 
 
 def _health(request: Request) -> Response:

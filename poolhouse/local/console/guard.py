@@ -1,19 +1,17 @@
 """What keeps other web pages out: who may ask, how much, and what a browser may do with the answer.
 
-Any page that a developer has open can send requests to 127.0.0.1. A name of its own that resolves to 127.0.0.1 makes
-such a page read answers too (DNS rebinding), so the Host header must name this machine; and what changes anything must
-come from a page of the console itself.
+To the rule of `poolhouse.pipeline.web_guard` the console adds that whatever changes anything comes from a page of its
+own: no program but a browser has a use for its forms.
 """
 
 from __future__ import annotations
-
-import re
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from poolhouse.pipeline.web_guard import Refusal, WebGuard
 
 #: Bytes of a form: a payload fits into a Pub/Sub message of 10 MB, and is about as long again when encoded.
 MOST_FORM_BYTES = 32 * 1024**2
@@ -21,7 +19,6 @@ MOST_FORM_BYTES = 32 * 1024**2
 MOST_UPLOAD_BYTES = 1024**3
 #: Where such forms go.
 _UPLOADS = "/submit/"
-_HOST = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?", re.IGNORECASE | re.ASCII)
 _READING = frozenset({"GET", "HEAD"})
 #: Scripts and styles are files of the console; pages go nowhere else and can't be framed.
 _SECURITY = {
@@ -38,27 +35,22 @@ _SECURITY = {
 }
 
 
-def refusal(method: str, headers: Headers) -> tuple[int, str] | None:
-    """Status and reason why a request is not answered; None where it may go on."""
-    host = headers.get("host", "")
-    if not _HOST.fullmatch(host):
-        return 421, "This console answers to localhost and 127.0.0.1 only."
-    if method in _READING:
-        return None
-    # Browsers send one of them, or both, and let no page forge them.
-    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
-    if site is None and origin is None:
-        return 403, "A change needs an Origin header that names this console."
-    if site not in {None, "same-origin"} or (origin is not None and urlsplit(origin).netloc != host):
-        return 403, "This request comes from another page: nothing was done."
+def refusal(method: str, headers: Headers, *, guard: WebGuard) -> Refusal | None:
+    """Return why a request is refused; None where it may go on."""
+    refused = guard.refusal(method, headers)
+    if refused is not None or method in _READING:
+        return refused
+    if headers.get("sec-fetch-site", "none") == "none" and "origin" not in headers:
+        return Refusal(403, "a change needs an Origin header that names the console")
     return None
 
 
 class Guard:
     """ASGI middleware; the outermost one."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, rule: WebGuard) -> None:
         self._app = app
+        self._rule = rule
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -83,9 +75,8 @@ class Guard:
                     headers[name] = value
             await send(message)
 
-        refused = refusal(scope["method"], Headers(scope=scope))
+        refused = refusal(scope["method"], Headers(scope=scope), guard=self._rule)
         if refused is not None:
-            status, reason = refused
-            await PlainTextResponse(f"{reason}\n", status)(scope, receive, guarded)
+            await PlainTextResponse(f"{refused.reason}\n", refused.status)(scope, receive, guarded)
             return
         await self._app(scope, bounded, guarded)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import socket
 
 import uvicorn
 
 from poolhouse.local.console.app import create_app
 from poolhouse.local.console.stacks import Stack
+from poolhouse.pipeline.web_guard import WebGuard
 
 #: What calls in hand get at a stop, in seconds.
 _GRACE_S = 1
@@ -21,7 +23,7 @@ def serve(stack: Stack, listener: socket.socket) -> None:
         listener: closed in the end.
     """
     config = uvicorn.Config(
-        create_app(stack),
+        create_app(stack, guard=WebGuard.from_environment(os.environ)),
         log_level="warning",
         access_log=False,
         server_header=False,

@@ -214,9 +214,11 @@ class EmbeddedStack:
     def _start_emulator(self) -> None:
         # Imported here, on a thread: it takes a second, and the children are looked after meanwhile.
         from poolhouse_pubsub.server import EmulatorServer  # noqa: PLC0415
+        from poolhouse_pubsub.transport.web_guard import WebGuard  # noqa: PLC0415
 
         kept = self._kept.pubsub if self._kept is not None else None
-        self._emulator = EmulatorServer(listener=self._addresses.pubsub, data_dir=kept).start()
+        guard = WebGuard.from_environment(self._specs["api"].environment)
+        self._emulator = EmulatorServer(listener=self._addresses.pubsub, data_dir=kept, guard=guard).start()
         self._emulator_started_at = time.monotonic()
 
     def _realise(self) -> None:

@@ -67,7 +67,7 @@ def child(own: Mapping[str, str] | None = None) -> dict[str, str]:
     found = {SEARCH_PATH: os.pathsep.join(dict.fromkeys(folders))} if folders else {}
     if passed.get("PIPELINE_FILE"):
         found["PIPELINE_FILE"] = str(Path(passed["PIPELINE_FILE"]).absolute())
-    return {**_without_proxies_here(passed), **found, "PYTHONUTF8": "1", "TZ": "UTC"}
+    return {**without_proxies(passed), **found, "PYTHONUTF8": "1", "TZ": "UTC"}
 
 
 def client(own: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -83,7 +83,7 @@ def client(own: Mapping[str, str] | None = None) -> dict[str, str]:
         for name, value in own.items()
         if _fits(name, value) and (not _is_foreign(name) or name.startswith("PYTHON"))
     }
-    return _without_proxies_here(kept)
+    return without_proxies(kept)
 
 
 def search_path(variables: Mapping[str, str]) -> list[str]:
@@ -91,17 +91,13 @@ def search_path(variables: Mapping[str, str]) -> list[str]:
     return [folder for folder in variables.get(SEARCH_PATH, "").split(os.pathsep) if folder]
 
 
-def _is_foreign(name: str) -> bool:
-    return name in _FOREIGN or (_INTERPRETER.fullmatch(name) is not None and name not in _KEPT | _SHOWN)
+def without_proxies(own: Mapping[str, str], *hosts: str) -> dict[str, str]:
+    """Return variables that make this machine an exception from all proxies, in the words of Python, gRPC and curl.
 
-
-def _fits(name: str, value: str) -> bool:
-    """Whether a value of a variable that many programs have is one of ours."""
-    return name not in _SHARED or value in _SHARED[name]
-
-
-def _without_proxies_here(own: Mapping[str, str]) -> dict[str, str]:
-    """Make this machine an exception from all proxies, in the words of Python, gRPC and curl."""
+    Args:
+        own: the environment to start from.
+        *hosts: further addresses of this machine.
+    """
     # Python prefers the lower-case name, gRPC reads no other, Go and curl read both.
     exceptions = [
         entry.strip()
@@ -114,5 +110,14 @@ def _without_proxies_here(own: Mapping[str, str]) -> dict[str, str]:
     if "*" in exceptions:  # not a name like the others: no proxy at all
         others = {name: value for name, value in others.items() if not name.lower().endswith("_proxy")}
         exceptions.remove("*")
-    text = ",".join(dict.fromkeys((*LOOPBACK, *exceptions)))
+    text = ",".join(dict.fromkeys((*LOOPBACK, *hosts, *exceptions)))
     return {**others, "no_proxy": text, "NO_PROXY": text, "no_grpc_proxy": text}
+
+
+def _is_foreign(name: str) -> bool:
+    return name in _FOREIGN or (_INTERPRETER.fullmatch(name) is not None and name not in _KEPT | _SHOWN)
+
+
+def _fits(name: str, value: str) -> bool:
+    """Whether a value of a variable that many programs have is one of ours."""
+    return name not in _SHARED or value in _SHARED[name]

@@ -53,7 +53,7 @@ def is_free(port: int, host: str = HOST) -> bool:
     return not _answers(port, host)
 
 
-def choose(*, wanted: int | None = None, preferred: int | None = None, what: str = "") -> int:
+def choose(*, wanted: int | None = None, preferred: int | None = None, what: str = "", host: str = HOST) -> int:
     """A free port.
 
     Another program may take it before its server listens: what can, takes a socket from `hold` or `listen_near`.
@@ -62,21 +62,22 @@ def choose(*, wanted: int | None = None, preferred: int | None = None, what: str
         wanted: this one or none; 0: any.
         preferred: this one if it is free.
         what: whose port it is and how to set it, for the error.
+        host: the address that it is a port of.
 
     Raises:
         StackError: `wanted` is taken; the text names the process that has it, where the system tells.
     """
     if wanted:
-        if is_free(wanted):
+        if is_free(wanted, host):
             return wanted
         raise StackError(f"port {wanted} is in use{_by_whom(wanted)}: choose another one{what and f' for {what}'}")
-    if wanted is None and preferred is not None and is_free(preferred):
+    if wanted is None and preferred is not None and is_free(preferred, host):
         return preferred
     for _ in range(_TRIES):
         port = random.choice(_RANGE)
-        if is_free(port) and _unheld(port):
+        if is_free(port, host) and _unheld(port):
             return port
-    raise StackError(f"no free port found on {HOST} between {_RANGE.start} and {_RANGE.stop}")
+    raise StackError(f"no free port found on {host} between {_RANGE.start} and {_RANGE.stop}")
 
 
 def listen_near(wanted: int | None, *, preferred: int | Sequence[int], what: str) -> socket.socket:
@@ -184,6 +185,7 @@ def _answers(port: int, host: str) -> bool:
 
 
 def _by_whom(port: int) -> str:
+
     try:
         for connection in psutil.net_connections("tcp"):
             if (

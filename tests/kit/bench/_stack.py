@@ -199,14 +199,14 @@ def stack() -> Iterator[Stack]:
         root = fake_gcs.temporary_root()
         running.callback(shutil.rmtree, root, ignore_errors=True)
         (root / "pipeline.toml").write_text(PIPELINE)
-        queue, storage = ports.choose(), ports.choose()
+        queue, storage, inner = ports.choose(), ports.choose(), fake_gcs.hidden_address()
         variables = {
             "GOOGLE_CLOUD_PROJECT": PROJECT,
             "BUCKET_NAME": BUCKET,
             "PIPELINE_FILE": str(root / "pipeline.toml"),
             "TASK_HANDLERS": "tests.kit.bench._handlers",
             "PUBSUB_EMULATOR_HOST": f"{ports.HOST}:{queue}",
-            "STORAGE_EMULATOR_HOST": f"http://{ports.HOST}:{storage}",
+            "STORAGE_EMULATOR_HOST": f"http://{inner}",
         }
         os.environ.update(variables)
         command = (sys.executable, "-m", "poolhouse_pubsub", "--port", str(queue), "--project", PROJECT)
@@ -214,7 +214,7 @@ def stack() -> Iterator[Stack]:
         pubsub = running.enter_context(_process(command, os.environ, f"http://{ports.HOST}:{queue}/admin/clock"))
         gcs = running.enter_context(
             _process(
-                fake_gcs.command(port=storage, root=root / "objects"),
+                fake_gcs.command(port=storage, root=root / "objects", inner=inner),
                 os.environ,
                 f"{variables['STORAGE_EMULATOR_HOST']}/_internal/healthcheck",
             )

@@ -19,7 +19,6 @@ import pytest
 from websockets.sync.client import ClientConnection, connect
 
 TIMEOUT_S = 60
-#: Every host but this machine resolves to nothing: a page that needs a CDN shows as empty.
 OPTIONS = (
     "--headless",
     "--no-sandbox",
@@ -29,7 +28,9 @@ OPTIONS = (
     "--disable-component-update",
     "--disable-sync",
     "--no-first-run",
-    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
+    # Every host but this machine resolves to nothing: a page that needs a CDN shows as empty. One name is an attacker's
+    # that resolves to this machine (DNS rebinding).
+    "--host-resolver-rules=MAP evil.example 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
 )
 
 

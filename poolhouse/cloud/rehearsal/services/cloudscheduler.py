@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
-
-from cronsim import CronSim, CronSimError
 
 from poolhouse.cloud.rehearsal.http import ApiError, Request
 from poolhouse.cloud.rehearsal.plane import Route, route
 from poolhouse.cloud.rehearsal.schema import anything, check, duration, map_of, one_of, required, text, whole
 from poolhouse.cloud.rehearsal.state import Json, State
+from poolhouse.pipeline import cron_expression
 
 _JOB = {
     "name": text(),
@@ -83,8 +81,8 @@ def _check(state: State, body: dict[str, Any]) -> None:
     check(body, _JOB)
     if "schedule" in body:
         try:
-            CronSim(body["schedule"], _ANY_TIME)
-        except CronSimError as error:
+            cron_expression.normalized(body["schedule"])
+        except ValueError as error:
             raise ApiError("INVALID_ARGUMENT", f"Schedule or time zone is invalid. {error}") from None
     target = body.get("httpTarget", {})
     if "oidcToken" in target and "oauthToken" in target:
@@ -96,7 +94,6 @@ def _check(state: State, body: dict[str, Any]) -> None:
         raise ApiError("NOT_FOUND", f"Service account {account} does not exist.")
 
 
-_ANY_TIME = datetime(2026, 1, 1, tzinfo=UTC)
 _JOBS = "/v1/projects/{project}/locations/{location}/jobs"
 ROUTES: tuple[Route, ...] = (
     route("GET", _JOBS, _list, api="cloudscheduler"),

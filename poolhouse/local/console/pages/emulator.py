@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -98,9 +99,12 @@ def _number(form: FormData, name: str, *, default: float) -> float:
     if not text:
         return default
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
-        raise StackError(f"{name} is a number, not {text!r}") from None
+        number = math.nan
+    if not math.isfinite(number):
+        raise StackError(f"{name} must be a number, not {text[:100]!r}")
+    return number
 
 
 routes = [

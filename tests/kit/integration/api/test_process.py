@@ -237,4 +237,4 @@ class TestOutages:
         answer = requests.post(f"{api.url}/submit-task", json=TASK, timeout=10)
 
         assert answer.status_code == 503
-        assert answer.json()["error"] == "there is no bucket no-such-bucket: bring the stack up (invoke up or deploy)"
+        assert answer.json()["error"] == "the bucket is not there: bring the stack up (invoke up or deploy)"

@@ -26,11 +26,11 @@ PROJECT = "unit-api"
 
 class FileProcessing(Payload):
     filename: FileName
-    processing_time: Annotated[float, Field(ge=0, le=3600)] | None = None
+    processing_time: Annotated[float, Field(strict=True, ge=0, le=3600)] | None = None
 
 
 class DataTransformation(Payload):
-    dataset_size: Annotated[int, Field(ge=1, le=1_000_000)]
+    dataset_size: Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
     columns: tuple[Annotated[str, Field(min_length=1)], ...] = ()
 
 

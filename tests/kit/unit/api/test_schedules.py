@@ -138,3 +138,41 @@ def test_a_bucket_that_is_down_is_503(api: Api, call: str) -> None:
     api.store.failure = StoreUnavailable("down")
     method, _, path = call.partition(" ")
     assert api.client.request(method, path).status_code == 503
+
+
+@pytest.mark.parametrize(
+    "due_at",
+    [
+        "2026-03-01T12:01:01Z",
+        "2099-01-01T00:00:00Z",
+        "9999-12-31T23:59:00Z",
+        "9999-12-31T23:59:59-14:00",
+        "0001-01-01T00:00:00Z",
+        "0001-01-01T00:00:00+14:00",
+        "1970-01-01T00:00:00Z",
+        "2026-01-01T00:00:00Z",
+        "nan",
+        "2026-03-01T12:00:00+99:99",
+    ],
+)
+def test_an_absurd_due_time_is_refused_and_changes_nothing(api: Api, due_at: str) -> None:
+    answer = api.client.post("/schedules/nightly:due", headers={DUE: due_at})
+
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"] == DUE
+    assert api.client.post("/schedules/nightly:due").json()["status"] == "submitted"
+    assert len(submitted(api)) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"settled_until": "2026-03-01T12:00:00"}', b"\xff"])
+def test_a_state_that_can_not_be_read_is_told_and_breaks_no_listing(api: Api, content: bytes) -> None:
+    api.store.put("schedules/nightly.json", content)
+
+    nightly, _ = api.client.get("/schedules").json()["schedules"]
+
+    assert "delete it" in nightly["problem"]
+    for call in ("pause", "resume", "due"):
+        answer = api.client.post(f"/schedules/nightly:{call}")
+        assert answer.status_code == 409
+        assert "delete it" in answer.json()["error"]
+    assert api.client.post("/schedules/nightly:run").status_code == 202

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +49,19 @@ def test_ports_are_published_on_this_machine_alone(name: str) -> None:
     assert all(port.startswith("127.0.0.1:") for port in SERVICES[name].get("ports", []))
 
 
+def test_what_web_pages_can_reach_is_guarded() -> None:
+    """The emulators have no guard of their own: they publish nothing, and the gateway does for them."""
+    publishing = {name for name, service in SERVICES.items() if service.get("ports")}
+    assert publishing == {"gateway", "api"}
+    assert SERVICES["gateway"]["command"][2:] == [
+        "poolhouse.local.storage.proxy.gateway",
+        "8085=pubsub:8085",
+        "4443=gcs:4443",
+    ]
+    for name in publishing:
+        assert SERVICES[name]["environment"]["ALLOWED_HOSTS"] == "local"
+
+
 @pytest.mark.parametrize("name", [name for name in SERVICES if name != "setup"])
 def test_every_service_that_stays_tells_its_health(name: str) -> None:
     assert SERVICES[name]["healthcheck"]["test"][0] == "CMD"
@@ -58,6 +74,18 @@ def test_nothing_waits_for_what_it_can_wait_for_itself() -> None:
         setup = {"setup": "service_completed_successfully"} if name == "scheduler" else {}
         assert conditions == emulators | setup
         assert ("WAIT_FOR_TOPOLOGY_S" in SERVICES[name]["environment"]) == (name not in ("api", "scheduler"))
+
+
+@pytest.mark.parametrize("module", ["poolhouse.local.setup", "poolhouse.local.storage.proxy.gateway"])
+def test_what_runs_in_containers_needs_no_package_of_development(module: str) -> None:
+    """The image has requirements.lock alone."""
+    shipped, all_packages = (
+        set(re.findall(r"^([\w.-]+)==", (ROOT / file).read_text(), re.MULTILINE))
+        for file in ("requirements.lock", "requirements-dev.lock")
+    )
+    absent = [name.replace("-", "_") for name in all_packages - shipped]
+    program = f"import sys; sys.modules.update(dict.fromkeys({absent!r})); import {module}"
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
 
 
 def test_a_setup_that_fails_is_not_tried_for_ever() -> None:

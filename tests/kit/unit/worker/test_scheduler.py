@@ -410,3 +410,97 @@ def _fast_clock() -> Any:
     """A clock on which more than a minute has passed at each look: whoever waits for the next minute waits no time."""
     clock = ManualClock(NOON)
     return lambda: clock.forward(61)
+
+
+@pytest.mark.parametrize("ahead", [timedelta(minutes=2), timedelta(hours=8), timedelta(days=3652)])
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_clock_that_was_ahead_for_two_minutes_silences_no_schedule(ahead: timedelta, *, restarted: bool) -> None:
+    world = World(plan=declared("* * * * *"))
+    agenda = world.agenda()
+    world.clock.now = NOON + ahead
+    for _ in range(4):
+        agenda.tick(world.clock())
+        world.clock.forward(30)
+    world.clock.now = NOON
+    before = len(world.published)
+    if restarted:
+        agenda = world.agenda("two")
+    for _ in range(60):  # a scheduler sleeps no longer than half a minute
+        world.settle(agenda)
+        world.clock.forward(30)
+    world.settle(agenda)
+    due = {body["submitted_at"] for body in world.published[before:]}
+    assert len(due) >= 28
+    assert len(world.published[before:]) <= 31
+    assert max(due) <= "2026-06-01T12:30:00.000Z"
+
+
+def test_a_claim_of_a_wrong_clock_is_taken_over() -> None:
+    world = World(plan=declared("* * * * *"))
+    world.agenda()
+    world.clock.now = NOON + timedelta(days=400)
+    world.topics.down = True
+    world.agenda("gone").tick(world.clock())
+    world.topics.down = False
+    world.clock.now = NOON + timedelta(minutes=1)
+    agenda = world.agenda("two")
+    world.pass_time(300, agenda)
+    assert len(world.published) >= 4
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"settled_until": "9999-12-31T23:59:59Z"},
+        {"settled_until": "9999-12-31T23:59:59-14:00"},
+        {"settled_until": "0001-01-01T00:00:00+14:00"},
+        {"settled_until": "2099-01-01T00:00:00Z"},
+        {"settled_until": "2026-06-01T12:00:00"},
+        {"settled_until": 10**30},
+        {"settled_until": None},
+        {"cron": None},
+        {"cron": "other", "time_zone": "Mars"},
+        {
+            "last_run": {
+                "task_id": "x",
+                "due_at": "9999-12-31T23:59:59Z",
+                "owner": "o",
+                "claimed_at": "9999-12-31T23:59:59Z",
+            }
+        },
+        {
+            "last_run": {
+                "task_id": "x",
+                "due_at": "0001-01-01T00:00:00Z",
+                "owner": "o",
+                "claimed_at": "0001-01-01T00:00:00Z",
+            }
+        },
+        {"last_run": []},
+        [],
+        "text",
+        None,
+    ],
+)
+def test_whatever_is_in_the_bucket_ends_no_scheduler(state: Any) -> None:
+    world = World(plan=declared("* * * * *"))
+    whole = {"cron": "* * * * *", "time_zone": "Etc/UTC", "settled_until": "2026-06-01T12:00:00Z"}
+    text = json.dumps({**whole, **state} if isinstance(state, dict) else state)
+    world.store.put("schedules/hourly.json", text.encode())
+    agenda = world.agenda()
+    world.pass_time(600, agenda)
+    world.store.delete("schedules/hourly.json")
+    before = len(world.published)
+    world.pass_time(600, agenda)
+    assert len(world.published) - before >= 9
+
+
+def test_an_error_that_is_not_expected_ends_no_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(plan=declared("* * * * *"))
+    agenda = world.agenda()
+    with monkeypatch.context() as broken:
+        broken.setattr(Schedules, "look", lambda *args, **kwargs: 1 / 0)
+        world.pass_time(120, agenda)
+    assert world.published == []
+    world.pass_time(300, agenda)
+    assert len(world.published) >= 4

@@ -6,12 +6,13 @@ import pytest
 from starlette.datastructures import Headers
 
 from poolhouse.local.console import guard, rendering
+from poolhouse.pipeline.web_guard import WebGuard
 from tests.kit.unit.local.console.conftest import HOST, Shown
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8081", "localhost:8081", "localhost", "[::1]:8081", "LOCALHOST:1"])
 def test_this_machines_names_are_answered(host: str) -> None:
-    assert guard.refusal("GET", Headers({"host": host})) is None
+    assert guard.refusal("GET", Headers({"host": host}), guard=WebGuard()) is None
 
 
 @pytest.mark.parametrize(
@@ -26,9 +27,9 @@ def test_this_machines_names_are_answered(host: str) -> None:
     ],
 )
 def test_any_other_name_is_not_even_for_reading(host: str) -> None:
-    refused = guard.refusal("GET", Headers({"host": host}))
+    refused = guard.refusal("GET", Headers({"host": host}), guard=WebGuard())
     assert refused is not None
-    assert refused[0] == 421
+    assert refused.status == 421
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,7 @@ def test_any_other_name_is_not_even_for_reading(host: str) -> None:
     ],
 )
 def test_a_change_may_come_from_a_page_of_the_console(headers: dict[str, str]) -> None:
-    assert guard.refusal("POST", Headers({"host": HOST, **headers})) is None
+    assert guard.refusal("POST", Headers({"host": HOST, **headers}), guard=WebGuard()) is None
 
 
 @pytest.mark.parametrize(
@@ -60,9 +61,9 @@ def test_a_change_may_come_from_a_page_of_the_console(headers: dict[str, str]) -
 )
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
 def test_a_change_may_come_from_nowhere_else(method: str, headers: dict[str, str]) -> None:
-    refused = guard.refusal(method, Headers({"host": HOST, **headers}))
+    refused = guard.refusal(method, Headers({"host": HOST, **headers}), guard=WebGuard())
     assert refused is not None
-    assert refused[0] == 403
+    assert refused.status == 403
 
 
 def test_what_is_refused_reaches_no_page_and_does_nothing(shown: Shown) -> None:

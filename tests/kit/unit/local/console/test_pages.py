@@ -293,6 +293,14 @@ def test_the_kinds_and_codes_of_faults_are_those_of_the_emulator() -> None:
     assert set(emulator.CODES) <= {code.name for code in Code}
 
 
+@pytest.mark.parametrize("field", ["count", "percent", "seconds"])
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "9e399", "x", "1_0x"])
+def test_a_number_of_a_fault_is_one(shown: Shown, monkeypatch: pytest.MonkeyPatch, field: str, value: str) -> None:
+    monkeypatch.setattr(emulator, "_emulator", lambda request: None)
+    page = shown.post("/emulator/faults", status=502, kind="error", **{field: value})
+    assert f"{field} must be a number" in page
+
+
 def test_a_note_is_told_by_its_key_alone(shown: Shown) -> None:
     assert "owned" not in shown.page("/tasks?note=owned")
 

@@ -1,0 +1,104 @@
+"""`python -m poolhouse.local.storage.proxy`: fake-gcs-server behind a front that keeps web pages of other sites out."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+from poolhouse.local.errors import StackError
+from poolhouse.local.processes import parent_death
+from poolhouse.local.storage import fake_gcs
+from poolhouse.local.storage.proxy.front import Front, new_loop
+from poolhouse.pipeline.web_guard import WebGuard
+
+_POLL_S = 0.01
+#: What the server gets to end after SIGTERM, in seconds.
+_GRACE_S = 2.0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve until SIGTERM; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m poolhouse.local.storage.proxy", description="Serve a bucket on this machine."
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument("--port", type=int, required=True, help="port to listen on")
+    parser.add_argument("--root", type=Path, required=True, help="folder of the objects")
+    parser.add_argument(
+        "--inner", metavar="HOST:PORT", help="where the server itself listens (an address that pages can't guess)"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        inner = options.inner or fake_gcs.hidden_address()
+        guard = WebGuard.from_environment(os.environ)
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            return runner.run(_run(options.host, options.port, inner=inner, root=options.root, guard=guard))
+    except (OSError, ValueError, StackError) as error:
+        print(f"storage: {error}", file=sys.stderr)
+        return 1
+
+
+async def _run(host: str, port: int, *, inner: str, root: Path, guard: WebGuard) -> int:
+    """Run server and front until either ends, or this process is told to end; returns the exit code."""
+    loop = asyncio.get_running_loop()
+    inner_host, _, digits = inner.rpartition(":")
+    inner_port = int(digits)
+    members: set[Front] = set()
+
+    def front() -> Front:
+        return Front(
+            guard=guard,
+            connect=lambda factory: loop.create_connection(factory, inner_host, inner_port),
+            members=members,
+        )
+
+    # The outer port first: one that is taken is found out before anything else is started.
+    listener = await loop.create_server(front, host, port, backlog=512, start_serving=False)
+    command = fake_gcs.server_command(host=inner_host, port=inner_port, public=f"{host}:{port}", root=root)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-I", "-S", str(Path(parent_death.__file__)), str(os.getpid())), *command
+    )
+    ended = asyncio.ensure_future(process.wait())
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    told = asyncio.ensure_future(stop.wait())
+    opened = asyncio.ensure_future(_answers(inner_host, inner_port))
+    await asyncio.wait({ended, told, opened}, return_when=asyncio.FIRST_COMPLETED)
+    if opened.done():
+        await listener.start_serving()
+        await asyncio.wait({ended, told}, return_when=asyncio.FIRST_COMPLETED)
+    opened.cancel()
+    listener.close()
+    for member in list(members):
+        if member.transport is not None:
+            member.transport.close()
+    if ended.done():
+        told.cancel()
+        return process.returncode or 1
+    process.terminate()
+    try:
+        await asyncio.wait_for(ended, _GRACE_S)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+    return 0
+
+
+async def _answers(host: str, port: int) -> None:
+    while True:
+        try:
+            _, writer = await asyncio.open_connection(host, port)
+        except OSError:
+            await asyncio.sleep(_POLL_S)
+        else:
+            writer.close()
+            return
+
+
+if __name__ == "__main__":
+    sys.exit(main())
