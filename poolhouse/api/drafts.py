@@ -113,7 +113,9 @@ def _draft(
         errors.append(FieldError(field="queue", message=f"there is no queue {queue[:100]!r} (queues: {known})"))
     if errors:
         raise fields_problem(errors)
-    return Draft(task_type=handler.task_type, queue=queue or services.queue_of(handler).name, payload=payload)
+    return Draft(
+        task_type=handler.task_type, queue=queue or services.queue_of(handler).name, payload=handler.completed(payload)
+    )
 
 
 def _payload_errors(handler: Handler, payload: dict[str, Any], *, prefix: tuple[str, ...]) -> list[FieldError]:

@@ -15,7 +15,7 @@ from fastapi import Depends, Request
 
 from poolhouse.api.backlog import BacklogSource
 from poolhouse.pipeline.dead_letters import DeadLetterBox
-from poolhouse.pipeline.errors import ConfigError, StoreUnavailable
+from poolhouse.pipeline.errors import StoreUnavailable
 from poolhouse.pipeline.publisher import Publisher
 from poolhouse.pipeline.record_store import RecordStore
 from poolhouse.pipeline.settings import Settings
@@ -75,13 +75,7 @@ class Services:
 
     def check(self) -> None:
         """Raise `ConfigError` where a handler names a queue that is not declared."""
-        for handler in self.registry.values():
-            if handler.queue is not None and handler.queue not in self.topology.by_name:
-                declared = ", ".join(self.topology.by_name)
-                raise ConfigError(
-                    f"the handler of {handler.task_type} names the queue {handler.queue!r}, "
-                    f"but {self.settings.pipeline_file} declares: {declared}"
-                )
+        self.registry.check_queues(self.topology, declared_in=self.settings.pipeline_file)
 
 
 class Threads:

@@ -10,6 +10,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
@@ -105,7 +106,7 @@ class Attempts:
                 self._settlement.give_up(delivery, task.task_id, f"unknown task type: {task.task_type}")
             elif admitted or self._limits.admit(handler, delivery):
                 try:
-                    self._attempt(delivery, task, handler)
+                    self._attempt(delivery, _completed(task, handler), handler)
                 finally:
                     self._limits.leave(handler)
         except MalformedMessage as error:
@@ -248,6 +249,14 @@ class Attempts:
             stopping = isinstance(running.interruption, WorkerStopping)
             end = Stopped() if stopping else Failed(error_info(running.interruption or TaskTimeout()), None)
             self._settlement.settle(delivery, running, context, end)
+
+
+def _completed(task: TaskMessage, handler: Handler) -> TaskMessage:
+    """The task with what default factories make: kept in its record, it is the same in every attempt."""
+    try:
+        return replace(task, payload=handler.completed(task.payload))
+    except Exception:  # noqa: BLE001 - it is refused with its reason once there is an attempt
+        return task
 
 
 def _count_of(record: TaskRecord) -> str:

@@ -12,14 +12,13 @@ import structlog
 
 from poolhouse.pipeline.errors import StoreUnavailable
 from poolhouse.worker.errors import LeaseLost, TaskTimeout
+from poolhouse.worker.runtime.interruption import HARD_LIMIT_AFTER_S
 from poolhouse.worker.runtime.running_task import RunningTask
 
 #: Seconds between two looks at the tasks in hand: so long a cancel call may go unseen.
 TICK_S = 1.0
 #: Tasks younger than this are left alone: most end before anything needs to be written, or read, for them.
 QUIET_S = 1.0
-#: Seconds between the soft time limit (an error in the handler) and the hard one (the handler is given up).
-HARD_LIMIT_AFTER_S = 5.0
 
 _log = structlog.get_logger(__name__)
 

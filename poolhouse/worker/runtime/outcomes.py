@@ -10,7 +10,16 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from poolhouse.pipeline.records import ErrorInfo
-from poolhouse.worker.errors import LeaseLost, Reject, Retry, TaskCancelled, TaskTimeout, WorkerStopping
+from poolhouse.worker.errors import (
+    Interrupted,
+    LeaseLost,
+    Reject,
+    Retry,
+    TaskCancelled,
+    WorkerStopping,
+    meaning_of,
+    message_of,
+)
 from poolhouse.worker.runtime.execution import Executor
 from poolhouse.worker.runtime.process_pool import HandlerError
 from poolhouse.worker.runtime.running_task import Context, RunningTask
@@ -70,24 +79,36 @@ def run_handler(executor: Executor, running: RunningTask, context: Context) -> O
         payload = running.handler.parse(record.payload)
     except ValidationError as error:
         return Refused(_invalid(error), ErrorInfo(type="ValidationError", message=_invalid(error)))
+    except BaseException as error:  # noqa: BLE001 - a mistake in a validator
+        return _ended_by(error, running, context)
     try:
         value = executor.run(running, payload, context)
+        if running.told and isinstance(running.interruption, TaskCancelled):
+            return Cancelled()  # what it returns in spite of that is no whole result
         return Returned(*_encode(value))
-    except Reject as error:
-        return Refused(error.reason, ErrorInfo(type="Reject", message=error.reason))
-    except Retry as error:
-        return Failed(error_info(error), error.after_s)
-    except TaskCancelled:
-        return Cancelled()
-    except WorkerStopping:
-        return Stopped()
-    except LeaseLost:
-        return Lost()
-    except TaskTimeout as error:
-        return Failed(error_info(error, message=str(running.interruption or error)), None)
     except BaseException as error:  # noqa: BLE001 - sys.exit() too, and panics of native code
-        context.log.warning("the attempt failed", error=f"{type(error).__name__}: {error}"[:ERROR_CHARACTERS])
-        return Failed(error_info(error), None)
+        return _ended_by(error, running, context)
+
+
+def _ended_by(error: BaseException, running: RunningTask, context: Context) -> Outcome:
+    meant = meaning_of(error)
+    if isinstance(meant, Interrupted) and running.interruption is not None:
+        match running.interruption:
+            case TaskCancelled():
+                return Cancelled()
+            case WorkerStopping():
+                return Stopped()
+            case LeaseLost():
+                return Lost()
+            case timeout:
+                return Failed(error_info(meant, message=str(timeout)), None)
+    message = message_of(meant)
+    if isinstance(meant, Reject):
+        return Refused(message, ErrorInfo(type="Reject", message=message))
+    if isinstance(meant, Retry):
+        return Failed(error_info(meant), meant.after_s)
+    context.log.warning("the attempt failed", error=f"{type(error).__name__}: {message}"[:ERROR_CHARACTERS])
+    return Failed(error_info(meant), None)
 
 
 def _encode(value: Any) -> tuple[Any, bytes]:
@@ -106,7 +127,7 @@ def error_info(error: BaseException, *, message: str | None = None) -> ErrorInfo
         type_name = type(error).__name__
     return ErrorInfo(
         type=type_name,
-        message=(message or str(error))[:ERROR_CHARACTERS],
+        message=(message or message_of(error))[:ERROR_CHARACTERS],
         traceback="\n".join(lines[-TRACEBACK_LINES:]),
     )
 

@@ -51,6 +51,8 @@ class RunningTask:
         self._progress: Progress | None = None
         self._lock = threading.RLock()
         self.ended = False
+        #: Whether the handler has been told to end: a checkpoint has raised, or its coroutine was cancelled.
+        self.told = False
         #: Set by whoever runs the handler: how to end it from outside at a soft and at a hard limit.
         self.interrupt_handler: Callable[[Interrupted], None] = lambda interruption: None
         self.abandon_handler: Callable[[], None] = lambda: None
@@ -199,10 +201,13 @@ class Context:
     @property
     def log(self) -> Logger:
         if self._log is None:
-            self._log = structlog.get_logger().bind(
-                task_id=self.task_id, task_type=self.task_type, queue=self.queue, attempt=self.attempt
-            )
+            self._log = structlog.get_logger().bind(**self.fields)
         return self._log
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What its log lines carry."""
+        return {"task_id": self.task_id, "task_type": self.task_type, "queue": self.queue, "attempt": self.attempt}
 
     def progress(self, done: float, total: float | None = None, note: str | None = None) -> None:
         self._running.set_progress(Progress(done=done, total=total, note=note, at=self._now()))
@@ -210,12 +215,14 @@ class Context:
     def checkpoint(self) -> None:
         interruption = self._running.interruption
         if interruption is not None:
+            self._running.told = True
             raise interruption
 
     def submit(self, task_type: str, payload: BaseModel | Mapping[str, Any], *, queue: str | None = None) -> str:
+        if self._running.ended:
+            raise RuntimeError("the attempt has ended: nothing can be submitted for it any more")
         handler = self._registry[task_type]
-        fields = payload.model_dump(mode="json") if isinstance(payload, BaseModel) else dict(payload)
-        handler.parse(fields)
+        fields = handler.payload_of(payload)
         queue = queue or handler.queue or self._default_queue
         if queue not in self._queues:
             raise KeyError(f"there is no queue {queue}")
