@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from pydantic import BaseModel
+from pydantic import AliasChoices, BaseModel
 from pydantic.fields import FieldInfo
 
 #: Default factories that always make the same.
@@ -18,18 +18,15 @@ def sent(payload: BaseModel) -> dict[str, Any]:
     Raises:
         ValueError: a field that would not come back equal, such as a `SecretStr`, which is dumped as asterisks.
     """
-    problem = ""
-    for by_alias in (True, False):
-        fields = payload.model_dump(mode="json", by_alias=by_alias, round_trip=True)
-        try:
-            other = _difference(payload, type(payload).model_validate(fields))
-        except Exception as error:  # noqa: BLE001 - whatever a validator raises on what it has made itself
-            problem = problem or f"what it is as JSON is refused: {error}"
-            continue
-        if other is None:
-            return fields
+    fields = _as_read(payload, payload.model_dump(mode="json", by_alias=False, round_trip=True))
+    try:
+        other = _difference(payload, type(payload).model_validate(fields))
         problem = f"field {other} is another after its way as JSON"
-    raise ValueError(f"{type(payload).__name__}: {problem}; submit a mapping of JSON values instead of the model")
+    except Exception as error:  # noqa: BLE001 - whatever a validator raises on what it has made itself
+        other, problem = "", f"what it is as JSON is refused: {error}"
+    if other is not None:
+        raise ValueError(f"{type(payload).__name__}: {problem}; submit a mapping of JSON values instead of the model")
+    return dict(fields)
 
 
 def makes_values(model: type[BaseModel], *, _seen: frozenset[Any] = frozenset()) -> bool:
@@ -50,7 +47,7 @@ def completed(model: BaseModel, payload: Mapping[str, Any]) -> dict[str, Any]:
     fields = dict(payload)
     for name, field in type(model).model_fields.items():
         value = getattr(model, name)
-        key = field.validation_alias if isinstance(field.validation_alias, str) else name
+        key = _key(name, field)
         if name not in model.model_fields_set:
             if not _makes_value(field):
                 continue
@@ -65,6 +62,28 @@ def completed(model: BaseModel, payload: Mapping[str, Any]) -> dict[str, Any]:
         elif isinstance(value, BaseModel) and isinstance(fields.get(key), Mapping):
             fields[key] = completed(value, fields[key])
     return fields
+
+
+def _as_read(value: Any, dumped: Any) -> Any:
+    """What was dumped under the fields' own names, under the names that validation reads."""
+    if isinstance(value, BaseModel) and isinstance(dumped, dict):
+        fields = type(value).model_fields
+        return {
+            _key(name, fields[name]) if name in fields else name: _as_read(getattr(value, name, None), part)
+            for name, part in dumped.items()
+        }
+    if isinstance(value, list | tuple) and isinstance(dumped, list):
+        return [_as_read(each, part) for each, part in zip(value, dumped, strict=True)]
+    if isinstance(value, Mapping) and isinstance(dumped, dict):
+        return {name: _as_read(value.get(name), part) for name, part in dumped.items()}
+    return dumped
+
+
+def _key(name: str, field: FieldInfo) -> str:
+    alias = field.validation_alias
+    if isinstance(alias, AliasChoices):
+        alias = alias.choices[0]
+    return alias if isinstance(alias, str) else name
 
 
 def _makes_value(field: FieldInfo) -> bool:

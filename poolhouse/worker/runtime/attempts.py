@@ -25,7 +25,7 @@ from poolhouse.pipeline.records import Early, Exhausted, Finished, Held, Mine, R
 from poolhouse.pipeline.store import ABSENT, ObjectStore
 from poolhouse.pipeline.task_ids import TaskIds
 from poolhouse.pipeline.topology import Topology
-from poolhouse.worker.errors import TaskTimeout, WorkerStopping
+from poolhouse.worker.errors import Interrupted, TaskTimeout, WorkerStopping
 from poolhouse.worker.registry import Handler, Registry
 from poolhouse.worker.runtime.delivery import Delivery
 from poolhouse.worker.runtime.execution import Executor
@@ -35,6 +35,7 @@ from poolhouse.worker.runtime.outcomes import Failed, Stopped, error_info, run_h
 from poolhouse.worker.runtime.retrying import Patience, Stopping
 from poolhouse.worker.runtime.running_task import Context, RunningTask
 from poolhouse.worker.runtime.settlement import Counts, Settlement
+from poolhouse.worker.runtime.suspects import Suspects, is_suspect
 
 _log = structlog.get_logger(__name__)
 
@@ -56,7 +57,7 @@ class Attempts:
         now: Callable[[], datetime],
         stopping: threading.Event,
         on_abandoned: Callable[[int], None],
-        resume: Callable[[Delivery], None],
+        resume: Callable[..., None],
     ) -> None:
         """Collects what an attempt needs.
 
@@ -64,7 +65,7 @@ class Attempts:
             worker_name: goes into the records, for people.
             stopping: once set, calls that wait for storage or Pub/Sub give up.
             on_abandoned: called with the id of a thread whose handler is given up, and which is lost for other tasks.
-            resume: called with a parked delivery that has room now; is to call `process` with `admitted`.
+            resume: called with a parked delivery that has room now, and `admitted`; is to call `process` with both.
         """
         self._topology = topology
         self._registry = registry
@@ -85,7 +86,8 @@ class Attempts:
             now=now,
         )
         self._on_abandoned = on_abandoned
-        self._limits = Limits(resume)
+        self._limits = Limits(partial(resume, admitted=True))
+        self._suspects = Suspects(partial(resume, admitted=False))
 
     @property
     def counts(self) -> Counts:
@@ -108,6 +110,7 @@ class Attempts:
                 try:
                     self._attempt(delivery, _completed(task, handler), handler)
                 finally:
+                    self._suspects.leave(delivery)
                     self._limits.leave(handler)
         except MalformedMessage as error:
             self._settlement.give_up_malformed(delivery, str(error))
@@ -116,7 +119,7 @@ class Attempts:
                 delivery.hand_over(task.task_id)
             else:
                 delivery.nack()
-        except Exception:  # noqa: BLE001
+        except (Exception, Interrupted):  # noqa: BLE001
             # A mistake of ours must not end the thread, nor lose the message: it comes again, and dies in the end.
             _log.exception("the worker failed on a message", message_id=delivery.message_id)
             delivery.nack()
@@ -124,11 +127,11 @@ class Attempts:
     @property
     def waiting(self) -> bool:
         """Whether a delivery is parked."""
-        return self._limits.waiting
+        return self._limits.waiting or self._suspects.waiting
 
     def parked(self) -> list[Delivery]:
         """Take back the deliveries that wait for room: nothing is resumed any more."""
-        return self._limits.close()
+        return [*self._limits.close(), *self._suspects.close()]
 
     def return_unstarted(self, delivery: Delivery) -> None:
         """Give back a delivery that no thread has taken up."""
@@ -220,6 +223,8 @@ class Attempts:
                 return None
             assert isinstance(decision, Run | Exhausted)
             record = decision.record
+            if isinstance(decision, Run) and is_suspect(record) and not self._suspects.admit(delivery):
+                return None
             try:
                 stored = self._patience(partial(self._records.write, record, if_generation=generation, writer=owner))
             except PreconditionFailed:
@@ -246,6 +251,7 @@ class Attempts:
         if once.first():
             self._keeper.remove(running)
             self._on_abandoned(thread_id)
+            self._suspects.leave(delivery)
             stopping = isinstance(running.interruption, WorkerStopping)
             end = Stopped() if stopping else Failed(error_info(running.interruption or TaskTimeout()), None)
             self._settlement.settle(delivery, running, context, end)

@@ -105,4 +105,7 @@ class Keeper:
                 self._wake.clear()
                 continue
             time.sleep(TICK_S)
-            self.tick()
+            try:
+                self.tick()
+            except Exception:  # noqa: BLE001 - a mistake about one task must not cost all others their leases
+                _log.exception("the keeper failed")

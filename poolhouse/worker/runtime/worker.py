@@ -264,10 +264,10 @@ class Worker:
         self._failure = error
         self.stop("a stream ended")
 
-    def _resume(self, delivery: Delivery) -> None:
+    def _resume(self, delivery: Delivery, *, admitted: bool) -> None:
         self._slots.put(
             delivery.queue,
-            lambda: self._attempts.process(delivery, admitted=True),
+            lambda: self._attempts.process(delivery, admitted=admitted),
             give_back=lambda: self._attempts.return_unstarted(delivery),
         )
 

@@ -181,6 +181,29 @@ def crash(payload: Deed, ctx: TaskContext) -> None:
     ctypes.string_at(0)
 
 
+@task("crash_worker", max_attempts=3)
+def crash_worker(payload: Where, ctx: TaskContext) -> None:
+    """End the worker itself once a neighbour runs beside it, if one is to."""
+    while payload.path and not os.path.exists(payload.path):
+        time.sleep(0.02)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@task("beside", max_attempts=2)
+def beside(payload: Where, ctx: TaskContext) -> int:
+    with open(payload.path, "w"):
+        pass
+    time.sleep(1)
+    return ctx.attempt
+
+
+@task("pool_at_work")
+def pool_at_work(payload: Nothing, ctx: TaskContext) -> None:
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        ctx.progress(1)
+        pool.map(time.sleep, [600, 600])
+
+
 @task("crash_with_children", max_attempts=1, cpu=True)
 def crash_with_children(payload: Nothing, ctx: TaskContext) -> None:
     """Die while forked children hold a copy of the pipe to the worker."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -178,6 +179,42 @@ def test_a_tool_ends_with_its_task(pipeline: Pipeline, worker: psutil.Process) -
     no_tools(pipeline)
     ignored = int(pipeline.ended(pipeline.submit("signals_of_tools")).result, 16)
     assert not ignored & (1 << (signal.SIGTERM - 1) | 1 << (signal.SIGINT - 1))
+
+
+def test_a_task_that_kills_its_worker_takes_a_neighbour_with_it_once_at_most(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    beside = str(tmp_path / "beside")
+    guilty, neighbour = pipeline.submit("crash_worker", path=beside), pipeline.submit("beside", path=beside)
+    deaths = 0
+    while (record := pipeline.record(guilty)) is None or not record.status.final:
+        process = pipeline.worker("run", **ENVIRONMENT)
+
+        def dead_or_done(process: subprocess.Popen[bytes] = process) -> bool:
+            found = pipeline.record(guilty)
+            return process.poll() is not None or (found is not None and found.status.final)
+
+        pipeline.until(dead_or_done, 60)
+        deaths += process.poll() is not None
+    assert deaths == 3
+    assert record.reason == "all 3 attempts used up; the last one: the worker was lost"
+    found = pipeline.ended(neighbour)
+    assert [attempt.outcome for attempt in found.attempts] == [Outcome.LOST, Outcome.SUCCEEDED]
+
+
+def test_processes_of_a_thread_handler_end_with_the_worker(pipeline: Pipeline) -> None:
+    process = pipeline.worker("run", WORKER_GRACE_S="1", **ENVIRONMENT)
+    task_id = pipeline.submit("pool_at_work")
+    pipeline.until(lambda: (found := pipeline.record(task_id)) is not None and found.progress is not None, 30)
+    below = psutil.Process(process.pid).children(recursive=True)
+    assert len(below) >= 2
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+    assert not psutil.wait_procs(below, timeout=10)[1]
+    record = pipeline.record(task_id)
+    assert record is not None
+    assert [attempt.outcome for attempt in record.attempts] == [Outcome.STOPPED]
+    assert [line["message"] for line in lines(pipeline)].count("worker stopping") == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

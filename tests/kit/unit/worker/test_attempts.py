@@ -457,7 +457,7 @@ def test_a_task_over_its_types_limit_is_parked_without_a_thread(engine: Engine) 
     assert engine.attempts.waiting  # a drain is not at its end
     handlers.go_on.set()
     thread.join(5)
-    assert engine.resumed == [second]
+    assert engine.resumed == [(second, True)]
     assert not engine.attempts.waiting
     engine.attempts.process(second, admitted=True)
     assert second.ended == ["ack"]
