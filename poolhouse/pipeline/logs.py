@@ -6,14 +6,14 @@ Lines of a task's handler carry the task's fields, whether they come from struct
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any
 
@@ -38,7 +38,8 @@ class _Output:
     def keep(self) -> None:
         """Write to a copy of file descriptor 1: what handlers do to 1 and to `sys.stdout` makes no difference."""
         if self._descriptor is None:
-            self._descriptor = os.dup(1)
+            with contextlib.suppress(OSError):  # there may be none
+                self._descriptor = os.dup(1)
 
     def write(self, line: str) -> None:
         text = f"{line}\n"
@@ -51,7 +52,7 @@ class _Output:
                 data = memoryview(text.encode(errors="backslashreplace"))
                 while data:
                     data = data[os.write(self._descriptor, data) :]
-        except (OSError, ValueError):  # ValueError: the stream is closed, or has no such character
+        except (OSError, ValueError, AttributeError):  # the stream is closed, has no such character, or is None
             return
 
     def _renew_lock(self) -> None:
@@ -127,14 +128,17 @@ def configure(*, level: str = "INFO", format: str = "json") -> None:
         logging.getLogger(noisy).setLevel(max(logging.getLevelNamesMapping()[level], logging.WARNING))
 
 
-@contextmanager
-def bound(fields: Mapping[str, Any]) -> Iterator[None]:
+class Bound:
     """Inside, lines that are logged carry these fields."""
-    token = _fields.set(fields)
-    try:
-        yield
-    finally:
-        _fields.reset(token)
+
+    def __init__(self, fields: Mapping[str, Any]) -> None:
+        self._fields_inside = fields
+
+    def __enter__(self) -> None:
+        self._token = _fields.set(self._fields_inside)
+
+    def __exit__(self, *_: object) -> None:
+        _fields.reset(self._token)
 
 
 def capture_output(*, format: str) -> None:

@@ -89,10 +89,11 @@ class Handler:
             pydantic.ValidationError: it does not fit the task type.
         """
         fields = dict(payload)
-        return payloads.completed(self.parse(fields), fields) if self._makes_values else fields
+        return payloads.completed(self.parse(fields), fields) if self.makes_values else fields
 
     @cached_property
-    def _makes_values(self) -> bool:
+    def makes_values(self) -> bool:
+        """Whether a default factory may make other values for each attempt."""
         return payloads.makes_values(self.payload_type)
 
 

@@ -31,7 +31,7 @@ from poolhouse.worker.runtime.delivery import Delivery
 from poolhouse.worker.runtime.execution import Executor
 from poolhouse.worker.runtime.heartbeat import Keeper
 from poolhouse.worker.runtime.limits import Limits
-from poolhouse.worker.runtime.outcomes import Failed, Stopped, error_info, run_handler
+from poolhouse.worker.runtime.outcomes import error_info, interrupted, run_handler
 from poolhouse.worker.runtime.retrying import Patience, Stopping
 from poolhouse.worker.runtime.running_task import Context, RunningTask
 from poolhouse.worker.runtime.settlement import Counts, Settlement
@@ -252,13 +252,16 @@ class Attempts:
             self._keeper.remove(running)
             self._on_abandoned(thread_id)
             self._suspects.leave(delivery)
-            stopping = isinstance(running.interruption, WorkerStopping)
-            end = Stopped() if stopping else Failed(error_info(running.interruption or TaskTimeout()), None)
-            self._settlement.settle(delivery, running, context, end)
+            why = running.interruption or TaskTimeout()
+            self._settlement.settle(delivery, running, context, interrupted(why, error_info(why)))
+            if not isinstance(why, TaskTimeout | WorkerStopping):  # else it is raised already, or all ends anyway
+                running.interrupt_handler(TaskTimeout("its attempt has been given up"))
 
 
 def _completed(task: TaskMessage, handler: Handler) -> TaskMessage:
     """The task with what default factories make: kept in its record, it is the same in every attempt."""
+    if not handler.makes_values:
+        return task
     try:
         return replace(task, payload=handler.completed(task.payload))
     except Exception:  # noqa: BLE001 - it is refused with its reason once there is an attempt

@@ -7,8 +7,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
@@ -30,21 +29,18 @@ def _default_signals() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-@contextmanager
-def alone() -> Iterator[None]:
+class Alone:
     """End whatever process leaves this block without having entered it: the child of a handler that has forked.
 
     It is a copy of a worker in the middle of a task: going on, it would settle the task a second time.
     """
-    pid = os.getpid()
-    try:
-        yield
-    except BaseException as error:
-        if os.getpid() != pid:
+
+    def __enter__(self) -> None:
+        self._pid = os.getpid()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if os.getpid() != self._pid:
             _leave(error)
-        raise
-    if os.getpid() != pid:
-        _leave(None)
 
 
 def _leave(error: BaseException | None) -> NoReturn:

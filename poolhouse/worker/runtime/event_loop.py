@@ -126,7 +126,7 @@ class EventLoop:
 
 async def _guarded(handler: Coroutine[Any, Any, Any]) -> Any:
     """The handler's result; `sys.exit()` in it is an error like any other, where asyncio would end the loop of all."""
-    with children.alone():
+    with children.Alone():
         try:
             return await handler
         except (SystemExit, KeyboardInterrupt) as error:

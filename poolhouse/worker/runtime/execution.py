@@ -33,11 +33,11 @@ class Executor:
         if task.handler.cpu:
             # As it came: not every model that is dumped and parsed again is the same.
             return self._processes.run(task, task.record.payload, context)
-        with logs.bound(context.fields):
+        with logs.Bound(context.fields):
             if task.handler.is_async:
                 return self._started_loop().run(task, task.handler.function(payload, context))
             try:
-                with children.alone(), interruptible() as task.interrupt_handler:
+                with children.Alone(), interruptible() as task.interrupt_handler:
                     return task.handler.function(payload, context)
             finally:
                 logs.end_printed()

@@ -191,7 +191,7 @@ def _run(call: _Call, inside: _Inside, *, store: ObjectStore, registry: Registry
     context = _ChildContext(call, inside, store=store, registry=registry)
     handler = registry[context.task_type]
     try:
-        with children.alone(), logs.bound(context.fields), interruptible() as interrupt:
+        with children.Alone(), logs.Bound(context.fields), interruptible() as interrupt:
             call.raise_in_handler = interrupt
             try:
                 value = handler.function(handler.parse(call.payload), context)

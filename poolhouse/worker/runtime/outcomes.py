@@ -90,18 +90,22 @@ def run_handler(executor: Executor, running: RunningTask, context: Context) -> O
         return _ended_by(error, running, context)
 
 
+def interrupted(interruption: Interrupted, error: ErrorInfo) -> Outcome:
+    """How an attempt ends that was interrupted. Args: error: what is kept where that counts as a failure."""
+    match interruption:
+        case TaskCancelled():
+            return Cancelled()
+        case WorkerStopping():
+            return Stopped()
+        case LeaseLost():
+            return Lost()
+    return Failed(error, None)
+
+
 def _ended_by(error: BaseException, running: RunningTask, context: Context) -> Outcome:
     meant = meaning_of(error)
     if isinstance(meant, Interrupted) and running.interruption is not None:
-        match running.interruption:
-            case TaskCancelled():
-                return Cancelled()
-            case WorkerStopping():
-                return Stopped()
-            case LeaseLost():
-                return Lost()
-            case timeout:
-                return Failed(error_info(meant, message=str(timeout)), None)
+        return interrupted(running.interruption, error_info(meant, message=str(running.interruption)))
     message = message_of(meant)
     if isinstance(meant, Reject):
         return Refused(message, ErrorInfo(type="Reject", message=message))

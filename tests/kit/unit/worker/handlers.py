@@ -122,6 +122,17 @@ def own_process(payload: Number, ctx: TaskContext) -> dict[str, Any]:
     return {"pid": os.getpid()}
 
 
+@task("parent_in_process", cpu=True)
+def parent_in_process(payload: Number, ctx: TaskContext) -> list[str]:
+    told = [ctx.submit("echo", {"n": 1}), ctx.submit("echo", Number(n=2), queue="urgent")]
+    for task_type, fields, queue in (("none", {}, None), ("echo", {"n": "x"}, None), ("echo", {}, "none")):
+        try:
+            ctx.submit(task_type, fields, queue=queue)
+        except (KeyError, ValueError) as error:
+            told.append(next(kind.__name__ for kind in (KeyError, ValueError) if isinstance(error, kind)))
+    return told
+
+
 @task("deaf_process", cpu=True, timeout_s=1)
 def deaf_process(payload: Number, ctx: TaskContext) -> None:
     ctx.progress(1)
