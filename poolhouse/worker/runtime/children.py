@@ -8,6 +8,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from multiprocessing import resource_tracker
 from types import FrameType
 from typing import NoReturn
 
@@ -70,13 +71,18 @@ def any_left() -> bool:
 
 
 def end_below(pid: int) -> None:
-    """Kill all descendants of a process, whatever groups or sessions they have made for themselves; not itself."""
+    """Kill all descendants of a process, whatever groups or sessions they have made for themselves; not itself.
+
+    The resource tracker of `multiprocessing` stays: once the others have ended it removes their semaphores, and ends.
+    """
     import psutil  # noqa: PLC0415 - needed at an end only
 
+    tracker = getattr(resource_tracker._resource_tracker, "_pid", None)
     with contextlib.suppress(psutil.Error):
         for process in psutil.Process(pid).children(recursive=True):
             with contextlib.suppress(psutil.Error):
-                process.kill()
+                if process.pid != tracker:
+                    process.kill()
 
 
 def end_tree(leader: int) -> None:

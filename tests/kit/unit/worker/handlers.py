@@ -7,7 +7,9 @@ import threading
 import time
 from typing import Any
 
-from poolhouse.worker import Payload, Reject, Retry, TaskContext, task
+from pydantic import model_validator
+
+from poolhouse.worker import Payload, Reject, Retry, TaskContext, WorkerStopping, task
 
 #: Task ids in the order in which handlers started.
 runs: list[str] = []
@@ -137,6 +139,26 @@ def parent_in_process(payload: Number, ctx: TaskContext) -> list[str]:
 def deaf_process(payload: Number, ctx: TaskContext) -> None:
     ctx.progress(1)
     time.sleep(60)
+
+
+@task("stops_itself")
+def stops_itself(payload: Number, ctx: TaskContext) -> None:
+    raise WorkerStopping("I say so")
+
+
+class Broken(Payload):
+    """A model whose validator has a mistake."""
+
+    n: int = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check(cls, value: dict[str, Any]) -> Any:
+        return value["missing"]
+
+
+@task("broken_model")
+def broken_model(payload: Broken, ctx: TaskContext) -> None: ...
 
 
 @task("narrow", max_concurrency=1)

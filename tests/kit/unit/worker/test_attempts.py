@@ -15,7 +15,7 @@ from poolhouse.pipeline import names, records
 from poolhouse.pipeline.dead_letters import REASON
 from poolhouse.pipeline.errors import StoreUnavailable
 from poolhouse.pipeline.records import Outcome, Status
-from poolhouse.worker.errors import WorkerStopping
+from poolhouse.worker.errors import TaskCancelled, WorkerStopping
 from tests.kit.unit.worker import handlers
 from tests.kit.unit.worker.conftest import Engine
 
@@ -389,6 +389,38 @@ def test_a_handler_that_heeds_nothing_is_given_up_at_the_hard_limit(
     thread.join(5)
     assert task.ended == ["nack"]
     assert engine.record().status is Status.QUEUED
+
+
+def test_a_handler_that_heeds_no_cancel_call_is_cancelled_at_the_hard_limit(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = engine.task("deaf")
+    thread = threading.Thread(target=engine.attempts.process, args=(task,))
+    thread.start()
+    eventually(engine.keeper.tasks)
+    engine.keeper.tasks()[0].interrupt(TaskCancelled("cancelled"))
+    now = time.monotonic()
+    monkeypatch.setattr(engine.keeper, "_monotonic", lambda: now + 60)
+    engine.keeper.tick()
+    assert (task.ended, engine.record().status) == (["ack"], Status.CANCELLED)
+    handlers.go_on.set()
+    thread.join(5)
+    assert task.ended == ["ack"]
+
+
+@pytest.mark.parametrize(
+    ("task_type", "error"),
+    [("stops_itself", ("WorkerStopping", "I say so")), ("broken_model", ("KeyError", "'missing'"))],
+)
+def test_an_odd_error_is_a_failed_attempt_with_its_reason(
+    engine: Engine, task_type: str, error: tuple[str, str]
+) -> None:
+    task = engine.task(task_type)
+    engine.attempts.process(task)
+    assert task.ended == ["nack"]
+    found = engine.record().attempts[0].error
+    assert found is not None
+    assert (found.type, found.message) == error
 
 
 TRACED = """
