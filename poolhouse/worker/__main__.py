@@ -127,6 +127,8 @@ def _shield(*, log_format: str) -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)  # a handler that asks for input gets none, and doesn't wait for it
     os.close(nothing)
+    for timer in (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF):
+        signal.signal(timer, lambda number, _: None)  # signal.alarm() works on any thread, and would end the worker
     end_process, worker = os._exit, os.getpid()
 
     def end_thread(status: int) -> NoReturn:

@@ -26,7 +26,7 @@ def handle_signals(handler: Callable[[int, FrameType | None], object]) -> None:
 
 
 def _default_signals() -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF):
         signal.signal(number, signal.SIG_DFL)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import threading
 from typing import Any
 
@@ -38,7 +39,8 @@ class Executor:
                 return self._started_loop().run(task, task.handler.function(payload, context))
             try:
                 with children.Alone(), interruptible() as task.interrupt_handler:
-                    return task.handler.function(payload, context)
+                    # What a handler sets in its context, such as decimal's precision, is not the thread's next one's.
+                    return contextvars.copy_context().run(task.handler.function, payload, context)
             finally:
                 logs.end_printed()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import faulthandler
 import os
 import queue
@@ -74,11 +75,12 @@ def serve(pipe: Connection, task_handlers: tuple[str, ...], environment: Mapping
         return
     while True:
         call = inside.tasks.get()
-        answer = _run(call, inside, store=store, registry=registry)
+        # In a context of its own: what a handler sets in one, such as decimal's precision, is not the next one's.
+        answer = contextvars.copy_context().run(_run, call, inside, store=store, registry=registry)
         clean = not children.any_left()
         try:
             surroundings.restore()
-        except OSError:
+        except Exception:  # noqa: BLE001 - whatever can't be put back: this process is not used again
             clean = False
         _answer(inside, answer, clean)
 

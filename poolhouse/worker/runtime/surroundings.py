@@ -10,6 +10,7 @@ import contextlib
 import gc
 import locale
 import os
+import resource
 import signal
 import socket
 import sys
@@ -39,11 +40,18 @@ class Surroundings:
         self._socket_timeout = socket.getdefaulttimeout()
         self._streams = (sys.stdin, sys.stdout, sys.stderr)
         self._path = list(sys.path)
+        self._limits = _limits()
+        self._priority = os.getpriority(os.PRIO_PROCESS, 0)
         #: Copies of the descriptors 0 to 2, as a handler may close or replace them.
         self._descriptors = {number: os.dup(number) for number in range(3) if _is_open(number)}
 
     def restore(self) -> None:
-        """Put everything back. Raises `OSError` where that can't be done, such as for a directory that is gone."""
+        """Put everything back. Raises where that can't be done, such as for a directory that is gone."""
+        if os.getpriority(os.PRIO_PROCESS, 0) != self._priority:
+            os.setpriority(os.PRIO_PROCESS, 0, self._priority)
+        for limit, values in self._limits.items():
+            if resource.getrlimit(limit) != values:
+                resource.setrlimit(limit, values)
         if _directory() != self._directory:
             os.chdir(self._directory)
         if dict(os.environ) != self._environment:
@@ -69,6 +77,11 @@ class Surroundings:
         for number, kept in self._descriptors.items():
             if not _is_open(number) or not os.path.sameopenfile(number, kept):
                 os.dup2(kept, number)
+
+
+def _limits() -> dict[int, tuple[int, int]]:
+    numbers = {getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")}
+    return {number: resource.getrlimit(number) for number in numbers}
 
 
 def _directory() -> str | None:

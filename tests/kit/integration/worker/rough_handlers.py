@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import decimal
 import gc
 import locale
 import logging
 import multiprocessing
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError, ProcessPoolExecutor
 from typing import Annotated, Any
 
+import structlog
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, computed_field
 
 from poolhouse.worker import Payload, Reject, Retry, TaskCancelled, TaskContext, WorkerStopping, task
@@ -105,6 +108,27 @@ def _change_everything() -> str:
     return "changed"
 
 
+def _limit_everything() -> str:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
+    os.nice(1)
+    return "limited"
+
+
+def _alarm() -> str:
+    signal.alarm(1)
+    time.sleep(1.2)
+    return "after the alarm"
+
+
+def _in_context() -> list[Any]:
+    """What it finds in its context, and leaves there."""
+    found = [decimal.getcontext().prec, structlog.contextvars.get_contextvars()]
+    decimal.getcontext().prec = 3
+    structlog.contextvars.bind_contextvars(somebody="else")
+    return found
+
+
 def _close_everything() -> str:
     sys.stdout.close()
     sys.stderr.close()
@@ -150,6 +174,10 @@ DEEDS: dict[str, Callable[[], Any]] = {
     "input": lambda: input("your name? "),
     "change": _change_everything,
     "thread_left": lambda: threading.Thread(target=time.sleep, args=(600,), daemon=False).start() or "left",
+    "limit": _limit_everything,
+    "limits": lambda: [resource.getrlimit(resource.RLIMIT_NOFILE), os.getpriority(os.PRIO_PROCESS, 0)],
+    "alarm": _alarm,
+    "context": _in_context,
     "fine": lambda: "fine",
     "where": lambda: [os.getcwd(), os.environ["BUCKET_NAME"], os.environ.get("TZ"), sys.getrecursionlimit()],
 }

@@ -92,6 +92,7 @@ EVERYWHERE: dict[str, Any] = {
 }
 IN_THREAD = {
     **EVERYWHERE,
+    "alarm": "after the alarm",
     "os_exit": ("SystemExit", "7"),
     "signal_in_thread": ("ValueError", "signal only works in main thread of the main interpreter"),
 }
@@ -99,6 +100,7 @@ IN_PROCESS = {
     **EVERYWHERE,
     "os_exit": ("HandlerDied", "the handler's process ended with exit code 7"),
     "signal_in_thread": None,
+    "alarm": ("HandlerDied", "the handler's process was ended by SIGALRM"),
     "close": "closed",
     "change": "changed",
 }
@@ -143,9 +145,14 @@ def test_what_a_handler_changes_in_its_process_is_put_back_for_the_next(
     pipeline: Pipeline, worker: psutil.Process
 ) -> None:
     before = pipeline.ended(pipeline.submit("in_process", name="where")).result
-    for name in ("change", "close"):
+    limits = pipeline.ended(pipeline.submit("in_process", name="limits")).result
+    for name in ("change", "close", "limit"):
         assert pipeline.ended(pipeline.submit("in_process", name=name)).status is Status.SUCCEEDED
         assert pipeline.ended(pipeline.submit("in_process", name="where")).result == before
+        assert pipeline.ended(pipeline.submit("in_process", name="limits")).result == limits
+    for task_type in ("in_thread", "in_process", "in_loop"):
+        for _ in range(5):  # more than the worker has threads
+            assert pipeline.ended(pipeline.submit(task_type, name="context")).result == [28, {}]
     assert before[3] == sys.getrecursionlimit()
     # A thread shares the worker's: the environment that it leaves reaches no handler process.
     pipeline.ended(pipeline.submit("in_thread", name="change"))
