@@ -158,6 +158,8 @@ def capture_output(*, format: str) -> None:
 class _Printed(io.TextIOBase):
     """Takes the place of `sys.stdout`: makes a log line of every line printed. Each thread has its own unended line."""
 
+    #: Whether anything has been printed in this process.
+    used = False
     encoding = "utf-8"
     errors = "backslashreplace"
 
@@ -169,6 +171,7 @@ class _Printed(io.TextIOBase):
     def write(self, text: str) -> int:
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        _Printed.used = True
         *lines, rest = (getattr(self._unended, "text", "") + text).split("\n")
         for line in lines:
             self._log(line)
@@ -228,9 +231,10 @@ class _PrintedBytes(io.RawIOBase):
 
 def end_printed() -> None:
     """Log what this thread has printed without an end of line: its task has ended."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, _Printed):
-            stream.end()
+    if _Printed.used:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, _Printed):
+                stream.end()
 
 
 def _add_bound(logger: Any, method: str, event: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ a process group, so that what its handler has started ends with it.
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import signal
@@ -52,6 +53,7 @@ class ProcessRunner:
         self._idle: list[_Process] = []
         self._all: set[_Process] = set()
         self._lock = threading.Lock()
+        atexit.register(self.stop)  # else multiprocessing would wait for processes that are no daemons
 
     def run(self, task: RunningTask, payload: Mapping[str, Any], context: Context) -> Any:
         """Run the handler in a process; raises what it raised, `HandlerDied` or `Interrupted`."""
@@ -74,6 +76,7 @@ class ProcessRunner:
 
     def stop(self) -> None:
         """End all processes, with what their handlers have started."""
+        atexit.unregister(self.stop)
         with self._lock:
             self._idle.clear()
             everyone, self._all = self._all, set()

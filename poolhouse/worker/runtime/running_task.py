@@ -207,7 +207,13 @@ class Context:
     @property
     def fields(self) -> dict[str, Any]:
         """What its log lines carry."""
-        return {"task_id": self.task_id, "task_type": self.task_type, "queue": self.queue, "attempt": self.attempt}
+        record = self._running.record
+        return {
+            "task_id": record.task_id,
+            "task_type": record.task_type,
+            "queue": record.queue,
+            "attempt": record.attempts[-1].number,
+        }
 
     def progress(self, done: float, total: float | None = None, note: str | None = None) -> None:
         self._running.set_progress(Progress(done=done, total=total, note=note, at=self._now()))
