@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from poolhouse.pipeline import names
-from poolhouse.pipeline.errors import ConfigError, ObjectNotFound, PreconditionFailed
+from poolhouse.pipeline.errors import ObjectNotFound, PreconditionFailed, RecordUnreadable
 from poolhouse.pipeline.records import Status, TaskRecord
 from poolhouse.pipeline.store import ABSENT, ObjectInfo, ObjectStore
 
@@ -55,7 +55,11 @@ class RecordStore:
         self._store = store
 
     def read(self, task_id: str) -> Stored | None:
-        """The record; None if nobody has written one."""
+        """Return the record; None if there is none yet.
+
+        Raises:
+            RecordUnreadable: the object is not a record of this version.
+        """
         name = names.record(task_id)
         try:
             data, info = self._store.get(name)
@@ -64,7 +68,11 @@ class RecordStore:
         try:
             return Stored(TaskRecord.model_validate_json(data), info.generation)
         except ValidationError as error:
-            raise ConfigError(f"{name} is not a record of this version: {error}") from None
+            problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+            where = ".".join(map(str, problem["loc"])) or "the object"
+            raise RecordUnreadable(
+                f"{name} is not a record of this version ({where}: {problem['msg']})", generation=info.generation
+            ) from None
 
     def generation(self, task_id: str) -> int:
         """The generation of the record as it is now; `ABSENT` if there is none. Cheaper than reading it."""

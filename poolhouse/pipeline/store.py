@@ -30,6 +30,7 @@ from poolhouse.pipeline.errors import (
     StoreUnavailable,
 )
 from poolhouse.pipeline.gcs.json_objects import RETRIED_STATUSES, SmallObjects, connect
+from poolhouse.pipeline.json_values import clean_text
 from poolhouse.pipeline.settings import Settings
 
 #: `if_generation` of a write that must be the first one.
@@ -84,6 +85,7 @@ class ObjectStore(Protocol):
         """Write a small object in one request; returns its generation.
 
         Args:
+            metadata: text; what no header may hold in it is escaped (`printable`).
             if_generation: write only if this is the current generation (`ABSENT`: only if there is none).
 
         Raises:
@@ -111,6 +113,11 @@ class ObjectStore(Protocol):
 
     def check(self) -> None:
         """Raise `StoreUnavailable` unless the bucket is there and answers."""
+
+
+def printable(metadata: Mapping[str, str] | None) -> Mapping[str, str]:
+    """Return an object's metadata without what a header can't hold: storage sends it back as header fields."""
+    return {name: clean_text(value, one_line=True) for name, value in (metadata or {}).items()}
 
 
 class GcsStore:
@@ -181,7 +188,7 @@ class GcsStore:
     ) -> int:
         with _errors(name, bucket=self.bucket):
             return self._small.put(
-                name, data, content_type=content_type, metadata=metadata, if_generation=if_generation
+                name, data, content_type=content_type, metadata=printable(metadata), if_generation=if_generation
             )
 
     def delete(self, name: str, *, if_generation: int | None = None) -> None:

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from poolhouse.pipeline.errors import ObjectNotFound, PreconditionFailed, QueueUnavailable
 from poolhouse.pipeline.pubsub_transport import Message
-from poolhouse.pipeline.store import ABSENT, ObjectInfo, ObjectPage, ObjectStore
+from poolhouse.pipeline.store import ABSENT, ObjectInfo, ObjectPage, ObjectStore, printable
 from poolhouse.worker.errors import TaskCancelled
 
 
@@ -77,7 +77,7 @@ class MemoryStore:
                 size_bytes=len(data),
                 content_type=content_type,
                 updated_at=datetime.now(UTC),
-                metadata=dict(metadata or {}),
+                metadata=printable(metadata),
             )
             self._objects[name] = (data, info)
             self.writes.append(name)
@@ -167,7 +167,15 @@ class FakeContext:
         if self._cancel_after is not None and self.checkpoints > self._cancel_after:
             raise TaskCancelled("cancelled by the test")
 
-    def submit(self, task_type: str, payload: BaseModel | Mapping[str, Any], *, queue: str | None = None) -> str:
+    def submit(
+        self,
+        task_type: str,
+        payload: BaseModel | Mapping[str, Any],
+        *,
+        queue: str | None = None,
+        delay_s: float | None = None,
+        run_at: datetime | None = None,
+    ) -> str:
         self.submitted.append((task_type, payload))
         return f"follow-up-{len(self.submitted)}"
 

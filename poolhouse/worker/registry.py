@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.errors import ConfigError, InvalidName
 from poolhouse.pipeline.message import RESERVED_FIELDS
+from poolhouse.pipeline.names import check_task_type
 
 _HANDLER = "__poolhouse_handler__"
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -84,8 +85,10 @@ def task(task_type: str, **options: Any) -> Callable[[_Function], _Function]:
 
     def register(function: _Function) -> _Function:
         where = f"{function.__module__}.{function.__qualname__}"
-        if not task_type or len(task_type) > 100 or not all(c.isalnum() or c in "_-." for c in task_type):
-            raise ConfigError(f"{where}: {task_type!r} is no task type: use letters, digits, '_', '-' and '.'")
+        try:
+            check_task_type(task_type)
+        except InvalidName as error:
+            raise ConfigError(f"{where}: {task_type!r} is no task type: {error}") from None
         try:
             handler = Handler(task_type=task_type, function=function, payload_type=_payload_type(function), **options)
         except TypeError as error:

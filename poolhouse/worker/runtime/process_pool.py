@@ -142,9 +142,9 @@ class _Process:
             self._pipe.send(value)
 
 
-def _submitted(context: Context, task_type: str, fields: dict[str, Any], queue: str | None) -> tuple[bool, str]:
+def _submitted(context: Context, task_type: str, fields: dict[str, Any], options: dict[str, Any]) -> tuple[bool, str]:
     try:
-        return True, context.submit(task_type, fields, queue=queue)
+        return True, context.submit(task_type, fields, **options)
     except (ValueError, KeyError) as error:  # pydantic's ValidationError is a ValueError
         return False, f"{type(error).__name__}: {error}"
 
@@ -198,9 +198,17 @@ class _ChildContext:
         if self._interruption is not None:
             raise self._interruption
 
-    def submit(self, task_type: str, payload: BaseModel | Mapping[str, Any], *, queue: str | None = None) -> str:
+    def submit(
+        self,
+        task_type: str,
+        payload: BaseModel | Mapping[str, Any],
+        *,
+        queue: str | None = None,
+        delay_s: float | None = None,
+        run_at: datetime | None = None,
+    ) -> str:
         fields = payload.model_dump(mode="json") if isinstance(payload, BaseModel) else dict(payload)
-        self._pipe.send(("submit", task_type, fields, queue))
+        self._pipe.send(("submit", task_type, fields, {"queue": queue, "delay_s": delay_s, "run_at": run_at}))
         while True:
             message = self._pipe.recv()
             if message[0] == "submitted":

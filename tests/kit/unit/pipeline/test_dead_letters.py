@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from poolhouse.pipeline import names, records
-from poolhouse.pipeline.dead_letters import REASON, DeadLetterBox, attributes_for
+from poolhouse.pipeline.dead_letters import REASON, DeadLetterBox, Kept, attributes_for
 from poolhouse.pipeline.errors import Conflict, QueueUnavailable, TaskNotFound
 from poolhouse.pipeline.message import TaskMessage
 from poolhouse.pipeline.publisher import Publisher
@@ -51,9 +51,10 @@ class World:
             message_id="5",
             published_at=self.clock.now,
         )
-        return self.box.keep(
+        verdict = self.box.keep(
             "default", self.task.data() if data is None else data, attributes, message_id="77", now=self.clock.now
         )
+        return verdict.kept is Kept.KEPT
 
     def status(self) -> Status:
         stored = self.records.read("t-1")
@@ -90,7 +91,8 @@ def test_what_pubsub_forwarded_by_itself_ends_the_record(world: World) -> None:
         "CloudPubSubDeadLetterSourceDeliveryCount": "15",
         "CloudPubSubDeadLetterSourceTopicPublishTime": world.clock.now.isoformat(),
     }
-    assert world.box.keep("default", world.task.data(), attributes, message_id="77", now=world.clock.now)
+    verdict = world.box.keep("default", world.task.data(), attributes, message_id="77", now=world.clock.now)
+    assert verdict.kept is Kept.KEPT
     assert world.status() is Status.DEAD
     letter = world.box.get("t-1")
     assert "delivered 15 times" in letter.reason
@@ -144,7 +146,8 @@ def test_a_late_copy_of_what_was_replayed_makes_no_new_dead_letter(world: World)
     late["CloudPubSubDeadLetterSourceTopicPublishTime"] = world.clock.now.isoformat()
     world.clock.forward(60)
     world.box.replay("t-1", world.publisher, now=world.clock.now)
-    assert not world.box.keep("default", world.task.data(), late, message_id="78", now=world.clock.now)
+    verdict = world.box.keep("default", world.task.data(), late, message_id="78", now=world.clock.now)
+    assert verdict.kept is Kept.OVER
     assert world.status() is Status.QUEUED
 
 
