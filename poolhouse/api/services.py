@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Annotated, ParamSpec, TypeVar
@@ -14,6 +14,7 @@ from typing import Annotated, ParamSpec, TypeVar
 from fastapi import Depends, Request
 
 from poolhouse.api.backlog import BacklogSource
+from poolhouse.api.counts import Counts
 from poolhouse.pipeline.dead_letters import DeadLetterBox
 from poolhouse.pipeline.errors import ConfigError, StoreUnavailable
 from poolhouse.pipeline.publisher import Publisher
@@ -44,6 +45,7 @@ class Services:
     clock: Callable[[], datetime]
     threads: Threads
     deployment: Deployment
+    dead_letter_counts: Counts = field(default_factory=Counts)
 
     @property
     def topology(self) -> Topology:

@@ -33,6 +33,8 @@ class MemoryStore:
         self.failure: Exception | None = None
         #: Calls of every kind so far.
         self.calls = 0
+        #: Listings among them.
+        self.lists = 0
         #: Upload sessions opened so far.
         self.sessions: list[dict[str, Any]] = []
         #: Called before each write with the object's name: what another does in between, in tests of races.
@@ -92,9 +94,16 @@ class MemoryStore:
                 raise PreconditionFailed(f"{name}: somebody else wrote it first")
             self._objects.pop(name, None)
 
-    def list(self, prefix: str, *, page_size: int = 1000, page_token: str | None = None) -> ObjectPage:
+    def list(
+        self, prefix: str, *, page_size: int = 1000, page_token: str | None = None, start: str | None = None
+    ) -> ObjectPage:
         self.check()
-        names = sorted(name for name in self._objects if name.startswith(prefix) and name > (page_token or ""))
+        self.lists += 1
+        names = sorted(
+            name
+            for name in self._objects
+            if name.startswith(prefix) and name > (page_token or "") and name >= (start or "")
+        )
         page = names[:page_size]
         token = page[-1] if len(names) > page_size else None
         return ObjectPage(tuple(self._objects[name][1] for name in page), token)
