@@ -74,10 +74,9 @@ async def find(task_id: str, services: Services) -> Stored | datetime:
     stored = await services.threads.run(services.records.read, task_id)
     if stored is not None:
         return stored
-    ids = await services.task_ids()
-    if not ids.issued(task_id):
+    if not await services.issued(task_id):
         raise TaskNotFound(f"there is no task {task_id}: this deployment never issued that id")
-    submitted_at = ids.submitted_at(task_id)
+    submitted_at = (await services.task_ids()).submitted_at(task_id)
     if services.clock() - submitted_at > services.longest_wait:
         raise TaskNotFound(f"task {task_id} was submitted at {submitted_at.isoformat()}: its record has expired")
     return submitted_at
