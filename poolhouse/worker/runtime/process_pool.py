@@ -16,9 +16,11 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic_core import from_json
 
+from poolhouse.pipeline import json_values
 from poolhouse.pipeline import settings as settings_module
-from poolhouse.pipeline.errors import PoolhouseError
+from poolhouse.pipeline.errors import InvalidValue, PoolhouseError
 from poolhouse.pipeline.store import ObjectStore, open_store
 from poolhouse.worker import registry as registry_module
 from poolhouse.worker.context import Logger
@@ -243,8 +245,10 @@ def _serve(pipe: Connection, task_handlers: tuple[str, ...]) -> None:
         handler = registry[facts["task_type"]]
         try:
             value = handler.function(handler.parse(payload), _ChildContext(facts, pipe, store))
-            if isinstance(value, BaseModel):
-                value = value.model_dump(mode="json")
+            try:
+                value = from_json(json_values.encode(value, what="the result"))
+            except InvalidValue as error:
+                raise Reject(f"the handler returned, but its result can't be kept: {error}") from None
             pipe.send(("returned", value))
         except Exception as error:  # noqa: BLE001 - whatever a handler raises is told to the worker
             extra = error.after_s if isinstance(error, Retry) else None

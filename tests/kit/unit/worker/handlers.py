@@ -160,6 +160,11 @@ def own_process(payload: Number, ctx: TaskContext) -> dict[str, Any]:
     return {"pid": os.getpid()}
 
 
+@task("odd_process", cpu=True, max_attempts=3)
+def odd_process(payload: Number, ctx: TaskContext) -> object:
+    return [threading.Lock()]
+
+
 @task("deaf_process", cpu=True, timeout_s=1)
 def deaf_process(payload: Number, ctx: TaskContext) -> None:
     ctx.progress(1)
