@@ -81,7 +81,7 @@ class Timers:
         kept.set_result("")
         return kept
 
-    def fire(self, publisher: Publisher, *, until: datetime, most: int = 10_000) -> int:
+    def fire(self, publisher: Publisher, *, until: datetime) -> int:
         """Publish the messages whose time comes by `until`, the earliest first; returns how many.
 
         What the queue does not take stays, and is fired the next time.
@@ -93,8 +93,6 @@ class Timers:
         with ThreadPoolExecutor(_AT_A_TIME, thread_name_prefix="timers") as threads:
             for batch in self._due(until):
                 fired += sum(threads.map(lambda name: self._fire(name, publisher), batch))
-                if fired >= most:
-                    break
         return fired
 
     def _due(self, until: datetime) -> Iterator[list[str]]:
