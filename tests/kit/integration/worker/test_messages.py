@@ -152,7 +152,7 @@ RAISED = {
     "reject long": "yyyy",
     "surrogate": "FileNotFoundError: caf\\udce9",
     "nul": "a\\x00b",
-    "unspeakable": "str() of this Unspeakable raised RuntimeError",
+    "unspeakable": "__str__ raised RuntimeError",
     "base": "OtherBase: base",
     "group": "several (2 sub-exceptions)",
     "retry nan": "ValueError: after_s must be between 0 and",
