@@ -12,6 +12,7 @@ from pydantic.json_schema import models_json_schema
 from poolhouse.api.drafts import MAX_BATCH
 from poolhouse.api.files import NewFile
 from poolhouse.api.problems import MEDIA_TYPE, ProblemDocument
+from poolhouse.pipeline.delays import LONGEST_WAIT_S
 from poolhouse.pipeline.topology import Topology
 from poolhouse.worker.registry import Handler, Registry
 
@@ -142,6 +143,17 @@ def _nested(
             "task_type": {"type": "string", "const": handler.task_type},
             "payload": {"$ref": f"{_REF}{name}"},
             "queue": dict(queues),
+            "delay_s": {
+                "type": ["number", "null"],
+                "minimum": 0,
+                "maximum": LONGEST_WAIT_S,
+                "description": "Seconds before which the task does not run.",
+            },
+            "run_at": {
+                "type": ["string", "null"],
+                "format": "date-time",
+                "description": "The time, with its zone, before which the task does not run; instead of delay_s.",
+            },
         },
         "required": ["task_type", *(["payload"] if payload.get("required") else [])],
         "examples": [{"task_type": handler.task_type, "payload": example(payload, definitions)}],

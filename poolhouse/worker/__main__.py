@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import structlog
 
 from poolhouse.pipeline import logs, settings
+from poolhouse.pipeline.delays import SHORT_WAIT_S
 from poolhouse.pipeline.errors import ConfigError, PoolhouseError
 from poolhouse.pipeline.settings import Settings
 from poolhouse.pipeline.store import open_store
@@ -24,6 +25,7 @@ from poolhouse.worker.runtime.drain import DrainOptions, drain
 from poolhouse.worker.runtime.retrying import Stopping
 from poolhouse.worker.runtime.worker import Worker, WorkerOptions
 from poolhouse.worker.scheduler import Scheduler
+from poolhouse.worker.timer_loop import LOOKAHEAD_S
 
 #: Exit codes: all right; tasks failed for good in a drain, or a stream ended; wrong arguments or environment.
 OK, FAILED, USAGE = 0, 1, 2
@@ -114,6 +116,8 @@ def _worker(options: Any) -> Worker:
         WorkerOptions(
             queues=tuple(chosen),
             dead_letters=options.command == "dead-letters" or getattr(options, "dead_letters", False),
+            # A drain looks once: what comes due before the next one is fired now.
+            lookahead_s=SHORT_WAIT_S if getattr(options, "drain", False) else LOOKAHEAD_S,
         ),
         registry=_handlers(environment),
         store=open_store(environment),

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from poolhouse.pipeline.delays import check_delay_s
 from poolhouse.pipeline.errors import PoolhouseError
 
 
 class Retry(PoolhouseError):
-    """Try this task again, not before `after_s` seconds; counts as an attempt.
+    """Try this task again, not before `after_s` seconds (up to ten years); counts as an attempt.
 
     Any other error retries too, under the queue's backoff.
     """
 
+    after_s: float | None = None
+
     def __init__(self, reason: str = "the handler asked for a retry", *, after_s: float | None = None) -> None:
         super().__init__(reason)
-        if after_s is not None and after_s < 0:
-            raise ValueError(f"after_s must not be negative: {after_s}")
-        self.after_s = after_s
+        try:
+            self.after_s = None if after_s is None else check_delay_s(after_s)
+        except ValueError as error:
+            raise ValueError(f"after_s {error}") from None
 
 
 class Reject(PoolhouseError):
     """No retry can help: the task fails for good, and its message goes to the dead letters with `reason`."""
+
+    reason: str = "the handler refused the task"
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)

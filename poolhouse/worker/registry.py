@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.errors import ConfigError, InvalidName
 from poolhouse.pipeline.message import RESERVED_FIELDS
+from poolhouse.pipeline.names import check_task_type
 from poolhouse.pipeline.topology import Topology
 from poolhouse.worker import payloads
 from poolhouse.worker.discovery import import_all
@@ -116,8 +117,10 @@ def task(task_type: str, **options: Any) -> Callable[[_Function], _Function]:
 
     def register(function: _Function) -> _Function:
         where = f"{getattr(function, '__module__', None)}.{getattr(function, '__qualname__', function)}"
-        if not task_type or len(task_type) > 100 or not all(c.isalnum() or c in "_-." for c in task_type):
-            raise ConfigError(f"{where}: {task_type!r} is no task type: use letters, digits, '_', '-' and '.'")
+        try:
+            check_task_type(task_type)
+        except InvalidName as error:
+            raise ConfigError(f"{where}: {task_type!r} is no task type: {error}") from None
         try:
             handler = Handler(
                 task_type=task_type,

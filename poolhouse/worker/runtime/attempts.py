@@ -17,7 +17,7 @@ from functools import partial
 import structlog
 
 from poolhouse.pipeline import records
-from poolhouse.pipeline.errors import MalformedMessage, PreconditionFailed
+from poolhouse.pipeline.errors import MalformedMessage, PreconditionFailed, RecordUnreadable
 from poolhouse.pipeline.message import TaskMessage, decode
 from poolhouse.pipeline.publisher import Publisher
 from poolhouse.pipeline.record_store import RecordStore, Stored, written_by
@@ -114,6 +114,9 @@ class Attempts:
                     self._limits.leave(handler)
         except MalformedMessage as error:
             self._settlement.give_up_malformed(delivery, str(error))
+        except RecordUnreadable as error:
+            assert task is not None
+            self._give_up_unreadable(delivery, task.task_id, str(error))
         except Stopping:
             if task is not None:
                 delivery.hand_over(task.task_id)
@@ -122,6 +125,12 @@ class Attempts:
         except (Exception, Interrupted):  # noqa: BLE001
             # A mistake of ours must not end the thread, nor lose the message: it comes again, and dies in the end.
             _log.exception("the worker failed on a message", message_id=delivery.message_id)
+            delivery.nack()
+
+    def _give_up_unreadable(self, delivery: Delivery, task_id: str, reason: str) -> None:
+        try:
+            self._settlement.give_up(delivery, task_id, reason)
+        except Stopping:
             delivery.nack()
 
     @property
@@ -191,12 +200,15 @@ class Attempts:
         owner = secrets.token_hex(8)
         current: Stored | None = None
         if not handler.record:
-            run = records.claim(
+            decision = records.claim(
                 None, task, owner=owner, worker=self._worker_name, now=self._now(), lease_s=0, max_attempts=max_attempts
             )
-            assert isinstance(run, Run)
-            return Stored(run.record, ABSENT)
-        if delivery.attempt > 1:  # most likely there is a record: spare the write that would fail
+            if isinstance(decision, Early):
+                self._settlement.postpone(delivery, task.task_id, decision.until)
+                return None
+            assert isinstance(decision, Run)
+            return Stored(decision.record, ABSENT)
+        if delivery.attempt > 1 or task.not_before is not None:  # most likely there is a record: spare a failing write
             current = self._patience(lambda: self._records.read(task.task_id))
         while True:
             decision = records.claim(
@@ -219,7 +231,7 @@ class Attempts:
             if isinstance(decision, Mine):
                 return current
             if isinstance(decision, Held | Early):
-                delivery.defer(max(0.0, (decision.until - self._now()).total_seconds()))
+                self._settlement.postpone(delivery, task.task_id, decision.until)
                 return None
             assert isinstance(decision, Run | Exhausted)
             record = decision.record

@@ -16,9 +16,11 @@ from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
 from pydantic import BaseModel
+from pydantic_core import from_json
 
-from poolhouse.pipeline import logs
+from poolhouse.pipeline import json_values, logs
 from poolhouse.pipeline import settings as settings_module
+from poolhouse.pipeline.errors import InvalidValue
 from poolhouse.pipeline.records import Progress
 from poolhouse.pipeline.store import ObjectStore, open_store
 from poolhouse.worker import registry as registry_module
@@ -176,12 +178,20 @@ class _ChildContext:
             self._call.told = True
             raise self._call.interruption
 
-    def submit(self, task_type: str, payload: BaseModel | Mapping[str, Any], *, queue: str | None = None) -> str:
+    def submit(
+        self,
+        task_type: str,
+        payload: BaseModel | Mapping[str, Any],
+        *,
+        queue: str | None = None,
+        delay_s: float | None = None,
+        run_at: datetime | None = None,
+    ) -> str:
         fields = self._registry[task_type].payload_of(payload)
         with self._submitting:
             if self._call.ended:
                 raise RuntimeError("the attempt has ended: nothing can be submitted for it any more")
-            self._inside.send(("submit", task_type, fields, queue))
+            self._inside.send(("submit", task_type, fields, {"queue": queue, "delay_s": delay_s, "run_at": run_at}))
             refusal, text = self._call.submitted.get()
         if refusal is not None:
             raise _REFUSALS.get(refusal, RuntimeError)(text)
@@ -199,8 +209,10 @@ def _run(call: _Call, inside: _Inside, *, store: ObjectStore, registry: Registry
                 value = handler.function(handler.parse(call.payload), context)
             finally:
                 logs.end_printed()
-            if isinstance(value, BaseModel):
-                value = value.model_dump(mode="json")
+            try:
+                value = from_json(json_values.encode(value, what="the result"))
+            except InvalidValue as error:
+                raise Reject(f"the handler returned, but its result can't be kept: {error}") from None
         if call.told and isinstance(call.interruption, TaskCancelled):
             raise call.interruption  # what it returns in spite of that is no whole result
         return ("returned", value)

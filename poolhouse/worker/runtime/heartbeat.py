@@ -10,7 +10,7 @@ from datetime import datetime
 
 import structlog
 
-from poolhouse.pipeline.errors import StoreUnavailable
+from poolhouse.pipeline.errors import PoolhouseError
 from poolhouse.worker.errors import LeaseLost, TaskTimeout
 from poolhouse.worker.runtime.interruption import HARD_LIMIT_AFTER_S
 from poolhouse.worker.runtime.running_task import RunningTask
@@ -92,8 +92,8 @@ class Keeper:
             task.look()
         except LeaseLost:
             _log.warning("another worker has taken a task over", task_id=task.record.task_id)
-        except StoreUnavailable as error:
-            _log.warning("storage did not answer for a task in hand", task_id=task.record.task_id, error=str(error))
+        except PoolhouseError as error:  # storage is down, or the record can't be read any more
+            _log.warning("a task in hand could not be looked after", task_id=task.record.task_id, error=str(error))
         finally:
             with self._lock:
                 self._in_call.discard(task)

@@ -202,10 +202,10 @@ os.register_at_fork(after_in_child=_close_pipes)
 
 
 def _submitted(
-    context: Context, task_type: str, fields: Mapping[str, Any], queue: str | None
+    context: Context, task_type: str, fields: Mapping[str, Any], options: Mapping[str, Any]
 ) -> tuple[str | None, str]:
     try:
-        return None, context.submit(task_type, fields, queue=queue)
+        return None, context.submit(task_type, fields, **options)
     except KeyError as error:
         return "KeyError", str(error.args[0])
     except ValueError as error:  # pydantic's ValidationError is one

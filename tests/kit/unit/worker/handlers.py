@@ -53,6 +53,44 @@ def later(payload: Number, ctx: TaskContext) -> None:
     raise Retry("too early", after_s=90)
 
 
+@task("hours")
+def hours(payload: Number, ctx: TaskContext) -> None:
+    raise Retry("too early", after_s=6 * 3600)
+
+
+@task("light_hours", record=False)
+def light_hours(payload: Number, ctx: TaskContext) -> None:
+    raise Retry("too early", after_s=6 * 3600)
+
+
+@task("delaying_parent")
+def delaying_parent(payload: Number, ctx: TaskContext) -> str:
+    return ctx.submit("echo", {"n": 1}, delay_s=86_400)
+
+
+@task("not_json")
+def not_json(payload: Number, ctx: TaskContext) -> dict[str, object]:
+    runs.append(ctx.task_id)
+    return {"x": object()}
+
+
+@task("rude_reject")
+def rude_reject(payload: Number, ctx: TaskContext) -> None:
+    runs.append(ctx.task_id)
+    raise Reject(404)  # type: ignore[arg-type]
+
+
+class Busy(Retry):
+    def __init__(self) -> None:
+        """Forget the base class, as people do."""
+
+
+@task("silent_retry", max_attempts=1)
+def silent_retry(payload: Number, ctx: TaskContext) -> None:
+    runs.append(ctx.task_id)
+    raise Busy
+
+
 @task("big")
 def big(payload: Number, ctx: TaskContext) -> str:
     runs.append(ctx.task_id)
@@ -133,6 +171,11 @@ def parent_in_process(payload: Number, ctx: TaskContext) -> list[str]:
         except (KeyError, ValueError) as error:
             told.append(next(kind.__name__ for kind in (KeyError, ValueError) if isinstance(error, kind)))
     return told
+
+
+@task("odd_process", cpu=True, max_attempts=3)
+def odd_process(payload: Number, ctx: TaskContext) -> object:
+    return [threading.Lock()]
 
 
 @task("deaf_process", cpu=True, timeout_s=1)

@@ -41,6 +41,16 @@ def test_a_process_that_dies_is_a_failed_attempt_that_says_so(engine: Engine) ->
     assert (error.type, "exit code 7" in error.message) == ("HandlerDied", True)
 
 
+def test_a_result_that_can_not_leave_its_process_is_final_after_one_run(engine: Engine) -> None:
+    delivery = engine.task("odd_process")
+    engine.attempts.process(delivery)
+    record = engine.record()
+    assert (delivery.ended, record.status, len(record.attempts)) == (["ack"], Status.FAILED, 1)
+    assert record.reason == (
+        "the handler returned, but its result can't be kept: the result.0 is a _thread.lock, which JSON has no form for"
+    )
+
+
 def test_a_cancelled_process_ends_at_its_checkpoint(engine: Engine) -> None:
     delivery = engine.task("own_process", n=60)
     thread = threading.Thread(target=engine.attempts.process, args=(delivery,))
