@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import ValidationError
 
 from poolhouse.api.problems import FieldError, Problem, field_errors, field_problem, fields_problem
 from poolhouse.api.services import Services
+from poolhouse.pipeline.delays import check_delay_s, run_time
 from poolhouse.pipeline.message import RESERVED_FIELDS, TaskMessage
 from poolhouse.worker.registry import Handler
 
@@ -25,9 +26,13 @@ class Draft:
     task_type: str
     queue: str
     payload: Mapping[str, Any]
+    #: Seconds from the call, or the time, before which it must not run; at most one of them is given.
+    delay_s: float | None = None
+    run_at: datetime | None = None
 
     def message(self, *, task_id: str, at: datetime, trace: Mapping[str, str]) -> TaskMessage:
         """The task's message."""
+        not_before = run_time(delay_s=self.delay_s, run_at=self.run_at, now=at)
         return TaskMessage(
             task_id=task_id,
             task_type=self.task_type,
@@ -35,16 +40,19 @@ class Draft:
             queue=self.queue,
             payload=self.payload,
             trace=trace,
+            not_before=not_before if not_before > at else None,
         )
 
 
-def from_flat(body: Mapping[str, Any], services: Services, *, queue: str | None, task_type: str | None = None) -> Draft:
+def from_flat(
+    body: Mapping[str, Any], services: Services, *, options: Mapping[str, str], task_type: str | None = None
+) -> Draft:
     """A draft of the simple form: `task_type` and the payload's fields side by side.
 
     Args:
         body: the request's body.
         services: handlers and queues.
-        queue: the queue that the client names, if any.
+        options: what the client says beside the payload: `queue`, `delay_s`, `run_at`.
         task_type: the type where the call itself says it; the body may then leave it out.
 
     Raises:
@@ -57,7 +65,14 @@ def from_flat(body: Mapping[str, Any], services: Services, *, queue: str | None,
         raise field_problem("task_type", f"this call submits {task_type} only: use /submit-task for other types")
     handler = _handler(named, services)
     payload = {name: value for name, value in body.items() if name != "task_type"}
-    return _draft(handler, payload, queue, services, prefix=())
+    delay_s: object = options.get("delay_s")
+    if isinstance(delay_s, str):
+        try:
+            delay_s = float(delay_s)
+        except ValueError:
+            raise field_problem("delay_s", "must be a number of seconds") from None
+    timing = _timing(delay_s, options.get("run_at"), services)
+    return _draft(handler, payload, options.get("queue"), services, prefix=(), timing=timing)
 
 
 def from_nested(body: Mapping[str, Any], services: Services) -> Draft:
@@ -68,7 +83,7 @@ def from_nested(body: Mapping[str, Any], services: Services) -> Draft:
     errors = [
         FieldError(field=name, message=_SERVER_SETS if name in RESERVED_FIELDS else "there is no such field")
         for name in body
-        if name not in {"task_type", "payload", "queue"}
+        if name not in {"task_type", "payload", "queue", "delay_s", "run_at"}
     ]
     payload = body.get("payload", {})
     if not isinstance(payload, dict):
@@ -78,7 +93,8 @@ def from_nested(body: Mapping[str, Any], services: Services) -> Draft:
         errors.append(FieldError(field="queue", message="must be a string"))
     if errors:
         raise fields_problem(errors)
-    return _draft(_handler(named, services), payload, queue, services, prefix=("payload",))
+    timing = _timing(body.get("delay_s"), body.get("run_at"), services)
+    return _draft(_handler(named, services), payload, queue, services, prefix=("payload",), timing=timing)
 
 
 def check_payload(task_type: str, payload: object, services: Services) -> dict[str, Any]:
@@ -104,8 +120,38 @@ def _handler(task_type: object, services: Services) -> Handler:
     return handler
 
 
+def _timing(delay_s: object, run_at: object, services: Services) -> dict[str, Any]:
+    """The fields of a draft that say when it runs. Raises `Problem`."""
+    if delay_s is None and run_at is None:
+        return {}
+    at: datetime | None = None
+    if run_at is not None:
+        try:
+            at = datetime.fromisoformat(run_at).astimezone(UTC) if isinstance(run_at, str) and _zoned(run_at) else None
+        except (ValueError, OverflowError):
+            at = None
+        if at is None:
+            raise field_problem("run_at", "must be an ISO 8601 time with its zone, such as 2030-01-31T08:00:00Z")
+    try:
+        run_time(delay_s=delay_s, run_at=at, now=services.clock())
+    except ValueError as error:
+        name = "run_at" if delay_s is None else "delay_s"
+        raise field_problem(name, str(error).removeprefix(f"{name} ")) from None
+    return {"delay_s": None if delay_s is None else check_delay_s(delay_s), "run_at": at}
+
+
+def _zoned(text: str) -> bool:
+    return datetime.fromisoformat(text).tzinfo is not None
+
+
 def _draft(
-    handler: Handler, payload: dict[str, Any], queue: str | None, services: Services, *, prefix: tuple[str, ...]
+    handler: Handler,
+    payload: dict[str, Any],
+    queue: str | None,
+    services: Services,
+    *,
+    prefix: tuple[str, ...],
+    timing: Mapping[str, Any],
 ) -> Draft:
     errors = _payload_errors(handler, payload, prefix=prefix)
     if queue is not None and queue not in services.topology.by_name:
@@ -113,7 +159,12 @@ def _draft(
         errors.append(FieldError(field="queue", message=f"there is no queue {queue[:100]!r} (queues: {known})"))
     if errors:
         raise fields_problem(errors)
-    return Draft(task_type=handler.task_type, queue=queue or services.queue_of(handler).name, payload=payload)
+    return Draft(
+        task_type=handler.task_type,
+        queue=queue or services.queue_of(handler).name,
+        payload=handler.completed(payload),
+        **timing,
+    )
 
 
 def _payload_errors(handler: Handler, payload: dict[str, Any], *, prefix: tuple[str, ...]) -> list[FieldError]:

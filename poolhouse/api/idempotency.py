@@ -22,6 +22,7 @@ from poolhouse.api.problems import Problem, field_problem
 from poolhouse.api.services import Services
 from poolhouse.pipeline import names
 from poolhouse.pipeline.errors import (
+    MessageRefused,
     ObjectNotFound,
     PoolhouseError,
     PreconditionFailed,
@@ -48,8 +49,10 @@ class KeyRecord(BaseModel):
     submitted_at: datetime
     #: Until when the call that made or took over the key may be publishing.
     publishing_until: datetime
-    #: Set once Pub/Sub has the message.
+    #: Set once Pub/Sub has the message; empty where the bucket has the task until its time.
     message_id: str | None = None
+    #: Whether the task can't be published as it is: the key is free again, also for another body.
+    refused: bool = False
 
 
 def check_key(key: str) -> str:
@@ -62,6 +65,10 @@ def check_key(key: str) -> str:
 def fingerprint(draft: Draft) -> str:
     """The same for bodies that mean the same."""
     meaning: dict[str, Any] = {"task_type": draft.task_type, "queue": draft.queue, "payload": draft.payload}
+    if draft.delay_s is not None:
+        meaning["delay_s"] = draft.delay_s
+    if draft.run_at is not None:
+        meaning["run_at"] = draft.run_at.isoformat()
     text = json.dumps(meaning, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -115,8 +122,9 @@ class IdempotencyKeys:
                 return mine, True
         try:
             message_id = await publish(mine)
-        except BaseException:
-            await self._let_go(name, mine, generation)
+        except BaseException as error:
+            refused = isinstance(error, Problem | MessageRefused)
+            await self._let_go(name, mine.model_copy(update={"refused": refused}), generation)
             raise
         done = mine.model_copy(update={"message_id": message_id})
         try:
@@ -131,6 +139,11 @@ class IdempotencyKeys:
         deadline = self._clock() + self._publish_time
         while True:
             found, generation = await self._read(name)
+            if found.refused:
+                try:
+                    return mine, await self._write(name, mine, generation)
+                except PreconditionFailed:
+                    continue
             if found.body_sha256 != mine.body_sha256:
                 raise Problem(
                     409,

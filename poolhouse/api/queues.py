@@ -26,7 +26,9 @@ class QueueFigures(BaseModel):
     backlog: int | None = Field(description="Messages not finished yet, those in flight included.")
     in_flight: int | None = Field(description="Messages that workers hold.")
     oldest_age_s: float | None = Field(description="Age of the oldest message not finished yet, in seconds.")
-    dead_letters: int
+    dead_letters: int = Field(
+        description="What failed for good. Where there are thousands, the count may be some seconds old."
+    )
 
 
 class QueueList(BaseModel):
@@ -46,7 +48,8 @@ async def list_queues(services: Provided) -> Response:
 async def _figures(queue: Queue, services: Services) -> dict[str, Any]:
     box = await services.dead_letters()
     figures, dead_letters = await asyncio.gather(
-        asyncio.to_thread(_look, queue, services), services.threads.run(box.count, queue.name)
+        asyncio.to_thread(_look, queue, services),
+        services.dead_letter_counts.of(queue.name, lambda: services.threads.run(box.count, queue.name)),
     )
     return {"name": queue.name, **figures, "dead_letters": dead_letters}
 

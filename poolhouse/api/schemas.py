@@ -13,6 +13,7 @@ from poolhouse.api.drafts import MAX_BATCH
 from poolhouse.api.files import NewFile
 from poolhouse.api.problems import MEDIA_TYPE, ProblemDocument
 from poolhouse.api.submissions import TASK_TYPE
+from poolhouse.pipeline.delays import LONGEST_WAIT_S
 from poolhouse.pipeline.topology import Topology
 from poolhouse.worker.registry import Handler, Registry
 
@@ -141,6 +142,17 @@ def _nested(
             "task_type": {"type": "string", "const": handler.task_type},
             "payload": {"$ref": f"{_REF}{name}"},
             "queue": {**queues, "type": ["string", "null"], "enum": [*queues["enum"], None]},
+            "delay_s": {
+                "type": ["number", "null"],
+                "minimum": 0,
+                "maximum": LONGEST_WAIT_S,
+                "description": "Seconds before which the task does not run.",
+            },
+            "run_at": {
+                "type": ["string", "null"],
+                "format": "date-time",
+                "description": "The time, with its zone, before which the task does not run; instead of delay_s.",
+            },
         },
         "required": ["task_type", *(["payload"] if payload.get("required") else [])],
         "examples": [{"task_type": handler.task_type, "payload": example(payload, definitions)}],

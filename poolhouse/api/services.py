@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Annotated, ParamSpec, TypeVar
@@ -14,19 +15,23 @@ from typing import Annotated, ParamSpec, TypeVar
 from fastapi import Depends, Request
 
 from poolhouse.api.backlog import BacklogSource
+from poolhouse.api.counts import Counts
 from poolhouse.pipeline.dead_letters import DeadLetterBox
-from poolhouse.pipeline.errors import ConfigError, StoreUnavailable
+from poolhouse.pipeline.errors import StoreUnavailable
 from poolhouse.pipeline.publisher import Publisher
 from poolhouse.pipeline.record_store import RecordStore
 from poolhouse.pipeline.settings import Settings
 from poolhouse.pipeline.store import ObjectStore
-from poolhouse.pipeline.task_id_key import load_task_ids
-from poolhouse.pipeline.task_ids import TaskIds
+from poolhouse.pipeline.task_id_key import load_task_ids, reload_task_ids
+from poolhouse.pipeline.task_ids import TaskIds, well_formed
 from poolhouse.pipeline.topology import Queue, Topology
 from poolhouse.worker.registry import Handler, Registry
 
 #: Storage calls at the same time: as many as `poolhouse.pipeline.store` keeps connections for.
 STORAGE_THREADS = 64
+#: Shortest time between two looks for new keys of the task ids, in seconds: whoever sends invented ids must not cost
+#: storage calls.
+RELOAD_S = 10.0
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -44,6 +49,7 @@ class Services:
     clock: Callable[[], datetime]
     threads: Threads
     deployment: Deployment
+    dead_letter_counts: Counts = field(default_factory=Counts)
 
     @property
     def topology(self) -> Topology:
@@ -65,6 +71,11 @@ class Services:
         known = self.deployment.task_ids
         return await self.threads.run(self.deployment.load) if known is None else known
 
+    async def issued(self, task_id: str) -> bool:
+        """Whether this deployment made an id. Raises `StoreUnavailable`."""
+        ids = await self.task_ids()
+        return ids.issued(task_id) or await self.threads.run(self.deployment.issued, task_id)
+
     async def dead_letters(self) -> DeadLetterBox:
         """The dead letters in the bucket. Raises `StoreUnavailable`."""
         return DeadLetterBox(self.store, queues=tuple(self.topology.by_name), task_ids=await self.task_ids())
@@ -75,13 +86,7 @@ class Services:
 
     def check(self) -> None:
         """Raise `ConfigError` where a handler names a queue that is not declared."""
-        for handler in self.registry.values():
-            if handler.queue is not None and handler.queue not in self.topology.by_name:
-                declared = ", ".join(self.topology.by_name)
-                raise ConfigError(
-                    f"the handler of {handler.task_type} names the queue {handler.queue!r}, "
-                    f"but {self.settings.pipeline_file} declares: {declared}"
-                )
+        self.registry.check_queues(self.topology, declared_in=self.settings.pipeline_file)
 
 
 class Threads:
@@ -116,12 +121,13 @@ class Threads:
 
 
 class Deployment:
-    """The key behind the task ids: read at the first need, kept from then on."""
+    """The keys behind the task ids: read at the first need, kept from then on."""
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
         self._lock = threading.Lock()
         self.task_ids: TaskIds | None = None
+        self._reloaded_s = -RELOAD_S
 
     def load(self) -> TaskIds:
         """Read it, or make it where the deployment is new. Raises `StoreUnavailable`, `ConfigError`."""
@@ -129,6 +135,22 @@ class Deployment:
             if self.task_ids is None:
                 self.task_ids = load_task_ids(self._store)
             return self.task_ids
+
+    def issued(self, task_id: str) -> bool:
+        """Return whether this deployment made an id; reads the keys again where it seems not, at most now and then.
+
+        Raises `StoreUnavailable`, `ConfigError`.
+        """
+        ids = self.load()
+        if ids.issued(task_id):
+            return True
+        with self._lock:
+            now_s = time.monotonic()
+            if not well_formed(task_id) or now_s - self._reloaded_s < RELOAD_S:
+                return False
+            self._reloaded_s = now_s
+            self.task_ids = ids = reload_task_ids(self._store, ids)
+        return ids.issued(task_id)
 
 
 def services_of(request: Request) -> Services:

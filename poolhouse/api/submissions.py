@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import structlog
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
@@ -20,18 +21,25 @@ from poolhouse.api.drafts import Draft
 from poolhouse.api.idempotency import IdempotencyKeys, KeyRecord
 from poolhouse.api.problems import FieldError, Problem, field_problem
 from poolhouse.api.services import Provided, Services, services_of
-from poolhouse.pipeline.errors import PoolhouseError, ServiceUnavailable
+from poolhouse.pipeline import records
+from poolhouse.pipeline.delays import LONGEST_WAIT_S
+from poolhouse.pipeline.errors import PoolhouseError, PreconditionFailed, ServiceUnavailable, StoreUnavailable
 from poolhouse.pipeline.message import MAX_MESSAGE_BYTES, TaskMessage
+from poolhouse.pipeline.store import ABSENT
+from poolhouse.pipeline.timers import Timers
 
 router = APIRouter(tags=["submit"])
+_log = structlog.get_logger("poolhouse.api.submissions")
 
 
 class Submitted(BaseModel):
-    """A task that Pub/Sub has."""
+    """A task that Pub/Sub has; or the bucket, until its time."""
 
     task_id: str = Field(description="The task's id: GET /tasks/{id} tells how it gets on.")
-    message_id: str = Field(description="The id that Pub/Sub gave the message.")
-    status: Literal["submitted"] = "submitted"
+    message_id: str = Field(description="The id that Pub/Sub gave the message; empty until a delayed task is due.")
+    status: Literal["submitted", "scheduled"] = Field(
+        default="submitted", description="`scheduled` where the call gave delay_s or run_at."
+    )
 
 
 class Rejected(BaseModel):
@@ -57,12 +65,15 @@ class Published:
 
     task_id: str
     message_id: str
+    #: Whether it waits for a time.
+    delayed: bool = False
     #: Whether an earlier call with the same idempotency key had submitted it.
     repeated: bool = False
 
     def answer(self) -> dict[str, Any]:
         """The answer's body."""
-        return {"task_id": self.task_id, "message_id": self.message_id, "status": "submitted"}
+        status = "scheduled" if self.delayed else "submitted"
+        return {"task_id": self.task_id, "message_id": self.message_id, "status": status}
 
 
 async def submit(draft: Draft, services: Services, request: Request) -> Published:
@@ -78,32 +89,55 @@ async def submit(draft: Draft, services: Services, request: Request) -> Publishe
     if key is None:
         now = services.clock()
         task = draft.message(task_id=ids.new(now), at=now, trace=context)
-        return Published(task.task_id, await publish(task, services))
+        return Published(task.task_id, await publish(task, services), task.not_before is not None)
+    key = idempotency.check_key(key)
+    # Before the key is taken: a task too large can't be submitted under it.
+    probe = draft.message(task_id=ids.new(services.clock()), at=services.clock(), trace=context)
+    _check_size(probe.data())
 
     async def publish_of(record: KeyRecord) -> str:
         task = draft.message(task_id=record.task_id, at=record.submitted_at, trace=context)
         return await publish(task, services)
 
-    record, repeated = await IdempotencyKeys(services).once(
-        idempotency.check_key(key), draft, new_id=ids.new, publish=publish_of
-    )
-    return Published(record.task_id, record.message_id or "", repeated)
+    record, repeated = await IdempotencyKeys(services).once(key, draft, new_id=ids.new, publish=publish_of)
+    return Published(record.task_id, record.message_id or "", probe.not_before is not None, repeated)
 
 
 def publish(task: TaskMessage, services: Services) -> asyncio.Future[str]:
-    """Give a task to its queue; the future is as `Publisher.submit`'s.
+    """Give a task to its queue, or to the bucket until its time; the future is as `Publisher.submit`'s.
 
     Raises:
         Problem: 413, larger than a message may be.
     """
     data = task.data()
+    _check_size(data)
+    if task.not_before is not None:
+        return asyncio.ensure_future(_schedule(task, services))
+    return asyncio.wrap_future(services.publisher.replay(task.queue, data, task.attributes()))
+
+
+async def _schedule(task: TaskMessage, services: Services) -> str:
+    """Let a task wait for its time: what wakes it first, then the record that shows it waiting."""
+    now = services.clock()
+    sent = await services.threads.run(Timers(services.store).send, task, services.publisher, now=now)
+    message_id = await asyncio.wrap_future(sent)
+    if services.registry[task.task_type].record:
+        try:
+            await services.threads.run(services.records.write, records.fresh(task, now=now), if_generation=ABSENT)
+        except PreconditionFailed:
+            pass  # submitted before, under the same key
+        except StoreUnavailable as error:
+            _log.warning("a delayed task has no record until it is due", task_id=task.task_id, error=str(error))
+    return message_id
+
+
+def _check_size(data: bytes) -> None:
     if len(data) > MAX_MESSAGE_BYTES:
         raise Problem(
             413,
             f"the task has {len(data):,} bytes, and a message holds {MAX_MESSAGE_BYTES:,}",
             detail="Send large content as a file (POST /files) and name the file in the payload.",
         )
-    return asyncio.wrap_future(services.publisher.replay(task.queue, data, task.attributes()))
 
 
 # The calls that must be fast take nothing but the request: FastAPI's parameters cost as much as all the rest together.
@@ -121,7 +155,22 @@ _QUEUE = {
 }
 #: Marks the operations of `simple_call` in the OpenAPI document.
 TASK_TYPE = "x-task-type"
-_SIMPLE: dict[str, Any] = {"openapi_extra": {"parameters": [_QUEUE, _KEY]}, "response_model": Submitted}
+_DELAY = {
+    "name": "delay_s",
+    "in": "query",
+    "schema": {"type": "number", "minimum": 0, "maximum": LONGEST_WAIT_S},
+    "description": "Seconds before which the task does not run.",
+}
+_RUN_AT = {
+    "name": "run_at",
+    "in": "query",
+    "schema": {"type": "string", "format": "date-time"},
+    "description": "The time, with its zone, before which the task does not run; instead of delay_s.",
+}
+_SIMPLE: dict[str, Any] = {
+    "openapi_extra": {"parameters": [_QUEUE, _DELAY, _RUN_AT, _KEY]},
+    "response_model": Submitted,
+}
 
 
 @router.post("/submit-task", summary="Submit a task, payload fields beside task_type", **_SIMPLE)
@@ -183,12 +232,12 @@ async def create_tasks(request: Request, services: Provided) -> Response:
     ids = await services.task_ids()
     context = trace.context(request.headers)
     answers: list[dict[str, Any]] = [{} for _ in entries]
-    publishing: dict[int, tuple[str, asyncio.Future[str]]] = {}
+    publishing: dict[int, tuple[TaskMessage, asyncio.Future[str]]] = {}
     for index, entry in enumerate(entries):
         try:
             now = services.clock()
             task = drafts.from_nested(entry, services).message(task_id=ids.new(now), at=now, trace=context)
-            publishing[index] = (task.task_id, publish(task, services))
+            publishing[index] = (task, publish(task, services))
         except Problem as problem:
             answers[index] = _rejected(problem)
         if index % 50 == 49:
@@ -197,13 +246,13 @@ async def create_tasks(request: Request, services: Provided) -> Response:
     failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
     if failures and len(failures) == len(entries) and isinstance(failures[0], ServiceUnavailable):
         raise failures[0]
-    for (index, (task_id, _)), outcome in zip(publishing.items(), outcomes, strict=True):
+    for (index, (task, _)), outcome in zip(publishing.items(), outcomes, strict=True):
         if isinstance(outcome, PoolhouseError):
             answers[index] = _rejected(problems.of(outcome))
         elif isinstance(outcome, BaseException):
             raise outcome
         else:
-            answers[index] = Published(task_id, outcome).answer()
+            answers[index] = Published(task.task_id, outcome, task.not_before is not None).answer()
     rejected = sum(answer["status"] == "rejected" for answer in answers)
     return json_answer({"submitted": len(answers) - rejected, "rejected": rejected, "tasks": answers})
 
@@ -237,7 +286,7 @@ def _rejected(problem: Problem) -> dict[str, Any]:
 async def _simple(request: Request, task_type: str | None = None) -> Response:
     services = services_of(request)
     body = await bodies.read_object(request)
-    draft = drafts.from_flat(body, services, queue=request.query_params.get("queue"), task_type=task_type)
+    draft = drafts.from_flat(body, services, options=request.query_params, task_type=task_type)
     published = await submit(draft, services, request)
     return json_answer(published.answer(), headers=_repeated(published))
 

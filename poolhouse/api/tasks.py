@@ -74,10 +74,9 @@ async def find(task_id: str, services: Services) -> Stored | datetime:
     stored = await services.threads.run(services.records.read, task_id)
     if stored is not None:
         return stored
-    ids = await services.task_ids()
-    if not ids.issued(task_id):
+    if not await services.issued(task_id):
         raise TaskNotFound(f"there is no task {task_id}: this deployment never issued that id")
-    submitted_at = ids.submitted_at(task_id)
+    submitted_at = (await services.task_ids()).submitted_at(task_id)
     if services.clock() - submitted_at > services.longest_wait:
         raise TaskNotFound(f"task {task_id} was submitted at {submitted_at.isoformat()}: its record has expired")
     return submitted_at
@@ -85,7 +84,9 @@ async def find(task_id: str, services: Services) -> Stored | datetime:
 
 def public(record: TaskRecord) -> dict[str, Any]:
     """A record as clients see it: without what workers keep in it for each other."""
-    return record.model_dump(mode="json", exclude={"owner", "write_token", "forgiven_attempts"}, exclude_none=True)
+    return record.model_dump(
+        mode="json", exclude={"owner", "write_token", "forgiven_attempts", "stops"}, exclude_none=True
+    )
 
 
 @router.get("/tasks/{task_id}", response_model=TaskRecord | QueuedTask, summary="One task")

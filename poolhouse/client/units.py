@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from poolhouse.pipeline.errors import ConfigError
 
@@ -26,6 +27,12 @@ def rate(text: str, *, option: str) -> float:
     if not match or float(match[1]) <= 0:
         raise ConfigError(f"{option} {text!r}: write a number and /s, /m or /h, such as 10/s or 100/m")
     return float(match[1]) / _SECONDS[match[2]]
+
+
+def progress(reported: Mapping[str, Any]) -> str:
+    """Return a task's progress as text: `3 of 10`, or `unknown` where its handler did not know."""
+    done, total = reported.get("done"), reported.get("total")
+    return ("unknown" if done is None else f"{done:g}") + (f" of {total:g}" if total else "")
 
 
 class Pace:

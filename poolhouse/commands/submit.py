@@ -128,7 +128,7 @@ def _advance(bars: Progress, bar: TaskID, data: Document) -> None:
     bars.update(
         bar,
         description=escape(f"{data['status']}{attempt}{note}"),
-        completed=progress.get("done", 0),
+        completed=progress.get("done") or 0,
         total=progress.get("total"),
     )
 
@@ -140,9 +140,8 @@ def _line(event: Event) -> str:
         because = f": {escape(str(data['reason']))}" if data.get("reason") else ""
         return f"{status(data['status'])}{attempt}{because}"
     progress = data.get("progress") or {}
-    total = f" of {progress['total']:g}" if progress.get("total") else ""
     note = f"  {escape(str(progress['note']))}" if progress.get("note") else ""
-    return f"  {progress.get('done', 0):g}{total}{note}"
+    return f"  {units.progress(progress)}{note}"
 
 
 def _result(api: Api, task_id: str, output: str, terminal: Terminal) -> None:

@@ -60,12 +60,11 @@ def show(api: Api, task_id: str, *, as_json: bool, terminal: Terminal) -> int:
         terminal.say("no worker has touched it yet")
         return OK
     terminal.line(f"  queue      {task['queue']}")
-    for name in ("reason", "cancel_requested_at"):
+    for name in ("not_before", "reason", "cancel_requested_at"):
         if task.get(name):
             terminal.line(f"  {name.replace('_', ' '):<10} {task[name]}")
     if progress := task.get("progress"):
-        total = f" of {progress['total']:g}" if progress.get("total") else ""
-        terminal.line(f"  progress   {progress['done']:g}{total}  {progress.get('note') or ''}".rstrip())
+        terminal.line(f"  progress   {units.progress(progress)}  {progress.get('note') or ''}".rstrip())
     for attempt in task.get("attempts", ()):
         error = attempt.get("error")
         said = f": {error['type']}: {error['message']}" if error else ""

@@ -23,6 +23,7 @@ _COLOURS = {
     "succeeded": "green",
     "running": "cyan",
     "queued": "blue",
+    "scheduled": "blue",
     "failed": "red",
     "dead": "red",
     "cancelled": "yellow",

@@ -8,19 +8,32 @@ from __future__ import annotations
 
 import base64
 import contextlib
-from collections.abc import Mapping
+import secrets
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from enum import Enum, auto
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+import structlog
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from poolhouse.pipeline import names, records
-from poolhouse.pipeline.errors import Conflict, MalformedMessage, ObjectNotFound, PreconditionFailed, TaskNotFound
-from poolhouse.pipeline.message import TaskMessage, decode
+from poolhouse.pipeline.errors import (
+    Conflict,
+    MalformedMessage,
+    ObjectNotFound,
+    PoolhouseError,
+    PreconditionFailed,
+    RecordUnreadable,
+    StoreUnavailable,
+    TaskNotFound,
+)
+from poolhouse.pipeline.json_values import Text, clean_text
+from poolhouse.pipeline.message import NOT_BEFORE, TaskMessage, decode
 from poolhouse.pipeline.publisher import Publisher
-from poolhouse.pipeline.record_store import RecordStore, Stored
-from poolhouse.pipeline.records import Attempt, Status
+from poolhouse.pipeline.record_store import RecordStore
+from poolhouse.pipeline.records import Attempt, Status, TaskRecord
 from poolhouse.pipeline.store import ABSENT, ObjectInfo, ObjectStore
 from poolhouse.pipeline.task_ids import TaskIds
 
@@ -31,7 +44,18 @@ PUBLISHED_AT = "dead_letter_published_at"
 #: Pub/Sub, Quotas and limits: bytes of an attribute's value, and attributes of a message.
 _MAX_VALUE_BYTES = 1024
 _MAX_ATTRIBUTES = 100
-_OWN = (REASON, MESSAGE_ID, PUBLISHED_AT, "task_id")
+#: Attributes of a message that went back to its queue after Pub/Sub had given it up: the deliveries until then, and
+#: the newest attempt there was.
+EARLIER_DELIVERIES = "earlier_deliveries"
+TRIED = "tried_attempts"
+_OWN = (REASON, MESSAGE_ID, PUBLISHED_AT, EARLIER_DELIVERIES, TRIED, "task_id")
+_NOT_ORIGINAL = {*_OWN[:-1], NOT_BEFORE}
+#: A replay or discard that has not ended after this time, in seconds, has died: another may take the letter.
+CLAIM_S = 30.0
+#: Dead letters counted by one list call. Cloud Storage answers with fewer; its emulator takes as long for a few.
+_COUNTED = 100_000
+
+_log = structlog.get_logger(__name__)
 #: Pub/Sub, Handle message failures: set on what Pub/Sub forwards by itself.
 _FORWARDED_PREFIX = "CloudPubSubDeadLetterSource"
 
@@ -44,7 +68,7 @@ class DeadLetter(BaseModel):
     task_id: str
     task_type: str
     queue: str
-    reason: str
+    reason: Text
     died_at: datetime
     message_id: str
     published_at: datetime
@@ -57,6 +81,35 @@ class DeadLetter(BaseModel):
     def body(self) -> bytes:
         """The original body, byte for byte."""
         return base64.b64decode(self.data_base64) if self.data_base64 is not None else (self.data or "").encode()
+
+
+class _Letter(DeadLetter):
+    """A dead letter as it is stored."""
+
+    #: Until when a replay or discard may be at it, and which one.
+    claimed_until: datetime | None = None
+    claim: str | None = None
+
+
+class Kept(Enum):
+    """What became of a message of a dead-letter subscription."""
+
+    #: It is a dead letter.
+    KEPT = auto()
+    #: Its task has ended well, was cancelled, replayed or discarded meanwhile: nothing is kept.
+    OVER = auto()
+    #: Pub/Sub gave it up, but its task has attempts left: it is to go back to its queue.
+    BACK = auto()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What is to be done with a message of a dead-letter subscription."""
+
+    kept: Kept
+    task_id: str
+    #: Attributes to send it back with.
+    attributes: Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +136,7 @@ def attributes_for(
 ) -> dict[str, str]:
     """The attributes under which a worker sends a message to the dead-letter topic: the original ones and why."""
     kept = dict(list(attributes.items())[: _MAX_ATTRIBUTES - len(_OWN)])
-    short = reason.encode()[:_MAX_VALUE_BYTES].decode(errors="ignore")
+    short = clean_text(reason).encode()[:_MAX_VALUE_BYTES].decode(errors="ignore")
     return {
         **kept,
         "task_id": task_id,
@@ -96,75 +149,90 @@ def attributes_for(
 class DeadLetterBox:
     """The dead letters of a deployment. Every call may raise `StoreUnavailable`."""
 
-    def __init__(self, store: ObjectStore, *, queues: tuple[str, ...], task_ids: TaskIds) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        *,
+        queues: tuple[str, ...],
+        task_ids: TaskIds,
+        unrecorded_attempts: Callable[[str, str], int] = lambda task_type, queue: 0,
+    ) -> None:
+        """The dead letters below `dead-letters/`.
+
+        Args:
+            store: the bucket.
+            queues: the names of the queues.
+            task_ids: of the deployment.
+            unrecorded_attempts: attempts that a task type without records has in a queue, 0 for other types; for
+                `keep`.
+        """
         self._store = store
         self._records = RecordStore(store)
         self._queues = queues
         self._task_ids = task_ids
+        self._unrecorded_attempts = unrecorded_attempts
 
-    def keep(self, queue: str, data: bytes, attributes: Mapping[str, str], *, message_id: str, now: datetime) -> bool:
+    def keep(
+        self, queue: str, data: bytes, attributes: Mapping[str, str], *, message_id: str, now: datetime
+    ) -> Verdict:
         """Keep a message of a dead-letter subscription, and bring its record to its end.
 
-        Returns False, and keeps nothing, where the task has ended well or been cancelled meanwhile.
+        Any bytes are kept: what is no task, or has a record that can't be read or written, is a dead letter all the
+        same.
 
         Raises:
-            Conflict: an attempt is in hand elsewhere, or the record just changed: let the message come again later.
+            Conflict: an attempt is in hand elsewhere, the letter is being replayed or discarded, or the record just
+                changed: let the message come again later.
         """
         original = {
             name: value
             for name, value in attributes.items()
-            if name not in {REASON, MESSAGE_ID, PUBLISHED_AT} and not name.startswith(_FORWARDED_PREFIX)
+            if name not in _NOT_ORIGINAL and not name.startswith(_FORWARDED_PREFIX)
         }
         source_id = attributes.get(MESSAGE_ID, message_id)
         published_at = _time(
             attributes.get(PUBLISHED_AT) or attributes.get(f"{_FORWARDED_PREFIX}TopicPublishTime"), now
         )
+        reason = attributes.get(REASON) or _forwarded(attributes)
+        task: TaskMessage | None = None
+        attempts: tuple[Attempt, ...] = ()
         try:
-            task: TaskMessage | None = decode(
-                data,
-                original,
+            task = decode(
+                data, original, queue=queue, message_id=source_id, published_at=published_at, task_ids=self._task_ids
+            )
+            task_id = task.task_id
+        except MalformedMessage as error:
+            reason = str(error)
+            # Never the id in the attributes: whoever published the message chose it, and it may be another task's.
+            task_id = self._task_ids.derive(f"message {queue} {source_id}", published_at)
+        if task is not None:
+            try:
+                ended = self._end_record(task, attributes, reason=reason, published_at=published_at, now=now)
+            except RecordUnreadable as error:
+                reason = f"{reason}; {error}"
+            except (ValueError, TypeError, RecursionError) as error:
+                _log.exception("the record of a dead task could not be written", task_id=task_id)
+                reason = f"{reason}; its record could not be written: {clean_text(error, limit=300)}"
+            else:
+                if isinstance(ended, Verdict):
+                    return ended
+                attempts, reason = ended.attempts, ended.reason or reason
+        self._write_letter(
+            DeadLetter(
+                task_id=task_id,
+                task_type=task.task_type if task else clean_text(original.get("task_type", ""), limit=100),
                 queue=queue,
+                reason=reason,
+                died_at=now,
                 message_id=source_id,
                 published_at=published_at,
-                task_ids=self._task_ids,
-            )
-            reason = attributes.get(REASON) or _forwarded(attributes)
-        except MalformedMessage as error:
-            task = None
-            reason = str(error)
-        task_id = (
-            task.task_id if task else original.get("task_id") or self._malformed_id(queue, source_id, published_at)
+                attributes=original,
+                attempts=attempts,
+                **_body(data),
+            ),
+            now=now,
         )
-        attempts: tuple[Attempt, ...] = ()
-        if task is not None:
-            stored = self._end_record(task, reason=reason, published_at=published_at, now=now)
-            if stored is None:
-                return False
-            attempts, reason = stored.record.attempts, stored.record.reason or reason
-        letter = DeadLetter(
-            task_id=task_id,
-            task_type=task.task_type if task else original.get("task_type", ""),
-            queue=queue,
-            reason=reason,
-            died_at=now,
-            message_id=source_id,
-            published_at=published_at,
-            attributes=original,
-            attempts=attempts,
-            **_body(data),
-        )
-        with contextlib.suppress(PreconditionFailed):  # kept already: a duplicate
-            self._store.put(
-                names.dead_letter(queue, task_id),
-                letter.model_dump_json().encode(),
-                metadata={
-                    "task_type": letter.task_type,
-                    "reason": letter.reason[:500],
-                    "died_at": now.isoformat(),
-                },
-                if_generation=ABSENT,
-            )
-        return True
+        return Verdict(kept=Kept.KEPT, task_id=task_id, attributes=original)
 
     def page(self, *, queue: str | None = None, page_size: int = 100, page_token: str | None = None) -> DeadLetterPage:
         """A page of the dead letters of one queue, or of all."""
@@ -173,24 +241,17 @@ class DeadLetterBox:
         return DeadLetterPage(tuple(_summary(info) for info in page.objects), page.next_token)
 
     def count(self, queue: str) -> int:
-        """How many dead letters a queue has."""
+        """Count the dead letters of a queue; a list call for each 1,000 of them."""
         total, token = 0, None
         while True:
-            page = self._store.list(f"{names.DEAD_LETTERS}{queue}/", page_token=token)
+            page = self._store.list(f"{names.DEAD_LETTERS}{queue}/", page_size=_COUNTED, page_token=token)
             total, token = total + len(page.objects), page.next_token
             if token is None:
                 return total
 
     def get(self, task_id: str) -> DeadLetter:
-        """The dead letter of a task. Raises `TaskNotFound`."""
-        names.check_task_id(task_id)
-        for queue in self._queues:
-            try:
-                data, _ = self._store.get(names.dead_letter(queue, task_id))
-            except ObjectNotFound:
-                continue
-            return DeadLetter.model_validate_json(data)
-        raise TaskNotFound(f"there is no dead letter {task_id}")
+        """Return the dead letter of a task. Raises `TaskNotFound`."""
+        return DeadLetter.model_validate_json(self._find(task_id)[0])
 
     def replay(
         self, task_id: str, publisher: Publisher, *, now: datetime, payload: dict[str, Any] | None = None
@@ -202,56 +263,160 @@ class DeadLetterBox:
 
         Raises:
             TaskNotFound: there is no such dead letter.
-            Conflict: it was replayed meanwhile; or it has no readable payload and none was given.
+            Conflict: it was replayed meanwhile, or another call is at it.
             QueueUnavailable: not published; the dead letter is still there.
         """
-        letter = self.get(task_id)
-        stored = self._records.read(task_id)
-        if stored is not None:
-            if stored.record.status not in {Status.DEAD, Status.FAILED, Status.QUEUED}:
-                self._store.delete(names.dead_letter(letter.queue, task_id))
-                raise Conflict(f"task {task_id} is {stored.record.status} already: its dead letter is gone")
+        with self._claimed(task_id, now=now) as (letter, generation):
+            task = self._task_of(letter, payload)
             try:
-                self._records.write(
-                    records.replayed(stored.record, now=now, payload=payload), if_generation=stored.generation
-                )
-            except PreconditionFailed:
-                raise Conflict(f"task {task_id} was changed by another call just now; look at it again") from None
-        task = self._task_of(letter, payload)
-        attributes = {**letter.attributes, "task_id": task_id}
-        data = letter.body() if task is None else task.data()
-        message_id = publisher.replay(letter.queue, data, attributes).result()
-        self._store.delete(names.dead_letter(letter.queue, task_id))
+                stored = self._records.read(task_id)
+                if stored is not None:
+                    self._check_over(stored.record, letter, generation)
+                    self._write_record(records.replayed(stored.record, now=now, payload=payload), stored.generation)
+            except RecordUnreadable as error:
+                if task is not None:
+                    self._write_record(records.fresh(task, now=now), error.generation)
+            attributes = {**letter.attributes, "task_id": task_id}
+            data = letter.body() if task is None else task.data()
+            message_id = publisher.replay(letter.queue, data, attributes).result()
+        try:
+            self._delete(letter, generation)
+        except StoreUnavailable as error:  # the task lives: the answer says so, and a second replay finds it
+            _log.warning("the dead letter of a replayed task is still there", task_id=task_id, error=str(error))
         return message_id
 
     def discard(self, task_id: str, *, now: datetime) -> None:
         """Give a task up: it stays failed, and its dead letter is deleted. Raises `TaskNotFound`, `Conflict`."""
-        letter = self.get(task_id)
-        stored = self._records.read(task_id)
-        if stored is not None and stored.record.status in {Status.DEAD, Status.FAILED}:
-            record = records.discarded(stored.record, now=now)
-            try:
-                self._records.write(record, if_generation=stored.generation)
-            except PreconditionFailed:
-                raise Conflict(f"task {task_id} was changed by another call just now; look at it again") from None
-        self._store.delete(names.dead_letter(letter.queue, task_id))
+        with self._claimed(task_id, now=now) as (letter, generation):
+            with contextlib.suppress(RecordUnreadable):
+                stored = self._records.read(task_id)
+                if stored is not None and _dead(stored.record):
+                    self._write_record(records.discarded(stored.record, now=now), stored.generation)
+            self._delete(letter, generation)
 
-    def _end_record(self, task: TaskMessage, *, reason: str, published_at: datetime, now: datetime) -> Stored | None:
+    def _check_over(self, record: TaskRecord, letter: DeadLetter, generation: int) -> None:
+        """Raise `Conflict` where the task lives, or ended well, since its letter was kept: the letter is deleted."""
+        if not _dead(record):
+            self._delete(letter, generation)
+            raise Conflict(f"task {record.task_id} is {record.status} already: its dead letter is gone")
+
+    def _write_record(self, record: TaskRecord, generation: int) -> None:
+        try:
+            self._records.write(record, if_generation=generation)
+        except PreconditionFailed:
+            raise Conflict(f"task {record.task_id} was changed by another call just now; look at it again") from None
+
+    @contextlib.contextmanager
+    def _claimed(self, task_id: str, *, now: datetime) -> Iterator[tuple[DeadLetter, int]]:
+        """A letter that no other replay or discard may touch meanwhile, and its generation; free again on an error.
+
+        Emulators delete whatever the precondition says, so what decides is a write.
+        """
+        letter, generation = self._read(task_id)
+        if letter.claimed_until is not None and letter.claimed_until > now:
+            raise Conflict(f"another call replays or discards {task_id} just now: try again in {CLAIM_S:g} seconds")
+        claimed = letter.model_copy(
+            update={"claimed_until": now + timedelta(seconds=CLAIM_S), "claim": secrets.token_hex(8)}
+        )
+        try:
+            generation = self._put(claimed, if_generation=generation)
+        except PreconditionFailed:
+            found, generation = self._read(task_id)
+            if found.claim != claimed.claim:  # else it is our own write, whose answer was lost
+                raise Conflict(f"another call replays or discards {task_id} just now: look at it again") from None
+        try:
+            yield letter, generation
+        except BaseException:
+            with contextlib.suppress(PoolhouseError):
+                self._put(letter, if_generation=generation)
+            raise
+
+    def _read(self, task_id: str) -> tuple[_Letter, int]:
+        data, info = self._find(task_id)
+        return _Letter.model_validate_json(data), info.generation
+
+    def _find(self, task_id: str) -> tuple[bytes, ObjectInfo]:
+        names.check_task_id(task_id)
+        for queue in self._queues:
+            try:
+                return self._store.get(names.dead_letter(queue, task_id))
+            except ObjectNotFound:
+                continue
+        raise TaskNotFound(f"there is no dead letter {task_id}")
+
+    def _put(self, letter: DeadLetter, *, if_generation: int) -> int:
+        return self._store.put(
+            names.dead_letter(letter.queue, letter.task_id),
+            letter.model_dump_json().encode(),
+            metadata={
+                "task_type": letter.task_type,
+                "reason": letter.reason[:500],
+                "died_at": letter.died_at.isoformat(),
+            },
+            if_generation=if_generation,
+        )
+
+    def _delete(self, letter: DeadLetter, generation: int) -> None:
+        with contextlib.suppress(PreconditionFailed):  # a new death has taken its place
+            self._store.delete(names.dead_letter(letter.queue, letter.task_id), if_generation=generation)
+
+    def _write_letter(self, letter: DeadLetter, *, now: datetime) -> None:
+        """Keep a letter once; in place of one of an earlier life, but not under the hands of a replay or discard."""
+        generation = ABSENT
+        while True:
+            try:
+                self._put(letter, if_generation=generation)
+                return
+            except PreconditionFailed:
+                pass
+            try:
+                data, info = self._store.get(names.dead_letter(letter.queue, letter.task_id))
+            except ObjectNotFound:
+                generation = ABSENT
+                continue
+            generation = info.generation
+            try:
+                found = _Letter.model_validate_json(data)
+            except ValidationError:
+                continue
+            if found.claimed_until is not None and found.claimed_until > now:
+                raise Conflict(f"the dead letter {letter.task_id} is being replayed or discarded")
+            if found.message_id == letter.message_id or found.published_at > letter.published_at:
+                return  # kept already: a duplicate, or a late copy
+
+    def _end_record(
+        self, task: TaskMessage, attributes: Mapping[str, str], *, reason: str, published_at: datetime, now: datetime
+    ) -> TaskRecord | Verdict:
+        """The record of a dead task; or the verdict where it is not dead."""
+        over = Verdict(kept=Kept.OVER, task_id=task.task_id, attributes={})
+        given_up_by_us = REASON in attributes
+        deliveries = _number(attributes.get(EARLIER_DELIVERIES)) + _number(
+            attributes.get(f"{_FORWARDED_PREFIX}DeliveryCount")
+        )
         stored = self._records.read(task.task_id)
-        if stored is not None:
+        if stored is None:
+            record = records.fresh(task, now=now)
+            if not given_up_by_us and deliveries < self._unrecorded_attempts(task.task_type, task.queue):
+                return _back(task, attributes, deliveries=deliveries, tried=0)
+            died = records.died(record, reason=reason, now=now)
+        else:
             record = stored.record
             if record.status in {Status.DEAD, Status.FAILED}:
-                return stored if record.discarded_at is None else None
+                return record if record.discarded_at is None else over
             if record.status.final or (record.replayed_at and published_at < record.replayed_at[-1]):
-                return None  # ended meanwhile, or a late copy of what has been replayed since
+                return over  # ended meanwhile, or a late copy of what has been replayed since
             if record.status is Status.RUNNING and record.lease_until is not None and record.lease_until > now:
                 raise Conflict(f"task {task.task_id} is running")
-        else:
-            record = records.fresh(task, now=now)
+            if given_up_by_us:
+                died = records.died(record, reason=reason, now=now)
+            else:
+                tried = _number(attributes.get(TRIED)) if TRIED in attributes else None
+                decided = records.forwarded(record, tried=tried, reason=reason, now=now)
+                if decided is None:
+                    return _back(task, attributes, deliveries=deliveries, tried=record.last_attempt)
+                died = decided
         try:
-            return self._records.write(
-                records.died(record, reason=reason, now=now), if_generation=stored.generation if stored else ABSENT
-            )
+            return self._records.write(died, if_generation=stored.generation if stored else ABSENT).record
         except PreconditionFailed:
             raise Conflict(f"task {task.task_id} changed just now") from None
 
@@ -284,8 +449,24 @@ class DeadLetterBox:
             trace=task.trace,
         )
 
-    def _malformed_id(self, queue: str, message_id: str, published_at: datetime) -> str:
-        return self._task_ids.derive(f"message {queue} {message_id}", published_at)
+
+def _dead(record: TaskRecord) -> bool:
+    """Whether a task is dead, or was replayed by a call that could not publish it."""
+    if record.status is Status.QUEUED:
+        return bool(record.replayed_at) and record.last_attempt == record.forgiven_attempts
+    return record.status in {Status.DEAD, Status.FAILED}
+
+
+def _back(task: TaskMessage, attributes: Mapping[str, str], *, deliveries: int, tried: int) -> Verdict:
+    original = {
+        name: value for name, value in attributes.items() if name not in _OWN and not name.startswith(_FORWARDED_PREFIX)
+    }
+    again = {"task_id": task.task_id, EARLIER_DELIVERIES: str(deliveries), TRIED: str(tried)}
+    return Verdict(kept=Kept.BACK, task_id=task.task_id, attributes={**original, **again})
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text is not None and text.isdecimal() and len(text) < 10 else 0
 
 
 def _summary(info: ObjectInfo) -> DeadLetterSummary:

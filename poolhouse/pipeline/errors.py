@@ -15,6 +15,10 @@ class InvalidName(PoolhouseError, ValueError):
     """An object name or task id that clients may not use."""
 
 
+class InvalidValue(PoolhouseError, ValueError):
+    """A value that can't be kept as JSON; the text names the place in it."""
+
+
 class MalformedMessage(PoolhouseError, ValueError):
     """A Pub/Sub message that is not a task message; the text is the reason kept with the dead letter."""
 
@@ -62,6 +66,14 @@ class ScheduleNotFound(PoolhouseError, KeyError):
 
     def __str__(self) -> str:  # as above
         return str(self.args[0]) if self.args else ""
+
+
+class RecordUnreadable(ConfigError):
+    """The object of a task's record is none that this version can read."""
+
+    def __init__(self, message: str, *, generation: int) -> None:
+        super().__init__(message)
+        self.generation = generation
 
 
 class Conflict(PoolhouseError):

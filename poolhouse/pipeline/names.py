@@ -2,13 +2,14 @@
 
 Prefixes: `uploads/` what clients sent, `processed/` what file tasks made, `results/` large results, `tasks/` the
 records, `dead-letters/` what failed for good, `idempotency/` keys of submit calls, `schedules/` what is remembered of
-schedules, `config/` what the deployment keeps for itself.
+schedules, `timers/` tasks that wait for a time, `config/` what the deployment keeps for itself.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from datetime import UTC, datetime
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -29,6 +30,7 @@ TASKS = "tasks/"
 DEAD_LETTERS = "dead-letters/"
 IDEMPOTENCY = "idempotency/"
 SCHEDULES = "schedules/"
+TIMERS = "timers/"
 TASK_ID_KEY = "config/task-id-key"
 
 _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
@@ -81,6 +83,13 @@ def check_task_id(task_id: str) -> str:
     return task_id
 
 
+def check_task_type(task_type: str) -> str:
+    """Return `task_type` if a task type can have that name, else raise `InvalidName`."""
+    if not task_type or len(task_type) > 100 or not all(c.isalnum() or c in "_-." for c in task_type):
+        raise InvalidName("a task type has 1 to 100 letters, digits, '_', '-' or '.'")
+    return task_type
+
+
 def upload(name: str) -> str:
     """`uploads/NAME`."""
     return UPLOADS + check_file_name(name)
@@ -109,3 +118,18 @@ def dead_letter(queue: str, task_id: str) -> str:
 def schedule(name: str) -> str:
     """`schedules/NAME.json`; `name` is one of pipeline.toml's."""
     return f"{SCHEDULES}{name}.json"
+
+
+def timer(due_at: datetime, task_id: str) -> str:
+    """`timers/DAY/TIME-ID.json`, so that a listing shows what is due first; the time is UTC, to the millisecond."""
+    at = due_at.astimezone(UTC)
+    return f"{TIMERS}{at:%Y%m%d}/{at:%H%M%S}{at.microsecond // 1000:03d}-{check_task_id(task_id)}.json"
+
+
+def timer_due_at(name: str) -> datetime | None:
+    """The time in a timer's name; None if it is no name of a timer."""
+    try:
+        at = datetime.strptime(name[len(TIMERS) : len(TIMERS) + 18] + "000", "%Y%m%d/%H%M%S%f")
+    except ValueError:
+        return None
+    return at.replace(tzinfo=UTC)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from pydantic import ValidationError
 
 from poolhouse.pipeline import names
-from poolhouse.pipeline.errors import ConfigError, ObjectNotFound, PreconditionFailed
+from poolhouse.pipeline.errors import InvalidName, ObjectNotFound, PreconditionFailed, RecordUnreadable
 from poolhouse.pipeline.records import Status, TaskRecord
 from poolhouse.pipeline.store import ABSENT, ObjectInfo, ObjectStore
 
@@ -55,7 +55,11 @@ class RecordStore:
         self._store = store
 
     def read(self, task_id: str) -> Stored | None:
-        """The record; None if nobody has written one."""
+        """Return the record; None if there is none yet.
+
+        Raises:
+            RecordUnreadable: the object is not a record of this version.
+        """
         name = names.record(task_id)
         try:
             data, info = self._store.get(name)
@@ -64,7 +68,11 @@ class RecordStore:
         try:
             return Stored(TaskRecord.model_validate_json(data), info.generation)
         except ValidationError as error:
-            raise ConfigError(f"{name} is not a record of this version: {error}") from None
+            problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+            where = ".".join(map(str, problem["loc"])) or "the object"
+            raise RecordUnreadable(
+                f"{name} is not a record of this version ({where}: {problem['msg']})", generation=info.generation
+            ) from None
 
     def generation(self, task_id: str) -> int:
         """The generation of the record as it is now; `ABSENT` if there is none. Cheaper than reading it."""
@@ -109,19 +117,34 @@ class RecordStore:
         page_size: int = 100,
         page_token: str | None = None,
     ) -> RecordPage:
-        """A page of the tasks that a worker has touched; may be short of `page_size`, even empty, before the last."""
-        wanted = {"status": status, "task_type": task_type, "queue": queue}
+        """Return a page of the tasks that have a record, the newest first.
+
+        It may be short of `page_size`, even empty, before the last.
+
+        Raises:
+            InvalidName: `page_token` is none.
+        """
+        wanted = {
+            name: value for name, value in (("status", status), ("task_type", task_type), ("queue", queue)) if value
+        }
         found: list[RecordSummary] = []
+        last: str | None = None if page_token is None else _token(page_token)
         scanned = 0
         while scanned < SCAN_LIMIT:
-            size = min(1000, max(page_size - len(found), 1 if not any(wanted.values()) else 200))
-            page = self._store.list(names.TASKS, page_size=size, page_token=page_token)
-            scanned += len(page.objects)
-            found += _matching(page.objects, wanted)
-            page_token = page.next_token
-            if page_token is None or len(found) >= page_size:
-                break
-        return RecordPage(tuple(found), page_token)
+            # A filter may match few of many, and to list many at once costs an emulator no more than to list some.
+            size = SCAN_LIMIT if wanted else page_size - len(found)
+            # Two more: the last one of the page before, and one that tells whether there is a page after this one.
+            listed = self._store.list(names.TASKS, page_size=size + 2, start=last)
+            for info in listed.objects:
+                if info.name == last:
+                    continue  # the listing begins with the last one of the page before
+                if len(found) == page_size or scanned == SCAN_LIMIT:
+                    return RecordPage(tuple(found), _id_of(last or ""))
+                scanned, last = scanned + 1, info.name
+                found += _matching(info, wanted)
+            if listed.next_token is None:
+                return RecordPage(tuple(found), None)
+        return RecordPage(tuple(found), _id_of(last or ""))
 
 
 def written_by(record: TaskRecord, writer: str) -> bool:
@@ -129,17 +152,28 @@ def written_by(record: TaskRecord, writer: str) -> bool:
     return record.write_token.startswith(f"{writer}.")
 
 
-def _matching(objects: tuple[ObjectInfo, ...], wanted: dict[str, str | None]) -> Iterator[RecordSummary]:
-    for info in objects:
-        if all(value is None or info.metadata.get(key) == value for key, value in wanted.items()):
-            yield RecordSummary(
-                task_id=info.name.removeprefix(names.TASKS).removesuffix(".json"),
-                task_type=info.metadata.get("task_type", ""),
-                queue=info.metadata.get("queue", ""),
-                status=Status(info.metadata.get("status", Status.QUEUED)),
-                submitted_at=info.metadata.get("submitted_at", ""),
-                updated_at=info.updated_at.isoformat() if info.updated_at else "",
-            )
+def _matching(info: ObjectInfo, wanted: Mapping[str, str]) -> Iterator[RecordSummary]:
+    if all(info.metadata.get(key) == value for key, value in wanted.items()):
+        yield RecordSummary(
+            task_id=_id_of(info.name),
+            task_type=info.metadata.get("task_type", ""),
+            queue=info.metadata.get("queue", ""),
+            status=Status(info.metadata.get("status", Status.QUEUED)),
+            submitted_at=info.metadata.get("submitted_at", ""),
+            updated_at=info.updated_at.isoformat() if info.updated_at else "",
+        )
+
+
+def _id_of(name: str) -> str:
+    return name.removeprefix(names.TASKS).removesuffix(".json")
+
+
+def _token(page_token: str) -> str:
+    """The name of the last record of the page that gave the token: a task id."""
+    try:
+        return names.record(page_token)
+    except InvalidName:
+        raise InvalidName("page_token: this is no token of such a listing") from None
 
 
 def _metadata(record: TaskRecord) -> dict[str, str]:

@@ -3,9 +3,10 @@
 A record is written with a generation precondition each time, so of two that decide at once only one does. Times come in
 as arguments.
 
-Statuses: `queued` (waits for its first or next attempt), `running`, and four that end a task: `succeeded`, `failed`
-(the handler refused it for good, or its dead letter was discarded), `dead` (its attempts are used up, or no worker can
-read it) and `cancelled`. `failed` by refusal and `dead` have a dead letter, which can be replayed.
+Statuses: `scheduled` (waits for a time, `not_before`), `queued` (waits for a worker), `running`, and four that end a
+task: `succeeded`, `failed` (the handler refused it for good, or its dead letter was discarded), `dead` (its attempts
+are used up, or no worker can read it) and `cancelled`. `failed` by refusal and `dead` have a dead letter, which can be
+replayed.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from poolhouse.pipeline.json_values import Figure, Text, Traceback, clean_text
 from poolhouse.pipeline.message import TaskMessage
 
 #: Attempts kept in a record: the newest ones. Their numbers go on.
@@ -25,6 +27,7 @@ KEPT_ATTEMPTS = 25
 class Status(StrEnum):
     """Where a task is in its life."""
 
+    SCHEDULED = "scheduled"
     QUEUED = "queued"
     RUNNING = "running"
     SUCCEEDED = "succeeded"
@@ -35,7 +38,7 @@ class Status(StrEnum):
     @property
     def final(self) -> bool:
         """Whether nothing more happens by itself."""
-        return self not in {Status.QUEUED, Status.RUNNING}
+        return self not in {Status.SCHEDULED, Status.QUEUED, Status.RUNNING}
 
 
 class Outcome(StrEnum):
@@ -57,9 +60,9 @@ class _Model(BaseModel):
 class ErrorInfo(_Model):
     """What an attempt failed with."""
 
-    type: str
-    message: str
-    traceback: str | None = None
+    type: Text
+    message: Text
+    traceback: Traceback | None = None
 
 
 class Attempt(_Model):
@@ -76,9 +79,10 @@ class Attempt(_Model):
 class Progress(_Model):
     """How far a running task says it is."""
 
-    done: float
-    total: float | None = None
-    note: str | None = None
+    #: None where the handler does not know, as nan says.
+    done: Figure
+    total: Figure = None
+    note: Text | None = None
     at: datetime
 
 
@@ -97,6 +101,7 @@ class FollowUp(_Model):
     task_type: str
     queue: str
     payload: dict[str, Any]
+    not_before: datetime | None = None
 
 
 class TaskRecord(_Model):
@@ -125,6 +130,8 @@ class TaskRecord(_Model):
     reason: str | None = None
     #: Attempts of earlier lives, before the last replay: they don't count against the limit.
     forgiven_attempts: int = 0
+    #: Attempts of this life that ended because their worker was told to stop: they don't count either.
+    stops: int = 0
     replayed_at: tuple[datetime, ...] = ()
     #: When its dead letter was discarded: late copies of the message make no new one.
     discarded_at: datetime | None = None
@@ -135,11 +142,12 @@ class TaskRecord(_Model):
     @property
     def counted_attempts(self) -> int:
         """Attempts that count against the limit."""
-        last = self.attempts[-1].number if self.attempts else 0
-        stopped = sum(
-            attempt.outcome is Outcome.STOPPED and attempt.number > self.forgiven_attempts for attempt in self.attempts
-        )
-        return last - self.forgiven_attempts - stopped
+        return self.last_attempt - self.forgiven_attempts - self.stops
+
+    @property
+    def last_attempt(self) -> int:
+        """The number of the newest attempt; 0 before the first."""
+        return self.attempts[-1].number if self.attempts else 0
 
 
 class Claim(_Model):
@@ -184,14 +192,16 @@ class Exhausted(Claim):
 
 def fresh(task: TaskMessage, *, now: datetime) -> TaskRecord:
     """The record of a task that nothing has been done for yet."""
+    waits = task.not_before is not None and task.not_before > now
     return TaskRecord(
         task_id=task.task_id,
         task_type=task.task_type,
         queue=task.queue,
-        status=Status.QUEUED,
+        status=Status.SCHEDULED if waits else Status.QUEUED,
         submitted_at=task.submitted_at,
         updated_at=now,
         payload=dict(task.payload),
+        not_before=task.not_before if waits else None,
     )
 
 
@@ -230,8 +240,7 @@ def claim(
         return Early(until=record.not_before)
     if record.counted_attempts >= max_attempts:
         return Exhausted(record=died(record, reason=_used_up(record), now=now))
-    number = (record.attempts[-1].number if record.attempts else 0) + 1
-    attempt = Attempt(number=number, worker=worker, started_at=now)
+    attempt = Attempt(number=record.last_attempt + 1, worker=worker, started_at=now)
     return Run(
         record=record.model_copy(
             update={
@@ -287,7 +296,8 @@ def retried(record: TaskRecord, *, error: ErrorInfo, now: datetime, retry_at: da
 
 def stopped(record: TaskRecord, *, now: datetime) -> TaskRecord:
     """The record of a task whose worker gives it back unfinished: another may start at once, and it does not count."""
-    return _waiting(_end_attempt(record, Outcome.STOPPED, now=now), now=now, not_before=None)
+    ended = _end_attempt(record, Outcome.STOPPED, now=now)
+    return _waiting(ended.model_copy(update={"stops": record.stops + 1}), now=now, not_before=None)
 
 
 def failed(record: TaskRecord, *, error: ErrorInfo, reason: str, now: datetime) -> TaskRecord:
@@ -328,7 +338,9 @@ def replayed(record: TaskRecord, *, now: datetime, payload: dict[str, Any] | Non
             "cancel_requested_at": None,
             "not_before": None,
             "payload": record.payload if payload is None else payload,
-            "forgiven_attempts": record.attempts[-1].number if record.attempts else 0,
+            "discarded_at": None,
+            "forgiven_attempts": record.last_attempt,
+            "stops": 0,
             "replayed_at": (*record.replayed_at, now),
             "updated_at": now,
         }
@@ -337,7 +349,25 @@ def replayed(record: TaskRecord, *, now: datetime, payload: dict[str, Any] | Non
 
 def discarded(record: TaskRecord, *, now: datetime) -> TaskRecord:
     """The record of a dead task that is given up: it stays failed, without a dead letter."""
-    return record.model_copy(update={"status": Status.FAILED, "discarded_at": now, "updated_at": now})
+    return _final(record, Status.FAILED, now=now, reason=record.reason or "discarded", discarded_at=now)
+
+
+def forwarded(record: TaskRecord, *, tried: int | None, reason: str, now: datetime) -> TaskRecord | None:
+    """What becomes of an unfinished task whose message Pub/Sub has given up after so many deliveries.
+
+    Pub/Sub counts deliveries, among them many that were no attempts, so it does not decide: the message goes back to
+    its queue, and the record's own count ends the task. Only a message that comes to no attempt at all (it kills the
+    worker before that) is dead, since it would go round for ever.
+
+    Args:
+        tried: the newest attempt when the message went back the last time; None if it never did.
+
+    Returns:
+        The record of a dead task; or None where the message is to go back to its queue.
+    """
+    if record.last_attempt > (tried or 0) or (record.not_before is not None and record.not_before > now):
+        return None
+    return died(record, reason=reason, now=now)
 
 
 def _used_up(record: TaskRecord) -> str:
@@ -356,7 +386,7 @@ def _end_attempt(record: TaskRecord, outcome: Outcome, *, now: datetime, error: 
 def _waiting(record: TaskRecord, *, now: datetime, not_before: datetime | None) -> TaskRecord:
     return record.model_copy(
         update={
-            "status": Status.QUEUED,
+            "status": Status.SCHEDULED if not_before is not None and not_before > now else Status.QUEUED,
             "owner": None,
             "lease_until": None,
             "not_before": not_before,
@@ -366,6 +396,8 @@ def _waiting(record: TaskRecord, *, now: datetime, not_before: datetime | None) 
 
 
 def _final(record: TaskRecord, status: Status, *, now: datetime, **fields: Any) -> TaskRecord:
+    if fields.get("reason") is not None:
+        fields["reason"] = clean_text(fields["reason"])
     return record.model_copy(
         update={"status": status, "owner": None, "lease_until": None, "not_before": None, "updated_at": now, **fields}
     )

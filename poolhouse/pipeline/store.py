@@ -30,6 +30,7 @@ from poolhouse.pipeline.errors import (
     StoreUnavailable,
 )
 from poolhouse.pipeline.gcs.json_objects import RETRIED_STATUSES, SmallObjects, connect
+from poolhouse.pipeline.json_values import clean_text
 from poolhouse.pipeline.settings import Settings
 
 #: `if_generation` of a write that must be the first one.
@@ -84,6 +85,7 @@ class ObjectStore(Protocol):
         """Write a small object in one request; returns its generation.
 
         Args:
+            metadata: text; what no header may hold in it is escaped (`printable`).
             if_generation: write only if this is the current generation (`ABSENT`: only if there is none).
 
         Raises:
@@ -94,10 +96,18 @@ class ObjectStore(Protocol):
     def delete(self, name: str, *, if_generation: int | None = None) -> None:
         """Delete an object; one that is absent already is fine."""
 
-    def list(self, prefix: str, *, page_size: int = 1000, page_token: str | None = None) -> ObjectPage:
-        """One page of the objects below `prefix`, in the order of their names.
+    def list(
+        self, prefix: str, *, page_size: int = 1000, page_token: str | None = None, start: str | None = None
+    ) -> ObjectPage:
+        """Return a page of the objects below `prefix`, in the order of their names.
 
-        Raises `InvalidName` for a `page_token` that is none.
+        Args:
+            page_size: the most objects; Cloud Storage answers with 1,000 at the most, whatever is asked.
+            page_token: `next_token` of the page before.
+            start: the first name that may be listed.
+
+        Raises:
+            InvalidName: `page_token` is none.
         """
 
     def open_read(self, name: str) -> IO[bytes]:
@@ -111,6 +121,11 @@ class ObjectStore(Protocol):
 
     def check(self) -> None:
         """Raise `StoreUnavailable` unless the bucket is there and answers."""
+
+
+def printable(metadata: Mapping[str, str] | None) -> Mapping[str, str]:
+    """Return an object's metadata without what a header can't hold: storage sends it back as header fields."""
+    return {name: clean_text(value, one_line=True) for name, value in (metadata or {}).items()}
 
 
 class GcsStore:
@@ -159,16 +174,7 @@ class GcsStore:
 
     def stat(self, name: str) -> ObjectInfo:
         with _errors(name):
-            found = self._small.stat(name)
-        updated = found.get("updated")
-        return ObjectInfo(
-            name=name,
-            generation=int(found["generation"]),
-            size_bytes=int(found["size"]),
-            content_type=found.get("contentType"),
-            updated_at=None if updated is None else datetime.fromisoformat(updated),
-            metadata=found.get("metadata") or {},
-        )
+            return _described(self._small.stat(name))
 
     def put(
         self,
@@ -181,7 +187,7 @@ class GcsStore:
     ) -> int:
         with _errors(name, bucket=self.bucket):
             return self._small.put(
-                name, data, content_type=content_type, metadata=metadata, if_generation=if_generation
+                name, data, content_type=content_type, metadata=printable(metadata), if_generation=if_generation
             )
 
     def delete(self, name: str, *, if_generation: int | None = None) -> None:
@@ -191,23 +197,19 @@ class GcsStore:
         except ObjectNotFound:
             return
 
-    def list(self, prefix: str, *, page_size: int = 1000, page_token: str | None = None) -> ObjectPage:
+    def list(
+        self, prefix: str, *, page_size: int = 1000, page_token: str | None = None, start: str | None = None
+    ) -> ObjectPage:
         with _errors(prefix, bucket=self.bucket):
-            found = self._client.list_blobs(
-                self._bucket,
-                prefix=prefix,
-                page_token=page_token,
-                page_size=page_size,
-                fields="nextPageToken,items(name,generation,size,contentType,updated,metadata)",
-                **self._options,
-            )
             try:
-                page = next(iter(found.pages), ())
+                found = self._small.list(prefix, page_size=page_size, page_token=page_token, start=start)
             except google_errors.BadRequest:
                 if page_token is None:
                     raise
                 raise InvalidName("page_token: this is no token of such a listing") from None
-            return ObjectPage(tuple(_info(blob) for blob in page), found.next_page_token or None)
+        return ObjectPage(
+            tuple(_described(item) for item in found.get("items", ())), found.get("nextPageToken") or None
+        )
 
     def open_read(self, name: str) -> IO[bytes]:
         blob = self._bucket.blob(name)
@@ -292,6 +294,19 @@ def open_store(settings: Settings) -> GcsStore:
         )
     except auth_errors.DefaultCredentialsError as error:
         raise ConfigError(f"no credentials for storage, and STORAGE_EMULATOR_HOST is not set: {error}") from None
+
+
+def _described(properties: Mapping[str, Any]) -> ObjectInfo:
+    """An object as the JSON API describes it."""
+    updated = properties.get("updated")
+    return ObjectInfo(
+        name=properties["name"],
+        generation=int(properties["generation"]),
+        size_bytes=int(properties["size"]),
+        content_type=properties.get("contentType"),
+        updated_at=None if updated is None else datetime.fromisoformat(updated),
+        metadata=properties.get("metadata") or {},
+    )
 
 
 def _info(blob: storage.Blob) -> ObjectInfo:

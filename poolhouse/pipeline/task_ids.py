@@ -32,6 +32,8 @@ class TaskIds:
     """Makes and recognises the task ids of one deployment."""
 
     key: bytes = field(repr=False)
+    #: Keys that ids were made with before: their ids are still known.
+    retired: tuple[bytes, ...] = field(default=(), repr=False)
 
     def new(self, at: datetime) -> str:
         """A fresh id for a task submitted at `at`."""
@@ -43,10 +45,11 @@ class TaskIds:
         return self._seal(at, int.from_bytes(digest[:8], "big") & ((1 << 5 * _CHANCE) - 1))
 
     def issued(self, task_id: str) -> bool:
-        """Whether this deployment made that id."""
-        if len(task_id) != _TIME + _CHANCE + _PROOF or any(character not in _ALPHABET for character in task_id):
+        """Return whether this deployment made that id."""
+        if not well_formed(task_id):
             return False
-        return hmac.compare_digest(self._proof(task_id[:-_PROOF]), task_id[-_PROOF:])
+        body, proof = task_id[:-_PROOF], task_id[-_PROOF:]
+        return any(hmac.compare_digest(_proof(key, body), proof) for key in (self.key, *self.retired))
 
     def submitted_at(self, task_id: str) -> datetime:
         """When an issued id was made, to the millisecond. Raises `ValueError` for any other id."""
@@ -59,11 +62,17 @@ class TaskIds:
 
     def _seal(self, at: datetime, chance: int) -> str:
         body = _encode(_LAST_MS - (at - _EPOCH) // timedelta(milliseconds=1), _TIME) + _encode(chance, _CHANCE)
-        return body + self._proof(body)
+        return body + _proof(self.key, body)
 
-    def _proof(self, body: str) -> str:
-        digest = hmac.digest(self.key, b"proof\0" + body.encode(), hashlib.sha256)
-        return _encode(int.from_bytes(digest[:5], "big"), _PROOF)
+
+def well_formed(task_id: str) -> bool:
+    """Return whether some deployment may have made that id."""
+    return len(task_id) == _TIME + _CHANCE + _PROOF and all(character in _ALPHABET for character in task_id)
+
+
+def _proof(key: bytes, body: str) -> str:
+    digest = hmac.digest(key, b"proof\0" + body.encode(), hashlib.sha256)
+    return _encode(int.from_bytes(digest[:5], "big"), _PROOF)
 
 
 def _encode(value: int, length: int) -> str:

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from poolhouse.pipeline.errors import ObjectNotFound, PreconditionFailed, QueueUnavailable
 from poolhouse.pipeline.pubsub_transport import Message
-from poolhouse.pipeline.store import ABSENT, ObjectInfo, ObjectPage, ObjectStore
+from poolhouse.pipeline.store import ABSENT, ObjectInfo, ObjectPage, ObjectStore, printable
 from poolhouse.worker.errors import TaskCancelled
 
 
@@ -33,6 +33,8 @@ class MemoryStore:
         self.failure: Exception | None = None
         #: Calls of every kind so far.
         self.calls = 0
+        #: Listings among them.
+        self.lists = 0
         #: Upload sessions opened so far.
         self.sessions: list[dict[str, Any]] = []
         #: Called before each write with the object's name: what another does in between, in tests of races.
@@ -77,7 +79,7 @@ class MemoryStore:
                 size_bytes=len(data),
                 content_type=content_type,
                 updated_at=datetime.now(UTC),
-                metadata=dict(metadata or {}),
+                metadata=printable(metadata),
             )
             self._objects[name] = (data, info)
             self.writes.append(name)
@@ -92,9 +94,16 @@ class MemoryStore:
                 raise PreconditionFailed(f"{name}: somebody else wrote it first")
             self._objects.pop(name, None)
 
-    def list(self, prefix: str, *, page_size: int = 1000, page_token: str | None = None) -> ObjectPage:
+    def list(
+        self, prefix: str, *, page_size: int = 1000, page_token: str | None = None, start: str | None = None
+    ) -> ObjectPage:
         self.check()
-        names = sorted(name for name in self._objects if name.startswith(prefix) and name > (page_token or ""))
+        self.lists += 1
+        names = sorted(
+            name
+            for name in self._objects
+            if name.startswith(prefix) and name > (page_token or "") and name >= (start or "")
+        )
         page = names[:page_size]
         token = page[-1] if len(names) > page_size else None
         return ObjectPage(tuple(self._objects[name][1] for name in page), token)
@@ -167,7 +176,15 @@ class FakeContext:
         if self._cancel_after is not None and self.checkpoints > self._cancel_after:
             raise TaskCancelled("cancelled by the test")
 
-    def submit(self, task_type: str, payload: BaseModel | Mapping[str, Any], *, queue: str | None = None) -> str:
+    def submit(
+        self,
+        task_type: str,
+        payload: BaseModel | Mapping[str, Any],
+        *,
+        queue: str | None = None,
+        delay_s: float | None = None,
+        run_at: datetime | None = None,
+    ) -> str:
         self.submitted.append((task_type, payload))
         return f"follow-up-{len(self.submitted)}"
 

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import structlog
 
 from poolhouse.pipeline import logs, settings
+from poolhouse.pipeline.delays import SHORT_WAIT_S
 from poolhouse.pipeline.errors import ConfigError, PoolhouseError
 from poolhouse.pipeline.settings import Settings
 from poolhouse.pipeline.store import open_store
 from poolhouse.worker import registry
+from poolhouse.worker.registry import Registry
+from poolhouse.worker.runtime import children
 from poolhouse.worker.runtime.drain import DrainOptions, drain
 from poolhouse.worker.runtime.retrying import Stopping
 from poolhouse.worker.runtime.worker import Worker, WorkerOptions
 from poolhouse.worker.scheduler import Scheduler
+from poolhouse.worker.timer_loop import LOOKAHEAD_S
 
 #: Exit codes: all right; tasks failed for good in a drain, or a stream ended; wrong arguments or environment.
 OK, FAILED, USAGE = 0, 1, 2
@@ -58,8 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         worker = _scheduler() if options.command == "schedules" else _worker(options)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda number, _: worker.stop(signal.Signals(number).name))
+        children.handle_signals(lambda number, _: worker.stop(signal.Signals(number).name))
         worker.start()
         if isinstance(worker, Worker) and (options.command == "drain" or getattr(options, "drain", False)):
             drain(worker, DrainOptions(linger_s=options.linger, budget_s=options.budget))
@@ -67,14 +72,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         while not worker.wait(3600):
             pass
     except ConfigError as error:
-        sys.stderr.write(f"worker: {error}\n")
+        _complain(error)
         return USAGE
     except Stopping:
         return OK  # told to stop before it could start
     except PoolhouseError as error:
-        sys.stderr.write(f"worker: {error}\n")
+        _complain(error)
         return FAILED
     return OK
+
+
+def _complain(error: Exception) -> None:
+    sys.__stderr__.write(f"worker: {error}\n")  # type: ignore[union-attr]  # a message for people, and no log line
 
 
 def _environment() -> Settings:
@@ -83,13 +92,20 @@ def _environment() -> Settings:
     return environment
 
 
+def _handlers(environment: Settings) -> Registry:
+    handlers = registry.load(environment.handlers)
+    handlers.check_queues(environment.topology, declared_in=environment.pipeline_file)
+    return handlers
+
+
 def _scheduler() -> Scheduler:
     environment = _environment()
-    return Scheduler(environment, registry=registry.load(environment.handlers), store=open_store(environment))
+    return Scheduler(environment, registry=_handlers(environment), store=open_store(environment))
 
 
 def _worker(options: Any) -> Worker:
     environment = _environment()
+    _shield(log_format=environment.log_format)
     topology = environment.topology
     chosen = [] if options.command == "dead-letters" else options.queue or list(topology.by_name)
     unknown = [name for name in chosen if name not in topology.by_name]
@@ -100,15 +116,37 @@ def _worker(options: Any) -> Worker:
         WorkerOptions(
             queues=tuple(chosen),
             dead_letters=options.command == "dead-letters" or getattr(options, "dead_letters", False),
+            # A drain looks once: what comes due before the next one is fired now.
+            lookahead_s=SHORT_WAIT_S if getattr(options, "drain", False) else LOOKAHEAD_S,
         ),
-        registry=registry.load(environment.handlers),
+        registry=_handlers(environment),
         store=open_store(environment),
     )
+
+
+def _shield(*, log_format: str) -> None:
+    """Keep from this process what handlers on its threads may do without meaning it."""
+    logs.capture_output(format=log_format)
+    faulthandler.enable(file=sys.__stderr__ or 2)  # a crash in native code leaves at least its place in the log
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)  # a handler that asks for input gets none, and doesn't wait for it
+    os.close(nothing)
+    for timer in (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF):
+        signal.signal(timer, lambda number, _: None)  # signal.alarm() works on any thread, and would end the worker
+    end_process, worker = os._exit, os.getpid()
+
+    def end_thread(status: int) -> NoReturn:
+        if os.getpid() == worker and threading.current_thread() is not threading.main_thread():
+            raise SystemExit(status)  # it would end the tasks of all others
+        end_process(status)
+
+    os._exit = end_thread
 
 
 if __name__ == "__main__":
     code = main()
     structlog.get_logger(__name__).debug("exit", code=code)
-    sys.stdout.flush()
+    if children.any_left():
+        children.end_below(os.getpid())
     # Threads of handlers that heed nothing, and of the client library, must not keep the process.
     os._exit(code)

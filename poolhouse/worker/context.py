@@ -44,7 +44,10 @@ class TaskContext(Protocol):
         """A logger whose lines carry the task's id, type, queue and attempt."""
 
     def progress(self, done: float, total: float | None = None, note: str | None = None) -> None:
-        """Say how far the task is; cheap, call it as often as you like: at most one write a second comes of it."""
+        """Report how far the task is; cheap, call it as often as you like: at most one write a second comes of it.
+
+        nan and infinity mean unknown.
+        """
 
     def checkpoint(self) -> None:
         """Go on, or raise.
@@ -55,13 +58,27 @@ class TaskContext(Protocol):
             TaskCancelled, WorkerStopping, TaskTimeout, LeaseLost: all `Interrupted`; let them pass.
         """
 
-    def submit(self, task_type: str, payload: BaseModel | Mapping[str, Any], *, queue: str | None = None) -> str:
+    def submit(
+        self,
+        task_type: str,
+        payload: BaseModel | Mapping[str, Any],
+        *,
+        queue: str | None = None,
+        delay_s: float | None = None,
+        run_at: datetime | None = None,
+    ) -> str:
         """Submit a follow-up task, published only once this task has succeeded; returns its id.
 
         A redelivery of this task publishes the same follow-ups, not others.
 
+        Args:
+            queue: instead of the task type's own.
+            delay_s: seconds from this call before which it does not run.
+            run_at: the time, with its zone, before which it does not run.
+
         Raises:
             pydantic.ValidationError: the payload does not fit the task type.
             KeyError: no such task type or queue.
-            ValueError: the payload is larger than a message may be.
+            ValueError: the payload holds what JSON has no form for, or is larger than a message may be; or the time is
+                none, or more than ten years ahead.
         """

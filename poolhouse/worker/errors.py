@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from poolhouse.pipeline.delays import check_delay_s
 from poolhouse.pipeline.errors import PoolhouseError
 
 
 class Retry(PoolhouseError):
-    """Try this task again, not before `after_s` seconds; counts as an attempt.
+    """Try this task again, not before `after_s` seconds (up to ten years); counts as an attempt.
 
     Any other error retries too, under the queue's backoff.
     """
 
+    after_s: float | None = None
+
     def __init__(self, reason: str = "the handler asked for a retry", *, after_s: float | None = None) -> None:
         super().__init__(reason)
-        if after_s is not None and after_s < 0:
-            raise ValueError(f"after_s must not be negative: {after_s}")
-        self.after_s = after_s
+        try:
+            self.after_s = None if after_s is None else check_delay_s(after_s)
+        except ValueError as error:
+            raise ValueError(f"after_s {error}") from None
 
 
 class Reject(PoolhouseError):
     """No retry can help: the task fails for good, and its message goes to the dead letters with `reason`."""
+
+    reason: str = "the handler refused the task"
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
 
 
-class Interrupted(PoolhouseError):
-    """Base of what `TaskContext.checkpoint` raises; a handler lets it pass, after tidying up."""
+class Interrupted(BaseException):
+    """Base of what `TaskContext.checkpoint` raises; a handler lets it pass, after tidying up.
+
+    No `Exception`, for the reason that `KeyboardInterrupt` and `asyncio.CancelledError` are none: a handler that tries
+    each row under `except Exception` must not take the wish to stop for a broken row.
+    """
 
 
 class TaskCancelled(Interrupted):
@@ -44,3 +56,40 @@ class TaskTimeout(Interrupted):
 
 class LeaseLost(Interrupted):
     """Another worker has taken the task over: whatever this one makes would be a second result."""
+
+
+def message_of(error: BaseException) -> str:
+    """The error's text, also of one whose `__str__` raises."""
+    try:
+        return str(error)
+    except Exception as failure:  # noqa: BLE001 - whatever a stranger's __str__ raises
+        return f"(its text can't be read: __str__ raised {type(failure).__name__})"
+
+
+def meaning_of(error: BaseException) -> BaseException:
+    """What a handler meant to raise: the `Interrupted`, `Reject` or `Retry` in what it did raise, or the error itself.
+
+    `asyncio.TaskGroup` wraps errors in groups, and a handler may raise another error while an interruption is on its
+    way through it. A `Reject` or `Retry` counts where it is all that a group holds.
+    """
+    for each in _chain(error):
+        if isinstance(each, Interrupted):
+            return each
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error, its members where it is a group, and all that led to them."""
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        each = waiting.pop()
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        waiting += [each.__cause__, each.__context__]
+        if isinstance(each, BaseExceptionGroup):
+            waiting += each.exceptions

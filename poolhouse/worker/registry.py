@@ -1,23 +1,28 @@
-"""Handlers by task type: the `@task` decorator and what it knows of a handler."""
+"""Handlers by task type: the `@task` decorator, what it knows of a handler, and which handlers a worker has."""
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import pkgutil
+import sys
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from types import ModuleType
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.errors import ConfigError, InvalidName
 from poolhouse.pipeline.message import RESERVED_FIELDS
+from poolhouse.pipeline.names import check_task_type
+from poolhouse.pipeline.topology import Topology
+from poolhouse.worker import payloads
+from poolhouse.worker.discovery import import_all
 
-_HANDLER = "__poolhouse_handler__"
+#: Attribute of a function: its handlers, of which stacked decorators make several.
+_HANDLERS = "__poolhouse_handlers__"
+#: Name in a module: the handlers that `@task` has made while the module was executed, and that execution's spec.
+_MADE = "__poolhouse_made__"
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
@@ -50,6 +55,8 @@ class Handler:
     record: bool = True
     #: Name under which the result is also kept as `results/NAME_ID.json`; None: only where it is too large.
     result_file: str | None = None
+    #: File and line of the decorator.
+    defined_at: str = ""
 
     @cached_property
     def is_async(self) -> bool:
@@ -64,6 +71,31 @@ class Handler:
     def parse(self, payload: Mapping[str, Any]) -> BaseModel:
         """The payload as its model. Raises `pydantic.ValidationError`."""
         return self.payload_type.model_validate(dict(payload))
+
+    def payload_of(self, payload: BaseModel | Mapping[str, Any]) -> dict[str, Any]:
+        """What a task of this type is submitted with: JSON values, complete.
+
+        Raises:
+            pydantic.ValidationError: it does not fit the task type.
+            ValueError: a field of the model would be another after its way as JSON.
+        """
+        fields = payloads.sent(payload) if isinstance(payload, BaseModel) else dict(payload)
+        self.parse(fields)
+        return self.completed(fields)
+
+    def completed(self, payload: Mapping[str, Any]) -> dict[str, Any]:
+        """The payload with the values that default factories make now: later attempts would get others.
+
+        Raises:
+            pydantic.ValidationError: it does not fit the task type.
+        """
+        fields = dict(payload)
+        return payloads.completed(self.parse(fields), fields) if self.makes_values else fields
+
+    @cached_property
+    def makes_values(self) -> bool:
+        """Whether a default factory may make other values for each attempt."""
+        return payloads.makes_values(self.payload_type)
 
 
 def task(task_type: str, **options: Any) -> Callable[[_Function], _Function]:
@@ -81,19 +113,33 @@ def task(task_type: str, **options: Any) -> Callable[[_Function], _Function]:
     Raises:
         ConfigError: at import, where the function or an option does not fit.
     """
+    defined_at, module = _place()
 
     def register(function: _Function) -> _Function:
-        where = f"{function.__module__}.{function.__qualname__}"
-        if not task_type or len(task_type) > 100 or not all(c.isalnum() or c in "_-." for c in task_type):
-            raise ConfigError(f"{where}: {task_type!r} is no task type: use letters, digits, '_', '-' and '.'")
+        where = f"{getattr(function, '__module__', None)}.{getattr(function, '__qualname__', function)}"
         try:
-            handler = Handler(task_type=task_type, function=function, payload_type=_payload_type(function), **options)
-        except TypeError as error:
+            check_task_type(task_type)
+        except InvalidName as error:
+            raise ConfigError(f"{where}: {task_type!r} is no task type: {error}") from None
+        try:
+            handler = Handler(
+                task_type=task_type,
+                function=function,
+                payload_type=_payload_type(function),
+                defined_at=defined_at,
+                **options,
+            )
+            _check(handler)
+        except (TypeError, ValueError, NameError) as error:
             raise ConfigError(f"{where}: {error}") from None
         reserved = sorted(RESERVED_FIELDS & _field_names(handler.payload_type))
         if reserved:
             raise ConfigError(f"{where}: the payload declares {', '.join(reserved)}, which only the server sets")
-        setattr(function, _HANDLER, handler)
+        setattr(function, _HANDLERS, (*getattr(function, _HANDLERS, ()), handler))
+        spec, made = module.get(_MADE, (None, []))
+        if spec is not module.get("__spec__"):  # it is executed anew: importlib.reload
+            made = []
+        module[_MADE] = (module.get("__spec__"), [*made, handler])
         return function
 
     return register
@@ -106,9 +152,20 @@ class Registry(Mapping[str, Handler]):
         self._handlers: dict[str, Handler] = {}
         for handler in handlers:
             other = self._handlers.setdefault(handler.task_type, handler)
-            if other.function is not handler.function:
-                both = f"{other.function.__module__} and {handler.function.__module__}"
-                raise ConfigError(f"two handlers for the task type {handler.task_type}: {both}")
+            if other is not handler:
+                raise ConfigError(
+                    f"two handlers for the task type {handler.task_type!r}: "
+                    f"{_name(other)} ({other.defined_at}) and {_name(handler)} ({handler.defined_at}); rename one"
+                )
+
+    def check_queues(self, topology: Topology, *, declared_in: str) -> None:
+        """Raise `ConfigError` where a handler names a queue that is not declared."""
+        for handler in self.values():
+            if handler.queue is not None and handler.queue not in topology.by_name:
+                raise ConfigError(
+                    f"{handler.defined_at}: the handler of {handler.task_type} names the queue {handler.queue!r}, "
+                    f"but {declared_in} declares: {', '.join(topology.by_name)}"
+                )
 
     def __getitem__(self, task_type: str) -> Handler:
         return self._handlers[task_type]
@@ -121,29 +178,56 @@ class Registry(Mapping[str, Handler]):
 
 
 def load(modules: Iterable[str]) -> Registry:
-    """Import the modules, and those inside them where they are packages, and collect their handlers.
+    """Import the modules, and all below them where they are packages, and collect their handlers.
+
+    A module's handlers are those that `@task` made while it was executed, whatever became of their names, and those
+    that it holds under a name of its own, such as one imported from elsewhere.
 
     Raises:
         ConfigError: a module can't be imported, or two handlers share a task type.
     """
-    return Registry(handler for name in modules for module in _modules(name) for handler in _handlers(module))
+    return Registry(handler for module in import_all(modules) for handler in _handlers(vars(module)))
 
 
-def _modules(name: str) -> Iterator[ModuleType]:
-    try:
-        module = importlib.import_module(name)
-        yield module
-        for info in pkgutil.iter_modules(getattr(module, "__path__", ()), prefix=f"{name}."):
-            yield importlib.import_module(info.name)
-    except ImportError as error:
-        raise ConfigError(f"TASK_HANDLERS: {name} can't be imported: {error}") from error
+def _handlers(module: Mapping[str, Any]) -> Iterator[Handler]:
+    spec, made = module.get(_MADE, (None, ()))
+    if spec is module.get("__spec__"):
+        yield from made
+    for value in tuple(module.values()):
+        if inspect.isfunction(value):
+            yield from getattr(value, _HANDLERS, ())
 
 
-def _handlers(module: ModuleType) -> Iterator[Handler]:
-    for value in vars(module).values():
-        handler = getattr(value, _HANDLER, None)
-        if isinstance(handler, Handler) and handler.function.__module__ == module.__name__:
-            yield handler
+def _place() -> tuple[str, dict[str, Any]]:
+    """Where the decorator is used: file and line, and the names of the module that is being executed there.
+
+    A factory uses it inside a function, on behalf of the module that calls the factory.
+    """
+    frame = using = sys._getframe(2)
+    while frame.f_code.co_name != "<module>" and frame.f_back is not None:
+        frame = frame.f_back
+    module = frame if frame.f_code.co_name == "<module>" else using
+    return f"{using.f_code.co_filename}:{using.f_lineno}", module.f_globals
+
+
+def _name(handler: Handler) -> str:
+    return f"{handler.function.__module__}.{getattr(handler.function, '__qualname__', handler.function)}"
+
+
+def _check(handler: Handler) -> None:
+    """Raise `ValueError` for an option that can't be, or a function that can't be a handler."""
+    for name in ("timeout_s", "max_attempts", "max_concurrency"):
+        value = getattr(handler, name)
+        if value is not None and not (isinstance(value, int | float) and value > 0):
+            raise ValueError(f"{name} must be a number above 0, not {value!r}")
+    if handler.rate is not None:
+        from poolhouse.worker.runtime.limits import parse_rate  # noqa: PLC0415 - imports the Pub/Sub client: only where a rate is given
+
+        parse_rate(handler.rate)
+    if inspect.isgeneratorfunction(handler.function) or inspect.isasyncgenfunction(handler.function):
+        raise ValueError("a handler returns its result: it can't yield")
+    if handler.cpu and handler.is_async:
+        raise ValueError("cpu=True runs an ordinary function in a process: use def, or leave cpu=True out")
 
 
 def _payload_type(function: Callable[..., Any]) -> type[BaseModel]:

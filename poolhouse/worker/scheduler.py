@@ -1,5 +1,7 @@
 """The scheduler: submits the tasks of pipeline.toml's schedules at their times. `python -m poolhouse.worker schedules`.
 
+Beside them it fires the timers of tasks that wait for a time (`poolhouse.worker.timer_loop`).
+
 Any number of them may run: each run is claimed in the bucket (`poolhouse.pipeline.schedules`). Between two due times
 a scheduler sleeps and asks nobody anything; what was paused or run elsewhere it sees when the next run is due.
 """
@@ -31,9 +33,11 @@ from poolhouse.pipeline.schedules import CLOCK_MARGIN_S, Known, Schedules, run_d
 from poolhouse.pipeline.settings import Settings
 from poolhouse.pipeline.store import ObjectStore
 from poolhouse.pipeline.task_id_key import load_task_ids
+from poolhouse.pipeline.timers import Timers
 from poolhouse.pipeline.topology import Schedule, Topology
 from poolhouse.worker.registry import Registry
 from poolhouse.worker.runtime.retrying import Patience
+from poolhouse.worker.timer_loop import TimerLoop
 
 #: Pause before a run is tried again whose queue or bucket did not answer, in seconds.
 RETRY_S = 5.0
@@ -184,10 +188,12 @@ class Scheduler:
             queue_of=partial(queue_of, registry=self._registry, topology=topology),
             owner=owner,
         )
+        self._timers = TimerLoop(Timers(self._store), publisher, now=self._now)
         self._thread = threading.Thread(
             target=self._run, args=(Agenda(schedules, owner=owner), publisher), name="scheduler", daemon=True
         )
         self._thread.start()
+        self._timers.start()
         _log.info("scheduler ready", scheduler=owner, schedules=[schedule.name for schedule in runnable])
 
     def stop(self, reason: str) -> None:
@@ -213,4 +219,5 @@ class Scheduler:
             self._failure = error
             raise
         finally:
+            self._timers.stop()
             publisher.close()

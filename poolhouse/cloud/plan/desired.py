@@ -82,8 +82,8 @@ def _queues(topology: Topology, options: Options, agent: str) -> Iterator[Resour
         yield pubsub.topic(queue.dead_letter_topic, options=options)
         yield pubsub.work_subscription(queue, options=options)
         yield pubsub.dead_letter_subscription(queue, options=options)
-        # Workers publish too: tasks that are due later, and what a task submits itself.
-        yield bind("topic", queue.topic, {publisher: (api, worker), viewer: (api,)})
+        # Workers publish too: what a task submits itself. And whoever keeps dead letters: tasks that waited for a time.
+        yield bind("topic", queue.topic, {publisher: (api, worker, keeper), viewer: (api,)})
         # Pub/Sub's own agent forwards what was delivered too often; workers send what they reject.
         yield bind("topic", queue.dead_letter_topic, {publisher: (agent, worker)})
         yield bind("subscription", queue.subscription, {subscriber: (agent, worker)})

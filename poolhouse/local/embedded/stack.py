@@ -84,9 +84,9 @@ class EmbeddedStack:
         declared = topology.load(self._specs["worker"].environment["PIPELINE_FILE"])
         self._queues = declared.by_name
         self._workers = Workers(self._specs["worker"], declared, options, make=self._instance, say=say)
-        #: One, where pipeline.toml declares schedules.
+        #: One, where pipeline.toml declares schedules; or where there may be no worker to fire timers.
         self._schedulers: list[Instance] = []
-        if declared.schedules:
+        if declared.schedules or options.autoscale:
             self._schedulers.append(self._instance("scheduler", self._specs["scheduler"]))
         spec = specs.console(endpoints, state_dir=state_dir, listener=addresses.console.fileno(), own=own)
         self._console = OnDemand(self._instance("console", spec), addresses.console)

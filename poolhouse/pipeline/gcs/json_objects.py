@@ -16,7 +16,7 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import google_crc32c
 import requests
@@ -82,6 +82,23 @@ class SmallObjects:
         """The object's properties, as the JSON API has them."""
         url = f"{self._objects}/{quote(name, safe='')}?projection=noAcl&fields={_FIELDS}"
         found: dict[str, Any] = json.loads(self._send("GET", url).data)
+        return found
+
+    def list(self, prefix: str, *, page_size: int, page_token: str | None, start: str | None) -> dict[str, Any]:
+        """A page of the objects below a prefix, from `start` on, as the JSON API has them."""
+        query = {
+            "prefix": prefix,
+            "maxResults": str(page_size),
+            "projection": "noAcl",
+            "fields": f"nextPageToken,items({_FIELDS})",
+        }
+        if page_token is not None:
+            query["pageToken"] = page_token
+        if start is not None:
+            query["startOffset"] = start
+        found: dict[str, Any] = json.loads(
+            self._send("GET", f"{self._objects}?{urlencode(query, quote_via=quote)}").data
+        )
         return found
 
     def put(

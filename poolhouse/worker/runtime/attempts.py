@@ -10,13 +10,14 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
 import structlog
 
 from poolhouse.pipeline import records
-from poolhouse.pipeline.errors import MalformedMessage, PreconditionFailed
+from poolhouse.pipeline.errors import MalformedMessage, PreconditionFailed, RecordUnreadable
 from poolhouse.pipeline.message import TaskMessage, decode
 from poolhouse.pipeline.publisher import Publisher
 from poolhouse.pipeline.record_store import RecordStore, Stored, written_by
@@ -24,16 +25,17 @@ from poolhouse.pipeline.records import Early, Exhausted, Finished, Held, Mine, R
 from poolhouse.pipeline.store import ABSENT, ObjectStore
 from poolhouse.pipeline.task_ids import TaskIds
 from poolhouse.pipeline.topology import Topology
-from poolhouse.worker.errors import TaskTimeout, WorkerStopping
+from poolhouse.worker.errors import Interrupted, TaskTimeout, WorkerStopping
 from poolhouse.worker.registry import Handler, Registry
 from poolhouse.worker.runtime.delivery import Delivery
 from poolhouse.worker.runtime.execution import Executor
 from poolhouse.worker.runtime.heartbeat import Keeper
 from poolhouse.worker.runtime.limits import Limits
-from poolhouse.worker.runtime.outcomes import Failed, Stopped, error_info, run_handler
+from poolhouse.worker.runtime.outcomes import error_info, interrupted, run_handler
 from poolhouse.worker.runtime.retrying import Patience, Stopping
 from poolhouse.worker.runtime.running_task import Context, RunningTask
 from poolhouse.worker.runtime.settlement import Counts, Settlement
+from poolhouse.worker.runtime.suspects import Suspects, is_suspect
 
 _log = structlog.get_logger(__name__)
 
@@ -55,7 +57,7 @@ class Attempts:
         now: Callable[[], datetime],
         stopping: threading.Event,
         on_abandoned: Callable[[int], None],
-        resume: Callable[[Delivery], None],
+        resume: Callable[..., None],
     ) -> None:
         """Collects what an attempt needs.
 
@@ -63,7 +65,7 @@ class Attempts:
             worker_name: goes into the records, for people.
             stopping: once set, calls that wait for storage or Pub/Sub give up.
             on_abandoned: called with the id of a thread whose handler is given up, and which is lost for other tasks.
-            resume: called with a parked delivery that has room now; is to call `process` with `admitted`.
+            resume: called with a parked delivery that has room now, and `admitted`; is to call `process` with both.
         """
         self._topology = topology
         self._registry = registry
@@ -84,7 +86,8 @@ class Attempts:
             now=now,
         )
         self._on_abandoned = on_abandoned
-        self._limits = Limits(resume)
+        self._limits = Limits(partial(resume, admitted=True))
+        self._suspects = Suspects(partial(resume, admitted=False))
 
     @property
     def counts(self) -> Counts:
@@ -105,29 +108,39 @@ class Attempts:
                 self._settlement.give_up(delivery, task.task_id, f"unknown task type: {task.task_type}")
             elif admitted or self._limits.admit(handler, delivery):
                 try:
-                    self._attempt(delivery, task, handler)
+                    self._attempt(delivery, _completed(task, handler), handler)
                 finally:
+                    self._suspects.leave(delivery)
                     self._limits.leave(handler)
         except MalformedMessage as error:
             self._settlement.give_up_malformed(delivery, str(error))
+        except RecordUnreadable as error:
+            assert task is not None
+            self._give_up_unreadable(delivery, task.task_id, str(error))
         except Stopping:
             if task is not None:
                 delivery.hand_over(task.task_id)
             else:
                 delivery.nack()
-        except Exception:  # noqa: BLE001
+        except (Exception, Interrupted):  # noqa: BLE001
             # A mistake of ours must not end the thread, nor lose the message: it comes again, and dies in the end.
             _log.exception("the worker failed on a message", message_id=delivery.message_id)
+            delivery.nack()
+
+    def _give_up_unreadable(self, delivery: Delivery, task_id: str, reason: str) -> None:
+        try:
+            self._settlement.give_up(delivery, task_id, reason)
+        except Stopping:
             delivery.nack()
 
     @property
     def waiting(self) -> bool:
         """Whether a delivery is parked."""
-        return self._limits.waiting
+        return self._limits.waiting or self._suspects.waiting
 
     def parked(self) -> list[Delivery]:
         """Take back the deliveries that wait for room: nothing is resumed any more."""
-        return self._limits.close()
+        return [*self._limits.close(), *self._suspects.close()]
 
     def return_unstarted(self, delivery: Delivery) -> None:
         """Give back a delivery that no thread has taken up."""
@@ -187,12 +200,15 @@ class Attempts:
         owner = secrets.token_hex(8)
         current: Stored | None = None
         if not handler.record:
-            run = records.claim(
+            decision = records.claim(
                 None, task, owner=owner, worker=self._worker_name, now=self._now(), lease_s=0, max_attempts=max_attempts
             )
-            assert isinstance(run, Run)
-            return Stored(run.record, ABSENT)
-        if delivery.attempt > 1:  # most likely there is a record: spare the write that would fail
+            if isinstance(decision, Early):
+                self._settlement.postpone(delivery, task.task_id, decision.until)
+                return None
+            assert isinstance(decision, Run)
+            return Stored(decision.record, ABSENT)
+        if delivery.attempt > 1 or task.not_before is not None:  # most likely there is a record: spare a failing write
             current = self._patience(lambda: self._records.read(task.task_id))
         while True:
             decision = records.claim(
@@ -215,10 +231,12 @@ class Attempts:
             if isinstance(decision, Mine):
                 return current
             if isinstance(decision, Held | Early):
-                delivery.defer(max(0.0, (decision.until - self._now()).total_seconds()))
+                self._settlement.postpone(delivery, task.task_id, decision.until)
                 return None
             assert isinstance(decision, Run | Exhausted)
             record = decision.record
+            if isinstance(decision, Run) and is_suspect(record) and not self._suspects.admit(delivery):
+                return None
             try:
                 stored = self._patience(partial(self._records.write, record, if_generation=generation, writer=owner))
             except PreconditionFailed:
@@ -245,9 +263,21 @@ class Attempts:
         if once.first():
             self._keeper.remove(running)
             self._on_abandoned(thread_id)
-            stopping = isinstance(running.interruption, WorkerStopping)
-            end = Stopped() if stopping else Failed(error_info(running.interruption or TaskTimeout()), None)
-            self._settlement.settle(delivery, running, context, end)
+            self._suspects.leave(delivery)
+            why = running.interruption or TaskTimeout()
+            self._settlement.settle(delivery, running, context, interrupted(why, error_info(why)))
+            if not isinstance(why, TaskTimeout | WorkerStopping):  # else it is raised already, or all ends anyway
+                running.interrupt_handler(TaskTimeout("its attempt has been given up"))
+
+
+def _completed(task: TaskMessage, handler: Handler) -> TaskMessage:
+    """The task with what default factories make: kept in its record, it is the same in every attempt."""
+    if not handler.makes_values:
+        return task
+    try:
+        return replace(task, payload=handler.completed(task.payload))
+    except Exception:  # noqa: BLE001 - it is refused with its reason once there is an attempt
+        return task
 
 
 def _count_of(record: TaskRecord) -> str:

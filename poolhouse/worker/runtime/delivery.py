@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from datetime import datetime
@@ -9,8 +10,16 @@ from typing import Any, Protocol
 
 from google.cloud.pubsub_v1.subscriber.message import Message
 
-#: Pub/Sub, ModifyAckDeadline: the longest deadline, in seconds.
-MAX_DEFER_S = 600.0
+from poolhouse.pipeline.dead_letters import EARLIER_DELIVERIES
+
+#: Pub/Sub, ModifyAckDeadline: the longest deadline, in whole seconds.
+MAX_DEFER_S = 600
+
+
+def earlier_deliveries(attributes: Mapping[str, str]) -> int:
+    """Return how often a message was delivered before it went back to its queue; 0 if it never did."""
+    value = attributes.get(EARLIER_DELIVERIES, "")
+    return int(value) if value.isdecimal() and len(value) < 10 else 0
 
 
 class Delivery(Protocol):
@@ -28,7 +37,7 @@ class Delivery(Protocol):
     def published_at(self) -> datetime: ...
     @property
     def attempt(self) -> int:
-        """Pub/Sub's count of the deliveries of this message, from 1; approximate."""
+        """How often this message was delivered, from 1, by Pub/Sub's count; approximate."""
 
     def ack(self) -> None:
         """Done: never deliver it again."""
@@ -76,7 +85,7 @@ class PubSubDelivery:
 
     @property
     def attempt(self) -> int:
-        return self._message.delivery_attempt or 1
+        return earlier_deliveries(self._message.attributes) + (self._message.delivery_attempt or 1)
 
     def ack(self) -> None:
         self._message.ack()
@@ -85,7 +94,9 @@ class PubSubDelivery:
         self._message.nack()
 
     def defer(self, seconds: float) -> None:
-        self._message.modify_ack_deadline(max(1, min(MAX_DEFER_S, round(seconds + 0.5))))
+        # A whole number: the client library fails on any other, and with it loses the acks that it sends together.
+        deadline_s = MAX_DEFER_S if seconds >= MAX_DEFER_S else max(1, math.ceil(seconds))
+        self._message.modify_ack_deadline(deadline_s)
         self._message.drop()  # the client library would go on extending the lease
 
     def hand_over(self, task_id: str) -> None:

@@ -10,16 +10,15 @@ from datetime import datetime
 
 import structlog
 
-from poolhouse.pipeline.errors import StoreUnavailable
+from poolhouse.pipeline.errors import PoolhouseError
 from poolhouse.worker.errors import LeaseLost, TaskTimeout
+from poolhouse.worker.runtime.interruption import HARD_LIMIT_AFTER_S
 from poolhouse.worker.runtime.running_task import RunningTask
 
 #: Seconds between two looks at the tasks in hand: so long a cancel call may go unseen.
 TICK_S = 1.0
 #: Tasks younger than this are left alone: most end before anything needs to be written, or read, for them.
 QUIET_S = 1.0
-#: Seconds between the soft time limit (an error in the handler) and the hard one (the handler is given up).
-HARD_LIMIT_AFTER_S = 5.0
 
 _log = structlog.get_logger(__name__)
 
@@ -93,8 +92,8 @@ class Keeper:
             task.look()
         except LeaseLost:
             _log.warning("another worker has taken a task over", task_id=task.record.task_id)
-        except StoreUnavailable as error:
-            _log.warning("storage did not answer for a task in hand", task_id=task.record.task_id, error=str(error))
+        except PoolhouseError as error:  # storage is down, or the record can't be read any more
+            _log.warning("a task in hand could not be looked after", task_id=task.record.task_id, error=str(error))
         finally:
             with self._lock:
                 self._in_call.discard(task)
@@ -106,4 +105,7 @@ class Keeper:
                 self._wake.clear()
                 continue
             time.sleep(TICK_S)
-            self.tick()
+            try:
+                self.tick()
+            except Exception:  # noqa: BLE001 - a mistake about one task must not cost all others their leases
+                _log.exception("the keeper failed")

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import traceback
 from dataclasses import dataclass
-from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
+from poolhouse.pipeline import json_values
+from poolhouse.pipeline.delays import check_delay_s
+from poolhouse.pipeline.errors import InvalidValue
+from poolhouse.pipeline.json_values import clean_text
 from poolhouse.pipeline.records import ErrorInfo
-from poolhouse.worker.errors import LeaseLost, Reject, Retry, TaskCancelled, TaskTimeout, WorkerStopping
+from poolhouse.worker.errors import Interrupted, LeaseLost, Reject, Retry, TaskCancelled, WorkerStopping, meaning_of
 from poolhouse.worker.runtime.execution import Executor
 from poolhouse.worker.runtime.process_pool import HandlerError
 from poolhouse.worker.runtime.running_task import Context, RunningTask
 
 #: Lines of a traceback kept with a failed attempt, the last ones.
 TRACEBACK_LINES = 20
-#: Characters of an error message kept with a failed attempt.
-ERROR_CHARACTERS = 2000
 
 
 @dataclass(frozen=True)
 class Returned:
-    """The handler returned this; `encoded` is it as JSON."""
+    """The handler returned this, as JSON."""
 
-    value: Any
     encoded: bytes
 
 
@@ -70,30 +69,58 @@ def run_handler(executor: Executor, running: RunningTask, context: Context) -> O
         payload = running.handler.parse(record.payload)
     except ValidationError as error:
         return Refused(_invalid(error), ErrorInfo(type="ValidationError", message=_invalid(error)))
+    except BaseException as error:  # noqa: BLE001 - a mistake in a validator
+        return _ended_by(error, running, context)
     try:
         value = executor.run(running, payload, context)
-        return Returned(*_encode(value))
-    except Reject as error:
-        return Refused(error.reason, ErrorInfo(type="Reject", message=error.reason))
-    except Retry as error:
-        return Failed(error_info(error), error.after_s)
-    except TaskCancelled:
-        return Cancelled()
-    except WorkerStopping:
-        return Stopped()
-    except LeaseLost:
-        return Lost()
-    except TaskTimeout as error:
-        return Failed(error_info(error, message=str(running.interruption or error)), None)
+        if running.told and isinstance(running.interruption, TaskCancelled):
+            return Cancelled()  # what it returns in spite of that is no whole result
     except BaseException as error:  # noqa: BLE001 - sys.exit() too, and panics of native code
-        context.log.warning("the attempt failed", error=f"{type(error).__name__}: {error}"[:ERROR_CHARACTERS])
-        return Failed(error_info(error), None)
+        return _ended_by(error, running, context)
+    return _returned(value)
 
 
-def _encode(value: Any) -> tuple[Any, bytes]:
-    if isinstance(value, BaseModel):
-        value = value.model_dump(mode="json")
-    return value, json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+def interrupted(interruption: Interrupted, error: ErrorInfo) -> Outcome:
+    """How an attempt ends that was interrupted. Args: error: what is kept where that counts as a failure."""
+    match interruption:
+        case TaskCancelled():
+            return Cancelled()
+        case WorkerStopping():
+            return Stopped()
+        case LeaseLost():
+            return Lost()
+    return Failed(error, None)
+
+
+def _ended_by(error: BaseException, running: RunningTask, context: Context) -> Outcome:
+    meant = meaning_of(error)
+    if isinstance(meant, Interrupted) and running.interruption is not None:
+        return interrupted(running.interruption, error_info(meant, message=str(running.interruption)))
+    if isinstance(meant, Reject):
+        reason = clean_text(getattr(meant, "reason", meant))
+        return Refused(reason, ErrorInfo(type="Reject", message=reason))
+    if isinstance(meant, Retry):
+        return _retry(meant)
+    info = error_info(meant)
+    context.log.warning("the attempt failed", error=f"{info.type}: {info.message}")
+    return Failed(info, None)
+
+
+def _returned(value: object) -> Outcome:
+    try:
+        return Returned(json_values.encode(value, what="the result"))
+    except InvalidValue as error:
+        # Its work is done, and another attempt would only do it again.
+        reason = f"the handler returned, but its result can't be kept: {error}"
+        return Refused(reason, ErrorInfo(type="InvalidValue", message=str(error)))
+
+
+def _retry(error: Retry) -> Outcome:
+    info = error_info(error)
+    try:
+        return Failed(info, None if error.after_s is None else check_delay_s(error.after_s))
+    except ValueError as wrong:  # set after the error was made
+        return Failed(info.model_copy(update={"message": f"{info.message} (after_s {wrong})"}), None)
 
 
 def error_info(error: BaseException, *, message: str | None = None) -> ErrorInfo:
@@ -102,15 +129,24 @@ def error_info(error: BaseException, *, message: str | None = None) -> ErrorInfo
         lines = error.traceback.splitlines()
         type_name = error.type_name
     else:
-        lines = "".join(traceback.format_exception(error)).splitlines()
+        lines = _traceback_lines(error)
         type_name = type(error).__name__
     return ErrorInfo(
         type=type_name,
-        message=(message or str(error))[:ERROR_CHARACTERS],
+        message=clean_text(error) if message is None else message,
         traceback="\n".join(lines[-TRACEBACK_LINES:]),
     )
 
 
+def _traceback_lines(error: BaseException) -> list[str]:
+    try:
+        return "".join(traceback.format_exception(error)).splitlines()
+    except Exception as failure:  # noqa: BLE001 - user code: notes, causes and groups of errors may do anything
+        return [f"no traceback: {type(failure).__name__} while it was formatted"]
+
+
 def _invalid(error: ValidationError) -> str:
-    problems = (f"{'.'.join(map(str, problem['loc'])) or 'payload'}: {problem['msg']}" for problem in error.errors())
-    return "invalid payload: " + "; ".join(problems)
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    return "invalid payload: " + "; ".join(
+        f"{'.'.join(map(str, problem['loc'])) or 'payload'}: {problem['msg']}" for problem in problems
+    )

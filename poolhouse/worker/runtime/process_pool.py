@@ -1,34 +1,34 @@
 """Handlers that hold the interpreter (`cpu=True`) run in processes of their own, which can be ended.
 
 A process is started when one is needed, serves one task at a time and is kept for the next. It talks over a pipe:
-progress and follow-up tasks come out, an interruption goes in and is raised at the handler's next checkpoint.
+progress and follow-up tasks come out, an interruption goes in and is raised at the handler's next checkpoint. It leads
+a process group, so that what its handler has started ends with it.
 """
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import signal
 import threading
+import weakref
 from collections.abc import Mapping
-from datetime import datetime
 from multiprocessing.connection import Connection
 from typing import Any
 
-from pydantic import BaseModel
-
-from poolhouse.pipeline import settings as settings_module
 from poolhouse.pipeline.errors import PoolhouseError
-from poolhouse.pipeline.store import ObjectStore, open_store
-from poolhouse.worker import registry as registry_module
-from poolhouse.worker.context import Logger
-from poolhouse.worker.errors import Interrupted, Reject, Retry, TaskCancelled, TaskTimeout, WorkerStopping
+from poolhouse.worker.errors import Interrupted, LeaseLost, Reject, Retry, TaskCancelled
+from poolhouse.worker.runtime import children
+from poolhouse.worker.runtime.handler_process import INTERRUPTIONS, serve
 from poolhouse.worker.runtime.running_task import Context, RunningTask
 
 #: Idle processes kept for the next task.
 KEPT_PROCESSES = os.cpu_count() or 1
 #: Seconds between an interruption and the end of the process that does not heed it.
 ENDED_AFTER_S = 2.0
+#: Seconds between two looks at whether a silent process is still alive: children that it has forked may hold its pipe.
+ALIVE_S = 1.0
 
 
 class HandlerDied(PoolhouseError):
@@ -49,195 +49,175 @@ class ProcessRunner:
 
     def __init__(self, task_handlers: tuple[str, ...]) -> None:
         self._task_handlers = task_handlers
+        self._environment = dict(os.environ)
         self._idle: list[_Process] = []
+        self._all: set[_Process] = set()
         self._lock = threading.Lock()
+        atexit.register(self.stop)  # else multiprocessing would wait for processes that are no daemons
 
-    def run(self, task: RunningTask, payload: BaseModel, context: Context) -> Any:
+    def run(self, task: RunningTask, payload: Mapping[str, Any], context: Context) -> Any:
         """Run the handler in a process; raises what it raised, `HandlerDied` or `Interrupted`."""
         with self._lock:
             process = self._idle.pop() if self._idle else None
-        process = process or _Process(self._task_handlers)
-        task.interrupt_handler = process.interrupt
-        task.abandon_handler = process.kill
+        if process is None:
+            process = _Process(self._task_handlers, self._environment)
+            with self._lock:
+                self._all.add(process)
+        task.interrupt_handler = lambda interruption: process.interrupt(task, interruption)
+        task.abandon_handler = lambda: process.abandon(task)
         try:
-            value = process.call(task, payload, context)
+            return process.call(task, payload, context)
         except HandlerDied:
-            process.kill()
             if task.interruption is not None:
                 raise task.interruption from None
             raise
-        except BaseException:
+        finally:
             self._keep(process)
-            raise
-        self._keep(process)
-        return value
 
     def stop(self) -> None:
-        """End the idle processes; a running one ends with its task, or with this process."""
+        """End all processes, with what their handlers have started."""
+        atexit.unregister(self.stop)
         with self._lock:
-            idle, self._idle = self._idle, []
-        for process in idle:
+            self._idle.clear()
+            everyone, self._all = self._all, set()
+        for process in everyone:
             process.kill()
 
     def _keep(self, process: _Process) -> None:
         with self._lock:
-            if len(self._idle) < KEPT_PROCESSES and not process.interrupted:
+            if process.reusable and process in self._all and len(self._idle) < KEPT_PROCESSES:
                 self._idle.append(process)
                 return
-        process.kill()
+            self._all.discard(process)
+        process.end()
 
 
 class _Process:
-    def __init__(self, task_handlers: tuple[str, ...]) -> None:
+    def __init__(self, task_handlers: tuple[str, ...], environment: Mapping[str, str]) -> None:
         spawn = multiprocessing.get_context("spawn")  # a fork would copy the locks of gRPC's threads
         self._pipe, theirs = spawn.Pipe()
-        self._process = spawn.Process(target=_serve, args=(theirs, task_handlers), daemon=True)
+        _pipes.add(self._pipe)
+        # No daemon: those may have no children, and handlers may use pools.
+        self._process = spawn.Process(target=serve, args=(theirs, task_handlers, environment), daemon=False)
         self._process.start()
         theirs.close()
         self._sending = threading.Lock()
-        self.interrupted = False
+        #: The task that it runs, and guards it: an interruption that comes late must not meet the next task.
+        self._task: RunningTask | None = None
+        self._turn = threading.Lock()
+        #: Whether it may run another task: it has answered, and was left as it was found.
+        self.reusable = False
 
-    def call(self, task: RunningTask, payload: BaseModel, context: Context) -> Any:
-        facts = {
-            "task_id": context.task_id,
-            "task_type": context.task_type,
-            "queue": context.queue,
-            "attempt": context.attempt,
-            "submitted_at": context.submitted_at,
-        }
+    def call(self, task: RunningTask, payload: Mapping[str, Any], context: Context) -> Any:
+        self.reusable = False
+        with self._turn:
+            self._task = task
         try:
-            self._send(("run", facts, payload.model_dump(mode="json")))
+            self._send(("run", {**context.fields, "submitted_at": context.submitted_at}, dict(payload)))
             if task.interruption is not None:  # it came before the process could hear of it
-                self.interrupt(task.interruption)
+                self.interrupt(task, task.interruption)
             while True:
-                kind, *values = self._pipe.recv()
+                kind, *values = self._receive()
                 if kind == "progress":
                     context.progress(*values)
                 elif kind == "submit":
                     self._send(("submitted", *_submitted(context, *values)))
-                elif kind == "returned":
-                    return values[0]
                 else:
+                    *values, clean = values
+                    self.reusable = clean and task.interruption is None
+                    if kind == "returned":
+                        return values[0]
                     raise _rebuild(values, task)
         except (EOFError, OSError):
-            self._process.join(timeout=1)
-            raise HandlerDied(f"the handler's process ended with exit code {self._process.exitcode}") from None
+            raise HandlerDied(self._why()) from None
+        finally:
+            with self._turn:
+                self._task = None
 
-    def interrupt(self, interruption: Interrupted) -> None:
-        self.interrupted = True
-        try:
-            self._send(("interrupt", type(interruption).__name__, str(interruption)))
-        except OSError:
-            return  # it has ended already
-        if isinstance(interruption, TaskCancelled):
-            timer = threading.Timer(ENDED_AFTER_S, self.kill)
+    def interrupt(self, task: RunningTask, interruption: Interrupted) -> None:
+        """Let the handler's next checkpoint raise; if nobody wants its result any more, end it soon."""
+        with self._turn:
+            if self._task is not task:
+                return
+            try:
+                self._send(("interrupt", type(interruption).__name__, str(interruption)))
+            except OSError:
+                return  # it has ended already
+        if isinstance(interruption, TaskCancelled | LeaseLost):
+            timer = threading.Timer(ENDED_AFTER_S, self.abandon, (task,))
             timer.daemon = True
             timer.start()
 
+    def abandon(self, task: RunningTask) -> None:
+        """End it if it still runs this task."""
+        with self._turn:
+            if self._task is task:
+                children.end_tree(self._pid)
+
     def kill(self) -> None:
-        self._process.kill()
+        """End it with all that its handlers have started."""
+        children.end_tree(self._pid)
+
+    def end(self) -> None:
+        """End it; nobody may be waiting for its answer."""
+        self.kill()
+        self._process.join(timeout=1)
+        self._pipe.close()
+
+    @property
+    def _pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
+    def _receive(self) -> Any:
+        while not self._pipe.poll(ALIVE_S):
+            if not self._process.is_alive() and not self._pipe.poll():
+                raise EOFError
+        return self._pipe.recv()
+
+    def _why(self) -> str:
+        self._process.join(timeout=1)
+        code = self._process.exitcode
+        if code is None or code >= 0:
+            return f"the handler's process ended with exit code {code}"
+        hint = ": killed from outside, or out of memory" if -code == signal.SIGKILL else ""
+        return f"the handler's process was ended by {signal.Signals(-code).name}{hint}"
 
     def _send(self, value: tuple[Any, ...]) -> None:
         with self._sending:
             self._pipe.send(value)
 
 
-def _submitted(context: Context, task_type: str, fields: dict[str, Any], queue: str | None) -> tuple[bool, str]:
+#: Our ends of the pipes. A handler's forked children must not hold them: a process that waits for the worker's end, and
+#: ends itself then, would wait for theirs as well.
+_pipes: weakref.WeakSet[Connection] = weakref.WeakSet()
+
+
+def _close_pipes() -> None:
+    for pipe in tuple(_pipes):
+        pipe.close()
+
+
+os.register_at_fork(after_in_child=_close_pipes)
+
+
+def _submitted(
+    context: Context, task_type: str, fields: Mapping[str, Any], options: Mapping[str, Any]
+) -> tuple[str | None, str]:
     try:
-        return True, context.submit(task_type, fields, queue=queue)
-    except (ValueError, KeyError) as error:  # pydantic's ValidationError is a ValueError
-        return False, f"{type(error).__name__}: {error}"
+        return None, context.submit(task_type, fields, **options)
+    except KeyError as error:
+        return "KeyError", str(error.args[0])
+    except ValueError as error:  # pydantic's ValidationError is one
+        return "ValueError", str(error)
 
 
 def _rebuild(values: list[Any], task: RunningTask) -> BaseException:
-    type_name, message, traceback, extra = values
-    if type_name == "Retry":
-        return Retry(message, after_s=extra)
-    if type_name == "Reject":
+    kind, type_name, message, traceback, after_s = values
+    if kind == "retry":
+        return Retry(message, after_s=after_s)
+    if kind == "reject":
         return Reject(message)
-    if type_name in _INTERRUPTIONS:
-        return task.interruption or _INTERRUPTIONS[type_name](message)
+    if kind == "interrupted":
+        return task.interruption or INTERRUPTIONS.get(type_name, Interrupted)(message)
     return HandlerError(type_name, message, traceback)
-
-
-_INTERRUPTIONS: Mapping[str, type[Interrupted]] = {
-    "TaskCancelled": TaskCancelled,
-    "TaskTimeout": TaskTimeout,
-    "WorkerStopping": WorkerStopping,
-}
-
-
-class _ChildContext:
-    """`TaskContext` inside a handler process."""
-
-    def __init__(self, facts: Mapping[str, Any], pipe: Connection, store: ObjectStore) -> None:
-        self.task_id: str = facts["task_id"]
-        self.task_type: str = facts["task_type"]
-        self.queue: str = facts["queue"]
-        self.attempt: int = facts["attempt"]
-        self.submitted_at: datetime = facts["submitted_at"]
-        self.store = store
-        self._pipe = pipe
-        self._interruption: Interrupted | None = None
-
-    @property
-    def log(self) -> Logger:
-        import structlog  # noqa: PLC0415 - most handlers in processes compute and say nothing
-
-        logger: Logger = structlog.get_logger().bind(
-            task_id=self.task_id, task_type=self.task_type, queue=self.queue, attempt=self.attempt
-        )
-        return logger
-
-    def progress(self, done: float, total: float | None = None, note: str | None = None) -> None:
-        self._pipe.send(("progress", done, total, note))
-
-    def checkpoint(self) -> None:
-        while self._interruption is None and self._pipe.poll():
-            self._hear(self._pipe.recv())
-        if self._interruption is not None:
-            raise self._interruption
-
-    def submit(self, task_type: str, payload: BaseModel | Mapping[str, Any], *, queue: str | None = None) -> str:
-        fields = payload.model_dump(mode="json") if isinstance(payload, BaseModel) else dict(payload)
-        self._pipe.send(("submit", task_type, fields, queue))
-        while True:
-            message = self._pipe.recv()
-            if message[0] == "submitted":
-                _, done, value = message
-                if not done:
-                    raise ValueError(value)
-                return str(value)
-            self._hear(message)
-
-    def _hear(self, message: tuple[Any, ...]) -> None:
-        if message[0] == "interrupt":
-            self._interruption = _INTERRUPTIONS.get(message[1], Interrupted)(message[2])
-
-
-def _serve(pipe: Connection, task_handlers: tuple[str, ...]) -> None:
-    """A handler process's life: take a task, answer, until the pipe closes."""
-    import traceback  # noqa: PLC0415 - only needed here, in the child
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the worker, which tells us
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    settings = settings_module.load()
-    store = open_store(settings)
-    registry = registry_module.load(task_handlers)
-    while True:
-        try:
-            message = pipe.recv()
-        except (EOFError, OSError):
-            return
-        if message[0] != "run":
-            continue  # an interruption of a task that has ended meanwhile
-        _, facts, payload = message
-        handler = registry[facts["task_type"]]
-        try:
-            value = handler.function(handler.parse(payload), _ChildContext(facts, pipe, store))
-            if isinstance(value, BaseModel):
-                value = value.model_dump(mode="json")
-            pipe.send(("returned", value))
-        except Exception as error:  # noqa: BLE001 - whatever a handler raises is told to the worker
-            extra = error.after_s if isinstance(error, Retry) else None
-            pipe.send(("raised", type(error).__name__, str(error), traceback.format_exc(), extra))

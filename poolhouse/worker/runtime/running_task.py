@@ -11,7 +11,8 @@ from typing import Any
 import structlog
 from pydantic import BaseModel
 
-from poolhouse.pipeline import records
+from poolhouse.pipeline import json_values, records
+from poolhouse.pipeline.delays import run_time
 from poolhouse.pipeline.errors import PreconditionFailed
 from poolhouse.pipeline.message import MAX_MESSAGE_BYTES
 from poolhouse.pipeline.record_store import RecordStore, Stored, written_by
@@ -24,6 +25,8 @@ from poolhouse.worker.registry import Handler, Registry
 
 #: Least time between two writes of a task's progress, in seconds.
 PROGRESS_INTERVAL_S = 1.0
+#: Payloads of all follow-up tasks of a task, in bytes: its record holds them until they are published.
+MAX_FOLLOW_UP_BYTES = 32_000_000
 
 
 class RunningTask:
@@ -51,6 +54,8 @@ class RunningTask:
         self._progress: Progress | None = None
         self._lock = threading.RLock()
         self.ended = False
+        #: Whether the handler has been told to end: a checkpoint has raised, or its coroutine was cancelled.
+        self.told = False
         #: Set by whoever runs the handler: how to end it from outside at a soft and at a hard limit.
         self.interrupt_handler: Callable[[Interrupted], None] = lambda interruption: None
         self.abandon_handler: Callable[[], None] = lambda: None
@@ -171,6 +176,7 @@ class Context:
         self._now = now
         self._log: Logger | None = None
         self.follow_ups: list[FollowUp] = []
+        self._follow_up_bytes = 0
 
     @property
     def task_id(self) -> str:
@@ -199,10 +205,19 @@ class Context:
     @property
     def log(self) -> Logger:
         if self._log is None:
-            self._log = structlog.get_logger().bind(
-                task_id=self.task_id, task_type=self.task_type, queue=self.queue, attempt=self.attempt
-            )
+            self._log = structlog.get_logger().bind(**self.fields)
         return self._log
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What its log lines carry."""
+        record = self._running.record
+        return {
+            "task_id": record.task_id,
+            "task_type": record.task_type,
+            "queue": record.queue,
+            "attempt": record.attempts[-1].number,
+        }
 
     def progress(self, done: float, total: float | None = None, note: str | None = None) -> None:
         self._running.set_progress(Progress(done=done, total=total, note=note, at=self._now()))
@@ -210,18 +225,44 @@ class Context:
     def checkpoint(self) -> None:
         interruption = self._running.interruption
         if interruption is not None:
+            self._running.told = True
             raise interruption
 
-    def submit(self, task_type: str, payload: BaseModel | Mapping[str, Any], *, queue: str | None = None) -> str:
+    def submit(
+        self,
+        task_type: str,
+        payload: BaseModel | Mapping[str, Any],
+        *,
+        queue: str | None = None,
+        delay_s: float | None = None,
+        run_at: datetime | None = None,
+    ) -> str:
+        if self._running.ended:
+            raise RuntimeError("the attempt has ended: nothing can be submitted for it any more")
         handler = self._registry[task_type]
-        fields = payload.model_dump(mode="json") if isinstance(payload, BaseModel) else dict(payload)
-        handler.parse(fields)
+        now = self._now()
+        not_before = run_time(delay_s=delay_s, run_at=run_at, now=now)
+        encoded = json_values.encode(handler.payload_of(payload), what="the payload")
         queue = queue or handler.queue or self._default_queue
         if queue not in self._queues:
             raise KeyError(f"there is no queue {queue}")
-        if len(json.dumps(fields)) > MAX_MESSAGE_BYTES:
+        if len(encoded) > MAX_MESSAGE_BYTES:
             raise ValueError(f"the payload of the follow-up {task_type} is larger than a message may be")
+        if self._follow_up_bytes + len(encoded) > MAX_FOLLOW_UP_BYTES:
+            raise ValueError(
+                f"the follow-ups of one task hold more than {MAX_FOLLOW_UP_BYTES:,} bytes together: "
+                "write what is large to a file, and name the file in the payloads"
+            )
+        self._follow_up_bytes += len(encoded)
         # Derived from the parent and the position: an attempt that runs again names the same tasks.
         task_id = self._task_ids.derive(f"follow-up {self.task_id} {len(self.follow_ups)}", self.submitted_at)
-        self.follow_ups.append(FollowUp(task_id=task_id, task_type=task_type, queue=queue, payload=fields))
+        self.follow_ups.append(
+            FollowUp(
+                task_id=task_id,
+                task_type=task_type,
+                queue=queue,
+                payload=json.loads(encoded),
+                not_before=not_before if not_before > now else None,
+            )
+        )
         return task_id

@@ -6,21 +6,28 @@ and all of it before the ack.
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
+import structlog
+
 from poolhouse.pipeline import names, records
-from poolhouse.pipeline.dead_letters import attributes_for
-from poolhouse.pipeline.errors import PreconditionFailed, QueueUnavailable
+from poolhouse.pipeline.dead_letters import EARLIER_DELIVERIES, attributes_for
+from poolhouse.pipeline.delays import SHORT_WAIT_S, seconds_until
+from poolhouse.pipeline.errors import MessageRefused, PreconditionFailed, QueueUnavailable
+from poolhouse.pipeline.json_values import clean_text
 from poolhouse.pipeline.message import TaskMessage
 from poolhouse.pipeline.publisher import Publisher
-from poolhouse.pipeline.records import ResultObject, Status, TaskRecord
-from poolhouse.pipeline.store import ABSENT, ObjectStore
+from poolhouse.pipeline.records import ErrorInfo, FollowUp, ResultObject, Status, TaskRecord
+from poolhouse.pipeline.store import ABSENT, CHUNK_BYTES, ObjectStore
 from poolhouse.pipeline.task_ids import TaskIds
+from poolhouse.pipeline.timers import Timers
 from poolhouse.pipeline.topology import Topology
 from poolhouse.worker.errors import LeaseLost
 from poolhouse.worker.runtime.delivery import Delivery
@@ -30,6 +37,8 @@ from poolhouse.worker.runtime.running_task import Context, RunningTask
 
 #: Results up to this size, as JSON, are kept in the record itself; larger ones are objects of their own.
 INLINE_RESULT_BYTES = 64 * 1024
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass
@@ -73,6 +82,7 @@ class Settlement:
         self._store = store
         self._publisher = publisher
         self._task_ids = task_ids
+        self._timers = Timers(store)
         self._patience = patience
         self._now = now
         self.counts = Counts()
@@ -87,6 +97,15 @@ class Settlement:
         except Stopping:
             # The record still says running: whoever gets the message waits for the lease, then starts the next attempt.
             delivery.nack()
+        except (ValueError, TypeError, RecursionError) as error:
+            # What comes here was checked before; should a check be missing, another attempt would end here again.
+            _log.exception("an outcome could not be recorded", task_id=running.record.task_id)
+            reason = f"the outcome ({type(end).__name__.lower()}) could not be recorded: {clean_text(error, limit=300)}"
+            unwritable = Refused(reason, ErrorInfo(type=type(error).__name__, message=reason))
+            if not isinstance(end, Refused):
+                self.settle(delivery, running, context, unwritable)
+            else:
+                delivery.nack()
 
     def _settle_durably(self, delivery: Delivery, running: RunningTask, context: Context, end: Outcome) -> None:
         now = self._now
@@ -141,10 +160,23 @@ class Settlement:
             running, lambda record: records.retried(record, error=end.error, now=self._now(), retry_at=retry_at)
         )
         self.counts.add("retried")
-        if end.after_s is None:
+        if retry_at is None:
             delivery.nack()
         else:
-            delivery.defer(end.after_s)
+            self.postpone(delivery, running.record.task_id, retry_at)
+
+    def postpone(self, delivery: Delivery, task_id: str, until: datetime) -> None:
+        """Let a message come again at a time, by Pub/Sub or by a timer, and be rid of it. Raises `Stopping`."""
+        wait_s = seconds_until(until, now=self._now())
+        if wait_s <= SHORT_WAIT_S:
+            delivery.defer(wait_s)
+            return
+        # Pub/Sub's count begins anew with the message that the timer publishes; a task without a record has no other.
+        attributes = {**delivery.attributes, EARLIER_DELIVERIES: str(delivery.attempt)}
+        self._patience(
+            lambda: self._timers.put(delivery.queue, delivery.data, attributes, task_id=task_id, not_before=until)
+        )
+        delivery.ack()
 
     def _finish(self, running: RunningTask, change: Callable[[TaskRecord], TaskRecord]) -> TaskRecord:
         return self._patience(lambda: running.finish(change))
@@ -152,21 +184,8 @@ class Settlement:
     def close(self, delivery: Delivery, record: TaskRecord) -> None:
         """Publish what a final record asks for, then ack. Done again for a duplicate: all of it is idempotent."""
         if record.status is Status.SUCCEEDED:
-            waiting = [
-                self._publisher.submit(
-                    TaskMessage(
-                        task_id=follow_up.task_id,
-                        task_type=follow_up.task_type,
-                        submitted_at=record.updated_at,
-                        queue=follow_up.queue,
-                        payload=follow_up.payload,
-                    )
-                )
-                for follow_up in record.follow_ups
-            ]
             try:
-                for future in waiting:
-                    future.result()
+                self._submit_follow_ups(record)
             except QueueUnavailable:
                 delivery.nack()
                 return
@@ -174,6 +193,15 @@ class Settlement:
             self.give_up(delivery, record.task_id, record.reason or "")
             return
         delivery.ack()
+
+    def _submit_follow_ups(self, record: TaskRecord) -> None:
+        now = self._now()
+        waiting = [
+            self._patience(partial(self._timers.send, _task_of(follow_up, record), self._publisher, now=now))
+            for follow_up in record.follow_ups
+        ]
+        for future in waiting:
+            future.result()
 
     def give_up_malformed(self, delivery: Delivery, reason: str) -> None:
         """Send a message that is no task to the dead letters, under the id that belongs to its message id."""
@@ -193,20 +221,31 @@ class Settlement:
             message_id=delivery.message_id,
             published_at=delivery.published_at,
         )
-        self._patience(lambda: self._publisher.dead_letter(delivery.queue, delivery.data, attributes).result())
-        delivery.ack()
+        try:
+            self._patience(lambda: self._publisher.dead_letter(delivery.queue, delivery.data, attributes).result())
+        except MessageRefused as error:
+            # It came as large as a message may be: no room for a reason. Pub/Sub forwards it by its own count.
+            _log.warning("no room for the reason in a dead letter", task_id=task_id, reason=reason, error=str(error))
+            delivery.nack()
+        else:
+            delivery.ack()
 
     def _keep_result(self, running: RunningTask, end: Returned) -> tuple[Any, ResultObject | None]:
         """The result for the record, and the object that holds it where it is large or wanted as a file."""
         handler = running.handler
         small = len(end.encoded) <= INLINE_RESULT_BYTES
-        inline = end.value if small else None
+        inline = json.loads(end.encoded) if small else None
         if small and handler.result_file is None:
             return inline, None
         name = names.result(handler.result_file or handler.task_type, running.record.task_id)
         size_bytes = len(end.encoded)
 
         def write() -> tuple[Any, ResultObject]:
+            if size_bytes > CHUNK_BYTES:  # in pieces: each has the time that a whole small object has
+                self._store.upload(
+                    name, io.BytesIO(end.encoded), content_type="application/json", size_bytes=size_bytes
+                )
+                return inline, ResultObject(name=name, size_bytes=size_bytes)
             try:
                 self._store.put(name, end.encoded, if_generation=ABSENT)
             except PreconditionFailed:
@@ -217,3 +256,14 @@ class Settlement:
             return inline, ResultObject(name=name, size_bytes=size_bytes)
 
         return self._patience(write)
+
+
+def _task_of(follow_up: FollowUp, parent: TaskRecord) -> TaskMessage:
+    return TaskMessage(
+        task_id=follow_up.task_id,
+        task_type=follow_up.task_type,
+        submitted_at=parent.updated_at,
+        queue=follow_up.queue,
+        payload=follow_up.payload,
+        not_before=follow_up.not_before,
+    )

@@ -23,6 +23,7 @@ from poolhouse.pipeline.publisher import Publisher
 from poolhouse.pipeline.settings import Settings
 from poolhouse.pipeline.store import ObjectStore
 from poolhouse.pipeline.task_id_key import load_task_ids
+from poolhouse.pipeline.timers import Timers
 from poolhouse.pipeline.topology import Queue
 from poolhouse.worker.errors import WorkerStopping
 from poolhouse.worker.registry import Handler, Registry
@@ -35,7 +36,9 @@ from poolhouse.worker.runtime.half_close import half_close
 from poolhouse.worker.runtime.heartbeat import Keeper
 from poolhouse.worker.runtime.retrying import Patience
 from poolhouse.worker.runtime.settlement import Counts
+from poolhouse.worker.runtime.subscriber import open_subscriber
 from poolhouse.worker.runtime.thread_pool import LaneScheduler, Slots
+from poolhouse.worker.timer_loop import LOOKAHEAD_S, TimerLoop
 
 #: Messages held beyond those that run, as a multiple of the queue's concurrency: they hide the way from Pub/Sub.
 PREFETCH = 1
@@ -65,8 +68,10 @@ class WorkerOptions:
 
     #: Queues to serve, the most urgent first.
     queues: Sequence[str]
-    #: Whether to keep what arrives on the queues' dead-letter subscriptions.
+    #: Whether to keep what arrives on the queues' dead-letter subscriptions, and to fire timers.
     dead_letters: bool = False
+    #: How much earlier than due timers are fired, in seconds: the time until this, or another process, looks again.
+    lookahead_s: float = LOOKAHEAD_S
 
 
 @dataclass(frozen=True)
@@ -118,6 +123,7 @@ class Worker:
         self._keeper = Keeper(now=now)
         self._executor = Executor(task_handlers=settings.handlers)
         self._streams: list[tuple[Any, LaneScheduler]] = []
+        self._timers: TimerLoop | None = None
         #: Reentrant: `stop` is called by signal handlers, which may interrupt a call that holds it.
         self._lifecycle = threading.RLock()
         self._started = False
@@ -137,7 +143,8 @@ class Worker:
     @property
     def idle_s(self) -> float:
         """Seconds since the last message came or ended; 0 while one is in hand, parked ones included."""
-        if self._slots.busy or self._attempts.waiting:
+        firing = self._timers is not None and self._timers.busy
+        if self._slots.busy or self._attempts.waiting or firing:
             self._last_activity_s = time.monotonic()  # one that is just being resumed is seen in neither place
             return 0.0
         return time.monotonic() - self._last_activity_s
@@ -150,7 +157,7 @@ class Worker:
             BucketMissing: the bucket is not there.
             Stopping: told to stop while the bucket did not answer.
         """
-        self._subscriber = pubsub_v1.SubscriberClient()
+        self._subscriber = open_subscriber()
         if self._settings.wait_for_topology_s:
             await_topology(
                 self._store,
@@ -176,12 +183,24 @@ class Worker:
             resume=self._resume,
         )
         self._keeper.start()
-        keeper = DeadLetterKeeper(self._store, topology=self._topology, task_ids=task_ids, now=self._now)
+        keeper = DeadLetterKeeper(
+            self._store,
+            topology=self._topology,
+            registry=self._registry,
+            publisher=self._publisher,
+            task_ids=task_ids,
+            now=self._now,
+        )
         for source in self._sources():
             if source.lane == DEAD_LETTER_LANE:
                 self._open(source, process=keeper.process, give_back=lambda delivery: delivery.nack())
             else:
                 self._open(source, process=self._attempts.process, give_back=self._attempts.return_unstarted)
+        if self._options.dead_letters:
+            self._timers = TimerLoop(
+                Timers(self._store), self._publisher, now=self._now, lookahead_s=self._options.lookahead_s
+            )
+            self._timers.start()
         _log.info("worker ready", worker=self._name, queues=list(self._options.queues))
         with self._lifecycle:
             self._started = True
@@ -264,10 +283,10 @@ class Worker:
         self._failure = error
         self.stop("a stream ended")
 
-    def _resume(self, delivery: Delivery) -> None:
+    def _resume(self, delivery: Delivery, *, admitted: bool) -> None:
         self._slots.put(
             delivery.queue,
-            lambda: self._attempts.process(delivery, admitted=True),
+            lambda: self._attempts.process(delivery, admitted=admitted),
             give_back=lambda: self._attempts.return_unstarted(delivery),
         )
 
@@ -306,6 +325,8 @@ class Worker:
     def _close(self) -> None:
         self._keeper.stop()
         self._executor.stop()
+        if self._timers is not None:
+            self._timers.stop()
         self._publisher.close()  # what was handed over is acked once its copy is published
         for _, scheduler in self._streams:
             scheduler.release()

@@ -18,7 +18,7 @@ from tests.kit.browser.chromium import Page, chromium
 pytestmark = pytest.mark.xdist_group("console")
 
 HANDLER = '''
-from worker import Payload, Reject, TaskContext, task
+from poolhouse import Payload, Reject, TaskContext, task
 
 class Weigh(Payload):
     """What to weigh."""

@@ -2,8 +2,8 @@
 
 fake-gcs-server lets pages of every site read and write (`Access-Control-Allow-Origin: *`), and has no switch for it. So
 it listens where no page finds it, and pages meet the rule of `poolhouse.pipeline.web_guard` here. The address of an
-upload session (Cloud Storage, Resumable uploads, "Session URIs") is a key in itself: pages that were given one may send bytes.
-HTTP/2 goes through unread: it is what gRPC clients speak, and no browser speaks it without TLS.
+upload session (Cloud Storage, Resumable uploads, "Session URIs") is a key in itself: pages that were given one may send
+bytes. HTTP/2 goes through unread: it is what gRPC clients speak, and no browser speaks it without TLS.
 """
 
 from __future__ import annotations

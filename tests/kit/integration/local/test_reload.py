@@ -23,7 +23,7 @@ TIMEOUT_S = 60
 LIVE_S = 2.0
 HANDLER = """
 import time
-from worker import Payload, TaskContext, task
+from poolhouse import Payload, TaskContext, task
 
 class Tell(Payload):
     wait_s: float = 0

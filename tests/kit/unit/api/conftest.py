@@ -54,8 +54,9 @@ def anything(payload: Anything, ctx: TaskContext) -> None:
 
 
 REGISTRY = Registry(
-    function.__poolhouse_handler__  # type: ignore[attr-defined]
+    handler
     for function in (file_processing, data_transformation, anything)
+    for handler in function.__poolhouse_handlers__  # type: ignore[attr-defined]
 )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from poolhouse.pipeline.dead_letters import MESSAGE_ID, PUBLISHED_AT, REASON, DeadLetterBox
+from poolhouse.pipeline.dead_letters import MESSAGE_ID, PUBLISHED_AT, REASON, DeadLetterBox, Kept
 from poolhouse.pipeline.errors import StoreUnavailable
 from poolhouse.pipeline.records import Status
 from poolhouse.pipeline.task_id_key import load_task_ids
@@ -25,7 +25,8 @@ def bury(api: Api, *, data: bytes | None = None, **body: Any) -> str:
         MESSAGE_ID: "17",
         PUBLISHED_AT: api.clock().isoformat(),
     }
-    assert box.keep("default", data or message.data, attributes, message_id="18", now=api.clock())
+    verdict = box.keep("default", data or message.data, attributes, message_id="18", now=api.clock())
+    assert verdict.kept is Kept.KEPT
     return task_id
 
 

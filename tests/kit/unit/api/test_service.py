@@ -292,7 +292,7 @@ def test_a_handler_of_an_undeclared_queue_is_refused_at_the_start() -> None:
     task("lost", queue="nowhere")(lost)
     environment = conftest.settings()
 
-    registry = Registry([lost.__poolhouse_handler__])  # type: ignore[attr-defined]
+    registry = Registry(lost.__poolhouse_handlers__)  # type: ignore[attr-defined]
     publisher = Publisher(environment, topics=MemoryTopics())
 
     with pytest.raises(ConfigError, match="nowhere"):

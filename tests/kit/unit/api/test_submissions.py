@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from poolhouse.pipeline import names
+from poolhouse.pipeline.errors import MessageRefused
 from poolhouse.pipeline.message import decode
 from poolhouse.pipeline.store import ABSENT
 from poolhouse.pipeline.task_ids import TaskIds
@@ -382,3 +383,110 @@ def storage_down() -> Exception:
     from poolhouse.pipeline.errors import StoreUnavailable
 
     return StoreUnavailable("storage did not answer: it is down")
+
+
+class TestDelays:
+    def test_a_delayed_task_is_scheduled_shown_and_can_be_cancelled(self, api: Api) -> None:
+        answer = api.client.post("/tasks", json={"task_type": "anything", "delay_s": 86_400})
+        assert answer.status_code == 202
+        task_id = answer.json()["task_id"]
+        assert answer.json() == {"task_id": task_id, "message_id": "", "status": "scheduled"}
+        assert api.topics.published == []
+        shown = api.client.get(f"/tasks/{task_id}").json()
+        assert (shown["status"], shown["not_before"]) == ("scheduled", "2026-03-02T12:00:00Z")
+        listed = api.client.get("/tasks", params={"status": "scheduled"}).json()["tasks"]
+        assert [task["task_id"] for task in listed] == [task_id]
+        assert api.client.post(f"/tasks/{task_id}:cancel").json()["status"] == "cancelled"
+
+    def test_a_short_delay_is_in_the_message_and_the_record(self, api: Api) -> None:
+        answer = api.client.post("/tasks", json={"task_type": "anything", "run_at": "2026-03-01T14:00:30+02:00"})
+        [published] = api.topics.published
+        assert answer.json()["message_id"] == published.message_id
+        assert published.message.attributes["not_before"] == "2026-03-01T12:00:30.000Z"
+        assert api.client.get(f"/tasks/{answer.json()['task_id']}").json()["status"] == "scheduled"
+
+    @pytest.mark.parametrize("query", [{"delay_s": "3600"}, {"run_at": "2026-03-01T13:00:00Z"}])
+    def test_the_simple_form_takes_the_time_beside_the_payload(self, api: Api, query: dict[str, str]) -> None:
+        answer = api.client.post("/submit-task", params=query, json={"task_type": "anything", "value": 1})
+        assert (answer.status_code, answer.json()["status"]) == (200, "scheduled")
+        assert len(api.store.names(names.TIMERS)) == 1
+
+    def test_a_batch_has_a_time_for_each_task(self, api: Api) -> None:
+        tasks = [
+            {"task_type": "anything"},
+            {"task_type": "anything", "delay_s": 3600},
+            {"task_type": "anything", "delay_s": -1},
+        ]
+        answer = api.client.post("/tasks:batch", json={"tasks": tasks}).json()
+        assert [task["status"] for task in answer["tasks"]] == ["submitted", "scheduled", "rejected"]
+        assert answer["tasks"][2]["errors"][0]["field"] == "delay_s"
+
+    @pytest.mark.parametrize(
+        ("fields", "field"),
+        [
+            ({"delay_s": -1}, "delay_s"),
+            ({"delay_s": "5"}, "delay_s"),
+            ({"delay_s": True}, "delay_s"),
+            ({"delay_s": 1e12}, "delay_s"),
+            ({"delay_s": [1]}, "delay_s"),
+            ({"run_at": "tomorrow"}, "run_at"),
+            ({"run_at": "2026-03-01T14:00:30"}, "run_at"),
+            ({"run_at": "9999-12-31T23:59:59-14:00"}, "run_at"),
+            ({"run_at": "2099-01-01T00:00:00Z"}, "run_at"),
+            ({"run_at": 5}, "run_at"),
+            ({"run_at": "2026-03-01T14:00:30Z", "delay_s": 1}, "delay_s"),
+        ],
+    )
+    def test_a_time_that_is_none_is_422_with_its_field(self, api: Api, fields: dict[str, Any], field: str) -> None:
+        answer = api.client.post("/tasks", json={"task_type": "anything", **fields})
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0]["field"] == field
+        assert (api.store.names(names.TIMERS), api.topics.published) == ((), [])
+
+    def test_a_time_that_has_passed_means_at_once(self, api: Api) -> None:
+        answer = api.client.post("/tasks", json={"task_type": "anything", "run_at": "2001-01-01T00:00:00Z"})
+        assert answer.json()["status"] == "submitted"
+        assert "not_before" not in api.topics.published[0].message.attributes
+
+    def test_the_same_key_gives_the_same_delayed_task_and_another_time_is_another_body(self, api: Api) -> None:
+        headers = {"Idempotency-Key": "k"}
+        body = {"task_type": "anything", "delay_s": 3600}
+        first = api.client.post("/tasks", json=body, headers=headers)
+        api.clock.forward(5)
+        second = api.client.post("/tasks", json=body, headers=headers)
+        assert first.json() == second.json()
+        assert len(api.store.names(names.TIMERS)) == 1
+        assert api.client.post("/tasks", json={**body, "delay_s": 60}, headers=headers).status_code == 409
+
+    def test_storage_that_is_down_refuses_a_long_delay_and_a_plain_submit_makes_no_storage_call(self, api: Api) -> None:
+        api.submit()
+        calls = api.store.calls
+        api.submit()
+        assert api.store.calls == calls
+        api.store.failure = storage_down()
+        assert api.client.post("/tasks", json={"task_type": "anything", "delay_s": 3600}).status_code == 503
+
+
+class TestRefusedKeys:
+    def test_a_task_too_large_leaves_its_key_free(self, api: Api) -> None:
+        headers = {"Idempotency-Key": "k"}
+        large = {"task_type": "anything", "payload": {"value": "x" * 9_995_000}}
+        assert api.client.post("/tasks", json=large, headers=headers).status_code == 413
+        assert api.client.post("/tasks", json={"task_type": "anything"}, headers=headers).status_code == 202
+
+    def test_a_task_that_pubsub_refuses_leaves_its_key_free(self, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+        headers = {"Idempotency-Key": "k"}
+        with monkeypatch.context() as patched:
+            patched.setattr(api.topics, "publish", _refuse)
+            assert api.client.post("/tasks", json={"task_type": "anything"}, headers=headers).status_code == 422
+        other = {"task_type": "anything", "payload": {"value": 2}}
+        first = api.client.post("/tasks", json=other, headers=headers)
+        assert first.status_code == 202
+        assert api.client.post("/tasks", json=other, headers=headers).json() == first.json()
+        assert len(api.topics.published) == 1
+
+
+def _refuse(topic: str, messages: Any, *, timeout_s: float) -> Future[Any]:
+    refused: Future[Any] = Future()
+    refused.set_exception(MessageRefused("an attribute is too long"))
+    return refused

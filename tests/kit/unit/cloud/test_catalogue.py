@@ -48,6 +48,7 @@ def test_each_account_can_do_its_work_and_no_more(make: Make) -> None:
     }
     assert grants_of(resources, OPTIONS.member("dead-letters")) == {
         "bucket/some-project-shop": {"roles/storage.objectUser"},
+        "topic/shop-mail": {"roles/pubsub.publisher"},
         "subscription/shop-mail-dead-letters": {"roles/pubsub.subscriber"},
     }
     assert grants_of(resources, OPTIONS.member("scheduler")) == {

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from poolhouse.client.api import Api
 from poolhouse.commands.terminal import Terminal
-from poolhouse.pipeline.dead_letters import MESSAGE_ID, PUBLISHED_AT, REASON, DeadLetterBox
+from poolhouse.pipeline.dead_letters import MESSAGE_ID, PUBLISHED_AT, REASON, DeadLetterBox, Kept
 from poolhouse.pipeline.task_id_key import load_task_ids
 from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
 from tests.kit.unit.api.conftest import application, settings
@@ -60,7 +60,7 @@ class Served:
         **payload: Any,
     ) -> str:
         """Submit a task and let it die; its id."""
-        task_id = str(self.api.post("/tasks", {"task_type": task_type, "payload": payload})["task_id"])
+        self.api.post("/tasks", {"task_type": task_type, "payload": payload})
         published = self.topics.published[-1]
         queue = published.message.attributes["queue"]
         attributes = {
@@ -70,9 +70,10 @@ class Served:
             PUBLISHED_AT: self.clock().isoformat(),
         }
         box = DeadLetterBox(self.store, queues=self.queues, task_ids=load_task_ids(self.store))
-        assert box.keep(queue, data or published.message.data, attributes, message_id="18", now=self.clock())
+        verdict = box.keep(queue, data or published.message.data, attributes, message_id="18", now=self.clock())
+        assert verdict.kept is Kept.KEPT
         self.topics.published.clear()
-        return task_id
+        return verdict.task_id
 
 
 @pytest.fixture

@@ -187,5 +187,5 @@ def test_a_task_that_no_worker_has_touched_is_shown_as_queued(served: Served, sc
 
 
 def test_a_status_that_is_none_is_refused(served: Served, screen: Screen) -> None:
-    with pytest.raises(ConfigError, match="one of queued, running"):
+    with pytest.raises(ConfigError, match="one of scheduled, queued, running"):
         calls.tasks(served.api, (), status="done", terminal=screen.terminal)

@@ -35,7 +35,7 @@ def count_words(payload: Count, ctx: TaskContext) -> None:
 @pytest.fixture(scope="module")
 def payloads() -> dict[str, schema.Payload]:
     handlers = [*registry.load(["worker.handlers", "poolhouse.worker.samples"]).values()]
-    known = registry.Registry([*handlers, count_words.__poolhouse_handler__])  # type: ignore[attr-defined]
+    known = registry.Registry([*handlers, *count_words.__poolhouse_handlers__])  # type: ignore[attr-defined]
     publisher = Publisher(settings(), topics=MemoryTopics())
     app = create_app(settings(), store=MemoryStore(), publisher=publisher, registry=known, clock=ManualClock())
     openapi = app.openapi()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -9,8 +12,16 @@ from typing import Any
 import pytest
 
 from poolhouse.pipeline import names, records
-from poolhouse.pipeline.dead_letters import REASON, DeadLetterBox, attributes_for
-from poolhouse.pipeline.errors import Conflict, QueueUnavailable, TaskNotFound
+from poolhouse.pipeline.dead_letters import (
+    EARLIER_DELIVERIES,
+    REASON,
+    TRIED,
+    DeadLetterBox,
+    Kept,
+    Verdict,
+    attributes_for,
+)
+from poolhouse.pipeline.errors import Conflict, QueueUnavailable, StoreUnavailable, TaskNotFound
 from poolhouse.pipeline.message import TaskMessage
 from poolhouse.pipeline.publisher import Publisher
 from poolhouse.pipeline.record_store import RecordStore
@@ -51,9 +62,10 @@ class World:
             message_id="5",
             published_at=self.clock.now,
         )
-        return self.box.keep(
+        verdict = self.box.keep(
             "default", self.task.data() if data is None else data, attributes, message_id="77", now=self.clock.now
         )
+        return verdict.kept is Kept.KEPT
 
     def status(self) -> Status:
         stored = self.records.read("t-1")
@@ -90,7 +102,8 @@ def test_what_pubsub_forwarded_by_itself_ends_the_record(world: World) -> None:
         "CloudPubSubDeadLetterSourceDeliveryCount": "15",
         "CloudPubSubDeadLetterSourceTopicPublishTime": world.clock.now.isoformat(),
     }
-    assert world.box.keep("default", world.task.data(), attributes, message_id="77", now=world.clock.now)
+    verdict = world.box.keep("default", world.task.data(), attributes, message_id="77", now=world.clock.now)
+    assert verdict.kept is Kept.KEPT
     assert world.status() is Status.DEAD
     letter = world.box.get("t-1")
     assert "delivered 15 times" in letter.reason
@@ -144,7 +157,8 @@ def test_a_late_copy_of_what_was_replayed_makes_no_new_dead_letter(world: World)
     late["CloudPubSubDeadLetterSourceTopicPublishTime"] = world.clock.now.isoformat()
     world.clock.forward(60)
     world.box.replay("t-1", world.publisher, now=world.clock.now)
-    assert not world.box.keep("default", world.task.data(), late, message_id="78", now=world.clock.now)
+    verdict = world.box.keep("default", world.task.data(), late, message_id="78", now=world.clock.now)
+    assert verdict.kept is Kept.OVER
     assert world.status() is Status.QUEUED
 
 
@@ -193,3 +207,200 @@ def test_a_long_reason_and_many_attributes_fit_pubsubs_limits() -> None:
     )
     assert len(attributes) <= 100
     assert len(attributes[REASON].encode()) <= 1024
+
+
+def die_again(world: World, *, message_id: str) -> Kept:
+    """The replayed task is run, refused, and its message sent to the dead letters."""
+    stored = world.records.read("t-1")
+    assert stored is not None
+    run = records.claim(
+        stored.record, world.task, owner="o2", worker="w2", now=world.clock.now, lease_s=20, max_attempts=5
+    )
+    assert isinstance(run, records.Run)
+    dead = records.died(run.record, reason="it broke again", now=world.clock.now)
+    world.records.write(dead, if_generation=stored.generation)
+    return keep_again(world, message_id=message_id)
+
+
+def keep_again(world: World, *, message_id: str) -> Kept:
+    attributes = attributes_for(
+        world.task.attributes(),
+        task_id="t-1",
+        reason="it broke again",
+        message_id=message_id,
+        published_at=world.clock.now,
+    )
+    data = world.task.data()
+    return world.box.keep("default", data, attributes, message_id="78", now=world.clock.now).kept
+
+
+def test_a_task_that_dies_again_before_its_replay_has_ended_keeps_its_dead_letter(world: World) -> None:
+    world.die()
+    world.keep()
+    delete = world.store.delete
+
+    def slow(name: str, *, if_generation: int | None = None) -> None:
+        with pytest.raises(Conflict, match="being replayed"):  # it waits for the replay to end
+            die_again(world, message_id="6")
+        delete(name)  # as an emulator does: whatever the precondition says
+
+    world.store.delete = slow  # type: ignore[method-assign]
+    world.box.replay("t-1", world.publisher, now=world.clock.now)
+    assert keep_again(world, message_id="6") is Kept.KEPT
+    assert world.box.get("t-1").reason == "it broke again"
+    assert [attempt.worker for attempt in world.box.get("t-1").attempts] == ["w", "w2"]
+
+
+def test_a_letter_left_over_from_an_earlier_life_gives_way_to_the_new_one(world: World) -> None:
+    world.die()
+    world.keep()
+    delete, world.store.delete = world.store.delete, _no_delete  # type: ignore[method-assign, assignment]
+    world.box.replay("t-1", world.publisher, now=world.clock.now)
+    world.store.delete = delete  # type: ignore[method-assign]
+    world.clock.forward(31)
+    assert die_again(world, message_id="6") is Kept.KEPT
+    assert world.box.get("t-1").message_id == "6"
+    # A late copy of the first death changes nothing.
+    world.clock.now -= timedelta(seconds=31)
+    assert world.keep()
+    assert world.box.get("t-1").message_id == "6"
+
+
+def _no_delete(name: str, **_: Any) -> None:
+    raise StoreUnavailable("storage is down")
+
+
+def test_a_replay_after_half_a_discard_clears_it(world: World) -> None:
+    world.die()
+    world.keep()
+    delete, world.store.delete = world.store.delete, _no_delete  # type: ignore[method-assign, assignment]
+    with pytest.raises(StoreUnavailable):
+        world.box.discard("t-1", now=world.clock.now)
+    world.store.delete = delete  # type: ignore[method-assign]
+    world.box.replay("t-1", world.publisher, now=world.clock.now)
+    assert die_again(world, message_id="6") is Kept.KEPT
+    assert world.status() is Status.DEAD
+
+
+def test_a_discard_after_half_a_replay_ends_the_task(world: World) -> None:
+    world.die()
+    world.keep()
+    world.topics.down = True
+    with pytest.raises(QueueUnavailable):
+        world.box.replay("t-1", world.publisher, now=world.clock.now)
+    world.box.discard("t-1", now=world.clock.now)
+    assert world.status() is Status.FAILED
+    assert world.box.count("default") == 0
+
+
+def test_of_many_replays_at_once_one_publishes(world: World) -> None:
+    world.die()
+    world.keep()
+    start = threading.Barrier(8)
+
+    def replay(_: int) -> str:
+        start.wait()
+        try:
+            return world.box.replay("t-1", world.publisher, now=world.clock.now)
+        except (Conflict, TaskNotFound) as error:
+            return type(error).__name__
+
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(replay, range(8)))
+    assert len(world.topics.published) == 1
+    assert sum(answer.isdecimal() for answer in answers) == 1
+
+
+def test_a_replay_and_a_discard_at_once_leave_one_of_both(world: World) -> None:
+    world.die()
+    world.keep()
+    world.store.before_write = lambda name: _meanwhile(world, name)
+    with pytest.raises(Conflict, match="another call"):
+        world.box.replay("t-1", world.publisher, now=world.clock.now)
+    assert (world.status(), world.topics.published) == (Status.FAILED, [])
+
+
+def _meanwhile(world: World, name: str) -> None:
+    world.store.before_write = lambda name: None
+    with contextlib.suppress(TaskNotFound):
+        letter = world.store.get(names.dead_letter("default", "t-1"))
+        world.box.discard("t-1", now=world.clock.now)
+        world.store.put(names.dead_letter("default", "t-1"), letter[0])  # what the replay is about to overwrite
+
+
+def forwarded(world: World, **more: str) -> Verdict:
+    attributes = {**world.task.attributes(), "CloudPubSubDeadLetterSourceDeliveryCount": "15", **more}
+    return world.box.keep("default", world.task.data(), attributes, message_id="77", now=world.clock.now)
+
+
+def test_a_task_with_attempts_left_goes_back_though_pubsub_gave_it_up(world: World) -> None:
+    run = records.claim(None, world.task, owner="o", worker="w", now=world.clock.now, lease_s=20, max_attempts=5)
+    assert isinstance(run, records.Run)
+    world.records.write(run.record, if_generation=0)
+    world.clock.forward(21)  # its worker died
+    verdict = forwarded(world)
+    assert (verdict.kept, verdict.attributes[TRIED], verdict.attributes[EARLIER_DELIVERIES]) == (Kept.BACK, "1", "15")
+    assert REASON not in verdict.attributes
+    # It comes back without another attempt: something kills its workers before they begin.
+    again = forwarded(world, **dict(verdict.attributes))
+    assert (again.kept, world.status()) == (Kept.KEPT, Status.DEAD)
+    assert world.box.get("t-1").attributes == world.task.attributes()
+
+
+def test_a_task_that_waits_for_its_time_is_not_dead(world: World) -> None:
+    run = records.claim(None, world.task, owner="o", worker="w", now=world.clock.now, lease_s=20, max_attempts=5)
+    assert isinstance(run, records.Run)
+    error = records.ErrorInfo(type="Retry", message="later")
+    retry_at = world.clock.now + timedelta(hours=6)
+    waits = records.retried(run.record, error=error, now=world.clock.now, retry_at=retry_at)
+    world.records.write(waits, if_generation=0)
+    assert forwarded(world, **{TRIED: "1"}).kept is Kept.BACK
+    assert world.status() is Status.SCHEDULED
+
+
+def test_a_type_without_records_has_the_attempts_it_declares(world: World) -> None:
+    box = DeadLetterBox(
+        world.store,
+        queues=("default",),
+        task_ids=TaskIds(b"k" * 32),
+        unrecorded_attempts=lambda task_type, queue: 20 if task_type == "echo" else 0,
+    )
+    attributes = {**world.task.attributes(), "CloudPubSubDeadLetterSourceDeliveryCount": "15"}
+    verdict = box.keep("default", world.task.data(), attributes, message_id="77", now=world.clock.now)
+    assert verdict.kept is Kept.BACK
+    attributes = {**verdict.attributes, "CloudPubSubDeadLetterSourceDeliveryCount": "5"}
+    verdict = box.keep("default", world.task.data(), attributes, message_id="78", now=world.clock.now)
+    assert verdict.kept is Kept.KEPT
+
+
+def test_the_id_of_what_is_no_task_is_never_taken_from_its_attributes(world: World) -> None:
+    world.die()
+    world.keep()
+    for task_id in ("t-1", "../../x"):
+        verdict = world.box.keep("default", b"no JSON", {"task_id": task_id}, message_id="9", now=world.clock.now)
+        assert verdict.task_id not in {"t-1", "../../x"}
+    assert world.box.get("t-1").reason == "it broke"
+    assert world.box.count("default") == 2
+
+
+def test_a_task_with_an_unreadable_record_is_kept_and_can_be_replayed(world: World) -> None:
+    world.store.put(names.record("t-1"), b"{}")
+    assert forwarded(world).kept is Kept.KEPT
+    assert "is not a record of this version" in world.box.get("t-1").reason
+    world.box.replay("t-1", world.publisher, now=world.clock.now)
+    assert world.status() is Status.QUEUED
+    assert len(world.topics.published) == 1
+
+
+def test_a_reason_with_an_escape_sequence_is_kept_as_text_that_a_header_can_hold(world: World) -> None:
+    assert world.keep(b"no task", reason="\x1b[31mred\r\n")
+    (summary,) = world.box.page().dead_letters
+    assert summary.reason.isprintable()
+
+
+def test_thousands_are_counted_with_few_listings(world: World) -> None:
+    for number in range(3000):
+        world.store.put(names.dead_letter("default", f"t-{number}"), b"{}")
+    before = world.store.lists
+    assert world.box.count("default") == 3000
+    assert world.store.lists == before + 1

@@ -84,8 +84,11 @@ class Engine:
             now=self.clock,
             stopping=self.stopping,
             on_abandoned=self.abandoned.append,
-            resume=self.resumed.append,
+            resume=self._resume,
         )
+
+    def _resume(self, delivery: FakeDelivery, *, admitted: bool) -> None:
+        self.resumed.append((delivery, admitted))
 
     def delivery(self, data: bytes, **fields: Any) -> FakeDelivery:
         return FakeDelivery(data=data, attributes={}, published_at=self.clock.now, **fields)

@@ -7,7 +7,9 @@ import threading
 import time
 from typing import Any
 
-from poolhouse.worker import Payload, Reject, Retry, TaskContext, task
+from pydantic import model_validator
+
+from poolhouse.worker import Payload, Reject, Retry, TaskContext, WorkerStopping, task
 
 #: Task ids in the order in which handlers started.
 runs: list[str] = []
@@ -49,6 +51,44 @@ def reject(payload: Number, ctx: TaskContext) -> None:
 @task("later")
 def later(payload: Number, ctx: TaskContext) -> None:
     raise Retry("too early", after_s=90)
+
+
+@task("hours")
+def hours(payload: Number, ctx: TaskContext) -> None:
+    raise Retry("too early", after_s=6 * 3600)
+
+
+@task("light_hours", record=False)
+def light_hours(payload: Number, ctx: TaskContext) -> None:
+    raise Retry("too early", after_s=6 * 3600)
+
+
+@task("delaying_parent")
+def delaying_parent(payload: Number, ctx: TaskContext) -> str:
+    return ctx.submit("echo", {"n": 1}, delay_s=86_400)
+
+
+@task("not_json")
+def not_json(payload: Number, ctx: TaskContext) -> dict[str, object]:
+    runs.append(ctx.task_id)
+    return {"x": object()}
+
+
+@task("rude_reject")
+def rude_reject(payload: Number, ctx: TaskContext) -> None:
+    runs.append(ctx.task_id)
+    raise Reject(404)  # type: ignore[arg-type]
+
+
+class Busy(Retry):
+    def __init__(self) -> None:
+        """Forget the base class, as people do."""
+
+
+@task("silent_retry", max_attempts=1)
+def silent_retry(payload: Number, ctx: TaskContext) -> None:
+    runs.append(ctx.task_id)
+    raise Busy
 
 
 @task("big")
@@ -122,10 +162,46 @@ def own_process(payload: Number, ctx: TaskContext) -> dict[str, Any]:
     return {"pid": os.getpid()}
 
 
+@task("parent_in_process", cpu=True)
+def parent_in_process(payload: Number, ctx: TaskContext) -> list[str]:
+    told = [ctx.submit("echo", {"n": 1}), ctx.submit("echo", Number(n=2), queue="urgent")]
+    for task_type, fields, queue in (("none", {}, None), ("echo", {"n": "x"}, None), ("echo", {}, "none")):
+        try:
+            ctx.submit(task_type, fields, queue=queue)
+        except (KeyError, ValueError) as error:
+            told.append(next(kind.__name__ for kind in (KeyError, ValueError) if isinstance(error, kind)))
+    return told
+
+
+@task("odd_process", cpu=True, max_attempts=3)
+def odd_process(payload: Number, ctx: TaskContext) -> object:
+    return [threading.Lock()]
+
+
 @task("deaf_process", cpu=True, timeout_s=1)
 def deaf_process(payload: Number, ctx: TaskContext) -> None:
     ctx.progress(1)
     time.sleep(60)
+
+
+@task("stops_itself")
+def stops_itself(payload: Number, ctx: TaskContext) -> None:
+    raise WorkerStopping("I say so")
+
+
+class Broken(Payload):
+    """A model whose validator has a mistake."""
+
+    n: int = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check(cls, value: dict[str, Any]) -> Any:
+        return value["missing"]
+
+
+@task("broken_model")
+def broken_model(payload: Broken, ctx: TaskContext) -> None: ...
 
 
 @task("narrow", max_concurrency=1)

@@ -8,16 +8,20 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from poolhouse.pipeline import names, records
-from poolhouse.pipeline.dead_letters import REASON
+from poolhouse.pipeline.dead_letters import EARLIER_DELIVERIES, REASON
 from poolhouse.pipeline.errors import StoreUnavailable
-from poolhouse.pipeline.records import Outcome, Status
-from poolhouse.worker.errors import WorkerStopping
+from poolhouse.pipeline.publisher import Publisher
+from poolhouse.pipeline.records import Outcome, Status, TaskRecord
+from poolhouse.pipeline.timers import Timers
+from poolhouse.worker.errors import TaskCancelled, WorkerStopping
 from tests.kit.unit.worker import handlers
-from tests.kit.unit.worker.conftest import Engine
+from tests.kit.unit.worker.conftest import Engine, FakeDelivery
 
 
 def eventually(condition: Callable[[], object], timeout_s: float = 10) -> None:
@@ -391,6 +395,38 @@ def test_a_handler_that_heeds_nothing_is_given_up_at_the_hard_limit(
     assert engine.record().status is Status.QUEUED
 
 
+def test_a_handler_that_heeds_no_cancel_call_is_cancelled_at_the_hard_limit(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = engine.task("deaf")
+    thread = threading.Thread(target=engine.attempts.process, args=(task,))
+    thread.start()
+    eventually(engine.keeper.tasks)
+    engine.keeper.tasks()[0].interrupt(TaskCancelled("cancelled"))
+    now = time.monotonic()
+    monkeypatch.setattr(engine.keeper, "_monotonic", lambda: now + 60)
+    engine.keeper.tick()
+    assert (task.ended, engine.record().status) == (["ack"], Status.CANCELLED)
+    handlers.go_on.set()
+    thread.join(5)
+    assert task.ended == ["ack"]
+
+
+@pytest.mark.parametrize(
+    ("task_type", "error"),
+    [("stops_itself", ("WorkerStopping", "I say so")), ("broken_model", ("KeyError", "'missing'"))],
+)
+def test_an_odd_error_is_a_failed_attempt_with_its_reason(
+    engine: Engine, task_type: str, error: tuple[str, str]
+) -> None:
+    task = engine.task(task_type)
+    engine.attempts.process(task)
+    assert task.ended == ["nack"]
+    found = engine.record().attempts[0].error
+    assert found is not None
+    assert (found.type, found.message) == error
+
+
 TRACED = """
 import sys
 from tests.kit.unit.worker.conftest import Engine
@@ -457,7 +493,7 @@ def test_a_task_over_its_types_limit_is_parked_without_a_thread(engine: Engine) 
     assert engine.attempts.waiting  # a drain is not at its end
     handlers.go_on.set()
     thread.join(5)
-    assert engine.resumed == [second]
+    assert engine.resumed == [(second, True)]
     assert not engine.attempts.waiting
     engine.attempts.process(second, admitted=True)
     assert second.ended == ["ack"]
@@ -503,3 +539,116 @@ def _message(delivery: object, engine: Engine):  # type: ignore[no-untyped-def]
         published_at=engine.clock.now,
         task_ids=engine.task_ids,
     )
+
+
+def test_a_retry_of_hours_is_a_timer_and_comes_again_then(engine: Engine) -> None:
+    first = engine.task("hours")
+    engine.attempts.process(first)
+    record = engine.record()
+    assert first.ended == ["ack"]
+    assert (record.status, record.not_before) == (Status.SCHEDULED, engine.clock.now + timedelta(hours=6))
+    [name] = engine.store.names(names.TIMERS)
+    assert len(engine.store.writes) == 3  # the claim, the end of the attempt, the timer
+    # A copy of the message meanwhile starts nothing, and makes no second timer.
+    copy = engine.task("hours", attempt=2)
+    engine.attempts.process(copy)
+    assert (copy.ended, engine.store.names(names.TIMERS)) == (["ack"], (name,))
+    timers, publisher = Timers(engine.store), Publisher(engine.settings, topics=engine.topics)
+    engine.clock.forward(6 * 3600 - 60)
+    assert timers.fire(publisher, until=engine.clock.now + timedelta(seconds=60)) == 1
+    (published,) = engine.topics.published
+    early = FakeDelivery(published.message.data, published.message.attributes, engine.clock.now)
+    engine.attempts.process(early)
+    assert early.ended == [("defer", pytest.approx(60))]
+    engine.clock.forward(60)
+    engine.attempts.process(early)
+    assert [attempt.outcome for attempt in engine.record().attempts] == [Outcome.FAILED, Outcome.FAILED]
+
+
+def test_a_type_without_records_counts_its_attempts_across_a_timer(engine: Engine) -> None:
+    first = engine.task("light_hours", attempt=2)
+    engine.attempts.process(first)
+    assert first.ended == ["ack"]
+    engine.clock.forward(6 * 3600)
+    Timers(engine.store).fire(Publisher(engine.settings, topics=engine.topics), until=engine.clock.now)
+    assert engine.topics.published[0].message.attributes[EARLIER_DELIVERIES] == "2"
+    assert engine.records.read("t-1") is None
+
+
+def test_a_worker_that_dies_between_record_and_timer_leaves_a_message_that_makes_the_timer(engine: Engine) -> None:
+    def stop(name: str) -> None:
+        if name.startswith(names.TIMERS):
+            engine.stopping.set()
+            raise StoreUnavailable("no answer")
+
+    engine.store.before_write = stop
+    first = engine.task("hours")
+    engine.attempts.process(first)
+    assert first.ended == ["nack"]
+    assert engine.store.names(names.TIMERS) == ()
+    engine.store.before_write = lambda name: None
+    engine.stopping.clear()
+    again = engine.task("hours", attempt=2)
+    engine.another("worker-2").process(again)
+    assert again.ended == ["ack"]
+    assert len(engine.store.names(names.TIMERS)) == 1
+    assert len(engine.record().attempts) == 1
+
+
+def test_a_delayed_follow_up_is_a_timer_made_once_its_parent_has_succeeded(engine: Engine) -> None:
+    engine.attempts.process(engine.task("delaying_parent"))
+    [name] = engine.store.names(names.TIMERS)
+    assert names.timer_due_at(name) == engine.clock.now + timedelta(days=1)
+    assert engine.topics.published == []
+    assert engine.record().status is Status.SUCCEEDED
+
+
+def test_thirty_orderly_stops_use_up_no_attempt(engine: Engine) -> None:
+    task = _message(engine.task("echo"), engine)
+    record: TaskRecord | None = None
+    for _ in range(30):
+        run = records.claim(record, task, owner="o", worker="w", now=engine.clock.now, lease_s=20, max_attempts=5)
+        assert isinstance(run, records.Run)
+        record = records.stopped(run.record, now=engine.clock.now)
+    assert record is not None
+    assert (record.counted_attempts, record.last_attempt, len(record.attempts)) == (0, 30, records.KEPT_ATTEMPTS)
+
+
+@pytest.mark.parametrize(
+    ("task_type", "reason"),
+    [
+        ("not_json", "the handler returned, but its result can't be kept: the result.x is a builtins.object"),
+        ("rude_reject", "404"),
+        ("silent_retry", "all 1 attempts used up; the last one: Busy: "),
+    ],
+)
+def test_an_odd_outcome_is_final_after_one_run(engine: Engine, task_type: str, reason: str) -> None:
+    delivery = engine.task(task_type)
+    engine.attempts.process(delivery)
+    assert delivery.ended == ["ack"]
+    record = engine.record()
+    assert record.status.final
+    assert (record.reason or "").startswith(reason)
+    assert len(handlers.runs) == 1
+
+
+def test_an_outcome_that_can_not_be_written_is_final_with_that_reason(engine: Engine) -> None:
+    put = engine.store.put
+
+    def refuse(name: str, data: bytes, **options: Any) -> int:
+        if b'"succeeded"' in data:
+            raise ValueError("not this one")
+        return put(name, data, **options)
+
+    engine.store.put = refuse  # type: ignore[method-assign]
+    delivery = engine.task("echo")
+    engine.attempts.process(delivery)
+    assert (delivery.ended, engine.record().status) == (["ack"], Status.FAILED)
+    assert engine.record().reason == "the outcome (returned) could not be recorded: not this one"
+
+
+def test_a_large_result_is_written_in_pieces(engine: Engine) -> None:
+    engine.attempts.process(engine.task("big", n=9 * 1024 * 1024))
+    found = engine.record().result_object
+    assert found is not None
+    assert engine.store.stat(found.name).size_bytes == found.size_bytes > 9 * 1024 * 1024

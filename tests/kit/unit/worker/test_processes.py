@@ -10,6 +10,7 @@ import pytest
 
 from poolhouse.pipeline.records import Status
 from poolhouse.worker.errors import TaskCancelled
+from poolhouse.worker.runtime.execution import Executor
 from poolhouse.worker.runtime.running_task import RunningTask
 from tests.kit.unit.worker.conftest import PIPELINE, Engine, FakeDelivery
 
@@ -40,6 +41,16 @@ def test_a_process_that_dies_is_a_failed_attempt_that_says_so(engine: Engine) ->
     assert (error.type, "exit code 7" in error.message) == ("HandlerDied", True)
 
 
+def test_a_result_that_can_not_leave_its_process_is_final_after_one_run(engine: Engine) -> None:
+    delivery = engine.task("odd_process")
+    engine.attempts.process(delivery)
+    record = engine.record()
+    assert (delivery.ended, record.status, len(record.attempts)) == (["ack"], Status.FAILED, 1)
+    assert record.reason == (
+        "the handler returned, but its result can't be kept: the result.0 is a _thread.lock, which JSON has no form for"
+    )
+
+
 def test_a_cancelled_process_ends_at_its_checkpoint(engine: Engine) -> None:
     delivery = engine.task("own_process", n=60)
     thread = threading.Thread(target=engine.attempts.process, args=(delivery,))
@@ -52,6 +63,23 @@ def test_a_cancelled_process_ends_at_its_checkpoint(engine: Engine) -> None:
     thread.join(20)
     assert delivery.ended == ["ack"]
     assert engine.record().status is Status.CANCELLED
+
+
+def test_follow_ups_of_a_process_are_those_of_a_thread_and_so_are_the_refusals(engine: Engine) -> None:
+    engine.attempts.process(engine.task("parent_in_process"))
+    *ids, unknown_type, invalid, unknown_queue = engine.record().result
+    assert [follow_up.task_id for follow_up in engine.record().follow_ups] == ids
+    assert [follow_up.payload for follow_up in engine.record().follow_ups] == [{"n": 1}, {"n": 2}]
+    assert (unknown_type, invalid, unknown_queue) == ("KeyError", "ValueError", "KeyError")
+
+
+def test_a_process_that_can_not_begin_says_why(engine: Engine) -> None:
+    engine.attempts._executor = Executor(task_handlers=("tests.kit.unit.worker.no_such_module",))
+    engine.attempts.process(engine.task("own_process"))
+    error = engine.record().attempts[0].error
+    assert error is not None
+    assert error.type == "ConfigError"
+    assert "tests.kit.unit.worker.no_such_module can't be imported" in error.message
 
 
 def _begin_deaf(engine: Engine) -> tuple[FakeDelivery, threading.Thread, RunningTask]:

@@ -33,7 +33,7 @@ def report(payload: Report, ctx: TaskContext) -> None:
     """Make a report."""
 
 
-REGISTRY = Registry([report.__poolhouse_handler__])  # type: ignore[attr-defined]
+REGISTRY = Registry(report.__poolhouse_handlers__)  # type: ignore[attr-defined]
 
 
 def declared(

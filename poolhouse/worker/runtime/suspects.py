@@ -1,0 +1,72 @@
+"""Tasks that were lost with their worker run one at a time, so that one that kills workers takes no other with it.
+
+From the records alone the guilty one can't be told from its neighbours. Run beside each other again, each would lose
+an attempt at every crash, until all are dead. Those that have not been lost yet run beside a suspect as always.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from poolhouse.pipeline.records import Outcome, TaskRecord
+from poolhouse.worker.runtime.delivery import Delivery
+
+#: Seconds after which a suspect that still runs is one no more: others must not wait for a long task.
+CLEARED_AFTER_S = 30.0
+
+
+def is_suspect(record: TaskRecord) -> bool:
+    """Whether the attempt before the one that is about to start was lost with its worker."""
+    return len(record.attempts) > 1 and record.attempts[-2].outcome is Outcome.LOST
+
+
+class Suspects:
+    """Lets one suspect run in this process at a time; the others are parked and hold their leases. Thread-safe."""
+
+    def __init__(self, resume: Callable[[Delivery], None]) -> None:
+        """Args: resume: called with a parked delivery when its turn has come."""
+        self._resume = resume
+        self._running: Delivery | None = None
+        self._parked: deque[Delivery] = deque()
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def admit(self, delivery: Delivery) -> bool:
+        """Whether it may start now; if not, it is parked. May be asked again by one that was admitted."""
+        with self._lock:
+            if self._running is delivery:
+                return True
+            if self._running is not None:
+                self._parked.append(delivery)
+                return False
+            self._running = delivery
+        timer = threading.Timer(CLEARED_AFTER_S, self.leave, (delivery,))
+        timer.daemon = True
+        timer.start()
+        return True
+
+    def leave(self, delivery: Delivery) -> None:
+        """It has ended, whether it was a suspect or not."""
+        with self._lock:
+            if self._running is not delivery:
+                return
+            self._running = None
+            following = self._parked.popleft() if self._parked and not self._closed else None
+        if following is not None:
+            self._resume(following)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a delivery is parked."""
+        with self._lock:
+            return bool(self._parked)
+
+    def close(self) -> list[Delivery]:
+        """Resume nothing more; returns what is parked."""
+        with self._lock:
+            self._closed = True
+            left = list(self._parked)
+            self._parked.clear()
+            return left

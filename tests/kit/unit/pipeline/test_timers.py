@@ -1,0 +1,172 @@
+"""Tasks that wait for a time: kept, fired once due, whatever comes in between."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+from poolhouse.pipeline import names
+from poolhouse.pipeline.delays import LONGEST_WAIT_S, SHORT_WAIT_S, check_delay_s, run_time
+from poolhouse.pipeline.errors import QueueUnavailable, StoreUnavailable
+from poolhouse.pipeline.message import NOT_BEFORE, TaskMessage, format_time
+from poolhouse.pipeline.publisher import Publisher
+from poolhouse.pipeline.settings import Settings
+from poolhouse.pipeline.timers import Timers
+from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
+
+
+class World:
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.store = MemoryStore()
+        self.topics = MemoryTopics()
+        self.publisher = Publisher(
+            Settings(
+                google_cloud_project="p-12345",
+                bucket_name="bucket",
+                pipeline_file=str(Path(__file__).parents[4] / "pipeline.toml"),
+            ),
+            topics=self.topics,
+        )
+        self.timers = Timers(self.store)
+
+    def task(self, task_id: str, *, in_s: float) -> TaskMessage:
+        return TaskMessage(
+            task_id=task_id,
+            task_type="echo",
+            submitted_at=self.clock.now,
+            queue="default",
+            payload={"n": 1},
+            not_before=self.clock.now + timedelta(seconds=in_s),
+        )
+
+    def send(self, task_id: str, *, in_s: float) -> TaskMessage:
+        task = self.task(task_id, in_s=in_s)
+        self.timers.send(task, self.publisher, now=self.clock.now).result()
+        return task
+
+    def fire(self) -> int:
+        return self.timers.fire(self.publisher, until=self.clock.now)
+
+    @property
+    def sent(self) -> list[str]:
+        return [published.message.attributes["task_id"] for published in self.topics.published]
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_a_short_wait_is_a_message_with_its_time_and_costs_no_write(world: World) -> None:
+    task = world.send("t-1", in_s=SHORT_WAIT_S)
+    assert task.not_before is not None
+    assert world.topics.published[0].message.attributes[NOT_BEFORE] == format_time(task.not_before)
+    assert world.store.writes == []
+
+
+def test_a_long_wait_is_one_write_and_is_published_as_it_was_once_it_is_due(world: World) -> None:
+    task = world.send("t-1", in_s=7 * 86_400)
+    assert (world.sent, len(world.store.writes)) == ([], 1)
+    world.clock.forward(7 * 86_400 - 1)
+    assert world.fire() == 0
+    world.clock.forward(1)
+    assert world.fire() == 1
+    (published,) = world.topics.published
+    assert (published.message.data, dict(published.message.attributes)) == (task.data(), task.attributes())
+    assert (world.fire(), world.store.names(names.TIMERS)) == (0, ())
+
+
+def test_what_is_due_first_goes_first_and_a_million_that_wait_cost_one_short_list(world: World) -> None:
+    for number in range(3000):
+        world.timers.put("default", b"{}", {}, task_id=f"t-{number}", not_before=world.clock.now + timedelta(days=1))
+    world.send("late", in_s=700)
+    world.send("early", in_s=600)
+    world.clock.forward(700)
+    before = world.store.lists
+    assert world.fire() == 2
+    assert set(world.sent) == {"early", "late"}
+    assert world.store.lists == before + 1
+
+
+def test_the_same_wait_twice_is_one_timer(world: World) -> None:
+    world.send("t-1", in_s=1000)
+    world.send("t-1", in_s=1000)
+    world.clock.forward(1000)
+    assert world.fire() == 1
+
+
+def test_what_the_queue_does_not_take_is_fired_later(world: World) -> None:
+    world.send("t-1", in_s=1000)
+    world.clock.forward(1000)
+    world.topics.down = True
+    with pytest.raises(QueueUnavailable):
+        world.fire()
+    world.topics.down = False
+    assert (world.fire(), world.sent) == (1, ["t-1"])
+
+
+def test_a_crash_between_publish_and_delete_fires_the_same_task_again_never_none(world: World) -> None:
+    world.send("t-1", in_s=1000)
+    world.clock.forward(1000)
+    delete, world.store.delete = world.store.delete, _broken  # type: ignore[method-assign, assignment]
+    with pytest.raises(StoreUnavailable):
+        world.fire()
+    world.store.delete = delete  # type: ignore[method-assign]
+    world.fire()
+    assert world.sent == ["t-1", "t-1"]
+
+
+def _broken(name: str, **_: object) -> None:
+    raise StoreUnavailable("storage is down")
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("timers/19990101/000000000-broken.json", b"{"),
+        (
+            "timers/19990101/000000000-broken.json",
+            b'{"queue":"gone","not_before":"1999-01-01T00:00:00Z","data_base64":"e30=","attributes":{}}',
+        ),
+        ("timers/no-time", b"{}"),
+    ],
+)
+def test_an_object_that_is_no_timer_keeps_no_other_from_its_time(world: World, name: str, data: bytes) -> None:
+    world.store.put(name, data)
+    world.send("t-1", in_s=1000)
+    world.clock.forward(1000)
+    assert (world.fire(), world.fire()) == (1, 0)
+    assert world.store.names(names.TIMERS) == (name,)
+
+
+def test_names_of_timers_are_in_the_order_of_their_times_and_tell_them() -> None:
+    times = [datetime(2026, 1, 31, 23, 59, 59, 999_000, tzinfo=UTC) + timedelta(milliseconds=step) for step in range(3)]
+    made = [names.timer(at, "t-1") for at in times]
+    assert made == sorted(made)
+    assert [names.timer_due_at(name) for name in made] == times
+    east = times[0].astimezone(timezone(timedelta(hours=14)))
+    assert names.timer(east, "t-1") == made[0]
+
+
+@pytest.mark.parametrize("delay_s", [-1, math.nan, math.inf, LONGEST_WAIT_S + 1, 10**400, True, "5", None, [1]])
+def test_a_delay_is_a_number_of_seconds_within_ten_years(delay_s: object) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        check_delay_s(delay_s)
+
+
+def test_the_time_of_a_task_is_given_once_with_a_zone_and_not_too_far() -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    assert run_time(now=now) == now
+    assert run_time(delay_s=90, now=now) == now + timedelta(seconds=90)
+    assert run_time(run_at=now - timedelta(days=1), now=now) == now
+    for wrong in (
+        {"delay_s": 1, "run_at": now},
+        {"run_at": datetime(2026, 1, 1)},
+        {"run_at": now + timedelta(days=4000)},
+    ):
+        with pytest.raises(ValueError, match=r"run_at|both"):
+            run_time(now=now, **wrong)  # type: ignore[arg-type]
