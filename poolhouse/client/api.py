@@ -13,9 +13,8 @@ from urllib.parse import quote
 
 import requests
 
-from poolhouse.local import state
+from poolhouse.local import backends
 from poolhouse.local.backend import default_state_dir
-from poolhouse.local.errors import NoStack
 from poolhouse.pipeline.errors import PoolhouseError
 
 #: Longest time of one call, in seconds: a deployed API may need its start first.
@@ -225,10 +224,7 @@ FINAL = frozenset({"succeeded", "failed", "dead", "cancelled"})
 
 def stack_api(state_dir: Path | None = None) -> Api:
     """The API of the local stack that is up. Raises `NoStack`."""
-    found = state.read_live(state_dir or default_state_dir())
-    if found is None:
-        raise NoStack
-    return Api(found.endpoints.api_url)
+    return Api(backends.live(state_dir or default_state_dir()).endpoints.api_url)
 
 
 def segment(text: str) -> str:

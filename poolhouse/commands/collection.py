@@ -11,10 +11,10 @@ from invoke.main import program
 from poolhouse.commands import free_arguments
 from poolhouse.local.backend import UpOptions
 
-#: `uv pip compile` with the options of both lock files: every version pinned with its hashes, for every platform, and
+#: `uv pip compile` with the options of all lock files: every version pinned with its hashes, for every platform, and
 #: no index address in them.
 _COMPILE = (
-    "uv pip compile --quiet pyproject.toml --universal --generate-hashes --no-emit-index-url --no-emit-find-links "
+    "uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links "
     "--no-header --no-annotate"
 )
 
@@ -22,7 +22,9 @@ _COMPILE = (
 def _run(command: Any, *arguments: Any, **options: Any) -> None:
     """Run a command of local/ or cloud/ and end with its exit code."""
     from poolhouse.commands.stack import exit_code
+    from poolhouse.local import dotenv
 
+    dotenv.load()
     sys.exit(exit_code(command, *arguments, **options))
 
 
@@ -39,6 +41,7 @@ def _run(command: Any, *arguments: Any, **options: Any) -> None:
         "pubsub_port": "the Pub/Sub emulator's port (any)",
         "storage_port": "the storage server's port (any)",
         "console_port": "the console's port (8081 if it is free, else any)",
+        "pubsub": "with containers, the Pub/Sub emulator: poolhouse (ours), or google for a second opinion",
         "timeout": "longest time until all is ready, in seconds (60)",
     }
 )
@@ -55,6 +58,7 @@ def up(
     pubsub_port: int = 0,
     storage_port: int = 0,
     console_port: int = 0,
+    pubsub: str | None = None,
     timeout: int = 60,
 ) -> None:
     """Start the local stack; returns when all of it is ready."""
@@ -72,6 +76,7 @@ def up(
         keep=keep,
         autoscale=autoscale,
         scale_down_after_s=scale_down_after or None,
+        pubsub=pubsub,
     )
     _run(commands.up, backend=backend, foreground=foreground, options=options)
 
@@ -92,6 +97,14 @@ def images(c: Context, stand_ins: bool = False) -> None:
     from poolhouse.local.compose import images
 
     _run(images.command, stand_ins=stand_ins)
+
+
+@task
+def compose_file(c: Context) -> None:
+    """Bring docker-compose.yml up to date with pipeline.toml: one worker service for each queue, with its limits."""
+    from poolhouse.local.compose import workers as compose_workers
+
+    _run(compose_workers.renew)
 
 
 @task(
@@ -173,11 +186,12 @@ def logs(
 @task(
     help={
         "backend": "which backend to start where no stack is up",
+        "pubsub": "with containers, the Pub/Sub emulator of that stack: poolhouse or google",
         "project": "of the deployed pipeline, instead of the local stack",
         "region": "of the deployed pipeline",
     }
 )
-def e2e(c: Context, backend: str | None = None, project: str = "", region: str = "") -> None:
+def e2e(c: Context, backend: str | None = None, pubsub: str | None = None, project: str = "", region: str = "") -> None:
     """Run the whole pipeline on real files and check everything that comes out."""
     if project:
         from poolhouse.commands import cloud as deployed
@@ -185,7 +199,7 @@ def e2e(c: Context, backend: str | None = None, project: str = "", region: str =
         _run(deployed.run_e2e, project=project, region=region)
     from poolhouse.local.e2e.main import run
 
-    _run(run, backend=backend)
+    _run(run, backend=backend, pubsub=pubsub)
 
 
 @task
@@ -229,8 +243,13 @@ def bench(c: Context, name: str = "") -> None:
 
 @task
 def lock(c: Context) -> None:
-    """Remake requirements.lock and requirements-dev.lock from pyproject.toml."""
-    for options in ("-o requirements.lock", "--group dev -o requirements-dev.lock"):
+    """Remake requirements.lock, requirements-dev.lock and requirements-pubsub.lock from pyproject.toml."""
+    for options in (
+        "pyproject.toml -o requirements.lock",
+        "pyproject.toml --group dev -o requirements-dev.lock",
+        # The emulator's image has the versions that the embedded stack runs.
+        "--group pubsub --constraint requirements-dev.lock --python-version 3.11 -o requirements-pubsub.lock",
+    ):
         c.run(f"{sys.executable} -m {_COMPILE} {options}")
 
 

@@ -22,7 +22,8 @@ from rich.console import Console
 from rich.table import Table
 
 from poolhouse.client import units
-from poolhouse.local import backends, logs, state
+from poolhouse.local import backends as choose
+from poolhouse.local import logs, state
 from poolhouse.local.backend import (
     ROOT,
     SERVICES,
@@ -33,7 +34,7 @@ from poolhouse.local.backend import (
     UpOptions,
     default_state_dir,
 )
-from poolhouse.local.errors import NoStack
+from poolhouse.local.errors import NoStack, StackError
 from poolhouse.pipeline.errors import ConfigError, PoolhouseError
 
 OK, FAILED, USAGE = 0, 1, 2
@@ -81,9 +82,16 @@ def up(
     """Start the stack; where one is up already, say so."""
     state_dir = state_dir or default_state_dir()
     options = options or UpOptions()
-    running = state.read_live(state_dir)
+    if options.pubsub and backend not in {None, "compose"}:
+        raise ConfigError(f"--pubsub is for the backend compose, not for {backend}")
+    backend = backend or ("compose" if options.pubsub else None)
+    running = state.read_live(state_dir) if backend == "embedded" else choose.look(state_dir)
     if running is not None:
-        return _already(running, backend=backend, state_dir=state_dir, timeout_s=options.timeout_s)
+        missing = _missing(running, backend=backend, state_dir=state_dir)
+        if missing is None:
+            return _already(running, backend=backend, state_dir=state_dir, timeout_s=options.timeout_s)
+        _out.print(missing)
+        backend = backend or running.backend
     if options.autoscale and options.workers != 1:
         raise ConfigError(
             "--workers or --autoscale: with --autoscale min_instances and max_instances of pipeline.toml hold"
@@ -96,7 +104,7 @@ def up(
         if backend not in {None, "embedded"}:
             raise ConfigError(f"{word} is for the backend embedded, not for {backend}")
         backend = "embedded"
-    choice = backends.choose(backend, state_dir=state_dir)
+    choice = choose.choose(backend, state_dir=state_dir)
     _out.print(f"starting the stack: {choice.backend.name} ({choice.reason})")
     started = time.monotonic()
     endpoints = choice.backend.up(options, _out.print)
@@ -116,8 +124,8 @@ def up(
 def down(*, volumes: bool = False, state_dir: Path | None = None) -> int:
     """Stop the stack; with `volumes`, delete what is kept for the next one, whether a stack is up or not."""
     state_dir = state_dir or default_state_dir()
-    found = state.read(state_dir)
-    stopped = (found is not None or volumes) and backends.last(state_dir).down(volumes=volumes)
+    backends = choose.every(state_dir) if volumes else (choose.last(state_dir),)
+    stopped = [backend.name for backend in backends if backend.down(volumes=volumes)]
     _out.print("stopped" if stopped else "no stack was up")
     return OK
 
@@ -131,7 +139,7 @@ def scale(wanted: str, *, state_dir: Path | None = None) -> int:
     service, _, number = wanted.partition("=")
     if not number.isdecimal():
         raise ConfigError(f"write SERVICE=NUMBER, such as worker=3, not {wanted!r}")
-    backends.current(state_dir or default_state_dir()).scale(service, int(number))
+    choose.current(state_dir or default_state_dir()).scale(service, int(number))
     _out.print(f"{service} runs {int(number)} times")
     return OK
 
@@ -139,7 +147,7 @@ def scale(wanted: str, *, state_dir: Path | None = None) -> int:
 def status(*, state_dir: Path | None = None) -> int:
     """Show services and queues; 1 where not all is ready."""
     state_dir = state_dir or default_state_dir()
-    backend = backends.current(state_dir)
+    backend = choose.current(state_dir)
     endpoints = backend.endpoints()
     table = Table("service", "state", "pid", "address", "up", "restarts", "last exit", box=None, header_style="bold")
     all_ready = True
@@ -178,11 +186,10 @@ def show_logs(
 ) -> int:
     """Show the logs of one service, or of all; of the last stack where none is up."""
     state_dir = state_dir or default_state_dir()
-    backend = backends.last(state_dir)
+    backend = choose.last(state_dir)
     files = backend.log_files()
     if files is None:
-        command = backend.log_command(service, follow=follow, lines=lines)
-        return subprocess.run(command, check=False).returncode if command else FAILED
+        return _show_engine_logs(backend, service, follow=follow, lines=lines, raw=raw)
     if not files:
         raise NoStack
     if not logs.chosen(files, service):
@@ -233,14 +240,46 @@ def _already(running: state.StackState, *, backend: str | None, state_dir: Path,
     return OK
 
 
+def _missing(running: state.StackState, *, backend: str | None, state_dir: Path) -> str | None:
+    """What of the stack that was started does not run, as a line for people; None where all does."""
+    if not running.ready:
+        return None
+    try:
+        missing = choose.current(state_dir).missing()
+    except StackError as error:
+        if backend in {None, running.backend}:
+            raise
+        return f"the stack of the backend {running.backend} can't be reached, and is left as it is: {_plain(error)}"
+    return f"of the stack that is up, {missing}: bringing it back" if missing else None
+
+
+def _show_engine_logs(backend: Backend, service: str | None, *, follow: bool, lines: int, raw: bool) -> int:
+    """The logs that the container engine keeps, as those of processes are shown."""
+    command = backend.log_command(service, follow=follow, lines=lines)
+    if command is None:
+        return FAILED
+    printer = _Printer(raw=raw)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, errors="replace") as process:
+        assert process.stdout is not None
+        try:
+            found = logs.of_containers(process.stdout, service)
+            for name, line in found if follow else logs.by_time(found):
+                printer.print(name, line)
+        except BaseException:
+            process.kill()
+            raise
+    return process.returncode
+
+
 def _stay(backend: Backend, state_dir: Path, announce: Callable[[], None]) -> int:
     printer = _Printer(raw=False)
     try:
         announce()
         _out.print("Ctrl-C stops it")
-        command = backend.log_command(None, follow=True, lines=50)
-        if command is not None:
-            subprocess.run(command, check=False)
+        if backend.log_files() is None:
+            _show_engine_logs(backend, None, follow=True, lines=50, raw=False)
+            _out.print("the stack has ended")
+            return OK
         for name, line in logs.follow(
             lambda: backend.log_files() or {}, alive=lambda: state.read_live(state_dir) is not None, from_start=True
         ):

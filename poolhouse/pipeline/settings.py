@@ -7,7 +7,7 @@ in the API or in the worker asks whether it runs locally.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -24,7 +24,7 @@ class Settings(BaseSettings):
     #: Project that topics and subscriptions live in.
     google_cloud_project: str = Field(min_length=1)
     #: Bucket for files, results and records.
-    bucket_name: str = Field(min_length=3, max_length=222)
+    bucket_name: str = Field(min_length=3, max_length=222, pattern=r"^[a-z0-9][a-z0-9._-]*[a-z0-9]$")
     #: The declaration of queues and schedules.
     pipeline_file: str = "pipeline.toml"
     #: Origin under which clients reach the bucket, where it is another than the one seen from here: behind a private
@@ -52,20 +52,28 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
     @cached_property
     def topology(self) -> topology.Topology:
         """`pipeline.toml`, read once. Raises `ConfigError`."""
         return topology.load(self.pipeline_file)
 
 
-def load() -> Settings:
+def load(**known: Any) -> Settings:
     """Read the environment.
+
+    Args:
+        known: fields that are decided already, whatever the environment says.
 
     Raises:
         ConfigError: a variable is missing or wrong; the text names each one.
     """
     try:
-        return Settings()
+        return Settings(**known)
     except ValidationError as error:
         lines = [f"{str(problem['loc'][0]).upper()}: {problem['msg']}" for problem in error.errors()]
         raise ConfigError("the environment is not complete:\n  " + "\n  ".join(lines)) from None

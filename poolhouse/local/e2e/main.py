@@ -16,7 +16,7 @@ from rich.console import Console
 
 from local.e2e.cases import CONTENT_TYPES, make, samples
 from poolhouse.client import schema
-from poolhouse.local import backends, state
+from poolhouse.local import backends
 from poolhouse.local.backend import ROOT, Backend, UpOptions, default_state_dir
 from poolhouse.local.e2e.case import Case, Record
 from poolhouse.local.e2e.client import FINAL, Client
@@ -45,25 +45,32 @@ class _Running:
         return len(self.records) == len(self.ids)
 
 
-def run(*, backend: str | None = None, state_dir: Path | None = None, console: Console | None = None) -> int:
+def run(
+    *,
+    backend: str | None = None,
+    pubsub: str | None = None,
+    state_dir: Path | None = None,
+    console: Console | None = None,
+) -> int:
     """Run the e2e on the stack that is up, or on one of its own; 0 all as expected, 1 not.
 
     Args:
         backend: of the stack to bring up where none is.
+        pubsub: the emulator of that stack, where it is one of containers.
         state_dir: where the stack's state is.
         console: where to write.
     """
     state_dir = state_dir or default_state_dir()
     console = console or Console(highlight=False, soft_wrap=True)
-    if state.read_live(state_dir) is not None:
+    if backends.look(state_dir) is not None:
         chosen = backends.current(state_dir)
         console.print(f"on the stack that is up ({chosen.name})")
         return check(chosen, console)
-    choice = backends.choose(backend, state_dir=state_dir)
+    choice = backends.choose(backend or ("compose" if pubsub else None), state_dir=state_dir)
     console.print(f"starting a stack: {choice.backend.name} ({choice.reason})")
     started = time.monotonic()
     # Attached: should this process be killed, the stack ends too.
-    choice.backend.up(UpOptions(attached=True), console.print)
+    choice.backend.up(UpOptions(attached=True, pubsub=pubsub), console.print)
     try:
         console.print(f"ready in {time.monotonic() - started:.1f} s")
         return check(choice.backend, console)

@@ -8,6 +8,7 @@ import socket
 import psutil
 
 from poolhouse.local.errors import StackError
+from poolhouse.pipeline.errors import ConfigError
 
 HOST = "127.0.0.1"
 #: Ports are taken from here: below what systems give to outgoing connections (Linux from 32768, macOS from 49152), so
@@ -38,9 +39,12 @@ def choose(*, wanted: int | None = None, preferred: int | None = None, what: str
         what: whose port it is and how to set it, for the error.
 
     Raises:
+        ConfigError: `wanted` is no port.
         StackError: `wanted` is taken; the text names the process that has it, where the system tells.
     """
     if wanted is not None:
+        if not 0 < wanted < 65536:
+            raise ConfigError(f"{wanted} is no port{what and f' for {what}'}: take one from 1 to 65535")
         if is_free(wanted):
             return wanted
         raise StackError(f"port {wanted} is in use{_by_whom(wanted)}: choose another one{what and f' for {what}'}")

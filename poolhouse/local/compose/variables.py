@@ -1,0 +1,38 @@
+"""The variables of this shell (and `.env`) that the containers get, so that handlers find what they read. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+#: What the stack itself decides, or docker-compose.yml has read already.
+_DECIDED = {
+    *("GOOGLE_CLOUD_PROJECT", "BUCKET_NAME", "PUBSUB_EMULATOR_HOST", "STORAGE_EMULATOR_HOST", "STORAGE_PUBLIC_URL"),
+    *("PIPELINE_FILE", "BACKLOG_SOURCE", "HOST", "PORT", "API_PORT", "PUBSUB_PORT", "STORAGE_PORT"),
+    *("PUBSUB_IMAGE", "STORAGE_IMAGE", "PYTHON_IMAGE", "QUEUES_WITH_WORKERS", "WAIT_FOR_TOPOLOGY_S"),
+}
+#: What describes this machine, its user and the session: paths, programs and sockets that a container does not have.
+_OF_THE_MACHINE = re.compile(
+    r"_|PATH|HOME|USER|USERNAME|LOGNAME|SHELL|SHLVL|PWD|OLDPWD|HOSTNAME|HOSTTYPE|OSTYPE|MACHTYPE|MAIL|TERM|TERMINFO"
+    r"|COLORTERM|COLUMNS|LINES|LANG|LANGUAGE|LC_\w+|TMPDIR|TEMP|TMP|DISPLAY|WAYLAND_DISPLAY|EDITOR|VISUAL|PAGER|LESS\w*"
+    r"|LS_COLORS|PS\d|PROMPT\w*|IFS|BASH\w*|ZSH\w*|HIST\w+|MANPATH|INFOPATH|CDPATH|PKG_CONFIG_PATH|CPATH|LIBRARY_PATH"
+    r"|(?:XDG|SSH|GPG|DBUS|SYSTEMD|SUDO|TMUX|VSCODE|ITERM|APPLE|WSL)\w*|INVOCATION_ID|JOURNAL_STREAM"
+    r"|PYTHON\w*|VIRTUAL_ENV\w*|CONDA_\w+|PIP_\w+|UV_\w+|INVOKE_\w+|PYTEST_\w+"
+    r"|LD_\w+|DYLD_\w+|DOCKER_\w+|COMPOSE_\w+|BUILDKIT_\w+|BUILDX_\w+|TESTCONTAINERS_\w+|POOLHOUSE_\w+"
+    r"|CI|GITHUB_\w+|RUNNER_\w+|ACTIONS_\w+|CLOUDSDK_\w+|GOOGLE_APPLICATION_CREDENTIALS"
+    r"|SSL_CERT_\w+|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|NODE_EXTRA_CA_CERTS|(?:https?|ftp|all|no)_proxy",
+    re.IGNORECASE,
+)
+
+
+def for_containers(own: Mapping[str, str]) -> dict[str, str]:
+    """What of an environment the API and the workers get in containers.
+
+    Everything that an application may read, as processes of the embedded stack have it; without what the stack decides,
+    and without what holds on this machine alone.
+    """
+    return {
+        name: value
+        for name, value in own.items()
+        if name not in _DECIDED and not _OF_THE_MACHINE.fullmatch(name) and re.fullmatch(r"[A-Za-z_]\w*", name)
+    }
