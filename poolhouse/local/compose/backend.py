@@ -113,7 +113,10 @@ class Compose:
         if found is None:
             return volumes and self._remove_volumes()
         everything = ["--volumes"] if volumes or found.details["volumes"] else []
-        self._compose(found, "down", "--timeout", str(STOP_TIMEOUT_S), "--remove-orphans", *everything)
+        try:
+            self._compose(found, "down", "--timeout", str(STOP_TIMEOUT_S), "--remove-orphans", *everything)
+        except EngineError as error:
+            raise EngineError(f"the containers of {found.details['project']} are still there: {error}") from None
         state.remove(self._state_dir)
         if self._reaper is not None and self._reaper.stdin is not None:
             self._reaper.stdin.write(b"done\n")

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from local.e2e.cases import CONTENT_TYPES, make, samples
 from poolhouse.client import schema
-from poolhouse.local import backends
+from poolhouse.local import backends, state
 from poolhouse.local.backend import ROOT, Backend, UpOptions, default_state_dir
 from poolhouse.local.e2e.case import Case, Record
 from poolhouse.local.e2e.client import FINAL, Client
@@ -62,7 +62,8 @@ def run(
     """
     state_dir = state_dir or default_state_dir()
     console = console or Console(highlight=False, soft_wrap=True)
-    if backends.look(state_dir) is not None:
+    # Not one that `docker compose up` started: it has no sample handlers.
+    if state.read_live(state_dir) is not None:
         chosen = backends.current(state_dir)
         console.print(f"on the stack that is up ({chosen.name})")
         return check(chosen, console)

@@ -59,7 +59,7 @@ def test_a_new_queue_gets_its_worker_by_one_command(tmp_path: Path, capsys: pyte
 
 def test_a_compose_file_without_its_marks_is_not_guessed_at() -> None:
     text = compose_file.COMPOSE_FILE.read_text(encoding="utf-8")
-    with pytest.raises(ConfigError, match="git checkout docker-compose.yml"):
+    with pytest.raises(ConfigError, match=r"git checkout docker-compose\.yml"):
         workers.renewed(text.replace("  # }\n", ""), TOPOLOGY)
 
 
