@@ -90,7 +90,7 @@ class Compose:
         self._write_overlay(found, options, say)
         # Should this process be killed, the state is stale with it: the next `up` goes on from there.
         state.write(self._state_dir, replace(found, supervisor=ProcessId.of(os.getpid())))
-        if options.attached:
+        if options.attached and self._reaper is None:
             self._reaper = _start_reaper(found.details["project"])
         try:
             found = replace(found, details={**found.details, "services": self._expected(found, options.workers)})
