@@ -88,6 +88,9 @@ def up(
     running = state.read_live(state_dir) if backend == "embedded" else choose.look(state_dir)
     if running is not None:
         missing = _missing(running, backend=backend, state_dir=state_dir)
+        had = running.details.get("pubsub")
+        if options.pubsub and had and options.pubsub != had:
+            raise ConfigError(f"a stack is up already, with the Pub/Sub emulator {had}: ./invoke down ends it")
         if missing is None:
             return _already(running, backend=backend, state_dir=state_dir, timeout_s=options.timeout_s)
         _out.print(missing)

@@ -81,8 +81,8 @@ class Compose:
         before = self._known()
         if before is not None and not before.details["overlay"]:
             return self._bring_back(before, options, say)
-        found = self._planned(options, before)
-        pubsub = emulator.choose(options.pubsub, os.environ)
+        pubsub = emulator.choose(options.pubsub or (before.details["pubsub"] if before else None), os.environ)
+        found = self._planned(options, pubsub, before)
         say(pubsub.about())
         build.pull([name for name in (compose_file.storage_image(os.environ), pubsub.image) if name], say)
         say("building the images (nothing to do where nothing changed)")
@@ -189,7 +189,7 @@ class Compose:
         self._compose(found, "up", "--detach", "--no-build", "--no-recreate", "--no-deps", *chosen)
         wanted = self._wanted(found)
         self._wait_ready(found, {name: wanted.get(name, 1) for name in chosen}, timeout_s=_READY_S)
-        if "pubsub" in chosen and not found.details["keeps"]:
+        if "pubsub" in chosen and found.details["pubsub"] != emulator.POOLHOUSE:
             # The workers end, since their subscriptions are gone, and come again.
             self._compose(found, "up", "--no-build", "--no-log-prefix", "--no-deps", SETUP)
             self._compose(found, "restart", "--no-deps", *self._services(found, "worker"))
@@ -210,9 +210,8 @@ class Compose:
             state.write(self._state_dir, replace(found, details=changed))
         self._wait_ready(found, numbers, timeout_s=_READY_S)
 
-    def _planned(self, options: UpOptions, before: StackState | None) -> StackState:
+    def _planned(self, options: UpOptions, pubsub: PubSub, before: StackState | None) -> StackState:
         """What is to be: the names, ports and variables of the stack. Raises `ConfigError`, `StackError`."""
-        pubsub = emulator.choose(options.pubsub, os.environ)
         endpoints = _endpoints(options, before)
         pipeline_file = options.environment.get("PIPELINE_FILE") or os.environ.get("PIPELINE_FILE")
         return StackState(
@@ -225,7 +224,7 @@ class Compose:
                 else compose_project.name(self._state_dir, attached=options.attached),
                 "volumes": options.attached,
                 "environment": _environment(endpoints, pubsub),
-                "keeps": pubsub.keeps,
+                "pubsub": pubsub.word,
                 "overlay": True,
                 "pipeline_file": str(Path(pipeline_file).resolve()) if pipeline_file else None,
                 "services": {},

@@ -24,11 +24,6 @@ class PubSub:
     image: str | None
 
     @property
-    def keeps(self) -> bool:
-        """Whether topology and messages outlive its container."""
-        return self.word == POOLHOUSE
-
-    @property
     def backlog_source(self) -> str:
         """The API's BACKLOG_SOURCE."""
         return "none" if self.word == GOOGLE else "emulator"
@@ -48,6 +43,13 @@ class PubSub:
         return f"Pub/Sub: {self.image} (PUBSUB_IMAGE)"
 
 
+def of_image(image: str) -> str | None:
+    """The word for the emulator that an image has; None where it is neither's."""
+    if image.startswith("poolhouse-pubsub:"):
+        return POOLHOUSE
+    return GOOGLE if image == file.google_pubsub_image() else None
+
+
 def choose(word: str | None, environment: Mapping[str, str]) -> PubSub:
     """The emulator of a new stack.
 
@@ -61,7 +63,7 @@ def choose(word: str | None, environment: Mapping[str, str]) -> PubSub:
     own, googles = environment.get("PUBSUB_IMAGE"), file.google_pubsub_image()
     match word:
         case None if own:
-            return PubSub(word=GOOGLE if own == googles else None, image=own)
+            return PubSub(word=of_image(own), image=own)
         case None | "poolhouse":
             return PubSub(word=POOLHOUSE, image=None)
         case "google":

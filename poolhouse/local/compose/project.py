@@ -11,7 +11,7 @@ from pathlib import Path
 
 from poolhouse.local import dotenv
 from poolhouse.local.backend import ROOT, Endpoints
-from poolhouse.local.compose import engine
+from poolhouse.local.compose import emulator, engine
 from poolhouse.local.compose.engine import Container, EngineError, docker
 from poolhouse.local.processes import ports
 from poolhouse.local.state import StackState
@@ -108,7 +108,7 @@ def _described(project: str, found: tuple[Container, ...], *, overlaid: bool) ->
             "project": project,
             "volumes": False,
             "environment": {**names, **{_PORTS[service]: str(port) for service, port in published.items()}},
-            "keeps": "poolhouse-pubsub" in by_service["pubsub"].image,
+            "pubsub": emulator.of_image(by_service["pubsub"].image),
             "overlay": overlaid,
             # How many of each should run was not written down.
             "services": None,

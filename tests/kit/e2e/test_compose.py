@@ -148,7 +148,10 @@ def test_what_was_killed_or_removed_is_seen_and_brought_back(stack: Compose) -> 
     told = {entry.instance: entry.state for entry in stack.status()}
     assert {name for name, how in told.items() if how is not ServiceState.READY} == {"api-1", "worker-bulk"}
     endpoints = stack.endpoints()
-    assert stack.up(UpOptions(attached=True, pubsub=_pubsub(stack)), lambda _: None) == endpoints
+    said: list[str] = []
+    # The same emulator again: nothing has to be said of it.
+    assert stack.up(UpOptions(attached=True), said.append) == endpoints
+    assert any("Google's emulator." in line for line in said) == (not _keeps(stack))
     assert stack.missing() is None
     assert {entry.state for entry in stack.status()} == {ServiceState.READY}
 
@@ -212,11 +215,11 @@ def _project(stack: Compose) -> str:
 
 
 def _keeps(stack: Compose) -> bool:
-    return bool(stack._live().details["keeps"])
+    return _pubsub(stack) == emulator.POOLHOUSE
 
 
 def _pubsub(stack: Compose) -> str:
-    return emulator.POOLHOUSE if _keeps(stack) else emulator.GOOGLE
+    return str(stack._live().details["pubsub"])
 
 
 def _container(stack: Compose, service: str) -> engine.Container:

@@ -198,7 +198,7 @@ def _recorded(**changed: Any) -> StackState:
         "project": "poolhouse-x",
         "volumes": False,
         "environment": {},
-        "keeps": True,
+        "pubsub": "poolhouse",
         "overlay": True,
         "services": {"api": 1, "worker-default": 1},
         "pipeline_file": None,

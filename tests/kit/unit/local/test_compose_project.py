@@ -71,7 +71,6 @@ def test_ours_is_the_emulator_unless_another_is_asked_for(
 ) -> None:
     made = emulator.choose(word, {"PUBSUB_IMAGE": image_setting} if image_setting else {})
     assert (made.word, made.image) == (chosen, image)
-    assert made.keeps == (chosen == "poolhouse")
     assert (made.backlog_source == "none") == (chosen == "google")
 
 
