@@ -6,6 +6,7 @@ in the API or in the worker asks whether it runs locally.
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -24,7 +25,7 @@ class Settings(BaseSettings):
     #: Project that topics and subscriptions live in.
     google_cloud_project: str = Field(min_length=1)
     #: Bucket for files, results and records.
-    bucket_name: str = Field(min_length=3, max_length=222, pattern=r"^[a-z0-9][a-z0-9._-]*[a-z0-9]$")
+    bucket_name: str = Field(min_length=3, max_length=222)
     #: The declaration of queues and schedules.
     pipeline_file: str = "pipeline.toml"
     #: Origin under which clients reach the bucket, where it is another than the one seen from here: behind a private
@@ -52,6 +53,17 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
+    @field_validator("bucket_name")
+    @classmethod
+    def _bucket(cls, value: str) -> str:
+        # Cloud Storage, Bucket names.
+        if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*[a-z0-9]", value):
+            raise ValueError(
+                f"{value!r} is no bucket name: lower-case letters, digits, dashes, underscores and dots, "
+                "a letter or digit first and last"
+            )
+        return value
+
     @field_validator("log_level", mode="before")
     @classmethod
     def _upper(cls, value: object) -> object:
@@ -75,5 +87,8 @@ def load(**known: Any) -> Settings:
     try:
         return Settings(**known)
     except ValidationError as error:
-        lines = [f"{str(problem['loc'][0]).upper()}: {problem['msg']}" for problem in error.errors()]
+        lines = [
+            f"{str(problem['loc'][0]).upper()}: {problem['msg'].removeprefix('Value error, ')}"
+            for problem in error.errors()
+        ]
         raise ConfigError("the environment is not complete:\n  " + "\n  ".join(lines)) from None
