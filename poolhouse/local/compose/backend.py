@@ -189,11 +189,14 @@ class Compose:
         self._compose(found, "up", "--detach", "--no-build", "--no-recreate", "--no-deps", *chosen)
         wanted = self._wanted(found)
         self._wait_ready(found, {name: wanted.get(name, 1) for name in chosen}, timeout_s=_READY_S)
-        if "pubsub" in chosen and found.details["pubsub"] != emulator.POOLHOUSE:
-            # The workers end, since their subscriptions are gone, and come again.
+        if "pubsub" not in chosen:
+            return
+        if found.details["pubsub"] != emulator.POOLHOUSE:
+            # It kept nothing. The workers end, since their subscriptions are gone, and come again.
             self._compose(found, "up", "--no-build", "--no-log-prefix", "--no-deps", SETUP)
             self._compose(found, "restart", "--no-deps", *self._services(found, "worker"))
-            self._wait_ready(found, wanted, timeout_s=_READY_S)
+        # Until all are connected again.
+        self._wait_ready(found, wanted, timeout_s=_READY_S)
 
     def scale(self, service: str, instances: int) -> None:
         """Run that many containers of a worker service; `worker` means that many for each queue."""
