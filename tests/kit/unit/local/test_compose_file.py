@@ -164,11 +164,13 @@ def test_what_the_dockerfile_copies_reaches_the_builder_and_secrets_do_not() -> 
     [
         *(".env", ".env.production", "service-account.json", "my_service_account_prod.json", "server.pem", "tls.key"),
         *("application_default_credentials.json", "client_secret_1.json", "id_rsa", "store.p12", ".netrc", ".pypirc"),
+        *("prod.env", ".git-credentials", "my-key.json", ".aws/credentials", ".ssh/config"),
     ],
 )
 @pytest.mark.parametrize("folder", ["worker", "worker/handlers", "api", "pipeline", "poolhouse_pubsub"])
 def test_no_secret_gets_into_the_build_wherever_it_lies(tmp_path: Path, folder: str, name: str) -> None:
     (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / folder / name).parent.mkdir(exist_ok=True)
     for file in (name, "code.py", "data.json"):
         (tmp_path / folder / file).touch()
     patterns = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
