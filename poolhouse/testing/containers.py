@@ -32,7 +32,7 @@ STORAGE_PORT = 4443
 START_TIMEOUT_S = 60.0
 #: All that the containers may write.
 _WRITABLE = "/tmp"  # noqa: S108 - in the container
-#: Hosts by which testcontainers reaches an engine on this machine.
+#: Names of this machine's own address.
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _POLL_S = 0.05
 _LOG_BYTES = 2000
@@ -56,7 +56,7 @@ class Answers(WaitStrategy):  # type: ignore[misc]  # testcontainers is not type
     def wait_until_ready(self, container: WaitStrategyTarget) -> None:
         """Wait. Raises `StackError` with the end of the container's log."""
         deadline_s = time.monotonic() + self._timeout_s
-        url = f"http://{container.get_container_host_ip()}:{self._port}{self._path}"
+        url = f"http://{_host()}:{self._port}{self._path}"
         while not probe.answers(url):
             container.reload()
             if container.status in ("exited", "dead"):
@@ -87,13 +87,13 @@ class PubSubContainer(DockerContainer):  # type: ignore[misc]  # as above
         self.with_kwargs(**_locked_down(declared))
         self.tmpfs[_WRITABLE] = "exec,mode=1777"  # Netty unpacks its native library there and maps it
         self.port = ports.choose()
-        self.ports[PUBSUB_PORT] = _published(self, self.port)
+        self.ports[PUBSUB_PORT] = _published(self.port)
         self.waiting_for(Answers(self.port, "/v1/projects/ready-or-not/topics"))
 
     @property
     def host(self) -> str:
         """For PUBSUB_EMULATOR_HOST."""
-        return f"{self.get_container_host_ip()}:{self.port}"
+        return f"{_host()}:{self.port}"
 
 
 class StorageContainer(DockerContainer):  # type: ignore[misc]  # as above
@@ -114,13 +114,13 @@ class StorageContainer(DockerContainer):  # type: ignore[misc]  # as above
         self.with_command([_with_own(argument, own) for argument in declared["command"]])
         self.with_kwargs(**_locked_down(declared))
         self.tmpfs[_WRITABLE] = "mode=1777"
-        self.ports[STORAGE_PORT] = _published(self, self.port)
+        self.ports[STORAGE_PORT] = _published(self.port)
         self.waiting_for(Answers(self.port, "/storage/v1/b?project=ready-or-not"))
 
     @property
     def url(self) -> str:
         """For STORAGE_EMULATOR_HOST."""
-        return f"http://{self.get_container_host_ip()}:{self.port}"
+        return f"http://{_host()}:{self.port}"
 
 
 def google_pubsub_image() -> str:
@@ -128,9 +128,14 @@ def google_pubsub_image() -> str:
     return str(emulator.choose(emulator.GOOGLE, os.environ).image)
 
 
-def _published(container: DockerContainer, port: int) -> tuple[str, int] | int:
+def _host() -> str:
+    """Where published ports are reached: this machine, or the host that testcontainers is told."""
+    return testcontainers_config.tc_host_override or ports.HOST
+
+
+def _published(port: int) -> tuple[str, int] | int:
     """Where a port is published: what is reached by another host can't be on this machine's own address alone."""
-    return (ports.HOST, port) if container.get_container_host_ip() in _LOOPBACK else port
+    return (ports.HOST, port) if _host() in _LOOPBACK else port
 
 
 def _with_own(argument: str, own: Mapping[str, str]) -> str:
