@@ -67,6 +67,25 @@ def test_handlers_find_in_containers_the_variables_that_they_find_embedded() -> 
     }
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("SSH_PRIVATE_KEY", "PROMPT_TEMPLATE", "APPLE_API_KEY", "GITHUB_TOKEN", "LESSON", "HISTORY_DAYS", "CIPHER"),
+        *(
+            "USER_AGENT",
+            "HOME_PAGE",
+            "TERMS_URL",
+            "PYTHON_KEYRING_BACKEND",
+            "GOOGLE_MAPS_KEY",
+            "path_prefix",
+            "TASK_TZ",
+        ),
+    ],
+)
+def test_a_name_that_only_begins_like_one_of_the_machines_is_a_handlers_own(name: str) -> None:
+    assert compose_variables.for_containers({name: "x"}) == {name: "x"}
+
+
 def test_a_dollar_in_a_value_stays_one(tmp_path: Path) -> None:
     services = _overlay(tmp_path, "default", variables={"MAIL_TOKEN": "a$b${c}"})
     written = services["worker-default"]["environment"]["MAIL_TOKEN"]
