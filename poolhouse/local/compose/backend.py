@@ -248,8 +248,9 @@ class Compose:
                 )
         document = compose_overlay.overlay(
             declared=declared,
-            variables={**variables.for_containers({**os.environ, **options.environment})},
+            variables=variables.for_containers({**os.environ, **options.environment}),
             sources=compose_overlay.copy(self._state_dir, pipeline_file=pipeline_file),
+            attached=options.attached,
         )
         compose_overlay.write(self._state_dir, document)
 

@@ -35,13 +35,16 @@ class Sources:
     pipeline: Path | None
 
 
-def overlay(*, declared: Topology, variables: Mapping[str, str], sources: Sources) -> dict[str, Any]:
+def overlay(
+    *, declared: Topology, variables: Mapping[str, str], sources: Sources, attached: bool = False
+) -> dict[str, Any]:
     """The document.
 
     Args:
         declared: has the queues; each gets its worker service, whatever docker-compose.yml has.
         variables: of the API and the workers.
         sources: what they mount.
+        attached: the stack ends with a process: a reboot, which ends both, must not bring its containers back.
     """
     base = compose_file.services({})
     template = compose_file.extension("worker")
@@ -62,6 +65,9 @@ def overlay(*, declared: Topology, variables: Mapping[str, str], sources: Source
     for name, service in base.items():
         if "healthcheck" in service:
             services.setdefault(name, {})["healthcheck"] = {"interval": _IDLE_INTERVAL}
+    if attached:
+        for name in {*base, *workers} - {SETUP}:
+            services.setdefault(name, {})["restart"] = "on-failure"
     services[SETUP] = {
         "environment": {compose_workers.VARIABLE: compose_workers.listed(declared)},
         **({"volumes": pipeline} if pipeline else {}),

@@ -13,6 +13,7 @@ from poolhouse.local.compose import engine
 from poolhouse.local.compose import status as compose_status
 from poolhouse.local.compose.engine import EngineError
 from poolhouse.local.errors import NoStack, StackError
+from poolhouse.local.processes import ports
 from poolhouse.local.processes.identity import ProcessId
 from poolhouse.local.state import StackState
 from poolhouse.pipeline.errors import ConfigError
@@ -251,10 +252,11 @@ def test_what_was_up_keeps_its_ports_and_settings_choose_others(monkeypatch: pyt
         monkeypatch.delenv(name, raising=False)
     kept = compose._endpoints(UpOptions(), _recorded())
     assert (kept.api_url, kept.pubsub_host) == (ENDPOINTS.api_url, ENDPOINTS.pubsub_host)
-    monkeypatch.setenv("API_PORT", "31999")
+    free = ports.choose()
+    monkeypatch.setenv("API_PORT", str(free))
     monkeypatch.setenv("BUCKET_NAME", "my-bucket")
     chosen = compose._endpoints(UpOptions(), _recorded())
-    assert (chosen.api_url, chosen.bucket) == ("http://127.0.0.1:31999", "my-bucket")
+    assert (chosen.api_url, chosen.bucket) == (f"http://127.0.0.1:{free}", "my-bucket")
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,15 @@ def test_a_queue_that_docker_compose_yml_does_not_know_has_all_of_its_worker(tmp
     assert services["setup"]["environment"] == {"QUEUES_WITH_WORKERS": "default,fresh"}
 
 
+def test_a_reboot_does_not_bring_back_what_ends_with_a_process(tmp_path: Path) -> None:
+    sources = Sources(samples=Path("/state/samples"), pipeline=None)
+    declared = load(_pipeline(tmp_path, "default", "fresh"))
+    services = overlay.overlay(declared=declared, variables={}, sources=sources, attached=True)["services"]
+    restarting = {name for name, entry in compose_file.services({}).items() if entry.get("restart") == "unless-stopped"}
+    assert {services[name]["restart"] for name in {*restarting, "worker-fresh"}} == {"on-failure"}
+    assert "restart" not in services["setup"]
+
+
 def test_checks_are_rare_where_up_looks_for_itself(tmp_path: Path) -> None:
     services = _overlay(tmp_path, "urgent", "default", "bulk")
     checked = {name for name, entry in compose_file.services({}).items() if "healthcheck" in entry}
