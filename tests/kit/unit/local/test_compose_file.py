@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ast
+import re
+import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
 import pytest
 from docker.utils.build import exclude_paths
 
+import poolhouse_pubsub
 from poolhouse.local.backend import ROOT
 from poolhouse.local.compose import file as compose_file
 from poolhouse.local.compose import workers
@@ -193,3 +198,29 @@ def test_the_users_override_is_laid_over_the_compose_file_as_compose_does_it(tmp
     for name in ("docker-compose.override.yml", "compose.override.yml"):
         (tmp_path / name).touch()
         assert compose_file.files(tmp_path) == (tmp_path / "docker-compose.yml", tmp_path / name)
+
+
+def test_the_emulators_image_has_what_the_emulator_imports() -> None:
+    locked = set(re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements-pubsub.lock").read_text(), re.MULTILINE))
+    imported = {
+        name.partition(".")[0]
+        for path in Path(poolhouse_pubsub.__file__).parent.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for name in _imported(node)
+    }
+    # Namespaces of several distributions, and our own: topology.py reads pipeline.toml where it is told to.
+    known = {"google", "pipeline", poolhouse_pubsub.__name__.partition(".")[0], *sys.stdlib_module_names}
+    of = packages_distributions()
+    lacking = {name for name in imported - known if not {dist.lower() for dist in of.get(name, [])} & locked}
+    assert {"grpc", "h11", "jwt"} <= imported
+    assert not lacking, "add what provides it to the group `pubsub` of pyproject.toml, then ./invoke lock"
+
+
+def _imported(node: ast.AST) -> list[str]:
+    match node:
+        case ast.Import(names=names):
+            return [entry.name for entry in names]
+        case ast.ImportFrom(module=str(module), level=0):
+            return [module]
+        case _:
+            return []
