@@ -89,17 +89,18 @@ def _projects(listed: str) -> list[tuple[str, str | None]]:
 def _described(project: str, found: tuple[Container, ...], *, overlaid: bool) -> StackState | None:
     """What can be told of a project by its containers; None where they are not a whole stack's."""
     by_service = {container.service: container for container in found}
-    if not set(_PORTS) <= set(by_service):
+    # Whichever container publishes them.
+    published = {inside: outside for container in found for inside, outside in container.published.items()}
+    if not {"api", "pubsub"} <= set(by_service) or not set(_VARIABLES) <= set(published):
         return None
     variables = by_service["api"].environment
-    published = {service: next(iter(by_service[service].published.values()), 0) for service in _PORTS}
     names = {key: variables.get(key, "") for key in ("GOOGLE_CLOUD_PROJECT", "BUCKET_NAME")}
     return StackState(
         backend="compose",
         endpoints=Endpoints(
-            api_url=f"http://{ports.HOST}:{published['api']}",
-            pubsub_host=f"{ports.HOST}:{published['pubsub']}",
-            storage_url=f"http://{ports.HOST}:{published['gcs']}",
+            api_url=f"http://{ports.HOST}:{published[8080]}",
+            pubsub_host=f"{ports.HOST}:{published[8085]}",
+            storage_url=f"http://{ports.HOST}:{published[4443]}",
             project=names["GOOGLE_CLOUD_PROJECT"],
             bucket=names["BUCKET_NAME"],
         ),
@@ -107,7 +108,7 @@ def _described(project: str, found: tuple[Container, ...], *, overlaid: bool) ->
         details={
             "project": project,
             "volumes": False,
-            "environment": {**names, **{_PORTS[service]: str(port) for service, port in published.items()}},
+            "environment": {**names, **{_VARIABLES[port]: str(published[port]) for port in _VARIABLES}},
             "pubsub": emulator.of_image(by_service["pubsub"].image),
             "overlay": overlaid,
             # How many of each should run was not written down.
@@ -117,4 +118,5 @@ def _described(project: str, found: tuple[Container, ...], *, overlaid: bool) ->
     )
 
 
-_PORTS = {"api": "API_PORT", "pubsub": "PUBSUB_PORT", "gcs": "STORAGE_PORT"}
+#: Ports inside, and the variables of docker-compose.yml for those outside.
+_VARIABLES = {8080: "API_PORT", 8085: "PUBSUB_PORT", 4443: "STORAGE_PORT"}

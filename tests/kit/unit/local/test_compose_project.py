@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from poolhouse.local import logs, setup
-from poolhouse.local.backend import ROOT
-from poolhouse.local.compose import emulator, project
+from poolhouse.local.backend import ROOT, Endpoints
+from poolhouse.local.compose import emulator, engine, project
 from poolhouse.local.compose import file as compose_file
+from poolhouse.local.compose.engine import Container
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.topology import load
 
@@ -50,6 +51,51 @@ def test_a_test_has_no_stack_that_somebody_else_started(tmp_path: Path) -> None:
 def test_stacks_that_compose_started_are_told_from_those_of_up() -> None:
     listed = "one\t/src/docker-compose.yml\ntwo\t/src/docker-compose.yml,/src/.poolhouse/compose.override.json\n"
     assert project._projects(listed) == [("one", None), ("two", "/src/.poolhouse/compose.override.json")]
+
+
+def _container(service: str, image: str = "x:1", *, published: dict[int, int] | None = None) -> Container:
+    (made,) = engine.parse(
+        [
+            {
+                "Id": service,
+                "Name": f"/mine-{service}-1",
+                "Config": {
+                    "Image": image,
+                    "Labels": {"com.docker.compose.service": service},
+                    "Env": ["GOOGLE_CLOUD_PROJECT=p", "BUCKET_NAME=b"],
+                },
+                "State": {"Status": "exited"},
+                "HostConfig": {
+                    "PortBindings": {
+                        f"{inside}/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(outside)}]
+                        for inside, outside in (published or {}).items()
+                    }
+                },
+            }
+        ]
+    )
+    return made
+
+
+@pytest.mark.parametrize(("image", "word"), [("poolhouse-pubsub:mine", "poolhouse"), ("mirror:1", None)])
+def test_a_stack_that_was_not_written_down_is_read_from_its_containers(image: str, word: str | None) -> None:
+    found = (
+        _container("api", published={8080: 1}),
+        _container("pubsub", image, published={8085: 2}),
+        _container("gcs", published={4443: 3}),
+    )
+    described = project._described("mine", found, overlaid=False)
+    assert described is not None
+    assert described.endpoints == Endpoints(
+        api_url="http://127.0.0.1:1",
+        pubsub_host="127.0.0.1:2",
+        storage_url="http://127.0.0.1:3",
+        project="p",
+        bucket="b",
+    )
+    assert described.details["environment"]["STORAGE_PORT"] == "3"
+    assert described.details["pubsub"] == word
+    assert project._described("mine", found[:2], overlaid=False) is None
 
 
 GOOGLES = compose_file.google_pubsub_image()
