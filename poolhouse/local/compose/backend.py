@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from poolhouse.local import state
+from poolhouse.local import compose_plan, state
 from poolhouse.local.backend import ROOT, Endpoints, QueueScale, ServiceStatus, UpOptions
 from poolhouse.local.compose import build, emulator, engine, variables
 from poolhouse.local.compose import file as compose_file
@@ -28,15 +28,10 @@ from poolhouse.local.compose.emulator import PubSub
 from poolhouse.local.compose.engine import Container, EngineError, docker
 from poolhouse.local.compose.overlay import SETUP
 from poolhouse.local.errors import NoStack, StackError
-from poolhouse.local.processes import ports
 from poolhouse.local.processes.identity import ProcessId
 from poolhouse.local.state import StackState
-from poolhouse.pipeline import settings, topology
 from poolhouse.pipeline.errors import ConfigError
 
-USUAL_API_PORT = 8080
-#: Names on the emulators, where GOOGLE_CLOUD_PROJECT and BUCKET_NAME give no others.
-PROJECT, BUCKET = "poolhouse-local", "poolhouse-local"
 #: Time for `docker stop`, in seconds: the workers' grace period and a little.
 STOP_TIMEOUT_S = 11
 #: Time for a restarted or added container to get ready, in seconds.
@@ -93,7 +88,13 @@ class Compose:
         if options.attached and self._reaper is None:
             self._reaper = _start_reaper(found.details["project"])
         try:
-            found = replace(found, details={**found.details, "services": self._expected(found, options.workers)})
+            found = replace(
+                found,
+                details={
+                    **found.details,
+                    "services": compose_plan.expected(options.workers, pipeline_file=found.details["pipeline_file"]),
+                },
+            )
             self._start(found, options, say)
         except BaseException:  # Ctrl-C too: half a stack is none
             with contextlib.suppress(EngineError):
@@ -134,8 +135,7 @@ class Compose:
         found = self._live()
         lacking = compose_status.lacking(self._wanted(found), self._containers(found))
         if found.details["services"] is not None:
-            queues = topology.load(found.details["pipeline_file"] or ROOT / "pipeline.toml").queues
-            workers = (compose_workers.service(queue.name) for queue in queues)
+            workers = compose_plan.worker_services(found.details["pipeline_file"])
             lacking += tuple(name for name in workers if name not in found.details["services"])
         return f"{', '.join(lacking)} does not run" if lacking else None
 
@@ -215,7 +215,7 @@ class Compose:
 
     def _planned(self, options: UpOptions, pubsub: PubSub, before: StackState | None) -> StackState:
         """What is to be: the names, ports and variables of the stack. Raises `ConfigError`, `StackError`."""
-        endpoints = _endpoints(options, before)
+        endpoints = compose_plan.endpoints(options, before)
         pipeline_file = options.environment.get("PIPELINE_FILE") or os.environ.get("PIPELINE_FILE")
         return StackState(
             backend=self.name,
@@ -226,7 +226,7 @@ class Compose:
                 if before is not None
                 else compose_project.name(self._state_dir, attached=options.attached),
                 "volumes": options.attached,
-                "environment": _environment(endpoints, pubsub),
+                "environment": compose_plan.environment(endpoints, pubsub),
                 "pubsub": pubsub.word,
                 "overlay": True,
                 "pipeline_file": str(Path(pipeline_file).resolve()) if pipeline_file else None,
@@ -237,7 +237,7 @@ class Compose:
     def _write_overlay(self, found: StackState, options: UpOptions, say: Callable[[str], None]) -> None:
         self._state_dir.mkdir(parents=True, exist_ok=True)
         pipeline_file = found.details["pipeline_file"]
-        declared = topology.load(pipeline_file or ROOT / "pipeline.toml")
+        declared = compose_plan.declared(pipeline_file)
         if pipeline_file is None:
             in_file = compose_file.worker_services(compose_file.services(os.environ))
             behind = [queue.name for queue in declared.queues if compose_workers.service(queue.name) not in in_file]
@@ -253,15 +253,6 @@ class Compose:
             attached=options.attached,
         )
         compose_overlay.write(self._state_dir, document)
-
-    def _expected(self, found: StackState, workers: int) -> dict[str, int]:
-        """How many containers each service of ours is to have; a worker of a queue that is no more has none."""
-        declared = topology.load(found.details["pipeline_file"] or ROOT / "pipeline.toml")
-        queues = [compose_workers.service(queue.name) for queue in declared.queues]
-        ours = compose_file.services(os.environ)
-        once = [name for name in ours if name not in {SETUP, "pubsub-image", *compose_file.worker_services(ours)}]
-        ended = [name for name in compose_file.worker_services(ours) if name not in queues]
-        return {**dict.fromkeys(once, 1), **dict.fromkeys(queues, workers), **dict.fromkeys(ended, 0)}
 
     def _start(self, found: StackState, options: UpOptions, say: Callable[[str], None]) -> None:
         expected: Mapping[str, int] = found.details["services"]
@@ -421,65 +412,6 @@ def _healthy(containers: list[Container]) -> set[str]:
     with ThreadPoolExecutor(len(containers)) as pool:
         passed = pool.map(engine.healthy, containers)
         return {container.id for container, well in zip(containers, passed, strict=True) if well}
-
-
-def _environment(endpoints: Endpoints, pubsub: PubSub) -> dict[str, str]:
-    """The variables of docker-compose.yml."""
-    images = compose_project.images(os.environ)
-    return {
-        "API_PORT": endpoints.api_url.rsplit(":", 1)[1],
-        "PUBSUB_PORT": endpoints.pubsub_host.rsplit(":", 1)[1],
-        "STORAGE_PORT": endpoints.storage_url.rsplit(":", 1)[1],
-        "GOOGLE_CLOUD_PROJECT": endpoints.project,
-        "BUCKET_NAME": endpoints.bucket,
-        "BACKLOG_SOURCE": pubsub.backlog_source,
-        "POOLHOUSE_IMAGE": images["production"],
-        "POOLHOUSE_SETUP_IMAGE": images["local"],
-        "PUBSUB_IMAGE": pubsub.image or images["pubsub"],
-    }
-
-
-def _endpoints(options: UpOptions, before: StackState | None) -> Endpoints:
-    """Where the stack will be: as the options or the settings say, as it was before, or anywhere that is free."""
-    had = None if before is None else before.endpoints
-
-    def port(wanted: int | None, variable: str, old: str | None, what: str, preferred: int | None = None) -> int:
-        chosen = wanted or _port_of(variable)
-        before = int(old.rsplit(":", 1)[1]) if old else None
-        # Its own container may have it.
-        if before and chosen in {None, before}:
-            return before
-        return ports.choose(wanted=chosen, preferred=preferred, what=what)
-
-    api = port(
-        options.api_port, "API_PORT", had.api_url if had else None, "the API (--api-port, API_PORT)", USUAL_API_PORT
-    )
-    pubsub = port(
-        options.pubsub_port, "PUBSUB_PORT", had.pubsub_host if had else None, "Pub/Sub (--pubsub-port, PUBSUB_PORT)"
-    )
-    storage = port(
-        options.storage_port, "STORAGE_PORT", had.storage_url if had else None, "storage (--storage-port, STORAGE_PORT)"
-    )
-    checked = settings.load(
-        google_cloud_project=os.environ.get("GOOGLE_CLOUD_PROJECT") or PROJECT,
-        bucket_name=os.environ.get("BUCKET_NAME") or BUCKET,
-    )
-    return Endpoints(
-        api_url=f"http://{ports.HOST}:{api}",
-        pubsub_host=f"{ports.HOST}:{pubsub}",
-        storage_url=f"http://{ports.HOST}:{storage}",
-        project=checked.google_cloud_project,
-        bucket=checked.bucket_name,
-    )
-
-
-def _port_of(variable: str) -> int | None:
-    text = os.environ.get(variable)
-    if not text:
-        return None
-    if not text.isdecimal():
-        raise ConfigError(f"{variable}={text} is no port: take one from 1 to 65535")
-    return int(text)
 
 
 def _start_reaper(project: str) -> subprocess.Popen[bytes]:

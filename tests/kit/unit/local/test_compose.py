@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from poolhouse.local import backends, state
+from poolhouse.local import backends, compose_plan, state
 from poolhouse.local.backend import Endpoints, ServiceState, UpOptions
 from poolhouse.local.compose import backend as compose
 from poolhouse.local.compose import engine
@@ -250,12 +250,12 @@ def test_an_up_that_was_killed_leaves_a_state_that_the_next_command_does_not_wai
 def test_what_was_up_keeps_its_ports_and_settings_choose_others(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("API_PORT", "PUBSUB_PORT", "STORAGE_PORT", "GOOGLE_CLOUD_PROJECT", "BUCKET_NAME"):
         monkeypatch.delenv(name, raising=False)
-    kept = compose._endpoints(UpOptions(), _recorded())
+    kept = compose_plan.endpoints(UpOptions(), _recorded())
     assert (kept.api_url, kept.pubsub_host) == (ENDPOINTS.api_url, ENDPOINTS.pubsub_host)
     free = ports.choose()
     monkeypatch.setenv("API_PORT", str(free))
     monkeypatch.setenv("BUCKET_NAME", "my-bucket")
-    chosen = compose._endpoints(UpOptions(), _recorded())
+    chosen = compose_plan.endpoints(UpOptions(), _recorded())
     assert (chosen.api_url, chosen.bucket) == (f"http://127.0.0.1:{free}", "my-bucket")
 
 
@@ -273,7 +273,7 @@ def test_a_setting_that_is_wrong_is_refused_before_anything_starts(
 ) -> None:
     monkeypatch.setenv(variable, value)
     with pytest.raises(ConfigError, match=told):
-        compose._endpoints(UpOptions(), None)
+        compose_plan.endpoints(UpOptions(), None)
 
 
 @pytest.mark.parametrize(
