@@ -20,18 +20,21 @@ USUAL_API_PORT = 8080
 PROJECT, BUCKET = "poolhouse-local", "poolhouse-local"
 
 
-def expected(workers: int, *, pipeline_file: str | None) -> dict[str, int]:
+def expected(workers: int, *, pipeline_file: str | None, before: StackState | None) -> dict[str, int]:
     """How many containers each service of ours is to have; a worker of a queue that is no more has none.
 
     Args:
-        workers: of each queue.
+        workers: of each queue; with one, the number that `scale` gave them before holds.
         pipeline_file: another pipeline.toml than the checkout's.
+        before: the stack that is brought back.
     """
     queues = worker_services(pipeline_file)
     ours = file.services(os.environ)
     once = [name for name in ours if name not in {SETUP, "pubsub-image", *file.worker_services(ours)}]
     ended = [name for name in file.worker_services(ours) if name not in queues]
-    return {**dict.fromkeys(once, 1), **dict.fromkeys(queues, workers), **dict.fromkeys(ended, 0)}
+    scaled: dict[str, int] = (before.details["services"] or {}) if before is not None and workers == 1 else {}
+    numbers = {queue: scaled.get(queue, workers) for queue in queues}
+    return {**dict.fromkeys(once, 1), **numbers, **dict.fromkeys(ended, 0)}
 
 
 def declared(pipeline_file: str | None) -> Topology:

@@ -77,24 +77,23 @@ class Compose:
         if before is not None and not before.details["overlay"]:
             return self._bring_back(before, options, say)
         pubsub = emulator.choose(options.pubsub or (before.details["pubsub"] if before else None), os.environ)
-        found = self._planned(options, pubsub, before)
+        self._planned(options, pubsub, before)  # wrong settings are told before anything is built
         say(pubsub.about())
         build.pull([name for name in (compose_file.storage_image(os.environ), pubsub.image) if name], say)
         say("building the images (nothing to do where nothing changed)")
         build.build([*build.PIPELINE, *([] if pubsub.image else ["pubsub"])])
+        # Once more: a port that was free when the build began may be another program's by now.
+        found = self._planned(options, pubsub, before)
         self._write_overlay(found, options, say)
         # Should this process be killed, the state is stale with it: the next `up` goes on from there.
         state.write(self._state_dir, replace(found, supervisor=ProcessId.of(os.getpid())))
         if options.attached and self._reaper is None:
             self._reaper = _start_reaper(found.details["project"])
         try:
-            found = replace(
-                found,
-                details={
-                    **found.details,
-                    "services": compose_plan.expected(options.workers, pipeline_file=found.details["pipeline_file"]),
-                },
+            services = compose_plan.expected(
+                options.workers, pipeline_file=found.details["pipeline_file"], before=before
             )
+            found = replace(found, details={**found.details, "services": services})
             self._start(found, options, say)
         except BaseException:  # Ctrl-C too: half a stack is none
             with contextlib.suppress(EngineError):

@@ -240,6 +240,16 @@ def test_a_queue_that_was_declared_since_is_missing_its_worker(monkeypatch: pyte
     assert compose.Compose(tmp_path).missing() == "worker-fresh does not run"
 
 
+def test_a_stack_that_is_brought_back_has_as_many_workers_as_scale_gave_it(tmp_path: Path) -> None:
+    file = tmp_path / "pipeline.toml"
+    file.write_text("[queues.default]\n[queues.fresh]\n")
+    before = _recorded(services={"worker-default": 3, "worker-bulk": 1})
+    kept = compose_plan.expected(1, pipeline_file=str(file), before=before)
+    assert (kept["worker-default"], kept["worker-fresh"], kept["worker-bulk"], kept["api"]) == (3, 1, 0, 1)
+    asked = compose_plan.expected(2, pipeline_file=str(file), before=before)
+    assert (asked["worker-default"], asked["worker-fresh"]) == (2, 2)
+
+
 def test_an_up_that_was_killed_leaves_a_state_that_the_next_command_does_not_wait_for(tmp_path: Path) -> None:
     gone = ProcessId(2**22 + 1, 0.0)
     state.write(tmp_path, StackState(**{**vars(_recorded()), "ready": False, "supervisor": gone}))
