@@ -15,7 +15,9 @@ from poolhouse.local.backend import UpOptions
 def _run(command: Any, *arguments: Any, **options: Any) -> None:
     """Run a command of local/ or cloud/ and end with its exit code."""
     from poolhouse.commands.stack import exit_code
+    from poolhouse.local import dotenv
 
+    dotenv.load()
     sys.exit(exit_code(command, *arguments, **options))
 
 
@@ -32,6 +34,7 @@ def _run(command: Any, *arguments: Any, **options: Any) -> None:
         "pubsub_port": "the Pub/Sub emulator's port (any)",
         "storage_port": "the storage server's port (any)",
         "console_port": "the console's port (8081 if it is free, else any)",
+        "pubsub": "with containers, the Pub/Sub emulator: poolhouse (ours), or google for a second opinion",
         "timeout": "longest time until all is ready, in seconds (60)",
     }
 )
@@ -48,6 +51,7 @@ def up(
     pubsub_port: int = 0,
     storage_port: int = 0,
     console_port: int = 0,
+    pubsub: str | None = None,
     timeout: int = 60,
 ) -> None:
     """Start the local stack; returns when all of it is ready."""
@@ -65,6 +69,7 @@ def up(
         keep=keep,
         autoscale=autoscale,
         scale_down_after_s=scale_down_after or None,
+        pubsub=pubsub,
     )
     _run(commands.up, backend=backend, foreground=foreground, options=options)
 
@@ -85,6 +90,14 @@ def images(c: Context, stand_ins: bool = False) -> None:
     from poolhouse.local.compose import images
 
     _run(images.command, stand_ins=stand_ins)
+
+
+@task
+def compose_file(c: Context) -> None:
+    """Bring docker-compose.yml up to date with pipeline.toml: one worker service for each queue, with its limits."""
+    from poolhouse.local.compose import workers as compose_workers
+
+    _run(compose_workers.renew)
 
 
 @task(
@@ -175,11 +188,19 @@ def logs(
     help={
         "backend": "which backend to start where no stack is up",
         "quick": "a few tasks only: a file, a table, a duplicate, a dead letter",
+        "pubsub": "with containers, the Pub/Sub emulator of that stack: poolhouse or google",
         "project": "of the deployed pipeline, instead of the local stack",
         "region": "of the deployed pipeline",
     }
 )
-def e2e(c: Context, backend: str | None = None, quick: bool = False, project: str = "", region: str = "") -> None:
+def e2e(
+    c: Context,
+    backend: str | None = None,
+    pubsub: str | None = None,
+    quick: bool = False,
+    project: str = "",
+    region: str = "",
+) -> None:
     """Run the whole pipeline on real files and check everything that comes out."""
     if project:
         from poolhouse.commands import cloud as deployed
@@ -187,7 +208,7 @@ def e2e(c: Context, backend: str | None = None, quick: bool = False, project: st
         _run(deployed.run_e2e, project=project, region=region)
     from poolhouse.local.e2e.main import run
 
-    _run(run, backend=backend, quick=quick)
+    _run(run, backend=backend, pubsub=pubsub, quick=quick)
 
 
 @task

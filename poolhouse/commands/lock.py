@@ -24,6 +24,16 @@ _KIT = tuple(wheels.DISTRIBUTIONS)
 def run(root: Path = ROOT) -> int:
     """Remake the lock files of a project; in the kit's repository also those that new projects begin with."""
     compile_both(root, root, more=())
+    if (root / "poolhouse_pubsub" / "pyproject.toml").is_file():
+        # The emulator's image has the versions that the embedded stack runs.
+        emulator = (
+            "poolhouse_pubsub/pyproject.toml",
+            *_OPTIONS,
+            "--all-extras",
+            "--constraint",
+            "requirements-dev.lock",
+        )
+        _compile(root, root / "requirements-pubsub.lock", (*emulator, *_not_emitted(_KIT)))
     if wheels.is_checkout() and root == wheels.CHECKOUT:
         # A project without dependencies of its own: what the kit needs, and not the kit, whose wheels it carries.
         with tempfile.TemporaryDirectory() as folder:
@@ -58,11 +68,15 @@ def compile_both(root: Path, to: Path, *, more: Sequence[str]) -> None:
     if project["project"]["name"] in _KIT:
         more = (*more, *_not_emitted(_KIT))
     for file, options in (("requirements.lock", production), ("requirements-dev.lock", everything)):
-        command = (sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml", *_OPTIONS, *options, *more)
-        done = subprocess.run((*command, "-o", str(to / file)), cwd=root, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise ConfigError(f"{file} can't be made:\n{done.stderr.strip()}")
-        print(f"{file}: {(to / file).read_text(encoding='utf-8').count('==')} packages")
+        _compile(root, to / file, ("pyproject.toml", *_OPTIONS, *options, *more))
+
+
+def _compile(root: Path, file: Path, arguments: Sequence[str]) -> None:
+    command = (sys.executable, "-m", "uv", "pip", "compile", *arguments, "-o", str(file))
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise ConfigError(f"{file.name} can't be made:\n{done.stderr.strip()}")
+    print(f"{file.name}: {file.read_text(encoding='utf-8').count('==')} packages")
 
 
 def _not_emitted(names: Sequence[str]) -> tuple[str, ...]:

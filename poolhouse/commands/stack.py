@@ -26,7 +26,7 @@ from rich.table import Table
 from poolhouse.client import loopback, units
 from poolhouse.local import backends, logs, state
 from poolhouse.local.backend import SERVICES, Backend, Endpoints, QueueScale, ServiceState, UpOptions, default_state_dir
-from poolhouse.local.errors import NoStack
+from poolhouse.local.errors import NoStack, StackError
 from poolhouse.local.processes import environment
 from poolhouse.local.safe_console import SafeConsole
 from poolhouse.pipeline.errors import ConfigError, PoolhouseError
@@ -86,9 +86,19 @@ def up(
     """Start the stack; where one is up already, say so."""
     state_dir = state_dir or default_state_dir()
     options = options or UpOptions()
-    running = state.read_live(state_dir)
+    if options.pubsub and backend not in {None, "compose"}:
+        raise ConfigError(f"--pubsub is for the backend compose, not for {backend}")
+    backend = backend or ("compose" if options.pubsub else None)
+    running = state.read_live(state_dir) if backend == "embedded" else backends.look(state_dir)
     if running is not None:
-        return _already(running, backend=backend, state_dir=state_dir, timeout_s=options.timeout_s)
+        missing = _missing(running, backend=backend, state_dir=state_dir)
+        had = running.details.get("pubsub")
+        if options.pubsub and had and options.pubsub != had:
+            raise ConfigError(f"a stack is up already, with the Pub/Sub emulator {had}: ./invoke down ends it")
+        if missing is None:
+            return _already(running, backend=backend, state_dir=state_dir, timeout_s=options.timeout_s)
+        _out.print(missing)
+        backend = backend or running.backend
     if options.autoscale and options.workers != 1:
         raise ConfigError(
             "--workers or --autoscale: with --autoscale min_instances and max_instances of pipeline.toml hold"
@@ -121,8 +131,8 @@ def up(
 def down(*, volumes: bool = False, state_dir: Path | None = None) -> int:
     """Stop the stack; with `volumes`, delete what is kept for the next one, whether a stack is up or not."""
     state_dir = state_dir or default_state_dir()
-    found = state.read(state_dir)
-    stopped = (found is not None or volumes) and backends.last(state_dir).down(volumes=volumes)
+    found = backends.every(state_dir) if volumes else (backends.last(state_dir),)
+    stopped = [backend.name for backend in found if backend.down(volumes=volumes)]
     _out.print("stopped" if stopped else "no stack was up")
     return OK
 
@@ -186,8 +196,7 @@ def show_logs(
     backend = backends.last(state_dir)
     files = backend.log_files()
     if files is None:
-        command = backend.log_command(service, follow=follow, lines=lines)
-        return _show_output(command) if command else FAILED
+        return _show_engine_logs(backend, service, follow=follow, lines=lines, raw=raw)
     if not files:
         raise NoStack
     if not logs.chosen(files, service):
@@ -238,14 +247,46 @@ def _already(running: state.StackState, *, backend: str | None, state_dir: Path,
     return OK
 
 
+def _missing(running: state.StackState, *, backend: str | None, state_dir: Path) -> str | None:
+    """What of the stack that was started does not run, as a line for people; None where all does."""
+    if not running.ready:
+        return None
+    try:
+        missing = backends.current(state_dir).missing()
+    except StackError as error:
+        if backend in {None, running.backend}:
+            raise
+        return f"the stack of the backend {running.backend} can't be reached, and is left as it is: {_plain(error)}"
+    return f"of the stack that is up, {missing}: bringing it back" if missing else None
+
+
+def _show_engine_logs(backend: Backend, service: str | None, *, follow: bool, lines: int, raw: bool) -> int:
+    """The logs that the container engine keeps, as those of processes are shown."""
+    command = backend.log_command(service, follow=follow, lines=lines)
+    if command is None:
+        return FAILED
+    printer = _Printer(raw=raw)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, errors="replace") as process:
+        assert process.stdout is not None
+        try:
+            found = logs.of_containers(process.stdout, service)
+            for name, line in found if follow else logs.by_time(found):
+                printer.print(name, line)
+        except BaseException:
+            process.kill()
+            raise
+    return process.returncode
+
+
 def _stay(backend: Backend, state_dir: Path, announce: Callable[[], None]) -> int:
     printer = _Printer(raw=False)
     try:
         announce()
         _out.print("Ctrl-C stops it")
-        command = backend.log_command(None, follow=True, lines=50)
-        if command is not None:
-            _show_output(command)
+        if backend.log_files() is None:
+            _show_engine_logs(backend, None, follow=True, lines=50, raw=False)
+            _out.print("the stack has ended")
+            return OK
         for name, line in logs.follow(
             lambda: backend.log_files() or {}, alive=lambda: state.read_live(state_dir) is not None, from_start=True
         ):
@@ -301,15 +342,6 @@ def _print_scaling(scaling: tuple[QueueScale, ...]) -> None:
         table.add_row(entry.queue, backlog, str(entry.running), str(entry.wanted), f"{entry.least}-{entry.most}")
     _out.print()
     _out.print(table)
-
-
-def _show_output(command: list[str]) -> int:
-    """Run a command that shows logs; what is in them does not command the terminal. Returns its exit code."""
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            _out.print(line.decode(errors="replace").rstrip("\r\n"), markup=False)
-        return process.wait()
 
 
 class _Printer:

@@ -77,6 +77,8 @@ class UpOptions:
     autoscale: bool = False
     #: How long fewer workers must be enough before some are stopped, in seconds; None: as on Google Cloud.
     scale_down_after_s: float | None = None
+    #: Which Pub/Sub emulator a stack of containers has, `poolhouse` or `google`; None: as the settings say, else ours.
+    pubsub: str | None = None
 
 
 class ServiceState(StrEnum):
@@ -150,6 +152,9 @@ class Backend(Protocol):
 
     def endpoints(self) -> Endpoints:
         """Where the stack that is up can be reached."""
+
+    def missing(self) -> str | None:
+        """What of the stack that is up should run and does not, for people; None where all does."""
 
     def status(self) -> tuple[ServiceStatus, ...]:
         """Every instance of every service, in the order of `SERVICES`."""

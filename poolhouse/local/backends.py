@@ -10,6 +10,7 @@ from pathlib import Path
 from poolhouse.local import state
 from poolhouse.local.backend import Backend
 from poolhouse.local.errors import NoStack, StackError
+from poolhouse.local.state import StackState
 from poolhouse.pipeline.errors import ConfigError
 
 #: Backends by their word for `--backend`, as `module:function`; the function takes the state directory. Imported only
@@ -49,16 +50,36 @@ def choose(name: str | None, *, state_dir: Path) -> Choice:
 
 def current(state_dir: Path) -> Backend:
     """The backend of the stack that is up or starting. Raises `NoStack`."""
-    found = state.read_live(state_dir)
+    return _load(live(state_dir).backend, state_dir)
+
+
+def live(state_dir: Path) -> StackState:
+    """The stack that is up or starting. Raises `NoStack`."""
+    found = look(state_dir)
     if found is None:
         raise NoStack
-    return _load(found.backend, state_dir)
+    return found
+
+
+def look(state_dir: Path) -> StackState | None:
+    """The stack that is up or starting: as it was written down, or as `docker compose up` started it."""
+    if state.read(state_dir) is not None:
+        return state.read_live(state_dir)
+    from poolhouse.local.compose import project  # noqa: PLC0415 - only where nothing was written down
+
+    return project.unrecorded(state_dir)
 
 
 def last(state_dir: Path) -> Backend:
     """The backend of the stack that is up, or was: for its logs."""
-    found = state.read(state_dir)
+    found = state.read(state_dir) or look(state_dir)
     return _load(found.backend if found is not None else "embedded", state_dir)
+
+
+def every(state_dir: Path) -> tuple[Backend, ...]:
+    """All backends, that of the stack that is up first."""
+    first = last(state_dir)
+    return (first, *(_load(name, state_dir) for name in BACKENDS if name != first.name))
 
 
 def _load(name: str, state_dir: Path) -> Backend:

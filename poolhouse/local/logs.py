@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -100,6 +101,22 @@ class _File:
 def last(files: Mapping[str, Path], lines: int) -> Iterator[tuple[str, str]]:
     """The last lines of each file as (instance, line), by time where lines tell one."""
     return by_time((name, line) for name, path in files.items() for line in _ending(path, lines))
+
+
+def of_containers(found: Iterable[str], instance: str | None) -> Iterator[tuple[str, str]]:
+    """What `docker compose logs` writes, `INSTANCE  | LINE`, as (instance, line).
+
+    Args:
+        found: its lines, of all the instances of a service: it knows no others.
+        instance: the one that was asked for, as `worker-default-1`; a service, or None: all.
+    """
+    alone = instance if instance is not None and re.search(r"-\d+$", instance) else None
+    for line in found:
+        name, bar, text = line.rstrip("\n").partition("|")
+        if not bar:
+            yield "", line.rstrip("\n")
+        elif alone in {None, name.strip()}:
+            yield name.strip(), text.removeprefix(" ")
 
 
 def by_time(found: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:

@@ -9,12 +9,14 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from poolhouse.local.compose import workers
 from poolhouse.local.errors import StackError
 from poolhouse.local.probe import answers
 from poolhouse.local.provision import realise
 from poolhouse.local.storage.fake_gcs import FakeGcs
 from poolhouse.pipeline import settings
 from poolhouse.pipeline.errors import ConfigError, PoolhouseError
+from poolhouse.pipeline.topology import Topology
 
 _POLL_S = 0.05
 
@@ -27,13 +29,33 @@ def main() -> int:
     parser.add_argument("--wait", type=float, default=0, metavar="S", help="wait up to S seconds for the servers (0)")
     options = parser.parse_args()
     try:
+        loaded = settings.load()
+        _check_workers(loaded.topology, os.environ.get(workers.VARIABLE))
         _await_servers(time.monotonic() + options.wait)
-        changes = realise(settings.load())
+        changes = realise(loaded)
     except PoolhouseError as error:
         sys.stderr.write(f"{error}\n")
         return 2 if isinstance(error, ConfigError) else 1
     sys.stdout.write(f"created {len(changes.created)}, updated {len(changes.updated)}\n")
     return 0
+
+
+def _check_workers(topology: Topology, listed: str | None) -> None:
+    """Refuse queues that would have no worker: their tasks would wait for ever. Raises `ConfigError`.
+
+    Args:
+        topology: what is to be made.
+        listed: the queues that docker-compose.yml has workers for; None: it is not Compose that runs this.
+    """
+    if listed is None:
+        return
+    queues, served = [queue.name for queue in topology.queues], listed.split(",")
+    wrong = [f"no worker for the queue {queue}" for queue in queues if queue not in served]
+    wrong += [f"a worker for the queue {queue}, which is not declared" for queue in served if queue not in queues]
+    if wrong:
+        raise ConfigError(
+            f"docker-compose.yml is older than pipeline.toml, it has {', '.join(wrong)}: {workers.RENEW} renews it"
+        )
 
 
 def _await_servers(deadline_s: float) -> None:

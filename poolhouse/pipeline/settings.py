@@ -6,8 +6,9 @@ in the API or in the worker asks whether it runs locally.
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -75,6 +76,22 @@ class Settings(BaseSettings):
         """The rule that keeps pages of other sites out."""
         return WebGuard.of(hosts=self.allowed_hosts, origins=self.allowed_origins)
 
+    @field_validator("bucket_name")
+    @classmethod
+    def _bucket(cls, value: str) -> str:
+        # Cloud Storage, Bucket names.
+        if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*[a-z0-9]", value):
+            raise ValueError(
+                f"{value!r} is no bucket name: lower-case letters, digits, dashes, underscores and dots, "
+                "a letter or digit first and last"
+            )
+        return value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
     @cached_property
     def topology(self) -> topology.Topology:
         """`pipeline.toml`, read once. Raises `ConfigError`."""
@@ -86,14 +103,20 @@ class Settings(BaseSettings):
         return self.task_handlers or self.topology.handlers
 
 
-def load() -> Settings:
+def load(**known: Any) -> Settings:
     """Read the environment.
+
+    Args:
+        known: fields that are decided already, whatever the environment says.
 
     Raises:
         ConfigError: a variable is missing or wrong; the text names each one.
     """
     try:
-        return Settings()
+        return Settings(**known)
     except ValidationError as error:
-        lines = [f"{str(problem['loc'][0]).upper()}: {problem['msg']}" for problem in error.errors()]
+        lines = [
+            f"{str(problem['loc'][0]).upper()}: {problem['msg'].removeprefix('Value error, ')}"
+            for problem in error.errors()
+        ]
         raise ConfigError("the environment is not complete:\n  " + "\n  ".join(lines)) from None

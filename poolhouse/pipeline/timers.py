@@ -2,8 +2,8 @@
 
 A message can be put off for ten minutes at most (Pub/Sub, ModifyAckDeadline), and each time counts as a delivery. So a
 longer wait is a *timer*: the whole message as an object `timers/DAY/TIME-ID.json`, written once. Whoever keeps the
-clock (`poolhouse.worker.timer_loop`, or `POST /timers:due`) lists the first of them, publishes what comes due within the next
-minutes with its time in an attribute, and deletes it. The worker puts off the rest of the wait, to the second.
+clock (`poolhouse.worker.timer_loop`) lists the first of them, publishes what comes due within the next minutes with its
+time in an attribute, and deletes it. The worker puts off the rest of the wait, to the second.
 
 A timer decides nothing: it only wakes the task. One that is fired twice, or fired though its task was cancelled or runs
 already, makes a message that the task's record recognises as such.

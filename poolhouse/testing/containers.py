@@ -3,8 +3,9 @@
     with PubSubContainer() as pubsub, StorageContainer() as storage:
         os.environ.update(PUBSUB_EMULATOR_HOST=pubsub.host, STORAGE_EMULATOR_HOST=storage.url)
 
-Images, users and the emulator's command are those of docker-compose.yml. Both listen on 127.0.0.1 alone, write to
-memory alone, and end in well under a second. `pytest --backend containers` runs our own tests on them.
+Images, users and the emulator's command are those of docker-compose.yml. Both listen on 127.0.0.1 alone (on every
+address, where TESTCONTAINERS_HOST_OVERRIDE says that containers are reached by another host), write to memory alone,
+and end in well under a second. `pytest --backend containers` runs our own tests on them.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from testcontainers.core.container import DockerContainer
 from testcontainers.core.waiting_utils import WaitStrategy, WaitStrategyTarget
 
 from poolhouse.local import probe
-from poolhouse.local.compose import build, engine, file
+from poolhouse.local.compose import build, emulator, engine, file
 from poolhouse.local.errors import StackError
 from poolhouse.local.processes import ports
 from poolhouse.testing.servers import Servers
@@ -31,6 +32,8 @@ STORAGE_PORT = 4443
 START_TIMEOUT_S = 60.0
 #: All that the containers may write.
 _WRITABLE = "/tmp"  # noqa: S108 - in the container
+#: Names of this machine's own address.
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _POLL_S = 0.05
 _LOG_BYTES = 2000
 
@@ -42,23 +45,24 @@ class Answers(WaitStrategy):  # type: ignore[misc]  # testcontainers is not type
         """Nothing happens until the container starts.
 
         Args:
-            port: the published one, on 127.0.0.1.
+            port: the published one.
             path: of a call that needs the service behind it, not the listener alone.
             timeout_s: longest time, in seconds.
         """
         super().__init__()
-        self._url = f"http://{ports.HOST}:{port}{path}"
+        self._port, self._path = port, path
         self._timeout_s = timeout_s
 
     def wait_until_ready(self, container: WaitStrategyTarget) -> None:
         """Wait. Raises `StackError` with the end of the container's log."""
         deadline_s = time.monotonic() + self._timeout_s
-        while not probe.answers(self._url):
+        url = f"http://{_host()}:{self._port}{self._path}"
+        while not probe.answers(url):
             container.reload()
             if container.status in ("exited", "dead"):
                 raise StackError(f"the container ended while it started:\n{_log(container)}")
             if time.monotonic() > deadline_s:
-                raise StackError(f"{self._url} did not answer in {self._timeout_s:.0f} s:\n{_log(container)}")
+                raise StackError(f"{url} did not answer in {self._timeout_s:.0f} s:\n{_log(container)}")
             time.sleep(_POLL_S)
 
 
@@ -78,18 +82,18 @@ class PubSubContainer(DockerContainer):  # type: ignore[misc]  # as above
         """
         declared = _declared("pubsub")
         _do_without_reaper_that_is_not_to_be_had()
-        super().__init__(image or declared["image"])
+        super().__init__(image or google_pubsub_image())
         self.with_command(declared["command"])
         self.with_kwargs(**_locked_down(declared))
         self.tmpfs[_WRITABLE] = "exec,mode=1777"  # Netty unpacks its native library there and maps it
         self.port = ports.choose()
-        self.ports[PUBSUB_PORT] = (ports.HOST, self.port)
+        self.ports[PUBSUB_PORT] = _published(self.port)
         self.waiting_for(Answers(self.port, "/v1/projects/ready-or-not/topics"))
 
     @property
     def host(self) -> str:
         """For PUBSUB_EMULATOR_HOST."""
-        return f"{ports.HOST}:{self.port}"
+        return f"{_host()}:{self.port}"
 
 
 class StorageContainer(DockerContainer):  # type: ignore[misc]  # as above
@@ -106,17 +110,32 @@ class StorageContainer(DockerContainer):  # type: ignore[misc]  # as above
         super().__init__(image or declared["image"], entrypoint=declared["entrypoint"])
         # Known beforehand: the server puts its own address in links.
         self.port = ports.choose()
-        own = {"-external-url": self.url, "-public-host": f"{ports.HOST}:{self.port}"}
+        own = {"-external-url": self.url, "-public-host": self.url.removeprefix("http://")}
         self.with_command([_with_own(argument, own) for argument in declared["command"]])
         self.with_kwargs(**_locked_down(declared))
         self.tmpfs[_WRITABLE] = "mode=1777"
-        self.ports[STORAGE_PORT] = (ports.HOST, self.port)
+        self.ports[STORAGE_PORT] = _published(self.port)
         self.waiting_for(Answers(self.port, "/storage/v1/b?project=ready-or-not"))
 
     @property
     def url(self) -> str:
         """For STORAGE_EMULATOR_HOST."""
-        return f"http://{ports.HOST}:{self.port}"
+        return f"http://{_host()}:{self.port}"
+
+
+def google_pubsub_image() -> str:
+    """The image of Google's emulator, or of its mirror that PUBSUB_IMAGE names."""
+    return str(emulator.choose(emulator.GOOGLE, os.environ).image)
+
+
+def _host() -> str:
+    """Where published ports are reached: this machine, or the host that testcontainers is told."""
+    return testcontainers_config.tc_host_override or ports.HOST
+
+
+def _published(port: int) -> tuple[str, int] | int:
+    """Where a port is published: what is reached by another host can't be on this machine's own address alone."""
+    return (ports.HOST, port) if _host() in _LOOPBACK else port
 
 
 def _with_own(argument: str, own: Mapping[str, str]) -> str:
@@ -135,6 +154,7 @@ def _locked_down(declared: Mapping[str, Any]) -> dict[str, Any]:
         "read_only": True,
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges:true"],
+        "pids_limit": declared["pids_limit"],
     }
 
 
@@ -149,6 +169,6 @@ def _do_without_reaper_that_is_not_to_be_had() -> None:
 def containers(say: Callable[[str], None] = lambda _: None) -> Iterator[Servers]:
     """Both servers in containers. Raises `StackError` where there is no engine, or an image can't be had."""
     engine.probe()
-    build.pull([_declared("pubsub")["image"], _declared("gcs")["image"]], say)
+    build.pull([google_pubsub_image(), file.storage_image(os.environ)], say)
     with PubSubContainer() as pubsub, StorageContainer() as storage:
         yield Servers(pubsub_host=pubsub.host, storage_url=storage.url)

@@ -10,6 +10,12 @@ from collections.abc import Callable, Mapping
 
 #: What always works; whichever command it was, it may have no --backend of its own.
 WITHOUT_DOCKER = "or do without it: ./invoke up --backend embedded"
+#: The oldest Compose that reads docker-compose.yml: an `env_file` that need not be there.
+OLDEST_COMPOSE = (2, 24)
+NO_COMPOSE = (
+    "Docker Compose is not installed: install the package docker-compose-plugin (Debian, Ubuntu: docker-compose-v2), "
+    f"{WITHOUT_DOCKER}"
+)
 #: Text in the message → advice. The first that fits counts: the more telling ones come first.
 _RULES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (
@@ -22,8 +28,9 @@ _RULES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
         f"the Docker engine is not running: start Docker Desktop or run sudo systemctl start docker, {WITHOUT_DOCKER}",
     ),
     (
-        r"is not a docker command|unknown (shorthand flag: 'f'|flag: --env-file)|unknown docker command: \"compose",
-        "Docker Compose is not installed: install the package docker-compose-plugin (docker compose version shows it)",
+        r"is not a docker command|unknown (shorthand flag: 'f'|flag: --env-file)|"
+        r"unknown (docker )?command: \"?(docker )?compose",
+        NO_COMPOSE,
     ),
     (
         r"buildx component is missing|requires buildx|compose build requires buildx",
@@ -92,12 +99,66 @@ def advise(message: str) -> str:
     Args:
         message: what the command wrote to standard error.
     """
+    advice = _advice(message)
+    if advice is not None:
+        return advice
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    return lines[-1] if lines else "docker failed and gave no reason"
+
+
+def _advice(message: str) -> str | None:
     for pattern, advice in _RULES:
         found = re.search(pattern, message, re.IGNORECASE)
         if found:
             return advice if isinstance(advice, str) else advice(found)
-    lines = [line.strip() for line in message.splitlines() if line.strip() and not _HELP.match(line.strip())]
-    return lines[-1] if lines else "docker failed and gave no reason"
+    return None
+
+
+def unfit(*, engine: str, compose: str) -> str | None:
+    """Why an engine and its Compose can't run the stack; None where they can.
+
+    Args:
+        engine: what `docker version --format '{{json .}}'` prints.
+        compose: what `docker compose version --short` prints.
+    """
+    # Podman's client writes APIVersion where Docker's writes ApiVersion; behind its socket the server tells its name.
+    if "podman" in engine.lower() or '"APIVersion"' in engine:
+        return (
+            "the engine that answers is Podman, which can't build or run this stack: start Docker "
+            f"(DOCKER_HOST and docker context show which one is asked), {WITHOUT_DOCKER}"
+        )
+    found = re.match(r"v?(\d+)\.(\d+)", compose.strip())
+    if found and (int(found[1]), int(found[2])) < OLDEST_COMPOSE:
+        oldest = ".".join(map(str, OLDEST_COMPOSE))
+        return (
+            f"Docker Compose {compose.strip()} is too old for docker-compose.yml, which needs {oldest}: update the "
+            f"package docker-compose-plugin, {WITHOUT_DOCKER}"
+        )
+    return None
+
+
+def build_failure(output: str) -> str:
+    """Why a build failed: a known cause in one sentence, else the last lines of the step that failed.
+
+    Args:
+        output: of `docker build --progress=plain`.
+    """
+    _, rule, rest = output.partition("\n------\n")
+    step = rest.partition("\n------")[0] if rule else ""
+    errors = [line for line in output.splitlines() if line.startswith(("ERROR", "error"))]
+    # The whole output tells of retries that went well in the end.
+    for known in (step, "\n".join(errors)):
+        advice = _advice(known)
+        if advice is not None:
+            return advice
+    lines = [_STEP_PREFIX.sub("", line).rstrip() for line in (step or output).splitlines()]
+    last = [line for line in lines if line.strip()][-_BUILD_LINES:]
+    return "the image can't be built:\n  " + "\n  ".join(last or ["docker build gave no reason"])
+
+
+#: What BuildKit writes before a line of a step: its number, and the time.
+_STEP_PREFIX = re.compile(r"^(?:#\d+ )?(?:\d+\.\d+ )?")
+_BUILD_LINES = 15
 
 
 def missing_images(wanted: Mapping[str, bool]) -> str | None:

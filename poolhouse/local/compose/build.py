@@ -8,25 +8,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from poolhouse.local.compose import engine
+from poolhouse.local.compose import engine, project
+from poolhouse.local.compose.advice import build_failure
 from poolhouse.local.compose.engine import BUILD_TIMEOUT_S, docker
 from poolhouse.project import ROOT
 
-#: Build stages of the Dockerfile: the variable of docker-compose.yml that names the image, and its default.
-TARGETS = {
-    "production": ("POOLHOUSE_IMAGE", "poolhouse:local"),
-    "local": ("POOLHOUSE_SETUP_IMAGE", "poolhouse-setup:local"),
-}
+#: Build stages of the Dockerfile that every stack runs; its emulator may be another stage, or another's image.
+PIPELINE = ("production", "local")
 #: The Dockerfile's label of the images that are built from it.
-_LABEL = "dev.poolhouse.image=pipeline"
+_LABEL = "dev.poolhouse.image"
 _CA_VARIABLES = ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
 _PIP_FILES = ("~/.config/pip/pip.conf", "~/.pip/pip.conf", "/etc/pip.conf")
-
-
-def image(target: str, environment: Mapping[str, str]) -> str:
-    """The name of the image that a build stage becomes."""
-    variable, default = TARGETS[target]
-    return environment.get(variable) or default
 
 
 def secrets(environment: Mapping[str, str]) -> dict[str, Path]:
@@ -55,18 +47,23 @@ def _first(candidates: Iterable[str | None]) -> Path | None:
     return None
 
 
-def build(environment: Mapping[str, str] = os.environ) -> None:
-    """Build the stages that the stack runs; in a second where nothing changed. Raises `EngineError`."""
+def build(targets: Sequence[str], environment: Mapping[str, str] = os.environ) -> None:
+    """Build stages of the Dockerfile; in a second where nothing changed.
+
+    Raises:
+        EngineError: a build failed; the text has the last lines of the step that did.
+    """
     shared = [f"--build-arg=PYTHON_IMAGE={environment['PYTHON_IMAGE']}"] if environment.get("PYTHON_IMAGE") else []
     shared += [f"--secret=id={name},src={path}" for name, path in secrets(environment).items()]
+    tags = project.images(environment)
 
     def make(target: str) -> None:
-        tag = image(target, environment)
-        docker("build", "--quiet", "--target", target, "--tag", tag, *shared, str(ROOT), timeout_s=BUILD_TIMEOUT_S)
+        arguments = ("--progress=plain", "--target", target, "--tag", tags[target], *shared, str(ROOT))
+        docker("build", *arguments, timeout_s=BUILD_TIMEOUT_S, explain=build_failure)
 
     # At once: BuildKit makes what they share one time.
-    with ThreadPoolExecutor(len(TARGETS)) as pool:
-        for _ in pool.map(make, TARGETS):
+    with ThreadPoolExecutor(len(targets)) as pool:
+        for _ in pool.map(make, targets):
             pass
     # What the tags pointed to before would stay for ever; those in use stay.
     docker("image", "prune", "--force", "--filter", f"label={_LABEL}")

@@ -6,13 +6,13 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from poolhouse.local.compose.advice import WITHOUT_DOCKER, advise
+from poolhouse.local.compose.advice import NO_COMPOSE, WITHOUT_DOCKER, advise, unfit
 from poolhouse.local.errors import StackError
 from poolhouse.project import ROOT
 
@@ -47,8 +47,15 @@ class Container:
     exit_code: int
     started_at: datetime | None
     restarts: int
-    #: Published ports: the container's to this machine's.
+    #: Whether the kernel ended it for want of memory.
+    out_of_memory: bool = False
+    #: Ports that are open now: the container's to this machine's.
     ports: Mapping[int, int]
+    #: Ports that it was told to publish; it has them while it does not run, too.
+    published: Mapping[int, int] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    #: The command of its health check; empty where it has none.
+    check: tuple[str, ...] = ()
 
     @property
     def ready(self) -> bool:
@@ -63,7 +70,7 @@ def parse(inspected: Sequence[Mapping[str, Any]]) -> tuple[Container, ...]:
 
 def _container(entry: Mapping[str, Any]) -> Container:
     state, labels = entry["State"], entry["Config"]["Labels"] or {}
-    bindings = (entry.get("NetworkSettings") or {}).get("Ports") or {}
+    test = (entry["Config"].get("Healthcheck") or {}).get("Test") or []
     started = state.get("StartedAt", "")
     return Container(
         id=entry["Id"],
@@ -79,12 +86,20 @@ def _container(entry: Mapping[str, Any]) -> Container:
         if not started or started.startswith("0001")
         else datetime.fromisoformat(started[:19] + "+00:00"),
         restarts=entry.get("RestartCount", 0),
-        ports={
-            int(port.partition("/")[0]): int(published[0]["HostPort"])
-            for port, published in bindings.items()
-            if published
-        },
+        out_of_memory=bool(state.get("OOMKilled")),
+        ports=_ports((entry.get("NetworkSettings") or {}).get("Ports")),
+        published=_ports((entry.get("HostConfig") or {}).get("PortBindings")),
+        environment=dict(variable.partition("=")[::2] for variable in entry["Config"].get("Env") or ()),
+        check=tuple(test[1:]) if test[:1] == ["CMD"] else (),
     )
+
+
+def _ports(bindings: Mapping[str, Any] | None) -> dict[int, int]:
+    return {
+        int(port.partition("/")[0]): int(published[0]["HostPort"])
+        for port, published in (bindings or {}).items()
+        if published and published[0]["HostPort"]
+    }
 
 
 def docker(
@@ -92,6 +107,7 @@ def docker(
     environment: Mapping[str, str] | None = None,
     timeout_s: float = COMMAND_TIMEOUT_S,
     data: bytes | None = None,
+    explain: Callable[[str], str] = advise,
 ) -> str:
     """Run `docker ARGUMENTS` in the project's root and return its standard output.
 
@@ -99,6 +115,7 @@ def docker(
         environment: variables on top of this process's own.
         timeout_s: longest time, in seconds.
         data: for its standard input.
+        explain: makes of its standard error what people are told.
 
     Raises:
         EngineError: there is no docker, it failed, or took too long.
@@ -121,7 +138,7 @@ def docker(
     except subprocess.TimeoutExpired:
         raise EngineError(f"docker {arguments[0]} did not end in {timeout_s:.0f} s: is the engine all right?") from None
     if done.returncode != 0:
-        raise EngineError(advise((done.stderr or done.stdout).decode(errors="replace")))
+        raise EngineError(explain((done.stderr or done.stdout).decode(errors="replace")))
     return done.stdout.decode(errors="replace")
 
 
@@ -132,16 +149,17 @@ def variables(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def probe() -> None:
-    """Raise `EngineError` unless an engine answers and Compose is installed."""
+    """Raise `EngineError` unless a Docker engine answers and a Compose that can read our file is installed."""
     if shutil.which("docker") is None:
         raise EngineError("there is no docker command")
     with ThreadPoolExecutor(2) as pool:
-        checks = [
-            pool.submit(docker, "version", "--format", "{{.Server.Version}}", timeout_s=PROBE_TIMEOUT_S),
-            pool.submit(docker, "compose", "version", "--short", timeout_s=PROBE_TIMEOUT_S),
-        ]
-        for check in checks:
-            check.result()
+        engine = pool.submit(docker, "version", "--format", "{{json .}}", timeout_s=PROBE_TIMEOUT_S)
+        plugin = pool.submit(
+            docker, "compose", "version", "--short", timeout_s=PROBE_TIMEOUT_S, explain=lambda _: NO_COMPOSE
+        )
+        problem = unfit(engine=engine.result(), compose=plugin.result())
+    if problem is not None:
+        raise EngineError(problem)
 
 
 def architecture() -> str:
@@ -173,8 +191,29 @@ def available(names: Sequence[str]) -> dict[str, bool]:
         return dict(zip(names, pool.map(lambda name: has_image(name) or can_pull(name), names), strict=True))
 
 
+def healthy(container: Container) -> bool:
+    """Whether its health check passes now: while a stack starts, the engine itself looks too seldom to wait for."""
+    if container.state != "running" or container.health == "healthy" or not container.check:
+        return container.ready
+    try:
+        docker("exec", container.id, *container.check, timeout_s=PROBE_TIMEOUT_S)
+    except EngineError:
+        return False
+    return True
+
+
+def last_exits(project: str) -> dict[str, int]:
+    """The exit codes with which containers that run again ended last, by id, as far back as the engine remembers."""
+    listed = docker(
+        *("events", "--since", "24h", "--until", "0s", "--filter", f"label=com.docker.compose.project={project}"),
+        *("--filter", "event=die", "--format", '{{.ID}} {{index .Actor.Attributes "exitCode"}}'),
+        timeout_s=PROBE_TIMEOUT_S,
+    )
+    return {id: int(code) for id, _, code in (line.partition(" ") for line in listed.splitlines()) if code.isdigit()}
+
+
 def log_tail(container_id: str, *, lines: int = 15) -> str:
-    """The last lines of a container's log, of both its streams."""
+    """The last lines of a container's log, of both its streams; empty where it wrote nothing."""
     done = subprocess.run(
         ("docker", "logs", "--tail", str(lines), container_id),
         stdout=subprocess.PIPE,
@@ -182,7 +221,7 @@ def log_tail(container_id: str, *, lines: int = 15) -> str:
         timeout=COMMAND_TIMEOUT_S,
         check=False,
     )
-    return done.stdout.decode(errors="replace").strip() or "(it wrote nothing)"
+    return done.stdout.decode(errors="replace").strip()
 
 
 def containers(project: str) -> tuple[Container, ...]:

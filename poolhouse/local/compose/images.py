@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 
-from poolhouse.local.compose import build, engine, file, wheelhouse
+from poolhouse.local.compose import build, emulator, engine, file, project, wheelhouse
 from poolhouse.local.compose import stand_ins as images_stand_in
 from poolhouse.local.compose.engine import docker
 from poolhouse.local.errors import StackError
@@ -55,12 +55,11 @@ _RECIPES: Mapping[Role, Callable[[], images_stand_in.Recipe]] = {
 
 
 def wanted(environment: Mapping[str, str] = os.environ) -> tuple[Wanted, ...]:
-    """The images that docker-compose.yml and the Dockerfile name."""
-    public = file.public_images(file.services(environment))
+    """The images that docker-compose.yml and the Dockerfile name, and Google's emulator for a second opinion."""
     return (
         Wanted(Role.PYTHON, file.base_image(environment)),
-        Wanted(Role.PUBSUB, public["pubsub"]),
-        Wanted(Role.STORAGE, public["gcs"]),
+        Wanted(Role.PUBSUB, str(emulator.choose(emulator.GOOGLE, environment).image)),
+        Wanted(Role.STORAGE, file.storage_image(environment)),
     )
 
 
@@ -78,13 +77,11 @@ def prepare(*, stand_ins: bool = False, say: Callable[[str], None] = print) -> t
     with ThreadPoolExecutor(4) as pool:
         wheels = pool.submit(wheelhouse.fill, architecture=engine.architecture())
         found = tuple(pool.map(lambda image: _obtain(image, stand_in=stand_ins, say=say), wanted()))
-        say(f"  {wheels.result()} wheels of the production dependencies in {wheelhouse.WHEELHOUSE.name}/")
+        say(f"  {wheels.result()} wheels of the images' dependencies in {wheelhouse.WHEELHOUSE.name}/")
     started = time.monotonic()
-    build.build()
-    say(
-        f"  built {', '.join(build.image(target, os.environ) for target in build.TARGETS)}"
-        f" ({time.monotonic() - started:.0f} s)"
-    )
+    built = project.images(os.environ)
+    build.build(tuple(built))
+    say(f"  built {', '.join(built.values())} ({time.monotonic() - started:.0f} s)")
     say("done: ./invoke up --backend compose needs no network now")
     return found
 

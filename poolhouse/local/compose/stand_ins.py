@@ -125,16 +125,22 @@ def _storage_tar() -> Iterator[Path]:
         _run("dpkg-deb", "--extract", str(next(folder.glob("busybox-static_*.deb"))), str(folder / "busybox"))
         tar = folder / "root.tar"
         with tarfile.open(tar, "w") as archive:
+            # Rootless engines unpack as a user who may not make folders that nobody declared.
+            _folder(archive, "bin", 0o755)
+            _folder(archive, "tmp", 0o1777)
             _add(archive, server, "bin/fake-gcs-server")
             _add(archive, folder / "busybox" / "bin" / "busybox", "bin/busybox")
             for applet in ("sh", "wget"):
                 link = tarfile.TarInfo(f"bin/{applet}")
                 link.type, link.linkname = tarfile.SYMTYPE, "busybox"
                 archive.addfile(link)
-            temporary = tarfile.TarInfo("tmp")
-            temporary.type, temporary.mode = tarfile.DIRTYPE, 0o1777
-            archive.addfile(temporary)
         yield tar
+
+
+def _folder(archive: tarfile.TarFile, name: str, mode: int) -> None:
+    info = tarfile.TarInfo(name)
+    info.type, info.mode = tarfile.DIRTYPE, mode
+    archive.addfile(info)
 
 
 def _add(archive: tarfile.TarFile, file: Path, name: str) -> None:

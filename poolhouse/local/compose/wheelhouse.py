@@ -1,14 +1,16 @@
-"""The wheelhouse: the production dependencies as wheels for the containers, so that builds need no network."""
+"""The wheelhouse: the dependencies of the images as wheels, so that builds need no network."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 from poolhouse.local.errors import StackError
 from poolhouse.project import ROOT
 
-LOCK = ROOT / "requirements.lock"
+#: The dependencies of each image: of the pipeline, and of our Pub/Sub emulator.
+LOCKS = (ROOT / "requirements.lock", ROOT / "requirements-pubsub.lock")
 #: The Dockerfile mounts this folder.
 WHEELHOUSE = ROOT / ".wheelhouse"
 #: Python of the image.
@@ -33,21 +35,27 @@ def platforms(architecture: str) -> list[str]:
 
 
 def fill(*, architecture: str) -> int:
-    """Download what requirements.lock names, unless it is there already; returns the number of wheels.
+    """Download what the lock files name, unless it is there already; returns the number of wheels.
 
     Raises:
         StackError: pip could not download them, or there is no pip.
     """
-    stamp = WHEELHOUSE / LOCK.name
-    if stamp.exists() and stamp.read_bytes() == LOCK.read_bytes():
-        return len(list(WHEELHOUSE.glob("*.whl")))
-    # First of all: an interrupted download must not count as a whole one.
-    stamp.unlink(missing_ok=True)
-    for old in WHEELHOUSE.glob("*.whl"):
-        old.unlink()
+    stamps = {lock: WHEELHOUSE / lock.name for lock in LOCKS}
+    if not all(stamp.exists() and stamp.read_bytes() == lock.read_bytes() for lock, stamp in stamps.items()):
+        # First of all: an interrupted download must not count as a whole one.
+        for old in (*stamps.values(), *WHEELHOUSE.glob("*.whl")):
+            old.unlink(missing_ok=True)
+        for lock in LOCKS:
+            _download(lock, architecture=architecture)
+        for lock, stamp in stamps.items():
+            stamp.write_bytes(lock.read_bytes())
+    return len(list(WHEELHOUSE.glob("*.whl")))
+
+
+def _download(lock: Path, *, architecture: str) -> None:
     command = [
         *(sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet"),
-        *("--require-hashes", "--no-deps", "--only-binary", ":all:", "--requirement", str(LOCK)),
+        *("--require-hashes", "--no-deps", "--only-binary", ":all:", "--requirement", str(lock)),
         *("--dest", str(WHEELHOUSE), "--implementation", "cp", "--python-version", PYTHON_VERSION),
         *(part for abi in ("cp311", "abi3", "none") for part in ("--abi", abi)),
         *(part for tag in platforms(architecture) for part in ("--platform", tag)),
@@ -55,6 +63,4 @@ def fill(*, architecture: str) -> int:
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_TIMEOUT_S, check=False)
     if done.returncode != 0:
         lines = done.stderr.decode(errors="replace").strip().splitlines()[-4:]
-        raise StackError("pip could not download the production dependencies:\n  " + "\n  ".join(lines))
-    stamp.write_bytes(LOCK.read_bytes())
-    return len(list(WHEELHOUSE.glob("*.whl")))
+        raise StackError(f"pip could not download the dependencies of {lock.name}:\n  " + "\n  ".join(lines))

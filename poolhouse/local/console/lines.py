@@ -88,9 +88,8 @@ def _severe(line: Line, least: str) -> bool:
 
 
 def _from_engine(backend: Backend, instance: str | None, count: int) -> Iterator[tuple[str, str]]:
-    """What `docker compose logs` gives, `INSTANCE | LINE`, which knows services only."""
-    service = next((status.service for status in backend.status() if status.instance == instance), None)
-    command = backend.log_command(service or instance, follow=False, lines=count)
+    """What the container engine keeps."""
+    command = backend.log_command(instance, follow=False, lines=count)
     if command is None:
         return
     try:
@@ -101,7 +100,4 @@ def _from_engine(backend: Backend, instance: str | None, count: int) -> Iterator
         raise StackError(f"the container engine does not give its logs: {error}") from None
     if done.returncode:
         raise StackError(f"the container engine does not give its logs: {done.stderr.strip()[:500]}")
-    for line in done.stdout.splitlines():
-        name, bar, text = line.partition("|")
-        if service is None or name.strip() == instance:
-            yield (name.strip(), text.removeprefix(" ")) if bar else ("", line)
+    yield from logs.of_containers(done.stdout.splitlines(), instance)

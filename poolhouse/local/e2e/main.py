@@ -51,6 +51,7 @@ def run(
     *,
     backend: str | None = None,
     quick: bool = False,
+    pubsub: str | None = None,
     state_dir: Path | None = None,
     console: Console | None = None,
 ) -> int:
@@ -59,20 +60,22 @@ def run(
     Args:
         backend: of the stack to bring up where none is.
         quick: a few tasks only, which between them take every road through the stack.
+        pubsub: the emulator of that stack, where it is one of containers.
         state_dir: where the stack's state is.
         console: where to write.
     """
     state_dir = state_dir or default_state_dir()
     console = console or SafeConsole(highlight=False, soft_wrap=True)
+    # Not one that `docker compose up` started: it has no sample handlers.
     if state.read_live(state_dir) is not None:
         chosen = backends.current(state_dir)
         console.print(f"on the stack that is up ({chosen.name})")
         return check(chosen, console, quick=quick)
-    choice = backends.choose(backend, state_dir=state_dir)
+    choice = backends.choose(backend or ("compose" if pubsub else None), state_dir=state_dir)
     console.print(f"starting a stack: {choice.backend.name} ({choice.reason})")
     started = time.monotonic()
     # Attached: should this process be killed, the stack ends too.
-    choice.backend.up(UpOptions(attached=True), console.print)
+    choice.backend.up(UpOptions(attached=True, pubsub=pubsub), console.print)
     try:
         console.print(f"ready in {time.monotonic() - started:.1f} s")
         return check(choice.backend, console, quick=quick)

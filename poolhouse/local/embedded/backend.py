@@ -92,6 +92,10 @@ class Embedded:
         """As the state file has them."""
         return self._live().endpoints
 
+    def missing(self) -> None:
+        """None: the supervisor starts again whatever ends."""
+        return
+
     def status(self) -> tuple[ServiceStatus, ...]:
         """As the supervisor tells."""
         answer = self._call("status", timeout_s=10)

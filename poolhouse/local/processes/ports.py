@@ -15,6 +15,7 @@ from typing import TypeVar
 import psutil
 
 from poolhouse.local.errors import StackError
+from poolhouse.pipeline.errors import ConfigError
 
 _T = TypeVar("_T")
 #: Whether a server may bind beside a socket that is bound and does not listen.
@@ -65,9 +66,12 @@ def choose(*, wanted: int | None = None, preferred: int | None = None, what: str
         host: the address that it is a port of.
 
     Raises:
+        ConfigError: `wanted` is no port.
         StackError: `wanted` is taken; the text names the process that has it, where the system tells.
     """
     if wanted:
+        if not 0 < wanted < 65536:
+            raise ConfigError(f"{wanted} is no port{what and f' for {what}'}: take one from 1 to 65535")
         if is_free(wanted, host):
             return wanted
         raise StackError(f"port {wanted} is in use{_by_whom(wanted)}: choose another one{what and f' for {what}'}")

@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from poolhouse.local.backend import ROOT
+from poolhouse.project import ROOT
 
 #: Longest time of one script, in seconds: several times what it takes on a busy machine.
 TIMEOUT_S = 180

@@ -9,7 +9,9 @@ import pytest
 import requests
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import pubsub_v1, storage
+from testcontainers.core.config import testcontainers_config
 
+from poolhouse.local.compose.engine import docker
 from poolhouse.local.errors import StackError
 from poolhouse.local.provision import realise
 from poolhouse.pipeline import settings
@@ -90,6 +92,19 @@ def test_both_are_locked_down_and_stop_at_once() -> None:
             inspected.stop(timeout=20)
             # They end by SIGTERM, long before SIGKILL would come; the bound is for a machine that is busy.
             assert time.monotonic() - started < 5
+
+
+def test_containers_are_reached_by_the_host_that_testcontainers_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    require_engine()
+    gateway = docker("network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}").strip()
+    monkeypatch.setattr(testcontainers_config, "tc_host_override", gateway)
+    with StorageContainer() as server:
+        assert server.url == f"http://{gateway}:{server.port}"
+        client = storage.Client(
+            project="containers", credentials=AnonymousCredentials(), client_options={"api_endpoint": server.url}
+        )
+        blob = client.create_bucket("override").blob("big.bin")
+        assert blob.create_resumable_upload_session(size=5).startswith(server.url)
 
 
 def test_a_container_that_ends_while_it_starts_is_told_at_once_with_its_log() -> None:

@@ -11,11 +11,11 @@ import pytest
 import requests
 from google.cloud import pubsub_v1
 
-from poolhouse.local.backend import ROOT
 from poolhouse.local.probe import answers
 from poolhouse.local.processes import ports
 from poolhouse.pipeline.settings import Settings
 from poolhouse.pipeline.store import open_store
+from poolhouse.project import ROOT
 from poolhouse.testing.servers import Servers
 from tests.kit.waiting import until
 

@@ -11,7 +11,7 @@ import pytest
 
 from poolhouse.commands import stack
 from poolhouse.local import backends, state
-from poolhouse.local.backend import Endpoints, ServiceState, ServiceStatus
+from poolhouse.local.backend import Endpoints, ServiceState, ServiceStatus, UpOptions
 from poolhouse.local.errors import StackError
 from poolhouse.local.processes.identity import ProcessId
 from poolhouse.pipeline.errors import ConfigError
@@ -89,6 +89,69 @@ def test_another_backend_than_that_of_the_stack_which_is_up_is_refused(
     assert "./invoke down" in capsys.readouterr().err
     assert stack.exit_code(stack.up, backend="embedded", state_dir=tmp_path) == stack.OK
     assert "up already" in capsys.readouterr().out
+
+
+def test_an_emulator_is_chosen_for_containers_alone_and_not_for_a_stack_that_has_another(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    google = UpOptions(pubsub="google")
+    assert stack.exit_code(stack.up, backend="embedded", options=google, state_dir=tmp_path) == stack.USAGE
+    assert "--pubsub is for the backend compose" in capsys.readouterr().err
+    _running(tmp_path, backend="compose", details={"pubsub": "poolhouse"})
+    monkeypatch.setattr(backends, "current", lambda state_dir: MadeUpBackend(_ENDPOINTS))
+    assert stack.exit_code(stack.up, options=google, state_dir=tmp_path) == stack.USAGE
+    assert "with the Pub/Sub emulator poolhouse: ./invoke down ends it" in capsys.readouterr().err
+
+
+def test_what_does_not_run_of_a_stack_is_brought_back_by_its_own_backend(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _running(tmp_path, backend="compose", details={})
+    backend = MadeUpBackend(_ENDPOINTS)
+    monkeypatch.setattr(backend, "missing", lambda: "worker-default does not run")
+    monkeypatch.setattr(backend, "up", lambda options, say: _ENDPOINTS)
+    asked: list[str | None] = []
+
+    def chosen(name: str | None, *, state_dir: Path) -> backends.Choice:
+        asked.append(name)
+        return backends.Choice(backend=backend, reason="as asked")
+
+    monkeypatch.setattr(backends, "current", lambda state_dir: backend)
+    monkeypatch.setattr(backends, "choose", chosen)
+    assert stack.exit_code(stack.up, state_dir=tmp_path) == stack.OK
+    assert asked == ["compose"]
+    assert "worker-default does not run: bringing it back" in capsys.readouterr().out
+
+
+def test_where_the_engine_is_off_the_other_backend_can_be_had(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _running(tmp_path, backend="compose", details={})
+    backend = MadeUpBackend(_ENDPOINTS)
+
+    def off() -> str | None:
+        raise StackError("the Docker engine is not running: start it, or do without it: ./invoke up --backend embedded")
+
+    monkeypatch.setattr(backend, "missing", off)
+    monkeypatch.setattr(backend, "up", lambda options, say: _ENDPOINTS)
+    monkeypatch.setattr(backends, "current", lambda state_dir: backend)
+    monkeypatch.setattr(
+        backends, "choose", lambda name, *, state_dir: backends.Choice(backend=backend, reason="as asked")
+    )
+    assert stack.exit_code(stack.up, state_dir=tmp_path) == stack.FAILED
+    assert "--backend embedded" in capsys.readouterr().err
+    assert stack.exit_code(stack.up, backend="embedded", state_dir=tmp_path) == stack.OK
+    assert "is left as it is" in capsys.readouterr().out
+
+
+_ENDPOINTS = Endpoints(api_url="http://a:1", pubsub_host="a:2", storage_url="http://a:3", project="p", bucket="b")
+
+
+def _running(state_dir: Path, *, backend: str, details: dict[str, object]) -> None:
+    me = ProcessId.of(os.getpid())
+    state.write(
+        state_dir, state.StackState(backend=backend, endpoints=_ENDPOINTS, ready=True, supervisor=me, details=details)
+    )
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from poolhouse.local.compose.advice import advise, missing_images
+from poolhouse.local.compose.advice import advise, build_failure, missing_images, unfit
 
 # Messages as engines and clients of several versions write them.
 MESSAGES = {
@@ -78,6 +78,10 @@ MESSAGES = {
         "docker: 'compose' is not a docker command.\nSee 'docker --help'",
         "install the package docker-compose-",
     ),
+    "no Compose, engine 28": (
+        "docker: unknown command: docker compose\n\nRun 'docker --help' for more information",
+        "install the package docker-compose-",
+    ),
     "no buildx": (
         "ERROR: BuildKit is enabled but the buildx component is missing or broken.\n",
         "install the package docker-buildx-plugin",
@@ -118,12 +122,85 @@ def test_missing_images_are_named_and_present_ones_are_not() -> None:
     assert missing_images({"a:1": True}) is None
 
 
-def test_a_missing_plugin_is_named_though_the_engine_hides_it() -> None:
-    usage = "Usage:  docker [OPTIONS] COMMAND [ARG...]\n\nRun 'docker --help' for more information\n"
-    message = f"unknown flag: --short\n\n{usage}"
-    assert "docker-compose-plugin" in advise(message)
+BROKEN_HANDLER = """\
+#10 [source 5/7] RUN python3 -m compileall -q --invalidation-mode unchecked-hash .
+#10 0.412 *** Error compiling './worker/handlers/mine.py'...
+#10 0.412   File "./worker/handlers/mine.py", line 3
+#10 0.412     def (
+#10 0.412         ^
+#10 0.412 SyntaxError: invalid syntax
+#10 ERROR: process "/bin/sh -c python3 -m compileall -q ." did not complete successfully: exit code: 1
+------
+ > [source 5/7] RUN python3 -m compileall -q --invalidation-mode unchecked-hash .:
+0.412 *** Error compiling './worker/handlers/mine.py'...
+0.412   File "./worker/handlers/mine.py", line 3
+0.412     def (
+0.412         ^
+0.412 SyntaxError: invalid syntax
+------
+Dockerfile:52
+ERROR: failed to solve: process "/bin/sh -c python3 -m compileall -q ." did not complete successfully: exit code: 1
+"""
+NO_INDEX = """\
+#8 2.1 WARNING: Retrying after connection broken: NewConnectionError(connection refused)
+#8 9.0 ERROR: No matching distribution found for x==1
+#8 ERROR: process "/bin/sh -c pip install" did not complete successfully: exit code: 1
+------
+ > [dependencies 3/3] RUN pip install:
+9.0 ERROR: No matching distribution found for x==1
+------
+ERROR: failed to solve: exit code: 1
+"""
 
 
-def test_a_hint_at_the_help_is_no_reason() -> None:
-    assert advise("the engine is on fire\nRun 'docker run --help' for more information\n") == "the engine is on fire"
-    assert advise("unknown command: docker x\n\nSee 'docker --help'.\n") == "unknown command: docker x"
+def test_a_failed_build_shows_file_and_line() -> None:
+    told = build_failure(BROKEN_HANDLER)
+    assert told.startswith("the image can't be built:\n")
+    assert 'File "./worker/handlers/mine.py", line 3\n' in told
+    assert told.endswith("SyntaxError: invalid syntax")
+    assert "#10" not in told
+    assert "0.412" not in told
+
+
+def test_a_known_cause_of_a_failed_build_is_told_with_its_remedy() -> None:
+    assert "run ./invoke images once where there is a network" in build_failure(NO_INDEX)
+    full = "ERROR: failed to solve: failed to copy: write /x: no space left on device"
+    assert "disk of the Docker engine is full" in build_failure(full)
+
+
+def test_what_went_wrong_in_a_step_that_passed_is_no_cause() -> None:
+    assert "can't be pulled" not in build_failure("#8 1.0 WARNING: connection refused\n" + BROKEN_HANDLER)
+
+
+def test_a_build_that_failed_without_a_step_gives_what_it_wrote() -> None:
+    assert build_failure("ERROR: something new\n") == "the image can't be built:\n  ERROR: something new"
+    assert build_failure("") == "the image can't be built:\n  docker build gave no reason"
+
+
+DOCKER = '{"Client":{"Version":"28.5.1","ApiVersion":"1.51"},"Server":{"Components":[{"Name":"Engine"}]}}'
+
+
+@pytest.mark.parametrize("version", ["2.24.0", "v2.24.6", "2.24.6+ds1-0ubuntu1", "5.0.2", "dev"])
+def test_a_compose_that_reads_our_file_is_fit(version: str) -> None:
+    assert unfit(engine=DOCKER, compose=version) is None
+
+
+@pytest.mark.parametrize("version", ["1.29.2", "v2.10.2", "2.23.3"])
+def test_an_older_compose_is_told_with_the_version_that_is_needed(version: str) -> None:
+    told = unfit(engine=DOCKER, compose=version)
+    assert told is not None
+    assert told.startswith(f"Docker Compose {version} is too old for docker-compose.yml, which needs 2.24: ")
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [
+        '{"Client":{"ApiVersion":"1.41"},"Server":{"Components":[{"Name":"Podman Engine","Version":"4.9.3"}]}}',
+        '{"Client":{"APIVersion":"4.9.3","Version":"4.9.3","OsArch":"linux/amd64"}}',
+    ],
+)
+def test_podman_is_named_before_a_build_fails(engine: str) -> None:
+    told = unfit(engine=engine, compose="2.24.6")
+    assert told is not None
+    assert told.startswith("the engine that answers is Podman")
+    assert "./invoke up --backend embedded" in told

@@ -35,7 +35,7 @@ def test_a_full_wheelhouse_is_left_alone_until_the_lock_changes(
     house.mkdir()
     (house / "a-1-py3-none-any.whl").touch()
     (house / "requirements.lock").write_text("a==1\n")
-    monkeypatch.setattr(wheelhouse, "LOCK", lock)
+    monkeypatch.setattr(wheelhouse, "LOCKS", (lock,))
     monkeypatch.setattr(wheelhouse, "WHEELHOUSE", house)
     assert wheelhouse.fill(architecture="amd64") == 1
 
@@ -72,6 +72,24 @@ def test_no_emulator_to_make_an_image_from_says_how_to_get_one(monkeypatch: pyte
     monkeypatch.setenv("PATH", "")
     with pytest.raises(StackError, match="gcloud components install pubsub-emulator"):
         stand_ins.emulator_jar()
+
+
+def test_every_folder_of_the_storage_stand_in_is_declared_for_rootless_engines(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def run(*command: str, cwd: Path | None = None) -> None:
+        if command[0] == "apt-get":
+            assert cwd is not None
+            (cwd / "busybox-static_1_amd64.deb").touch()
+        else:
+            (Path(command[-1]) / "bin").mkdir(parents=True)
+            (Path(command[-1]) / "bin" / "busybox").touch()
+
+    monkeypatch.setattr(stand_ins, "_run", run)
+    with stand_ins.storage().tar() as made, tarfile.open(made) as archive:
+        names = archive.getnames()
+    assert all(str(Path(name).parent) in {".", *names} for name in names)
+    assert names.index("bin") < names.index("bin/busybox")
 
 
 def test_no_mmdebstrap_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,3 +31,15 @@ def test_every_missing_or_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatc
 def test_an_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOG_LEVEL", "")
     assert settings.load().log_level == "INFO"
+
+
+@pytest.mark.parametrize("written", ["debug", "Debug", "DEBUG"])
+def test_a_log_level_is_understood_in_any_case(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    monkeypatch.setenv("LOG_LEVEL", written)
+    assert settings.load(google_cloud_project="p", bucket_name="bucket").log_level == "DEBUG"
+
+
+@pytest.mark.parametrize("name", ["My Bucket", "UPPER", "-dash", "dash-", "a/b", "é-bucket"])
+def test_a_name_that_no_bucket_can_have_is_refused_with_the_rule(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"BUCKET_NAME: .* is no bucket name: lower-case letters"):
+        settings.load(google_cloud_project="p", bucket_name=name)

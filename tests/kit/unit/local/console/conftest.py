@@ -47,6 +47,9 @@ class MadeUpBackend:
     def endpoints(self) -> Endpoints:
         return self.where
 
+    def missing(self) -> str | None:
+        return None
+
     def status(self) -> tuple[ServiceStatus, ...]:
         return self.services
 

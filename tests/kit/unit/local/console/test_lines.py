@@ -65,7 +65,7 @@ def test_an_engines_lines_are_told_apart_by_what_is_before_the_bar() -> None:
     assert [line.instance for line in found if line.entry is not None] == ["api-1", "worker-1"]
 
 
-def test_of_an_engine_one_instance_is_asked_for_by_its_service(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_an_engines_service_the_instance_that_was_asked_for_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     printed = f"worker-bulk-1  | {said(2, 'second')}\nworker-urgent-1  | {said(1, 'first')}"
     asked: list[str | None] = []
     backend = MadeUpBackend(WHERE, files=None, printed=printed)
@@ -83,7 +83,7 @@ def test_of_an_engine_one_instance_is_asked_for_by_its_service(monkeypatch: pyte
     assert lines.instances(backend) == ["worker-bulk-1", "worker-urgent-1"]
     assert texts(lines.last(backend, "worker-bulk-1", severity="", words="", most=9)) == ["second"]
     assert texts(lines.last(backend, "worker", severity="", words="", most=9)) == ["first", "second"]
-    assert asked == ["worker", "worker"]
+    assert asked == ["worker-bulk-1", "worker"]
 
 
 def test_an_engine_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

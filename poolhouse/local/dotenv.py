@@ -1,0 +1,33 @@
+"""The settings of this checkout: `.env` beside docker-compose.yml fills in what the shell leaves unset.
+
+Read once, when a command begins, into this process's environment. Every backend sees the same settings from then on,
+and so does Docker Compose, which reads the file too but lets the environment come first.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import MutableMapping
+from pathlib import Path
+
+from poolhouse.project import ROOT
+
+FILE = ROOT / ".env"
+#: For Compose alone: it reads them itself, and no other checkout's shell should decide them.
+_FOR_COMPOSE = "COMPOSE_"
+
+
+def load(environment: MutableMapping[str, str] = os.environ, *, path: Path = FILE) -> None:
+    """Set the variables of the file that are not set yet; nothing happens where there is no file."""
+    for name, value in read(path).items():
+        if not name.startswith(_FOR_COMPOSE):
+            environment.setdefault(name, value)
+
+
+def read(path: Path = FILE) -> dict[str, str]:
+    """The variables of the file; none where there is no file."""
+    if not path.is_file():
+        return {}
+    from dotenv import dotenv_values  # noqa: PLC0415 - most checkouts have no such file
+
+    return {name: value for name, value in dotenv_values(path).items() if value is not None}
