@@ -97,7 +97,7 @@ def rehearse(*, workers: str = "pool", autoscale: bool = False, fault: str = "",
         raise ConfigError(f"--fault {fault!r}: choose one of {', '.join(faults.NAMED)}")
     declared = topology.load(ROOT / "pipeline.toml")
     options = _options(declared, stage.PROJECT, "", workers=_workers(workers), autoscale=autoscale)
-    wrong = faults.Faults(faults=faults.named(fault), operation_polls=1, account_uses=1, agent_uses=1)
+    wrong = faults.Faults(faults=faults.named(fault), operation_polls=1, account_uses=1, agent_uses=1, grant_uses=1)
     # Of a copy: both deploys are of the same sources, whatever is edited meanwhile.
     with stage.stage(faults=wrong) as running, tempfile.TemporaryDirectory(prefix="poolhouse-") as copy:
         image.stage(ROOT, Path(copy))

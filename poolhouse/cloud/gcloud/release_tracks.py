@@ -27,6 +27,7 @@ class Tracks:
     #: `--instances` in newer releases, `--scaling` in older ones.
     instances_flag: str = "instances"
     policies: tuple[str, ...] = ("monitoring", "policies")
+    identity: tuple[str, ...] = ("beta", "services", "identity")
 
     def told(self) -> str:
         """One line for a person."""
@@ -42,7 +43,8 @@ def choose(has: HasFlag) -> Tracks:
     """
     pools, instances = _first(("run", "worker-pools"), "deploy", ("instances", "scaling"), has)
     policies, _ = _first(("monitoring", "policies"), "create", ("policy-from-file",), has)
-    return Tracks(worker_pools=pools, instances_flag=instances, policies=policies)
+    identity, _ = _first(("services", "identity"), "create", ("service",), has)
+    return Tracks(worker_pools=pools, instances_flag=instances, policies=policies, identity=identity)
 
 
 def installed(gcloud: Gcloud) -> Tracks:

@@ -24,6 +24,9 @@ from poolhouse.cloud.resource import Command, Json, Read
 
 #: Waits between attempts of what may pass by itself, in seconds: two minutes in all, as fresh accounts may need.
 WAITS_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
+#: Waits for a grant or a metric that this deploy has just made, in seconds: ten minutes in all (IAM, Access change
+#: propagation: "typically 2 minutes, potentially 7 minutes or longer"; Cloud Monitoring: up to 10 for a new metric).
+UNSEEN_WAITS_S = (5.0, 10.0, 15.0, 30.0, *[60.0] * 9)
 #: Longest time of one command, in seconds; a build is the longest.
 TIMEOUT_S = 1800
 #: Commands at the same time. They mostly wait; each takes about a second of CPU to start.
@@ -64,6 +67,7 @@ class Gcloud:
         env: further environment variables (a rehearsal's proxy).
         executable: the program.
         waits_s: waits between attempts, in seconds.
+        unseen_waits_s: waits for what was made a moment ago and is not seen everywhere yet, in seconds.
     """
 
     def __init__(
@@ -73,6 +77,7 @@ class Gcloud:
         env: Mapping[str, str] | None = None,
         executable: str = "gcloud",
         waits_s: Sequence[float] = WAITS_S,
+        unseen_waits_s: Sequence[float] = UNSEEN_WAITS_S,
     ) -> None:
         """Find the program. Raises `CloudError` where there is none."""
         found = shutil.which(executable)
@@ -84,6 +89,7 @@ class Gcloud:
         self._project = project
         self._env = {**os.environ, **_QUIET, **(env or {})}
         self._waits_s = tuple(waits_s)
+        self.unseen_waits_s = tuple(unseen_waits_s)
         self._broken_off = threading.Event()
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[str]] = set()
@@ -145,6 +151,10 @@ class Gcloud:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
+    def pause(self, seconds: float) -> None:
+        """Wait; Ctrl-C ends the wait."""
+        self._broken_off.wait(seconds)
+
     def _break_off(self) -> None:
         with self._lock:
             self._broken_off.set()
@@ -167,7 +177,7 @@ class Gcloud:
                 raise GcloudFailed(f"{shown} --project={self._project}", errors, advice=advice.advise(errors))
             if on_retry is not None:
                 on_retry(shown, errors, wait_s)
-            self._broken_off.wait(wait_s)
+            self.pause(wait_s)
 
     def _once(self, words: Sequence[str], shown: str) -> tuple[int, str, str]:
         started = time.monotonic()

@@ -130,6 +130,7 @@ def service(*, revision: str, options: Options, pools: tuple[str, ...]) -> Resou
         observe=observe,
         create=(command(*words),),
         update=lambda raw: (command(*words),),
+        stands_on=(f"grants/project/{options.project}",),
         after=(
             f"parameter-version/{revision}", f"account/{options.name}-autoscaler",
             f"grants/project/{options.project}", *(f"pool/{pool}" for pool in pools),

@@ -152,6 +152,8 @@ def policies(tracks: Tracks) -> Read:
 
 def _alert(key: str, body: Json, *, options: Options, tracks: Tracks) -> Resource:
     revision = _revision(body)
+    # A policy may name a metric only once that is there.
+    metrics = tuple(f"metric/{options.name}-{metric}" for metric in ("errors", "dead-letters"))
     body = {**body, "userLabels": {LABEL: options.name, "alert": key, _REVISION: revision}}
     file = {"policy.json": json.dumps(body, indent=1)}
 
@@ -181,8 +183,8 @@ def _alert(key: str, body: Json, *, options: Options, tracks: Tracks) -> Resourc
         observe=observe,
         create=(command(*tracks.policies, "create", flag("policy-from-file", "{file:policy.json}"), files=file),),
         update=update,
-        # A policy may name a metric only once that is there.
-        after=tuple(f"metric/{options.name}-{metric}" for metric in ("errors", "dead-letters")),
+        after=metrics,
+        stands_on=metrics,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from poolhouse.cloud.gcloud.release_tracks import Tracks
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.resource import Command, Fields, Json, Read, Resource, command, entry, flag
 
@@ -61,6 +62,38 @@ def apis(options: Options) -> Resource:
         observe=observe,
         create=(command("services", "enable", *wanted),),
         update=enable,
+    )
+
+
+def pubsub_agent(member: str, subscription: str, *, options: Options, tracks: Tracks) -> Resource:
+    """The account that Pub/Sub itself forwards dead letters with: in a fresh project it is not there until asked for.
+
+    Nothing tells whether it is there, but that some policy names it: a deploy that has finished has left it in that of
+    every queue's subscription. Asking for it again changes nothing.
+
+    Args:
+        member: the agent, as policies write it.
+        subscription: the subscription whose policy is looked at; it is read in any case.
+        options: the choices of the deploy.
+        tracks: the words of the installed gcloud.
+    """
+
+    def observe(raw: Json) -> Fields | None:
+        named = any(member in binding.get("members", ()) for binding in (raw or {}).get("bindings", ()))
+        return {"member": member} if named else None
+
+    return Resource(
+        kind="agent",
+        name="pubsub",
+        wanted={"member": member},
+        read=Read(
+            words=("pubsub", "subscriptions", "get-iam-policy", subscription),
+            api="pubsub.googleapis.com",
+            needs=f"subscription/{subscription}",
+        ),
+        observe=observe,
+        create=(command(*tracks.identity, "create", "--service=pubsub.googleapis.com"),),
+        after=(f"apis/{options.project}",),
     )
 
 

@@ -78,6 +78,7 @@ def image(tag: str, *, options: Options) -> Resource:
     """The image of the present sources: built unless one with their tag is there."""
     path = f"{options.repository}:{tag}"
     build_bucket = f"gs://{options.build_bucket}"
+    granted = (f"grants/repository/{options.name}", f"grants/bucket/{options.build_bucket}")
     return Resource(
         kind="image",
         name=tag,
@@ -99,10 +100,8 @@ def image(tag: str, *, options: Options) -> Resource:
                 files={"cloudbuild.json": build_config(path)},
             ),
         ),
-        after=(
-            f"grants/repository/{options.name}",
-            f"grants/bucket/{options.build_bucket}",
-        ),
+        after=granted,
+        stands_on=granted,
     )  # fmt: skip
 
 

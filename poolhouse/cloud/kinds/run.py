@@ -18,8 +18,8 @@ _MIN_SCALE, _MAX_SCALE = "autoscaling.knative.dev/minScale", "autoscaling.knativ
 _MANUAL = "run.googleapis.com/manualInstanceCount"
 
 
-def service(*, image: str, options: Options) -> Resource:
-    """The API's service."""
+def service(*, image: str, options: Options, topics: tuple[str, ...]) -> Resource:
+    """The API's service, which publishes to `topics`."""
     name = options.api_service
     env = containers.environment(options, BACKLOG_SOURCE="monitoring")
     probe = {"httpGet.path": "/health", "periodSeconds": "5", "timeoutSeconds": "4", "failureThreshold": "24"}
@@ -73,7 +73,7 @@ def service(*, image: str, options: Options) -> Resource:
         options=options,
         account="api",
         read=Read(words=("run", "services", "describe", name, where), api="run.googleapis.com"),
-        after=(f"bucket/{options.bucket}",),
+        after=(f"grants/bucket/{options.bucket}", *(f"grants/topic/{topic}" for topic in topics)),
     )
 
 
@@ -129,7 +129,7 @@ def pool(queue: Queue, *, image: str, options: Options, tracks: Tracks) -> Resou
         account="worker",
         read=Read(words=(*tracks.worker_pools, "list", flag("region", options.region)), api="run.googleapis.com"),
         update=scaled if fixed else words,
-        after=(f"bucket/{options.bucket}", f"subscription/{queue.subscription}"),
+        after=_granted(options, queue.subscription),
     )
 
 
@@ -148,7 +148,7 @@ def drain_job(queue: Queue, *, image: str, options: Options) -> Resource:
         account="worker",
         cpu=queue.workers.cpu,
         memory_mib=queue.workers.memory_mib,
-        after=(f"subscription/{queue.subscription}",),
+        after=_granted(options, queue.subscription),
     )
 
 
@@ -162,13 +162,18 @@ def dead_letter_job(*, image: str, options: Options, subscriptions: tuple[str, .
         account="dead-letters",
         cpu=1,
         memory_mib=512,
-        after=tuple(f"subscription/{name}" for name in subscriptions),
+        after=_granted(options, *subscriptions),
     )
 
 
 def jobs_read(options: Options) -> Read:
     """How jobs are listed."""
     return Read(words=("run", "jobs", "list", flag("region", options.region)), api="run.googleapis.com")
+
+
+def _granted(options: Options, *subscriptions: str) -> tuple[str, ...]:
+    """What a worker needs before it starts: one that finds a bucket or subscription closed to it dies at once."""
+    return (f"grants/bucket/{options.bucket}", *(f"grants/subscription/{name}" for name in subscriptions))
 
 
 def _job(
@@ -229,7 +234,7 @@ def _job(
         options=options,
         account=account,
         read=jobs_read(options),
-        after=(f"bucket/{options.bucket}", *after),
+        after=after,
     )
 
 

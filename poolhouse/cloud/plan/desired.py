@@ -30,7 +30,7 @@ def resources(
         project.apis(options),
         *(project.account(purpose, words, options=options) for purpose, words in options.accounts.items()),
         *_storage(topology, options),
-        *_queues(topology, options, agent),
+        *_queues(topology, options, tracks, agent),
         project_grants(_on_project(options), options=options),
         registry.image(tag, options=options),
         *_compute(topology, options, tracks, image),
@@ -46,12 +46,25 @@ def _storage(topology: Topology, options: Options) -> Iterator[Resource]:
     yield storage.build_bucket(options=options)
     yield registry.repository(options=options)
     objects = "roles/storage.objectUser"
-    users = ("api", "worker", "dead-letters")
-    for name, accounts in ((options.bucket, users), (options.build_bucket, ("builder",))):
-        bindings = {objects: tuple(options.member(purpose) for purpose in accounts)}
-        if name == options.bucket:
-            # `GET /ready` asks for the bucket itself, which no object role covers.
-            bindings["roles/storage.bucketViewer"] = (options.member("api"),)
+    bindings: Bindings
+    for name, bindings in (
+        (
+            options.bucket,
+            {
+                objects: tuple(options.member(purpose) for purpose in ("api", "worker", "dead-letters")),
+                # `GET /ready` asks for the bucket itself, which no object role covers.
+                "roles/storage.bucketViewer": (options.member("api"),),
+            },
+        ),
+        (
+            options.build_bucket,
+            {
+                objects: (options.member("builder"),),
+                # Cloud Build looks at the bucket itself before it begins (Cloud Build, Store build logs).
+                "roles/storage.legacyBucketReader": (options.member("builder"),),
+            },
+        ),
+    ):
         yield grants(
             f"bucket/{name}", bindings, options=options, words=("storage", "buckets"), name=f"gs://{name}",
             api="storage", starts="filled",
@@ -68,14 +81,17 @@ def _storage(topology: Topology, options: Options) -> Iterator[Resource]:
     )
 
 
-def _queues(topology: Topology, options: Options, agent: str) -> Iterator[Resource]:
+def _queues(topology: Topology, options: Options, tracks: Tracks, agent: str) -> Iterator[Resource]:
     api, worker, keeper = options.member("api"), options.member("worker"), options.member("dead-letters")
     publisher, subscriber, viewer = "roles/pubsub.publisher", "roles/pubsub.subscriber", "roles/pubsub.viewer"
 
     def bind(kind: str, name: str, bindings: Bindings) -> Resource:
         return grants(
-            f"{kind}/{name}", bindings, options=options, words=("pubsub", f"{kind}s"), name=name, api="pubsub"
-        )
+            f"{kind}/{name}", bindings, options=options, words=("pubsub", f"{kind}s"), name=name, api="pubsub",
+            after=("agent/pubsub",) if any(agent in members for members in bindings.values()) else (),
+        )  # fmt: skip
+
+    yield project.pubsub_agent(agent, topology.queues[0].subscription, options=options, tracks=tracks)
 
     for queue in topology.queues:
         yield pubsub.topic(queue.topic, options=options)
@@ -91,7 +107,7 @@ def _queues(topology: Topology, options: Options, agent: str) -> Iterator[Resour
 
 
 def _compute(topology: Topology, options: Options, tracks: Tracks, image: str) -> Iterator[Resource]:
-    yield run.service(image=image, options=options)
+    yield run.service(image=image, options=options, topics=tuple(queue.topic for queue in topology.queues))
     invoker = "roles/run.invoker"
     callers = (options.member("scheduler"), *(("allUsers",) if options.public else ()))
     yield _on_run("services", options.api_service, {invoker: callers}, options, also_ours=("allUsers",))

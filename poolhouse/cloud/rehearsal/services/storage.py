@@ -152,11 +152,7 @@ def _set_policy(state: State, request: Request, bucket: str) -> Json:
     state.get(_name(bucket))
     body = {name: value for name, value in request.json.items() if name not in {"kind", "resourceId"}}
     check(body, {"bindings": policies.BINDINGS, "etag": text(), "version": anything})
-    owners = [b for b in body.get("bindings", ()) if "legacy" in b["role"]]
-    others = [b for b in body.get("bindings", ()) if "legacy" not in b["role"]]
-    made = state.set_policy(_name(bucket), {**body, "bindings": others})
-    made["bindings"] = [*owners, *made["bindings"]]
-    return {"kind": "storage#policy", **made}
+    return {"kind": "storage#policy", **state.set_policy(_name(bucket), body)}
 
 
 def _upload(state: State, request: Request, bucket: str) -> Response:

@@ -63,7 +63,7 @@ class Rehearsal:
 
     def gcloud(self) -> Gcloud:
         # The waits are real ones, only shorter: every retry must still be needed and enough.
-        return Gcloud(PROJECT, env=self.stage.env, waits_s=(0.2, 0.2, 0.2, 0.2, 0.2, 0.2))
+        return Gcloud(PROJECT, env=self.stage.env, waits_s=(0.2,) * 6, unseen_waits_s=(0.2,) * 6)
 
     def write(self, pipeline: str) -> None:
         (self.root / "pipeline.toml").write_text(pipeline)
@@ -189,6 +189,7 @@ def deployed(root: Path, running: Running) -> Iterator[Rehearsal]:
         operation_polls=1,
         account_uses=1,
         agent_uses=1,
+        grant_uses=2,
     )
     with stage(faults=faults, running=running) as playing:
         rehearsal = Rehearsal(playing, root)

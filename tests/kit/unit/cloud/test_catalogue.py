@@ -55,9 +55,26 @@ def test_each_account_can_do_its_work_and_no_more(make: Make) -> None:
         "job/shop-dead-letters": {"roles/run.invoker"},
     }
     assert grants_of(resources, OPTIONS.member("builder")) == {
-        "bucket/some-project-shop-build": {"roles/storage.objectUser"},
+        "bucket/some-project-shop-build": {"roles/storage.objectUser", "roles/storage.legacyBucketReader"},
         "repository/shop": {"roles/artifactregistry.writer"},
     }
+
+
+def test_nothing_starts_before_what_it_needs_is_granted(make: Make) -> None:
+    pool, jobs = by_id(make(), "pool/shop-mail"), by_id(make(workers="job"), "job/shop-mail")
+    for worker in (pool, jobs):
+        assert {"grants/bucket/some-project-shop", "grants/subscription/shop-mail-workers"} <= set(worker.after)
+    assert {"grants/bucket/some-project-shop", "grants/topic/shop-mail"} <= set(by_id(make(), "service/shop-api").after)
+
+
+def test_the_agent_is_asked_for_until_a_deploy_has_given_it_its_work(make: Make) -> None:
+    agent = by_id(make(), "agent/pubsub")
+    assert [one.shown() for one in decide(agent, None).commands] == [
+        "gcloud beta services identity create --service=pubsub.googleapis.com"
+    ]
+    policy = {"bindings": [{"role": "roles/pubsub.subscriber", "members": [AGENT]}]}
+    assert decide(agent, policy).verb == "unchanged"
+    assert decide(agent, {"bindings": [{"role": "x", "members": [f"deleted:{AGENT}?uid=1"]}]}).verb == "create"
 
 
 def test_only_a_public_api_is_open_to_everybody(make: Make) -> None:
