@@ -59,7 +59,7 @@ def prepare(gcloud: Gcloud, topology: Topology, *, options: Options, words: Trac
             topology, options=options, tracks=words, project_number=project.number, tag=tag, image=path
         )
 
-    sweeping = tuple(sweep for sweep in sweeps(options, words) if sweep.kind in _PRUNED)
+    sweeping = tuple(sweep for sweep in sweeps(options, words) if sweep.kind not in _ALWAYS_WANTED)
     snapshot = read_resources(gcloud, wanted(TO_BE_BUILT), base=project, sweeps=sweeping)
     # The image's digest is known only from what was read: then the fields that name it are compared with it.
     listing = snapshot.get(registry.image(tag, options=options).read.words)
@@ -69,8 +69,8 @@ def prepare(gcloud: Gcloud, topology: Topology, *, options: Options, words: Trac
     return Prepared(plan=result, project=project, image=built, seconds=time.monotonic() - started)
 
 
-#: Kinds that come and go with the queues and schedules of pipeline.toml, read anyway.
-_PRUNED = frozenset({"schedule", "pool", "job", "alert", "dashboard", "metric", "subscription", "topic", "account"})
+#: Kinds that every deploy has: none of them can be left over.
+_ALWAYS_WANTED = frozenset({"repository", "bucket"})
 
 
 def deploy(

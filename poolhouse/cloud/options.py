@@ -115,6 +115,11 @@ class Options:
         return f"{self.project}-{self.name}-build"
 
     @property
+    def buckets(self) -> tuple[str, str]:
+        """Names of both buckets."""
+        return self.bucket, self.build_bucket
+
+    @property
     def repository(self) -> str:
         """Image path without tag or digest."""
         return f"{self.region}-docker.pkg.dev/{self.project}/{self.name}/{self.name}"

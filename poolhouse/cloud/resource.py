@@ -76,8 +76,6 @@ class Resource:
         create: commands that make it.
         update: commands that make it as wanted, from what `read` printed.
         after: ids of resources that must be in place first.
-        stands_on: ids among `after` that Google may take minutes to see everywhere (grants, metrics): while one of
-            them is fresh, a refusal is waited for instead of told.
         fixed: fields that can't change once it is there, with what to do instead.
     """
 
@@ -89,7 +87,6 @@ class Resource:
     create: tuple[Command, ...]
     update: Callable[[Json], tuple[Command, ...]] = nothing
     after: tuple[str, ...] = ()
-    stands_on: tuple[str, ...] = ()
     fixed: Mapping[str, str] = field(default_factory=dict)
 
     @property

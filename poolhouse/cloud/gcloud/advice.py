@@ -6,8 +6,8 @@ import re
 from typing import Literal
 
 #: `absent`: there is no such thing; `conflict`: somebody (perhaps an earlier, broken-off run of ours) was there first;
-#: `transient`: the same command may well succeed a little later; `unseen`: it is refused for want of a grant or metric,
-#: which passes by itself where that was made a moment ago (IAM, Access change propagation); `final`: it won't.
+#: `transient`: the same command may well succeed a little later; `unseen`: what it needs is there, but not every server
+#: knows it yet, which takes minutes; `final`: it won't.
 Verdict = Literal["absent", "conflict", "transient", "unseen", "final"]
 
 _ABSENT = re.compile(
@@ -27,8 +27,9 @@ _DENIED = re.compile(
     r"does not have ([\w.]+ )?access to",
     re.I,
 )
-# Cloud Monitoring: a new metric "could take up to 10 minutes to become available".
-_UNSEEN = re.compile(r"Cannot find metric that matches", re.I)
+# What a deploy has granted or made before it comes to these. IAM, Access change propagation: "typically 2 minutes,
+# potentially 7 minutes or longer"; Cloud Monitoring: a new metric "could take up to 10 minutes to become available".
+_UNSEEN = re.compile(r"Cannot find metric that matches|service account \S+ does not have ([\w.]+ )?access to", re.I)
 _ORGANISATION = re.compile(r"constraints/|violates constraint|Organization Policy|org ?policy", re.I)
 # A fresh account, API or metric is not known everywhere at once. None of these says that the caller did wrong.
 _TRANSIENT = re.compile(
@@ -79,8 +80,8 @@ _ADVICE: tuple[tuple[str, str], ...] = (
     ),
     (
         r"invalid bucket .* does not have access|does not have [\w.]+ access to",
-        "the account that is named above may not read that bucket yet. A grant takes minutes to reach every server: "
-        "deploy again. If it stays, compare the bucket's policy with the plan of `invoke deploy --dry-run`.",
+        "the account that is named above has its grant, but not every server knows that even after ten minutes: deploy "
+        "again. If it stays, a deny policy or a service perimeter of the organisation forbids it.",
     ),
     (
         r"(does not have permission to access|Permission denied on) (resource )?projects?\b.*\(or it may not exist",
@@ -158,7 +159,7 @@ def verdict(output: str, *, reading: bool = False) -> Verdict:
         return "final"
     if _TRANSIENT.search(output):
         return "transient"
-    if _UNSEEN.search(output) or _DENIED.search(output):
+    if _UNSEEN.search(output):
         return "unseen"
     if _CONFLICT.search(output):
         return "conflict"

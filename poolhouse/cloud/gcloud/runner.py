@@ -24,8 +24,7 @@ from poolhouse.cloud.resource import Command, Json, Read
 
 #: Waits between attempts of what may pass by itself, in seconds: two minutes in all, as fresh accounts may need.
 WAITS_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
-#: Waits for a grant or a metric that this deploy has just made, in seconds: ten minutes in all (IAM, Access change
-#: propagation: "typically 2 minutes, potentially 7 minutes or longer"; Cloud Monitoring: up to 10 for a new metric).
+#: Waits for what is there but not seen everywhere yet (`advice.verdict`: unseen), in seconds: ten minutes in all.
 UNSEEN_WAITS_S = (5.0, 10.0, 15.0, 30.0, *[60.0] * 9)
 #: Longest time of one command, in seconds; a build is the longest.
 TIMEOUT_S = 1800
@@ -67,7 +66,7 @@ class Gcloud:
         env: further environment variables (a rehearsal's proxy).
         executable: the program.
         waits_s: waits between attempts, in seconds.
-        unseen_waits_s: waits for what was made a moment ago and is not seen everywhere yet, in seconds.
+        unseen_waits_s: waits for what is there but not seen everywhere yet, in seconds.
     """
 
     def __init__(
@@ -88,8 +87,7 @@ class Gcloud:
         self._program = found
         self._project = project
         self._env = {**os.environ, **_QUIET, **(env or {})}
-        self._waits_s = tuple(waits_s)
-        self.unseen_waits_s = tuple(unseen_waits_s)
+        self._waits_s: Mapping[advice.Verdict, Sequence[float]] = {"transient": waits_s, "unseen": unseen_waits_s}
         self._broken_off = threading.Event()
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[str]] = set()
@@ -151,10 +149,6 @@ class Gcloud:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
-    def pause(self, seconds: float) -> None:
-        """Wait; Ctrl-C ends the wait."""
-        self._broken_off.wait(seconds)
-
     def _break_off(self) -> None:
         with self._lock:
             self._broken_off.set()
@@ -164,7 +158,7 @@ class Gcloud:
     def _attempts(
         self, words: Sequence[str], *, shown: str, reading: bool = False, on_retry: OnRetry | None = None
     ) -> str:
-        waits = iter(self._waits_s)
+        waits = {verdict: iter(waits_s) for verdict, waits_s in self._waits_s.items()}
         while True:
             code, output, errors = self._once(words, shown)
             if code == 0:
@@ -172,12 +166,12 @@ class Gcloud:
             verdict = advice.verdict(errors, reading=reading)
             if verdict == "absent":
                 raise _Absent
-            wait_s = next(waits, None) if verdict == "transient" else None
+            wait_s = next(waits[verdict], None) if verdict in waits else None
             if wait_s is None:
                 raise GcloudFailed(f"{shown} --project={self._project}", errors, advice=advice.advise(errors))
             if on_retry is not None:
                 on_retry(shown, errors, wait_s)
-            self.pause(wait_s)
+            self._broken_off.wait(wait_s)
 
     def _once(self, words: Sequence[str], shown: str) -> tuple[int, str, str]:
         started = time.monotonic()

@@ -85,11 +85,11 @@ def version(topology: Topology, *, options: Options) -> Resource:
         name=revision,
         wanted={"content": revision},
         read=Read(
-            words=("parametermanager", "parameters", "versions", "list", *where),
+            words=("parametermanager", "parameters", "versions", "describe", revision, *where),
             api="parametermanager.googleapis.com",
             needs=f"parameter/{holder}",
         ),
-        observe=lambda raw: {"content": revision} if entry(raw, "name", revision) else None,
+        observe=lambda raw: {"content": revision} if raw else None,
         create=(
             command(
                 "parametermanager", "parameters", "versions", "create", revision, *where,
@@ -130,7 +130,6 @@ def service(*, revision: str, options: Options, pools: tuple[str, ...]) -> Resou
         observe=observe,
         create=(command(*words),),
         update=lambda raw: (command(*words),),
-        stands_on=(f"grants/project/{options.project}",),
         after=(
             f"parameter-version/{revision}", f"account/{options.name}-autoscaler",
             f"grants/project/{options.project}", *(f"pool/{pool}" for pool in pools),

@@ -28,7 +28,7 @@ def wanted_fields(
         "account": account,
         "cpu": float(cpu),
         "memory_mib": memory_mib,
-        **({"arguments": " ".join(arguments)} if arguments else {}),
+        **({"command": "python", "arguments": " ".join(arguments)} if arguments else {}),
         **{f"env {name}": value for name, value in env.items()},
     }
 
@@ -42,7 +42,9 @@ def flags(
         flag("cpu", f"{cpu:g}"),
         flag("memory", f"{memory_mib}Mi"),
         flag("set-env-vars", pairs(env)),
-        *((flag("command", "python"), flag("args", ",".join(arguments))) if arguments else ()),
+        # Empty: those of the image, whatever was set by hand.
+        flag("command", "python" if arguments else ""),
+        flag("args", ",".join(arguments)),
     )
 
 
@@ -50,12 +52,13 @@ def observed_fields(container: Json, env: Mapping[str, str], spec: Json) -> Fiel
     """The same fields of a container that is there; `env` names the variables to look for."""
     limits = container.get("resources", {}).get("limits", {})
     present = {item["name"]: item.get("value") for item in container.get("env", ())}
-    arguments = container.get("args")
+    command, arguments = container.get("command"), container.get("args")
     return {
         "image": container.get("image"),
         "account": spec.get("serviceAccountName"),
         "cpu": _cpu(limits.get("cpu")),
         "memory_mib": _mebibytes(limits.get("memory")),
+        **({"command": " ".join(command)} if command else {}),
         **({"arguments": " ".join(arguments)} if arguments else {}),
         # Variables that somebody added by hand show as a difference: the deploy sets the whole list.
         **{f"env {name}": present.get(name) for name in (*env, *sorted(present.keys() - env.keys()))},

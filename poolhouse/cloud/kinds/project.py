@@ -106,12 +106,23 @@ def account(purpose: str, words: str, *, options: Options) -> Resource:
     def observe(raw: Json) -> Fields | None:
         emails = [{**item, "id": str(item.get("email", "")).partition("@")[0]} for item in raw or ()]
         found = entry(emails, "id", account_id)
-        return None if found is None else {"description": found.get("description", "")}
+        if found is None:
+            return None
+        return {"description": found.get("description", ""), "disabled": bool(found.get("disabled", False))}
+
+    def update(raw: Json) -> tuple[Command, ...]:
+        change = command(
+            "iam", "service-accounts", "update", options.account(purpose),
+            flag("display-name", name), flag("description", description),
+        )  # fmt: skip
+        disabled = bool((observe(raw) or {}).get("disabled"))
+        enable = command("iam", "service-accounts", "enable", options.account(purpose))
+        return (change, *((enable,) if disabled else ()))
 
     return Resource(
         kind="account",
         name=account_id,
-        wanted={"description": description},
+        wanted={"description": description, "disabled": False},
         read=ACCOUNTS,
         observe=observe,
         create=(
@@ -120,11 +131,6 @@ def account(purpose: str, words: str, *, options: Options) -> Resource:
                 flag("display-name", name), flag("description", description),
             ),
         ),
-        update=lambda raw: (
-            command(
-                "iam", "service-accounts", "update", options.account(purpose),
-                flag("display-name", name), flag("description", description),
-            ),
-        ),
+        update=update,
         after=(f"apis/{options.project}",),
     )  # fmt: skip

@@ -101,7 +101,6 @@ def image(tag: str, *, options: Options) -> Resource:
             ),
         ),
         after=granted,
-        stands_on=granted,
     )  # fmt: skip
 
 

@@ -15,6 +15,12 @@ JOB_PERIOD_S = 60
 #: Longest time of one execution of a job, in seconds: its budget and the longest task that it still finishes.
 JOB_TIMEOUT_S = 3600 * 4
 _MIN_SCALE, _MAX_SCALE = "autoscaling.knative.dev/minScale", "autoscaling.knative.dev/maxScale"
+_INGRESS, _THROTTLING = "run.googleapis.com/ingress", "run.googleapis.com/cpu-throttling"
+_OPEN = "run.googleapis.com/invoker-iam-disabled"
+#: Longest time of a request, in seconds: Cloud Run's default. An event stream ends with it and is opened again.
+REQUEST_TIMEOUT_S = 300
+#: All traffic goes to the newest revision.
+LATEST = "newest revision"
 _MANUAL = "run.googleapis.com/manualInstanceCount"
 
 
@@ -31,6 +37,11 @@ def service(*, image: str, options: Options, topics: tuple[str, ...]) -> Resourc
         "min_instances": options.api_min_instances,
         "max_instances": options.api_max_instances,
         "startup_probe": "/health",
+        "timeout_s": REQUEST_TIMEOUT_S,
+        "cpu_throttling": True,
+        "ingress": "all",
+        "invoker_check": not options.public,
+        "traffic": LATEST,
         **containers.label_fields(options),
     }
     words = (
@@ -45,7 +56,12 @@ def service(*, image: str, options: Options, topics: tuple[str, ...]) -> Resourc
         flag("max-instances", options.api_max_instances),
         flag("startup-probe", pairs(probe)),
         flag("labels", pairs(options.labels)),
-        "--allow-unauthenticated" if options.public else "--no-allow-unauthenticated",
+        flag("timeout", f"{REQUEST_TIMEOUT_S}s"),
+        "--cpu-throttling",
+        "--ingress=all",
+        # Not by a grant to allUsers, which domain restricted sharing forbids (Cloud Run, Allowing public access).
+        "--no-invoker-iam-check" if options.public else "--invoker-iam-check",
+        "--no-allow-unauthenticated",
     )
 
     def observe(raw: Json) -> Fields | None:
@@ -53,6 +69,7 @@ def service(*, image: str, options: Options, topics: tuple[str, ...]) -> Resourc
             return None
         template = raw["spec"]["template"]
         notes = template.get("metadata", {}).get("annotations", {})
+        outer = raw["metadata"].get("annotations", {})
         container = template["spec"]["containers"][0]
         return {
             **containers.observed_fields(container, env, template["spec"]),
@@ -60,10 +77,22 @@ def service(*, image: str, options: Options, topics: tuple[str, ...]) -> Resourc
             "min_instances": int(notes.get(_MIN_SCALE, 0)),
             "max_instances": int(notes.get(_MAX_SCALE, 0)),
             "startup_probe": container.get("startupProbe", {}).get("httpGet", {}).get("path"),
+            "timeout_s": template["spec"].get("timeoutSeconds", REQUEST_TIMEOUT_S),
+            "cpu_throttling": notes.get(_THROTTLING, "true").lower() == "true",
+            "ingress": outer.get(_INGRESS, "all"),
+            "invoker_check": outer.get(_OPEN, "false").lower() != "true",
+            "traffic": traffic(raw),
             **containers.observed_labels(raw, options),
         }
 
     where = flag("region", options.region)
+
+    def update(raw: Json) -> tuple[Command, ...]:
+        # A deploy leaves pinned traffic where it is: the new revision would get none.
+        pinned = raw is not None and traffic(raw) != LATEST
+        back = command("run", "services", "update-traffic", name, where, "--to-latest")
+        return (command(*words), *((back,) if pinned else ()))
+
     return _resource(
         "service",
         name,
@@ -73,8 +102,17 @@ def service(*, image: str, options: Options, topics: tuple[str, ...]) -> Resourc
         options=options,
         account="api",
         read=Read(words=("run", "services", "describe", name, where), api="run.googleapis.com"),
+        update=update,
         after=(f"grants/bucket/{options.bucket}", *(f"grants/topic/{topic}" for topic in topics)),
     )
+
+
+def traffic(raw: Json) -> str:
+    """Where a service's requests go, for a person: `LATEST`, or the share of each revision."""
+    shares = [part for part in raw["spec"].get("traffic", ()) if part.get("percent")]
+    if all(part.get("latestRevision") for part in shares):
+        return LATEST
+    return ", ".join(f"{part['percent']}% {part.get('revisionName', LATEST)}" for part in shares)
 
 
 def pool(queue: Queue, *, image: str, options: Options, tracks: Tracks) -> Resource:
@@ -128,7 +166,7 @@ def pool(queue: Queue, *, image: str, options: Options, tracks: Tracks) -> Resou
         options=options,
         account="worker",
         read=Read(words=(*tracks.worker_pools, "list", flag("region", options.region)), api="run.googleapis.com"),
-        update=scaled if fixed else words,
+        update=lambda raw: (command(*(scaled if fixed else words)),),
         after=_granted(options, queue.subscription),
     )
 
@@ -248,12 +286,9 @@ def _resource(
     options: Options,
     account: str,
     read: Read,
-    update: tuple[str, ...] | None = None,
+    update: Callable[[Json], tuple[Command, ...]] | None = None,
     after: tuple[str, ...] = (),
 ) -> Resource:
-    def change(raw: Json) -> tuple[Command, ...]:
-        return (command(*(update or words)),)
-
     return Resource(
         kind=kind,
         name=name,
@@ -261,6 +296,6 @@ def _resource(
         read=read,
         observe=observe,
         create=(command(*words),),
-        update=change,
+        update=update or (lambda raw: (command(*words),)),
         after=("image", f"account/{options.name}-{account}", *after),
     )

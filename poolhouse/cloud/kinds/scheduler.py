@@ -96,6 +96,8 @@ def _job(
         "retries": retries,
         "retry_for_s": MISSED_FOR_S if missed else 0,
         "longest_wait_s": MISSED_WAIT_S if missed else LONGEST_WAIT_S,
+        "attempt_deadline_s": ATTEMPT_DEADLINE_S,
+        "state": "ENABLED",
         "description": f"Poolhouse: {words} {options.mark}",
     }
     flags = (
@@ -130,12 +132,18 @@ def _job(
             "retries": retry.get("retryCount", 0),
             "retry_for_s": _seconds(retry.get("maxRetryDuration", "0s")),
             "longest_wait_s": _seconds(retry.get("maxBackoffDuration", f"{LONGEST_WAIT_S}s")),
+            "attempt_deadline_s": _seconds(found.get("attemptDeadline", "180s")),
+            "state": found.get("state", "ENABLED"),
             "description": found.get("description", ""),
         }
 
     def update(raw: Json) -> tuple[Command, ...]:
-        words = (flag("update-headers", "Content-Type=application/json"),)
-        return (command("scheduler", "jobs", "update", "http", full, *flags, *words),)
+        change = command(
+            "scheduler", "jobs", "update", "http", full, *flags, flag("update-headers", "Content-Type=application/json")
+        )
+        # Pausing is the API's business, which keeps it: a job that is paused here starts nothing at all.
+        paused = (entry(raw, "name", full) or {}).get("state") == "PAUSED"
+        return (change, *((command("scheduler", "jobs", "resume", full, flags[0]),) if paused else ()))
 
     return Resource(
         kind="schedule",

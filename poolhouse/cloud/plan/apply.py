@@ -70,7 +70,6 @@ def apply(plan: Plan, gcloud: Gcloud, *, values: Values, repository: str, progre
     missing = {
         id_: {name for name in needs(action.resource, by_id) if name in waiting} for id_, action in waiting.items()
     }
-    changed = frozenset(waiting)
     running: dict[Future[None], str] = {}
     failures: list[CloudError] = []
     try:
@@ -78,9 +77,7 @@ def apply(plan: Plan, gcloud: Gcloud, *, values: Values, repository: str, progre
             while (waiting and not failures) or running:
                 ready = [id_ for id_ in waiting if not missing[id_]] if not failures else []
                 for id_ in ready:
-                    action = waiting.pop(id_)
-                    fresh = bool(changed.intersection(action.resource.stands_on))
-                    job = pool.submit(_carry_out, action, gcloud, values, repository, progress, fresh=fresh)
+                    job = pool.submit(_carry_out, waiting.pop(id_), gcloud, values, repository, progress)
                     running[job] = id_
                 done, _ = wait(running, timeout=GLANCE_S, return_when=FIRST_COMPLETED)
                 for job in done:
@@ -105,28 +102,15 @@ def apply(plan: Plan, gcloud: Gcloud, *, values: Values, repository: str, progre
         )
 
 
-def _carry_out(
-    action: Action, gcloud: Gcloud, values: Values, repository: str, progress: Progress, *, fresh: bool
-) -> None:
-    """Carry out one action.
-
-    Args:
-        action: what to do.
-        gcloud: with what.
-        values: the image and its sources.
-        repository: path of the image without tag and digest.
-        progress: who is told.
-        fresh: whether this deploy has just made something that the action stands on and that takes time to be seen.
-    """
+def _carry_out(action: Action, gcloud: Gcloud, values: Values, repository: str, progress: Progress) -> None:
     started = time.monotonic()
-    conflicts, waits = iter(range(CONFLICTS)), iter(gcloud.unseen_waits_s if fresh else ())
     progress.started(action)
     resource = action.resource
 
     def told(_: str, reason: str, wait_s: float) -> None:
         progress.retrying(resource, reason, wait_s)
 
-    while True:
+    for attempt in range(CONFLICTS + 1):
         try:
             for command in action.commands:
                 output = gcloud.run(
@@ -138,16 +122,11 @@ def _carry_out(
                     values.image = built_image(output, repository)
             break
         except GcloudFailed as error:
-            verdict = advice.verdict(error.output)
-            if verdict == "unseen" and (wait_s := next(waits, None)) is not None:
-                progress.retrying(resource, error.output, wait_s)
-                gcloud.pause(wait_s)
-            elif verdict == "conflict" and next(conflicts, None) is not None:
-                # Somebody was there first: see how it is now, and do what is still to do.
-                progress.retrying(resource, error.output, 0)
-                action = decide(action.resource, gcloud.read(action.resource.read))
-            else:
+            if advice.verdict(error.output) != "conflict" or attempt == CONFLICTS:
                 raise
+            # Somebody was there first: see how it is now, and do what is still to do.
+            progress.retrying(resource, error.output, 0)
+            action = decide(action.resource, gcloud.read(action.resource.read))
     progress.finished(action, time.monotonic() - started)
 
 

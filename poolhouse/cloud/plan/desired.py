@@ -109,7 +109,8 @@ def _queues(topology: Topology, options: Options, tracks: Tracks, agent: str) ->
 def _compute(topology: Topology, options: Options, tracks: Tracks, image: str) -> Iterator[Resource]:
     yield run.service(image=image, options=options, topics=tuple(queue.topic for queue in topology.queues))
     invoker = "roles/run.invoker"
-    callers = (options.member("scheduler"), *(("allUsers",) if options.public else ()))
+    callers = (options.member("scheduler"),)
+    # A public API has no invoker check: who let everybody in by hand has that taken back.
     yield _on_run("services", options.api_service, {invoker: callers}, options, also_ours=("allUsers",))
     dead = run.dead_letter_job(
         image=image,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from poolhouse.cloud.gcloud.release_tracks import Tracks
-from poolhouse.cloud.kinds import autoscaler, monitoring, project, pubsub, run, scheduler
+from poolhouse.cloud.kinds import autoscaler, monitoring, project, pubsub, run, scheduler, storage
 from poolhouse.cloud.options import ACCOUNTS, AUTOSCALER, LABEL, Options
 from poolhouse.cloud.resource import Command, Json, Leftover, Read, Sweep, command, flag
 
@@ -95,9 +95,13 @@ def sweeps(options: Options, tracks: Tracks, *, keep_bucket: bool = True) -> tup
         ),
         by(
             "bucket",
-            Read(words=("storage", "buckets", "list"), api="storage.googleapis.com"),
+            storage.BUCKETS,
             lambda item: command("storage", "rm", "--recursive", f"gs://{item['name']}"),
-            ours=lambda item: labelled(item) and not (keep_bucket and item["name"] == options.bucket),
+            # By name too: a deploy that broke off may not have come to the labels.
+            ours=lambda item: (
+                (labelled(item) or item["name"] in options.buckets)
+                and not (keep_bucket and item["name"] == options.bucket)
+            ),
         ),
         by(
             "account",

@@ -41,6 +41,8 @@ class State:
     #: Policies by the same names.
     policies: dict[str, dict[str, Any]] = field(default_factory=dict)
     operations: dict[str, dict[str, Any]] = field(default_factory=dict)
+    #: Names of buckets that other projects have.
+    foreign_buckets: set[str] = field(default_factory=set)
     #: Objects by bucket and name.
     objects: dict[tuple[str, str], bytes] = field(default_factory=dict)
     #: Entries of Cloud Logging, oldest first.

@@ -76,6 +76,7 @@ _ALERT = {
     "documentation": {"content": text(longest=8192), "mimeType": one_of("text/markdown"), "subject": text()},
     "userLabels": map_of(text(r"[a-z0-9_-]{0,63}"), keys=r"[a-z][a-z0-9_-]{0,62}"),
     "notificationChannels": list_of(text(r"projects/[^/]+/notificationChannels/\d+"), most=16),
+    "alertStrategy": {"autoClose": duration(1800, 604_800), "notificationRateLimit": {"period": duration(0, 10**6)}},
     "enabled": boolean,
     "creationRecord": anything,
     "mutationRecord": anything,

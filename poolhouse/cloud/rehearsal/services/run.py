@@ -6,7 +6,7 @@ from typing import Any
 
 from poolhouse.cloud.rehearsal.http import ApiError, Request
 from poolhouse.cloud.rehearsal.plane import Route, route
-from poolhouse.cloud.rehearsal.schema import LABELS, anything, check, list_of, map_of, one_of, text, whole
+from poolhouse.cloud.rehearsal.schema import LABELS, anything, boolean, check, list_of, map_of, one_of, text, whole
 from poolhouse.cloud.rehearsal.services import artifactregistry, policies
 from poolhouse.cloud.rehearsal.state import PROJECT_NUMBER, Json, State
 
@@ -54,11 +54,18 @@ _POD = {
     "maxRetries": whole(0, 10),
     "runtimeClassName": text(),
 }
+_SHARE = {
+    "percent": whole(0, 100),
+    "latestRevision": boolean,
+    "revisionName": text(r"[a-z][a-z0-9-]+"),
+    "tag": text(r"[a-z][a-z0-9-]*"),
+    "url": anything,
+}
 _SERVICE = {
     "apiVersion": one_of("serving.knative.dev/v1"),
     "kind": one_of("Service"),
     "metadata": _METADATA,
-    "spec": {"template": {"metadata": _INNER, "spec": _POD}, "traffic": list_of(anything)},
+    "spec": {"template": {"metadata": _INNER, "spec": _POD}, "traffic": list_of(_SHARE)},
     "status": anything,
 }
 _JOB = {
@@ -87,6 +94,12 @@ _READY = [
 def name(state: State, kind: str, region: str, resource: str) -> str:
     """The full name of a service, job or pool in the state."""
     return f"run/{state.project}/{region}/{kind}/{resource}"
+
+
+def open_to_all(service: dict[str, Any]) -> bool:
+    """Whether a service has no invoker check at all."""
+    notes = service.get("metadata", {}).get("annotations", {})
+    return str(notes.get("run.googleapis.com/invoker-iam-disabled", "false")).lower() == "true"
 
 
 def check_container(state: State, container: dict[str, Any], account: str | None) -> None:
@@ -158,6 +171,10 @@ def _service(state: State, request: Request, body: dict[str, Any]) -> dict[str, 
     pod.setdefault("containerConcurrency", 80)
     pod.setdefault("timeoutSeconds", 300)
     made = _stamped(state, body, region)
+    made["metadata"]["annotations"].setdefault("run.googleapis.com/ingress", "all")
+    shares = made["spec"].setdefault("traffic", [{"latestRevision": True, "percent": 100}])
+    if sum(share.get("percent", 0) for share in shares) != 100:
+        raise ApiError("INVALID_ARGUMENT", "spec.traffic: the percentages must add up to 100")
     made["status"] = {
         "observedGeneration": made["metadata"]["generation"],
         "conditions": [{**condition, "lastTransitionTime": state.now()} for condition in _READY],
@@ -165,7 +182,10 @@ def _service(state: State, request: Request, body: dict[str, Any]) -> dict[str, 
         "latestCreatedRevisionName": revision,
         "url": url,
         "address": {"url": url},
-        "traffic": [{"revisionName": revision, "percent": 100, "latestRevision": True}],
+        "traffic": [
+            {**share, "revisionName": revision if share.get("latestRevision") else share.get("revisionName")}
+            for share in shares
+        ],
     }
     return made
 
@@ -205,6 +225,7 @@ def _stamped(state: State, body: dict[str, Any], region: str) -> dict[str, Any]:
         "uid": str(state.number()),
         "creationTimestamp": body["metadata"].get("creationTimestamp") or state.now(),
         "selfLink": "/apis/run",
+        "annotations": dict(body["metadata"].get("annotations", {})),
         "labels": {**body["metadata"].get("labels", {}), "cloud.googleapis.com/location": region},
     }
     return {**body, "metadata": metadata}

@@ -292,6 +292,50 @@ def test_a_changed_pipeline_changes_only_that(deployed: Rehearsal) -> None:
     assert work(deployed.deploy()) == ["update subscription/shop-mail-workers", "update pool/shop-mail"]
 
 
+def test_what_was_changed_by_hand_is_put_back_in_each_kind_of_resource(deployed: Rehearsal) -> None:
+    deployed.write(PIPELINE)
+    deployed.deploy()  # whatever the test before has left
+    state = deployed.stage.plane.state
+    service = state.items[f"run/{PROJECT}/europe-west1/services/shop-api"]
+    old = service["status"]["latestReadyRevisionName"]
+    service["spec"]["traffic"] = [{"revisionName": old, "percent": 100}]
+    service["metadata"]["annotations"]["run.googleapis.com/ingress"] = "internal"
+    service["spec"]["template"]["metadata"]["annotations"]["run.googleapis.com/cpu-throttling"] = "false"
+    service["spec"]["template"]["spec"]["timeoutSeconds"] = 30
+    service["spec"]["template"]["spec"]["containers"][0] |= {"command": ["sleep"], "args": ["1000"]}
+    state.policies[f"run/{PROJECT}/europe-west1/services/shop-api"]["bindings"][0]["members"].append("allUsers")
+    state.items[f"pubsub/projects/{PROJECT}/topics/shop-mail"]["messageRetentionDuration"] = "86400s"
+    state.items[f"storage/b/{PROJECT}-shop"]["versioning"] = {"enabled": True}
+    state.items[f"cloudscheduler/projects/{PROJECT}/locations/europe-west1/jobs/shop-run-dead-letters"]["state"] = (
+        "PAUSED"
+    )
+    account = f"shop-worker@{PROJECT}.iam.gserviceaccount.com"
+    state.items[f"iam/projects/{PROJECT}/serviceAccounts/{account}"]["disabled"] = True
+    state.items[f"monitoring/projects/{PROJECT}/dashboards/shop-pipeline"]["mosaicLayout"]["tiles"].pop()
+    for name, policy in state.items.items():
+        if "/alertPolicies/" in name and policy["userLabels"]["alert"] == "backlog-age":
+            policy["conditions"][0]["conditionThreshold"]["thresholdValue"] = 1e6
+        if "/alertPolicies/" in name and policy["userLabels"]["alert"] == "errors":
+            policy["enabled"] = False
+    state.items[f"logging/projects/{PROJECT}/metrics/shop-errors"]["disabled"] = True
+    assert set(work(deployed.deploy())) == {
+        "update service/shop-api",
+        "update grants/service/shop-api",
+        "update topic/shop-mail",
+        f"update bucket/{PROJECT}-shop",
+        "update schedule/shop-run-dead-letters",
+        "update account/shop-worker",
+        "update dashboard/shop-pipeline",
+        "update alert/shop-backlog-age",
+        "update alert/shop-errors",
+        "update metric/shop-errors",
+    }
+    service = state.items[f"run/{PROJECT}/europe-west1/services/shop-api"]
+    (share,) = service["status"]["traffic"]
+    assert share["revisionName"] == service["status"]["latestReadyRevisionName"] != old
+    assert work(deployed.deploy()) == []
+
+
 def test_jobs_take_the_place_of_pools_and_what_is_left_over_is_pruned_on_demand(deployed: Rehearsal) -> None:
     deployed.write(PIPELINE)
     deployed.deploy()  # whatever the test before has left

@@ -35,10 +35,6 @@ class FakeGcloud:
     def read(self, read: Read) -> Any:
         return self.present
 
-    unseen_waits_s = (0.0, 0.0)
-
-    def pause(self, seconds: float) -> None: ...
-
     def threads(self, name: str) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(8)
 
@@ -57,14 +53,7 @@ class Quiet:
     def broken_off(self) -> None: ...
 
 
-def thing(
-    name: str,
-    *,
-    after: tuple[str, ...] = (),
-    stands_on: tuple[str, ...] = (),
-    kind: str = "thing",
-    words: tuple[str, ...] = (),
-) -> Resource:
+def thing(name: str, *, after: tuple[str, ...] = (), kind: str = "thing", words: tuple[str, ...] = ()) -> Resource:
     return Resource(
         kind=kind,
         name=name,
@@ -74,16 +63,12 @@ def thing(
         create=(command(*(words or ("create", name))),),
         update=lambda raw: (command("update", name),),
         after=after,
-        stands_on=stands_on,
     )
 
 
-def carry_out(
-    gcloud: FakeGcloud, *things: Resource, values: Values | None = None, present: dict[str, Any] | None = None
-) -> Quiet:
+def carry_out(gcloud: FakeGcloud, *things: Resource, values: Values | None = None) -> Quiet:
     progress = Quiet()
-    snapshot = {("things", "list"): present or {}}
-    apply(plan(things, snapshot), gcloud, values=values or Values(), repository="repo/image", progress=progress)  # type: ignore[arg-type]
+    apply(plan(things, {}), gcloud, values=values or Values(), repository="repo/image", progress=progress)  # type: ignore[arg-type]
     return progress
 
 
@@ -121,43 +106,6 @@ def test_a_thing_that_is_there_already_is_read_again_and_only_updated_where_it_d
     assert same.commands == ["create a"]
     carry_out(other, thing("a"))
     assert other.commands == ["create a", "update a"]
-
-
-REFUSED = 'ERROR: INVALID_ARGUMENT: invalid bucket "b"; service account a@p does not have access to the bucket'
-
-
-def refusing(times: int) -> FakeGcloud:
-    """Refuses `build` so many times, as Google does until a grant has reached every server."""
-    left = iter(range(times))
-
-    def answer(words: str) -> str:
-        if words == "build" and next(left, None) is not None:
-            raise GcloudFailed("x", REFUSED)
-        return ""
-
-    return FakeGcloud(answer)
-
-
-def built_on_a_grant() -> tuple[Resource, Resource]:
-    return thing("grant"), thing("b", after=("thing/grant",), stands_on=("thing/grant",), words=("build",))
-
-
-def test_a_refusal_is_waited_for_where_the_grant_was_made_a_moment_ago() -> None:
-    gcloud = refusing(2)
-    assert carry_out(gcloud, *built_on_a_grant()).retries == ["thing/b", "thing/b"]
-    assert gcloud.commands == ["create grant", "build", "build", "build"]
-
-
-def test_a_refusal_that_lasts_longer_than_grants_need_is_told() -> None:
-    with pytest.raises(CloudError, match="does not have access"):
-        carry_out(refusing(3), *built_on_a_grant())
-
-
-def test_a_refusal_is_told_at_once_where_the_grant_was_there_before() -> None:
-    gcloud = refusing(1)
-    with pytest.raises(CloudError, match="does not have access"):
-        carry_out(gcloud, *built_on_a_grant(), present={"grant": {"size": 1}})
-    assert gcloud.commands == ["build"]
 
 
 def test_a_conflict_that_does_not_end_is_told() -> None:

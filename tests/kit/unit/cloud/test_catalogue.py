@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from poolhouse.cloud.kinds import run
 from poolhouse.cloud.kinds.grants import managed, merge, observed
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.plan.planner import decide
@@ -77,9 +78,59 @@ def test_the_agent_is_asked_for_until_a_deploy_has_given_it_its_work(make: Make)
     assert decide(agent, {"bindings": [{"role": "x", "members": [f"deleted:{AGENT}?uid=1"]}]}).verb == "create"
 
 
-def test_only_a_public_api_is_open_to_everybody(make: Make) -> None:
-    assert grants_of(make(), "allUsers") == {}
-    assert grants_of(make(public=True), "allUsers") == {"service/shop-api": {"roles/run.invoker"}}
+def test_only_a_public_api_has_no_invoker_check_and_nobody_gets_a_grant_for_that(make: Make) -> None:
+    for public, word in ((False, "--invoker-iam-check"), (True, "--no-invoker-iam-check")):
+        resources = make(public=public)
+        service = by_id(resources, "service/shop-api")
+        assert service.wanted["invoker_check"] is not public
+        assert word in service.create[0].words
+        assert grants_of(resources, "allUsers") == {}
+
+
+def test_a_grant_to_everybody_that_somebody_made_is_taken_back(make: Make) -> None:
+    policy = {"bindings": [{"role": "roles/run.invoker", "members": ["allUsers", OPTIONS.member("scheduler")]}]}
+    (command,) = decide(by_id(make(), "grants/service/shop-api"), policy).commands
+    assert "allUsers" not in command.files["policy.json"]
+
+
+@pytest.mark.parametrize(
+    ("shares", "told"),
+    [
+        ([{"latestRevision": True, "percent": 100}], "newest revision"),
+        ([{"latestRevision": True, "percent": 100}, {"revisionName": "a-1", "tag": "old"}], "newest revision"),
+        ([{"revisionName": "a-1", "percent": 100}], "100% a-1"),
+        (
+            [{"revisionName": "a-1", "percent": 10}, {"latestRevision": True, "percent": 90}],
+            "10% a-1, 90% newest revision",
+        ),
+    ],
+)
+def test_traffic_that_was_pinned_by_hand_is_seen(shares: list[dict[str, object]], told: str) -> None:
+    assert run.traffic({"spec": {"traffic": shares}}) == told
+
+
+def test_latency_is_measured_without_the_streams_of_events(make: Make) -> None:
+    resources = make()
+    metric = by_id(resources, "metric/shop-latency")
+    assert 'NOT jsonPayload.path=~"/events$"' in str(metric.wanted["filter"])
+    assert metric.wanted["value"] == "EXTRACT(jsonPayload.duration_ms)"
+    assert "user/shop-latency" in str(by_id(resources, "alert/shop-api-latency").wanted["filter"])
+
+
+def test_every_incident_ends_by_itself(make: Make) -> None:
+    alerts = [item for item in make() if item.kind == "alert"]
+    assert len(alerts) == 5
+    for item in alerts:
+        assert json.loads(item.create[0].files["policy.json"])["alertStrategy"] == {"autoClose": "1800s"}
+
+
+def test_charts_show_this_pipeline_alone(make: Make) -> None:
+    for choices in ({}, {"workers": "job"}):
+        dashboard = by_id(make(**choices), "dashboard/shop-pipeline")
+        for tile in json.loads(dashboard.create[0].files["dashboard.json"])["mosaicLayout"]["tiles"]:
+            query = tile["widget"]["xyChart"]["dataSets"][0]["timeSeriesQuery"]["timeSeriesFilter"]
+            assert "shop-" in query["filter"], tile["widget"]["title"]
+            assert query["aggregation"]["groupByFields"], tile["widget"]["title"]
 
 
 def test_jobs_replace_pools_and_are_started_every_minute(make: Make) -> None:

@@ -35,7 +35,8 @@ class Log:
     """Cloud Logging, as gcloud reads it."""
 
     def __init__(self, entries: list[dict[str, Any]]) -> None:
-        self.entries, self.reads, self.pauses = entries, [], 0
+        self.entries, self.pauses = entries, 0
+        self.reads: list[str] = []
 
     def read(self, read: Read) -> Any:
         condition, limit, order = read.words[2:]
