@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -20,6 +20,16 @@ Name = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,28}[a-z0-9])?$")]
 LifecyclePrefix = Literal["uploads", "processed", "results", "tasks", "dead-letters", "idempotency"]
 
 
+#: Least and most memory by vCPUs, in MiB (Cloud Run, memory limits for worker pools).
+MEMORY_MIB: Mapping[int, tuple[int, int]] = {
+    1: (512, 4096),
+    2: (512, 8192),
+    4: (2048, 16_384),
+    6: (4096, 24_576),
+    8: (4096, 32_768),
+}
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -27,16 +37,32 @@ class _Model(BaseModel):
 class Workers(_Model):
     """The workers of one queue: size of an instance and how many of them."""
 
-    #: vCPUs of an instance; Cloud Run, CPU limits: 0.08 to 8.
-    cpu: float = Field(default=1, ge=0.08, le=8)
-    #: Memory of an instance, in MiB; Cloud Run, memory limits: 128 MiB to 32 GiB.
-    memory_mib: int = Field(default=1024, ge=128, le=32768)
+    #: vCPUs of an instance: 1, 2, 4, 6 or 8 (Cloud Run, CPU limits for worker pools; jobs take the same).
+    cpu: int = 1
+    #: Memory of an instance, in MiB: what goes with its vCPUs is in `MEMORY_MIB`.
+    memory_mib: int = 1024
     #: Tasks that one instance runs at the same time.
     concurrency: int = Field(default=8, ge=1, le=1000)
     min_instances: int = Field(default=0, ge=0, le=1000)
     max_instances: int = Field(default=10, ge=1, le=1000)
     #: Waiting tasks an instance is meant to have: the backlog divided by this is the wanted number of instances.
     target_backlog: int = Field(default=100, ge=1)
+
+    @field_validator("cpu")
+    @classmethod
+    def _whole_cpus(cls, value: int) -> int:
+        if value not in MEMORY_MIB:
+            raise ValueError(f"an instance of a worker pool has {_choice(MEMORY_MIB)} vCPU, not {value}")
+        return value
+
+    @model_validator(mode="after")
+    def _memory_fits(self) -> Self:
+        least, most = MEMORY_MIB[self.cpu]
+        if not least <= self.memory_mib <= most:
+            raise ValueError(
+                f"memory_mib is {self.memory_mib}: with {self.cpu} vCPU a worker pool takes {least} to {most} MiB"
+            )
+        return self
 
     @model_validator(mode="after")
     def _least_before_most(self) -> Self:
@@ -237,6 +263,12 @@ def _explain(error: ValidationError, document: dict[str, Any], text: str, source
             message = "a name has 1 to 30 lowercase letters, digits and -, and starts with a letter"
         lines.append(f"{source}:{_line(text, path)}: {'.'.join(path) or 'pipeline'}: {message}")
     return "\n".join(lines)
+
+
+def _choice(values: Iterable[object]) -> str:
+    """The values as a person lists them: 1, 2 or 3."""
+    *most, last = map(str, values)
+    return f"{', '.join(most)} or {last}" if most else last
 
 
 def _fields(path: tuple[str, ...]) -> list[str]:

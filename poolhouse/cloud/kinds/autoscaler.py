@@ -1,4 +1,4 @@
-"""CREMA, KEDA's scalers as a Cloud Run service: sets the instances of worker pools by their backlog (a preview)."""
+"""CREMA, KEDA's scalers as a Cloud Run service: sets the instances of worker pools by their backlog."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from poolhouse.cloud.resource import Fields, Json, Read, Resource, command, entr
 from poolhouse.pipeline.scaling import POLL_S, SCALE_DOWN_WINDOW_S
 from poolhouse.pipeline.topology import Topology
 
-#: The engine, as its makers publish it.
-IMAGE = "us-central1-docker.pkg.dev/cloud-run-oss-images/crema-v1/autoscaler:1.0"
+#: The engine, as its makers publish it (CREMA, Image versioning): the line that gets mends, on KEDA 2.20. 1.0 asks for
+#: backlogs in a query language that Cloud Monitoring retires.
+IMAGE = "us-central1-docker.pkg.dev/cloud-run-oss-images/crema-v1/autoscaler:1.2"
 #: The image is built from nothing: Cloud Run lays it on this one.
 BASE_IMAGE = "us-central1-docker.pkg.dev/serverless-runtimes/google-24/runtimes/java25"
 _WHERE = "--location=global"
@@ -100,8 +101,14 @@ def version(topology: Topology, *, options: Options) -> Resource:
     )  # fmt: skip
 
 
-def service(*, revision: str, options: Options, pools: tuple[str, ...]) -> Resource:
-    """The engine: exactly one instance, with CPU all the time, since it looks by itself."""
+def service(*, revision: str, options: Options, after: tuple[str, ...]) -> Resource:
+    """The engine: exactly one instance, with CPU all the time, since it looks by itself.
+
+    Args:
+        revision: name of the configuration's version.
+        options: the choices of the deploy.
+        after: ids of the pools that it scales, and of its grants on them.
+    """
     name = f"{options.name}-autoscaler"
     path = f"projects/{options.project}/locations/global/parameters/{name}/versions/{revision}"
     words = (
@@ -132,6 +139,6 @@ def service(*, revision: str, options: Options, pools: tuple[str, ...]) -> Resou
         update=lambda raw: (command(*words),),
         after=(
             f"parameter-version/{revision}", f"account/{options.name}-autoscaler",
-            f"grants/project/{options.project}", *(f"pool/{pool}" for pool in pools),
+            f"grants/project/{options.project}", f"grants/account/{options.name}-worker", *after,
         ),
     )  # fmt: skip

@@ -31,7 +31,7 @@ def resources(
         *(project.account(purpose, words, options=options) for purpose, words in options.accounts.items()),
         *_storage(topology, options),
         *_queues(topology, options, tracks, agent),
-        project_grants(_on_project(options), options=options),
+        project_grants(_on_project(options, tracks), options=options),
         registry.image(tag, options=options),
         *_compute(topology, options, tracks, image),
         *(scheduler.task(entry, options=options, project_number=project_number) for entry in topology.schedules),
@@ -121,6 +121,8 @@ def _compute(topology: Topology, options: Options, tracks: Tracks, image: str) -
     if options.workers == "pool":
         for queue in topology.queues:
             yield run.pool(queue, image=image, options=options, tracks=tracks)
+            if tracks.pool_policies:
+                yield _on_pool(queue.topic, options, tracks)
     else:
         for queue in topology.queues:
             job = run.drain_job(queue, image=image, options=options)
@@ -134,14 +136,23 @@ def _compute(topology: Topology, options: Options, tracks: Tracks, image: str) -
         version = autoscaler.version(topology, options=options)
         yield version
         yield _on_worker_account(options)
-        pools = tuple(queue.topic for queue in topology.queues)
-        yield autoscaler.service(revision=version.name, options=options, pools=pools)
+        pools = tuple(f"pool/{queue.topic}" for queue in topology.queues)
+        granted = tuple(f"grants/{pool}" for pool in pools) if tracks.pool_policies else ()
+        yield autoscaler.service(revision=version.name, options=options, after=(*pools, *granted))
 
 
 def _on_run(group: str, name: str, bindings: Bindings, options: Options, also_ours: tuple[str, ...] = ()) -> Resource:
     return grants(
         f"{group.removesuffix('s')}/{name}", bindings, options=options, words=("run", group), name=name, api="run",
         more=(flag("region", options.region),), also_ours=also_ours,
+    )  # fmt: skip
+
+
+def _on_pool(name: str, options: Options, tracks: Tracks) -> Resource:
+    scaler = {"roles/run.developer": (options.member("autoscaler"),)} if options.autoscale else {}
+    return grants(
+        f"pool/{name}", scaler, options=options, words=tracks.worker_pools, name=name, api="run",
+        more=(flag("region", options.region),),
     )  # fmt: skip
 
 
@@ -157,13 +168,14 @@ def _on_worker_account(options: Options) -> Resource:
     )
 
 
-def _on_project(options: Options) -> Bindings:
+def _on_project(options: Options, tracks: Tracks) -> Bindings:
     bindings: dict[str, tuple[str, ...]] = {"roles/monitoring.viewer": (options.member("api"),)}
     if options.autoscale:
         scaler = options.member("autoscaler")
-        # Backlog figures, the configuration, and the pools: gcloud has no policies on single pools yet.
+        # Backlog figures and the configuration; the pools only where this gcloud can't grant on single ones.
         bindings["roles/monitoring.viewer"] += (scaler,)
         bindings["roles/parametermanager.parameterViewer"] = (scaler,)
-        bindings["roles/run.developer"] = (scaler,)
+        if not tracks.pool_policies:
+            bindings["roles/run.developer"] = (scaler,)
         bindings["roles/pubsub.viewer"] = (scaler,)
     return bindings

@@ -5,9 +5,11 @@ import json
 
 import pytest
 
+from poolhouse.cloud.gcloud.release_tracks import Tracks
 from poolhouse.cloud.kinds import run
 from poolhouse.cloud.kinds.grants import managed, merge, observed
 from poolhouse.cloud.options import Options
+from poolhouse.cloud.plan import desired
 from poolhouse.cloud.plan.planner import decide
 from poolhouse.cloud.resource import Resource, pairs
 from poolhouse.pipeline.errors import ConfigError
@@ -151,6 +153,20 @@ def test_an_autoscaler_owns_the_number_of_instances(make: Make) -> None:
     (target,) = json.loads(version.create[0].files["autoscaler.yaml"])["spec"]["scaledObjects"]
     assert (target["spec"]["minReplicaCount"], target["spec"]["maxReplicaCount"]) == (0, 3)
     assert target["spec"]["triggers"][0]["metadata"]["value"] == "10"
+
+
+def test_an_autoscaler_may_change_its_pools_alone_where_gcloud_can_grant_that(topology: Topology) -> None:
+    options = dataclasses.replace(OPTIONS, autoscale=True)
+    scaler = options.member("autoscaler")
+    words = {"project_number": NUMBER, "tag": "t", "image": "i"}
+    old, new = (
+        grants_of(desired.resources(topology, options=options, tracks=tracks, **words), scaler)
+        for tracks in (Tracks(), Tracks(pool_policies=True))
+    )
+    assert "roles/run.developer" in old["project/some-project"]
+    assert "roles/run.developer" not in new["project/some-project"]
+    assert new["pool/shop-mail"] == {"roles/run.developer"}
+    assert new["account/shop-worker"] == {"roles/iam.serviceAccountUser"}
 
 
 def test_a_changed_queue_changes_its_own_resources_alone(make: Make) -> None:
