@@ -105,6 +105,8 @@ def deploy(
     prepared = prepare(gcloud, topology, options=options, words=words, root=root)
     work = prepared.plan
     say(plan_text(work, project=options.project))
+    for name in image.left_out(root):
+        say(f"Not in the image: {name} (called like a secret).")
     say(f"Read in {prepared.seconds:.1f} s with {len(gcloud.calls)} gcloud calls; {words.told()}.")
     if dry_run:
         say(files_text(work))
