@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from poolhouse.cloud import cost, deploy, e2e, identity, image, operate, workflows
+from poolhouse.cloud import cost, deploy, e2e, github, identity, image, operate, workflows
 from poolhouse.cloud import destroy as removal
 from poolhouse.cloud.errors import CloudError, GcloudFailed
 from poolhouse.cloud.gcloud import release_tracks
@@ -130,17 +130,43 @@ def rehearse(*, workers: str = "pool", autoscale: bool = False, fault: str = "",
 
 
 def github_oidc(
-    *, project: str, repo: str, region: str = "", yes: bool = False, env: Mapping[str, str] | None = None
+    *,
+    project: str,
+    repo: str,
+    region: str = "",
+    environment: str = "production",
+    ref: str = "refs/heads/main",
+    repo_id: int = 0,
+    owner_id: int = 0,
+    yes: bool = False,
+    env: Mapping[str, str] | None = None,
 ) -> int:
-    """`invoke github-oidc`: the identities, then the workflow file, then what to enter in the repository."""
+    """`invoke github-oidc`: the identities, then the workflow file, then what to enter in the repository.
+
+    Args:
+        project: id of the Google Cloud project.
+        repo: `ORG/REPO`.
+        region: where the pipeline is.
+        environment: the GitHub environment that a deploy must run in.
+        ref: the branch or tag that it must run for.
+        repo_id: number of the repository; looked up where it is 0.
+        owner_id: number of its owner; looked up where it is 0.
+        yes: do not ask.
+        env: further environment variables of gcloud.
+    """
+    if not (repo_id and owner_id):
+        repo_id, owner_id = github.numbers(repo)
+    source = identity.Source(
+        repository=repo, repository_id=repo_id, owner_id=owner_id, environment=environment, ref=ref
+    )
     options = _options(topology.load(ROOT / "pipeline.toml"), project, region)
     gcloud = Gcloud(project, env=env)
     base = read_project(gcloud, project)
-    wanted = identity.resources(repo, options=options, project_number=base.number)
+    wanted = identity.resources(source, options=options, project_number=base.number)
     plan = planner.plan(wanted, read_resources(gcloud, wanted, base=base))
     print(plan_text(plan, project=project))
     if plan.work:
-        if not (yes or _ask(f"Let {repo} deploy to {project}?")):
+        if not (yes or _ask(f"Let {repo} deploy to {project} from {ref} in the environment {environment}?")):
             raise CloudError("nothing was changed.")
         apply(plan, gcloud, values=Values(), repository=options.repository, progress=Lines(len(plan.work)))
     workflow = ROOT / ".github" / "workflows" / "deploy.yml"
@@ -194,7 +220,8 @@ def access(*, project: str, region: str = "") -> tuple[str, Callable[[], str]]:
     """Address and identity tokens of the deployed API: for the `--project` of the commands in poolhouse/commands."""
     gcloud = Gcloud(project)
     options = _options(topology.load(ROOT / "pipeline.toml"), project, region)
-    return operate.api(gcloud, options).url, lambda: identity_token(gcloud)
+    url = operate.api(gcloud, options).url
+    return url, lambda: identity_token(gcloud, url)
 
 
 def _options(declared: topology.Topology, project: str, region: str, **choices: Any) -> Options:

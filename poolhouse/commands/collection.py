@@ -327,12 +327,42 @@ def cost(c: Context, tasks_per_day: float, seconds: float) -> None:
     _run(commands.estimate, tasks_per_day=float(tasks_per_day), seconds=float(seconds))
 
 
-@task(help={**_CLOUD, "repo": "ORG/REPO on GitHub", "yes": "do not ask"})
-def github_oidc(c: Context, project: str, repo: str, region: str = "", yes: bool = False) -> None:
+@task(
+    help={
+        **_CLOUD,
+        "repo": "ORG/REPO on GitHub",
+        "environment": "GitHub environment that a deploy must run in: its rules say who approves (production)",
+        "ref": "branch or tag that it must run for (refs/heads/main); refs/tags/v* for all tags that begin with v",
+        "repo_id": "number of the repository, where it is private: `gh api repos/ORG/REPO --jq .id`",
+        "owner_id": "number of its owner: `gh api repos/ORG/REPO --jq .owner.id`",
+        "yes": "do not ask",
+    }
+)
+def github_oidc(
+    c: Context,
+    project: str,
+    repo: str,
+    region: str = "",
+    environment: str = "production",
+    ref: str = "refs/heads/main",
+    repo_id: int = 0,
+    owner_id: int = 0,
+    yes: bool = False,
+) -> None:
     """Let a GitHub repository deploy without a key, and write .github/workflows/deploy.yml."""
     from poolhouse.commands import cloud as commands
 
-    _run(commands.github_oidc, project=project, repo=repo, region=region, yes=yes)
+    _run(
+        commands.github_oidc,
+        project=project,
+        repo=repo,
+        region=region,
+        environment=environment,
+        ref=ref,
+        repo_id=repo_id,
+        owner_id=owner_id,
+        yes=yes,
+    )
 
 
 def _call(command: Any, *arguments: Any, project: str, region: str, **options: Any) -> None:

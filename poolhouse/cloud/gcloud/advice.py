@@ -102,9 +102,15 @@ _ADVICE: tuple[tuple[str, str], ...] = (
         "locations list` the scheduler's; choose one with --region. Without worker pools: --workers job.",
     ),
     (
+        r"iam\.serviceAccounts\.(getOpenIdToken|getAccessToken)",
+        "the active account may not ask for a token of its own: it needs roles/iam.serviceAccountOpenIdTokenCreator on "
+        "itself, which `invoke github-oidc` grants.",
+    ),
+    (
         r"Permission '?[\w.]*iam\.serviceaccounts\.actAs|iam\.serviceaccounts\.actAs|iam\.serviceAccounts\.actAs",
         "who deploys must be allowed to act as the services' accounts: roles/iam.serviceAccountUser on the account "
-        "that is named above.",
+        "that is named above. For a deploy from CI, `invoke github-oidc` grants it: run it again after a change of the "
+        "pipeline's name or stage.",
     ),
     (
         _DENIED.pattern,

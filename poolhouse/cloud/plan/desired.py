@@ -109,9 +109,7 @@ def _queues(topology: Topology, options: Options, tracks: Tracks, agent: str) ->
 def _compute(topology: Topology, options: Options, tracks: Tracks, image: str) -> Iterator[Resource]:
     yield run.service(image=image, options=options, topics=tuple(queue.topic for queue in topology.queues))
     invoker = "roles/run.invoker"
-    callers = (options.member("scheduler"),)
-    # A public API has no invoker check: who let everybody in by hand has that taken back.
-    yield _on_run("services", options.api_service, {invoker: callers}, options, also_ours=("allUsers",))
+    yield _on_run("services", options.api_service, {invoker: (options.member("scheduler"),)}, options)
     dead = run.dead_letter_job(
         image=image,
         options=options,
@@ -141,10 +139,11 @@ def _compute(topology: Topology, options: Options, tracks: Tracks, image: str) -
         yield autoscaler.service(revision=version.name, options=options, after=(*pools, *granted))
 
 
-def _on_run(group: str, name: str, bindings: Bindings, options: Options, also_ours: tuple[str, ...] = ()) -> Resource:
+def _on_run(group: str, name: str, bindings: Bindings, options: Options) -> Resource:
     return grants(
         f"{group.removesuffix('s')}/{name}", bindings, options=options, words=("run", group), name=name, api="run",
-        more=(flag("region", options.region),), also_ours=also_ours,
+        # A public API has no invoker check: where somebody let everybody in by a grant, that is taken back.
+        more=(flag("region", options.region),), also_ours=lambda member: member == "allUsers",
     )  # fmt: skip
 
 

@@ -375,8 +375,11 @@ def test_a_repository_can_deploy_after_github_oidc_which_can_be_run_again(
 ) -> None:
     monkeypatch.setattr(cloud, "ROOT", make_root(tmp_path))
     with stage(faults=Faults(account_uses=1)) as running:
-        for expected in ("6 to create", "Nothing to do"):
-            assert cloud.github_oidc(project=PROJECT, repo="some-org/some-repo", yes=True, env=running.env) == 0
+        for expected in ("16 to create", "Nothing to do"):
+            code = cloud.github_oidc(
+                project=PROJECT, repo="some-org/some-repo", repo_id=7, owner_id=8, yes=True, env=running.env
+            )
+            assert code == 0
             assert expected in capsys.readouterr().out
         assert running.plane.bugs == []
     assert PROJECT not in (tmp_path / ".github" / "workflows" / "deploy.yml").read_text()
