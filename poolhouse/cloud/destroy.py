@@ -47,7 +47,8 @@ def _check_region(buckets: Json, options: Options) -> None:
             region = str(found["location"]).lower()
             raise Refused(
                 f"{options.name} is in {region} (its bucket gs://{name} is), not in {options.region}: nothing was "
-                f"removed. Use --region {region}; if only that bucket is left, `gcloud storage rm -r gs://{name}`."
+                f'removed. Set region = "{region}" under [deploy] in pipeline.toml for it; if only that bucket is '
+                f"left, `gcloud storage rm -r gs://{name}`."
             )
 
 

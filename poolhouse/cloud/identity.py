@@ -117,7 +117,7 @@ def resources(source: Source, *, options: Options, project_number: str) -> tuple
             options,
             # Whoever else of this pool was let in before.
             also_ours=lambda other: other == options.member("deployer") or other.startswith(f"{tokens}{pool.name}/"),
-            after=(f"provider/{options.name}-github",),
+            after=(f"provider/{options.identity}-github",),
         ),
         *_acts_as(options),
         _on_project(options),
@@ -134,7 +134,7 @@ def _acts_as(options: Options) -> Iterator[Resource]:
 
 def _on_account(purpose: str, bindings: Bindings, options: Options, **more: Any) -> Resource:
     return grants(
-        f"account/{options.name}-{purpose}",
+        f"account/{options.account_id(purpose)}",
         bindings,
         options=options,
         words=("iam", "service-accounts"),
@@ -149,9 +149,8 @@ def variables(*, options: Options, project_number: str) -> Mapping[str, str]:
     pool = f"projects/{project_number}/locations/global/workloadIdentityPools/{_pool(options).name}"
     return {
         "GCP_PROJECT": options.project,
-        "GCP_REGION": options.region,
         "GCP_DEPLOYER": options.account("deployer"),
-        "GCP_PROVIDER": f"{pool}/providers/{options.name}-github",
+        "GCP_PROVIDER": f"{pool}/providers/{options.identity}-github",
     }
 
 
@@ -176,7 +175,7 @@ def _apis(options: Options) -> Resource:
 
 
 def _pool(options: Options) -> Resource:
-    name = f"{options.name}-github"
+    name = f"{options.identity}-github"
     words = ("iam", "workload-identity-pools")
     return Resource(
         kind="identity-pool",
@@ -185,7 +184,9 @@ def _pool(options: Options) -> Resource:
         read=read(*words, "describe", name, "--location=global", api="iam"),
         observe=lambda raw: {"state": raw.get("state")} if raw else None,
         create=(
-            command(*words, "create", name, "--location=global", f"--description=Poolhouse: GitHub {options.mark}"),
+            command(
+                *words, "create", name, "--location=global", f"--description=Poolhouse: GitHub {options.account_mark}"
+            ),
         ),
         # A deleted pool keeps its name for 30 days: it is brought back rather than made.
         update=lambda raw: (command(*words, "undelete", name, "--location=global"),),
@@ -195,7 +196,7 @@ def _pool(options: Options) -> Resource:
 
 def _provider(pool: str, condition: str, options: Options) -> Resource:
     # Without the condition every repository on GitHub could ask for a token here; the binding alone would refuse it.
-    name = f"{options.name}-github"
+    name = f"{options.identity}-github"
     words = ("iam", "workload-identity-pools", "providers")
     mapping = {"google.subject": "assertion.sub", "attribute.repository_id": "assertion.repository_id"}
     flags = (
@@ -236,7 +237,7 @@ def _on_project(options: Options) -> Resource:
     roles = tuple(sorted((*ROLES, *(AUTOSCALER_ROLES if options.autoscale else ()))))
     only = ", ".join(f"'{role}'" for role in GIVES)
     expression = f"api.getAttribute('iam.googleapis.com/modifiedGrantsByRole', []).hasOnly([{only}])"
-    condition = json.dumps({"title": f"{options.name}-gives", "expression": expression}, indent=1)
+    condition = json.dumps({"title": f"{options.identity}-gives", "expression": expression}, indent=1)
 
     def held(raw: Json, *, conditional: bool) -> set[str]:
         return {
@@ -276,5 +277,5 @@ def _on_project(options: Options) -> Resource:
         observe=observe,
         create=(*(change("add", role) for role in roles), give),
         update=update,
-        after=(f"account/{options.name}-deployer",),
+        after=(f"account/{options.account_id('deployer')}",),
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from poolhouse.cloud.errors import CloudError
-from poolhouse.pipeline.topology import Topology, load
+from poolhouse.pipeline.topology import load_all
 
 _IGNORED = {"__pycache__", ".git", ".venv", ".poolhouse", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
 #: Names of files that hold secrets: never sent, never in an image. The same as in .dockerignore.
@@ -95,7 +95,7 @@ def tag(root: Path) -> str:
                 "can pull it reads it. Move it out of what the Dockerfile copies, and hand it over as a secret: "
                 "docs/deploy.md, Environment and secrets."
             )
-        content = _runtime_part(load(path)) if name == "pipeline.toml" else content
+        content = _runtime_part(path) if name == "pipeline.toml" else content
         digest.update(f"{name}\0{len(content)}\0".encode() + content)
     return f"src-{digest.hexdigest()[:16]}"
 
@@ -191,9 +191,12 @@ def _secret(path: Path) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in SECRETS)
 
 
-def _runtime_part(topology: Topology) -> bytes:
+def _runtime_part(path: Path) -> bytes:
+    """What the processes of any stage read: the same image runs in all of them."""
     exclude: Any = {
         "bucket": True,
+        "deploy": True,
         "queues": {"__all__": {**dict.fromkeys(_DEPLOY_ONLY_QUEUE, True), "workers": _DEPLOY_ONLY_WORKERS}},
     }
-    return json.dumps(topology.model_dump(mode="json", exclude=exclude), sort_keys=True).encode()
+    parts = [each.model_dump(mode="json", exclude=exclude) for each in load_all(path)]
+    return json.dumps(parts, sort_keys=True).encode()

@@ -95,8 +95,12 @@ def log_lines(
 
 def log_filter(options: Options, *, service: str = "", since: str = "") -> str:
     """The filter of Cloud Logging for this pipeline's lines."""
-    names = [f"resource.labels.{kind}_name" for kind in ("service", "worker_pool", "job")]
-    match = [f'{name}="{service}"' if service else f'{name}:"{options.name}-"' for name in names]
+    if service:
+        match = [f'resource.labels.{kind}_name="{service}"' for kind in ("service", "worker_pool", "job")]
+    else:
+        # Not by the beginning of their names, which another stage's may be too. Cloud Run's own lines have no labels.
+        services = (options.api_service, f"{options.name}-autoscaler")
+        match = [f'labels."{LABEL}"="{options.name}"', *(f'resource.labels.service_name="{name}"' for name in services)]
     when = f' AND timestamp>="{since}"' if since else ""
     types = '"cloud_run_revision" OR "cloud_run_worker_pool" OR "cloud_run_job"'
     return f"resource.type=({types}) AND ({' OR '.join(match)}){when}"

@@ -57,7 +57,8 @@ class RemoteApi:
         if answer.status_code in {401, 403} and "json" not in answer.headers.get("Content-Type", ""):
             raise CloudError(
                 f"{self.url}: {answer.status_code}. The API takes calls with a token of an account that has "
-                "roles/run.invoker on it: `gcloud run services add-iam-policy-binding`, or deploy with --public."
+                "roles/run.invoker on it: `gcloud run services add-iam-policy-binding`, or set public = true under "
+                "[deploy] in pipeline.toml."
             )
         if answer.status_code >= 400:
             raise CloudError(f"{method} {path}: {answer.status_code}: {_words(answer)}")
@@ -86,8 +87,8 @@ def identity_token(gcloud: Gcloud, url: str) -> str:
     """A token that says to the service at `url` who gcloud's user is; good for an hour. Never show it.
 
     People's tokens have no audience of their choice, and Cloud Run wants none; those of service accounts must be for
-    the service's address (Cloud Run, Service-to-service authentication). An account that gcloud is by federation, as in CI,
-    can't sign one itself: it asks IAM for its own token, which needs roles/iam.serviceAccountOpenIdTokenCreator.
+    the service's address (Cloud Run, Service-to-service authentication). An account that gcloud is by federation, as
+    in CI, can't sign one itself: it asks IAM for its own token, with roles/iam.serviceAccountOpenIdTokenCreator.
     """
     words, audience = ("auth", "print-identity-token"), flag("audiences", url)
     active = gcloud.read(Read(words=("auth", "list", "--filter=status:ACTIVE"), api="")) or []

@@ -12,9 +12,12 @@ from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, available_timezones
 
 from cronsim import CronSim, CronSimError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
+from poolhouse.pipeline import stages
+from poolhouse.pipeline.deploy_options import Api, Deploy
 from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.stages import Stage, StageError
 
 Name = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,28}[a-z0-9])?$")]
 LifecyclePrefix = Literal["uploads", "processed", "results", "tasks", "dead-letters", "idempotency"]
@@ -187,12 +190,21 @@ class Bucket(_Model):
 
 
 class Topology(_Model):
-    """All that `pipeline.toml` declares."""
+    """All that `pipeline.toml` declares, for one stage."""
 
     name: Name = "poolhouse"
+    deploy: Deploy = Deploy()
     queues: tuple[Queue, ...] = Field(min_length=1)
     schedules: tuple[Schedule, ...] = ()
     bucket: Bucket = Bucket()
+
+    #: Which stage this is; set by `parse`.
+    _stage: Stage | None = PrivateAttr(default=None)
+
+    @property
+    def stage(self) -> Stage:
+        """Which stage of the declaration this is."""
+        return self._stage or Stage(pipeline=self.name, family=self.name)
 
     @cached_property
     def by_name(self) -> Mapping[str, Queue]:
@@ -213,26 +225,77 @@ class Topology(_Model):
         return self
 
 
-def load(path: str | Path) -> Topology:
+def load(path: str | Path, *, stage: str = "") -> Topology:
     """Read `pipeline.toml`.
+
+    Args:
+        path: the file.
+        stage: which of its stages; empty: the declaration as it stands.
 
     Raises:
         ConfigError: no such file, not TOML, or a value outside its rules: with file, line and what is allowed.
     """
     path = Path(path)
+    return parse(_read(path), source=str(path), stage=stage)
+
+
+def _read(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: can't be read: {error}. PIPELINE_FILE names the file to read.") from None
-    return parse(text, source=str(path))
 
 
-def parse(text: str, *, source: str = "pipeline.toml") -> Topology:
-    """Read the text of a `pipeline.toml`; `source` is the name used in errors. Raises `ConfigError`."""
+def parse(text: str, *, source: str = "pipeline.toml", stage: str = "") -> Topology:
+    """Read the text of a `pipeline.toml`; `source` is the name used in errors. Raises `ConfigError`.
+
+    The declaration as it stands and every stage are checked, whichever is asked for: a mistake in one that is seldom
+    deployed is seen on the day that it is made.
+    """
+    document = _document(text, source)
+    found = _every(document, text, source)
+    return _parse(document, stage, text, source) if stage else found[0]
+
+
+def load_all(path: str | Path) -> tuple[Topology, ...]:
+    """The declaration as it stands, then each of its stages; one of a pattern as an example. Raises `ConfigError`."""
+    path = Path(path)
+    return _every(_document(_read(path), str(path)), _read(path), str(path))
+
+
+def _document(text: str, source: str) -> dict[str, Any]:
     try:
-        document = tomllib.loads(text)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{source}: not TOML: {error}") from None
+
+
+def _every(document: dict[str, Any], text: str, source: str) -> tuple[Topology, ...]:
+    base = _parse(document, "", text, source)
+    examples = [key[:-1] + "1" if key.endswith("*") else key for key in document.get("stages", {})]
+    found = (base, *(_parse(document, name, text, source) for name in examples))
+    try:
+        stages.check_apart(
+            (each.stage, [*(queue.name for queue in each.queues), *(entry.name for entry in each.schedules)])
+            for each in found
+        )
+    except StageError as error:
+        raise ConfigError(f"{source}:{_line(text, error.path)}: {'.'.join(error.path)}: {error}") from None
+    return found
+
+
+def _parse(document: Mapping[str, Any], name: str, text: str, source: str) -> Topology:
+    """The declaration of one stage. Raises `ConfigError`."""
+    try:
+        stage, merged = stages.choose(document, name)
+    except StageError as error:
+        raise ConfigError(f"{source}:{_line(text, error.path)}: {'.'.join(error.path)}: {error}") from None
+    topology = _validate(merged, text, source, ("stages", stage.key) if stage.key else ())
+    topology._stage = stage
+    return topology
+
+
+def _validate(document: dict[str, Any], text: str, source: str, under: tuple[str, ...]) -> Topology:
     prefix = document.get("name", "poolhouse")
     for table, extra in (("queues", {"prefix": prefix}), ("schedules", {})):
         named = document.get(table, {})
@@ -246,10 +309,10 @@ def parse(text: str, *, source: str = "pipeline.toml") -> Topology:
     try:
         return Topology.model_validate(document)
     except ValidationError as error:
-        raise ConfigError(_explain(error, document, text, source)) from None
+        raise ConfigError(_explain(error, document, text, source, under)) from None
 
 
-def _explain(error: ValidationError, document: dict[str, Any], text: str, source: str) -> str:
+def _explain(error: ValidationError, document: dict[str, Any], text: str, source: str, under: tuple[str, ...]) -> str:
     lines = []
     for problem in error.errors():
         keys = list(problem["loc"])
@@ -261,7 +324,8 @@ def _explain(error: ValidationError, document: dict[str, Any], text: str, source
             message = f"unknown field (allowed: {', '.join(_fields(path[:-1]))})"
         elif problem["type"] == "string_pattern_mismatch":
             message = "a name has 1 to 30 lowercase letters, digits and -, and starts with a letter"
-        lines.append(f"{source}:{_line(text, path)}: {'.'.join(path) or 'pipeline'}: {message}")
+        where = (*under, *path)
+        lines.append(f"{source}:{_line(text, where)}: {'.'.join(where) or 'pipeline'}: {message}")
     return "\n".join(lines)
 
 
@@ -272,10 +336,12 @@ def _choice(values: Iterable[object]) -> str:
 
 
 def _fields(path: tuple[str, ...]) -> list[str]:
-    models: dict[str, type[_Model]] = {"queues": Queue, "schedules": Schedule, "bucket": Bucket}
+    models: dict[str, type[BaseModel]] = {"queues": Queue, "schedules": Schedule, "bucket": Bucket, "deploy": Deploy}
     model = models.get(path[0], Topology) if path else Topology
     if path[-1:] == ("workers",):
         model = Workers
+    if path == ("deploy", "api"):
+        model = Api
     return [name for name in model.model_fields if name not in {"name", "prefix"} or model is Topology]
 
 

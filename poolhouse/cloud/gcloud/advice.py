@@ -99,7 +99,8 @@ _ADVICE: tuple[tuple[str, str], ...] = (
         r"Cloud Run is not available in|Location .* is not (found|supported|available)|Unsupported location|"
         r"is not supported in (this )?region|worker.?pools? .*not (available|supported)|Unknown.location",
         "the region lacks something that is needed. `gcloud run regions list` shows Cloud Run's, `gcloud scheduler "
-        "locations list` the scheduler's; choose one with --region. Without worker pools: --workers job.",
+        "locations list` the scheduler's; choose one as `region` under [deploy] in "
+        'pipeline.toml. Without worker pools: workers = "job" there.',
     ),
     (
         r"iam\.serviceAccounts\.(getOpenIdToken|getAccessToken)",

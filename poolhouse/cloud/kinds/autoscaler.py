@@ -138,7 +138,7 @@ def service(*, revision: str, options: Options, after: tuple[str, ...]) -> Resou
         create=(command(*words),),
         update=lambda raw: (command(*words),),
         after=(
-            f"parameter-version/{revision}", f"account/{options.name}-autoscaler",
-            f"grants/project/{options.project}", f"grants/account/{options.name}-worker", *after,
+            f"parameter-version/{revision}", f"account/{options.account_id('autoscaler')}",
+            f"grants/project/{options.project}", f"grants/account/{options.account_id('worker')}", *after,
         ),
     )  # fmt: skip

@@ -10,7 +10,8 @@ from poolhouse.cloud.resource import Fields, Json, entry, flag, pairs
 
 def environment(options: Options, **more: str) -> Mapping[str, str]:
     """The environment variables of a container: those that poolhouse/pipeline/settings.py needs, and more."""
-    return {"GOOGLE_CLOUD_PROJECT": options.project, "BUCKET_NAME": options.bucket, **more}
+    stage = {"PIPELINE_STAGE": options.stage} if options.stage else {}
+    return {"GOOGLE_CLOUD_PROJECT": options.project, "BUCKET_NAME": options.bucket, **stage, **more}
 
 
 def wanted_fields(

@@ -109,7 +109,7 @@ def grants(
         observe=lambda raw: None if raw is None else observed(raw, wanted=wanted, ours=ours),
         create=create,
         update=lambda raw: (write(merge(raw, wanted, ours=ours)),),
-        after=(target, *(f"account/{options.name}-{purpose}" for purpose in options.accounts), *after),
+        after=(target, *(f"account/{options.account_id(purpose)}" for purpose in options.accounts), *after),
     )
 
 
@@ -145,5 +145,5 @@ def project_grants(wanted: Bindings, *, options: Options) -> Resource:
         observe=lambda raw: None if raw is None else observed(raw, wanted=wanted, ours=ours),
         create=tuple(change("add", role, member) for role, members in wanted.items() for member in members),
         update=update,
-        after=tuple(f"account/{options.name}-{purpose}" for purpose in options.accounts),
+        after=tuple(f"account/{options.account_id(purpose)}" for purpose in options.accounts),
     )

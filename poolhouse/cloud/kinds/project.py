@@ -99,9 +99,9 @@ def pubsub_agent(member: str, subscription: str, *, options: Options, tracks: Tr
 
 def account(purpose: str, words: str, *, options: Options) -> Resource:
     """A service account of its own for one purpose."""
-    account_id = f"{options.name}-{purpose}"
-    description = f"Poolhouse: {words} {options.mark}"
-    name = f"{options.name} {purpose}"
+    account_id = options.account_id(purpose)
+    description = f"Poolhouse: {words} {options.account_mark}"
+    name = f"{options.identity} {purpose}"
 
     def observe(raw: Json) -> Fields | None:
         emails = [{**item, "id": str(item.get("email", "")).partition("@")[0]} for item in raw or ()]

@@ -91,7 +91,7 @@ def image(tag: str, *, options: Options) -> Resource:
         observe=lambda raw: {"tag": tag} if digest(raw, tag) else None,
         create=(
             command(
-                "builds", "submit", "{sources}", flag("region", options.region),
+                "builds", "submit", "{sources}", flag("region", options.build_region or options.region),
                 "--config={file:cloudbuild.json}",
                 flag("service-account", f"projects/{options.project}/serviceAccounts/{options.account('builder')}"),
                 flag("gcs-source-staging-dir", f"{build_bucket}/source"),

@@ -10,8 +10,6 @@ from poolhouse.cloud.options import Options
 from poolhouse.cloud.resource import IMAGE, Command, Fields, Json, Read, Resource, command, flag, pairs
 from poolhouse.pipeline.topology import Queue
 
-#: Seconds between two starts of a drain job; its overlapping runs are how a job scales out.
-JOB_PERIOD_S = 60
 #: Longest time of one execution of a job, in seconds: its budget and the longest task that it still finishes.
 JOB_TIMEOUT_S = 3600 * 4
 _MIN_SCALE, _MAX_SCALE = "autoscaling.knative.dev/minScale", "autoscaling.knative.dev/maxScale"
@@ -31,11 +29,11 @@ def service(*, image: str, options: Options, topics: tuple[str, ...]) -> Resourc
     probe = {"httpGet.path": "/health", "periodSeconds": "5", "timeoutSeconds": "4", "failureThreshold": "24"}
     wanted: Fields = {
         **containers.wanted_fields(
-            image, env=env, account=options.account("api"), cpu=options.api_cpu, memory_mib=options.api_memory_mib
+            image, env=env, account=options.account("api"), cpu=options.api.cpu, memory_mib=options.api.memory_mib
         ),
-        "concurrency": options.api_concurrency,
-        "min_instances": options.api_min_instances,
-        "max_instances": options.api_max_instances,
+        "concurrency": options.api.concurrency,
+        "min_instances": options.api.min_instances,
+        "max_instances": options.api.max_instances,
         "startup_probe": "/health",
         "timeout_s": REQUEST_TIMEOUT_S,
         "cpu_throttling": True,
@@ -50,10 +48,10 @@ def service(*, image: str, options: Options, topics: tuple[str, ...]) -> Resourc
         name,
         flag("region", options.region),
         flag("image", IMAGE),
-        *containers.flags(env, account=options.account("api"), cpu=options.api_cpu, memory_mib=options.api_memory_mib),
-        flag("concurrency", options.api_concurrency),
-        flag("min-instances", options.api_min_instances),
-        flag("max-instances", options.api_max_instances),
+        *containers.flags(env, account=options.account("api"), cpu=options.api.cpu, memory_mib=options.api.memory_mib),
+        flag("concurrency", options.api.concurrency),
+        flag("min-instances", options.api.min_instances),
+        flag("max-instances", options.api.max_instances),
         flag("startup-probe", pairs(probe)),
         flag("labels", pairs(options.labels)),
         flag("timeout", f"{REQUEST_TIMEOUT_S}s"),
@@ -172,12 +170,12 @@ def pool(queue: Queue, *, image: str, options: Options, tracks: Tracks) -> Resou
 
 
 def drain_job(queue: Queue, *, image: str, options: Options) -> Resource:
-    """The job that works a queue off: started every minute, ended when the queue is empty or its budget is spent.
+    """The job that works a queue off: started at intervals, ended when the queue is empty or its budget is spent.
 
     A run that is busy goes on while the next one starts; the budget is chosen so that at most `max_instances` of them
     are at work at the same time.
     """
-    budget_s = queue.workers.max_instances * JOB_PERIOD_S
+    budget_s = queue.workers.max_instances * options.job_minutes * 60
     return _job(
         queue.topic,
         ("-m", "poolhouse.worker", "drain", f"--queue={queue.name}", f"--budget={min(budget_s, JOB_TIMEOUT_S // 2)}"),
@@ -297,5 +295,5 @@ def _resource(
         observe=observe,
         create=(command(*words),),
         update=update or (lambda raw: (command(*words),)),
-        after=("image", f"account/{options.name}-{account}", *after),
+        after=("image", f"account/{options.account_id(account)}", *after),
     )

@@ -19,8 +19,6 @@ MISSED_WAIT_S = 600
 LONGEST_WAIT_S = 3600
 #: Dead letters are kept this often.
 DEAD_LETTER_CRON = "*/5 * * * *"
-#: Drain jobs start this often.
-DRAIN_CRON = "* * * * *"
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
 
@@ -50,6 +48,11 @@ def task(schedule: Schedule, *, options: Options, project_number: str) -> Resour
         words=f"submits {schedule.task_type}",
         after=(f"service/{options.api_service}", f"grants/service/{options.api_service}"),
     )
+
+
+def drain_cron(options: Options) -> str:
+    """When drain jobs start."""
+    return "* * * * *" if options.job_minutes == 1 else f"*/{options.job_minutes} * * * *"
 
 
 def start(job: str, *, options: Options, cron: str) -> Resource:
@@ -155,7 +158,7 @@ def _job(
             command("scheduler", "jobs", "create", "http", full, *flags, "--headers=Content-Type=application/json"),
         ),
         update=update,
-        after=(f"account/{options.name}-scheduler", *after),
+        after=(f"account/{options.account_id('scheduler')}", *after),
     )
 
 

@@ -124,7 +124,7 @@ def _compute(topology: Topology, options: Options, tracks: Tracks, image: str) -
     else:
         for queue in topology.queues:
             job = run.drain_job(queue, image=image, options=options)
-            jobs[job.name] = (job, scheduler.DRAIN_CRON)
+            jobs[job.name] = (job, scheduler.drain_cron(options))
     for name, (job, cron) in jobs.items():
         yield job
         yield _on_run("jobs", name, {invoker: (options.member("scheduler"),)}, options)
@@ -158,7 +158,7 @@ def _on_pool(name: str, options: Options, tracks: Tracks) -> Resource:
 def _on_worker_account(options: Options) -> Resource:
     # Who changes a pool must be allowed to act as the account that it runs as.
     return grants(
-        f"account/{options.name}-worker",
+        f"account/{options.account_id('worker')}",
         {"roles/iam.serviceAccountUser": (options.member("autoscaler"),)},
         options=options,
         words=("iam", "service-accounts"),

@@ -117,7 +117,12 @@ def sweeps(options: Options, tracks: Tracks, *, keep_bucket: bool = True) -> tup
 
 
 def project_bindings(policy: Json, options: Options) -> tuple[Leftover, ...]:
-    """Our accounts' bindings on the project: they would stay, as bindings of deleted accounts."""
+    """Our accounts' bindings on the project: they would stay, as bindings of deleted accounts.
+
+    Previews share their accounts, which stay with their bindings when one of them goes.
+    """
+    if options.shares_accounts:
+        return ()
     ours = {options.member(purpose) for purpose in (*ACCOUNTS, *AUTOSCALER)}
     found = []
     for binding in (policy or {}).get("bindings", ()):

@@ -5,6 +5,8 @@ Each command of gcloud takes about a second of CPU: these tests share what they 
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import json
 import os
 import re
@@ -107,9 +109,11 @@ class Rehearsal:
         )
         return running.returncode, output
 
-    def deploy(self, *, gcloud: Gcloud | None = None, prune: bool = False, **choices: object) -> Prepared:
-        loaded = topology.load(self.root / "pipeline.toml")
-        options = Options(project=PROJECT, name=loaded.name, **choices)  # type: ignore[arg-type]
+    def deploy(
+        self, *, gcloud: Gcloud | None = None, prune: bool = False, stage: str = "", **choices: object
+    ) -> Prepared:
+        loaded = topology.load(self.root / "pipeline.toml", stage=stage)
+        options = dataclasses.replace(Options.declared(loaded, project=PROJECT), **choices)  # type: ignore[arg-type]
         return deploy(
             gcloud or self.gcloud(),
             loaded,
@@ -368,6 +372,52 @@ def test_destroy_leaves_nothing_but_what_is_not_ours_whoever_changes_what_at_the
     assert left == {f"pubsub/projects/{PROJECT}/topics/other"}
     assert state.objects == {}
     assert not state.policies.get(f"cloudresourcemanager/projects/{PROJECT}", {}).get("bindings")
+
+
+STAGES = (
+    PIPELINE
+    + """
+[stages.prod]
+[stages."pr-*"]
+deploy = { workers = "job" }
+"""
+)
+
+
+def test_two_stages_in_one_project_leave_each_other_alone(tmp_path: Path) -> None:
+    root = make_root(tmp_path)
+    (root / "pipeline.toml").write_text(STAGES)
+    with stage() as running:
+        state, rehearsal = running.plane.state, Rehearsal(running, root)
+
+        def of(prefix: str) -> dict[str, object]:
+            """All that is called so, without the project's own policy, which both are in."""
+            names = [name for name in (*state.items, *state.policies) if prefix in name]
+            return {
+                name: (copy.deepcopy(state.items.get(name)), copy.deepcopy(state.policies.get(name))) for name in names
+            }
+
+        rehearsal.deploy(stage="prod")
+        before = of("shop-prod")
+        assert len(before) > 30
+        preview = rehearsal.deploy(stage="pr-1")
+        assert f"create bucket/{PROJECT}-shop-pr-1" in work(preview)
+        assert "create job/shop-pr-1-mail" in work(preview)
+        assert preview.plan.leftovers == ()
+        assert of("shop-prod") == before
+        code, output = rehearsal.run("stages")
+        assert code == 0, output
+        assert re.search(r"(?m)^prod +shop-prod +europe-west1 .* ready$", output), output
+        assert re.search(r"(?m)^pr-1 +shop-pr-1 +europe-west1 .* ready$", output), output
+        code, output = rehearsal.run("destroy", "--stage", "prod", "--yes")
+        assert code == 2, output
+        code, output = rehearsal.run("destroy", "--stage", "pr-1", "--delete-bucket", "--yes")
+        assert code == 0, output
+        left = {name for name in of("shop-pr-1") if not name.startswith("cloudbuild/")}
+        assert left == set()
+        assert of("shop-prod") == before
+        assert work(rehearsal.deploy(stage="prod")) == []
+        assert running.plane.bugs == []
 
 
 def test_a_repository_can_deploy_after_github_oidc_which_can_be_run_again(

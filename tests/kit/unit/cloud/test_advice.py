@@ -22,7 +22,7 @@ CASES = [
     ("PERMISSION_DENIED: Permission 'pubsub.topics.create' denied on resource", "final", "final", "lacks a permission"),
     ("ERROR: Permission 'iam.serviceaccounts.actAs' denied on service account", "final", "final", "roles/iam.serviceAccountUser"),
     ("ERROR: Projects instance [p-p] not found: nope", "final", "final", "gcloud projects list"),
-    ("NOT_FOUND: Location mars-west1 is not found or access is unauthorized.", "final", "final", "--region"),
+    ("NOT_FOUND: Location mars-west1 is not found or access is unauthorized.", "final", "final", "`region` under [deploy]"),
     ("NOT_FOUND: Cannot find metric that matches type = \"logging.googleapis.com/user/x\"", "unseen", "absent", ""),
     ("HTTPError 403: one or more users named in the policy violates constraint constraints/iam.allowedPolicyMemberDomains", "final", "final", "organisation policy"),
     ("INVALID_ARGUMENT: invalid bucket \"b\"; service account a@p-p.iam.gserviceaccount.com does not have access to the bucket", "unseen", "unseen", "ten minutes"),

@@ -243,9 +243,9 @@ def test_values_with_commas_are_escaped() -> None:
     [
         ({"project": "My Project"}, "a project id has 6 to 30"),
         ({"project": "some-project", "region": "Belgium"}, "regions read like"),
-        ({"project": "some-project", "name": "a-very-long-name-indeed"}, "at most 16"),
-        ({"project": "some-project", "autoscale": True, "workers": "job"}, "--autoscale is for --workers pool"),
-        ({"project": "some-project", "api_min_instances": 3, "api_max_instances": 2}, "is above"),
+        ({"project": "some-project", "name": "a-very-long-name-indeed"}, "at most 17"),
+        ({"project": "some-project", "autoscale": True, "workers": "job"}, 'autoscale is for workers = "pool"'),
+        ({"project": "some-project", "name": "a" * 26, "family": "a"}, "at most 17"),
     ],
 )
 def test_options_that_cannot_work_are_refused_before_anything_is_read(choices: dict[str, object], words: str) -> None:
@@ -254,7 +254,7 @@ def test_options_that_cannot_work_are_refused_before_anything_is_read(choices: d
 
 
 def test_names_stay_within_what_google_allows(topology: Topology, make: Make) -> None:
-    longest = dataclasses.replace(OPTIONS, name="a" * 16, autoscale=True)
+    longest = dataclasses.replace(OPTIONS, name="a" * 17, autoscale=True)
     for purpose in longest.accounts:
         assert 6 <= len(longest.account(purpose).partition("@")[0]) <= 30
     assert len(longest.bucket) <= 63

@@ -2,23 +2,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 
 from poolhouse.cloud.errors import CloudError
 from poolhouse.cloud.github import numbers
-from poolhouse.cloud.identity import GIVES, ROLES, Source, resources, variables
+from poolhouse.cloud.identity import GIVES, ROLES, Source, resources
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.plan.planner import decide
 from poolhouse.cloud.resource import Resource
-from poolhouse.cloud.workflows import DEPLOY
 from poolhouse.pipeline.errors import ConfigError
 
-ROOT = Path(__file__).parents[4]
 OPTIONS = Options(project="some-project", name="shop")
 
 
@@ -88,21 +84,6 @@ def test_the_deployer_may_only_give_away_what_a_deploy_gives() -> None:
     assert "roles/resourcemanager.projectIamAdmin" in " ".join(give.words)
     assert all(role in expression for role in GIVES)
     assert "roles/owner" not in expression
-
-
-def test_every_action_is_named_by_the_hash_of_its_commit() -> None:
-    texts = [DEPLOY, *(path.read_text() for path in (ROOT / ".github" / "workflows").glob("*.yml"))]
-    used = [line for text in texts for line in re.findall(r"uses: (.+)", text)]
-    assert len(used) > 5
-    for line in used:
-        assert re.fullmatch(r"[\w.-]+/[\w.-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line), line
-
-
-def test_the_workflow_names_no_project_and_the_variables_do() -> None:
-    values = variables(options=OPTIONS, project_number="42")
-    assert "some-project" not in DEPLOY
-    assert all(f"vars.{name}" in DEPLOY for name in values)
-    assert values["GCP_PROVIDER"].endswith("/providers/shop-github")
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def test_a_line_has_time_severity_place_message_and_fields() -> None:
 
 
 def test_the_filter_is_for_one_service_or_all_of_the_pipeline() -> None:
-    assert 'resource.labels.job_name:"shop-"' in log_filter(OPTIONS)
+    assert 'labels."poolhouse"="shop"' in log_filter(OPTIONS)
     assert 'resource.labels.service_name="shop-api"' in log_filter(OPTIONS, service="shop-api")
     assert 'timestamp>="2026"' in log_filter(OPTIONS, since="2026")
 
