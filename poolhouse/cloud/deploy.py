@@ -44,14 +44,16 @@ class Prepared:
     seconds: float
 
 
-def prepare(gcloud: Gcloud, topology: Topology, *, options: Options, words: Tracks, root: Path) -> Prepared:
-    """Read what is there and plan.
+def prepare(
+    gcloud: Gcloud, topology: Topology, *, options: Options, words: Tracks, root: Path, release: str = ""
+) -> Prepared:
+    """Read what is there and plan; with `release` for the image of that tag instead of the present sources'.
 
     Raises:
         CloudError: something could not be read, or can't become what is wanted.
     """
     started = time.monotonic()
-    tag = image.tag(root)
+    tag = release or image.tag(root)
     project = read_project(gcloud, options.project)
 
     def wanted(path: str) -> tuple[Resource, ...]:
@@ -82,6 +84,7 @@ def deploy(
     words: Tracks | None = None,
     dry_run: bool = False,
     prune: bool = False,
+    release: str = "",
     ask: Ask,
     say: Callable[[str], None] = print,
 ) -> Prepared:
@@ -95,6 +98,7 @@ def deploy(
         words: the tracks; looked up where not given.
         dry_run: show the plan with its commands and files, change nothing.
         prune: also remove what earlier deploys made and pipeline.toml does not want any more.
+        release: tag of an image that is there, to run instead of one of the present sources.
         ask: asked before anything is changed.
         say: where lines for the person go.
 
@@ -102,10 +106,10 @@ def deploy(
         CloudError: nothing was changed, or what was done stays and the next deploy goes on from there.
     """
     words = words or release_tracks.installed(gcloud)
-    prepared = prepare(gcloud, topology, options=options, words=words, root=root)
+    prepared = prepare(gcloud, topology, options=options, words=words, root=root, release=release)
     work = prepared.plan
     say(plan_text(work, project=options.project))
-    for name in image.left_out(root):
+    for name in () if release else image.left_out(root):
         say(f"Not in the image: {name} (called like a secret).")
     say(f"Read in {prepared.seconds:.1f} s with {len(gcloud.calls)} gcloud calls; {words.told()}.")
     if dry_run:

@@ -36,6 +36,8 @@ ROLES = (
 )
 #: On top, with an autoscaler: its configuration.
 AUTOSCALER_ROLES = ("roles/parametermanager.admin",)
+#: On top, with secrets: to see that they are set, and who reads them. Never their values.
+SECRET_ROLES = ("roles/secretmanager.viewer",)
 #: The only roles that it may give away on the project: those that a deploy gives.
 GIVES = (
     "roles/monitoring.viewer",
@@ -234,7 +236,9 @@ def _provider(pool: str, condition: str, options: Options) -> Resource:
 
 def _on_project(options: Options) -> Resource:
     member = options.member("deployer")
-    roles = tuple(sorted((*ROLES, *(AUTOSCALER_ROLES if options.autoscale else ()))))
+    roles = tuple(
+        sorted((*ROLES, *(AUTOSCALER_ROLES if options.autoscale else ()), *(SECRET_ROLES if options.secrets else ())))
+    )
     only = ", ".join(f"'{role}'" for role in GIVES)
     expression = f"api.getAttribute('iam.googleapis.com/modifiedGrantsByRole', []).hasOnly([{only}])"
     condition = json.dumps({"title": f"{options.identity}-gives", "expression": expression}, indent=1)

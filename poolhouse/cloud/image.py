@@ -26,7 +26,7 @@ SECRETS = (
 #: What a key looks like in a file of any name: PEM, or the key file of a Google service account.
 _KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----|\"type\"\s*:\s*\"service_account\"")
 #: Fields of pipeline.toml that only a deploy reads: a change of one does not make a new image.
-_DEPLOY_ONLY_QUEUE = {"exactly_once"}
+_DEPLOY_ONLY_QUEUE = {"exactly_once", "env", "secrets"}
 _DEPLOY_ONLY_WORKERS = {"cpu", "memory_mib", "min_instances", "max_instances", "target_backlog"}
 
 
@@ -196,6 +196,8 @@ def _runtime_part(path: Path) -> bytes:
     exclude: Any = {
         "bucket": True,
         "deploy": True,
+        "env": True,
+        "secrets": True,
         "queues": {"__all__": {**dict.fromkeys(_DEPLOY_ONLY_QUEUE, True), "workers": _DEPLOY_ONLY_WORKERS}},
     }
     parts = [each.model_dump(mode="json", exclude=exclude) for each in load_all(path)]

@@ -44,6 +44,7 @@ class Options:
         public: whether the API answers callers without a token.
         autoscale: whether worker pools follow their backlog.
         channel: full name of a notification channel for the alerts; empty: alerts show on the console alone.
+        secrets: whether the pipeline has secrets.
         origins: web origins that browsers may upload from.
         api: size and number of the API's instances.
     """
@@ -59,6 +60,7 @@ class Options:
     public: bool = False
     autoscale: bool = False
     channel: str = ""
+    secrets: bool = False
     origins: tuple[str, ...] = ()
     api: Api = field(default_factory=Api)
 
@@ -89,6 +91,7 @@ class Options:
             public=deploy.public,
             autoscale=deploy.autoscale,
             channel=deploy.channel,
+            secrets=bool(topology.all_secrets),
             origins=deploy.origins,
             api=deploy.api,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import secrets
 import sys
 import tempfile
@@ -13,7 +14,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from poolhouse.cloud import cost, deploy, e2e, github, identity, image, operate, stage_list, workflows
+from poolhouse.cloud import (
+    cost,
+    deploy,
+    e2e,
+    github,
+    identity,
+    image,
+    operate,
+    releases,
+    secret_store,
+    stage_list,
+    workflows,
+)
 from poolhouse.cloud import destroy as removal
 from poolhouse.cloud.errors import CloudError, GcloudFailed
 from poolhouse.cloud.gcloud import release_tracks
@@ -62,6 +75,32 @@ def run_deploy(
         prune=prune,
         ask=(lambda question: True) if yes else _ask,
     )
+    return 0
+
+
+def list_releases(*, project: str = "", stage: str = "") -> int:
+    """`invoke releases`."""
+    _, options = _declared(project, stage)
+    print(releases.text(releases.read(Gcloud(options.project), options=options)))
+    return 0
+
+
+def rollback(*, to: str = "1", project: str = "", stage: str = "", dry_run: bool = False, yes: bool = False) -> int:
+    """`invoke rollback`: a deploy of an earlier image, with the present pipeline.toml."""
+    declared, options = _declared(project, stage)
+    gcloud = Gcloud(options.project)
+    chosen = releases.choose(releases.read(gcloud, options=options), to)
+    print(f"To {chosen.tag}, pushed {chosen.pushed}. Queues, sizes and variables stay as pipeline.toml has them now.\n")
+    deploy.deploy(
+        gcloud,
+        declared,
+        options=options,
+        root=ROOT,
+        dry_run=dry_run,
+        release=chosen.tag,
+        ask=(lambda question: True) if yes else _ask,
+    )
+    print("\nThe next `./invoke deploy` goes forward again: revert the sources before it.")
     return 0
 
 
@@ -186,6 +225,26 @@ def github_oidc(
     print(f"\nTell the repository's environment {environment} where to deploy to:")
     for name, value in identity.variables(options=options, project_number=base.number).items():
         print(f"  gh variable set {name} --repo {repo} --env {environment} --body '{value}'")
+    return 0
+
+
+def set_secret(*, name: str, project: str = "", stage: str = "", env: Mapping[str, str] | None = None) -> int:
+    """`invoke secret set`: the value comes from standard input, or is asked for where that is a terminal."""
+    declared, options = _declared(project, stage)
+
+    def ask() -> str:
+        if sys.stdin.isatty():
+            return getpass.getpass(f"Value of {name} in {options.project} (not shown): ")
+        return sys.stdin.read().removesuffix("\n")
+
+    secret_store.set_value(Gcloud(options.project, env=env), declared, name, options=options, ask=ask, say=print)
+    return 0
+
+
+def list_secrets(*, project: str = "", stage: str = "", env: Mapping[str, str] | None = None) -> int:
+    """`invoke secret list`."""
+    declared, options = _declared(project, stage)
+    print(secret_store.listing(Gcloud(options.project, env=env), declared, options=options))
     return 0
 
 

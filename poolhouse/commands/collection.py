@@ -276,6 +276,55 @@ def destroy(c: Context, project: str = "", stage: str = "", delete_bucket: bool 
     _run(commands.run_destroy, project=project, stage=stage, delete_bucket=delete_bucket, yes=yes)
 
 
+@task(
+    positional=["action"],
+    iterable=["word"],
+    help={
+        **_CLOUD,
+        "action": "list, or set; then the name of the variable: the value is asked for, or read from standard input",
+        "word": "what stands free on the command line: no need to write --word",
+    },
+)
+def secret(c: Context, action: str, word: list[str], project: str = "", stage: str = "") -> None:
+    """Secrets of pipeline.toml on Google Cloud: list, set NAME."""
+    from poolhouse.commands import cloud as commands
+
+    match action, word:
+        case "list", []:
+            _run(commands.list_secrets, project=project, stage=stage)
+        case "set", [name]:
+            _run(commands.set_secret, name=name, project=project, stage=stage)
+        case _:
+            sys.exit("secret list, or secret set NAME")
+
+
+@task(help=_CLOUD)
+def releases(c: Context, project: str = "", stage: str = "") -> None:
+    """List the images that can be gone back to, and which of them runs."""
+    from poolhouse.commands import cloud as commands
+
+    _run(commands.list_releases, project=project, stage=stage)
+
+
+@task(
+    positional=[],
+    iterable=["word"],
+    help={
+        **_CLOUD,
+        "word": "how many releases back (1), or the tag of one; no need to write --word",
+        "dry_run": "show the plan; change nothing",
+        "yes": "do not ask",
+    },
+)
+def rollback(
+    c: Context, word: list[str], project: str = "", stage: str = "", dry_run: bool = False, yes: bool = False
+) -> None:
+    """Run an earlier image again, in the API and all workers."""
+    from poolhouse.commands import cloud as commands
+
+    _run(commands.rollback, to=" ".join(word) or "1", project=project, stage=stage, dry_run=dry_run, yes=yes)
+
+
 @task(help={"project": _CLOUD["project"]})
 def stages(c: Context, project: str = "") -> None:
     """List the stages of pipeline.toml, and what of them is deployed in the project."""
@@ -512,4 +561,4 @@ def new_task(c: Context, name: str, queue: str = "") -> None:
     _run(writing.run, name, queue=queue, stack_is_up=state.read_live(default_state_dir()) is not None)
 
 
-free_arguments.install(program, submit, tasks, dlq, schedule)
+free_arguments.install(program, submit, tasks, dlq, schedule, secret, rollback)

@@ -14,8 +14,9 @@ from zoneinfo import ZoneInfo, available_timezones
 from cronsim import CronSim, CronSimError
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
-from poolhouse.pipeline import stages
+from poolhouse.pipeline import environment, stages
 from poolhouse.pipeline.deploy_options import Api, Deploy
+from poolhouse.pipeline.environment import Env, Secrets, Version
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.stages import Stage, StageError
 
@@ -94,6 +95,10 @@ class Queue(_Model):
     #: Pub/Sub's exactly-once delivery: fewer duplicates, slower acks. Records recognise duplicates either way.
     exactly_once: bool = False
     workers: Workers = Workers()
+    #: Variables of this queue's workers, on top of those of all.
+    env: Env = {}
+    #: Secrets of this queue's workers, on top of those of all: by variable, the version.
+    secrets: Secrets = {}
 
     @model_validator(mode="after")
     def _backoff_in_order(self) -> Self:
@@ -194,6 +199,10 @@ class Topology(_Model):
 
     name: Name = "poolhouse"
     deploy: Deploy = Deploy()
+    #: Variables of the API and of all workers.
+    env: Env = {}
+    #: Secrets of the API and of all workers: by variable, the version.
+    secrets: Secrets = {}
     queues: tuple[Queue, ...] = Field(min_length=1)
     schedules: tuple[Schedule, ...] = ()
     bucket: Bucket = Bucket()
@@ -215,6 +224,26 @@ class Topology(_Model):
     def default_queue(self) -> Queue:
         """Where a task goes that names no queue: `default` where declared, else the first."""
         return self.by_name.get("default", self.queues[0])
+
+    def env_of(self, queue: Queue) -> Mapping[str, str]:
+        """Variables of a queue's workers."""
+        return {**self.env, **queue.env}
+
+    def secrets_of(self, queue: Queue) -> Mapping[str, Version]:
+        """Secrets of a queue's workers."""
+        return {**self.secrets, **queue.secrets}
+
+    @property
+    def all_secrets(self) -> tuple[str, ...]:
+        """Names of all secrets, each once."""
+        return tuple(dict.fromkeys([*self.secrets, *(name for queue in self.queues for name in queue.secrets)]))
+
+    @model_validator(mode="after")
+    def _either_variable_or_secret(self) -> Self:
+        environment.check(self.env, self.secrets)
+        for queue in self.queues:
+            environment.check(self.env_of(queue), self.secrets_of(queue))
+        return self
 
     @model_validator(mode="after")
     def _queues_exist(self) -> Self:

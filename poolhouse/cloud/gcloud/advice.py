@@ -29,7 +29,11 @@ _DENIED = re.compile(
 )
 # What a deploy has granted or made before it comes to these. IAM, Access change propagation: "typically 2 minutes,
 # potentially 7 minutes or longer"; Cloud Monitoring: a new metric "could take up to 10 minutes to become available".
-_UNSEEN = re.compile(r"Cannot find metric that matches|service account \S+ does not have ([\w.]+ )?access to", re.I)
+_UNSEEN = re.compile(
+    r"Cannot find metric that matches|service account \S+ does not have ([\w.]+ )?access to|"
+    r"Permission denied on secret",
+    re.I,
+)
 _ORGANISATION = re.compile(r"constraints/|violates constraint|Organization Policy|org ?policy", re.I)
 # A fresh account, API or metric is not known everywhere at once. None of these says that the caller did wrong.
 _TRANSIENT = re.compile(
@@ -131,6 +135,11 @@ _ADVICE: tuple[tuple[str, str], ...] = (
         r"gcp-sa-pubsub.*does not exist",
         "Pub/Sub's service agent is not there yet: `gcloud beta services identity create "
         "--service=pubsub.googleapis.com --project PROJECT`, then deploy again.",
+    ),
+    (
+        r"Permission denied on secret",
+        "the account that is named above may read the secret, but not every server knows that even after ten minutes: "
+        "deploy again. If it stays, a deny policy of the organisation forbids it.",
     ),
     (
         r"failed to start|is not ready and cannot serve|HealthCheckContainerError",

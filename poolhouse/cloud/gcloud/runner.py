@@ -98,11 +98,19 @@ class Gcloud:
         """Path of the program."""
         return self._program
 
-    def run(self, command: Command, *, values: Mapping[str, str] | None = None, on_retry: OnRetry | None = None) -> str:
+    def run(
+        self,
+        command: Command,
+        *,
+        values: Mapping[str, str] | None = None,
+        secret: str | None = None,
+        on_retry: OnRetry | None = None,
+    ) -> str:
         """Run a command that changes something; returns its standard output.
 
         Args:
             command: what to run.
+            secret: its standard input: on no command line, in no file, shown nowhere.
             values: what `{NAME}` stands for in the command's words.
             on_retry: told before each further attempt.
 
@@ -116,7 +124,7 @@ class Gcloud:
                 path.write_text(text, encoding="utf-8")
                 filled[f"{{file:{name}}}"] = str(path)
             words = [_fill(word, filled) for word in command.words]
-            return self._attempts(words, shown=command.shown(), on_retry=on_retry)
+            return self._attempts(words, shown=command.shown(), secret=secret, on_retry=on_retry)
 
     def read(self, read: Read) -> Json:
         """What a read prints, as JSON; None where there is no such thing. Raises `GcloudFailed`."""
@@ -156,11 +164,17 @@ class Gcloud:
                 _end(process)
 
     def _attempts(
-        self, words: Sequence[str], *, shown: str, reading: bool = False, on_retry: OnRetry | None = None
+        self,
+        words: Sequence[str],
+        *,
+        shown: str,
+        reading: bool = False,
+        secret: str | None = None,
+        on_retry: OnRetry | None = None,
     ) -> str:
         waits = {verdict: iter(waits_s) for verdict, waits_s in self._waits_s.items()}
         while True:
-            code, output, errors = self._once(words, shown)
+            code, output, errors = self._once(words, shown, secret)
             if code == 0:
                 return output
             verdict = advice.verdict(errors, reading=reading)
@@ -173,14 +187,14 @@ class Gcloud:
                 on_retry(shown, errors, wait_s)
             self._broken_off.wait(wait_s)
 
-    def _once(self, words: Sequence[str], shown: str) -> tuple[int, str, str]:
+    def _once(self, words: Sequence[str], shown: str, secret: str | None = None) -> tuple[int, str, str]:
         started = time.monotonic()
         with self._lock:
             if self._broken_off.is_set():
                 raise _BrokenOff
             process = subprocess.Popen(
                 [self._program, *words, f"--project={self._project}", "--quiet"],
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.DEVNULL if secret is None else subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -190,7 +204,7 @@ class Gcloud:
             )
             self._running.add(process)
         try:
-            output, errors = process.communicate(timeout=TIMEOUT_S)
+            output, errors = process.communicate(secret, timeout=TIMEOUT_S)
         except subprocess.TimeoutExpired:
             _end(process)
             output, errors = process.communicate()

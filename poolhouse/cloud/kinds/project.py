@@ -37,8 +37,8 @@ def policy(project_id: str) -> Read:
 
 def names(options: Options) -> tuple[str, ...]:
     """The APIs that this deploy needs."""
-    more = ("parametermanager",) if options.autoscale else ()
-    return tuple(f"{api}.googleapis.com" for api in sorted((*APIS, *more)))
+    more = (("parametermanager", options.autoscale), ("secretmanager", options.secrets))
+    return tuple(f"{api}.googleapis.com" for api in sorted((*APIS, *(api for api, needed in more if needed))))
 
 
 def apis(options: Options) -> Resource:

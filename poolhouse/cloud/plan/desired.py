@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from poolhouse.cloud.gcloud.release_tracks import Tracks
-from poolhouse.cloud.kinds import autoscaler, monitoring, project, pubsub, registry, run, scheduler, storage
+from poolhouse.cloud.kinds import autoscaler, monitoring, project, pubsub, registry, run, scheduler, secrets, storage
 from poolhouse.cloud.kinds.grants import Bindings, grants, project_grants
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.resource import Resource, flag
@@ -107,23 +107,20 @@ def _queues(topology: Topology, options: Options, tracks: Tracks, agent: str) ->
 
 
 def _compute(topology: Topology, options: Options, tracks: Tracks, image: str) -> Iterator[Resource]:
-    yield run.service(image=image, options=options, topics=tuple(queue.topic for queue in topology.queues))
+    yield from secrets.resources(topology, options=options)
+    yield run.service(topology, image=image, options=options)
     invoker = "roles/run.invoker"
     yield _on_run("services", options.api_service, {invoker: (options.member("scheduler"),)}, options)
-    dead = run.dead_letter_job(
-        image=image,
-        options=options,
-        subscriptions=tuple(queue.dead_letter_subscription for queue in topology.queues),
-    )
+    dead = run.dead_letter_job(topology, image=image, options=options)
     jobs = {dead.name: (dead, scheduler.DEAD_LETTER_CRON)}
     if options.workers == "pool":
         for queue in topology.queues:
-            yield run.pool(queue, image=image, options=options, tracks=tracks)
+            yield run.pool(queue, topology=topology, image=image, options=options, tracks=tracks)
             if tracks.pool_policies:
                 yield _on_pool(queue.topic, options, tracks)
     else:
         for queue in topology.queues:
-            job = run.drain_job(queue, image=image, options=options)
+            job = run.drain_job(queue, topology=topology, image=image, options=options)
             jobs[job.name] = (job, scheduler.drain_cron(options))
     for name, (job, cron) in jobs.items():
         yield job

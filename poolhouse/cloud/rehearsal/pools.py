@@ -140,7 +140,7 @@ def as_container(container: Any) -> dict[str, Any]:
     """A v2 container as v1 writes it."""
     result: dict[str, Any] = {
         "image": container.image,
-        "env": [{"name": item.name, "value": item.value} for item in container.env],
+        "env": [_variable(item) for item in container.env],
         "resources": {"limits": dict(container.resources.limits)},
     }
     if container.command:
@@ -148,6 +148,14 @@ def as_container(container: Any) -> dict[str, Any]:
     if container.args:
         result["args"] = list(container.args)
     return result
+
+
+def _variable(item: Any) -> dict[str, Any]:
+    secret = item.value_source.secret_key_ref if "value_source" in item else None
+    if secret is None:
+        return {"name": item.name, "value": item.value}
+    reference = {"name": secret.secret.rpartition("/")[2], "key": secret.version or "latest"}
+    return {"name": item.name, "valueFrom": {"secretKeyRef": reference}}
 
 
 def as_v1(pool: Any, container: dict[str, Any], state: State, region: str, resource: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 from poolhouse.cloud.rehearsal.http import ApiError, Request
 from poolhouse.cloud.rehearsal.plane import Route, route
 from poolhouse.cloud.rehearsal.schema import LABELS, anything, boolean, check, list_of, map_of, one_of, text, whole
-from poolhouse.cloud.rehearsal.services import artifactregistry, policies
+from poolhouse.cloud.rehearsal.services import artifactregistry, policies, secretmanager
 from poolhouse.cloud.rehearsal.state import PROJECT_NUMBER, Json, State
 
 #: Regions that the rehearsal has.
@@ -38,7 +38,13 @@ CONTAINER = {
     "image": text(r"\S+"),
     "command": list_of(text()),
     "args": list_of(text()),
-    "env": list_of({"name": text(r"[A-Za-z_][A-Za-z0-9_]*"), "value": text()}),
+    "env": list_of(
+        {
+            "name": text(r"[A-Za-z_][A-Za-z0-9_]*"),
+            "value": text(),
+            "valueFrom": {"secretKeyRef": {"name": text(r"[A-Za-z0-9_-]+"), "key": text(r"latest|[1-9]\d*")}},
+        }
+    ),
     "ports": list_of({"containerPort": whole(1, 65_535), "name": text()}),
     "resources": {"limits": _AMOUNTS, "requests": _AMOUNTS},
     "startupProbe": _PROBE,
@@ -112,6 +118,9 @@ def check_container(state: State, container: dict[str, Any], account: str | None
         )
     if account and not state.account_known(account):
         raise ApiError("INVALID_ARGUMENT", f"Service account {account} does not exist.")
+    for item in container.get("env", ()):
+        if secret := item.get("valueFrom", {}).get("secretKeyRef"):
+            secretmanager.check_access(state, secret["name"], secret["key"], account or "")
     limits = container.get("resources", {}).get("limits", {})
     cpu, memory = limits.get("cpu"), limits.get("memory")
     if cpu:

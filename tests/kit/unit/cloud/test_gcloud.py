@@ -111,6 +111,23 @@ def test_a_grant_that_is_not_seen_everywhere_yet_is_waited_for_and_no_longer_tha
         gcloud(tmp_path, UNSEEN, waits_s=(0.01,) * 9, unseen_waits_s=(0.01,)).run(command("builds", "submit"))
 
 
+ECHO = """#!/bin/sh
+cat > "$NOTES/input"
+echo "$@" > "$NOTES/words"
+echo "failed: $1" >&2
+exit "${CODE:-0}"
+"""
+
+
+def test_a_secret_goes_to_standard_input_and_is_shown_nowhere(tmp_path: Path) -> None:
+    running = gcloud(tmp_path, ECHO.replace("${CODE:-0}", "1"))
+    with pytest.raises(GcloudFailed) as failure:
+        running.run(command("secrets", "versions", "add", "x", "--data-file=-"), secret="a planted word")
+    assert (tmp_path / "input").read_text() == "a planted word"
+    told = str(failure.value) + (tmp_path / "words").read_text() + repr(running.calls)
+    assert "planted" not in told
+
+
 def test_what_does_not_pass_is_told_with_the_command_and_gclouds_words(tmp_path: Path) -> None:
     refusing = gcloud(tmp_path, "#!/bin/sh\necho 'PERMISSION_DENIED: no' >&2\nexit 1\n")
     with pytest.raises(GcloudFailed, match=r"(?s)gcloud things create --project=some-project.*PERMISSION_DENIED: no"):
