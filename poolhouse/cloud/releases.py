@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from poolhouse.cloud.errors import CloudError
 from poolhouse.cloud.gcloud.runner import Gcloud
-from poolhouse.cloud.kinds import registry, run
+from poolhouse.cloud.kinds import containers, registry, run
 from poolhouse.cloud.options import Options
-from poolhouse.cloud.resource import Json, Read, flag
+from poolhouse.cloud.resource import Json
 
 #: How the tags of images begin that a deploy has made.
 _TAGS = "src-"
@@ -30,11 +30,9 @@ class Release:
 def read(gcloud: Gcloud, *, options: Options) -> tuple[Release, ...]:
     """The releases that can be gone back to, newest first. Raises `CloudError`."""
     images = registry.image("", options=options).read
-    service = Read(
-        words=("run", "services", "describe", options.api_service, flag("region", options.region)), api=run.API
-    )
-    snapshot = gcloud.read_all((images, service))
-    found = snapshot[service.words]
+    services = run.services_read(options)
+    snapshot = gcloud.read_all((images, services))
+    found = containers.named(snapshot[services.words], options.api_service)
     running = found["spec"]["template"]["spec"]["containers"][0].get("image", "") if found else ""
     return parse(snapshot[images.words], running=running)
 

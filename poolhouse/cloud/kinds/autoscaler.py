@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 
+from poolhouse.cloud.kinds import containers, run
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.resource import Fields, Json, Read, Resource, command, entry, flag, pairs
 from poolhouse.pipeline.scaling import POLL_S, SCALE_DOWN_WINDOW_S
@@ -119,9 +120,10 @@ def service(*, revision: str, options: Options, after: tuple[str, ...]) -> Resou
     )  # fmt: skip
 
     def observe(raw: Json) -> Fields | None:
-        if not raw:
+        found = containers.named(raw, name)
+        if found is None:
             return None
-        spec = raw["spec"]["template"]["spec"]
+        spec = found["spec"]["template"]["spec"]
         env = {item["name"]: item.get("value") for item in spec["containers"][0].get("env", ())}
         return {
             "image": spec["containers"][0].get("image"),
@@ -133,7 +135,7 @@ def service(*, revision: str, options: Options, after: tuple[str, ...]) -> Resou
         kind="service",
         name=name,
         wanted={"image": IMAGE, "account": options.account("autoscaler"), "configuration": revision},
-        read=Read(words=("run", "services", "describe", name, words[3]), api="run.googleapis.com"),
+        read=run.services_read(options),
         observe=observe,
         create=(command(*words),),
         update=lambda raw: (command(*words),),

@@ -153,6 +153,29 @@ def alerts(topology: Topology, *, options: Options, tracks: Tracks) -> Iterator[
         yield _alert(key, body, options=options, tracks=tracks)
 
 
+def channel(*, options: Options, tracks: Tracks) -> Iterator[Resource]:
+    """The notification channel, which a person makes: a wrong name would end a deploy at its last step."""
+    if not options.channel:
+        return
+
+    def observe(raw: Json) -> Fields | None:
+        there = any(item.get("name") == options.channel for item in raw or ())
+        return {"there": True} if there else None
+
+    listed = " ".join(("gcloud", *tracks.channels, "list"))
+    yield Resource(
+        kind="channel",
+        name=options.channel,
+        wanted={"there": True},
+        read=Read(words=(*tracks.channels, "list"), api="monitoring.googleapis.com"),
+        observe=observe,
+        create=(),
+        after=(f"apis/{options.project}",),
+        absent=f"`channel` under [deploy] of pipeline.toml names no notification channel of {options.project}: "
+        f"`{listed} --format='value(name)'` shows those that are there.",
+    )
+
+
 def policies(tracks: Tracks) -> Read:
     """How all alert policies are read."""
     return Read(words=(*tracks.policies, "list"), api="monitoring.googleapis.com")

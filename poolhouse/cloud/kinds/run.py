@@ -69,11 +69,12 @@ def service(topology: Topology, *, image: str, options: Options) -> Resource:
     )
 
     def observe(raw: Json) -> Fields | None:
-        if not raw:
+        there = containers.named(raw, name)
+        if there is None:
             return None
-        template = raw["spec"]["template"]
+        template = there["spec"]["template"]
         notes = template.get("metadata", {}).get("annotations", {})
-        outer = raw["metadata"].get("annotations", {})
+        outer = there["metadata"].get("annotations", {})
         found = template["spec"]["containers"][0]
         return {
             **containers.observed_fields(found, template["spec"]),
@@ -85,15 +86,16 @@ def service(topology: Topology, *, image: str, options: Options) -> Resource:
             "cpu_throttling": notes.get(_THROTTLING, "true").lower() == "true",
             "ingress": outer.get(_INGRESS, "all"),
             "invoker_check": outer.get(_OPEN, "false").lower() != "true",
-            "traffic": traffic(raw),
-            **containers.observed_labels(raw, options),
+            "traffic": traffic(there),
+            **containers.observed_labels(there, options),
         }
 
     where = flag("region", options.region)
 
     def update(raw: Json) -> tuple[Command, ...]:
         # A deploy leaves pinned traffic where it is: the new revision would get none.
-        pinned = raw is not None and traffic(raw) != LATEST
+        there = containers.named(raw, name)
+        pinned = there is not None and traffic(there) != LATEST
         back = command("run", "services", "update-traffic", name, where, "--to-latest")
         return (command(*words), *((back,) if pinned else ()))
 
@@ -105,7 +107,7 @@ def service(topology: Topology, *, image: str, options: Options) -> Resource:
         words=words,
         options=options,
         account="api",
-        read=Read(words=("run", "services", "describe", name, where), api=API),
+        read=services_read(options),
         update=update,
         after=(
             f"grants/bucket/{options.bucket}",
@@ -222,6 +224,11 @@ def _worker(queue: Queue, words: tuple[str, ...], *, topology: Topology, options
         memory_mib=queue.workers.memory_mib,
         arguments=("-m", "poolhouse.worker", verb, f"--queue={queue.name}", *more),
     )
+
+
+def services_read(options: Options) -> Read:
+    """How services are listed."""
+    return Read(words=("run", "services", "list", flag("region", options.region)), api=API)
 
 
 def jobs_read(options: Options) -> Read:

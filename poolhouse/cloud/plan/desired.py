@@ -36,6 +36,7 @@ def resources(
         *_compute(topology, options, tracks, image),
         *(scheduler.task(entry, options=options, project_number=project_number) for entry in topology.schedules),
         *monitoring.log_metrics(options),
+        *monitoring.channel(options=options, tracks=tracks),
         monitoring.dashboard(topology, options=options),
         *monitoring.alerts(topology, options=options, tracks=tracks),
     )

@@ -54,7 +54,7 @@ def sweeps(options: Options, tracks: Tracks, *, keep_bucket: bool = True) -> tup
         ),
         by(
             "service",
-            Read(words=("run", "services", "list", region), api=run_api),
+            run.services_read(options),
             lambda item: command("run", "services", "delete", _last(item), region),
         ),
         by(

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from poolhouse.cloud.errors import Refused
 from poolhouse.cloud.gcloud.release_tracks import Tracks
 from poolhouse.cloud.kinds import run
 from poolhouse.cloud.kinds.grants import managed, merge, observed
@@ -117,6 +118,17 @@ def test_latency_is_measured_without_the_streams_of_events(make: Make) -> None:
     assert 'NOT jsonPayload.path=~"/events$"' in str(metric.wanted["filter"])
     assert metric.wanted["value"] == "EXTRACT(jsonPayload.duration_ms)"
     assert "user/shop-latency" in str(by_id(resources, "alert/shop-api-latency").wanted["filter"])
+
+
+def test_a_channel_that_is_not_there_refuses_the_plan_instead_of_its_last_step(make: Make) -> None:
+    name = "projects/some-project/notificationChannels/7"
+    channel = by_id(make(channel=name), f"channel/{name}")
+    assert decide(channel, [{"name": name}]).verb == "unchanged"
+    with pytest.raises(
+        Refused, match="names no notification channel of some-project: `gcloud beta monitoring channels"
+    ):
+        decide(channel, [{"name": "projects/some-project/notificationChannels/8"}])
+    assert not [item for item in make() if item.kind == "channel"]
 
 
 def test_every_incident_ends_by_itself(make: Make) -> None:

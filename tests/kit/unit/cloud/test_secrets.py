@@ -88,6 +88,6 @@ def test_secrets_that_are_not_declared_any_more_are_taken_away(make: Make) -> No
     assert "--clear-secrets" in service.update(None)[0].words
     reference = {"name": "OLD", "valueFrom": {"secretKeyRef": {"name": "shop-OLD", "key": "1"}}}
     template = {"spec": {"containers": [{"env": [reference]}]}}
-    seen = service.observe({"metadata": {}, "spec": {"template": template}})
+    seen = service.observe([{"metadata": {"name": "shop-api"}, "spec": {"template": template}}])
     assert seen is not None
     assert seen["secret OLD"] == "shop-OLD:1"

@@ -24,6 +24,7 @@ def test_an_older_gcloud_has_beta_pools_and_alpha_policies() -> None:
                 ("alpha run worker-pools deploy", ("scaling",)),
                 ("alpha monitoring policies create", ("policy-from-file",)),
                 ("beta services identity create", ("service",)),
+                ("beta monitoring channels list", ("filter",)),
             )
         )
     )
@@ -40,6 +41,7 @@ def test_a_newer_gcloud_has_both_released_with_the_newer_flag() -> None:
                 ("beta run worker-pools deploy", ("scaling",)),
                 ("monitoring policies create", ("policy-from-file",)),
                 ("services identity create", ("service",)),
+                ("monitoring channels list", ("filter",)),
             )
         )
     )
