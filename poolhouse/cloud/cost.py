@@ -107,12 +107,12 @@ def load_prices(path: Path = PRICES_FILE) -> tuple[date, Prices]:
         raise ConfigError(f"{path}: no price table: {error!r}") from None
 
 
-def load_of(topology: Topology, *, tasks_per_day: float, seconds: float, autoscale: bool = False, **more: Any) -> Load:
+def load_of(topology: Topology, *, tasks_per_day: float, seconds: float, **more: Any) -> Load:
     """The load on a pipeline whose tasks all go to the default queue: each queue with its own size and least instances.
 
     A pool that nothing scales has one instance at least.
     """
-    default = topology.default_queue
+    default, autoscale = topology.default_queue, topology.deploy.autoscale
     queues = (default, *(queue for queue in topology.queues if queue is not default))
     workers = tuple(
         Workers(
@@ -128,6 +128,7 @@ def load_of(topology: Topology, *, tasks_per_day: float, seconds: float, autosca
         seconds=seconds,
         workers=workers,
         autoscale=autoscale,
+        job_period_s=60 * topology.deploy.job_minutes,
         schedules=len(topology.schedules),
         **more,
     )

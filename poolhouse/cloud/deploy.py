@@ -24,6 +24,7 @@ from poolhouse.cloud.plan.planner import Plan, plan
 from poolhouse.cloud.plan.progress import Lines
 from poolhouse.cloud.plan.rendering import files_text, plan_text, summary
 from poolhouse.cloud.resource import Resource
+from poolhouse.pipeline.settings import Settings
 from poolhouse.pipeline.topology import Topology
 
 #: Shown as the image while it is not built: it differs from every digest, so that what runs it is updated.
@@ -54,6 +55,8 @@ def prepare(
     """
     started = time.monotonic()
     tag = release or image.tag(root)
+    if not release:
+        image.check_handlers(root, _handler_modules(topology))
     project = read_project(gcloud, options.project)
 
     def wanted(path: str) -> tuple[Resource, ...]:
@@ -69,6 +72,14 @@ def prepare(
     built = f"{options.repository}@{digest}" if digest else None
     result = plan(wanted(built or TO_BE_BUILT), snapshot, sweeps=sweeping)
     return Prepared(plan=result, project=project, image=built, seconds=time.monotonic() - started)
+
+
+def _handler_modules(topology: Topology) -> frozenset[str]:
+    """The modules of task handlers, of the API and of every queue's workers."""
+    default = ",".join(Settings.model_fields["task_handlers"].default)
+    environments = (topology.env, *(topology.env_of(queue) for queue in topology.queues))
+    named = [env.get("TASK_HANDLERS", default).split(",") for env in environments]
+    return frozenset(name.strip() for names in named for name in names if name.strip())
 
 
 #: Kinds that every deploy has: none of them can be left over.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+import importlib.util
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,33 @@ def _all_files(root: Path) -> tuple[Path, ...]:
         for match in matches:
             found.extend(_walk(match, root=root.resolve(), above=()))
     return tuple(dict.fromkeys(found))
+
+
+def check_handlers(root: Path, modules: Iterable[str]) -> None:
+    """Check that the image would have the modules that register handlers.
+
+    Args:
+        root: folder with the Dockerfile.
+        modules: their dotted names. One that is installed, and not below `root`, comes with the requirements.
+
+    Raises:
+        CloudError: a module is not there at all, or lies below `root` where the Dockerfile copies nothing.
+    """
+    copied = {path.resolve() for path in files(root)}
+    for name in modules:
+        try:
+            found = importlib.util.find_spec(name)
+        except ModuleNotFoundError:
+            found = None
+        if found is None or found.origin is None:
+            raise CloudError(f"TASK_HANDLERS names {name}, and there is no such module: the workers would not start.")
+        origin = Path(found.origin).resolve()
+        if origin.is_relative_to(root.resolve()) and origin not in copied:
+            path = origin.relative_to(root.resolve())
+            raise CloudError(
+                f"TASK_HANDLERS names {name}, and {root / 'Dockerfile'} does not copy {path}: "
+                "the workers would not start. Add a COPY line for it (and a line in .dockerignore)."
+            )
 
 
 def stage(root: Path, target: Path) -> None:

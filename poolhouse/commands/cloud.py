@@ -248,10 +248,11 @@ def list_secrets(*, project: str = "", stage: str = "", env: Mapping[str, str] |
     return 0
 
 
-def estimate(*, tasks_per_day: float, seconds: float) -> int:
+def estimate(*, tasks_per_day: float, seconds: float, stage: str = "") -> int:
     """`invoke cost`."""
     as_of, prices = cost.load_prices()
-    load = cost.load_of(topology.load(ROOT / "pipeline.toml"), tasks_per_day=tasks_per_day, seconds=seconds)
+    declared = topology.load(ROOT / "pipeline.toml", stage=stage)
+    load = cost.load_of(declared, tasks_per_day=tasks_per_day, seconds=seconds)
     print(cost.report(load, prices, as_of=as_of))
     return 0
 

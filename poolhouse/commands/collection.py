@@ -350,12 +350,18 @@ def rehearse(
     _run(commands.rehearse, workers=workers, autoscale=autoscale, fault=fault, requests=requests)
 
 
-@task(help={"tasks_per_day": "tasks submitted in a day", "seconds": "time that a task takes"})
-def cost(c: Context, tasks_per_day: float, seconds: float) -> None:
+@task(
+    help={
+        "tasks_per_day": "tasks submitted in a day",
+        "seconds": "time that a task takes",
+        "stage": "which stage of pipeline.toml",
+    }
+)
+def cost(c: Context, tasks_per_day: float, seconds: float, stage: str = "") -> None:
     """Estimate a month on Google Cloud, pools against jobs."""
     from poolhouse.commands import cloud as commands
 
-    _run(commands.estimate, tasks_per_day=float(tasks_per_day), seconds=float(seconds))
+    _run(commands.estimate, tasks_per_day=float(tasks_per_day), seconds=float(seconds), stage=stage)
 
 
 @task(

@@ -7,6 +7,7 @@ import pytest
 
 from poolhouse.cloud.cost import MONTH_DAYS, MONTH_S, Load, Workers, break_even, estimate, load_of, load_prices, report
 from poolhouse.pipeline import topology
+from poolhouse.pipeline.deploy_options import Deploy
 from poolhouse.pipeline.errors import ConfigError
 
 _, PRICES = load_prices()
@@ -63,7 +64,8 @@ def test_each_queue_is_paid_for_at_its_own_size() -> None:
 
 
 def test_an_autoscaler_is_paid_for_all_the_time_and_its_pools_go_to_their_least() -> None:
-    fixed, scaled = (load_of(SHIPPED, tasks_per_day=0, seconds=2, autoscale=way) for way in (False, True))
+    on = SHIPPED.model_copy(update={"deploy": Deploy(autoscale=True)})
+    fixed, scaled = (load_of(declared, tasks_per_day=0, seconds=2) for declared in (SHIPPED, on))
     assert part(fixed, "autoscaler") == 0
     assert f"{part(scaled, 'autoscaler'):.2f}" == "44.71"
     assert part(scaled, "autoscaler", workers="job") == 0
@@ -74,7 +76,8 @@ def test_a_run_of_a_job_is_billed_for_a_minute_at_least() -> None:
     idle = load_of(SHIPPED, tasks_per_day=0, seconds=2)
     assert 204 < part(idle, "workers", workers="job") < 206
     assert f"{part(idle, 'dead-letter job'):.2f}" == "9.99"
-    often, seldom = (part(replace(idle, job_period_s=period), "workers", workers="job") for period in (60, 300))
+    five = load_of(SHIPPED.model_copy(update={"deploy": Deploy(job_minutes=5)}), tasks_per_day=0, seconds=2)
+    often, seldom = (part(load, "workers", workers="job") for load in (idle, five))
     assert seldom < often / 5
 
 

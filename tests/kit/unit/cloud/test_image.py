@@ -141,6 +141,19 @@ def test_google_builds_on_the_base_image_that_the_dockerfile_names_by_its_digest
     assert re.fullmatch(re.escape(named[1]) + r"@sha256:[0-9a-f]{64}", chosen)
 
 
+def test_a_handler_module_that_the_image_would_lack_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(root))
+    for folder in ("app", "left_behind"):
+        (root / folder).mkdir(exist_ok=True)
+        (root / folder / "some_handlers.py").write_text("")
+    image.check_handlers(root, ["app.some_handlers", "json"])  # copied; installed
+    with pytest.raises(CloudError, match=r"does not copy left_behind/some_handlers\.py"):
+        image.check_handlers(root, ["left_behind.some_handlers"])
+    for name in ("app.none", "none_at_all.handlers"):
+        with pytest.raises(CloudError, match="no such module"):
+            image.check_handlers(root, [name])
+
+
 def test_a_missing_input_is_named(root: Path) -> None:
     (root / "requirements.lock").unlink()
     with pytest.raises(CloudError, match=r"copies requirements\.lock, which is not there"):
