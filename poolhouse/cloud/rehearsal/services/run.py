@@ -140,6 +140,12 @@ def _list(kind: str, list_kind: str) -> Any:
     return run
 
 
+def _list_everywhere(state: State, request: Request) -> Json:
+    """The services of all regions."""
+    found = [item for region in REGIONS for item in state.listed(name(state, "services", region, ""))]
+    return {"apiVersion": "v1", "kind": "ServiceList", "items": found, "metadata": {}}
+
+
 def _get(kind: str) -> Any:
     def run(state: State, request: Request, resource: str) -> Json:
         return state.get(name(state, kind, _region(request), resource), words=f"Resource '{resource}' was not found")
@@ -301,4 +307,5 @@ ROUTES: tuple[Route, ...] = (
     _route("GET", _POOLS, _list("workerpools", "WorkerPoolList")),
     _route("GET", _POOLS + "/{resource}", _get("workerpools")),
     route("GET", "/v1/projects/{project}/locations", _locations, api="run", host=_ANY_HOST),
+    route("GET", "/v1/projects/{project}/locations/-/services", _list_everywhere, api="run"),
 )
