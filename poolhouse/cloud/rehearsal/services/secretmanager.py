@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from base64 import b64decode
 
+import google_crc32c
+
 from poolhouse.cloud.rehearsal.http import ApiError, Request
 from poolhouse.cloud.rehearsal.plane import Route, route
 from poolhouse.cloud.rehearsal.schema import LABELS, anything, check, required, text
@@ -49,12 +51,16 @@ def _add(state: State, request: Request, secret: str) -> Json:
     body = request.json
     check(body, {"payload": {"data": text(), "dataCrc32c": anything}})
     required(body, "payload")
-    if not 0 < len(b64decode(body["payload"]["data"])) <= 65_536:
+    content, checksum = b64decode(body["payload"]["data"]), body["payload"].get("dataCrc32c")
+    if not 0 < len(content) <= 65_536:
         raise ApiError("INVALID_ARGUMENT", "The secret payload must have 1 to 65536 bytes.")
+    if checksum is not None and int(checksum) != google_crc32c.value(content):
+        raise ApiError("INVALID_ARGUMENT", "The checksum of the payload is not that of its data.")
     found = _get(state, request, secret)
     number = len(state.listed(f"{_name(state, secret)}/versions/")) + 1
     version = {"name": f"{found['name']}/versions/{number}", "state": "ENABLED", "createTime": state.now()}
-    return state.create(f"{_name(state, secret)}/versions/{number}", version)
+    made = state.create(f"{_name(state, secret)}/versions/{number}", version)
+    return {**made, "clientSpecifiedPayloadChecksum": checksum is not None}
 
 
 def _versions(state: State, request: Request, secret: str) -> Json:
