@@ -12,7 +12,7 @@ from poolhouse.cloud.plan.actual import read_project, read_resources
 from poolhouse.cloud.plan.apply import Values, apply
 from poolhouse.cloud.plan.planner import plan
 from poolhouse.cloud.plan.progress import Lines
-from poolhouse.cloud.resource import Read, command, entry, flag, pairs
+from poolhouse.cloud.resource import Read, command, flag, pairs
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.topology import Topology
 
@@ -75,10 +75,9 @@ def listing(gcloud: Gcloud, topology: Topology, *, options: Options) -> str:
 
 def _let_in(gcloud: Gcloud, topology: Topology, name: str, *, options: Options, say: Callable[[str], None]) -> None:
     base = read_project(gcloud, options.project)
-    there = gcloud.read(project.ACCOUNTS) or []
-    if not all(
-        entry([{"id": item["email"]} for item in there], "id", options.account(part)) for part in ("api", "worker")
-    ):
+    there = (gcloud.read(project.ACCOUNTS) or []) if project.ACCOUNTS.api in base.enabled else []
+    emails = {str(item["email"]) for item in there}
+    if not {options.account("api"), options.account("worker")} <= emails:
         say("Its readers are not there yet: the first deploy makes them and lets them in.")
         return
     access = secrets.access(name, topology, options=options)
