@@ -481,7 +481,7 @@ def test_a_secret_is_asked_for_before_the_deploy_and_its_value_is_seen_nowhere(t
         assert code == 0, output
         assert "shop-TOKEN:latest" in output
         prepared = rehearsal.deploy()
-        assert "create grants/secret/shop-TOKEN" in work(prepared)
+        assert "update grants/secret/shop-TOKEN" in work(prepared)
         assert work(rehearsal.deploy()) == []
         pool = running.plane.state.items[f"run/{PROJECT}/europe-west1/workerpools/shop-mail"]
         (container,) = pool["spec"]["template"]["spec"]["containers"]
