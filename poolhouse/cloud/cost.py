@@ -17,12 +17,15 @@ PRICES_FILE = Path(__file__).with_name("prices.toml")
 MONTH_S, MONTH_DAYS = 730 * 3600, 365 / 12
 #: A start of a job: container start, import of the libraries, and the wait for the queue to be empty, in seconds.
 JOB_OVERHEAD_S = 15
+#: Size of the autoscaler's one instance, which runs all the time: the defaults of Cloud Run.
+AUTOSCALER_CPU, AUTOSCALER_GIB = 1, 0.5
 #: CPU time of one submit call in the API, in seconds; requests share an instance, so this is a high guess.
 API_CALL_S = 0.05
 #: Storage operations of a task that succeeds: claim and final record; each worker reads a record before it claims.
 WRITES, READS = 2, 1
-#: Log bytes of a task: submit, start and end lines of the API and the worker.
-LOG_BYTES = 1500
+#: Log bytes of a task: submit, start and end lines of the API and the worker, and Cloud Run's own line about the call.
+#: Each further call of a client that polls is half as much again.
+LOG_BYTES = 3000
 #: Size of an image and how many are kept.
 IMAGE_GIB, IMAGES = 0.15, 10
 
@@ -30,44 +33,58 @@ Prices = Mapping[str, Mapping[str, float]]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Workers:
+    """The workers of one queue.
+
+    Args (fields):
+        cpu: vCPUs of an instance.
+        memory_gib: memory of an instance, in GiB.
+        concurrency: tasks that an instance runs at a time.
+        instances: instances of its pool that run all the time.
+    """
+
+    cpu: float = 1
+    memory_gib: float = 1
+    concurrency: int = 8
+    instances: float = 1
+
+
+@dataclass(frozen=True, kw_only=True)
 class Load:
     """What a pipeline has to do.
 
     Args (fields):
-        tasks_per_day: tasks submitted in a day.
+        tasks_per_day: tasks submitted in a day, all to the first of `workers`.
         seconds: time that a task takes.
-        concurrency: tasks that an instance runs at a time.
-        cpu: vCPUs of a worker instance.
-        memory_gib: memory of a worker instance, in GiB.
+        workers: of each queue, the busy one first; the others are paid for as they stand.
+        autoscale: whether pools follow their backlog.
+        job_period_s: seconds between two starts of a queue's job.
         message_bytes: size of a task's message.
         result_bytes: what a task leaves in the bucket: record, result, files.
         kept_days: how long that stays.
-        pool_instances: instances of all pools that run all the time; 0: as many as the work needs.
-        queues: number of queues, each with its own pool or job.
         schedules: entries of Cloud Scheduler beside those that start jobs.
     """
 
     tasks_per_day: float
     seconds: float
-    concurrency: int = 8
-    cpu: float = 1
-    memory_gib: float = 1
+    workers: tuple[Workers, ...] = (Workers(),)
+    autoscale: bool = False
+    job_period_s: float = 60
     message_bytes: int = 500
     result_bytes: int = 2000
     kept_days: float = 90
-    pool_instances: float = 0
-    queues: int = 3
     schedules: int = 1
 
     def __post_init__(self) -> None:
         """Refuse what can't be."""
-        if min(self.tasks_per_day, self.seconds) < 0 or min(self.concurrency, self.cpu, self.memory_gib) <= 0:
+        sizes = [size for each in self.workers for size in (each.concurrency, each.cpu, each.memory_gib)]
+        if min(self.tasks_per_day, self.seconds) < 0 or not sizes or min(*sizes, self.job_period_s) <= 0:
             raise ConfigError("tasks and seconds can't be negative; concurrency, CPU and memory are above 0.")
 
     @property
     def busy_instance_s(self) -> float:
         """Instance seconds that the work of a month needs, were every instance full."""
-        return self.tasks_per_day * MONTH_DAYS * self.seconds / self.concurrency
+        return self.tasks_per_day * MONTH_DAYS * self.seconds / self.workers[0].concurrency
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,16 +108,27 @@ def load_prices(path: Path = PRICES_FILE) -> tuple[date, Prices]:
 
 
 def load_of(topology: Topology, *, tasks_per_day: float, seconds: float, **more: Any) -> Load:
-    """The load on a pipeline: sizes are the default queue's, instances the sum of all pools' least (but one each)."""
-    workers = topology.default_queue.workers
+    """The load on a pipeline whose tasks all go to the default queue: each queue with its own size and least instances.
+
+    A pool that nothing scales has one instance at least.
+    """
+    default, autoscale = topology.default_queue, topology.deploy.autoscale
+    queues = (default, *(queue for queue in topology.queues if queue is not default))
+    workers = tuple(
+        Workers(
+            cpu=queue.workers.cpu,
+            memory_gib=queue.workers.memory_mib / 1024,
+            concurrency=queue.workers.concurrency,
+            instances=queue.workers.min_instances if autoscale else max(1, queue.workers.min_instances),
+        )
+        for queue in queues
+    )
     return Load(
         tasks_per_day=tasks_per_day,
         seconds=seconds,
-        concurrency=workers.concurrency,
-        cpu=workers.cpu,
-        memory_gib=workers.memory_mib / 1024,
-        pool_instances=sum(max(1, queue.workers.min_instances) for queue in topology.queues),
-        queues=len(topology.queues),
+        workers=workers,
+        autoscale=autoscale,
+        job_period_s=60 * topology.deploy.job_minutes,
         schedules=len(topology.schedules),
         **more,
     )
@@ -113,7 +141,7 @@ def estimate(load: Load, prices: Prices, *, workers: Literal["pool", "job"]) -> 
     sent = max(load.message_bytes, pubsub["smallest_request_bytes"])
     gib = tasks * sent * 2 / 2**30
     kept_gib = load.tasks_per_day * load.result_bytes * load.kept_days / 2**30
-    starts = 1 + (load.queues if workers == "job" else 0)
+    starts = 1 + (len(load.workers) if workers == "job" else 0)
     api_s = tasks * API_CALL_S
     api_cost = (
         _beyond(api_s, api["free_cpu_s"]) * api["cpu_s"]
@@ -121,14 +149,20 @@ def estimate(load: Load, prices: Prices, *, workers: Literal["pool", "job"]) -> 
         + _beyond(tasks, api["free_requests"]) / 1e6 * api["million_requests"]
     )
     jobs = load.schedules + starts
-    dead_letter_s = MONTH_S / 300 * JOB_OVERHEAD_S
+    dead_letter_s = MONTH_S / 300 * _billed_s(JOB_OVERHEAD_S, prices)
+    scaled = load.autoscale and workers == "pool"
     return (
-        _pool(load, prices) if workers == "pool" else _job(load, prices, free=True),
+        _pool(load, prices) if workers == "pool" else _job(load, prices),
+        Line(
+            part="autoscaler",
+            dollars=_with_free(MONTH_S, AUTOSCALER_CPU, AUTOSCALER_GIB, prices["run_instance"]) if scaled else 0,
+            why="one instance all the time" if scaled else "none",
+        ),
         Line(part="API", dollars=api_cost, why=f"{tasks:,.0f} submits of {API_CALL_S * 1000:.0f} ms"),
         Line(
             part="dead-letter job",
             dollars=_run(dead_letter_s, 1, 0.5, prices["run_job"]),
-            why="a start every 5 minutes, before the free seconds",
+            why="a start every 5 minutes, billed at least a minute, before the free seconds",
         ),
         Line(
             part="Pub/Sub",
@@ -169,7 +203,7 @@ def break_even(load: Load, prices: Prices) -> float | None:
 
     def difference(tasks_per_day: float) -> float:
         at = replace(load, tasks_per_day=tasks_per_day)
-        return _pool(at, prices).dollars - _job(at, prices, free=True).dollars
+        return _pool(at, prices).dollars - _job(at, prices).dollars
 
     low, high = 0.0, 1e9
     if difference(low) <= 0:
@@ -185,9 +219,11 @@ def break_even(load: Load, prices: Prices) -> float | None:
 def report(load: Load, prices: Prices, *, as_of: date) -> str:
     """The estimate for a person: both ways to run workers, part by part."""
     pool, job = (estimate(load, prices, workers=way) for way in ("pool", "job"))
+    busy = load.workers[0]
     lines = [
-        f"A month of {load.tasks_per_day:,.0f} tasks a day of {load.seconds:g} s, {load.concurrency} at a time on "
-        f"{load.cpu:g} vCPU and {load.memory_gib:g} GiB; unchecked prices of {as_of}, US dollars:",
+        f"A month of {load.tasks_per_day:,.0f} tasks a day of {load.seconds:g} s, all to the default queue, "
+        f"{busy.concurrency} at a time on {busy.cpu:g} vCPU and {busy.memory_gib:g} GiB; US dollars, prices of {as_of} "
+        f"({PRICES_FILE.name} says which are checked):",
         "",
         f"{'':20}{'pool':>12}{'job':>12}",
     ]
@@ -197,34 +233,60 @@ def report(load: Load, prices: Prices, *, as_of: date) -> str:
     totals = [sum(line.dollars for line in way) for way in (pool, job)]
     lines.append(f"{'all':20}{totals[0]:>12,.2f}{totals[1]:>12,.2f}")
     lines.append("")
-    even = break_even(load, prices)
-    if even is None:
-        lines.append("Jobs are cheaper for workers at any number of tasks of this length.")
-    else:
-        lines.append(f"For workers, pools are cheaper from about {even:,.0f} tasks a day of this length on.")
+    match break_even(load, prices):
+        case None:
+            lines.append("Jobs are cheaper for workers at any number of tasks of this length.")
+        case 0.0:
+            lines.append("Pools are cheaper for workers at any number of tasks of this length.")
+        case even:
+            lines.append(f"For workers, pools are cheaper from about {even:,.0f} tasks a day of this length on.")
     lines.append("Not in it: what handlers cause (network, other services), monitoring beyond the free part, builds.")
     return "\n".join(lines)
 
 
 def _pool(load: Load, prices: Prices) -> Line:
     needed = load.busy_instance_s / MONTH_S
-    instances = max(load.pool_instances, needed)
-    dollars = _run(instances * MONTH_S, load.cpu, load.memory_gib, prices["run_pool"])
-    return Line(part="workers", dollars=dollars, why=f"{instances:,.1f} instances all the time, {needed:,.2f} busy")
+    busy, *others = load.workers
+    instances = [(max(busy.instances, needed), busy), *((each.instances, each) for each in others)]
+    dollars = sum(_run(count * MONTH_S, each.cpu, each.memory_gib, prices["run_pool"]) for count, each in instances)
+    cpus = sum(count * each.cpu for count, each in instances)
+    return Line(
+        part="workers",
+        dollars=dollars,
+        why=f"{len(instances)} pools with {cpus:,.1f} vCPU all the time, {needed:,.2f} instances busy",
+    )
 
 
-def _job(load: Load, prices: Prices, *, free: bool) -> Line:
-    # A start a minute and queue, whether there is work or not; the work itself comes on top.
-    starts = load.queues * MONTH_S / 60
-    seconds = starts * JOB_OVERHEAD_S + load.busy_instance_s
+def _job(load: Load, prices: Prices) -> Line:
+    # Started whether there is work or not; the work itself makes the busy queue's runs longer.
+    starts = MONTH_S / load.job_period_s
     price = prices["run_job"]
-    dollars = _beyond(seconds * load.cpu, price["free_cpu_s"] if free else 0) * price["cpu_s"]
-    dollars += _beyond(seconds * load.memory_gib, price["free_memory_gib_s"] if free else 0) * price["memory_gib_s"]
-    return Line(part="workers", dollars=dollars, why=f"{starts:,.0f} starts of {JOB_OVERHEAD_S} s and the work")
+    cpu_s = memory_gib_s = 0.0
+    for index, each in enumerate(load.workers):
+        work_s = load.busy_instance_s / starts if index == 0 else 0
+        seconds = starts * _billed_s(JOB_OVERHEAD_S + work_s, prices)
+        cpu_s += seconds * each.cpu
+        memory_gib_s += seconds * each.memory_gib
+    dollars = _beyond(cpu_s, price["free_cpu_s"]) * price["cpu_s"]
+    dollars += _beyond(memory_gib_s, price["free_memory_gib_s"]) * price["memory_gib_s"]
+    why = f"{starts * len(load.workers):,.0f} starts, billed at least {price['least_s']:g} s each, and the work"
+    return Line(part="workers", dollars=dollars, why=why)
+
+
+def _billed_s(seconds: float, prices: Prices) -> float:
+    """Time of one run of a job as it is billed."""
+    return max(prices["run_job"]["least_s"], seconds)
 
 
 def _run(seconds: float, cpu: float, memory_gib: float, price: Mapping[str, float]) -> float:
     return seconds * (cpu * price["cpu_s"] + memory_gib * price["memory_gib_s"])
+
+
+def _with_free(seconds: float, cpu: float, memory_gib: float, price: Mapping[str, float]) -> float:
+    return (
+        _beyond(seconds * cpu, price["free_cpu_s"]) * price["cpu_s"]
+        + _beyond(seconds * memory_gib, price["free_memory_gib_s"]) * price["memory_gib_s"]
+    )
 
 
 def _beyond(amount: float, free: float) -> float:

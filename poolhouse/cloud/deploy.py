@@ -44,14 +44,18 @@ class Prepared:
     seconds: float
 
 
-def prepare(gcloud: Gcloud, topology: Topology, *, options: Options, words: Tracks, root: Path) -> Prepared:
-    """Read what is there and plan.
+def prepare(
+    gcloud: Gcloud, topology: Topology, *, options: Options, words: Tracks, root: Path, release: str = ""
+) -> Prepared:
+    """Read what is there and plan; with `release` for the image of that tag instead of the present sources'.
 
     Raises:
         CloudError: something could not be read, or can't become what is wanted.
     """
     started = time.monotonic()
-    tag = image.tag(root)
+    tag = release or image.tag(root)
+    if not release:
+        image.check_handlers(root, _handler_modules(topology))
     project = read_project(gcloud, options.project)
 
     def wanted(path: str) -> tuple[Resource, ...]:
@@ -59,7 +63,7 @@ def prepare(gcloud: Gcloud, topology: Topology, *, options: Options, words: Trac
             topology, options=options, tracks=words, project_number=project.number, tag=tag, image=path
         )
 
-    sweeping = tuple(sweep for sweep in sweeps(options, words) if sweep.kind in _PRUNED)
+    sweeping = tuple(sweep for sweep in sweeps(options, words) if sweep.kind not in _ALWAYS_WANTED)
     snapshot = read_resources(gcloud, wanted(TO_BE_BUILT), base=project, sweeps=sweeping)
     # The image's digest is known only from what was read: then the fields that name it are compared with it.
     listing = snapshot.get(registry.image(tag, options=options).read.words)
@@ -69,8 +73,15 @@ def prepare(gcloud: Gcloud, topology: Topology, *, options: Options, words: Trac
     return Prepared(plan=result, project=project, image=built, seconds=time.monotonic() - started)
 
 
-#: Kinds that come and go with the queues and schedules of pipeline.toml, read anyway.
-_PRUNED = frozenset({"schedule", "pool", "job", "alert", "dashboard", "metric", "subscription", "topic", "account"})
+def _handler_modules(topology: Topology) -> frozenset[str]:
+    """The modules of task handlers, of the API and of every queue's workers."""
+    environments = (topology.env, *(topology.env_of(queue) for queue in topology.queues))
+    named = [env["TASK_HANDLERS"].split(",") if "TASK_HANDLERS" in env else topology.handlers for env in environments]
+    return frozenset(name.strip() for names in named for name in names if name.strip())
+
+
+#: Kinds that every deploy has: none of them can be left over.
+_ALWAYS_WANTED = frozenset({"repository", "bucket"})
 
 
 def deploy(
@@ -82,6 +93,7 @@ def deploy(
     words: Tracks | None = None,
     dry_run: bool = False,
     prune: bool = False,
+    release: str = "",
     ask: Ask,
     say: Callable[[str], None] = print,
 ) -> Prepared:
@@ -95,6 +107,7 @@ def deploy(
         words: the tracks; looked up where not given.
         dry_run: show the plan with its commands and files, change nothing.
         prune: also remove what earlier deploys made and pipeline.toml does not want any more.
+        release: tag of an image that is there, to run instead of one of the present sources.
         ask: asked before anything is changed.
         say: where lines for the person go.
 
@@ -102,9 +115,11 @@ def deploy(
         CloudError: nothing was changed, or what was done stays and the next deploy goes on from there.
     """
     words = words or release_tracks.installed(gcloud)
-    prepared = prepare(gcloud, topology, options=options, words=words, root=root)
+    prepared = prepare(gcloud, topology, options=options, words=words, root=root, release=release)
     work = prepared.plan
     say(plan_text(work, project=options.project))
+    for name in () if release else image.left_out(root):
+        say(f"Not in the image: {name} (called like a secret).")
     say(f"Read in {prepared.seconds:.1f} s with {len(gcloud.calls)} gcloud calls; {words.told()}.")
     if dry_run:
         say(files_text(work))

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import groupby
 
-from poolhouse.cloud.errors import CloudError, GcloudFailed
+from poolhouse.cloud.errors import CloudError, GcloudFailed, Refused
 from poolhouse.cloud.gcloud import advice, release_tracks
 from poolhouse.cloud.gcloud.release_tracks import Tracks
 from poolhouse.cloud.gcloud.runner import Gcloud, together
-from poolhouse.cloud.kinds import project
+from poolhouse.cloud.kinds import project, storage
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.plan.actual import read_project
 from poolhouse.cloud.plan.apply import CONFLICTS
 from poolhouse.cloud.plan.leftovers import project_bindings, sweeps
 from poolhouse.cloud.plan.rendering import removal_text
-from poolhouse.cloud.resource import Command, Leftover
+from poolhouse.cloud.resource import Command, Json, Leftover, entry
 
 #: Asks for a word; destroy goes on only with the project's id.
 AskWord = Callable[[str], str]
@@ -28,10 +28,28 @@ def find(gcloud: Gcloud, *, options: Options, words: Tracks, keep_bucket: bool =
     policy = project.policy(options.project)
     reads = [read for read in (*(sweep.read for sweep in wanted), policy) if read.api in base.enabled]
     snapshot = gcloud.read_all(tuple(dict.fromkeys(reads)))
+    _check_region(snapshot.get(storage.BUCKETS.words), options)
     found = [leftover for sweep in wanted for leftover in sweep.find(snapshot.get(sweep.read.words))]
     bindings = project_bindings(snapshot.get(policy.words), options)
     accounts = [leftover for leftover in found if leftover.kind == "account"]
     return (*(leftover for leftover in found if leftover.kind != "account"), *bindings, *accounts)
+
+
+def _check_region(buckets: Json, options: Options) -> None:
+    """Refuse another region than that of the deploy: the project's things would go, and what runs would stay.
+
+    Raises:
+        Refused: a bucket of this pipeline is somewhere else.
+    """
+    for name in options.buckets:
+        found = entry(buckets, "name", name)
+        if found and str(found.get("location", "")).upper() != options.region.upper():
+            region = str(found["location"]).lower()
+            raise Refused(
+                f"{options.name} is in {region} (its bucket gs://{name} is), not in {options.region}: nothing was "
+                f'removed. Set region = "{region}" under [deploy] in pipeline.toml for it; if only that bucket is '
+                f"left, `gcloud storage rm -r gs://{name}`."
+            )
 
 
 def destroy(

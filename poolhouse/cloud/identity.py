@@ -1,27 +1,32 @@
-"""`invoke github-oidc`: GitHub Actions deploys with no key, as one account, from one repository."""
+"""`invoke github-oidc`: GitHub Actions deploys with no key, as one account, from one place in one repository."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from poolhouse.cloud.kinds import project
-from poolhouse.cloud.kinds.grants import grants
+from poolhouse.cloud.kinds.grants import Bindings, grants
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.resource import Command, Fields, Json, Read, Resource, command, flag, read
 from poolhouse.pipeline.errors import ConfigError
 
 #: What GitHub's tokens are signed by.
 ISSUER = "https://token.actions.githubusercontent.com"
-_REPOSITORY = re.compile(r"(?P<owner>[A-Za-z0-9-]+)/(?P<name>[A-Za-z0-9._-]+)")
-#: Roles of who deploys, on the project: it makes and removes resources of these kinds.
+_REPOSITORY = re.compile(r"[A-Za-z0-9-]+/[A-Za-z0-9._-]+")
+_ENVIRONMENT = re.compile(r"[A-Za-z0-9._-]{1,255}")
+_REF = re.compile(r"refs/[A-Za-z0-9._/-]+\*?")
+#: Roles of who deploys, on the project: it makes and removes resources of these kinds, whoever they belong to. Google
+#: has no narrower ones for most of them: who must not touch a neighbour's topics has a project of its own.
 ROLES = (
     "roles/artifactregistry.admin",
     "roles/cloudbuild.builds.editor",
     "roles/cloudscheduler.admin",
-    "roles/iam.serviceAccountAdmin",
-    "roles/iam.serviceAccountUser",
+    # To see the accounts. It makes none and changes none: `github-oidc` does, as the person who runs it.
+    "roles/iam.serviceAccountViewer",
     "roles/logging.configWriter",
     "roles/monitoring.editor",
     "roles/pubsub.admin",
@@ -29,6 +34,10 @@ ROLES = (
     "roles/serviceusage.serviceUsageAdmin",
     "roles/storage.admin",
 )
+#: On top, with an autoscaler: its configuration.
+AUTOSCALER_ROLES = ("roles/parametermanager.admin",)
+#: On top, with secrets: to see that they are set, and who reads them. Never their values.
+SECRET_ROLES = ("roles/secretmanager.viewer",)
 #: The only roles that it may give away on the project: those that a deploy gives.
 GIVES = (
     "roles/monitoring.viewer",
@@ -37,41 +46,103 @@ GIVES = (
     "roles/run.developer",
 )
 _GIVER = "roles/resourcemanager.projectIamAdmin"
+_ACTS_AS = "roles/iam.serviceAccountUser"
 
 
-def resources(repository: str, *, options: Options, project_number: str) -> tuple[Resource, ...]:
-    """Pool, provider, account and bindings, in an order that respects what they need.
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where a deploy may come from.
+
+    Numbers, not names, are compared: a name on GitHub that is given up can be taken by somebody else.
+
+    Args (fields):
+        repository: `ORG/REPO`, for people.
+        repository_id: its number.
+        owner_id: the number of ORG.
+        environment: the environment that the job must run in: its rules on GitHub say who approves.
+        ref: the branch or tag that it must run for, such as `refs/heads/main`; with `*` at its end, all that begin so.
+    """
+
+    repository: str
+    repository_id: int
+    owner_id: int
+    environment: str = "production"
+    ref: str = "refs/heads/main"
+
+    def __post_init__(self) -> None:
+        """Refuse what would end in a condition that means something else."""
+        if not _REPOSITORY.fullmatch(self.repository):
+            raise ConfigError(f"--repo {self.repository!r}: write the repository as ORG/REPO.")
+        if not _ENVIRONMENT.fullmatch(self.environment):
+            raise ConfigError(f"--environment {self.environment!r}: letters, digits, `.`, `_` and `-`.")
+        if not _REF.fullmatch(self.ref):
+            raise ConfigError(f"--ref {self.ref!r}: a full ref, such as refs/heads/main or refs/tags/v*.")
+        if min(self.repository_id, self.owner_id) < 1:
+            raise ConfigError("--repo-id and --owner-id: the numbers that `gh api repos/ORG/REPO` shows.")
+
+    @property
+    def condition(self) -> str:
+        """The condition on a token's claims, in CEL."""
+        ref = self.ref.removesuffix("*")
+        where = f"assertion.ref.startsWith('{ref}')" if self.ref.endswith("*") else f"assertion.ref == '{ref}'"
+        return (
+            f"assertion.repository_id == '{self.repository_id}' && "
+            f"assertion.repository_owner_id == '{self.owner_id}' && "
+            f"assertion.environment == '{self.environment}' && {where}"
+        )
+
+
+def resources(source: Source, *, options: Options, project_number: str) -> tuple[Resource, ...]:
+    """Pool, provider, accounts and bindings, in an order that respects what they need.
 
     Args:
-        repository: `ORG/REPO` on GitHub.
+        source: where deploys may come from.
         options: project and name of the pipeline.
         project_number: number of the project.
-
-    Raises:
-        ConfigError: no repository of that form.
     """
-    match = _REPOSITORY.fullmatch(repository)
-    if match is None:
-        raise ConfigError(f"--repo {repository!r}: write the repository as ORG/REPO.")
     pool = _pool(options)
-    path = f"projects/{project_number}/locations/global/workloadIdentityPools/{pool.name}"
-    member = f"principalSet://iam.googleapis.com/{path}/attribute.repository/{repository}"
+    tokens = f"principalSet://iam.googleapis.com/projects/{project_number}/locations/global/workloadIdentityPools/"
+    member = f"{tokens}{pool.name}/attribute.repository_id/{source.repository_id}"
     return (
         _apis(options),
-        project.account("deployer", f"deploys from {repository}", options=options),
+        project.account("deployer", f"deploys from {source.repository}", options=options),
+        *(project.account(purpose, words, options=options) for purpose, words in options.accounts.items()),
         pool,
-        _provider(pool.name, match["owner"], options),
-        grants(
-            f"account/{options.name}-deployer",
-            {"roles/iam.workloadIdentityUser": (member,)},
-            options=options,
-            words=("iam", "service-accounts"),
-            name=options.account("deployer"),
-            api="iam",
-            also_ours=(member,),
-            after=(f"provider/{options.name}-github",),
+        _provider(pool.name, source.condition, options),
+        _on_account(
+            "deployer",
+            {
+                "roles/iam.workloadIdentityUser": (member,),
+                # Its own identity token, for calls of the API after a deploy.
+                "roles/iam.serviceAccountOpenIdTokenCreator": (options.member("deployer"),),
+            },
+            options,
+            # Whoever else of this pool was let in before.
+            also_ours=lambda other: other == options.member("deployer") or other.startswith(f"{tokens}{pool.name}/"),
+            after=(f"provider/{options.identity}-github",),
         ),
+        *_acts_as(options),
         _on_project(options),
+    )
+
+
+def _acts_as(options: Options) -> Iterator[Resource]:
+    """What it deploys runs as these accounts, and as no other of the project."""
+    deployer = options.member("deployer")
+    for purpose in options.accounts:
+        users = (deployer, *((options.member("autoscaler"),) if purpose == "worker" and options.autoscale else ()))
+        yield _on_account(purpose, {_ACTS_AS: users}, options, also_ours=deployer.__eq__)
+
+
+def _on_account(purpose: str, bindings: Bindings, options: Options, **more: Any) -> Resource:
+    return grants(
+        f"account/{options.account_id(purpose)}",
+        bindings,
+        options=options,
+        words=("iam", "service-accounts"),
+        name=options.account(purpose),
+        api="iam",
+        **more,
     )
 
 
@@ -80,9 +151,8 @@ def variables(*, options: Options, project_number: str) -> Mapping[str, str]:
     pool = f"projects/{project_number}/locations/global/workloadIdentityPools/{_pool(options).name}"
     return {
         "GCP_PROJECT": options.project,
-        "GCP_REGION": options.region,
         "GCP_DEPLOYER": options.account("deployer"),
-        "GCP_PROVIDER": f"{pool}/providers/{options.name}-github",
+        "GCP_PROVIDER": f"{pool}/providers/{options.identity}-github",
     }
 
 
@@ -107,7 +177,7 @@ def _apis(options: Options) -> Resource:
 
 
 def _pool(options: Options) -> Resource:
-    name = f"{options.name}-github"
+    name = f"{options.identity}-github"
     words = ("iam", "workload-identity-pools")
     return Resource(
         kind="identity-pool",
@@ -116,7 +186,9 @@ def _pool(options: Options) -> Resource:
         read=read(*words, "describe", name, "--location=global", api="iam"),
         observe=lambda raw: {"state": raw.get("state")} if raw else None,
         create=(
-            command(*words, "create", name, "--location=global", f"--description=Poolhouse: GitHub {options.mark}"),
+            command(
+                *words, "create", name, "--location=global", f"--description=Poolhouse: GitHub {options.account_mark}"
+            ),
         ),
         # A deleted pool keeps its name for 30 days: it is brought back rather than made.
         update=lambda raw: (command(*words, "undelete", name, "--location=global"),),
@@ -124,16 +196,11 @@ def _pool(options: Options) -> Resource:
     )
 
 
-def _provider(pool: str, owner: str, options: Options) -> Resource:
-    name = f"{options.name}-github"
+def _provider(pool: str, condition: str, options: Options) -> Resource:
+    # Without the condition every repository on GitHub could ask for a token here; the binding alone would refuse it.
+    name = f"{options.identity}-github"
     words = ("iam", "workload-identity-pools", "providers")
-    mapping = {
-        "google.subject": "assertion.sub",
-        "attribute.repository": "assertion.repository",
-        "attribute.repository_owner": "assertion.repository_owner",
-    }
-    # Without it every repository on GitHub could ask for a token here; the binding alone would hold them off.
-    condition = f"assertion.repository_owner == '{owner}'"
+    mapping = {"google.subject": "assertion.sub", "attribute.repository_id": "assertion.repository_id"}
     flags = (
         "--location=global",
         flag("workload-identity-pool", pool),
@@ -169,9 +236,12 @@ def _provider(pool: str, owner: str, options: Options) -> Resource:
 
 def _on_project(options: Options) -> Resource:
     member = options.member("deployer")
+    roles = tuple(
+        sorted((*ROLES, *(AUTOSCALER_ROLES if options.autoscale else ()), *(SECRET_ROLES if options.secrets else ())))
+    )
     only = ", ".join(f"'{role}'" for role in GIVES)
     expression = f"api.getAttribute('iam.googleapis.com/modifiedGrantsByRole', []).hasOnly([{only}])"
-    condition = json.dumps({"title": f"{options.name}-gives", "expression": expression}, indent=1)
+    condition = json.dumps({"title": f"{options.identity}-gives", "expression": expression}, indent=1)
 
     def held(raw: Json, *, conditional: bool) -> set[str]:
         return {
@@ -180,8 +250,8 @@ def _on_project(options: Options) -> Resource:
             if member in binding.get("members", ()) and ("condition" in binding) == conditional
         }
 
-    def add(role: str) -> Command:
-        words = ("projects", "add-iam-policy-binding", options.project, flag("member", member), flag("role", role))
+    def change(verb: str, role: str) -> Command:
+        words = ("projects", f"{verb}-iam-policy-binding", options.project, flag("member", member), flag("role", role))
         return command(*words, "--condition=None")
 
     give = command(
@@ -193,21 +263,23 @@ def _on_project(options: Options) -> Resource:
         if raw is None:
             return None
         return {
-            "roles": tuple(sorted(held(raw, conditional=False) & set(ROLES))),
+            "roles": tuple(sorted(held(raw, conditional=False))),
             "gives": GIVES if _GIVER in held(raw, conditional=True) else (),
         }
 
     def update(raw: Json) -> tuple[Command, ...]:
-        missing = [add(role) for role in ROLES if role not in held(raw, conditional=False)]
-        return (*missing, *(() if _GIVER in held(raw, conditional=True) else (give,)))
+        present = held(raw, conditional=False)
+        commands = [change("add", role) for role in roles if role not in present]
+        commands += [change("remove", role) for role in sorted(present) if role not in roles]
+        return (*commands, *(() if _GIVER in held(raw, conditional=True) else (give,)))
 
     return Resource(
         kind="grants",
         name=f"project/{options.project}",
-        wanted={"roles": tuple(sorted(ROLES)), "gives": GIVES},
+        wanted={"roles": roles, "gives": GIVES},
         read=project.policy(options.project),
         observe=observe,
-        create=(*(add(role) for role in ROLES), give),
+        create=(*(change("add", role) for role in roles), give),
         update=update,
-        after=(f"account/{options.name}-deployer",),
+        after=(f"account/{options.account_id('deployer')}",),
     )

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
+import importlib.util
 import json
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from poolhouse.cloud.errors import CloudError
-from poolhouse.pipeline.topology import Topology, load
+from poolhouse.pipeline.topology import load_all
 
-_IGNORED = {"__pycache__", ".git", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
+_IGNORED = {"__pycache__", ".git", ".venv", ".poolhouse", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
+#: Names of files that hold secrets: never sent, never in an image. The same as in .dockerignore.
+SECRETS = (
+    ".env", ".env.*", "*.env", ".secrets*", ".netrc", ".pypirc", ".npmrc", ".git-credentials",
+    "*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.keystore", "id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*",
+    "service-account*.json", "service_account*.json", "*credentials*.json", "*-key.json", "*_key.json",
+    ".ssh", ".gnupg", ".aws", ".docker",
+)  # fmt: skip
+#: What a key looks like in a file of any name: PEM, or the key file of a Google service account.
+_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----|\"type\"\s*:\s*\"service_account\"")
 #: Fields of pipeline.toml that only a deploy reads: a change of one does not make a new image.
-_DEPLOY_ONLY_QUEUE = {"exactly_once"}
+_DEPLOY_ONLY_QUEUE = {"exactly_once", "env", "secrets"}
 _DEPLOY_ONLY_WORKERS = {"cpu", "memory_mib", "min_instances", "max_instances", "target_backlog"}
 
 
@@ -71,18 +83,35 @@ def tag(root: Path) -> str:
     """A tag made of the content of all that the image is built from.
 
     Raises:
-        CloudError: there is no Dockerfile, or it copies a file that is not there.
+        CloudError: there is no Dockerfile, it copies a file that is not there, a link leads out of the folder, or a
+            file holds a key.
     """
     digest = hashlib.sha256()
     for path in files(root):
         name = path.relative_to(root).as_posix()
-        content = _runtime_part(load(path)) if name == "pipeline.toml" else path.read_bytes()
+        content = path.read_bytes()
+        if _KEY.search(content):
+            raise CloudError(
+                f"{name} holds a private key, and {root / 'Dockerfile'} copies it into the image, where everybody who "
+                "can pull it reads it. Move it out of what the Dockerfile copies, and hand it over as a secret: "
+                "docs/deploy.md, Environment and secrets."
+            )
+        content = _runtime_part(path) if name == "pipeline.toml" else content
         digest.update(f"{name}\0{len(content)}\0".encode() + content)
     return f"src-{digest.hexdigest()[:16]}"
 
 
 def files(root: Path) -> tuple[Path, ...]:
     """Every file that the image is built from, the Dockerfile first. Raises `CloudError` as `tag` does."""
+    return tuple(path for path in _all_files(root) if not _secret(path))
+
+
+def left_out(root: Path) -> tuple[str, ...]:
+    """Names of the files that the Dockerfile copies, but that look like secrets and are not sent."""
+    return tuple(path.relative_to(root).as_posix() for path in _all_files(root) if _secret(path))
+
+
+def _all_files(root: Path) -> tuple[Path, ...]:
     dockerfile = root / "Dockerfile"
     if not dockerfile.is_file():
         raise CloudError(f"{dockerfile}: no such file; `deploy` builds the image from it.")
@@ -92,8 +121,35 @@ def files(root: Path) -> tuple[Path, ...]:
         if not matches:
             raise CloudError(f"{dockerfile} copies {source}, which is not there.")
         for match in matches:
-            found.extend(_walk(match))
+            found.extend(_walk(match, root=root.resolve(), above=()))
     return tuple(dict.fromkeys(found))
+
+
+def check_handlers(root: Path, modules: Iterable[str]) -> None:
+    """Check that the image would have the modules that register handlers.
+
+    Args:
+        root: folder with the Dockerfile.
+        modules: their dotted names. One that is installed, and not below `root`, comes with the requirements.
+
+    Raises:
+        CloudError: a module is not there at all, or lies below `root` where the Dockerfile copies nothing.
+    """
+    copied = {path.resolve() for path in files(root)}
+    for name in modules:
+        try:
+            found = importlib.util.find_spec(name)
+        except ModuleNotFoundError:
+            found = None
+        if found is None or found.origin is None:
+            raise CloudError(f"TASK_HANDLERS names {name}, and there is no such module: the workers would not start.")
+        origin = Path(found.origin).resolve()
+        if origin.is_relative_to(root.resolve()) and origin not in copied:
+            path = origin.relative_to(root.resolve())
+            raise CloudError(
+                f"TASK_HANDLERS names {name}, and {root / 'Dockerfile'} does not copy {path}: "
+                "the workers would not start. Add a COPY line for it (and a line in .dockerignore)."
+            )
 
 
 def stage(root: Path, target: Path) -> None:
@@ -111,13 +167,19 @@ def stage(root: Path, target: Path) -> None:
         (target / folder / ".keep").touch()  # an archive of files alone would lose an empty folder
 
 
+#: The base image by its digest: a tag can be moved to another. The Dockerfile names the tag, for machines that have a
+#: stand-in for it.
+BASE_IMAGE = "python:3.11.14-slim-bookworm@sha256:65a93d69fa75478d554f4ad27c85c1e69fa184956261b4301ebaf6dbb0a3543d"
+
+
 def build_config(image: str) -> str:
     """The Cloud Build configuration that builds and pushes `image`, as JSON.
 
     BuildKit is asked for by name: the builder's default engine does not know `RUN --mount`. Logs go to the build
     bucket alone, so that the builder's account needs no role on the project.
     """
-    step = {"name": "gcr.io/cloud-builders/docker", "args": ["build", "-t", image, "."], "env": ["DOCKER_BUILDKIT=1"]}
+    arguments = ["build", "-t", image, "--build-arg", f"PYTHON_IMAGE={BASE_IMAGE}", "."]
+    step = {"name": "gcr.io/cloud-builders/docker", "args": arguments, "env": ["DOCKER_BUILDKIT=1"]}
     return json.dumps({"steps": [step], "images": [image], "options": {"logging": "GCS_ONLY"}, "timeout": "1200s"})
 
 
@@ -133,18 +195,38 @@ def _plain(source: str) -> str:
     return source.removeprefix("./").rstrip("/") or "."
 
 
-def _walk(path: Path) -> Iterator[Path]:
+def _walk(path: Path, *, root: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+    """The files below a path. Links are followed within `root` alone; `above` are the folders on the way."""
+    real = path.resolve()
+    if not real.is_relative_to(root):
+        raise CloudError(
+            f"{path} is a link to {real}, outside of {root}: what is there would end in the image. Copy what is needed "
+            "into the folder, or remove the link."
+        )
     if path.is_file():
         yield path
-        return
-    for child in sorted(path.iterdir()):
-        if child.name not in _IGNORED and child.suffix != ".pyc":
-            yield from _walk(child)
+    elif path.is_dir():
+        if real in above:
+            raise CloudError(f"{path} is a link to a folder that it is in itself: remove the link.")
+        for child in sorted(path.iterdir()):
+            if child.name not in _IGNORED and child.suffix != ".pyc":
+                yield from _walk(child, root=root, above=(*above, real))
 
 
-def _runtime_part(topology: Topology) -> bytes:
+def _secret(path: Path) -> bool:
+    """Whether a file, a folder above it, or what it links to is called like a secret."""
+    names = {part.lower() for each in (path, path.resolve()) for part in each.parts}
+    return any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in SECRETS)
+
+
+def _runtime_part(path: Path) -> bytes:
+    """What the processes of any stage read: the same image runs in all of them."""
     exclude: Any = {
         "bucket": True,
+        "deploy": True,
+        "env": True,
+        "secrets": True,
         "queues": {"__all__": {**dict.fromkeys(_DEPLOY_ONLY_QUEUE, True), "workers": _DEPLOY_ONLY_WORKERS}},
     }
-    return json.dumps(topology.model_dump(mode="json", exclude=exclude), sort_keys=True).encode()
+    parts = [each.model_dump(mode="json", exclude=exclude) for each in load_all(path)]
+    return json.dumps(parts, sort_keys=True).encode()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+from poolhouse.cloud.errors import CloudError
 from poolhouse.cloud.gcloud.release_tracks import Tracks
 from poolhouse.cloud.gcloud.runner import Gcloud
 from poolhouse.cloud.options import LABEL, Options
@@ -29,8 +30,10 @@ def api(gcloud: Gcloud, options: Options) -> RemoteApi:
 def status(gcloud: Gcloud, *, options: Options, words: Tracks) -> str:
     """Services, pools and jobs with their image and state, and the queues as the API tells them.
 
+    What the API tells is left out, with the reason, where it does not answer: all else is known without it.
+
     Raises:
-        CloudError: the project or the API does not answer.
+        CloudError: the project does not answer.
     """
     region = flag("region", options.region)
     run = "run.googleapis.com"
@@ -45,8 +48,12 @@ def status(gcloud: Gcloud, *, options: Options, words: Tracks) -> str:
         for item in listed[read.words] or ():
             if item["metadata"].get("labels", {}).get(LABEL) == options.name:
                 lines.append(_runtime(kind, item))
+    try:
+        queues = api(gcloud, options).call("GET", "/queues")["queues"]
+    except CloudError as error:
+        return "\n".join([*lines, "", "The queues are not known, since the API does not answer:", str(error)])
     lines += ["", f"{'queue':16}{'waiting':>10}{'in flight':>11}{'oldest':>10}{'dead':>7}"]
-    for queue in api(gcloud, options).call("GET", "/queues")["queues"]:
+    for queue in queues:
         cells = (queue.get("backlog"), queue.get("in_flight"), queue.get("oldest_age_s"), queue.get("dead_letters"))
         waiting, flight, age, dead = ("-" if cell is None else f"{cell:g}" for cell in cells)
         lines.append(f"{queue['name']:16}{waiting:>10}{flight:>11}{age + ' s' if age != '-' else age:>10}{dead:>7}")
@@ -95,8 +102,12 @@ def log_lines(
 
 def log_filter(options: Options, *, service: str = "", since: str = "") -> str:
     """The filter of Cloud Logging for this pipeline's lines."""
-    names = [f"resource.labels.{kind}_name" for kind in ("service", "worker_pool", "job")]
-    match = [f'{name}="{service}"' if service else f'{name}:"{options.name}-"' for name in names]
+    if service:
+        match = [f'resource.labels.{kind}_name="{service}"' for kind in ("service", "worker_pool", "job")]
+    else:
+        # Not by the beginning of their names, which another stage's may be too. Cloud Run's own lines have no labels.
+        services = (options.api_service, f"{options.name}-autoscaler")
+        match = [f'labels."{LABEL}"="{options.name}"', *(f'resource.labels.service_name="{name}"' for name in services)]
     when = f' AND timestamp>="{since}"' if since else ""
     types = '"cloud_run_revision" OR "cloud_run_worker_pool" OR "cloud_run_job"'
     return f"resource.type=({types}) AND ({' OR '.join(match)}){when}"

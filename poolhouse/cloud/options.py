@@ -1,13 +1,15 @@
-"""What a person chooses at a deploy, beyond pipeline.toml; and the names that follow from it."""
+"""Where one stage of a pipeline goes, as `[deploy]` of pipeline.toml says; and the names that follow from it."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from poolhouse.pipeline.deploy_options import Api
 from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.topology import Topology
 
 #: Label (or, where a kind has none, mark in the description) of all that a deploy makes.
 LABEL = "poolhouse"
@@ -19,7 +21,7 @@ ACCOUNTS: Mapping[str, str] = {
     "scheduler": "calls the API and starts jobs at their times",
     "builder": "builds the image",
 }
-#: Made with `--autoscale` alone.
+#: Made with `autoscale = true` alone.
 AUTOSCALER = {"autoscaler": "sets the number of worker instances"}
 
 _PROJECT = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
@@ -33,32 +35,66 @@ class Options:
     Args (fields):
         project: id of the Google Cloud project.
         region: where all regional resources go.
-        name: the pipeline's name, prefix of every resource.
-        workers: `pool`, instances that run all the time; `job`, started every minute, gone when its queue is empty.
+        name: the stage's name, prefix of every resource.
+        family: prefix of the service accounts; the name, but for previews, which share theirs; empty: the name.
+        stage: what `--stage` named; the containers are told.
+        build_region: where the image is built; empty: `region`.
+        workers: `pool`, instances that run all the time; `job`, started at intervals, gone when its queue is empty.
+        job_minutes: minutes between two starts of a queue's job.
         public: whether the API answers callers without a token.
         autoscale: whether worker pools follow their backlog.
         channel: full name of a notification channel for the alerts; empty: alerts show on the console alone.
+        secrets: whether the pipeline has secrets.
         origins: web origins that browsers may upload from.
-        api_cpu: vCPUs of an API instance.
-        api_memory_mib: memory of an API instance, in MiB.
-        api_concurrency: requests that one API instance takes at a time.
-        api_min_instances: API instances kept warm.
-        api_max_instances: most API instances.
+        api: size and number of the API's instances.
     """
 
     project: str
     region: str = "europe-west1"
     name: str = "poolhouse"
+    family: str = ""
+    stage: str = ""
+    build_region: str = ""
     workers: Literal["pool", "job"] = "pool"
+    job_minutes: int = 1
     public: bool = False
     autoscale: bool = False
     channel: str = ""
+    secrets: bool = False
     origins: tuple[str, ...] = ()
-    api_cpu: float = 1
-    api_memory_mib: int = 512
-    api_concurrency: int = 80
-    api_min_instances: int = 0
-    api_max_instances: int = 10
+    api: Api = field(default_factory=Api)
+
+    @classmethod
+    def declared(cls, topology: Topology, *, project: str = "", region: str = "") -> Options:
+        """The options of a stage.
+
+        Args:
+            topology: pipeline.toml, for that stage.
+            project: id of the project, where it is another than the declared one.
+            region: the region, where it is another than the declared one.
+
+        Raises:
+            ConfigError: no project is named, or what is named can't be one.
+        """
+        deploy, stage = topology.deploy, topology.stage
+        if not (project or deploy.project):
+            raise ConfigError("no project: name it by --project, or by `project` under [deploy] in pipeline.toml.")
+        return cls(
+            project=project or deploy.project,
+            region=region or deploy.region,
+            name=topology.name,
+            family=stage.family,
+            stage=stage.name,
+            build_region=deploy.build_region or "",
+            workers=deploy.workers,
+            job_minutes=deploy.job_minutes,
+            public=deploy.public,
+            autoscale=deploy.autoscale,
+            channel=deploy.channel,
+            secrets=bool(topology.all_secrets),
+            origins=deploy.origins,
+            api=deploy.api,
+        )
 
     def __post_init__(self) -> None:
         """Refuse what gcloud would refuse later, one call at a time."""
@@ -69,17 +105,24 @@ class Options:
             )
         if not _REGION.fullmatch(self.region):
             raise ConfigError(f"--region {self.region!r}: regions read like europe-west1 (`gcloud run regions list`).")
-        if len(self.name) > 16:
+        if len(self.identity) > 17 or len(self.name) > 25:
             raise ConfigError(
-                f"the pipeline's name {self.name!r} is too long for Google Cloud: service account ids have at most 30 "
-                "characters, so a name has at most 16. Change `name` in pipeline.toml."
+                f"the name {self.name!r} is too long for Google Cloud: service account ids have at most 30 characters, "
+                "so a pipeline's name has at most 17 (that of a preview 25). Change `name` in pipeline.toml, or give "
+                "the stage a shorter one."
             )
         if self.autoscale and self.workers == "job":
-            raise ConfigError("--autoscale is for --workers pool: jobs start with their queue and end with it anyway.")
-        if self.api_min_instances > self.api_max_instances:
-            raise ConfigError(
-                f"api_min_instances ({self.api_min_instances}) is above api_max_instances ({self.api_max_instances})"
-            )
+            raise ConfigError('autoscale is for workers = "pool": jobs start with their queue and end with it anyway.')
+
+    @property
+    def identity(self) -> str:
+        """Prefix of the service accounts."""
+        return self.family or self.name
+
+    @property
+    def shares_accounts(self) -> bool:
+        """Whether other deployments use the same service accounts."""
+        return self.identity != self.name
 
     @property
     def labels(self) -> Mapping[str, str]:
@@ -92,13 +135,22 @@ class Options:
         return f"[{LABEL}={self.name}]"
 
     @property
+    def account_mark(self) -> str:
+        """The same of a service account: shared ones are none of a single deployment's."""
+        return f"[{LABEL}={self.identity}]"
+
+    @property
     def accounts(self) -> Mapping[str, str]:
         """Purpose and description of each service account of this deploy."""
         return {**ACCOUNTS, **AUTOSCALER} if self.autoscale else ACCOUNTS
 
+    def account_id(self, purpose: str) -> str:
+        """Id of a service account."""
+        return f"{self.identity}-{purpose}"
+
     def account(self, purpose: str) -> str:
         """E-mail address of a service account."""
-        return f"{self.name}-{purpose}@{self.project}.iam.gserviceaccount.com"
+        return f"{self.account_id(purpose)}@{self.project}.iam.gserviceaccount.com"
 
     def member(self, purpose: str) -> str:
         """A service account as policies write it."""
@@ -113,6 +165,11 @@ class Options:
     def build_bucket(self) -> str:
         """Name of the bucket for the sources and logs of builds."""
         return f"{self.project}-{self.name}-build"
+
+    @property
+    def buckets(self) -> tuple[str, str]:
+        """Names of both buckets."""
+        return self.bucket, self.build_bucket
 
     @property
     def repository(self) -> str:

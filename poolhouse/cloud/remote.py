@@ -8,9 +8,9 @@ from typing import Any
 
 import requests
 
-from poolhouse.cloud.errors import CloudError
+from poolhouse.cloud.errors import CloudError, GcloudFailed
 from poolhouse.cloud.gcloud.runner import Gcloud
-from poolhouse.cloud.resource import command
+from poolhouse.cloud.resource import Read, command, flag
 
 #: Longest time of one call, in seconds: a cold API needs its start.
 TIMEOUT_S = 60
@@ -57,7 +57,8 @@ class RemoteApi:
         if answer.status_code in {401, 403} and "json" not in answer.headers.get("Content-Type", ""):
             raise CloudError(
                 f"{self.url}: {answer.status_code}. The API takes calls with a token of an account that has "
-                "roles/run.invoker on it: `gcloud run services add-iam-policy-binding`, or deploy with --public."
+                "roles/run.invoker on it: `gcloud run services add-iam-policy-binding`, or set public = true under "
+                "[deploy] in pipeline.toml."
             )
         if answer.status_code >= 400:
             raise CloudError(f"{method} {path}: {answer.status_code}: {_words(answer)}")
@@ -79,12 +80,28 @@ class RemoteApi:
 
 def connect(gcloud: Gcloud, url: str) -> RemoteApi:
     """The API at `url`, asked with gcloud's identity. The token is never shown."""
-    return RemoteApi(url, token=lambda: identity_token(gcloud))
+    return RemoteApi(url, token=lambda: identity_token(gcloud, url))
 
 
-def identity_token(gcloud: Gcloud) -> str:
-    """A token that says who gcloud's user is; good for an hour. Never show it."""
-    return gcloud.run(command("auth", "print-identity-token")).strip()
+def identity_token(gcloud: Gcloud, url: str) -> str:
+    """A token that says to the service at `url` who gcloud's user is; good for an hour. Never show it.
+
+    People's tokens have no audience of their choice, and Cloud Run wants none; those of service accounts must be for
+    the service's address (Cloud Run, Service-to-service authentication). An account that gcloud is by federation, as
+    in CI, can't sign one itself: it asks IAM for its own token, with roles/iam.serviceAccountOpenIdTokenCreator.
+    """
+    words, audience = ("auth", "print-identity-token"), flag("audiences", url)
+    active = gcloud.read(Read(words=("auth", "list", "--filter=status:ACTIVE"), api="")) or []
+    account = str(active[0].get("account", "")) if active else ""
+    if not account.endswith(".gserviceaccount.com"):
+        return gcloud.run(command(*words)).strip()
+    try:
+        return gcloud.run(command(*words, audience)).strip()
+    except GcloudFailed as error:
+        if "No identity token can be obtained" not in error.output:
+            raise
+    own = flag("impersonate-service-account", account)
+    return gcloud.run(command(*words, audience, own, "--include-email")).strip()
 
 
 def _words(answer: requests.Response) -> str:

@@ -76,6 +76,7 @@ class Resource:
         create: commands that make it.
         update: commands that make it as wanted, from what `read` printed.
         after: ids of resources that must be in place first.
+        absent: where a deploy can't make it: what to do while it is not there. Then the plan is refused.
         fixed: fields that can't change once it is there, with what to do instead.
     """
 
@@ -87,6 +88,7 @@ class Resource:
     create: tuple[Command, ...]
     update: Callable[[Json], tuple[Command, ...]] = nothing
     after: tuple[str, ...] = ()
+    absent: str = ""
     fixed: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import secrets
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from poolhouse.cloud import cost, deploy, e2e, identity, image, operate, workflows
+from poolhouse.cloud import (
+    cost,
+    deploy,
+    e2e,
+    github,
+    identity,
+    image,
+    operate,
+    releases,
+    secret_store,
+    stage_list,
+    workflows,
+)
 from poolhouse.cloud import destroy as removal
 from poolhouse.cloud.errors import CloudError, GcloudFailed
 from poolhouse.cloud.gcloud import release_tracks
@@ -31,38 +45,29 @@ from poolhouse.pipeline.visible import visible
 from poolhouse.project import ROOT
 
 
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """A deployed API, and how to call it."""
+
+    project: str
+    url: str
+    #: Gives an identity token.
+    token: Callable[[], str]
+
+
 def run_deploy(
     *,
-    project: str,
-    region: str = "",
-    workers: str = "pool",
-    public: bool = False,
-    autoscale: bool = False,
-    channel: str = "",
-    origins: str = "",
-    api_min_instances: int = 0,
-    api_max_instances: int = 10,
+    project: str = "",
+    stage: str = "",
     dry_run: bool = False,
     yes: bool = False,
     prune: bool = False,
     env: Mapping[str, str] | None = None,
 ) -> int:
     """`invoke deploy`."""
-    declared = topology.load(ROOT / "pipeline.toml")
-    options = _options(
-        declared,
-        project,
-        region,
-        workers=_workers(workers),
-        public=public,
-        autoscale=autoscale,
-        channel=channel,
-        api_min_instances=api_min_instances,
-        api_max_instances=api_max_instances,
-        origins=tuple(part.strip() for part in origins.split(",") if part.strip()),
-    )
+    declared, options = _declared(project, stage)
     deploy.deploy(
-        Gcloud(project, env=env),
+        Gcloud(options.project, env=env),
         declared,
         options=options,
         root=ROOT,
@@ -73,10 +78,50 @@ def run_deploy(
     return 0
 
 
-def run_destroy(*, project: str, region: str = "", delete_bucket: bool = False) -> int:
+def list_releases(*, project: str = "", stage: str = "") -> int:
+    """`invoke releases`."""
+    _, options = _declared(project, stage)
+    print(releases.text(releases.read(Gcloud(options.project), options=options)))
+    return 0
+
+
+def rollback(*, to: str = "1", project: str = "", stage: str = "", dry_run: bool = False, yes: bool = False) -> int:
+    """`invoke rollback`: a deploy of an earlier image, with the present pipeline.toml."""
+    declared, options = _declared(project, stage)
+    gcloud = Gcloud(options.project)
+    chosen = releases.choose(releases.read(gcloud, options=options), to)
+    print(f"To {chosen.tag}, pushed {chosen.pushed}. Queues, sizes and variables stay as pipeline.toml has them now.\n")
+    deploy.deploy(
+        gcloud,
+        declared,
+        options=options,
+        root=ROOT,
+        dry_run=dry_run,
+        release=chosen.tag,
+        ask=(lambda question: True) if yes else _ask,
+    )
+    print("\nThe next `./invoke deploy` goes forward again: revert the sources before it.")
+    return 0
+
+
+def run_destroy(*, project: str = "", stage: str = "", delete_bucket: bool = False, yes: bool = False) -> int:
     """`invoke destroy`."""
-    options = _options(topology.load(ROOT / "pipeline.toml"), project, region)
-    removal.destroy(Gcloud(project), options=options, keep_bucket=not delete_bucket, ask=input)
+    declared, options = _declared(project, stage)
+    if yes and not declared.stage.preview:
+        raise ConfigError('--yes is for previews, stages of a pattern such as [stages."pr-*"]: what else is asked for.')
+    ask = (lambda question: options.project) if yes else input
+    removal.destroy(Gcloud(options.project), options=options, keep_bucket=not delete_bucket, ask=ask)
+    return 0
+
+
+def stages(*, project: str = "", env: Mapping[str, str] | None = None) -> int:
+    """`invoke stages`."""
+    _, options = _declared(project, "")
+    print(
+        stage_list.text(
+            Gcloud(options.project, env=env), topology.load_all(ROOT / "pipeline.toml"), project=options.project
+        )
+    )
     return 0
 
 
@@ -96,8 +141,9 @@ def rehearse(*, workers: str = "pool", autoscale: bool = False, fault: str = "",
     if fault and fault not in faults.NAMED:
         raise ConfigError(f"--fault {fault!r}: choose one of {', '.join(faults.NAMED)}")
     declared = topology.load(ROOT / "pipeline.toml")
-    options = _options(declared, stage.PROJECT, "", workers=_workers(workers), autoscale=autoscale)
-    wrong = faults.Faults(faults=faults.named(fault), operation_polls=1, account_uses=1, agent_uses=1)
+    choices = {"workers": _workers(workers), "autoscale": autoscale}
+    options = replace(Options.declared(declared, project=stage.PROJECT), **choices)  # type: ignore[arg-type]
+    wrong = faults.Faults(faults=faults.named(fault), operation_polls=1, account_uses=1, agent_uses=1, grant_uses=1)
     # Of a copy: both deploys are of the same sources, whatever is edited meanwhile.
     with stage.stage(faults=wrong) as running, tempfile.TemporaryDirectory(prefix="poolhouse-") as copy:
         image.stage(ROOT, Path(copy))
@@ -130,56 +176,109 @@ def rehearse(*, workers: str = "pool", autoscale: bool = False, fault: str = "",
 
 
 def github_oidc(
-    *, project: str, repo: str, region: str = "", yes: bool = False, env: Mapping[str, str] | None = None
+    *,
+    repo: str,
+    project: str = "",
+    stage: str = "",
+    environment: str = "",
+    ref: str = "",
+    repo_id: int = 0,
+    owner_id: int = 0,
+    yes: bool = False,
+    env: Mapping[str, str] | None = None,
 ) -> int:
-    """`invoke github-oidc`: the identities, then the workflow file, then what to enter in the repository."""
-    options = _options(topology.load(ROOT / "pipeline.toml"), project, region)
-    gcloud = Gcloud(project, env=env)
-    base = read_project(gcloud, project)
-    wanted = identity.resources(repo, options=options, project_number=base.number)
+    """`invoke github-oidc`: the identities of a stage, then the workflow files, then what to enter in the repository.
+
+    Args:
+        repo: `ORG/REPO`.
+        project: id of the Google Cloud project.
+        stage: which stage may be deployed so.
+        environment: the GitHub environment that a deploy must run in; empty: the stage's.
+        ref: the branch or tag that it must run for; empty: the stage's.
+        repo_id: number of the repository; looked up where it is 0.
+        owner_id: number of its owner; looked up where it is 0.
+        yes: do not ask.
+        env: further environment variables of gcloud.
+    """
+    declared, options = _declared(project, stage)
+    environment = environment or workflows.environment(declared.stage)
+    ref = ref or workflows.ref(declared.stage)
+    if not (repo_id and owner_id):
+        repo_id, owner_id = github.numbers(repo)
+    source = identity.Source(
+        repository=repo, repository_id=repo_id, owner_id=owner_id, environment=environment, ref=ref
+    )
+    gcloud = Gcloud(options.project, env=env)
+    base = read_project(gcloud, options.project)
+    wanted = identity.resources(source, options=options, project_number=base.number)
     plan = planner.plan(wanted, read_resources(gcloud, wanted, base=base))
-    print(plan_text(plan, project=project))
+    print(plan_text(plan, project=options.project))
     if plan.work:
-        if not (yes or _ask(f"Let {repo} deploy to {project}?")):
+        if not (yes or _ask(f"Let {repo} deploy to {options.project} from {ref} in the environment {environment}?")):
             raise CloudError("nothing was changed.")
         apply(plan, gcloud, values=Values(), repository=options.repository, progress=Lines(len(plan.work)))
-    workflow = ROOT / ".github" / "workflows" / "deploy.yml"
-    workflow.parent.mkdir(parents=True, exist_ok=True)
-    workflow.write_text(workflows.DEPLOY, encoding="utf-8")
-    print(f"\nWritten: {workflow.relative_to(ROOT)}. Tell the repository where to deploy to:")
+    folder = ROOT / ".github" / "workflows"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in workflows.files(topology.load_all(ROOT / "pipeline.toml")).items():
+        (folder / name).write_text(text, encoding="utf-8")
+        print(f"Written: .github/workflows/{name}")
+    print(f"\nTell the repository's environment {environment} where to deploy to:")
     for name, value in identity.variables(options=options, project_number=base.number).items():
-        print(f"  gh variable set {name} --repo {repo} --body '{value}'")
+        print(f"  gh variable set {name} --repo {repo} --env {environment} --body '{value}'")
     return 0
 
 
-def estimate(*, tasks_per_day: float, seconds: float) -> int:
+def set_secret(*, name: str, project: str = "", stage: str = "", env: Mapping[str, str] | None = None) -> int:
+    """`invoke secret set`: the value comes from standard input, or is asked for where that is a terminal."""
+    declared, options = _declared(project, stage)
+
+    def ask() -> str:
+        if sys.stdin.isatty():
+            return getpass.getpass(f"Value of {name} in {options.project} (not shown): ")
+        return sys.stdin.read().removesuffix("\n")
+
+    secret_store.set_value(Gcloud(options.project, env=env), declared, name, options=options, ask=ask, say=print)
+    return 0
+
+
+def list_secrets(*, project: str = "", stage: str = "", env: Mapping[str, str] | None = None) -> int:
+    """`invoke secret list`."""
+    declared, options = _declared(project, stage)
+    print(secret_store.listing(Gcloud(options.project, env=env), declared, options=options))
+    return 0
+
+
+def estimate(*, tasks_per_day: float, seconds: float, stage: str = "") -> int:
     """`invoke cost`."""
     as_of, prices = cost.load_prices()
-    load = cost.load_of(topology.load(ROOT / "pipeline.toml"), tasks_per_day=tasks_per_day, seconds=seconds)
+    declared = topology.load(ROOT / "pipeline.toml", stage=stage)
+    load = cost.load_of(declared, tasks_per_day=tasks_per_day, seconds=seconds)
     print(cost.report(load, prices, as_of=as_of))
     return 0
 
 
-def status(*, project: str, region: str = "") -> int:
+def status(*, project: str = "", stage: str = "") -> int:
     """`invoke status --project`."""
-    options = _options(topology.load(ROOT / "pipeline.toml"), project, region)
-    gcloud = Gcloud(project)
+    _, options = _declared(project, stage)
+    gcloud = Gcloud(options.project)
     print(operate.status(gcloud, options=options, words=release_tracks.installed(gcloud)))
     return 0
 
 
-def logs(*, project: str, region: str = "", service: str = "", lines: int = 50, follow: bool = False) -> int:
+def logs(*, project: str = "", stage: str = "", service: str = "", lines: int = 50, follow: bool = False) -> int:
     """`invoke logs --project`."""
-    options = _options(topology.load(ROOT / "pipeline.toml"), project, region)
-    for line in operate.log_lines(Gcloud(project), options=options, service=service, lines=lines, follow=follow):
+    _, options = _declared(project, stage)
+    for line in operate.log_lines(
+        Gcloud(options.project), options=options, service=service, lines=lines, follow=follow
+    ):
         print(visible(line), flush=True)
     return 0
 
 
-def run_e2e(*, project: str, region: str = "") -> int:
+def run_e2e(*, project: str = "", stage: str = "") -> int:
     """`invoke e2e --project`: the checks, then their objects are deleted; the records go with their lifecycle."""
-    options = _options(topology.load(ROOT / "pipeline.toml"), project, region)
-    gcloud = Gcloud(project)
+    _, options = _declared(project, stage)
+    gcloud = Gcloud(options.project)
     prefix = f"e2e-{secrets.token_hex(4)}"
     try:
         return 0 if e2e.run(operate.api(gcloud, options), prefix=prefix) else 1
@@ -190,17 +289,18 @@ def run_e2e(*, project: str, region: str = "") -> int:
                 gcloud.run(command("storage", "rm", "--recursive", f"gs://{options.bucket}/{folder}/{prefix}/"))
 
 
-def access(*, project: str, region: str = "") -> tuple[str, Callable[[], str]]:
-    """Address and identity tokens of the deployed API: for the `--project` of the commands in poolhouse/commands."""
-    gcloud = Gcloud(project)
-    options = _options(topology.load(ROOT / "pipeline.toml"), project, region)
-    return operate.api(gcloud, options).url, lambda: identity_token(gcloud)
+def access(*, project: str = "", stage: str = "") -> Access:
+    """The deployed API, for the `--project` and `--stage` of the commands in poolhouse/commands."""
+    _, options = _declared(project, stage)
+    gcloud = Gcloud(options.project)
+    url = operate.api(gcloud, options).url
+    return Access(project=options.project, url=url, token=lambda: identity_token(gcloud, url))
 
 
-def _options(declared: topology.Topology, project: str, region: str, **choices: Any) -> Options:
-    if region:
-        choices["region"] = region
-    return Options(project=project, name=declared.name, **choices)
+def _declared(project: str, stage: str) -> tuple[topology.Topology, Options]:
+    """A stage of pipeline.toml, and where it goes."""
+    declared = topology.load(ROOT / "pipeline.toml", stage=stage)
+    return declared, Options.declared(declared, project=project)
 
 
 def _workers(name: str) -> Literal["pool", "job"]:

@@ -110,13 +110,18 @@ def scale(c: Context, wanted: str) -> None:
     _run(commands.scale, wanted)
 
 
-@task(help={"project": "of the deployed pipeline, instead of the local stack", "region": "of the deployed pipeline"})
-def status(c: Context, project: str = "", region: str = "") -> None:
+@task(
+    help={
+        "project": "of the deployed pipeline, instead of the local stack (or `project` in pipeline.toml, with --stage)",
+        "stage": "which stage of it, of those in pipeline.toml",
+    }
+)
+def status(c: Context, project: str = "", stage: str = "") -> None:
     """Show the services and what waits in the queues."""
-    if project:
+    if project or stage:
         from poolhouse.commands import cloud as deployed
 
-        _run(deployed.status, project=project, region=region)
+        _run(deployed.status, project=project, stage=stage)
     from poolhouse.commands import stack as commands
 
     _run(commands.status)
@@ -134,23 +139,23 @@ def env(c: Context, format: str = "shell") -> None:
     help={
         "open": "open it in the browser",
         "port": "of a console that is started here (8081 if it is free, else any)",
-        "project": "of the deployed pipeline, instead of the local stack",
-        "region": "of the deployed pipeline",
+        "project": "of the deployed pipeline, instead of the local stack (or `project` in pipeline.toml, with --stage)",
+        "stage": "which stage of it, of those in pipeline.toml",
     }
 )
-def console(c: Context, open: bool = False, port: int = 0, project: str = "", region: str = "") -> None:
+def console(c: Context, open: bool = False, port: int = 0, project: str = "", stage: str = "") -> None:
     """Show where the console of the stack is, its web page; with containers or --project run it, until Ctrl-C."""
 
     def run() -> int:
         from poolhouse.local.console import command
 
-        if not project:
+        if not (project or stage):
             return command.show(port=port or None, open_it=open)
         from poolhouse.commands import cloud as deployed
         from poolhouse.local.console.stacks import Deployed
 
-        url, token = deployed.access(project=project, region=region)
-        return command.run(Deployed(project, url, token), port=port or None, open_it=open)
+        there = deployed.access(project=project, stage=stage)
+        return command.run(Deployed(there.project, there.url, there.token), port=port or None, open_it=open)
 
     _run(run)
 
@@ -161,8 +166,8 @@ def console(c: Context, open: bool = False, port: int = 0, project: str = "", re
         "follow": "stay and show new lines",
         "lines": "how many lines of each to begin with (50)",
         "raw": "the lines as they were written (JSON)",
-        "project": "of the deployed pipeline, instead of the local stack",
-        "region": "of the deployed pipeline",
+        "project": "of the deployed pipeline, instead of the local stack (or `project` in pipeline.toml, with --stage)",
+        "stage": "which stage of it, of those in pipeline.toml",
     },
 )
 def logs(
@@ -172,13 +177,13 @@ def logs(
     lines: int = 50,
     raw: bool = False,
     project: str = "",
-    region: str = "",
+    stage: str = "",
 ) -> None:
     """Show the logs."""
-    if project:
+    if project or stage:
         from poolhouse.commands import cloud as deployed
 
-        _run(deployed.logs, project=project, region=region, service=service, lines=lines, follow=follow)
+        _run(deployed.logs, project=project, stage=stage, service=service, lines=lines, follow=follow)
     from poolhouse.commands import stack as commands
 
     _run(commands.show_logs, service or None, follow=follow, lines=lines, raw=raw)
@@ -189,8 +194,8 @@ def logs(
         "backend": "which backend to start where no stack is up",
         "quick": "a few tasks only: a file, a table, a duplicate, a dead letter",
         "pubsub": "with containers, the Pub/Sub emulator of that stack: poolhouse or google",
-        "project": "of the deployed pipeline, instead of the local stack",
-        "region": "of the deployed pipeline",
+        "project": "of the deployed pipeline, instead of the local stack (or `project` in pipeline.toml, with --stage)",
+        "stage": "which stage of it, of those in pipeline.toml",
     }
 )
 def e2e(
@@ -199,13 +204,13 @@ def e2e(
     pubsub: str | None = None,
     quick: bool = False,
     project: str = "",
-    region: str = "",
+    stage: str = "",
 ) -> None:
     """Run the whole pipeline on real files and check everything that comes out."""
-    if project:
+    if project or stage:
         from poolhouse.commands import cloud as deployed
 
-        _run(deployed.run_e2e, project=project, region=region)
+        _run(deployed.run_e2e, project=project, stage=stage)
     from poolhouse.local.e2e.main import run
 
     _run(run, backend=backend, pubsub=pubsub, quick=quick)
@@ -267,71 +272,97 @@ def upgrade(c: Context, to: str) -> None:
 
 
 _CLOUD = {
-    "project": "id of the Google Cloud project",
-    "region": "region of everything (europe-west1)",
+    "project": "id of the Google Cloud project; without it, `project` under [deploy] in pipeline.toml",
+    "stage": "which stage of pipeline.toml",
 }
 
 
 @task(
     help={
         **_CLOUD,
-        "workers": "pool: instances that run all the time; job: started every minute, gone when the queue is empty",
-        "public": "the API answers callers without a token",
-        "autoscale": "worker pools follow their backlog, to none and back",
-        "channel": "notification channel of the alerts (projects/P/notificationChannels/N)",
-        "origins": "web origins that browsers may upload from, separated by commas",
-        "api_min_instances": "API instances kept warm (0)",
-        "api_max_instances": "most API instances (10)",
         "dry_run": "show the plan, the commands and the files; change nothing",
         "yes": "do not ask",
         "prune": "also remove what pipeline.toml does not want any more",
-        "rehearse": "against a played Google Cloud on this machine",
     }
 )
 def deploy(
-    c: Context,
-    project: str = "",
-    region: str = "",
-    workers: str = "pool",
-    public: bool = False,
-    autoscale: bool = False,
-    channel: str = "",
-    origins: str = "",
-    api_min_instances: int = 0,
-    api_max_instances: int = 10,
-    dry_run: bool = False,
-    yes: bool = False,
-    prune: bool = False,
-    rehearse: bool = False,
+    c: Context, project: str = "", stage: str = "", dry_run: bool = False, yes: bool = False, prune: bool = False
 ) -> None:
-    """Bring the pipeline to Google Cloud, or bring what is there up to date."""
+    """Bring the pipeline to Google Cloud as [deploy] says, or bring what is there up to date."""
     from poolhouse.commands import cloud as commands
 
-    if rehearse:
-        _run(commands.rehearse, workers=workers, autoscale=autoscale)
-    _run(
-        commands.run_deploy,
-        project=project,
-        region=region,
-        workers=workers,
-        public=public,
-        autoscale=autoscale,
-        channel=channel,
-        origins=origins,
-        api_min_instances=api_min_instances,
-        api_max_instances=api_max_instances,
-        dry_run=dry_run,
-        yes=yes,
-        prune=prune,
-    )
+    _run(commands.run_deploy, project=project, stage=stage, dry_run=dry_run, yes=yes, prune=prune)
 
 
-@task(help={**_CLOUD, "delete_bucket": "delete the bucket too, with every file, result and record in it"})
-def destroy(c: Context, project: str, region: str = "", delete_bucket: bool = False) -> None:
-    """Remove from Google Cloud what deploys of this pipeline made, and nothing else."""
+@task(
+    help={
+        **_CLOUD,
+        "delete_bucket": "delete the bucket too, with every file, result and record in it",
+        "yes": "do not ask; for previews alone (stages of a pattern)",
+    }
+)
+def destroy(c: Context, project: str = "", stage: str = "", delete_bucket: bool = False, yes: bool = False) -> None:
+    """Remove from Google Cloud what deploys of this stage made, and nothing else."""
     from poolhouse.commands import cloud as commands
 
-    _run(commands.run_destroy, project=project, region=region, delete_bucket=delete_bucket)
+    _run(commands.run_destroy, project=project, stage=stage, delete_bucket=delete_bucket, yes=yes)
+
+
+@task(
+    positional=["action"],
+    iterable=["word"],
+    help={
+        **_CLOUD,
+        "action": "list, or set; then the name of the variable: the value is asked for, or read from standard input",
+        "word": "what stands free on the command line: no need to write --word",
+    },
+)
+def secret(c: Context, action: str, word: list[str], project: str = "", stage: str = "") -> None:
+    """Secrets of pipeline.toml on Google Cloud: list, set NAME."""
+    from poolhouse.commands import cloud as commands
+
+    match action, word:
+        case "list", []:
+            _run(commands.list_secrets, project=project, stage=stage)
+        case "set", [name]:
+            _run(commands.set_secret, name=name, project=project, stage=stage)
+        case _:
+            sys.exit("secret list, or secret set NAME")
+
+
+@task(help=_CLOUD)
+def releases(c: Context, project: str = "", stage: str = "") -> None:
+    """List the images that can be gone back to, and which of them runs."""
+    from poolhouse.commands import cloud as commands
+
+    _run(commands.list_releases, project=project, stage=stage)
+
+
+@task(
+    positional=[],
+    iterable=["word"],
+    help={
+        **_CLOUD,
+        "word": "how many releases back (1), or the tag of one; no need to write --word",
+        "dry_run": "show the plan; change nothing",
+        "yes": "do not ask",
+    },
+)
+def rollback(
+    c: Context, word: list[str], project: str = "", stage: str = "", dry_run: bool = False, yes: bool = False
+) -> None:
+    """Run an earlier image again, in the API and all workers."""
+    from poolhouse.commands import cloud as commands
+
+    _run(commands.rollback, to=" ".join(word) or "1", project=project, stage=stage, dry_run=dry_run, yes=yes)
+
+
+@task(help={"project": _CLOUD["project"]})
+def stages(c: Context, project: str = "") -> None:
+    """List the stages of pipeline.toml, and what of them is deployed in the project."""
+    from poolhouse.commands import cloud as commands
+
+    _run(commands.stages, project=project)
 
 
 @task(
@@ -351,40 +382,79 @@ def rehearse(
     _run(commands.rehearse, workers=workers, autoscale=autoscale, fault=fault, requests=requests)
 
 
-@task(help={"tasks_per_day": "tasks submitted in a day", "seconds": "time that a task takes"})
-def cost(c: Context, tasks_per_day: float, seconds: float) -> None:
+@task(
+    help={
+        "tasks_per_day": "tasks submitted in a day",
+        "seconds": "time that a task takes",
+        "stage": "which stage of pipeline.toml",
+    }
+)
+def cost(c: Context, tasks_per_day: float, seconds: float, stage: str = "") -> None:
     """Estimate a month on Google Cloud, pools against jobs."""
     from poolhouse.commands import cloud as commands
 
-    _run(commands.estimate, tasks_per_day=float(tasks_per_day), seconds=float(seconds))
+    _run(commands.estimate, tasks_per_day=float(tasks_per_day), seconds=float(seconds), stage=stage)
 
 
-@task(help={**_CLOUD, "repo": "ORG/REPO on GitHub", "yes": "do not ask"})
-def github_oidc(c: Context, project: str, repo: str, region: str = "", yes: bool = False) -> None:
-    """Let a GitHub repository deploy without a key, and write .github/workflows/deploy.yml."""
+@task(
+    help={
+        **_CLOUD,
+        "repo": "ORG/REPO on GitHub",
+        "environment": "GitHub environment that a deploy must run in: its rules say who approves (the stage's name)",
+        "ref": "branch or tag that it must run for, such as refs/tags/v* (the stage's `ref`; refs/heads/main)",
+        "repo_id": "number of the repository, where it is private: `gh api repos/ORG/REPO --jq .id`",
+        "owner_id": "number of its owner: `gh api repos/ORG/REPO --jq .owner.id`",
+        "yes": "do not ask",
+    }
+)
+def github_oidc(
+    c: Context,
+    repo: str,
+    project: str = "",
+    stage: str = "",
+    environment: str = "",
+    ref: str = "",
+    repo_id: int = 0,
+    owner_id: int = 0,
+    yes: bool = False,
+) -> None:
+    """Let a GitHub repository deploy a stage without a key, and write the workflows of all stages."""
     from poolhouse.commands import cloud as commands
 
-    _run(commands.github_oidc, project=project, repo=repo, region=region, yes=yes)
+    _run(
+        commands.github_oidc,
+        project=project,
+        repo=repo,
+        stage=stage,
+        environment=environment,
+        ref=ref,
+        repo_id=repo_id,
+        owner_id=owner_id,
+        yes=yes,
+    )
 
 
-def _call(command: Any, *arguments: Any, project: str, region: str, **options: Any) -> None:
+def _call(command: Any, *arguments: Any, project: str, stage: str, **options: Any) -> None:
     """Run a command on the API of the local stack, or of the deployed pipeline; end with its exit code."""
 
     def run() -> int:
         from poolhouse.client import api
         from poolhouse.local.stack_api import stack_api
 
-        if not project:
+        if not (project or stage):
             return int(command(stack_api(), *arguments, **options))
         from poolhouse.commands import cloud as deployed
 
-        url, token = deployed.access(project=project, region=region)
-        return int(command(api.Api(url, token=token), *arguments, **options))
+        there = deployed.access(project=project, stage=stage)
+        return int(command(api.Api(there.url, token=there.token), *arguments, **options))
 
     _run(run)
 
 
-_DEPLOYED = {"project": "of the deployed pipeline, instead of the local stack", "region": "of the deployed pipeline"}
+_DEPLOYED = {
+    "project": "of the deployed pipeline, instead of the local stack (or `project` in pipeline.toml, with --stage)",
+    "stage": "which stage of it, of those in pipeline.toml",
+}
 _WORDS = {"word": "what stands free on the command line: no need to write --word"}
 
 
@@ -412,7 +482,7 @@ def submit(
     output: str = "",
     queue: str = "",
     project: str = "",
-    region: str = "",
+    stage: str = "",
 ) -> None:
     """Submit a task of TYPE, with key=value for each field of its payload."""
     from poolhouse.commands import calls as commands
@@ -421,7 +491,7 @@ def submit(
     submission = Submission(
         task_type=type, words=tuple(word), file=file, wait=wait, watch=watch, output=output, queue=queue
     )
-    _call(commands.submit, submission, project=project, region=region)
+    _call(commands.submit, submission, project=project, stage=stage)
 
 
 @task(
@@ -446,13 +516,13 @@ def tasks(
     limit: int = 20,
     json: bool = False,
     project: str = "",
-    region: str = "",
+    stage: str = "",
 ) -> None:
     """List the tasks that workers have touched; with an ID, show that one."""
     from poolhouse.commands import calls as commands
 
     chosen = {"status": status, "task_type": type, "queue": queue, "limit": limit, "as_json": json}
-    _call(commands.tasks, word, **chosen, project=project, region=region)
+    _call(commands.tasks, word, **chosen, project=project, stage=stage)
 
 
 @task(
@@ -493,14 +563,14 @@ def dlq(
     yes: bool = False,
     json: bool = False,
     project: str = "",
-    region: str = "",
+    stage: str = "",
 ) -> None:
     """Dead letters: list, show ID, replay ID … [key=value …], discard ID …; or by --type, --reason, --older, --all."""
     from poolhouse.commands import calls as commands
 
     chosen = {"task_type": type, "queue": queue, "reason": reason, "older": older, "newer": newer, "everything": all}
     how = {"payload": payload, "edit": edit, "rate": rate, "limit": limit, "yes": yes, "as_json": json}
-    _call(commands.dlq, action, word, **chosen, **how, project=project, region=region)
+    _call(commands.dlq, action, word, **chosen, **how, project=project, stage=stage)
 
 
 @task(
@@ -513,11 +583,11 @@ def dlq(
         "json": "one JSON object a line",
     },
 )
-def schedule(c: Context, action: str, word: list[str], json: bool = False, project: str = "", region: str = "") -> None:
+def schedule(c: Context, action: str, word: list[str], json: bool = False, project: str = "", stage: str = "") -> None:
     """Schedules of pipeline.toml: list, run NAME, pause NAME, resume NAME."""
     from poolhouse.commands import calls as commands
 
-    _call(commands.schedule, action, word, as_json=json, project=project, region=region)
+    _call(commands.schedule, action, word, as_json=json, project=project, stage=stage)
 
 
 @task(
@@ -561,6 +631,6 @@ def collection(*, of_the_kit: bool = False) -> Collection:
     Args:
         of_the_kit: with the commands that only the kit's own repository has.
     """
-    free_arguments.install(program, submit, tasks, dlq, schedule)
+    free_arguments.install(program, submit, tasks, dlq, schedule, secret, rollback)
     found = [value for name, value in globals().items() if isinstance(value, Task)]
     return Collection(*(task for task in found if of_the_kit or task.name not in OF_THE_KIT))

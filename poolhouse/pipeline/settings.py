@@ -29,6 +29,8 @@ class Settings(BaseSettings):
     bucket_name: str = Field(min_length=3, max_length=222)
     #: The declaration of queues and schedules.
     pipeline_file: str = "pipeline.toml"
+    #: Which stage of it this is; empty: the declaration as it stands.
+    pipeline_stage: str = ""
     #: Origin under which clients reach the bucket, where it is another than the one seen from here: behind a private
     #: endpoint or an emulator in a container network. Upload addresses that are handed out begin with it.
     storage_public_url: str | None = Field(default=None, pattern=r"^https?://[^/?#]+$")
@@ -95,7 +97,7 @@ class Settings(BaseSettings):
     @cached_property
     def topology(self) -> topology.Topology:
         """`pipeline.toml`, read once. Raises `ConfigError`."""
-        return topology.load(self.pipeline_file)
+        return topology.load(self.pipeline_file, stage=self.pipeline_stage)
 
     @property
     def handlers(self) -> tuple[str, ...]:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
-from poolhouse.pipeline import cron_expression
+from poolhouse.pipeline import cron_expression, environment, stages
+from poolhouse.pipeline.deploy_options import Api, Deploy
+from poolhouse.pipeline.environment import Env, Secrets, Version
 from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.stages import Stage, StageError
 
 Name = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,28}[a-z0-9])?$")]
 LifecyclePrefix = Literal["uploads", "processed", "results", "tasks", "dead-letters", "idempotency"]
@@ -28,6 +31,14 @@ _PATTERNS = {
 }
 #: A dotted module name.
 _MODULE = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*"
+#: Least and most memory by vCPUs, in MiB (Cloud Run, memory limits for worker pools).
+MEMORY_MIB: Mapping[int, tuple[int, int]] = {
+    1: (512, 4096),
+    2: (512, 8192),
+    4: (2048, 16_384),
+    6: (4096, 24_576),
+    8: (4096, 32_768),
+}
 
 
 class _Model(BaseModel):
@@ -37,16 +48,32 @@ class _Model(BaseModel):
 class Workers(_Model):
     """The workers of one queue: size of an instance and how many of them."""
 
-    #: vCPUs of an instance; Cloud Run, CPU limits: 0.08 to 8.
-    cpu: float = Field(default=1, ge=0.08, le=8)
-    #: Memory of an instance, in MiB; Cloud Run, memory limits: 128 MiB to 32 GiB.
-    memory_mib: int = Field(default=1024, ge=128, le=32768)
+    #: vCPUs of an instance: 1, 2, 4, 6 or 8 (Cloud Run, CPU limits for worker pools; jobs take the same).
+    cpu: int = 1
+    #: Memory of an instance, in MiB: what goes with its vCPUs is in `MEMORY_MIB`.
+    memory_mib: int = 1024
     #: Tasks that one instance runs at the same time.
     concurrency: int = Field(default=8, ge=1, le=1000)
     min_instances: int = Field(default=0, ge=0, le=1000)
     max_instances: int = Field(default=10, ge=1, le=1000)
     #: Waiting tasks an instance is meant to have: the backlog divided by this is the wanted number of instances.
     target_backlog: int = Field(default=100, ge=1)
+
+    @field_validator("cpu")
+    @classmethod
+    def _whole_cpus(cls, value: int) -> int:
+        if value not in MEMORY_MIB:
+            raise ValueError(f"an instance of a worker pool has {_choice(MEMORY_MIB)} vCPU, not {value}")
+        return value
+
+    @model_validator(mode="after")
+    def _memory_fits(self) -> Self:
+        least, most = MEMORY_MIB[self.cpu]
+        if not least <= self.memory_mib <= most:
+            raise ValueError(
+                f"memory_mib is {self.memory_mib}: with {self.cpu} vCPU a worker pool takes {least} to {most} MiB"
+            )
+        return self
 
     @model_validator(mode="after")
     def _least_before_most(self) -> Self:
@@ -75,6 +102,10 @@ class Queue(_Model):
     #: Pub/Sub's exactly-once delivery: fewer duplicates, slower acks. Records recognise duplicates either way.
     exactly_once: bool = False
     workers: Workers = Workers()
+    #: Variables of this queue's workers, on top of those of all.
+    env: Env = {}
+    #: Secrets of this queue's workers, on top of those of all: by variable, the version.
+    secrets: Secrets = {}
 
     @model_validator(mode="after")
     def _backoff_in_order(self) -> Self:
@@ -163,7 +194,7 @@ class Bucket(_Model):
 
 
 class Topology(_Model):
-    """All that `pipeline.toml` declares."""
+    """All that `pipeline.toml` declares, for one stage."""
 
     name: Name = "poolhouse"
     #: Modules that register handlers, and packages of such modules. The variable TASK_HANDLERS takes their place.
@@ -174,9 +205,22 @@ class Topology(_Model):
     api: Annotated[str, Field(pattern=f"{_MODULE}:[A-Za-z_][A-Za-z0-9_]*$")] = "poolhouse.api.app:create_app"
     #: Modules with cases of `invoke e2e`, as `poolhouse.local.e2e.case` describes them.
     e2e: tuple[Annotated[str, Field(pattern=f"{_MODULE}$")], ...] = ()
+    deploy: Deploy = Deploy()
+    #: Variables of the API and of all workers.
+    env: Env = {}
+    #: Secrets of the API and of all workers: by variable, the version.
+    secrets: Secrets = {}
     queues: tuple[Queue, ...] = Field(min_length=1)
     schedules: tuple[Schedule, ...] = ()
     bucket: Bucket = Bucket()
+
+    #: Which stage this is; set by `parse`.
+    _stage: Stage | None = PrivateAttr(default=None)
+
+    @property
+    def stage(self) -> Stage:
+        """Which stage of the declaration this is."""
+        return self._stage or Stage(pipeline=self.name, family=self.name)
 
     @cached_property
     def by_name(self) -> Mapping[str, Queue]:
@@ -188,6 +232,26 @@ class Topology(_Model):
         """Where a task goes that names no queue: `default` where declared, else the first."""
         return self.by_name.get("default", self.queues[0])
 
+    def env_of(self, queue: Queue) -> Mapping[str, str]:
+        """Variables of a queue's workers."""
+        return {**self.env, **queue.env}
+
+    def secrets_of(self, queue: Queue) -> Mapping[str, Version]:
+        """Secrets of a queue's workers."""
+        return {**self.secrets, **queue.secrets}
+
+    @property
+    def all_secrets(self) -> tuple[str, ...]:
+        """Names of all secrets, each once."""
+        return tuple(dict.fromkeys([*self.secrets, *(name for queue in self.queues for name in queue.secrets)]))
+
+    @model_validator(mode="after")
+    def _either_variable_or_secret(self) -> Self:
+        environment.check(self.env, self.secrets)
+        for queue in self.queues:
+            environment.check(self.env_of(queue), self.secrets_of(queue))
+        return self
+
     @model_validator(mode="after")
     def _queues_exist(self) -> Self:
         for schedule in self.schedules:
@@ -197,26 +261,77 @@ class Topology(_Model):
         return self
 
 
-def load(path: str | Path) -> Topology:
+def load(path: str | Path, *, stage: str = "") -> Topology:
     """Read `pipeline.toml`.
+
+    Args:
+        path: the file.
+        stage: which of its stages; empty: the declaration as it stands.
 
     Raises:
         ConfigError: no such file, not TOML, or a value outside its rules: with file, line and what is allowed.
     """
     path = Path(path)
+    return parse(_read(path), source=str(path), stage=stage)
+
+
+def _read(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: can't be read: {error}. PIPELINE_FILE names the file to read.") from None
-    return parse(text, source=str(path))
 
 
-def parse(text: str, *, source: str = "pipeline.toml") -> Topology:
-    """Read the text of a `pipeline.toml`; `source` is the name used in errors. Raises `ConfigError`."""
+def parse(text: str, *, source: str = "pipeline.toml", stage: str = "") -> Topology:
+    """Read the text of a `pipeline.toml`; `source` is the name used in errors. Raises `ConfigError`.
+
+    The declaration as it stands and every stage are checked, whichever is asked for: a mistake in one that is seldom
+    deployed is seen on the day that it is made.
+    """
+    document = _document(text, source)
+    found = _every(document, text, source)
+    return _parse(document, stage, text, source) if stage else found[0]
+
+
+def load_all(path: str | Path) -> tuple[Topology, ...]:
+    """The declaration as it stands, then each of its stages; one of a pattern as an example. Raises `ConfigError`."""
+    path = Path(path)
+    return _every(_document(_read(path), str(path)), _read(path), str(path))
+
+
+def _document(text: str, source: str) -> dict[str, Any]:
     try:
-        document = tomllib.loads(text)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{source}: not TOML: {error}") from None
+
+
+def _every(document: dict[str, Any], text: str, source: str) -> tuple[Topology, ...]:
+    base = _parse(document, "", text, source)
+    examples = [key[:-1] + "1" if key.endswith("*") else key for key in document.get("stages", {})]
+    found = (base, *(_parse(document, name, text, source) for name in examples))
+    try:
+        stages.check_apart(
+            (each.stage, [*(queue.name for queue in each.queues), *(entry.name for entry in each.schedules)])
+            for each in found
+        )
+    except StageError as error:
+        raise ConfigError(f"{source}:{_line(text, error.path)}: {'.'.join(error.path)}: {error}") from None
+    return found
+
+
+def _parse(document: Mapping[str, Any], name: str, text: str, source: str) -> Topology:
+    """The declaration of one stage. Raises `ConfigError`."""
+    try:
+        stage, merged = stages.choose(document, name)
+    except StageError as error:
+        raise ConfigError(f"{source}:{_line(text, error.path)}: {'.'.join(error.path)}: {error}") from None
+    topology = _validate(merged, text, source, ("stages", stage.key) if stage.key else ())
+    topology._stage = stage
+    return topology
+
+
+def _validate(document: dict[str, Any], text: str, source: str, under: tuple[str, ...]) -> Topology:
     prefix = document.get("name", "poolhouse")
     for table, extra in (("queues", {"prefix": prefix}), ("schedules", {})):
         named = document.get(table, {})
@@ -230,10 +345,10 @@ def parse(text: str, *, source: str = "pipeline.toml") -> Topology:
     try:
         return Topology.model_validate(document)
     except ValidationError as error:
-        raise ConfigError(_explain(error, document, text, source)) from None
+        raise ConfigError(_explain(error, document, text, source, under)) from None
 
 
-def _explain(error: ValidationError, document: dict[str, Any], text: str, source: str) -> str:
+def _explain(error: ValidationError, document: dict[str, Any], text: str, source: str, under: tuple[str, ...]) -> str:
     lines = []
     for problem in error.errors():
         keys = list(problem["loc"])
@@ -247,15 +362,24 @@ def _explain(error: ValidationError, document: dict[str, Any], text: str, source
             message = _PATTERNS.get(
                 path[0], "a name has 1 to 30 lowercase letters, digits and -, and starts with a letter"
             )
-        lines.append(f"{source}:{_line(text, path)}: {'.'.join(path) or 'pipeline'}: {message}")
+        where = (*under, *path)
+        lines.append(f"{source}:{_line(text, where)}: {'.'.join(where) or 'pipeline'}: {message}")
     return "\n".join(lines)
 
 
+def _choice(values: Iterable[object]) -> str:
+    """The values as a person lists them: 1, 2 or 3."""
+    *most, last = map(str, values)
+    return f"{', '.join(most)} or {last}" if most else last
+
+
 def _fields(path: tuple[str, ...]) -> list[str]:
-    models: dict[str, type[_Model]] = {"queues": Queue, "schedules": Schedule, "bucket": Bucket}
+    models: dict[str, type[BaseModel]] = {"queues": Queue, "schedules": Schedule, "bucket": Bucket, "deploy": Deploy}
     model = models.get(path[0], Topology) if path else Topology
     if path[-1:] == ("workers",):
         model = Workers
+    if path == ("deploy", "api"):
+        model = Api
     return [name for name in model.model_fields if name not in {"name", "prefix"} or model is Topology]
 
 

@@ -6,25 +6,40 @@ import re
 from typing import Literal
 
 #: `absent`: there is no such thing; `conflict`: somebody (perhaps an earlier, broken-off run of ours) was there first;
-#: `transient`: the same command may well succeed a little later; `final`: it won't.
-Verdict = Literal["absent", "conflict", "transient", "final"]
+#: `transient`: the same command may well succeed a little later; `unseen`: what it needs is there, but not every server
+#: knows it yet, which takes minutes; `final`: it won't.
+Verdict = Literal["absent", "conflict", "transient", "unseen", "final"]
 
 _ABSENT = re.compile(
     r"NOT_FOUND|not found: 404|Cannot find (service|job|worker-pool)|\bnot found\b|does not exist|HTTPError 404", re.I
 )
 # A project or region that is not there is no answer about what would be in it.
 _ELSEWHERE = re.compile(r"Projects? instance|Location \S+ is not found")
+# FAILED_PRECONDITION is none: that is how policies of an organisation, regions and quotas refuse.
 _CONFLICT = re.compile(
-    r"ALREADY_EXISTS|already exists|already own it|\bABORTED\b|etag|HTTPError (409|412)|concurrent policy changes|"
-    r"there were concurrent|precondition",
+    r"ALREADY_EXISTS|already exists|already own it|\bABORTED\b|\betag\b|HTTPError (409|412)|"
+    r"concurrent policy changes|there were concurrent",
     re.I,
 )
+_FOREIGN = re.compile(r"requested bucket name is not available", re.I)
+_DENIED = re.compile(
+    r"PERMISSION_DENIED|HTTPError 403|does not have permission|Permission .* denied|forbidden|status=\[?403|"
+    r"does not have ([\w.]+ )?access to",
+    re.I,
+)
+# What a deploy has granted or made before it comes to these. IAM, Access change propagation: "typically 2 minutes,
+# potentially 7 minutes or longer"; Cloud Monitoring: a new metric "could take up to 10 minutes to become available".
+_UNSEEN = re.compile(
+    r"Cannot find metric that matches|service account \S+ does not have ([\w.]+ )?access to|"
+    r"Permission denied on secret",
+    re.I,
+)
+_ORGANISATION = re.compile(r"constraints/|violates constraint|Organization Policy|org ?policy", re.I)
 # A fresh account, API or metric is not known everywhere at once. None of these says that the caller did wrong.
 _TRANSIENT = re.compile(
     r"Service account [\w@.-]+ does not exist|service account .* (does not exist|was not found)|"
     r"member .*gserviceaccount\.com.* does not exist|"
     r"SERVICE_DISABLED|it is disabled\. Enable it|has not been used in project|"
-    r"Cannot find metric that matches|"
     r"UNAVAILABLE|RESOURCE_EXHAUSTED.*(rate|per minute)|rateLimitExceeded|Too Many Requests|HTTPError (429|5\d\d)|"
     r"status=\[?(429|500|502|503|504)|Backend Error|internal error|INTERNAL|DEADLINE_EXCEEDED|"
     r"Connection (reset|aborted|refused)|timed out|Temporary failure|ServiceUnavailable|"
@@ -52,12 +67,34 @@ _ADVICE: tuple[tuple[str, str], ...] = (
         "gcloud is not logged in (or its login ran out): `gcloud auth login`; in CI, the step that authenticates.",
     ),
     (
-        r"constraints/|violates constraint|Organization Policy|org policy|orgpolicy",
-        "an organisation policy forbids it. A public API needs `constraints/iam.allowedPolicyMemberDomains` relaxed: "
-        "deploy without --public, or ask the organisation's administrators.",
+        r"run\.managed\.requireInvokerIam",
+        "an organisation policy forbids services without the invoker check: set `public = false` under [deploy] in "
+        "pipeline.toml, or ask the organisation's administrators to relax constraints/run.managed.requireInvokerIam.",
     ),
     (
-        r"Projects? instance \[[^\]]*\] (not found|\(or it may not exist)|project.*(not found|does not exist)|"
+        _ORGANISATION.pattern,
+        "an organisation policy forbids it; the constraint is named above. Ask the organisation's administrators, or "
+        "deploy to a project that it does not cover.",
+    ),
+    (
+        r"cannot run builds in this region",
+        "Cloud Build restricts this project to some regions (Cloud Build, Restricted regions): set `build_region` "
+        "under [deploy] in pipeline.toml to us-central1, us-west2, europe-west1, asia-east1, australia-southeast1 or "
+        "southamerica-east1. The image is pushed to the region of the deploy all the same.",
+    ),
+    (
+        r"invalid bucket .* does not have access|does not have [\w.]+ access to",
+        "the account that is named above has its grant, but not every server knows that even after ten minutes: deploy "
+        "again. If it stays, a deny policy or a service perimeter of the organisation forbids it.",
+    ),
+    (
+        r"(does not have permission to access|Permission denied on) (resource )?projects?\b.*\(or it may not exist",
+        "this account lacks a permission in the project, or there is no such project. docs/deploy.md lists the roles "
+        "that a deploy needs; `gcloud auth list` shows which account is active, `gcloud projects list` the ids of the "
+        "projects that it can see (the id, not the name or the number).",
+    ),
+    (
+        r"Projects? instance \[[^\]]*\] not found|project.*(not found|does not exist)|"
         r"PROJECT_NOT_FOUND|CONSUMER_INVALID",
         "there is no such project, or this account can't see it. `gcloud projects list` shows the ids that it can (the "
         "id, not the name or the number).",
@@ -66,15 +103,22 @@ _ADVICE: tuple[tuple[str, str], ...] = (
         r"Cloud Run is not available in|Location .* is not (found|supported|available)|Unsupported location|"
         r"is not supported in (this )?region|worker.?pools? .*not (available|supported)|Unknown.location",
         "the region lacks something that is needed. `gcloud run regions list` shows Cloud Run's, `gcloud scheduler "
-        "locations list` the scheduler's; choose one with --region. Without worker pools: --workers job.",
+        "locations list` the scheduler's; choose one as `region` under [deploy] in "
+        'pipeline.toml. Without worker pools: workers = "job" there.',
+    ),
+    (
+        r"iam\.serviceAccounts\.(getOpenIdToken|getAccessToken)",
+        "the active account may not ask for a token of its own: it needs roles/iam.serviceAccountOpenIdTokenCreator on "
+        "itself, which `invoke github-oidc` grants.",
     ),
     (
         r"Permission '?[\w.]*iam\.serviceaccounts\.actAs|iam\.serviceaccounts\.actAs|iam\.serviceAccounts\.actAs",
         "who deploys must be allowed to act as the services' accounts: roles/iam.serviceAccountUser on the account "
-        "that is named above.",
+        "that is named above. For a deploy from CI, `invoke github-oidc` grants it: run it again after a change of the "
+        "pipeline's name or stage.",
     ),
     (
-        r"PERMISSION_DENIED|HTTPError 403|does not have permission|Permission .* denied|forbidden|status=\[?403",
+        _DENIED.pattern,
         "this account lacks a permission. docs/deploy.md lists the roles that a deploy needs; `gcloud auth list` shows "
         "which account is active. For a bucket it can also mean that another project has that (global) name.",
     ),
@@ -91,6 +135,11 @@ _ADVICE: tuple[tuple[str, str], ...] = (
         r"gcp-sa-pubsub.*does not exist",
         "Pub/Sub's service agent is not there yet: `gcloud beta services identity create "
         "--service=pubsub.googleapis.com --project PROJECT`, then deploy again.",
+    ),
+    (
+        r"Permission denied on secret",
+        "the account that is named above may read the secret, but not every server knows that even after ten minutes: "
+        "deploy again. If it stays, a deny policy of the organisation forbids it.",
     ),
     (
         r"failed to start|is not ready and cannot serve|HealthCheckContainerError",
@@ -122,8 +171,12 @@ def verdict(output: str, *, reading: bool = False) -> Verdict:
         return "final"  # comes with the same words as an API that is off, but does not pass by waiting
     if reading and _ABSENT.search(output) and not _ELSEWHERE.search(output):
         return "absent"
+    if _ORGANISATION.search(output) or _FOREIGN.search(output):
+        return "final"
     if _TRANSIENT.search(output):
         return "transient"
+    if _UNSEEN.search(output):
+        return "unseen"
     if _CONFLICT.search(output):
         return "conflict"
     return "final"

@@ -26,7 +26,11 @@ class Tracks:
     worker_pools: tuple[str, ...] = ("run", "worker-pools")
     #: `--instances` in newer releases, `--scaling` in older ones.
     instances_flag: str = "instances"
+    #: Whether single pools have policies: releases before 2026 know those of the project alone.
+    pool_policies: bool = False
     policies: tuple[str, ...] = ("monitoring", "policies")
+    channels: tuple[str, ...] = ("beta", "monitoring", "channels")
+    identity: tuple[str, ...] = ("beta", "services", "identity")
 
     def told(self) -> str:
         """One line for a person."""
@@ -42,7 +46,16 @@ def choose(has: HasFlag) -> Tracks:
     """
     pools, instances = _first(("run", "worker-pools"), "deploy", ("instances", "scaling"), has)
     policies, _ = _first(("monitoring", "policies"), "create", ("policy-from-file",), has)
-    return Tracks(worker_pools=pools, instances_flag=instances, policies=policies)
+    channels, _ = _first(("monitoring", "channels"), "list", ("filter",), has)
+    identity, _ = _first(("services", "identity"), "create", ("service",), has)
+    return Tracks(
+        worker_pools=pools,
+        instances_flag=instances,
+        pool_policies=has((*pools, "set-iam-policy"), "region"),
+        policies=policies,
+        channels=channels,
+        identity=identity,
+    )
 
 
 def installed(gcloud: Gcloud) -> Tracks:

@@ -24,6 +24,8 @@ from poolhouse.cloud.resource import Command, Json, Read
 
 #: Waits between attempts of what may pass by itself, in seconds: two minutes in all, as fresh accounts may need.
 WAITS_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
+#: Waits for what is there but not seen everywhere yet (`advice.verdict`: unseen), in seconds: ten minutes in all.
+UNSEEN_WAITS_S = (5.0, 10.0, 15.0, 30.0, *[60.0] * 9)
 #: Longest time of one command, in seconds; a build is the longest.
 TIMEOUT_S = 1800
 #: Commands at the same time. They mostly wait; each takes about a second of CPU to start.
@@ -64,6 +66,7 @@ class Gcloud:
         env: further environment variables (a rehearsal's proxy).
         executable: the program.
         waits_s: waits between attempts, in seconds.
+        unseen_waits_s: waits for what is there but not seen everywhere yet, in seconds.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class Gcloud:
         env: Mapping[str, str] | None = None,
         executable: str = "gcloud",
         waits_s: Sequence[float] = WAITS_S,
+        unseen_waits_s: Sequence[float] = UNSEEN_WAITS_S,
     ) -> None:
         """Find the program. Raises `CloudError` where there is none."""
         found = shutil.which(executable)
@@ -83,7 +87,7 @@ class Gcloud:
         self._program = found
         self._project = project
         self._env = {**os.environ, **_QUIET, **(env or {})}
-        self._waits_s = tuple(waits_s)
+        self._waits_s: Mapping[advice.Verdict, Sequence[float]] = {"transient": waits_s, "unseen": unseen_waits_s}
         self._broken_off = threading.Event()
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[str]] = set()
@@ -94,11 +98,19 @@ class Gcloud:
         """Path of the program."""
         return self._program
 
-    def run(self, command: Command, *, values: Mapping[str, str] | None = None, on_retry: OnRetry | None = None) -> str:
+    def run(
+        self,
+        command: Command,
+        *,
+        values: Mapping[str, str] | None = None,
+        secret: str | None = None,
+        on_retry: OnRetry | None = None,
+    ) -> str:
         """Run a command that changes something; returns its standard output.
 
         Args:
             command: what to run.
+            secret: its standard input: on no command line, in no file, shown nowhere.
             values: what `{NAME}` stands for in the command's words.
             on_retry: told before each further attempt.
 
@@ -112,7 +124,7 @@ class Gcloud:
                 path.write_text(text, encoding="utf-8")
                 filled[f"{{file:{name}}}"] = str(path)
             words = [_fill(word, filled) for word in command.words]
-            return self._attempts(words, shown=command.shown(), on_retry=on_retry)
+            return self._attempts(words, shown=command.shown(), secret=secret, on_retry=on_retry)
 
     def read(self, read: Read) -> Json:
         """What a read prints, as JSON; None where there is no such thing. Raises `GcloudFailed`."""
@@ -152,31 +164,37 @@ class Gcloud:
                 _end(process)
 
     def _attempts(
-        self, words: Sequence[str], *, shown: str, reading: bool = False, on_retry: OnRetry | None = None
+        self,
+        words: Sequence[str],
+        *,
+        shown: str,
+        reading: bool = False,
+        secret: str | None = None,
+        on_retry: OnRetry | None = None,
     ) -> str:
-        waits = iter(self._waits_s)
+        waits = {verdict: iter(waits_s) for verdict, waits_s in self._waits_s.items()}
         while True:
-            code, output, errors = self._once(words, shown)
+            code, output, errors = self._once(words, shown, secret)
             if code == 0:
                 return output
             verdict = advice.verdict(errors, reading=reading)
             if verdict == "absent":
                 raise _Absent
-            wait_s = next(waits, None) if verdict == "transient" else None
+            wait_s = next(waits[verdict], None) if verdict in waits else None
             if wait_s is None:
                 raise GcloudFailed(f"{shown} --project={self._project}", errors, advice=advice.advise(errors))
             if on_retry is not None:
                 on_retry(shown, errors, wait_s)
             self._broken_off.wait(wait_s)
 
-    def _once(self, words: Sequence[str], shown: str) -> tuple[int, str, str]:
+    def _once(self, words: Sequence[str], shown: str, secret: str | None = None) -> tuple[int, str, str]:
         started = time.monotonic()
         with self._lock:
             if self._broken_off.is_set():
                 raise _BrokenOff
             process = subprocess.Popen(
                 [self._program, *words, f"--project={self._project}", "--quiet"],
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.DEVNULL if secret is None else subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -186,7 +204,7 @@ class Gcloud:
             )
             self._running.add(process)
         try:
-            output, errors = process.communicate(timeout=TIMEOUT_S)
+            output, errors = process.communicate(secret, timeout=TIMEOUT_S)
         except subprocess.TimeoutExpired:
             _end(process)
             output, errors = process.communicate()

@@ -1,17 +1,19 @@
-"""CREMA, KEDA's scalers as a Cloud Run service: sets the instances of worker pools by their backlog (a preview)."""
+"""CREMA, KEDA's scalers as a Cloud Run service: sets the instances of worker pools by their backlog."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 
+from poolhouse.cloud.kinds import containers, run
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.resource import Fields, Json, Read, Resource, command, entry, flag, pairs
 from poolhouse.pipeline.scaling import POLL_S, SCALE_DOWN_WINDOW_S
 from poolhouse.pipeline.topology import Topology
 
-#: The engine, as its makers publish it.
-IMAGE = "us-central1-docker.pkg.dev/cloud-run-oss-images/crema-v1/autoscaler:1.0"
+#: The engine, as its makers publish it (CREMA, Image versioning): the line that gets mends, on KEDA 2.20. 1.0 asks for
+#: backlogs in a query language that Cloud Monitoring retires.
+IMAGE = "us-central1-docker.pkg.dev/cloud-run-oss-images/crema-v1/autoscaler:1.2"
 #: The image is built from nothing: Cloud Run lays it on this one.
 BASE_IMAGE = "us-central1-docker.pkg.dev/serverless-runtimes/google-24/runtimes/java25"
 _WHERE = "--location=global"
@@ -85,11 +87,11 @@ def version(topology: Topology, *, options: Options) -> Resource:
         name=revision,
         wanted={"content": revision},
         read=Read(
-            words=("parametermanager", "parameters", "versions", "list", *where),
+            words=("parametermanager", "parameters", "versions", "describe", revision, *where),
             api="parametermanager.googleapis.com",
             needs=f"parameter/{holder}",
         ),
-        observe=lambda raw: {"content": revision} if entry(raw, "name", revision) else None,
+        observe=lambda raw: {"content": revision} if raw else None,
         create=(
             command(
                 "parametermanager", "parameters", "versions", "create", revision, *where,
@@ -100,8 +102,14 @@ def version(topology: Topology, *, options: Options) -> Resource:
     )  # fmt: skip
 
 
-def service(*, revision: str, options: Options, pools: tuple[str, ...]) -> Resource:
-    """The engine: exactly one instance, with CPU all the time, since it looks by itself."""
+def service(*, revision: str, options: Options, after: tuple[str, ...]) -> Resource:
+    """The engine: exactly one instance, with CPU all the time, since it looks by itself.
+
+    Args:
+        revision: name of the configuration's version.
+        options: the choices of the deploy.
+        after: ids of the pools that it scales, and of its grants on them.
+    """
     name = f"{options.name}-autoscaler"
     path = f"projects/{options.project}/locations/global/parameters/{name}/versions/{revision}"
     words = (
@@ -112,9 +120,10 @@ def service(*, revision: str, options: Options, pools: tuple[str, ...]) -> Resou
     )  # fmt: skip
 
     def observe(raw: Json) -> Fields | None:
-        if not raw:
+        found = containers.named(raw, name)
+        if found is None:
             return None
-        spec = raw["spec"]["template"]["spec"]
+        spec = found["spec"]["template"]["spec"]
         env = {item["name"]: item.get("value") for item in spec["containers"][0].get("env", ())}
         return {
             "image": spec["containers"][0].get("image"),
@@ -126,12 +135,12 @@ def service(*, revision: str, options: Options, pools: tuple[str, ...]) -> Resou
         kind="service",
         name=name,
         wanted={"image": IMAGE, "account": options.account("autoscaler"), "configuration": revision},
-        read=Read(words=("run", "services", "describe", name, words[3]), api="run.googleapis.com"),
+        read=run.services_read(options),
         observe=observe,
         create=(command(*words),),
         update=lambda raw: (command(*words),),
         after=(
-            f"parameter-version/{revision}", f"account/{options.name}-autoscaler",
-            f"grants/project/{options.project}", *(f"pool/{pool}" for pool in pools),
+            f"parameter-version/{revision}", f"account/{options.account_id('autoscaler')}",
+            f"grants/project/{options.project}", f"grants/account/{options.account_id('worker')}", *after,
         ),
     )  # fmt: skip

@@ -3,63 +3,84 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.resource import Fields, Json, entry, flag, pairs
 
 
-def environment(options: Options, **more: str) -> Mapping[str, str]:
-    """The environment variables of a container: those that poolhouse/pipeline/settings.py needs, and more."""
-    return {"GOOGLE_CLOUD_PROJECT": options.project, "BUCKET_NAME": options.bucket, **more}
+@dataclass(frozen=True, kw_only=True)
+class Container:
+    """What a service, pool or job runs.
+
+    Args (fields):
+        env: variables.
+        secrets: by variable, the secret and its version as `SECRET:VERSION`.
+        account: e-mail address of the account that it runs as.
+        cpu: vCPUs.
+        memory_mib: memory, in MiB.
+        arguments: of `python`; empty: the image's own command.
+    """
+
+    env: Mapping[str, str]
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    account: str
+    cpu: float
+    memory_mib: int
+    arguments: tuple[str, ...] = ()
+
+    def wanted(self, image: str) -> Fields:
+        """The compared fields, as wanted."""
+        return {
+            "image": image,
+            "account": self.account,
+            "cpu": float(self.cpu),
+            "memory_mib": self.memory_mib,
+            **({"command": "python", "arguments": " ".join(self.arguments)} if self.arguments else {}),
+            **{f"env {name}": value for name, value in self.env.items()},
+            **{f"secret {name}": value for name, value in self.secrets.items()},
+        }
+
+    def flags(self) -> tuple[str, ...]:
+        """The flags of gcloud's deploy commands that make a container so."""
+        return (
+            flag("service-account", self.account),
+            flag("cpu", f"{self.cpu:g}"),
+            flag("memory", f"{self.memory_mib}Mi"),
+            flag("set-env-vars", pairs(self.env)),
+            flag("set-secrets", pairs(self.secrets)) if self.secrets else "--clear-secrets",
+            # Empty: those of the image, whatever was set by hand.
+            flag("command", "python" if self.arguments else ""),
+            flag("args", ",".join(self.arguments)),
+        )
 
 
-def wanted_fields(
-    image: str,
-    *,
-    env: Mapping[str, str],
-    account: str,
-    cpu: float,
-    memory_mib: int,
-    arguments: tuple[str, ...] = (),
-) -> Fields:
-    """The compared fields of a container, as wanted."""
-    return {
-        "image": image,
-        "account": account,
-        "cpu": float(cpu),
-        "memory_mib": memory_mib,
-        **({"arguments": " ".join(arguments)} if arguments else {}),
-        **{f"env {name}": value for name, value in env.items()},
-    }
+def environment(options: Options, env: Mapping[str, str], **more: str) -> Mapping[str, str]:
+    """The environment variables of a container: those that the settings need, and those of pipeline.toml."""
+    stage = {"PIPELINE_STAGE": options.stage} if options.stage else {}
+    return {"GOOGLE_CLOUD_PROJECT": options.project, "BUCKET_NAME": options.bucket, **stage, **more, **env}
 
 
-def flags(
-    env: Mapping[str, str], *, account: str, cpu: float, memory_mib: int, arguments: tuple[str, ...] = ()
-) -> tuple[str, ...]:
-    """The flags of gcloud's deploy commands that make a container so."""
-    return (
-        flag("service-account", account),
-        flag("cpu", f"{cpu:g}"),
-        flag("memory", f"{memory_mib}Mi"),
-        flag("set-env-vars", pairs(env)),
-        *((flag("command", "python"), flag("args", ",".join(arguments))) if arguments else ()),
-    )
-
-
-def observed_fields(container: Json, env: Mapping[str, str], spec: Json) -> Fields:
-    """The same fields of a container that is there; `env` names the variables to look for."""
+def observed_fields(container: Json, spec: Json) -> Fields:
+    """The fields of `Container.wanted` of a container that is there, variables that somebody added by hand included."""
     limits = container.get("resources", {}).get("limits", {})
-    present = {item["name"]: item.get("value") for item in container.get("env", ())}
-    arguments = container.get("args")
+    command, arguments = container.get("command"), container.get("args")
     return {
         "image": container.get("image"),
         "account": spec.get("serviceAccountName"),
         "cpu": _cpu(limits.get("cpu")),
         "memory_mib": _mebibytes(limits.get("memory")),
+        **({"command": " ".join(command)} if command else {}),
         **({"arguments": " ".join(arguments)} if arguments else {}),
-        # Variables that somebody added by hand show as a difference: the deploy sets the whole list.
-        **{f"env {name}": present.get(name) for name in (*env, *sorted(present.keys() - env.keys()))},
+        **dict(_variable(item) for item in container.get("env", ())),
     }
+
+
+def _variable(item: Json) -> tuple[str, str | None]:
+    secret = (item.get("valueFrom") or {}).get("secretKeyRef")
+    if secret:
+        return f"secret {item['name']}", f"{secret.get('name')}:{secret.get('key')}"
+    return f"env {item['name']}", item.get("value")
 
 
 def label_fields(options: Options) -> Fields:

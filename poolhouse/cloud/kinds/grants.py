@@ -64,7 +64,7 @@ def grants(
     api: str,
     more: tuple[str, ...] = (),
     starts: Literal["empty", "filled"] = "empty",
-    also_ours: tuple[str, ...] = (),
+    also_ours: Callable[[str], bool] = lambda member: False,
     after: tuple[str, ...] = (),
 ) -> Resource:
     """The bindings on one resource.
@@ -79,13 +79,13 @@ def grants(
         more: further flags, such as the region.
         starts: whether a fresh resource has no bindings at all, so that a policy can be set without a reading; or has
             some of its own (a bucket's owners), so that ours are added one by one.
-        also_ours: members that are managed here though they are no account of ours (allUsers).
+        also_ours: whether a member is managed here though it is no account of ours (allUsers).
         after: ids of further resources that must be in place first.
     """
     is_account = managed(options)
 
     def ours(member: str) -> bool:
-        return is_account(member) or member in also_ours
+        return is_account(member) or also_ours(member)
 
     def write(policy: Json) -> Command:
         if "etag" in policy:
@@ -109,7 +109,7 @@ def grants(
         observe=lambda raw: None if raw is None else observed(raw, wanted=wanted, ours=ours),
         create=create,
         update=lambda raw: (write(merge(raw, wanted, ours=ours)),),
-        after=(target, *(f"account/{options.name}-{purpose}" for purpose in options.accounts), *after),
+        after=(target, *(f"account/{options.account_id(purpose)}" for purpose in options.accounts), *after),
     )
 
 
@@ -145,5 +145,5 @@ def project_grants(wanted: Bindings, *, options: Options) -> Resource:
         observe=lambda raw: None if raw is None else observed(raw, wanted=wanted, ours=ours),
         create=tuple(change("add", role, member) for role, members in wanted.items() for member in members),
         update=update,
-        after=tuple(f"account/{options.name}-{purpose}" for purpose in options.accounts),
+        after=tuple(f"account/{options.account_id(purpose)}" for purpose in options.accounts),
     )

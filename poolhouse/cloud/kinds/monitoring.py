@@ -8,13 +8,15 @@ from collections.abc import Iterable, Iterator
 
 from poolhouse.cloud.gcloud.release_tracks import Tracks
 from poolhouse.cloud.options import LABEL, Options
-from poolhouse.cloud.resource import Command, Fields, Json, Read, Resource, command, entry, flag
+from poolhouse.cloud.resource import Command, Fields, Json, Read, Resource, Value, command, entry, flag
 from poolhouse.pipeline.topology import Topology
 
 #: A queue whose oldest task waits longer than this is not keeping up, in seconds.
 BACKLOG_AGE_S = 900
 #: API answers slower than this (95th percentile) are worth a look, in milliseconds.
 LATENCY_MS = 2000
+#: An incident ends when its data stops for so long, in seconds: the least that Cloud Monitoring takes.
+AUTO_CLOSE_S = 1800
 METRICS = Read(words=("logging", "metrics", "list"), api="logging.googleapis.com")
 DASHBOARDS = Read(words=("monitoring", "dashboards", "list"), api="monitoring.googleapis.com")
 #: Field of dashboards and user label of policies that tells whether their text is the present one.
@@ -26,7 +28,7 @@ _RUNTIMES = 'one_of("cloud_run_revision", "cloud_run_worker_pool", "cloud_run_jo
 
 
 def log_metrics(options: Options) -> Iterator[Resource]:
-    """Metrics that count log lines of this pipeline's API and workers."""
+    """Metrics out of log lines of this pipeline's API and workers."""
     ours = f'labels."{LABEL}"="{options.name}" OR resource.labels.service_name="{options.api_service}"'
     yield _metric(f"{options.name}-errors", f"severity>=ERROR AND ({ours})", "log lines of severity ERROR", options)
     # The line that the dead-letter worker writes for each task that it keeps.
@@ -34,6 +36,9 @@ def log_metrics(options: Options) -> Iterator[Resource]:
         f'jsonPayload.message="a task is dead" AND ({ours} OR resource.labels.job_name="{options.name}-dead-letters")'
     )
     yield _metric(f"{options.name}-dead-letters", dead, "tasks that failed for good", options)
+    # The API's own line about each call. Cloud Run's figure would count streams of events, which last for minutes.
+    calls = f'jsonPayload.message="request" AND NOT jsonPayload.path=~"/events$" AND {_service(options)}'
+    yield _metric(f"{options.name}-latency", calls, "time of a call", options, value="jsonPayload.duration_ms")
 
 
 def dashboard(topology: Topology, *, options: Options) -> Resource:
@@ -54,7 +59,7 @@ def dashboard(topology: Topology, *, options: Options) -> Resource:
             return None
         labels = found.get("labels") or {}
         present = [key.partition("-")[2] for key in labels if key.startswith(f"{_REVISION}-")]
-        return {_REVISION: present[0] if present else None}
+        return {_REVISION: present[0] if present else None, "charts": _charts(found)}
 
     def update(raw: Json) -> tuple[Command, ...]:
         # Sent with the etag that was read: a change made on the console in between is a conflict, not lost.
@@ -68,7 +73,7 @@ def dashboard(topology: Topology, *, options: Options) -> Resource:
     return Resource(
         kind="dashboard",
         name=name,
-        wanted={_REVISION: revision},
+        wanted={_REVISION: revision, "charts": _charts(body)},
         read=DASHBOARDS,
         observe=observe,
         create=(
@@ -78,17 +83,18 @@ def dashboard(topology: Topology, *, options: Options) -> Resource:
             ),
         ),
         update=update,
-        after=(f"apis/{options.project}",),
+        after=(f"apis/{options.project}", f"metric/{options.name}-latency"),
     )  # fmt: skip
 
 
 def alerts(topology: Topology, *, options: Options, tracks: Tracks) -> Iterator[Resource]:
     """The alert policies, each found again by its user labels."""
-    service = f'resource.type="cloud_run_revision" AND resource.labels.service_name="{options.api_service}"'
+    service = _service(options)
+    live = _any("subscription_id", (queue.subscription for queue in topology.queues))
     rules: dict[str, tuple[str, str, Json, float, str]] = {
         "backlog-age": (
             f"Tasks wait longer than {BACKLOG_AGE_S // 60} minutes",
-            f'{_SUBSCRIPTION}oldest_unacked_message_age" AND ({_any(queue.subscription for queue in topology.queues)})',
+            f'{_SUBSCRIPTION}oldest_unacked_message_age" AND ({live})',
             {"alignmentPeriod": "60s", "perSeriesAligner": "ALIGN_MAX"},
             BACKLOG_AGE_S,
             "More or larger workers (`[queues.NAME.workers]` in pipeline.toml), or a handler that hangs: "
@@ -117,10 +123,10 @@ def alerts(topology: Topology, *, options: Options, tracks: Tracks) -> Iterator[
         ),
         "api-latency": (
             f"The API is slower than {LATENCY_MS // 1000} seconds",
-            f'metric.type="run.googleapis.com/request_latencies" AND {service}',
+            _latency(options),
             {"alignmentPeriod": "300s", "perSeriesAligner": "ALIGN_PERCENTILE_95", "crossSeriesReducer": "REDUCE_MAX"},
             LATENCY_MS,
-            "Cold starts (raise --api-min-instances), or too few instances.",
+            "Cold starts (raise `min_instances` under [deploy.api] in pipeline.toml), or too few instances.",
         ),
     }
     for key, (title, condition, aggregation, threshold, advice) in rules.items():
@@ -140,9 +146,34 @@ def alerts(topology: Topology, *, options: Options, tracks: Tracks) -> Iterator[
                 }
             ],
             "documentation": {"content": advice, "mimeType": "text/markdown"},
+            # Without it an incident stays open for seven days when a counter has no more data.
+            "alertStrategy": {"autoClose": f"{AUTO_CLOSE_S}s"},
             "notificationChannels": [options.channel] if options.channel else [],
         }
         yield _alert(key, body, options=options, tracks=tracks)
+
+
+def channel(*, options: Options, tracks: Tracks) -> Iterator[Resource]:
+    """The notification channel, which a person makes: a wrong name would end a deploy at its last step."""
+    if not options.channel:
+        return
+
+    def observe(raw: Json) -> Fields | None:
+        there = any(item.get("name") == options.channel for item in raw or ())
+        return {"there": True} if there else None
+
+    listed = " ".join(("gcloud", *tracks.channels, "list"))
+    yield Resource(
+        kind="channel",
+        name=options.channel,
+        wanted={"there": True},
+        read=Read(words=(*tracks.channels, "list"), api="monitoring.googleapis.com"),
+        observe=observe,
+        create=(),
+        after=(f"apis/{options.project}",),
+        absent=f"`channel` under [deploy] of pipeline.toml names no notification channel of {options.project}: "
+        f"`{listed} --format='value(name)'` shows those that are there.",
+    )
 
 
 def policies(tracks: Tracks) -> Read:
@@ -152,6 +183,8 @@ def policies(tracks: Tracks) -> Read:
 
 def _alert(key: str, body: Json, *, options: Options, tracks: Tracks) -> Resource:
     revision = _revision(body)
+    # A policy may name a metric only once that is there.
+    metrics = tuple(f"metric/{options.name}-{metric}" for metric in ("errors", "dead-letters", "latency"))
     body = {**body, "userLabels": {LABEL: options.name, "alert": key, _REVISION: revision}}
     file = {"policy.json": json.dumps(body, indent=1)}
 
@@ -166,7 +199,8 @@ def _alert(key: str, body: Json, *, options: Options, tracks: Tracks) -> Resourc
         found = find(raw)
         if found is None:
             return None
-        return {_REVISION: found["userLabels"].get(_REVISION), "enabled": found.get("enabled", True)}
+        enabled = found.get("enabled", True)
+        return {_REVISION: found["userLabels"].get(_REVISION), "enabled": enabled, **_condition(found)}
 
     def update(raw: Json) -> tuple[Command, ...]:
         name = (find(raw) or {}).get("name", "")
@@ -176,58 +210,124 @@ def _alert(key: str, body: Json, *, options: Options, tracks: Tracks) -> Resourc
     return Resource(
         kind="alert",
         name=f"{options.name}-{key}",
-        wanted={_REVISION: revision, "enabled": True},
+        wanted={_REVISION: revision, "enabled": True, **_condition(body)},
         read=policies(tracks),
         observe=observe,
         create=(command(*tracks.policies, "create", flag("policy-from-file", "{file:policy.json}"), files=file),),
         update=update,
-        # A policy may name a metric only once that is there.
-        after=tuple(f"metric/{options.name}-{metric}" for metric in ("errors", "dead-letters")),
+        after=metrics,
     )
 
 
-def _metric(name: str, log_filter: str, words: str, options: Options) -> Resource:
+def _condition(policy: Json) -> Fields:
+    """What a policy waits for, and who is told: the part that people change by hand."""
+    (condition, *_) = policy["conditions"]
+    threshold = condition.get("conditionThreshold", {})
+    return {
+        "filter": threshold.get("filter"),
+        "above": float(threshold.get("thresholdValue", 0)),
+        "for": threshold.get("duration", "0s"),
+        "channels": tuple(policy.get("notificationChannels", ())),
+    }
+
+
+def _charts(body: Json) -> Value:
+    """Title and filter of each chart of a dashboard."""
+    found = []
+    for tile in body.get("mosaicLayout", {}).get("tiles", ()):
+        widget = tile.get("widget", {})
+        sets = widget.get("xyChart", {}).get("dataSets", ())
+        filters = [part.get("timeSeriesQuery", {}).get("timeSeriesFilter", {}).get("filter", "") for part in sets]
+        found.append(f"{widget.get('title')} ({_revision(filters)[:6]})")
+    return tuple(found)
+
+
+def _metric(name: str, log_filter: str, words: str, options: Options, *, value: str = "") -> Resource:
+    """A metric that counts lines; with `value`, one of how the numbers in that field are distributed."""
     description = f"Poolhouse: {words} {options.mark}"
-    flags = (flag("description", description), flag("log-filter", log_filter))
+    body: Json = {"description": description, "filter": log_filter, "disabled": False}
+    if value:
+        body |= {
+            "valueExtractor": f"EXTRACT({value})",
+            "metricDescriptor": {"metricKind": "DELTA", "valueType": "DISTRIBUTION", "unit": "ms"},
+            "bucketOptions": {"exponentialBuckets": {"numFiniteBuckets": 40, "growthFactor": 1.5, "scale": 1}},
+        }
+    file = {"metric.json": json.dumps(body, indent=1)}
+    flags = flag("config-from-file", "{file:metric.json}")
 
     def observe(raw: Json) -> Fields | None:
         found = entry(raw, "name", name)
-        return None if found is None else {"filter": found.get("filter"), "description": found.get("description")}
+        return None if found is None else _metric_fields(found)
 
     return Resource(
         kind="metric",
         name=name,
-        wanted={"filter": log_filter, "description": description},
+        wanted=_metric_fields(body),
         read=METRICS,
         observe=observe,
-        create=(command("logging", "metrics", "create", name, *flags),),
-        update=lambda raw: (command("logging", "metrics", "update", name, *flags),),
+        create=(command("logging", "metrics", "create", name, flags, files=file),),
+        update=lambda raw: (command("logging", "metrics", "update", name, flags, files=file),),
         after=(f"apis/{options.project}",),
     )
 
 
+def _metric_fields(body: Json) -> Fields:
+    return {
+        "filter": body.get("filter"),
+        "description": body.get("description"),
+        "value": body.get("valueExtractor") or None,
+        "disabled": bool(body.get("disabled", False)),
+    }
+
+
 def _tiles(topology: Topology, options: Options) -> Iterator[Json]:
-    live = _any(queue.subscription for queue in topology.queues)
-    dead = _any(queue.dead_letter_subscription for queue in topology.queues)
-    service = f'resource.type="cloud_run_revision" AND resource.labels.service_name="{options.api_service}"'
-    api = f'{service} AND metric.type="run.googleapis.com/'
-    charts = (
-        ("Waiting tasks", f'{_SUBSCRIPTION}num_undelivered_messages" AND ({live})', "ALIGN_MEAN"),
-        ("Age of the oldest task", f'{_SUBSCRIPTION}oldest_unacked_message_age" AND ({live})', "ALIGN_MAX"),
-        ("Finished deliveries a second", f'{_SUBSCRIPTION}ack_message_count" AND ({live})', "ALIGN_RATE"),
-        ("Dead letters not kept yet", f'{_SUBSCRIPTION}num_undelivered_messages" AND ({dead})', "ALIGN_MEAN"),
-        ("API requests a second", f'{api}request_count"', "ALIGN_RATE"),
-        ("API latency, 95th percentile", f'{api}request_latencies"', "ALIGN_PERCENTILE_95"),
-        ("Worker instances", f'{_POOL}instance_count"', "ALIGN_MAX"),
-        ("Worker CPU", f'{_POOL}cpu/utilizations"', "ALIGN_PERCENTILE_95"),
-    )
-    for index, (title, condition, aligner) in enumerate(charts):
-        query = {
-            "timeSeriesFilter": {
-                "filter": condition,
-                "aggregation": {"alignmentPeriod": "60s", "perSeriesAligner": aligner},
-            }
+    live = _any("subscription_id", (queue.subscription for queue in topology.queues))
+    dead = _any("subscription_id", (queue.dead_letter_subscription for queue in topology.queues))
+    names = [queue.topic for queue in topology.queues]
+    api = f'{_service(options)} AND metric.type="run.googleapis.com/'
+    subscription, instances = "resource.labels.subscription_id", "resource.labels.worker_pool_name"
+    workers = f"({_any('worker_pool_name', names)})"
+    charts = [
+        ("Waiting tasks", f'{_SUBSCRIPTION}num_undelivered_messages" AND ({live})', "ALIGN_MEAN", subscription),
+        (
+            "Age of the oldest task",
+            f'{_SUBSCRIPTION}oldest_unacked_message_age" AND ({live})',
+            "ALIGN_MAX",
+            subscription,
+        ),
+        ("Finished deliveries a second", f'{_SUBSCRIPTION}ack_message_count" AND ({live})', "ALIGN_RATE", subscription),
+        (
+            "Dead letters not kept yet",
+            f'{_SUBSCRIPTION}num_undelivered_messages" AND ({dead})',
+            "ALIGN_MEAN",
+            subscription,
+        ),
+        ("API requests a second", f'{api}request_count"', "ALIGN_RATE", "metric.labels.response_code_class"),
+        ("API latency, 95th percentile", _latency(options), "ALIGN_PERCENTILE_95", "resource.labels.service_name"),
+    ]
+    if options.workers == "pool":
+        charts += [
+            ("Worker instances", f'{_POOL}instance_count" AND {workers}', "ALIGN_MAX", instances),
+            ("Worker CPU", f'{_POOL}cpu/utilizations" AND {workers}', "ALIGN_PERCENTILE_95", instances),
+        ]
+    else:
+        jobs = f'resource.type="cloud_run_job" AND ({_any("job_name", names)}) AND metric.type="run.googleapis.com/job/'
+        charts += [
+            ("Runs of the workers' jobs", f'{jobs}running_executions"', "ALIGN_MAX", "resource.labels.job_name"),
+            ("Ended runs", f'{jobs}completed_execution_count"', "ALIGN_DELTA", "metric.labels.result"),
+        ]
+    for index, (title, condition, aligner, group) in enumerate(charts):
+        # One line a queue, pool or class of answers, whatever revisions and instances there are.
+        reducer = "REDUCE_SUM" if aligner in {"ALIGN_RATE", "ALIGN_DELTA", "ALIGN_MEAN"} else "REDUCE_MAX"
+        if "instance_count" in condition:
+            reducer = "REDUCE_SUM"
+        aggregation = {
+            "alignmentPeriod": "60s",
+            "perSeriesAligner": aligner,
+            "crossSeriesReducer": reducer,
+            "groupByFields": [group],
         }
+        query = {"timeSeriesFilter": {"filter": condition, "aggregation": aggregation}}
         yield {
             "xPos": 6 * (index % 2),
             "yPos": 4 * (index // 2),
@@ -240,8 +340,16 @@ def _tiles(topology: Topology, options: Options) -> Iterator[Json]:
         }
 
 
-def _any(subscriptions: Iterable[str]) -> str:
-    return " OR ".join(f'resource.labels.subscription_id="{name}"' for name in subscriptions)
+def _service(options: Options) -> str:
+    return f'resource.type="cloud_run_revision" AND resource.labels.service_name="{options.api_service}"'
+
+
+def _latency(options: Options) -> str:
+    return f'metric.type="logging.googleapis.com/user/{options.name}-latency" AND {_service(options)}'
+
+
+def _any(label: str, names: Iterable[str]) -> str:
+    return " OR ".join(f'resource.labels.{label}="{name}"' for name in names)
 
 
 def _revision(body: Json) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from poolhouse.cloud.gcloud.release_tracks import Tracks
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.resource import Command, Fields, Json, Read, Resource, command, entry, flag
 
@@ -36,8 +37,8 @@ def policy(project_id: str) -> Read:
 
 def names(options: Options) -> tuple[str, ...]:
     """The APIs that this deploy needs."""
-    more = ("parametermanager",) if options.autoscale else ()
-    return tuple(f"{api}.googleapis.com" for api in sorted((*APIS, *more)))
+    more = (("parametermanager", options.autoscale), ("secretmanager", options.secrets))
+    return tuple(f"{api}.googleapis.com" for api in sorted((*APIS, *(api for api, needed in more if needed))))
 
 
 def apis(options: Options) -> Resource:
@@ -64,21 +65,64 @@ def apis(options: Options) -> Resource:
     )
 
 
+def pubsub_agent(member: str, subscription: str, *, options: Options, tracks: Tracks) -> Resource:
+    """The account that Pub/Sub itself forwards dead letters with: in a fresh project it is not there until asked for.
+
+    Nothing tells whether it is there, but that some policy names it: a deploy that has finished has left it in that of
+    every queue's subscription. Asking for it again changes nothing.
+
+    Args:
+        member: the agent, as policies write it.
+        subscription: the subscription whose policy is looked at; it is read in any case.
+        options: the choices of the deploy.
+        tracks: the words of the installed gcloud.
+    """
+
+    def observe(raw: Json) -> Fields | None:
+        named = any(member in binding.get("members", ()) for binding in (raw or {}).get("bindings", ()))
+        return {"member": member} if named else None
+
+    return Resource(
+        kind="agent",
+        name="pubsub",
+        wanted={"member": member},
+        read=Read(
+            words=("pubsub", "subscriptions", "get-iam-policy", subscription),
+            api="pubsub.googleapis.com",
+            needs=f"subscription/{subscription}",
+        ),
+        observe=observe,
+        create=(command(*tracks.identity, "create", "--service=pubsub.googleapis.com"),),
+        after=(f"apis/{options.project}",),
+    )
+
+
 def account(purpose: str, words: str, *, options: Options) -> Resource:
     """A service account of its own for one purpose."""
-    account_id = f"{options.name}-{purpose}"
-    description = f"Poolhouse: {words} {options.mark}"
-    name = f"{options.name} {purpose}"
+    account_id = options.account_id(purpose)
+    description = f"Poolhouse: {words} {options.account_mark}"
+    name = f"{options.identity} {purpose}"
 
     def observe(raw: Json) -> Fields | None:
         emails = [{**item, "id": str(item.get("email", "")).partition("@")[0]} for item in raw or ()]
         found = entry(emails, "id", account_id)
-        return None if found is None else {"description": found.get("description", "")}
+        if found is None:
+            return None
+        return {"description": found.get("description", ""), "disabled": bool(found.get("disabled", False))}
+
+    def update(raw: Json) -> tuple[Command, ...]:
+        change = command(
+            "iam", "service-accounts", "update", options.account(purpose),
+            flag("display-name", name), flag("description", description),
+        )  # fmt: skip
+        disabled = bool((observe(raw) or {}).get("disabled"))
+        enable = command("iam", "service-accounts", "enable", options.account(purpose))
+        return (change, *((enable,) if disabled else ()))
 
     return Resource(
         kind="account",
         name=account_id,
-        wanted={"description": description},
+        wanted={"description": description, "disabled": False},
         read=ACCOUNTS,
         observe=observe,
         create=(
@@ -87,11 +131,6 @@ def account(purpose: str, words: str, *, options: Options) -> Resource:
                 flag("display-name", name), flag("description", description),
             ),
         ),
-        update=lambda raw: (
-            command(
-                "iam", "service-accounts", "update", options.account(purpose),
-                flag("display-name", name), flag("description", description),
-            ),
-        ),
+        update=update,
         after=(f"apis/{options.project}",),
     )  # fmt: skip

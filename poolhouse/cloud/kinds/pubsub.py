@@ -19,9 +19,18 @@ def topic(name: str, *, options: Options) -> Resource:
 
     def observe(raw: Json) -> Fields | None:
         found = entry(raw, "name", name)
-        return None if found is None else _labels(found, options)
+        if found is None:
+            return None
+        # Retention of a topic is billed, and no subscription of ours reads what it keeps.
+        return {"retention": found.get("messageRetentionDuration"), **_labels(found, options)}
 
     labels = pairs(options.labels)
+
+    def update(raw: Json) -> tuple[Command, ...]:
+        kept = (entry(raw, "name", name) or {}).get("messageRetentionDuration")
+        clear = ("--clear-message-retention-duration",) if kept else ()
+        return (command("pubsub", "topics", "update", name, flag("update-labels", labels), *clear),)
+
     return Resource(
         kind="topic",
         name=name,
@@ -29,7 +38,7 @@ def topic(name: str, *, options: Options) -> Resource:
         read=TOPICS,
         observe=observe,
         create=(command("pubsub", "topics", "create", name, flag("labels", labels)),),
-        update=lambda raw: (command("pubsub", "topics", "update", name, flag("update-labels", labels)),),
+        update=update,
         after=(f"apis/{options.project}",),
     )
 

@@ -78,6 +78,7 @@ def image(tag: str, *, options: Options) -> Resource:
     """The image of the present sources: built unless one with their tag is there."""
     path = f"{options.repository}:{tag}"
     build_bucket = f"gs://{options.build_bucket}"
+    granted = (f"grants/repository/{options.name}", f"grants/bucket/{options.build_bucket}")
     return Resource(
         kind="image",
         name=tag,
@@ -90,7 +91,7 @@ def image(tag: str, *, options: Options) -> Resource:
         observe=lambda raw: {"tag": tag} if digest(raw, tag) else None,
         create=(
             command(
-                "builds", "submit", "{sources}", flag("region", options.region),
+                "builds", "submit", "{sources}", flag("region", options.build_region or options.region),
                 "--config={file:cloudbuild.json}",
                 flag("service-account", f"projects/{options.project}/serviceAccounts/{options.account('builder')}"),
                 flag("gcs-source-staging-dir", f"{build_bucket}/source"),
@@ -99,10 +100,7 @@ def image(tag: str, *, options: Options) -> Resource:
                 files={"cloudbuild.json": build_config(path)},
             ),
         ),
-        after=(
-            f"grants/repository/{options.name}",
-            f"grants/bucket/{options.build_bucket}",
-        ),
+        after=granted,
     )  # fmt: skip
 
 

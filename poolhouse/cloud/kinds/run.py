@@ -5,32 +5,47 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from poolhouse.cloud.gcloud.release_tracks import Tracks
-from poolhouse.cloud.kinds import containers
+from poolhouse.cloud.kinds import containers, secrets
+from poolhouse.cloud.kinds.containers import Container
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.resource import IMAGE, Command, Fields, Json, Read, Resource, command, flag, pairs
-from poolhouse.pipeline.topology import Queue
+from poolhouse.pipeline.topology import Queue, Topology
 
-#: Seconds between two starts of a drain job; its overlapping runs are how a job scales out.
-JOB_PERIOD_S = 60
 #: Longest time of one execution of a job, in seconds: its budget and the longest task that it still finishes.
 JOB_TIMEOUT_S = 3600 * 4
+API = "run.googleapis.com"
 _MIN_SCALE, _MAX_SCALE = "autoscaling.knative.dev/minScale", "autoscaling.knative.dev/maxScale"
+_INGRESS, _THROTTLING = "run.googleapis.com/ingress", "run.googleapis.com/cpu-throttling"
+_OPEN = "run.googleapis.com/invoker-iam-disabled"
+#: Longest time of a request, in seconds: Cloud Run's default. An event stream ends with it and is opened again.
+REQUEST_TIMEOUT_S = 300
+#: All traffic goes to the newest revision.
+LATEST = "newest revision"
 _MANUAL = "run.googleapis.com/manualInstanceCount"
 
 
-def service(*, image: str, options: Options) -> Resource:
+def service(topology: Topology, *, image: str, options: Options) -> Resource:
     """The API's service."""
     name = options.api_service
-    env = containers.environment(options, BACKLOG_SOURCE="monitoring")
+    container = Container(
+        env=containers.environment(options, topology.env, BACKLOG_SOURCE="monitoring"),
+        secrets=secrets.references(topology.secrets, options),
+        account=options.account("api"),
+        cpu=options.api.cpu,
+        memory_mib=options.api.memory_mib,
+    )
     probe = {"httpGet.path": "/health", "periodSeconds": "5", "timeoutSeconds": "4", "failureThreshold": "24"}
     wanted: Fields = {
-        **containers.wanted_fields(
-            image, env=env, account=options.account("api"), cpu=options.api_cpu, memory_mib=options.api_memory_mib
-        ),
-        "concurrency": options.api_concurrency,
-        "min_instances": options.api_min_instances,
-        "max_instances": options.api_max_instances,
+        **container.wanted(image),
+        "concurrency": options.api.concurrency,
+        "min_instances": options.api.min_instances,
+        "max_instances": options.api.max_instances,
         "startup_probe": "/health",
+        "timeout_s": REQUEST_TIMEOUT_S,
+        "cpu_throttling": True,
+        "ingress": "all",
+        "invoker_check": not options.public,
+        "traffic": LATEST,
         **containers.label_fields(options),
     }
     words = (
@@ -39,31 +54,51 @@ def service(*, image: str, options: Options) -> Resource:
         name,
         flag("region", options.region),
         flag("image", IMAGE),
-        *containers.flags(env, account=options.account("api"), cpu=options.api_cpu, memory_mib=options.api_memory_mib),
-        flag("concurrency", options.api_concurrency),
-        flag("min-instances", options.api_min_instances),
-        flag("max-instances", options.api_max_instances),
+        *container.flags(),
+        flag("concurrency", options.api.concurrency),
+        flag("min-instances", options.api.min_instances),
+        flag("max-instances", options.api.max_instances),
         flag("startup-probe", pairs(probe)),
         flag("labels", pairs(options.labels)),
-        "--allow-unauthenticated" if options.public else "--no-allow-unauthenticated",
+        flag("timeout", f"{REQUEST_TIMEOUT_S}s"),
+        "--cpu-throttling",
+        "--ingress=all",
+        # Not by a grant to allUsers, which domain restricted sharing forbids (Cloud Run, Allowing public access).
+        "--no-invoker-iam-check" if options.public else "--invoker-iam-check",
+        "--no-allow-unauthenticated",
     )
 
     def observe(raw: Json) -> Fields | None:
-        if not raw:
+        there = containers.named(raw, name)
+        if there is None:
             return None
-        template = raw["spec"]["template"]
+        template = there["spec"]["template"]
         notes = template.get("metadata", {}).get("annotations", {})
-        container = template["spec"]["containers"][0]
+        outer = there["metadata"].get("annotations", {})
+        found = template["spec"]["containers"][0]
         return {
-            **containers.observed_fields(container, env, template["spec"]),
+            **containers.observed_fields(found, template["spec"]),
             "concurrency": template["spec"].get("containerConcurrency"),
             "min_instances": int(notes.get(_MIN_SCALE, 0)),
             "max_instances": int(notes.get(_MAX_SCALE, 0)),
-            "startup_probe": container.get("startupProbe", {}).get("httpGet", {}).get("path"),
-            **containers.observed_labels(raw, options),
+            "startup_probe": found.get("startupProbe", {}).get("httpGet", {}).get("path"),
+            "timeout_s": template["spec"].get("timeoutSeconds", REQUEST_TIMEOUT_S),
+            "cpu_throttling": notes.get(_THROTTLING, "true").lower() == "true",
+            "ingress": outer.get(_INGRESS, "all"),
+            "invoker_check": outer.get(_OPEN, "false").lower() != "true",
+            "traffic": traffic(there),
+            **containers.observed_labels(there, options),
         }
 
     where = flag("region", options.region)
+
+    def update(raw: Json) -> tuple[Command, ...]:
+        # A deploy leaves pinned traffic where it is: the new revision would get none.
+        there = containers.named(raw, name)
+        pinned = there is not None and traffic(there) != LATEST
+        back = command("run", "services", "update-traffic", name, where, "--to-latest")
+        return (command(*words), *((back,) if pinned else ()))
+
     return _resource(
         "service",
         name,
@@ -72,12 +107,25 @@ def service(*, image: str, options: Options) -> Resource:
         words=words,
         options=options,
         account="api",
-        read=Read(words=("run", "services", "describe", name, where), api="run.googleapis.com"),
-        after=(f"bucket/{options.bucket}",),
+        read=services_read(options),
+        update=update,
+        after=(
+            f"grants/bucket/{options.bucket}",
+            *(f"grants/topic/{queue.topic}" for queue in topology.queues),
+            *secrets.granted(topology.secrets, options),
+        ),
     )
 
 
-def pool(queue: Queue, *, image: str, options: Options, tracks: Tracks) -> Resource:
+def traffic(raw: Json) -> str:
+    """Where a service's requests go, for a person: `LATEST`, or the share of each revision."""
+    shares = [part for part in raw["spec"].get("traffic", ()) if part.get("percent")]
+    if all(part.get("latestRevision") for part in shares):
+        return LATEST
+    return ", ".join(f"{part['percent']}% {part.get('revisionName', LATEST)}" for part in shares)
+
+
+def pool(queue: Queue, *, topology: Topology, image: str, options: Options, tracks: Tracks) -> Resource:
     """The worker pool of a queue.
 
     Without an autoscaler its size is fixed: the least instances, but one, since a pool of none would never work.
@@ -85,14 +133,10 @@ def pool(queue: Queue, *, image: str, options: Options, tracks: Tracks) -> Resou
     """
     name = queue.topic
     size = queue.workers
-    env = containers.environment(options)
-    account = options.account("worker")
-    arguments = ("-m", "poolhouse.worker", "run", f"--queue={queue.name}")
+    container = _worker(queue, ("run",), topology=topology, options=options)
     fixed = {} if options.autoscale else {"instances": max(1, size.min_instances)}
     wanted: Fields = {
-        **containers.wanted_fields(
-            image, env=env, account=account, cpu=size.cpu, memory_mib=size.memory_mib, arguments=arguments
-        ),
+        **container.wanted(image),
         **fixed,
         **containers.label_fields(options),
     }
@@ -102,7 +146,7 @@ def pool(queue: Queue, *, image: str, options: Options, tracks: Tracks) -> Resou
         name,
         flag("region", options.region),
         flag("image", IMAGE),
-        *containers.flags(env, account=account, cpu=size.cpu, memory_mib=size.memory_mib, arguments=arguments),
+        *container.flags(),
         flag("labels", pairs(options.labels)),
     )
     scaled = (*words, flag(tracks.instances_flag, fixed.get("instances", size.min_instances)))
@@ -114,7 +158,7 @@ def pool(queue: Queue, *, image: str, options: Options, tracks: Tracks) -> Resou
         template = found["spec"]["template"]
         count = found["metadata"].get("annotations", {}).get(_MANUAL)
         return {
-            **containers.observed_fields(template["spec"]["containers"][0], env, template["spec"]),
+            **containers.observed_fields(template["spec"]["containers"][0], template["spec"]),
             **({"instances": int(count) if count is not None else None} if fixed else {}),
             **containers.observed_labels(found, options),
         }
@@ -127,65 +171,81 @@ def pool(queue: Queue, *, image: str, options: Options, tracks: Tracks) -> Resou
         words=scaled,
         options=options,
         account="worker",
-        read=Read(words=(*tracks.worker_pools, "list", flag("region", options.region)), api="run.googleapis.com"),
-        update=scaled if fixed else words,
-        after=(f"bucket/{options.bucket}", f"subscription/{queue.subscription}"),
+        read=Read(words=(*tracks.worker_pools, "list", flag("region", options.region)), api=API),
+        update=lambda raw: (command(*(scaled if fixed else words)),),
+        after=(*_granted(options, queue.subscription), *secrets.granted(topology.secrets_of(queue), options)),
     )
 
 
-def drain_job(queue: Queue, *, image: str, options: Options) -> Resource:
-    """The job that works a queue off: started every minute, ended when the queue is empty or its budget is spent.
+def drain_job(queue: Queue, *, topology: Topology, image: str, options: Options) -> Resource:
+    """The job that works a queue off: started at intervals, ended when the queue is empty or its budget is spent.
 
     A run that is busy goes on while the next one starts; the budget is chosen so that at most `max_instances` of them
     are at work at the same time.
     """
-    budget_s = queue.workers.max_instances * JOB_PERIOD_S
+    budget_s = queue.workers.max_instances * options.job_minutes * 60
+    budget = f"--budget={min(budget_s, JOB_TIMEOUT_S // 2)}"
     return _job(
         queue.topic,
-        ("-m", "poolhouse.worker", "drain", f"--queue={queue.name}", f"--budget={min(budget_s, JOB_TIMEOUT_S // 2)}"),
+        _worker(queue, ("drain", budget), topology=topology, options=options),
         image=image,
         options=options,
         account="worker",
-        cpu=queue.workers.cpu,
-        memory_mib=queue.workers.memory_mib,
-        after=(f"subscription/{queue.subscription}",),
+        after=(*_granted(options, queue.subscription), *secrets.granted(topology.secrets_of(queue), options)),
     )
 
 
-def dead_letter_job(*, image: str, options: Options, subscriptions: tuple[str, ...]) -> Resource:
-    """The job that keeps dead letters in the bucket."""
+def dead_letter_job(topology: Topology, *, image: str, options: Options) -> Resource:
+    """The job that keeps dead letters in the bucket. It runs no handler, so it has none of their secrets."""
+    container = Container(
+        env=containers.environment(options, topology.env),
+        account=options.account("dead-letters"),
+        cpu=1,
+        memory_mib=512,
+        arguments=("-m", "poolhouse.worker", "dead-letters", "--drain", "--budget=600"),
+    )
     return _job(
         f"{options.name}-dead-letters",
-        ("-m", "poolhouse.worker", "dead-letters", "--drain", "--budget=600"),
+        container,
         image=image,
         options=options,
         account="dead-letters",
-        cpu=1,
-        memory_mib=512,
-        after=tuple(f"subscription/{name}" for name in subscriptions),
+        after=_granted(options, *(queue.dead_letter_subscription for queue in topology.queues)),
     )
+
+
+def _worker(queue: Queue, words: tuple[str, ...], *, topology: Topology, options: Options) -> Container:
+    verb, *more = words
+    return Container(
+        env=containers.environment(options, topology.env_of(queue)),
+        secrets=secrets.references(topology.secrets_of(queue), options),
+        account=options.account("worker"),
+        cpu=queue.workers.cpu,
+        memory_mib=queue.workers.memory_mib,
+        arguments=("-m", "poolhouse.worker", verb, f"--queue={queue.name}", *more),
+    )
+
+
+def services_read(options: Options) -> Read:
+    """How services are listed."""
+    return Read(words=("run", "services", "list", flag("region", options.region)), api=API)
 
 
 def jobs_read(options: Options) -> Read:
     """How jobs are listed."""
-    return Read(words=("run", "jobs", "list", flag("region", options.region)), api="run.googleapis.com")
+    return Read(words=("run", "jobs", "list", flag("region", options.region)), api=API)
+
+
+def _granted(options: Options, *subscriptions: str) -> tuple[str, ...]:
+    """What a worker needs before it starts: one that finds a bucket or subscription closed to it dies at once."""
+    return (f"grants/bucket/{options.bucket}", *(f"grants/subscription/{name}" for name in subscriptions))
 
 
 def _job(
-    name: str,
-    arguments: tuple[str, ...],
-    *,
-    image: str,
-    options: Options,
-    account: str,
-    cpu: float,
-    memory_mib: int,
-    after: tuple[str, ...],
+    name: str, container: Container, *, image: str, options: Options, account: str, after: tuple[str, ...]
 ) -> Resource:
-    env = containers.environment(options)
-    email = options.account(account)
     wanted: Fields = {
-        **containers.wanted_fields(image, env=env, account=email, cpu=cpu, memory_mib=memory_mib, arguments=arguments),
+        **container.wanted(image),
         "tasks": 1,
         "retries": 0,
         "timeout_s": JOB_TIMEOUT_S,
@@ -198,7 +258,7 @@ def _job(
         name,
         flag("region", options.region),
         flag("image", IMAGE),
-        *containers.flags(env, account=email, cpu=cpu, memory_mib=memory_mib, arguments=arguments),
+        *container.flags(),
         "--tasks=1",
         # Pub/Sub delivers again what a run did not finish: a retry of the run would only count twice.
         "--max-retries=0",
@@ -213,7 +273,7 @@ def _job(
         execution = found["spec"]["template"]["spec"]
         task = execution["template"]["spec"]
         return {
-            **containers.observed_fields(task["containers"][0], env, task),
+            **containers.observed_fields(task["containers"][0], task),
             "tasks": int(execution.get("taskCount", 1)),
             "retries": int(task.get("maxRetries", 3)),
             "timeout_s": int(task.get("timeoutSeconds", 600)),
@@ -229,7 +289,7 @@ def _job(
         options=options,
         account=account,
         read=jobs_read(options),
-        after=(f"bucket/{options.bucket}", *after),
+        after=after,
     )
 
 
@@ -243,12 +303,9 @@ def _resource(
     options: Options,
     account: str,
     read: Read,
-    update: tuple[str, ...] | None = None,
+    update: Callable[[Json], tuple[Command, ...]] | None = None,
     after: tuple[str, ...] = (),
 ) -> Resource:
-    def change(raw: Json) -> tuple[Command, ...]:
-        return (command(*(update or words)),)
-
     return Resource(
         kind=kind,
         name=name,
@@ -256,6 +313,6 @@ def _resource(
         read=read,
         observe=observe,
         create=(command(*words),),
-        update=change,
-        after=("image", f"account/{options.name}-{account}", *after),
+        update=update or (lambda raw: (command(*words),)),
+        after=("image", f"account/{options.account_id(account)}", *after),
     )

@@ -19,8 +19,6 @@ MISSED_WAIT_S = 600
 LONGEST_WAIT_S = 3600
 #: Dead letters are kept this often.
 DEAD_LETTER_CRON = "*/5 * * * *"
-#: Drain jobs start this often.
-DRAIN_CRON = "* * * * *"
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
 
@@ -50,6 +48,11 @@ def task(schedule: Schedule, *, options: Options, project_number: str) -> Resour
         words=f"submits {schedule.task_type}",
         after=(f"service/{options.api_service}", f"grants/service/{options.api_service}"),
     )
+
+
+def drain_cron(options: Options) -> str:
+    """When drain jobs start."""
+    return "* * * * *" if options.job_minutes == 1 else f"*/{options.job_minutes} * * * *"
 
 
 def start(job: str, *, options: Options, cron: str) -> Resource:
@@ -96,6 +99,8 @@ def _job(
         "retries": retries,
         "retry_for_s": MISSED_FOR_S if missed else 0,
         "longest_wait_s": MISSED_WAIT_S if missed else LONGEST_WAIT_S,
+        "attempt_deadline_s": ATTEMPT_DEADLINE_S,
+        "state": "ENABLED",
         "description": f"Poolhouse: {words} {options.mark}",
     }
     flags = (
@@ -130,12 +135,18 @@ def _job(
             "retries": retry.get("retryCount", 0),
             "retry_for_s": _seconds(retry.get("maxRetryDuration", "0s")),
             "longest_wait_s": _seconds(retry.get("maxBackoffDuration", f"{LONGEST_WAIT_S}s")),
+            "attempt_deadline_s": _seconds(found.get("attemptDeadline", "180s")),
+            "state": found.get("state", "ENABLED"),
             "description": found.get("description", ""),
         }
 
     def update(raw: Json) -> tuple[Command, ...]:
-        words = (flag("update-headers", "Content-Type=application/json"),)
-        return (command("scheduler", "jobs", "update", "http", full, *flags, *words),)
+        change = command(
+            "scheduler", "jobs", "update", "http", full, *flags, flag("update-headers", "Content-Type=application/json")
+        )
+        # Pausing is the API's business, which keeps it: a job that is paused here starts nothing at all.
+        paused = (entry(raw, "name", full) or {}).get("state") == "PAUSED"
+        return (change, *((command("scheduler", "jobs", "resume", full, flags[0]),) if paused else ()))
 
     return Resource(
         kind="schedule",
@@ -147,7 +158,7 @@ def _job(
             command("scheduler", "jobs", "create", "http", full, *flags, "--headers=Content-Type=application/json"),
         ),
         update=update,
-        after=(f"account/{options.name}-scheduler", *after),
+        after=(f"account/{options.account_id('scheduler')}", *after),
     )
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 
 from poolhouse.cloud.options import Options
-from poolhouse.cloud.resource import Command, Fields, Json, Read, Resource, command, flag, pairs
+from poolhouse.cloud.resource import Command, Fields, Json, Read, Resource, command, entry, flag, pairs
 from poolhouse.pipeline.topology import Topology
 
 #: Deleted objects can be brought back this long, in seconds: Cloud Storage's default, said so that it stays.
 SOFT_DELETE_S = 604_800
 #: Days that sources and logs of builds are kept.
 BUILD_DAYS = 7
+#: The project's buckets: a bucket of the same name that somebody else has is none of ours, however readable.
+BUCKETS = Read(words=("storage", "buckets", "list"), api="storage.googleapis.com")
 #: What a resumable upload from a browser needs (Cloud Storage, CORS).
 _METHODS = ["GET", "PUT", "POST"]
 _HEADERS = ["Content-Type", "Content-Range", "Range", "Location", "x-goog-resumable"]
@@ -41,6 +43,7 @@ def _bucket(
         "uniform_access": True,
         "public_access": "enforced",
         "soft_delete_s": soft_delete_s,
+        "versioning": False,
         "lifecycle": tuple(sorted(f"{prefix or '*'} {days} days" for prefix, days in lifecycle.items())),
         "cors_origins": origins,
         **{f"label {key}": value for key, value in options.labels.items()},
@@ -54,15 +57,19 @@ def _bucket(
     files = {"lifecycle.json": rules}
 
     def observe(raw: Json) -> Fields | None:
-        return _observe(raw, options) if raw else None
+        found = entry(raw, "name", name)
+        return _observe(found, options) if found else None
 
     def update(raw: Json) -> tuple[Command, ...]:
+        found = entry(raw, "name", name) or {}
         words = [*settings, flag("update-labels", pairs(options.labels))]
+        if found.get("versioning_enabled"):
+            words.append("--no-versioning")
         sent = dict(files)
         if origins:
             words.append(flag("cors-file", "{file:cors.json}"))
             sent["cors.json"] = json.dumps(cors, indent=1)
-        elif raw and raw.get("cors_config"):
+        elif found.get("cors_config"):
             words.append("--clear-cors")
         return (command("storage", "buckets", "update", url, *words, files=sent),)
 
@@ -73,7 +80,7 @@ def _bucket(
         kind="bucket",
         name=name,
         wanted=wanted,
-        read=Read(words=("storage", "buckets", "describe", url), api="storage.googleapis.com"),
+        read=BUCKETS,
         observe=observe,
         create=(command("storage", "buckets", "create", url, *make, files=files), *late),
         update=update,
@@ -101,6 +108,7 @@ def _observe(raw: Json, options: Options) -> Fields:
         "uniform_access": bool(raw.get("uniform_bucket_level_access")),
         "public_access": raw.get("public_access_prevention"),
         "soft_delete_s": int((raw.get("soft_delete_policy") or {}).get("retentionDurationSeconds", 0)),
+        "versioning": bool(raw.get("versioning_enabled")),
         "lifecycle": tuple(sorted(lifecycle)),
         "cors_origins": tuple(origin for entry in raw.get("cors_config") or () for origin in entry.get("origin", ())),
         **{f"label {key}": (raw.get("labels") or {}).get(key) for key in options.labels},

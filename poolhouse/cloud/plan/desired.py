@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from poolhouse.cloud.gcloud.release_tracks import Tracks
-from poolhouse.cloud.kinds import autoscaler, monitoring, project, pubsub, registry, run, scheduler, storage
+from poolhouse.cloud.kinds import autoscaler, monitoring, project, pubsub, registry, run, scheduler, secrets, storage
 from poolhouse.cloud.kinds.grants import Bindings, grants, project_grants
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.resource import Resource, flag
@@ -30,12 +30,13 @@ def resources(
         project.apis(options),
         *(project.account(purpose, words, options=options) for purpose, words in options.accounts.items()),
         *_storage(topology, options),
-        *_queues(topology, options, agent),
-        project_grants(_on_project(options), options=options),
+        *_queues(topology, options, tracks, agent),
+        project_grants(_on_project(options, tracks), options=options),
         registry.image(tag, options=options),
         *_compute(topology, options, tracks, image),
         *(scheduler.task(entry, options=options, project_number=project_number) for entry in topology.schedules),
         *monitoring.log_metrics(options),
+        *monitoring.channel(options=options, tracks=tracks),
         monitoring.dashboard(topology, options=options),
         *monitoring.alerts(topology, options=options, tracks=tracks),
     )
@@ -46,12 +47,25 @@ def _storage(topology: Topology, options: Options) -> Iterator[Resource]:
     yield storage.build_bucket(options=options)
     yield registry.repository(options=options)
     objects = "roles/storage.objectUser"
-    users = ("api", "worker", "dead-letters")
-    for name, accounts in ((options.bucket, users), (options.build_bucket, ("builder",))):
-        bindings = {objects: tuple(options.member(purpose) for purpose in accounts)}
-        if name == options.bucket:
-            # `GET /ready` asks for the bucket itself, which no object role covers.
-            bindings["roles/storage.bucketViewer"] = (options.member("api"),)
+    bindings: Bindings
+    for name, bindings in (
+        (
+            options.bucket,
+            {
+                objects: tuple(options.member(purpose) for purpose in ("api", "worker", "dead-letters")),
+                # `GET /ready` asks for the bucket itself, which no object role covers.
+                "roles/storage.bucketViewer": (options.member("api"),),
+            },
+        ),
+        (
+            options.build_bucket,
+            {
+                objects: (options.member("builder"),),
+                # Cloud Build looks at the bucket itself before it begins (Cloud Build, Store build logs).
+                "roles/storage.legacyBucketReader": (options.member("builder"),),
+            },
+        ),
+    ):
         yield grants(
             f"bucket/{name}", bindings, options=options, words=("storage", "buckets"), name=f"gs://{name}",
             api="storage", starts="filled",
@@ -68,14 +82,17 @@ def _storage(topology: Topology, options: Options) -> Iterator[Resource]:
     )
 
 
-def _queues(topology: Topology, options: Options, agent: str) -> Iterator[Resource]:
+def _queues(topology: Topology, options: Options, tracks: Tracks, agent: str) -> Iterator[Resource]:
     api, worker, keeper = options.member("api"), options.member("worker"), options.member("dead-letters")
     publisher, subscriber, viewer = "roles/pubsub.publisher", "roles/pubsub.subscriber", "roles/pubsub.viewer"
 
     def bind(kind: str, name: str, bindings: Bindings) -> Resource:
         return grants(
-            f"{kind}/{name}", bindings, options=options, words=("pubsub", f"{kind}s"), name=name, api="pubsub"
-        )
+            f"{kind}/{name}", bindings, options=options, words=("pubsub", f"{kind}s"), name=name, api="pubsub",
+            after=("agent/pubsub",) if any(agent in members for members in bindings.values()) else (),
+        )  # fmt: skip
+
+    yield project.pubsub_agent(agent, topology.queues[0].subscription, options=options, tracks=tracks)
 
     for queue in topology.queues:
         yield pubsub.topic(queue.topic, options=options)
@@ -91,23 +108,21 @@ def _queues(topology: Topology, options: Options, agent: str) -> Iterator[Resour
 
 
 def _compute(topology: Topology, options: Options, tracks: Tracks, image: str) -> Iterator[Resource]:
-    yield run.service(image=image, options=options)
+    yield from secrets.resources(topology, options=options)
+    yield run.service(topology, image=image, options=options)
     invoker = "roles/run.invoker"
-    callers = (options.member("scheduler"), *(("allUsers",) if options.public else ()))
-    yield _on_run("services", options.api_service, {invoker: callers}, options, also_ours=("allUsers",))
-    dead = run.dead_letter_job(
-        image=image,
-        options=options,
-        subscriptions=tuple(queue.dead_letter_subscription for queue in topology.queues),
-    )
+    yield _on_run("services", options.api_service, {invoker: (options.member("scheduler"),)}, options)
+    dead = run.dead_letter_job(topology, image=image, options=options)
     jobs = {dead.name: (dead, scheduler.DEAD_LETTER_CRON)}
     if options.workers == "pool":
         for queue in topology.queues:
-            yield run.pool(queue, image=image, options=options, tracks=tracks)
+            yield run.pool(queue, topology=topology, image=image, options=options, tracks=tracks)
+            if tracks.pool_policies:
+                yield _on_pool(queue.topic, options, tracks)
     else:
         for queue in topology.queues:
-            job = run.drain_job(queue, image=image, options=options)
-            jobs[job.name] = (job, scheduler.DRAIN_CRON)
+            job = run.drain_job(queue, topology=topology, image=image, options=options)
+            jobs[job.name] = (job, scheduler.drain_cron(options))
     for name, (job, cron) in jobs.items():
         yield job
         yield _on_run("jobs", name, {invoker: (options.member("scheduler"),)}, options)
@@ -117,21 +132,31 @@ def _compute(topology: Topology, options: Options, tracks: Tracks, image: str) -
         version = autoscaler.version(topology, options=options)
         yield version
         yield _on_worker_account(options)
-        pools = tuple(queue.topic for queue in topology.queues)
-        yield autoscaler.service(revision=version.name, options=options, pools=pools)
+        pools = tuple(f"pool/{queue.topic}" for queue in topology.queues)
+        granted = tuple(f"grants/{pool}" for pool in pools) if tracks.pool_policies else ()
+        yield autoscaler.service(revision=version.name, options=options, after=(*pools, *granted))
 
 
-def _on_run(group: str, name: str, bindings: Bindings, options: Options, also_ours: tuple[str, ...] = ()) -> Resource:
+def _on_run(group: str, name: str, bindings: Bindings, options: Options) -> Resource:
     return grants(
         f"{group.removesuffix('s')}/{name}", bindings, options=options, words=("run", group), name=name, api="run",
-        more=(flag("region", options.region),), also_ours=also_ours,
+        # A public API has no invoker check: where somebody let everybody in by a grant, that is taken back.
+        more=(flag("region", options.region),), also_ours=lambda member: member == "allUsers",
+    )  # fmt: skip
+
+
+def _on_pool(name: str, options: Options, tracks: Tracks) -> Resource:
+    scaler = {"roles/run.developer": (options.member("autoscaler"),)} if options.autoscale else {}
+    return grants(
+        f"pool/{name}", scaler, options=options, words=tracks.worker_pools, name=name, api="run",
+        more=(flag("region", options.region),),
     )  # fmt: skip
 
 
 def _on_worker_account(options: Options) -> Resource:
     # Who changes a pool must be allowed to act as the account that it runs as.
     return grants(
-        f"account/{options.name}-worker",
+        f"account/{options.account_id('worker')}",
         {"roles/iam.serviceAccountUser": (options.member("autoscaler"),)},
         options=options,
         words=("iam", "service-accounts"),
@@ -140,13 +165,14 @@ def _on_worker_account(options: Options) -> Resource:
     )
 
 
-def _on_project(options: Options) -> Bindings:
+def _on_project(options: Options, tracks: Tracks) -> Bindings:
     bindings: dict[str, tuple[str, ...]] = {"roles/monitoring.viewer": (options.member("api"),)}
     if options.autoscale:
         scaler = options.member("autoscaler")
-        # Backlog figures, the configuration, and the pools: gcloud has no policies on single pools yet.
+        # Backlog figures and the configuration; the pools only where this gcloud can't grant on single ones.
         bindings["roles/monitoring.viewer"] += (scaler,)
         bindings["roles/parametermanager.parameterViewer"] = (scaler,)
-        bindings["roles/run.developer"] = (scaler,)
+        if not tracks.pool_policies:
+            bindings["roles/run.developer"] = (scaler,)
         bindings["roles/pubsub.viewer"] = (scaler,)
     return bindings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from poolhouse.cloud.gcloud.release_tracks import Tracks
-from poolhouse.cloud.kinds import autoscaler, monitoring, project, pubsub, run, scheduler
+from poolhouse.cloud.kinds import autoscaler, monitoring, project, pubsub, run, scheduler, storage
 from poolhouse.cloud.options import ACCOUNTS, AUTOSCALER, LABEL, Options
 from poolhouse.cloud.resource import Command, Json, Leftover, Read, Sweep, command, flag
 
@@ -54,7 +54,7 @@ def sweeps(options: Options, tracks: Tracks, *, keep_bucket: bool = True) -> tup
         ),
         by(
             "service",
-            Read(words=("run", "services", "list", region), api=run_api),
+            run.services_read(options),
             lambda item: command("run", "services", "delete", _last(item), region),
         ),
         by(
@@ -95,9 +95,13 @@ def sweeps(options: Options, tracks: Tracks, *, keep_bucket: bool = True) -> tup
         ),
         by(
             "bucket",
-            Read(words=("storage", "buckets", "list"), api="storage.googleapis.com"),
+            storage.BUCKETS,
             lambda item: command("storage", "rm", "--recursive", f"gs://{item['name']}"),
-            ours=lambda item: labelled(item) and not (keep_bucket and item["name"] == options.bucket),
+            # By name too: a deploy that broke off may not have come to the labels.
+            ours=lambda item: (
+                (labelled(item) or item["name"] in options.buckets)
+                and not (keep_bucket and item["name"] == options.bucket)
+            ),
         ),
         by(
             "account",
@@ -113,7 +117,12 @@ def sweeps(options: Options, tracks: Tracks, *, keep_bucket: bool = True) -> tup
 
 
 def project_bindings(policy: Json, options: Options) -> tuple[Leftover, ...]:
-    """Our accounts' bindings on the project: they would stay, as bindings of deleted accounts."""
+    """Our accounts' bindings on the project: they would stay, as bindings of deleted accounts.
+
+    Previews share their accounts, which stay with their bindings when one of them goes.
+    """
+    if options.shares_accounts:
+        return ()
     ours = {options.member(purpose) for purpose in (*ACCOUNTS, *AUTOSCALER)}
     found = []
     for binding in (policy or {}).get("bindings", ()):

@@ -57,18 +57,27 @@ def plan(resources: Sequence[Resource], snapshot: Snapshot, *, sweeps: Sequence[
     """Compare what is wanted with what is there.
 
     Raises:
-        Refused: a field differs that can't change.
+        Refused: a field differs that can't change, or something is not there that a deploy can't make: all of them.
         CloudError: two resources of one id, or a circle among what they need.
     """
-    actions = tuple(decide(resource, snapshot.get(resource.read.words)) for resource in ordered(resources))
+    actions, refusals = [], []
+    for resource in ordered(resources):
+        try:
+            actions.append(decide(resource, snapshot.get(resource.read.words)))
+        except Refused as refusal:
+            refusals.append(str(refusal))
+    if refusals:
+        raise Refused("\n".join(refusals))
     wanted = {resource.id for resource in resources}
     found = (leftover for sweep in sweeps for leftover in sweep.find(snapshot.get(sweep.read.words)))
-    return Plan(actions=actions, leftovers=tuple(leftover for leftover in found if leftover.id not in wanted))
+    return Plan(actions=tuple(actions), leftovers=tuple(leftover for leftover in found if leftover.id not in wanted))
 
 
 def decide(resource: Resource, raw: Json) -> Action:
     """The action for one resource, given what its read printed (None: not there). Raises `Refused`."""
     present = resource.observe(raw)
+    if present is None and resource.absent:
+        raise Refused(f"{resource.id}: {resource.absent}")
     if present is None:
         return Action(verb="create", resource=resource, commands=resource.create)
     changes = compare(resource.wanted, present)

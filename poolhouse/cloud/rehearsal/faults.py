@@ -55,12 +55,14 @@ class Faults:
         operation_polls: times that a long-running operation says it is not done.
         account_uses: times that a fresh service account is refused as a member, as if it were not known yet.
         agent_uses: the same for Pub/Sub's service agent.
+        grant_uses: times that a fresh grant is not seen yet by the service that it is for.
     """
 
     faults: list[Fault] = field(default_factory=list)
     operation_polls: int = 0
     account_uses: int = 0
     agent_uses: int = 0
+    grant_uses: int = 0
 
     def strike(self, request: Request, *, after: bool) -> None:
         """Raise the error of the first fault that hits."""
@@ -80,6 +82,14 @@ NAMED: dict[str, tuple[Fault, ...]] = {
     "lost-answers": (
         Fault(match=r"PUT pubsub\.googleapis.com/v1/projects/[^/]+/topics/", lost=True, times=2),
         Fault(match=r"POST iam\.googleapis.com/v1/projects/[^/]+/serviceAccounts$", lost=True),
+    ),
+    "build-region": (
+        Fault(
+            match=r"POST cloudbuild\.googleapis\.com/.*/locations/europe-west1/builds",
+            status="FAILED_PRECONDITION",
+            message="due to quota restrictions, cannot run builds in this region. Please contact support",
+            times=1000,
+        ),
     ),
     "conflict": (
         Fault(

@@ -16,7 +16,7 @@ import requests
 
 from poolhouse.cloud.rehearsal.http import ApiError, Request, Response
 from poolhouse.cloud.rehearsal.plane import Plane
-from poolhouse.cloud.rehearsal.services.run import name
+from poolhouse.cloud.rehearsal.services.run import name, open_to_all
 
 _SERVICE = re.compile(r"(?P<service>[a-z0-9-]+)-(?P<number>\d+)\.(?P<region>[a-z0-9-]+)\.run\.app")
 _OBJECTS = re.compile(r"/storage/v1/b/(?P<bucket>[^/]+)/o(?:/(?P<object>.+))?")
@@ -87,7 +87,7 @@ class Front:
         with self._plane.lock:
             full = name(state, "services", region, service)
             there = full in state.items
-            public = state.grants(full, "roles/run.invoker", "allUsers")
+            public = there and (open_to_all(state.items[full]) or state.grants(full, "roles/run.invoker", "allUsers"))
         if not there:
             return _page(404)
         if not public and authorization != f"Bearer {self._identity}":

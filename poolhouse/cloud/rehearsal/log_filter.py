@@ -11,7 +11,7 @@ from poolhouse.cloud.rehearsal.http import ApiError
 #: Answers whether an entry is asked for.
 Condition = Callable[[Mapping[str, Any]], bool]
 
-_TOKEN = re.compile(r'\s*("(?:[^"\\]|\\.)*"|[A-Za-z_][\w.]*|>=|<=|[=:()])')
+_TOKEN = re.compile(r'\s*("(?:[^"\\]|\\.)*"|[A-Za-z_][\w.]*(?:"[^"]*")?|>=|<=|[=:()])')
 _COMPARISONS: Mapping[str, Callable[[str, str], bool]] = {
     "=": lambda found, asked: found == asked,
     ":": lambda found, asked: asked.lower() in found.lower(),
@@ -96,7 +96,7 @@ class _Reader:
 
 
 def _field(entry: Any, path: str) -> str | None:
-    for part in path.split("."):
+    for part in path.replace('"', "").split("."):
         entry = entry.get(part) if isinstance(entry, Mapping) else None
     return None if entry is None else str(entry)
 

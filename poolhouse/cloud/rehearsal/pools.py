@@ -88,6 +88,7 @@ class PoolServer:
         container = as_container(pool.template.containers[0])
         check(container, CONTAINER, "template.containers[0]")
         check_container(state, container, pool.template.service_account)
+        _check_size(container["resources"]["limits"])
         pool.etag = state.etag()
         pool.latest_ready_revision = f"{pool.name}/revisions/{resource}-{state.number():05d}-reh"
         state.items[f"run-v2/{pool.name}"] = {"pool": pool}
@@ -112,11 +113,34 @@ class PoolServer:
         return _operation_message(state.operation(full, WorkerPool.pb(pool), metadata=WorkerPool.pb(pool)))
 
 
+#: Least and most memory by CPU, in MiB (Cloud Run, Configure CPU and memory limits for worker pools).
+_SIZES = {
+    "1000m": (512, 4096),
+    "2000m": (512, 8192),
+    "4000m": (2048, 16384),
+    "6000m": (4096, 24576),
+    "8000m": (4096, 32768),
+}
+
+
+def _check_size(limits: dict[str, str]) -> None:
+    """Worker pools take fewer sizes than services. Raises `ApiError`."""
+    cpu, memory = limits.get("cpu", "1000m"), limits.get("memory", "512Mi")
+    if cpu not in _SIZES:
+        raise ApiError(
+            "INVALID_ARGUMENT", f"Invalid value specified for cpu: {cpu}. A worker pool takes 1, 2, 4, 6, 8."
+        )
+    least, most = _SIZES[cpu]
+    mebibytes = float(memory.rstrip("MGi")) * (1024 if "G" in memory else 1)
+    if not least <= mebibytes <= most:
+        raise ApiError("INVALID_ARGUMENT", f"Invalid memory {memory} for {cpu} CPU: {least}Mi to {most}Mi.")
+
+
 def as_container(container: Any) -> dict[str, Any]:
     """A v2 container as v1 writes it."""
     result: dict[str, Any] = {
         "image": container.image,
-        "env": [{"name": item.name, "value": item.value} for item in container.env],
+        "env": [_variable(item) for item in container.env],
         "resources": {"limits": dict(container.resources.limits)},
     }
     if container.command:
@@ -124,6 +148,14 @@ def as_container(container: Any) -> dict[str, Any]:
     if container.args:
         result["args"] = list(container.args)
     return result
+
+
+def _variable(item: Any) -> dict[str, Any]:
+    secret = item.value_source.secret_key_ref if "value_source" in item else None
+    if secret is None:
+        return {"name": item.name, "value": item.value}
+    reference = {"name": secret.secret.rpartition("/")[2], "key": secret.version or "latest"}
+    return {"name": item.name, "valueFrom": {"secretKeyRef": reference}}
 
 
 def as_v1(pool: Any, container: dict[str, Any], state: State, region: str, resource: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from poolhouse.cloud.rehearsal.faults import Faults
 from poolhouse.cloud.rehearsal.http import ApiError
+from poolhouse.cloud.rehearsal.roles import PERMISSIONS
 
 Json = Any
 #: Number of the played project.
@@ -20,7 +21,10 @@ PROJECT_NUMBER = "123456789012"
 _STANDARD_ALPHABET = str.maketrans("-_", "+/")
 _CONCURRENT = "There were concurrent policy changes. Please retry the whole read-modify-write with exponential backoff."
 _ROLE = re.compile(r"(roles|projects/[a-z0-9-]+/roles)/[A-Za-z0-9_.]+")
-_MEMBER = re.compile(r"(allUsers|allAuthenticatedUsers|(user|serviceAccount|group|domain|principal|principalSet):\S+)")
+_MEMBER = re.compile(
+    r"allUsers|allAuthenticatedUsers|(user|serviceAccount|group|domain|principal|principalSet):\S+|"
+    r"project(Owner|Editor|Viewer):\S+"
+)
 
 
 @dataclass
@@ -30,11 +34,15 @@ class State:
     project: str
     faults: Faults = field(default_factory=Faults)
     enabled: set[str] = field(default_factory=set)
+    #: Services whose agent was asked for.
+    agents: set[str] = field(default_factory=set)
     #: Resources by full name, such as `pubsub/projects/P/topics/T`.
     items: dict[str, dict[str, Any]] = field(default_factory=dict)
     #: Policies by the same names.
     policies: dict[str, dict[str, Any]] = field(default_factory=dict)
     operations: dict[str, dict[str, Any]] = field(default_factory=dict)
+    #: Names of buckets that other projects have.
+    foreign_buckets: set[str] = field(default_factory=set)
     #: Objects by bucket and name.
     objects: dict[tuple[str, str], bytes] = field(default_factory=dict)
     #: Entries of Cloud Logging, oldest first.
@@ -42,6 +50,8 @@ class State:
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     _refusals: dict[str, int] = field(default_factory=dict)
     _polls: dict[str, int] = field(default_factory=dict)
+    #: By resource, role and member: how often a grant is still not seen.
+    _unseen: dict[tuple[str, str, str], int] = field(default_factory=dict)
 
     def number(self) -> int:
         """A number that was not given before."""
@@ -115,6 +125,8 @@ class State:
                 raise ApiError("INVALID_ARGUMENT", f"Role {binding.get('role')} is not supported for this resource.")
             for member in binding.get("members", ()):
                 self._check_member(member)
+                if not self.grants(name, binding["role"], member):
+                    self._unseen[name, binding["role"], member] = self.faults.grant_uses
         bindings = [binding for binding in wanted.get("bindings", ()) if binding.get("members")]
         self.policies[name] = {"version": wanted.get("version", 1) or 1, "etag": self.etag(), "bindings": bindings}
         return self.policies[name]
@@ -123,7 +135,7 @@ class State:
         """Whether there is such a service account; a fresh one is refused as often as the faults say."""
         if email.endswith("@gcp-sa-pubsub.iam.gserviceaccount.com"):
             ours = email == f"service-{PROJECT_NUMBER}@gcp-sa-pubsub.iam.gserviceaccount.com"
-            return ours and "pubsub.googleapis.com" in self.enabled and self._use(email, self.faults.agent_uses)
+            return ours and "pubsub.googleapis.com" in self.agents and self._use(email, self.faults.agent_uses)
         there = f"iam/projects/{self.project}/serviceAccounts/{email}" in self.items
         return there and self._use(email, self.faults.account_uses)
 
@@ -144,6 +156,26 @@ class State:
         """Whether a resource's policy gives a role to a member."""
         bindings = self.policies.get(name, {}).get("bindings", ())
         return any(binding["role"] == role and member in binding["members"] for binding in bindings)
+
+    def may(self, member: str, permission: str, *, on: str, settled: bool = False) -> bool:
+        """Whether a role on a resource, or on the project, gives a member a permission by now.
+
+        Args:
+            member: as policies write it.
+            permission: such as `storage.buckets.get`.
+            on: full name of the resource.
+            settled: whether time enough has gone by for every grant to be seen.
+        """
+        for name in (on, f"cloudresourcemanager/projects/{self.project}"):
+            for binding in self.policies.get(name, {}).get("bindings", ()):
+                role = binding["role"]
+                if member not in binding["members"] or permission not in PERMISSIONS.get(role, ()):
+                    continue
+                left = self._unseen.get((name, role, member), 0)
+                if left == 0 or settled:
+                    return True
+                self._unseen[name, role, member] = left - 1
+        return False
 
     def _use(self, email: str, refusals: int) -> bool:
         left = self._refusals.setdefault(email, refusals)

@@ -250,7 +250,7 @@ class Compose:
         document = compose_overlay.overlay(
             declared=declared,
             variables=variables.for_containers({**os.environ, **options.environment}),
-            sources=compose_overlay.copy(self._state_dir, pipeline_file=pipeline_file),
+            pipeline=compose_overlay.copy(self._state_dir, pipeline_file) if pipeline_file else None,
             attached=options.attached,
         )
         compose_overlay.write(self._state_dir, document)

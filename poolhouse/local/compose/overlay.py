@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from poolhouse.local.compose import workers as compose_workers
 from poolhouse.local.compose.project import OVERLAY
 from poolhouse.local.embedded.specs import SAMPLE_HANDLERS
 from poolhouse.pipeline.topology import Topology
-from poolhouse.project import ROOT
 
 #: Runs once and ends; every other service stays.
 SETUP = "setup"
@@ -25,33 +23,22 @@ _IDLE_INTERVAL = "30s"
 _FILES = "compose"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sources:
-    """Files of this machine that containers get."""
-
-    #: The folder of the sample handlers.
-    samples: Path
-    #: In the place of the image's pipeline.toml; None: the image's own.
-    pipeline: Path | None
-
-
 def overlay(
-    *, declared: Topology, variables: Mapping[str, str], sources: Sources, attached: bool = False
+    *, declared: Topology, variables: Mapping[str, str], pipeline: Path | None, attached: bool = False
 ) -> dict[str, Any]:
     """The document.
 
     Args:
         declared: has the queues; each gets its worker service, whatever docker-compose.yml has.
         variables: of the API and the workers.
-        sources: what they mount.
+        pipeline: what they mount in the place of the image's pipeline.toml; None: nothing.
         attached: the stack ends with a process: a reboot, which ends both, must not bring its containers back.
     """
     base = compose_file.services({})
     template = compose_file.extension("worker")
     workers = compose_workers.definitions(declared, {})
-    environment = {**variables, "TASK_HANDLERS": _handlers(variables)}
-    pipeline = [_bind(sources.pipeline, "/app/pipeline.toml")] if sources.pipeline else []
-    mounts = [_bind(sources.samples, f"/app/{SAMPLE_HANDLERS.rpartition('.')[0].replace('.', '/')}"), *pipeline]
+    environment = {**variables, "TASK_HANDLERS": handlers(variables, declared)}
+    mounts = [_bind(pipeline, "/app/pipeline.toml")] if pipeline else []
     services: dict[str, Any] = {}
     for name in (*compose_file.pipeline_services(base), *workers):
         # A queue that docker-compose.yml does not know yet has all of its worker here.
@@ -70,30 +57,21 @@ def overlay(
             services.setdefault(name, {})["restart"] = "on-failure"
     services[SETUP] = {
         "environment": {compose_workers.VARIABLE: compose_workers.listed(declared)},
-        **({"volumes": pipeline} if pipeline else {}),
+        **({"volumes": mounts} if mounts else {}),
     }
     return {"services": services}
 
 
-def copy(state_dir: Path, *, pipeline_file: str | None) -> Sources:
-    """Copy what containers get of this machine's files to where they can read it.
-
-    Args:
-        state_dir: the stack's.
-        pipeline_file: another pipeline.toml than the image's.
-    """
+def copy(state_dir: Path, pipeline_file: str) -> Path:
+    """Copy another pipeline.toml than the image's to where containers can read it; returns its path."""
     folder = state_dir / _FILES
     shutil.rmtree(folder, ignore_errors=True)
-    samples = folder / "samples"
-    original = ROOT / SAMPLE_HANDLERS.rpartition(".")[0].replace(".", "/")
-    shutil.copytree(original, samples, ignore=shutil.ignore_patterns("__pycache__"))
-    pipeline = None
-    if pipeline_file:
-        pipeline = folder / "pipeline.toml"
-        shutil.copyfile(pipeline_file, pipeline)
-    for path in (folder, *folder.rglob("*")):
-        path.chmod(0o755 if path.is_dir() else 0o644)
-    return Sources(samples=samples, pipeline=pipeline)
+    folder.mkdir(parents=True)
+    target = folder / "pipeline.toml"
+    shutil.copyfile(pipeline_file, target)
+    folder.chmod(0o755)
+    target.chmod(0o644)
+    return target
 
 
 def write(state_dir: Path, document: Mapping[str, Any]) -> None:
@@ -104,9 +82,10 @@ def write(state_dir: Path, document: Mapping[str, Any]) -> None:
         json.dump(document, file, indent=2)
 
 
-def _handlers(variables: Mapping[str, str]) -> str:
-    named = [part.strip() for part in variables.get("TASK_HANDLERS", "worker.handlers").split(",") if part.strip()]
-    return ",".join(dict.fromkeys([*named, SAMPLE_HANDLERS]))
+def handlers(variables: Mapping[str, str], declared: Topology) -> str:
+    """Return TASK_HANDLERS: the sample handlers beside those of this shell, else of the declaration."""
+    named = [part.strip() for part in variables.get("TASK_HANDLERS", "").split(",") if part.strip()]
+    return ",".join(dict.fromkeys((*(named or declared.handlers), SAMPLE_HANDLERS)))
 
 
 def _escaped(variables: Mapping[str, str]) -> dict[str, str]:

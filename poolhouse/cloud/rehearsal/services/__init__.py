@@ -14,6 +14,7 @@ from poolhouse.cloud.rehearsal.services import (
     project,
     pubsub,
     run,
+    secretmanager,
     storage,
 )
 
@@ -29,4 +30,5 @@ ROUTES: tuple[Route, ...] = (
     *monitoring.ROUTES,
     *logging.ROUTES,
     *parametermanager.ROUTES,
+    *secretmanager.ROUTES,
 )

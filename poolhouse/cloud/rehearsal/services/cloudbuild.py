@@ -78,13 +78,21 @@ def _problem(state: State, body: dict[str, Any], account: str, member: str) -> s
     content = state.objects.get((source["bucket"], source["object"]))
     if content is None:
         raise ApiError("NOT_FOUND", "the source is not there")
-    if not state.grants(f"storage/b/{source['bucket']}", "roles/storage.objectUser", member):
-        return f"{account} does not have storage.objects.get access to the source"
+    for bucket in (source["bucket"], body.get("logsBucket", "").removeprefix("gs://").partition("/")[0]):
+        on = f"storage/b/{bucket}"
+        # Before a build begins, the buckets themselves are looked at (Cloud Build, Store build logs).
+        if not state.may(member, "storage.buckets.get", on=on):
+            raise ApiError(
+                "INVALID_ARGUMENT",
+                f'invalid bucket "{bucket}"; service account {account} does not have access to the bucket',
+            )
+        if not state.may(member, "storage.objects.get", on=on, settled=True):
+            return f"{account} does not have storage.objects.get access to {bucket}"
     for image in body.get("images", ()):
         host, _, repository, _ = image.split("/", 3)
         location = host.removesuffix("-docker.pkg.dev")
         name = f"artifactregistry/projects/{state.project}/locations/{location}/repositories/{repository}"
-        if not state.grants(name, "roles/artifactregistry.writer", member):
+        if not state.may(member, "artifactregistry.repositories.uploadArtifacts", on=name, settled=True):
             return f"{account} may not upload to {repository}"
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
         names = {name.removeprefix("./") for name in archive.getnames()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from poolhouse.cloud.rehearsal.http import ApiError, Request
-from poolhouse.cloud.rehearsal.plane import Route, route
+from poolhouse.cloud.rehearsal.plane import Handler, Route, route
 from poolhouse.cloud.rehearsal.schema import anything, check, duration, map_of, one_of, required, text, whole
 from poolhouse.cloud.rehearsal.state import Json, State
 from poolhouse.pipeline import cron_expression
@@ -77,6 +77,15 @@ def _delete(state: State, request: Request, location: str, job: str) -> Json:
     state.delete(_name(state, location, job))
 
 
+def _switch(to: str) -> Handler:
+    def run(state: State, request: Request, location: str, job: str) -> Json:
+        found = state.get(_name(state, location, job), words=f"Job not found: {job}")
+        found["state"] = to
+        return found
+
+    return run
+
+
 def _check(state: State, body: dict[str, Any]) -> None:
     check(body, _JOB)
     if "schedule" in body:
@@ -101,4 +110,6 @@ ROUTES: tuple[Route, ...] = (
     route("GET", _JOBS + "/{job}", _get, api="cloudscheduler"),
     route("PATCH", _JOBS + "/{job}", _patch, api="cloudscheduler"),
     route("DELETE", _JOBS + "/{job}", _delete, api="cloudscheduler"),
+    route("POST", _JOBS + "/{job}:pause", _switch("PAUSED"), api="cloudscheduler"),
+    route("POST", _JOBS + "/{job}:resume", _switch("ENABLED"), api="cloudscheduler"),
 )

@@ -60,6 +60,10 @@ def _patch(state: State, request: Request, account: str) -> Json:
     return found
 
 
+def _enable(state: State, request: Request, account: str) -> Json:
+    state.get(_name(state, account)).pop("disabled", None)
+
+
 def _delete(state: State, request: Request, account: str) -> Json:
     state.delete(_name(state, account))
 
@@ -114,6 +118,7 @@ ROUTES: tuple[Route, ...] = (
     route("GET", _ACCOUNTS + "/{account}", _get, api="iam"),
     route("PATCH", _ACCOUNTS + "/{account}", _patch, api="iam"),
     route("DELETE", _ACCOUNTS + "/{account}", _delete, api="iam"),
+    route("POST", _ACCOUNTS + "/{account}:enable", _enable, api="iam"),
     *policies.routes(_ACCOUNTS + "/{account}", _name, api="iam", read_method="POST"),
     route("POST", _POOLS, _create_pool, api="iam"),
     route("GET", _POOLS + "/{pool}", _get_pool, api="iam"),

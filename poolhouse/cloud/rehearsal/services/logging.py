@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 from poolhouse.cloud.rehearsal import log_filter
-from poolhouse.cloud.rehearsal.http import Request
+from poolhouse.cloud.rehearsal.http import ApiError, Request
 from poolhouse.cloud.rehearsal.plane import Route, route
-from poolhouse.cloud.rehearsal.schema import anything, boolean, check, list_of, one_of, required, text, whole
+from poolhouse.cloud.rehearsal.schema import anything, boolean, check, list_of, number, one_of, required, text, whole
 from poolhouse.cloud.rehearsal.state import Json, State
 
 _METRIC = {
     "name": text(r"[A-Za-z0-9_.,+!*',()%/-]{1,100}"),
     "description": text(longest=8000),
     "filter": text(longest=20_000),
-    "metricDescriptor": anything,
+    "metricDescriptor": {
+        "metricKind": one_of("DELTA"),
+        "valueType": one_of("INT64", "DISTRIBUTION"),
+        "unit": text(),
+        "labels": list_of(anything),
+        "name": anything,
+        "type": anything,
+    },
+    "valueExtractor": text(r"(EXTRACT|REGEXP_EXTRACT)\([^()]+\)"),
+    "labelExtractors": anything,
+    "bucketOptions": {
+        "exponentialBuckets": {"numFiniteBuckets": whole(1, 100), "growthFactor": number, "scale": number},
+    },
     "disabled": boolean,
     "createTime": anything,
     "updateTime": anything,
@@ -33,6 +45,7 @@ def _create(state: State, request: Request) -> Json:
     body = request.json
     check(body, _METRIC)
     required(body, "name", "filter")
+    _check_distribution(body)
     return state.create(_name(state, body["name"]), body, words=f"Metric {body['name']} already exists")
 
 
@@ -44,8 +57,18 @@ def _put(state: State, request: Request, metric: str) -> Json:
     body = request.json
     check(body, _METRIC)
     required(body, "filter")
+    _check_distribution(body)
     state.items[_name(state, metric)] = {**body, "name": metric}
     return state.items[_name(state, metric)]
+
+
+def _check_distribution(body: Json) -> None:
+    """Values are for distributions alone, and these need them (Cloud Logging, LogMetric)."""
+    distribution = body.get("metricDescriptor", {}).get("valueType") == "DISTRIBUTION"
+    if distribution != bool(body.get("valueExtractor")) or distribution != bool(body.get("bucketOptions")):
+        raise ApiError(
+            "INVALID_ARGUMENT", "A value extractor and bucket options go with DISTRIBUTION, and only with it."
+        )
 
 
 def _delete(state: State, request: Request, metric: str) -> Json:

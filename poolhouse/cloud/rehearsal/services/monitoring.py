@@ -76,6 +76,7 @@ _ALERT = {
     "documentation": {"content": text(longest=8192), "mimeType": one_of("text/markdown"), "subject": text()},
     "userLabels": map_of(text(r"[a-z0-9_-]{0,63}"), keys=r"[a-z][a-z0-9_-]{0,62}"),
     "notificationChannels": list_of(text(r"projects/[^/]+/notificationChannels/\d+"), most=16),
+    "alertStrategy": {"autoClose": duration(1800, 604_800), "notificationRateLimit": {"period": duration(0, 10**6)}},
     "enabled": boolean,
     "creationRecord": anything,
     "mutationRecord": anything,
@@ -122,6 +123,10 @@ def _alert(state: State, policy: str) -> str:
     return f"monitoring/projects/{state.project}/alertPolicies/{policy}"
 
 
+def _list_channels(state: State, request: Request) -> Json:
+    return {"notificationChannels": state.listed(f"monitoring/projects/{state.project}/notificationChannels/")}
+
+
 def _list_alerts(state: State, request: Request) -> Json:
     return {"alertPolicies": state.listed(_alert(state, ""))}
 
@@ -158,6 +163,9 @@ def _delete_alert(state: State, request: Request, policy: str) -> Json:
 def _check_alert(state: State, body: dict[str, Any]) -> None:
     check(body, _ALERT)
     required(body, "combiner", "conditions")
+    for name in body.get("notificationChannels", ()):
+        if f"monitoring/{name}" not in state.items:
+            raise ApiError("NOT_FOUND", f"Notification channel {name} not found.")
     for condition in body["conditions"]:
         words = condition["conditionThreshold"]["filter"]
         if "metric.type=" not in words or "resource.type=" not in words:
@@ -172,6 +180,7 @@ def _check_alert(state: State, body: dict[str, Any]) -> None:
 _DASHBOARDS = "/v1/projects/{project}/dashboards"
 _ALERTS = "/v3/projects/{project}/alertPolicies"
 ROUTES: tuple[Route, ...] = (
+    route("GET", "/v3/projects/{project}/notificationChannels", _list_channels, api="monitoring"),
     route("GET", _DASHBOARDS, _list_dashboards, api="monitoring"),
     route("POST", _DASHBOARDS, _create_dashboard, api="monitoring"),
     route("GET", _DASHBOARDS + "/{dashboard}", _get_dashboard, api="monitoring"),

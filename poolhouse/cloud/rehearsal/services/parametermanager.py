@@ -46,6 +46,10 @@ def _create_version(state: State, request: Request, parameter: str) -> Json:
     return state.create(f"{_name(state, parameter)}/versions/{version}", {**body, "name": path})
 
 
+def _get_version(state: State, request: Request, parameter: str, version: str) -> Json:
+    return state.get(f"{_name(state, parameter)}/versions/{version}")
+
+
 def _delete_version(state: State, request: Request, parameter: str, version: str) -> Json:
     state.delete(f"{_name(state, parameter)}/versions/{version}")
 
@@ -58,5 +62,6 @@ ROUTES: tuple[Route, ...] = (
     route("DELETE", _PARAMETERS + "/{parameter}", _delete, api=_API),
     route("GET", _PARAMETERS + "/{parameter}/versions", _versions, api=_API),
     route("POST", _PARAMETERS + "/{parameter}/versions", _create_version, api=_API),
+    route("GET", _PARAMETERS + "/{parameter}/versions/{version}", _get_version, api=_API),
     route("DELETE", _PARAMETERS + "/{parameter}/versions/{version}", _delete_version, api=_API),
 )

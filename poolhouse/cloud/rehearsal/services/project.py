@@ -66,6 +66,18 @@ def _enable(state: State, request: Request, service: str) -> Json:
     return state.operation(f"operations/acf.p2-{PROJECT_NUMBER}-{state.number()}", {})
 
 
+def _identity(state: State, request: Request, service: str) -> Json:
+    """The agent, which many services have only once it is asked for (Service Usage, generateServiceIdentity)."""
+    if service not in state.enabled:
+        raise ApiError("FAILED_PRECONDITION", f"Service {service} is not enabled for consumer {state.project}.")
+    state.agents.add(service)
+    short = service.removesuffix(".googleapis.com")
+    email = f"service-{PROJECT_NUMBER}@gcp-sa-{short}.iam.gserviceaccount.com"
+    # Done at once, always: gcloud does not ask again.
+    response = {"email": email, "uniqueId": str(10**20 + state.number())}
+    return {"name": "operations/finished.DONE_OPERATION", "done": True, "response": response}
+
+
 def _operation(state: State, request: Request, name: str) -> Json:
     return state.poll(f"operations/{name}")
 
@@ -89,6 +101,13 @@ ROUTES: tuple[Route, ...] = (
     route("GET", "/v1/projects/{project}/services", _services, api=_USAGE, gated=False),
     route("POST", "/v1/projects/{project}/services:batchEnable", _batch_enable, api=_USAGE, gated=False),
     route("POST", "/v1/projects/{project}/services/{service}:enable", _enable, api=_USAGE, gated=False),
+    route(
+        "POST",
+        "/v1beta1/projects/{project}/services/{service}:generateServiceIdentity",
+        _identity,
+        api=_USAGE,
+        gated=False,
+    ),
     route("GET", "/v1/projects/{project}/services/{service}", _get_service, api=_USAGE, gated=False),
     route("GET", "/v1/operations/{name}", _operation, api=_USAGE, gated=False),
 )

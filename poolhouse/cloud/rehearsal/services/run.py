@@ -6,8 +6,8 @@ from typing import Any
 
 from poolhouse.cloud.rehearsal.http import ApiError, Request
 from poolhouse.cloud.rehearsal.plane import Route, route
-from poolhouse.cloud.rehearsal.schema import LABELS, anything, check, list_of, map_of, one_of, text, whole
-from poolhouse.cloud.rehearsal.services import artifactregistry, policies
+from poolhouse.cloud.rehearsal.schema import LABELS, anything, boolean, check, list_of, map_of, one_of, text, whole
+from poolhouse.cloud.rehearsal.services import artifactregistry, policies, secretmanager
 from poolhouse.cloud.rehearsal.state import PROJECT_NUMBER, Json, State
 
 #: Regions that the rehearsal has.
@@ -38,7 +38,13 @@ CONTAINER = {
     "image": text(r"\S+"),
     "command": list_of(text()),
     "args": list_of(text()),
-    "env": list_of({"name": text(r"[A-Za-z_][A-Za-z0-9_]*"), "value": text()}),
+    "env": list_of(
+        {
+            "name": text(r"[A-Za-z_][A-Za-z0-9_]*"),
+            "value": text(),
+            "valueFrom": {"secretKeyRef": {"name": text(r"[A-Za-z0-9_-]+"), "key": text(r"latest|[1-9]\d*")}},
+        }
+    ),
     "ports": list_of({"containerPort": whole(1, 65_535), "name": text()}),
     "resources": {"limits": _AMOUNTS, "requests": _AMOUNTS},
     "startupProbe": _PROBE,
@@ -54,11 +60,18 @@ _POD = {
     "maxRetries": whole(0, 10),
     "runtimeClassName": text(),
 }
+_SHARE = {
+    "percent": whole(0, 100),
+    "latestRevision": boolean,
+    "revisionName": text(r"[a-z][a-z0-9-]+"),
+    "tag": text(r"[a-z][a-z0-9-]*"),
+    "url": anything,
+}
 _SERVICE = {
     "apiVersion": one_of("serving.knative.dev/v1"),
     "kind": one_of("Service"),
     "metadata": _METADATA,
-    "spec": {"template": {"metadata": _INNER, "spec": _POD}, "traffic": list_of(anything)},
+    "spec": {"template": {"metadata": _INNER, "spec": _POD}, "traffic": list_of(_SHARE)},
     "status": anything,
 }
 _JOB = {
@@ -89,6 +102,12 @@ def name(state: State, kind: str, region: str, resource: str) -> str:
     return f"run/{state.project}/{region}/{kind}/{resource}"
 
 
+def open_to_all(service: dict[str, Any]) -> bool:
+    """Whether a service has no invoker check at all."""
+    notes = service.get("metadata", {}).get("annotations", {})
+    return str(notes.get("run.googleapis.com/invoker-iam-disabled", "false")).lower() == "true"
+
+
 def check_container(state: State, container: dict[str, Any], account: str | None) -> None:
     """What Cloud Run checks of any container. Raises `ApiError`."""
     image = container.get("image", "")
@@ -99,6 +118,9 @@ def check_container(state: State, container: dict[str, Any], account: str | None
         )
     if account and not state.account_known(account):
         raise ApiError("INVALID_ARGUMENT", f"Service account {account} does not exist.")
+    for item in container.get("env", ()):
+        if secret := item.get("valueFrom", {}).get("secretKeyRef"):
+            secretmanager.check_access(state, secret["name"], secret["key"], account or "")
     limits = container.get("resources", {}).get("limits", {})
     cpu, memory = limits.get("cpu"), limits.get("memory")
     if cpu:
@@ -116,6 +138,12 @@ def _list(kind: str, list_kind: str) -> Any:
         return {"apiVersion": "v1", "kind": list_kind, "items": state.listed(prefix), "metadata": {}}
 
     return run
+
+
+def _list_everywhere(state: State, request: Request) -> Json:
+    """The services of all regions."""
+    found = [item for region in REGIONS for item in state.listed(name(state, "services", region, ""))]
+    return {"apiVersion": "v1", "kind": "ServiceList", "items": found, "metadata": {}}
 
 
 def _get(kind: str) -> Any:
@@ -158,6 +186,10 @@ def _service(state: State, request: Request, body: dict[str, Any]) -> dict[str, 
     pod.setdefault("containerConcurrency", 80)
     pod.setdefault("timeoutSeconds", 300)
     made = _stamped(state, body, region)
+    made["metadata"]["annotations"].setdefault("run.googleapis.com/ingress", "all")
+    shares = made["spec"].setdefault("traffic", [{"latestRevision": True, "percent": 100}])
+    if sum(share.get("percent", 0) for share in shares) != 100:
+        raise ApiError("INVALID_ARGUMENT", "spec.traffic: the percentages must add up to 100")
     made["status"] = {
         "observedGeneration": made["metadata"]["generation"],
         "conditions": [{**condition, "lastTransitionTime": state.now()} for condition in _READY],
@@ -165,7 +197,10 @@ def _service(state: State, request: Request, body: dict[str, Any]) -> dict[str, 
         "latestCreatedRevisionName": revision,
         "url": url,
         "address": {"url": url},
-        "traffic": [{"revisionName": revision, "percent": 100, "latestRevision": True}],
+        "traffic": [
+            {**share, "revisionName": revision if share.get("latestRevision") else share.get("revisionName")}
+            for share in shares
+        ],
     }
     return made
 
@@ -205,6 +240,7 @@ def _stamped(state: State, body: dict[str, Any], region: str) -> dict[str, Any]:
         "uid": str(state.number()),
         "creationTimestamp": body["metadata"].get("creationTimestamp") or state.now(),
         "selfLink": "/apis/run",
+        "annotations": dict(body["metadata"].get("annotations", {})),
         "labels": {**body["metadata"].get("labels", {}), "cloud.googleapis.com/location": region},
     }
     return {**body, "metadata": metadata}
@@ -271,4 +307,5 @@ ROUTES: tuple[Route, ...] = (
     _route("GET", _POOLS, _list("workerpools", "WorkerPoolList")),
     _route("GET", _POOLS + "/{resource}", _get("workerpools")),
     route("GET", "/v1/projects/{project}/locations", _locations, api="run", host=_ANY_HOST),
+    route("GET", "/v1/projects/{project}/locations/-/services", _list_everywhere, api="run"),
 )

@@ -37,6 +37,7 @@ _BUCKET = {
         "publicAccessPrevention": one_of("enforced", "inherited"),
         "uniformBucketLevelAccess": {"enabled": boolean, "lockedTime": anything},
     },
+    "versioning": {"enabled": boolean},
     "softDeletePolicy": {"retentionDurationSeconds": whole(0, 7_776_000), "effectiveTime": anything},
 }
 #: Fields of a bucket that the service fills in, and that gcloud sends back with its changes.
@@ -69,6 +70,12 @@ def _create(state: State, request: Request) -> Json:
     body = request.json
     check(body, _BUCKET)
     name = body["name"]
+    if name in state.foreign_buckets:
+        raise ApiError(
+            "ALREADY_EXISTS",
+            "The requested bucket name is not available. The bucket namespace is shared by all users of the system. "
+            "Please select a different name and try again.",
+        )
     soft_delete = body.get("softDeletePolicy", {"retentionDurationSeconds": "604800"})
     words = "Your previous request to create the named bucket succeeded and you already own it."
     bucket = {
@@ -152,11 +159,7 @@ def _set_policy(state: State, request: Request, bucket: str) -> Json:
     state.get(_name(bucket))
     body = {name: value for name, value in request.json.items() if name not in {"kind", "resourceId"}}
     check(body, {"bindings": policies.BINDINGS, "etag": text(), "version": anything})
-    owners = [b for b in body.get("bindings", ()) if "legacy" in b["role"]]
-    others = [b for b in body.get("bindings", ()) if "legacy" not in b["role"]]
-    made = state.set_policy(_name(bucket), {**body, "bindings": others})
-    made["bindings"] = [*owners, *made["bindings"]]
-    return {"kind": "storage#policy", **made}
+    return {"kind": "storage#policy", **state.set_policy(_name(bucket), body)}
 
 
 def _upload(state: State, request: Request, bucket: str) -> Response:

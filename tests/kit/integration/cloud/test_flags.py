@@ -22,6 +22,10 @@ cron = "30 3 * * *"
 task_type = "send_mail"
 [bucket.lifecycle_days]
 uploads = 30
+[env]
+SITE = "a, b"
+[secrets]
+TOKEN = "latest"
 """
 OBSERVED: Any = None
 

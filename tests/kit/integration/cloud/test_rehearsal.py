@@ -5,6 +5,8 @@ Each command of gcloud takes about a second of CPU: these tests share what they 
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import json
 import os
 import re
@@ -64,7 +66,7 @@ class Rehearsal:
 
     def gcloud(self) -> Gcloud:
         # The waits are real ones, only shorter: every retry must still be needed and enough.
-        return Gcloud(PROJECT, env=self.stage.env, waits_s=(0.2, 0.2, 0.2, 0.2, 0.2, 0.2))
+        return Gcloud(PROJECT, env=self.stage.env, waits_s=(0.2,) * 6, unseen_waits_s=(0.2,) * 6)
 
     def write(self, pipeline: str) -> None:
         (self.root / "pipeline.toml").write_text(pipeline)
@@ -108,9 +110,11 @@ class Rehearsal:
         )
         return running.returncode, output
 
-    def deploy(self, *, gcloud: Gcloud | None = None, prune: bool = False, **choices: object) -> Prepared:
-        loaded = topology.load(self.root / "pipeline.toml")
-        options = Options(project=PROJECT, name=loaded.name, **choices)  # type: ignore[arg-type]
+    def deploy(
+        self, *, gcloud: Gcloud | None = None, prune: bool = False, stage: str = "", **choices: object
+    ) -> Prepared:
+        loaded = topology.load(self.root / "pipeline.toml", stage=stage)
+        options = dataclasses.replace(Options.declared(loaded, project=PROJECT), **choices)  # type: ignore[arg-type]
         return deploy(
             gcloud or self.gcloud(),
             loaded,
@@ -190,6 +194,7 @@ def deployed(root: Path, running: Running) -> Iterator[Rehearsal]:
         operation_polls=1,
         account_uses=1,
         agent_uses=1,
+        grant_uses=2,
     )
     with stage(faults=faults, running=running) as playing:
         rehearsal = Rehearsal(playing, root)
@@ -292,6 +297,50 @@ def test_a_changed_pipeline_changes_only_that(deployed: Rehearsal) -> None:
     assert work(deployed.deploy()) == ["update subscription/shop-mail-workers", "update pool/shop-mail"]
 
 
+def test_what_was_changed_by_hand_is_put_back_in_each_kind_of_resource(deployed: Rehearsal) -> None:
+    deployed.write(PIPELINE)
+    deployed.deploy()  # whatever the test before has left
+    state = deployed.stage.plane.state
+    service = state.items[f"run/{PROJECT}/europe-west1/services/shop-api"]
+    old = service["status"]["latestReadyRevisionName"]
+    service["spec"]["traffic"] = [{"revisionName": old, "percent": 100}]
+    service["metadata"]["annotations"]["run.googleapis.com/ingress"] = "internal"
+    service["spec"]["template"]["metadata"]["annotations"]["run.googleapis.com/cpu-throttling"] = "false"
+    service["spec"]["template"]["spec"]["timeoutSeconds"] = 30
+    service["spec"]["template"]["spec"]["containers"][0] |= {"command": ["sleep"], "args": ["1000"]}
+    state.policies[f"run/{PROJECT}/europe-west1/services/shop-api"]["bindings"][0]["members"].append("allUsers")
+    state.items[f"pubsub/projects/{PROJECT}/topics/shop-mail"]["messageRetentionDuration"] = "86400s"
+    state.items[f"storage/b/{PROJECT}-shop"]["versioning"] = {"enabled": True}
+    state.items[f"cloudscheduler/projects/{PROJECT}/locations/europe-west1/jobs/shop-run-dead-letters"]["state"] = (
+        "PAUSED"
+    )
+    account = f"shop-worker@{PROJECT}.iam.gserviceaccount.com"
+    state.items[f"iam/projects/{PROJECT}/serviceAccounts/{account}"]["disabled"] = True
+    state.items[f"monitoring/projects/{PROJECT}/dashboards/shop-pipeline"]["mosaicLayout"]["tiles"].pop()
+    for name, policy in state.items.items():
+        if "/alertPolicies/" in name and policy["userLabels"]["alert"] == "backlog-age":
+            policy["conditions"][0]["conditionThreshold"]["thresholdValue"] = 1e6
+        if "/alertPolicies/" in name and policy["userLabels"]["alert"] == "errors":
+            policy["enabled"] = False
+    state.items[f"logging/projects/{PROJECT}/metrics/shop-errors"]["disabled"] = True
+    assert set(work(deployed.deploy())) == {
+        "update service/shop-api",
+        "update grants/service/shop-api",
+        "update topic/shop-mail",
+        f"update bucket/{PROJECT}-shop",
+        "update schedule/shop-run-dead-letters",
+        "update account/shop-worker",
+        "update dashboard/shop-pipeline",
+        "update alert/shop-backlog-age",
+        "update alert/shop-errors",
+        "update metric/shop-errors",
+    }
+    service = state.items[f"run/{PROJECT}/europe-west1/services/shop-api"]
+    (share,) = service["status"]["traffic"]
+    assert share["revisionName"] == service["status"]["latestReadyRevisionName"] != old
+    assert work(deployed.deploy()) == []
+
+
 def test_jobs_take_the_place_of_pools_and_what_is_left_over_is_pruned_on_demand(deployed: Rehearsal) -> None:
     deployed.write(PIPELINE)
     deployed.deploy()  # whatever the test before has left
@@ -326,13 +375,140 @@ def test_destroy_leaves_nothing_but_what_is_not_ours_whoever_changes_what_at_the
     assert not state.policies.get(f"cloudresourcemanager/projects/{PROJECT}", {}).get("bindings")
 
 
+STAGES = (
+    PIPELINE
+    + """
+[stages.prod]
+[stages."pr-*"]
+deploy = { workers = "job" }
+"""
+)
+
+
+def test_two_stages_in_one_project_leave_each_other_alone(tmp_path: Path) -> None:
+    root = make_root(tmp_path)
+    (root / "pipeline.toml").write_text(STAGES)
+    with stage() as running:
+        state, rehearsal = running.plane.state, Rehearsal(running, root)
+
+        def of(prefix: str) -> dict[str, object]:
+            """All that is called so, without the project's own policy, which both are in."""
+            # Alert policies are called by numbers.
+            named = [
+                key for key, item in state.items.items() if prefix in key or prefix in str(item.get("displayName"))
+            ]
+            names = {*named, *(key for key in state.policies if prefix in key)}
+            return copy.deepcopy({name: (state.items.get(name), state.policies.get(name)) for name in names})
+
+        rehearsal.deploy(stage="prod")
+        before = of("shop-prod")
+        assert len(before) > 25
+        preview = rehearsal.deploy(stage="pr-1")
+        assert f"create bucket/{PROJECT}-shop-pr-1" in work(preview)
+        assert "create job/shop-pr-1-mail" in work(preview)
+        assert preview.plan.leftovers == ()
+        assert of("shop-prod") == before
+        code, output = rehearsal.run("stages")
+        assert code == 0, output
+        assert re.search(r"(?m)^prod +shop-prod +europe-west1 .* ready$", output), output
+        assert re.search(r"(?m)^pr-1 +shop-pr-1 +europe-west1 .* ready$", output), output
+        code, output = rehearsal.run("destroy", "--stage", "prod", "--yes")
+        assert code == 2, output
+        code, output = rehearsal.run("destroy", "--stage", "pr-1", "--delete-bucket", "--yes")
+        assert code == 0, output
+        left = {name for name in of("shop-pr-1") if not name.startswith("cloudbuild/")}
+        assert left == set()
+        assert of("shop-prod") == before
+        assert work(rehearsal.deploy(stage="prod")) == []
+        assert running.plane.bugs == []
+
+
+def test_an_earlier_image_runs_again_in_the_api_and_all_workers(tmp_path: Path) -> None:
+    root = make_root(tmp_path)
+    with stage() as running:
+        state, rehearsal = running.plane.state, Rehearsal(running, root)
+
+        def images() -> set[str]:
+            """What the API, the pool and the job run."""
+            path = f"run/{PROJECT}/europe-west1"
+            found = [
+                state.items[f"{path}/{name}"]["spec"]["template"]["spec"]
+                for name in ("services/shop-api", "workerpools/shop-mail", "jobs/shop-dead-letters")
+            ]
+            pods = [spec.get("template", {}).get("spec", spec) for spec in found]
+            return {pod["containers"][0]["image"] for pod in pods}
+
+        rehearsal.deploy()
+        (first,) = images()
+        rehearsal.write(PIPELINE.replace("max_instances = 3", "max_instances = 3\nconcurrency = 2"))
+        rehearsal.deploy()
+        (second,) = images()
+        assert second != first
+        code, output = rehearsal.run("rollback", "--yes")
+        assert code == 0, output
+        assert images() == {first}
+        code, output = rehearsal.run("releases")
+        assert code == 0, output
+        assert [line.endswith("runs") for line in output.splitlines()[1:]] == [False, True]
+        code, output = rehearsal.run("rollback", "--yes")
+        assert code == 1, output
+        assert "0 releases before" in output
+        rehearsal.deploy()
+        assert images() == {second}
+        assert running.plane.bugs == []
+
+
+SECRETS = 'name = "shop"\n[env]\nSITE = "a, b"\n[secrets]\nTOKEN = "latest"\n[queues.mail]\n'
+PLANTED = "planted-3f9c2d"
+
+
+def test_a_secret_is_asked_for_before_the_deploy_and_its_value_is_seen_nowhere(tmp_path: Path) -> None:
+    root = make_root(tmp_path)
+    (root / "pipeline.toml").write_text(SECRETS)
+    with stage(faults=Faults(grant_uses=1)) as running:
+        rehearsal, told = Rehearsal(running, root), ""
+        code, output = rehearsal.run("deploy", "--dry-run")
+        assert code == 1, output
+        assert f"./invoke secret set TOKEN --project {PROJECT}" in output
+        code, output = rehearsal.run("secret", "set", "OTHER", answer=PLANTED)
+        told += output
+        assert code == 2, output
+        assert "declared: TOKEN" in output
+        code, output = rehearsal.run("secret", "set", "TOKEN", answer=f"{PLANTED}\n")
+        told += output
+        assert code == 0, output
+        code, output = rehearsal.run("deploy", "--dry-run")
+        told += output
+        assert code == 0, output
+        assert "shop-TOKEN:latest" in output
+        prepared = rehearsal.deploy()
+        assert "update grants/secret/shop-TOKEN" in work(prepared)
+        assert work(rehearsal.deploy()) == []
+        pool = running.plane.state.items[f"run/{PROJECT}/europe-west1/workerpools/shop-mail"]
+        (container,) = pool["spec"]["template"]["spec"]["containers"]
+        reference = {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "shop-TOKEN", "key": "latest"}}}
+        assert reference in container["env"]
+        code, output = rehearsal.run("secret", "set", "TOKEN", answer=f"{PLANTED}-2")
+        told += output
+        assert code == 0, output
+        code, output = rehearsal.run("secret", "list")
+        told += output
+        assert re.search(r"(?m)^TOKEN +2 +shop-TOKEN$", output), output
+        assert PLANTED not in told
+        assert PLANTED not in repr((running.plane.state, running.plane.log))
+        assert running.plane.bugs == []
+
+
 def test_a_repository_can_deploy_after_github_oidc_which_can_be_run_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(cloud, "ROOT", make_root(tmp_path))
     with stage(faults=Faults(account_uses=1)) as running:
-        for expected in ("6 to create", "Nothing to do"):
-            assert cloud.github_oidc(project=PROJECT, repo="some-org/some-repo", yes=True, env=running.env) == 0
+        for expected in ("16 to create", "Nothing to do"):
+            code = cloud.github_oidc(
+                project=PROJECT, repo="some-org/some-repo", repo_id=7, owner_id=8, yes=True, env=running.env
+            )
+            assert code == 0
             assert expected in capsys.readouterr().out
         assert running.plane.bugs == []
     assert PROJECT not in (tmp_path / ".github" / "workflows" / "deploy.yml").read_text()

@@ -22,9 +22,19 @@ CASES = [
     ("PERMISSION_DENIED: Permission 'pubsub.topics.create' denied on resource", "final", "final", "lacks a permission"),
     ("ERROR: Permission 'iam.serviceaccounts.actAs' denied on service account", "final", "final", "roles/iam.serviceAccountUser"),
     ("ERROR: Projects instance [p-p] not found: nope", "final", "final", "gcloud projects list"),
-    ("NOT_FOUND: Location mars-west1 is not found or access is unauthorized.", "final", "final", "--region"),
-    ("NOT_FOUND: Cannot find metric that matches type = \"logging.googleapis.com/user/x\"", "transient", "absent", ""),
+    ("NOT_FOUND: Location mars-west1 is not found or access is unauthorized.", "final", "final", "`region` under [deploy]"),
+    ("NOT_FOUND: Cannot find metric that matches type = \"logging.googleapis.com/user/x\"", "unseen", "absent", ""),
     ("HTTPError 403: one or more users named in the policy violates constraint constraints/iam.allowedPolicyMemberDomains", "final", "final", "organisation policy"),
+    ("INVALID_ARGUMENT: invalid bucket \"b\"; service account a@p-p.iam.gserviceaccount.com does not have access to the bucket", "unseen", "unseen", "ten minutes"),
+    ("FAILED_PRECONDITION: invalid bucket \"b\"; service account a@p-p.iam.gserviceaccount.com does not have access to the bucket", "unseen", "unseen", "ten minutes"),
+    ("FAILED_PRECONDITION: due to quota restrictions, cannot run builds in this region. Please contact support", "final", "final", "build_region"),
+    ("FAILED_PRECONDITION: Operation denied by org policy: [\"constraints/gcp.resourceLocations\": ...]", "final", "final", "organisation"),
+    ("FAILED_PRECONDITION: Service account creation is not allowed on this project.", "final", "final", ""),
+    ("FAILED_PRECONDITION: Precondition check failed.", "final", "final", ""),
+    ("HTTPError 412: At least one of the pre-conditions you specified did not hold.", "conflict", "conflict", ""),
+    ("ERROR: (gcloud.run.deploy) [ann@example.com] does not have permission to access projects instance [p-p] (or it may not exist): The caller does not have permission", "final", "final", "lacks a permission in the project"),
+    ("HTTPError 409: The requested bucket name is not available. The bucket namespace is shared by all users of the system.", "final", "final", "bucket names are global"),
+    ("FAILED_PRECONDITION: The service is subject to constraints/run.managed.requireInvokerIam", "final", "final", "public = false"),
 ]  # fmt: skip
 
 

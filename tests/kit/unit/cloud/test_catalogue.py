@@ -5,8 +5,12 @@ import json
 
 import pytest
 
+from poolhouse.cloud.errors import Refused
+from poolhouse.cloud.gcloud.release_tracks import Tracks
+from poolhouse.cloud.kinds import run
 from poolhouse.cloud.kinds.grants import managed, merge, observed
 from poolhouse.cloud.options import Options
+from poolhouse.cloud.plan import desired
 from poolhouse.cloud.plan.planner import decide
 from poolhouse.cloud.resource import Resource, pairs
 from poolhouse.pipeline.errors import ConfigError
@@ -56,14 +60,92 @@ def test_each_account_can_do_its_work_and_no_more(make: Make) -> None:
         "job/shop-dead-letters": {"roles/run.invoker"},
     }
     assert grants_of(resources, OPTIONS.member("builder")) == {
-        "bucket/some-project-shop-build": {"roles/storage.objectUser"},
+        "bucket/some-project-shop-build": {"roles/storage.objectUser", "roles/storage.legacyBucketReader"},
         "repository/shop": {"roles/artifactregistry.writer"},
     }
 
 
-def test_only_a_public_api_is_open_to_everybody(make: Make) -> None:
-    assert grants_of(make(), "allUsers") == {}
-    assert grants_of(make(public=True), "allUsers") == {"service/shop-api": {"roles/run.invoker"}}
+def test_nothing_starts_before_what_it_needs_is_granted(make: Make) -> None:
+    pool, jobs = by_id(make(), "pool/shop-mail"), by_id(make(workers="job"), "job/shop-mail")
+    for worker in (pool, jobs):
+        assert {"grants/bucket/some-project-shop", "grants/subscription/shop-mail-workers"} <= set(worker.after)
+    assert {"grants/bucket/some-project-shop", "grants/topic/shop-mail"} <= set(by_id(make(), "service/shop-api").after)
+
+
+def test_the_agent_is_asked_for_until_a_deploy_has_given_it_its_work(make: Make) -> None:
+    agent = by_id(make(), "agent/pubsub")
+    assert [one.shown() for one in decide(agent, None).commands] == [
+        "gcloud beta services identity create --service=pubsub.googleapis.com"
+    ]
+    policy = {"bindings": [{"role": "roles/pubsub.subscriber", "members": [AGENT]}]}
+    assert decide(agent, policy).verb == "unchanged"
+    assert decide(agent, {"bindings": [{"role": "x", "members": [f"deleted:{AGENT}?uid=1"]}]}).verb == "create"
+
+
+def test_only_a_public_api_has_no_invoker_check_and_nobody_gets_a_grant_for_that(make: Make) -> None:
+    for public, word in ((False, "--invoker-iam-check"), (True, "--no-invoker-iam-check")):
+        resources = make(public=public)
+        service = by_id(resources, "service/shop-api")
+        assert service.wanted["invoker_check"] is not public
+        assert word in service.create[0].words
+        assert grants_of(resources, "allUsers") == {}
+
+
+def test_a_grant_to_everybody_that_somebody_made_is_taken_back(make: Make) -> None:
+    policy = {"bindings": [{"role": "roles/run.invoker", "members": ["allUsers", OPTIONS.member("scheduler")]}]}
+    (command,) = decide(by_id(make(), "grants/service/shop-api"), policy).commands
+    assert "allUsers" not in command.files["policy.json"]
+
+
+@pytest.mark.parametrize(
+    ("shares", "told"),
+    [
+        ([{"latestRevision": True, "percent": 100}], "newest revision"),
+        ([{"latestRevision": True, "percent": 100}, {"revisionName": "a-1", "tag": "old"}], "newest revision"),
+        ([{"revisionName": "a-1", "percent": 100}], "100% a-1"),
+        (
+            [{"revisionName": "a-1", "percent": 10}, {"latestRevision": True, "percent": 90}],
+            "10% a-1, 90% newest revision",
+        ),
+    ],
+)
+def test_traffic_that_was_pinned_by_hand_is_seen(shares: list[dict[str, object]], told: str) -> None:
+    assert run.traffic({"spec": {"traffic": shares}}) == told
+
+
+def test_latency_is_measured_without_the_streams_of_events(make: Make) -> None:
+    resources = make()
+    metric = by_id(resources, "metric/shop-latency")
+    assert 'NOT jsonPayload.path=~"/events$"' in str(metric.wanted["filter"])
+    assert metric.wanted["value"] == "EXTRACT(jsonPayload.duration_ms)"
+    assert "user/shop-latency" in str(by_id(resources, "alert/shop-api-latency").wanted["filter"])
+
+
+def test_a_channel_that_is_not_there_refuses_the_plan_instead_of_its_last_step(make: Make) -> None:
+    name = "projects/some-project/notificationChannels/7"
+    channel = by_id(make(channel=name), f"channel/{name}")
+    assert decide(channel, [{"name": name}]).verb == "unchanged"
+    with pytest.raises(
+        Refused, match="names no notification channel of some-project: `gcloud beta monitoring channels"
+    ):
+        decide(channel, [{"name": "projects/some-project/notificationChannels/8"}])
+    assert not [item for item in make() if item.kind == "channel"]
+
+
+def test_every_incident_ends_by_itself(make: Make) -> None:
+    alerts = [item for item in make() if item.kind == "alert"]
+    assert len(alerts) == 5
+    for item in alerts:
+        assert json.loads(item.create[0].files["policy.json"])["alertStrategy"] == {"autoClose": "1800s"}
+
+
+def test_charts_show_this_pipeline_alone(make: Make) -> None:
+    for choices in ({}, {"workers": "job"}):
+        dashboard = by_id(make(**choices), "dashboard/shop-pipeline")
+        for tile in json.loads(dashboard.create[0].files["dashboard.json"])["mosaicLayout"]["tiles"]:
+            query = tile["widget"]["xyChart"]["dataSets"][0]["timeSeriesQuery"]["timeSeriesFilter"]
+            assert "shop-" in query["filter"], tile["widget"]["title"]
+            assert query["aggregation"]["groupByFields"], tile["widget"]["title"]
 
 
 def test_jobs_replace_pools_and_are_started_every_minute(make: Make) -> None:
@@ -84,6 +166,20 @@ def test_an_autoscaler_owns_the_number_of_instances(make: Make) -> None:
     (target,) = json.loads(version.create[0].files["autoscaler.yaml"])["spec"]["scaledObjects"]
     assert (target["spec"]["minReplicaCount"], target["spec"]["maxReplicaCount"]) == (0, 3)
     assert target["spec"]["triggers"][0]["metadata"]["value"] == "10"
+
+
+def test_an_autoscaler_may_change_its_pools_alone_where_gcloud_can_grant_that(topology: Topology) -> None:
+    options = dataclasses.replace(OPTIONS, autoscale=True)
+    scaler = options.member("autoscaler")
+    words = {"project_number": NUMBER, "tag": "t", "image": "i"}
+    old, new = (
+        grants_of(desired.resources(topology, options=options, tracks=tracks, **words), scaler)
+        for tracks in (Tracks(), Tracks(pool_policies=True))
+    )
+    assert "roles/run.developer" in old["project/some-project"]
+    assert "roles/run.developer" not in new["project/some-project"]
+    assert new["pool/shop-mail"] == {"roles/run.developer"}
+    assert new["account/shop-worker"] == {"roles/iam.serviceAccountUser"}
 
 
 def test_a_changed_queue_changes_its_own_resources_alone(make: Make) -> None:
@@ -160,9 +256,9 @@ def test_values_with_commas_are_escaped() -> None:
     [
         ({"project": "My Project"}, "a project id has 6 to 30"),
         ({"project": "some-project", "region": "Belgium"}, "regions read like"),
-        ({"project": "some-project", "name": "a-very-long-name-indeed"}, "at most 16"),
-        ({"project": "some-project", "autoscale": True, "workers": "job"}, "--autoscale is for --workers pool"),
-        ({"project": "some-project", "api_min_instances": 3, "api_max_instances": 2}, "is above"),
+        ({"project": "some-project", "name": "a-very-long-name-indeed"}, "at most 17"),
+        ({"project": "some-project", "autoscale": True, "workers": "job"}, 'autoscale is for workers = "pool"'),
+        ({"project": "some-project", "name": "a" * 26, "family": "a"}, "at most 17"),
     ],
 )
 def test_options_that_cannot_work_are_refused_before_anything_is_read(choices: dict[str, object], words: str) -> None:
@@ -171,7 +267,7 @@ def test_options_that_cannot_work_are_refused_before_anything_is_read(choices: d
 
 
 def test_names_stay_within_what_google_allows(topology: Topology, make: Make) -> None:
-    longest = dataclasses.replace(OPTIONS, name="a" * 16, autoscale=True)
+    longest = dataclasses.replace(OPTIONS, name="a" * 17, autoscale=True)
     for purpose in longest.accounts:
         assert 6 <= len(longest.account(purpose).partition("@")[0]) <= 30
     assert len(longest.bucket) <= 63

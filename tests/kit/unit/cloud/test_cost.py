@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from poolhouse.cloud.cost import MONTH_DAYS, MONTH_S, Load, break_even, estimate, load_prices, report
+from poolhouse.cloud.cost import MONTH_DAYS, MONTH_S, Load, Workers, break_even, estimate, load_of, load_prices, report
+from poolhouse.pipeline import topology
+from poolhouse.pipeline.deploy_options import Deploy
 from poolhouse.pipeline.errors import ConfigError
 
 _, PRICES = load_prices()
-LOAD = Load(tasks_per_day=10_000, seconds=2, pool_instances=3)
+LOAD = Load(tasks_per_day=10_000, seconds=2, workers=(Workers(instances=3),))
 
 
 def part(load: Load, name: str, *, workers: str = "pool") -> float:
@@ -32,7 +35,7 @@ def test_storage_is_two_writes_and_a_read_a_task_and_what_stays() -> None:
 
 
 def test_nothing_is_charged_within_the_free_parts() -> None:
-    idle = Load(tasks_per_day=100, seconds=1, queues=1, schedules=0)
+    idle = Load(tasks_per_day=100, seconds=1, schedules=0)
     assert part(idle, "Pub/Sub") == part(idle, "API") == part(idle, "Cloud Scheduler") == 0
 
 
@@ -48,6 +51,40 @@ def test_the_break_even_is_where_both_cost_the_same() -> None:
 def test_a_report_names_the_date_of_its_prices() -> None:
     as_of, prices = load_prices()
     assert f"prices of {as_of}" in report(LOAD, prices, as_of=as_of)
+
+
+SHIPPED = topology.load(Path(__file__).parents[4] / "pipeline.toml")
+
+
+def test_each_queue_is_paid_for_at_its_own_size() -> None:
+    load = load_of(SHIPPED, tasks_per_day=1000, seconds=2)
+    price = PRICES["run_pool"]
+    assert part(load, "workers") == pytest.approx(4 * MONTH_S * (price["cpu_s"] + price["memory_gib_s"]))
+    assert f"{part(load, 'workers'):.2f}" == "131.18"
+
+
+def test_an_autoscaler_is_paid_for_all_the_time_and_its_pools_go_to_their_least() -> None:
+    on = SHIPPED.model_copy(update={"deploy": Deploy(autoscale=True)})
+    fixed, scaled = (load_of(declared, tasks_per_day=0, seconds=2) for declared in (SHIPPED, on))
+    assert part(fixed, "autoscaler") == 0
+    assert f"{part(scaled, 'autoscaler'):.2f}" == "44.71"
+    assert part(scaled, "autoscaler", workers="job") == 0
+    assert part(scaled, "workers") == pytest.approx(part(fixed, "workers") / 4)  # urgent's one instance is left
+
+
+def test_a_run_of_a_job_is_billed_for_a_minute_at_least() -> None:
+    idle = load_of(SHIPPED, tasks_per_day=0, seconds=2)
+    assert 204 < part(idle, "workers", workers="job") < 206
+    assert f"{part(idle, 'dead-letter job'):.2f}" == "9.99"
+    five = load_of(SHIPPED.model_copy(update={"deploy": Deploy(job_minutes=5)}), tasks_per_day=0, seconds=2)
+    often, seldom = (part(load, "workers", workers="job") for load in (idle, five))
+    assert seldom < often / 5
+
+
+def test_where_pools_are_cheaper_from_the_first_task_on_the_report_says_so() -> None:
+    load = load_of(SHIPPED, tasks_per_day=1000, seconds=2)
+    assert break_even(load, PRICES) == 0
+    assert "Pools are cheaper for workers at any number" in report(load, PRICES, as_of=load_prices()[0])
 
 
 def test_impossible_loads_are_refused() -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from poolhouse.cloud.destroy import destroy
-from poolhouse.cloud.errors import CloudError, GcloudFailed
+from poolhouse.cloud.destroy import destroy, find
+from poolhouse.cloud.errors import CloudError, GcloudFailed, Refused
 from poolhouse.cloud.gcloud.release_tracks import Tracks
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.resource import Command, Read
@@ -23,6 +23,7 @@ class FakeGcloud:
     def __init__(self, *errors: str) -> None:
         self.commands: list[Command] = []
         self._errors = list(errors)
+        self.buckets: list[dict[str, str]] = []
 
     def run(self, command: Command) -> str:
         self.commands.append(command)
@@ -36,16 +37,34 @@ class FakeGcloud:
     def read_all(self, reads: Sequence[Read]) -> dict[tuple[str, ...], Any]:
         return {read.words: self._answer(read) for read in reads}
 
-    @staticmethod
-    def _answer(read: Read) -> Any:
+    def _answer(self, read: Read) -> Any:
         if read.words[:2] == ("projects", "describe"):
             return {"projectNumber": "1"}
         if read.words[:2] == ("services", "list"):
-            return [{"config": {"name": "pubsub.googleapis.com"}}]
+            return [{"config": {"name": f"{api}.googleapis.com"}} for api in ("pubsub", "storage")]
+        if read.words[:3] == ("storage", "buckets", "list"):
+            return self.buckets
         if read.words[:3] == ("pubsub", "topics", "list"):
             topic = "projects/some-project/topics"
             return [{"name": f"{topic}/shop-mail", "labels": {"poolhouse": "shop"}}, {"name": f"{topic}/other"}]
         return []
+
+
+def test_another_region_than_the_deploys_is_refused_before_anything_is_removed() -> None:
+    gcloud = FakeGcloud()
+    gcloud.buckets = [{"name": "some-project-shop", "location": "US-EAST1"}]
+    with pytest.raises(Refused, match=r"shop is in us-east1.*not in europe-west1: nothing was removed"):
+        destroy(gcloud, options=OPTIONS, words=Tracks(), ask=lambda question: "some-project", say=lambda line: None)  # type: ignore[arg-type]
+    assert gcloud.commands == []
+
+
+def test_buckets_that_a_broken_deploy_left_without_labels_are_found_by_their_names() -> None:
+    gcloud = FakeGcloud()
+    gcloud.buckets = [
+        {"name": f"some-project-{name}", "location": "EUROPE-WEST1"} for name in ("shop", "shop-build", "shop-other")
+    ]
+    found = find(gcloud, options=OPTIONS, words=Tracks(), keep_bucket=False)  # type: ignore[arg-type]
+    assert [item.name for item in found if item.kind == "bucket"] == ["some-project-shop", "some-project-shop-build"]
 
 
 @pytest.mark.parametrize("answer", ["", "y", "yes", "some-projec", "shop"])
@@ -68,9 +87,7 @@ def test_nothing_is_removed_unless_the_projects_id_is_typed(answer: str) -> None
 )
 def test_a_conflict_is_tried_again_and_what_is_gone_is_as_it_should_be(errors: tuple[str, ...], attempts: int) -> None:
     gcloud = FakeGcloud(*errors)
-    removed = destroy(
-        gcloud, options=OPTIONS, words=Tracks(), ask=lambda question: "some-project", say=lambda line: None
-    )  # type: ignore[arg-type]
+    removed = destroy(gcloud, options=OPTIONS, words=Tracks(), ask=lambda _: "some-project", say=lambda line: None)  # type: ignore[arg-type]
     assert [leftover.name for leftover in removed] == ["shop-mail"]
     assert len(gcloud.commands) == attempts
 

@@ -55,8 +55,9 @@ def test_a_service_lets_in_who_shows_an_identity_token_alone(front: Front, plane
     assert call(front).status == 503
 
 
-def entry(kind: str, **labels: str) -> dict[str, Any]:
-    return {"timestamp": "2026-11-24T10:00:00Z", "resource": {"type": kind, "labels": labels}}
+def entry(kind: str, pipeline: str = "shop", **labels: str) -> dict[str, Any]:
+    resource = {"type": kind, "labels": labels}
+    return {"timestamp": "2026-11-24T10:00:00Z", "resource": resource, "labels": {"poolhouse": pipeline}}
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,10 @@ def entry(kind: str, **labels: str) -> dict[str, Any]:
     [
         ("", entry("cloud_run_revision", service_name="shop-api"), True),
         ("", entry("cloud_run_worker_pool", worker_pool_name="shop-mail"), True),
-        ("", entry("cloud_run_revision", service_name="other-api"), False),
+        ("", entry("cloud_run_revision", "", service_name="shop-api"), True),
+        ("", entry("cloud_run_revision", "", service_name="other-api"), False),
+        ("", entry("cloud_run_revision", "shop-prod", service_name="shop-prod-api"), False),
+        ("", entry("cloud_run_worker_pool", "shop-prod", worker_pool_name="shop-prod-mail"), False),
         ("", entry("k8s_container", service_name="shop-api"), False),
         ("shop-mail", entry("cloud_run_worker_pool", worker_pool_name="shop-mail"), True),
         ("shop-mail", entry("cloud_run_worker_pool", worker_pool_name="shop-mail-2"), False),

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,11 +30,20 @@ exit 1
 """
 
 
-def gcloud(folder: Path, script: str) -> Gcloud:
+#: Refused twice, as a build is until its account's grant has reached every server.
+UNSEEN = """#!/bin/sh
+echo once >> "$NOTES/calls"
+[ "$(wc -l < "$NOTES/calls")" -gt 2 ] && exit 0
+echo 'ERROR: INVALID_ARGUMENT: invalid bucket "b"; service account a@p does not have access to the bucket' >&2
+exit 1
+"""
+
+
+def gcloud(folder: Path, script: str, **more: Any) -> Gcloud:
     program = folder / "gcloud"
     program.write_text(script)
     program.chmod(0o755)
-    return Gcloud("some-project", env={"NOTES": str(folder)}, executable=str(program))
+    return Gcloud("some-project", env={"NOTES": str(folder)}, executable=str(program), **more)
 
 
 @contextmanager
@@ -91,6 +101,31 @@ def test_after_ctrl_c_nothing_is_tried_again(tmp_path: Path) -> None:
     with interrupted(tmp_path / "calls"):
         running.read_all([read("things", api="some")])
     assert (tmp_path / "calls").read_text().count("once") == 1
+
+
+def test_a_grant_that_is_not_seen_everywhere_yet_is_waited_for_and_no_longer_than_it_may_take(tmp_path: Path) -> None:
+    gcloud(tmp_path, UNSEEN, waits_s=(), unseen_waits_s=(0.01, 0.01)).run(command("builds", "submit"))
+    assert (tmp_path / "calls").read_text().count("once") == 3
+    (tmp_path / "calls").unlink()
+    with pytest.raises(GcloudFailed, match="after ten minutes"):
+        gcloud(tmp_path, UNSEEN, waits_s=(0.01,) * 9, unseen_waits_s=(0.01,)).run(command("builds", "submit"))
+
+
+ECHO = """#!/bin/sh
+cat > "$NOTES/input"
+echo "$@" > "$NOTES/words"
+echo "failed: $1" >&2
+exit "${CODE:-0}"
+"""
+
+
+def test_a_secret_goes_to_standard_input_and_is_shown_nowhere(tmp_path: Path) -> None:
+    running = gcloud(tmp_path, ECHO.replace("${CODE:-0}", "1"))
+    with pytest.raises(GcloudFailed) as failure:
+        running.run(command("secrets", "versions", "add", "x", "--data-file=-"), secret="a planted word")
+    assert (tmp_path / "input").read_text() == "a planted word"
+    told = str(failure.value) + (tmp_path / "words").read_text() + repr(running.calls)
+    assert "planted" not in told
 
 
 def test_what_does_not_pass_is_told_with_the_command_and_gclouds_words(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from poolhouse.cloud import image
 from poolhouse.cloud.errors import CloudError
 
+ROOT = Path(__file__).parents[4]
 DOCKERFILE = """\
 # a comment with COPY secrets /x
 ARG BASE=python
@@ -69,6 +72,86 @@ def test_only_the_inputs_are_sent_and_mounted_folders_are_empty(
     image.stage(root, target)
     names = {path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file()}
     assert names == {"Dockerfile", "requirements.lock", "pipeline.toml", "app/main.py", "wheels/.keep"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [".env", ".env.local", "server.pem", "tls.key", "service-account.json", "service-account-prod.json", "ID_RSA",
+     "my-credentials.json", ".secrets.local", "deploy-key.json", ".ssh/config"],
+)  # fmt: skip
+def test_what_is_called_like_a_secret_is_left_out_and_told(
+    root: Path, name: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    before = image.tag(root)
+    path = root / "app" / "sub" / name
+    path.parent.mkdir(parents=True)
+    path.write_text("word")
+    target = tmp_path_factory.mktemp("stage")
+    image.stage(root, target)
+    assert not list(target.rglob(path.name))
+    assert image.left_out(root) == (f"app/sub/{name}",)
+    assert image.tag(root) == before
+
+
+def test_a_link_to_a_secret_is_one(root: Path) -> None:
+    (root / ".env").write_text("WORD=x")
+    (root / "app" / "settings.txt").symlink_to(root / ".env")
+    assert image.left_out(root) == ("app/settings.txt",)
+
+
+@pytest.mark.parametrize(
+    "content", ["-----BEGIN PRIVATE KEY-----\nMII", "-----BEGIN RSA PRIVATE KEY-----", '{"type": "service_account"}']
+)
+def test_a_key_under_another_name_is_refused(root: Path, content: str) -> None:
+    (root / "app" / "data.txt").write_text(content)
+    with pytest.raises(CloudError, match=r"app/data\.txt holds a private key"):
+        image.tag(root)
+
+
+def test_links_are_followed_within_the_folder_alone(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    (root / "shared.py").write_text("x = 1")
+    (root / "app" / "inside.py").symlink_to(root / "shared.py")
+    assert root / "app" / "inside.py" in image.files(root)
+    outside = tmp_path_factory.mktemp("outside")
+    (outside / "passwords.txt").write_text("word")
+    for target in (outside, outside / "passwords.txt"):
+        link = root / "app" / "link"
+        link.symlink_to(target)
+        with pytest.raises(CloudError, match=r"link is a link to .*, outside of"):
+            image.files(root)
+        link.unlink()
+
+
+def test_a_link_to_a_folder_above_itself_is_refused(root: Path) -> None:
+    (root / "app" / "loop").symlink_to(root / "app")
+    with pytest.raises(CloudError, match="a folder that it is in itself"):
+        image.files(root)
+
+
+def test_a_local_build_leaves_out_the_same_secrets() -> None:
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    assert {f"**/{name}" for name in image.SECRETS} <= set(ignored)
+
+
+def test_google_builds_on_the_base_image_that_the_dockerfile_names_by_its_digest() -> None:
+    named = re.search(r"^ARG PYTHON_IMAGE=(\S+)$", (ROOT / "Dockerfile").read_text(), re.M)
+    assert named is not None
+    (step,) = json.loads(image.build_config("repo/image:tag"))["steps"]
+    (chosen,) = (word.removeprefix("PYTHON_IMAGE=") for word in step["args"] if word.startswith("PYTHON_IMAGE="))
+    assert re.fullmatch(re.escape(named[1]) + r"@sha256:[0-9a-f]{64}", chosen)
+
+
+def test_a_handler_module_that_the_image_would_lack_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(root))
+    for folder in ("app", "left_behind"):
+        (root / folder).mkdir(exist_ok=True)
+        (root / folder / "some_handlers.py").write_text("")
+    image.check_handlers(root, ["app.some_handlers", "json"])  # copied; installed
+    with pytest.raises(CloudError, match=r"does not copy left_behind/some_handlers\.py"):
+        image.check_handlers(root, ["left_behind.some_handlers"])
+    for name in ("app.none", "none_at_all.handlers"):
+        with pytest.raises(CloudError, match="no such module"):
+            image.check_handlers(root, [name])
 
 
 def test_a_missing_input_is_named(root: Path) -> None:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from poolhouse.cloud.operate import FOLLOW_LINES, log_filter, log_line, log_lines
+from poolhouse.cloud.errors import GcloudFailed
+from poolhouse.cloud.gcloud.release_tracks import Tracks
+from poolhouse.cloud.operate import FOLLOW_LINES, log_filter, log_line, log_lines, status
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.resource import Read
 
@@ -26,7 +28,7 @@ def test_a_line_has_time_severity_place_message_and_fields() -> None:
 
 
 def test_the_filter_is_for_one_service_or_all_of_the_pipeline() -> None:
-    assert 'resource.labels.job_name:"shop-"' in log_filter(OPTIONS)
+    assert 'labels."poolhouse"="shop"' in log_filter(OPTIONS)
     assert 'resource.labels.service_name="shop-api"' in log_filter(OPTIONS, service="shop-api")
     assert 'timestamp>="2026"' in log_filter(OPTIONS, since="2026")
 
@@ -35,7 +37,8 @@ class Log:
     """Cloud Logging, as gcloud reads it."""
 
     def __init__(self, entries: list[dict[str, Any]]) -> None:
-        self.entries, self.reads, self.pauses = entries, [], 0
+        self.entries, self.pauses = entries, 0
+        self.reads: list[str] = []
 
     def read(self, read: Read) -> Any:
         condition, limit, order = read.words[2:]
@@ -54,6 +57,34 @@ class Log:
             self.entries += then.get(self.pauses, [])
 
         return log_lines(self, options=OPTIONS, follow=True, lines=lines, sleep=sleep)  # type: ignore[arg-type]
+
+
+class NoApi:
+    """A project whose services gcloud lists, and whose API nobody can call."""
+
+    def read_all(self, reads: Sequence[Read]) -> dict[tuple[str, ...], Any]:
+        image = {"image": "repo@sha256:0123456789abcdef"}
+        service = {
+            "metadata": {"name": "shop-api", "labels": {"poolhouse": "shop"}},
+            "spec": {"template": {"spec": {"containers": [image]}}},
+            "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+        }
+        listed: dict[tuple[str, ...], Any] = {
+            ("run", "services"): [service],
+            ("projects", "describe"): {"projectNumber": "1"},
+        }
+        return {read.words: listed.get(read.words[:2]) for read in reads}
+
+    def read(self, read: Read) -> Any:
+        raise GcloudFailed("auth list", "Reauthentication failed", advice="gcloud auth login")
+
+
+def test_what_runs_is_shown_even_where_the_api_can_not_be_asked() -> None:
+    shown = status(NoApi(), options=OPTIONS, words=Tracks())  # type: ignore[arg-type]
+    assert "shop-api" in shown
+    assert "yes" in shown
+    assert "The queues are not known" in shown
+    assert "gcloud auth login" in shown
 
 
 def test_following_shows_each_line_once_and_asks_from_the_last_one_on() -> None:

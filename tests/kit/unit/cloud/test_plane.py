@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 from typing import Any
 
 import pytest
@@ -40,6 +42,10 @@ class Caller:
             host=f"{host}.googleapis.com", method=method, path=path, query=query, headers=headers, body=content
         )
         return self.plane(request)
+
+    def agent(self) -> None:
+        path = f"/v1beta1/projects/{PROJECT}/services/pubsub.googleapis.com:generateServiceIdentity"
+        assert self("POST", path, {}, host="serviceusage").status == 200
 
     def topic(self, name: str) -> None:
         assert self("PUT", f"{BASE}/topics/{name}", {}).status == 200
@@ -98,6 +104,7 @@ def test_a_subscription_needs_its_topics(call: Caller) -> None:
 
 def test_a_policy_with_an_old_etag_is_a_conflict(call: Caller) -> None:
     call.topic("mail")
+    call.agent()
     etag = call("GET", f"{BASE}/topics/mail:getIamPolicy").body["etag"]
     wanted = {"policy": {"etag": etag, "bindings": [{"role": "roles/pubsub.publisher", "members": [AGENT]}]}}
     assert call("POST", f"{BASE}/topics/mail:setIamPolicy", wanted).status == 200
@@ -114,6 +121,50 @@ def test_an_account_that_is_not_there_can_not_be_bound_and_a_fresh_one_not_at_on
     assert made.body["email"] == email
     assert call("POST", f"{BASE}/topics/mail:setIamPolicy", body).status == 400
     assert call("POST", f"{BASE}/topics/mail:setIamPolicy", body).status == 200
+
+
+def test_the_agent_of_pubsub_is_not_there_until_it_is_asked_for(call: Caller) -> None:
+    call.topic("mail")
+    body = {"policy": {"bindings": [{"role": "roles/pubsub.publisher", "members": [AGENT]}]}}
+    assert call("POST", f"{BASE}/topics/mail:setIamPolicy", body).status == 400
+    call.agent()
+    assert call("POST", f"{BASE}/topics/mail:setIamPolicy", body).status == 200
+
+
+@pytest.mark.parametrize(
+    ("roles", "uses", "statuses"),
+    [
+        (("roles/storage.objectUser",), 0, [400, 400]),
+        (("roles/storage.objectUser", "roles/storage.legacyBucketReader"), 0, [200]),
+        (("roles/storage.objectUser", "roles/storage.legacyBucketReader"), 2, [400, 400, 200]),
+    ],
+    ids=["objects alone", "objects and bucket", "a grant that is not seen at once"],
+)
+def test_a_build_wants_its_account_to_see_the_bucket(roles: tuple[str, ...], uses: int, statuses: list[int]) -> None:
+    call = Caller(Faults(grant_uses=uses), "storage", "iam", "cloudbuild")
+    call("POST", f"{BASE}/serviceAccounts", {"accountId": "builder"}, host="iam")
+    email = f"builder@{PROJECT}.iam.gserviceaccount.com"
+    call("POST", "/storage/v1/b", {"name": "some-bucket"}, host="storage")
+    bindings = [{"role": role, "members": [f"serviceAccount:{email}"]} for role in roles]
+    assert call("PUT", "/storage/v1/b/some-bucket/iam", {"bindings": bindings}, host="storage").status == 200
+    call.plane.state.objects["some-bucket", "source"] = archive("Dockerfile")
+    build = {
+        "steps": [{"name": "builder"}],
+        "source": {"storageSource": {"bucket": "some-bucket", "object": "source"}},
+        "logsBucket": "gs://some-bucket/logs",
+        "serviceAccount": f"projects/{PROJECT}/serviceAccounts/{email}",
+    }
+    answers = [call("POST", f"{BASE}/locations/us-central1/builds", build, host="cloudbuild") for _ in statuses]
+    assert [answer.status for answer in answers] == statuses, [answer.body for answer in answers]
+    assert all("does not have access to the bucket" in answer.payload.decode() for answer in answers[:-1])
+
+
+def archive(*names: str) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz") as made:
+        for name in names:
+            made.addfile(tarfile.TarInfo(name))
+    return file.getvalue()
 
 
 def test_gaps_on_the_way_of_a_dead_letter_are_found(call: Caller) -> None:

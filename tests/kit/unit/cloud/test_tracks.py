@@ -23,6 +23,8 @@ def test_an_older_gcloud_has_beta_pools_and_alpha_policies() -> None:
                 ("beta run worker-pools deploy", ("scaling", "image")),
                 ("alpha run worker-pools deploy", ("scaling",)),
                 ("alpha monitoring policies create", ("policy-from-file",)),
+                ("beta services identity create", ("service",)),
+                ("beta monitoring channels list", ("filter",)),
             )
         )
     )
@@ -38,10 +40,13 @@ def test_a_newer_gcloud_has_both_released_with_the_newer_flag() -> None:
                 ("run worker-pools deploy", ("instances", "scaling")),
                 ("beta run worker-pools deploy", ("scaling",)),
                 ("monitoring policies create", ("policy-from-file",)),
+                ("services identity create", ("service",)),
+                ("monitoring channels list", ("filter",)),
             )
         )
     )
     assert tracks.worker_pools == ("run", "worker-pools")
+    assert tracks.identity == ("services", "identity")
     assert tracks.instances_flag == "instances"
     assert tracks.policies == ("monitoring", "policies")
 

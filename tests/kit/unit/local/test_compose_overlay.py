@@ -13,8 +13,7 @@ from poolhouse.local import dotenv
 from poolhouse.local.compose import file as compose_file
 from poolhouse.local.compose import overlay
 from poolhouse.local.compose import variables as compose_variables
-from poolhouse.local.compose.overlay import Sources
-from poolhouse.pipeline.topology import load
+from poolhouse.local.compose.overlay from poolhouse.pipeline.topology import load
 
 OWN = {
     "GREETING": "hello",
@@ -50,9 +49,8 @@ def _pipeline(tmp_path: Path, *queues: str) -> Path:
 
 
 def _overlay(tmp_path: Path, *queues: str, variables: dict[str, str] | None = None) -> dict[str, Any]:
-    sources = Sources(samples=Path("/state/samples"), pipeline=None)
     declared = load(_pipeline(tmp_path, *queues))
-    services: dict[str, Any] = overlay.overlay(declared=declared, variables=variables or {}, sources=sources)[
+    services: dict[str, Any] = overlay.overlay(declared=declared, variables=variables or {}, pipeline=None)[
         "services"
     ]
     return services
@@ -100,9 +98,7 @@ def test_every_part_of_the_pipeline_has_the_variables_and_the_sample_handlers(tm
             "GREETING": "hello",
             "TASK_HANDLERS": "worker.handlers,poolhouse.worker.samples",
         }
-        assert services[name]["volumes"] == [
-            {"type": "bind", "source": "/state/samples", "target": "/app/local/samples", "read_only": True}
-        ]
+        assert services[name]["volumes"] == []
 
 
 def test_a_queue_that_docker_compose_yml_does_not_know_has_all_of_its_worker(tmp_path: Path) -> None:
@@ -116,9 +112,8 @@ def test_a_queue_that_docker_compose_yml_does_not_know_has_all_of_its_worker(tmp
 
 
 def test_a_reboot_does_not_bring_back_what_ends_with_a_process(tmp_path: Path) -> None:
-    sources = Sources(samples=Path("/state/samples"), pipeline=None)
     declared = load(_pipeline(tmp_path, "default", "fresh"))
-    services = overlay.overlay(declared=declared, variables={}, sources=sources, attached=True)["services"]
+    services = overlay.overlay(declared=declared, variables={}, pipeline=None, attached=True)["services"]
     restarting = {name for name, entry in compose_file.services({}).items() if entry.get("restart") == "unless-stopped"}
     assert {services[name]["restart"] for name in {*restarting, "worker-fresh"}} == {"on-failure"}
     assert "restart" not in services["setup"]
@@ -134,15 +129,12 @@ def test_checks_are_rare_where_up_looks_for_itself(tmp_path: Path) -> None:
 def test_a_container_can_read_what_a_strict_umask_made(tmp_path: Path) -> None:
     before = os.umask(0o077)
     try:
-        sources = overlay.copy(tmp_path, pipeline_file=str(_pipeline(tmp_path, "default")))
+        pipeline = overlay.copy(tmp_path / "state", str(_pipeline(tmp_path, "default")))
         overlay.write(tmp_path, {"secret": "x"})
     finally:
         os.umask(before)
-    assert sources.pipeline is not None
-    for path in (sources.samples, sources.pipeline, *sources.samples.rglob("*")):
-        mode = stat.S_IMODE(path.stat().st_mode)
-        assert mode == (0o755 if path.is_dir() else 0o644), path
-    assert (sources.samples / "handlers.py").exists()
+    assert stat.S_IMODE(pipeline.parent.stat().st_mode) == 0o755
+    assert stat.S_IMODE(pipeline.stat().st_mode) == 0o644
     # It has the shell's variables in it.
     assert stat.S_IMODE((tmp_path / "compose.override.json").stat().st_mode) == 0o600
 

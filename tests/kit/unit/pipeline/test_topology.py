@@ -36,7 +36,11 @@ def test_pubsubs_own_limit_of_deliveries_is_a_backstop_behind_the_attempts(attem
     [
         ("[queues.a]\nack_deadline_s = 5", 2, "ack_deadline_s: Input should be greater than or equal to 10"),
         ("[queues.a]\n\nspeed = 5", 3, "speed: unknown field (allowed: ack_deadline_s"),
-        ("[queues.a]\n[queues.a.workers]\ncpu = 99", 3, "cpu: Input should be less than or equal to 8"),
+        ("[queues.a]\n[queues.a.workers]\ncpu = 99", 3, "has 1, 2, 4, 6 or 8 vCPU, not 99"),
+        ("[queues.a]\n[queues.a.workers]\ncpu = 3", 3, "has 1, 2, 4, 6 or 8 vCPU, not 3"),
+        ("[queues.a]\n[queues.a.workers]\ncpu = 0.5", 3, "cpu: Input should be a valid integer"),
+        ("[queues.a]\n[queues.a.workers]\nmemory_mib = 256", 2, "with 1 vCPU a worker pool takes 512 to 4096 MiB"),
+        ("[queues.a]\n[queues.a.workers]\ncpu = 4\nmemory_mib = 1024", 2, "with 4 vCPU a worker pool takes 2048 to"),
         ("[queues.A_B]", 1, "a name has 1 to 30 lowercase letters"),
         ("[queues.a]\nretry_min_backoff_s = 9\nretry_max_backoff_s = 3", 1, "retry_min_backoff_s (9) is above"),
         ("[queues.a]\n[schedules.s]\ncron = '* * *'\ntask_type = 't'", 3, "five fields"),

@@ -1,0 +1,88 @@
+"""`invoke secret`: a person sets and lists what pipeline.toml declares as secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from poolhouse.cloud.errors import CloudError
+from poolhouse.cloud.gcloud.runner import Gcloud
+from poolhouse.cloud.kinds import project, secrets
+from poolhouse.cloud.options import Options
+from poolhouse.cloud.plan.actual import read_project, read_resources
+from poolhouse.cloud.plan.apply import Values, apply
+from poolhouse.cloud.plan.planner import plan
+from poolhouse.cloud.plan.progress import Lines
+from poolhouse.cloud.resource import Read, command, flag, pairs
+from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.topology import Topology
+
+#: Most bytes of a value (Secret Manager, Quotas).
+MOST_BYTES = 65_536
+
+
+def set_value(
+    gcloud: Gcloud,
+    topology: Topology,
+    name: str,
+    *,
+    options: Options,
+    ask: Callable[[], str],
+    say: Callable[[str], None],
+) -> None:
+    """Make a new version of a secret, the secret too where there is none, and let in who reads it.
+
+    Args:
+        gcloud: with what.
+        topology: pipeline.toml.
+        name: the variable.
+        options: where the pipeline goes.
+        ask: gives the value; asked once all else is known to be right.
+        say: where lines for the person go.
+
+    Raises:
+        ConfigError: the variable is not declared, or the value is none that Secret Manager takes.
+        CloudError: gcloud failed.
+    """
+    if name not in topology.all_secrets:
+        known = ", ".join(topology.all_secrets) or "none"
+        raise ConfigError(f"{name} is not under [secrets] of pipeline.toml, nor of a queue there (declared: {known}).")
+    base = read_project(gcloud, options.project)
+    if secrets.API not in base.enabled:
+        gcloud.run(command("services", "enable", secrets.API))
+    value = ask()
+    if not value or len(value.encode()) > MOST_BYTES:
+        raise ConfigError(f"{name}: a value has 1 to {MOST_BYTES} bytes; nothing was set.")
+    secret = secrets.secret_id(name, options)
+    if gcloud.read(Read(words=("secrets", "describe", secret), api=secrets.API)) is None:
+        labels = pairs({**options.labels, "poolhouse": options.identity})
+        gcloud.run(command("secrets", "create", secret, "--replication-policy=automatic", flag("labels", labels)))
+    gcloud.run(command("secrets", "versions", "add", secret, "--data-file=-"), secret=value)
+    say(f"Set: a new version of {secret} in {options.project}.")
+    _let_in(gcloud, topology, name, options=options, say=say)
+
+
+def listing(gcloud: Gcloud, topology: Topology, *, options: Options) -> str:
+    """The declared secrets for a person, with the newest version of each. Raises `CloudError`."""
+    base = read_project(gcloud, options.project)
+    reads = {name: secrets.versions(name, options) for name in topology.all_secrets}
+    found = gcloud.read_all(tuple(reads.values())) if secrets.API in base.enabled else {}
+    lines = [f"{'secret':40}{'version':>8}  in"]
+    for name, read in reads.items():
+        numbers = secrets.enabled(found.get(read.words))
+        lines.append(f"{name:40}{max(numbers) if numbers else 'not set':>8}  {secrets.secret_id(name, options)}")
+    return "\n".join(lines)
+
+
+def _let_in(gcloud: Gcloud, topology: Topology, name: str, *, options: Options, say: Callable[[str], None]) -> None:
+    base = read_project(gcloud, options.project)
+    there = (gcloud.read(project.ACCOUNTS) or []) if project.ACCOUNTS.api in base.enabled else []
+    emails = {str(item["email"]) for item in there}
+    if not {options.account("api"), options.account("worker")} <= emails:
+        say("Its readers are not there yet: the first deploy makes them and lets them in.")
+        return
+    access = secrets.access(name, topology, options=options)
+    work = plan((access,), read_resources(gcloud, (access,), base=base))
+    try:
+        apply(work, gcloud, values=Values(), repository=options.repository, progress=Lines(len(work.work)))
+    except CloudError as error:
+        raise CloudError(f"{error}\nThe value is set; who reads it is not let in yet: the next deploy does.") from None

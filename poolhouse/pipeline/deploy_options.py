@@ -1,0 +1,63 @@
+"""What a person chooses about a deploy: `[deploy]` of pipeline.toml. Nothing here is read by a running process."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Region = Annotated[str, Field(pattern=r"^[a-z]+-[a-z]+[0-9]+$")]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Api(_Model):
+    """The API's instances."""
+
+    #: vCPUs of an instance.
+    cpu: Literal[1, 2, 4, 6, 8] = 1
+    #: Memory of an instance, in MiB.
+    memory_mib: int = Field(default=512, ge=512, le=32_768)
+    #: Requests that an instance takes at a time.
+    concurrency: int = Field(default=80, ge=1, le=1000)
+    #: Instances kept warm.
+    min_instances: int = Field(default=0, ge=0, le=1000)
+    max_instances: int = Field(default=10, ge=1, le=1000)
+
+    @model_validator(mode="after")
+    def _least_before_most(self) -> Self:
+        if self.min_instances > self.max_instances:
+            raise ValueError(f"min_instances ({self.min_instances}) is above max_instances ({self.max_instances})")
+        return self
+
+
+class Deploy(_Model):
+    """Where a pipeline goes on Google Cloud, and how."""
+
+    #: Id of the project; where it is left out, `--project` names it.
+    project: str = ""
+    #: Where all regional resources go.
+    region: Region = "europe-west1"
+    #: Where the image is built: some projects may not build everywhere (Cloud Build, Restricted regions).
+    build_region: Region | None = None
+    #: `pool`: instances that run all the time; `job`: started at intervals, gone when their queue is empty.
+    workers: Literal["pool", "job"] = "pool"
+    #: Minutes between two starts of a queue's job.
+    job_minutes: int = Field(default=1, ge=1, le=59)
+    #: Whether worker pools follow their backlog, to none and back.
+    autoscale: bool = False
+    #: Whether the API answers callers without a token.
+    public: bool = False
+    #: Notification channel of the alerts; empty: they show on the console alone.
+    channel: str = Field(default="", pattern=r"^(projects/[^/]+/notificationChannels/[0-9]+)?$")
+    #: Web origins that browsers may upload from.
+    origins: tuple[Annotated[str, Field(pattern=r"^(\*|https?://[^/\s]+)$")], ...] = ()
+    api: Api = Api()
+
+    @model_validator(mode="after")
+    def _pools_scale(self) -> Self:
+        if self.autoscale and self.workers == "job":
+            raise ValueError('autoscale is for workers = "pool": jobs start with their queue and end with it anyway')
+        return self

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+
+from poolhouse.cloud.errors import CloudError
+from poolhouse.cloud.releases import choose, parse, text
+
+LISTING = [
+    {"version": f"sha256:{number:064d}", "tags": tags, "updateTime": f"2026-11-{number:02d}T10:00:00.5Z"}
+    for number, tags in ((1, ["src-a"]), (3, "src-c, other"), (2, "src-b"), (4, ["src-d"]), (5, []))
+]
+RELEASES = parse(LISTING, running=f"region-docker.pkg.dev/p/shop/shop@sha256:{3:064d}")
+
+
+def test_releases_are_the_tagged_images_newest_first() -> None:
+    assert [(release.tag, release.live) for release in RELEASES] == [
+        ("src-d", False),
+        ("src-c", True),
+        ("src-b", False),
+        ("src-a", False),
+    ]
+    assert [line.split()[-1] == "runs" for line in text(RELEASES).splitlines()[1:]] == [False, True, False, False]
+
+
+@pytest.mark.parametrize(("wanted", "tag"), [("1", "src-b"), ("2", "src-a"), ("src-d", "src-d")])
+def test_one_is_named_by_its_distance_from_what_runs_or_by_its_tag(wanted: str, tag: str) -> None:
+    assert choose(RELEASES, wanted).tag == tag
+
+
+@pytest.mark.parametrize("wanted", ["0", "3", "src-x", "-1", ""])
+def test_what_is_not_there_is_told(wanted: str) -> None:
+    with pytest.raises(CloudError, match="invoke releases"):
+        choose(RELEASES, wanted)
+
+
+def test_where_something_else_runs_only_a_tag_says_what_is_meant() -> None:
+    with pytest.raises(CloudError, match="by its tag"):
+        choose(parse(LISTING, running="image@sha256:other"), "1")
+
+
+def test_before_the_first_deploy_there_is_none() -> None:
+    assert "first" in text(parse(None, running=""))
