@@ -21,7 +21,7 @@ from worker.transforms.data.plan import Plan, plan
 from worker.transforms.files.spool import Spooled, scratch, spool, upload
 from worker.transforms.tables.measuring import measure
 from worker.transforms.tables.opening import find_table, open_table
-from worker.transforms.tables.summary import Summary, plain
+from worker.transforms.tables.summary import Summary
 from worker.transforms.tables.table import Format, Table
 from worker.transforms.tables.writers import MEDIA_TYPES, write_lazy
 
@@ -155,8 +155,8 @@ def _statistics(summary: Summary) -> dict[str, ColumnStatistics]:
             type=column.type,
             nulls=column.nulls,
             not_finite=column.not_finite,
-            min=plain(column.least),
-            max=plain(column.greatest),
+            min=column.shown_least,
+            max=column.shown_greatest,
             mean=column.mean,
             std=column.std(),
         )

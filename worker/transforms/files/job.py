@@ -69,7 +69,7 @@ class Job:
             operations.append(Thumbnail())
         if self.media.kind in {"pdf", "html"}:
             operations.append(ExtractText())
-        if self._is_table:
+        if self._is_table and self._tables().default_format():
             operations.append(Convert())
         return operations
 
@@ -193,7 +193,7 @@ class Job:
             raise Reject(f"convert: {self.filename} is {self.media.media_type}, not CSV, NDJSON or Parquet")
         table = self._tables()
         target = self.directory / "converted"
-        to = operation.to or ("csv" if table.format == "parquet" else "parquet")
+        to = operation.to or table.default_format() or ("csv" if table.format == "parquet" else "parquet")
         table.write(target, to)
         self._upload(target, f"{self.filename}.{to}", MEDIA_TYPES[to])
 

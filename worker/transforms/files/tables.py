@@ -10,9 +10,8 @@ from poolhouse.worker.context import TaskContext
 from worker.transforms.files.report import TableReport
 from worker.transforms.tables.measuring import Measured, measure
 from worker.transforms.tables.opening import open_table
-from worker.transforms.tables.summary import plain
 from worker.transforms.tables.table import Format, TableFile, Watch
-from worker.transforms.tables.writers import write
+from worker.transforms.tables.writers import has_form, write
 
 
 class TableJob:
@@ -38,9 +37,15 @@ class TableJob:
             columns=list(columns),
             types={name: column.type for name, column in columns.items()},
             null_counts={name: column.nulls for name, column in columns.items()},
-            min={name: plain(column.least) for name, column in columns.items()},
-            max={name: plain(column.greatest) for name, column in columns.items()},
+            min={name: column.shown_least for name, column in columns.items()},
+            max={name: column.shown_greatest for name, column in columns.items()},
         )
+
+    def default_format(self) -> Format | None:
+        """The format that it is converted to where none is named; None where none has a form for its columns."""
+        wanted: tuple[Format, ...] = ("csv", "ndjson") if self.format == "parquet" else ("parquet",)
+        types = self._measure().table.types
+        return next((form for form in wanted if all(has_form(dtype, form) for dtype in types.values())), None)
 
     def write(self, path: Path, to: Format) -> None:
         """Write the rows in another format. Raises `Reject` where a row is broken, or a type has no form there."""

@@ -44,12 +44,11 @@ class Block:
         return self.start + self.size_bytes
 
 
-class RowTooLong(Exception):  # always turned into a Reject that names the line
-    """The row that starts at `start` is longer than `MAX_ROW_BYTES`."""
+class RowNotEnded(Exception):  # always turned into a Reject that names the line
+    """The row that starts at `start` has no end within `MAX_ROW_BYTES`, or a quote that nothing closes."""
 
-    def __init__(self, start: int, *, open_quote: bool) -> None:
-        hint = ": is a quote not closed?" if open_quote else ""
-        super().__init__(f"a row is longer than {MAX_ROW_BYTES // 1024**2} MiB{hint}")
+    def __init__(self, start: int, reason: str) -> None:
+        super().__init__(reason)
         self.start = start
 
 
@@ -65,7 +64,7 @@ def blocks(source: IO[bytes], *, start: int = 0, lead: bytes = b"", quote: bytes
         quote: the quoting character; empty for formats whose rows never hold a line break (NDJSON).
 
     Raises:
-        RowTooLong: a row longer than `MAX_ROW_BYTES`.
+        RowNotEnded: a row longer than `MAX_ROW_BYTES`, or the last one ends inside of quotes.
     """
     rest, is_open = b"", False
     while data := source.read(BLOCK_BYTES):
@@ -82,7 +81,10 @@ def blocks(source: IO[bytes], *, start: int = 0, lead: bytes = b"", quote: bytes
         else:
             rest += data
         if len(rest) > MAX_ROW_BYTES:
-            raise RowTooLong(start, open_quote=is_open)
+            hint = ": is a quote not closed?" if is_open else ""
+            raise RowNotEnded(start, f"a row is longer than {MAX_ROW_BYTES // 1024**2} MiB{hint}")
+    if is_open:
+        raise RowNotEnded(start, "a quote is not closed")
     if rest.strip(b"\r\n"):
         yield Block(lead + rest, start, len(lead))
 

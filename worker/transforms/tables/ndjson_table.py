@@ -12,15 +12,28 @@ import polars as pl
 from polars._typing import PolarsDataType
 
 from poolhouse.worker.errors import Reject
-from worker.transforms.tables.blocks import Block, RowTooLong, blocks, line_number
+from worker.transforms.tables.blocks import Block, RowNotEnded, blocks, line_number
 from worker.transforms.tables.compression import expand
-from worker.transforms.tables.csv_table import MAX_COLUMNS
+from worker.transforms.tables.guard import guarded
+from worker.transforms.tables.ndjson_lines import complaint, lone_surrogate, mixed_line, wide_number
 from worker.transforms.tables.pipeline import in_order
-from worker.transforms.tables.table import Format, TableFile, TypesChanged, Watch, shortened, type_name, widest
+from worker.transforms.tables.table import (
+    EXACT_INTEGERS,
+    MAX_COLUMNS,
+    Format,
+    TableFile,
+    TypesChanged,
+    Watch,
+    inexact_as_float,
+    instance,
+    type_name,
+    widest,
+)
 
 #: Values of one block, those included that its lines lack: a line for each of many keys makes gigabytes of kilobytes.
 MAX_BLOCK_VALUES = 4_000_000
-_KEY = re.compile(rb'"([^"\\]*)"\s*:')
+_KEY = re.compile(rb'"([^"\\]*)"\s*:\s*([\[{]?)')
+_BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
@@ -38,6 +51,9 @@ class NdjsonTable:
 
     def proven(self) -> NdjsonTable:
         return replace(self, is_proven=True)
+
+    def of_types(self, types: Mapping[str, pl.DataType]) -> NdjsonTable:
+        return replace(self, types={name: types[name] for name in self.types})
 
     def why(self, column: str) -> str:
         return self.evidence.get(column, "")
@@ -57,7 +73,7 @@ class NdjsonTable:
                 for block, frame in in_order(pool, self._read, blocks(stream, quote=b"")):
                     watch(raw.tell(), size_bytes)
                     yield block, frame
-            except RowTooLong as error:
+            except RowNotEnded as error:
                 raise Reject(f"line {self._line(error.start)}: {error}") from error
 
     def _line(self, offset: int) -> int:
@@ -65,14 +81,49 @@ class NdjsonTable:
             return line_number(expand(raw, self.file.compression, compressed_bytes=self.file.size_bytes), offset)
 
     def _read(self, block: Block) -> pl.DataFrame:
+        nested: set[str] = set()
+        data = _data(block)
         if not self.is_proven:
-            self._check_values(block, len(set(_KEY.findall(block.data))))
+            keys = set(_KEY.findall(data))
+            self._check_values(block, len({key for key, _ in keys}))
+            nested = {key.decode(errors="replace") for key, value in keys if value}
         try:
             if self.is_proven:
-                return pl.read_ndjson(block.data, schema=dict(self.types))
-            return pl.read_ndjson(block.data, infer_schema_length=None)
-        except pl.exceptions.PolarsError as error:
-            raise Reject(_complaint(block.data, self._line(block.start))) from error
+                return pl.read_ndjson(data, schema=dict(self.types))
+            frame = pl.read_ndjson(data, infer_schema_length=None)
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+            raise Reject(complaint(data, self._line(block.start))) from error
+        self._check_texts(block, frame, nested)
+        return self._without_rounding(frame, block)
+
+    def _check_texts(self, block: Block, frame: pl.DataFrame, nested: set[str]) -> None:
+        """Refuse what polars turns into other texts without a word: half characters, and objects beside texts."""
+        data = _data(block)
+        if b"\\ud" in data or b"\\uD" in data:
+            index = lone_surrogate(data)
+            if index is not None:
+                raise Reject(f"line {self._line(block.start) + index}: \\ud… is half a character, which no text holds")
+        texts = [name for name, dtype in frame.schema.items() if dtype == pl.String() and name in nested]
+        found = mixed_line(data, texts) if texts else None
+        if found:
+            index, key = found
+            where = f"line {self._line(block.start) + index}"
+            raise Reject(f"{where}: {key!r} holds a list or an object where other lines have texts or numbers")
+
+    def _without_rounding(self, frame: pl.DataFrame, block: Block) -> pl.DataFrame:
+        """The frame with columns of integers beside fractions as text, where floats don't hold the integers."""
+        exact = {}
+        for name, dtype in frame.schema.items():
+            if dtype.is_float() and _is_wide(frame[name]):
+                texts = pl.read_ndjson(_data(block), schema={name: pl.String()})[name]
+                if wide_number(texts):
+                    exact[name] = texts
+            elif dtype.is_nested() and _holds_floats(dtype):
+                index = _wide_in_lists(_data(block))
+                if index is not None:
+                    where = f"line {self._line(block.start) + index}"
+                    raise Reject(f"{where}: {name!r} holds an integer beyond 2**53 beside fractions: write it as text")
+        return frame.with_columns(pl.Series(name, texts) for name, texts in exact.items()) if exact else frame
 
     def _check_values(self, block: Block, keys: int) -> None:
         lines = block.data.count(b"\n") + 1
@@ -85,13 +136,9 @@ class NdjsonTable:
         if frame.schema == pl.Schema(self.types):
             return frame
         self._check_values(block, sum(map(_width, self.types.values())))
-        if any(dtype.is_nested() for dtype in self.types.values()):
-            # polars' cast does not add fields to objects; its reader does.
-            return pl.read_ndjson(block.data, schema=dict(self.types))
-        return frame.select(
-            pl.col(name).cast(dtype) if name in frame.columns else pl.lit(None, dtype=dtype).alias(name)
-            for name, dtype in self.types.items()
-        )
+        with guarded(f"line {self._line(block.start)} and following: a value does not fit its key's type"):
+            # polars' cast does not add fields to objects, and has other texts for values; its reader does.
+            return pl.read_ndjson(_data(block), schema=dict(self.types))
 
     def _widened(self, frame: pl.DataFrame, block: Block) -> NdjsonTable:
         types, evidence = dict(self.types), dict(self.evidence)
@@ -99,10 +146,12 @@ class NdjsonTable:
             known = types.get(name, pl.Null())
             if found == known:
                 continue
-            joined = _joined(known, found)
+            joined = widest(known, found)
             if joined is None:
                 where = f"line {self._line(block.start)} and following"
                 raise Reject(f"{where}: {name!r} holds {type_name(found)} where earlier lines have {type_name(known)}")
+            if joined == pl.Float64() and found.is_integer() and inexact_as_float(frame[name]):
+                joined = pl.String()
             types[name] = joined
             if joined == pl.String() and known not in (pl.Null(), pl.String()):
                 evidence[name] = f"a value from line {self._line(block.start)} on is text"
@@ -129,40 +178,39 @@ def open_ndjson(file: TableFile) -> NdjsonTable:
     raise Reject("the table is empty: no row at all")
 
 
-def _complaint(data: bytes, first_line: int) -> str:
-    """What is wrong with the first broken line."""
-    for number, line in enumerate(data.split(b"\n"), start=first_line):
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line)
-        except UnicodeDecodeError:
-            return f"line {number}: not UTF-8"
-        except (ValueError, RecursionError) as error:
-            return f"line {number}: not JSON: {error}"
-        if not isinstance(value, dict):
-            return f"line {number}: {shortened(value)} is no JSON object"
-    return f"line {first_line} and following: a key holds values of types that have nothing in common"
+def _data(block: Block) -> bytes:
+    """The lines, without the mark that some programs put before the first."""
+    return block.data.removeprefix(_BOM) if block.start == 0 else block.data
 
 
-def _joined(left: pl.DataType, right: pl.DataType) -> pl.DataType | None:
-    """The type that holds both; None where there is none."""
-    if left == right or right == pl.Null():
-        return left
-    if left == pl.Null():
-        return right
-    if isinstance(left, pl.List) and isinstance(right, pl.List):
-        inner = _joined(_instance(left.inner), _instance(right.inner))
-        return None if inner is None else pl.List(inner)
-    if isinstance(left, pl.Struct) and isinstance(right, pl.Struct):
-        fields = {field.name: _instance(field.dtype) for field in left.fields}
-        for field in right.fields:
-            joined = _joined(fields.get(field.name, pl.Null()), _instance(field.dtype))
-            if joined is None:
-                return None
-            fields[field.name] = joined
-        return pl.Struct(fields)
-    return None if left.is_nested() or right.is_nested() else widest(left, right)
+def _is_wide(values: pl.Series) -> bool:
+    least, most = values.min(), values.max()
+    return isinstance(least, float) and isinstance(most, float) and max(-least, most) >= EXACT_INTEGERS
+
+
+def _holds_floats(dtype: PolarsDataType) -> bool:
+    if isinstance(dtype, pl.Struct):
+        return any(_holds_floats(field.dtype) for field in dtype.fields)
+    return _holds_floats(dtype.inner) if isinstance(dtype, pl.List) else instance(dtype).is_float()
+
+
+def _wide_in_lists(data: bytes) -> int | None:
+    """The index of the first line with an integer inside of a list or object that no float holds."""
+    for index, line in enumerate(data.split(b"\n")):
+        if _MANY_DIGITS.search(line) and any(map(_has_wide, json.loads(line).values())):
+            return index
+    return None
+
+
+_MANY_DIGITS = re.compile(rb"[\[:,]\s*-?[0-9]{16,}\s*[,\]}]")
+
+
+def _has_wide(value: object, *, inside: bool = False) -> bool:
+    if isinstance(value, dict):
+        return any(_has_wide(part, inside=True) for part in value.values())
+    if isinstance(value, list):
+        return any(_has_wide(part, inside=True) for part in value)
+    return inside and isinstance(value, int) and abs(value) < 10**300 and int(float(value)) != value
 
 
 def _width(dtype: PolarsDataType) -> int:
@@ -170,7 +218,3 @@ def _width(dtype: PolarsDataType) -> int:
     if isinstance(dtype, pl.Struct):
         return 1 + sum(_width(field.dtype) for field in dtype.fields)
     return _width(dtype.inner) if isinstance(dtype, pl.List) else 1
-
-
-def _instance(dtype: PolarsDataType) -> pl.DataType:
-    return dtype if isinstance(dtype, pl.DataType) else dtype()

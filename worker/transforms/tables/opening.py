@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
+import io
+import re
 from collections import Counter
+from itertools import islice
 from pathlib import Path
 
 from poolhouse.worker.errors import Reject
 from worker.transforms.tables import compression
-from worker.transforms.tables.csv_table import open_csv
+from worker.transforms.tables.blocks import read_up_to
+from worker.transforms.tables.csv_header import open_csv
 from worker.transforms.tables.ndjson_table import open_ndjson
 from worker.transforms.tables.parquet_table import open_parquet
 from worker.transforms.tables.table import Format, Table, TableFile
@@ -17,6 +22,13 @@ from worker.transforms.tables.table import Format, Table, TableFile
 HEAD_BYTES = 64 * 1024
 SEPARATORS = (",", ";", "\t", "|")
 _PARQUET_MAGIC = b"PAR1"
+_OTHER_PACKED = {
+    re.compile(rb"BZh[1-9]1AY&SY"): "bzip2",
+    re.compile(rb"\xfd7zXZ\0"): "xz",
+    re.compile(rb"\x04\x22\x4d\x18"): "lz4",
+    re.compile(rb"PK\x03\x04"): "zip",
+    re.compile(rb"7z\xbc\xaf\x27\x1c"): "7z",
+}
 _FORMATS: dict[str, Format] = {
     "csv": "csv",
     "tsv": "csv",
@@ -39,13 +51,14 @@ def find_table(path: Path, name: str) -> TableFile:
     with path.open("rb") as raw:
         packed = compression.sniff(raw.read(4))
         raw.seek(0)
-        head = compression.expand(raw, packed, compressed_bytes=size_bytes).read(HEAD_BYTES)
+        head = read_up_to(compression.expand(raw, packed, compressed_bytes=size_bytes), HEAD_BYTES)
     if not head:
         raise Reject(f"{name} is empty once expanded")
-    if head.startswith(_PARQUET_MAGIC):
+    if is_parquet(head):
         if packed:
             raise Reject(f"{name}: Parquet inside {packed} can't be read in pieces: upload the Parquet file itself")
         return TableFile(path=path, format="parquet")
+    _check_encoding(head, name)
     return TableFile(
         path=path,
         format=named_format(name) or _guessed(head, name),
@@ -54,10 +67,37 @@ def find_table(path: Path, name: str) -> TableFile:
     )
 
 
+def _check_encoding(head: bytes, name: str) -> None:
+    """Refuse tables in UTF-16 and UTF-32, and in forms of compression that are not read, by their name."""
+    packed = next((form for magic, form in _OTHER_PACKED.items() if magic.match(head)), None)
+    if packed:
+        raise Reject(f"{name} is {packed}: of compressed tables, gzip and zstd are read")
+    wide = wide_encoding(head)
+    if wide:
+        raise Reject(f"{name} is in {wide}: save it as UTF-8")
+
+
+def wide_encoding(head: bytes) -> str | None:
+    """`UTF-16` or `UTF-32` where a file starts with its byte order mark, or every second byte or more is 0."""
+    if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "UTF-32"
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "UTF-16"
+    halves = [half.count(0) / max(1, len(half)) for half in (head[::2], head[1::2])]
+    if max(halves) < 0.4 or len(head) < 4:
+        return None
+    return "UTF-32" if min(halves) > 0.4 else "UTF-16" if min(halves) < 0.2 else None
+
+
 def named_format(name: str) -> Format | None:
     """The table format that a file's ending names: `data.csv.gz` is CSV."""
     endings = [ending for ending in name.lower().split(".")[1:] if ending not in {"gz", "gzip", "zst", "zstd"}]
     return _FORMATS.get(endings[-1]) if endings else None
+
+
+def is_parquet(head: bytes) -> bool:
+    """Whether a file starts as Parquet does, and not as lines of text that begin with the same four letters."""
+    return head.startswith(_PARQUET_MAGIC) and (b"\n" not in head or any(byte < 9 for byte in head[:HEAD_BYTES]))
 
 
 def _guessed(head: bytes, name: str) -> Format:
@@ -79,15 +119,24 @@ def open_table(file: TableFile) -> Table:
 
 
 def separator(head: bytes) -> str:
-    """The field separator of a CSV file: the one that most rows have as often as the header."""
+    """The field separator of a CSV file: the one that most rows have as often as the header.
+
+    Where the first row has none, but most others the same number of one: that one. The first row is a title or a
+    comment then, which shows when the others turn out to be wider.
+    """
     best, most = ",", 0
+    below: list[str] = []
     for candidate in SEPARATORS:
         widths = _widths(head, candidate)
         if widths and widths[0] > 1:
             agreeing = sum(width == widths[0] for width in widths) * 1_000 + widths[0]
             if agreeing > most:
                 best, most = candidate, agreeing
-    return best
+        elif len(widths) > 2:
+            width, count = Counter(widths[1:]).most_common(1)[0]
+            if width > 1 and count * 2 > len(widths):
+                below.append(candidate)
+    return below[0] if not most and below else best
 
 
 def looks_like_csv(head: bytes) -> bool:
@@ -99,8 +148,9 @@ def looks_like_csv(head: bytes) -> bool:
 def _widths(head: bytes, candidate: str) -> list[int]:
     text = head.removeprefix(b"\xef\xbb\xbf").decode(errors="replace")
     if len(head) >= HEAD_BYTES:
-        text = text[: text.rfind("\n") + 1]  # the last row is cut off
+        text = text[: text.rfind("\n") + 1] or text  # the last row is cut off; a header alone may be longer
     try:
-        return [len(row) for row in csv.reader(text.splitlines(keepends=True), delimiter=candidate) if row][:200]
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=candidate)
+        return [len(row) for row in islice(filter(None, rows), 200)]
     except csv.Error:
         return []

@@ -15,28 +15,55 @@ from poolhouse.worker.errors import Reject
 
 #: Footers beyond this are of files with absurdly many columns or row groups.
 MAX_FOOTER_BYTES = 8 * 1024 * 1024
-#: What one row group may take in memory. Writers make groups of up to a million rows by default: 16 columns of numbers.
+#: What one row group may take in memory. Writers make groups of up to a million rows by default: 30 columns of numbers.
 MAX_ROW_GROUP_BYTES = 256 * 1024 * 1024
-#: Bytes of a value in memory, besides those of its text: polars' string views have 16.
-_VALUE_BYTES = 16
+#: Bytes of a number in memory, by its physical type: booleans take less, INT96 becomes 8 bytes.
+_NUMBER_BYTES = {0: 1, 1: 4, 2: 8, 3: 8, 4: 4, 5: 8}
+#: Bytes of another value, besides those of its text: polars' string views have 16.
+_VIEW_BYTES = 16
+_INT96 = 3
 _MAX_DEPTH = 16
 _MAGIC = b"PAR1"
-# Field numbers of parquet.thrift: FileMetaData.row_groups, RowGroup.columns, ColumnChunk.meta_data, ColumnMetaData.…
-_ROW_GROUPS, _COLUMNS, _META_DATA, _NUM_VALUES, _UNCOMPRESSED_BYTES = 4, 1, 3, 5, 6
+# Field numbers of parquet.thrift: FileMetaData.…, SchemaElement.…, RowGroup.…, ColumnChunk.meta_data, ColumnMetaData.….
+_SCHEMA, _NUM_ROWS, _ROW_GROUPS = 2, 3, 4
+_ELEMENT_TYPE, _ELEMENT_NAME = 1, 4
+_COLUMNS, _GROUP_ROWS = 1, 3
+_META_DATA = 3
+_TYPE, _NUM_VALUES, _UNCOMPRESSED_BYTES = 1, 5, 6
 
 
-def check_row_groups(source: IO[bytes]) -> None:
-    """Raise `Reject` if the file has no readable footer, or a row group that takes more than the limit."""
-    for number, size_bytes in enumerate(row_group_bytes(source), start=1):
+@dataclass(frozen=True)
+class Footer:
+    """What is needed of a Parquet file's footer."""
+
+    #: Rows, as the footer says, and as its row groups do.
+    rows: int
+    rows_in_groups: int
+    #: About how many bytes of memory each row group takes.
+    group_bytes: tuple[int, ...]
+    #: Columns of nanoseconds since noon of day 0 of the Julian calendar, as Spark and Impala write times.
+    int96: tuple[str, ...]
+
+
+def check_footer(source: IO[bytes]) -> Footer:
+    """The footer; raises `Reject` if there is none, it contradicts itself, or a row group takes more than the limit."""
+    footer = read_footer(source)
+    for number, size_bytes in enumerate(footer.group_bytes, start=1):
         if size_bytes > MAX_ROW_GROUP_BYTES:
             raise Reject(
                 f"row group {number} of the Parquet file takes about {size_bytes // 1024**2} MiB of memory, more than "
                 f"{MAX_ROW_GROUP_BYTES // 1024**2}: write it with smaller row groups"
             )
+    if footer.rows != footer.rows_in_groups:
+        raise Reject(
+            f"the Parquet file's footer says {footer.rows} rows, and its row groups hold {footer.rows_in_groups}: "
+            "write the file anew"
+        )
+    return footer
 
 
-def row_group_bytes(source: IO[bytes]) -> list[int]:
-    """About how many bytes of memory each row group takes. Raises `Reject`."""
+def read_footer(source: IO[bytes]) -> Footer:
+    """Read the footer. Raises `Reject`."""
     source.seek(0, 2)
     size_bytes = source.tell()
     source.seek(max(0, size_bytes - 8))
@@ -49,15 +76,26 @@ def row_group_bytes(source: IO[bytes]) -> list[int]:
     source.seek(size_bytes - 8 - length)
     try:
         footer = _Compact(source.read(length)).struct()
-        return [
-            sum(
-                column[_META_DATA][_NUM_VALUES] * _VALUE_BYTES + column[_META_DATA][_UNCOMPRESSED_BYTES]
-                for column in group[_COLUMNS]
-            )
-            for group in footer.get(_ROW_GROUPS, [])
-        ]
-    except (IndexError, KeyError, TypeError, ValueError, struct.error) as error:
-        raise Reject(f"not a readable Parquet file: its footer is broken ({error})") from error
+        groups = footer.get(_ROW_GROUPS, [])
+        return Footer(
+            rows=footer[_NUM_ROWS],
+            rows_in_groups=sum(group[_GROUP_ROWS] for group in groups),
+            group_bytes=tuple(sum(_column_bytes(column[_META_DATA]) for column in group[_COLUMNS]) for group in groups),
+            int96=tuple(
+                element[_ELEMENT_NAME].decode(errors="replace")
+                for element in footer[_SCHEMA]
+                if element.get(_ELEMENT_TYPE) == _INT96
+            ),
+        )
+    except (IndexError, KeyError, TypeError, ValueError, AttributeError, struct.error) as error:
+        raise Reject("not a readable Parquet file: its footer is broken") from error
+
+
+def _column_bytes(column: dict[int, Any]) -> int:
+    values: int = column[_NUM_VALUES]
+    if column[_TYPE] in _NUMBER_BYTES:
+        return values * _NUMBER_BYTES[column[_TYPE]]
+    return values * _VIEW_BYTES + int(column[_UNCOMPRESSED_BYTES])
 
 
 @dataclass

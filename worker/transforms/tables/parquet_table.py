@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
 from poolhouse.worker.errors import Reject
-from worker.transforms.tables.parquet_footer import check_row_groups
-from worker.transforms.tables.table import Format, TableFile, Watch
+from worker.transforms.tables.guard import guarded
+from worker.transforms.tables.parquet_footer import check_footer
+from worker.transforms.tables.table import Format, TableFile, TypesChanged, Watch
 
-#: What polars raises for broken files; for some its code panics, which is no `Exception`.
-_BROKEN = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
+#: What polars makes of an INT96 time that 64 bits of nanoseconds don't reach.
+_CLIPPED = (2**63 - 1, -(2**63))
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class ParquetTable:
     file: TableFile
     types: Mapping[str, pl.DataType]
     rows: int
+    #: Columns of INT96 times that are read in nanoseconds, as long as those reach.
+    int96: frozenset[str] = frozenset()
 
     @property
     def format(self) -> Format:
@@ -30,21 +33,31 @@ class ParquetTable:
     def proven(self) -> ParquetTable:
         return self
 
+    def of_types(self, types: Mapping[str, pl.DataType]) -> None:
+        return None
+
     def why(self, column: str) -> str:
         return f"the file declares {self.types[column]}"
 
     def frames(self, watch: Watch, *, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
-        lazy = pl.scan_parquet(self.file.path, glob=False)
+        lazy = pl.scan_parquet(self.file.path, glob=False, schema=dict(self.types))
         if columns is not None:
             lazy = lazy.select(columns)
         done, size_bytes = 0, self.file.size_bytes
-        try:
+        with guarded("the Parquet data is broken"):
             for frame in lazy.collect_batches(maintain_order=True, engine="streaming"):
                 done += frame.height
                 watch(size_bytes * done // max(self.rows, 1), size_bytes)
+                self._check_times(frame)
                 yield frame
-        except _BROKEN as error:
-            raise Reject(f"the Parquet data is broken: {error}") from error
+
+    def _check_times(self, frame: pl.DataFrame) -> None:
+        clipped = [
+            name for name in self.int96.intersection(frame.columns) if frame[name].to_physical().is_in(_CLIPPED).any()
+        ]
+        if clipped:
+            types = {name: pl.Datetime("us") if name in self.int96 else dtype for name, dtype in self.types.items()}
+            raise TypesChanged(replace(self, types=types, int96=frozenset()))
 
 
 def open_parquet(file: TableFile) -> ParquetTable:
@@ -54,11 +67,10 @@ def open_parquet(file: TableFile) -> ParquetTable:
         Reject: it is none, or one of its row groups takes too much memory.
     """
     with file.path.open("rb") as source:
-        check_row_groups(source)
-    try:
-        lazy = pl.scan_parquet(file.path, glob=False)
-        types = dict(lazy.collect_schema())
-        rows = int(lazy.select(pl.len()).collect().item())
-    except (*_BROKEN, OSError) as error:
-        raise Reject(f"not a readable Parquet file: {error}") from error
-    return ParquetTable(file, types, rows)
+        footer = check_footer(source)
+    with guarded("not a readable Parquet file"):
+        types = dict(pl.scan_parquet(file.path, glob=False).collect_schema())
+    if not types:
+        raise Reject("the Parquet file has no columns")
+    int96 = frozenset(name for name in footer.int96 if types.get(name) == pl.Datetime("ns"))
+    return ParquetTable(file, types, footer.rows, int96)

@@ -8,10 +8,29 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 import polars as pl
+from polars._typing import PolarsDataType
 
 from worker.transforms.tables.compression import Compression
 
 Format = Literal["csv", "ndjson", "parquet"]
+
+#: A table of more columns is a broken file; each costs a few hundred bytes a block.
+MAX_COLUMNS = 10_000
+#: Floats hold every integer up to here (IEEE 754: 53 bits), and not all beyond.
+EXACT_INTEGERS = 2**53
+#: Integer types, narrow before wide, with what they hold.
+_RANGES: dict[pl.DataType, tuple[int, int]] = {
+    pl.Int8(): (-(2**7), 2**7 - 1),
+    pl.UInt8(): (0, 2**8 - 1),
+    pl.Int16(): (-(2**15), 2**15 - 1),
+    pl.UInt16(): (0, 2**16 - 1),
+    pl.Int32(): (-(2**31), 2**31 - 1),
+    pl.UInt32(): (0, 2**32 - 1),
+    pl.Int64(): (-(2**63), 2**63 - 1),
+    pl.UInt64(): (0, 2**64 - 1),
+    pl.Int128(): (-(2**127), 2**127 - 1),
+    pl.UInt128(): (0, 2**128 - 1),
+}
 
 #: Called between two frames with the bytes read so far and their total: reports progress, raises to interrupt.
 Watch = Callable[[int, int], None]
@@ -54,7 +73,10 @@ class Table(Protocol):
         """The same table, all of whose rows were read with no complaint: reading them again need not look for one."""
 
     def why(self, column: str) -> str:
-        """Why a column is text, such as `line 17 holds 'abc'`; empty where it always was."""
+        """Why a column is text, such as `line 17 holds 'abc'`; empty where that is not known."""
+
+    def of_types(self, types: Mapping[str, pl.DataType]) -> Table | None:
+        """The same table with columns of wider types, read anew from the file; None where its format has types."""
 
 
 class TypesChanged(Exception):  # not an error: the pass starts again with the table it carries
@@ -70,15 +92,73 @@ def type_name(dtype: pl.DataType) -> str:
     return str(dtype.base_type()).lower()
 
 
-def widest(left: pl.DataType, right: pl.DataType) -> pl.DataType:
-    """The narrowest of integer, float and text that holds both types; nulls fit every type."""
+def widest(left: pl.DataType, right: pl.DataType) -> pl.DataType | None:
+    """The narrowest type that holds the values of both, None where there is none; nulls fit every type.
+
+    Integers and fractions together are floats: whoever converts checks that no integer is beyond `EXACT_INTEGERS`.
+    """
     if left == right or right == pl.Null():
         return left
     if left == pl.Null():
         return right
-    if left.is_numeric() and right.is_numeric():
+    if isinstance(left, pl.List) and isinstance(right, pl.List):
+        inner = widest(instance(left.inner), instance(right.inner))
+        return None if inner is None else pl.List(inner)
+    if isinstance(left, pl.Struct) and isinstance(right, pl.Struct):
+        fields = {field.name: instance(field.dtype) for field in left.fields}
+        for field in right.fields:
+            joined = widest(fields.get(field.name, pl.Null()), instance(field.dtype))
+            if joined is None:
+                return None
+            fields[field.name] = joined
+        return pl.Struct(fields)
+    if left.is_nested() or right.is_nested() or pl.Binary() in (left, right):
+        return None
+    if left.is_integer() and right.is_integer():
+        return _widest_integer(left, right)
+    if left.is_decimal() and (right.is_decimal() or right.is_integer()) or right.is_decimal() and left.is_integer():
+        return _widest_decimal(left, right)
+    if (left.is_float() or left.is_integer()) and (right.is_float() or right.is_integer()):
         return pl.Float64()
     return pl.String()
+
+
+def _widest_integer(left: pl.DataType, right: pl.DataType) -> pl.DataType:
+    low = min(_RANGES[left][0], _RANGES[right][0])
+    high = max(_RANGES[left][1], _RANGES[right][1])
+    return next((dtype for dtype, (least, most) in _RANGES.items() if least <= low and high <= most), pl.String())
+
+
+def _widest_decimal(left: pl.DataType, right: pl.DataType) -> pl.DataType:
+    """Of as many digits before and after the point as either has; text where that is too many."""
+    before = after = 0
+    for dtype in (left, right):
+        if isinstance(dtype, pl.Decimal):
+            scale = dtype.scale or 0
+            before, after = max(before, (dtype.precision or 38) - scale), max(after, scale)
+        else:
+            before = max(before, len(str(_RANGES[dtype][1])))
+    return pl.Decimal(before + after, after) if before + after <= 38 else pl.String()
+
+
+def integer_range(dtype: pl.DataType) -> tuple[int, int]:
+    """The least and greatest number of an integer type."""
+    return _RANGES[dtype]
+
+
+def instance(dtype: PolarsDataType) -> pl.DataType:
+    """A type as an object: polars takes and gives classes too."""
+    return dtype if isinstance(dtype, pl.DataType) else dtype()
+
+
+def inexact_as_float(values: pl.Series) -> bool:
+    """Whether floats don't hold all of these integers."""
+    least, most = values.min(), values.max()
+    if not isinstance(least, int) or not isinstance(most, int) or max(-least, most) <= EXACT_INTEGERS:
+        return False
+    wide = values.cast(pl.Int128)
+    # Back by way of a float, which 2**127 as a float would not survive: those are no integers of any source.
+    return bool((wide.cast(pl.Float64).cast(pl.Int128, strict=False).ne_missing(wide)).any())
 
 
 def shortened(value: object, *, length: int = 60) -> str:
