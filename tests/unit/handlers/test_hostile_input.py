@@ -44,18 +44,21 @@ GOOD = "a,b\n1,x\n2,y\n"
         (b"a,b\nx,1\ny\nz,2\n", r"line 3: the row has 1 fields, the header 2"),
         (b'a,b\n1,"x\ny"\n2\n', r"line 4: the row has 1 fields"),
         (b'a,b\n1,""\n2\n', r"line 3: the row has 1 fields"),
-        (b'a,b\n1,"x"y\n', r"line 2: could not parse"),
-        (b"a,b\n" + b'1,"x"\n' * 10_000 + b'1,"x"y\n' + b"2,z\n" * 10, r"line 10002: could not parse"),
+        (b'a,b\n1,"x"y\n', r"line 2: a quote stands in the middle of a field"),
+        (
+            b"a,b\n" + b'1,"x"\n' * 10_000 + b'1,"x"y\n' + b"2,z\n" * 10,
+            r"line 10002: a quote stands in the middle of a field",
+        ),
         (b"a,b,c\n1,x,\n2,\n3,y,\n", r"line 3: the row has 2 fields, the header 3"),
         (b"a,b,c\n1,x,\n2,y\n3,z,\n", r"line 3: the row has 2 fields, the header 3"),
         (b'a,b,c\n1,"x,\n",\n2,y\n3,z,\n', r"line 4: the row has 2 fields, the header 3"),
         (b'a,b,c\n1,"x,",\n2,y\n3,"z,",""\n', r"line 3: the row has 2 fields, the header 3"),
         (b"a,b,c\r\n1,x,\r\n2,y\r\n", r"line 3: the row has 2 fields, the header 3"),
-        (b"a,b\r1,x\r2,y\r", r"line 1: the header row is broken: new-line character"),
+        (b"a,b\r1,x\r2,y\r", r"line 1: carriage returns alone \(as on old Macs\) end no line"),
         (b"a,a\n1,2\n", r"line 1: the header has the column 'a' twice"),
         (b"a,b\n1,x\n2,\xff\n", r"line 3: byte 3 of the row is not UTF-8"),
         (b"\xff,b\n1,x\n", r"line 1: byte 1 of the row is not UTF-8"),
-        ("a,b\n1,x\n".encode("utf-16"), r"line 1"),
+        ("a,b\n1,x\n".encode("utf-16"), r"t.csv is in UTF-16: save it as UTF-8"),
         (b"a,b\n" + b"1,x\n" * 100_000 + b"2\n" + b"1,x\n" * 100, r"line 100002: the row has 1 fields"),
         (
             b"a,b,c\n" + b"1,x,p\n" * 20_000 + b'2,"x,\ny"',
@@ -85,8 +88,11 @@ def test_broken_tables_fail_for_good_with_the_line_named(desk: Desk, data: bytes
             b"".join(b'{"a": {"k%d": 1}}\n' % (n % 300) for n in range(20_000)),
             r"line 1 and following: 301 different keys",
         ),
-        (b'{"a": [1]}\n' * 500_000 + b'{"a": {"b": 1}}\n', r"line \d+ and following: a key holds values of types"),
-        (b'{"a": [1]}\n' * 500_000 + b'{"a": {"b": 1}}\n' * 500_000, r"line \d+ and following"),
+        (
+            b'{"a": [1]}\n' * 500_000 + b'{"a": {"b": 1}}\n',
+            r"line 500001: 'a' holds objects where earlier lines have lists",
+        ),
+        (b'{"a": [1]}\n' * 500_000 + b'{"a": {"b": 1}}\n' * 500_000, r"line 500001: 'a' holds objects"),
     ],
 )
 def test_broken_ndjson_fails_for_good_with_the_line_named(desk: Desk, data: bytes, reason: str) -> None:
@@ -243,11 +249,11 @@ def test_a_thumbnail_of_the_largest_image_takes_bounded_memory(desk: Desk, form:
 
 
 def test_a_parquet_file_of_kilobytes_that_holds_gigabytes_is_refused(desk: Desk) -> None:
-    frame = pl.select(sevens=pl.repeat(7, 20_000_000, dtype=pl.Int64))
+    frame = pl.select(sevens=pl.repeat(7, 40_000_000, dtype=pl.Int64))
     buffer = io.BytesIO()
-    frame.write_parquet(buffer, row_group_size=20_000_000)
+    frame.write_parquet(buffer, row_group_size=40_000_000)
     del frame
-    assert len(buffer.getvalue()) < 100_000
+    assert len(buffer.getvalue()) < 200_000
     desk.upload("t.parquet", buffer.getvalue())
 
     def run() -> None:

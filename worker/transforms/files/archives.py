@@ -12,6 +12,7 @@ from typing import IO, cast
 from poolhouse.worker.errors import Reject
 from worker.transforms.files.report import ArchiveReport
 from worker.transforms.tables.compression import FREE_EXPANSION_BYTES, MAX_EXPANSION_RATIO
+from worker.transforms.tables.guard import guarded
 
 #: Entries of an archive.
 MAX_ENTRIES = 100_000
@@ -33,11 +34,8 @@ def inspect_zip(path: Path, pause: Pause) -> ArchiveReport:
             decompression bomb.
     """
     _check_directory(path)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError, struct.error) as error:
-        raise Reject(f"the zip is broken: {error}") from error
+    with guarded("the zip is broken"), path.open("rb") as raw, zipfile.ZipFile(raw) as archive:
+        entries = archive.infolist()
     pause()
     return _report("zip", ((entry.filename, entry.file_size) for entry in entries), path.stat().st_size)
 
@@ -56,11 +54,9 @@ def inspect_tar(path: Path, pause: Pause, *, archive_bytes: int) -> ArchiveRepor
                 _check_name(entry.linkname, "a link to")
             yield entry.name, entry.size
 
-    try:
-        with path.open("rb") as raw, tarfile.open(fileobj=cast(IO[bytes], _Bounded(raw)), mode="r:") as archive:
+    with guarded("the tar is broken"), path.open("rb") as raw:
+        with tarfile.open(fileobj=cast(IO[bytes], _Bounded(raw)), mode="r:") as archive:
             return _report("tar", entries(archive), archive_bytes)
-    except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
-        raise Reject(f"the tar is broken: {error}") from error
 
 
 def _report(form: str, entries: Iterable[tuple[str, int]], archive_bytes: int) -> ArchiveReport:

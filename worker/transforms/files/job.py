@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -18,15 +19,15 @@ import zstandard
 from poolhouse.pipeline import names
 from poolhouse.worker.context import TaskContext
 from poolhouse.worker.errors import Reject
-from worker.transforms.files import archives, text
+from worker.transforms.files import archives, html, text
 from worker.transforms.files.hashes import Hashes
-from worker.transforms.files.media import Media
+from worker.transforms.files.media import Media, is_tar, sniff
 from worker.transforms.files.operations import Compress, Convert, Decompress, ExtractText, Inspect, Operation, Thumbnail
 from worker.transforms.files.report import ArchiveReport, FileReport
 from worker.transforms.files.spool import READ_BYTES, Spooled, require_space, upload
 from worker.transforms.files.tables import TableJob
 from worker.transforms.tables.compression import Expanded
-from worker.transforms.tables.opening import find_table, named_format
+from worker.transforms.tables.opening import HEAD_BYTES, find_table, named_format
 from worker.transforms.tables.writers import MEDIA_TYPES
 
 _ENDINGS = {"gzip": ("gz", "gzip"), "zstd": ("zst", "zstd")}
@@ -55,8 +56,16 @@ class Job:
 
     @property
     def _is_table(self) -> bool:
-        """A table, or a compressed file whose name says that it holds one."""
-        return self.media.kind == "table" or (self._packed is not None and named_format(self.filename) is not None)
+        """A table, or a compressed file that holds one, by its name or its content."""
+        return self.media.kind == "table" or (
+            self._packed is not None and (named_format(self.filename) is not None or self._inside.kind == "table")
+        )
+
+    @cached_property
+    def _inside(self) -> Media:
+        """What a compressed file holds, where that is text; tables in Parquet can't be read from there."""
+        inside = sniff(next(self._expanded(HEAD_BYTES), b""), self._unpacked_name())
+        return inside if inside.encoding else Media("other", inside.media_type)
 
     def fitting(self) -> list[Operation]:
         """All operations that fit the file, in the order they run in."""
@@ -123,7 +132,7 @@ class Job:
             case "pdf":
                 from worker.transforms.files import pdfs  # noqa: PLC0415
 
-                self._sections["pdf"] = pdfs.inspect(path)
+                self._sections["pdf"] = pdfs.inspect(path, self.ctx.checkpoint)
             case "zip":
                 self._sections["archive"] = archives.inspect_zip(path, self.ctx.checkpoint)
             case "tar":
@@ -136,7 +145,7 @@ class Job:
         """What is inside: a tar's entries, or the one file."""
         assert self._packed is not None
         head = next(self._expanded(512), b"")
-        if head[257:262] == b"ustar":
+        if is_tar(head):
             tar = self._expanded_file()
             report = archives.inspect_tar(tar, self.ctx.checkpoint, archive_bytes=self.spooled.size_bytes)
             return report.model_copy(update={"format": f"tar+{self._packed}"})
@@ -165,7 +174,7 @@ class Job:
         from worker.transforms.files import images  # noqa: PLC0415
 
         target = self.directory / "thumbnail"
-        images.thumbnail(self.spooled.path, target, operation)
+        images.thumbnail(self.spooled.path, target, operation, self.ctx.checkpoint)
         self._upload(target, f"{self.filename}.thumbnail.{operation.format}", f"image/{operation.format}")
 
     def _extract_text(self) -> None:
@@ -183,7 +192,7 @@ class Job:
             assert self.media.encoding is not None
             pause = self._pause("extracting text")
             if self.media.kind == "html":
-                target.write_text(text.html_text(path, self.media.encoding, pause), encoding="utf-8")
+                target.write_text(html.text_of(path, self.media.encoding, pause), encoding="utf-8")
             else:
                 text.rewrite(path, self.media.encoding, target, pause)
         self._upload(target, f"{self.filename}.txt", "text/plain; charset=utf-8")

@@ -10,8 +10,10 @@ from typing import Literal
 
 import puremagic
 
+from worker.transforms.files import html
+from worker.transforms.files.html import HTML_HEAD_BYTES
 from worker.transforms.tables import compression
-from worker.transforms.tables.opening import HEAD_BYTES, looks_like_csv, named_format
+from worker.transforms.tables.opening import HEAD_BYTES, is_parquet, looks_like_csv, named_format
 
 Kind = Literal["text", "html", "table", "image", "pdf", "zip", "tar", "compressed", "empty", "other"]
 
@@ -24,6 +26,31 @@ _IMAGES = {
     b"II*\x00": "image/tiff",
     b"MM\x00*": "image/tiff",
 }
+#: Known by their first bytes, and not looked into.
+_OTHERS = {
+    b"\x00\x00\x00\x0cjP  \r\n\x87\n": "image/jp2",
+    b"\xff\x4f\xff\x51\x00": "image/j2c",
+    b"\x00\x00\x00\x0cJXL \r\n\x87\n": "image/jxl",
+    b"\xff\x0a": "image/jxl",
+    b"8BPS\x00\x01": "image/vnd.adobe.photoshop",
+    b"\x00\x00\x01\x00": "image/vnd.microsoft.icon",
+    b"BZh": "application/x-bzip2",
+    b"\xfd7zXZ\x00": "application/x-xz",
+    b"7z\xbc\xaf\x27\x1c": "application/x-7z-compressed",
+    b"\x04\x22\x4d\x18": "application/x-lz4",
+    b"SQLite format 3\x00": "application/vnd.sqlite3",
+    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "application/x-ole-storage",
+    b"\x7fELF": "application/x-elf",
+    b"fLaC": "audio/flac",
+    b"OggS\x00": "application/ogg",
+}
+#: The brand of a file in the ISO base media format (ISO/IEC 14496-12, 4.3), and what it is.
+_BRANDS = {b"avif": "image/avif", b"avis": "image/avif", b"heic": "image/heic", b"heix": "image/heic"} | {
+    b"mif1": "image/heif",
+    b"qt  ": "video/quicktime",
+    b"M4A ": "audio/mp4",
+}
+_JPEG_2000_BRANDS = {b"jpx ": "image/jpx", b"jpm ": "image/jpm", b"mjp2": "video/mj2"}
 _TABLES = {
     "csv": "text/csv",
     "ndjson": "application/x-ndjson",
@@ -41,7 +68,7 @@ class Media:
 
     kind: Kind
     media_type: str
-    #: Of texts: `utf-8`, `utf-16` or `unknown-8bit`.
+    #: Of texts: `utf-8`, `utf-16`, `unknown-8bit`, or what an HTML page declares.
     encoding: str | None = None
 
 
@@ -54,74 +81,108 @@ def sniff(head: bytes, name: str) -> Media:
     """
     if not head:
         return Media("empty", "application/x-empty")
-    return _binary(head) or _text(head, name) or _other(head)
+    encoding = text_encoding(head)
+    # Letters alone make no image or archive: a text may begin with BM or mention %PDF-.
+    return _binary(head, is_text=encoding is not None) or _text(head, name, encoding) or _other(head, name)
 
 
-def _binary(head: bytes) -> Media | None:
+def _binary(head: bytes, *, is_text: bool) -> Media | None:
+    if head[:1024].lstrip(b"\xef\xbb\xbf \t\r\n\0").startswith(b"%PDF-") or (b"%PDF-" in head[:1024] and not is_text):
+        return Media("pdf", "application/pdf")
+    if is_parquet(head):
+        return Media("table", _TABLES["parquet"])
+    packed = compression.sniff(head)
+    if packed:
+        return Media("compressed", _COMPRESSED[packed])
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        return Media("zip", "application/zip")
     for magic, media_type in _IMAGES.items():
         if head.startswith(magic) and not (magic == b"BM" and int.from_bytes(head[6:10], "little")):
+            if is_text and magic.isalnum():
+                continue
             return Media("image", media_type)
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return Media("image", "image/webp")
-    if b"%PDF-" in head[:1024]:
-        return Media("pdf", "application/pdf")
-    if head.startswith(b"PAR1"):
-        return Media("table", _TABLES["parquet"])
-    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        return Media("zip", "application/zip")
-    if head[257:262] == b"ustar":
-        return Media("tar", "application/x-tar")
-    packed = compression.sniff(head)
-    return Media("compressed", _COMPRESSED[packed]) if packed else None
+    return Media("tar", "application/x-tar") if is_tar(head) else None
 
 
-def _text(head: bytes, name: str) -> Media | None:
-    encoding = text_encoding(head)
-    if encoding is None:
-        return None
-    start = head[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if start.startswith((b"<!doctype html", b"<html")):
-        return Media("html", "text/html", encoding)
+def is_tar(head: bytes) -> bool:
+    """Whether a file starts with a header of tar: of POSIX and GNU, or of Unix V7, which its checksum alone shows."""
+    if head[257:262] == b"ustar" and b"\0" in head[:257]:
+        return True
+    if len(head) < 512 or not head[0] or not any(byte == 0 for byte in head[:100]):
+        return False
+    try:
+        expected = int(head[148:156].strip(b" \0") or b"x", 8)
+    except ValueError:
+        return False
+    return expected == sum(head[:148]) + 8 * ord(" ") + sum(head[156:512])
+
+
+def _text(head: bytes, name: str, encoding: str | None) -> Media | None:
     form = named_format(name)
+    if encoding is None:
+        # Its name says that it is a table, and but for some control characters, so do its bytes.
+        return Media("table", _TABLES[form], "utf-8") if form in {"csv", "ndjson"} and _is_utf8(head) else None
+    if encoding == "utf-16":
+        start = head[:2048].decode("utf-16", "replace").encode()
+    else:
+        start = head[:HTML_HEAD_BYTES].removeprefix(codecs.BOM_UTF8)
+    if html.is_page(start, name):
+        return Media("html", "text/html", html.declared_encoding(start) if encoding == "unknown-8bit" else encoding)
     if encoding == "utf-8":
         if form in {None, "ndjson"} and _is_ndjson(head, named=form == "ndjson"):
             return Media("table", _TABLES["ndjson"], encoding)
         if form == "csv" or (form is None and "." not in name.rpartition("/")[2] and looks_like_csv(head)):
             return Media("table", _TABLES["csv"], encoding)
-        if start.startswith((b"{", b"[")) and not name.lower().endswith((".txt", ".md")):
+        if start.lstrip().startswith((b"{", b"[")) and not name.lower().endswith((".txt", ".md")):
             return Media("text", "application/json", encoding)
-    elif form == "csv":
-        return Media("table", _TABLES["csv"], encoding)
+    elif form in {"csv", "ndjson"}:
+        return Media("table", _TABLES[form], encoding)
     named, _ = mimetypes.guess_type(name)
     is_text = named is not None and (named.startswith("text/") or named in {"application/json", "application/xml"})
     return Media("text", str(named) if is_text and named != "text/html" else "text/plain", encoding)
 
 
-def _other(head: bytes) -> Media:
+def _other(head: bytes, name: str) -> Media:
+    if head.startswith(b"\x00\x00\x00\x0cjP  ") and head[20:24] in _JPEG_2000_BRANDS:
+        return Media("other", _JPEG_2000_BRANDS[head[20:24]])
+    known = next((media_type for magic, media_type in _OTHERS.items() if head.startswith(magic)), None)
+    if known:
+        return Media("other", known)
+    if head[4:8] == b"ftyp":
+        return Media("other", _BRANDS.get(head[8:12], "video/mp4"))
     try:
         found = puremagic.magic_string(head)
-    except puremagic.PureError:
+    except (puremagic.PureError, ValueError, LookupError, TypeError, OSError):
         found = []
     best = next((match.mime_type for match in found if match.mime_type and match.confidence >= 0.4), None)
-    return Media("other", best or "application/octet-stream")
+    # What has a name of its own above, and is none of it, puremagic takes for that by fewer bytes.
+    return Media("other", best if best and best not in _IMAGES.values() else "application/octet-stream")
 
 
 def text_encoding(head: bytes) -> str | None:
     """The encoding of a text; None where it is none."""
-    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and not head.startswith(codecs.BOM_UTF32_LE):
         return "utf-16"
     if head.translate(None, delete=_BINARY) != head:
         return None
+    return "utf-8" if _is_utf8(head) else "unknown-8bit"
+
+
+def _is_utf8(head: bytes) -> bool:
     try:
         # A character that the head's end cuts through is no error.
         codecs.getincrementaldecoder("utf-8")().decode(head, final=len(head) < HEAD_BYTES)
     except UnicodeDecodeError:
-        return "unknown-8bit"
-    return "utf-8"
+        return False
+    return True
 
 
 def _is_ndjson(head: bytes, *, named: bool) -> bool:
     lines = [line for line in head.split(b"\n") if line.strip()]
+    if len(head) >= HEAD_BYTES and len(lines) > 1:
+        lines.pop()  # it may be cut off
     if len(lines) < (1 if named else 2):
         return named  # one object alone is plain JSON, unless its name says otherwise
     try:

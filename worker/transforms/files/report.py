@@ -4,11 +4,29 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
+
+
+def _readable(value: Any) -> Any:
+    """Texts as UTF-8 has them: names in archives and titles may hold bytes or half characters that it has not."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape" if _is_escaped(value) else "replace").decode("utf-8", "replace")
+    if isinstance(value, list):
+        return [_readable(part) for part in value]
+    return value
+
+
+def _is_escaped(value: str) -> bool:
+    return all(not "\ud800" <= character <= "\udfff" or "\udc80" <= character <= "\udcff" for character in value)
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _in_utf8(cls, value: Any) -> Any:
+        return _readable(value)
 
 
 class TextReport(_Section):
@@ -49,10 +67,11 @@ class ImageReport(_Section):
 
 
 class PdfReport(_Section):
-    """A PDF document. An encrypted one shows neither pages nor title."""
+    """A PDF document. One that takes a password to open shows neither pages nor title."""
 
     pages: int | None
     title: str | None
+    #: Whether it is encrypted, also where its text can be read without a password.
     encrypted: bool
 
 
@@ -86,7 +105,7 @@ class FileReport(BaseModel):
     crc32c: str | None = None
     #: By the file's content, by its name only where that tells more.
     media_type: str | None = None
-    #: Of texts: `utf-8` (ASCII is that too), `utf-16`, or `unknown-8bit`.
+    #: Of texts: `utf-8` (ASCII is that too), `utf-16`, `unknown-8bit`, or what an HTML page declares (`cp1251`).
     encoding: str | None = None
     text: TextReport | None = None
     table: TableReport | None = None

@@ -20,7 +20,7 @@ _PATH = re.compile(r"""['"(]*(?:/[^\s'"()/:]+){2,}['")]*""")
 #: Words of a library's inside, which mean nothing to the person who gave the file.
 _JARGON = re.compile(
     r"dtype|schema|unwrap|struct\[|series|object at 0x|context stack|<class|NoneType|expression|codec can't|Errno|"
-    r"universal-newline|subscriptable|unpack|__|argument|attribute|unsupported operand|list index|key error",
+    r"pypdf|polars|pillow|PIL\b|deprecated|universal-newline|subscriptable|unpack|__|argument|attribute|unsupported operand|list index|key error",
     re.IGNORECASE,
 )
 

@@ -15,8 +15,8 @@ from poolhouse.worker.errors import Reject
 
 #: Footers beyond this are of files with absurdly many columns or row groups.
 MAX_FOOTER_BYTES = 8 * 1024 * 1024
-#: What one row group may take in memory. Writers make groups of up to a million rows by default: 30 columns of numbers.
-MAX_ROW_GROUP_BYTES = 256 * 1024 * 1024
+#: What one row group may take in memory. Writers make groups of up to a million rows by default: 24 columns of numbers.
+MAX_ROW_GROUP_BYTES = 192 * 1024 * 1024
 #: Bytes of a number in memory, by its physical type: booleans take less, INT96 becomes 8 bytes.
 _NUMBER_BYTES = {0: 1, 1: 4, 2: 8, 3: 8, 4: 4, 5: 8}
 #: Bytes of another value, besides those of its text: polars' string views have 16.

@@ -100,8 +100,9 @@ class ColumnSummary:
             self.origin = least
         if not self.origin:
             return values.cast(pl.Float64) if self.dtype.is_decimal() or self.dtype not in _PLAIN else values
-        wide = values.cast(pl.Int128) if self.dtype.is_integer() else values
-        return (wide - self.origin).cast(pl.Float64)
+        if self.dtype.is_integer():
+            return (values.cast(pl.Int128) - pl.Series([self.origin], dtype=pl.Int128)).cast(pl.Float64)
+        return (values - pl.Series([self.origin], dtype=self.dtype)).cast(pl.Float64)
 
     def add_range(self, least: Any, greatest: Any) -> None:
         """Widen the range."""
