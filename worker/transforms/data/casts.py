@@ -11,6 +11,9 @@ from worker.transforms.data.limits import each
 from worker.transforms.tables.table import shortened, type_name
 
 _ROW = "__poolhouse_row"
+_DATE = r"^[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}$"
+_DATETIME = r"^[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}T[0-9]{2}:[0-9]{2}(?::[0-5][0-9](?:\.[0-9]{1,6}0*)?)?$"
+_WHOLE = r"^[+-]?[0-9]+(?:\.0*)?$"
 
 
 def cast(rows: pl.LazyFrame, targets: Mapping[str, pl.DataType], *, keep_null: bool) -> pl.LazyFrame:
@@ -29,7 +32,7 @@ def cast(rows: pl.LazyFrame, targets: Mapping[str, pl.DataType], *, keep_null: b
         for name, dtype in targets.items():
             if result[name].null_count() > frame[name].null_count():
                 index = (result[name].is_null() & frame[name].is_not_null()).arg_true()[0]
-                value = shortened(frame[name][index])
+                value = _shown(frame[name], index)
                 raise Reject(f"cast: row {frame[_ROW][index]}: {value} in column {name!r} is no {type_name(dtype)}")
         return result.drop(_ROW)
 
@@ -37,29 +40,83 @@ def cast(rows: pl.LazyFrame, targets: Mapping[str, pl.DataType], *, keep_null: b
     return each(rows.with_row_index(_ROW, offset=1), check, schema=schema)
 
 
+def _shown(values: pl.Series, index: int) -> str:
+    try:
+        return shortened(values[index])
+    except (ValueError, OverflowError, pl.exceptions.PanicException):
+        return "a value that is out of range"
+
+
 def _fitted(column: pl.Expr, source: pl.DataType, target: pl.DataType) -> pl.Expr:
-    """The column as `target`, null where a value does not fit."""
+    """The column as `target`, null where a value does not fit: it would come out as another one."""
     if source == target:
         return column
-    if source.is_nested() or (target.is_temporal() and not (source == pl.String() or source.is_temporal())):
-        raise Reject(f"cast: a column of type {type_name(source)} can't become {type_name(target)}")
+    if isinstance(source, pl.Categorical | pl.Enum):
+        return _fitted(column.cast(pl.String), pl.String(), target)
+    if source == pl.Null():
+        return column.cast(target)
     if source == pl.String():
-        text = column.str.strip_chars()
-        if target == pl.Boolean():
-            lower = text.str.to_lowercase()
-            return pl.when(lower.is_in(["true", "1"])).then(True).when(lower.is_in(["false", "0"])).then(False)
-        if target == pl.Date():
-            return text.str.to_date("%Y-%m-%d", strict=False)
-        if isinstance(target, pl.Datetime):
-            return _datetime(text)
-        if target == pl.Int64():
-            # 3.0 is an integer, 3.5 is none.
-            whole = text.cast(pl.Int64, strict=False)
-            return pl.coalesce(whole, _whole(text.cast(pl.Float64, strict=False)))
-        return text.cast(target, strict=False)
-    if source.is_float() and target == pl.Int64():
-        return _whole(column)
+        return _of_text(column.str.strip_chars(), target)
+    if source == pl.Boolean() and not target.is_temporal():
+        return column.cast(target)
+    if source.is_numeric() and not target.is_temporal():
+        return _of_number(column, source, target)
+    if isinstance(source, pl.Date | pl.Datetime | pl.Time) and target == pl.String():
+        return column.cast(target)
+    if isinstance(source, pl.Date | pl.Datetime) and (target.is_temporal() or target == pl.Int64()):
+        return _of_time(column, source, target)
+    raise Reject(f"cast: a column of type {type_name(source)} can't become {type_name(target)}")
+
+
+def _of_text(text: pl.Expr, target: pl.DataType) -> pl.Expr:
+    if target == pl.Boolean():
+        lower = text.str.to_lowercase()
+        return pl.when(lower.is_in(["true", "1"])).then(True).when(lower.is_in(["false", "0"])).then(False)
+    if target == pl.Date():
+        # %Y takes years of two digits, as of the first century.
+        return pl.when(text.str.contains(_DATE)).then(text.str.to_date("%Y-%m-%d", strict=False))
+    if isinstance(target, pl.Datetime):
+        return _datetime(text)
+    if target == pl.Int64():
+        # 3.0 is an integer, 3.5 is none; neither is rounded on the way.
+        digits = text.str.replace(r"\.0*$", "")
+        whole = pl.when(text.str.contains(_WHOLE)).then(digits.cast(pl.Int64, strict=False))
+        number = pl.when(~text.str.contains(_WHOLE)).then(text.cast(pl.Float64, strict=False))
+        return pl.coalesce(whole, _whole(number))
+    if target == pl.Float64():
+        number = text.cast(pl.Float64, strict=False)
+        # Infinity that is written as a number, and an integer that floats don't hold.
+        overflow = number.is_infinite() & ~text.str.contains("(?i)inf")
+        wide = text.str.contains(r"^[+-]?[0-9]{16,}(?:\.0*)?$")
+        digits = text.str.replace(r"\.0*$", "").cast(pl.Int128, strict=False)
+        rounded = wide & number.cast(pl.Int128, strict=False).ne_missing(digits)
+        return pl.when(~(overflow | rounded)).then(number)
+    return text
+
+
+def _of_number(column: pl.Expr, source: pl.DataType, target: pl.DataType) -> pl.Expr:
+    if target == pl.Boolean():
+        return pl.when(column == 1).then(True).when(column == 0).then(False)
+    if target == pl.Int64() and not source.is_integer():
+        return _whole(column) if source.is_float() else pl.when(column == column.floor()).then(_strict(column, target))
+    if target == pl.Float64() and source.is_integer():
+        number = column.cast(pl.Float64)
+        return pl.when(number.cast(pl.Int128, strict=False) == column.cast(pl.Int128, strict=False)).then(number)
+    return _strict(column, target)
+
+
+def _strict(column: pl.Expr, target: pl.DataType) -> pl.Expr:
     return column.cast(target, strict=False)
+
+
+def _of_time(column: pl.Expr, source: pl.DataType, target: pl.DataType) -> pl.Expr:
+    if isinstance(source, pl.Datetime) and source.time_zone and isinstance(target, pl.Datetime):
+        # With no zone, a time is one of UTC: what the file says of the moment.
+        column, source = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None), pl.Datetime(source.time_unit)
+    result = column.cast(target, strict=False)
+    if isinstance(source, pl.Datetime) and isinstance(target, pl.Datetime) and source.time_unit == "ns":
+        return pl.when(column.to_physical() % 1_000 == 0).then(result)
+    return result
 
 
 def _whole(column: pl.Expr) -> pl.Expr:
@@ -72,4 +129,5 @@ def _datetime(text: pl.Expr) -> pl.Expr:
     formats = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M")
     parsed = [clean.str.to_datetime(form, time_unit="us", strict=False) for form in formats]
     midnight = clean.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us"))
-    return pl.coalesce(*parsed, midnight)
+    known = pl.when(clean.str.contains(_DATETIME))
+    return pl.coalesce(known.then(pl.coalesce(*parsed)), pl.when(clean.str.contains(_DATE)).then(midnight))

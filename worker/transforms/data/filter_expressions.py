@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import date, datetime
-from typing import Literal as OneOf
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, date, datetime
 
 import polars as pl
 
 from poolhouse.worker.errors import Reject
+from worker.transforms.data.comparisons import Kind, Operand, compare
 from worker.transforms.data.filter_syntax import Call, Column, FilterSyntaxError, Literal, Node, parse
 
-Kind = OneOf["number", "text", "boolean", "date", "datetime", "other"]
-
-
-@dataclass(frozen=True)
-class _Typed:
-    expression: pl.Expr
-    kind: Kind
-    #: The value of a literal.
-    value: int | float | str | bool | None = None
+#: Bits that the integer arithmetic of an expression may need; beyond, it is in floats.
+_MAX_BITS = 127
 
 
 def compile_filter(text: str, types: Mapping[str, pl.DataType]) -> pl.Expr:
@@ -41,7 +34,7 @@ class _Compiler:
     def __init__(self, types: Mapping[str, pl.DataType]) -> None:
         self._types = types
 
-    def want(self, node: Node, *kinds: Kind) -> _Typed:
+    def want(self, node: Node, *kinds: Kind) -> Operand:
         """The node's expression, of one of these kinds."""
         typed = self._compile(node)
         if typed.kind not in kinds:
@@ -49,7 +42,7 @@ class _Compiler:
             raise Reject(f"filter: at character {node.at}: {what} is of type {typed.kind}, not {' or '.join(kinds)}")
         return typed
 
-    def _compile(self, node: Node) -> _Typed:
+    def _compile(self, node: Node) -> Operand:
         match node:
             case Column(name, at):
                 if name not in self._types:
@@ -57,103 +50,102 @@ class _Compiler:
                     raise Reject(
                         f"filter: at character {at}: there is no column {name!r}; the columns are {known}"[:1_000]
                     )
-                return _Typed(pl.col(name), _kind(self._types[name]))
+                return _column(name, self._types[name])
             case Literal(value, at):
-                return _Typed(self._literal(value, at), _literal_kind(value), value)
+                return _literal(value, at)
             case Call("and" | "or", parts):
                 expressions = [self.want(part, "boolean").expression for part in parts]
                 joined = pl.all_horizontal if node.name == "and" else pl.any_horizontal
-                return _Typed(joined(expressions), "boolean")
+                return _boolean(joined(expressions))
             case Call("not", (inner,)):
-                return _Typed(~self.want(inner, "boolean").expression, "boolean")
+                return _boolean(~self.want(inner, "boolean").expression)
+            case Call("neg", (Literal(int() | float() as value, at),)) if not isinstance(value, bool):
+                return _literal(-value, at)
             case Call("neg", (inner,)):
-                return _Typed(-self.want(inner, "number").expression, "number")
+                return self._arithmetic("-", Literal(0, node.at), inner)
             case Call("is_null", (inner,)):
-                return _Typed(self._compile(inner).expression.is_null(), "boolean")
+                return _boolean(self._compile(inner).expression.is_null())
             case Call("in", (first, *others)):
                 equal = [self._compared("=", first, other, node.at) for other in others]
-                return _Typed(pl.any_horizontal(equal), "boolean")
+                return _boolean(pl.any_horizontal(equal))
             case Call("between", (inner, least, greatest)):
                 at_least = self._compared(">=", inner, least, node.at)
-                return _Typed(at_least & self._compared("<=", inner, greatest, node.at), "boolean")
+                return _boolean(at_least & self._compared("<=", inner, greatest, node.at))
             case Call("like", (inner, pattern)):
                 regex = _like(str(self.want(pattern, "text").value))
-                return _Typed(self.want(inner, "text").expression.str.contains(regex), "boolean")
+                return _boolean(self.want(inner, "text").expression.str.contains(regex))
             case Call("+" | "-" | "*" | "/" | "%", (left, right)):
-                return _Typed(self._arithmetic(node.name, left, right), "number")
+                return self._arithmetic(node.name, left, right)
             case Call("=" | "!=" | "<" | "<=" | ">" | ">=", (left, right)):
-                return _Typed(self._compared(node.name, left, right, node.at), "boolean")
+                return _boolean(self._compared(node.name, left, right, node.at))
             case Call():
                 return self._function(node)
 
-    def _literal(self, value: int | float | str | bool, at: int) -> pl.Expr:
-        if isinstance(value, int) and not isinstance(value, bool) and not -(2**63) <= value < 2**63:
-            raise Reject(f"filter: at character {at}: the number does not fit into 64 bits")
-        return pl.lit(value)
-
-    def _arithmetic(self, sign: str, left: Node, right: Node) -> pl.Expr:
-        # In floats throughout: integers would overflow silently.
-        a = self.want(left, "number").expression.cast(pl.Float64)
-        b = self.want(right, "number").expression.cast(pl.Float64)
+    def _arithmetic(self, sign: str, left: Node, right: Node) -> Operand:
+        x, y = self.want(left, "number"), self.want(right, "number")
+        bits = x.bits + y.bits if sign == "*" else max(x.bits, y.bits) + 1
+        if x.bits and y.bits and sign != "/" and bits <= _MAX_BITS:
+            dtype = pl.Int64() if bits < 64 else pl.Int128()
+        else:
+            # Integers would overflow silently.
+            dtype = pl.Float64()
+        a, b = x.expression.cast(dtype), y.expression.cast(dtype)
         match sign:
             case "+":
-                return a + b
+                result = a + b
             case "-":
-                return a - b
+                result = a - b
             case "*":
-                return a * b
+                result = a * b
             case "/":
-                return a / b
+                result = a / b
             case _:
-                return a % b
+                result = a % b
+        return Operand(result, "number", dtype)
 
     def _compared(self, sign: str, left: Node, right: Node, at: int) -> pl.Expr:
         a, b = self._compile(left), self._compile(right)
         a, b = _as_time(a, b.kind, left.at), _as_time(b, a.kind, right.at)
-        times = {"date", "datetime"}
-        if a.kind != b.kind and not {a.kind, b.kind} <= times:
-            raise Reject(f"filter: at character {at}: a {a.kind} can't be compared with a {b.kind}")
-        if a.kind == "other":
-            raise Reject(f"filter: at character {at}: lists and objects can't be compared")
-        x, y = a.expression, b.expression
-        signs: dict[str, Callable[[pl.Expr, pl.Expr], pl.Expr]] = {
-            "=": pl.Expr.eq,
-            "!=": pl.Expr.ne,
-            "<": pl.Expr.lt,
-            "<=": pl.Expr.le,
-            ">": pl.Expr.gt,
-            ">=": pl.Expr.ge,
-        }
-        return signs[sign](x, y)
+        try:
+            return compare(sign, a, b)
+        except ValueError as error:
+            raise Reject(f"filter: at character {at}: {error}") from None
 
-    def _function(self, node: Call) -> _Typed:
+    def _function(self, node: Call) -> Operand:
         first = node.arguments[0]
         match node.name:
             case "abs":
-                return _Typed(self.want(first, "number").expression.abs(), "number")
+                number = self.want(first, "number")
+                # The least integer of a type has no counterpart in it.
+                wide = replace(number, expression=number.expression.cast(pl.Int128), dtype=pl.Int128())
+                number = wide if number.dtype.is_integer() else number
+                return replace(number, expression=number.expression.abs(), value=None)
             case "round":
                 digits = node.arguments[1]
                 if not (isinstance(digits, Literal) and isinstance(digits.value, int) and 0 <= digits.value <= 15):
                     raise Reject(f"filter: at character {digits.at}: round takes 0 to 15 digits")
-                return _Typed(self.want(first, "number").expression.cast(pl.Float64).round(digits.value), "number")
+                number = self.want(first, "number")
+                if number.dtype.is_integer():
+                    return number
+                return Operand(number.expression.cast(pl.Float64).round(digits.value), "number", pl.Float64())
         text = self.want(first, "text").expression.str
         match node.name:
             case "lower":
-                return _Typed(text.to_lowercase(), "text")
+                return Operand(text.to_lowercase(), "text", pl.String())
             case "upper":
-                return _Typed(text.to_uppercase(), "text")
+                return Operand(text.to_uppercase(), "text", pl.String())
             case "trim":
-                return _Typed(text.strip_chars(), "text")
+                return Operand(text.strip_chars(), "text", pl.String())
             case "length":
-                return _Typed(text.len_chars().cast(pl.Int64), "number")
+                return Operand(text.len_chars().cast(pl.Int64), "number", pl.Int64())
         part = self.want(node.arguments[1], "text").expression
         match node.name:
             case "contains":
-                return _Typed(text.contains(part, literal=True), "boolean")
+                return _boolean(text.contains(part, literal=True))
             case "starts_with":
-                return _Typed(text.starts_with(part), "boolean")
+                return _boolean(text.starts_with(part))
             case "ends_with":
-                return _Typed(text.ends_with(part), "boolean")
+                return _boolean(text.ends_with(part))
         raise AssertionError(f"no function {node.name}: the parser knows more than the compiler")
 
 
@@ -161,28 +153,52 @@ def _kind(dtype: pl.DataType) -> Kind:
     if dtype.is_numeric():
         return "number"
     kinds: dict[pl.DataType, Kind] = {pl.String(): "text", pl.Boolean(): "boolean", pl.Date(): "date"}
+    if isinstance(dtype, pl.Categorical | pl.Enum):
+        return "text"
     if dtype in kinds:
         return kinds[dtype]
     return "datetime" if isinstance(dtype, pl.Datetime) else "other"
 
 
-def _literal_kind(value: int | float | str | bool) -> Kind:
+def _boolean(expression: pl.Expr) -> Operand:
+    return Operand(expression, "boolean", pl.Boolean())
+
+
+def _column(name: str, dtype: pl.DataType) -> Operand:
+    expression, kind = pl.col(name), _kind(dtype)
+    if kind == "text" and dtype != pl.String():
+        expression, dtype = expression.cast(pl.String), pl.String()
+    return Operand(expression, kind, dtype)
+
+
+def _literal(value: int | float | str | bool, at: int) -> Operand:
     if isinstance(value, bool):
-        return "boolean"
-    return "text" if isinstance(value, str) else "number"
+        return Operand(pl.lit(value), "boolean", pl.Boolean(), value)
+    if isinstance(value, str):
+        return Operand(pl.lit(value), "text", pl.String(), value)
+    if isinstance(value, float):
+        return Operand(pl.lit(value), "number", pl.Float64(), value)
+    if not -(2**63) <= value < 2**64:
+        raise Reject(f"filter: at character {at}: the number does not fit into 64 bits")
+    dtype = pl.Int64() if value < 2**63 else pl.UInt64()
+    return Operand(pl.lit(value, dtype=dtype), "number", dtype, value)
 
 
-def _as_time(typed: _Typed, other: Kind, at: int) -> _Typed:
+def _as_time(operand: Operand, other: Kind, at: int) -> Operand:
     """A text literal that is compared with a time, as that time."""
-    if other not in {"date", "datetime"} or not isinstance(typed.value, str):
-        return typed
+    if other not in {"date", "datetime"} or not isinstance(operand.value, str):
+        return operand
     try:
-        parsed = datetime.fromisoformat(typed.value)
+        parsed = datetime.fromisoformat(operand.value)
     except ValueError:
-        raise Reject(f"filter: at character {at}: {typed.value!r} is no date or time such as 2026-11-30") from None
-    if other == "date" and len(typed.value) <= len("2026-11-30"):
-        return _Typed(pl.lit(date(parsed.year, parsed.month, parsed.day)), "date")
-    return _Typed(pl.lit(parsed), "datetime")
+        raise Reject(f"filter: at character {at}: {operand.value!r} is no date or time such as 2026-11-30") from None
+    if other == "date" and len(operand.value) <= len("2026-11-30"):
+        day = date(parsed.year, parsed.month, parsed.day)
+        return Operand(pl.lit(day), "date", pl.Date(), day)
+    if parsed.tzinfo is not None:
+        parsed = parsed.astimezone(UTC)
+    zone = "UTC" if parsed.tzinfo is not None else None
+    return Operand(pl.lit(parsed, dtype=pl.Datetime("us", zone)), "datetime", pl.Datetime("us", zone), parsed)
 
 
 def _like(pattern: str) -> str:

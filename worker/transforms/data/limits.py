@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import polars as pl
 
 from poolhouse.worker.errors import Reject
+from worker.transforms.tables.table import inexact_as_float
 
 #: Bytes of rows, as polars holds them, that a sort may gather.
 MAX_SORT_BYTES = 128 * 1024 * 1024
@@ -46,6 +47,21 @@ def guard_groups(rows: pl.LazyFrame, columns: Sequence[str], *, step: str, limit
         return frame
 
     return each(rows, check)
+
+
+def guard_exact(rows: pl.LazyFrame, columns: Sequence[str], *, step: str) -> pl.LazyFrame:
+    """The same rows; `Reject` where one of these columns holds an integer that floats, which figures are, don't hold."""
+
+    def check(frame: pl.DataFrame) -> pl.DataFrame:
+        wide = next((name for name in columns if inexact_as_float(frame[name])), None)
+        if wide is not None:
+            raise Reject(
+                f"{step}: column {wide!r} holds integers beyond 2**53, whose median, deviation and variance would be "
+                "rounded: filter them out, or leave the figure out"
+            )
+        return frame
+
+    return each(rows, check) if columns else rows
 
 
 def each(

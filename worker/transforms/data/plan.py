@@ -6,8 +6,9 @@ holds the table in memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import polars as pl
 from polars.io.plugins import register_io_source
@@ -27,9 +28,10 @@ from worker.transforms.data.steps import (
     Standardize,
     Step,
 )
+from worker.transforms.tables.guard import guarded
 from worker.transforms.tables.measuring import Measured
-from worker.transforms.tables.summary import Summary
-from worker.transforms.tables.table import Table, Watch
+from worker.transforms.tables.summary import ColumnSummary, Summary, has_order
+from worker.transforms.tables.table import EXACT_INTEGERS, Table, Watch, type_name
 
 #: Bytes of a frame that goes into a plan. The engine takes some dozens of frames ahead, of whatever size.
 FRAME_BYTES = 2 * 1024 * 1024
@@ -37,6 +39,10 @@ FRAME_BYTES = 2 * 1024 * 1024
 GATHERED_BYTES = 4 * 1024 * 1024
 #: How many of them at the most: a few filtered texts keep the memory of all texts of their frame.
 GATHERED_FRAMES = 32
+#: What columns of these types are summed up in.
+_SUMS: dict[pl.DataType, pl.DataType] = dict.fromkeys(
+    (pl.Int8(), pl.Int16(), pl.Int32(), pl.UInt8(), pl.UInt16(), pl.UInt32()), pl.Int64()
+) | {pl.Float32(): pl.Float64()}
 _CAST = {
     "int64": pl.Int64(),
     "float64": pl.Float64(),
@@ -56,6 +62,12 @@ class Plan:
     table: Table
     #: Figures of the columns, while the rows are still those of the table.
     summary: Summary | None
+    #: Least and greatest number of integer columns, where they are known to lie between two.
+    bounds: Mapping[str, tuple[int, int]]
+    #: Rows of the table: no step makes more.
+    table_rows: int
+    #: Whether the rows are few: then they are run in memory, since the streaming engine takes milliseconds to start.
+    is_small: bool = False
 
     @property
     def types(self) -> pl.Schema:
@@ -64,7 +76,11 @@ class Plan:
 
     def frames(self) -> Iterator[pl.DataFrame]:
         """Run the plan."""
-        return _gathered(self.rows.collect_batches(maintain_order=True, engine="streaming"))
+        with guarded("the steps don't fit the rows"):
+            if self.is_small:
+                yield self.rows.collect(engine="in-memory")
+                return
+            yield from _gathered(self.rows.collect_batches(maintain_order=True, engine="streaming"))
 
     def then(self, step: Step) -> Plan:
         """The plan with one more step.
@@ -82,32 +98,33 @@ class Plan:
             case Sort():
                 return replace(self, rows=self._sort(step))
             case Aggregation():
-                rows = self._aggregate(step)
+                return replace(self, rows=self._aggregate(step), summary=None, bounds={})
             case Filter():
                 rows = self._filter(step)
             case Deduplicate():
                 rows = self._deduplicate(step)
             case Sample():
                 rows = self._sample(step)
-        return Plan(rows, self.table, None)
+        return replace(self, rows=rows, summary=None)
 
     def _changed(self, rows: pl.LazyFrame, columns: Iterable[str]) -> Plan:
         """The plan with some columns changed, of the same rows."""
-        if self.summary is None:
-            return replace(self, rows=rows)
         changed = set(columns)
+        bounds = {name: both for name, both in self.bounds.items() if name not in changed}
+        if self.summary is None:
+            return replace(self, rows=rows, bounds=bounds)
         known = {name: column for name, column in self.summary.columns.items() if name not in changed}
-        return Plan(rows, self.table, Summary(rows=self.summary.rows, columns=known))
+        return replace(self, rows=rows, summary=Summary(rows=self.summary.rows, columns=known), bounds=bounds)
 
     def _normalize(self, step: Normalize) -> Plan:
         summary = self._figures(step.name, self._numeric(step.name, step.columns))
         changed = []
         for name, column in summary.columns.items():
-            x = pl.col(name).cast(pl.Float64)
+            x, origin = self._as_float(name, column)
             if column.least is None:
-                changed.append(x)
+                changed.append(x.alias(name))
                 continue
-            least, greatest = float(column.least), float(column.greatest)
+            least, greatest = float(column.least - origin), float(column.greatest - origin)
             scale = _scale(least, greatest)
             width = greatest * scale - least * scale
             if width:
@@ -123,13 +140,22 @@ class Plan:
         summary = self._figures(step.name, self._numeric(step.name, step.columns))
         changed = []
         for name, column in summary.columns.items():
-            x = pl.col(name).cast(pl.Float64)
+            x, _ = self._as_float(name, column)
             std = column.std(ddof=step.ddof)
             if std is None and column.numbers == 0:
-                changed.append(x)
+                changed.append(x.alias(name))
                 continue
-            changed.append(((x - column.mean) / std if std else x * 0.0).alias(name))
+            changed.append(((x - column.mean_beyond) / std if std else x * 0.0).alias(name))
         return self._changed(self.rows.with_columns(changed), summary.columns)
+
+    def _as_float(self, name: str, column: ColumnSummary) -> tuple[pl.Expr, Any]:
+        """A column's numbers as floats, less the origin of its figures, which is taken off before it would be lost."""
+        x, origin = pl.col(name), column.origin
+        if origin and column.dtype.is_integer():
+            x = x.cast(pl.Int128) - pl.lit(origin, dtype=pl.Int128)
+        elif origin:
+            x = x - pl.lit(origin, dtype=column.dtype)
+        return x.cast(pl.Float64), origin
 
     def _aggregate(self, step: Aggregation) -> pl.LazyFrame:
         self._known(step.name, step.group_by)
@@ -138,11 +164,65 @@ class Plan:
         if clash is not None:
             raise Reject(f"aggregation: {clash!r} names both a group and a figure")
         figures = [self._aggregated(spec).alias(name) for name, spec in aggregates.items()]
-        if not step.group_by:
-            return self.rows.select(figures)
-        guarded = limits.guard_groups(self.rows, step.group_by, step=step.name)
+        rounded = {spec.column for spec in aggregates.values() if spec.function in {"median", "std", "var"}}
+        rows = limits.guard_exact(
+            self.rows, sorted(name for name in rounded if name and self._may_be_wide(name)), step=step.name
+        )
+        if step.group_by:
+            self._ordered(step.name, step.group_by)
+            rows = limits.guard_groups(rows, step.group_by, step=step.name)
+            rows = rows.group_by(step.group_by).agg(figures)
+        else:
+            rows = rows.select(figures)
+        rows = self._exact_sums(rows, aggregates)
         # Sorted, since the order in which groups come out of the engine changes from run to run.
-        return guarded.group_by(step.group_by).agg(figures).sort(step.group_by, nulls_last=True)
+        return rows.sort(step.group_by, nulls_last=True) if step.group_by else rows
+
+    def _exact_sums(self, rows: pl.LazyFrame, aggregates: Mapping[str, Aggregate]) -> pl.LazyFrame:
+        """The figures with sums of integers, which were summed up in 128 bits, in the 64 of every reader."""
+        types = self.types
+        wide = {
+            name: pl.UInt64() if types[spec.column].is_unsigned_integer() else pl.Int64()
+            for name, spec in aggregates.items()
+            if spec.function == "sum" and spec.column is not None and self._sums_in_128_bits(spec.column)
+        }
+        if not wide:
+            return rows
+
+        def check(frame: pl.DataFrame) -> pl.DataFrame:
+            narrow = frame.with_columns(pl.col(name).cast(dtype, strict=False) for name, dtype in wide.items())
+            for name in wide:
+                if narrow[name].null_count() > frame[name].null_count():
+                    raise Reject(
+                        f"aggregation: the sum of column {aggregates[name].column!r} does not fit into 64 bits: "
+                        "cast it to float64 first, or name other `aggregates`"
+                    )
+            return narrow
+
+        schema = rows.collect_schema()
+        return limits.each(rows, check, schema=pl.Schema(dict(schema) | wide))
+
+    def _sums_in_128_bits(self, column: str) -> bool:
+        """Whether a sum over the column may not fit into 64 bits."""
+        if self.types[column] not in (pl.Int64(), pl.UInt64()):
+            return False
+        if column not in self.bounds:
+            return True
+        least, most = self.bounds[column]
+        return max(-least, most) * max(1, self.table_rows) >= 2**63
+
+    def _may_be_wide(self, column: str) -> bool:
+        """Whether a column of integers may hold some that floats don't."""
+        if self.types[column] not in (pl.Int64(), pl.UInt64(), pl.Int128(), pl.UInt128()):
+            return False
+        least, most = self.bounds.get(column, (-(2**63), 2**63))
+        return max(-least, most) > EXACT_INTEGERS
+
+    def _ordered(self, step: str, columns: Sequence[str]) -> None:
+        """Refuse columns of values that have no order, or no equality."""
+        odd = next((name for name in columns if not has_order(self.types[name])), None)
+        if odd is not None:
+            raise Reject(f"{step}: column {odd!r} holds {type_name(self.types[odd])}, which has no order")
 
     def _aggregated(self, spec: Aggregate) -> pl.Expr:
         if spec.column is None:
@@ -159,11 +239,16 @@ class Plan:
             case "first" | "last":
                 return column.first() if spec.function == "first" else column.last()
             case "min" | "max":
+                self._ordered("aggregation", [spec.column])
                 return column.min() if spec.function == "min" else column.max()
             case "sum":
-                return column.sum()
+                # Narrow integers add up in 64 bits, floats of 32 bits in those of 64.
+                wide = pl.Int128() if self._sums_in_128_bits(spec.column) else _SUMS.get(self.types[spec.column])
+                return (column.cast(wide) if wide else column).sum()
             case "mean":
-                return column.mean()
+                if self._may_be_wide(spec.column):
+                    return column.cast(pl.Int128).sum().cast(pl.Float64) / column.count()
+                return (column.cast(pl.Float64) if self.types[spec.column].is_float() else column).mean()
             case "median":
                 return column.median()
             case "std":
@@ -183,19 +268,19 @@ class Plan:
 
     def _deduplicate(self, step: Deduplicate) -> pl.LazyFrame:
         columns = self._known(step.name, step.columns) if step.columns else list(self.types)
-        guarded = limits.guard_groups(self.rows, columns, step=step.name)
-        return guarded.unique(columns, keep=step.keep, maintain_order=True)
+        rows = limits.guard_groups(self.rows, columns, step=step.name)
+        return rows.unique(columns, keep=step.keep, maintain_order=True)
 
     def _sort(self, step: Sort) -> pl.LazyFrame:
-        self._known(step.name, step.by)
-        guarded = limits.guard_bytes(self.rows, step=step.name)
-        return guarded.sort(step.by, descending=step.descending, nulls_last=True, maintain_order=True)
+        self._ordered(step.name, self._known(step.name, step.by))
+        rows = limits.guard_bytes(self.rows, step=step.name)
+        return rows.sort(step.by, descending=step.descending, nulls_last=True, maintain_order=True)
 
     def _sample(self, step: Sample) -> pl.LazyFrame:
         if step.fraction is not None:
             return samples.by_fraction(self.rows, step.fraction, seed=step.seed)
         assert step.rows is not None
-        narrow = Plan(self.rows.select(list(self.types)[:1]), self.table, None)
+        narrow = replace(self, rows=self.rows.select(list(self.types)[:1]), summary=None)
         return samples.by_rows(self.rows, step.rows, narrow.frames(), seed=step.seed)
 
     def _cast(self, step: Cast) -> pl.LazyFrame:
@@ -208,7 +293,7 @@ class Plan:
         summary = self.summary
         if summary is None or not summary.columns.keys() >= set(columns):
             summary = Summary()
-            chosen = Plan(self.rows.select(columns), self.table, None)
+            chosen = replace(self, rows=self.rows.select(columns), summary=None)
             summary.add(pl.DataFrame(schema=chosen.types))
             for frame in chosen.frames():
                 summary.add(frame)
@@ -269,7 +354,18 @@ def plan(measured: Measured, watch: Watch) -> Plan:
                 if not left:
                     return
 
-    return Plan(register_io_source(source, schema=pl.Schema(table.types)), table, measured.summary)
+    bounds = {
+        name: (column.least, column.greatest)
+        for name, column in measured.summary.columns.items()
+        if column.dtype.is_integer() and column.least is not None
+    }
+    return Plan(
+        register_io_source(source, schema=pl.Schema(table.types)),
+        table,
+        measured.summary,
+        bounds,
+        measured.summary.rows,
+    )
 
 
 def _parts(frame: pl.DataFrame) -> Iterator[pl.DataFrame]:

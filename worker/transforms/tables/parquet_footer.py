@@ -7,7 +7,7 @@ the size on disk says nothing. The footer is a Thrift struct in the compact prot
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -17,6 +17,8 @@ from poolhouse.worker.errors import Reject
 MAX_FOOTER_BYTES = 8 * 1024 * 1024
 #: What one row group may take in memory. Writers make groups of up to a million rows by default: 24 columns of numbers.
 MAX_ROW_GROUP_BYTES = 192 * 1024 * 1024
+#: What row groups that are read together may take.
+PORTION_BYTES = 64 * 1024 * 1024
 #: Bytes of a number in memory, by its physical type: booleans take less, INT96 becomes 8 bytes.
 _NUMBER_BYTES = {0: 1, 1: 4, 2: 8, 3: 8, 4: 4, 5: 8}
 #: Bytes of another value, besides those of its text: polars' string views have 16.
@@ -36,9 +38,10 @@ _TYPE, _NUM_VALUES, _UNCOMPRESSED_BYTES = 1, 5, 6
 class Footer:
     """What is needed of a Parquet file's footer."""
 
-    #: Rows, as the footer says, and as its row groups do.
+    #: Rows, as the footer says.
     rows: int
-    rows_in_groups: int
+    #: Rows of each row group.
+    group_rows: tuple[int, ...]
     #: About how many bytes of memory each row group takes.
     group_bytes: tuple[int, ...]
     #: Columns of nanoseconds since noon of day 0 of the Julian calendar, as Spark and Impala write times.
@@ -54,12 +57,28 @@ def check_footer(source: IO[bytes]) -> Footer:
                 f"row group {number} of the Parquet file takes about {size_bytes // 1024**2} MiB of memory, more than "
                 f"{MAX_ROW_GROUP_BYTES // 1024**2}: write it with smaller row groups"
             )
-    if footer.rows != footer.rows_in_groups:
+    if footer.rows != sum(footer.group_rows):
         raise Reject(
-            f"the Parquet file's footer says {footer.rows} rows, and its row groups hold {footer.rows_in_groups}: "
+            f"the Parquet file's footer says {footer.rows} rows, and its row groups hold {sum(footer.group_rows)}: "
             "write the file anew"
         )
     return footer
+
+
+def portions(footer: Footer) -> Iterator[tuple[int, int]]:
+    """First row and number of rows of what is read at a time: whole row groups, several where they are small.
+
+    Its reader would take groups ahead, of whatever size.
+    """
+    start = rows = size_bytes = 0
+    for group_rows, group_bytes in zip(footer.group_rows, footer.group_bytes, strict=True):
+        if rows and size_bytes + group_bytes > PORTION_BYTES:
+            yield start, rows
+            start, rows, size_bytes = start + rows, 0, 0
+        rows += group_rows
+        size_bytes += group_bytes
+    if rows:
+        yield start, rows
 
 
 def read_footer(source: IO[bytes]) -> Footer:
@@ -79,7 +98,7 @@ def read_footer(source: IO[bytes]) -> Footer:
         groups = footer.get(_ROW_GROUPS, [])
         return Footer(
             rows=footer[_NUM_ROWS],
-            rows_in_groups=sum(group[_GROUP_ROWS] for group in groups),
+            group_rows=tuple(int(group[_GROUP_ROWS]) for group in groups),
             group_bytes=tuple(sum(_column_bytes(column[_META_DATA]) for column in group[_COLUMNS]) for group in groups),
             int96=tuple(
                 element[_ELEMENT_NAME].decode(errors="replace")

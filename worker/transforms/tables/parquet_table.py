@@ -9,7 +9,7 @@ import polars as pl
 
 from poolhouse.worker.errors import Reject
 from worker.transforms.tables.guard import guarded
-from worker.transforms.tables.parquet_footer import check_footer
+from worker.transforms.tables.parquet_footer import Footer, check_footer, portions
 from worker.transforms.tables.table import Format, TableFile, TypesChanged, Watch
 
 #: What polars makes of an INT96 time that 64 bits of nanoseconds don't reach.
@@ -22,7 +22,7 @@ class ParquetTable:
 
     file: TableFile
     types: Mapping[str, pl.DataType]
-    rows: int
+    footer: Footer
     #: Columns of INT96 times that are read in nanoseconds, as long as those reach.
     int96: frozenset[str] = frozenset()
 
@@ -45,11 +45,12 @@ class ParquetTable:
             lazy = lazy.select(columns)
         done, size_bytes = 0, self.file.size_bytes
         with guarded("the Parquet data is broken"):
-            for frame in lazy.collect_batches(maintain_order=True, engine="streaming"):
-                done += frame.height
-                watch(size_bytes * done // max(self.rows, 1), size_bytes)
-                self._check_times(frame)
-                yield frame
+            for start, rows in portions(self.footer):
+                for frame in lazy.slice(start, rows).collect_batches(maintain_order=True, engine="streaming"):
+                    done += frame.height
+                    watch(size_bytes * done // max(self.footer.rows, 1), size_bytes)
+                    self._check_times(frame)
+                    yield frame
 
     def _check_times(self, frame: pl.DataFrame) -> None:
         clipped = [
@@ -73,4 +74,4 @@ def open_parquet(file: TableFile) -> ParquetTable:
     if not types:
         raise Reject("the Parquet file has no columns")
     int96 = frozenset(name for name in footer.int96 if types.get(name) == pl.Datetime("ns"))
-    return ParquetTable(file, types, footer.rows, int96)
+    return ParquetTable(file, types, footer, int96)
