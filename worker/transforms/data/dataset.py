@@ -56,13 +56,15 @@ class GeneratedTable:
 
 
 def _frame(start: int, stop: int) -> pl.DataFrame:
-    frame = pl.DataFrame({"id": pl.int_range(start, stop, eager=True)})
-    return frame.with_columns(
+    # One query, in memory: the start of a query costs more than a few hundred rows.
+    lazy = pl.LazyFrame({"id": pl.int_range(start, stop, eager=True)})
+    made = lazy.with_columns(
         category=(_mixed(1) % len(CATEGORIES)).replace_strict(dict(enumerate(CATEGORIES)), return_dtype=pl.String),
         value=_mixed(2).cast(pl.Float64) / 1_000,
         score=_mixed(9).cast(pl.Float64) / 500_000 - 1,
         quantity=_mixed(4) % 100,
     ).select(*_TYPES)
+    return made.collect(engine="in-memory")
 
 
 def _mixed(salt: int) -> pl.Expr:

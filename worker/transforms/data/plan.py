@@ -341,6 +341,7 @@ def _scale(least: float, greatest: float) -> float:
 def plan(measured: Measured, watch: Watch) -> Plan:
     """The plan with no step yet."""
     table = measured.table
+    types = pl.Schema(table.types)
 
     def source(
         with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None
@@ -354,17 +355,19 @@ def plan(measured: Measured, watch: Watch) -> Plan:
                 if not left:
                     return
 
+    rows = measured.frame.lazy() if measured.frame is not None else register_io_source(source, schema=types)
     bounds = {
         name: (column.least, column.greatest)
         for name, column in measured.summary.columns.items()
         if column.dtype.is_integer() and column.least is not None
     }
     return Plan(
-        register_io_source(source, schema=pl.Schema(table.types)),
+        rows,
         table,
         measured.summary,
         bounds,
-        measured.summary.rows,
+        table_rows=measured.summary.rows,
+        is_small=measured.frame is not None,
     )
 
 

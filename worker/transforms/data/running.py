@@ -23,7 +23,7 @@ from worker.transforms.tables.measuring import measure
 from worker.transforms.tables.opening import find_table, open_table
 from worker.transforms.tables.summary import Summary
 from worker.transforms.tables.table import Format, Table
-from worker.transforms.tables.writers import MEDIA_TYPES, write_lazy
+from worker.transforms.tables.writers import MEDIA_TYPES, write_frame, write_lazy
 
 #: Files that a source folder may hold.
 MAX_FILES = 10_000
@@ -119,6 +119,13 @@ def _write(steps: Plan, path: Path, output_format: Format, ctx: TaskContext) -> 
     rows, summary, lock = 0, Summary(), threading.Lock()
     ended: Interrupted | None = None
     summary.add(pl.DataFrame(schema={name: types[name] for name in changed}))
+    if steps.is_small:
+        for frame in steps.frames():
+            ctx.checkpoint()
+            rows = frame.height
+            summary.add(frame.select(changed))
+            write_frame(frame, path, output_format)
+        return Summary(rows=rows, columns={name: known.get(name) or summary.columns[name] for name in types})
 
     def count(frame: pl.DataFrame) -> pl.DataFrame:
         nonlocal rows, ended

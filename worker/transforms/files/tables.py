@@ -11,7 +11,7 @@ from worker.transforms.files.report import TableReport
 from worker.transforms.tables.measuring import Measured, measure
 from worker.transforms.tables.opening import open_table
 from worker.transforms.tables.table import Format, TableFile, Watch
-from worker.transforms.tables.writers import has_form, write
+from worker.transforms.tables.writers import has_form, write, write_frame
 
 
 class TableJob:
@@ -49,7 +49,11 @@ class TableJob:
 
     def write(self, path: Path, to: Format) -> None:
         """Write the rows in another format. Raises `Reject` where a row is broken, or a type has no form there."""
-        table = self._measure().table
+        measured = self._measure()
+        table = measured.table
+        if measured.frame is not None:
+            write_frame(measured.frame, path, to)
+            return
         write(table.frames(self._watch("converting")), path, to, types=pl.Schema(table.types))
 
     def _measure(self) -> Measured:

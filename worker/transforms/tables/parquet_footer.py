@@ -17,8 +17,8 @@ from poolhouse.worker.errors import Reject
 MAX_FOOTER_BYTES = 8 * 1024 * 1024
 #: What one row group may take in memory. Writers make groups of up to a million rows by default: 24 columns of numbers.
 MAX_ROW_GROUP_BYTES = 192 * 1024 * 1024
-#: What row groups that are read together may take.
-PORTION_BYTES = 64 * 1024 * 1024
+#: What is read at a time.
+PORTION_BYTES = 48 * 1024 * 1024
 #: Bytes of a number in memory, by its physical type: booleans take less, INT96 becomes 8 bytes.
 _NUMBER_BYTES = {0: 1, 1: 4, 2: 8, 3: 8, 4: 4, 5: 8}
 #: Bytes of another value, besides those of its text: polars' string views have 16.
@@ -66,9 +66,9 @@ def check_footer(source: IO[bytes]) -> Footer:
 
 
 def portions(footer: Footer) -> Iterator[tuple[int, int]]:
-    """First row and number of rows of what is read at a time: whole row groups, several where they are small.
+    """First row and number of rows of what is read at a time: several small row groups, or a part of a large one.
 
-    Its reader would take groups ahead, of whatever size.
+    polars would read row groups ahead, of whatever size, each as a whole.
     """
     start = rows = size_bytes = 0
     for group_rows, group_bytes in zip(footer.group_rows, footer.group_bytes, strict=True):
@@ -77,6 +77,11 @@ def portions(footer: Footer) -> Iterator[tuple[int, int]]:
             start, rows, size_bytes = start + rows, 0, 0
         rows += group_rows
         size_bytes += group_bytes
+        if size_bytes > PORTION_BYTES:
+            part = -(-rows // -(-size_bytes // PORTION_BYTES))
+            for first in range(0, rows, part):
+                yield start + first, min(part, rows - first)
+            start, rows, size_bytes = start + rows, 0, 0
     if rows:
         yield start, rows
 

@@ -38,55 +38,60 @@ def write(frames: Iterable[pl.DataFrame], path: Path, output_format: Format, *, 
 
 def write_lazy(rows: pl.LazyFrame, path: Path, output_format: Format) -> None:
     """Run a query in the streaming engine, into one file. Raises as `write` does."""
-    ready, row_group_size = _ready(rows, output_format)
+    types = rows.collect_schema()
+    _check(types, output_format)
+    if output_format == "ndjson":
+        rows = rows.map_batches(_finite, streamable=True, validate_output_schema=False)
     with guarded(f"the table can't be written as {output_format}"):
         match output_format:
             case "csv":
-                ready.sink_csv(path, engine="streaming")
+                rows.sink_csv(path, engine="streaming")
             case "ndjson":
-                ready.sink_ndjson(path, engine="streaming")
+                rows.sink_ndjson(path, engine="streaming")
             case "parquet":
-                ready.sink_parquet(path, row_group_size=row_group_size, engine="streaming")
+                rows.with_columns(_narrowed(types)).sink_parquet(
+                    path, row_group_size=_row_group_size(types), engine="streaming"
+                )
 
 
 def write_frame(frame: pl.DataFrame, path: Path, output_format: Format) -> None:
     """Write a small table, with the same bytes as `write` gives."""
-    ready, row_group_size = _ready(frame.lazy(), output_format)
-    frame = ready.collect(engine="in-memory")
+    _check(frame.schema, output_format)
     with guarded(f"the table can't be written as {output_format}"):
         match output_format:
             case "csv":
                 frame.write_csv(path)
             case "ndjson":
-                frame.write_ndjson(path)
+                _finite(frame).write_ndjson(path)
             case "parquet":
-                frame.write_parquet(path, row_group_size=row_group_size)
+                narrowed = frame.with_columns(_narrowed(frame.schema))
+                narrowed.write_parquet(path, row_group_size=_row_group_size(frame.schema))
 
 
-def _ready(rows: pl.LazyFrame, output_format: Format) -> tuple[pl.LazyFrame, int]:
-    """The rows with columns that the format has a form for, and how many of them a row group of Parquet takes."""
-    types = rows.collect_schema()
+def _check(types: pl.Schema, output_format: Format) -> None:
+    """Refuse columns that the format has no form for."""
     for name, dtype in types.items():
         if not has_form(dtype, output_format):
-            other = "use parquet" if output_format == "ndjson" else "use ndjson"
-            hint = "use ndjson or parquet" if dtype.is_nested() and output_format == "csv" else other
-            if _holds(dtype, _is_binary) or dtype == pl.Duration() and output_format == "csv":
-                hint = "use parquet"
-            what = "lists or objects" if dtype.is_nested() else type_name(dtype)
-            raise Reject(f"column {name!r} holds {what}, which {_TITLES[output_format]} has no form for: {hint}")
+            others = [other for other in MEDIA_TYPES if has_form(dtype, other)]
+            what = "lists or objects" if dtype.is_nested() else f"values of type {type_name(dtype)}"
+            hint = f": use {' or '.join(others)}" if others else ""
+            raise Reject(f"column {name!r} holds {what}, which {_TITLES[output_format]} has no form for{hint}")
+
+
+def _narrowed(types: pl.Schema) -> list[pl.Expr]:
+    """Integers of 128 bits as decimals, which every reader of Parquet knows."""
     wide = [name for name, dtype in types.items() if dtype in (pl.Int128(), pl.UInt128())]
-    if output_format == "parquet" and wide:
-        rows = rows.with_columns(pl.col(wide).cast(pl.Decimal(38, 0)))
-    floats = [name for name, dtype in types.items() if dtype.is_float()]
-    if output_format == "ndjson" and floats:
-        rows = rows.map_batches(lambda frame: _finite(frame, floats), streamable=True, validate_output_schema=False)
-    return rows, max(1, ROW_GROUP_VALUES // max(1, len(types)))
+    return [pl.col(name).cast(pl.Decimal(38, 0)) for name in wide]
 
 
-def _finite(frame: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
+def _row_group_size(types: pl.Schema) -> int:
+    return max(1, ROW_GROUP_VALUES // max(1, len(types)))
+
+
+def _finite(frame: pl.DataFrame) -> pl.DataFrame:
     """Refuse NaN and infinity, which polars writes as null."""
-    for name in columns:
-        if not frame[name].is_finite().all():
+    for name, dtype in frame.schema.items():
+        if dtype.is_float() and not frame[name].is_finite().all():
             raise Reject(
                 f"column {name!r} holds NaN or infinity, which JSON has no form for: filter them out, or use csv"
             )
