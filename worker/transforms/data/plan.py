@@ -181,7 +181,7 @@ class Plan:
     def _exact_sums(self, rows: pl.LazyFrame, aggregates: Mapping[str, Aggregate]) -> pl.LazyFrame:
         """The figures with sums of integers, which were summed up in 128 bits, in the 64 of every reader."""
         types = self.types
-        wide = {
+        wide: dict[str, pl.DataType] = {
             name: pl.UInt64() if types[spec.column].is_unsigned_integer() else pl.Int64()
             for name, spec in aggregates.items()
             if spec.function == "sum" and spec.column is not None and self._sums_in_128_bits(spec.column)

@@ -116,7 +116,7 @@ def widest(left: pl.DataType, right: pl.DataType) -> pl.DataType | None:
         return None
     if left.is_integer() and right.is_integer():
         return _widest_integer(left, right)
-    if left.is_decimal() and (right.is_decimal() or right.is_integer()) or right.is_decimal() and left.is_integer():
+    if (left.is_decimal() and (right.is_decimal() or right.is_integer())) or (right.is_decimal() and left.is_integer()):
         return _widest_decimal(left, right)
     if (left.is_float() or left.is_integer()) and (right.is_float() or right.is_integer()):
         return pl.Float64()
