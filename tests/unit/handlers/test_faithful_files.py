@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tarfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,15 @@ from tests.unit.handlers.desk import Desk
 from tests.unit.handlers.test_files import pdf
 
 ROOT = Path(__file__).parents[3]
+
+
+def _refusal(run: Callable[[], object]) -> str | None:
+    """Why it was refused, None if it was not; any other error would be tried again, in vain."""
+    try:
+        run()
+    except Reject as refusal:
+        return refusal.reason
+    return None
 
 
 def saved(image: Image.Image, form: str, **options: object) -> bytes:
@@ -100,12 +110,8 @@ def test_a_page_in_an_unknown_encoding_is_refused(desk: Desk, head: str) -> None
 )
 def test_a_page_of_odd_markup_is_read_or_refused(desk: Desk, piece: str) -> None:
     desk.upload("t.html", f"<html><body>before{piece}after</body></html>")
-    try:
-        desk.process("t.html")
-    except Reject as refusal:
-        assert "HTML" in refusal.reason
-    else:
-        assert "before" in desk.read("processed/t.html.txt").decode()
+    reason = _refusal(lambda: desk.process("t.html"))
+    assert "HTML" in reason if reason else "before" in desk.read("processed/t.html.txt").decode()
 
 
 RAMP = np.tile(np.linspace(0, 65535, 256).astype("<u2"), (64, 1))
@@ -197,13 +203,9 @@ def test_exif_behind_the_pixels_of_a_png_turns_it(desk: Desk) -> None:
 )
 def test_a_broken_file_is_refused_in_words_of_its_own(desk: Desk, name: str, data: bytes) -> None:
     desk.upload(name, data)
-    try:
-        desk.process(name)
-    except Reject as refusal:
-        assert "/tmp" not in refusal.reason
-        assert "object at" not in refusal.reason
-    else:
-        assert name == "t.tar", "the end of an archive may be missing; all else is broken"
+    reason = _refusal(lambda: desk.process(name))
+    assert reason or name == "t.tar", "the end of an archive may be missing; all else is broken"
+    assert not any(inside in str(reason) for inside in ("/tmp", "object at", "pypdf", "Traceback"))
 
 
 def test_names_in_archives_of_any_encoding_are_listed(desk: Desk) -> None:
@@ -261,10 +263,7 @@ def test_a_pdf_with_odd_filters_is_read_or_refused_for_good(desk: Desk, name: by
     table = b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
     end = b"trailer<</Size 5/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF\n" % len(out)
     desk.upload("t.pdf", out + b"xref\n0 5\n0000000000 65535 f \n" + table + end)
-    try:
-        desk.process("t.pdf")
-    except Reject as refusal:
-        assert "pypdf" not in refusal.reason
+    assert "pypdf" not in str(_refusal(lambda: desk.process("t.pdf")))
 
 
 def test_what_is_filled_into_a_form_is_text_too(desk: Desk) -> None:
@@ -319,8 +318,9 @@ def pdf_of_small_objects(count=95_000):
     states = b"<<" + b"".join(b"/g%d %d 0 R" % (i, i + 6) for i in range(count)) + b">>"
     label = b"".join(b"q /g%d gs BT /F1 9 Tf (p%d) Tj ET Q\\n" % (i, i) for i in range(16_000))
     inner = [b"<</Type/Catalog/Pages 2 0 R>>", b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
-        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 600 600]/Contents %d 0 R/Resources<</Font<</F1 4 0 R>>/ExtGState 5 0 R>>>>"
-        % (count + 6), b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>", states]
+        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 600 600]/Contents %d 0 R"
+        b"/Resources<</Font<</F1 4 0 R>>/ExtGState 5 0 R>>>>" % (count + 6),
+        b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>", states]
     inner += [b"<</Type/ExtGState/CA 0.5/ca 0.5/BM/Normal>>"] * count
     heads, at = [], 0
     for number, item in enumerate(inner, 1):

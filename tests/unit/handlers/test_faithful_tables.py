@@ -143,12 +143,12 @@ def test_what_follows_the_last_zstd_frame_is_not_left_out(end: bytes) -> None:
     packed = zstandard.compress(b"x" * 1_000) + zstandard.compress(b"")
     for data, is_whole in ((packed, True), (packed + end, False)):
         stream = Expanded(io.BytesIO(data), "zstd", compressed_bytes=len(data))
+        assert stream.read(1_000) == b"x" * 1_000
         if is_whole:
-            assert stream.read(1_000) + stream.read(10) == b"x" * 1_000
+            assert stream.read(1_000) == b""
         else:
             with pytest.raises(Reject, match="zstd data is broken"):
-                while stream.read(1_000):
-                    pass
+                stream.read(1_000)
 
 
 @pytest.mark.parametrize(
@@ -454,7 +454,9 @@ def test_no_step_on_columns_of_odd_types_is_tried_again(desk: Desk, step: Any) -
     columns = {"l": [[1], [2]], "b": [b"x", b"y"], "s": [{"a": 1}, {"a": 2}], "d": [timedelta(1)] * 2, "n": [1, 2]}
     times = pl.Series(["01:00:00", "02:00:00"]).str.to_time()
     desk.upload("t.parquet", parquet(columns | {"t": times}))
+    reason = ""
     try:
         assert desk.transform(step, source="t.parquet", output_format="parquet").rows_in == 2
     except Reject as refusal:
-        assert "dtype" not in refusal.reason
+        reason = refusal.reason
+    assert not any(inside in reason for inside in ("dtype", "schema", "expression"))

@@ -55,7 +55,7 @@ def stray_quotes(text: bytes, separator: bytes) -> bool:
 
 
 def has_stray_quote(row: Row, separator: bytes) -> bool:
-    """The same for one row, with more patience: quotes in a field that begins with none are kept, where they pair up."""
+    """The same for one row, with more patience: in a field that begins with none, quotes in pairs are kept."""
     if QUOTE not in row.data:
         return False
     mark = re.escape(separator)
