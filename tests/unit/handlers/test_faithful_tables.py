@@ -87,6 +87,8 @@ def test_a_csv_value_is_written_as_it_was(desk: Desk, data: str, kept: str) -> N
         ("t.ndjson", '{"a":"x"}\n{"a":[1]}\n', "line 2: 'a' holds a list or an object"),
         ("t.ndjson", '{"a":"\\ud800"}\n', "line 1: .* is half a character"),
         ("t.ndjson", '{"a":[1234567890123456789,0.5]}\n', "line 1: 'a' holds an integer beyond"),
+        ("t.ndjson", '{"a":1,"b":2,"a":3}\n', "line 1: the key 'a' is there twice"),
+        ("t.ndjson", '{"a":' + '{"b":' * 100 + "1" + "}" * 100 + "}\n", "column 'a' .* nested more than 32 deep"),
         ("t.ndjson", '{"a":1e400}\n', "line 1: 'a' holds a number that no float is large enough for"),
         ("t.ndjson", '{"a":' + "9" * 50 + "}\n", "line 1: 'a' holds a number of too many digits"),
         ("t.ndjson", '{"a":' + "[" * 5_000 + "]" * 5_000 + "}\n", "line 1: it is nested too deeply|line 1"),

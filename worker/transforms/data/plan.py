@@ -30,7 +30,7 @@ from worker.transforms.data.steps import (
 )
 from worker.transforms.tables.guard import guarded
 from worker.transforms.tables.measuring import Measured
-from worker.transforms.tables.summary import ColumnSummary, Summary, has_order
+from worker.transforms.tables.summary import ColumnSummary, Summary
 from worker.transforms.tables.table import EXACT_INTEGERS, Table, Watch, type_name
 
 #: Bytes of a frame that goes into a plan. The engine takes some dozens of frames ahead, of whatever size.
@@ -220,7 +220,7 @@ class Plan:
 
     def _ordered(self, step: str, columns: Sequence[str]) -> None:
         """Refuse columns of values that have no order, or no equality."""
-        odd = next((name for name in columns if not has_order(self.types[name])), None)
+        odd = next((name for name in columns if self.types[name].is_nested() or self.types[name] == pl.Object()), None)
         if odd is not None:
             raise Reject(f"{step}: column {odd!r} holds {type_name(self.types[odd])}, which has no order")
 

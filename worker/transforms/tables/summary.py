@@ -75,7 +75,7 @@ class ColumnSummary:
         nulls = values.null_count()
         self.rows += len(values)
         self.nulls += nulls
-        if not has_order(self.dtype) or nulls == len(values):
+        if not _has_order(self.dtype) or nulls == len(values):
             return
         if self.dtype.is_temporal():
             values = values.to_physical()
@@ -170,8 +170,7 @@ def _time(number: int, dtype: pl.DataType) -> Any:
         return number  # infinity, as databases write it
 
 
-def has_order(dtype: pl.DataType) -> bool:
-    """Whether a column's values have a least and a greatest."""
+def _has_order(dtype: pl.DataType) -> bool:
     return dtype.is_numeric() or dtype.is_temporal() or dtype in (pl.String(), pl.Boolean())
 
 
