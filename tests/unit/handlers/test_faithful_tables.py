@@ -388,6 +388,13 @@ def test_a_sum_that_no_64_bits_hold_is_refused(desk: Desk, values: pl.Series) ->
         _figure(desk, "sum", values)
 
 
+def test_a_sum_that_no_128_bits_or_38_digits_hold_is_refused(desk: Desk) -> None:
+    for values in (pl.Series([2**126] * 8, dtype=pl.Int128), pl.Series([Decimal("9" * 38)] * 2)):
+        with pytest.raises(Reject):
+            _figure(desk, "sum", values)
+    assert _figure(desk, "sum", pl.Series([2**100] * 2, dtype=pl.Int128)) == 2**101
+
+
 def test_figures_of_large_integers_are_exact_or_refused(desk: Desk) -> None:
     values = pl.Series([2**53 + 1, -(2**53), 0])
     assert _figure(desk, "sum", values) == 1
