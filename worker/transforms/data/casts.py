@@ -8,7 +8,7 @@ import polars as pl
 
 from poolhouse.worker.errors import Reject
 from worker.transforms.data.limits import each
-from worker.transforms.tables.table import shortened, type_name
+from worker.transforms.tables.table import EXACT_INTEGERS, shortened, type_name
 
 _ROW = "__poolhouse_row"
 _DATE = r"^[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}$"
@@ -81,16 +81,16 @@ def _of_text(text: pl.Expr, target: pl.DataType) -> pl.Expr:
         # 3.0 is an integer, 3.5 is none; neither is rounded on the way.
         digits = text.str.replace(r"\.0*$", "")
         whole = pl.when(text.str.contains(_WHOLE)).then(digits.cast(pl.Int64, strict=False))
-        number = pl.when(~text.str.contains(_WHOLE)).then(text.cast(pl.Float64, strict=False))
-        return pl.coalesce(whole, _whole(number))
+        powers = pl.when(text.str.contains("[eE]")).then(text.cast(pl.Float64, strict=False))
+        return pl.coalesce(whole, _whole(pl.when(powers.abs() <= EXACT_INTEGERS).then(powers)))
     if target == pl.Float64():
-        number = text.cast(pl.Float64, strict=False)
+        parsed = text.cast(pl.Float64, strict=False)
         # Infinity that is written as a number, and an integer that floats don't hold.
-        overflow = number.is_infinite() & ~text.str.contains("(?i)inf")
+        overflow = parsed.is_infinite() & ~text.str.contains("(?i)inf")
         wide = text.str.contains(r"^[+-]?[0-9]{16,}(?:\.0*)?$")
         digits = text.str.replace(r"\.0*$", "").cast(pl.Int128, strict=False)
-        rounded = wide & number.cast(pl.Int128, strict=False).ne_missing(digits)
-        return pl.when(~(overflow | rounded)).then(number)
+        rounded = wide & parsed.cast(pl.Int128, strict=False).ne_missing(digits)
+        return pl.when(~(overflow | rounded)).then(parsed)
     return text
 
 

@@ -1,6 +1,7 @@
 """Comparisons that are exact whatever the types of the two sides: no side is ever rounded to fit the other.
 
-polars casts a literal to the column's type (-1 to unsigned gives null), integers to floats, and times to the coarser unit.
+polars casts a literal to the column's type (-1 becomes null among unsigned ones), integers to floats, and times to the
+coarser unit.
 """
 
 from __future__ import annotations

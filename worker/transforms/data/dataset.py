@@ -44,6 +44,9 @@ class GeneratedTable:
     def proven(self) -> GeneratedTable:
         return self
 
+    def of_types(self, types: Mapping[str, pl.DataType]) -> None:
+        return None
+
     def why(self, column: str) -> str:
         return ""
 

@@ -84,11 +84,9 @@ class _Compiler:
     def _arithmetic(self, sign: str, left: Node, right: Node) -> Operand:
         x, y = self.want(left, "number"), self.want(right, "number")
         bits = x.bits + y.bits if sign == "*" else max(x.bits, y.bits) + 1
+        dtype: pl.DataType = pl.Float64()  # integers of as many bits would overflow silently
         if x.bits and y.bits and sign != "/" and bits <= _MAX_BITS:
             dtype = pl.Int64() if bits < 64 else pl.Int128()
-        else:
-            # Integers would overflow silently.
-            dtype = pl.Float64()
         a, b = x.expression.cast(dtype), y.expression.cast(dtype)
         match sign:
             case "+":

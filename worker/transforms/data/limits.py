@@ -50,7 +50,7 @@ def guard_groups(rows: pl.LazyFrame, columns: Sequence[str], *, step: str, limit
 
 
 def guard_exact(rows: pl.LazyFrame, columns: Sequence[str], *, step: str) -> pl.LazyFrame:
-    """The same rows; `Reject` where one of these columns holds an integer that floats, which figures are, don't hold."""
+    """The same rows; `Reject` where a column holds an integer that floats, which the figures are, don't hold."""
 
     def check(frame: pl.DataFrame) -> pl.DataFrame:
         wide = next((name for name in columns if inexact_as_float(frame[name])), None)

@@ -54,9 +54,12 @@ def inspect_tar(path: Path, pause: Pause, *, archive_bytes: int) -> ArchiveRepor
                 _check_name(entry.linkname, "a link to")
             yield entry.name, entry.size
 
-    with guarded("the tar is broken"), path.open("rb") as raw:
-        with tarfile.open(fileobj=cast(IO[bytes], _Bounded(raw)), mode="r:") as archive:
-            return _report("tar", entries(archive), archive_bytes)
+    with (
+        guarded("the tar is broken"),
+        path.open("rb") as raw,
+        tarfile.open(fileobj=cast(IO[bytes], _Bounded(raw)), mode="r:") as archive,
+    ):
+        return _report("tar", entries(archive), archive_bytes)
 
 
 def _report(form: str, entries: Iterable[tuple[str, int]], archive_bytes: int) -> ArchiveReport:

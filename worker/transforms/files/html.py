@@ -72,18 +72,12 @@ def declared_encoding(start: bytes) -> str:
     found = _META.search(start) or _XML.match(start)
     label = found[1].decode().lower() if found else ""
     try:
-        codec = codecs.lookup(_LABELS.get(label, label)).name if label else "unknown-8bit"
-    except LookupError:
+        codec = codecs.lookup(_LABELS.get(label, label)).name
+        b"a".decode(codec)  # base64 and the like are codecs, of no texts
+    except (LookupError, ValueError):
         return "unknown-8bit"
-    # Pages that are not UTF-8, whatever they say, are in none of these.
-    return "unknown-8bit" if codec.startswith("utf") or not _is_text_codec(codec) else codec
-
-
-def _is_text_codec(codec: str) -> bool:
-    try:
-        return isinstance(b"".decode(codec), str)
-    except (LookupError, UnicodeError):
-        return codec == "unknown-8bit"
+    # Pages that are not UTF-8, whatever they say, are in none of its relatives.
+    return "unknown-8bit" if codec.startswith("utf") else codec
 
 
 def text_of(path: Path, encoding: str, pause: Pause) -> str:

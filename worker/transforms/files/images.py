@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from poolhouse.worker.errors import Reject
 from worker.transforms.files.operations import Thumbnail
@@ -174,7 +174,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         warnings.simplefilter("ignore")
         try:
             image = Image.open(source, formats=_FORMATS)
-        except Image.UnidentifiedImageError as error:
+        except UnidentifiedImageError as error:
             raise Reject("the image is broken: its header can't be read") from error
         with image:
             yield image

@@ -71,7 +71,7 @@ def extract_text(path: Path, target: Path, pause: Pause) -> None:
                 output.write(_without_surrogates(value) + "\n")
 
 
-class _Reader(pypdf.PdfReader):
+class _Reader(pypdf.PdfReader):  # type: ignore[misc]
     """A reader that takes single objects out of object streams, and pauses while it works.
 
     pypdf's own parses all objects of a stream at the first need for one, and keeps them: drawings have a hundred

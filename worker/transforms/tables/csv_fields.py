@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import re
 
-import polars as pl
-
 from worker.transforms.tables.rows import QUOTE, Row, octets
 
 _ZERO, _POINT, _PLUS, _MINUS, _LINE_FEED, _CARRIAGE_RETURN = b"0.+-\n\r"
@@ -31,30 +29,33 @@ def code_like(text: bytes, separator: bytes) -> bool:
     if b"+" in text and (starts.head(size) & (found == _PLUS).slice(1, size)).any():
         return True
     # 0.5 is what most fields with a zero in front are; a single 0 ends with its field.
-    rest = ~((found == _POINT) | ends | (found == QUOTE[0]) | (found == _CARRIAGE_RETURN))
     zeros = found == _ZERO
-    if (starts.head(size) & zeros.slice(1, size) & rest.slice(2, size)).any():
+    after = found.slice(2, size).filter(starts.head(size) & zeros.slice(1, size))
+    fine = after.is_in([_POINT, _LINE_FEED, _CARRIAGE_RETURN, QUOTE[0], separator[0]])
+    if not fine.all():
         return True
-    negative = starts.head(size) & (found == _MINUS).slice(1, size) & zeros.slice(2, size)
-    return bool((negative & (found != _POINT).slice(3)).any())
+    negative = starts.head(size) & (found == _MINUS).slice(1, size)
+    return bool((found.slice(3).filter(negative & zeros.slice(2, size)) != _POINT).any())
 
 
 def stray_quotes(text: bytes, separator: bytes) -> bool:
     """Whether a quote stands where RFC 4180 has none: in the middle of a field, and not as one of two."""
     if QUOTE not in text:
         return False
-    found = octets(text)
-    places = (found == QUOTE[0]).arg_true()
-    # By their parity they open and close; of a doubled one, the first closes and the second opens again.
-    before = _after(found, places.gather_every(2).cast(pl.Int64) - 1)
-    after = _after(found, places.gather_every(2, 1) + 1)
-    opens = (before == separator[0]) | (before == _LINE_FEED) | (before == QUOTE[0])
-    closes = (after == separator[0]) | (after == _LINE_FEED) | (after == _CARRIAGE_RETURN) | (after == QUOTE[0])
+    found = octets(b"\n" + text + b"\n") if not text.endswith(b"\n") else octets(text)
+    quotes = found == QUOTE[0]
+    size = len(found) - 1
+    # By their parity they open and close; of a doubled one, the first closes and the second opens again. A block
+    # begins with the header that is put before it, so that none is its first byte.
+    before = found.head(size).filter(quotes.slice(1)).gather_every(2)
+    after = found.slice(1).filter(quotes.head(size)).gather_every(2, 1)
+    opens = before.is_in([separator[0], _LINE_FEED, QUOTE[0]])
+    closes = after.is_in([separator[0], _LINE_FEED, _CARRIAGE_RETURN, QUOTE[0]])
     return not (opens.all() and closes.all())
 
 
 def has_stray_quote(row: Row, separator: bytes) -> bool:
-    """The same for one row, with more patience: quotes in a field that begins with none are kept, where they pair up."""
+    """The same for one row, with more patience: in a field that begins with none, quotes in pairs are kept."""
     if QUOTE not in row.data:
         return False
     mark = re.escape(separator)
@@ -64,10 +65,3 @@ def has_stray_quote(row: Row, separator: bytes) -> bool:
         return True
     bare = re.sub(rb'(?:^|(?<=%b))"(?:[^"]|"")*"(?=%b|$)' % (mark, mark), b"", line)
     return any(part.count(QUOTE) % 2 for part in bare.split(separator))
-
-
-def _after(found: pl.Series, places: pl.Series) -> pl.Series:
-    """The bytes at these places; a line feed beyond either end."""
-    last = len(found) - 1
-    inside = places.clip(0, last)
-    return found.gather(inside).zip_with((places >= 0) & (places <= last), pl.Series([_LINE_FEED], dtype=pl.UInt8))

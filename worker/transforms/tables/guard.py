@@ -1,7 +1,7 @@
 """The border of the libraries that read given files: what they raise on one is a final refusal.
 
 polars, Pillow, pypdf, zstandard and the standard library's readers raise errors of many kinds for broken files, and
-Rust code panics. None of them is worth another attempt: the file stays what it is. What the disk or the storage raises is.
+Rust code panics. None of them is worth another attempt: the file stays what it is. Errors of disk and storage are.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ _PATH = re.compile(r"""['"(]*(?:/[^\s'"()/:]+){2,}['")]*""")
 #: Words of a library's inside, which mean nothing to the person who gave the file.
 _JARGON = re.compile(
     r"dtype|schema|unwrap|struct\[|series|object at 0x|context stack|<class|NoneType|expression|codec can't|Errno|"
-    r"pypdf|polars|pillow|PIL\b|deprecated|universal-newline|subscriptable|unpack|__|argument|attribute|unsupported operand|list index|key error",
+    r"pypdf|polars|pillow|PIL\b|deprecated|universal-newline|subscriptable|unpack|__|argument|attribute|"
+    r"unsupported operand|list index|key error",
     re.IGNORECASE,
 )
 

@@ -53,4 +53,4 @@ def _kept(frames: list[pl.DataFrame] | None, frame: pl.DataFrame) -> list[pl.Dat
 
 def _joined(frames: list[pl.DataFrame], types: pl.Schema) -> pl.DataFrame:
     frame = pl.concat(frames) if len(frames) > 1 else frames[0]
-    return frame if frame.schema == types else frame.cast(dict(types))
+    return frame if frame.schema == types else frame.select(pl.col(name).cast(dtype) for name, dtype in types.items())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -67,6 +68,16 @@ def mixed_line(data: bytes, keys: Iterable[str]) -> tuple[int, str] | None:
         for key in keys:
             if isinstance(value.get(key), list | dict):
                 return number, key
+    return None
+
+
+def repeated_key(data: bytes) -> tuple[int, str] | None:
+    """The first line, by its index, that has a key twice, and the key."""
+    for number, line in _numbered(data):
+        pairs = json.loads(line, object_pairs_hook=list)
+        counted = Counter(key for key, _ in pairs)
+        if len(counted) < len(pairs):
+            return number, counted.most_common(1)[0][0]
     return None
 
 

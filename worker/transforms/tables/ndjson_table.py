@@ -15,7 +15,7 @@ from poolhouse.worker.errors import Reject
 from worker.transforms.tables.blocks import Block, RowNotEnded, blocks, line_number
 from worker.transforms.tables.compression import expand
 from worker.transforms.tables.guard import guarded
-from worker.transforms.tables.ndjson_lines import complaint, lone_surrogate, mixed_line, wide_number
+from worker.transforms.tables.ndjson_lines import complaint, lone_surrogate, mixed_line, repeated_key, wide_number
 from worker.transforms.tables.pipeline import in_order
 from worker.transforms.tables.table import (
     EXACT_INTEGERS,
@@ -24,6 +24,7 @@ from worker.transforms.tables.table import (
     TableFile,
     TypesChanged,
     Watch,
+    check_depth,
     inexact_as_float,
     instance,
     type_name,
@@ -82,19 +83,34 @@ class NdjsonTable:
 
     def _read(self, block: Block) -> pl.DataFrame:
         nested: set[str] = set()
+        keys: list[tuple[bytes, bytes]] = []
         data = _data(block)
         if not self.is_proven:
-            keys = set(_KEY.findall(data))
-            self._check_values(block, len({key for key, _ in keys}))
-            nested = {key.decode(errors="replace") for key, value in keys if value}
+            keys = _KEY.findall(data)
+            different = set(keys)
+            self._check_values(block, len({key for key, _ in different}))
+            nested = {key.decode(errors="replace") for key, value in different if value}
         try:
             if self.is_proven:
                 return pl.read_ndjson(data, schema=dict(self.types))
             frame = pl.read_ndjson(data, infer_schema_length=None)
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
             raise Reject(complaint(data, self._line(block.start))) from error
+        check_depth(frame.schema)
+        if frame.width and not any(dtype.is_nested() for dtype in frame.dtypes):
+            self._check_keys(block, frame, len(keys))
         self._check_texts(block, frame, nested)
         return self._without_rounding(frame, block)
+
+    def _check_keys(self, block: Block, frame: pl.DataFrame, keys: int) -> None:
+        """Refuse a line that has a key twice, of which one value would be gone (RFC 8259, 4)."""
+        data = _data(block)
+        values = frame.height * frame.width - sum(frame.null_count().row(0))
+        # Each key that is there has a value, or null.
+        found = repeated_key(data) if keys > values + data.count(b"null") else None
+        if found:
+            index, key = found
+            raise Reject(f"line {self._line(block.start) + index}: the key {key!r} is there twice")
 
     def _check_texts(self, block: Block, frame: pl.DataFrame, nested: set[str]) -> None:
         """Refuse what polars turns into other texts without a word: half characters, and objects beside texts."""

@@ -10,7 +10,7 @@ import polars as pl
 from poolhouse.worker.errors import Reject
 from worker.transforms.tables.guard import guarded
 from worker.transforms.tables.parquet_footer import Footer, check_footer, portions
-from worker.transforms.tables.table import Format, TableFile, TypesChanged, Watch
+from worker.transforms.tables.table import Format, TableFile, TypesChanged, Watch, check_depth
 
 #: What polars makes of an INT96 time that 64 bits of nanoseconds don't reach.
 _CLIPPED = (2**63 - 1, -(2**63))
@@ -71,6 +71,7 @@ def open_parquet(file: TableFile) -> ParquetTable:
         footer = check_footer(source)
     with guarded("not a readable Parquet file"):
         types = dict(pl.scan_parquet(file.path, glob=False).collect_schema())
+    check_depth(types)
     if not types:
         raise Reject("the Parquet file has no columns")
     int96 = frozenset(name for name in footer.int96 if types.get(name) == pl.Datetime("ns"))

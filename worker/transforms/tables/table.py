@@ -10,12 +10,15 @@ from typing import Literal, Protocol
 import polars as pl
 from polars._typing import PolarsDataType
 
+from poolhouse.worker.errors import Reject
 from worker.transforms.tables.compression import Compression
 
 Format = Literal["csv", "ndjson", "parquet"]
 
 #: A table of more columns is a broken file; each costs a few hundred bytes a block.
 MAX_COLUMNS = 10_000
+#: How deeply lists and objects may be nested.
+MAX_DEPTH = 32
 #: Floats hold every integer up to here (IEEE 754: 53 bits), and not all beyond.
 EXACT_INTEGERS = 2**53
 #: Integer types, narrow before wide, with what they hold.
@@ -149,6 +152,22 @@ def integer_range(dtype: pl.DataType) -> tuple[int, int]:
 def instance(dtype: PolarsDataType) -> pl.DataType:
     """A type as an object: polars takes and gives classes too."""
     return dtype if isinstance(dtype, pl.DataType) else dtype()
+
+
+def check_depth(types: Mapping[str, pl.DataType]) -> None:
+    """Raise `Reject` where lists and objects are nested so deeply that whoever walks through them runs out of stack."""
+    for name, dtype in types.items():
+        level: list[pl.DataType] = [dtype]
+        for _ in range(MAX_DEPTH):
+            level = [inner for outer in level for inner in _inner(outer)]
+        if level:
+            raise Reject(f"column {name!r} holds lists or objects that are nested more than {MAX_DEPTH} deep")
+
+
+def _inner(dtype: pl.DataType) -> list[pl.DataType]:
+    if isinstance(dtype, pl.Struct):
+        return [instance(field.dtype) for field in dtype.fields]
+    return [instance(dtype.inner)] if isinstance(dtype, pl.List | pl.Array) else []
 
 
 def inexact_as_float(values: pl.Series) -> bool:

@@ -42,7 +42,7 @@ def write_lazy(rows: pl.LazyFrame, path: Path, output_format: Format) -> None:
     _check(types, output_format)
     if output_format == "ndjson":
         rows = rows.map_batches(_finite, streamable=True, validate_output_schema=False)
-    with guarded(f"the table can't be written as {output_format}"):
+    with guarded(_what(types, output_format)):
         match output_format:
             case "csv":
                 rows.sink_csv(path, engine="streaming")
@@ -57,7 +57,7 @@ def write_lazy(rows: pl.LazyFrame, path: Path, output_format: Format) -> None:
 def write_frame(frame: pl.DataFrame, path: Path, output_format: Format) -> None:
     """Write a small table, with the same bytes as `write` gives."""
     _check(frame.schema, output_format)
-    with guarded(f"the table can't be written as {output_format}"):
+    with guarded(_what(frame.schema, output_format)):
         match output_format:
             case "csv":
                 frame.write_csv(path)
@@ -66,6 +66,13 @@ def write_frame(frame: pl.DataFrame, path: Path, output_format: Format) -> None:
             case "parquet":
                 narrowed = frame.with_columns(_narrowed(frame.schema))
                 narrowed.write_parquet(path, row_group_size=_row_group_size(frame.schema))
+
+
+def _what(types: pl.Schema, output_format: Format) -> str:
+    """What has failed where a table can't be written: of all values, times alone may be beyond what can be shown."""
+    times = [name for name, dtype in types.items() if dtype.is_temporal()]
+    hint = f": is a time of column {' or '.join(map(repr, times))} out of range?" if times else ""
+    return f"the table can't be written as {output_format}{hint}"
 
 
 def _check(types: pl.Schema, output_format: Format) -> None:

@@ -13,7 +13,7 @@ from poolhouse.local import dotenv
 from poolhouse.local.compose import file as compose_file
 from poolhouse.local.compose import overlay
 from poolhouse.local.compose import variables as compose_variables
-from poolhouse.local.compose.overlay from poolhouse.pipeline.topology import load
+from poolhouse.pipeline.topology import load
 
 OWN = {
     "GREETING": "hello",
@@ -50,9 +50,7 @@ def _pipeline(tmp_path: Path, *queues: str) -> Path:
 
 def _overlay(tmp_path: Path, *queues: str, variables: dict[str, str] | None = None) -> dict[str, Any]:
     declared = load(_pipeline(tmp_path, *queues))
-    services: dict[str, Any] = overlay.overlay(declared=declared, variables=variables or {}, pipeline=None)[
-        "services"
-    ]
+    services: dict[str, Any] = overlay.overlay(declared=declared, variables=variables or {}, pipeline=None)["services"]
     return services
 
 
