@@ -16,7 +16,7 @@ from fastapi import Depends, Request
 
 from poolhouse.api.backlog import BacklogSource
 from poolhouse.api.counts import Counts
-from poolhouse.pipeline.dead_letters import DeadLetterBox
+from poolhouse.pipeline.dead_letters import DeadLetterStore
 from poolhouse.pipeline.errors import StoreUnavailable
 from poolhouse.pipeline.publisher import Publisher
 from poolhouse.pipeline.record_store import RecordStore
@@ -76,9 +76,9 @@ class Services:
         ids = await self.task_ids()
         return ids.issued(task_id) or await self.threads.run(self.deployment.issued, task_id)
 
-    async def dead_letters(self) -> DeadLetterBox:
+    async def dead_letters(self) -> DeadLetterStore:
         """The dead letters in the bucket. Raises `StoreUnavailable`."""
-        return DeadLetterBox(self.store, queues=tuple(self.topology.by_name), task_ids=await self.task_ids())
+        return DeadLetterStore(self.store, queues=tuple(self.topology.by_name), task_ids=await self.task_ids())
 
     def queue_of(self, handler: Handler) -> Queue:
         """Where a task goes whose client names no queue."""

@@ -113,7 +113,7 @@ def publish(task: TaskMessage, services: Services) -> asyncio.Future[str]:
     _check_size(data)
     if task.not_before is not None:
         return asyncio.ensure_future(_schedule(task, services))
-    return asyncio.wrap_future(services.publisher.replay(task.queue, data, task.attributes()))
+    return asyncio.wrap_future(services.publisher.publish_raw(task.queue, data, task.attributes()))
 
 
 async def _schedule(task: TaskMessage, services: Services) -> str:

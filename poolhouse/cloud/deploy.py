@@ -12,7 +12,7 @@ from poolhouse.cloud import image
 from poolhouse.cloud.destroy import remove
 from poolhouse.cloud.errors import CloudError
 from poolhouse.cloud.gcloud import release_tracks
-from poolhouse.cloud.gcloud.release_tracks import Tracks
+from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
 from poolhouse.cloud.gcloud.runner import Gcloud
 from poolhouse.cloud.kinds import registry
 from poolhouse.cloud.options import Options
@@ -45,7 +45,7 @@ class Prepared:
 
 
 def prepare(
-    gcloud: Gcloud, topology: Topology, *, options: Options, words: Tracks, root: Path, release: str = ""
+    gcloud: Gcloud, topology: Topology, *, options: Options, words: ReleaseTracks, root: Path, release: str = ""
 ) -> Prepared:
     """Read what is there and plan; with `release` for the image of that tag instead of the present sources'.
 
@@ -90,7 +90,7 @@ def deploy(
     *,
     options: Options,
     root: Path,
-    words: Tracks | None = None,
+    words: ReleaseTracks | None = None,
     dry_run: bool = False,
     prune: bool = False,
     release: str = "",

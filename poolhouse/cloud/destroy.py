@@ -7,7 +7,7 @@ from itertools import groupby
 
 from poolhouse.cloud.errors import CloudError, GcloudFailed, Refused
 from poolhouse.cloud.gcloud import advice, release_tracks
-from poolhouse.cloud.gcloud.release_tracks import Tracks
+from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
 from poolhouse.cloud.gcloud.runner import Gcloud, together
 from poolhouse.cloud.kinds import project, storage
 from poolhouse.cloud.options import Options
@@ -21,7 +21,7 @@ from poolhouse.cloud.resource import Command, Json, Leftover, entry
 AskWord = Callable[[str], str]
 
 
-def find(gcloud: Gcloud, *, options: Options, words: Tracks, keep_bucket: bool = True) -> tuple[Leftover, ...]:
+def find(gcloud: Gcloud, *, options: Options, words: ReleaseTracks, keep_bucket: bool = True) -> tuple[Leftover, ...]:
     """All that deploys of this pipeline made, in the order of removal. Raises `CloudError`."""
     base = read_project(gcloud, options.project)
     wanted = sweeps(options, words, keep_bucket=keep_bucket)
@@ -56,7 +56,7 @@ def destroy(
     gcloud: Gcloud,
     *,
     options: Options,
-    words: Tracks | None = None,
+    words: ReleaseTracks | None = None,
     keep_bucket: bool = True,
     ask: AskWord,
     say: Callable[[str], None] = print,

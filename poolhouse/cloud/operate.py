@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from poolhouse.cloud.errors import CloudError
-from poolhouse.cloud.gcloud.release_tracks import Tracks
+from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
 from poolhouse.cloud.gcloud.runner import Gcloud
 from poolhouse.cloud.options import LABEL, Options
 from poolhouse.cloud.plan.actual import read_project
@@ -27,7 +27,7 @@ def api(gcloud: Gcloud, options: Options) -> RemoteApi:
     return connect(gcloud, options.api_url(read_project(gcloud, options.project).number))
 
 
-def status(gcloud: Gcloud, *, options: Options, words: Tracks) -> str:
+def status(gcloud: Gcloud, *, options: Options, words: ReleaseTracks) -> str:
     """Services, pools and jobs with their image and state, and the queues as the API tells them.
 
     What the API tells is left out, with the reason, where it does not answer: all else is known without it.

@@ -112,7 +112,7 @@ class Leftover:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sweep:
+class LeftoverQuery:
     """How everything of one kind that this pipeline made is found: by its label, or by its description."""
 
     kind: str

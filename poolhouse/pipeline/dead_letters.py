@@ -146,7 +146,7 @@ def attributes_for(
     }
 
 
-class DeadLetterBox:
+class DeadLetterStore:
     """The dead letters of a deployment. Every call may raise `StoreUnavailable`."""
 
     def __init__(
@@ -278,7 +278,7 @@ class DeadLetterBox:
                     self._write_record(records.fresh(task, now=now), error.generation)
             attributes = {**letter.attributes, "task_id": task_id}
             data = letter.body() if task is None else task.data()
-            message_id = publisher.replay(letter.queue, data, attributes).result()
+            message_id = publisher.publish_raw(letter.queue, data, attributes).result()
         try:
             self._delete(letter, generation)
         except StoreUnavailable as error:  # the task lives: the answer says so, and a second replay finds it

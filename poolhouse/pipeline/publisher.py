@@ -77,9 +77,9 @@ class Publisher:
             A future that gives the message id, or raises `QueueUnavailable` (the message may have arrived all the
             same, if only its answer was lost) or `MessageRefused`.
         """
-        return self.replay(task.queue, task.data(), task.attributes())
+        return self.publish_raw(task.queue, task.data(), task.attributes())
 
-    def replay(self, queue: str, data: bytes, attributes: Mapping[str, str]) -> Future[str]:
+    def publish_raw(self, queue: str, data: bytes, attributes: Mapping[str, str]) -> Future[str]:
         """Publish a body as it is to a queue; the future is as `submit`'s."""
         return self.publish(self._topology.by_name[queue].topic, data, attributes)
 

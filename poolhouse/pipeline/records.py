@@ -160,7 +160,7 @@ class Run(Claim):
     record: TaskRecord
 
 
-class Mine(Claim):
+class AlreadyClaimed(Claim):
     """The record says that this very attempt has begun: its claim was written, and only the answer was lost."""
 
     record: TaskRecord
@@ -172,13 +172,13 @@ class Finished(Claim):
     record: TaskRecord
 
 
-class Held(Claim):
+class LeasedElsewhere(Claim):
     """Another attempt is in hand; look again at `until`."""
 
     until: datetime
 
 
-class Early(Claim):
+class NotDue(Claim):
     """The next attempt is not due before `until`."""
 
     until: datetime
@@ -230,14 +230,14 @@ def claim(
         return Finished(record=record)
     if record.status is Status.RUNNING:
         if record.owner == owner:
-            return Mine(record=record)
+            return AlreadyClaimed(record=record)
         if record.lease_until is not None and record.lease_until > now:
-            return Held(until=record.lease_until)
+            return LeasedElsewhere(until=record.lease_until)
         record = _end_attempt(record, Outcome.LOST, now=now)
     if record.cancel_requested_at is not None:
         return Exhausted(record=cancelled(record, now=now))
     if record.not_before is not None and record.not_before > now:
-        return Early(until=record.not_before)
+        return NotDue(until=record.not_before)
     if record.counted_attempts >= max_attempts:
         return Exhausted(record=died(record, reason=_used_up(record), now=now))
     attempt = Attempt(number=record.last_attempt + 1, worker=worker, started_at=now)

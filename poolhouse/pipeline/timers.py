@@ -127,7 +127,7 @@ class Timers:
         try:
             timer = Timer.model_validate_json(data)
             body = base64.b64decode(timer.data_base64, validate=True)
-            publisher.replay(timer.queue, body, timer.attributes).result()
+            publisher.publish_raw(timer.queue, body, timer.attributes).result()
         except (ValidationError, ValueError, KeyError, MessageRefused) as error:
             self._report(name, str(error))
             return False

@@ -36,7 +36,7 @@ from poolhouse.pipeline.task_id_key import load_task_ids
 from poolhouse.pipeline.timers import Timers
 from poolhouse.pipeline.topology import Schedule, Topology
 from poolhouse.worker.registry import Registry
-from poolhouse.worker.runtime.retrying import Patience
+from poolhouse.worker.runtime.retrying import RetryUntilStopped
 from poolhouse.worker.timer_loop import TimerLoop
 
 #: Pause before a run is tried again whose queue or bucket did not answer, in seconds.
@@ -69,7 +69,7 @@ def problem_of(schedule: Schedule, registry: Registry) -> str | None:
     return None
 
 
-class Agenda:
+class SchedulePlanner:
     """When to look at which schedule, and what to do then. No thread and no clock of its own."""
 
     def __init__(self, schedules: Schedules, *, owner: str) -> None:
@@ -178,7 +178,7 @@ class Scheduler:
                 _log.error("a schedule can't run: mend it in pipeline.toml", schedule=schedule.name, error=problem)
         # The random part: a container's process id and host name may be another's too.
         owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-        task_ids = Patience(self._stop_asked, hopeless=(BucketMissing,))(partial(load_task_ids, self._store))
+        task_ids = RetryUntilStopped(self._stop_asked, hopeless=(BucketMissing,))(partial(load_task_ids, self._store))
         publisher = self._publisher or Publisher(self._settings)
         schedules = Schedules(
             self._store,
@@ -190,7 +190,7 @@ class Scheduler:
         )
         self._timers = TimerLoop(Timers(self._store), publisher, now=self._now)
         self._thread = threading.Thread(
-            target=self._run, args=(Agenda(schedules, owner=owner), publisher), name="scheduler", daemon=True
+            target=self._run, args=(SchedulePlanner(schedules, owner=owner), publisher), name="scheduler", daemon=True
         )
         self._thread.start()
         self._timers.start()
@@ -209,7 +209,7 @@ class Scheduler:
             raise self._failure
         return not self._thread.is_alive()
 
-    def _run(self, agenda: Agenda, publisher: Publisher) -> None:
+    def _run(self, agenda: SchedulePlanner, publisher: Publisher) -> None:
         try:
             while not self._stop_asked.is_set():
                 wake_at = agenda.tick(self._now())

@@ -13,13 +13,13 @@ from typing import Any
 from poolhouse_pubsub import names, protos
 from poolhouse_pubsub.core import dead_letter, snapshots
 from poolhouse_pubsub.core.clock import Clock
-from poolhouse_pubsub.core.interfaces import Journal, Tamper
+from poolhouse_pubsub.core.interfaces import FaultInjector, Journal
 from poolhouse_pubsub.core.leases import Entry
 from poolhouse_pubsub.core.message import Message, seal
 from poolhouse_pubsub.core.rules import Rules
 from poolhouse_pubsub.core.snapshots import Snapshot
 from poolhouse_pubsub.core.subscription import Subscription
-from poolhouse_pubsub.core.timers import Agenda, Timer
+from poolhouse_pubsub.core.timers import Timer, TimerQueue
 from poolhouse_pubsub.core.topic import Topic
 from poolhouse_pubsub.resources import Resources
 from poolhouse_pubsub.status import StatusError
@@ -67,7 +67,7 @@ class Emulator:
 
     def __init__(self, *, clock: Clock | None = None, seed: int | None = None, boot: int = 0) -> None:
         self.clock = clock if clock is not None else Clock()
-        self.agenda = Agenda()
+        self.agenda = TimerQueue()
         self.random = random.Random(seed)
         self.boot = boot
         self.topics: Resources[Topic] = Resources()
@@ -80,7 +80,7 @@ class Emulator:
         #: Whether a subscription's dead letters may go to a topic; None where IAM is not enforced.
         self.may_forward: Callable[[str, str], bool] | None = None
         self.journal: Journal | None = None
-        self.tamper: Tamper | None = None
+        self.tamper: FaultInjector | None = None
         #: Told when something can be delivered: calls `pump` soon.
         self.on_woken: Callable[[], None] | None = None
         #: Told of a subscription that was made or changed.
@@ -380,17 +380,17 @@ class Emulator:
             self.journal.replaced(subscription.uid, wanted, subscription.retained.values())
         self.commit()
 
-    # --- Surroundings of a subscription
+    # --- SubscriptionHost of a subscription
 
     def woken(self, subscription: Subscription) -> None:
-        """See `Surroundings`."""
+        """See `SubscriptionHost`."""
         assert isinstance(subscription, Subscribed)
         if not self._dirty and self.on_woken is not None:
             self.on_woken()
         self._dirty[subscription] = None
 
     def forward(self, subscription: Subscription, entry: Entry, reason: str) -> bool:
-        """See `Surroundings`."""
+        """See `SubscriptionHost`."""
         assert isinstance(subscription, Subscribed)
         topic = self.topics.get(subscription.rules.dead_letter_topic or "")
         if topic is None:
@@ -413,7 +413,7 @@ class Emulator:
         return True
 
     def left(self, subscription: Subscription, message: Message) -> None:
-        """See `Surroundings`."""
+        """See `SubscriptionHost`."""
         if self.journal is not None:
             if message.id in subscription.retained:
                 self.journal.retained(subscription.uid, message)
@@ -421,17 +421,17 @@ class Emulator:
                 self.journal.left(subscription.uid, message)
 
     def failed(self, subscription: Subscription, entry: Entry) -> None:
-        """See `Surroundings`."""
+        """See `SubscriptionHost`."""
         if self.journal is not None:
             self.journal.failed(subscription.uid, entry.message, entry.failures)
 
     def undelivered(self, subscription: Subscription, reason: str) -> None:
-        """See `Surroundings`."""
+        """See `SubscriptionHost`."""
         assert isinstance(subscription, Subscribed)
         _log.warning("a message of %s can't be delivered, it is tried again: %s", subscription.name, reason)
 
     def shuffle(self, subscription: Subscription, batch: list[Entry]) -> list[Entry]:
-        """See `Surroundings`."""
+        """See `SubscriptionHost`."""
         if self.tamper is None:
             return batch
         assert isinstance(subscription, Subscribed)

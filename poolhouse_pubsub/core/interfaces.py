@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from poolhouse_pubsub.core.subscription import Subscription
 
 
-class Surroundings(Protocol):
+class SubscriptionHost(Protocol):
     """What a subscription needs of the emulator that holds it."""
 
     def woken(self, subscription: "Subscription") -> None:
@@ -35,7 +35,7 @@ class Surroundings(Protocol):
         """Lets injected faults change a batch before it is delivered."""
 
 
-class Tamper(Protocol):
+class FaultInjector(Protocol):
     """Where injected faults touch the core (`poolhouse_pubsub.control.faults`)."""
 
     def shuffle(self, subscription: "Subscribed", batch: list[Entry], now: float) -> list[Entry]:

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Sequence
 from enum import Enum
 
 from poolhouse_pubsub.core.backlog import Backlog
-from poolhouse_pubsub.core.interfaces import Surroundings
+from poolhouse_pubsub.core.interfaces import SubscriptionHost
 from poolhouse_pubsub.core.leases import Consumer, Entry, Leases, Mode, State
 from poolhouse_pubsub.core.message import Message
 from poolhouse_pubsub.core.rules import Backoff, MessageTransforms, Rules
-from poolhouse_pubsub.core.timers import NEVER, Agenda
+from poolhouse_pubsub.core.timers import NEVER, TimerQueue
 from poolhouse_pubsub.core.unordered import Budget
 from poolhouse_pubsub.transforms.errors import TransformError
 
@@ -48,7 +48,7 @@ class Subscription:
         around: The emulator.
     """
 
-    def __init__(self, *, uid: str, boot: int, rules: Rules, agenda: Agenda, around: Surroundings) -> None:
+    def __init__(self, *, uid: str, boot: int, rules: Rules, agenda: TimerQueue, around: SubscriptionHost) -> None:
         self.uid = uid
         self.rules = rules
         self._around = around

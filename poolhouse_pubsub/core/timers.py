@@ -17,7 +17,7 @@ class Timer:
 
     __slots__ = ("_agenda", "_fire", "due")
 
-    def __init__(self, agenda: "Agenda", fire: Callable[[float], None]) -> None:
+    def __init__(self, agenda: "TimerQueue", fire: Callable[[float], None]) -> None:
         self._agenda = agenda
         self._fire = fire
         self.due = NEVER
@@ -43,7 +43,7 @@ class Timer:
         self._fire(now)
 
 
-class Agenda:
+class TimerQueue:
     """Timers in order of their due time; equal times fire in the order they were set.
 
     Args:

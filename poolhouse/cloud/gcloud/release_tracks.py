@@ -20,7 +20,7 @@ HasFlag = Callable[[tuple[str, ...], str], bool]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tracks:
+class ReleaseTracks:
     """The words that the installed gcloud wants for what moves between tracks."""
 
     worker_pools: tuple[str, ...] = ("run", "worker-pools")
@@ -38,7 +38,7 @@ class Tracks:
         return f"gcloud {pools} (--{self.instances_flag}), gcloud {policies}"
 
 
-def choose(has: HasFlag) -> Tracks:
+def choose(has: HasFlag) -> ReleaseTracks:
     """The best track of each group: GA before beta before alpha.
 
     Raises:
@@ -48,7 +48,7 @@ def choose(has: HasFlag) -> Tracks:
     policies, _ = _first(("monitoring", "policies"), "create", ("policy-from-file",), has)
     channels, _ = _first(("monitoring", "channels"), "list", ("filter",), has)
     identity, _ = _first(("services", "identity"), "create", ("service",), has)
-    return Tracks(
+    return ReleaseTracks(
         worker_pools=pools,
         instances_flag=instances,
         pool_policies=has((*pools, "set-iam-policy"), "region"),
@@ -58,7 +58,7 @@ def choose(has: HasFlag) -> Tracks:
     )
 
 
-def installed(gcloud: Gcloud) -> Tracks:
+def installed(gcloud: Gcloud) -> ReleaseTracks:
     """The tracks of the installed gcloud: from its completion table; where it has none, from its help texts."""
     table = completion_table(gcloud.program)
     return choose(from_table(table) if table is not None else gcloud.has_flag)

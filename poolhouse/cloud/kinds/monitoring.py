@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 
-from poolhouse.cloud.gcloud.release_tracks import Tracks
+from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
 from poolhouse.cloud.options import LABEL, Options
 from poolhouse.cloud.resource import Command, Fields, Json, Read, Resource, Value, command, entry, flag
 from poolhouse.pipeline.topology import Topology
@@ -87,7 +87,7 @@ def dashboard(topology: Topology, *, options: Options) -> Resource:
     )  # fmt: skip
 
 
-def alerts(topology: Topology, *, options: Options, tracks: Tracks) -> Iterator[Resource]:
+def alerts(topology: Topology, *, options: Options, tracks: ReleaseTracks) -> Iterator[Resource]:
     """The alert policies, each found again by its user labels."""
     service = _service(options)
     live = _any("subscription_id", (queue.subscription for queue in topology.queues))
@@ -153,7 +153,7 @@ def alerts(topology: Topology, *, options: Options, tracks: Tracks) -> Iterator[
         yield _alert(key, body, options=options, tracks=tracks)
 
 
-def channel(*, options: Options, tracks: Tracks) -> Iterator[Resource]:
+def channel(*, options: Options, tracks: ReleaseTracks) -> Iterator[Resource]:
     """The notification channel, which a person makes: a wrong name would end a deploy at its last step."""
     if not options.channel:
         return
@@ -176,12 +176,12 @@ def channel(*, options: Options, tracks: Tracks) -> Iterator[Resource]:
     )
 
 
-def policies(tracks: Tracks) -> Read:
+def policies(tracks: ReleaseTracks) -> Read:
     """How all alert policies are read."""
     return Read(words=(*tracks.policies, "list"), api="monitoring.googleapis.com")
 
 
-def _alert(key: str, body: Json, *, options: Options, tracks: Tracks) -> Resource:
+def _alert(key: str, body: Json, *, options: Options, tracks: ReleaseTracks) -> Resource:
     revision = _revision(body)
     # A policy may name a metric only once that is there.
     metrics = tuple(f"metric/{options.name}-{metric}" for metric in ("errors", "dead-letters", "latency"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from poolhouse.cloud.gcloud.release_tracks import Tracks
+from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.resource import Command, Fields, Json, Read, Resource, command, entry, flag
 
@@ -65,7 +65,7 @@ def apis(options: Options) -> Resource:
     )
 
 
-def pubsub_agent(member: str, subscription: str, *, options: Options, tracks: Tracks) -> Resource:
+def pubsub_agent(member: str, subscription: str, *, options: Options, tracks: ReleaseTracks) -> Resource:
     """The account that Pub/Sub itself forwards dead letters with: in a fresh project it is not there until asked for.
 
     Nothing tells whether it is there, but that some policy names it: a deploy that has finished has left it in that of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from poolhouse.cloud.gcloud.release_tracks import Tracks
+from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
 from poolhouse.cloud.kinds import containers, secrets
 from poolhouse.cloud.kinds.containers import Container
 from poolhouse.cloud.options import Options
@@ -125,7 +125,7 @@ def traffic(raw: Json) -> str:
     return ", ".join(f"{part['percent']}% {part.get('revisionName', LATEST)}" for part in shares)
 
 
-def pool(queue: Queue, *, topology: Topology, image: str, options: Options, tracks: Tracks) -> Resource:
+def pool(queue: Queue, *, topology: Topology, image: str, options: Options, tracks: ReleaseTracks) -> Resource:
     """The worker pool of a queue.
 
     Without an autoscaler its size is fixed: the least instances, but one, since a pool of none would never work.

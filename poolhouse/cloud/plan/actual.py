@@ -9,7 +9,7 @@ from poolhouse.cloud.errors import CloudError
 from poolhouse.cloud.gcloud.runner import Gcloud
 from poolhouse.cloud.kinds import project
 from poolhouse.cloud.plan.planner import Snapshot, first_reads, second_reads
-from poolhouse.cloud.resource import Resource, Sweep
+from poolhouse.cloud.resource import LeftoverQuery, Resource
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ def read_project(gcloud: Gcloud, project_id: str) -> Project:
 
 
 def read_resources(
-    gcloud: Gcloud, resources: Sequence[Resource], *, base: Project, sweeps: Sequence[Sweep] = ()
+    gcloud: Gcloud, resources: Sequence[Resource], *, base: Project, sweeps: Sequence[LeftoverQuery] = ()
 ) -> Snapshot:
     """Second and third round: everything else, then what belongs to what is there. Raises `GcloudFailed`."""
     known = {project.ENABLED.words}

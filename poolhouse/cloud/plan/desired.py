@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from poolhouse.cloud.gcloud.release_tracks import Tracks
+from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
 from poolhouse.cloud.kinds import autoscaler, monitoring, project, pubsub, registry, run, scheduler, secrets, storage
 from poolhouse.cloud.kinds.grants import Bindings, grants, project_grants
 from poolhouse.cloud.options import Options
@@ -13,7 +13,7 @@ from poolhouse.pipeline.topology import Topology
 
 
 def resources(
-    topology: Topology, *, options: Options, tracks: Tracks, project_number: str, tag: str, image: str
+    topology: Topology, *, options: Options, tracks: ReleaseTracks, project_number: str, tag: str, image: str
 ) -> tuple[Resource, ...]:
     """The resources in an order that respects what they need.
 
@@ -82,7 +82,7 @@ def _storage(topology: Topology, options: Options) -> Iterator[Resource]:
     )
 
 
-def _queues(topology: Topology, options: Options, tracks: Tracks, agent: str) -> Iterator[Resource]:
+def _queues(topology: Topology, options: Options, tracks: ReleaseTracks, agent: str) -> Iterator[Resource]:
     api, worker, keeper = options.member("api"), options.member("worker"), options.member("dead-letters")
     publisher, subscriber, viewer = "roles/pubsub.publisher", "roles/pubsub.subscriber", "roles/pubsub.viewer"
 
@@ -107,7 +107,7 @@ def _queues(topology: Topology, options: Options, tracks: Tracks, agent: str) ->
         yield bind("subscription", queue.dead_letter_subscription, {subscriber: (keeper,)})
 
 
-def _compute(topology: Topology, options: Options, tracks: Tracks, image: str) -> Iterator[Resource]:
+def _compute(topology: Topology, options: Options, tracks: ReleaseTracks, image: str) -> Iterator[Resource]:
     yield from secrets.resources(topology, options=options)
     yield run.service(topology, image=image, options=options)
     invoker = "roles/run.invoker"
@@ -145,7 +145,7 @@ def _on_run(group: str, name: str, bindings: Bindings, options: Options) -> Reso
     )  # fmt: skip
 
 
-def _on_pool(name: str, options: Options, tracks: Tracks) -> Resource:
+def _on_pool(name: str, options: Options, tracks: ReleaseTracks) -> Resource:
     scaler = {"roles/run.developer": (options.member("autoscaler"),)} if options.autoscale else {}
     return grants(
         f"pool/{name}", scaler, options=options, words=tracks.worker_pools, name=name, api="run",
@@ -165,7 +165,7 @@ def _on_worker_account(options: Options) -> Resource:
     )
 
 
-def _on_project(options: Options, tracks: Tracks) -> Bindings:
+def _on_project(options: Options, tracks: ReleaseTracks) -> Bindings:
     bindings: dict[str, tuple[str, ...]] = {"roles/monitoring.viewer": (options.member("api"),)}
     if options.autoscale:
         scaler = options.member("autoscaler")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from poolhouse.cloud.gcloud.release_tracks import Tracks
+from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
 from poolhouse.cloud.kinds import autoscaler, monitoring, project, pubsub, run, scheduler, storage
 from poolhouse.cloud.options import ACCOUNTS, AUTOSCALER, LABEL, Options
-from poolhouse.cloud.resource import Command, Json, Leftover, Read, Sweep, command, flag
+from poolhouse.cloud.resource import Command, Json, Leftover, LeftoverQuery, Read, command, flag
 
 
-def sweeps(options: Options, tracks: Tracks, *, keep_bucket: bool = True) -> tuple[Sweep, ...]:
+def sweeps(options: Options, tracks: ReleaseTracks, *, keep_bucket: bool = True) -> tuple[LeftoverQuery, ...]:
     """The kinds in the order of their removal: first what starts work, then what does it, then what it stands on."""
     region, location = flag("region", options.region), flag("location", options.region)
 
@@ -36,13 +36,13 @@ def sweeps(options: Options, tracks: Tracks, *, keep_bucket: bool = True) -> tup
         *,
         ours: Callable[[Json], bool] = labelled,
         name: Callable[[Json], str] = _last,
-    ) -> Sweep:
+    ) -> LeftoverQuery:
         def find(raw: Json) -> tuple[Leftover, ...]:
             return tuple(
                 Leftover(kind=kind, name=name(item), delete=(delete(item),)) for item in raw or () if ours(item)
             )
 
-        return Sweep(kind=kind, read=read, find=find)
+        return LeftoverQuery(kind=kind, read=read, find=find)
 
     run_api = "run.googleapis.com"
     found = [
@@ -135,7 +135,7 @@ def project_bindings(policy: Json, options: Options) -> tuple[Leftover, ...]:
     return tuple(found)
 
 
-def _parameters(options: Options, labelled: Callable[[Json], bool]) -> tuple[Sweep, Sweep]:
+def _parameters(options: Options, labelled: Callable[[Json], bool]) -> tuple[LeftoverQuery, LeftoverQuery]:
     words, where = ("parametermanager", "parameters"), "--location=global"
     holder = f"{options.name}-autoscaler"
     api = autoscaler.PARAMETERS.api
@@ -159,8 +159,8 @@ def _parameters(options: Options, labelled: Callable[[Json], bool]) -> tuple[Swe
 
     read = Read(words=(*words, "versions", "list", flag("parameter", holder), where), api=api)
     return (
-        Sweep(kind="parameter-version", read=read, find=versions),
-        Sweep(kind="parameter", read=autoscaler.PARAMETERS, find=parameters),
+        LeftoverQuery(kind="parameter-version", read=read, find=versions),
+        LeftoverQuery(kind="parameter", read=autoscaler.PARAMETERS, find=parameters),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from poolhouse.cloud.errors import CloudError, Refused
-from poolhouse.cloud.resource import Command, Fields, Json, Leftover, Read, Resource, Sweep, Value
+from poolhouse.cloud.resource import Command, Fields, Json, Leftover, LeftoverQuery, Read, Resource, Value
 
 Verb = Literal["create", "update", "unchanged"]
 
@@ -53,7 +53,7 @@ class Plan:
 Snapshot = Mapping[tuple[str, ...], Json]
 
 
-def plan(resources: Sequence[Resource], snapshot: Snapshot, *, sweeps: Sequence[Sweep] = ()) -> Plan:
+def plan(resources: Sequence[Resource], snapshot: Snapshot, *, sweeps: Sequence[LeftoverQuery] = ()) -> Plan:
     """Compare what is wanted with what is there.
 
     Raises:
@@ -147,7 +147,9 @@ def needs(resource: Resource, by_id: Mapping[str, Resource]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def first_reads(resources: Sequence[Resource], sweeps: Sequence[Sweep], *, enabled: frozenset[str]) -> tuple[Read, ...]:
+def first_reads(
+    resources: Sequence[Resource], sweeps: Sequence[LeftoverQuery], *, enabled: frozenset[str]
+) -> tuple[Read, ...]:
     """The reads that need nothing but their API, each once."""
     reads = [*(resource.read for resource in resources), *(sweep.read for sweep in sweeps)]
     return tuple(dict.fromkeys(read for read in reads if read.needs is None and (not read.api or read.api in enabled)))

@@ -46,7 +46,7 @@ class Readiness(Protocol):
 
 
 @dataclass(frozen=True)
-class Answers:
+class HttpReady:
     """Ready when a GET of the address gets 200."""
 
     port: int
@@ -73,7 +73,7 @@ class Answers:
 
 
 @dataclass(frozen=True)
-class Says:
+class LogReady:
     """Ready when a text is in the log."""
 
     text: str
@@ -194,14 +194,14 @@ def specs(endpoints: Endpoints, *, data: Path, listener: int, own: Mapping[str, 
             service="storage",
             command=fake_gcs.command(port=storage_port, root=data, inner=inner),
             environment=ours,
-            readiness=Answers(storage_port, "/_internal/healthcheck", binds=True),
+            readiness=HttpReady(storage_port, "/_internal/healthcheck", binds=True),
             address=endpoints.storage_url,
         ),
         "api": Spec(
             service="api",
             command=(*launch, "poolhouse.api", "--fd", str(listener)),
             environment=ours,
-            readiness=Answers(api_port, "/ready"),
+            readiness=HttpReady(api_port, "/ready"),
             address=endpoints.api_url,
             stop_timeout_s=WORKER_GRACE_S + STOP_MARGIN_S,
             gated=True,
@@ -211,7 +211,7 @@ def specs(endpoints: Endpoints, *, data: Path, listener: int, own: Mapping[str, 
             service="worker",
             command=(*launch, "poolhouse.worker", "run", "--dead-letters"),
             environment=ours,
-            readiness=Says("worker ready"),
+            readiness=LogReady("worker ready"),
             stop_timeout_s=grace_s(own) + STOP_MARGIN_S,
             gated=True,
         ),
@@ -219,7 +219,7 @@ def specs(endpoints: Endpoints, *, data: Path, listener: int, own: Mapping[str, 
             service="scheduler",
             command=(*launch, "poolhouse.worker", "schedules"),
             environment=ours,
-            readiness=Says("scheduler ready"),
+            readiness=LogReady("scheduler ready"),
             gated=True,
         ),
     }
@@ -239,7 +239,7 @@ def console(endpoints: Endpoints, *, state_dir: Path, listener: int, own: Mappin
         service="console",
         command=(sys.executable, "-m", "poolhouse.local.console", "--state-dir", str(state_dir), "--fd", str(listener)),
         environment=variables(endpoints, own),
-        readiness=Answers(_port(endpoints.console_url), "/health"),
+        readiness=HttpReady(_port(endpoints.console_url), "/health"),
         address=endpoints.console_url,
         descriptors=(listener,),
     )
@@ -262,7 +262,7 @@ def reloading(made: Mapping[str, Spec], *, own: Mapping[str, str]) -> dict[str, 
         command=(*launch, *api.command[3:]),
         environment={**api.environment, **fresh},
         # The address alone is answered by the old API too.
-        readiness=Both(Says("Application startup complete"), api.readiness),
+        readiness=Both(LogReady("Application startup complete"), api.readiness),
     )
     replaced_worker = replace(
         worker, command=(*launch, *worker.command[3:]), environment={**worker.environment, **fresh}

@@ -21,7 +21,16 @@ from poolhouse.pipeline.errors import MalformedMessage, PreconditionFailed, Reco
 from poolhouse.pipeline.message import TaskMessage, decode
 from poolhouse.pipeline.publisher import Publisher
 from poolhouse.pipeline.record_store import RecordStore, Stored, written_by
-from poolhouse.pipeline.records import Early, Exhausted, Finished, Held, Mine, Run, Status, TaskRecord
+from poolhouse.pipeline.records import (
+    AlreadyClaimed,
+    Exhausted,
+    Finished,
+    LeasedElsewhere,
+    NotDue,
+    Run,
+    Status,
+    TaskRecord,
+)
 from poolhouse.pipeline.store import ABSENT, ObjectStore
 from poolhouse.pipeline.task_ids import TaskIds
 from poolhouse.pipeline.topology import Topology
@@ -29,10 +38,10 @@ from poolhouse.worker.errors import Interrupted, TaskTimeout, WorkerStopping
 from poolhouse.worker.registry import Handler, Registry
 from poolhouse.worker.runtime.delivery import Delivery
 from poolhouse.worker.runtime.execution import Executor
-from poolhouse.worker.runtime.heartbeat import Keeper
+from poolhouse.worker.runtime.heartbeat import Heartbeat
 from poolhouse.worker.runtime.limits import Limits
 from poolhouse.worker.runtime.outcomes import error_info, interrupted, run_handler
-from poolhouse.worker.runtime.retrying import Patience, Stopping
+from poolhouse.worker.runtime.retrying import RetryUntilStopped, Stopping
 from poolhouse.worker.runtime.running_task import Context, RunningTask
 from poolhouse.worker.runtime.settlement import Counts, Settlement
 from poolhouse.worker.runtime.suspects import Suspects, is_suspect
@@ -52,7 +61,7 @@ class Attempts:
         publisher: Publisher,
         task_ids: TaskIds,
         executor: Executor,
-        keeper: Keeper,
+        keeper: Heartbeat,
         worker_name: str,
         now: Callable[[], datetime],
         stopping: threading.Event,
@@ -76,7 +85,7 @@ class Attempts:
         self._keeper = keeper
         self._worker_name = worker_name
         self._now = now
-        self._patience = Patience(stopping)
+        self._patience = RetryUntilStopped(stopping)
         self._settlement = Settlement(
             topology=topology,
             store=store,
@@ -203,7 +212,7 @@ class Attempts:
             decision = records.claim(
                 None, task, owner=owner, worker=self._worker_name, now=self._now(), lease_s=0, max_attempts=max_attempts
             )
-            if isinstance(decision, Early):
+            if isinstance(decision, NotDue):
                 self._settlement.postpone(delivery, task.task_id, decision.until)
                 return None
             assert isinstance(decision, Run)
@@ -228,9 +237,9 @@ class Attempts:
                     self._identify(current, task)
                 self._settlement.close(delivery, decision.record)
                 return None
-            if isinstance(decision, Mine):
+            if isinstance(decision, AlreadyClaimed):
                 return current
-            if isinstance(decision, Held | Early):
+            if isinstance(decision, LeasedElsewhere | NotDue):
                 self._settlement.postpone(delivery, task.task_id, decision.until)
                 return None
             assert isinstance(decision, Run | Exhausted)

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import structlog
 
-from poolhouse.pipeline.dead_letters import DeadLetterBox, Kept
+from poolhouse.pipeline.dead_letters import DeadLetterStore, Kept
 from poolhouse.pipeline.errors import Conflict, ServiceUnavailable
 from poolhouse.pipeline.publisher import Publisher
 from poolhouse.pipeline.store import ObjectStore
@@ -43,7 +43,7 @@ class DeadLetterKeeper:
                 return 0
             return handler.max_attempts or topology.by_name[queue].max_attempts
 
-        self._box = DeadLetterBox(
+        self._box = DeadLetterStore(
             store, queues=tuple(topology.by_name), task_ids=task_ids, unrecorded_attempts=unrecorded_attempts
         )
         self._publisher = publisher
@@ -60,7 +60,7 @@ class DeadLetterKeeper:
                 now=self._now(),
             )
             if verdict.kept is Kept.BACK:
-                self._publisher.replay(delivery.queue, delivery.data, verdict.attributes).result()
+                self._publisher.publish_raw(delivery.queue, delivery.data, verdict.attributes).result()
         except (Conflict, ServiceUnavailable) as error:
             _log.info("a dead letter waits", message_id=delivery.message_id, why=str(error))
             delivery.defer(AGAIN_AFTER_S)

@@ -23,7 +23,7 @@ QUIET_S = 1.0
 _log = structlog.get_logger(__name__)
 
 
-class Keeper:
+class Heartbeat:
     """One thread for all tasks of a worker, and a few for its storage calls."""
 
     def __init__(self, *, now: Callable[[], datetime], monotonic: Callable[[], float] = time.monotonic) -> None:

@@ -21,7 +21,7 @@ class Stopping(Exception):
     """The worker stops: what is not durable now is for another worker."""
 
 
-class Patience:
+class RetryUntilStopped:
     """Repeats calls to storage and Pub/Sub while these are down: a task in hand holds its lease and waits."""
 
     def __init__(self, stopping: threading.Event, *, hopeless: tuple[type[Exception], ...] = ()) -> None:

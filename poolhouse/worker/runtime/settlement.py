@@ -32,7 +32,7 @@ from poolhouse.pipeline.topology import Topology
 from poolhouse.worker.errors import LeaseLost
 from poolhouse.worker.runtime.delivery import Delivery
 from poolhouse.worker.runtime.outcomes import Cancelled, Failed, Lost, Outcome, Refused, Returned, Stopped
-from poolhouse.worker.runtime.retrying import Patience, Stopping
+from poolhouse.worker.runtime.retrying import RetryUntilStopped, Stopping
 from poolhouse.worker.runtime.running_task import Context, RunningTask
 
 #: Results up to this size, as JSON, are kept in the record itself; larger ones are objects of their own.
@@ -75,7 +75,7 @@ class Settlement:
         store: ObjectStore,
         publisher: Publisher,
         task_ids: TaskIds,
-        patience: Patience,
+        patience: RetryUntilStopped,
         now: Callable[[], datetime],
     ) -> None:
         self._topology = topology

@@ -35,7 +35,7 @@ class _Lane:
         return bool(self.waiting) and self.running < self.concurrency
 
 
-class Slots:
+class TaskThreads:
     """A pool of threads over lanes, one lane a queue."""
 
     def __init__(self, concurrency: Mapping[str, int]) -> None:
@@ -53,7 +53,7 @@ class Slots:
         self._changed = threading.Condition(lock)
         #: Told when nothing runs or waits any more.
         self._at_rest = threading.Condition(lock)
-        #: Lane of the task that each busy thread runs.
+        #: QueueShare of the task that each busy thread runs.
         self._busy: dict[int, _Lane] = {}
         self._threads = 0
         self._idle = 0
@@ -164,9 +164,9 @@ class Slots:
 
 
 class LaneScheduler(Scheduler):  # type: ignore[misc]  # the client library has no types
-    """Puts the client library's callbacks of one subscription into a lane of `Slots`."""
+    """Puts the client library's callbacks of one subscription into a lane of `TaskThreads`."""
 
-    def __init__(self, slots: Slots, lane: str, *, give_back: Callable[[Any], None]) -> None:
+    def __init__(self, slots: TaskThreads, lane: str, *, give_back: Callable[[Any], None]) -> None:
         """Args: give_back: what to do with a message that no thread takes up any more."""
         self._slots = slots
         self._lane = lane

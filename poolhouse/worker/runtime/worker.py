@@ -33,11 +33,11 @@ from poolhouse.worker.runtime.dead_letters import DeadLetterKeeper
 from poolhouse.worker.runtime.delivery import Delivery, PubSubDelivery
 from poolhouse.worker.runtime.execution import Executor
 from poolhouse.worker.runtime.half_close import half_close
-from poolhouse.worker.runtime.heartbeat import Keeper
-from poolhouse.worker.runtime.retrying import Patience
+from poolhouse.worker.runtime.heartbeat import Heartbeat
+from poolhouse.worker.runtime.retrying import RetryUntilStopped
 from poolhouse.worker.runtime.settlement import Counts
 from poolhouse.worker.runtime.subscriber import open_subscriber
-from poolhouse.worker.runtime.thread_pool import LaneScheduler, Slots
+from poolhouse.worker.runtime.thread_pool import LaneScheduler, TaskThreads
 from poolhouse.worker.timer_loop import LOOKAHEAD_S, TimerLoop
 
 #: Messages held beyond those that run, as a multiple of the queue's concurrency: they hide the way from Pub/Sub.
@@ -49,7 +49,7 @@ PREFETCH_UNRECORDED = 6
 PARKED_MESSAGES = 1000
 #: The client library gives a lease up after this time; ours end when the task does.
 MAX_LEASE_S = 30 * 86_400.0
-#: Lane of the dead letters: they take a slot of their own, after all queues.
+#: QueueShare of the dead letters: they take a slot of their own, after all queues.
 DEAD_LETTER_LANE = "dead letters"
 DEAD_LETTER_CONCURRENCY = 2
 #: Part of the grace period in which running tasks may end by themselves; then checkpoints raise `WorkerStopping`.
@@ -119,8 +119,8 @@ class Worker:
         lanes = {name: self._topology.by_name[name].workers.concurrency for name in options.queues}
         if options.dead_letters:
             lanes[DEAD_LETTER_LANE] = DEAD_LETTER_CONCURRENCY
-        self._slots = Slots(lanes)
-        self._keeper = Keeper(now=now)
+        self._slots = TaskThreads(lanes)
+        self._keeper = Heartbeat(now=now)
         self._executor = Executor(task_handlers=settings.handlers)
         self._streams: list[tuple[Any, LaneScheduler]] = []
         self._timers: TimerLoop | None = None
@@ -166,7 +166,7 @@ class Worker:
                 timeout_s=self._settings.wait_for_topology_s,
                 stopping=self._stop_asked,
             )
-        task_ids = Patience(self._stop_asked, hopeless=(BucketMissing,))(partial(load_task_ids, self._store))
+        task_ids = RetryUntilStopped(self._stop_asked, hopeless=(BucketMissing,))(partial(load_task_ids, self._store))
         self._publisher = Publisher(self._settings)
         self._attempts = Attempts(
             topology=self._topology,

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from poolhouse.pipeline.dead_letters import DeadLetterBox
+from poolhouse.pipeline.dead_letters import DeadLetterStore
 from poolhouse.pipeline.message import TaskMessage
 from poolhouse.pipeline.publisher import Publisher
 from poolhouse.pipeline.record_store import RecordStore
@@ -52,7 +52,7 @@ class Pipeline:
         self.records = RecordStore(self.store)
         self.publisher = Publisher(settings)
         self.task_ids = load_task_ids(self.store)
-        self.box = DeadLetterBox(self.store, queues=tuple(settings.topology.by_name), task_ids=self.task_ids)
+        self.box = DeadLetterStore(self.store, queues=tuple(settings.topology.by_name), task_ids=self.task_ids)
         self.workers: list[subprocess.Popen[bytes]] = []
 
     def submit(self, task_type: str, *, queue: str = "urgent", **payload: Any) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from poolhouse.pipeline.dead_letters import MESSAGE_ID, PUBLISHED_AT, REASON, DeadLetterBox, Kept
+from poolhouse.pipeline.dead_letters import MESSAGE_ID, PUBLISHED_AT, REASON, DeadLetterStore, Kept
 from poolhouse.pipeline.errors import StoreUnavailable
 from poolhouse.pipeline.records import Status
 from poolhouse.pipeline.task_id_key import load_task_ids
@@ -18,7 +18,7 @@ def bury(api: Api, *, data: bytes | None = None, **body: Any) -> str:
     """Submit a task and let it die; its id."""
     task_id = api.submit(**body)
     message = api.topics.published[-1].message
-    box = DeadLetterBox(api.store, queues=tuple(api.settings.topology.by_name), task_ids=load_task_ids(api.store))
+    box = DeadLetterStore(api.store, queues=tuple(api.settings.topology.by_name), task_ids=load_task_ids(api.store))
     attributes = {
         **message.attributes,
         REASON: "it would not work",

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from poolhouse.cloud.gcloud.release_tracks import Tracks
+from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.plan import desired
 from poolhouse.cloud.resource import Resource
@@ -39,7 +39,7 @@ uploads = 30
 """
 NUMBER = "123456789012"
 TAG = "src-0123456789abcdef"
-OLD = Tracks(
+OLD = ReleaseTracks(
     worker_pools=("beta", "run", "worker-pools"),
     instances_flag="scaling",
     policies=("alpha", "monitoring", "policies"),

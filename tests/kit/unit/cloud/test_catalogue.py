@@ -6,7 +6,7 @@ import json
 import pytest
 
 from poolhouse.cloud.errors import Refused
-from poolhouse.cloud.gcloud.release_tracks import Tracks
+from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
 from poolhouse.cloud.kinds import run
 from poolhouse.cloud.kinds.grants import managed, merge, observed
 from poolhouse.cloud.options import Options
@@ -174,7 +174,7 @@ def test_an_autoscaler_may_change_its_pools_alone_where_gcloud_can_grant_that(to
     words = {"project_number": NUMBER, "tag": "t", "image": "i"}
     old, new = (
         grants_of(desired.resources(topology, options=options, tracks=tracks, **words), scaler)
-        for tracks in (Tracks(), Tracks(pool_policies=True))
+        for tracks in (ReleaseTracks(), ReleaseTracks(pool_policies=True))
     )
     assert "roles/run.developer" in old["project/some-project"]
     assert "roles/run.developer" not in new["project/some-project"]

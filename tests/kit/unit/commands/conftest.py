@@ -17,7 +17,7 @@ from rich.console import Console
 
 from poolhouse.client.api import Api
 from poolhouse.commands.terminal import Terminal
-from poolhouse.pipeline.dead_letters import MESSAGE_ID, PUBLISHED_AT, REASON, DeadLetterBox, Kept
+from poolhouse.pipeline.dead_letters import MESSAGE_ID, PUBLISHED_AT, REASON, DeadLetterStore, Kept
 from poolhouse.pipeline.task_id_key import load_task_ids
 from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
 from tests.kit.unit.api.conftest import application, settings
@@ -69,7 +69,7 @@ class Served:
             MESSAGE_ID: "17",
             PUBLISHED_AT: self.clock().isoformat(),
         }
-        box = DeadLetterBox(self.store, queues=self.queues, task_ids=load_task_ids(self.store))
+        box = DeadLetterStore(self.store, queues=self.queues, task_ids=load_task_ids(self.store))
         verdict = box.keep(queue, data or published.message.data, attributes, message_id="18", now=self.clock())
         assert verdict.kept is Kept.KEPT
         self.topics.published.clear()

@@ -15,12 +15,12 @@ import pytest
 
 from poolhouse.local.backend import ServiceState
 from poolhouse.local.embedded.instance import Instance
-from poolhouse.local.embedded.specs import Says, Spec
+from poolhouse.local.embedded.specs import LogReady, Spec
 
 
 def instance(log: Path, said: list[str]) -> Instance:
     program = "import time; print('ready', flush=True); time.sleep(600)"
-    spec = Spec(service="x", command=(sys.executable, "-c", program), environment={}, readiness=Says("ready"))
+    spec = Spec(service="x", command=(sys.executable, "-c", program), environment={}, readiness=LogReady("ready"))
     return Instance("x-1", spec, log, say=said.append, on_group=lambda group, made: None)
 
 

@@ -79,7 +79,7 @@ def test_another_program_at_the_port_is_not_taken_for_the_service(tmp_path: Path
 
     async def run() -> None:
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        ready = services.Answers(server.sockets[0].getsockname()[1], "/", binds=True)
+        ready = services.HttpReady(server.sockets[0].getsockname()[1], "/", binds=True)
         async with server, asyncio.timeout(20):
             await ready.wait(tmp_path / "log", 0, pid=os.getpid())
             with pytest.raises(TimeoutError):

@@ -16,7 +16,7 @@ from poolhouse.pipeline.dead_letters import (
     EARLIER_DELIVERIES,
     REASON,
     TRIED,
-    DeadLetterBox,
+    DeadLetterStore,
     Kept,
     Verdict,
     attributes_for,
@@ -43,7 +43,7 @@ class World:
             pipeline_file=str(Path(__file__).parents[4] / "pipeline.toml"),
         )
         self.publisher = Publisher(settings, topics=self.topics)
-        self.box = DeadLetterBox(self.store, queues=("urgent", "default", "bulk"), task_ids=TaskIds(b"k" * 32))
+        self.box = DeadLetterStore(self.store, queues=("urgent", "default", "bulk"), task_ids=TaskIds(b"k" * 32))
         self.task = TaskMessage(
             task_id="t-1", task_type="echo", submitted_at=self.clock.now, queue="default", payload={"n": 1}
         )
@@ -359,7 +359,7 @@ def test_a_task_that_waits_for_its_time_is_not_dead(world: World) -> None:
 
 
 def test_a_type_without_records_has_the_attempts_it_declares(world: World) -> None:
-    box = DeadLetterBox(
+    box = DeadLetterStore(
         world.store,
         queues=("default",),
         task_ids=TaskIds(b"k" * 32),

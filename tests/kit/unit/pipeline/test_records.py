@@ -62,7 +62,7 @@ class RecordLife(RuleBasedStateMachine):
         elif isinstance(decision, records.Finished):
             assert before is not None
             assert before.status.final
-        elif isinstance(decision, records.Held | records.Early):
+        elif isinstance(decision, records.LeasedElsewhere | records.NotDue):
             assert decision.until > self.now
 
     @precondition(running)
@@ -163,4 +163,4 @@ def test_a_claim_that_is_there_already_is_no_second_attempt() -> None:
 
     first = claim(None)
     assert isinstance(first, records.Run)
-    assert claim(first.record) == records.Mine(record=first.record)
+    assert claim(first.record) == records.AlreadyClaimed(record=first.record)

@@ -3,10 +3,10 @@
 import pytest
 
 from poolhouse_pubsub.core.clock import Clock
-from poolhouse_pubsub.core.timers import NEVER, Agenda
+from poolhouse_pubsub.core.timers import NEVER, TimerQueue
 
 
-def run(agenda: Agenda, until: float) -> list[float]:
+def run(agenda: TimerQueue, until: float) -> list[float]:
     times = []
     while True:
         due = agenda.next_due
@@ -18,7 +18,7 @@ def run(agenda: Agenda, until: float) -> list[float]:
 
 
 def test_timers_fire_in_order_of_their_time_and_equal_ones_as_they_were_set():
-    agenda, fired = Agenda(), []
+    agenda, fired = TimerQueue(), []
     for name, due in (("c", 3), ("a", 1), ("b", 1), ("later", 10)):
         agenda.timer(lambda now, name=name: fired.append((name, now))).set(due)
     run(agenda, 5)
@@ -27,7 +27,7 @@ def test_timers_fire_in_order_of_their_time_and_equal_ones_as_they_were_set():
 
 
 def test_a_moved_timer_fires_once_at_its_new_time():
-    agenda, fired = Agenda(), []
+    agenda, fired = TimerQueue(), []
     timer = agenda.timer(fired.append)
     timer.set(1)
     timer.set(5)
@@ -38,7 +38,7 @@ def test_a_moved_timer_fires_once_at_its_new_time():
 
 
 def test_a_cancelled_timer_does_not_fire():
-    agenda = Agenda()
+    agenda = TimerQueue()
     timer = agenda.timer(lambda now: pytest.fail("it fired"))
     timer.set(1)
     timer.cancel()
@@ -47,7 +47,7 @@ def test_a_cancelled_timer_does_not_fire():
 
 
 def test_a_timer_may_set_itself_again_while_it_fires():
-    agenda = Agenda()
+    agenda = TimerQueue()
     timer = agenda.timer(lambda now: timer.set(now + 2))
     timer.set(1)
     assert run(agenda, 7) == [1, 3, 5, 7]
@@ -55,14 +55,14 @@ def test_a_timer_may_set_itself_again_while_it_fires():
 
 def test_a_clock_of_the_loop_is_told_of_an_earlier_time_only():
     told: list[float] = []
-    agenda = Agenda(on_earlier=told.append)
+    agenda = TimerQueue(on_earlier=told.append)
     for due in (5, 9, 3):
         agenda.timer(lambda now: None).set(due)
     assert told == [5, 3]
 
 
 def test_a_timer_that_is_moved_a_million_times_does_not_fill_the_heap():
-    agenda = Agenda()
+    agenda = TimerQueue()
     timer = agenda.timer(lambda now: None)
     for due in range(20_000):
         timer.set(1_000_000 - due)

@@ -20,7 +20,7 @@ from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
 from poolhouse.worker.registry import load
 from poolhouse.worker.runtime.attempts import Attempts
 from poolhouse.worker.runtime.execution import Executor
-from poolhouse.worker.runtime.heartbeat import Keeper
+from poolhouse.worker.runtime.heartbeat import Heartbeat
 from tests.kit.unit.worker import handlers
 
 PIPELINE = Path(__file__).parents[4] / "pipeline.toml"
@@ -63,7 +63,7 @@ class Engine:
         self.records = RecordStore(self.store)
         self.topics = MemoryTopics()
         self.task_ids = TaskIds(b"k" * 32)
-        self.keeper = Keeper(now=self.clock)
+        self.keeper = Heartbeat(now=self.clock)
         self.stopping = threading.Event()
         self.abandoned: list[int] = []
         self.resumed: list[Any] = []

@@ -18,7 +18,7 @@ from poolhouse.pipeline.task_ids import TaskIds
 from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
 from poolhouse.worker import Payload, TaskContext, task
 from poolhouse.worker.registry import Registry
-from poolhouse.worker.scheduler import RETRY_S, Agenda, Scheduler, problem_of, queue_of
+from poolhouse.worker.scheduler import RETRY_S, SchedulePlanner, Scheduler, problem_of, queue_of
 
 NOON = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
 IDS = TaskIds(b"k" * 32)
@@ -81,19 +81,19 @@ class World:
             owner=owner,
         )
 
-    def agenda(self, owner: str = "one") -> Agenda:
-        agenda = Agenda(self.schedules(owner), owner=owner)
+    def agenda(self, owner: str = "one") -> SchedulePlanner:
+        agenda = SchedulePlanner(self.schedules(owner), owner=owner)
         self.settle(agenda)
         return agenda
 
-    def settle(self, *agendas: Agenda) -> datetime | None:
+    def settle(self, *agendas: SchedulePlanner) -> datetime | None:
         """Tick until nobody has anything to do now; when they want to be called next."""
         while True:
             wake = [agenda.tick(self.clock()) for agenda in agendas]
             if all(at is None or at > self.clock() for at in wake):
                 return min((at for at in wake if at is not None), default=None)
 
-    def pass_time(self, seconds: float, *agendas: Agenda) -> None:
+    def pass_time(self, seconds: float, *agendas: SchedulePlanner) -> None:
         """Let the time pass; the schedulers are called when they want to be, and not more often."""
         end = self.clock() + timedelta(seconds=seconds)
         while (wake := self.settle(*agendas)) is not None and wake <= end:
@@ -178,7 +178,7 @@ def test_of_many_schedulers_at_the_same_instant_one_submits_the_run() -> None:
     world.clock.forward(3600)
     together = threading.Barrier(len(agendas))
 
-    def run(agenda: Agenda) -> None:
+    def run(agenda: SchedulePlanner) -> None:
         together.wait()
         for _ in range(3):
             agenda.tick(world.clock())

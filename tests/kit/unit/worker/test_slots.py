@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from poolhouse.worker.runtime.thread_pool import Slots
+from poolhouse.worker.runtime.thread_pool import TaskThreads
 
 
 def eventually(condition: Callable[[], object], timeout_s: float = 10) -> None:
@@ -22,7 +22,7 @@ def nothing() -> None:
 
 
 def test_a_queue_never_runs_more_than_its_concurrency() -> None:
-    slots = Slots({"default": 3})
+    slots = TaskThreads({"default": 3})
     running, most, lock = 0, 0, threading.Lock()
 
     def work() -> None:
@@ -41,7 +41,7 @@ def test_a_queue_never_runs_more_than_its_concurrency() -> None:
 
 
 def test_urgent_work_goes_first_and_bulk_work_is_not_starved() -> None:
-    slots = Slots({"urgent": 1, "bulk": 1})
+    slots = TaskThreads({"urgent": 1, "bulk": 1})
     order: list[str] = []
     gate = threading.Event()
     started: list[str] = []
@@ -65,7 +65,7 @@ def test_urgent_work_goes_first_and_bulk_work_is_not_starved() -> None:
 
 
 def test_a_slow_task_holds_up_no_other() -> None:
-    slots = Slots({"default": 2})
+    slots = TaskThreads({"default": 2})
     gate = threading.Event()
     done: list[int] = []
     slots.put("default", lambda: gate.wait(10) and None, give_back=nothing)
@@ -77,7 +77,7 @@ def test_a_slow_task_holds_up_no_other() -> None:
 
 
 def test_closing_returns_what_was_not_started_and_takes_no_more() -> None:
-    slots = Slots({"default": 1})
+    slots = TaskThreads({"default": 1})
     gate, started = threading.Event(), threading.Event()
     back: list[str] = []
 
@@ -98,7 +98,7 @@ def test_closing_returns_what_was_not_started_and_takes_no_more() -> None:
 
 
 def test_an_abandoned_thread_gives_its_place_to_another() -> None:
-    slots = Slots({"default": 1})
+    slots = TaskThreads({"default": 1})
     gate = threading.Event()
     threads: list[int] = []
     done = threading.Event()
