@@ -232,7 +232,7 @@ class Worker:
         self, source: _Source, *, process: Callable[[Delivery], None], give_back: Callable[[Delivery], None]
     ) -> None:
         queue, lane = source.queue, source.lane
-        republish = self._publisher.replay
+        republish = self._publisher.publish_raw
         if lane == queue.name:
             held = messages_held(
                 queue.name,
