@@ -1,5 +1,25 @@
 """Background tasks on Google Cloud: what authors of handlers need."""
 
-from poolhouse.worker import Payload, Reject, Retry, TaskCancelled, TaskContext, TaskTimeout, WorkerStopping, task
+from poolhouse.worker import (
+    Backoff,
+    Payload,
+    Reject,
+    Retry,
+    TaskCancelled,
+    TaskContext,
+    TaskTimeout,
+    WorkerStopping,
+    task,
+)
 
-__all__ = ["Payload", "Reject", "Retry", "TaskCancelled", "TaskContext", "TaskTimeout", "WorkerStopping", "task"]
+__all__ = [
+    "Backoff",
+    "Payload",
+    "Reject",
+    "Retry",
+    "TaskCancelled",
+    "TaskContext",
+    "TaskTimeout",
+    "WorkerStopping",
+    "task",
+]

@@ -85,7 +85,7 @@ async def find(task_id: str, services: Services) -> Stored | datetime:
 def public(record: TaskRecord) -> dict[str, Any]:
     """A record as clients see it: without what workers keep in it for each other."""
     return record.model_dump(
-        mode="json", exclude={"owner", "write_token", "forgiven_attempts", "stops"}, exclude_none=True
+        mode="json", exclude={"owner", "write_token", "forgiven_attempts", "stops", "uncounted"}, exclude_none=True
     )
 
 

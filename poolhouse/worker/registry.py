@@ -12,10 +12,11 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from poolhouse.pipeline.backoff import Backoff
 from poolhouse.pipeline.errors import ConfigError, InvalidName
 from poolhouse.pipeline.message import RESERVED_FIELDS
 from poolhouse.pipeline.names import check_task_type
-from poolhouse.pipeline.topology import Topology
+from poolhouse.pipeline.topology import Queue, Topology
 from poolhouse.worker import payloads
 from poolhouse.worker.discovery import import_all
 
@@ -45,6 +46,12 @@ class Handler:
     timeout_s: float | None = None
     #: Attempts; None: the queue's.
     max_attempts: int | None = None
+    #: Wait between two attempts; None: the queue's.
+    backoff: Backoff | None = None
+    #: Errors that another attempt may help against; all others are as `Reject`. None: every error.
+    retry_on: tuple[type[Exception], ...] | None = None
+    #: Errors that no attempt helps against: they are as `Reject`.
+    reject_on: tuple[type[Exception], ...] = ()
     #: Attempts at the same time in one worker process; None: as many as the queue runs.
     max_concurrency: int | None = None
     #: Attempts started in one worker process, such as `10/m` (s, m, h); None: no limit.
@@ -62,6 +69,16 @@ class Handler:
     def is_async(self) -> bool:
         """Whether the function is a coroutine function."""
         return inspect.iscoroutinefunction(self.function)
+
+    def rejects(self, error: BaseException) -> bool:
+        """Whether an error of the function ends its task for good, by `retry_on` and `reject_on`."""
+        if not isinstance(error, Exception):
+            return False  # sys.exit() and its like: no error that a handler declares
+        return isinstance(error, self.reject_on) or not (self.retry_on is None or isinstance(error, self.retry_on))
+
+    def attempts_in(self, queue: Queue) -> int:
+        """The attempts of its tasks in a queue."""
+        return self.max_attempts or queue.max_attempts
 
     @property
     def summary(self) -> str:
@@ -220,6 +237,18 @@ def _check(handler: Handler) -> None:
         value = getattr(handler, name)
         if value is not None and not (isinstance(value, int | float) and value > 0):
             raise ValueError(f"{name} must be a number above 0, not {value!r}")
+    if handler.backoff is not None and not isinstance(handler.backoff, Backoff):
+        raise ValueError(f"backoff must be a Backoff(base_s=…), not {handler.backoff!r}")
+    for name in ("retry_on", "reject_on"):
+        kinds = getattr(handler, name)
+        if kinds is None and name == "retry_on":
+            continue
+        if not isinstance(kinds, tuple) or not all(isinstance(k, type) and issubclass(k, Exception) for k in kinds):
+            raise ValueError(f"{name} must be a tuple of exception classes, such as (ConnectionError,), not {kinds!r}")
+    both = set(handler.retry_on or ()) & set(handler.reject_on)
+    if both:
+        names = ", ".join(sorted(kind.__name__ for kind in both))
+        raise ValueError(f"retry_on and reject_on both name {names}: an error is retried or refused")
     if handler.rate is not None:
         from poolhouse.worker.runtime.limits import parse_rate  # noqa: PLC0415 - imports the Pub/Sub client: only where a rate is given
 

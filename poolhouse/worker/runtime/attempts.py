@@ -205,7 +205,7 @@ class Attempts:
 
     def _claim(self, delivery: Delivery, task: TaskMessage, handler: Handler, *, lease_s: float) -> Stored | None:
         """The claimed record; None if the delivery has been brought to its end without a new attempt."""
-        max_attempts = handler.max_attempts or self._topology.by_name[task.queue].max_attempts
+        max_attempts = handler.attempts_in(self._topology.by_name[task.queue])
         owner = secrets.token_hex(8)
         current: Stored | None = None
         if not handler.record:

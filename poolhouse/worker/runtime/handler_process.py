@@ -36,7 +36,7 @@ from poolhouse.worker.errors import (
     meaning_of,
     message_of,
 )
-from poolhouse.worker.registry import Registry
+from poolhouse.worker.registry import Handler, Registry
 from poolhouse.worker.runtime import children
 from poolhouse.worker.runtime.interruption import interruptible
 from poolhouse.worker.runtime.surroundings import Surroundings
@@ -217,7 +217,7 @@ def _run(call: _Call, inside: _Inside, *, store: ObjectStore, registry: Registry
             raise call.interruption  # what it returns in spite of that is no whole result
         return ("returned", value)
     except BaseException as error:  # noqa: BLE001 - sys.exit() too: whatever a handler raises is told to the worker
-        return ("raised", *_told(error))
+        return ("raised", *_told(error, handler))
     finally:
         call.ended = True
 
@@ -231,16 +231,18 @@ def _answer(inside: _Inside, answer: tuple[Any, ...], clean: bool) -> None:
         inside.send(("raised", *_told(error), clean))
 
 
-def _told(error: BaseException) -> tuple[str, str, str, str, float | None]:
+def _told(error: BaseException, handler: Handler | None = None) -> tuple[str, str, str, str, float | None]:
     """The error as values that always can be sent: kind, type, message, traceback, and a retry's time."""
     meant = meaning_of(error)
     kind, after_s = "error", None
     if isinstance(meant, Retry):
-        kind, after_s = "retry", getattr(meant, "after_s", None)
+        kind, after_s = "retry" if meant.counts is not False else "retry uncounted", getattr(meant, "after_s", None)
     elif isinstance(meant, Reject):
         kind = "reject"
     elif isinstance(meant, Interrupted):
         kind = "interrupted"
+    elif handler is not None and handler.rejects(meant):
+        kind = "error rejected"
     try:
         lines = "".join(traceback.format_exception(error))
     except Exception:  # noqa: BLE001 - such as a recursion while the traceback is made

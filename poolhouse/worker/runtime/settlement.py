@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -145,19 +146,26 @@ class Settlement:
 
     def _retry_or_die(self, delivery: Delivery, running: RunningTask, end: Failed) -> None:
         handler = running.handler
-        limit = handler.max_attempts or self._topology.by_name[running.record.queue].max_attempts
+        limit = handler.attempts_in(self._topology.by_name[running.record.queue])
         attempts = running.record.counted_attempts if running.recorded else delivery.attempt
-        if attempts >= limit:
-            reason = f"all {attempts} attempts used up; the last one: {end.error.type}: {end.error.message}"
+        decision = records.after_failure(running.record, end.error, limit, attempts=attempts)
+        if isinstance(decision, records.Dead) and (end.counts or not running.recorded):
+            reason = decision.reason
             record = self._finish(
                 running, lambda record: records.died(record, reason=reason, now=self._now(), error=end.error)
             )
             self.counts.add("dead")
             self.close(delivery, record)
             return
-        retry_at = None if end.after_s is None else self._now() + timedelta(seconds=end.after_s)
+        after_s = end.after_s
+        if after_s is None and handler.backoff is not None:
+            after_s = handler.backoff.wait_s(attempts, random=random.random())
+        retry_at = None if after_s is None else self._now() + timedelta(seconds=after_s)
         self._finish(
-            running, lambda record: records.retried(record, error=end.error, now=self._now(), retry_at=retry_at)
+            running,
+            lambda record: records.retried(
+                record, error=end.error, now=self._now(), retry_at=retry_at, counts=end.counts
+            ),
         )
         self.counts.add("retried")
         if retry_at is None:

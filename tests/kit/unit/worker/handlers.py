@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import model_validator
 
-from poolhouse.worker import Payload, Reject, Retry, TaskContext, WorkerStopping, task
+from poolhouse.worker import Backoff, Payload, Reject, Retry, TaskContext, WorkerStopping, task
 
 #: Task ids in the order in which handlers started.
 runs: list[str] = []
@@ -51,6 +51,39 @@ def reject(payload: Number, ctx: TaskContext) -> None:
 @task("later")
 def later(payload: Number, ctx: TaskContext) -> None:
     raise Retry("too early", after_s=90)
+
+
+@task("busy", max_attempts=1)
+def busy(payload: Number, ctx: TaskContext) -> None:
+    raise Retry("busy", after_s=90, counts=False)
+
+
+@task("busy_process", max_attempts=1, cpu=True)
+def busy_process(payload: Number, ctx: TaskContext) -> None:
+    raise Retry("busy", counts=False)
+
+
+@task("light_busy", max_attempts=1, record=False)
+def light_busy(payload: Number, ctx: TaskContext) -> None:
+    raise Retry("busy", counts=False)
+
+
+@task("backs_off", max_attempts=20, backoff=Backoff(base_s=10, factor=3, ceiling_s=60, jitter=0))
+def backs_off(payload: Number, ctx: TaskContext) -> None:
+    raise RuntimeError("again")
+
+
+ERRORS = {1: ConnectionError, 2: KeyError, 3: ConnectionResetError, 4: TimeoutError, 5: SystemExit}
+
+
+@task("choosy", retry_on=(OSError,), reject_on=(ConnectionResetError,))
+def choosy(payload: Number, ctx: TaskContext) -> None:
+    raise ERRORS[payload.n]("this one")
+
+
+@task("choosy_process", retry_on=(OSError,), reject_on=(ConnectionResetError,), cpu=True)
+def choosy_process(payload: Number, ctx: TaskContext) -> None:
+    raise ERRORS[payload.n]("this one")
 
 
 @task("hours")

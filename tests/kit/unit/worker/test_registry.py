@@ -136,3 +136,12 @@ def test_a_queue_that_is_not_declared_is_an_error_that_names_the_handler(found: 
     registry = found({"found_here/__init__": HEAD + handler("t").replace('"t"', '"t", queue="vip"')})
     with pytest.raises(ConfigError, match=r"__init__\.py:6: the handler of t names the queue 'vip', but p\.toml"):
         registry.check_queues(topology, declared_in="p.toml")
+
+
+def test_a_backoff_that_can_not_be_is_named_with_the_line_that_makes_it(found: Write) -> None:
+    text = (
+        HEAD.replace("import", "import Backoff,", 1)
+        + '@task("t", backoff=Backoff(base_s=-1))\ndef work(payload: P, ctx: TaskContext) -> None: ...\n'
+    )
+    with pytest.raises(ConfigError, match=r"__init__\.py:6: ValueError: Backoff: base_s must be between"):
+        found({"found_here/__init__": text})
