@@ -20,6 +20,7 @@ from poolhouse.api import (
     health,
     problems,
     queues,
+    scheduled,
     schedules,
     schemas,
     submissions,
@@ -106,7 +107,7 @@ def create_app(
     app.state.services = services
     app.state.body_gate = BodyGate()
     app.state.events = TaskEvents(services, poll_s=event_poll_s)
-    parts = (submissions, tasks, events, files, queues, dead_letters, schedules, health, docs)
+    parts = (submissions, tasks, scheduled, events, files, queues, dead_letters, schedules, health, docs)
     for part in parts:
         app.include_router(part.router)
     app.state.routes = [route for part in parts for route in part.router.routes]

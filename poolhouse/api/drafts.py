@@ -97,6 +97,17 @@ def from_nested(body: Mapping[str, Any], services: Services) -> Draft:
     return _draft(_handler(named, services), payload, queue, services, prefix=("payload",), timing=timing)
 
 
+def new_time(body: Mapping[str, Any], services: Services) -> datetime:
+    """The time that `delay_s` or `run_at` of a body says; one of them is given, and nothing else. Raises `Problem`."""
+    other = next((name for name in body if name not in {"delay_s", "run_at"}), None)
+    if other is not None:
+        raise field_problem(other, "there is no such field")
+    timing = _timing(body.get("delay_s"), body.get("run_at"), services)
+    if not timing:
+        raise field_problem("delay_s", "is required, or run_at: the time to move the task to")
+    return run_time(**timing, now=services.clock())
+
+
 def check_payload(task_type: str, payload: object, services: Services) -> dict[str, Any]:
     """A payload that replaces another of the same task type. Raises as `from_flat`."""
     if not isinstance(payload, dict):

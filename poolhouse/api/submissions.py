@@ -10,26 +10,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import structlog
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from poolhouse.api import bodies, drafts, idempotency, problems, trace
+from poolhouse.api import bodies, drafts, idempotency, problems, scheduled, trace
 from poolhouse.api.answers import json_answer
 from poolhouse.api.drafts import Draft
 from poolhouse.api.idempotency import IdempotencyKeys, KeyRecord
 from poolhouse.api.problems import FieldError, Problem, field_problem
 from poolhouse.api.services import Provided, Services, services_of
-from poolhouse.pipeline import records
 from poolhouse.pipeline.delays import LONGEST_WAIT_S
-from poolhouse.pipeline.errors import PoolhouseError, PreconditionFailed, ServiceUnavailable, StoreUnavailable
+from poolhouse.pipeline.errors import PoolhouseError, ServiceUnavailable
 from poolhouse.pipeline.message import MAX_MESSAGE_BYTES, TaskMessage
-from poolhouse.pipeline.store import ABSENT
-from poolhouse.pipeline.timers import Timers
 
 router = APIRouter(tags=["submit"])
-_log = structlog.get_logger("poolhouse.api.submissions")
 
 
 class Submitted(BaseModel):
@@ -112,23 +107,8 @@ def publish(task: TaskMessage, services: Services) -> asyncio.Future[str]:
     data = task.data()
     _check_size(data)
     if task.not_before is not None:
-        return asyncio.ensure_future(_schedule(task, services))
+        return asyncio.ensure_future(scheduled.schedule(task, services))
     return asyncio.wrap_future(services.publisher.publish_raw(task.queue, data, task.attributes()))
-
-
-async def _schedule(task: TaskMessage, services: Services) -> str:
-    """Let a task wait for its time: what wakes it first, then the record that shows it waiting."""
-    now = services.clock()
-    sent = await services.threads.run(Timers(services.store).send, task, services.publisher, now=now)
-    message_id = await asyncio.wrap_future(sent)
-    if services.registry[task.task_type].record:
-        try:
-            await services.threads.run(services.records.write, records.fresh(task, now=now), if_generation=ABSENT)
-        except PreconditionFailed:
-            pass  # submitted before, under the same key
-        except StoreUnavailable as error:
-            _log.warning("a delayed task has no record until it is due", task_id=task.task_id, error=str(error))
-    return message_id
 
 
 def _check_size(data: bytes) -> None:

@@ -470,6 +470,8 @@ _WORDS = {"word": "what stands free on the command line: no need to write --word
         "watch": "the same, and tell on the way what happens",
         "output": "save the result there",
         "queue": "instead of the task type's own",
+        "delay": "run it so much later: 90s, 15m, 2h, 3d",
+        "run_at": "run it at a time with its zone, such as 2030-01-31T08:00:00Z",
     },
 )
 def submit(
@@ -481,6 +483,8 @@ def submit(
     watch: bool = False,
     output: str = "",
     queue: str = "",
+    delay: str = "",
+    run_at: str = "",
     project: str = "",
     stage: str = "",
 ) -> None:
@@ -489,7 +493,15 @@ def submit(
     from poolhouse.commands.submit import Submission
 
     submission = Submission(
-        task_type=type, words=tuple(word), file=file, wait=wait, watch=watch, output=output, queue=queue
+        task_type=type,
+        words=tuple(word),
+        file=file,
+        wait=wait,
+        watch=watch,
+        output=output,
+        queue=queue,
+        delay=delay,
+        run_at=run_at,
     )
     _call(commands.submit, submission, project=project, stage=stage)
 
@@ -500,11 +512,15 @@ def submit(
     help={
         **_DEPLOYED,
         **_WORDS,
-        "status": "only tasks of this status: queued, running, succeeded, failed, cancelled, dead",
+        "status": "only tasks of this status: scheduled, queued, running, succeeded, failed, cancelled, dead",
         "type": "only tasks of this type",
         "queue": "only tasks of this queue",
         "limit": "how many (20)",
         "json": "one JSON object a line",
+        "cancel": "cancel the tasks with these IDs",
+        "run_now": "run the scheduled tasks with these IDs now",
+        "delay": "move the scheduled tasks with these IDs: so much later than now, such as 2h",
+        "run_at": "move them to a time with its zone",
     },
 )
 def tasks(
@@ -515,13 +531,18 @@ def tasks(
     queue: str = "",
     limit: int = 20,
     json: bool = False,
+    cancel: bool = False,
+    run_now: bool = False,
+    delay: str = "",
+    run_at: str = "",
     project: str = "",
     stage: str = "",
 ) -> None:
-    """List the tasks that workers have touched; with an ID, show that one."""
+    """List the tasks that are scheduled or that workers have touched; with IDs, show, cancel or move those."""
     from poolhouse.commands import calls as commands
 
     chosen = {"status": status, "task_type": type, "queue": queue, "limit": limit, "as_json": json}
+    chosen |= {"cancel": cancel, "run_now": run_now, "delay": delay, "run_at": run_at}
     _call(commands.tasks, word, **chosen, project=project, stage=stage)
 
 

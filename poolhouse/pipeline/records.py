@@ -357,6 +357,11 @@ def cancel_requested(record: TaskRecord, *, now: datetime) -> TaskRecord:
     return cancelled(record, now=now)
 
 
+def moved(record: TaskRecord, *, not_before: datetime | None, now: datetime) -> TaskRecord:
+    """The record of a waiting task that is to run at another time; None: as soon as a worker is free."""
+    return _waiting(record, now=now, not_before=not_before)
+
+
 def identified(record: TaskRecord, task: TaskMessage) -> TaskRecord:
     """The record that a cancel call made of a task nobody had looked at: type, queue and payload are in the message."""
     return record.model_copy(

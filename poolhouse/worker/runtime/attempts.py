@@ -88,6 +88,7 @@ class Attempts:
         self._patience = RetryUntilStopped(stopping)
         self._settlement = Settlement(
             topology=topology,
+            registry=registry,
             store=store,
             publisher=publisher,
             task_ids=task_ids,

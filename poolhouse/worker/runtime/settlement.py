@@ -6,6 +6,7 @@ and all of it before the ack.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import random
@@ -25,12 +26,14 @@ from poolhouse.pipeline.errors import MessageRefused, PreconditionFailed, QueueU
 from poolhouse.pipeline.json_values import clean_text
 from poolhouse.pipeline.message import TaskMessage
 from poolhouse.pipeline.publisher import Publisher
+from poolhouse.pipeline.record_store import RecordStore
 from poolhouse.pipeline.records import ErrorInfo, FollowUp, ResultObject, Status, TaskRecord
 from poolhouse.pipeline.store import ABSENT, CHUNK_BYTES, ObjectStore
 from poolhouse.pipeline.task_ids import TaskIds
 from poolhouse.pipeline.timers import Timers
 from poolhouse.pipeline.topology import Topology
 from poolhouse.worker.errors import LeaseLost
+from poolhouse.worker.registry import Registry
 from poolhouse.worker.runtime.delivery import Delivery
 from poolhouse.worker.runtime.outcomes import Cancelled, Failed, Lost, Outcome, Refused, Returned, Stopped
 from poolhouse.worker.runtime.retrying import RetryUntilStopped, Stopping
@@ -73,6 +76,7 @@ class Settlement:
         self,
         *,
         topology: Topology,
+        registry: Registry,
         store: ObjectStore,
         publisher: Publisher,
         task_ids: TaskIds,
@@ -80,6 +84,7 @@ class Settlement:
         now: Callable[[], datetime],
     ) -> None:
         self._topology = topology
+        self._registry = registry
         self._store = store
         self._publisher = publisher
         self._task_ids = task_ids
@@ -204,12 +209,18 @@ class Settlement:
 
     def _submit_follow_ups(self, record: TaskRecord) -> None:
         now = self._now()
-        waiting = [
-            self._patience(partial(self._timers.send, _task_of(follow_up, record), self._publisher, now=now))
-            for follow_up in record.follow_ups
-        ]
+        tasks = [_task_of(follow_up, record) for follow_up in record.follow_ups]
+        waiting = [self._patience(partial(self._timers.send, task, self._publisher, now=now)) for task in tasks]
         for future in waiting:
             future.result()
+        for task in tasks:
+            if task.not_before is not None and task.not_before > now and self._registry[task.task_type].record:
+                self._patience(partial(self._show_waiting, task, now))
+
+    def _show_waiting(self, task: TaskMessage, now: datetime) -> None:
+        """Write the record by which a delayed follow-up is listed, cancelled and moved before its time."""
+        with contextlib.suppress(PreconditionFailed):  # a duplicate of its parent, or a worker, was first
+            RecordStore(self._store).write(records.fresh(task, now=now), if_generation=ABSENT)
 
     def give_up_malformed(self, delivery: Delivery, reason: str) -> None:
         """Send a message that is no task to the dead letters, under the id that belongs to its message id."""

@@ -601,6 +601,11 @@ def test_a_delayed_follow_up_is_a_timer_made_once_its_parent_has_succeeded(engin
     assert names.timer_due_at(name) == engine.clock.now + timedelta(days=1)
     assert engine.topics.published == []
     assert engine.record().status is Status.SUCCEEDED
+    [follow_up] = engine.records.page(status="scheduled").records
+    assert (follow_up.task_id, follow_up.task_type) == (engine.record().result, "echo")
+    writes = len(engine.store.writes)
+    engine.attempts.process(engine.task("delaying_parent", attempt=2))
+    assert len(engine.store.writes) == writes == 4  # claim and result; timer and record of the follow-up
 
 
 def test_thirty_orderly_stops_use_up_no_attempt(engine: Engine) -> None:

@@ -142,6 +142,26 @@ def test_a_task_that_nobody_has_touched_waits_and_can_be_cancelled(shown: Shown)
     assert "/cancel" not in ended
 
 
+def test_a_task_is_submitted_for_later_moved_and_run_now(shown: Shown) -> None:
+    where = shown.post("/submit/anything", delay="2h").partition("?")[0]
+    task_id = where.rpartition("/")[2]
+    assert shown.served.api.get(where)["not_before"] == "2026-03-01T14:00:00Z"
+    assert "It waits for its time." in shown.text(where)
+    assert "scheduled" in shown.text("/tasks?status=scheduled")
+    assert "Move &#39;soon&#39;" in shown.page(shown.post(f"{where}/reschedule", delay="soon"))
+    shown.post(f"{where}/reschedule", delay="1d")
+    assert shown.served.api.get(where)["not_before"] == "2026-03-02T12:00:00Z"
+    shown.post(f"{where}/run-now")
+    assert [task["task_id"] for task in shown.served.published] == [task_id]
+    assert "Run now" not in shown.text(where)
+
+
+def test_a_delay_that_is_none_is_shown_again_with_what_is_wrong(shown: Shown) -> None:
+    page = shown.post("/submit/anything", status=422, delay="soon")
+    assert "Run in &#39;soon&#39;" in page
+    assert 'value="soon"' in page
+
+
 def test_a_running_task_shows_its_attempts_and_its_progress(shown: Shown) -> None:
     now = shown.served.clock().isoformat()
     error = {"type": "KeyError", "message": HOSTILE, "traceback": f"line of {HOSTILE}"}
