@@ -8,6 +8,7 @@ from poolhouse.worker import (
     TaskCancelled,
     TaskContext,
     TaskTimeout,
+    Unique,
     WorkerStopping,
     task,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "TaskCancelled",
     "TaskContext",
     "TaskTimeout",
+    "Unique",
     "WorkerStopping",
     "task",
 ]

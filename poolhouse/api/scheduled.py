@@ -70,7 +70,7 @@ class Moved(BaseModel):
 async def schedule(task: TaskMessage, services: Services) -> str:
     """Let a task wait for its time: what wakes it first, then the record that shows it waiting."""
     now = services.clock()
-    message_id = await _wake(task, services, now=now)
+    message_id = await wake(task, services, now=now)
     if services.registry[task.task_type].record:
         try:
             await services.threads.run(services.records.write, records.fresh(task, now=now), if_generation=ABSENT)
@@ -114,7 +114,7 @@ async def _move(task_id: str, services: Services, at: datetime | None) -> Respon
         return records.moved(found.record, not_before=at, now=now)
 
     before, record = await rewrite(task_id, services, change)
-    await _wake(_message(record), services, now=services.clock())
+    await wake(records.message_of(record), services, now=services.clock())
     if record.status is Status.QUEUED:
         # After a move to another time the old timer stays: another call may be moving the task back to it.
         await timerless(before, services)
@@ -122,18 +122,7 @@ async def _move(task_id: str, services: Services, at: datetime | None) -> Respon
     return json_answer(answer.model_dump(mode="json", exclude_none=True))
 
 
-async def _wake(task: TaskMessage, services: Services, *, now: datetime) -> str:
+async def wake(task: TaskMessage, services: Services, *, now: datetime) -> str:
     """Send what wakes a task at its time; returns the message's id, empty where it is a timer."""
     sent = await services.threads.run(Timers(services.store).send, task, services.publisher, now=now)
     return await asyncio.wrap_future(sent)
-
-
-def _message(record: TaskRecord) -> TaskMessage:
-    return TaskMessage(
-        task_id=record.task_id,
-        task_type=record.task_type,
-        submitted_at=record.submitted_at,
-        queue=record.queue,
-        payload=record.payload,
-        not_before=record.not_before,
-    )

@@ -14,12 +14,13 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from poolhouse.api import bodies, drafts, idempotency, problems, scheduled, trace
+from poolhouse.api import bodies, drafts, idempotency, problems, scheduled, trace, uniqueness
 from poolhouse.api.answers import json_answer
 from poolhouse.api.drafts import Draft
 from poolhouse.api.idempotency import IdempotencyKeys, KeyRecord
 from poolhouse.api.problems import FieldError, Problem, field_problem
 from poolhouse.api.services import Provided, Services, services_of
+from poolhouse.api.uniqueness import TaskExists
 from poolhouse.pipeline.delays import LONGEST_WAIT_S
 from poolhouse.pipeline.errors import PoolhouseError, ServiceUnavailable
 from poolhouse.pipeline.message import MAX_MESSAGE_BYTES, TaskMessage
@@ -32,8 +33,10 @@ class Submitted(BaseModel):
 
     task_id: str = Field(description="The task's id: GET /tasks/{id} tells how it gets on.")
     message_id: str = Field(description="The id that Pub/Sub gave the message; empty until a delayed task is due.")
-    status: Literal["submitted", "scheduled"] = Field(
-        default="submitted", description="`scheduled` where the call gave delay_s or run_at."
+    status: Literal["submitted", "scheduled", "exists"] = Field(
+        default="submitted",
+        description="`scheduled` where it waits for a time; `exists` where it is unique, and another task has its key: "
+        "the id is that task's.",
     )
 
 
@@ -64,10 +67,12 @@ class Published:
     delayed: bool = False
     #: Whether an earlier call with the same idempotency key had submitted it.
     repeated: bool = False
+    #: Whether it is another task, which has the key of the one that was to be submitted.
+    exists: bool = False
 
     def answer(self) -> dict[str, Any]:
         """The answer's body."""
-        status = "scheduled" if self.delayed else "submitted"
+        status = "exists" if self.exists else "scheduled" if self.delayed else "submitted"
         return {"task_id": self.task_id, "message_id": self.message_id, "status": status}
 
 
@@ -75,16 +80,23 @@ async def submit(draft: Draft, services: Services, request: Request) -> Publishe
     """Submit a task; once for each idempotency key, where the request has one.
 
     Raises:
-        Problem: the key is not one, or belongs to another body; the task is too large.
+        Problem: the key is not one, or belongs to another body; the task is too large, or not unique.
         ServiceUnavailable: the queue (or, with a key or at the very first call, the bucket) is down.
     """
+    try:
+        return await _submit(draft, services, request)
+    except TaskExists as error:
+        return Published(error.task_id, "", exists=True)
+
+
+async def _submit(draft: Draft, services: Services, request: Request) -> Published:
     context = trace.context(request.headers)
     ids = await services.task_ids()
     key = request.headers.get(idempotency.HEADER)
     if key is None:
         now = services.clock()
         task = draft.message(task_id=ids.new(now), at=now, trace=context)
-        return Published(task.task_id, await publish(task, services), task.not_before is not None)
+        return Published(task.task_id, await publish(task, draft, services), task.not_before is not None)
     key = idempotency.check_key(key)
     # Before the key is taken: a task too large can't be submitted under it.
     probe = draft.message(task_id=ids.new(services.clock()), at=services.clock(), trace=context)
@@ -92,13 +104,13 @@ async def submit(draft: Draft, services: Services, request: Request) -> Publishe
 
     async def publish_of(record: KeyRecord) -> str:
         task = draft.message(task_id=record.task_id, at=record.submitted_at, trace=context)
-        return await publish(task, services)
+        return await publish(task, draft, services)
 
     record, repeated = await IdempotencyKeys(services).once(key, draft, new_id=ids.new, publish=publish_of)
     return Published(record.task_id, record.message_id or "", probe.not_before is not None, repeated)
 
 
-def publish(task: TaskMessage, services: Services) -> asyncio.Future[str]:
+def publish(task: TaskMessage, draft: Draft, services: Services) -> asyncio.Future[str]:
     """Give a task to its queue, or to the bucket until its time; the future is as `Publisher.submit`'s.
 
     Raises:
@@ -106,6 +118,8 @@ def publish(task: TaskMessage, services: Services) -> asyncio.Future[str]:
     """
     data = task.data()
     _check_size(data)
+    if draft.unique is not None:
+        return asyncio.ensure_future(uniqueness.submit(task, draft.unique, services))
     if task.not_before is not None:
         return asyncio.ensure_future(scheduled.schedule(task, services))
     return asyncio.wrap_future(services.publisher.publish_raw(task.queue, data, task.attributes()))
@@ -216,8 +230,9 @@ async def create_tasks(request: Request, services: Provided) -> Response:
     for index, entry in enumerate(entries):
         try:
             now = services.clock()
-            task = drafts.from_nested(entry, services).message(task_id=ids.new(now), at=now, trace=context)
-            publishing[index] = (task, publish(task, services))
+            draft = drafts.from_nested(entry, services)
+            task = draft.message(task_id=ids.new(now), at=now, trace=context)
+            publishing[index] = (task, publish(task, draft, services))
         except Problem as problem:
             answers[index] = _rejected(problem)
         if index % 50 == 49:
@@ -227,7 +242,9 @@ async def create_tasks(request: Request, services: Provided) -> Response:
     if failures and len(failures) == len(entries) and isinstance(failures[0], ServiceUnavailable):
         raise failures[0]
     for (index, (task, _)), outcome in zip(publishing.items(), outcomes, strict=True):
-        if isinstance(outcome, PoolhouseError):
+        if isinstance(outcome, TaskExists):
+            answers[index] = Published(outcome.task_id, "", exists=True).answer()
+        elif isinstance(outcome, PoolhouseError | Problem):
             answers[index] = _rejected(problems.of(outcome))
         elif isinstance(outcome, BaseException):
             raise outcome

@@ -185,5 +185,5 @@ def _metadata(record: TaskRecord) -> dict[str, str]:
         "task_type": record.task_type,
         "queue": record.queue,
         "submitted_at": record.submitted_at.isoformat(),
-        **({"not_before": record.not_before.isoformat()} if record.status is Status.SCHEDULED else {}),
+        **({"not_before": record.not_before.isoformat()} if record.not_before is not None else {}),
     }

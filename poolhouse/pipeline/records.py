@@ -345,9 +345,9 @@ def died(record: TaskRecord, *, reason: str, now: datetime, error: ErrorInfo | N
     return _final(_end_attempt(record, Outcome.FAILED, now=now, error=error), Status.DEAD, now=now, reason=reason)
 
 
-def cancelled(record: TaskRecord, *, now: datetime) -> TaskRecord:
+def cancelled(record: TaskRecord, *, now: datetime, reason: str = "cancelled") -> TaskRecord:
     """The record of a task that will not run, or run on, since a client said so."""
-    return _final(_end_attempt(record, Outcome.CANCELLED, now=now), Status.CANCELLED, now=now, reason="cancelled")
+    return _final(_end_attempt(record, Outcome.CANCELLED, now=now), Status.CANCELLED, now=now, reason=reason)
 
 
 def cancel_requested(record: TaskRecord, *, now: datetime) -> TaskRecord:
@@ -355,6 +355,18 @@ def cancel_requested(record: TaskRecord, *, now: datetime) -> TaskRecord:
     if record.status is Status.RUNNING and record.lease_until is not None and record.lease_until > now:
         return record.model_copy(update={"cancel_requested_at": record.cancel_requested_at or now, "updated_at": now})
     return cancelled(record, now=now)
+
+
+def message_of(record: TaskRecord) -> TaskMessage:
+    """The message of a recorded task, made anew: without the trace that it was submitted with."""
+    return TaskMessage(
+        task_id=record.task_id,
+        task_type=record.task_type,
+        submitted_at=record.submitted_at,
+        queue=record.queue,
+        payload=record.payload,
+        not_before=record.not_before,
+    )
 
 
 def moved(record: TaskRecord, *, not_before: datetime | None, now: datetime) -> TaskRecord:

@@ -17,6 +17,7 @@ from poolhouse.pipeline.errors import ConfigError, InvalidName
 from poolhouse.pipeline.message import RESERVED_FIELDS
 from poolhouse.pipeline.names import check_task_type
 from poolhouse.pipeline.topology import Queue, Topology
+from poolhouse.pipeline.unique import Unique
 from poolhouse.worker import payloads
 from poolhouse.worker.discovery import import_all
 
@@ -60,6 +61,8 @@ class Handler:
     cpu: bool = False
     #: Whether a record is kept. Without one a task is faster, can't be looked up, and a duplicate delivery runs again.
     record: bool = True
+    #: When a task of this type is the same as another, of which one is submitted; None: never.
+    unique: Unique | None = None
     #: Name under which the result is also kept as `results/NAME_ID.json`; None: only where it is too large.
     result_file: str | None = None
     #: File and line of the decorator.
@@ -88,6 +91,10 @@ class Handler:
     def parse(self, payload: Mapping[str, Any]) -> BaseModel:
         """The payload as its model. Raises `pydantic.ValidationError`."""
         return self.payload_type.model_validate(dict(payload))
+
+    def unique_by(self, payload: Mapping[str, Any], unique: Unique) -> dict[str, Any]:
+        """The values of the fields that make a task's key; equal for payloads that mean the same."""
+        return self.parse(payload).model_dump(mode="json", include=set(unique.by))
 
     def payload_of(self, payload: BaseModel | Mapping[str, Any]) -> dict[str, Any]:
         """What a task of this type is submitted with: JSON values, complete.
@@ -249,6 +256,12 @@ def _check(handler: Handler) -> None:
     if both:
         names = ", ".join(sorted(kind.__name__ for kind in both))
         raise ValueError(f"retry_on and reject_on both name {names}: an error is retried or refused")
+    if handler.unique is not None:
+        if not isinstance(handler.unique, Unique):
+            raise ValueError(f"unique must be a Unique(by=…), not {handler.unique!r}")
+        problem = unique_problem(handler, handler.unique)
+        if problem is not None:
+            raise ValueError(f"unique: {problem}")
     if handler.rate is not None:
         from poolhouse.worker.runtime.limits import parse_rate  # noqa: PLC0415 - imports the Pub/Sub client: only where a rate is given
 
@@ -257,6 +270,17 @@ def _check(handler: Handler) -> None:
         raise ValueError("a handler returns its result: it can't yield")
     if handler.cpu and handler.is_async:
         raise ValueError("cpu=True runs an ordinary function in a process: use def, or leave cpu=True out")
+
+
+def unique_problem(handler: Handler, unique: Unique) -> str | None:
+    """Why tasks of a type can't be unique in that way; None if they can."""
+    if not handler.record:
+        return "a record says whether a task has ended, and record=False keeps none"
+    unknown = sorted(set(unique.by) - set(handler.payload_type.model_fields))
+    if unknown:
+        known = ", ".join(handler.payload_type.model_fields) or "none"
+        return f"by: the payload has no field {', '.join(unknown)} (fields: {known})"
+    return None
 
 
 def _payload_type(function: Callable[..., Any]) -> type[BaseModel]:

@@ -218,7 +218,9 @@ class Attempts:
                 return None
             assert isinstance(decision, Run)
             return Stored(decision.record, ABSENT)
-        if delivery.attempt > 1 or task.not_before is not None:  # most likely there is a record: spare a failing write
+        if (
+            delivery.attempt > 1 or task.not_before is not None or handler.unique is not None
+        ):  # most likely there is a record: spare a failing write
             current = self._patience(lambda: self._records.read(task.task_id))
         while True:
             decision = records.claim(

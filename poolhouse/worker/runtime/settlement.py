@@ -32,6 +32,7 @@ from poolhouse.pipeline.store import ABSENT, CHUNK_BYTES, ObjectStore
 from poolhouse.pipeline.task_ids import TaskIds
 from poolhouse.pipeline.timers import Timers
 from poolhouse.pipeline.topology import Topology
+from poolhouse.pipeline.unique import SUBMIT_TIME, Held, Pending, Taken, UniqueClaim, UniqueKeys
 from poolhouse.worker.errors import LeaseLost
 from poolhouse.worker.registry import Registry
 from poolhouse.worker.runtime.delivery import Delivery
@@ -89,6 +90,8 @@ class Settlement:
         self._publisher = publisher
         self._task_ids = task_ids
         self._timers = Timers(store)
+        longest_wait = timedelta(seconds=max(queue.retention_s for queue in topology.queues))
+        self._keys = UniqueKeys(store, longest_wait=longest_wait)
         self._patience = patience
         self._now = now
         self.counts = Counts()
@@ -210,17 +213,50 @@ class Settlement:
     def _submit_follow_ups(self, record: TaskRecord) -> None:
         now = self._now()
         tasks = [_task_of(follow_up, record) for follow_up in record.follow_ups]
+        tasks = [task for task in tasks if self._takes_key(task, now)]
         waiting = [self._patience(partial(self._timers.send, task, self._publisher, now=now)) for task in tasks]
         for future in waiting:
             future.result()
         for task in tasks:
-            if task.not_before is not None and task.not_before > now and self._registry[task.task_type].record:
-                self._patience(partial(self._show_waiting, task, now))
+            handler = self._registry.get(task.task_type)  # None: gone since the parent ran
+            waits = task.not_before is not None and task.not_before > now
+            if handler is not None and (handler.unique is not None or (waits and handler.record)):
+                self._patience(partial(self._record, records.fresh(task, now=now)))
 
-    def _show_waiting(self, task: TaskMessage, now: datetime) -> None:
-        """Write the record by which a delayed follow-up is listed, cancelled and moved before its time."""
+    def _takes_key(self, task: TaskMessage, now: datetime) -> bool:
+        """Whether a follow-up may be published: it is not unique, or has its key now.
+
+        Where another task has the key, the follow-up's record says so: its id is known already.
+        """
+        handler = self._registry.get(task.task_type)
+        if handler is None or handler.unique is None:
+            return True
+        unique = handler.unique
+        claim = UniqueClaim(
+            task_type=task.task_type,
+            by=handler.unique_by(task.payload, unique),
+            task_id=task.task_id,
+            submitted_at=now,
+            submitting_until=now + SUBMIT_TIME,
+        )
+
+        def take() -> Taken | Held:
+            answer = self._keys.take(claim, unique, now=self._now())
+            if isinstance(answer, Pending):
+                raise QueueUnavailable("another task of this key is just being submitted")
+            return answer
+
+        answer = self._patience(take)
+        if isinstance(answer, Taken):
+            return True
+        reason = f"not submitted: task {answer.task_id} has its key and is {answer.status}"
+        self._patience(partial(self._record, records.cancelled(records.fresh(task, now=now), now=now, reason=reason)))
+        return False
+
+    def _record(self, record: TaskRecord) -> None:
+        """Write the record by which a follow-up is found before a worker has seen it."""
         with contextlib.suppress(PreconditionFailed):  # a duplicate of its parent, or a worker, was first
-            RecordStore(self._store).write(records.fresh(task, now=now), if_generation=ABSENT)
+            RecordStore(self._store).write(record, if_generation=ABSENT)
 
     def give_up_malformed(self, delivery: Delivery, reason: str) -> None:
         """Send a message that is no task to the dead letters, under the id that belongs to its message id."""

@@ -59,7 +59,7 @@ def submit(request: Request, filled: FormData) -> Response:
             if not as_json:
                 texts |= _upload(api, filled, texts)
             payload = fields.whole(whole) if as_json else fields.payload(known, texts)
-            body = {"task_type": known.task_type, "payload": payload}
+            body: Document = {"task_type": known.task_type, "payload": payload}
             if delay.strip():
                 body["delay_s"] = units.duration(delay, option="Run in").total_seconds()
             task_id = api.post("/tasks", {**body, **({"queue": queue} if queue else {})})["task_id"]

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import model_validator
 
-from poolhouse.worker import Backoff, Payload, Reject, Retry, TaskContext, WorkerStopping, task
+from poolhouse.worker import Backoff, Payload, Reject, Retry, TaskContext, Unique, WorkerStopping, task
 
 #: Task ids in the order in which handlers started.
 runs: list[str] = []
@@ -99,6 +99,21 @@ def light_hours(payload: Number, ctx: TaskContext) -> None:
 @task("delaying_parent")
 def delaying_parent(payload: Number, ctx: TaskContext) -> str:
     return ctx.submit("echo", {"n": 1}, delay_s=86_400)
+
+
+@task("one_a_number", unique=Unique(by=("n",)))
+def one_a_number(payload: Number, ctx: TaskContext) -> None:
+    runs.append(ctx.task_id)
+
+
+@task("settles_down", unique=Unique(by=("n",), on_conflict="replace", debounce_s=30))
+def settles_down(payload: Number, ctx: TaskContext) -> None:
+    runs.append(ctx.task_id)
+
+
+@task("unique_parent")
+def unique_parent(payload: Number, ctx: TaskContext) -> list[str]:
+    return [ctx.submit("one_a_number", {"n": 1}), ctx.submit("settles_down", {"n": 1})]
 
 
 @task("not_json")
