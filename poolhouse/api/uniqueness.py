@@ -12,7 +12,8 @@ from poolhouse.pipeline import records
 from poolhouse.pipeline.errors import Conflict, PoolhouseError, PreconditionFailed
 from poolhouse.pipeline.message import TaskMessage
 from poolhouse.pipeline.store import ABSENT
-from poolhouse.pipeline.unique import ABANDONED, POLL_S, SUBMIT_TIME, Held, Pending, Unique, UniqueClaim, UniqueKeys
+from poolhouse.pipeline.unique import Unique
+from poolhouse.pipeline.unique_keys import ABANDONED, POLL_S, SUBMIT_TIME, Held, Pending, UniqueClaim, UniqueKeys
 
 
 class TaskExists(PoolhouseError):

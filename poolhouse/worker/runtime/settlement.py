@@ -32,7 +32,7 @@ from poolhouse.pipeline.store import ABSENT, CHUNK_BYTES, ObjectStore
 from poolhouse.pipeline.task_ids import TaskIds
 from poolhouse.pipeline.timers import Timers
 from poolhouse.pipeline.topology import Topology
-from poolhouse.pipeline.unique import SUBMIT_TIME, Held, Pending, Taken, UniqueClaim, UniqueKeys
+from poolhouse.pipeline.unique_keys import SUBMIT_TIME, Held, Pending, Taken, UniqueClaim, UniqueKeys
 from poolhouse.worker.errors import LeaseLost
 from poolhouse.worker.registry import Registry
 from poolhouse.worker.runtime.delivery import Delivery

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import typing
 from datetime import timedelta
 from threading import Barrier, Thread
 from typing import Any
@@ -9,18 +10,18 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from poolhouse.pipeline import names, records
+from poolhouse.pipeline import names
 from poolhouse.pipeline.errors import StoreUnavailable
 from poolhouse.pipeline.record_store import RecordStore
 from poolhouse.pipeline.records import Status, TaskRecord
 from poolhouse.pipeline.store import ABSENT
-from poolhouse.pipeline.unique import (
+from poolhouse.pipeline.unique import TaskStatus, Unique
+from poolhouse.pipeline.unique_keys import (
     SUBMIT_TIME,
     Held,
     Pending,
     Standing,
     Taken,
-    Unique,
     UniqueClaim,
     UniqueKeys,
     standing,
@@ -231,7 +232,11 @@ def test_a_rule_that_can_not_be_is_refused_with_its_field(rule: dict[str, Any], 
         Unique(**rule)
 
 
+def test_a_rule_knows_every_status() -> None:
+    assert set(typing.get_args(TaskStatus)) == set(Status)
+
+
 def test_a_rule_survives_json() -> None:
-    rule = Unique(by=("a",), within_s=5, while_=(Status.QUEUED,), on_conflict="reject")
+    rule = Unique(by=("a",), within_s=5, while_=("queued",), on_conflict="reject")
     assert Unique.model_validate(rule.model_dump(mode="json")) == rule
-    assert records.Status.QUEUED in rule.statuses
+    assert Status.QUEUED in rule.statuses
