@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -78,7 +78,7 @@ def create_app(
         store=store,
         publisher=publisher or Publisher(settings),
         backlog=backlog or backlogs.open_source(settings),
-        clock=clock or (lambda: datetime.now(UTC)),
+        clock=clock or settings.clock,
         threads=Threads(wait_s=settings.storage_timeout_s),
         deployment=Deployment(store),
     )
