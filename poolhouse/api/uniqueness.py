@@ -6,10 +6,10 @@ import asyncio
 from datetime import timedelta
 
 from poolhouse.api import scheduled
-from poolhouse.api.problems import Problem
+from poolhouse.api.problems import Problem, unavailable
 from poolhouse.api.services import Services
 from poolhouse.pipeline import records
-from poolhouse.pipeline.errors import Conflict, PoolhouseError, PreconditionFailed
+from poolhouse.pipeline.errors import PoolhouseError, PreconditionFailed
 from poolhouse.pipeline.message import TaskMessage
 from poolhouse.pipeline.store import ABSENT
 from poolhouse.pipeline.unique import Unique
@@ -37,7 +37,7 @@ async def submit(task: TaskMessage, unique: Unique, services: Services) -> str:
     try:
         message_id = await scheduled.wake(task, services, now=services.clock())
         await _record(task, services)
-    except PoolhouseError:
+    except (PoolhouseError, Problem):
         await services.threads.run(keys.release, claim, generation)
         raise
     return message_id
@@ -96,4 +96,4 @@ async def _record(task: TaskMessage, services: Services) -> None:
         # A worker has begun it; or this took so long that another took the key.
         stored = await services.threads.run(services.records.read, task.task_id)
         if stored is not None and (stored.record.reason or "").startswith(ABANDONED):
-            raise Conflict("submitting the task took too long, and another took its key: try again") from None
+            raise unavailable("submitting the task took too long, and another took its key") from None

@@ -212,3 +212,22 @@ def test_a_record_shows_the_unique_task_before_a_worker_has_seen_it(api: Api) ->
     task_id = submit(api, "report")["task_id"]
     assert api.client.get(f"/tasks/{task_id}").json()["task_type"] == "report"
     assert api.client.get("/tasks").json()["tasks"][0]["status"] == Status.QUEUED
+
+
+def test_a_submit_so_slow_that_another_took_its_key_is_503_and_its_idempotency_key_makes_a_new_task(api: Api) -> None:
+    def give_up(name: str) -> None:
+        """Between message and record: another call takes the key, since this one should have ended."""
+        if name.startswith(names.TASKS):
+            api.store.before_write = lambda name: None
+            api.clock.forward(60)
+            others.append(submit(api, "report")["task_id"])
+
+    others: list[str] = []
+    api.store.before_write = give_up
+    problem = submit(api, "report", status=503, key="slow")
+    assert "another took its key" in problem["error"]
+    lost = api.client.get(f"/tasks/{sent(api)[0]}").json()
+    assert (lost["status"], lost["reason"].rpartition(":")[0]) == ("cancelled", "its submit did not come to its end")
+    assert submit(api, "report", key="slow")["task_id"] == others[0]
+    end(api, others[0])
+    assert submit(api, "report", key="slow")["task_id"] not in sent(api)[:2]
