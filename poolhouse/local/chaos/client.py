@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import requests
 
@@ -26,6 +27,8 @@ class Accepted:
 
     job: Job
     task_id: str
+    #: Whether the answer named another task, which had the key of this unique one.
+    exists: bool = False
 
 
 class Submitter:
@@ -47,6 +50,8 @@ class Submitter:
     def _submit(self, job: Job, started_s: float) -> Accepted | None:
         self._give_up.wait(max(0.0, started_s + job.at_s - time.monotonic()))
         body = {"task_type": job.task_type, "queue": job.queue, "payload": job.payload}
+        if job.delay_s:
+            body["delay_s"] = job.delay_s
         answer = self._call("/tasks", body, {"Idempotency-Key": job.key})
         if answer is None:
             return None
@@ -54,6 +59,8 @@ class Submitter:
             self.refusals.append(f"{job.key} ({job.task_type}): HTTP {answer.status_code} {answer.text[:300]}")
             return None
         task_id: str = answer.json()["task_id"]
+        if answer.json()["status"] == "exists":
+            return Accepted(job, task_id, exists=True)
         if job.cancel:
             cancelled = self._call(f"/tasks/{task_id}:cancel", None, {})
             # 409: it has ended meanwhile.
