@@ -49,7 +49,7 @@ class Submitter:
 
     def _submit(self, job: Job, started_s: float) -> Accepted | None:
         self._give_up.wait(max(0.0, started_s + job.at_s - time.monotonic()))
-        body = {"task_type": job.task_type, "queue": job.queue, "payload": job.payload}
+        body: dict[str, Any] = {"task_type": job.task_type, "queue": job.queue, "payload": job.payload}
         if job.delay_s:
             body["delay_s"] = job.delay_s
         answer = self._call("/tasks", body, {"Idempotency-Key": job.key})
