@@ -25,6 +25,12 @@ _FIELD, _FILE = "field:", "file:"
 _PAYLOAD, _QUEUE = "payload", "queue"
 #: When it runs: a time from now, as `1h`.
 _DELAY = "delay"
+#: What is said of an answer, by its status.
+_NOTES = {
+    "submitted": "Submitted.",
+    "scheduled": "Scheduled.",
+    "exists": "Not submitted: this task is the same, and has not ended.",
+}
 
 
 def types(request: Request) -> Response:
@@ -62,7 +68,7 @@ def submit(request: Request, filled: FormData) -> Response:
             body: Document = {"task_type": known.task_type, "payload": payload}
             if delay.strip():
                 body["delay_s"] = units.duration(delay, option="Run in").total_seconds()
-            task_id = api.post("/tasks", {**body, **({"queue": queue} if queue else {})})["task_id"]
+            answer = api.post("/tasks", {**body, **({"queue": queue} if queue else {})})
         except ConfigError as error:
             problem, errors = str(error), dict[str, str]()
         except ApiError as error:
@@ -71,8 +77,7 @@ def submit(request: Request, filled: FormData) -> Response:
             errors = fields.by_field(error.document.get("errors", ()), known)
             problem = errors.pop("", "") or ("" if errors and not as_json else str(error))
         else:
-            note = "Scheduled." if delay.strip() else "Submitted."
-            return rendering.go_to(request, f"/tasks/{segment(task_id)}", note=note)
+            return rendering.go_to(request, f"/tasks/{segment(answer['task_id'])}", note=_NOTES[answer["status"]])
     return _form(
         request,
         known,

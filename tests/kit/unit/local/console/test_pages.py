@@ -12,8 +12,10 @@ from poolhouse.local.console.pages import emulator
 from poolhouse.pipeline.record_store import RecordStore
 from poolhouse.pipeline.records import TaskRecord
 from poolhouse.pipeline.store import ABSENT
+from poolhouse.worker import Unique
 from poolhouse_pubsub.control.faults import KINDS
 from poolhouse_pubsub.status import Code
+from tests.kit.unit.api.conftest import REGISTRY
 from tests.kit.unit.local.console.conftest import Shown
 
 HOSTILE = """<script>alert("1")</script>'"`"""
@@ -154,6 +156,14 @@ def test_a_task_is_submitted_for_later_moved_and_run_now(shown: Shown) -> None:
     shown.post(f"{where}/run-now")
     assert [task["task_id"] for task in shown.served.published] == [task_id]
     assert "Run now" not in shown.text(where)
+
+
+def test_a_unique_task_that_is_there_already_is_shown_instead(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
+    handlers = REGISTRY._handlers
+    monkeypatch.setitem(handlers, "anything", replace(handlers["anything"], unique=Unique()))
+    first, second = (shown.post("/submit/anything") for _ in range(2))
+    assert first.partition("?")[0] == second.partition("?")[0]
+    assert "Not submitted: this task is the same, and has not ended." in shown.text(second)
 
 
 def test_a_delay_that_is_none_is_shown_again_with_what_is_wrong(shown: Shown) -> None:
