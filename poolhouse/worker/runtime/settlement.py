@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any
 
 import structlog
+from pydantic import ValidationError
 
 from poolhouse.pipeline import names, records
 from poolhouse.pipeline.dead_letters import EARLIER_DELIVERIES, attributes_for
@@ -232,9 +233,13 @@ class Settlement:
         if handler is None or handler.unique is None:
             return True
         unique = handler.unique
+        try:
+            by = handler.unique_by(task.payload, unique)
+        except ValidationError:  # its model is another since the parent ran: it fails with that for its reason
+            return True
         claim = UniqueClaim(
             task_type=task.task_type,
-            by=handler.unique_by(task.payload, unique),
+            by=by,
             task_id=task.task_id,
             submitted_at=now,
             submitting_until=now + SUBMIT_TIME,

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from poolhouse.pipeline import names
+from poolhouse.pipeline import names, records
 from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.message import TaskMessage
 from poolhouse.pipeline.records import Status
 from poolhouse.worker import Payload, TaskContext, Unique, task
 from tests.kit.unit.worker import handlers
@@ -76,3 +77,16 @@ def test_a_rule_that_can_not_be_is_an_error_at_import(options: dict[str, object]
         def wrong(payload: Payload, ctx: TaskContext) -> None: ...
 
     assert Path(__file__).stem in str(caught.value)
+
+
+def test_a_follow_up_whose_model_has_changed_meanwhile_is_published_and_fails_with_that(engine: Engine) -> None:
+    now = engine.clock.now
+    parent = engine.task("unique_parent", "p-1")
+    message = TaskMessage(task_id="p-1", task_type="unique_parent", submitted_at=now, queue="default", payload={})
+    run = records.claim(None, message, owner="o", worker="w", now=now, lease_s=20, max_attempts=5)
+    assert isinstance(run, records.Run)
+    old = records.FollowUp(task_id="f-1", task_type="one_a_number", queue="default", payload={"n": "many"})
+    engine.records.write(records.succeeded(run.record, now=now, follow_ups=(old,)), if_generation=0)
+    parent.attempt = 2
+    engine.attempts.process(parent)
+    assert (parent.ended, published(engine)) == (["ack"], ["f-1"])
