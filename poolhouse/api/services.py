@@ -93,7 +93,7 @@ class Threads:
     """Runs storage calls, which block, on threads."""
 
     def __init__(self, *, wait_s: float) -> None:
-        """Starts no thread yet.
+        """Start no thread yet.
 
         Args:
             wait_s: the longest that a call waits for a free thread, in seconds: beyond that storage is too slow to

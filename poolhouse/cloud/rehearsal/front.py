@@ -29,16 +29,13 @@ _TIMEOUT_S = 60
 
 @dataclass(frozen=True, kw_only=True)
 class Running:
-    """A stack on this machine.
+    """A stack on this machine."""
 
-    Attributes:
-        api_url: its API, which answers for every service.
-        storage_url: its storage server.
-        buckets: its buckets, by the names of the deployed ones that they play.
-    """
-
+    #: Its API, which answers for every service.
     api_url: str
+    #: Its storage server.
     storage_url: str
+    #: Its buckets, by the names of the deployed ones that they play.
     buckets: Mapping[str, str]
 
 
@@ -53,7 +50,7 @@ class Front:
     """
 
     def __init__(self, plane: Plane, *, login: str, running: Running | None = None) -> None:
-        """Connects to nothing yet."""
+        """Connect to nothing yet."""
         self._plane = plane
         self._login_word = login
         self._running = running

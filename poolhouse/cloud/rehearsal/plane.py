@@ -64,18 +64,15 @@ class Logged:
 
 @dataclass
 class Plane:
-    """The played Google Cloud.
+    """The played Google Cloud."""
 
-    Args (fields):
-        project: id of the one project there is.
-        token: the access token that callers must show.
-        routes: what it can do.
-        faults: what goes wrong.
-    """
-
+    #: Id of the one project there is.
     project: str
+    #: The access token that callers must show.
     token: str
+    #: What it can do.
     routes: Sequence[Route]
+    #: What goes wrong.
     faults: Faults = field(default_factory=Faults)
     log: list[Logged] = field(default_factory=list)
     #: Tracebacks of the rehearsal's own mistakes: a test that finds one here has found it.

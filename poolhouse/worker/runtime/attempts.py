@@ -68,7 +68,7 @@ class Attempts:
         on_abandoned: Callable[[int], None],
         resume: Callable[..., None],
     ) -> None:
-        """Collects what an attempt needs.
+        """Collect what an attempt needs.
 
         Args:
             worker_name: goes into the records, for people.

@@ -20,7 +20,7 @@ class Executor:
     """Runs handlers of all kinds; one for a worker."""
 
     def __init__(self, *, task_handlers: tuple[str, ...]) -> None:
-        """Starts neither loop nor processes before a handler needs them.
+        """Start neither loop nor processes before a handler needs them.
 
         Args:
             task_handlers: the modules that a handler process imports.

@@ -35,7 +35,7 @@ class RunningTask:
     def __init__(
         self, stored: Stored, handler: Handler, *, started_s: float, store: RecordStore | None, lease_s: float
     ) -> None:
-        """Wraps a record just claimed.
+        """Wrap a record just claimed.
 
         Args:
             stored: the claimed record; generation `ABSENT` where the handler keeps no record.

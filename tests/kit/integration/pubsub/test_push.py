@@ -1,5 +1,7 @@
 """Push delivery to a real HTTP server: what is sent, what acks, how failures are paced, and tokens that verify."""
 
+from __future__ import annotations
+
 import base64
 import logging
 import socket

@@ -1,5 +1,7 @@
 """REST/JSON on the emulator's port: every route, the JSON forms in and out, errors, and the Python client over REST."""
 
+from __future__ import annotations
+
 import base64
 import json
 import time
