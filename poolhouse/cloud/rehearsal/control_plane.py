@@ -63,8 +63,8 @@ class Logged:
 
 
 @dataclass
-class Plane:
-    """The played Google Cloud."""
+class ControlPlane:
+    """The simulated Google Cloud."""
 
     #: Id of the one project there is.
     project: str
@@ -148,4 +148,6 @@ class Plane:
                 self.require(candidate.api)
             answer = candidate.handler(self.state, request, **{k: v for k, v in groups.items() if k != "project"})
             return answer if isinstance(answer, Response) else Response(body={} if answer is None else answer)
-        raise ApiError("UNIMPLEMENTED", f"The rehearsal does not play {request.method} {request.host}{request.path}")
+        raise ApiError(
+            "UNIMPLEMENTED", f"The rehearsal does not simulate {request.method} {request.host}{request.path}"
+        )
