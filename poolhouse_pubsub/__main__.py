@@ -1,5 +1,7 @@
 """The emulator alone: `python -m poolhouse_pubsub --port 8085`."""
 
+from __future__ import annotations
+
 import argparse
 import asyncio
 import gc
@@ -18,7 +20,7 @@ from poolhouse_pubsub.transport.web_guard import LOCAL, WebGuard
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the server until SIGINT or SIGTERM; returns the exit code."""
+    """Run the server until SIGINT or SIGTERM; return the exit code."""
     parser = _parser()
     options = parser.parse_args(arguments)
     try:

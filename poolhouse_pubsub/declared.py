@@ -7,6 +7,8 @@ names stay as they are, and the fields are those of the REST API in either spell
     subscriptions = [{ name = "orders-worker", topic = "orders", ack_deadline_seconds = 30 }]
 """
 
+from __future__ import annotations
+
 import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,19 +29,16 @@ class TopologyError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """What is to be there.
+    """What is to be there."""
 
-    Attributes:
-        topics: `google.pubsub.v1.Topic` messages.
-        subscriptions: `google.pubsub.v1.Subscription` messages.
-    """
-
+    #: `google.pubsub.v1.Topic` messages.
     topics: tuple[Any, ...]
+    #: `google.pubsub.v1.Subscription` messages.
     subscriptions: tuple[Any, ...]
 
 
 def load(path: str | Path, *, project: str) -> Topology:
-    """Reads a topology file.
+    """Read a topology file.
 
     Args:
         path: A `pipeline.toml`, or a `.toml` or `.json` file with `topics` and `subscriptions`.
@@ -63,7 +62,7 @@ def load(path: str | Path, *, project: str) -> Topology:
 
 
 def parse(document: Any, *, project: str) -> Topology:
-    """The plain form, already read.
+    """Return the plain form, already read.
 
     Raises:
         TopologyError: It is not one.
@@ -152,7 +151,7 @@ def _queue_subscriptions(queues: Sequence[Any]) -> Iterator[dict[str, Any]]:
 
 
 def realise(topology: Topology, service: Service) -> None:
-    """Makes what is not there yet; what is there (kept from an earlier run) stays as it is.
+    """Make what is not there yet; what is there (kept from an earlier run) stays as it is.
 
     Raises:
         TopologyError: The emulator refuses a resource.

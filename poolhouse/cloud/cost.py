@@ -34,45 +34,39 @@ Prices = Mapping[str, Mapping[str, float]]
 
 @dataclass(frozen=True, kw_only=True)
 class Workers:
-    """The workers of one queue.
+    """The workers of one queue."""
 
-    Args (fields):
-        cpu: vCPUs of an instance.
-        memory_gib: memory of an instance, in GiB.
-        concurrency: tasks that an instance runs at a time.
-        instances: instances of its pool that run all the time.
-    """
-
+    #: VCPUs of an instance.
     cpu: float = 1
+    #: Memory of an instance, in GiB.
     memory_gib: float = 1
+    #: Tasks that an instance runs at a time.
     concurrency: int = 8
+    #: Instances of its pool that run all the time.
     instances: float = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """What a pipeline has to do.
+    """What a pipeline has to do."""
 
-    Args (fields):
-        tasks_per_day: tasks submitted in a day, all to the first of `workers`.
-        seconds: time that a task takes.
-        workers: of each queue, the busy one first; the others are paid for as they stand.
-        autoscale: whether pools follow their backlog.
-        job_period_s: seconds between two starts of a queue's job.
-        message_bytes: size of a task's message.
-        result_bytes: what a task leaves in the bucket: record, result, files.
-        kept_days: how long that stays.
-        schedules: entries of Cloud Scheduler beside those that start jobs.
-    """
-
+    #: Tasks submitted in a day, all to the first of `workers`.
     tasks_per_day: float
+    #: Time that a task takes.
     seconds: float
+    #: Of each queue, the busy one first; the others are paid for as they stand.
     workers: tuple[Workers, ...] = (Workers(),)
+    #: Whether pools follow their backlog.
     autoscale: bool = False
+    #: Seconds between two starts of a queue's job.
     job_period_s: float = 60
+    #: Size of a task's message.
     message_bytes: int = 500
+    #: What a task leaves in the bucket: record, result, files.
     result_bytes: int = 2000
+    #: How long that stays.
     kept_days: float = 90
+    #: Entries of Cloud Scheduler beside those that start jobs.
     schedules: int = 1
 
     def __post_init__(self) -> None:

@@ -54,19 +54,17 @@ class Source:
     """Where a deploy may come from.
 
     Numbers, not names, are compared: a name on GitHub that is given up can be taken by somebody else.
-
-    Args (fields):
-        repository: `ORG/REPO`, for people.
-        repository_id: its number.
-        owner_id: the number of ORG.
-        environment: the environment that the job must run in: its rules on GitHub say who approves.
-        ref: the branch or tag that it must run for, such as `refs/heads/main`; with `*` at its end, all that begin so.
     """
 
+    #: `ORG/REPO`, for people.
     repository: str
+    #: Its number.
     repository_id: int
+    #: The number of ORG.
     owner_id: int
+    #: The environment that the job must run in: its rules on GitHub say who approves.
     environment: str = "production"
+    #: The branch or tag that it must run for, such as `refs/heads/main`; with `*` at its end, all that begin so.
     ref: str = "refs/heads/main"
 
     def __post_init__(self) -> None:

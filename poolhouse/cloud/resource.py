@@ -40,16 +40,13 @@ def command(*words: str, files: Mapping[str, str] | None = None) -> Command:
 
 @dataclass(frozen=True, kw_only=True)
 class Read:
-    """How a resource's present state is read.
+    """How a resource's present state is read."""
 
-    Args (fields):
-        words: the gcloud command, without `--format=json`. Resources with the same words share one call.
-        api: the API that must be enabled; while it is not, the resource is absent without asking.
-        needs: id of the resource that must exist first; while it does not, this one is absent without asking.
-    """
-
+    #: The gcloud command, without `--format=json`. Resources with the same words share one call.
     words: tuple[str, ...]
+    #: The API that must be enabled; while it is not, the resource is absent without asking.
     api: str
+    #: Id of the resource that must exist first; while it does not, this one is absent without asking.
     needs: str | None = None
 
 
@@ -65,30 +62,27 @@ def nothing(raw: Json) -> tuple[Command, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Resource:
-    """One thing that a deploy wants to be there, and as it should be.
+    """One thing that a deploy wants to be there, and as it should be."""
 
-    Args (fields):
-        kind: the word for it in the plan.
-        name: its id within its kind.
-        wanted: fields to compare; the plan shows them by these names.
-        read: how its state is read.
-        observe: the same fields out of what `read` printed; None where the resource is not there.
-        create: commands that make it.
-        update: commands that make it as wanted, from what `read` printed.
-        after: ids of resources that must be in place first.
-        absent: where a deploy can't make it: what to do while it is not there. Then the plan is refused.
-        fixed: fields that can't change once it is there, with what to do instead.
-    """
-
+    #: The word for it in the plan.
     kind: str
+    #: Its id within its kind.
     name: str
+    #: Fields to compare; the plan shows them by these names.
     wanted: Fields
+    #: How its state is read.
     read: Read
+    #: The same fields out of what `read` printed; None where the resource is not there.
     observe: Callable[[Json], Fields | None]
+    #: Commands that make it.
     create: tuple[Command, ...]
+    #: Commands that make it as wanted, from what `read` printed.
     update: Callable[[Json], tuple[Command, ...]] = nothing
+    #: Ids of resources that must be in place first.
     after: tuple[str, ...] = ()
+    #: Where a deploy can't make it: what to do while it is not there. Then the plan is refused.
     absent: str = ""
+    #: Fields that can't change once it is there, with what to do instead.
     fixed: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -18,6 +18,7 @@ from poolhouse.pipeline.names import check_task_type
 from poolhouse.pipeline.topology import Topology
 from poolhouse.worker import payloads
 from poolhouse.worker.discovery import import_all
+from poolhouse.worker.rate import parse_rate
 
 #: Attribute of a function: its handlers, of which stacked decorators make several.
 _HANDLERS = "__poolhouse_handlers__"
@@ -67,6 +68,10 @@ class Handler:
     def summary(self) -> str:
         """The first line of the function's docstring."""
         return (inspect.getdoc(self.function) or "").partition("\n")[0]
+
+    def queue_in(self, topology: Topology) -> str:
+        """Return the queue of its tasks that name none."""
+        return self.queue or topology.default_queue.name
 
     def parse(self, payload: Mapping[str, Any]) -> BaseModel:
         """The payload as its model. Raises `pydantic.ValidationError`."""
@@ -221,8 +226,6 @@ def _check(handler: Handler) -> None:
         if value is not None and not (isinstance(value, int | float) and value > 0):
             raise ValueError(f"{name} must be a number above 0, not {value!r}")
     if handler.rate is not None:
-        from poolhouse.worker.runtime.limits import parse_rate  # noqa: PLC0415 - imports the Pub/Sub client: only where a rate is given
-
         parse_rate(handler.rate)
     if inspect.isgeneratorfunction(handler.function) or inspect.isasyncgenfunction(handler.function):
         raise ValueError("a handler returns its result: it can't yield")

@@ -52,7 +52,7 @@ _log = structlog.get_logger(__name__)
 def queue_of(task_type: str, *, registry: Registry, topology: Topology) -> str:
     """The queue of tasks that name none: the handler's, or the pipeline's default."""
     handler = registry.get(task_type)
-    return topology.default_queue.name if handler is None or handler.queue is None else handler.queue
+    return topology.default_queue.name if handler is None else handler.queue_in(topology)
 
 
 def problem_of(schedule: Schedule, registry: Registry) -> str | None:

@@ -65,7 +65,7 @@ def installed(gcloud: Gcloud) -> ReleaseTracks:
 
 
 def from_table(tree: Mapping[str, object]) -> HasFlag:
-    """Answers from gcloud's own completion table."""
+    """Answer from gcloud's own completion table."""
 
     def has(words: tuple[str, ...], name: str) -> bool:
         node: object = tree

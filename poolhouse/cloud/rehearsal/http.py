@@ -66,7 +66,7 @@ class Response:
 
 
 class ApiError(Exception):
-    """An error that the plane answers with, in the JSON shape that gcloud reads.
+    """An error that the control plane answers with, in the JSON shape that gcloud reads.
 
     Args:
         status: canonical code, such as NOT_FOUND.

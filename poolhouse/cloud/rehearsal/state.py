@@ -1,4 +1,4 @@
-"""What the played cloud remembers: one project, its resources by full name, policies, operations."""
+"""What the simulated cloud remembers: one project, its resources by full name, policies, operations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from poolhouse.cloud.rehearsal.http import ApiError
 from poolhouse.cloud.rehearsal.roles import PERMISSIONS
 
 Json = Any
-#: Number of the played project.
+#: Number of the simulated project.
 PROJECT_NUMBER = "123456789012"
 #: Both alphabets of base 64 are the same bytes to the services.
 _STANDARD_ALPHABET = str.maketrans("-_", "+/")
@@ -29,7 +29,7 @@ _MEMBER = re.compile(
 
 @dataclass
 class State:
-    """The project's state. Changed under the plane's lock only."""
+    """The project's state. Changed under the control plane's lock only."""
 
     project: str
     faults: Faults = field(default_factory=Faults)

@@ -6,12 +6,14 @@ import contextvars
 import threading
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from poolhouse.pipeline import logs
-from poolhouse.worker.runtime import children
+from poolhouse.worker.errors import TaskCancelled
+from poolhouse.worker.runtime import children, outcomes
 from poolhouse.worker.runtime.event_loop import EventLoop
 from poolhouse.worker.runtime.interruption import interruptible
+from poolhouse.worker.runtime.outcomes import Cancelled, Outcome
 from poolhouse.worker.runtime.process_pool import ProcessRunner
 from poolhouse.worker.runtime.running_task import Context, RunningTask
 
@@ -20,7 +22,7 @@ class Executor:
     """Runs handlers of all kinds; one for a worker."""
 
     def __init__(self, *, task_handlers: tuple[str, ...]) -> None:
-        """Starts neither loop nor processes before a handler needs them.
+        """Start neither loop nor processes before a handler needs them.
 
         Args:
             task_handlers: the modules that a handler process imports.
@@ -55,3 +57,20 @@ class Executor:
             if self._loop is None or (self._loop.lost and self._loop.blocked):
                 self._loop = EventLoop()
             return self._loop
+
+
+def run_handler(executor: Executor, running: RunningTask, context: Context) -> Outcome:
+    """Run the handler of a claimed task; whatever it raises is an outcome too."""
+    try:
+        payload = running.handler.parse(running.record.payload)
+    except ValidationError as error:
+        return outcomes.invalid_payload(error)
+    except BaseException as error:  # noqa: BLE001 - a mistake in a validator
+        return outcomes.raised(error, running, context)
+    try:
+        value = executor.run(running, payload, context)
+        if running.told and isinstance(running.interruption, TaskCancelled):
+            return Cancelled()  # what it returns in spite of that is no whole result
+    except BaseException as error:  # noqa: BLE001 - sys.exit() too, and panics of native code
+        return outcomes.raised(error, running, context)
+    return outcomes.returned(value)

@@ -33,8 +33,8 @@ class Heartbeat:
         self._in_call: set[RunningTask] = set()
         self._lock = threading.Lock()
         self._wake = threading.Event()
-        self._calls = ThreadPoolExecutor(max_workers=8, thread_name_prefix="keeper-call")
-        self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+        self._calls = ThreadPoolExecutor(max_workers=8, thread_name_prefix="heartbeat-call")
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self._stopped = False
 
     def start(self) -> None:

@@ -26,7 +26,11 @@ class Suspects:
     """Lets one suspect run in this process at a time; the others are parked and hold their leases. Thread-safe."""
 
     def __init__(self, resume: Callable[[Delivery], None]) -> None:
-        """Args: resume: called with a parked delivery when its turn has come."""
+        """Start with no suspect running.
+
+        Args:
+            resume: called with a parked delivery when its turn has come.
+        """
         self._resume = resume
         self._running: Delivery | None = None
         self._parked: deque[Delivery] = deque()
@@ -48,7 +52,7 @@ class Suspects:
         return True
 
     def leave(self, delivery: Delivery) -> None:
-        """It has ended, whether it was a suspect or not."""
+        """Note that a delivery has ended, whether it was a suspect or not."""
         with self._lock:
             if self._running is not delivery:
                 return

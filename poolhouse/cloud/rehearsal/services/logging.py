@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from poolhouse.cloud.rehearsal import log_filter
+from poolhouse.cloud.rehearsal.control_plane import Route, route
 from poolhouse.cloud.rehearsal.http import ApiError, Request
-from poolhouse.cloud.rehearsal.plane import Route, route
 from poolhouse.cloud.rehearsal.schema import anything, boolean, check, list_of, number, one_of, required, text, whole
 from poolhouse.cloud.rehearsal.state import Json, State
 
