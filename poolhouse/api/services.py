@@ -85,8 +85,8 @@ class Services:
         return self.topology.default_queue if handler.queue is None else self.topology.by_name[handler.queue]
 
     def check(self) -> None:
-        """Raise `ConfigError` where a handler names a queue that is not declared."""
-        self.registry.check_queues(self.topology, declared_in=self.settings.pipeline_file)
+        """Raise `ConfigError` where handlers and `pipeline.toml` don't fit together."""
+        self.registry.check(self.topology, declared_in=self.settings.pipeline_file)
 
 
 class Threads:
