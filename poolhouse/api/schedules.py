@@ -21,9 +21,8 @@ from poolhouse.api.submissions import Submitted
 from poolhouse.pipeline.cron import next_due
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.message import parse_time
-from poolhouse.pipeline.schedules import Run, Schedules, ScheduleState, due_time_problem
+from poolhouse.pipeline.schedules import Run, Schedules, ScheduleState, due_time_problem, problem_of, queue_of
 from poolhouse.pipeline.topology import Schedule
-from poolhouse.worker.scheduler import problem_of, queue_of
 
 #: Name of this process in the claims that it makes.
 _OWNER = f"api-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
@@ -149,7 +148,7 @@ async def _schedules(services: Services) -> Schedules:
         topology=services.topology,
         task_ids=await services.task_ids(),
         publisher=services.publisher,
-        queue_of=partial(queue_of, registry=services.registry, topology=services.topology),
+        queue_of=partial(queue_of, task_types=services.registry, topology=services.topology),
         owner=_OWNER,
     )
 

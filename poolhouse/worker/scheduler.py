@@ -17,7 +17,6 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import structlog
-from pydantic import ValidationError
 
 from poolhouse.pipeline.cron import next_due
 from poolhouse.pipeline.errors import (
@@ -29,12 +28,12 @@ from poolhouse.pipeline.errors import (
     ServiceUnavailable,
 )
 from poolhouse.pipeline.publisher import Publisher
-from poolhouse.pipeline.schedules import CLOCK_MARGIN_S, Known, Schedules, run_due
+from poolhouse.pipeline.schedules import CLOCK_MARGIN_S, Known, Schedules, problem_of, queue_of, run_due
 from poolhouse.pipeline.settings import Settings
 from poolhouse.pipeline.store import ObjectStore
 from poolhouse.pipeline.task_id_key import load_task_ids
 from poolhouse.pipeline.timers import Timers
-from poolhouse.pipeline.topology import Schedule, Topology
+from poolhouse.pipeline.topology import Schedule
 from poolhouse.worker.registry import Registry
 from poolhouse.worker.runtime.retrying import RetryUntilStopped
 from poolhouse.worker.timer_loop import TimerLoop
@@ -47,26 +46,6 @@ UNEXPECTED_RETRY_S = 60.0
 LONGEST_SLEEP_S = 30.0
 
 _log = structlog.get_logger(__name__)
-
-
-def queue_of(task_type: str, *, registry: Registry, topology: Topology) -> str:
-    """The queue of tasks that name none: the handler's, or the pipeline's default."""
-    handler = registry.get(task_type)
-    return topology.default_queue.name if handler is None else handler.queue_in(topology)
-
-
-def problem_of(schedule: Schedule, registry: Registry) -> str | None:
-    """Why the tasks of a schedule can't be submitted; None if they can."""
-    handler = registry.get(schedule.task_type)
-    if handler is None:
-        return f"unknown task type {schedule.task_type!r} (known: {', '.join(registry) or 'none'})"
-    try:
-        handler.parse(schedule.payload)
-    except ValidationError as error:
-        return "; ".join(
-            f"payload.{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
-        )
-    return None
 
 
 class SchedulePlanner:
@@ -185,7 +164,7 @@ class Scheduler:
             topology=topology.model_copy(update={"schedules": tuple(runnable)}),
             task_ids=task_ids,
             publisher=publisher,
-            queue_of=partial(queue_of, registry=self._registry, topology=topology),
+            queue_of=partial(queue_of, task_types=self._registry, topology=topology),
             owner=owner,
         )
         self._timers = TimerLoop(Timers(self._store), publisher, now=self._now)

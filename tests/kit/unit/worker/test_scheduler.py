@@ -12,13 +12,13 @@ import pytest
 from poolhouse.pipeline import topology
 from poolhouse.pipeline.errors import ConfigError, PreconditionFailed, StoreUnavailable
 from poolhouse.pipeline.publisher import Publisher
-from poolhouse.pipeline.schedules import CLAIM_S, MISSED_AFTER_S, Schedules
+from poolhouse.pipeline.schedules import CLAIM_S, MISSED_AFTER_S, Schedules, problem_of, queue_of
 from poolhouse.pipeline.settings import Settings
 from poolhouse.pipeline.task_ids import TaskIds
 from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
 from poolhouse.worker import Payload, TaskContext, task
 from poolhouse.worker.registry import Registry
-from poolhouse.worker.scheduler import RETRY_S, SchedulePlanner, Scheduler, problem_of, queue_of
+from poolhouse.worker.scheduler import RETRY_S, SchedulePlanner, Scheduler
 
 NOON = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
 IDS = TaskIds(b"k" * 32)
@@ -77,7 +77,7 @@ class World:
             topology=self.plan,
             task_ids=IDS,
             publisher=Publisher(settings, topics=self.topics),
-            queue_of=partial(queue_of, registry=REGISTRY, topology=self.plan),
+            queue_of=partial(queue_of, task_types=REGISTRY, topology=self.plan),
             owner=owner,
         )
 
