@@ -134,7 +134,9 @@ def test_a_queue_that_is_not_declared_is_an_error_that_names_the_handler(found: 
     (tmp_path / "pipeline.toml").write_text("[queues.default]\n[queues.bulk]\n")
     topology: Topology = load(str(tmp_path / "pipeline.toml"))
     registry = found({"found_here/__init__": HEAD + handler("t").replace('"t"', '"t", queue="vip"')})
-    with pytest.raises(ConfigError, match=r"__init__\.py:6: the handler of t names the queue 'vip', but .*pipeline\.toml:1"):
+    with pytest.raises(
+        ConfigError, match=r"__init__\.py:6: the handler of t names the queue 'vip', but .*pipeline\.toml:1"
+    ):
         registry.check(topology, declared_in=str(tmp_path / "pipeline.toml"))
 
 
