@@ -54,8 +54,8 @@ COPY --chmod=755 pipeline.toml ./
 FROM source AS local-source
 COPY --chmod=755 poolhouse ./poolhouse
 RUN python3 -m compileall -q --invalidation-mode unchecked-hash poolhouse
-# end of kit
 
+# end of kit
 # Our Pub/Sub emulator has dependencies of its own, and none of the pipeline's: its image is a third of the size.
 FROM ${PYTHON_IMAGE} AS pubsub-dependencies
 COPY requirements-pubsub.lock /build/
