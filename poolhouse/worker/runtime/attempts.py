@@ -67,6 +67,7 @@ class Attempts:
         stopping: threading.Event,
         on_abandoned: Callable[[int], None],
         resume: Callable[..., None],
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Collects what an attempt needs.
 
@@ -75,6 +76,7 @@ class Attempts:
             stopping: once set, calls that wait for storage or Pub/Sub give up.
             on_abandoned: called with the id of a thread whose handler is given up, and which is lost for other tasks.
             resume: called with a parked delivery that has room now, and `admitted`; is to call `process` with both.
+            monotonic: measures how long attempts run and how often they start, in seconds.
         """
         self._topology = topology
         self._registry = registry
@@ -95,7 +97,9 @@ class Attempts:
             now=now,
         )
         self._on_abandoned = on_abandoned
-        self._limits = Limits(partial(resume, admitted=True))
+        self._monotonic = monotonic
+        #: The limits of task types; their parked deliveries are resumed by themselves.
+        self.limits = Limits(partial(resume, admitted=True), monotonic=monotonic)
         self._suspects = Suspects(partial(resume, admitted=False))
 
     @property
@@ -115,12 +119,12 @@ class Attempts:
             handler = self._registry.get(task.task_type)
             if handler is None:
                 self._settlement.give_up(delivery, task.task_id, f"unknown task type: {task.task_type}")
-            elif admitted or self._limits.admit(handler, delivery):
+            elif admitted or self.limits.admit(handler, delivery):
                 try:
                     self._attempt(delivery, _completed(task, handler), handler)
                 finally:
                     self._suspects.leave(delivery)
-                    self._limits.leave(handler)
+                    self.limits.leave(handler)
         except MalformedMessage as error:
             self._settlement.give_up_malformed(delivery, str(error))
         except RecordUnreadable as error:
@@ -145,11 +149,11 @@ class Attempts:
     @property
     def waiting(self) -> bool:
         """Whether a delivery is parked."""
-        return self._limits.waiting or self._suspects.waiting
+        return self.limits.waiting or self._suspects.waiting
 
     def parked(self) -> list[Delivery]:
         """Take back the deliveries that wait for room: nothing is resumed any more."""
-        return [*self._limits.close(), *self._suspects.close()]
+        return [*self.limits.close(), *self._suspects.close()]
 
     def return_unstarted(self, delivery: Delivery) -> None:
         """Give back a delivery that no thread has taken up."""
@@ -178,7 +182,7 @@ class Attempts:
         running = RunningTask(
             stored,
             handler,
-            started_s=time.monotonic(),
+            started_s=self._monotonic(),
             store=self._records if handler.record else None,
             lease_s=queue.ack_deadline_s,
         )

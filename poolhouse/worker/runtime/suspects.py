@@ -29,6 +29,7 @@ class Suspects:
         """Args: resume: called with a parked delivery when its turn has come."""
         self._resume = resume
         self._running: Delivery | None = None
+        self._clearing: threading.Timer | None = None
         self._parked: deque[Delivery] = deque()
         self._lock = threading.Lock()
         self._closed = False
@@ -42,7 +43,7 @@ class Suspects:
                 self._parked.append(delivery)
                 return False
             self._running = delivery
-        timer = threading.Timer(CLEARED_AFTER_S, self.leave, (delivery,))
+            self._clearing = timer = threading.Timer(CLEARED_AFTER_S, self.leave, (delivery,))
         timer.daemon = True
         timer.start()
         return True
@@ -53,6 +54,8 @@ class Suspects:
             if self._running is not delivery:
                 return
             self._running = None
+            if self._clearing is not None:
+                self._clearing.cancel()
             following = self._parked.popleft() if self._parked and not self._closed else None
         if following is not None:
             self._resume(following)
