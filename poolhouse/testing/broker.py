@@ -12,6 +12,8 @@ from typing import Any, Protocol, TypeVar
 from google.cloud import pubsub_v1
 from google.pubsub_v1.types import PubsubMessage, PullResponse
 
+from poolhouse.local.provision import declaration
+from poolhouse.pipeline import topology as topologies
 from poolhouse.pipeline.errors import MessageRefused, QueueUnavailable
 from poolhouse.pipeline.pubsub_transport import Message, PubSubTopics, Topics
 from poolhouse.worker.runtime.subscriber import open_subscriber
@@ -87,7 +89,9 @@ class Emulation:
         """Empty it, and make what a `pipeline.toml` declares."""
         topology = self._topologies.get(pipeline_file)
         if topology is None:
-            topology = self._topologies[pipeline_file] = declared.load(pipeline_file, project=self._project)
+            topology = self._topologies[pipeline_file] = declared.parse(
+                declaration(topologies.load(pipeline_file), project=self._project), project=self._project
+            )
 
         def restart() -> None:
             self._faults.clear()
