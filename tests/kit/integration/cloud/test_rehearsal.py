@@ -541,7 +541,7 @@ def test_a_wrong_project_is_told_before_anything_is_planned() -> None:
                 topology.parse(PIPELINE),
                 options=Options(project="other-project", name="shop"),
                 root=Path(__file__).parents[4],
-                words=release_tracks.ReleaseTracks(),
+                tracks=release_tracks.ReleaseTracks(),
                 ask=lambda question: True,
                 say=lambda line: None,
             )

@@ -25,7 +25,7 @@ class FakeGcloud:
         self._lock = threading.Lock()
 
     def run(self, command: Command, *, values: Any = None, on_retry: Any = None) -> str:
-        words = " ".join(command.words)
+        words = " ".join(command.arguments)
         for name, value in (values or {}).items():
             words = words.replace(f"{{{name}}}", value)
         with self._lock:

@@ -87,7 +87,7 @@ def test_only_a_public_api_has_no_invoker_check_and_nobody_gets_a_grant_for_that
         resources = make(public=public)
         service = by_id(resources, "service/shop-api")
         assert service.wanted["invoker_check"] is not public
-        assert word in service.create[0].words
+        assert word in service.create[0].arguments
         assert grants_of(resources, "allUsers") == {}
 
 
@@ -161,7 +161,7 @@ def test_an_autoscaler_owns_the_number_of_instances(make: Make) -> None:
     fixed, scaled = by_id(make(), "pool/shop-mail"), by_id(make(autoscale=True), "pool/shop-mail")
     assert fixed.wanted["instances"] == 1  # none would never work, with nobody to start one
     assert "instances" not in scaled.wanted
-    assert not any(word.startswith("--scaling") for word in scaled.update(None)[0].words)
+    assert not any(word.startswith("--scaling") for word in scaled.update(None)[0].arguments)
     (version,) = (item for item in make(autoscale=True) if item.kind == "parameter-version")
     (target,) = json.loads(version.create[0].files["autoscaler.yaml"])["spec"]["scaledObjects"]
     assert (target["spec"]["minReplicaCount"], target["spec"]["maxReplicaCount"]) == (0, 3)
@@ -201,7 +201,7 @@ def test_a_run_that_the_api_missed_is_told_again_for_a_day_where_the_schedule_sa
     skip, once = (by_id(resources, "schedule/shop-nightly") for resources in (make(), make(changed)))
     assert (skip.wanted["retry_for_s"], once.wanted["retry_for_s"]) == (0, 86_400)
     (update,) = skip.update(None)
-    assert {"--max-retry-attempts=3", "--max-retry-duration=0s", "--max-backoff=3600s"} <= set(update.words)
+    assert {"--max-retry-attempts=3", "--max-retry-duration=0s", "--max-backoff=3600s"} <= set(update.arguments)
     listed = [{"name": "jobs/shop-nightly", "retryConfig": {"retryCount": 3, "maxRetryDuration": "86400s"}}]
     assert (once.observe(listed) or {})["retry_for_s"] == 86_400
 

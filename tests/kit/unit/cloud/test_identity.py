@@ -81,7 +81,7 @@ def test_roles_of_an_earlier_release_are_taken_back() -> None:
 def test_the_deployer_may_only_give_away_what_a_deploy_gives() -> None:
     (give,) = (one for one in by_id()["grants/project/some-project"].create if one.files)
     expression = json.loads(give.files["condition.json"])["expression"]
-    assert "roles/resourcemanager.projectIamAdmin" in " ".join(give.words)
+    assert "roles/resourcemanager.projectIamAdmin" in " ".join(give.arguments)
     assert all(role in expression for role in GIVES)
     assert "roles/owner" not in expression
 

@@ -21,11 +21,11 @@ class Login:
         self.account, self.federated = account, federated
 
     def read(self, read: Read) -> Any:
-        assert read.words[:2] == ("auth", "list")
+        assert read.arguments[:2] == ("auth", "list")
         return [{"account": self.account, "status": "ACTIVE"}] if self.account else []
 
     def run(self, command: Command) -> str:
-        words = command.words[2:]
+        words = command.arguments[2:]
         own = f"--impersonate-service-account={self.account}"
         if f"--audiences={URL}" in words and not self.account.endswith(".gserviceaccount.com"):
             raise GcloudFailed("x", "Invalid account type for `--audiences`. Requires valid service account.")

@@ -85,7 +85,7 @@ def test_a_version_counts_while_it_can_be_read(
 
 def test_secrets_that_are_not_declared_any_more_are_taken_away(make: Make) -> None:
     service = {item.id: item for item in make()}["service/shop-api"]
-    assert "--clear-secrets" in service.update(None)[0].words
+    assert "--clear-secrets" in service.update(None)[0].arguments
     reference = {"name": "OLD", "valueFrom": {"secretKeyRef": {"name": "shop-OLD", "key": "1"}}}
     template = {"spec": {"containers": [{"env": [reference]}]}}
     seen = service.observe([{"metadata": {"name": "shop-api"}, "spec": {"template": template}}])
