@@ -23,7 +23,6 @@ from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.message import parse_time
 from poolhouse.pipeline.schedules import Run, Schedules, ScheduleState, due_time_problem
 from poolhouse.pipeline.topology import Schedule
-from poolhouse.worker.scheduler import problem_of, queue_of
 
 #: Name of this process in the claims that it makes.
 _OWNER = f"api-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
@@ -56,7 +55,7 @@ class ScheduleList(BaseModel):
     schedules: list[ScheduleView]
 
 
-class Outcome(BaseModel):
+class ScheduleOutcome(BaseModel):
     """What a due time came to."""
 
     status: Literal["submitted", "skipped"]
@@ -107,7 +106,7 @@ async def run_schedule(name: str, services: Provided) -> Response:
     return json_answer(answer, 202, headers={"location": f"/tasks/{task_id}"})
 
 
-@router.post("/schedules/{name}:due", response_model=Outcome, summary="A due time has come")
+@router.post("/schedules/{name}:due", response_model=ScheduleOutcome, summary="A due time has come")
 async def schedule_due(
     name: str,
     services: Provided,
@@ -131,7 +130,7 @@ async def schedule_due(
     if absurd is not None:
         raise field_problem("X-CloudScheduler-ScheduleTime", absurd)
     run = await _on(schedules.run_at, services, name, due_at=at, now=now)
-    outcome = Outcome(status="skipped") if run is None else Outcome(status="submitted", run=run)
+    outcome = ScheduleOutcome(status="skipped") if run is None else ScheduleOutcome(status="submitted", run=run)
     return json_answer(outcome.model_dump(mode="json", exclude_none=True))
 
 
@@ -149,13 +148,13 @@ async def _schedules(services: Services) -> Schedules:
         topology=services.topology,
         task_ids=await services.task_ids(),
         publisher=services.publisher,
-        queue_of=partial(queue_of, registry=services.registry, topology=services.topology),
+        queue_of=partial(services.registry.queue_of, topology=services.topology),
         owner=_OWNER,
     )
 
 
 def _check(schedule: Schedule, services: Services) -> None:
-    problem = problem_of(schedule, services.registry)
+    problem = services.registry.problem_of(schedule)
     if problem is not None:
         raise Problem(409, f"schedule {schedule.name} can't run: {problem}", detail="Mend it in pipeline.toml.")
 
@@ -168,7 +167,7 @@ def _view(
     *,
     problem: str | None = None,
 ) -> dict[str, Any]:
-    problem = problem or problem_of(schedule, services.registry)
+    problem = problem or services.registry.problem_of(schedule)
     paused_at = None if state is None else state.paused_at
     stopped = paused_at is not None or problem is not None
     view = ScheduleView(

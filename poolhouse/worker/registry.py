@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from poolhouse.pipeline.errors import ConfigError, InvalidName
 from poolhouse.pipeline.message import RESERVED_FIELDS
 from poolhouse.pipeline.names import check_task_type
-from poolhouse.pipeline.topology import Topology
+from poolhouse.pipeline.topology import Schedule, Topology
 from poolhouse.worker import payloads
 from poolhouse.worker.discovery import import_all
 from poolhouse.worker.rate import parse_rate
@@ -171,6 +171,24 @@ class Registry(Mapping[str, Handler]):
                     f"{handler.defined_at}: the handler of {handler.task_type} names the queue {handler.queue!r}, "
                     f"but {declared_in} declares: {', '.join(topology.by_name)}"
                 )
+
+    def queue_of(self, task_type: str, *, topology: Topology) -> str:
+        """Return the queue of tasks of a type that name none; the default queue for an unknown type."""
+        handler = self.get(task_type)
+        return topology.default_queue.name if handler is None else handler.queue_in(topology)
+
+    def problem_of(self, schedule: Schedule) -> str | None:
+        """Return why the tasks of a schedule can't be submitted; None if they can."""
+        handler = self.get(schedule.task_type)
+        if handler is None:
+            return f"unknown task type {schedule.task_type!r} (known: {', '.join(self) or 'none'})"
+        try:
+            handler.parse(schedule.payload)
+        except ValidationError as error:
+            return "; ".join(
+                f"payload.{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
+            )
+        return None
 
     def __getitem__(self, task_type: str) -> Handler:
         return self._handlers[task_type]

@@ -12,7 +12,9 @@ from poolhouse.project import ROOT
 
 #: By part, what it may import of ours besides itself. A module belongs to the part with the longest name that fits.
 ALLOWED = {
-    "poolhouse_pubsub": (),
+    "poolhouse_pubsub": ("poolhouse_pubsub.declared",),
+    # A pipeline.toml as the declaration, where the kit is installed: imported only then.
+    "poolhouse_pubsub.declared": ("poolhouse.pipeline", "poolhouse_pubsub"),
     "poolhouse.project": (),
     "poolhouse.pipeline": (),
     "poolhouse.worker": ("poolhouse.pipeline",),

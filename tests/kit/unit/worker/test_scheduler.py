@@ -18,7 +18,7 @@ from poolhouse.pipeline.task_ids import TaskIds
 from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
 from poolhouse.worker import Payload, TaskContext, task
 from poolhouse.worker.registry import Registry
-from poolhouse.worker.scheduler import RETRY_S, SchedulePlanner, Scheduler, problem_of, queue_of
+from poolhouse.worker.scheduler import RETRY_S, SchedulePlanner, Scheduler
 
 NOON = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
 IDS = TaskIds(b"k" * 32)
@@ -77,7 +77,7 @@ class World:
             topology=self.plan,
             task_ids=IDS,
             publisher=Publisher(settings, topics=self.topics),
-            queue_of=partial(queue_of, registry=REGISTRY, topology=self.plan),
+            queue_of=partial(REGISTRY.queue_of, topology=self.plan),
             owner=owner,
         )
 
@@ -368,11 +368,11 @@ def test_a_state_that_can_not_be_read_names_the_object() -> None:
         world.schedules().read("hourly")
 
 
-def test_a_payload_that_does_not_fit_or_a_type_that_nobody_handles_is_named() -> None:
+def test_a_payload_that_does_not_fit_or_an_unknown_type_is_named() -> None:
     (plan,) = declared(rows="many").schedules
-    assert (problem_of(plan, REGISTRY) or "").startswith("payload.rows: ")
-    assert problem_of(plan, Registry([])) == "unknown task type 'report' (known: none)"
-    assert problem_of(declared().schedules[0], REGISTRY) is None
+    assert (REGISTRY.problem_of(plan) or "").startswith("payload.rows: ")
+    assert Registry([]).problem_of(plan) == "unknown task type 'report' (known: none)"
+    assert REGISTRY.problem_of(declared().schedules[0]) is None
 
 
 def test_a_payload_of_toml_that_is_not_json_is_refused_with_its_line() -> None:
