@@ -9,9 +9,7 @@ from pathlib import Path
 
 from poolhouse.commands import new_project, wheels
 from poolhouse.pipeline.errors import PoolhouseError
-
-#: Exit codes: done; failed or wrong use.
-OK, USAGE = 0, 2
+from poolhouse.pipeline.exit_codes import OK, USAGE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
