@@ -109,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="KIND=AMOUNT",
         help=f"throughput a second, such as publish=4MB; may be repeated; kinds: {', '.join(QUOTAS)}",
     )
-    parser.add_argument("--topology", type=Path, help="pipeline.toml, or a list of topics and subscriptions")
+    parser.add_argument("--topology", type=Path, help="TOML or JSON file with topics and subscriptions to begin with")
     parser.add_argument(
         "--project",
         default=os.environ.get("GOOGLE_CLOUD_PROJECT", "local-project"),

@@ -97,7 +97,7 @@ class EmulatorServer:
         host: Address to listen on.
         port: Port to listen on, 0 for a free one.
         listener: A socket that listens already, instead of both; the server closes it.
-        topology: Topics and subscriptions that are there before the port answers: a file (`topology.load`) or the
+        topology: Topics and subscriptions that are there before the port answers: a file (`declared.load`) or the
             parsed form.
         project: Project of what the topology names by an id alone.
         data_dir: Folder that keeps the state over restarts; None to keep nothing.

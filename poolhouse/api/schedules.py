@@ -21,7 +21,7 @@ from poolhouse.api.submissions import Submitted
 from poolhouse.pipeline.cron import next_due
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.message import parse_time
-from poolhouse.pipeline.schedules import Run, Schedules, ScheduleState, due_time_problem
+from poolhouse.pipeline.schedules import Run, Schedules, ScheduleState, due_time_problem, problem_of, queue_of
 from poolhouse.pipeline.topology import Schedule
 
 #: Name of this process in the claims that it makes.
@@ -148,13 +148,13 @@ async def _schedules(services: Services) -> Schedules:
         topology=services.topology,
         task_ids=await services.task_ids(),
         publisher=services.publisher,
-        queue_of=partial(services.registry.queue_of, topology=services.topology),
+        queue_of=partial(queue_of, task_types=services.registry, topology=services.topology),
         owner=_OWNER,
     )
 
 
 def _check(schedule: Schedule, services: Services) -> None:
-    problem = services.registry.problem_of(schedule)
+    problem = problem_of(schedule, services.registry)
     if problem is not None:
         raise Problem(409, f"schedule {schedule.name} can't run: {problem}", detail="Mend it in pipeline.toml.")
 
@@ -167,7 +167,7 @@ def _view(
     *,
     problem: str | None = None,
 ) -> dict[str, Any]:
-    problem = problem or services.registry.problem_of(schedule)
+    problem = problem or problem_of(schedule, services.registry)
     paused_at = None if state is None else state.paused_at
     stopped = paused_at is not None or problem is not None
     view = ScheduleView(

@@ -81,8 +81,8 @@ class Services:
         return DeadLetterStore(self.store, queues=tuple(self.topology.by_name), task_ids=await self.task_ids())
 
     def check(self) -> None:
-        """Raise `ConfigError` where a handler names a queue that is not declared."""
-        self.registry.check_queues(self.topology, declared_in=self.settings.pipeline_file)
+        """Raise `ConfigError` where handlers and `pipeline.toml` don't fit together."""
+        self.registry.check(self.topology, declared_in=self.settings.pipeline_file)
 
 
 class Threads:

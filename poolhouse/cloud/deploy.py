@@ -55,7 +55,7 @@ def prepare(
     started = time.monotonic()
     tag = release or image.tag(root)
     if not release:
-        image.check_handlers(root, _handler_modules(topology))
+        image.check_handlers(root, handler_modules(topology))
     project = read_project(gcloud, options.project)
 
     def wanted(path: str) -> tuple[Resource, ...]:
@@ -73,7 +73,7 @@ def prepare(
     return Prepared(plan=result, project=project, image=built, seconds=time.monotonic() - started)
 
 
-def _handler_modules(topology: Topology) -> frozenset[str]:
+def handler_modules(topology: Topology) -> frozenset[str]:
     """The modules of task handlers, of the API and of every queue's workers."""
     environments = (topology.env, *(topology.env_of(queue) for queue in topology.queues))
     named = [env["TASK_HANDLERS"].split(",") if "TASK_HANDLERS" in env else topology.handlers for env in environments]

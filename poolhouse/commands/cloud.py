@@ -39,6 +39,7 @@ from poolhouse.cloud.plan.progress import Lines
 from poolhouse.cloud.plan.rendering import plan_text
 from poolhouse.cloud.remote import identity_token
 from poolhouse.cloud.resource import command
+from poolhouse.commands import declaration
 from poolhouse.pipeline import topology
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.visible import visible
@@ -66,6 +67,7 @@ def run_deploy(
 ) -> int:
     """`invoke deploy`."""
     declared, options = _declared(project, stage)
+    declaration.check(declared)
     deploy.deploy(
         Gcloud(options.project, env=env),
         declared,
@@ -141,6 +143,9 @@ def rehearse(*, workers: str = "pool", autoscale: bool = False, fault: str = "",
     if fault and fault not in faults.NAMED:
         raise ConfigError(f"--fault {fault!r}: choose one of {', '.join(faults.NAMED)}")
     declared = topology.load(ROOT / "pipeline.toml")
+    declaration.check(declared)
+    # Of the project itself: in the copy there is only what the image takes.
+    image.check_handlers(ROOT, deploy.handler_modules(declared))
     choices = {"workers": _workers(workers), "autoscale": autoscale}
     options = replace(Options.declared(declared, project=simulation.PROJECT), **choices)  # type: ignore[arg-type]
     wrong = faults.Faults(faults=faults.named(fault), operation_polls=1, account_uses=1, agent_uses=1, grant_uses=1)

@@ -9,10 +9,10 @@ share this module.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any, Protocol
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, ValidationError
 
@@ -54,6 +54,36 @@ def _bounded(at: datetime) -> datetime:
     if not _EARLIEST.year < at.year < _LATEST.year:
         return _EARLIEST if at.year <= _EARLIEST.year else _LATEST
     return at.astimezone(UTC)
+
+
+class TaskType(Protocol):
+    """What a schedule must know of a task type; a handler is one."""
+
+    def queue_in(self, topology: Topology) -> str:
+        """Return the queue of tasks that name none."""
+
+    def parse(self, payload: Mapping[str, Any]) -> Any:
+        """Raise `pydantic.ValidationError` where the payload is none of this type."""
+
+
+def queue_of(task_type: str, *, task_types: Mapping[str, TaskType], topology: Topology) -> str:
+    """The queue of tasks that name none: the task type's, or the pipeline's default."""
+    found = task_types.get(task_type)
+    return topology.default_queue.name if found is None else found.queue_in(topology)
+
+
+def problem_of(schedule: Schedule, task_types: Mapping[str, TaskType]) -> str | None:
+    """Why the tasks of a schedule can't be submitted; None if they can."""
+    found = task_types.get(schedule.task_type)
+    if found is None:
+        return f"unknown task type {schedule.task_type!r} (known: {', '.join(task_types) or 'none'})"
+    try:
+        found.parse(schedule.payload)
+    except ValidationError as error:
+        return "; ".join(
+            f"payload.{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
+        )
+    return None
 
 
 #: A time that is read from the bucket.

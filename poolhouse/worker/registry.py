@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from poolhouse.pipeline.errors import ConfigError, InvalidName
 from poolhouse.pipeline.message import RESERVED_FIELDS
 from poolhouse.pipeline.names import check_task_type
-from poolhouse.pipeline.topology import Schedule, Topology
+from poolhouse.pipeline.topology import Topology, line_of
 from poolhouse.worker import payloads
 from poolhouse.worker.discovery import import_all
 from poolhouse.worker.rate import parse_rate
@@ -163,32 +163,36 @@ class Registry(Mapping[str, Handler]):
                     f"{_name(other)} ({other.defined_at}) and {_name(handler)} ({handler.defined_at}); rename one"
                 )
 
-    def check_queues(self, topology: Topology, *, declared_in: str) -> None:
-        """Raise `ConfigError` where a handler names a queue that is not declared."""
-        for handler in self.values():
-            if handler.queue is not None and handler.queue not in topology.by_name:
-                raise ConfigError(
-                    f"{handler.defined_at}: the handler of {handler.task_type} names the queue {handler.queue!r}, "
-                    f"but {declared_in} declares: {', '.join(topology.by_name)}"
+    def check(self, topology: Topology, *, declared_in: str) -> None:
+        """Check that these handlers and `pipeline.toml` fit together.
+
+        Raises:
+            ConfigError: as `check_queues`, or a schedule submits a task type that has no handler here.
+        """
+        self.check_queues(topology, declared_in=declared_in)
+        unknown = [schedule for schedule in topology.schedules if schedule.task_type not in self]
+        if unknown:
+            known = ", ".join(self) or "none"
+            raise ConfigError(
+                "\n".join(
+                    f"{line_of(declared_in, 'schedules', schedule.name, 'task_type')}: schedules.{schedule.name}: "
+                    f"unknown task type {schedule.task_type!r} (known: {known})"
+                    for schedule in unknown
                 )
-
-    def queue_of(self, task_type: str, *, topology: Topology) -> str:
-        """Return the queue of tasks of a type that name none; the default queue for an unknown type."""
-        handler = self.get(task_type)
-        return topology.default_queue.name if handler is None else handler.queue_in(topology)
-
-    def problem_of(self, schedule: Schedule) -> str | None:
-        """Return why the tasks of a schedule can't be submitted; None if they can."""
-        handler = self.get(schedule.task_type)
-        if handler is None:
-            return f"unknown task type {schedule.task_type!r} (known: {', '.join(self) or 'none'})"
-        try:
-            handler.parse(schedule.payload)
-        except ValidationError as error:
-            return "; ".join(
-                f"payload.{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
             )
-        return None
+
+    def check_queues(self, topology: Topology, *, declared_in: str) -> None:
+        """Raise `ConfigError` where handlers name queues that are not declared."""
+        wrong = [handler for handler in self.values() if handler.queue not in {None, *topology.by_name}]
+        if wrong:
+            queues = line_of(declared_in, "queues", topology.queues[0].name)
+            raise ConfigError(
+                "\n".join(
+                    f"{handler.defined_at}: the handler of {handler.task_type} names the queue {handler.queue!r}, "
+                    f"but {queues} declares: {', '.join(topology.by_name)}"
+                    for handler in wrong
+                )
+            )
 
     def __getitem__(self, task_type: str) -> Handler:
         return self._handlers[task_type]

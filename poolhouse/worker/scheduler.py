@@ -28,7 +28,7 @@ from poolhouse.pipeline.errors import (
     ServiceUnavailable,
 )
 from poolhouse.pipeline.publisher import Publisher
-from poolhouse.pipeline.schedules import CLOCK_MARGIN_S, Schedules, StoredState, run_due
+from poolhouse.pipeline.schedules import CLOCK_MARGIN_S, Schedules, StoredState, problem_of, queue_of, run_due
 from poolhouse.pipeline.settings import Settings
 from poolhouse.pipeline.store import ObjectStore
 from poolhouse.pipeline.task_id_key import load_task_ids
@@ -150,7 +150,7 @@ class Scheduler:
         topology = self._settings.topology
         runnable = []
         for schedule in topology.schedules:
-            problem = self._registry.problem_of(schedule)
+            problem = problem_of(schedule, self._registry)
             if problem is None:
                 runnable.append(schedule)
             else:
@@ -164,7 +164,7 @@ class Scheduler:
             topology=topology.model_copy(update={"schedules": tuple(runnable)}),
             task_ids=task_ids,
             publisher=publisher,
-            queue_of=partial(self._registry.queue_of, topology=topology),
+            queue_of=partial(queue_of, task_types=self._registry, topology=topology),
             owner=owner,
         )
         self._timers = TimerLoop(Timers(self._store), publisher, now=self._now)

@@ -12,9 +12,7 @@ from poolhouse.project import ROOT
 
 #: By part, what it may import of ours besides itself. A module belongs to the part with the longest name that fits.
 ALLOWED = {
-    "poolhouse_pubsub": ("poolhouse_pubsub.declared",),
-    # A pipeline.toml as the declaration, where the kit is installed: imported only then.
-    "poolhouse_pubsub.declared": ("poolhouse.pipeline", "poolhouse_pubsub"),
+    "poolhouse_pubsub": (),
     "poolhouse.project": (),
     "poolhouse.pipeline": (),
     "poolhouse.worker": ("poolhouse.pipeline",),
@@ -27,6 +25,8 @@ ALLOWED = {
     "poolhouse.cloud": ("poolhouse.client", "poolhouse.pipeline"),
     "poolhouse.testing": ("poolhouse", "poolhouse_pubsub"),
     "poolhouse.commands": ("poolhouse", "poolhouse_pubsub"),
+    # The program `poolhouse` is for installations of any size: what it imports at the top is the core's.
+    "poolhouse.__main__": ("poolhouse",),
     "poolhouse": ("poolhouse.client", "poolhouse.pipeline", "poolhouse.worker"),
     "worker": ("poolhouse",),
     "api": ("poolhouse", "worker"),

@@ -405,19 +405,6 @@ def test_what_is_declared_is_there_before_the_port_answers(tmp_path: Path) -> No
         assert found.config.ack_deadline_seconds == 30
 
 
-def test_the_pipelines_own_declaration_is_a_topology() -> None:
-    from poolhouse.pipeline import topology
-
-    queues = topology.load(_ROOT / "pipeline.toml").queues
-    with EmulatorServer(topology=_ROOT / "pipeline.toml", project="declared") as server:
-        for queue in queues:
-            found = server.emulator.subscriptions[f"projects/declared/subscriptions/{queue.subscription}"].config
-            assert found.ack_deadline_seconds == queue.ack_deadline_s
-            assert found.dead_letter_policy.dead_letter_topic.endswith("/" + queue.dead_letter_topic)
-            assert found.dead_letter_policy.max_delivery_attempts == queue.max_delivery_attempts
-        assert len(server.emulator.subscriptions) == 2 * len(queues)
-
-
 def test_what_a_data_folder_holds_is_not_declared_anew(tmp_path: Path) -> None:
     declared = {"topics": ["orders"], "subscriptions": [{"name": "worker", "topic": "orders"}]}
     for round_ in range(2):

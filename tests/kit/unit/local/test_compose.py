@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from poolhouse.local import backends, compose_plan, state
+from poolhouse.local import backends, state
 from poolhouse.local.backend import Endpoints, ServiceState, UpOptions
 from poolhouse.local.compose import backend as compose
 from poolhouse.local.compose import engine
+from poolhouse.local.compose import plan as compose_plan
 from poolhouse.local.compose import status as compose_status
 from poolhouse.local.compose.engine import EngineError
 from poolhouse.local.errors import NoStack, StackError

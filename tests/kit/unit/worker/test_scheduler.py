@@ -12,7 +12,7 @@ import pytest
 from poolhouse.pipeline import topology
 from poolhouse.pipeline.errors import ConfigError, PreconditionFailed, StoreUnavailable
 from poolhouse.pipeline.publisher import Publisher
-from poolhouse.pipeline.schedules import CLAIM_S, MISSED_AFTER_S, Schedules
+from poolhouse.pipeline.schedules import CLAIM_S, MISSED_AFTER_S, Schedules, problem_of, queue_of
 from poolhouse.pipeline.settings import Settings
 from poolhouse.pipeline.task_ids import TaskIds
 from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
@@ -77,7 +77,7 @@ class World:
             topology=self.plan,
             task_ids=IDS,
             publisher=Publisher(settings, topics=self.topics),
-            queue_of=partial(REGISTRY.queue_of, topology=self.plan),
+            queue_of=partial(queue_of, task_types=REGISTRY, topology=self.plan),
             owner=owner,
         )
 
@@ -370,9 +370,9 @@ def test_a_state_that_can_not_be_read_names_the_object() -> None:
 
 def test_a_payload_that_does_not_fit_or_an_unknown_type_is_named() -> None:
     (plan,) = declared(rows="many").schedules
-    assert (REGISTRY.problem_of(plan) or "").startswith("payload.rows: ")
-    assert Registry([]).problem_of(plan) == "unknown task type 'report' (known: none)"
-    assert REGISTRY.problem_of(declared().schedules[0]) is None
+    assert (problem_of(plan, REGISTRY) or "").startswith("payload.rows: ")
+    assert problem_of(plan, Registry([])) == "unknown task type 'report' (known: none)"
+    assert problem_of(declared().schedules[0], REGISTRY) is None
 
 
 def test_a_payload_of_toml_that_is_not_json_is_refused_with_its_line() -> None:
