@@ -292,7 +292,7 @@ def test_a_parquet_footer_with_any_byte_changed_gives_a_report_or_a_reason(mask:
 
 @bounded
 @given(rows=st.integers(0, 500), size=st.integers(1, 100), nested=st.booleans())
-def test_the_footer_of_a_parquet_file_tells_its_row_groups(rows: int, size: int, nested: bool) -> None:
+def test_the_footer_of_a_parquet_file_describes_its_row_groups(rows: int, size: int, nested: bool) -> None:
     frame = pl.DataFrame({"n": range(rows), "t": [f"text {row}" for row in range(rows)]})
     if nested:
         frame = frame.with_columns(pl.concat_list("n", "n").alias("l"), pl.struct("n", "t").alias("s"))

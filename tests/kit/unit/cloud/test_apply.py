@@ -108,7 +108,7 @@ def test_a_thing_that_is_there_already_is_read_again_and_only_updated_where_it_d
     assert other.commands == ["create a", "update a"]
 
 
-def test_a_conflict_that_does_not_end_is_told() -> None:
+def test_a_conflict_that_does_not_end_is_reported() -> None:
     def answer(words: str) -> str:
         raise GcloudFailed("x", "ERROR: ABORTED: concurrent policy changes")
 

@@ -82,7 +82,7 @@ def test_the_agent_is_asked_for_until_a_deploy_has_given_it_its_work(make: Make)
     assert decide(agent, {"bindings": [{"role": "x", "members": [f"deleted:{AGENT}?uid=1"]}]}).verb == "create"
 
 
-def test_only_a_public_api_has_no_invoker_check_and_nobody_gets_a_grant_for_that(make: Make) -> None:
+def test_only_a_public_api_has_no_invoker_check_and_that_needs_no_grant(make: Make) -> None:
     for public, word in ((False, "--invoker-iam-check"), (True, "--no-invoker-iam-check")):
         resources = make(public=public)
         service = by_id(resources, "service/shop-api")
@@ -91,7 +91,7 @@ def test_only_a_public_api_has_no_invoker_check_and_nobody_gets_a_grant_for_that
         assert grants_of(resources, "allUsers") == {}
 
 
-def test_a_grant_to_everybody_that_somebody_made_is_taken_back(make: Make) -> None:
+def test_a_public_grant_made_by_hand_is_removed(make: Make) -> None:
     policy = {"bindings": [{"role": "roles/run.invoker", "members": ["allUsers", OPTIONS.member("scheduler")]}]}
     (command,) = decide(by_id(make(), "grants/service/shop-api"), policy).commands
     assert "allUsers" not in command.files["policy.json"]
@@ -196,7 +196,7 @@ def test_a_schedule_asks_the_api_under_its_fixed_url_with_its_own_account(make: 
     assert schedule.wanted["time_zone"] == "Europe/Berlin"
 
 
-def test_a_run_that_the_api_missed_is_told_again_for_a_day_where_the_schedule_says_once(make: Make) -> None:
+def test_a_run_that_the_api_missed_is_sent_again_for_a_day_where_the_schedule_says_once(make: Make) -> None:
     changed = parse(PIPELINE.replace("[schedules.nightly]", '[schedules.nightly]\nmissed_runs = "once"'))
     skip, once = (by_id(resources, "schedule/shop-nightly") for resources in (make(), make(changed)))
     assert (skip.wanted["retry_for_s"], once.wanted["retry_for_s"]) == (0, 86_400)

@@ -96,7 +96,7 @@ def test_a_conflict_is_tried_again_and_what_is_gone_is_as_it_should_be(errors: t
     assert len(gcloud.commands) == attempts
 
 
-def test_a_conflict_that_does_not_end_is_told_in_gclouds_words() -> None:
+def test_a_conflict_that_does_not_end_has_gclouds_message() -> None:
     gcloud = FakeGcloud(*["ABORTED: concurrent changes"] * 20)
     with pytest.raises(CloudError, match=r"(?s)concurrent changes.*1 could not be removed"):
         destroy(

@@ -27,7 +27,7 @@ def by_id(options: Options = OPTIONS) -> dict[str, Resource]:
     return {item.id: item for item in resources(SOURCE, options=options, project_number="42")}
 
 
-def test_only_one_place_of_one_repository_gets_a_token_by_numbers_that_nobody_else_can_take() -> None:
+def test_only_one_place_of_one_repository_gets_a_token_by_numbers_that_are_never_reused() -> None:
     found = by_id()
     assert found["provider/shop-github"].wanted["condition"] == (
         "assertion.repository_id == '7' && assertion.repository_owner_id == '8' && "

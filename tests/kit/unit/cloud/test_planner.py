@@ -83,7 +83,7 @@ def test_what_a_resource_needs_exists_in_the_catalogue(make: Make) -> None:
             assert all(name in ids or name in kinds for name in item.after), (item.id, item.after)
 
 
-def test_a_circle_and_a_name_given_twice_are_told() -> None:
+def test_a_circle_and_a_name_given_twice_are_reported() -> None:
     with pytest.raises(CloudError, match="needs itself"):
         ordered((resource("a", after=("thing/b",)), resource("b", after=("thing/a",))))
     with pytest.raises(CloudError, match="two resources are called thing/a"):

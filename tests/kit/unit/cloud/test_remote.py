@@ -51,7 +51,7 @@ def test_a_token_is_for_the_service_that_it_is_shown_to(login: Login, words: str
     assert identity_token(login, URL) == words  # type: ignore[arg-type]
 
 
-def test_another_failure_is_told_as_it_is() -> None:
+def test_another_failure_is_reported_as_it_is() -> None:
     class Refused(Login):
         def run(self, command: Command) -> str:
             raise GcloudFailed("x", "UNAUTHENTICATED")

@@ -41,7 +41,7 @@ def test_each_part_gets_its_own_variables_and_secrets(make: Make, workers: str) 
     assert {item["env SITE"] for item in (mail, bulk, api, keeper)} == {"example.com, really"}
 
 
-def test_a_secret_is_read_by_those_who_get_it_and_nobody_else(make: Make) -> None:
+def test_a_secret_can_be_read_by_its_readers_alone(make: Make) -> None:
     found = by_id(make)
     accessor = "roles/secretmanager.secretAccessor"
     assert found["grants/secret/shop-WEBHOOK_TOKEN"].wanted == {accessor: tuple(sorted((API, WORKER)))}

@@ -132,7 +132,7 @@ def test_a_run_goes_to_the_schedules_queue_or_else_to_the_handlers() -> None:
         assert [published.topic for published in world.topics.published] == [topic]
 
 
-def test_a_scheduler_wants_to_be_called_when_something_is_due_and_asks_nobody_until_then() -> None:
+def test_a_scheduler_wants_to_be_called_when_something_is_due_and_makes_no_call_until_then() -> None:
     world = World()
     agenda = world.agenda()
     calls = world.store.calls
@@ -382,7 +382,7 @@ def test_a_payload_of_toml_that_is_not_json_is_refused_with_its_line() -> None:
         )
 
 
-def test_a_scheduler_runs_what_can_run_and_stops_when_told() -> None:
+def test_a_scheduler_runs_what_can_run_and_stops_when_asked() -> None:
     world = World(plan=declared("* * * * *"))
     broken = world.plan.schedules[0].model_copy(update={"name": "broken", "task_type": "gone"})
     world.plan = world.plan.model_copy(update={"schedules": (broken, *world.plan.schedules)})
