@@ -9,9 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 from poolhouse.pipeline.errors import ConfigError, PoolhouseError
-
-#: Exit codes: done; failed or wrong use.
-OK, USAGE = 0, 2
+from poolhouse.pipeline.exit_codes import OK, USAGE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

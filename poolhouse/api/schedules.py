@@ -55,7 +55,7 @@ class ScheduleList(BaseModel):
     schedules: list[ScheduleView]
 
 
-class Outcome(BaseModel):
+class ScheduleOutcome(BaseModel):
     """What a due time came to."""
 
     status: Literal["submitted", "skipped"]
@@ -106,7 +106,7 @@ async def run_schedule(name: str, services: Provided) -> Response:
     return json_answer(answer, 202, headers={"location": f"/tasks/{task_id}"})
 
 
-@router.post("/schedules/{name}:due", response_model=Outcome, summary="A due time has come")
+@router.post("/schedules/{name}:due", response_model=ScheduleOutcome, summary="A due time has come")
 async def schedule_due(
     name: str,
     services: Provided,
@@ -130,7 +130,7 @@ async def schedule_due(
     if absurd is not None:
         raise field_problem("X-CloudScheduler-ScheduleTime", absurd)
     run = await _on(schedules.run_at, services, name, due_at=at, now=now)
-    outcome = Outcome(status="skipped") if run is None else Outcome(status="submitted", run=run)
+    outcome = ScheduleOutcome(status="skipped") if run is None else ScheduleOutcome(status="submitted", run=run)
     return json_answer(outcome.model_dump(mode="json", exclude_none=True))
 
 

@@ -13,7 +13,7 @@ from poolhouse.pipeline.topology import Topology
 
 #: Label (or, where a kind has none, mark in the description) of all that a deploy makes.
 LABEL = "poolhouse"
-#: Accounts by purpose, with the words that describe them.
+#: Accounts by purpose, with their descriptions.
 ACCOUNTS: Mapping[str, str] = {
     "api": "takes tasks and publishes them",
     "worker": "runs tasks",

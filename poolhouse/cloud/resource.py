@@ -24,35 +24,37 @@ class Command:
     `files` are handed over as temporary files: a word that holds `{file:NAME}` gets the path of file NAME.
     """
 
-    words: tuple[str, ...]
+    arguments: tuple[str, ...]
     files: Mapping[str, str] = field(default_factory=dict)
 
     def shown(self) -> str:
         """The command as a person would type it, with the files by their names."""
-        words = [word.replace("{file:", "").replace("}", "") if "{file:" in word else word for word in self.words]
-        return shlex.join(["gcloud", *words])
+        arguments = [
+            word.replace("{file:", "").replace("}", "") if "{file:" in word else word for word in self.arguments
+        ]
+        return shlex.join(["gcloud", *arguments])
 
 
-def command(*words: str, files: Mapping[str, str] | None = None) -> Command:
-    """A `Command` from its words."""
-    return Command(words=words, files=files or {})
+def command(*arguments: str, files: Mapping[str, str] | None = None) -> Command:
+    """Return a `Command` from its arguments."""
+    return Command(arguments=arguments, files=files or {})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Read:
     """How a resource's present state is read."""
 
-    #: The gcloud command, without `--format=json`. Resources with the same words share one call.
-    words: tuple[str, ...]
+    #: The gcloud command, without `--format=json`. Resources with the same arguments share one call.
+    arguments: tuple[str, ...]
     #: The API that must be enabled; while it is not, the resource is absent without asking.
     api: str
     #: Id of the resource that must exist first; while it does not, this one is absent without asking.
     needs: str | None = None
 
 
-def read(*words: str, api: str, needs: str | None = None) -> Read:
-    """A `Read` from its words."""
-    return Read(words=words, api=f"{api}.googleapis.com", needs=needs)
+def read(*arguments: str, api: str, needs: str | None = None) -> Read:
+    """Return a `Read` from its arguments."""
+    return Read(arguments=arguments, api=f"{api}.googleapis.com", needs=needs)
 
 
 def nothing(raw: Json) -> tuple[Command, ...]:

@@ -266,7 +266,7 @@ def status(*, project: str = "", stage: str = "") -> int:
     """`invoke status --project`."""
     _, options = _declared(project, stage)
     gcloud = Gcloud(options.project)
-    print(operate.status(gcloud, options=options, words=release_tracks.installed(gcloud)))
+    print(operate.status(gcloud, options=options, tracks=release_tracks.installed(gcloud)))
     return 0
 
 

@@ -30,10 +30,10 @@ from poolhouse.local.errors import NoStack, StackError
 from poolhouse.local.processes import environment
 from poolhouse.local.safe_console import SafeConsole
 from poolhouse.pipeline.errors import ConfigError, PoolhouseError
+from poolhouse.pipeline.exit_codes import FAILED, OK, USAGE
 from poolhouse.pipeline.visible import visible
 from poolhouse.project import ROOT
 
-OK, FAILED, USAGE = 0, 1, 2
 #: The system's refusals that are nobody's mistake here: a full disk, a folder of somebody else, too many open files.
 _REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE}
 _COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "bright_red", "bright_cyan", "bright_magenta")

@@ -16,7 +16,7 @@ class Fault:
     match: str
     #: Canonical code of the error.
     status: str = "UNAVAILABLE"
-    #: Its words.
+    #: Its message.
     message: str = "The service is currently unavailable."
     #: How often; then the fault is over.
     times: int = 1

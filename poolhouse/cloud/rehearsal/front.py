@@ -145,8 +145,8 @@ def _forward(request: Request, url: str) -> Response:
 
 
 def _page(status: int) -> Response:
-    words = HTTPStatus(status).phrase
-    return Response(status=status, body=f"<title>{status} {words}</title>".encode(), content_type="text/html")
+    phrase = HTTPStatus(status).phrase
+    return Response(status=status, body=f"<title>{status} {phrase}</title>".encode(), content_type="text/html")
 
 
 def _unsigned(claims: Mapping[str, Any]) -> str:

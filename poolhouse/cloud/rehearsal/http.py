@@ -70,7 +70,7 @@ class ApiError(Exception):
 
     Args:
         status: canonical code, such as NOT_FOUND.
-        message: the words that gcloud prints.
+        message: what gcloud prints.
         details: further objects, such as `google.rpc.ErrorInfo`.
     """
 

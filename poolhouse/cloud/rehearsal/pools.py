@@ -76,7 +76,7 @@ class PoolServer:
 
     def _get(self, request: Any) -> Any:
         return self._control_plane.state.get(
-            f"run-v2/{request.name}", words=f"Resource '{request.name}' was not found"
+            f"run-v2/{request.name}", message=f"Resource '{request.name}' was not found"
         )["pool"]
 
     def _update(self, request: Any) -> Any:
@@ -100,7 +100,7 @@ class PoolServer:
     def _delete(self, request: Any) -> Any:
         state = self._control_plane.state
         region, resource = _parts(request.name, state)
-        pool = state.get(f"run-v2/{request.name}", words=f"Resource '{request.name}' was not found")["pool"]
+        pool = state.get(f"run-v2/{request.name}", message=f"Resource '{request.name}' was not found")["pool"]
         del state.items[f"run-v2/{request.name}"]
         state.delete(name(state, "workerpools", region, resource))
         return self._operation(pool)

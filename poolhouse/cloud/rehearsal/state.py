@@ -65,17 +65,17 @@ class State:
         """The present time, as the APIs write it."""
         return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
-    def create(self, name: str, body: Mapping[str, Any], *, words: str = "") -> dict[str, Any]:
+    def create(self, name: str, body: Mapping[str, Any], *, message: str = "") -> dict[str, Any]:
         """Keep a new resource. Raises `ApiError` (409) where there is one."""
         if name in self.items:
-            raise ApiError("ALREADY_EXISTS", words or f"Resource already exists: {_plain(name)}")
+            raise ApiError("ALREADY_EXISTS", message or f"Resource already exists: {_plain(name)}")
         self.items[name] = dict(body)
         return self.items[name]
 
-    def get(self, name: str, *, words: str = "") -> dict[str, Any]:
+    def get(self, name: str, *, message: str = "") -> dict[str, Any]:
         """A resource. Raises `ApiError` (404)."""
         if name not in self.items:
-            raise ApiError("NOT_FOUND", words or f"Resource not found (resource={_plain(name)}).")
+            raise ApiError("NOT_FOUND", message or f"Resource not found (resource={_plain(name)}).")
         return self.items[name]
 
     def listed(self, prefix: str) -> list[dict[str, Any]]:

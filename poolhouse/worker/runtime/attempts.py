@@ -33,15 +33,15 @@ from poolhouse.pipeline.store import ABSENT
 from poolhouse.worker.errors import Interrupted, TaskTimeout, WorkerStopping
 from poolhouse.worker.registry import Handler
 from poolhouse.worker.runtime.delivery import Delivery
+from poolhouse.worker.runtime.endings import error_info, interrupted
 from poolhouse.worker.runtime.execution import Executor, run_handler
 from poolhouse.worker.runtime.heartbeat import Heartbeat
 from poolhouse.worker.runtime.limits import Limits
-from poolhouse.worker.runtime.outcomes import error_info, interrupted
+from poolhouse.worker.runtime.quarantine import Quarantine, lost_its_worker
 from poolhouse.worker.runtime.retrying import Stopping
 from poolhouse.worker.runtime.running_task import Context, RunningTask
 from poolhouse.worker.runtime.services import Services
 from poolhouse.worker.runtime.settlement import Counts, Disposition, Settlement
-from poolhouse.worker.runtime.suspects import Suspects, is_suspect
 
 _log = structlog.get_logger(__name__)
 
@@ -55,7 +55,7 @@ class Attempts:
         *,
         settlement: Settlement,
         limits: Limits,
-        suspects: Suspects,
+        quarantine: Quarantine,
         executor: Executor,
         heartbeat: Heartbeat,
         worker_name: str,
@@ -68,7 +68,7 @@ class Attempts:
             services: queues, bucket, handlers and clock.
             settlement: ends the attempts.
             limits: parks deliveries whose type runs as often as it may.
-            suspects: parks deliveries of tasks that may have killed a worker.
+            quarantine: parks deliveries of tasks that may have killed a worker.
             executor: runs the handlers.
             heartbeat: renews the leases of running tasks.
             worker_name: goes into the records, for people.
@@ -84,7 +84,7 @@ class Attempts:
         self._retry_io = services.retry_io
         self._settlement = settlement
         self._limits = limits
-        self._suspects = suspects
+        self._quarantine = quarantine
         self._executor = executor
         self._heartbeat = heartbeat
         self._worker_name = worker_name
@@ -112,7 +112,7 @@ class Attempts:
                 try:
                     self._attempt(delivery, _completed(task, handler), handler)
                 finally:
-                    self._suspects.leave(delivery)
+                    self._quarantine.leave(delivery)
                     self._limits.leave(handler)
         except MalformedMessage as error:
             self._settlement.give_up_malformed(delivery, str(error))
@@ -138,11 +138,11 @@ class Attempts:
     @property
     def waiting(self) -> bool:
         """Whether a delivery is parked."""
-        return self._limits.waiting or self._suspects.waiting
+        return self._limits.waiting or self._quarantine.waiting
 
     def parked(self) -> list[Delivery]:
         """Take back the deliveries that wait for room: nothing is resumed any more."""
-        return [*self._limits.close(), *self._suspects.close()]
+        return [*self._limits.close(), *self._quarantine.close()]
 
     def return_unstarted(self, delivery: Delivery) -> None:
         """Give back a delivery that no thread has taken up."""
@@ -229,7 +229,7 @@ class Attempts:
                 return None
             assert isinstance(decision, Run | Exhausted)
             record = decision.record
-            if isinstance(decision, Run) and is_suspect(record) and not self._suspects.admit(delivery):
+            if isinstance(decision, Run) and lost_its_worker(record) and not self._quarantine.admit(delivery):
                 return None
             try:
                 stored = self._retry_io(partial(self._records.write, record, if_generation=generation, writer=owner))
@@ -257,7 +257,7 @@ class Attempts:
         if once.first():
             self._heartbeat.remove(running)
             self._on_abandoned(thread_id)
-            self._suspects.leave(delivery)
+            self._quarantine.leave(delivery)
             why = running.interruption or TaskTimeout()
             self._settlement.settle(delivery, running, context, interrupted(why, error_info(why)))
             if not isinstance(why, TaskTimeout | WorkerStopping):  # else it is raised already, or all ends anyway

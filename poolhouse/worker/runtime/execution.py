@@ -10,10 +10,10 @@ from pydantic import BaseModel, ValidationError
 
 from poolhouse.pipeline import logs
 from poolhouse.worker.errors import TaskCancelled
-from poolhouse.worker.runtime import children, outcomes
+from poolhouse.worker.runtime import children, endings
+from poolhouse.worker.runtime.endings import Cancelled, Ending
 from poolhouse.worker.runtime.event_loop import EventLoop
 from poolhouse.worker.runtime.interruption import interruptible
-from poolhouse.worker.runtime.outcomes import Cancelled, Outcome
 from poolhouse.worker.runtime.process_pool import ProcessRunner
 from poolhouse.worker.runtime.running_task import Context, RunningTask
 
@@ -63,18 +63,18 @@ class Executor:
             return self._loop
 
 
-def run_handler(executor: Executor, running: RunningTask, context: Context) -> Outcome:
-    """Run the handler of a claimed task; whatever it raises is an outcome too."""
+def run_handler(executor: Executor, running: RunningTask, context: Context) -> Ending:
+    """Run the handler of a claimed task; what it raises is an ending too."""
     try:
         payload = running.handler.parse(running.record.payload)
     except ValidationError as error:
-        return outcomes.invalid_payload(error)
+        return endings.invalid_payload(error)
     except BaseException as error:  # noqa: BLE001 - a mistake in a validator
-        return outcomes.raised(error, running, context)
+        return endings.raised(error, running, context)
     try:
         value = executor.run(running, payload, context)
         if running.told and isinstance(running.interruption, TaskCancelled):
             return Cancelled()  # what it returns in spite of that is no whole result
     except BaseException as error:  # noqa: BLE001 - sys.exit() too, and panics of native code
-        return outcomes.raised(error, running, context)
-    return outcomes.returned(value)
+        return endings.raised(error, running, context)
+    return endings.returned(value)

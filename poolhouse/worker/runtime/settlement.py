@@ -28,7 +28,7 @@ from poolhouse.pipeline.store import ABSENT, CHUNK_BYTES
 from poolhouse.pipeline.timers import Timers
 from poolhouse.worker.errors import LeaseLost
 from poolhouse.worker.runtime.delivery import Delivery
-from poolhouse.worker.runtime.outcomes import Cancelled, Failed, Lost, Outcome, Refused, Returned, Stopped
+from poolhouse.worker.runtime.endings import Cancelled, Ending, Failed, Lost, Refused, Returned, Stopped
 from poolhouse.worker.runtime.retrying import Stopping
 from poolhouse.worker.runtime.running_task import Context, RunningTask
 from poolhouse.worker.runtime.services import Services
@@ -77,7 +77,7 @@ class Settlement:
         self._now = services.now
         self.counts = Counts()
 
-    def settle(self, delivery: Delivery, running: RunningTask, context: Context, end: Outcome) -> None:
+    def settle(self, delivery: Delivery, running: RunningTask, context: Context, end: Ending) -> None:
         """Bring an attempt to its end: result, record, what is to be published, ack."""
         try:
             self._settle_durably(delivery, running, context, end)
@@ -97,7 +97,7 @@ class Settlement:
             else:
                 delivery.nack()
 
-    def _settle_durably(self, delivery: Delivery, running: RunningTask, context: Context, end: Outcome) -> None:
+    def _settle_durably(self, delivery: Delivery, running: RunningTask, context: Context, end: Ending) -> None:
         now = self._now
         if isinstance(end, Returned):
             result, result_object = self._keep_result(running, end)

@@ -35,11 +35,11 @@ from poolhouse.worker.runtime.execution import Executor
 from poolhouse.worker.runtime.half_close import half_close
 from poolhouse.worker.runtime.heartbeat import Heartbeat
 from poolhouse.worker.runtime.limits import Limits
+from poolhouse.worker.runtime.quarantine import Quarantine
 from poolhouse.worker.runtime.retrying import RetryUntilStopped
 from poolhouse.worker.runtime.services import Services
 from poolhouse.worker.runtime.settlement import Counts, Settlement
 from poolhouse.worker.runtime.subscriber import open_subscriber
-from poolhouse.worker.runtime.suspects import Suspects
 from poolhouse.worker.runtime.thread_pool import LaneScheduler, TaskThreads
 from poolhouse.worker.timer_loop import LOOKAHEAD_S, TimerLoop
 
@@ -187,7 +187,7 @@ class Worker:
             services,
             settlement=Settlement(services),
             limits=Limits(partial(self._resume, admitted=True)),
-            suspects=Suspects(partial(self._resume, admitted=False)),
+            quarantine=Quarantine(partial(self._resume, admitted=False)),
             executor=self._executor,
             heartbeat=self._heartbeat,
             worker_name=self._name,

@@ -185,7 +185,7 @@ def test_more_workers_can_be_had_fewer_and_none(stack: Compose, instances: int) 
     assert stack.missing() is None
 
 
-def test_logs_are_told_by_the_names_that_status_prints(stack: Compose) -> None:
+def test_logs_are_labelled_by_the_names_that_status_prints(stack: Compose) -> None:
     for entry in stack.status():
         command = stack.log_command(entry.instance, follow=False, lines=3)
         assert command is not None

@@ -46,11 +46,11 @@ def _create(state: State, request: Request) -> Json:
     check(body, _METRIC)
     required(body, "name", "filter")
     _check_distribution(body)
-    return state.create(_name(state, body["name"]), body, words=f"Metric {body['name']} already exists")
+    return state.create(_name(state, body["name"]), body, message=f"Metric {body['name']} already exists")
 
 
 def _get(state: State, request: Request, metric: str) -> Json:
-    return state.get(_name(state, metric), words=f"Metric {metric} does not exist")
+    return state.get(_name(state, metric), message=f"Metric {metric} does not exist")
 
 
 def _put(state: State, request: Request, metric: str) -> Json:

@@ -148,7 +148,7 @@ def _list_everywhere(state: State, request: Request) -> Json:
 
 def _get(kind: str) -> Any:
     def run(state: State, request: Request, resource: str) -> Json:
-        return state.get(name(state, kind, _region(request), resource), words=f"Resource '{resource}' was not found")
+        return state.get(name(state, kind, _region(request), resource), message=f"Resource '{resource}' was not found")
 
     return run
 

@@ -131,7 +131,7 @@ def test_a_stream_names_the_acks_that_came_before_their_turn(project: Project) -
     )
 
 
-def test_a_stream_tells_when_delivery_becomes_exactly_once(project: Project) -> None:
+def test_a_stream_reports_when_delivery_becomes_exactly_once(project: Project) -> None:
     name = project.subscription()
     stream = project.stream(name)
     project.publish("a")

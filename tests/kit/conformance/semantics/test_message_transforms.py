@@ -66,7 +66,7 @@ def test_null_filters_a_message_out(project: Project, where: str) -> None:
     assert project.gets_nothing(name)
 
 
-def test_a_function_is_told_of_the_message(project: Project) -> None:
+def test_a_function_gets_the_messages_metadata(project: Project) -> None:
     code = "function f(message, metadata) { return {data: JSON.stringify(metadata)}; }"
     name = project.subscription(message_transforms=[udf(code)])
     ids = project.publish("x", key="k")

@@ -366,7 +366,7 @@ def test_jobs_take_the_place_of_pools_and_what_is_left_over_is_pruned_on_demand(
     assert not [name for name in names if "nightly" in name or "workerpools" in name]
 
 
-def test_destroy_leaves_nothing_but_what_is_not_ours_whoever_changes_what_at_the_same_time(deployed: Rehearsal) -> None:
+def test_destroy_leaves_nothing_but_what_is_not_ours_even_with_concurrent_changes(deployed: Rehearsal) -> None:
     state = deployed.simulation.control_plane.state
     conflict = {"status": "ABORTED", "message": "There were concurrent policy changes.", "times": 2}
     state.faults.faults = [Fault(match=match, **conflict) for match in (r"DELETE ", r"projects/[^/]+:setIamPolicy")]  # type: ignore[arg-type]
@@ -518,7 +518,7 @@ def test_a_repository_can_deploy_after_github_oidc_which_can_be_run_again(
     assert PROJECT not in (tmp_path / ".github" / "workflows" / "deploy.yml").read_text()
 
 
-def test_a_project_without_billing_is_told_what_to_do_and_nothing_is_tried_again(tmp_path: Path) -> None:
+def test_a_project_without_billing_gets_advice_and_nothing_is_tried_again(tmp_path: Path) -> None:
     off = Fault(
         match=r"services:batchEnable",
         status="FAILED_PRECONDITION",
@@ -532,7 +532,7 @@ def test_a_project_without_billing_is_told_what_to_do_and_nothing_is_tried_again
         assert len(gcloud.calls) == 3  # the project, its APIs, and the one attempt
 
 
-def test_a_wrong_project_is_told_before_anything_is_planned() -> None:
+def test_a_wrong_project_is_reported_before_anything_is_planned() -> None:
     with simulate() as running:
         gcloud = Gcloud("other-project", env=running.env, waits_s=())
         with pytest.raises(CloudError, match="gcloud projects list"):
@@ -541,7 +541,7 @@ def test_a_wrong_project_is_told_before_anything_is_planned() -> None:
                 topology.parse(PIPELINE),
                 options=Options(project="other-project", name="shop"),
                 root=Path(__file__).parents[4],
-                words=release_tracks.ReleaseTracks(),
+                tracks=release_tracks.ReleaseTracks(),
                 ask=lambda question: True,
                 say=lambda line: None,
             )

@@ -104,7 +104,7 @@ class TestRequests:
             "orderingKey": "o",
         }
 
-    def test_the_attempt_is_told_under_a_dead_letter_policy(self, call: Caller, endpoint: Endpoint) -> None:
+    def test_the_delivery_attempt_is_sent_under_a_dead_letter_policy(self, call: Caller, endpoint: Endpoint) -> None:
         call("PUT", DEAD, {})
         endpoint.answer = lambda request: 200 if request.envelope["deliveryAttempt"] == 3 else 500
         call.subscribe(endpoint, deadLetterPolicy={"deadLetterTopic": DEAD})

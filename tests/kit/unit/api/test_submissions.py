@@ -362,7 +362,7 @@ class TestBatch:
 
         assert answer.status_code == 503
 
-    def test_a_wrong_task_is_told_even_when_the_queue_is_down(self, api: Api) -> None:
+    def test_a_wrong_task_is_reported_even_when_the_queue_is_down(self, api: Api) -> None:
         api.topics.down = True
 
         answer = api.client.post("/tasks:batch", json={"tasks": [{"task_type": "anything"}, {"task_type": "no"}]})

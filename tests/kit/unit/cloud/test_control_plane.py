@@ -204,7 +204,7 @@ def test_the_same_alert_can_be_made_twice_which_is_why_they_carry_labels(call: C
     assert len(names) == 2
 
 
-def test_a_mistake_of_the_rehearsal_itself_is_kept_and_told_as_a_500(call: Caller) -> None:
+def test_a_mistake_of_the_rehearsal_itself_is_kept_and_answered_with_a_500(call: Caller) -> None:
     call.topic("mail")
     assert call("PATCH", f"{BASE}/topics/mail", {}).status == 500
     assert len(call.control_plane.bugs) == 1

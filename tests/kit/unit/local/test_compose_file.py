@@ -108,7 +108,9 @@ def test_what_web_pages_can_reach_is_guarded() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in SERVICES if name not in {"setup", "scheduler"}])
-def test_every_service_that_has_a_connection_tells_its_health_at_a_cost_that_an_idle_stack_can_bear(name: str) -> None:
+def test_every_service_that_has_a_connection_reports_its_health_at_a_cost_that_an_idle_stack_can_bear(
+    name: str,
+) -> None:
     check = SERVICES[name]["healthcheck"]
     assert check["test"][0] == "CMD"
     assert int(check["interval"].removesuffix("s")) >= 10

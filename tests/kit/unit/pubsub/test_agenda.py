@@ -55,7 +55,7 @@ def test_a_timer_may_set_itself_again_while_it_fires() -> None:
     assert run(timers, 7) == [1, 3, 5, 7]
 
 
-def test_a_clock_of_the_loop_is_told_of_an_earlier_time_only() -> None:
+def test_the_alarm_of_the_loop_is_moved_to_an_earlier_time_only() -> None:
     told: list[float] = []
     timers = TimerQueue(on_earlier=told.append)
     for due in (5, 9, 3):

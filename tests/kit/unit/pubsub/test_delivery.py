@@ -88,7 +88,7 @@ def test_a_message_that_is_nacked_again_and_again_does_not_keep_the_others_waiti
     assert {"b", "c"} <= set(seen)
 
 
-def test_an_ack_after_the_deadline_succeeds_while_nobody_else_got_the_message() -> None:
+def test_an_ack_after_the_deadline_succeeds_while_no_other_client_got_the_message() -> None:
     world = World()
     world.publish("a")
     late = world.pull()

@@ -78,7 +78,7 @@ def test_an_ack_of_a_malformed_id_is_refused_although_acks_are_dropped() -> None
     assert call(world, "Subscriber/Acknowledge", request) is Code.INVALID_ARGUMENT
 
 
-def test_with_exactly_once_a_dropped_ack_is_told_and_can_be_made_again() -> None:
+def test_with_exactly_once_a_dropped_ack_is_reported_and_can_be_made_again() -> None:
     world = World(enable_exactly_once_delivery=True)
     world.publish("a")
     (held,) = world.pull()
@@ -93,7 +93,7 @@ def test_with_exactly_once_a_dropped_ack_is_told_and_can_be_made_again() -> None
     assert world.pull() == []
 
 
-def test_with_exactly_once_a_stream_is_told_of_a_dropped_ack() -> None:
+def test_with_exactly_once_a_stream_gets_the_failure_of_a_dropped_ack() -> None:
     world = World(enable_exactly_once_delivery=True)
     world.publish("a")
     (held,) = world.pull()

@@ -23,10 +23,10 @@ from poolhouse.worker.runtime.attempts import Attempts
 from poolhouse.worker.runtime.execution import Executor
 from poolhouse.worker.runtime.heartbeat import Heartbeat
 from poolhouse.worker.runtime.limits import Limits
+from poolhouse.worker.runtime.quarantine import Quarantine
 from poolhouse.worker.runtime.retrying import RetryUntilStopped
 from poolhouse.worker.runtime.services import Services
 from poolhouse.worker.runtime.settlement import Settlement
-from poolhouse.worker.runtime.suspects import Suspects
 from tests.kit.unit.worker import handlers
 
 PIPELINE = Path(__file__).parents[4] / "pipeline.toml"
@@ -91,7 +91,7 @@ class Engine:
             services,
             settlement=Settlement(services),
             limits=Limits(partial(self._resume, admitted=True)),
-            suspects=Suspects(partial(self._resume, admitted=False)),
+            quarantine=Quarantine(partial(self._resume, admitted=False)),
             executor=self.executor,
             heartbeat=self.heartbeat,
             worker_name=name,

@@ -294,7 +294,7 @@ def test_a_record_made_by_a_cancel_call_learns_from_the_message_what_task_it_was
     assert [summary.task_type for summary in engine.records.page(queue="default").records] == ["echo"]
 
 
-def test_a_running_task_is_told_that_it_was_cancelled(engine: Engine) -> None:
+def test_a_running_task_learns_that_it_was_cancelled(engine: Engine) -> None:
     task = engine.task("wait")
     thread = threading.Thread(target=engine.attempts.process, args=(task,))
     thread.start()
@@ -322,7 +322,7 @@ def test_a_cancel_call_that_comes_too_late_does_not_undo_the_result(engine: Engi
     assert (engine.record().status, engine.record().result) == (Status.SUCCEEDED, "went on")
 
 
-def test_whoever_lost_the_lease_leaves_the_others_record_alone(engine: Engine) -> None:
+def test_a_worker_that_lost_the_lease_leaves_the_record_alone(engine: Engine) -> None:
     task = engine.task("wait")
     thread = threading.Thread(target=engine.attempts.process, args=(task,))
     thread.start()

@@ -58,10 +58,10 @@ class Lost:
     """Another worker has taken the task over."""
 
 
-Outcome = Returned | Refused | Failed | Cancelled | Stopped | Lost
+Ending = Returned | Refused | Failed | Cancelled | Stopped | Lost
 
 
-def interrupted(interruption: Interrupted, error: ErrorInfo) -> Outcome:
+def interrupted(interruption: Interrupted, error: ErrorInfo) -> Ending:
     """Return how an attempt ends that was interrupted.
 
     Args:
@@ -78,7 +78,7 @@ def interrupted(interruption: Interrupted, error: ErrorInfo) -> Outcome:
     return Failed(error, None)
 
 
-def raised(error: BaseException, running: RunningTask, context: Context) -> Outcome:
+def raised(error: BaseException, running: RunningTask, context: Context) -> Ending:
     """Return how an attempt ends whose handler raised this."""
     meant = meaning_of(error)
     if isinstance(meant, Interrupted) and running.interruption is not None:
@@ -93,7 +93,7 @@ def raised(error: BaseException, running: RunningTask, context: Context) -> Outc
     return Failed(info, None)
 
 
-def returned(value: object) -> Outcome:
+def returned(value: object) -> Ending:
     """Return how an attempt ends whose handler returned this."""
     try:
         return Returned(json_values.encode(value, what="the result"))
@@ -103,7 +103,7 @@ def returned(value: object) -> Outcome:
         return Refused(reason, ErrorInfo(type="InvalidValue", message=str(error)))
 
 
-def _retry(error: Retry) -> Outcome:
+def _retry(error: Retry) -> Ending:
     info = error_info(error)
     try:
         return Failed(info, None if error.after_s is None else check_delay_s(error.after_s))
@@ -133,7 +133,7 @@ def _traceback_lines(error: BaseException) -> list[str]:
         return [f"no traceback: {type(failure).__name__} while it was formatted"]
 
 
-def invalid_payload(error: ValidationError) -> Outcome:
+def invalid_payload(error: ValidationError) -> Ending:
     """Return how an attempt ends whose payload does not fit its model."""
     problems = error.errors(include_url=False, include_context=False, include_input=False)
     reason = "invalid payload: " + "; ".join(
