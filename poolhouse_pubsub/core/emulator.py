@@ -171,6 +171,7 @@ class Emulator:
             subscription.add(wanted)
         for name in topic.snapshots:
             self.snapshots[name].keep(messages)
+        topic.published_count += len(messages)
         topic.keep(messages)
         if topic.retention_s:
             self._topic_sweep.at_most(self.clock.now() + max(1.0, topic.retention_s / 600))
