@@ -187,7 +187,7 @@ class Service:
         ]
 
     def caller(self, headers: Iterable[tuple[str, Any]]) -> str:
-        """Who makes a call, by its headers; "" where IAM is not enforced, and nobody asks."""
+        """Who makes a call, by its headers; "" where IAM is not enforced."""
         if self.gate is None or self.gate.access is None:
             return ""
         return caller_of({name: value for name, value in headers if isinstance(value, str)})
@@ -203,7 +203,7 @@ class Service:
         Args:
             method: One of `methods`.
             request: Its request message; the call may keep it.
-            caller: E-mail address of who calls, "" for nobody known; looked at where IAM is enforced.
+            caller: E-mail address of who calls, "" for an anonymous one; used where IAM is enforced.
             size_bytes: Size of the serialised request where that is known; else it is measured, which costs as much as
                 to serialise it.
 
