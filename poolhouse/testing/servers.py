@@ -30,6 +30,8 @@ _START_TIMEOUT_S = 20.0
 #: By their word for pytest's `--backend`, as `module:function`; the function takes nothing and returns a context
 #: manager that gives `Servers`.
 PROVIDERS = {
+    "inline": "poolhouse.testing.servers:embedded",
+    "in-process": "poolhouse.testing.servers:embedded",
     "embedded": "poolhouse.testing.servers:embedded",
     "containers": "poolhouse.testing.containers:containers",
 }

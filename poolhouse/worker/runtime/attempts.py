@@ -60,6 +60,7 @@ class Attempts:
         heartbeat: Heartbeat,
         worker_name: str,
         on_abandoned: Callable[[int], None],
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Collect what an attempt needs.
 
@@ -72,6 +73,7 @@ class Attempts:
             heartbeat: renews the leases of running tasks.
             worker_name: goes into the records, for people.
             on_abandoned: called with the id of a thread whose handler is given up, and which is lost for other tasks.
+            monotonic: measures how long attempts run, in seconds.
         """
         self._services = services
         self._topology = services.topology
@@ -87,6 +89,7 @@ class Attempts:
         self._heartbeat = heartbeat
         self._worker_name = worker_name
         self._on_abandoned = on_abandoned
+        self._monotonic = monotonic
 
     @property
     def counts(self) -> Counts:
@@ -168,7 +171,7 @@ class Attempts:
         running = RunningTask(
             stored,
             handler,
-            started_s=time.monotonic(),
+            started_s=self._monotonic(),
             store=self._records if handler.record else None,
             lease_s=queue.ack_deadline_s,
         )

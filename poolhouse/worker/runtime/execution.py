@@ -36,6 +36,10 @@ class Executor:
         if task.handler.cpu:
             # As it came: not every model that is dumped and parsed again is the same.
             return self._processes.run(task, task.record.payload, context)
+        return self.run_here(task, payload, context)
+
+    def run_here(self, task: RunningTask, payload: BaseModel, context: Context) -> Any:
+        """Call the handler in this process: in the thread at hand, or on the event loop. Raises as `run`."""
         with logs.Bound(context.fields):
             if task.handler.is_async:
                 return self._started_loop().run(task, task.handler.function(payload, context))

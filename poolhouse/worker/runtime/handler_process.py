@@ -168,6 +168,9 @@ class _ChildContext:
         logger: Logger = structlog.get_logger().bind(**self.fields)
         return logger
 
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
     def progress(self, done: float, total: float | None = None, note: str | None = None) -> None:
         valid = Progress(done=done, total=total, note=note, at=datetime.now(UTC))
         if not self._call.ended:

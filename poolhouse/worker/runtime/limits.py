@@ -18,6 +18,7 @@ from poolhouse.worker.runtime.delivery import Delivery
 
 @dataclass
 class _Gate:
+    handler: Handler
     most: int | None
     window: RateWindow | None
     running: int = 0
@@ -68,6 +69,21 @@ class Limits:
         with self._lock:
             return any(gate.parked for gate in self._gates.values())
 
+    @property
+    def next_start_s(self) -> float | None:
+        """When a rate allows a parked delivery to start, on the monotonic clock; None where none waits for that."""
+        with self._lock:
+            now_s = self._monotonic()
+            waits = [gate.window.wait_s(now_s) for gate in self._gates.values() if gate.parked and gate.window]
+            return now_s + min(waits) if waits else None
+
+    def look(self) -> None:
+        """Resume what has room by now."""
+        with self._lock:
+            handlers = [gate.handler for gate in self._gates.values() if gate.parked]
+        for handler in handlers:
+            self._pump(handler)
+
     def close(self) -> list[Delivery]:
         """Admit nothing more; returns what is parked."""
         with self._lock:
@@ -114,5 +130,5 @@ class Limits:
         gate = self._gates.get(handler.task_type)
         if gate is None:
             window = RateWindow(parse_rate(handler.rate)) if handler.rate else None
-            gate = self._gates[handler.task_type] = _Gate(most=handler.max_concurrency, window=window)
+            gate = self._gates[handler.task_type] = _Gate(handler, most=handler.max_concurrency, window=window)
         return gate

@@ -33,6 +33,7 @@ class Quarantine:
         """
         self._resume = resume
         self._running: Delivery | None = None
+        self._clearing: threading.Timer | None = None
         self._parked: deque[Delivery] = deque()
         self._lock = threading.Lock()
         self._closed = False
@@ -46,7 +47,7 @@ class Quarantine:
                 self._parked.append(delivery)
                 return False
             self._running = delivery
-        timer = threading.Timer(CLEARED_AFTER_S, self.leave, (delivery,))
+            self._clearing = timer = threading.Timer(CLEARED_AFTER_S, self.leave, (delivery,))
         timer.daemon = True
         timer.start()
         return True
@@ -57,6 +58,8 @@ class Quarantine:
             if self._running is not delivery:
                 return
             self._running = None
+            if self._clearing is not None:
+                self._clearing.cancel()
             following = self._parked.popleft() if self._parked and not self._closed else None
         if following is not None:
             self._resume(following)

@@ -208,6 +208,9 @@ class Context:
             "attempt": record.attempts[-1].number,
         }
 
+    def now(self) -> datetime:
+        return self._now()
+
     def progress(self, done: float, total: float | None = None, note: str | None = None) -> None:
         self._running.set_progress(Progress(done=done, total=total, note=note, at=self._now()))
 
