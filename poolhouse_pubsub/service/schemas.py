@@ -311,7 +311,7 @@ def _check_room(name: str, revisions: Sequence[Revision]) -> None:
 
 
 def _content(config: Any) -> tuple[str, str, bytes]:
-    """Return what tells one revision from another."""
+    """Return what distinguishes one revision from another."""
     compiled = config.compiled_proto_schema
     return config.definition, compiled.root_message, compiled.compiled_bytes
 

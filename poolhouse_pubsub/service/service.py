@@ -214,7 +214,7 @@ class Service:
         Args:
             method: One of `methods`.
             request: Its request message; the call may keep it.
-            caller: E-mail address of who calls, "" for nobody known; looked at where IAM is enforced.
+            caller: E-mail address of who calls, "" for an anonymous one; used where IAM is enforced.
             size_bytes: Size of the serialised request where that is known; else it is measured, which costs as much as
                 to serialise it.
 
