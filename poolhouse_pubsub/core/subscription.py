@@ -1,8 +1,8 @@
 """One subscription's delivery: leases, redelivery, dead letters, retention. It is told the time."""
 
-from collections import deque
 from collections.abc import Iterable, Sequence
 from enum import Enum
+from functools import cached_property
 
 from poolhouse_pubsub.core.backlog import Backlog
 from poolhouse_pubsub.core.interfaces import SubscriptionHost
@@ -52,10 +52,9 @@ class Subscription:
         self.uid = uid
         self.rules = rules
         self._around = around
-        self._leases = Leases(uid=uid, boot=boot)
-        #: What is unacked; changed by nobody else once the subscription is in use.
-        self.backlog = Backlog()
-        self._consumers: deque[Consumer] = deque()
+        self._boot = boot
+        #: A list: an empty deque takes 760 bytes, and most subscriptions have few consumers or none.
+        self._consumers: list[Consumer] = []
         #: Acked messages that are kept for a seek.
         self.retained: dict[int, Message] = {}
         self._sweep_at = NEVER
@@ -68,6 +67,17 @@ class Subscription:
         self._transformed: dict[int, Message] = {}
         #: Why a message could not be transformed or exported last, "" when the latest one could.
         self.delivery_error = ""
+
+    # What an idle subscription would hold in vain is made when it is first needed: 100,000 of them may lie idle.
+
+    @cached_property
+    def backlog(self) -> Backlog:
+        """What is unacked; changed by nobody else once the subscription is in use."""
+        return Backlog()
+
+    @cached_property
+    def _leases(self) -> Leases:
+        return Leases(uid=self.uid, boot=self._boot)
 
     # --- what comes in
 
