@@ -91,7 +91,13 @@ class Calls:
     timeline: list[tuple[datetime, str]] = field(default_factory=list)
 
     def act(
-        self, operation: str, call: Callable[[], _T], *, target: str = "", by: WorkerLife | None, step: str | None = None
+        self,
+        operation: str,
+        call: Callable[[], _T],
+        *,
+        target: str = "",
+        by: WorkerLife | None,
+        step: str | None = None,
     ) -> _T:
         """Make a call, or let it meet what the test has ordered.
 
@@ -171,4 +177,3 @@ def crash_points(made: list[tuple[str, str]]) -> list[CrashPoint]:
         for number, (operation, target) in enumerate(made)
         for how in kinds.get(operation, everything)
     ]
-

@@ -117,9 +117,7 @@ class Pipeline(abc.ABC):
         return Task(task_id, handler.task_type, self.store, None if isinstance(task, str) else returns_of(handler))
 
     @abc.abstractmethod
-    def _submit(
-        self, handler: Handler, payload: dict[str, Any], *, queue: str, not_before: datetime | None
-    ) -> str: ...
+    def _submit(self, handler: Handler, payload: dict[str, Any], *, queue: str, not_before: datetime | None) -> str: ...
 
     @abc.abstractmethod
     def run_until_idle(self, limit: Span = "1 day") -> None:
@@ -147,7 +145,7 @@ class Pipeline(abc.ABC):
         """
 
     @abc.abstractmethod
-    def crash_points(self) -> Iterator[Turn]:
+    def crash_points(self, *, results: bool = True) -> Iterator[Turn]:
         """Run the body of a loop once undisturbed, then once for each point where a worker can die or a call can fail.
 
             for turn in pipeline.crash_points():
@@ -157,7 +155,11 @@ class Pipeline(abc.ABC):
                     assert ledger.of("A-1") == 100
 
         Each turn begins with an empty pipeline; a turn's block ends with `run_until_idle`. What the tasks came to, and
-        what is in the bucket, must be what it was in the undisturbed turn.
+        what handlers have written to the bucket, must be what it was in the undisturbed turn; times in ISO 8601 may
+        differ.
+
+        Args:
+            results: whether results count; not where they tell, say, the number of the attempt.
 
         Raises:
             AssertionError: some turns failed, or came to something else; the text lists the points.
@@ -215,9 +217,7 @@ class Pipeline(abc.ABC):
         """
         letters = self._letters()
         found = [
-            letter
-            for letter in letters
-            if reason in letter.reason and (task is None or letter.task_id == task.id)
+            letter for letter in letters if reason in letter.reason and (task is None or letter.task_id == task.id)
         ]
         there = "\n".join(f"  {each.task_type} {each.task_id}: {each.reason}" for each in letters)
         of = "" if task is None else f" of task {task.id}"
@@ -230,4 +230,3 @@ class Pipeline(abc.ABC):
     def _letters(self) -> tuple[DeadLetterSummary, ...]:
         box = DeadLetterStore(self.store, queues=tuple(self.settings.topology.by_name), task_ids=self.task_ids)
         return box.page(page_size=1000).dead_letters
-

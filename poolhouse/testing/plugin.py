@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,7 +141,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     if report.failed and report.when == "call":
         opened = getattr(item, "funcargs", {}).get("pipeline")
-        if isinstance(timeline := getattr(opened, "timeline", None), Callable):
+        if callable(timeline := getattr(opened, "timeline", None)):  # a project may have a fixture of that name itself
             report.sections.append(("pipeline: what happened", timeline()))
     return report
 

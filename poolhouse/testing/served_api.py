@@ -136,4 +136,3 @@ def _running(pipeline: LocalPipeline | None) -> LocalPipeline:
     if pipeline is None:
         raise QueueUnavailable("no test with the fixture pipeline runs now")
     return pipeline
-
