@@ -1,4 +1,4 @@
-"""Faults that a test orders: calls of the pipeline to its bucket and its queues that fail, or whose answers are lost."""
+"""Faults that a test orders: calls to the bucket and the queues that fail, or whose answers are lost."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def pipeline_handlers() -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="session")
-def _pipeline_level(request: pytest.FixtureRequest) -> Iterator[Level | None]:
+def pipeline_level(request: pytest.FixtureRequest) -> Iterator[Level | None]:
     """What all pipelines of the session share; None on a stack."""
     from poolhouse.testing import levels  # noqa: PLC0415 - tests that need none of it don't pay for it
 
@@ -96,7 +96,7 @@ def pipeline(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Pipeline]:
     """A pipeline of this test's own, on the level that `--backend` names; see `poolhouse.testing.pipeline.Pipeline`."""
-    level: Level | None = request.getfixturevalue("_pipeline_level")
+    level: Level | None = request.getfixturevalue("pipeline_level")
     if level is None:
         yield from _on_stack(request, pipeline_file, pipeline_handlers)
         return
