@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +72,7 @@ def pipeline_handlers() -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="session")
-def _pipeline_level(request: pytest.FixtureRequest) -> Iterator[Level | None]:
+def pipeline_level(request: pytest.FixtureRequest) -> Iterator[Level | None]:
     """What all pipelines of the session share; None on a stack."""
     from poolhouse.testing import levels  # noqa: PLC0415 - tests that need none of it don't pay for it
 
@@ -96,7 +96,7 @@ def pipeline(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Pipeline]:
     """A pipeline of this test's own, on the level that `--backend` names; see `poolhouse.testing.pipeline.Pipeline`."""
-    level: Level | None = request.getfixturevalue("_pipeline_level")
+    level: Level | None = request.getfixturevalue("pipeline_level")
     if level is None:
         yield from _on_stack(request, pipeline_file, pipeline_handlers)
         return
@@ -141,7 +141,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     if report.failed and report.when == "call":
         opened = getattr(item, "funcargs", {}).get("pipeline")
-        if isinstance(timeline := getattr(opened, "timeline", None), Callable):
+        if callable(timeline := getattr(opened, "timeline", None)):  # a project may have a fixture of that name itself
             report.sections.append(("pipeline: what happened", timeline()))
     return report
 
