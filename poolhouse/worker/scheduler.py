@@ -33,7 +33,7 @@ from poolhouse.pipeline.settings import Settings
 from poolhouse.pipeline.store import ObjectStore
 from poolhouse.pipeline.task_id_key import load_task_ids
 from poolhouse.pipeline.timers import Timers
-from poolhouse.pipeline.topology import Schedule, Topology
+from poolhouse.pipeline.topology import Schedule
 from poolhouse.worker.registry import Registry
 from poolhouse.worker.runtime.retrying import RetryUntilStopped
 from poolhouse.worker.timer_loop import TimerLoop
