@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -52,15 +53,16 @@ def kit(tmp_path_factory: pytest.TempPathFactory) -> Kit:
     return Kit(folder, poolhouse, emulator)
 
 
+def fresh_environment(folder: Path, find_links: Path, *packages: object, python: str = sys.executable) -> Path:
+    """Make a virtual environment with some packages; returns its `bin`."""
+    uv = (sys.executable, "-m", "uv")
+    run(*uv, "venv", "--quiet", "--python", python, folder, cwd=folder.parent)
+    install = ("pip", "install", "--quiet", "--python", folder, "--find-links", find_links)
+    run(*uv, *install, *packages, cwd=folder.parent)
+    return folder / "bin"
+
+
 @pytest.fixture
 def environment(kit: Kit, tmp_path: Path) -> Callable[..., Path]:
     """Makes a fresh virtual environment with some packages; returns its `bin`."""
-
-    def make(*packages: object, python: str = sys.executable) -> Path:
-        uv = (sys.executable, "-m", "uv")
-        run(*uv, "venv", "--quiet", "--python", python, tmp_path / "venv", cwd=tmp_path)
-        install = ("pip", "install", "--quiet", "--python", tmp_path / "venv", "--find-links", kit.folder)
-        run(*uv, *install, *packages, cwd=tmp_path)
-        return tmp_path / "venv" / "bin"
-
-    return make
+    return partial(fresh_environment, tmp_path / "venv", kit.folder)
