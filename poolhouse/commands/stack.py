@@ -401,7 +401,7 @@ def test(remainder: str) -> int:
 
 
 def check() -> int:
-    """Check the declaration, format, lint, types and, in the kit's repository, imports; the first that fails ends it.
+    """Check the declaration, format, lint, types and, in the kit's repository, imports; the first failure ends it.
 
     Raises:
         ConfigError: the handlers and pipeline.toml don't fit together.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import BaseModel
 
-from poolhouse.pipeline.store import ObjectStore
+if TYPE_CHECKING:
+    # Google's libraries behind it take longer than all else: who imports a task type's models does without.
+    from poolhouse.pipeline.store import ObjectStore
 
 
 class Logger(Protocol):

@@ -68,7 +68,7 @@ def test_the_whole_pipeline_gives_what_other_means_compute(stack: Compose) -> No
 
 def test_every_container_runs_locked_down_and_not_as_root(stack: Compose) -> None:
     ids = [container.id for container in engine.containers(_project(stack))]
-    assert len(ids) == 9  # the one that made the topology, too
+    assert len(ids) == 10  # the gateway, and the one that made the topology, too
     for entry in json.loads(docker("inspect", *ids)):
         host = entry["HostConfig"]
         assert host["ReadonlyRootfs"], entry["Name"]
