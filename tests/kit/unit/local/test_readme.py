@@ -32,11 +32,3 @@ def test_every_file_that_the_readme_links_to_is_there() -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", README)
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []
-
-
-def test_every_command_that_the_readme_names_is_there() -> None:
-    import poolhouse.commands.invoke_tasks
-
-    named = set(re.findall(r"\./invoke ([a-z][a-z0-9-]*)", README))
-    assert {"up", "e2e", "test"} <= named
-    assert [name for name in named if not hasattr(poolhouse.commands.invoke_tasks, name.replace("-", "_"))] == []
