@@ -24,9 +24,11 @@ from poolhouse.testing.doubles import FakeContext, MemoryStore
 from poolhouse.worker.errors import Reject, TaskCancelled
 from tests.unit.handlers.desk import Desk
 from tests.unit.handlers.test_files import pdf, png
-from worker.handlers.data_transformation import DataTransformation, data_transformation
-from worker.handlers.file_processing import FileProcessing, file_processing
+from worker.handlers.data_transformation import data_transformation
+from worker.handlers.file_processing import file_processing
 from worker.transforms.data import limits
+from worker.transforms.data.contract import DataTransformation
+from worker.transforms.files.contract import FileProcessing
 from worker.transforms.tables import blocks
 
 MIB = 1024 * 1024
