@@ -21,9 +21,9 @@ from tests.kit.waiting import until
 BLOCK = re.compile(r"^```(\w+)( \w+)?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 #: Every page that has commands to follow, and its blocks.
 PAGES = {
-    path.name: blocks
+    path.name: BLOCK.findall(text)
     for path in sorted((ROOT / "docs").glob("*.md"))
-    if any(language == "sh" for language, _, _ in (blocks := BLOCK.findall(path.read_text(encoding="utf-8"))))
+    if re.search(r"^```sh\b", text := path.read_text(encoding="utf-8"), re.MULTILINE)
 }
 _NOT_OURS = ("*.pyc", "__pycache__", ".*_cache", ".venv", ".git", ".poolhouse", ".hypothesis", ".wheelhouse")
 

@@ -29,7 +29,7 @@ _COMMAND = re.compile(r"(?:\./|`)invoke (?P<name>[a-z][a-z0-9-]*)(?P<rest>[^`#;&
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 _LINK = re.compile(r"\]\((?!https?:)(?P<path>[^)#]*)(?:#(?P<anchor>[^)]*))?\)")
 #: Words that follow the launcher's name in a sentence, and `help COMMAND`.
-_NO_COMMANDS = frozenset({"is", "makes", "help"})
+_NO_COMMANDS = frozenset({"is", "makes", "installs", "help"})
 
 
 @cache
