@@ -7,10 +7,10 @@ No stack may be running. The handler of the README is written to worker/handlers
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import subprocess
-from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
@@ -37,7 +37,9 @@ _FORMAT = """\
 {styles}
 </style>
 <defs>
-<clipPath id="{unique_id}-clip-terminal"><rect x="0" y="0" width="{terminal_width}" height="{terminal_height}"/></clipPath>
+<clipPath id="{unique_id}-clip-terminal">
+<rect x="0" y="0" width="{terminal_width}" height="{terminal_height}"/>
+</clipPath>
 {lines}
 </defs>
 {chrome}
@@ -55,7 +57,7 @@ def main() -> None:
     """Run the commands and write the picture."""
     code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     assert code is not None
-    terminal = Console(record=True, width=COLUMNS, file=Path(os.devnull).open("w"), force_terminal=True)
+    terminal = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
     with HANDLER.open("x", encoding="utf-8") as file:
         file.write(code[1])
     try:
@@ -71,7 +73,13 @@ def main() -> None:
 def _output(command: str) -> str:
     environment = {**os.environ, "FORCE_COLOR": "1", "COLUMNS": str(COLUMNS)}
     ended = subprocess.run(
-        command.split(), cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        command.split(),
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
     )
     # Progress bars erase themselves on a terminal; here each of their frames would be a line.
     lines = ended.stdout.replace("\r", "").splitlines()

@@ -19,11 +19,13 @@ from tests.kit.waiting import until
 
 #: A fenced block: its language with what is said about it, and its text.
 BLOCK = re.compile(r"^```(\w+)( \w+)?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-#: Every page that has commands to follow, and its blocks.
+#: Every page whose `sh` blocks hold commands of `./invoke` alone, and its blocks.
 PAGES = {
-    path.name: BLOCK.findall(text)
+    path.name: blocks
     for path in sorted((ROOT / "docs").glob("*.md"))
-    if re.search(r"^```sh\b", text := path.read_text(encoding="utf-8"), re.MULTILINE)
+    for blocks in [BLOCK.findall(path.read_text(encoding="utf-8"))]
+    for commands in ["".join(text for language, _, text in blocks if language == "sh").splitlines()]
+    if commands and all(command.startswith("./invoke ") for command in commands)
 }
 _NOT_OURS = ("*.pyc", "__pycache__", ".*_cache", ".venv", ".git", ".poolhouse", ".hypothesis", ".wheelhouse")
 
