@@ -14,13 +14,13 @@ from typing import Any
 
 import requests
 
+from poolhouse.client.api import FINAL
 from poolhouse.cloud.errors import CloudError
 from poolhouse.cloud.remote import RemoteApi
 
 #: Longest time that a task may take, in seconds: a pool may have to start, a job starts once a minute.
 TIMEOUT_S = 300
 _POLL_S = 1.0
-_FINAL = frozenset({"succeeded", "failed", "dead", "cancelled"})
 _FILE = b"name,amount\n" + b"".join(b"row %d,%d\n" % (number, number) for number in range(1000))
 
 
@@ -88,7 +88,7 @@ class _Waiter:
     def __call__(self, task_id: str, status: str) -> Any:
         end = time.monotonic() + self.timeout_s
         record = self.api.call("GET", f"/tasks/{task_id}")
-        while record["status"] not in _FINAL:
+        while record["status"] not in FINAL:
             if time.monotonic() > end:
                 raise CloudError(
                     f"task {task_id} is still {record['status']} after {self.timeout_s:g} s: is a worker running? "

@@ -18,12 +18,11 @@ from typing import Any
 
 from invoke import Exit, ParseError, ParserContext
 
+from poolhouse.pipeline.exit_codes import USAGE
 from poolhouse.pipeline.nearest import did_you_mean
 
 #: The option that takes the words.
 OPTION = "--word"
-#: Exit code of wrong use.
-USAGE = 2
 _UNKNOWN = re.compile(r"No idea what '(?P<token>.*)' is!")
 
 

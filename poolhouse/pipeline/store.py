@@ -132,7 +132,7 @@ class GcsStore:
     """`ObjectStore` on Cloud Storage, or on whatever `STORAGE_EMULATOR_HOST` names."""
 
     def __init__(self, bucket: str, *, project: str, timeout_s: float = 5, public_url: str | None = None) -> None:
-        """Connects at the first call.
+        """Connect at the first call.
 
         Args:
             timeout_s: the longest that one small operation, or one chunk of a stream, may take, retries included.

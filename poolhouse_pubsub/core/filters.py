@@ -177,14 +177,11 @@ class Or:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A parsed filter.
+    """A parsed filter."""
 
-    Attributes:
-        text: The filter as it was given.
-        expression: Its syntax tree; None for the empty filter, which lets everything through.
-    """
-
+    #: The filter as it was given.
     text: str
+    #: Its syntax tree; None for the empty filter, which lets everything through.
     expression: Expression | None
 
     def matches(self, attributes: Mapping[str, str]) -> bool:

@@ -129,16 +129,13 @@ NamedType: TypeAlias = Record | Enum | Fixed
 
 @dataclass(frozen=True, slots=True)
 class AvroSchema:
-    """A parsed definition.
+    """A parsed definition."""
 
-    Attributes:
-        definition: The text as it was given.
-        root: The type of a message.
-        names: Full name -> the record, enum or fixed of that name.
-    """
-
+    #: The text as it was given.
     definition: str
+    #: The type of a message.
     root: AvroType
+    #: Full name -> the record, enum or fixed of that name.
     names: Mapping[str, NamedType] = field(repr=False)
 
 

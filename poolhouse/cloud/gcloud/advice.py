@@ -1,4 +1,4 @@
-"""What gcloud's words mean: what can be tried again, what is a conflict, what a person has to do."""
+"""What gcloud's messages mean: what can be tried again, what is a conflict, what a person has to do."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def verdict(output: str, *, reading: bool = False) -> Verdict:
     if _QUOTA.search(output):
         return "transient" if _RATE.search(output) else "final"
     if re.search(r"BILLING_DISABLED", output):
-        return "final"  # comes with the same words as an API that is off, but does not pass by waiting
+        return "final"  # comes with the same message as an API that is off, but does not pass by waiting
     if reading and _ABSENT.search(output) and not _ELSEWHERE.search(output):
         return "absent"
     if _ORGANISATION.search(output) or _FOREIGN.search(output):
@@ -183,7 +183,7 @@ def verdict(output: str, *, reading: bool = False) -> Verdict:
 
 
 def advise(output: str) -> str:
-    """What a person should do about an error; empty where gcloud's own words are all we have."""
+    """What a person should do about an error; empty where gcloud's own message is all there is."""
     for pattern, text in _ADVICE:
         if re.search(pattern, output, re.I | re.S):
             return text

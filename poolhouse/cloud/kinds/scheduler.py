@@ -25,7 +25,7 @@ _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 def listing(options: Options) -> Read:
     """How all schedules of the region are read."""
     return Read(
-        words=("scheduler", "jobs", "list", flag("location", options.region)), api="cloudscheduler.googleapis.com"
+        arguments=("scheduler", "jobs", "list", flag("location", options.region)), api="cloudscheduler.googleapis.com"
     )
 
 
@@ -45,7 +45,7 @@ def task(schedule: Schedule, *, options: Options, project_number: str) -> Resour
         token=("oidc", url),
         retries=3,
         missed=schedule.missed_runs == "once",
-        words=f"submits {schedule.task_type}",
+        description=f"submits {schedule.task_type}",
         after=(f"service/{options.api_service}", f"grants/service/{options.api_service}"),
     )
 
@@ -68,7 +68,7 @@ def start(job: str, *, options: Options, cron: str) -> Resource:
         token=("oauth", _SCOPE),
         retries=0,
         missed=False,
-        words=f"starts the job {job}",
+        description=f"starts the job {job}",
         after=(f"job/{job}", f"grants/job/{job}"),
     )
 
@@ -84,7 +84,7 @@ def _job(
     token: tuple[str, str],
     retries: int,
     missed: bool,
-    words: str,
+    description: str,
     after: tuple[str, ...],
 ) -> Resource:
     full = f"{options.name}-{name}"
@@ -101,7 +101,7 @@ def _job(
         "longest_wait_s": MISSED_WAIT_S if missed else LONGEST_WAIT_S,
         "attempt_deadline_s": ATTEMPT_DEADLINE_S,
         "state": "ENABLED",
-        "description": f"Poolhouse: {words} {options.mark}",
+        "description": f"Poolhouse: {description} {options.mark}",
     }
     flags = (
         flag("location", options.region),

@@ -66,11 +66,11 @@ class Response:
 
 
 class ApiError(Exception):
-    """An error that the plane answers with, in the JSON shape that gcloud reads.
+    """An error that the control plane answers with, in the JSON shape that gcloud reads.
 
     Args:
         status: canonical code, such as NOT_FOUND.
-        message: the words that gcloud prints.
+        message: what gcloud prints.
         details: further objects, such as `google.rpc.ErrorInfo`.
     """
 

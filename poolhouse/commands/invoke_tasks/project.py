@@ -96,9 +96,9 @@ def new_project(c: Context, path: str, name: str = "") -> None:
     """Create a project that depends on this kit."""
     from pathlib import Path
 
-    from poolhouse.commands import program
+    from poolhouse import __main__ as program_of_the_kit
 
-    run(program.new, Path(path), name=name or None)
+    run(program_of_the_kit.new, Path(path), name=name or None)
 
 
 @command(help={"folder": "output folder (dist)"})

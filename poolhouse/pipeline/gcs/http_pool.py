@@ -35,7 +35,7 @@ class Connections:
     """Connections to one server, opened as they are needed and kept. Thread-safe."""
 
     def __init__(self, origin: str, *, kept: int, tls: ssl.SSLContext | None = None) -> None:
-        """Connects at the first call.
+        """Connect at the first call.
 
         Args:
             origin: scheme, host and port, as in `https://storage.googleapis.com`.

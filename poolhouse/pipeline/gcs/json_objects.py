@@ -54,7 +54,7 @@ class SmallObjects:
         user_agent: str = "",
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Connects at the first call.
+        """Connect at the first call.
 
         Args:
             http: sends the requests: what `connect` returns.

@@ -167,7 +167,13 @@ class LaneScheduler(Scheduler):  # type: ignore[misc]  # the client library has 
     """Puts the client library's callbacks of one subscription into a lane of `TaskThreads`."""
 
     def __init__(self, slots: TaskThreads, lane: str, *, give_back: Callable[[Any], None]) -> None:
-        """Args: give_back: what to do with a message that no thread takes up any more."""
+        """Take messages from the start on.
+
+        Args:
+            slots: the threads.
+            lane: the queue share that the messages wait in.
+            give_back: called with a message that no thread takes up any more.
+        """
         self._slots = slots
         self._lane = lane
         self._give_back = give_back

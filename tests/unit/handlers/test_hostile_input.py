@@ -157,7 +157,7 @@ def test_blank_lines_are_no_rows(desk: Desk) -> None:
     assert (table.rows, table.null_counts) == (2, {"a": 0, "b": 0})
 
 
-def test_empty_and_missing_texts_are_told_apart(desk: Desk) -> None:
+def test_empty_and_missing_texts_are_distinguished(desk: Desk) -> None:
     desk.upload("t.csv", 'a,b,c\n1,"",x\n2,,y\n3,z,\n')
     report = desk.process("t.csv", "inspect", {"name": "convert", "to": "csv"})
     assert report.table is not None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from poolhouse.cloud.rehearsal.control_plane import Route, route
 from poolhouse.cloud.rehearsal.http import ApiError, Request
-from poolhouse.cloud.rehearsal.plane import Route, route
 from poolhouse.cloud.rehearsal.schema import LABELS, boolean, check, duration, required, text, whole
 from poolhouse.cloud.rehearsal.services import policies
 from poolhouse.cloud.rehearsal.state import PROJECT_NUMBER, Json, State

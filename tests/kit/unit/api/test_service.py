@@ -261,7 +261,7 @@ class TestEveryAnswer:
             ("GET", "/health", False, "debug"),
         ],
     )
-    def test_who_looks_all_the_time_is_told_of_at_debug_level(
+    def test_frequent_probes_are_logged_at_debug_level(
         self, api: Api, method: str, path: str, watching: bool, level: str
     ) -> None:
         with capture_logs() as lines:
