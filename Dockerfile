@@ -98,7 +98,7 @@ COPY --from=pubsub-source /app /app
 USER 65532:65532
 EXPOSE 8085
 # Messages, topics and subscriptions outlive the container where /data is a volume.
-CMD ["python", "-m", "poolhouse_pubsub", "--host", "0.0.0.0", "--port", "8085", "--data-dir", "/data"]
+CMD ["python", "-m", "poolhouse_pubsub", "--host", "0.0.0.0", "--port", "8085", "--data-dir", "/data", "--ui"]
 
 FROM ${PYTHON_IMAGE} AS runtime
 ENV PATH=/opt/venv/bin:$PATH \

@@ -92,7 +92,7 @@ class HttpConnection:
         if self._answering is None:
             self._next()
             return
-        # Not before: only a connection that is read from tells that its client has gone.
+        # Not before: only a connection that is being read notices that its client has gone.
         self._ahead_bytes += len(data)
         if self._ahead_bytes > MAX_AHEAD_BYTES:
             self._transport.pause_reading()

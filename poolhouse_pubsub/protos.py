@@ -33,6 +33,7 @@ MessageTransform: Any = _class("MessageTransform")
 Compression: Any = _class("Compression")
 PlatformLogsSettings: Any = _class("PlatformLogsSettings")
 IngestionFailureEvent: Any = _class("IngestionFailureEvent")
+PubsubClientTelemetry: Any = _class("PubsubClientTelemetry")
 
 GetTopicRequest: Any = _class("GetTopicRequest")
 UpdateTopicRequest: Any = _class("UpdateTopicRequest")

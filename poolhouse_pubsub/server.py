@@ -109,6 +109,7 @@ class EmulatorServer:
             and what is not granted is refused. None to enforce nothing.
         quotas: Throughput a second by kind, such as `{"publish": 1_000_000}` (`service.throughput.QUOTAS`).
         guard: Keeps web pages of other sites out; by default every host and origin that is not local.
+        ui: Serves the console, pages for a browser under `/ui`.
     """
 
     def __init__(
@@ -126,9 +127,11 @@ class EmulatorServer:
         enforce_iam: Mapping[str, Iterable[str]] | None = None,
         quotas: Mapping[str, float] | None = None,
         guard: WebGuard | None = None,
+        ui: bool = False,
     ) -> None:
         self.host = host
         self._guard = guard
+        self._ui = ui
         self._port = port
         self._listener = listener
         self._topology = topology
@@ -204,6 +207,7 @@ class EmulatorServer:
                 enforce_iam=self._enforce_iam,
                 quotas=self._quotas,
                 guard=self._guard,
+                ui=self._ui,
             ) as core:
                 self._core = core
                 self._loop = asyncio.get_running_loop()

@@ -67,7 +67,7 @@ def create_app(
         publisher: the queues; closed with the application.
         registry: the handlers whose tasks may be submitted.
         backlog: where the figures of GET /queues come from.
-        clock: tells the time, with its zone.
+        clock: the clock; an aware datetime.
         event_poll_s: pause between two looks at a task that is followed, in seconds.
 
     Raises:

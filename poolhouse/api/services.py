@@ -29,8 +29,8 @@ from poolhouse.worker.registry import Registry
 
 #: Storage calls at the same time: as many as `poolhouse.pipeline.store` keeps connections for.
 STORAGE_THREADS = 64
-#: Shortest time between two looks for new keys of the task ids, in seconds: whoever sends invented ids must not cost
-#: storage calls.
+#: Shortest time between two looks for new keys of the task ids, in seconds: clients that send invented ids must not
+#: cost storage calls.
 RELOAD_S = 10.0
 
 _P = ParamSpec("_P")

@@ -132,7 +132,7 @@ def _run(command: Command, gcloud: Gcloud) -> None:
         except GcloudFailed as error:
             verdict = advice.verdict(error.output, reading=True)
             if verdict == "conflict" and attempt < CONFLICTS:
-                continue  # somebody changed it at the same time; gcloud reads it again itself
+                continue  # it was changed at the same time; gcloud reads it again itself
             if verdict != "absent":
                 raise
         return

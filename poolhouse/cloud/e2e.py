@@ -42,7 +42,7 @@ def run(
     poll_s: float = _POLL_S,
     say: Callable[[str], None] = print,
 ) -> bool:
-    """Run every check, tell each as it ends, and go on after one that fails; True where all held.
+    """Run every check, report each as it ends, and go on after one that fails; True where all held.
 
     Args:
         api: the deployed API.
@@ -61,7 +61,7 @@ def run(
         ("a task with a missing file fails for good, with the reason", lambda: _missing(api, wait, prefix)),
         ("an unknown task type is refused", lambda: _refused(api, {"task_type": "unheard-of"}, "unheard-of")),
         ("a wrong payload is refused with its field", lambda: _refused(api, _WRONG, "dataset_size")),
-        ("the queues are told", lambda: ", ".join(queue["name"] for queue in api.call("GET", "/queues")["queues"])),
+        ("the queues are listed", lambda: ", ".join(queue["name"] for queue in api.call("GET", "/queues")["queues"])),
     )
     good = True
     for name, check in checks:

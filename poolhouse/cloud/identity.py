@@ -19,8 +19,8 @@ ISSUER = "https://token.actions.githubusercontent.com"
 _REPOSITORY = re.compile(r"[A-Za-z0-9-]+/[A-Za-z0-9._-]+")
 _ENVIRONMENT = re.compile(r"[A-Za-z0-9._-]{1,255}")
 _REF = re.compile(r"refs/[A-Za-z0-9._/-]+\*?")
-#: Roles of who deploys, on the project: it makes and removes resources of these kinds, whoever they belong to. Google
-#: has no narrower ones for most of them: who must not touch a neighbour's topics has a project of its own.
+#: Roles of who deploys, on the project: it makes and removes resources of these kinds, those of other pipelines too.
+#: Google has no narrower ones for most of them: who must not touch a neighbour's topics has a project of its own.
 ROLES = (
     "roles/artifactregistry.admin",
     "roles/cloudbuild.builds.editor",
@@ -53,7 +53,7 @@ _ACTS_AS = "roles/iam.serviceAccountUser"
 class Source:
     """Where a deploy may come from.
 
-    Numbers, not names, are compared: a name on GitHub that is given up can be taken by somebody else.
+    Numbers, not names, are compared: a name on GitHub that is given up can be registered by another user.
     """
 
     #: `ORG/REPO`, for people.
@@ -115,7 +115,7 @@ def resources(source: Source, *, options: Options, project_number: str) -> tuple
                 "roles/iam.serviceAccountOpenIdTokenCreator": (options.member("deployer"),),
             },
             options,
-            # Whoever else of this pool was let in before.
+            # Other identities of this pool that had access before.
             also_ours=lambda other: other == options.member("deployer") or other.startswith(f"{tokens}{pool.name}/"),
             after=(f"provider/{options.identity}-github",),
         ),

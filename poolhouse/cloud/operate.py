@@ -28,9 +28,9 @@ def api(gcloud: Gcloud, options: Options) -> RemoteApi:
 
 
 def status(gcloud: Gcloud, *, options: Options, tracks: ReleaseTracks) -> str:
-    """Services, pools and jobs with their image and state, and the queues as the API tells them.
+    """Services, pools and jobs with their image and state, and the queues as the API reports them.
 
-    What the API tells is left out, with the reason, where it does not answer: all else is known without it.
+    The queues are left out, with the reason, where the API does not answer: all else is known without it.
 
     Raises:
         CloudError: the project does not answer.

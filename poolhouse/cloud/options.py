@@ -40,7 +40,7 @@ class Options:
     name: str = "poolhouse"
     #: Prefix of the service accounts; the name, but for previews, which share theirs; empty: the name.
     family: str = ""
-    #: What `--stage` named; the containers are told.
+    #: What `--stage` named; passed on to the containers.
     stage: str = ""
     #: Where the image is built; empty: `region`.
     build_region: str = ""

@@ -21,7 +21,7 @@ class RemoteApi:
 
     Args:
         url: where it is, without a slash at the end.
-        token: gives an identity token; None for an API that is open to everybody.
+        token: gives an identity token; None for a public API.
     """
 
     def __init__(self, url: str, *, token: Callable[[], str] | None = None) -> None:

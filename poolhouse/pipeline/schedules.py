@@ -1,9 +1,9 @@
 """Schedules and what is remembered of them: `schedules/NAME.json`, written with a generation precondition.
 
 A run takes three steps: claim it (one write, which one of several schedulers wins), publish its task, note that it is
-published. The task's id is derived from the schedule's name and the due time. So whoever goes on after a crash between
-the steps publishes the same task again, and a worker that meets it twice runs it once. API, scheduler and commands
-share this module.
+published. The task's id is derived from the schedule's name and the due time. So the scheduler that goes on after a
+crash between the steps publishes the same task again, and a worker that meets it twice runs it once. API, scheduler and
+commands share this module.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from poolhouse.pipeline.topology import Schedule, Topology
 
 #: A run noticed later than this after its time counts as missed, in seconds: as long as a scheduler's restart may take.
 MISSED_AFTER_S = 60.0
-#: A claimed run that is not published after this many seconds belongs to whoever finds it; beyond any publish timeout
-#: that makes sense, so that the claimant is dead and not slow.
+#: A claimed run that is not published after this many seconds belongs to the scheduler that finds it; beyond any
+#: publish timeout that makes sense, so that the claimant is dead and not slow.
 CLAIM_S = 30.0
 #: Times that a change is tried anew because another wrote in between.
 _TRIES = 10
 #: A time that is further ahead than this was written by a clock that was wrong, in seconds: the clocks of two machines
 #: differ by less.
 CLOCK_MARGIN_S = 60.0
-#: Oldest due time that is run when a scheduler outside asks for it: older ones are nobody's retry.
+#: Oldest due time that is run when a scheduler outside asks for it: older ones are no retry of a scheduler.
 LONGEST_DELAY = timedelta(days=31)
 #: Times outside are taken for these: in between there is room for any zone and any wait.
 _EARLIEST, _LATEST = datetime(1970, 1, 2, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
@@ -185,8 +185,8 @@ def resumed(state: ScheduleState, *, now: datetime) -> ScheduleState:
 def run_due(schedule: Schedule, state: ScheduleState, *, now: datetime) -> datetime | None:
     """The due time to run now, if any.
 
-    Of several that have passed only the last one runs: late runs don't pile up. One that nobody was there to make
-    (`MISSED_AFTER_S`) runs where `missed_runs` says `once`.
+    Of several that have passed only the last one runs: late runs don't pile up. One that was missed while no scheduler
+    ran (`MISSED_AFTER_S`) runs where `missed_runs` says `once`.
     """
     if state.paused_at is not None:
         return None

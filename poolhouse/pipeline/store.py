@@ -117,7 +117,7 @@ class ObjectStore(Protocol):
         """Write a stream from its present position, in chunks; replaces what was there."""
 
     def upload_session(self, name: str, *, content_type: str, size_bytes: int | None, origin: str | None) -> str:
-        """The address of a resumable upload session: whoever has it can write this one object."""
+        """The address of a resumable upload session: its holder can write this one object."""
 
     def check(self) -> None:
         """Raise `StoreUnavailable` unless the bucket is there and answers."""
@@ -348,7 +348,7 @@ def _errors(name: str, *, bucket: str | None = None) -> Iterator[None]:
             raise BucketMissing(f"there is no bucket {bucket}: bring the stack up (invoke up or deploy)") from None
         raise ObjectNotFound(f"there is no object {name}") from None
     except google_errors.PreconditionFailed:
-        raise PreconditionFailed(f"{name}: somebody else wrote it first") from None
+        raise PreconditionFailed(f"{name}: another process wrote it first") from None
     except google_errors.RequestRangeNotSatisfiable:
         raise
     except (google_errors.RetryError, google_errors.ServerError, google_errors.TooManyRequests) as error:

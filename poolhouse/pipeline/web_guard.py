@@ -110,7 +110,7 @@ class WebGuard:
             return asked or method in _READING or method == "OPTIONS"
         if site is None:
             return forwards_origin and asked
-        # A link that somebody clicked: a page reads nothing of the window that opens.
+        # A link that a user clicked: a page reads nothing of the window that opens.
         opened = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
         return opened and method in _READING
 

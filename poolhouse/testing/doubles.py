@@ -72,7 +72,7 @@ class MemoryStore:
             present = self._objects.get(name)
             current = present[1].generation if present else ABSENT
             if if_generation is not None and if_generation != current:
-                raise PreconditionFailed(f"{name}: somebody else wrote it first")
+                raise PreconditionFailed(f"{name}: another process wrote it first")
             self._generation += 1
             info = ObjectInfo(
                 name=name,
@@ -92,7 +92,7 @@ class MemoryStore:
         with self._lock:
             present = self._objects.get(name)
             if present and if_generation is not None and if_generation != present[1].generation:
-                raise PreconditionFailed(f"{name}: somebody else wrote it first")
+                raise PreconditionFailed(f"{name}: another process wrote it first")
             self._objects.pop(name, None)
 
     def list(

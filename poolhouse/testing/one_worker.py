@@ -24,11 +24,11 @@ from poolhouse.worker.runtime.delivery import MAX_DEFER_S, Delivery, earlier_del
 from poolhouse.worker.runtime.execution import Executor
 from poolhouse.worker.runtime.heartbeat import Heartbeat
 from poolhouse.worker.runtime.limits import Limits
+from poolhouse.worker.runtime.quarantine import Quarantine
 from poolhouse.worker.runtime.retrying import RetryUntilStopped
 from poolhouse.worker.runtime.running_task import Context, RunningTask
 from poolhouse.worker.runtime.services import Services
 from poolhouse.worker.runtime.settlement import Settlement
-from poolhouse.worker.runtime.suspects import Suspects
 
 _T = TypeVar("_T")
 
@@ -84,7 +84,7 @@ class OneWorker:
             services,
             settlement=Settlement(services),
             limits=self._limits,
-            suspects=Suspects(lambda delivery: self._resumed.append((delivery, False))),
+            quarantine=Quarantine(lambda delivery: self._resumed.append((delivery, False))),
             executor=self._executor,
             heartbeat=self.heartbeat,
             worker_name=life.name,

@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain(error)
         return USAGE
     except Stopping:
-        return OK  # told to stop before it could start
+        return OK  # stopped before it could start
     except PoolhouseError as error:
         _complain(error)
         return FAILED

@@ -3,7 +3,7 @@
 Beside them it fires the timers of tasks that wait for a time (`poolhouse.worker.timer_loop`).
 
 Any number of them may run: each run is claimed in the bucket (`poolhouse.pipeline.schedules`). Between two due times
-a scheduler sleeps and asks nobody anything; what was paused or run elsewhere it sees when the next run is due.
+a scheduler sleeps and makes no calls; it notices what was paused or run elsewhere when the next run is due.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class Scheduler:
             registry: the handlers whose tasks may be submitted.
             store: the bucket.
             publisher: the queues; closed at the end.
-            now: tells the time, with its zone.
+            now: the clock; an aware datetime.
         """
         self._settings = settings
         self._registry = registry
@@ -145,7 +145,7 @@ class Scheduler:
         Raises:
             ConfigError: the deployment's key is none.
             BucketMissing: the bucket is not there.
-            Stopping: told to stop while the bucket did not answer.
+            Stopping: stopped while the bucket did not answer.
         """
         topology = self._settings.topology
         runnable = []

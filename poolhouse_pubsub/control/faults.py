@@ -37,7 +37,7 @@ class Fault:
     #: response change places. `delay`: a message becomes deliverable `seconds` later. `drop_ack`: acks are answered and
     #: forgotten. `lose_publish_answer`: a publish succeeds, its answer is UNAVAILABLE. `latency`: RPCs take `seconds`
     #: (of real time) longer. `reset_stream`: a StreamingPull ends with `code` after it delivered something. Messages of
-    #: an ordering key are neither reordered nor delayed, exactly-once subscriptions get no duplicates and are told that
+    #: an ordering key are neither reordered nor delayed, exactly-once subscriptions get no duplicates and learn that
     #: an ack was dropped: the service promises that.
     kind: Kind
     #: Of each occasion, 0 to 1.
@@ -77,7 +77,7 @@ class Faults:
         self._faults: list[Fault] = []
         #: Whether any fault is set: the normal path asks nothing else.
         self.active = False
-        #: Told when the set of faults changes.
+        #: Called when the set of faults changes.
         self.on_change: Callable[[], None] | None = None
 
     def add(self, fault: Fault) -> Fault:

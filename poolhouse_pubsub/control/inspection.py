@@ -12,6 +12,9 @@ from poolhouse_pubsub.core.message import Message
 from poolhouse_pubsub.core.subscription import Subscription
 from poolhouse_pubsub.status import not_found
 
+#: Where an unacked message stands, see `MessageView.state`.
+MessageState = Literal["ready", "outstanding", "delayed", "acked"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageView:
@@ -29,7 +32,7 @@ class MessageView:
     data: bytes
     #: `ready` to be delivered; `outstanding` with a consumer; `delayed` by a backoff, or behind a message of its
     #: ordering key that is; `acked` before its turn.
-    state: Literal["ready", "outstanding", "delayed", "acked"]
+    state: MessageState
     #: Number of the present delivery, or of the next one when it is not outstanding.
     delivery_attempt: int
     #: Of the present delivery, "" without one.
@@ -78,13 +81,16 @@ class SubscriptionView:
         return result
 
 
-def inspect(emulator: Emulator, name: str, *, messages: int | None = None) -> SubscriptionView:
+def inspect(
+    emulator: Emulator, name: str, *, messages: int | None = None, state: MessageState | None = None
+) -> SubscriptionView:
     """Look at a subscription.
 
     Args:
         emulator: The state.
         name: Full name of the subscription.
         messages: Most messages in the view; None for all.
+        state: Only messages in this state are in the view; None for all.
 
     Raises:
         StatusError: NOT_FOUND.
@@ -110,32 +116,49 @@ def inspect(emulator: Emulator, name: str, *, messages: int | None = None) -> Su
         finished=subscription.finished_count,
         dead_lettered=subscription.dead_lettered_count,
         delivery_error=subscription.delivery_error,
-        messages=_messages(subscription, now, messages) if messages != 0 else (),
+        messages=_messages(subscription, now, messages, state) if messages != 0 else (),
     )
 
 
-def _messages(subscription: Subscription, now: float, limit: int | None) -> tuple[MessageView, ...]:
-    found: list[tuple[Message, Entry | None]] = [(entry.message, entry) for entry in subscription.backlog]
-    # Those never delivered are in publish order already, so the first ones are enough.
-    found += [(message, None) for message in islice(subscription.backlog.fresh(), limit)]
+def find(emulator: Emulator, name: str, message_id: int) -> MessageView | None:
+    """Look at one unacked message of a subscription; None where it is not there any more.
+
+    Raises:
+        StatusError: NOT_FOUND, of the subscription.
+    """
+    subscription = emulator.subscriptions.get(name)
+    if subscription is None:
+        raise not_found(name)
+    now = emulator.clock.now()
+    for entry in subscription.backlog:
+        if entry.message.id == message_id:
+            return _view(entry.message, entry, now)
+    fresh = (message for message in subscription.backlog.fresh() if message.id == message_id)
+    return next((_view(message, None, now) for message in fresh), None)
+
+
+def _messages(
+    subscription: Subscription, now: float, limit: int | None, state: MessageState | None
+) -> tuple[MessageView, ...]:
+    found: list[tuple[Message, Entry | None]] = [
+        (entry.message, entry) for entry in subscription.backlog if state is None or _state_of(entry, now) == state
+    ]
+    if state in (None, "ready"):
+        # Those never delivered are in publish order already, so the first ones are enough.
+        found += [(message, None) for message in islice(subscription.backlog.fresh(), limit)]
     found.sort(key=lambda pair: pair[0].id)
     return tuple(_view(message, entry, now) for message, entry in found[:limit])
 
 
 def _view(message: Message, entry: Entry | None, now: float) -> MessageView:
     parsed = message.parse()
-    state: Literal["ready", "outstanding", "delayed", "acked"] = "ready"
+    state: MessageState = "ready"
     due = now
     leased = False
     if entry is not None:
         leased = entry.state is State.LEASED
         due = entry.deadline if leased else entry.ready_at(now)
-        if leased:
-            state = "outstanding"
-        elif entry.state is State.ACKED:
-            state = "acked"
-        elif due > now:
-            state = "delayed"
+        state = _state_of(entry, now)
     return MessageView(
         message_id=str(message.id),
         publish_time=message.published_at,
@@ -148,3 +171,11 @@ def _view(message: Message, entry: Entry | None, now: float) -> MessageView:
         ack_deadline=entry.deadline if entry is not None and leased else None,
         next_delivery_at=due,
     )
+
+
+def _state_of(entry: Entry, now: float) -> MessageState:
+    if entry.state is State.LEASED:
+        return "outstanding"
+    if entry.state is State.ACKED:
+        return "acked"
+    return "delayed" if entry.ready_at(now) > now else "ready"

@@ -55,13 +55,13 @@ class Emulator:
         self.may_forward: Callable[[str, str], bool] | None = None
         self.journal: Journal | None = None
         self.fault_injector: FaultInjector | None = None
-        #: Told when something can be delivered: calls `pump` soon.
+        #: Called when something can be delivered; it is to call `pump` soon.
         self.on_woken: Callable[[], None] | None = None
-        #: Told of a subscription that was made or changed.
+        #: Called with a subscription that was created or changed.
         self.on_saved: Callable[[Subscription], None] | None = None
-        #: Told of a topic that was made, changed or deleted.
+        #: Called with a topic that was created, changed or deleted.
         self.on_topic: Callable[[Topic], None] | None = None
-        #: Told after a reset, with no argument.
+        #: Called after a reset, with no argument.
         self.on_reset: list[Callable[[], None]] = []
         self.last_message_id = 0
         self.last_uid = 0
@@ -142,7 +142,7 @@ class Emulator:
         self.commit()
 
     def new_message_id(self) -> str:
-        """Return the id of a message that nobody gets."""
+        """Return an id for a message that is filtered out."""
         self.last_message_id += 1
         return str(self.last_message_id)
 
@@ -171,6 +171,7 @@ class Emulator:
             subscription.add(wanted)
         for name in topic.snapshots:
             self.snapshots[name].keep(messages)
+        topic.published_count += len(messages)
         topic.keep(messages)
         if topic.retention_s:
             self._topic_sweep.at_most(self.clock.now() + max(1.0, topic.retention_s / 600))
@@ -218,8 +219,8 @@ class Emulator:
             self.journal.put(
                 "subscription", subscription.name, subscription.uid, subscription.config.SerializeToString()
             )
-        for told in list(subscription.on_change.values()):
-            told()
+        for changed in list(subscription.on_change.values()):
+            changed()
         if self.on_saved is not None:
             self.on_saved(subscription)
         self.commit()
@@ -247,8 +248,8 @@ class Emulator:
     def _end(self, subscription: Subscription) -> None:
         subscription.expiry.cancel()
         subscription.close()
-        for told in list(subscription.on_end.values()):
-            told()
+        for ended in list(subscription.on_end.values()):
+            ended()
         self.commit()
 
     def used(self, subscription: Subscription) -> None:
@@ -416,8 +417,8 @@ class Emulator:
         for topic in list(self.topics.values()):
             self.delete_topic(topic)
         self.ingested.clear()
-        for told in self.on_reset:
-            told()
+        for callback in self.on_reset:
+            callback()
         self.commit()
 
 

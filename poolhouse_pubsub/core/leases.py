@@ -119,7 +119,7 @@ class Entry:
         #: The ordered line it stands in, and its place there.
         self.line: Any = None
         self.position = 0
-        #: A second copy made by the duplicate fault: its end is nobody's loss.
+        #: A second copy made by the duplicate fault: it may be dropped.
         self.copy = copy
 
     @property
@@ -138,7 +138,7 @@ class Leases:
     """The leases of one subscription.
 
     Args:
-        uid: Identity of the subscription; ack ids of another one are told by it.
+        uid: Identity of the subscription; ack ids of another one are recognised by it.
         boot: Which start of the emulator this is, so that ids of an earlier run are never given twice.
     """
 

@@ -159,7 +159,7 @@ class Subscription:
                     batch = self.take(consumer, now=now, limit=max(1, share))
                     if batch:
                         served = True
-                        # Whoever was served last comes last.
+                        # Round robin: the consumer just served goes to the end.
                         self._consumers.remove(consumer)
                         self._consumers.append(consumer)
                         consumer.deliver(batch)
@@ -294,7 +294,7 @@ class Subscription:
             self._leases.end(entry, forget=True)
             self._settle(entry)
             return AckResult.DONE
-        # The lease is over, but nobody got the message since: the late ack succeeds, as it may.
+        # The lease is over, but the message was not delivered again: the late ack succeeds, as the service allows.
         self._leases.end(entry, forget=True)
         self.backlog.unlist(entry)
         self._finish(entry)

@@ -1,4 +1,4 @@
-"""What is due when: a heap of timers that is run up to a moment it is told."""
+"""Timers in a heap, run up to a given moment."""
 
 from __future__ import annotations
 

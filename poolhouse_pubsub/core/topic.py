@@ -29,6 +29,8 @@ class Topic:
         self.snapshots: dict[str, None] = {}
         #: Its message transforms, made when the first message needs them.
         self.transforms: Chain | None = None
+        #: Messages that were published to it since the start.
+        self.published_count = 0
         self._retained: deque[Message] = deque()
 
     @property

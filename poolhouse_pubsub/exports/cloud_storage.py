@@ -37,7 +37,7 @@ class CloudStorageSink:
 
     Args:
         subscription: The subscription, with a `cloud_storage_config`.
-        emulator: Its clock is the one of the names, and its random numbers tell files of one second apart.
+        emulator: Its clock is the one of the names, and its random numbers distinguish files of one second.
         schema_of: The definition that a topic's SchemaSettings name.
     """
 

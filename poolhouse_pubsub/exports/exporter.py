@@ -190,7 +190,7 @@ class _ExportLoop:
 
     def _resume(self, _now: float) -> None:
         if self._failures and not self._subscription.backlog:
-            # Nothing to write tells whether the destination is there again: look.
+            # With nothing to write, only a check shows whether the destination is back.
             self._spawn(self._check())
             return
         self._consumer.ready = True

@@ -37,7 +37,7 @@ class Ingester:
     """All import loops of one emulator.
 
     Args:
-        service: The RPCs: messages are published as anybody's.
+        service: The RPCs: messages are published as those of any client.
     """
 
     def __init__(self, service: Service) -> None:
@@ -161,7 +161,7 @@ class _ImportLoop:
             yield batch
 
     def _report(self, found: StoredObject, message: str, *, field: str) -> None:
-        """Write an IngestionFailureEvent; `field` is the one of CloudStorageFailure that tells the reason."""
+        """Write an IngestionFailureEvent; `field` is the one of CloudStorageFailure that holds the reason."""
         _log.warning("%s: a message of object %s was not imported: %s", self._topic.name, found.name, message)
         settings = self._topic.config.ingestion_data_source_settings.platform_logs_settings
         if settings.severity < protos.PlatformLogsSettings.Severity.Value("DEBUG"):

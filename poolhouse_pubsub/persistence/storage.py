@@ -66,7 +66,7 @@ class Storage:
         self._left: dict[tuple[str, bool], list[int]] = defaultdict(list)
         self._service: Service | None = None
         self._rewrite_at = LEAST_REWRITE_BYTES
-        #: Told, once until the next `sync`, that something waits to be flushed to the disk.
+        #: Called, once until the next `sync`, when something waits to be flushed to the disk.
         self.on_unsynced: Callable[[], None] | None = None
 
     @property
@@ -149,7 +149,8 @@ class Storage:
         try:
             self._log.append(record.encode() for record in self._pending)
         except OSError as error:
-            # The records stay pending: the next commit tries again. What they tell has happened, but is not safe yet.
+            # The records stay pending: the next commit tries again. What they record has happened, but is not durable
+            # yet.
             raise StatusError(Code.UNAVAILABLE, f"The emulator's data folder can't be written: {error}.") from None
         self._pending.clear()
         if was_synced and self.on_unsynced is not None:

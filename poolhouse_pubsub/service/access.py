@@ -16,7 +16,7 @@ from typing import Any, Final
 from poolhouse_pubsub import names
 from poolhouse_pubsub.status import Code, StatusError
 
-#: The header that tells the caller where there is no token: that of Identity-Aware Proxy.
+#: The header that names the caller where there is no token: that of Identity-Aware Proxy.
 USER_HEADER: Final = "x-goog-authenticated-user-email"
 
 _VIEWER: Final = frozenset(

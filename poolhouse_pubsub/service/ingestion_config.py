@@ -63,7 +63,7 @@ def complete_ingestion(settings: Any) -> bool:
     """Check IngestionDataSourceSettings, and set the state of their source and its defaults.
 
     Returns:
-        Whether it can be read, as far as can be told at once.
+        Whether it can be read, as far as a first check shows.
 
     Raises:
         StatusError: INVALID_ARGUMENT.

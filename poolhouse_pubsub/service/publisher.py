@@ -112,8 +112,8 @@ class Publisher:
     def _transform(self, topic: Topic, messages: Sequence[Any]) -> list[bool]:
         """Transform messages in place, and return for each whether it goes on.
 
-        One that is filtered out gets an id like any other, and is given to nobody. One that fails makes the whole
-        Publish fail (SMTs overview).
+        One that is filtered out gets an id like any other, and is delivered to no subscription. One that fails makes
+        the whole Publish fail (SMTs overview).
 
         Raises:
             StatusError: INVALID_ARGUMENT.

@@ -105,10 +105,12 @@ class Schemas:
 
     def definition(self, settings: Any) -> str:
         """Return the definition of the newest revision that a topic's SchemaSettings allow, "" for a deleted schema."""
-        if settings.schema not in self.revisions:
-            return ""
-        newest: str = self._allowed(settings)[0].config.definition
-        return newest
+        newest = self.newest(settings)
+        return str(newest.config.definition) if newest is not None else ""
+
+    def newest(self, settings: Any) -> Revision | None:
+        """Return the newest revision that a topic's SchemaSettings allow; None for a deleted schema."""
+        return self._allowed(settings)[0] if settings.schema in self.revisions else None
 
     def check_messages(self, settings: Any, messages: Sequence[Any]) -> None:
         """Check messages against the schema of their topic, and add the attributes that name it.
@@ -309,7 +311,7 @@ def _check_room(name: str, revisions: Sequence[Revision]) -> None:
 
 
 def _content(config: Any) -> tuple[str, str, bytes]:
-    """Return what tells one revision from another."""
+    """Return what distinguishes one revision from another."""
     compiled = config.compiled_proto_schema
     return config.definition, compiled.root_message, compiled.compiled_bytes
 

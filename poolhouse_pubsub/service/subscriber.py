@@ -169,7 +169,7 @@ class Subscriber:
                 waiting.set_result((batch, encode(subscription, batch)))
 
         consumer = Consumer(Mode.PULL, token="", deliver=deliver, max_messages=request.max_messages)
-        # Whoever waits already comes first.
+        # Calls that already wait come first.
         emulator.pump()
         batch = subscription.take(consumer, now=emulator.clock.now(), cap_bytes=PULL_BYTES)
         if batch:
@@ -260,7 +260,9 @@ def refuse_malformed(subscription: Subscription, ack_ids: Sequence[str]) -> None
 
 
 def raise_failures(subscription: Subscription, ack_ids: Sequence[str], results: Sequence[AckResult]) -> None:
-    """With exactly-once, tells which ids failed (Exactly-once delivery); without it failed ids are no error.
+    """With exactly-once, raise an error that names the ids that failed (Exactly-once delivery).
+
+    Without it failed ids are no error.
 
     Raises:
         StatusError: INVALID_ARGUMENT with an ErrorInfo; the ids that are not in it succeeded.

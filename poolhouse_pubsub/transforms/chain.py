@@ -62,7 +62,7 @@ class Chain:
 
 
 def metadata_of(message: Any, *, published: bool) -> dict[str, str]:
-    """Return what a function is told beside the message (JavaScriptUDF.code)."""
+    """Return the metadata that a function gets with the message (JavaScriptUDF.code)."""
     metadata = {}
     if published:
         metadata["message_id"] = message.message_id

@@ -87,7 +87,7 @@ class Admin:
             case ("GET", "admin", "faults"):
                 return {"faults": [fault_json(fault) for fault in self._faults.all()]}
             case ("POST", "admin", "faults"):
-                return fault_json(self._faults.add(_fault(_body(request))))
+                return fault_json(self._faults.add(read_fault(_body(request))))
             case ("DELETE", "admin", "faults"):
                 self._faults.clear()
                 return {"faults": []}
@@ -143,7 +143,12 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
-def _fault(body: Mapping[str, Any]) -> Fault:
+def read_fault(body: Mapping[str, Any]) -> Fault:
+    """Return a fault from its fields, as JSON has them.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT.
+    """
     values = dict(body)
     for name, value in values.items():
         is_right, kind = _FIELDS.get(name, (lambda _: False, f"no field (there are {', '.join(_FIELDS)})"))

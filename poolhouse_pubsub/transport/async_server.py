@@ -94,6 +94,24 @@ class AsyncServer:
         self._later: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
+    def add_ui(self, project: str) -> None:
+        """Serve the console under `/ui`.
+
+        Args:
+            project: Project of what is named by an id alone.
+        """
+        ui: HttpApp | None = None
+
+        async def answer(request: HttpRequest) -> HttpResponse | None:
+            nonlocal ui
+            if ui is None and request.path.startswith("/ui"):
+                from poolhouse_pubsub.ui import serve_ui  # noqa: PLC0415 - only once somebody looks
+
+                ui = serve_ui(self.service, self.restart, project=project)
+            return await ui(request) if ui is not None else None
+
+        self._apps.append(answer)
+
     async def start(self) -> None:
         """Listen; `port` is the real one afterwards.
 
@@ -274,6 +292,7 @@ async def serve(
     enforce_iam: Mapping[str, Iterable[str]] | None = None,
     quotas: Mapping[str, float] | None = None,
     guard: WebGuard | None = None,
+    ui: bool = False,
 ) -> AsyncIterator[AsyncServer]:
     """Yield a running server; the arguments are those of `EmulatorServer`.
 
@@ -288,6 +307,8 @@ async def serve(
     if enforce_iam is not None or quotas:
         service = server.service
         service.gate = Gate(service.emulator, service.iam, enforce_iam=enforce_iam, quotas=quotas or {})
+    if ui:
+        server.add_ui(project)
     async with AsyncExitStack() as stack:
         if data_dir is not None:
             from poolhouse_pubsub.persistence.storage import Storage  # noqa: PLC0415 - not needed, and not to be had on every system

@@ -75,9 +75,9 @@ class GrpcServer:
 
         async def handle(raw: bytes, context: Any) -> bytes:
             try:
-                if service.gate is None:
+                if not service.reads_headers:
                     return await call(method, raw)
-                return await call(method, raw, caller=service.caller(context.invocation_metadata()))
+                return await call(method, raw, caller=service.caller(method.name, context.invocation_metadata()))
             except StatusError as error:
                 return await _abort(context, error)
 
@@ -88,7 +88,7 @@ class GrpcServer:
             raw = await context.read()
             return None if raw is grpc.aio.EOF else raw
 
-        caller = self._service.caller(context.invocation_metadata())
+        caller = self._service.caller("StreamingPull", context.invocation_metadata())
         stream = StreamingPull(self._service, context.write, caller=caller)
         self._streams.add(stream)
         try:

@@ -1,4 +1,4 @@
-"""The one port: a connection's first bytes tell HTTP/2 (gRPC) from HTTP/1.1 (REST and administration).
+"""The one port: a connection's first bytes distinguish HTTP/2 (gRPC) from HTTP/1.1 (REST and administration).
 
 HTTP/2 connections are spliced to the gRPC server's own socket, byte for byte.
 """

@@ -60,7 +60,7 @@ class Rest:
             if alt != "json":
                 raise invalid(f"Invalid value {alt[:100]!r} of the parameter 'alt': only 'json' is answered.")
             message = _message(found.route, found.name, request.body, parameters, method.request())
-            caller = self._service.caller(request.headers.items())
+            caller = self._service.caller(method.name, request.headers.items())
             answer = await self._service.call(method, message, caller=caller)
             if isinstance(answer, bytes):
                 answer = method.response.FromString(answer)

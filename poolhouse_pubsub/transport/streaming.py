@@ -182,7 +182,7 @@ class StreamingPull:
         except StatusError as error:
             self.end(error)
         finally:
-            self.end(None)  # whatever ended the reading: a stream that nobody reads would hang
+            self.end(None)  # whatever ended the reading: a stream without a reader would hang
 
     def _later(self, request: Any) -> None:
         assert self._subscription is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-#: `absent`: there is no such thing; `conflict`: somebody (perhaps an earlier, broken-off run of ours) was there first;
+#: `absent`: there is no such thing; `conflict`: another run (perhaps an earlier, interrupted one of ours) was first;
 #: `transient`: the same command may well succeed a little later; `unseen`: what it needs is there, but not every server
 #: knows it yet, which takes minutes; `final`: it won't.
 Verdict = Literal["absent", "conflict", "transient", "unseen", "final"]
@@ -124,7 +124,7 @@ _ADVICE: tuple[tuple[str, str], ...] = (
     ),
     (
         r"requested bucket name is not available|bucket.*already (exists|own)",
-        "bucket names are global and somebody else has this one: change `name` in pipeline.toml.",
+        "bucket names are global and this one is taken: change `name` in pipeline.toml.",
     ),
     (
         r"quota",

@@ -112,7 +112,7 @@ class Gcloud:
             command: what to run.
             secret: its standard input: on no command line, in no file, shown nowhere.
             values: what `{NAME}` stands for in the command's arguments.
-            on_retry: told before each further attempt.
+            on_retry: called before each further attempt.
 
         Raises:
             GcloudFailed: it failed, and trying again did not help or would not.

@@ -59,7 +59,7 @@ def environment(options: Options, env: Mapping[str, str], **more: str) -> Mappin
 
 
 def observed_fields(container: Json, spec: Json) -> Fields:
-    """The fields of `Container.wanted` of a container that is there, variables that somebody added by hand included."""
+    """The fields of `Container.wanted` of a container that is there, variables that were added by hand included."""
     limits = container.get("resources", {}).get("limits", {})
     command, arguments = container.get("command"), container.get("args")
     return {

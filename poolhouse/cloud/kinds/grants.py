@@ -1,7 +1,7 @@
 """Who may do what on one resource: read, merged and written with its etag, so that others' bindings stay.
 
 A policy is changed as a whole, by one command for a resource, never by two at a time: the etag makes a change that
-somebody else made in between a conflict, and a conflict is read again and merged anew.
+was made in between a conflict, and a conflict is read again and merged anew.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ LATENCY_MS = 2000
 AUTO_CLOSE_S = 1800
 METRICS = Read(arguments=("logging", "metrics", "list"), api="logging.googleapis.com")
 DASHBOARDS = Read(arguments=("monitoring", "dashboards", "list"), api="monitoring.googleapis.com")
-#: Field of dashboards and user label of policies that tells whether their text is the present one.
+#: Field of dashboards and user label of policies that shows whether their text is current.
 _REVISION = "revision"
 #: Beginnings of filters: the rest is the metric's name, a quotation mark, and further conditions.
 _SUBSCRIPTION = 'resource.type="pubsub_subscription" AND metric.type="pubsub.googleapis.com/subscription/'
@@ -220,7 +220,7 @@ def _alert(key: str, body: Json, *, options: Options, tracks: ReleaseTracks) -> 
 
 
 def _condition(policy: Json) -> Fields:
-    """What a policy waits for, and who is told: the part that people change by hand."""
+    """What a policy waits for, and whom it notifies: the part that people change by hand."""
     (condition, *_) = policy["conditions"]
     threshold = condition.get("conditionThreshold", {})
     return {

@@ -68,7 +68,7 @@ def apis(options: Options) -> Resource:
 def pubsub_agent(member: str, subscription: str, *, options: Options, tracks: ReleaseTracks) -> Resource:
     """The account that Pub/Sub itself forwards dead letters with: in a fresh project it is not there until asked for.
 
-    Nothing tells whether it is there, but that some policy names it: a deploy that has finished has left it in that of
+    The only sign that it exists is a policy that names it: a deploy that has finished has left it in that of
     every queue's subscription. Asking for it again changes nothing.
 
     Args:

@@ -10,7 +10,7 @@ from poolhouse.pipeline.topology import Schedule
 
 #: How long a call may take, in seconds: a submit is done in milliseconds, but a cold API needs its start.
 ATTEMPT_DEADLINE_S = 60
-#: How long a due time that the API did not take is told again where `missed_runs` is `once`, in seconds. It ends at the
+#: How long a due time that the API did not take is sent again where `missed_runs` is `once`, in seconds. It ends at the
 #: next due time in any case (Cloud Scheduler, RetryConfig): so of several that were missed the last one is made up for.
 MISSED_FOR_S = 86_400
 #: Longest wait between two of these attempts, in seconds.
@@ -30,9 +30,9 @@ def listing(options: Options) -> Read:
 
 
 def task(schedule: Schedule, *, options: Options, project_number: str) -> Resource:
-    """A schedule that submits a task: it tells the API the due time, which knows the task, and whether it is paused.
+    """A schedule that submits a task: it sends the API the due time, which knows the task, and whether it is paused.
 
-    Told again, by a retry, the API submits nothing again: see `poolhouse.pipeline.schedules`.
+    Sent again, by a retry, the API submits nothing again: see `poolhouse.pipeline.schedules`.
     """
     url = options.api_url(project_number)
     return _job(

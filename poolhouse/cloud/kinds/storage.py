@@ -12,7 +12,7 @@ from poolhouse.pipeline.topology import Topology
 SOFT_DELETE_S = 604_800
 #: Days that sources and logs of builds are kept.
 BUILD_DAYS = 7
-#: The project's buckets: a bucket of the same name that somebody else has is none of ours, however readable.
+#: The project's buckets: a bucket of the same name in another project is none of ours, however readable.
 BUCKETS = Read(arguments=("storage", "buckets", "list"), api="storage.googleapis.com")
 #: What a resumable upload from a browser needs (Cloud Storage, CORS).
 _METHODS = ["GET", "PUT", "POST"]

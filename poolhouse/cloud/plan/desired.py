@@ -99,7 +99,8 @@ def _queues(topology: Topology, options: Options, tracks: ReleaseTracks, agent: 
         yield pubsub.topic(queue.dead_letter_topic, options=options)
         yield pubsub.work_subscription(queue, options=options)
         yield pubsub.dead_letter_subscription(queue, options=options)
-        # Workers publish too: what a task submits itself. And whoever keeps dead letters: tasks that waited for a time.
+        # Workers publish too: what a task submits itself. And the job that keeps dead letters: tasks that waited for a
+        # time.
         yield bind("topic", queue.topic, {publisher: (api, worker, keeper), viewer: (api,)})
         # Pub/Sub's own agent forwards what was delivered too often; workers send what they reject.
         yield bind("topic", queue.dead_letter_topic, {publisher: (agent, worker)})
@@ -140,7 +141,7 @@ def _compute(topology: Topology, options: Options, tracks: ReleaseTracks, image:
 def _on_run(group: str, name: str, bindings: Bindings, options: Options) -> Resource:
     return grants(
         f"{group.removesuffix('s')}/{name}", bindings, options=options, arguments=("run", group), name=name, api="run",
-        # A public API has no invoker check: where somebody let everybody in by a grant, that is taken back.
+        # A public API has no invoker check: a public grant that was made by hand is removed.
         more=(flag("region", options.region),), also_ours=lambda member: member == "allUsers",
     )  # fmt: skip
 

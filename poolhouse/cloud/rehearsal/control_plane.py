@@ -94,7 +94,7 @@ class ControlPlane:
                 self.faults.strike(request, after=True)
             except ApiError as error:
                 response = error.response
-            except Exception as error:  # noqa: BLE001 - a mistake of the rehearsal's own: told as such, and kept
+            except Exception as error:  # noqa: BLE001 - a bug of the rehearsal: reported as such, and kept
                 self.bugs.append("".join(traceback.format_exception(error)))
                 response = ApiError("INTERNAL", f"the rehearsal itself failed: {error!r}").response
             self.note(request, response.status)

@@ -150,6 +150,6 @@ def _page(status: int) -> Response:
 
 
 def _unsigned(claims: Mapping[str, Any]) -> str:
-    """A token in the form of a JWT (RFC 7519) that nobody signed."""
+    """A token in the form of a JWT (RFC 7519) without a signature."""
     parts = [json.dumps(part).encode() for part in ({"alg": "none", "typ": "JWT"}, claims)]
     return ".".join([*(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts), "unsigned"])

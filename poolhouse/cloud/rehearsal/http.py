@@ -25,7 +25,7 @@ HTTP_STATUS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One HTTP request, or one gRPC call told as such."""
+    """One HTTP request, or one gRPC call in the same form."""
 
     host: str
     method: str

@@ -94,7 +94,7 @@ class Proxy:
             else:
                 with self._tls.wrap_socket(connection, server_side=True) as tunnel:
                     _Tunnel(tunnel, host, self._handler)
-        except (OSError, EOFError):  # the client went away (gcloud was killed, the rehearsal ended): nobody to tell
+        except (OSError, EOFError):  # the client went away (gcloud was killed, the rehearsal ended): nothing to answer
             pass
         finally:
             with self._lock:

@@ -85,7 +85,8 @@ class Settlement:
             self.counts.add("duplicates")
             delivery.defer(running.lease_s)
         except Stopping:
-            # The record still says running: whoever gets the message waits for the lease, then starts the next attempt.
+            # The record still says running: the worker that gets the message waits for the lease, then starts the next
+            # attempt.
             delivery.nack()
         except (ValueError, TypeError, RecursionError) as error:
             # What comes here was checked before; should a check be missing, another attempt would end here again.

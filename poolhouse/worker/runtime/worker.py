@@ -104,7 +104,7 @@ def messages_held(queue: str, concurrency: int, handlers: Iterable[Handler], *, 
 
 
 class Worker:
-    """Runs until told to stop. `start`, then `stop` from any thread; `wait` returns once all has ended."""
+    """Runs until it is stopped. `start`, then `stop` from any thread; `wait` returns once all has ended."""
 
     def __init__(
         self,
@@ -161,7 +161,7 @@ class Worker:
         Raises:
             ConfigError: the deployment's key is none.
             BucketMissing: the bucket is not there.
-            Stopping: told to stop while the bucket did not answer.
+            Stopping: the worker was stopped while the bucket did not answer.
         """
         self._subscriber = open_subscriber()
         if self._settings.wait_for_topology_s:
@@ -317,7 +317,7 @@ class Worker:
             self._attempts.return_unstarted(delivery)
         self._wait_idle(deadline_s - grace_s * (1 - UNDISTURBED_GRACE))
         for task in self._heartbeat.tasks():
-            task.interrupt(WorkerStopping("the worker is told to stop"))
+            task.interrupt(WorkerStopping("the worker is stopping"))
         self._wait_idle(deadline_s - GIVE_BACK_S)
         self._giving_up.set()
         for task in self._heartbeat.tasks():

@@ -159,7 +159,7 @@ class TestQueues:
     def test_an_answer_of_another_form_is_no_figure(self) -> None:
         source = MonitoringBacklog("p", session=_Session({"timeSeries": [{"points": []}]}))  # type: ignore[arg-type]
 
-        with pytest.raises(BacklogUnavailable, match="in a new way"):
+        with pytest.raises(BacklogUnavailable, match="in an unknown form"):
             source.look(self.QUEUE)
 
     def test_an_emulator_that_does_not_answer_is_no_figure(self) -> None:

@@ -117,7 +117,7 @@ def test_an_ack_id_of_another_subscription_is_none_of_this_one() -> None:
 
 
 @pytest.mark.parametrize("fail", ["nack", "expiry"])
-def test_the_backoff_doubles_from_the_minimum_to_the_maximum(fail) -> None:
+def test_the_backoff_doubles_from_the_minimum_to_the_maximum(fail: str) -> None:
     world = World(retry_policy=retry(10, 60))
     world.publish("a")
     waits = []

@@ -21,14 +21,14 @@ def failures(error: StatusError) -> dict[str, str]:
     return dict(info.metadata)
 
 
-def test_a_used_id_fails(world) -> None:
+def test_a_used_id_fails(world: World) -> None:
     world.publish("a")
     held = world.pull()
     assert world.ack(*held) == [AckResult.DONE]
     assert world.ack(*held) == [AckResult.STALE]
 
 
-def test_an_expired_id_can_neither_ack_nor_extend(world) -> None:
+def test_an_expired_id_can_neither_ack_nor_extend(world: World) -> None:
     world.publish("a")
     held = world.pull()
     world.advance(10)
@@ -37,7 +37,7 @@ def test_an_expired_id_can_neither_ack_nor_extend(world) -> None:
     assert len(world.pull()) == 1
 
 
-def test_a_request_names_the_ids_that_failed_and_the_others_succeed(world) -> None:
+def test_a_request_names_the_ids_that_failed_and_the_others_succeed(world: World) -> None:
     world.publish("a", "b")
     one, two = world.pull()
     world.ack(two)
@@ -52,14 +52,14 @@ def test_a_request_names_the_ids_that_failed_and_the_others_succeed(world) -> No
     assert world.pull() == []
 
 
-def test_an_id_that_a_request_repeats_is_no_failure(world) -> None:
+def test_an_id_that_a_request_repeats_is_no_failure(world: World) -> None:
     world.publish("a")
     (held,) = world.pull()
     request = protos.AcknowledgeRequest(subscription=SUBSCRIPTION, ack_ids=[held.ack_id, held.ack_id])
     assert world.service.subscriber.acknowledge(request) == protos.Empty()
 
 
-def test_modifying_a_used_id_names_it(world) -> None:
+def test_modifying_a_used_id_names_it(world: World) -> None:
     world.publish("a")
     (held,) = world.pull()
     world.ack(held)

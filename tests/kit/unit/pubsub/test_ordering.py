@@ -86,7 +86,7 @@ def test_a_client_with_several_streams_gets_a_key_on_one_of_them_and_takes_over_
 
 
 @pytest.mark.parametrize("fail", ["nack", "expiry"])
-def test_a_failed_message_brings_all_later_ones_of_its_key_again_even_acked_ones(fail) -> None:
+def test_a_failed_message_brings_all_later_ones_of_its_key_again_even_acked_ones(fail: str) -> None:
     world = ordered()
     world.publish("1", "2", "3", key="k")
     world.publish("x", key="l")

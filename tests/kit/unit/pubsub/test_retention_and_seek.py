@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -30,14 +31,14 @@ def take_snapshot(world: World, name: str = SNAPSHOT, **fields: object) -> objec
     return world.service.snapshots.create_snapshot(request)
 
 
-def code_of(call) -> Code:
+def code_of(call: Callable[[], object]) -> Code:
     with pytest.raises(StatusError) as caught:
         call()
     return caught.value.code
 
 
 @pytest.mark.parametrize("state", ["waiting", "outstanding", "delayed"])
-def test_an_unacked_message_is_gone_after_the_retention_wherever_it_stands(state) -> None:
+def test_an_unacked_message_is_gone_after_the_retention_wherever_it_stands(state: str) -> None:
     retry = {"minimum_backoff": TEN_MINUTES} if state == "delayed" else None
     world = World(message_retention_duration=TEN_MINUTES, ack_deadline_seconds=600, retry_policy=retry)
     world.publish("a")

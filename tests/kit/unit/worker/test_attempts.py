@@ -15,6 +15,7 @@ import pytest
 from poolhouse.pipeline import names, records
 from poolhouse.pipeline.dead_letters import EARLIER_DELIVERIES, REASON
 from poolhouse.pipeline.errors import StoreUnavailable
+from poolhouse.pipeline.message import TaskMessage, decode
 from poolhouse.pipeline.publisher import Publisher
 from poolhouse.pipeline.records import Outcome, Status, TaskRecord
 from poolhouse.pipeline.timers import Timers
@@ -521,11 +522,9 @@ def _lose_all_attempts(engine: Engine, task: object) -> None:
         engine.clock.forward(21)
 
 
-def _message(delivery: object, engine: Engine):  # type: ignore[no-untyped-def]
-    from poolhouse.pipeline.message import decode
-
+def _message(delivery: FakeDelivery, engine: Engine) -> TaskMessage:
     return decode(
-        delivery.data,  # type: ignore[attr-defined]
+        delivery.data,
         {},
         queue="default",
         message_id="m-1",

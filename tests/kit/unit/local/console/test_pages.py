@@ -8,12 +8,9 @@ import pytest
 
 from poolhouse.local.backend import QueueScale, ServiceState, ServiceStatus
 from poolhouse.local.console import rendering
-from poolhouse.local.console.pages import emulator
 from poolhouse.pipeline.record_store import RecordStore
 from poolhouse.pipeline.records import TaskRecord
 from poolhouse.pipeline.store import ABSENT
-from poolhouse_pubsub.control.faults import KINDS
-from poolhouse_pubsub.status import Code
 from tests.kit.unit.local.console.conftest import Shown
 
 HOSTILE = """<script>alert("1")</script>'"`"""
@@ -282,23 +279,9 @@ def test_a_schedule_is_paused_resumed_and_run(shown: Shown) -> None:
     assert shown.post("/schedules/unheard-of/pause", status=404)
 
 
-def test_the_emulators_place_is_there_only_where_the_emulator_is_ours(shown: Shown) -> None:
-    assert "/emulator" not in shown.page("/")
+def test_the_emulators_console_is_a_click_away_where_the_emulator_is_ours(shown: Shown) -> None:
+    assert ">Emulator</a>" not in shown.page("/")
     shown.page("/emulator", status=404)
-    shown.post("/emulator/advance", status=404, seconds="10")
-
-
-def test_the_kinds_and_codes_of_faults_are_those_of_the_emulator() -> None:
-    assert set(emulator.KINDS) == set(KINDS)
-    assert set(emulator.CODES) <= {code.name for code in Code}
-
-
-@pytest.mark.parametrize("field", ["count", "percent", "seconds"])
-@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "9e399", "x", "1_0x"])
-def test_a_number_of_a_fault_is_one(shown: Shown, monkeypatch: pytest.MonkeyPatch, field: str, value: str) -> None:
-    monkeypatch.setattr(emulator, "_emulator", lambda request: None)
-    page = shown.post("/emulator/faults", status=502, kind="error", **{field: value})
-    assert f"{field} must be a number" in page
 
 
 def test_a_flash_is_named_by_its_key_alone(shown: Shown) -> None:
