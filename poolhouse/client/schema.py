@@ -9,6 +9,7 @@ from typing import Any
 
 from poolhouse.client.api import Document
 from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.nearest import did_you_mean
 
 _REF = "#/components/schemas/"
 #: What the schemas of submits begin with; the task type follows.
@@ -91,7 +92,7 @@ class Payload:
 
 
 def written(text: str, *, what: str) -> Any:
-    """JSON that a person wrote. Raises `ConfigError` where it is none; `what` says there what it is of."""
+    """Parse user-written JSON; `what` names the source in errors. Raises `ConfigError`."""
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
@@ -113,8 +114,9 @@ def payload(openapi: Document, task_type: str) -> Payload:
     schemas = openapi["components"]["schemas"]
     new_task = schemas.get(f"{_NEW_TASK}{task_type}")
     if new_task is None:
-        known = ", ".join(sorted(task_types(openapi)))
-        raise UnknownTaskType(f"there is no task type {task_type!r} (there are: {known or 'none'})")
+        known = sorted(task_types(openapi))
+        near = did_you_mean(task_type, known)
+        raise UnknownTaskType(f"there is no task type {task_type!r} (there are: {', '.join(known) or 'none'}).{near}")
     found = new_task["properties"]["payload"]
     found = found.get("allOf", [found])[0]
     if "$ref" in found:
@@ -146,9 +148,9 @@ def fields(words: Sequence[str], known: Payload) -> Document:
         if name in read:
             raise ConfigError(f"{name} is given twice")
         if not known.open and name not in known.properties:
-            raise ConfigError(
-                f"{known.task_type} has no field {name!r} (it has: {', '.join(known.properties) or 'none'})"
-            )
+            there_are = ", ".join(known.properties) or "none"
+            near = did_you_mean(name, known.properties)
+            raise ConfigError(f"{known.task_type} has no field {name!r} (it has: {there_are}).{near}")
         read[name] = known.value(name, text)
     return read
 

@@ -25,7 +25,7 @@ from poolhouse.commands.terminal import Terminal, now
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.exit_codes import FAILED, OK
 
-#: Statuses of answers that tell of a dead letter which another call has dealt with meanwhile.
+#: Statuses of answers on a dead letter that another call has dealt with meanwhile.
 _GONE = frozenset({404, 409})
 
 
@@ -93,7 +93,7 @@ def show_list(api: Api, chosen: Filter, *, limit: int, as_json: bool, terminal: 
     if as_json:
         return OK
     if not letters:
-        terminal.say("no dead letters" if chosen.empty else "no dead letter is like that")
+        terminal.say("no dead letters" if chosen.empty else "no matching dead letters")
         return OK
     moment = now()
     terminal.table(
@@ -163,7 +163,7 @@ def replay(
 def discard(
     api: Api, ids: Sequence[str], chosen: Filter, *, everything: bool, yes: bool, rate: float | None, terminal: Terminal
 ) -> int:
-    """Give tasks up for good; asks first, unless `yes`. 1 if one of them could not be discarded, or nobody agreed."""
+    """Discard dead letters; ask first, unless `yes`. 1 if one could not be discarded, or the question was denied."""
     meant = _meant(api, ids, chosen, everything=everything, verb="discard")
     if meant and not terminal.confirm(f"Discard {_count(len(meant))}? That can't be undone.", yes=yes):
         terminal.say("nothing was discarded")
@@ -198,7 +198,7 @@ def _meant(api: Api, ids: Sequence[str], chosen: Filter, *, everything: bool, ve
 
 def _each(ids: Sequence[str], call: Callable[[str], None], *, done: str, pace: Pace, terminal: Terminal) -> int:
     if not ids:
-        terminal.say("no dead letter is like that")
+        terminal.say("no matching dead letters")
         return OK
     succeeded, gone, errors = 0, 0, dict[str, str]()
     with terminal.bars(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()) as bars:
@@ -212,7 +212,7 @@ def _each(ids: Sequence[str], call: Callable[[str], None], *, done: str, pace: P
                     continue
                 errors[task_id] = str(error)
                 if error.status == 0:
-                    break  # nobody answers any more: the rest would wait as long each
+                    break  # the API no longer answers: the rest would wait as long each
             else:
                 succeeded += 1
     for task_id, text in errors.items():

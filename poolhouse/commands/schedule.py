@@ -58,7 +58,7 @@ def change(api: Api, verb: str, names: Sequence[str], *, terminal: Terminal) -> 
         answer = api.post(f"/schedules/{segment(name)}:{verb}")
         if verb == "run":
             terminal.line(answer["task_id"])
-            terminal.say(f"submitted; ./invoke tasks {answer['task_id']} shows how it gets on")
+            terminal.say(f"submitted; ./invoke tasks {answer['task_id']} shows its status")
         elif verb == "pause":
             terminal.say(f"{name} is paused: ./invoke schedule resume {name} lets it run again")
         else:

@@ -57,7 +57,7 @@ def run(api: Api, submission: Submission, *, terminal: Terminal) -> int:
     task_id = api.post("/tasks", {**body, **({"queue": submission.queue} if submission.queue else {})})["task_id"]
     if not (submission.wait or submission.watch or submission.output):
         terminal.line(task_id)
-        terminal.say(f"submitted; ./invoke tasks {task_id} shows how it gets on")
+        terminal.say(f"submitted; ./invoke tasks {task_id} shows its status")
         return OK
     terminal.say(f"submitted {task_id}")
     try:
@@ -67,7 +67,7 @@ def run(api: Api, submission: Submission, *, terminal: Terminal) -> int:
         raise
     if end["status"] != "succeeded":
         because = f": {escape(str(end['reason']))}" if end.get("reason") else ""
-        if not submission.watch:  # which has told it
+        if not submission.watch:  # which has printed it
             terminal.say(f"{status(end['status'])}{because}")
         if end["status"] in {"dead", "failed"}:
             terminal.say(f"more: ./invoke tasks {task_id} · ./invoke dlq show {task_id}")

@@ -26,7 +26,7 @@ def show_list(
             terminal.json(task)
         return OK
     if not tasks:
-        terminal.say("no task is like that" if query else "no worker has touched a task yet")
+        terminal.say("no matching tasks" if query else "no worker has claimed a task yet")
         return OK
     terminal.table(
         ("task", "type", "queue", "status", "submitted", "changed"),

@@ -132,7 +132,7 @@ def _age(text: str | None) -> str:
 
 
 def _moment(text: str | None) -> str:
-    """A time of the API's in this machine's time zone: whoever looks sits at it."""
+    """A time of the API's in this machine's time zone, which is the viewer's."""
     at = units.moment(text)
     return "?" if at is None else f"{at.astimezone():%Y-%m-%d %H:%M:%S %Z}"
 

@@ -23,7 +23,7 @@ _WATCHING = {"X-Watching": "console"}
 
 @dataclass(frozen=True, kw_only=True)
 class StackInfo:
-    """What the head of every page tells of a stack, and what its pages can show."""
+    """What the head of every page shows of a stack, and what its pages can show."""
 
     #: In a word, where it runs: a backend's name, or the cloud's.
     place: str
@@ -64,7 +64,7 @@ class LocalStack:
             find: gives the backend of the stack that is up; may raise `NoStack`.
         """
         self._find = find
-        #: Whether the emulator is ours, by what tells one stack from another.
+        #: Whether the emulator is ours, by what identifies a stack.
         self._ours: dict[Endpoints, bool] = {}
 
     def info(self) -> StackInfo:
@@ -102,7 +102,7 @@ class LocalStack:
 
 
 class Deployed:
-    """A pipeline on Google Cloud: all that its API tells."""
+    """A pipeline on Google Cloud: all that its API returns."""
 
     def __init__(
         self, project: str, url: str, token: Callable[[], str], *, clock: Callable[[], float] = time.monotonic

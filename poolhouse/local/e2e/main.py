@@ -99,7 +99,7 @@ def check(backend: Backend, console: Console, *, quick: bool = False) -> int:
         console.print(f"\n[red]{len(report.differences)} difference(s)[/] after {took_s:.1f} s:")
         for line in report.differences:
             console.print(f"  {line}", markup=False)
-        console.print("the logs tell more: ./invoke logs")
+        console.print("more in the logs: ./invoke logs")
         return 1
     tasks = sum(line.tasks for line in report.lines)
     latency = next(line.note for line in report.lines if line.name == "latency")
@@ -344,7 +344,7 @@ class _Run:
         return differences + [f"missing: {key} ({reason})" for key, reason in missing.items()]
 
     def _drained(self, line: Line) -> list[str]:
-        """No queue holds a message any more, where the backend tells."""
+        """No queue holds a message any more, where the backend knows."""
         deadline = time.monotonic() + 30
         while True:
             left = {queue["name"]: queue["backlog"] for queue in self._client.queues() if queue["backlog"]}

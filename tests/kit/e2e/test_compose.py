@@ -88,7 +88,7 @@ def test_the_console_shows_the_containers_and_their_logs(stack: Compose) -> None
     with TestClient(create_app(LocalStack(lambda: stack)), base_url="http://127.0.0.1") as browser:
         overview = browser.get("/").text
         assert "worker-bulk-1" in overview
-        assert ("does not tell what waits" in overview) == (not _keeps(stack))
+        assert ("does not report its backlog" in overview) == (not _keeps(stack))
         assert (f"http://{stack.endpoints().pubsub_host}/ui" in overview) == _keeps(stack)
         logs = browser.get("/logs", params={"service": "worker-bulk-1"}).text
         assert "worker ready" in logs

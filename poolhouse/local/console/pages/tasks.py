@@ -37,7 +37,7 @@ def listing(request: Request) -> Response:
     return rendering.page(
         request,
         "tasks.html",
-        # Only the newest change: an older page stays as it is while somebody reads it.
+        # Only the newest change: an older page stays as it is while it is being read.
         every_s=None if token else _LIST_EVERY_S,
         tasks=page["tasks"],
         chosen=query,
@@ -51,7 +51,7 @@ def listing(request: Request) -> Response:
 
 
 def find(request: Request) -> Response:
-    """From an id that somebody typed to its page."""
+    """From a typed id to its page."""
     return rendering.go_to(request, f"/tasks/{segment(request.query_params.get('id', '').strip())}")
 
 
@@ -81,8 +81,10 @@ def result(request: Request) -> Response:
     with ExitStack() as opened:
         api = opened.enter_context(rendering.of(request).stack.api())
         answer = opened.enter_context(api.result(task_id))
-        told = answer.headers.get("Content-Disposition", "")
-        name = told if told.startswith("attachment;") else f'attachment; filename="{segment(task_id)}.json"'
+        disposition = answer.headers.get("Content-Disposition", "")
+        name = (
+            disposition if disposition.startswith("attachment;") else f'attachment; filename="{segment(task_id)}.json"'
+        )
         pieces = answer.iter_content(CHUNK_BYTES)
         return StreamingResponse(
             _closing(pieces, opened.pop_all()),
@@ -101,8 +103,12 @@ def cancel(request: Request, form: FormData) -> Response:
     task_id = request.path_params["task_id"]
     with rendering.of(request).stack.api() as api:
         answer = api.post(f"/tasks/{segment(task_id)}:cancel")
-    told = "Cancelled." if answer["status"] == "cancelled" else "Told to stop: its handler ends at its next checkpoint."
-    return rendering.go_to(request, f"/tasks/{segment(task_id)}", note=told)
+    note = (
+        "Cancelled."
+        if answer["status"] == "cancelled"
+        else "Cancel requested: its handler ends at its next checkpoint."
+    )
+    return rendering.go_to(request, f"/tasks/{segment(task_id)}", note=note)
 
 
 def _letter(api: Api, task: Document) -> Document | None:
