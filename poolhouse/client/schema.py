@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from poolhouse.client.api import Document
+from poolhouse.client.answers import Document
 from poolhouse.pipeline.errors import ConfigError
 
 _REF = "#/components/schemas/"

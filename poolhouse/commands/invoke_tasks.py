@@ -438,7 +438,7 @@ def _call(command: Any, *arguments: Any, project: str, stage: str, **options: An
     """Run a command on the API of the local stack, or of the deployed pipeline; end with its exit code."""
 
     def run() -> int:
-        from poolhouse.client import api
+        from poolhouse.client.client import Client
         from poolhouse.local.stack_api import stack_api
 
         if not (project or stage):
@@ -446,7 +446,7 @@ def _call(command: Any, *arguments: Any, project: str, stage: str, **options: An
         from poolhouse.commands import cloud as deployed
 
         there = deployed.access(project=project, stage=stage)
-        return int(command(api.Api(there.url, token=there.token), *arguments, **options))
+        return int(command(Client(there.url, token=there.token), *arguments, **options))
 
     _run(run)
 

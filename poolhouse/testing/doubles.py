@@ -14,6 +14,7 @@ from typing import IO, Any
 import structlog
 from pydantic import BaseModel
 
+from poolhouse.client.task_type import TaskType, name_of
 from poolhouse.pipeline.errors import ObjectNotFound, PreconditionFailed, QueueUnavailable
 from poolhouse.pipeline.pubsub_transport import Message
 from poolhouse.pipeline.store import ABSENT, ObjectInfo, ObjectPage, ObjectStore, printable
@@ -178,14 +179,14 @@ class FakeContext:
 
     def submit(
         self,
-        task_type: str,
+        task_type: str | TaskType[Any, Any],
         payload: BaseModel | Mapping[str, Any],
         *,
         queue: str | None = None,
         delay_s: float | None = None,
         run_at: datetime | None = None,
     ) -> str:
-        self.submitted.append((task_type, payload))
+        self.submitted.append((name_of(task_type), payload))
         return f"follow-up-{len(self.submitted)}"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from poolhouse.pipeline import logs
+from poolhouse.pipeline import current_task, logs
 from poolhouse.worker.runtime import children
 from poolhouse.worker.runtime.event_loop import EventLoop
 from poolhouse.worker.runtime.interruption import interruptible
@@ -36,11 +36,11 @@ class Executor:
             return self._processes.run(task, task.record.payload, context)
         with logs.Bound(context.fields):
             if task.handler.is_async:
-                return self._started_loop().run(task, task.handler.function(payload, context))
+                return self._started_loop().run(task, current_task.call(task.handler.function, payload, context))
             try:
                 with children.Alone(), interruptible() as task.interrupt_handler:
                     # What a handler sets in its context, such as decimal's precision, is not the thread's next one's.
-                    return contextvars.copy_context().run(task.handler.function, payload, context)
+                    return contextvars.copy_context().run(current_task.call, task.handler.function, payload, context)
             finally:
                 logs.end_printed()
 

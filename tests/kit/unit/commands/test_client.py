@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from poolhouse.client.api import EVENTS_TRIES, Api, ApiError
+from poolhouse.client.client import Client
+from poolhouse.client.errors import ApiError
+from poolhouse.client.event_stream import TRIES
 from poolhouse.local import state
 from poolhouse.local.errors import NoStack
 from poolhouse.local.stack_api import stack_api
@@ -53,11 +55,11 @@ def scripted() -> Iterator[Scripted]:
 
 
 @pytest.fixture
-def connect(scripted: Scripted) -> Iterator[Callable[..., Api]]:
-    made: list[Api] = []
+def connect(scripted: Scripted) -> Iterator[Callable[..., Client]]:
+    made: list[Client] = []
 
-    def connect(tokens: list[str] | None = None) -> Api:
-        made.append(Api(scripted.url, token=None if tokens is None else lambda: tokens.pop(0), sleep=lambda _: None))
+    def connect(tokens: list[str] | None = None) -> Client:
+        made.append(Client(scripted.url, token=None if tokens is None else lambda: tokens.pop(0), sleep=lambda _: None))
         return made[-1]
 
     yield connect
@@ -72,12 +74,12 @@ def event(number: int, status: str, **more: object) -> bytes:
 STREAM = "text/event-stream; charset=utf-8"
 
 
-def test_events_end_with_the_task(scripted: Scripted, connect: Callable[..., Api]) -> None:
+def test_events_end_with_the_task(scripted: Scripted, connect: Callable[..., Client]) -> None:
     scripted.answers = [(200, STREAM, b"retry: 2000\n\n" + event(0, "queued") + b": still here\n\n" + event(5, "dead"))]
     assert [event.data["status"] for event in connect().events("t")] == ["queued", "dead"]
 
 
-def test_a_stream_that_breaks_off_goes_on_where_it_was(scripted: Scripted, connect: Callable[..., Api]) -> None:
+def test_a_stream_that_breaks_off_goes_on_where_it_was(scripted: Scripted, connect: Callable[..., Client]) -> None:
     scripted.answers = [
         (200, STREAM, event(3, "running")),
         (503, "application/problem+json", b'{"error": "down"}'),
@@ -88,15 +90,15 @@ def test_a_stream_that_breaks_off_goes_on_where_it_was(scripted: Scripted, conne
     assert [headers["Last-Event-ID"] for _, _, headers in scripted.requests[1:]] == ["3", "3"]
 
 
-def test_events_of_a_service_that_stays_down_are_given_up(scripted: Scripted, connect: Callable[..., Api]) -> None:
-    scripted.answers = [(503, "application/problem+json", b'{"error": "down"}')] * (EVENTS_TRIES + 1)
+def test_events_of_a_service_that_stays_down_are_given_up(scripted: Scripted, connect: Callable[..., Client]) -> None:
+    scripted.answers = [(503, "application/problem+json", b'{"error": "down"}')] * (TRIES + 1)
     with pytest.raises(ApiError, match="down"):
         list(connect().events("t"))
     assert scripted.answers == []
 
 
 def test_events_of_a_task_that_is_not_there_are_an_error_at_once(
-    scripted: Scripted, connect: Callable[..., Api]
+    scripted: Scripted, connect: Callable[..., Client]
 ) -> None:
     scripted.answers = [(404, "application/problem+json", b'{"error": "no task"}')]
     with pytest.raises(ApiError, match="no task") as caught:
@@ -104,14 +106,14 @@ def test_events_of_a_task_that_is_not_there_are_an_error_at_once(
     assert caught.value.status == 404
 
 
-def test_events_are_utf_8(scripted: Scripted, connect: Callable[..., Api]) -> None:
+def test_events_are_utf_8(scripted: Scripted, connect: Callable[..., Client]) -> None:
     line = 'data: {"status": "dead", "reason": "café ☕"}\n\n'.encode()
     scripted.answers = [(200, "text/event-stream", line)]
     assert [event.data["reason"] for event in connect().events("t")] == ["café ☕"]
 
 
 def test_a_token_is_asked_for_once_and_again_when_it_has_expired(
-    scripted: Scripted, connect: Callable[..., Api]
+    scripted: Scripted, connect: Callable[..., Client]
 ) -> None:
     ok, expired = (200, "application/json", b"{}"), (401, "text/html", b"<html>")
     scripted.answers = [ok, ok, expired, ok]
@@ -126,13 +128,15 @@ def test_a_token_is_asked_for_once_and_again_when_it_has_expired(
     ]
 
 
-def test_a_token_that_opens_nothing_says_which_role_is_missing(scripted: Scripted, connect: Callable[..., Api]) -> None:
+def test_a_token_that_opens_nothing_says_which_role_is_missing(
+    scripted: Scripted, connect: Callable[..., Client]
+) -> None:
     scripted.answers = [(403, "text/html", b"<html>Forbidden")]
     with pytest.raises(ApiError, match=r"roles/run\.invoker"):
         connect(["one"]).get("/queues")
 
 
-def test_several_wrong_fields_are_told_one_a_line(scripted: Scripted, connect: Callable[..., Api]) -> None:
+def test_several_wrong_fields_are_told_one_a_line(scripted: Scripted, connect: Callable[..., Client]) -> None:
     errors = [
         {"field": "payload.a", "message": "is required"},
         {"field": "payload.b", "message": "there is no such field"},
@@ -147,7 +151,7 @@ def test_several_wrong_fields_are_told_one_a_line(scripted: Scripted, connect: C
     ]
 
 
-def test_something_else_at_the_address_is_told(scripted: Scripted, connect: Callable[..., Api]) -> None:
+def test_something_else_at_the_address_is_told(scripted: Scripted, connect: Callable[..., Client]) -> None:
     scripted.answers = [(200, "text/html", b"<html>"), (500, "text/html", b"oops")]
     with pytest.raises(ApiError, match="no Poolhouse API"):
         connect().get("/queues")
@@ -156,7 +160,7 @@ def test_something_else_at_the_address_is_told(scripted: Scripted, connect: Call
 
 
 def test_nothing_at_the_address_says_where_and_what_to_do(unused: str) -> None:
-    api = Api(unused)
+    api = Client(unused)
     with pytest.raises(ApiError, match=r"http://127\.0\.0\.1:\d+ does not answer.*invoke status"):
         api.get("/queues")
     api.close()
@@ -168,7 +172,7 @@ def unused() -> str:
         return f"http://127.0.0.1:{server.server_address[1]}"
 
 
-def test_pages_are_read_to_the_last(scripted: Scripted, connect: Callable[..., Api]) -> None:
+def test_pages_are_read_to_the_last(scripted: Scripted, connect: Callable[..., Client]) -> None:
     pages = [{"tasks": [1, 2], "next_page_token": "a/b"}, {"tasks": [], "next_page_token": "c"}, {"tasks": [3]}]
     scripted.answers = [(200, "application/json", json.dumps(page).encode()) for page in pages]
     assert list(connect().pages("/tasks", "tasks", queue="q")) == [1, 2, 3]
