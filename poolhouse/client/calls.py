@@ -89,7 +89,7 @@ def result(task_id: str, adapter: TypeAdapter[_T]) -> Call[_T]:
 
     def read(answer: httpx2.Response) -> _T:
         try:
-            return adapter.validate_json(answer.content)
+            return adapter.validate_json(answer.content, by_alias=True, by_name=True)
         except ValidationError as error:
             raise ApiError(
                 f"the result of task {task_id} is not what its type promises: {error}. Was it made by another version "

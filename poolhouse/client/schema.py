@@ -11,7 +11,7 @@ from poolhouse.client.answers import Document
 from poolhouse.pipeline.errors import ConfigError
 
 _REF = "#/components/schemas/"
-#: What the schemas of submits begin with; the task type follows.
+#: What the schemas of submits begin with; the task type is a constant in them.
 _NEW_TASK = "NewTask."
 #: What JSON Schema calls the types of JSON values; `True` is an int to Python, and so comes first.
 _TYPES: tuple[tuple[type, frozenset[str]], ...] = (
@@ -90,6 +90,14 @@ class Payload:
         return [field, *(found for part in parts for found in self.alternatives(part))]
 
 
+def _new_tasks(openapi: Document) -> Document:
+    """The schemas of submits, by task type."""
+    schemas = openapi["components"]["schemas"].items()
+    return {
+        schema["properties"]["task_type"]["const"]: schema for name, schema in schemas if name.startswith(_NEW_TASK)
+    }
+
+
 def written(text: str, *, what: str) -> Any:
     """JSON that a person wrote. Raises `ConfigError` where it is none; `what` says there what it is of."""
     try:
@@ -100,8 +108,7 @@ def written(text: str, *, what: str) -> Any:
 
 def task_types(openapi: Document) -> list[str]:
     """The task types that may be submitted."""
-    names = openapi["components"]["schemas"]
-    return [name.removeprefix(_NEW_TASK) for name in names if name.startswith(_NEW_TASK)]
+    return list(_new_tasks(openapi))
 
 
 def payload(openapi: Document, task_type: str) -> Payload:
@@ -111,7 +118,7 @@ def payload(openapi: Document, task_type: str) -> Payload:
         UnknownTaskType: the text names those there are.
     """
     schemas = openapi["components"]["schemas"]
-    new_task = schemas.get(f"{_NEW_TASK}{task_type}")
+    new_task = _new_tasks(openapi).get(task_type)
     if new_task is None:
         known = ", ".join(sorted(task_types(openapi)))
         raise UnknownTaskType(f"there is no task type {task_type!r} (there are: {known or 'none'})")

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import BaseModel, TypeAdapter
+from pydantic.errors import PydanticSchemaGenerationError
 
 from poolhouse.pipeline import current_task, payloads
 
@@ -43,8 +44,11 @@ class TaskType(Generic[P, R]):
 
     @cached_property
     def result_adapter(self) -> TypeAdapter[R]:
-        """What reads a result."""
-        return TypeAdapter(self.result_type)
+        """What reads a result; as it is, where pydantic does not know the type."""
+        try:
+            return TypeAdapter(self.result_type)
+        except PydanticSchemaGenerationError:
+            return TypeAdapter(Any)
 
     def submit(
         self,

@@ -109,8 +109,11 @@ class MemoryStore:
         token = page[-1] if len(names) > page_size else None
         return ObjectPage(tuple(self._objects[name][1] for name in page), token)
 
-    def open_read(self, name: str) -> IO[bytes]:
-        return io.BytesIO(self.get(name)[0])
+    def open_read(self, name: str, *, generation: int | None = None) -> IO[bytes]:
+        data, info = self.get(name)
+        if generation not in {None, info.generation}:
+            raise ObjectNotFound(f"there is no object {name} of that generation")
+        return io.BytesIO(data)
 
     def upload(self, name: str, source: IO[bytes], *, content_type: str, size_bytes: int | None = None) -> ObjectInfo:
         pieces = []
@@ -203,9 +206,9 @@ class DirectoryStore(MemoryStore):
             return super().stat(name)
         return ObjectInfo(name=name, generation=1, size_bytes=path.stat().st_size)
 
-    def open_read(self, name: str) -> IO[bytes]:
+    def open_read(self, name: str, *, generation: int | None = None) -> IO[bytes]:
         path = self._root / name
-        return path.open("rb") if path.is_file() else super().open_read(name)
+        return path.open("rb") if path.is_file() else super().open_read(name, generation=generation)
 
     def upload(self, name: str, source: IO[bytes], *, content_type: str, size_bytes: int | None = None) -> ObjectInfo:
         path = self._root / name

@@ -120,7 +120,7 @@ def task(task_type: str, **options: Any) -> TaskDecorator:
     """
     defined_at, module = _place()
 
-    def register(decorated: Callable[..., Any], /) -> Any:
+    def register(decorated: Any, /) -> Any:
         function, earlier = decorated, tuple[Handler, ...]()
         if isinstance(decorated, Decorated):  # by another @task below this one
             function, earlier = decorated.function, decorated.__poolhouse_handlers__
