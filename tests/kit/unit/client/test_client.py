@@ -1,19 +1,29 @@
 from __future__ import annotations
 
+import asyncio
+import base64
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import httpx2
 import pytest
+from google.auth.exceptions import DefaultCredentialsError
 
+from poolhouse import Payload, ResultTimeout, TaskFailed, TaskType
+from poolhouse.client.async_client import AsyncClient
 from poolhouse.client.client import Client
 from poolhouse.client.errors import ApiError
 from poolhouse.client.event_stream import TRIES
+from poolhouse.client.identity import BearerToken
+from poolhouse.client.target import target
 from poolhouse.local import state
 from poolhouse.local.errors import NoStack
 from poolhouse.local.stack_api import stack_api
+from poolhouse.pipeline.errors import ConfigError
 
 Answer = tuple[int, str, bytes]
 
@@ -200,3 +210,116 @@ def test_the_address_of_the_stack_is_read_from_its_state(tmp_path: Path) -> None
     )
     state.write(tmp_path, state.StackState(backend="compose", endpoints=endpoints, ready=True))
     assert stack_api(tmp_path).url == "http://127.0.0.1:1234"
+
+
+def jwt(expires_at: float) -> str:
+    claims = base64.urlsafe_b64encode(json.dumps({"exp": expires_at}).encode()).decode().rstrip("=")
+    return f"head.{claims}.signature"
+
+
+def test_a_token_is_replaced_before_it_expires() -> None:
+    now, tokens = [1000.0], [jwt(1300.0), jwt(9000.0)]
+    given = list(tokens)
+    auth = BearerToken(lambda: given.pop(0), clock=lambda: now[0])
+    sent = []
+    for at in (1000.0, 1200.0, 1250.0):
+        now[0] = at
+        sent.append(next(auth.auth_flow(httpx2.Request("GET", "https://x"))).headers["Authorization"])
+    assert sent == [f"Bearer {tokens[0]}", f"Bearer {tokens[0]}", f"Bearer {tokens[1]}"]
+
+
+def test_the_async_client_asks_for_tokens_as_the_sync_one(scripted: Scripted) -> None:
+    ok, expired = (200, "application/json", b"{}"), (401, "text/html", b"<html>")
+    scripted.answers = [ok, expired, ok]
+    tokens = ["one", "two"]
+
+    async def calls() -> None:
+        async with AsyncClient(scripted.url, token=lambda: tokens.pop(0)) as client:
+            await client.get("/queues")
+            await client.get("/queues")
+
+    asyncio.run(calls())
+    assert [headers["Authorization"] for _, _, headers in scripted.requests] == [
+        "Bearer one",
+        "Bearer one",
+        "Bearer two",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("url", "audience", "for_whom"),
+    [
+        ("https://shop-1.europe-west1.run.app/", None, "https://shop-1.europe-west1.run.app"),
+        ("https://api.example.com", "shop", "shop"),
+        ("https://api.example.com", None, None),
+        ("http://127.0.0.1:8080", "shop", None),
+        ("http://localhost:8080", None, None),
+    ],
+)
+def test_cloud_run_gets_id_tokens_of_google_auth_and_nobody_else(
+    url: str, audience: str | None, for_whom: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("google.oauth2.id_token.fetch_id_token", lambda _, audience: asked.append(audience) or "token")
+    found = target(url, token=None, audience=audience, timeout_s=1, headers=None)
+    if for_whom is None:
+        assert found.auth is None
+        return
+    assert found.auth is not None
+    request = next(found.auth.auth_flow(httpx2.Request("GET", url)))
+    assert request.headers["Authorization"] == "Bearer token"
+    assert asked == [for_whom]
+
+
+def test_without_credentials_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> str:
+        raise DefaultCredentialsError("none here")  # type: ignore[no-untyped-call]
+
+    monkeypatch.setattr("google.oauth2.id_token.fetch_id_token", refuse)
+    with Client("https://shop-1.run.app") as client, pytest.raises(ConfigError, match="GOOGLE_APPLICATION_CREDENTIALS"):
+        client.get("/queues")
+
+
+def test_the_address_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("POOLHOUSE_API_URL", raising=False)
+    with pytest.raises(ConfigError, match="POOLHOUSE_API_URL"):
+        Client()
+    with pytest.raises(ConfigError, match="no address"):
+        Client("shop.example.com")
+    monkeypatch.setenv("POOLHOUSE_API_URL", "http://127.0.0.1:1/")
+    with Client() as client:
+        assert client.url == "http://127.0.0.1:1"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
+def test_this_machine_is_called_past_every_proxy(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+    found = target(f"http://{host}:1", token=None, audience=None, timeout_s=1, headers=None)
+    assert found.here
+    assert found.options()["trust_env"] is False
+
+
+def test_a_wait_ends_in_time_while_events_come_in(scripted: Scripted, connect: Callable[..., Client]) -> None:
+    # Streams that end at once: each look costs no time, and none of them ends the task.
+    scripted.answers = [(200, STREAM, event(number, "running")) for number in range(10_000)]
+    started = time.monotonic()
+    with pytest.raises(ResultTimeout, match=r"task t is running after 0\.3 s; it goes on"):
+        connect().wait("t", timeout_s=0.3)
+    assert time.monotonic() - started < 5
+
+
+def test_a_task_that_failed_is_an_error_with_its_reason(scripted: Scripted, connect: Callable[..., Client]) -> None:
+    scripted.answers = [(200, STREAM, event(1, "failed", reason="no such file"))]
+    with pytest.raises(TaskFailed, match="task t is failed: no such file") as caught:
+        connect().task("t").result()
+    assert (caught.value.status, caught.value.reason) == ("failed", "no such file")
+
+
+def test_a_result_of_another_shape_is_an_error_that_names_the_task(
+    scripted: Scripted, connect: Callable[..., Client]
+) -> None:
+    number = TaskType("number", Payload, int)
+    scripted.answers = [(200, STREAM, event(1, "succeeded")), (200, "application/json", b'"many"')]
+    with pytest.raises(ApiError, match="the result of task t is not what its type promises"):
+        connect().task("t", number).result()
