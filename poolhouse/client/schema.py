@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from poolhouse.client.api import Document
+from poolhouse.client.answers import Document
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.nearest import did_you_mean
 
 _REF = "#/components/schemas/"
-#: What the schemas of submits begin with; the task type follows.
+#: What the schemas of submits begin with; the task type is a constant in them.
 _NEW_TASK = "NewTask."
 #: What JSON Schema calls the types of JSON values; `True` is an int to Python, and so comes first.
 _TYPES: tuple[tuple[type, frozenset[str]], ...] = (
@@ -91,6 +91,14 @@ class Payload:
         return [field, *(found for part in parts for found in self.alternatives(part))]
 
 
+def _new_tasks(openapi: Document) -> Document:
+    """The schemas of submits, by task type."""
+    schemas = openapi["components"]["schemas"].items()
+    return {
+        schema["properties"]["task_type"]["const"]: schema for name, schema in schemas if name.startswith(_NEW_TASK)
+    }
+
+
 def written(text: str, *, what: str) -> Any:
     """Parse user-written JSON; `what` names the source in errors. Raises `ConfigError`."""
     try:
@@ -101,8 +109,7 @@ def written(text: str, *, what: str) -> Any:
 
 def task_types(openapi: Document) -> list[str]:
     """The task types that may be submitted."""
-    names = openapi["components"]["schemas"]
-    return [name.removeprefix(_NEW_TASK) for name in names if name.startswith(_NEW_TASK)]
+    return list(_new_tasks(openapi))
 
 
 def payload(openapi: Document, task_type: str) -> Payload:
@@ -112,7 +119,7 @@ def payload(openapi: Document, task_type: str) -> Payload:
         UnknownTaskType: the text names those there are.
     """
     schemas = openapi["components"]["schemas"]
-    new_task = schemas.get(f"{_NEW_TASK}{task_type}")
+    new_task = _new_tasks(openapi).get(task_type)
     if new_task is None:
         known = sorted(task_types(openapi))
         near = did_you_mean(task_type, known)

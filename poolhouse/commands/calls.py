@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from poolhouse.client import units
-from poolhouse.client.api import Api
+from poolhouse.client.client import Client
 from poolhouse.commands import dlq as dead_letters
 from poolhouse.commands import schedule as schedules
 from poolhouse.commands import submit as submissions
@@ -21,13 +21,13 @@ from poolhouse.pipeline.nearest import did_you_mean
 from poolhouse.pipeline.records import Status
 
 
-def submit(api: Api, submission: Submission, *, terminal: Terminal | None = None) -> int:
+def submit(api: Client, submission: Submission, *, terminal: Terminal | None = None) -> int:
     """`invoke submit TYPE key=value …`."""
     return submissions.run(api, submission, terminal=terminal or Terminal())
 
 
 def tasks(
-    api: Api,
+    api: Client,
     words: Sequence[str],
     *,
     status: str = "",
@@ -55,7 +55,7 @@ def tasks(
 
 
 def dlq(
-    api: Api,
+    api: Client,
     action: str,
     words: Sequence[str] = (),
     *,
@@ -106,7 +106,7 @@ def dlq(
 
 
 def schedule(
-    api: Api, action: str, words: Sequence[str] = (), *, as_json: bool = False, terminal: Terminal | None = None
+    api: Client, action: str, words: Sequence[str] = (), *, as_json: bool = False, terminal: Terminal | None = None
 ) -> int:
     """`invoke schedule list|run|pause|resume [NAME …]`."""
     terminal = terminal or Terminal()

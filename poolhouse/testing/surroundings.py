@@ -80,8 +80,8 @@ class SeenStore:
             lambda: self._store.list(prefix, page_size=page_size, page_token=page_token, start=start),
         )
 
-    def open_read(self, name: str) -> IO[bytes]:
-        return self._act("storage.read", name, lambda: self._store.open_read(name))
+    def open_read(self, name: str, *, generation: int | None = None) -> IO[bytes]:
+        return self._act("storage.read", name, lambda: self._store.open_read(name, generation=generation))
 
     def upload(self, name: str, source: IO[bytes], *, content_type: str, size_bytes: int | None = None) -> ObjectInfo:
         return self._act(

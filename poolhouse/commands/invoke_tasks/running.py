@@ -48,7 +48,7 @@ def call(work: Callable[..., int], *arguments: Any, project: str, stage: str, **
     """Do a command's work on the API of the local stack or of a deployed pipeline, and exit with its code."""
 
     def connected() -> int:
-        from poolhouse.client import api
+        from poolhouse.client.client import Client
         from poolhouse.local.stack_api import stack_api
 
         if not (project or stage):
@@ -56,6 +56,6 @@ def call(work: Callable[..., int], *arguments: Any, project: str, stage: str, **
         from poolhouse.commands import cloud as deployed
 
         there = deployed.access(project=project, stage=stage)
-        return work(api.Api(there.url, token=there.token), *arguments, **options)
+        return work(Client(there.url, token=there.token), *arguments, **options)
 
     run(connected)

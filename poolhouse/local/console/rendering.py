@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from poolhouse.client import units
-from poolhouse.client.api import segment
+from poolhouse.client.calls import segment
 from poolhouse.local.console.notes import Notes
 from poolhouse.local.console.stacks import Stack, StackInfo
 from poolhouse.local.console.throughput import Throughput

@@ -15,11 +15,12 @@ from typing import Any
 from rich.console import Console
 
 from poolhouse.client import schema
+from poolhouse.client.event_stream import FINAL
 from poolhouse.local import backends, state
 from poolhouse.local.backend import Backend, UpOptions, default_state_dir
 from poolhouse.local.e2e import builtin, project
 from poolhouse.local.e2e.case import Case, Record
-from poolhouse.local.e2e.client import FINAL, Client
+from poolhouse.local.e2e.client import Client
 from poolhouse.local.e2e.report import Line, Report
 from poolhouse.local.errors import StackError
 from poolhouse.local.safe_console import SafeConsole

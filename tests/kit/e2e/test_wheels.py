@@ -26,7 +26,7 @@ def test_the_core_has_client_api_and_worker_and_says_what_new_needs(
     kit: Kit, environment: Make, tmp_path: Path
 ) -> None:
     bin_ = environment(kit.poolhouse)
-    for module in ("poolhouse", "poolhouse.client.api", "poolhouse.api", "poolhouse.worker.__main__"):
+    for module in ("poolhouse", "poolhouse.client.client", "poolhouse.api", "poolhouse.worker.__main__"):
         run(bin_ / "python", "-c", f"import {module}", cwd=tmp_path)
     assert run(bin_ / "poolhouse", "--version", cwd=tmp_path) == f"poolhouse {wheels.version()}\n"
     assert "usage: poolhouse" in run(bin_ / "poolhouse", "--help", cwd=tmp_path)

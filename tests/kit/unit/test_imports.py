@@ -17,7 +17,8 @@ ALLOWED = {
     "poolhouse_pubsub": (),
     "poolhouse.project": (),
     "poolhouse.pipeline": (),
-    "poolhouse.worker": ("poolhouse.pipeline",),
+    # A handler is the reference to its task type that callers use.
+    "poolhouse.worker": ("poolhouse.pipeline", "poolhouse.client.task_type"),
     # The API checks payloads against the handlers' models; it runs none of them.
     "poolhouse.api": ("poolhouse.pipeline", "poolhouse.worker.registry"),
     "poolhouse.client": ("poolhouse.pipeline",),

@@ -12,7 +12,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from poolhouse.client.api import Api, ApiError, Document, segment
+from poolhouse.client.answers import Document
+from poolhouse.client.calls import segment
+from poolhouse.client.client import Client
+from poolhouse.client.errors import ApiError
 from poolhouse.client.letter import own_payload
 from poolhouse.local.console import fields, forms, rendering
 from poolhouse.pipeline.errors import ConfigError
@@ -82,7 +85,7 @@ def _each(request: Request, form: FormData, *, verb: str, done: str) -> Response
     return rendering.go_to(request, "/dead-letters", note=" ".join(said))
 
 
-def _failures(api: Api, ids: Sequence[str], verb: str) -> list[str]:
+def _failures(api: Client, ids: Sequence[str], verb: str) -> list[str]:
     """Call the verb on each; what went wrong, by id."""
     found = []
     for task_id in ids:

@@ -13,7 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from poolhouse.client.api import ApiError, Document
+from poolhouse.client.answers import Document
+from poolhouse.client.errors import ApiError
 from poolhouse.local.backend import QueueScale, ServiceStatus
 from poolhouse.local.console import rendering
 from poolhouse.local.console.emulator import Emulator

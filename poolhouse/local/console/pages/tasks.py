@@ -13,7 +13,12 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from poolhouse.client import schema, units
-from poolhouse.client.api import CHUNK_BYTES, FINAL, Api, ApiError, Document, segment
+from poolhouse.client.answers import Document
+from poolhouse.client.calls import segment
+from poolhouse.client.client import Client
+from poolhouse.client.errors import ApiError
+from poolhouse.client.event_stream import FINAL
+from poolhouse.client.files import CHUNK_BYTES
 from poolhouse.local.console import forms, lines, rendering
 from poolhouse.pipeline.records import Status
 
@@ -80,12 +85,12 @@ def result(request: Request) -> Response:
     task_id = request.path_params["task_id"]
     with ExitStack() as opened:
         api = opened.enter_context(rendering.of(request).stack.api())
-        answer = opened.enter_context(api.result(task_id))
+        answer = opened.enter_context(api.open_result(task_id))
         disposition = answer.headers.get("Content-Disposition", "")
         name = (
             disposition if disposition.startswith("attachment;") else f'attachment; filename="{segment(task_id)}.json"'
         )
-        pieces = answer.iter_content(CHUNK_BYTES)
+        pieces = answer.iter_bytes(CHUNK_BYTES)
         return StreamingResponse(
             _closing(pieces, opened.pop_all()),
             media_type="application/octet-stream",
@@ -111,7 +116,7 @@ def cancel(request: Request, form: FormData) -> Response:
     return rendering.go_to(request, f"/tasks/{segment(task_id)}", note=note)
 
 
-def _letter(api: Api, task: Document) -> Document | None:
+def _letter(api: Client, task: Document) -> Document | None:
     """Its dead letter; None where it has none."""
     if task["status"] not in {"failed", "dead"}:
         return None

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from invoke import Collection, Context, ParserContext, Task, task
 
-from poolhouse.client.api import Api
+from poolhouse.client.client import Client
 from poolhouse.commands import calls, collection, command_line, completion
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.project import ROOT
@@ -105,7 +105,7 @@ def test_a_mistake_is_wrong_use_and_names_what_is_nearest(line: str, said: str) 
 
 def test_an_unknown_action_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"one of list, show, replay, discard\. Did you mean 'replay'\?"):
-        calls.dlq(Api("http://127.0.0.1:1"), "relpay")
+        calls.dlq(Client("http://127.0.0.1:1"), "relpay")
 
 
 @pytest.mark.parametrize("name", sorted(collection(of_the_kit=True).task_names))
