@@ -262,7 +262,7 @@ def test_follow_ups_are_published_after_success_and_again_by_a_duplicate_with_th
     assert [topic for topic, _ in submitted[:2]] == ["poolhouse-default", "poolhouse-urgent"]
 
 
-@pytest.mark.parametrize("task_type", ["referring_parent", "referring_coroutine", "referring_process"])
+@pytest.mark.parametrize("task_type", ["referring_parent", "referring_coroutine"])
 def test_what_a_handler_submits_by_a_reference_is_its_follow_up(engine: Engine, task_type: str) -> None:
     engine.attempts.process(engine.task(task_type))
     follow_ups = engine.record().follow_ups
