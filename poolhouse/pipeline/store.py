@@ -27,6 +27,7 @@ from poolhouse.pipeline.errors import (
     InvalidName,
     ObjectNotFound,
     PreconditionFailed,
+    StoreForbidden,
     StoreUnavailable,
 )
 from poolhouse.pipeline.gcs.json_objects import RETRIED_STATUSES, SmallObjects, connect
@@ -349,6 +350,8 @@ def _errors(name: str, *, bucket: str | None = None) -> Iterator[None]:
         raise ObjectNotFound(f"there is no object {name}") from None
     except google_errors.PreconditionFailed:
         raise PreconditionFailed(f"{name}: somebody else wrote it first") from None
+    except (google_errors.Forbidden, google_errors.Unauthorized) as error:
+        raise StoreForbidden(f"storage lets nobody of this account at {name}, or not yet: {error}") from error
     except google_errors.RequestRangeNotSatisfiable:
         raise
     except (google_errors.RetryError, google_errors.ServerError, google_errors.TooManyRequests) as error:
