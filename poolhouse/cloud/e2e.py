@@ -14,13 +14,13 @@ from typing import Any
 
 import requests
 
+from poolhouse.client.api import FINAL
 from poolhouse.cloud.errors import CloudError
 from poolhouse.cloud.remote import RemoteApi
 
 #: Longest time that a task may take, in seconds: a pool may have to start, a job starts once a minute.
 TIMEOUT_S = 300
 _POLL_S = 1.0
-_FINAL = frozenset({"succeeded", "failed", "dead", "cancelled"})
 _FILE = b"name,amount\n" + b"".join(b"row %d,%d\n" % (number, number) for number in range(1000))
 
 
@@ -42,7 +42,7 @@ def run(
     poll_s: float = _POLL_S,
     say: Callable[[str], None] = print,
 ) -> bool:
-    """Run every check, tell each as it ends, and go on after one that fails; True where all held.
+    """Run every check, report each as it ends, and go on after one that fails; True where all held.
 
     Args:
         api: the deployed API.
@@ -61,7 +61,7 @@ def run(
         ("a task with a missing file fails for good, with the reason", lambda: _missing(api, wait, prefix)),
         ("an unknown task type is refused", lambda: _refused(api, {"task_type": "unheard-of"}, "unheard-of")),
         ("a wrong payload is refused with its field", lambda: _refused(api, _WRONG, "dataset_size")),
-        ("the queues are told", lambda: ", ".join(queue["name"] for queue in api.call("GET", "/queues")["queues"])),
+        ("the queues are listed", lambda: ", ".join(queue["name"] for queue in api.call("GET", "/queues")["queues"])),
     )
     good = True
     for name, check in checks:
@@ -88,7 +88,7 @@ class _Waiter:
     def __call__(self, task_id: str, status: str) -> Any:
         end = time.monotonic() + self.timeout_s
         record = self.api.call("GET", f"/tasks/{task_id}")
-        while record["status"] not in _FINAL:
+        while record["status"] not in FINAL:
             if time.monotonic() > end:
                 raise CloudError(
                     f"task {task_id} is still {record['status']} after {self.timeout_s:g} s: is a worker running? "

@@ -21,7 +21,7 @@ class RemoteApi:
 
     Args:
         url: where it is, without a slash at the end.
-        token: gives an identity token; None for an API that is open to everybody.
+        token: gives an identity token; None for a public API.
     """
 
     def __init__(self, url: str, *, token: Callable[[], str] | None = None) -> None:
@@ -42,7 +42,7 @@ class RemoteApi:
         """One call; returns the answer's JSON.
 
         Raises:
-            CloudError: no answer, or an error, told in the API's own words.
+            CloudError: no answer, or an error, with the API's own message.
         """
         if self._token is not None and "Authorization" not in self._session.headers:
             self._session.headers["Authorization"] = f"Bearer {self._token()}"
@@ -61,7 +61,7 @@ class RemoteApi:
                 "[deploy] in pipeline.toml."
             )
         if answer.status_code >= 400:
-            raise CloudError(f"{method} {path}: {answer.status_code}: {_words(answer)}")
+            raise CloudError(f"{method} {path}: {answer.status_code}: {_message(answer)}")
         try:
             return answer.json() if answer.content else None
         except requests.JSONDecodeError:
@@ -90,21 +90,21 @@ def identity_token(gcloud: Gcloud, url: str) -> str:
     the service's address (Cloud Run, Service-to-service authentication). An account that gcloud is by federation, as
     in CI, can't sign one itself: it asks IAM for its own token, with roles/iam.serviceAccountOpenIdTokenCreator.
     """
-    words, audience = ("auth", "print-identity-token"), flag("audiences", url)
-    active = gcloud.read(Read(words=("auth", "list", "--filter=status:ACTIVE"), api="")) or []
+    arguments, audience = ("auth", "print-identity-token"), flag("audiences", url)
+    active = gcloud.read(Read(arguments=("auth", "list", "--filter=status:ACTIVE"), api="")) or []
     account = str(active[0].get("account", "")) if active else ""
     if not account.endswith(".gserviceaccount.com"):
-        return gcloud.run(command(*words)).strip()
+        return gcloud.run(command(*arguments)).strip()
     try:
-        return gcloud.run(command(*words, audience)).strip()
+        return gcloud.run(command(*arguments, audience)).strip()
     except GcloudFailed as error:
         if "No identity token can be obtained" not in error.output:
             raise
     own = flag("impersonate-service-account", account)
-    return gcloud.run(command(*words, audience, own, "--include-email")).strip()
+    return gcloud.run(command(*arguments, audience, own, "--include-email")).strip()
 
 
-def _words(answer: requests.Response) -> str:
+def _message(answer: requests.Response) -> str:
     try:
         body = answer.json()
     except (json.JSONDecodeError, requests.JSONDecodeError):

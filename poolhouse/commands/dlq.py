@@ -21,8 +21,9 @@ from poolhouse.client import schema, units
 from poolhouse.client.api import Api, ApiError, Document, segment
 from poolhouse.client.letter import own_payload
 from poolhouse.client.units import Pace
-from poolhouse.commands.terminal import FAILED, OK, Terminal, now
+from poolhouse.commands.terminal import Terminal, now
 from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.exit_codes import FAILED, OK
 
 #: Statuses of answers that tell of a dead letter which another call has dealt with meanwhile.
 _GONE = frozenset({404, 409})

@@ -598,9 +598,9 @@ def new_project(c: Context, path: str, name: str = "") -> None:
     """Write a new project that has this kit as a dependency."""
     from pathlib import Path
 
-    from poolhouse.commands import program
+    from poolhouse import __main__ as program_of_the_kit
 
-    _run(program.new, Path(path), name=name or None)
+    _run(program_of_the_kit.new, Path(path), name=name or None)
 
 
 @task(help={"folder": "where they go (dist)"})

@@ -8,8 +8,9 @@ from rich.markup import escape
 
 from poolhouse.client import units
 from poolhouse.client.api import Api, Document, segment
-from poolhouse.commands.terminal import FAILED, OK, Terminal, now
+from poolhouse.commands.terminal import Terminal, now
 from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.exit_codes import FAILED, OK
 
 
 def show_list(api: Api, *, as_json: bool, terminal: Terminal) -> int:

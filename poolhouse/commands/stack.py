@@ -30,10 +30,10 @@ from poolhouse.local.errors import NoStack, StackError
 from poolhouse.local.processes import environment
 from poolhouse.local.safe_console import SafeConsole
 from poolhouse.pipeline.errors import ConfigError, PoolhouseError
+from poolhouse.pipeline.exit_codes import FAILED, OK, USAGE
 from poolhouse.pipeline.visible import visible
 from poolhouse.project import ROOT
 
-OK, FAILED, USAGE = 0, 1, 2
 #: The system's refusals that are nobody's mistake here: a full disk, a folder of somebody else, too many open files.
 _REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE}
 _COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "bright_red", "bright_cyan", "bright_magenta")
@@ -385,6 +385,8 @@ def _addresses(endpoints: Endpoints) -> dict[str, str]:
     return {"POOLHOUSE_API_URL": endpoints.api_url, **console}
 
 
+#: Only the kit's own repository has them.
+IMPORT_RULES = ROOT / "tests" / "kit" / "unit" / "test_imports.py"
 #: How `invoke env` writes variables.
 _FORMS: dict[str, Callable[[dict[str, str]], str]] = {
     "shell": lambda found: "".join(f"export {name}={shlex.quote(value)}\n" for name, value in found.items()),
@@ -399,12 +401,18 @@ def test(remainder: str) -> int:
 
 
 def check() -> int:
-    """Check format, lint and types; the first that fails ends it."""
-    for words in (("ruff", "format", "--check", "--quiet", "."), ("ruff", "check", "--quiet", "."), ("mypy",)):
-        code = _python(*words)
-        if code:
-            return code
-    return OK
+    """Check the declaration, format, lint, types and, in the kit's repository, imports; the first that fails ends it.
+
+    Raises:
+        ConfigError: the handlers and pipeline.toml don't fit together.
+    """
+    from poolhouse.commands import declaration  # noqa: PLC0415 - no other command imports handlers
+
+    declaration.check()
+    checks = [("ruff", "format", "--check", "--quiet", "."), ("ruff", "check", "--quiet", "."), ("mypy",)]
+    if IMPORT_RULES.is_file():
+        checks.append(("pytest", "-q", "--no-header", str(IMPORT_RULES)))
+    return next(filter(None, (_python(*words) for words in checks)), OK)
 
 
 def _python(module: str, *arguments: str) -> int:

@@ -14,8 +14,9 @@ from poolhouse.client import schema, units
 from poolhouse.client.api import CHUNK_BYTES, Api, Document, Event, content_type
 from poolhouse.client.schema import Payload, UnknownTaskType
 from poolhouse.commands import restart
-from poolhouse.commands.terminal import FAILED, OK, Terminal, status
+from poolhouse.commands.terminal import Terminal, status
 from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.exit_codes import FAILED, OK
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,8 @@ from rich.markup import escape
 
 from poolhouse.client import units
 from poolhouse.client.api import Api, Document, segment
-from poolhouse.commands.terminal import OK, Terminal, now, status
+from poolhouse.commands.terminal import Terminal, now, status
+from poolhouse.pipeline.exit_codes import OK
 
 
 def show_list(

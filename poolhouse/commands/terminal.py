@@ -18,7 +18,6 @@ from poolhouse.local.safe_console import SafeConsole
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.visible import CONTROLS
 
-OK, FAILED = 0, 1
 _COLOURS = {
     "succeeded": "green",
     "running": "cyan",

@@ -118,7 +118,7 @@ class ObjectStore(Protocol):
         """Write a stream from its present position, in chunks; replaces what was there."""
 
     def upload_session(self, name: str, *, content_type: str, size_bytes: int | None, origin: str | None) -> str:
-        """The address of a resumable upload session: whoever has it can write this one object."""
+        """The address of a resumable upload session: its holder can write this one object."""
 
     def check(self) -> None:
         """Raise `StoreUnavailable` unless the bucket is there and answers."""
@@ -133,7 +133,7 @@ class GcsStore:
     """`ObjectStore` on Cloud Storage, or on whatever `STORAGE_EMULATOR_HOST` names."""
 
     def __init__(self, bucket: str, *, project: str, timeout_s: float = 5, public_url: str | None = None) -> None:
-        """Connects at the first call.
+        """Connect at the first call.
 
         Args:
             timeout_s: the longest that one small operation, or one chunk of a stream, may take, retries included.
@@ -349,7 +349,7 @@ def _errors(name: str, *, bucket: str | None = None) -> Iterator[None]:
             raise BucketMissing(f"there is no bucket {bucket}: bring the stack up (invoke up or deploy)") from None
         raise ObjectNotFound(f"there is no object {name}") from None
     except google_errors.PreconditionFailed:
-        raise PreconditionFailed(f"{name}: somebody else wrote it first") from None
+        raise PreconditionFailed(f"{name}: another process wrote it first") from None
     except (google_errors.Forbidden, google_errors.Unauthorized) as error:
         raise StoreForbidden(f"storage lets nobody of this account at {name}, or not yet: {error}") from error
     except google_errors.RequestRangeNotSatisfiable:

@@ -275,6 +275,11 @@ def load(path: str | Path, *, stage: str = "") -> Topology:
     return parse(_read(path), source=str(path), stage=stage)
 
 
+def line_of(path: str | Path, *keys: str) -> str:
+    """Where a file declares something, as `FILE:LINE`; the table that is nearest where it has no line of its own."""
+    return f"{path}:{_line(_read(Path(path)), keys)}"
+
+
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")

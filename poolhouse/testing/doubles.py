@@ -23,7 +23,8 @@ from poolhouse.worker.errors import TaskCancelled
 class MemoryStore:
     """`ObjectStore` in a dict, with Cloud Storage's rules for generations."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._now = now
         self._objects: dict[str, tuple[bytes, ObjectInfo]] = {}
         self._generation = 1000
         self._lock = threading.Lock()
@@ -71,14 +72,14 @@ class MemoryStore:
             present = self._objects.get(name)
             current = present[1].generation if present else ABSENT
             if if_generation is not None and if_generation != current:
-                raise PreconditionFailed(f"{name}: somebody else wrote it first")
+                raise PreconditionFailed(f"{name}: another process wrote it first")
             self._generation += 1
             info = ObjectInfo(
                 name=name,
                 generation=self._generation,
                 size_bytes=len(data),
                 content_type=content_type,
-                updated_at=datetime.now(UTC),
+                updated_at=self._now(),
                 metadata=printable(metadata),
             )
             self._objects[name] = (data, info)
@@ -91,7 +92,7 @@ class MemoryStore:
         with self._lock:
             present = self._objects.get(name)
             if present and if_generation is not None and if_generation != present[1].generation:
-                raise PreconditionFailed(f"{name}: somebody else wrote it first")
+                raise PreconditionFailed(f"{name}: another process wrote it first")
             self._objects.pop(name, None)
 
     def list(
@@ -155,18 +156,24 @@ class FakeContext:
         task_id: str = "task-1",
         task_type: str = "test",
         cancel_after: int | None = None,
+        attempt: int = 1,
+        clock: Callable[[], datetime] | None = None,
     ) -> None:
         self.store: ObjectStore = store if store is not None else MemoryStore()
         self.task_id = task_id
         self.task_type = task_type
         self.queue = "default"
-        self.attempt = 1
+        self.attempt = attempt
+        self._clock = clock or ManualClock()
         self.submitted_at = datetime(2026, 11, 1, tzinfo=UTC)
         self.log = structlog.get_logger()
         self.progress_calls: list[tuple[float, float | None, str | None]] = []
         self.checkpoints = 0
         self.submitted: list[tuple[str, BaseModel | Mapping[str, Any]]] = []
         self._cancel_after = cancel_after
+
+    def now(self) -> datetime:
+        return self._clock()
 
     def progress(self, done: float, total: float | None = None, note: str | None = None) -> None:
         self.progress_calls.append((done, total, note))

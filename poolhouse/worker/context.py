@@ -43,6 +43,9 @@ class TaskContext(Protocol):
     def log(self) -> Logger:
         """A logger whose lines carry the task's id, type, queue and attempt."""
 
+    def now(self) -> datetime:
+        """The time, in UTC: the clock of the pipeline, which a test moves (`poolhouse.testing`)."""
+
     def progress(self, done: float, total: float | None = None, note: str | None = None) -> None:
         """Report how far the task is; cheap, call it as often as you like: at most one write a second comes of it.
 

@@ -15,9 +15,10 @@ from pydantic import BaseModel, ConfigDict
 from poolhouse.pipeline.errors import ConfigError, InvalidName
 from poolhouse.pipeline.message import RESERVED_FIELDS
 from poolhouse.pipeline.names import check_task_type
-from poolhouse.pipeline.topology import Topology
+from poolhouse.pipeline.topology import Topology, line_of
 from poolhouse.worker import payloads
 from poolhouse.worker.discovery import import_all
+from poolhouse.worker.rate import parse_rate
 
 #: Attribute of a function: its handlers, of which stacked decorators make several.
 _HANDLERS = "__poolhouse_handlers__"
@@ -67,6 +68,10 @@ class Handler:
     def summary(self) -> str:
         """The first line of the function's docstring."""
         return (inspect.getdoc(self.function) or "").partition("\n")[0]
+
+    def queue_in(self, topology: Topology) -> str:
+        """Return the queue of its tasks that name none."""
+        return self.queue or topology.default_queue.name
 
     def parse(self, payload: Mapping[str, Any]) -> BaseModel:
         """The payload as its model. Raises `pydantic.ValidationError`."""
@@ -158,14 +163,36 @@ class Registry(Mapping[str, Handler]):
                     f"{_name(other)} ({other.defined_at}) and {_name(handler)} ({handler.defined_at}); rename one"
                 )
 
-    def check_queues(self, topology: Topology, *, declared_in: str) -> None:
-        """Raise `ConfigError` where a handler names a queue that is not declared."""
-        for handler in self.values():
-            if handler.queue is not None and handler.queue not in topology.by_name:
-                raise ConfigError(
-                    f"{handler.defined_at}: the handler of {handler.task_type} names the queue {handler.queue!r}, "
-                    f"but {declared_in} declares: {', '.join(topology.by_name)}"
+    def check(self, topology: Topology, *, declared_in: str) -> None:
+        """Check that these handlers and `pipeline.toml` fit together.
+
+        Raises:
+            ConfigError: as `check_queues`, or a schedule submits a task type that has no handler here.
+        """
+        self.check_queues(topology, declared_in=declared_in)
+        unknown = [schedule for schedule in topology.schedules if schedule.task_type not in self]
+        if unknown:
+            known = ", ".join(self) or "none"
+            raise ConfigError(
+                "\n".join(
+                    f"{line_of(declared_in, 'schedules', schedule.name, 'task_type')}: schedules.{schedule.name}: "
+                    f"unknown task type {schedule.task_type!r} (known: {known})"
+                    for schedule in unknown
                 )
+            )
+
+    def check_queues(self, topology: Topology, *, declared_in: str) -> None:
+        """Raise `ConfigError` where handlers name queues that are not declared."""
+        wrong = [handler for handler in self.values() if handler.queue not in {None, *topology.by_name}]
+        if wrong:
+            queues = line_of(declared_in, "queues", topology.queues[0].name)
+            raise ConfigError(
+                "\n".join(
+                    f"{handler.defined_at}: the handler of {handler.task_type} names the queue {handler.queue!r}, "
+                    f"but {queues} declares: {', '.join(topology.by_name)}"
+                    for handler in wrong
+                )
+            )
 
     def __getitem__(self, task_type: str) -> Handler:
         return self._handlers[task_type]
@@ -221,8 +248,6 @@ def _check(handler: Handler) -> None:
         if value is not None and not (isinstance(value, int | float) and value > 0):
             raise ValueError(f"{name} must be a number above 0, not {value!r}")
     if handler.rate is not None:
-        from poolhouse.worker.runtime.limits import parse_rate  # noqa: PLC0415 - imports the Pub/Sub client: only where a rate is given
-
         parse_rate(handler.rate)
     if inspect.isgeneratorfunction(handler.function) or inspect.isasyncgenfunction(handler.function):
         raise ValueError("a handler returns its result: it can't yield")

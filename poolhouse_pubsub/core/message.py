@@ -4,6 +4,8 @@ A message is held as a serialised `google.pubsub.v1.PubsubMessage`, made once at
 and each delivery is then a copy of bytes instead of a tree of objects.
 """
 
+from __future__ import annotations
+
 from typing import Any
 
 from poolhouse_pubsub import protos
@@ -30,12 +32,12 @@ class Message:
         return self.published_us / 1e6
 
     def parse(self) -> Any:
-        """A PubsubMessage of its own, with all fields."""
+        """Return a PubsubMessage of its own, with all fields."""
         return protos.PubsubMessage.FromString(self.wire)
 
 
 def seal(draft: Any, *, id: int, published_us: int) -> Message:
-    """Makes the stored form of a PubsubMessage; sets the draft's id and publish time in place."""
+    """Make the stored form of a PubsubMessage; sets the draft's id and publish time in place."""
     draft.message_id = str(id)
     stamp = draft.publish_time
     stamp.seconds, micros = divmod(published_us, 1_000_000)
@@ -62,7 +64,7 @@ def varint(value: int) -> bytes:
 
 
 def append_received(parts: list[bytes], *, ack_id: str, wire: bytes, attempt: int) -> None:
-    """Appends one `received_messages` element (field 1 of both PullResponse and StreamingPullResponse) to `parts`.
+    """Append one `received_messages` element (field 1 of both PullResponse and StreamingPullResponse) to `parts`.
 
     Args:
         parts: Pieces of a serialised response.
@@ -80,5 +82,5 @@ def append_received(parts: list[bytes], *, ack_id: str, wire: bytes, attempt: in
 
 
 def restored(id: int, published_us: int, wire: bytes) -> Message:
-    """A message read back from where it was kept."""
+    """Return a message read back from where it was kept."""
     return Message(id, published_us, protos.PubsubMessage.FromString(wire).ordering_key, wire)

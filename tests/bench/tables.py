@@ -19,7 +19,8 @@ from pathlib import Path
 import polars as pl
 
 from poolhouse.testing.doubles import FakeContext
-from worker.handlers.data_transformation import DataTransformation, data_transformation
+from worker.handlers.data_transformation import data_transformation
+from worker.transforms.data.contract import DataTransformation
 from worker.transforms.data.dataset import GeneratedTable
 
 ROWS = (10, 100, 500, 10_000, 100_000, 1_000_000, 10_000_000)

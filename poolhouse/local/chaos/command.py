@@ -11,8 +11,8 @@ from pathlib import Path
 from poolhouse.local.chaos.plan import make_plan
 from poolhouse.local.chaos.round import run_round
 from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.exit_codes import FAILED, OK
 
-OK, FAILED = 0, 1
 #: Tasks and length of one round, in seconds.
 ROUND_TASKS, ROUND_S = 2000, 60.0
 

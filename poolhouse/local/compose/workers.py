@@ -55,6 +55,11 @@ def renewed(text: str, declared: Topology) -> str:
     return text
 
 
+def without_queues(text: str) -> str:
+    """The text of docker-compose.yml without what `renewed` puts in."""
+    return _LIST.sub("", _BLOCK.sub("", text))
+
+
 def renew(*, path: Path = COMPOSE_FILE, pipeline_file: Path = ROOT / "pipeline.toml") -> int:
     """`invoke compose-file`: bring docker-compose.yml up to date with pipeline.toml; returns the exit code."""
     before = path.read_text(encoding="utf-8")

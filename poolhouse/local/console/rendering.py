@@ -32,7 +32,6 @@ _PLACES = (
     ("/dead-letters", "Dead letters"),
     ("/schedules", "Schedules"),
     ("/logs", "Logs"),
-    ("/emulator", "Emulator"),
 )
 
 
@@ -115,13 +114,11 @@ def _info(stack: Stack) -> StackInfo | None:
 
 
 def _places(info: StackInfo | None) -> Sequence[tuple[str, str]]:
-    """What a person can go to; all of it where nothing is up yet but for the emulator, which may never be."""
-    absent = set()
-    if info is None or not info.emulator:
-        absent.add("/emulator")
-    if info is not None and not info.logs:
-        absent.add("/logs")
-    return [place for place in _PLACES if place[0] not in absent]
+    """What a person can go to; all of it where nothing is up yet."""
+    if info is None:
+        return _PLACES
+    places = [place for place in _PLACES if place[0] != "/logs" or info.logs]
+    return [*places, (info.emulator_url, "Emulator")] if info.emulator_url else places
 
 
 def _here(path: str) -> str:

@@ -30,8 +30,8 @@ class StackInfo:
     project: str
     #: Where a browser can read the API's reference; None where it is not let in.
     reference_url: str | None = None
-    #: Whether there is an emulator that can be commanded.
-    emulator: bool = False
+    #: The console of its Pub/Sub emulator; None where that is another's, or does not answer.
+    emulator_url: str | None = None
     #: Whether its logs can be read here.
     logs: bool = False
     #: How many times as long as on a local stack a page waits before it looks again.
@@ -70,11 +70,12 @@ class LocalStack:
     def info(self) -> StackInfo:
         backend = self._find()
         endpoints = backend.endpoints()
+        emulator = self.emulator()
         return StackInfo(
             place=backend.name,
             project=endpoints.project,
             reference_url=f"{endpoints.api_url}/docs",
-            emulator=self.emulator() is not None,
+            emulator_url=emulator.console_url if emulator is not None else None,
             logs=True,
         )
 

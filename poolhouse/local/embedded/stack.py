@@ -218,7 +218,7 @@ class EmbeddedStack:
 
         kept = self._kept.pubsub if self._kept is not None else None
         guard = WebGuard.from_environment(self._specs["api"].environment)
-        self._emulator = EmulatorServer(listener=self._addresses.pubsub, data_dir=kept, guard=guard).start()
+        self._emulator = EmulatorServer(listener=self._addresses.pubsub, data_dir=kept, guard=guard, ui=True).start()
         self._emulator_started_at = time.monotonic()
 
     def _realise(self) -> None:

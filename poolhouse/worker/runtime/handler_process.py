@@ -39,7 +39,7 @@ from poolhouse.worker.errors import (
 from poolhouse.worker.registry import Registry
 from poolhouse.worker.runtime import children
 from poolhouse.worker.runtime.interruption import interruptible
-from poolhouse.worker.runtime.surroundings import Surroundings
+from poolhouse.worker.runtime.process_state import ProcessState
 
 #: What travels by its name.
 INTERRUPTIONS: Mapping[str, type[Interrupted]] = {
@@ -70,7 +70,7 @@ def serve(pipe: Connection, task_handlers: tuple[str, ...], environment: Mapping
         faulthandler.enable(file=sys.__stderr__ or 2)
         store = open_store(settings)
         registry = registry_module.load(task_handlers)
-        surroundings = Surroundings()
+        initial_state = ProcessState()
     except BaseException as error:  # noqa: BLE001 - whatever a module raises while it is imported
         inside.tasks.get()
         inside.send(("raised", *_told(error), False))
@@ -81,7 +81,7 @@ def serve(pipe: Connection, task_handlers: tuple[str, ...], environment: Mapping
         answer = contextvars.copy_context().run(_run, call, inside, store=store, registry=registry)
         clean = not children.any_left()
         try:
-            surroundings.restore()
+            initial_state.restore()
         except Exception:  # noqa: BLE001 - whatever can't be put back: this process is not used again
             clean = False
         _answer(inside, answer, clean)
@@ -167,6 +167,9 @@ class _ChildContext:
 
         logger: Logger = structlog.get_logger().bind(**self.fields)
         return logger
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
 
     def progress(self, done: float, total: float | None = None, note: str | None = None) -> None:
         valid = Progress(done=done, total=total, note=note, at=datetime.now(UTC))

@@ -25,6 +25,8 @@ ALLOWED = {
     "poolhouse.cloud": ("poolhouse.client", "poolhouse.pipeline"),
     "poolhouse.testing": ("poolhouse", "poolhouse_pubsub"),
     "poolhouse.commands": ("poolhouse", "poolhouse_pubsub"),
+    # The program `poolhouse` is for installations of any size: what it imports at the top is the core's.
+    "poolhouse.__main__": ("poolhouse",),
     "poolhouse": ("poolhouse.client", "poolhouse.pipeline", "poolhouse.worker"),
     "worker": ("poolhouse",),
     "api": ("poolhouse", "worker"),

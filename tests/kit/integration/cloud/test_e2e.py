@@ -24,6 +24,6 @@ def test_a_system_that_does_not_answer_fails_every_check(unused_port: int) -> No
     assert all(line.startswith("FAILED") for line in lines)
 
 
-def test_an_error_is_told_in_the_apis_own_words(poolhouse_stack: Stack) -> None:
+def test_an_error_has_the_apis_own_message(poolhouse_stack: Stack) -> None:
     with pytest.raises(CloudError, match="unknown task type 'unheard-of'"):
         RemoteApi(poolhouse_stack.endpoints.api_url).call("POST", "/tasks", {"task_type": "unheard-of"})

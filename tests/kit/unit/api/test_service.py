@@ -159,7 +159,7 @@ class TestQueues:
     def test_an_answer_of_another_form_is_no_figure(self) -> None:
         source = MonitoringBacklog("p", session=_Session({"timeSeries": [{"points": []}]}))  # type: ignore[arg-type]
 
-        with pytest.raises(BacklogUnavailable, match="in a new way"):
+        with pytest.raises(BacklogUnavailable, match="in an unknown form"):
             source.look(self.QUEUE)
 
     def test_an_emulator_that_does_not_answer_is_no_figure(self) -> None:
@@ -261,7 +261,7 @@ class TestEveryAnswer:
             ("GET", "/health", False, "debug"),
         ],
     )
-    def test_who_looks_all_the_time_is_told_of_at_debug_level(
+    def test_frequent_probes_are_logged_at_debug_level(
         self, api: Api, method: str, path: str, watching: bool, level: str
     ) -> None:
         with capture_logs() as lines:

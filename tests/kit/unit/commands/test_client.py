@@ -132,7 +132,7 @@ def test_a_token_that_opens_nothing_says_which_role_is_missing(scripted: Scripte
         connect(["one"]).get("/queues")
 
 
-def test_several_wrong_fields_are_told_one_a_line(scripted: Scripted, connect: Callable[..., Api]) -> None:
+def test_several_wrong_fields_are_reported_one_a_line(scripted: Scripted, connect: Callable[..., Api]) -> None:
     errors = [
         {"field": "payload.a", "message": "is required"},
         {"field": "payload.b", "message": "there is no such field"},
@@ -147,7 +147,7 @@ def test_several_wrong_fields_are_told_one_a_line(scripted: Scripted, connect: C
     ]
 
 
-def test_something_else_at_the_address_is_told(scripted: Scripted, connect: Callable[..., Api]) -> None:
+def test_something_else_at_the_address_is_reported(scripted: Scripted, connect: Callable[..., Api]) -> None:
     scripted.answers = [(200, "text/html", b"<html>"), (500, "text/html", b"oops")]
     with pytest.raises(ApiError, match="no Poolhouse API"):
         connect().get("/queues")

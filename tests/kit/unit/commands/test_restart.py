@@ -47,7 +47,7 @@ def test_a_stack_that_reloads_is_asked_why_it_has_not(project: Path) -> None:
     assert not restart.command(project)
 
 
-def test_nothing_is_advised_for_a_type_that_nobody_declares(project: Path) -> None:
+def test_nothing_is_advised_for_a_type_that_is_not_declared(project: Path) -> None:
     assert not restart.unknown_type("gre", root=project, state_dir=project)
 
 

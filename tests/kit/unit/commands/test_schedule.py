@@ -16,7 +16,7 @@ def _clock(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("poolhouse.commands.schedule.now", served.clock)
 
 
-def test_a_listing_tells_when_each_is_due_and_when_it_last_ran(served: Served, screen: Screen) -> None:
+def test_a_listing_shows_when_each_is_due_and_when_it_last_ran(served: Served, screen: Screen) -> None:
     assert calls.schedule(served.api, "run", ["nightly"], terminal=screen.terminal) == 0
     task_id = screen.out.getvalue().strip()
     assert task_id == served.published[0]["task_id"]

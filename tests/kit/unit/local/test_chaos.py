@@ -148,7 +148,7 @@ FOLLOW_UP = FollowUp(task_id="b", task_type="echo", queue="urgent", payload={"nu
         (_with_record(status=Status.FAILED), "its dead letter is missing"),
     ],
 )
-def test_every_broken_promise_is_told(facts: Facts, words: str) -> None:
+def test_every_broken_promise_is_reported(facts: Facts, words: str) -> None:
     assert any(words in problem for problem in judge(facts)), judge(facts)
 
 

@@ -69,7 +69,7 @@ def test_the_supervisors_configuration_survives_its_command_line(tmp_path: Path)
         ({"LOG_LEVEL": "debug"}, "DEBUG"),
     ],
 )
-def test_the_lines_that_tell_of_readiness_are_always_logged(own: dict[str, str], given: str) -> None:
+def test_the_lines_that_report_readiness_are_always_logged(own: dict[str, str], given: str) -> None:
     assert services.variables(ENDPOINTS, own)["LOG_LEVEL"] == given
 
 

@@ -11,6 +11,7 @@ import pytest
 from google.api_core import exceptions as google_errors
 from google.cloud.pubsub_v1.subscriber.futures import StreamingPullFuture
 
+from poolhouse.pipeline import topology
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.settings import Settings
 from poolhouse.testing.doubles import MemoryStore
@@ -37,7 +38,7 @@ def handler(**options: Any) -> Handler:
 def test_a_worker_holds_more_messages_where_its_tasks_are_short_or_have_to_wait(
     handlers: list[Handler], held: int
 ) -> None:
-    assert messages_held("default", 8, handlers, default_queue="default") == held
+    assert messages_held("default", 8, handlers, topology=topology.load("pipeline.toml")) == held
 
 
 class _Refusing:

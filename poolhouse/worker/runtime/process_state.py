@@ -1,7 +1,7 @@
-"""What belongs to a process and a handler may change, put back before the next task.
+"""The state of a process that a handler may change, restored before the next task.
 
 Handler processes serve one task after another: where one changes the working directory, an environment variable or a
-signal handler, the next must not find it so.
+signal handler, the next one must not see that.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _SIGNALS = [
 ]
 
 
-class Surroundings:
-    """A copy of the process's state, taken when it is made. For the main thread."""
+class ProcessState:
+    """A snapshot of the process's state, taken at construction. For the main thread."""
 
     def __init__(self) -> None:
         self._directory = os.getcwd()
@@ -46,7 +46,7 @@ class Surroundings:
         self._descriptors = {number: os.dup(number) for number in range(3) if _is_open(number)}
 
     def restore(self) -> None:
-        """Put everything back. Raises where that can't be done, such as for a directory that is gone."""
+        """Restore everything. Raise where that fails, such as for a deleted directory."""
         if os.getpriority(os.PRIO_PROCESS, 0) != self._priority:
             os.setpriority(os.PRIO_PROCESS, 0, self._priority)
         for limit, values in self._limits.items():

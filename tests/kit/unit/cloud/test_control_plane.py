@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from poolhouse.cloud.rehearsal.control_plane import ControlPlane
 from poolhouse.cloud.rehearsal.faults import Fault, Faults
 from poolhouse.cloud.rehearsal.http import Request, Response
-from poolhouse.cloud.rehearsal.plane import Plane
 from poolhouse.cloud.rehearsal.services import ROUTES
 from poolhouse.cloud.rehearsal.services.pubsub import dead_letter_gaps
 from poolhouse.cloud.rehearsal.state import PROJECT_NUMBER
@@ -23,8 +23,10 @@ AGENT = f"serviceAccount:service-{PROJECT_NUMBER}@gcp-sa-pubsub.iam.gserviceacco
 
 class Caller:
     def __init__(self, faults: Faults | None = None, *apis: str) -> None:
-        self.plane = Plane(project=PROJECT, token="word", routes=ROUTES, faults=faults or Faults())
-        self.plane.state.enabled.update(f"{api}.googleapis.com" for api in apis or ("pubsub", "iam", "monitoring"))
+        self.control_plane = ControlPlane(project=PROJECT, token="word", routes=ROUTES, faults=faults or Faults())
+        self.control_plane.state.enabled.update(
+            f"{api}.googleapis.com" for api in apis or ("pubsub", "iam", "monitoring")
+        )
 
     def __call__(
         self,
@@ -41,7 +43,7 @@ class Caller:
         request = Request(
             host=f"{host}.googleapis.com", method=method, path=path, query=query, headers=headers, body=content
         )
-        return self.plane(request)
+        return self.control_plane(request)
 
     def agent(self) -> None:
         path = f"/v1beta1/projects/{PROJECT}/services/pubsub.googleapis.com:generateServiceIdentity"
@@ -147,7 +149,7 @@ def test_a_build_wants_its_account_to_see_the_bucket(roles: tuple[str, ...], use
     call("POST", "/storage/v1/b", {"name": "some-bucket"}, host="storage")
     bindings = [{"role": role, "members": [f"serviceAccount:{email}"]} for role in roles]
     assert call("PUT", "/storage/v1/b/some-bucket/iam", {"bindings": bindings}, host="storage").status == 200
-    call.plane.state.objects["some-bucket", "source"] = archive("Dockerfile")
+    call.control_plane.state.objects["some-bucket", "source"] = archive("Dockerfile")
     build = {
         "steps": [{"name": "builder"}],
         "source": {"storageSource": {"bucket": "some-bucket", "object": "source"}},
@@ -173,9 +175,9 @@ def test_gaps_on_the_way_of_a_dead_letter_are_found(call: Caller) -> None:
     policy = {"deadLetterTopic": f"projects/{PROJECT}/topics/dead", "maxDeliveryAttempts": 5}
     body = {"name": f"projects/{PROJECT}/subscriptions/mail-workers", "topic": f"projects/{PROJECT}/topics/mail"}
     call("PUT", f"{BASE}/subscriptions/mail-workers", {**body, "deadLetterPolicy": policy})
-    for item in call.plane.state.items.values():
+    for item in call.control_plane.state.items.values():
         item.setdefault("name", "")
-    assert len(dead_letter_gaps(call.plane.state)) == 3
+    assert len(dead_letter_gaps(call.control_plane.state)) == 3
 
 
 def test_a_lost_answer_leaves_its_work_behind() -> None:
@@ -187,11 +189,11 @@ def test_a_lost_answer_leaves_its_work_behind() -> None:
 def test_every_request_is_in_the_log_and_no_token_is(call: Caller) -> None:
     call("GET", f"{BASE}/topics")
     call("GET", f"{BASE}/topics", token="Bearer secret-word")
-    assert [(entry.method, entry.path, entry.status) for entry in call.plane.log] == [
+    assert [(entry.method, entry.path, entry.status) for entry in call.control_plane.log] == [
         ("GET", f"{BASE}/topics", 200),
         ("GET", f"{BASE}/topics", 401),
     ]
-    assert "secret-word" not in repr(call.plane.log)
+    assert "secret-word" not in repr(call.control_plane.log)
 
 
 def test_the_same_alert_can_be_made_twice_which_is_why_they_carry_labels(call: Caller) -> None:
@@ -202,7 +204,7 @@ def test_the_same_alert_can_be_made_twice_which_is_why_they_carry_labels(call: C
     assert len(names) == 2
 
 
-def test_a_mistake_of_the_rehearsal_itself_is_kept_and_told_as_a_500(call: Caller) -> None:
+def test_a_mistake_of_the_rehearsal_itself_is_kept_and_answered_with_a_500(call: Caller) -> None:
     call.topic("mail")
     assert call("PATCH", f"{BASE}/topics/mail", {}).status == 500
-    assert len(call.plane.bugs) == 1
+    assert len(call.control_plane.bugs) == 1

@@ -5,13 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 
-from poolhouse.commands import new_project, wheels
-from poolhouse.pipeline.errors import PoolhouseError
-
-#: Exit codes: done; failed or wrong use.
-OK, USAGE = 0, 2
+from poolhouse.pipeline.errors import ConfigError, PoolhouseError
+from poolhouse.pipeline.exit_codes import OK, USAGE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,7 +23,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def new(path: Path, *, name: str | None = None) -> int:
-    """Write a project and say what to do next."""
+    """Write a project and say what to do next.
+
+    Raises:
+        ConfigError: it can't be written there, or this is an installation for production alone.
+    """
+    try:
+        from poolhouse.commands import new_project  # noqa: PLC0415 - of the extra `local`
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"`poolhouse new` needs the local stack, and {error.name} is not installed: pip install 'poolhouse[local]'"
+        ) from None
     files = new_project.create(path, name=name)
     print(f"{len(files)} files in {path}. Next:")
     print(f"  cd {path}")
@@ -37,12 +45,21 @@ def new(path: Path, *, name: str | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="poolhouse", description="Background tasks on Google Cloud, developed locally.")
-    top.add_argument("--version", action="version", version=f"poolhouse {wheels.version()}")
+    top.add_argument("--version", action="version", version=f"poolhouse {_version()}")
     commands = top.add_subparsers(dest="command", required=True)
     create = commands.add_parser("new", help="write a new project")
     create.add_argument("path", type=Path, help="its folder")
     create.add_argument("--name", help="of the project and its pipeline (the folder's name)")
     return top
+
+
+def _version() -> str:
+    try:
+        return metadata.version("poolhouse")
+    except metadata.PackageNotFoundError:  # a checkout, which has all there is
+        from poolhouse.commands import wheels  # noqa: PLC0415
+
+        return wheels.version()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A rehearsal from its start to its end: authority, control plane, gRPC server, proxy, and gcloud's environment."""
+"""A simulation of Google Cloud: authority, control plane, gRPC server, proxy, and gcloud's environment."""
 
 from __future__ import annotations
 
@@ -11,37 +11,39 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from poolhouse.cloud.rehearsal import authority
+from poolhouse.cloud.rehearsal.control_plane import ControlPlane
 from poolhouse.cloud.rehearsal.faults import Faults
 from poolhouse.cloud.rehearsal.front import Front, Running
-from poolhouse.cloud.rehearsal.plane import Plane
 from poolhouse.cloud.rehearsal.pools import PoolServer
 from poolhouse.cloud.rehearsal.proxy import Proxy
 from poolhouse.cloud.rehearsal.services import ROUTES
 
-#: Id of the played project.
+#: Id of the simulated project.
 PROJECT = "rehearsal-project"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stage:
+class Simulation:
     """A running rehearsal."""
 
-    plane: Plane
-    #: What gcloud, and Python's HTTP clients, need in their environment to play along.
+    control_plane: ControlPlane
+    #: What gcloud, and Python's HTTP clients, need in their environment to reach the simulation.
     env: Mapping[str, str]
 
 
 @contextlib.contextmanager
-def stage(*, project: str = PROJECT, faults: Faults | None = None, running: Running | None = None) -> Iterator[Stage]:
-    """Play Google Cloud to everything that gets the stage's environment.
+def simulate(
+    *, project: str = PROJECT, faults: Faults | None = None, running: Running | None = None
+) -> Iterator[Simulation]:
+    """Simulate Google Cloud for every process that gets the simulation's environment.
 
-    gcloud's own login and configuration are not touched: it gets an empty folder for them, and the login of a person
-    whom no Google server knows.
+    gcloud's own login and configuration are not touched: it gets an empty folder for them, and a login that no
+    Google server knows.
 
     Args:
         project: id of the one project there is.
         faults: what goes wrong.
-        running: what plays the deployed services.
+        running: what stands in for the deployed services.
     """
     with tempfile.TemporaryDirectory(prefix="poolhouse-rehearsal-") as name:
         folder = Path(name)
@@ -51,10 +53,10 @@ def stage(*, project: str = PROJECT, faults: Faults | None = None, running: Runn
         login.touch(mode=0o600)
         client = {"client_id": "rehearsal", "client_secret": "rehearsal"}
         login.write_text(json.dumps({"type": "authorized_user", **client, "refresh_token": word}), encoding="utf-8")
-        plane = Plane(project=project, token=token, routes=ROUTES, faults=faults or Faults())
-        front = Front(plane, login=word, running=running)
+        control_plane = ControlPlane(project=project, token=token, routes=ROUTES, faults=faults or Faults())
+        front = Front(control_plane, login=word, running=running)
         with (
-            PoolServer(plane, authority=files) as pools,
+            PoolServer(control_plane, authority=files) as pools,
             Proxy(front, authority=files, grpc_port=pools.port) as proxy,
         ):
             env = {
@@ -71,4 +73,4 @@ def stage(*, project: str = PROJECT, faults: Faults | None = None, running: Runn
                 **dict.fromkeys(("http_proxy", "HTTP_PROXY"), ""),
                 **dict.fromkeys(("no_proxy", "NO_PROXY"), "127.0.0.1,localhost"),
             }
-            yield Stage(plane=plane, env=env)
+            yield Simulation(control_plane=control_plane, env=env)

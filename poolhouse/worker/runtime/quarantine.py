@@ -1,7 +1,7 @@
-"""Tasks that were lost with their worker run one at a time, so that one that kills workers takes no other with it.
+"""Quarantine of tasks that were lost with their worker: they run one at a time, so that a crash costs no other task.
 
-From the records alone the guilty one can't be told from its neighbours. Run beside each other again, each would lose
-an attempt at every crash, until all are dead. Those that have not been lost yet run beside a suspect as always.
+The records don't show which task killed the worker. Run side by side again, each would lose an attempt at every
+crash, until all are dead. Tasks that have not been lost run beside a quarantined one as always.
 """
 
 from __future__ import annotations
@@ -13,28 +13,33 @@ from collections.abc import Callable
 from poolhouse.pipeline.records import Outcome, TaskRecord
 from poolhouse.worker.runtime.delivery import Delivery
 
-#: Seconds after which a suspect that still runs is one no more: others must not wait for a long task.
+#: Seconds after which a quarantined task is cleared though it still runs: others must not wait for a long task.
 CLEARED_AFTER_S = 30.0
 
 
-def is_suspect(record: TaskRecord) -> bool:
-    """Whether the attempt before the one that is about to start was lost with its worker."""
+def lost_its_worker(record: TaskRecord) -> bool:
+    """Return whether the attempt before the one that is about to start was lost with its worker."""
     return len(record.attempts) > 1 and record.attempts[-2].outcome is Outcome.LOST
 
 
-class Suspects:
-    """Lets one suspect run in this process at a time; the others are parked and hold their leases. Thread-safe."""
+class Quarantine:
+    """Lets one quarantined task run in this process at a time; others are parked, with their leases. Thread-safe."""
 
     def __init__(self, resume: Callable[[Delivery], None]) -> None:
-        """Args: resume: called with a parked delivery when its turn has come."""
+        """Start empty.
+
+        Args:
+            resume: called with a parked delivery when its turn has come.
+        """
         self._resume = resume
         self._running: Delivery | None = None
+        self._clearing: threading.Timer | None = None
         self._parked: deque[Delivery] = deque()
         self._lock = threading.Lock()
         self._closed = False
 
     def admit(self, delivery: Delivery) -> bool:
-        """Whether it may start now; if not, it is parked. May be asked again by one that was admitted."""
+        """Return whether it may start now; if not, it is parked. A delivery that was admitted is admitted again."""
         with self._lock:
             if self._running is delivery:
                 return True
@@ -42,17 +47,19 @@ class Suspects:
                 self._parked.append(delivery)
                 return False
             self._running = delivery
-        timer = threading.Timer(CLEARED_AFTER_S, self.leave, (delivery,))
+            self._clearing = timer = threading.Timer(CLEARED_AFTER_S, self.leave, (delivery,))
         timer.daemon = True
         timer.start()
         return True
 
     def leave(self, delivery: Delivery) -> None:
-        """It has ended, whether it was a suspect or not."""
+        """Note that a delivery has ended, whether it was quarantined or not."""
         with self._lock:
             if self._running is not delivery:
                 return
             self._running = None
+            if self._clearing is not None:
+                self._clearing.cancel()
             following = self._parked.popleft() if self._parked and not self._closed else None
         if following is not None:
             self._resume(following)

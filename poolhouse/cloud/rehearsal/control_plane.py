@@ -63,19 +63,16 @@ class Logged:
 
 
 @dataclass
-class Plane:
-    """The played Google Cloud.
+class ControlPlane:
+    """The simulated Google Cloud."""
 
-    Args (fields):
-        project: id of the one project there is.
-        token: the access token that callers must show.
-        routes: what it can do.
-        faults: what goes wrong.
-    """
-
+    #: Id of the one project there is.
     project: str
+    #: The access token that callers must show.
     token: str
+    #: What it can do.
     routes: Sequence[Route]
+    #: What goes wrong.
     faults: Faults = field(default_factory=Faults)
     log: list[Logged] = field(default_factory=list)
     #: Tracebacks of the rehearsal's own mistakes: a test that finds one here has found it.
@@ -97,7 +94,7 @@ class Plane:
                 self.faults.strike(request, after=True)
             except ApiError as error:
                 response = error.response
-            except Exception as error:  # noqa: BLE001 - a mistake of the rehearsal's own: told as such, and kept
+            except Exception as error:  # noqa: BLE001 - a bug of the rehearsal: reported as such, and kept
                 self.bugs.append("".join(traceback.format_exception(error)))
                 response = ApiError("INTERNAL", f"the rehearsal itself failed: {error!r}").response
             self.note(request, response.status)
@@ -151,4 +148,6 @@ class Plane:
                 self.require(candidate.api)
             answer = candidate.handler(self.state, request, **{k: v for k, v in groups.items() if k != "project"})
             return answer if isinstance(answer, Response) else Response(body={} if answer is None else answer)
-        raise ApiError("UNIMPLEMENTED", f"The rehearsal does not play {request.method} {request.host}{request.path}")
+        raise ApiError(
+            "UNIMPLEMENTED", f"The rehearsal does not simulate {request.method} {request.host}{request.path}"
+        )

@@ -13,7 +13,6 @@ from poolhouse.pipeline.errors import InvalidValue
 from poolhouse.pipeline.json_values import clean_text
 from poolhouse.pipeline.records import ErrorInfo
 from poolhouse.worker.errors import Interrupted, LeaseLost, Reject, Retry, TaskCancelled, WorkerStopping, meaning_of
-from poolhouse.worker.runtime.execution import Executor
 from poolhouse.worker.runtime.process_pool import HandlerError
 from poolhouse.worker.runtime.running_task import Context, RunningTask
 
@@ -59,29 +58,16 @@ class Lost:
     """Another worker has taken the task over."""
 
 
-Outcome = Returned | Refused | Failed | Cancelled | Stopped | Lost
+Ending = Returned | Refused | Failed | Cancelled | Stopped | Lost
 
 
-def run_handler(executor: Executor, running: RunningTask, context: Context) -> Outcome:
-    """Run the handler of a claimed task; whatever it raises is an outcome too."""
-    record = running.record
-    try:
-        payload = running.handler.parse(record.payload)
-    except ValidationError as error:
-        return Refused(_invalid(error), ErrorInfo(type="ValidationError", message=_invalid(error)))
-    except BaseException as error:  # noqa: BLE001 - a mistake in a validator
-        return _ended_by(error, running, context)
-    try:
-        value = executor.run(running, payload, context)
-        if running.told and isinstance(running.interruption, TaskCancelled):
-            return Cancelled()  # what it returns in spite of that is no whole result
-    except BaseException as error:  # noqa: BLE001 - sys.exit() too, and panics of native code
-        return _ended_by(error, running, context)
-    return _returned(value)
+def interrupted(interruption: Interrupted, error: ErrorInfo) -> Ending:
+    """Return how an attempt ends that was interrupted.
 
-
-def interrupted(interruption: Interrupted, error: ErrorInfo) -> Outcome:
-    """How an attempt ends that was interrupted. Args: error: what is kept where that counts as a failure."""
+    Args:
+        interruption: why.
+        error: what is kept where that counts as a failure.
+    """
     match interruption:
         case TaskCancelled():
             return Cancelled()
@@ -92,7 +78,8 @@ def interrupted(interruption: Interrupted, error: ErrorInfo) -> Outcome:
     return Failed(error, None)
 
 
-def _ended_by(error: BaseException, running: RunningTask, context: Context) -> Outcome:
+def raised(error: BaseException, running: RunningTask, context: Context) -> Ending:
+    """Return how an attempt ends whose handler raised this."""
     meant = meaning_of(error)
     if isinstance(meant, Interrupted) and running.interruption is not None:
         return interrupted(running.interruption, error_info(meant, message=str(running.interruption)))
@@ -106,7 +93,8 @@ def _ended_by(error: BaseException, running: RunningTask, context: Context) -> O
     return Failed(info, None)
 
 
-def _returned(value: object) -> Outcome:
+def returned(value: object) -> Ending:
+    """Return how an attempt ends whose handler returned this."""
     try:
         return Returned(json_values.encode(value, what="the result"))
     except InvalidValue as error:
@@ -115,7 +103,7 @@ def _returned(value: object) -> Outcome:
         return Refused(reason, ErrorInfo(type="InvalidValue", message=str(error)))
 
 
-def _retry(error: Retry) -> Outcome:
+def _retry(error: Retry) -> Ending:
     info = error_info(error)
     try:
         return Failed(info, None if error.after_s is None else check_delay_s(error.after_s))
@@ -145,8 +133,10 @@ def _traceback_lines(error: BaseException) -> list[str]:
         return [f"no traceback: {type(failure).__name__} while it was formatted"]
 
 
-def _invalid(error: ValidationError) -> str:
+def invalid_payload(error: ValidationError) -> Ending:
+    """Return how an attempt ends whose payload does not fit its model."""
     problems = error.errors(include_url=False, include_context=False, include_input=False)
-    return "invalid payload: " + "; ".join(
+    reason = "invalid payload: " + "; ".join(
         f"{'.'.join(map(str, problem['loc'])) or 'payload'}: {problem['msg']}" for problem in problems
     )
+    return Refused(reason, ErrorInfo(type="ValidationError", message=reason))

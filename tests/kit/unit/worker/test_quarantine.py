@@ -9,25 +9,25 @@ from poolhouse.pipeline import records
 from poolhouse.pipeline.message import TaskMessage
 from poolhouse.pipeline.records import Outcome, Run
 from poolhouse.pipeline.store import ABSENT
-from poolhouse.worker.runtime.suspects import Suspects
+from poolhouse.worker.runtime.quarantine import Quarantine
 from tests.kit.unit.worker import handlers
 from tests.kit.unit.worker.conftest import Engine
 
 
 def test_one_suspect_runs_at_a_time_and_the_next_follows_it() -> None:
     resumed: list[Any] = []
-    suspects = Suspects(resumed.append)
+    quarantine = Quarantine(resumed.append)
     first, second, third = "first", "second", "third"  # any object will do
-    assert suspects.admit(first)  # type: ignore[arg-type]
-    assert suspects.admit(first)  # type: ignore[arg-type]
-    assert not suspects.admit(second)  # type: ignore[arg-type]
-    assert not suspects.admit(third)  # type: ignore[arg-type]
-    suspects.leave(third)  # type: ignore[arg-type]
-    assert (resumed, suspects.waiting) == ([], True)
-    suspects.leave(first)  # type: ignore[arg-type]
+    assert quarantine.admit(first)  # type: ignore[arg-type]
+    assert quarantine.admit(first)  # type: ignore[arg-type]
+    assert not quarantine.admit(second)  # type: ignore[arg-type]
+    assert not quarantine.admit(third)  # type: ignore[arg-type]
+    quarantine.leave(third)  # type: ignore[arg-type]
+    assert (resumed, quarantine.waiting) == ([], True)
+    quarantine.leave(first)  # type: ignore[arg-type]
     assert resumed == ["second"]
-    assert suspects.close() == ["third"]
-    assert suspects.admit(second)  # type: ignore[arg-type]
+    assert quarantine.close() == ["third"]
+    assert quarantine.admit(second)  # type: ignore[arg-type]
 
 
 def test_a_task_that_was_lost_waits_for_another_that_was_lost_and_loses_no_attempt_to_it(engine: Engine) -> None:
