@@ -144,6 +144,7 @@ class GcsStore:
         adapter = requests.adapters.HTTPAdapter(pool_connections=4, pool_maxsize=POOL_SIZE)
         for scheme in ("https://", "http://"):
             self._client._http.mount(scheme, adapter)
+        _read_environment_once(self._client._http, self._client._connection.API_BASE_URL)
         self._bucket = self._client.bucket(bucket)
         endpoint = self._client._connection.API_BASE_URL
         self._small = SmallObjects(
@@ -248,6 +249,14 @@ class GcsStore:
 
     def check(self) -> None:
         self.list("config/", page_size=1)
+
+
+def _read_environment_once(session: requests.Session, endpoint: str) -> None:
+    """Take proxies and certificates from the environment now: handlers on threads may change it for themselves."""
+    found = session.merge_environment_settings(endpoint, {}, None, None, None)
+    session.proxies.update(found["proxies"])
+    session.verify = found["verify"]
+    session.trust_env = False
 
 
 class _Reader(io.RawIOBase):
