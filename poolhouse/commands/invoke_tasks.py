@@ -442,11 +442,13 @@ def _call(command: Any, *arguments: Any, project: str, stage: str, **options: An
         from poolhouse.local.stack_api import stack_api
 
         if not (project or stage):
-            return int(command(stack_api(), *arguments, **options))
+            with stack_api() as api:
+                return int(command(api, *arguments, **options))
         from poolhouse.commands import cloud as deployed
 
         there = deployed.access(project=project, stage=stage)
-        return int(command(Client(there.url, token=there.token), *arguments, **options))
+        with Client(there.url, token=there.token) as api:
+            return int(command(api, *arguments, **options))
 
     _run(run)
 
