@@ -51,7 +51,8 @@ def status(gcloud: Gcloud, *, options: Options, tracks: ReleaseTracks) -> str:
             if item["metadata"].get("labels", {}).get(LABEL) == options.name:
                 lines.append(_runtime(kind, item))
     try:
-        queues = api(gcloud, options).get("/queues")["queues"]
+        with api(gcloud, options) as client:
+            queues = client.get("/queues")["queues"]
     except (ApiError, CloudError) as error:
         return "\n".join([*lines, "", "The queues are not known, since the API does not answer:", str(error)])
     lines += ["", f"{'queue':16}{'waiting':>10}{'in flight':>11}{'oldest':>10}{'dead':>7}"]
