@@ -98,8 +98,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="poolhouse-pubsub",
         description="A Pub/Sub emulator: gRPC, REST, administration and a console on one port.",
-        epilog="Exports and imports of Cloud Storage use the server that STORAGE_EMULATOR_HOST names, exports to BigQuery "
-        "that of BIGQUERY_EMULATOR_HOST.",
+        epilog="Exports and imports of Cloud Storage use the server that STORAGE_EMULATOR_HOST names, exports to "
+        "BigQuery that of BIGQUERY_EMULATOR_HOST.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")

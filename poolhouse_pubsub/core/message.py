@@ -72,8 +72,8 @@ def seal(drafts: Sequence[Any], *, first_id: int, published_us: int) -> list[Mes
             draft.ClearField("message_id")
             draft.ClearField("publish_time")
         digits = b"%d" % id
-        # Field 3, message_id.
-        wire = b"%b\x1a%c%b%b" % (draft.SerializeToString(), len(digits), digits, published)
+        # Field 3, message_id. Added, not formatted together: that copies the data more than once.
+        wire = draft.SerializeToString() + b"\x1a%c%b%b" % (len(digits), digits, published)
         messages.append(Message(id, published_us, draft.ordering_key, wire))
     return messages
 
