@@ -1,5 +1,7 @@
 """The emulator alone: `python -m poolhouse_pubsub --port 8085`."""
 
+from __future__ import annotations
+
 import argparse
 import asyncio
 import gc
@@ -19,7 +21,7 @@ from poolhouse_pubsub.version import __version__
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the server until SIGINT or SIGTERM; returns the exit code."""
+    """Run the server until SIGINT or SIGTERM; return the exit code."""
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
@@ -129,7 +131,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="KIND=AMOUNT",
         help=f"throughput a second, such as publish=4MB; may be repeated; kinds: {', '.join(QUOTAS)}",
     )
-    parser.add_argument("--topology", type=Path, help="pipeline.toml, or a list of topics and subscriptions")
+    parser.add_argument("--topology", type=Path, help="TOML or JSON file with topics and subscriptions to begin with")
     parser.add_argument(
         "--project",
         default=os.environ.get("GOOGLE_CLOUD_PROJECT", "local-project"),

@@ -5,6 +5,8 @@ brings its transports, authentication and HTTP along. The classes have a descrip
 client library may be used in the same process; only bytes go from one to the other.
 """
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Any
 

@@ -32,7 +32,7 @@ from poolhouse.pipeline.errors import (
 _log = structlog.get_logger("api")
 
 MEDIA_TYPE = "application/problem+json"
-#: What a client is told to wait before it tries again, in seconds, when the queue or the bucket is down.
+#: The Retry-After of an answer, in seconds, when the queue or the bucket is down.
 RETRY_AFTER_S = 2
 
 
@@ -134,7 +134,7 @@ def field_errors(error: ValidationError, *, prefix: tuple[str, ...] = ()) -> lis
 
 
 def of(error: Exception) -> Problem:
-    """The answer to one of Poolhouse's own errors, or to any other: those tell nothing of themselves."""
+    """The answer to one of Poolhouse's own errors, or to any other: those reveal nothing."""
     match error:
         case Problem():
             return error

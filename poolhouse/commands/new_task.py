@@ -13,9 +13,10 @@ from string import Template
 from rich.markup import escape
 
 from poolhouse.commands import restart
-from poolhouse.commands.terminal import OK, Terminal
+from poolhouse.commands.terminal import Terminal
 from poolhouse.pipeline import topology
 from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.exit_codes import OK
 from poolhouse.project import ROOT
 
 _TEMPLATES = Path(__file__).with_name("templates")

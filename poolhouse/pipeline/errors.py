@@ -51,7 +51,7 @@ class ObjectNotFound(PoolhouseError, KeyError):
 
 
 class PreconditionFailed(PoolhouseError):
-    """Somebody else wrote the object first: read it again and decide anew."""
+    """Another process wrote the object first: read it again and decide anew."""
 
 
 class TaskNotFound(PoolhouseError, KeyError):

@@ -27,7 +27,7 @@ _fields: ContextVar[Mapping[str, Any] | None] = ContextVar("poolhouse_log_fields
 
 
 class _Output:
-    """Where the lines go. A line that can't be written, to a pipe that is closed, is lost and hurts nobody."""
+    """Where the lines go. A line that can't be written, to a pipe that is closed, is lost without an error."""
 
     def __init__(self) -> None:
         self._descriptor: int | None = None
@@ -123,7 +123,7 @@ def configure(*, level: str = "INFO", format: str = "json") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    # The clients' own retries and stream reopenings are ordinary events, told by us where they matter.
+    # The clients' own retries and stream reopenings are ordinary events, logged by us where they matter.
     for noisy in ("google", "urllib3", "grpc"):
         logging.getLogger(noisy).setLevel(max(logging.getLevelNamesMapping()[level], logging.WARNING))
 
@@ -182,7 +182,7 @@ class _Printed(io.TextIOBase):
         return len(text)
 
     def close(self) -> None:
-        """Stay open: the stream is everybody's."""
+        """Stay open: the stream is shared."""
 
     def flush(self) -> None:
         """Nothing to do: a line is logged when it ends."""

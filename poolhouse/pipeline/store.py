@@ -110,14 +110,21 @@ class ObjectStore(Protocol):
             InvalidName: `page_token` is none.
         """
 
-    def open_read(self, name: str) -> IO[bytes]:
-        """The object as a seekable stream; one generation, whatever is written meanwhile. Raises `ObjectNotFound`."""
+    def open_read(self, name: str, *, generation: int | None = None) -> IO[bytes]:
+        """The object as a seekable stream; one generation, whatever is written meanwhile.
+
+        Args:
+            generation: which one; None: the current one.
+
+        Raises:
+            ObjectNotFound: there is none; where a generation is given, perhaps only when the stream is read.
+        """
 
     def upload(self, name: str, source: IO[bytes], *, content_type: str, size_bytes: int | None = None) -> ObjectInfo:
         """Write a stream from its present position, in chunks; replaces what was there."""
 
     def upload_session(self, name: str, *, content_type: str, size_bytes: int | None, origin: str | None) -> str:
-        """The address of a resumable upload session: whoever has it can write this one object."""
+        """The address of a resumable upload session: its holder can write this one object."""
 
     def check(self) -> None:
         """Raise `StoreUnavailable` unless the bucket is there and answers."""
@@ -132,7 +139,7 @@ class GcsStore:
     """`ObjectStore` on Cloud Storage, or on whatever `STORAGE_EMULATOR_HOST` names."""
 
     def __init__(self, bucket: str, *, project: str, timeout_s: float = 5, public_url: str | None = None) -> None:
-        """Connects at the first call.
+        """Connect at the first call.
 
         Args:
             timeout_s: the longest that one small operation, or one chunk of a stream, may take, retries included.
@@ -211,11 +218,11 @@ class GcsStore:
             tuple(_described(item) for item in found.get("items", ())), found.get("nextPageToken") or None
         )
 
-    def open_read(self, name: str) -> IO[bytes]:
-        blob = self._bucket.blob(name)
+    def open_read(self, name: str, *, generation: int | None = None) -> IO[bytes]:
+        # Pinned: a file replaced while it is read must not be mixed.
+        blob = self._bucket.blob(name, generation=generation)
         with _errors(name):
             blob.reload(**self._options)
-            # Pinned: a file replaced while it is read must not be mixed.
             pinned = self._bucket.blob(name, generation=blob.generation)
             # Without the download link: an emulator's names some address of its own; the client makes the right one.
             pinned._set_properties({name: value for name, value in blob._properties.items() if name != "mediaLink"})
@@ -348,7 +355,7 @@ def _errors(name: str, *, bucket: str | None = None) -> Iterator[None]:
             raise BucketMissing(f"there is no bucket {bucket}: bring the stack up (invoke up or deploy)") from None
         raise ObjectNotFound(f"there is no object {name}") from None
     except google_errors.PreconditionFailed:
-        raise PreconditionFailed(f"{name}: somebody else wrote it first") from None
+        raise PreconditionFailed(f"{name}: another process wrote it first") from None
     except google_errors.RequestRangeNotSatisfiable:
         raise
     except (google_errors.RetryError, google_errors.ServerError, google_errors.TooManyRequests) as error:

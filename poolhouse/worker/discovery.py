@@ -12,7 +12,7 @@ from types import ModuleType
 
 from poolhouse.pipeline.errors import ConfigError
 
-#: Files that are imported by nobody: they are commands.
+#: Files that are commands and never imported.
 _COMMANDS = {"__main__", "__init__"}
 _LIBRARIES = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib"))
 

@@ -1,12 +1,15 @@
 """What is in a subscription, seen without disturbing it."""
 
+from __future__ import annotations
+
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any, Literal
 
-from poolhouse_pubsub.core.emulator import Emulator, Subscribed
+from poolhouse_pubsub.core.emulator import Emulator
 from poolhouse_pubsub.core.leases import Entry, State
 from poolhouse_pubsub.core.message import Message
+from poolhouse_pubsub.core.subscription import Subscription
 from poolhouse_pubsub.status import not_found
 
 #: Where an unacked message stands, see `MessageView.state`.
@@ -15,70 +18,64 @@ MessageState = Literal["ready", "outstanding", "delayed", "acked"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageView:
-    """One unacked message.
+    """One unacked message."""
 
-    Attributes:
-        message_id: Its id.
-        publish_time: Seconds since the epoch.
-        ordering_key: "" for none.
-        attributes: Its attributes.
-        data: Its data.
-        state: `ready` to be delivered; `outstanding` with a consumer; `delayed` by a backoff, or behind a message of
-            its ordering key that is; `acked` before its turn.
-        delivery_attempt: Number of the present delivery, or of the next one when it is not outstanding.
-        ack_id: Of the present delivery, "" without one.
-        ack_deadline: End of its lease, seconds since the epoch; None without one.
-        next_delivery_at: When it can be delivered next, seconds since the epoch: its lease's end while outstanding.
-    """
-
+    #: Its id.
     message_id: str
+    #: Seconds since the epoch.
     publish_time: float
+    #: "" for none.
     ordering_key: str
+    #: Its attributes.
     attributes: dict[str, str]
+    #: Its data.
     data: bytes
+    #: `ready` to be delivered; `outstanding` with a consumer; `delayed` by a backoff, or behind a message of its
+    #: ordering key that is; `acked` before its turn.
     state: MessageState
+    #: Number of the present delivery, or of the next one when it is not outstanding.
     delivery_attempt: int
+    #: Of the present delivery, "" without one.
     ack_id: str
+    #: End of its lease, seconds since the epoch; None without one.
     ack_deadline: float | None
+    #: When it can be delivered next, seconds since the epoch: its lease's end while outstanding.
     next_delivery_at: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubscriptionView:
-    """The backlog of one subscription.
+    """The backlog of one subscription."""
 
-    Attributes:
-        subscription: Full name.
-        topic: Full name of its topic, or `_deleted-topic_`.
-        undelivered: Messages that could be delivered now.
-        outstanding: Messages with a consumer.
-        delayed: Messages that wait for a backoff.
-        unacked: All of them: what Cloud Monitoring calls num_undelivered_messages.
-        retained: Acked messages that are kept for a seek.
-        oldest_unacked_age_s: Age of the oldest unacked message in seconds, 0 without one.
-        consumers: Open streams, waiting pulls and push loops.
-        finished: Messages that were acked or dead-lettered since the start.
-        dead_lettered: Those that were dead-lettered.
-        delivery_error: Why a message could not be transformed or exported last, "" when the latest one could.
-        messages: Unacked messages in publish order, as many as were asked for.
-    """
-
+    #: Full name.
     subscription: str
+    #: Full name of its topic, or `_deleted-topic_`.
     topic: str
+    #: Messages that could be delivered now.
     undelivered: int
+    #: Messages with a consumer.
     outstanding: int
+    #: Messages that wait for a backoff.
     delayed: int
+    #: All of them: what Cloud Monitoring calls num_undelivered_messages.
     unacked: int
+    #: Acked messages that are kept for a seek.
     retained: int
+    #: Age of the oldest unacked message in seconds, 0 without one.
     oldest_unacked_age_s: float
+    #: Open streams, waiting pulls and push loops.
     consumers: int
+    #: Messages that were acked or dead-lettered since the start.
     finished: int
+    #: Those that were dead-lettered.
     dead_lettered: int
+    #: Why a message could not be transformed or exported last, "" when the latest one could.
     delivery_error: str = ""
+    #: Unacked messages in publish order, as many as were asked for.
     messages: tuple[MessageView, ...] = ()
 
     def counts(self) -> dict[str, Any]:
-        """The view without its messages, ready for JSON."""
+        """Return the view without its messages, ready for JSON."""
         result = asdict(self)
         del result["messages"]
         return result
@@ -87,7 +84,7 @@ class SubscriptionView:
 def inspect(
     emulator: Emulator, name: str, *, messages: int | None = None, state: MessageState | None = None
 ) -> SubscriptionView:
-    """Looks at a subscription.
+    """Look at a subscription.
 
     Args:
         emulator: The state.
@@ -141,7 +138,7 @@ def find(emulator: Emulator, name: str, message_id: int) -> MessageView | None:
 
 
 def _messages(
-    subscription: Subscribed, now: float, limit: int | None, state: MessageState | None
+    subscription: Subscription, now: float, limit: int | None, state: MessageState | None
 ) -> tuple[MessageView, ...]:
     found: list[tuple[Message, Entry | None]] = [
         (entry.message, entry) for entry in subscription.backlog if state is None or _state_of(entry, now) == state

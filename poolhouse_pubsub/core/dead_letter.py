@@ -1,5 +1,7 @@
 """The message that a dead-letter topic gets."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +12,7 @@ _PREFIX = "CloudPubSubDeadLetterSource"
 
 
 def draft(message: Message, *, subscription: str, deliveries: int, reason: str = "") -> Any:
-    """A new PubsubMessage with the original's data, attributes and ordering key, and where it came from.
+    """Return a new PubsubMessage with the original's data, attributes and ordering key, and where it came from.
 
     The attributes are those of Handle message failures; their values were measured on Google's emulator.
 

@@ -4,6 +4,8 @@ A message is held as a serialised `google.pubsub.v1.PubsubMessage`, made once at
 and each delivery is then a copy of bytes instead of a tree of objects.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,7 +33,7 @@ class Message:
         return self.published_us / 1e6
 
     def parse(self) -> Any:
-        """A PubsubMessage of its own, with all fields."""
+        """Return a PubsubMessage of its own, with all fields."""
         return protos.PubsubMessage.FromString(self.wire)
 
 
@@ -79,7 +81,7 @@ def seal(drafts: Sequence[Any], *, first_id: int, published_us: int) -> list[Mes
 
 
 def append_received(parts: list[bytes], *, ack_id: str, wire: bytes, attempt: int) -> None:
-    """Appends one `received_messages` element (field 1 of both PullResponse and StreamingPullResponse) to `parts`.
+    """Append one `received_messages` element (field 1 of both PullResponse and StreamingPullResponse) to `parts`.
 
     Args:
         parts: Pieces of a serialised response.
@@ -97,5 +99,5 @@ def append_received(parts: list[bytes], *, ack_id: str, wire: bytes, attempt: in
 
 
 def restored(id: int, published_us: int, wire: bytes) -> Message:
-    """A message read back from where it was kept."""
+    """Return a message read back from where it was kept."""
     return Message(id, published_us, protos.PubsubMessage.FromString(wire).ordering_key, wire)

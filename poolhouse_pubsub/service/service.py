@@ -1,5 +1,7 @@
 """Every RPC by its gRPC name: what both transports call."""
 
+from __future__ import annotations
+
 import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -32,23 +34,20 @@ TRANSFORMS = "message-transforms"
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One unary RPC.
+    """One unary RPC."""
 
-    Attributes:
-        service: Full name of its gRPC service.
-        name: Its name there, such as `CreateTopic`.
-        request: Class of its request.
-        response: Class of its response.
-        run: Takes a request (which it may change and keep) and answers a response message or a serialised one, at
-            once or awaitable. Raises StatusError.
-        most_bytes: Largest request; None for no limit of its own.
-    """
-
+    #: Full name of its gRPC service.
     service: str
+    #: Its name there, such as `CreateTopic`.
     name: str
+    #: Class of its request.
     request: Any
+    #: Class of its response.
     response: Any
+    #: Takes a request (which it may change and keep) and answers a response message or a serialised one, at once or
+    #: awaitable. Raises StatusError.
     run: Callable[[Any], Any]
+    #: Largest request; None for no limit of its own.
     most_bytes: int | None = None
 
 
@@ -210,12 +209,12 @@ class Service:
         return [method for method in self.methods.values() if method.service != TRANSFORMS]
 
     async def call(self, method: Method, request: Any, *, caller: str = "", size_bytes: int | None = None) -> Any:
-        """Runs one RPC with the faults that are set for it.
+        """Run one RPC with the faults that are set for it.
 
         Args:
             method: One of `methods`.
             request: Its request message; the call may keep it.
-            caller: E-mail address of who calls, "" for nobody known; looked at where IAM is enforced.
+            caller: E-mail address of who calls, "" for an anonymous one; used where IAM is enforced.
             size_bytes: Size of the serialised request where that is known; else it is measured, which costs as much as
                 to serialise it.
 

@@ -8,9 +8,8 @@ from typing import Any
 
 from poolhouse_pubsub.control.faults import KINDS, Fault, Kind
 from poolhouse_pubsub.http import HttpResponse
-from poolhouse_pubsub.status import Code, invalid
+from poolhouse_pubsub.status import Code, invalid, server_stops
 from poolhouse_pubsub.transport.admin import read_fault
-from poolhouse_pubsub.transport.streaming import server_stops
 from poolhouse_pubsub.ui.calls import Form, go_to
 from poolhouse_pubsub.ui.console import Console
 from poolhouse_pubsub.ui.layout import amount, moment, page, span

@@ -18,7 +18,8 @@ from typing import Any, NoReturn
 from pydantic import BaseModel
 from pydantic_core import from_json
 
-from poolhouse.pipeline import json_values, logs
+from poolhouse.client.task_type import TaskType, name_of
+from poolhouse.pipeline import current_task, json_values, logs
 from poolhouse.pipeline import settings as settings_module
 from poolhouse.pipeline.errors import InvalidValue
 from poolhouse.pipeline.records import Progress
@@ -39,7 +40,7 @@ from poolhouse.worker.errors import (
 from poolhouse.worker.registry import Registry
 from poolhouse.worker.runtime import children
 from poolhouse.worker.runtime.interruption import interruptible
-from poolhouse.worker.runtime.surroundings import Surroundings
+from poolhouse.worker.runtime.process_state import ProcessState
 
 #: What travels by its name.
 INTERRUPTIONS: Mapping[str, type[Interrupted]] = {
@@ -70,7 +71,7 @@ def serve(pipe: Connection, task_handlers: tuple[str, ...], environment: Mapping
         faulthandler.enable(file=sys.__stderr__ or 2)
         store = open_store(settings)
         registry = registry_module.load(task_handlers)
-        surroundings = Surroundings()
+        initial_state = ProcessState()
     except BaseException as error:  # noqa: BLE001 - whatever a module raises while it is imported
         inside.tasks.get()
         inside.send(("raised", *_told(error), False))
@@ -81,7 +82,7 @@ def serve(pipe: Connection, task_handlers: tuple[str, ...], environment: Mapping
         answer = contextvars.copy_context().run(_run, call, inside, store=store, registry=registry)
         clean = not children.any_left()
         try:
-            surroundings.restore()
+            initial_state.restore()
         except Exception:  # noqa: BLE001 - whatever can't be put back: this process is not used again
             clean = False
         _answer(inside, answer, clean)
@@ -168,6 +169,9 @@ class _ChildContext:
         logger: Logger = structlog.get_logger().bind(**self.fields)
         return logger
 
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
     def progress(self, done: float, total: float | None = None, note: str | None = None) -> None:
         valid = Progress(done=done, total=total, note=note, at=datetime.now(UTC))
         if not self._call.ended:
@@ -180,13 +184,14 @@ class _ChildContext:
 
     def submit(
         self,
-        task_type: str,
+        task_type: str | TaskType[Any, Any],
         payload: BaseModel | Mapping[str, Any],
         *,
         queue: str | None = None,
         delay_s: float | None = None,
         run_at: datetime | None = None,
     ) -> str:
+        task_type = name_of(task_type)
         fields = self._registry[task_type].payload_of(payload)
         with self._submitting:
             if self._call.ended:
@@ -206,7 +211,7 @@ def _run(call: _Call, inside: _Inside, *, store: ObjectStore, registry: Registry
         with children.Alone(), logs.Bound(context.fields), interruptible() as interrupt:
             call.raise_in_handler = interrupt
             try:
-                value = handler.function(handler.parse(call.payload), context)
+                value = current_task.call(handler.function, handler.parse(call.payload), context)
             finally:
                 logs.end_printed()
             try:

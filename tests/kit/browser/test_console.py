@@ -117,7 +117,7 @@ def test_a_task_is_submitted_with_the_form_and_followed_until_it_has_succeeded(p
     page.until_text("weighing")  # its log line
 
 
-def test_a_field_that_is_wrong_is_told_beside_it_and_what_was_typed_stays(page: Page, world: World) -> None:
+def test_an_invalid_field_is_marked_and_what_was_typed_stays(page: Page, world: World) -> None:
     page.open(address(world, "/submit/weigh"))
     page.fill("[name='field:grams']", "3")
     page.click("form button.solid")
@@ -149,7 +149,7 @@ def test_a_running_task_shows_its_progress_and_is_cancelled(page: Page, world: W
     page.until("document.body.dataset.every === undefined")
 
 
-def test_a_tab_that_nobody_sees_asks_nothing(page: Page, world: World) -> None:
+def test_a_hidden_tab_makes_no_calls(page: Page, world: World) -> None:
     page.open(address(world, "/"))
     page.until_text("worker-1")
     asked = "performance.getEntriesByType('resource').filter(entry => entry.initiatorType === 'fetch').length"

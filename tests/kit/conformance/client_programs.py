@@ -1,5 +1,7 @@
 """The programs under `clients/`: how each is built, into a cache outside the repository, and run."""
 
+from __future__ import annotations
+
 import hashlib
 import os
 import shutil
@@ -21,20 +23,17 @@ class ClientError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """One client's program.
+    """One client's program."""
 
-    Attributes:
-        language: Name of its folder.
-        tools: Executables that it needs.
-        command: What runs it, in the folder where it was built.
-        build: What builds it there; empty for nothing to build.
-        always_in_ci: Whether CI must have its tools.
-    """
-
+    #: Name of its folder.
     language: str
+    #: Executables that it needs.
     tools: tuple[str, ...]
+    #: What runs it, in the folder where it was built.
     command: tuple[str, ...]
+    #: What builds it there; empty for nothing to build.
     build: tuple[str, ...] = ()
+    #: Whether CI must have its tools.
     always_in_ci: bool = True
 
     @property

@@ -94,7 +94,7 @@ def test_both_are_locked_down_and_stop_at_once() -> None:
             assert time.monotonic() - started < 5
 
 
-def test_containers_are_reached_by_the_host_that_testcontainers_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_containers_are_reached_by_the_host_that_testcontainers_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     require_engine()
     gateway = docker("network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}").strip()
     monkeypatch.setattr(testcontainers_config, "tc_host_override", gateway)
@@ -107,7 +107,7 @@ def test_containers_are_reached_by_the_host_that_testcontainers_is_told(monkeypa
         assert blob.create_resumable_upload_session(size=5).startswith(server.url)
 
 
-def test_a_container_that_ends_while_it_starts_is_told_at_once_with_its_log() -> None:
+def test_a_container_that_ends_while_it_starts_is_reported_at_once_with_its_log() -> None:
     require_engine()
     broken = PubSubContainer().with_command(["sh", "-c", "echo no jar here >&2; exit 3"])
     started = time.monotonic()

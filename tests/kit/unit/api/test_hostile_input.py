@@ -191,7 +191,7 @@ class TestHalfRequests:
         assert [line for line in lines if line["log_level"] == "error"] == []
 
 
-def test_what_is_down_is_told_without_names_of_hosts_and_objects(api: Api) -> None:
+def test_what_is_down_is_reported_without_names_of_hosts_and_objects(api: Api) -> None:
     api.store.failure = StoreUnavailable("http://10.0.0.7:4443/b/secret-bucket/o/tasks%2Fx: refused")
     with capture_logs() as lines:
         answers = [api.client.get("/ready"), api.client.get("/queues"), api.client.post("/files", json={"name": "a"})]

@@ -175,7 +175,7 @@ class TestCancelling:
         decided = records.claim(stored.record, task, owner="o", worker="w", now=api.clock(), lease_s=30, max_attempts=5)
         assert isinstance(decided, records.Finished)
 
-    def test_a_running_task_is_told(self, api: Api) -> None:
+    def test_a_running_task_is_asked_to_stop(self, api: Api) -> None:
         task_id = api.submit()
         claim(api, task_id)
 
@@ -208,7 +208,7 @@ class TestCancelling:
         assert answer.status_code == 409
         assert "succeeded" in answer.json()["error"]
 
-    def test_a_worker_that_claims_in_between_is_told(self, api: Api) -> None:
+    def test_a_worker_that_claims_in_between_sees_the_cancel_call(self, api: Api) -> None:
         task_id = api.submit()
 
         def between(name: str) -> None:
@@ -279,7 +279,7 @@ class TestFollowing:
         assert name == "status"
         assert (data["status"], data["attempt"]) == ("succeeded", 1)
 
-    def test_a_client_that_has_seen_the_end_is_told_nothing_again(self, api: Api) -> None:
+    def test_a_client_that_has_seen_the_end_gets_no_event_again(self, api: Api) -> None:
         task_id = api.submit()
         stored = succeed(api, claim(api, task_id))
 

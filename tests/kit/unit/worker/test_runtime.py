@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from poolhouse.pipeline import topology
 from poolhouse.worker import Payload
 from poolhouse.worker.registry import Handler
 from poolhouse.worker.runtime.worker import messages_held
@@ -28,4 +29,4 @@ def handler(**options: Any) -> Handler:
 def test_a_worker_holds_more_messages_where_its_tasks_are_short_or_have_to_wait(
     handlers: list[Handler], held: int
 ) -> None:
-    assert messages_held("default", 8, handlers, default_queue="default") == held
+    assert messages_held("default", 8, handlers, topology=topology.load("pipeline.toml")) == held
