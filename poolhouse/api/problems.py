@@ -23,8 +23,10 @@ from poolhouse.pipeline.errors import (
     MessageRefused,
     ObjectNotFound,
     QueueUnavailable,
+    RecordUnreadable,
     ScheduleNotFound,
     ServiceUnavailable,
+    StoreForbidden,
     StoreUnavailable,
     TaskNotFound,
 )
@@ -144,6 +146,13 @@ def of(error: Exception) -> Problem:
             return unavailable(_unavailable(error))
         case TaskNotFound() | ScheduleNotFound():
             return Problem(404, str(error))
+        case RecordUnreadable():
+            _log.warning("a record can't be read", error=str(error))
+            return Problem(
+                500,
+                "the task's record can't be read",
+                detail="It is damaged, or of another version of Poolhouse; the log says what is wrong with it.",
+            )
         case Conflict():
             return Problem(409, str(error))
         case MessageRefused():
@@ -158,6 +167,8 @@ def _unavailable(error: ServiceUnavailable | ObjectNotFound) -> str:
     match error:
         case BucketMissing():
             return "the bucket is not there: bring the stack up (invoke up or deploy)"
+        case StoreForbidden():
+            return "the bucket does not let this service in, or not yet"
         case StoreUnavailable():
             return "the bucket does not answer"
         case QueueUnavailable():
@@ -186,6 +197,7 @@ _OURS = (
     ObjectNotFound,
     TaskNotFound,
     ScheduleNotFound,
+    RecordUnreadable,
     Conflict,
     MessageRefused,
     InvalidName,

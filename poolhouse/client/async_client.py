@@ -189,9 +189,8 @@ class AsyncClient:
 
     async def put(self, url: str, *, method: str, content: Any, headers: Mapping[str, str]) -> httpx2.Response:
         """Send bytes to storage, which gets no token: the address is the permission."""
-        return await self._http.request(
-            method, url, content=content, headers=dict(headers), auth=None, timeout=target.TIMEOUT_S
-        )
+        async with httpx2.AsyncClient(**target.connection(url), timeout=target.TIMEOUT_S) as http:
+            return await http.request(method, url, content=content, headers=dict(headers))
 
     async def _events(self, task_id: str) -> AsyncGenerator[Event, None]:
         following = Following()

@@ -215,9 +215,8 @@ class Client:
 
     def put(self, url: str, *, method: str, content: Any, headers: Mapping[str, str]) -> httpx2.Response:
         """Send bytes to storage, which gets no token: the address is the permission."""
-        return self._http.request(
-            method, url, content=content, headers=dict(headers), auth=None, timeout=target.TIMEOUT_S
-        )
+        with httpx2.Client(**target.connection(url), timeout=target.TIMEOUT_S) as http:
+            return http.request(method, url, content=content, headers=dict(headers))
 
     def _events(self, task_id: str, *, timeout_s: float | None) -> Generator[Event, None, None]:
         wait = Wait(timeout_s)

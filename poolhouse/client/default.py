@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import threading
 from collections.abc import AsyncGenerator
@@ -26,6 +27,7 @@ def client() -> Client:
     with _lock:
         if key not in _clients:
             _clients[key] = Client()
+            atexit.register(_clients[key].close)
         return _clients[key]
 
 

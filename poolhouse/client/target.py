@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,11 +36,10 @@ class Target:
     def options(self) -> dict[str, Any]:
         """Return the arguments of an HTTP client for it."""
         return {
+            **connection(self.url),
             "auth": self.auth,
             "headers": dict(self.headers),
             "timeout": self.timeout_s,
-            "trust_env": not self.here,
-            "follow_redirects": False,
         }
 
     def stream_timeout(self, read_s: float) -> httpx2.Timeout:
@@ -49,6 +49,13 @@ class Target:
             read_s: its longest silence, in seconds.
         """
         return httpx2.Timeout(self.timeout_s, connect=min(self.timeout_s, read_s), read=read_s)
+
+
+def connection(url: str) -> dict[str, Any]:
+    """Return the arguments of an HTTP client that have to do with where it connects to."""
+    # Certificates are read where they are needed: that takes a tenth of a second.
+    verify = True if url.startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return {"trust_env": not loopback.is_here(url), "verify": verify, "follow_redirects": False}
 
 
 def target(

@@ -27,6 +27,7 @@ from poolhouse.pipeline.errors import (
     InvalidName,
     ObjectNotFound,
     PreconditionFailed,
+    StoreForbidden,
     StoreUnavailable,
 )
 from poolhouse.pipeline.gcs.json_objects import RETRIED_STATUSES, SmallObjects, connect
@@ -150,6 +151,7 @@ class GcsStore:
         adapter = requests.adapters.HTTPAdapter(pool_connections=4, pool_maxsize=POOL_SIZE)
         for scheme in ("https://", "http://"):
             self._client._http.mount(scheme, adapter)
+        _read_environment_once(self._client._http, self._client._connection.API_BASE_URL)
         self._bucket = self._client.bucket(bucket)
         endpoint = self._client._connection.API_BASE_URL
         self._small = SmallObjects(
@@ -256,6 +258,14 @@ class GcsStore:
         self.list("config/", page_size=1)
 
 
+def _read_environment_once(session: requests.Session, endpoint: str) -> None:
+    """Take proxies and certificates from the environment now: handlers on threads may change it for themselves."""
+    found = session.merge_environment_settings(endpoint, {}, None, None, None)
+    session.proxies.update(found["proxies"])
+    session.verify = found["verify"]
+    session.trust_env = False
+
+
 class _Reader(io.RawIOBase):
     """A blob's stream that raises Poolhouse's errors while it is read."""
 
@@ -356,6 +366,8 @@ def _errors(name: str, *, bucket: str | None = None) -> Iterator[None]:
         raise ObjectNotFound(f"there is no object {name}") from None
     except google_errors.PreconditionFailed:
         raise PreconditionFailed(f"{name}: another process wrote it first") from None
+    except (google_errors.Forbidden, google_errors.Unauthorized) as error:
+        raise StoreForbidden(f"storage lets nobody of this account at {name}, or not yet: {error}") from error
     except google_errors.RequestRangeNotSatisfiable:
         raise
     except (google_errors.RetryError, google_errors.ServerError, google_errors.TooManyRequests) as error:

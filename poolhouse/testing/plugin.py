@@ -91,18 +91,18 @@ def pipeline_level(request: pytest.FixtureRequest) -> Iterator[Level | None]:
 @pytest.fixture
 def pipeline(
     request: pytest.FixtureRequest,
+    pipeline_level: Level | None,
     pipeline_file: str,
     pipeline_handlers: tuple[str, ...],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Pipeline]:
     """A pipeline of this test's own, on the level that `--backend` names; see `poolhouse.testing.pipeline.Pipeline`."""
-    level: Level | None = request.getfixturevalue("pipeline_level")
-    if level is None:
+    if pipeline_level is None:
         yield from _on_stack(request, pipeline_file, pipeline_handlers)
         return
     for name in ("GOOGLE_CLOUD_PROJECT", "BUCKET_NAME", "PUBSUB_EMULATOR_HOST", "STORAGE_EMULATOR_HOST"):
         monkeypatch.setenv(name, "")  # so that it is put back
-    opened = level.open(pipeline_file=pipeline_file, modules=pipeline_handlers)
+    opened = pipeline_level.open(pipeline_file=pipeline_file, modules=pipeline_handlers)
     try:
         yield opened
     finally:

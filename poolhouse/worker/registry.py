@@ -203,7 +203,10 @@ class Registry(Mapping[str, Handler]):
             )
 
     def __getitem__(self, task_type: str) -> Handler:
-        return self._handlers[task_type]
+        try:
+            return self._handlers[task_type]
+        except KeyError:
+            raise KeyError(f"unknown task type {task_type!r} (known: {', '.join(self) or 'none'})") from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._handlers))

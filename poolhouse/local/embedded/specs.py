@@ -142,11 +142,12 @@ def variables(endpoints: Endpoints, own: Mapping[str, str]) -> dict[str, str]:
     return {
         **own,
         "BACKLOG_SOURCE": "emulator",
-        "LOG_LEVEL": "DEBUG" if own.get("LOG_LEVEL") == "DEBUG" else "INFO",
+        "LOG_LEVEL": "DEBUG" if own.get("LOG_LEVEL", "").upper() == "DEBUG" else "INFO",
         "PIPELINE_FILE": file,
         "TASK_HANDLERS": handlers(own.get("TASK_HANDLERS"), file),
         # Web pages can reach this machine's ports; what is deployed is reached by its own name alone.
         "ALLOWED_HOSTS": own.get("ALLOWED_HOSTS") or LOCAL,
+        "SHOW_TRACEBACKS": own.get("SHOW_TRACEBACKS") or "1",
         "PYTHONUNBUFFERED": "1",
         **endpoints.environment(),
     }

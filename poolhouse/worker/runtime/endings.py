@@ -84,7 +84,7 @@ def raised(error: BaseException, running: RunningTask, context: Context) -> Endi
     if isinstance(meant, Interrupted) and running.interruption is not None:
         return interrupted(running.interruption, error_info(meant, message=str(running.interruption)))
     if isinstance(meant, Reject):
-        reason = clean_text(getattr(meant, "reason", meant))
+        reason = clean_text(getattr(meant, "reason", meant)).strip() or Reject.reason
         return Refused(reason, ErrorInfo(type="Reject", message=reason))
     if isinstance(meant, Retry):
         return _retry(meant)

@@ -36,7 +36,7 @@ from poolhouse.worker.runtime.half_close import half_close
 from poolhouse.worker.runtime.heartbeat import Heartbeat
 from poolhouse.worker.runtime.limits import Limits
 from poolhouse.worker.runtime.quarantine import Quarantine
-from poolhouse.worker.runtime.retrying import RetryUntilStopped
+from poolhouse.worker.runtime.retrying import LONGEST_WAIT_S, RetryUntilStopped
 from poolhouse.worker.runtime.services import Services
 from poolhouse.worker.runtime.settlement import Counts, Settlement
 from poolhouse.worker.runtime.subscriber import open_subscriber
@@ -52,6 +52,9 @@ PREFETCH_UNRECORDED = 6
 PARKED_MESSAGES = 1000
 #: The client library gives a lease up after this time; ours end when the task does.
 MAX_LEASE_S = 30 * 86_400.0
+#: How long after its start a worker that is refused a subscription tries again, in seconds: the grant of a role may
+#: take so long to come into force (IAM, Access change propagation).
+GRANT_S = 600.0
 #: Queue share of the dead letters: they have threads of their own, after all queues.
 DEAD_LETTER_LANE = "dead letters"
 DEAD_LETTER_CONCURRENCY = 2
@@ -139,6 +142,7 @@ class Worker:
         self._giving_up = threading.Event()
         self._ended = threading.Event()
         self._failure: BaseException | None = None
+        self._patient_until_s = time.monotonic() + GRANT_S
         self._last_activity_s = time.monotonic()
 
     @property
@@ -270,8 +274,28 @@ class Worker:
         )
         path = self._path(source)
         stream = self._subscriber.subscribe(path, receive, flow_control=flow_control, scheduler=scheduler)
-        stream.add_done_callback(lambda future: self._stream_ended(path, future))
+
+        def ended(future: Any) -> None:
+            refused = not future.cancelled() and isinstance(future.exception(), google_errors.Forbidden)
+            if refused and time.monotonic() < self._patient_until_s:
+                threading.Thread(target=self._open_later, args=(reopen, path), name="reopen", daemon=True).start()
+            else:
+                self._stream_ended(path, future)
+
+        def reopen() -> None:
+            self._streams.remove((stream, scheduler))
+            self._open(source, process=process, give_back=give_back)
+
         self._streams.append((stream, scheduler))
+        stream.add_done_callback(ended)
+
+    def _open_later(self, reopen: Callable[[], None], path: str) -> None:
+        """Open a stream again that was refused: the grant of a role comes into force some minutes after it is made."""
+        _log.warning("waiting for the right to pull", subscription=path, wait_s=LONGEST_WAIT_S)
+        self._stop_asked.wait(LONGEST_WAIT_S)
+        with self._lifecycle:
+            if self._stop_reason is None:
+                reopen()
 
     def _sources(self) -> Iterator[_Source]:
         for name in self._options.queues:
@@ -290,6 +314,8 @@ class Worker:
         error = future.exception()
         if isinstance(error, google_errors.NotFound):
             error = ConfigError(f"there is no subscription {path}: bring the stack up (invoke up or deploy)")
+        elif isinstance(error, google_errors.Forbidden):
+            error = ConfigError(f"this account may not pull from {path}: it needs roles/pubsub.subscriber there")
         _log.error("a stream ended", subscription=path, error=str(error))
         self._failure = error
         self.stop("a stream ended")

@@ -178,7 +178,7 @@ def test_code_that_does_not_start_is_reported_and_the_old_runs_until_it_is_fixed
     assert (worker.pid, worker.state, worker.restarts) == (before, ServiceState.READY, 0)
     assert stack.tells() == "first"
     stack.handler.write_text("def broken(:\n")
-    until(lambda: "telling.py, line 1" in (stack.instance("worker").note or ""), "the status tells file and line")
+    until(lambda: "telling.py:1:" in (stack.instance("worker").note or ""), "the status tells file and line")
     stack.save("mended")
     until(lambda: stack.tells() == "mended", "the mended code runs")
     assert stack.instance("worker").note is None
