@@ -17,6 +17,7 @@ from poolhouse_pubsub.declared import TopologyError
 from poolhouse_pubsub.service.throughput import QUOTAS, parse_quota
 from poolhouse_pubsub.transport.async_server import new_loop, serve
 from poolhouse_pubsub.transport.web_guard import LOCAL, WebGuard
+from poolhouse_pubsub.version import __version__
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -98,14 +99,24 @@ def _quota(text: str) -> tuple[str, float]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="poolhouse-pubsub",
-        description="A Pub/Sub emulator: gRPC, REST and administration on one port.",
+        description="A Pub/Sub emulator: gRPC, REST, administration and a console on one port.",
+        epilog="Exports and imports of Cloud Storage use the server that STORAGE_EMULATOR_HOST names, exports to "
+        "BigQuery that of BIGQUERY_EMULATOR_HOST.",
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8085, help="port, 0 for a free one (default: %(default)s)")
-    parser.add_argument("--port-file", type=Path, help="file that the port is written to when it answers")
+    parser.add_argument(
+        "--port-file", type=Path, metavar="FILE", help="file that the port is written to when it answers"
+    )
     parser.add_argument("--ui", action="store_true", help="serve the console, pages for a browser, under /ui")
-    parser.add_argument("--data-dir", type=Path, help="folder that keeps everything over restarts")
-    parser.add_argument("--export-dir", type=Path, help="folder for tables of BigQuery and Bigtable subscriptions")
+    parser.add_argument("--data-dir", type=Path, metavar="FOLDER", help="folder that keeps everything over restarts")
+    parser.add_argument(
+        "--export-dir",
+        type=Path,
+        metavar="FOLDER",
+        help="folder for tables of BigQuery and Bigtable subscriptions (default: exports in --data-dir)",
+    )
     parser.add_argument(
         "--enforce-iam",
         action="append",
@@ -140,7 +151,9 @@ def _parser() -> argparse.ArgumentParser:
         help="origins of web pages that may call it, separated by commas (default: ALLOWED_ORIGINS, else none)",
     )
     parser.add_argument("--seed", type=int, help="makes everything random repeatable")
-    parser.add_argument("--manual-clock", action="store_true", help="time moves only by POST /admin/clock/advance")
+    parser.add_argument(
+        "--manual-clock", action="store_true", help="time moves only by POST /admin/clock/advance, or by hand"
+    )
     return parser
 
 

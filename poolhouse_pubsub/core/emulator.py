@@ -147,7 +147,7 @@ class Emulator:
         return str(self.last_message_id)
 
     def publish(self, topic: Topic, drafts: Sequence[Any]) -> list[str]:
-        """Publish PubsubMessages (changed in place) and return their ids.
+        """Publish PubsubMessages and return their ids.
 
         Raises:
             StatusError: UNAVAILABLE, they can't be written down; none was published then.
@@ -156,7 +156,7 @@ class Emulator:
         stamp = self.last_published_us = max(int(self.clock.now() * 1_000_000), self.last_published_us)
         first = self.last_message_id + 1
         self.last_message_id += len(drafts)
-        messages = [seal(draft, id=id, published_us=stamp) for id, draft in enumerate(drafts, first)]
+        messages = seal(drafts, first_id=first, published_us=stamp)
         shares: list[tuple[Subscription, Sequence[Message]]] = []
         for name in topic.subscriptions:
             subscription = self.subscriptions[name]

@@ -462,3 +462,71 @@ def test_a_rate_is_of_the_last_seconds_and_begins_anew_with_the_counts() -> None
         shown = rates.of("s", 400)
     assert shown == 0
     assert rates.of("s", 3) is None
+
+
+# --- odd input
+
+ODD = [
+    "",
+    "\x00",
+    "9" * 400,
+    "-1",
+    "1e300",
+    "nan",
+    "\u202e",
+    "☃",
+    "%",
+    "../..",
+    "a/b",
+    "0001-01-01T00:00:00",
+    HOSTILE,
+    "{",
+    "[]",
+]
+NUMBERS = ["1e300", "-1e300", "9" * 30, "-5", "0.5"]
+
+
+@pytest.mark.parametrize("value", ODD)
+def test_no_query_and_no_path_is_a_mistake_of_the_console(browser: Browser, value: str) -> None:
+    odd = quote(value, safe="")
+    browser.world.publish("one")
+    query = "&".join(f"{name}={odd}" for name in ("q", "done", "from", "id", "state", "messages"))
+    for path in ("/ui", TOPIC_PAGE, PAGE, "/ui/schemas", "/ui/clients", "/ui/faults"):
+        browser.page(f"{path}?{query}")
+    for kind in ("topics", "subscriptions", "schemas", "snapshots", "static", odd):
+        assert browser.send("GET", f"/ui/{kind}/{odd}/{odd}").status in (200, 404)
+
+
+@pytest.mark.parametrize("value", ODD)
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("/ui/topics", "topic project retention_s schema encoding"),
+        (f"{TOPIC_PAGE}/publish", "data form attributes ordering_key copies"),
+        (
+            f"{TOPIC_PAGE}/subscribe",
+            "subscription ack_deadline_s filter push_endpoint dead_letter_topic attempts",
+        ),
+        (f"{PAGE}/pull", "count"),
+        (f"{PAGE}/ack", "ack_id"),
+        (f"{PAGE}/nack", "ack_id"),
+        (f"{PAGE}/seek", "time snapshot"),
+        (f"{PAGE}/snapshot", "snapshot"),
+        ("/ui/schemas", "schema project type definition"),
+        ("/ui/faults", "kind percent count seconds subscription code methods"),
+        ("/ui/faults/advance", "seconds"),
+    ],
+)
+def test_no_form_is_a_mistake_of_the_console(browser: Browser, path: str, fields: str, value: str) -> None:
+    usual = {"topic": "fine", "subscription": "fine", "project": "core", "data": "x", "schema": "", "kind": "error"}
+    for field in fields.split():
+        for odd in (value, *NUMBERS):
+            form = {**{name: usual.get(name, "") for name in fields.split()}, field: odd}
+            answer = browser.send(
+                "POST",
+                path,
+                body=urlencode(form, errors="replace").encode(),
+                content_type="application/x-www-form-urlencoded",
+                origin="http://127.0.0.1:8085",
+            )
+            assert answer.status in (303, 400, 404, 409, 429), (form, answer.body.decode())
