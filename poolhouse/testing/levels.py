@@ -59,6 +59,9 @@ class Level:
             )
             registry = handlers.load(settings.handlers)
             registry.check_queues(settings.topology, declared_in=pipeline_file)
+            if modules:  # schedules of the project's other handlers are not this test's
+                schedules = tuple(each for each in settings.topology.schedules if each.task_type in registry)
+                vars(settings)["topology"] = settings.topology.model_copy(update={"schedules": schedules})
             api = ServedApi(settings, registry=registry)
             self._stack.callback(api.close)
             self._projects[key] = (settings, registry, api)

@@ -1,6 +1,7 @@
-"""Fixtures for tests of a pipeline: servers for a session, names of their own for each test.
+"""Fixtures for tests of a pipeline, in every project that installs the package (entry point `pytest11`).
 
-In a `conftest.py`: `pytest_plugins = ["poolhouse.testing.plugin"]`. Then:
+`pipeline` is the one that most tests want: docs/testing.md. Below it are servers for a session, and names of their own
+for each test:
 
     def test_a_task_is_published(poolhouse_settings):
         publisher = Publisher(poolhouse_settings)      # topics, subscriptions and bucket are there, and empty

@@ -22,6 +22,9 @@ max_attempts = 3
 cron = "0 * * * *"
 task_type = "greet"
 payload = { name = "hour" }
+[schedules.of-another-handler]
+cron = "30 * * * *"
+task_type = "not_in_this_test"
 """
 
 
