@@ -1,5 +1,39 @@
-"""Background tasks on Google Cloud: what authors of handlers need."""
+"""Background tasks on Google Cloud: what authors of handlers need, and those who submit tasks."""
 
+from typing import TYPE_CHECKING, Any
+
+from poolhouse.client.errors import ApiError, ResultTimeout, TaskFailed
+from poolhouse.client.task_type import TaskType
 from poolhouse.worker import Payload, Reject, Retry, TaskCancelled, TaskContext, TaskTimeout, WorkerStopping, task
 
-__all__ = ["Payload", "Reject", "Retry", "TaskCancelled", "TaskContext", "TaskTimeout", "WorkerStopping", "task"]
+if TYPE_CHECKING:
+    from poolhouse.client import AsyncClient, AsyncTaskHandle, Client, TaskHandle
+
+__all__ = [
+    "ApiError",
+    "AsyncClient",
+    "AsyncTaskHandle",
+    "Client",
+    "Payload",
+    "Reject",
+    "ResultTimeout",
+    "Retry",
+    "TaskCancelled",
+    "TaskContext",
+    "TaskFailed",
+    "TaskHandle",
+    "TaskTimeout",
+    "TaskType",
+    "WorkerStopping",
+    "task",
+]
+#: Imported at first use: handlers alone need no HTTP client.
+_OF_CLIENT = {"AsyncClient", "AsyncTaskHandle", "Client", "TaskHandle"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _OF_CLIENT:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from poolhouse import client  # noqa: PLC0415 - see above
+
+    return getattr(client, name)

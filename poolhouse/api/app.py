@@ -11,11 +11,14 @@ from typing import Any
 
 import structlog
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from fastapi.utils import generate_unique_id
 
 from poolhouse.api import backlog as backlogs
 from poolhouse.api import (
     dead_letters,
     docs,
+    downloads,
     events,
     files,
     health,
@@ -110,11 +113,12 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
         lifespan=lifespan,
+        generate_unique_id_function=_operation_id,
     )
     app.state.services = services
     app.state.body_gate = BodyGate()
     app.state.events = TaskEvents(services, poll_s=event_poll_s)
-    parts = (submissions, tasks, events, files, queues, dead_letters, schedules, health, docs)
+    parts = (submissions, tasks, events, files, downloads, queues, dead_letters, schedules, health, docs)
     for part in parts:
         app.include_router(part.router)
     app.state.routes = [route for part in parts for route in part.router.routes]
@@ -128,6 +132,12 @@ def create_app(
 
     app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's guide has it
     return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    """The name of a call in the clients that generators make; names of an application's own can't clash."""
+    ours = route.endpoint.__module__.startswith("poolhouse.")
+    return route.name if ours else generate_unique_id(route)
 
 
 async def _warm_up(services: Services) -> None:

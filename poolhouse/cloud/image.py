@@ -20,10 +20,10 @@ from poolhouse.pipeline.topology import load_all
 _IGNORED = {"__pycache__", ".git", ".venv", ".poolhouse", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
 #: Names of files that hold secrets: never sent, never in an image. The same as in .dockerignore.
 SECRETS = (
-    ".env", ".env.*", "*.env", ".secrets*", ".netrc", ".pypirc", ".npmrc", ".git-credentials",
+    ".env", ".env.*", "*.env", ".envrc", ".secrets*", ".netrc", ".pypirc", ".npmrc", ".git-credentials", ".git",
     "*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.keystore", "id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*",
-    "service-account*.json", "service_account*.json", "*credentials*.json", "*-key.json", "*_key.json",
-    ".ssh", ".gnupg", ".aws", ".docker",
+    "*service-account*.json", "*service_account*.json", "*credentials*.json", "client_secret*.json",
+    "*-key.json", "*_key.json", ".ssh", ".gnupg", ".aws", ".docker",
 )  # fmt: skip
 #: What a key looks like in a file of any name: PEM, or the key file of a Google service account.
 _KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----|\"type\"\s*:\s*\"service_account\"")

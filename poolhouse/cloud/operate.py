@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+from poolhouse.client.client import Client
+from poolhouse.client.errors import ApiError
 from poolhouse.cloud.errors import CloudError
 from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
 from poolhouse.cloud.gcloud.runner import Gcloud
 from poolhouse.cloud.options import LABEL, Options
 from poolhouse.cloud.plan.actual import read_project
-from poolhouse.cloud.remote import RemoteApi, connect
+from poolhouse.cloud.remote import connect
 from poolhouse.cloud.resource import Json, Read, flag
 
 #: How often new log lines are asked for, in seconds; they arrive some seconds late anyway.
@@ -22,7 +24,7 @@ FOLLOW_S = 5
 FOLLOW_LINES = 1_000
 
 
-def api(gcloud: Gcloud, options: Options) -> RemoteApi:
+def api(gcloud: Gcloud, options: Options) -> Client:
     """The deployed API. Raises `CloudError` where the project is not there."""
     return connect(gcloud, options.api_url(read_project(gcloud, options.project).number))
 
@@ -49,8 +51,8 @@ def status(gcloud: Gcloud, *, options: Options, tracks: ReleaseTracks) -> str:
             if item["metadata"].get("labels", {}).get(LABEL) == options.name:
                 lines.append(_runtime(kind, item))
     try:
-        queues = api(gcloud, options).call("GET", "/queues")["queues"]
-    except CloudError as error:
+        queues = api(gcloud, options).get("/queues")["queues"]
+    except (ApiError, CloudError) as error:
         return "\n".join([*lines, "", "The queues are not known, since the API does not answer:", str(error)])
     lines += ["", f"{'queue':16}{'waiting':>10}{'in flight':>11}{'oldest':>10}{'dead':>7}"]
     for queue in queues:

@@ -318,5 +318,5 @@ def _workers(name: str) -> Literal["pool", "job"]:
 
 def _ask(question: str) -> bool:
     if not sys.stdin.isatty():
-        raise CloudError("nobody is there to ask: add --yes to go on without, or --dry-run to only look.")
+        raise CloudError("not a terminal: pass --yes to confirm, or --dry-run to print the plan.")
     return input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}

@@ -68,10 +68,15 @@ def write_locks(root: Path, made: list[Path]) -> None:
         for name in names:
             digest = hashlib.sha256(own[name].read_bytes()).hexdigest()
             entries.append(f"{name}=={own[name].name.split('-')[1]} \\\n    --hash=sha256:{digest}\n")
-        (root / lock).write_text("".join(sorted(entries, key=str.lower)), encoding="utf-8")
+        (root / lock).write_text("".join(sorted(entries, key=_name_of)), encoding="utf-8")
 
 
 def _lock(name: str) -> Traversable:
     """A lock file as a project begins with it: the emulator's is also this repository's own."""
     own = resources("poolhouse") / "templates" / name
     return own if own.is_file() else wheels.CHECKOUT / name
+
+
+def _name_of(entry: str) -> str:
+    """What a lock file is sorted by, so that the first `invoke lock` of a project changes nothing."""
+    return re.split(r"[=\[ ;]", entry, maxsplit=1)[0]

@@ -16,7 +16,7 @@ from poolhouse.commands.wheels import CHECKOUT, is_checkout
 from poolhouse.local.compose import workers
 from poolhouse.pipeline import topology
 
-#: Remembers what was written, so that an edited file is told from one that was left alone.
+#: Remembers what was written: a file that differs from it has been edited.
 MANIFEST = ".poolhouse.json"
 #: Files that this repository and every project share; a wheel carries them in poolhouse/templates/shared.
 SHARED = (

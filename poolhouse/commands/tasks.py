@@ -8,13 +8,15 @@ from itertools import islice
 from rich.markup import escape
 
 from poolhouse.client import units
-from poolhouse.client.api import Api, Document, segment
+from poolhouse.client.answers import Document
+from poolhouse.client.calls import segment
+from poolhouse.client.client import Client
 from poolhouse.commands.terminal import Terminal, now, status
 from poolhouse.pipeline.exit_codes import OK
 
 
 def show_list(
-    api: Api, *, task_status: str, task_type: str, queue: str, limit: int, as_json: bool, terminal: Terminal
+    api: Client, *, task_status: str, task_type: str, queue: str, limit: int, as_json: bool, terminal: Terminal
 ) -> int:
     """List tasks, the newest first: a table, or a JSON object a line."""
     query = {"status": task_status, "task_type": task_type, "queue": queue}
@@ -26,7 +28,7 @@ def show_list(
             terminal.json(task)
         return OK
     if not tasks:
-        terminal.say("no task is like that" if query else "no worker has touched a task yet")
+        terminal.say("no matching tasks" if query else "no worker has claimed a task yet")
         return OK
     terminal.table(
         ("task", "type", "queue", "status", "submitted", "changed"),
@@ -47,7 +49,7 @@ def show_list(
     return OK
 
 
-def show(api: Api, task_id: str, *, as_json: bool, terminal: Terminal) -> int:
+def show(api: Client, task_id: str, *, as_json: bool, terminal: Terminal) -> int:
     """Show one task: its attempts, progress, payload and result."""
     task: Document = api.get(f"/tasks/{segment(task_id)}")
     if as_json:

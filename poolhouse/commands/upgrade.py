@@ -59,7 +59,7 @@ def run(to: str, *, root: Path = ROOT) -> int:
 
 
 def refresh(before: str, *, root: Path = ROOT) -> int:
-    """Bring the files of the project up to date with this version; tell what changed since another.
+    """Bring the files of the project up to date with this version; print what changed since another.
 
     Args:
         before: the version that the project had.

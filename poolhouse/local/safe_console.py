@@ -12,7 +12,7 @@ from poolhouse.pipeline.visible import CONTROLS, visible
 
 
 class SafeConsole(Console):
-    """A console that lets no text command the terminal, whoever wrote it: colours come from markup and styles alone.
+    """A console on which no foreign text controls the terminal: colours come from markup and styles alone.
 
     Error texts, log lines, names and payloads are a stranger's words, and pass through here at the latest.
     """

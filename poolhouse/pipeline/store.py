@@ -111,8 +111,15 @@ class ObjectStore(Protocol):
             InvalidName: `page_token` is none.
         """
 
-    def open_read(self, name: str) -> IO[bytes]:
-        """The object as a seekable stream; one generation, whatever is written meanwhile. Raises `ObjectNotFound`."""
+    def open_read(self, name: str, *, generation: int | None = None) -> IO[bytes]:
+        """The object as a seekable stream; one generation, whatever is written meanwhile.
+
+        Args:
+            generation: which one; None: the current one.
+
+        Raises:
+            ObjectNotFound: there is none; where a generation is given, perhaps only when the stream is read.
+        """
 
     def upload(self, name: str, source: IO[bytes], *, content_type: str, size_bytes: int | None = None) -> ObjectInfo:
         """Write a stream from its present position, in chunks; replaces what was there."""
@@ -213,11 +220,11 @@ class GcsStore:
             tuple(_described(item) for item in found.get("items", ())), found.get("nextPageToken") or None
         )
 
-    def open_read(self, name: str) -> IO[bytes]:
-        blob = self._bucket.blob(name)
+    def open_read(self, name: str, *, generation: int | None = None) -> IO[bytes]:
+        # Pinned: a file replaced while it is read must not be mixed.
+        blob = self._bucket.blob(name, generation=generation)
         with _errors(name):
             blob.reload(**self._options)
-            # Pinned: a file replaced while it is read must not be mixed.
             pinned = self._bucket.blob(name, generation=blob.generation)
             # Without the download link: an emulator's names some address of its own; the client makes the right one.
             pinned._set_properties({name: value for name, value in blob._properties.items() if name != "mediaLink"})

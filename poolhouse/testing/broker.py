@@ -157,7 +157,11 @@ class DirectBroker:
         self._lock = threading.RLock()
         self._server = Emulator(clock=Clock(manual=True), seed=0)
         faults = Faults(self._server.random)
-        faults.on_change = lambda: setattr(self._server, "tamper", faults if faults.active else None)
+
+        def changed() -> None:
+            self._server.fault_injector = faults if faults.active else None
+
+        faults.on_change = changed
         self._service = Service(self._server, faults)
         self.emulation = Emulation(self._service, faults, project=project, call=self._locked)
 

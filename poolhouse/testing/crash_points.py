@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any
 
+from poolhouse.pipeline import names
+from poolhouse.pipeline.record_store import RecordStore
+from poolhouse.pipeline.records import Status
+from poolhouse.pipeline.store import ObjectStore
 from poolhouse.testing.calls import CrashPoint
+from poolhouse.testing.surroundings import Submission
 
 #: Failures that are told in full.
 TOLD = 20
+#: Objects that are the kit's own: they are no effects of a handler. What results hold, their tasks tell.
+_BOOKKEEPING = (
+    *(names.TASKS, names.TIMERS, names.RESULTS, names.SCHEDULES, names.DEAD_LETTERS, names.IDEMPOTENCY),
+    "config/",
+)
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)?")
 
 
 @dataclass(frozen=True)
@@ -99,10 +110,43 @@ def turns(
     )
 
 
-def task_line(task_type: str, payload: Any, status: str, result: Any) -> str:
-    """A task and its end, the same in every turn."""
-    shown = f"{task_type} {json.dumps(payload, sort_keys=True)} {status}"
-    return shown if result is None else f"{shown} {json.dumps(result, sort_keys=True)}"
+def effects_of(bucket: ObjectStore, submitted: Sequence[Submission], *, results: bool) -> Effects:
+    """Return what a turn came to, without what differs from turn to turn: ids of tasks, and times.
+
+    Args:
+        submitted: its tasks.
+        results: whether results count.
+    """
+    same = {each.task_id: f"<{each.task_type} {dict(each.payload)}>" for each in submitted}
+    tasks = []
+    for each in submitted:
+        stored = RecordStore(bucket).read(each.task_id)
+        shown = f"{each.task_type} {json.dumps(dict(each.payload), sort_keys=True)}"
+        if stored is not None:
+            shown += f" {stored.record.status}"
+        if stored is not None and results and stored.record.status is Status.SUCCEEDED:
+            kept = stored.record.result_object
+            result = stored.record.result if kept is None else json.loads(bucket.get(kept.name)[0])
+            shown += f" {json.dumps(result, sort_keys=True)}"
+        tasks.append(_without_chance(shown, same))
+    found: list[tuple[str, bytes]] = []
+    token: str | None = None
+    while True:
+        page = bucket.list("", page_token=token)
+        found += [
+            (_without_chance(info.name, same), bucket.get(info.name)[0])
+            for info in page.objects
+            if not info.name.startswith(_BOOKKEEPING)
+        ]
+        token = page.next_token
+        if token is None:
+            return Effects(tuple(sorted(tasks)), tuple(sorted(found)))
+
+
+def _without_chance(text: str, same: Mapping[str, str]) -> str:
+    for task_id, label in same.items():
+        text = text.replace(task_id, label)
+    return _TIME.sub("<time>", text)
 
 
 def _without(these: tuple[str, ...], those: tuple[str, ...]) -> list[str]:

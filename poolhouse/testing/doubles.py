@@ -14,6 +14,7 @@ from typing import IO, Any
 import structlog
 from pydantic import BaseModel
 
+from poolhouse.client.task_type import TaskType, name_of
 from poolhouse.pipeline.errors import ObjectNotFound, PreconditionFailed, QueueUnavailable
 from poolhouse.pipeline.pubsub_transport import Message
 from poolhouse.pipeline.store import ABSENT, ObjectInfo, ObjectPage, ObjectStore, printable
@@ -109,8 +110,11 @@ class MemoryStore:
         token = page[-1] if len(names) > page_size else None
         return ObjectPage(tuple(self._objects[name][1] for name in page), token)
 
-    def open_read(self, name: str) -> IO[bytes]:
-        return io.BytesIO(self.get(name)[0])
+    def open_read(self, name: str, *, generation: int | None = None) -> IO[bytes]:
+        data, info = self.get(name)
+        if generation not in {None, info.generation}:
+            raise ObjectNotFound(f"there is no object {name} of that generation")
+        return io.BytesIO(data)
 
     def upload(self, name: str, source: IO[bytes], *, content_type: str, size_bytes: int | None = None) -> ObjectInfo:
         pieces = []
@@ -185,14 +189,14 @@ class FakeContext:
 
     def submit(
         self,
-        task_type: str,
+        task_type: str | TaskType[Any, Any],
         payload: BaseModel | Mapping[str, Any],
         *,
         queue: str | None = None,
         delay_s: float | None = None,
         run_at: datetime | None = None,
     ) -> str:
-        self.submitted.append((task_type, payload))
+        self.submitted.append((name_of(task_type), payload))
         return f"follow-up-{len(self.submitted)}"
 
 
@@ -209,9 +213,9 @@ class DirectoryStore(MemoryStore):
             return super().stat(name)
         return ObjectInfo(name=name, generation=1, size_bytes=path.stat().st_size)
 
-    def open_read(self, name: str) -> IO[bytes]:
+    def open_read(self, name: str, *, generation: int | None = None) -> IO[bytes]:
         path = self._root / name
-        return path.open("rb") if path.is_file() else super().open_read(name)
+        return path.open("rb") if path.is_file() else super().open_read(name, generation=generation)
 
     def upload(self, name: str, source: IO[bytes], *, content_type: str, size_bytes: int | None = None) -> ObjectInfo:
         path = self._root / name

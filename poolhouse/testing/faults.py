@@ -1,10 +1,10 @@
-"""Faults that a test orders: calls of the pipeline to its bucket and its queues that fail, or whose answers are lost."""
+"""Faults that a test orders: calls to the bucket and the queues that fail, or whose answers are lost."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from poolhouse.pipeline.errors import ObjectNotFound, PreconditionFailed, QueueUnavailable, StoreUnavailable
 
@@ -106,7 +106,7 @@ class Faults:
         self._calls.wrapped.add(name)
 
         def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> _T:
-            return cast(_T, self._calls.act(name, lambda: function(*args, **kwargs), by=self._calls.worker))
+            return self._calls.act(name, lambda: function(*args, **kwargs), by=self._calls.worker)
 
         return wrapped
 

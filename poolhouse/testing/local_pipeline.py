@@ -21,7 +21,7 @@ from poolhouse.pipeline.timers import Timers
 from poolhouse.testing import spans
 from poolhouse.testing.broker import Broker, Emulation, Pulled
 from poolhouse.testing.calls import Calls, CrashPoint, Kill, WorkerDied, WorkerLife, crash_points
-from poolhouse.testing.crash_points import Effects, Turn, task_line, turns
+from poolhouse.testing.crash_points import Effects, Turn, effects_of, turns
 from poolhouse.testing.faults import Faults
 from poolhouse.testing.one_worker import OneWorker
 from poolhouse.testing.pipeline import Pipeline
@@ -32,11 +32,6 @@ from poolhouse.worker.scheduler import SchedulePlanner
 
 #: Deliveries in one `run_until_idle`; more are taken for a loop.
 MOST_DELIVERIES = 100_000
-#: Objects that are the kit's own: they are no effects of a handler. What results hold, their tasks tell.
-_BOOKKEEPING = (
-    *(names.TASKS, names.TIMERS, names.RESULTS, names.SCHEDULES, names.DEAD_LETTERS, names.IDEMPOTENCY),
-    "config/",
-)
 
 
 class Api(Protocol):
@@ -160,11 +155,11 @@ class LocalPipeline(Pipeline):
             f"no worker came to {at} in the block: is run_until_idle() called in it, and does the task get there?"
         )
 
-    def crash_points(self) -> Iterator[Turn]:
+    def crash_points(self, *, results: bool = True) -> Iterator[Turn]:
         def begin(point: CrashPoint | None) -> None:
             self.store = self._begin(self.settings, self.task_ids, point)
 
-        return turns(begin, self._finish_turn, lambda: crash_points(self._calls.made))
+        return turns(begin, lambda: self._finish_turn(results=results), lambda: crash_points(self._calls.made))
 
     @property
     def api_url(self) -> str:
@@ -367,31 +362,13 @@ class LocalPipeline(Pipeline):
         subscription = self.settings.topology.by_name[queue].subscription
         self._emulation.add_fault("duplicate", count=times, subscription=self._emulation.path(subscription))
 
-    # --- crash points
-
-    def _finish_turn(self) -> Effects:
+    def _finish_turn(self, *, results: bool) -> Effects:
         self.run_until_idle()
         point = self._calls.crash
-        assert point is None or len(self._calls.made) > point.number, "the worker no longer made this call"
-        labels = {each.task_id: f"<{each.task_type} {dict(each.payload)}>" for each in self.submitted}
-        tasks = []
-        for each in self.submitted:
-            stored = RecordStore(self._bucket).read(each.task_id)
-            status = "done" if stored is None else str(stored.record.status)
-            result = None if stored is None else stored.record.result
-            if stored is not None and result is None and stored.record.result_object is not None:
-                result = self._bucket.get(stored.record.result_object.name)[0].decode()
-            tasks.append(_labelled(task_line(each.task_type, dict(each.payload), status, result), labels))
-        found = []
-        token: str | None = None
-        while True:
-            page = self._bucket.list("", page_token=token)
-            for info in page.objects:
-                if not info.name.startswith(_BOOKKEEPING):
-                    found.append((_labelled(info.name, labels), self._bucket.get(info.name)[0]))
-            token = page.next_token
-            if token is None:
-                return Effects(tuple(sorted(tasks)), tuple(sorted(found)))
+        assert point is None or len(self._calls.made) > point.number, (
+            "this turn did not get to the point: the body, or the handler, does something else each time"
+        )
+        return effects_of(self._bucket, self.submitted, results=results)
 
 
 class _Clock:
@@ -405,9 +382,3 @@ class _Clock:
 
     def advance(self, span: Span) -> None:
         self._pipeline.advance(span)
-
-
-def _labelled(text: str, labels: dict[str, str]) -> str:
-    for task_id, label in labels.items():
-        text = text.replace(task_id, label)
-    return text

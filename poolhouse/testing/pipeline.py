@@ -145,7 +145,7 @@ class Pipeline(abc.ABC):
         """
 
     @abc.abstractmethod
-    def crash_points(self) -> Iterator[Turn]:
+    def crash_points(self, *, results: bool = True) -> Iterator[Turn]:
         """Run the body of a loop once undisturbed, then once for each point where a worker can die or a call can fail.
 
             for turn in pipeline.crash_points():
@@ -155,7 +155,11 @@ class Pipeline(abc.ABC):
                     assert ledger.of("A-1") == 100
 
         Each turn begins with an empty pipeline; a turn's block ends with `run_until_idle`. What the tasks came to, and
-        what is in the bucket, must be what it was in the undisturbed turn.
+        what handlers have written to the bucket, must be what it was in the undisturbed turn; times in ISO 8601 may
+        differ.
+
+        Args:
+            results: whether results count; not where they tell, say, the number of the attempt.
 
         Raises:
             AssertionError: some turns failed, or came to something else; the text lists the points.

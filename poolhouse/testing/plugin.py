@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +72,7 @@ def pipeline_handlers() -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="session")
-def _pipeline_level(request: pytest.FixtureRequest) -> Iterator[Level | None]:
+def pipeline_level(request: pytest.FixtureRequest) -> Iterator[Level | None]:
     """What all pipelines of the session share; None on a stack."""
     from poolhouse.testing import levels  # noqa: PLC0415 - tests that need none of it don't pay for it
 
@@ -91,18 +91,18 @@ def _pipeline_level(request: pytest.FixtureRequest) -> Iterator[Level | None]:
 @pytest.fixture
 def pipeline(
     request: pytest.FixtureRequest,
+    pipeline_level: Level | None,
     pipeline_file: str,
     pipeline_handlers: tuple[str, ...],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Pipeline]:
     """A pipeline of this test's own, on the level that `--backend` names; see `poolhouse.testing.pipeline.Pipeline`."""
-    level: Level | None = request.getfixturevalue("_pipeline_level")
-    if level is None:
+    if pipeline_level is None:
         yield from _on_stack(request, pipeline_file, pipeline_handlers)
         return
     for name in ("GOOGLE_CLOUD_PROJECT", "BUCKET_NAME", "PUBSUB_EMULATOR_HOST", "STORAGE_EMULATOR_HOST"):
         monkeypatch.setenv(name, "")  # so that it is put back
-    opened = level.open(pipeline_file=pipeline_file, modules=pipeline_handlers)
+    opened = pipeline_level.open(pipeline_file=pipeline_file, modules=pipeline_handlers)
     try:
         yield opened
     finally:
@@ -141,7 +141,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     if report.failed and report.when == "call":
         opened = getattr(item, "funcargs", {}).get("pipeline")
-        if isinstance(timeline := getattr(opened, "timeline", None), Callable):
+        if callable(timeline := getattr(opened, "timeline", None)):  # a project may have a fixture of that name itself
             report.sections.append(("pipeline: what happened", timeline()))
     return report
 

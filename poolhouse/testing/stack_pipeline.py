@@ -80,7 +80,7 @@ class StackPipeline(Pipeline):
     def kill_worker(self, at: str) -> AbstractContextManager[None]:
         return self._cannot("kill a worker at a step")()  # type: ignore[no-any-return]  # it skips the test
 
-    def crash_points(self) -> Iterator[Turn]:
+    def crash_points(self, *, results: bool = True) -> Iterator[Turn]:
         return self._cannot("go through crash points")()  # type: ignore[no-any-return]  # as above
 
     @property

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from poolhouse.pipeline import names
 from poolhouse.pipeline.pubsub_transport import Message, Topics
@@ -15,6 +15,8 @@ from poolhouse.pipeline.records import Status
 from poolhouse.pipeline.store import ObjectInfo, ObjectPage, ObjectStore
 from poolhouse.pipeline.timers import Timer
 from poolhouse.testing.calls import Calls, WorkerLife
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +80,8 @@ class SeenStore:
             lambda: self._store.list(prefix, page_size=page_size, page_token=page_token, start=start),
         )
 
-    def open_read(self, name: str) -> IO[bytes]:
-        return self._act("storage.read", name, lambda: self._store.open_read(name))
+    def open_read(self, name: str, *, generation: int | None = None) -> IO[bytes]:
+        return self._act("storage.read", name, lambda: self._store.open_read(name, generation=generation))
 
     def upload(self, name: str, source: IO[bytes], *, content_type: str, size_bytes: int | None = None) -> ObjectInfo:
         return self._act(
@@ -99,7 +101,7 @@ class SeenStore:
     def check(self) -> None:
         self._store.check()
 
-    def _act(self, operation: str, name: str, call: Callable[[], Any], *, step: str | None = None) -> Any:
+    def _act(self, operation: str, name: str, call: Callable[[], _T], *, step: str | None = None) -> _T:
         return self._calls.act(operation, call, target=name, by=self._worker, step=step)
 
     def _step(self, name: str, metadata: Mapping[str, str] | None) -> str | None:

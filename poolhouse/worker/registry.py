@@ -8,23 +8,21 @@ import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from poolhouse.pipeline import payloads
 from poolhouse.pipeline.errors import ConfigError, InvalidName
 from poolhouse.pipeline.message import RESERVED_FIELDS
 from poolhouse.pipeline.names import check_task_type
 from poolhouse.pipeline.topology import Topology, line_of
-from poolhouse.worker import payloads
 from poolhouse.worker.discovery import import_all
 from poolhouse.worker.rate import parse_rate
+from poolhouse.worker.task_function import AsyncTaskFunction, Decorated, TaskDecorator, TaskFunction
 
-#: Attribute of a function: its handlers, of which stacked decorators make several.
-_HANDLERS = "__poolhouse_handlers__"
 #: Name in a module: the handlers that `@task` has made while the module was executed, and that execution's spec.
 _MADE = "__poolhouse_made__"
-_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 class Payload(BaseModel):
@@ -63,6 +61,12 @@ class Handler:
     def is_async(self) -> bool:
         """Whether the function is a coroutine function."""
         return inspect.iscoroutinefunction(self.function)
+
+    @cached_property
+    def result_type(self) -> Any:
+        """What the function is annotated to return; `Any` where it isn't."""
+        found = typing.get_type_hints(self.function).get("return", Any)
+        return type(None) if found is None else found
 
     @property
     def summary(self) -> str:
@@ -103,13 +107,14 @@ class Handler:
         return payloads.makes_values(self.payload_type)
 
 
-def task(task_type: str, **options: Any) -> Callable[[_Function], _Function]:
+def task(task_type: str, **options: Any) -> TaskDecorator:
     """Make a function the handler of a task type.
 
         @task("greet", queue="urgent")
         def greet(payload: Greet, ctx: TaskContext) -> Greeting: ...
 
     The first parameter's annotation is the payload model. The function returns a pydantic model, a JSON value or None.
+    The name is then the reference to the task type: `greet.submit(Greet(name="Ada")).result()` is a `Greeting`.
 
     Args:
         task_type: the name that clients submit under.
@@ -120,7 +125,10 @@ def task(task_type: str, **options: Any) -> Callable[[_Function], _Function]:
     """
     defined_at, module = _place()
 
-    def register(function: _Function) -> _Function:
+    def register(decorated: Any, /) -> Any:
+        function, earlier = decorated, tuple[Handler, ...]()
+        if isinstance(decorated, Decorated):  # by another @task below this one
+            function, earlier = decorated.function, decorated.__poolhouse_handlers__
         where = f"{getattr(function, '__module__', None)}.{getattr(function, '__qualname__', function)}"
         try:
             check_task_type(task_type)
@@ -140,12 +148,12 @@ def task(task_type: str, **options: Any) -> Callable[[_Function], _Function]:
         reserved = sorted(RESERVED_FIELDS & _field_names(handler.payload_type))
         if reserved:
             raise ConfigError(f"{where}: the payload declares {', '.join(reserved)}, which only the server sets")
-        setattr(function, _HANDLERS, (*getattr(function, _HANDLERS, ()), handler))
         spec, made = module.get(_MADE, (None, []))
         if spec is not module.get("__spec__"):  # it is executed anew: importlib.reload
             made = []
         module[_MADE] = (module.get("__spec__"), [*made, handler])
-        return function
+        kind = AsyncTaskFunction if handler.is_async else TaskFunction
+        return kind(function, (*earlier, handler))
 
     return register
 
@@ -224,8 +232,8 @@ def _handlers(module: Mapping[str, Any]) -> Iterator[Handler]:
     if spec is module.get("__spec__"):
         yield from made
     for value in tuple(module.values()):
-        if inspect.isfunction(value):
-            yield from getattr(value, _HANDLERS, ())
+        if isinstance(value, Decorated):
+            yield from value.__poolhouse_handlers__
 
 
 def _place() -> tuple[str, dict[str, Any]]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
+from functools import cached_property
 from typing import Any, Protocol
 
 from poolhouse_pubsub.core.backlog import Backlog
@@ -101,10 +101,8 @@ class Subscription:
         self.on_end: dict[object, Callable[[], None]] = {}
         #: Called with no argument when its properties change.
         self.on_change: dict[object, Callable[[], None]] = {}
-        self._leases = Leases(uid=uid, boot=host.boot)
-        #: The unacked messages; only the subscription changes it once it is in use.
-        self.backlog = Backlog()
-        self._consumers: deque[Consumer] = deque()
+        #: A list: an empty deque takes 760 bytes, and most subscriptions have few consumers or none.
+        self._consumers: list[Consumer] = []
         #: Acked messages that are kept for a seek.
         self.retained: dict[int, Message] = {}
         self._sweep_at = NEVER
@@ -117,6 +115,17 @@ class Subscription:
         self._transformed: dict[int, Message] = {}
         #: Why a message could not be transformed or exported last, "" when the latest one could.
         self.delivery_error = ""
+
+    # What an idle subscription would hold in vain is made when it is first needed: 100,000 of them may lie idle.
+
+    @cached_property
+    def backlog(self) -> Backlog:
+        """The unacked messages; only the subscription changes it once it is in use."""
+        return Backlog()
+
+    @cached_property
+    def _leases(self) -> Leases:
+        return Leases(uid=self.uid, boot=self._host.boot)
 
     def add(self, messages: Sequence[Message]) -> None:
         """Take published messages (already filtered) into the backlog."""

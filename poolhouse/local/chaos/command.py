@@ -28,7 +28,7 @@ def chaos(*, minutes: float, seed: int | None = None, tasks: int = ROUND_TASKS, 
         1 if a promise was broken; the logs of that round are kept, and the output names them.
     """
     if minutes <= 0 or tasks < 1:
-        raise ConfigError("chaos wants minutes above 0, and a task at least")
+        raise ConfigError("--minutes must be > 0 and --tasks >= 1")
     first = random.SystemRandom().randrange(10**6) if seed is None else seed
     deadline_s = time.monotonic() + 60 * minutes
     rounds = failed = 0

@@ -17,7 +17,7 @@ from poolhouse.pipeline.topology import Queue, Topology
 from poolhouse.project import ROOT
 
 RENEW = "./invoke compose-file"
-#: The setting of the service `setup` that tells it which queues have workers.
+#: The setting of the service `setup` that lists the queues with workers.
 VARIABLE = "QUEUES_WITH_WORKERS"
 _LIST = re.compile(rf"(?<=^      {VARIABLE}: ).*$", re.MULTILINE)
 _BLOCK = re.compile(rf"(?<={re.escape(RENEW)}`\. {{\n).*?(?=^  # }}$)", re.DOTALL | re.MULTILINE)

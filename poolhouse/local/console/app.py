@@ -10,7 +10,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from poolhouse.client.api import ApiError
+from poolhouse.client.errors import ApiError
 from poolhouse.local.console import rendering
 from poolhouse.local.console.guard import Guard
 from poolhouse.local.console.notes import Notes

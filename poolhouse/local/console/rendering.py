@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from poolhouse.client import units
-from poolhouse.client.api import segment
+from poolhouse.client.calls import segment
 from poolhouse.local.console.notes import Notes
 from poolhouse.local.console.stacks import Stack, StackInfo
 from poolhouse.local.console.throughput import Throughput
@@ -132,7 +132,7 @@ def _age(text: str | None) -> str:
 
 
 def _moment(text: str | None) -> str:
-    """A time of the API's in this machine's time zone: whoever looks sits at it."""
+    """A time of the API's in this machine's time zone, which is the viewer's."""
     at = units.moment(text)
     return "?" if at is None else f"{at.astimezone():%Y-%m-%d %H:%M:%S %Z}"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from poolhouse.pipeline import logs
+from poolhouse.pipeline import current_task, logs
 from poolhouse.worker.errors import TaskCancelled
 from poolhouse.worker.runtime import children, endings
 from poolhouse.worker.runtime.endings import Cancelled, Ending
@@ -42,11 +42,11 @@ class Executor:
         """Call the handler in this process: in the thread at hand, or on the event loop. Raises as `run`."""
         with logs.Bound(context.fields):
             if task.handler.is_async:
-                return self._started_loop().run(task, task.handler.function(payload, context))
+                return self._started_loop().run(task, current_task.call(task.handler.function, payload, context))
             try:
                 with children.Alone(), interruptible() as task.interrupt_handler:
                     # What a handler sets in its context, such as decimal's precision, is not the thread's next one's.
-                    return contextvars.copy_context().run(task.handler.function, payload, context)
+                    return contextvars.copy_context().run(current_task.call, task.handler.function, payload, context)
             finally:
                 logs.end_printed()
 

@@ -18,7 +18,8 @@ from typing import Any, NoReturn
 from pydantic import BaseModel
 from pydantic_core import from_json
 
-from poolhouse.pipeline import json_values, logs
+from poolhouse.client.task_type import TaskType, name_of
+from poolhouse.pipeline import current_task, json_values, logs
 from poolhouse.pipeline import settings as settings_module
 from poolhouse.pipeline.errors import InvalidValue
 from poolhouse.pipeline.records import Progress
@@ -183,13 +184,14 @@ class _ChildContext:
 
     def submit(
         self,
-        task_type: str,
+        task_type: str | TaskType[Any, Any],
         payload: BaseModel | Mapping[str, Any],
         *,
         queue: str | None = None,
         delay_s: float | None = None,
         run_at: datetime | None = None,
     ) -> str:
+        task_type = name_of(task_type)
         fields = self._registry[task_type].payload_of(payload)
         with self._submitting:
             if self._call.ended:
@@ -209,7 +211,7 @@ def _run(call: _Call, inside: _Inside, *, store: ObjectStore, registry: Registry
         with children.Alone(), logs.Bound(context.fields), interruptible() as interrupt:
             call.raise_in_handler = interrupt
             try:
-                value = handler.function(handler.parse(call.payload), context)
+                value = current_task.call(handler.function, handler.parse(call.payload), context)
             finally:
                 logs.end_printed()
             try:

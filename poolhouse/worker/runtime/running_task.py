@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 from pydantic import BaseModel
 
+from poolhouse.client.task_type import TaskType, name_of
 from poolhouse.pipeline import json_values, records
 from poolhouse.pipeline.delays import run_time
 from poolhouse.pipeline.errors import PreconditionFailed
@@ -222,7 +223,7 @@ class Context:
 
     def submit(
         self,
-        task_type: str,
+        task_type: str | TaskType[Any, Any],
         payload: BaseModel | Mapping[str, Any],
         *,
         queue: str | None = None,
@@ -231,6 +232,7 @@ class Context:
     ) -> str:
         if self._running.ended:
             raise RuntimeError("the attempt has ended: nothing can be submitted for it any more")
+        task_type = name_of(task_type)
         handler = self._registry[task_type]
         now = self._now()
         not_before = run_time(delay_s=delay_s, run_at=run_at, now=now)

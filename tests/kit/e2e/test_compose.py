@@ -68,7 +68,7 @@ def test_the_whole_pipeline_gives_what_other_means_compute(stack: Compose) -> No
 
 def test_every_container_runs_locked_down_and_not_as_root(stack: Compose) -> None:
     ids = [container.id for container in engine.containers(_project(stack))]
-    assert len(ids) == 9  # the one that made the topology, too
+    assert len(ids) == 10  # the gateway, and the one that made the topology, too
     for entry in json.loads(docker("inspect", *ids)):
         host = entry["HostConfig"]
         assert host["ReadonlyRootfs"], entry["Name"]
@@ -88,7 +88,7 @@ def test_the_console_shows_the_containers_and_their_logs(stack: Compose) -> None
     with TestClient(create_app(LocalStack(lambda: stack)), base_url="http://127.0.0.1") as browser:
         overview = browser.get("/").text
         assert "worker-bulk-1" in overview
-        assert ("does not tell what waits" in overview) == (not _keeps(stack))
+        assert ("does not report its backlog" in overview) == (not _keeps(stack))
         assert (f"http://{stack.endpoints().pubsub_host}/ui" in overview) == _keeps(stack)
         logs = browser.get("/logs", params={"service": "worker-bulk-1"}).text
         assert "worker ready" in logs

@@ -15,7 +15,7 @@ from poolhouse.local.compose.engine import docker
 from poolhouse.local.errors import StackError
 from poolhouse.local.provision import realise
 from poolhouse.pipeline import settings
-from poolhouse.testing.containers import HttpReady, PubSubContainer, StorageContainer, containers
+from poolhouse.testing.containers import Answers, PubSubContainer, StorageContainer, containers
 from poolhouse.testing.servers import Servers
 from tests.kit.engine import require_engine
 
@@ -118,6 +118,7 @@ def test_a_container_that_ends_while_it_starts_is_reported_at_once_with_its_log(
 
 def test_a_server_that_never_answers_is_given_up() -> None:
     require_engine()
-    silent = PubSubContainer().with_command(["sleep", "60"]).waiting_for(HttpReady(8085, "/", timeout_s=0.5))
+    silent = PubSubContainer().with_command(["sleep", "60"])
+    silent.waiting_for(Answers(silent.port, "/", timeout_s=0.5))
     with pytest.raises(StackError, match=r"did not answer in 0 s:\n\(it wrote nothing\)"), silent:
         pass

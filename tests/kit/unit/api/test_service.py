@@ -221,7 +221,7 @@ class TestReference:
         paths = api.client.get("/openapi.json").json()["paths"]
 
         calls = [operation for operations in paths.values() for operation in operations.values()]
-        assert len(calls) == 23
+        assert len(calls) == 24
         for call in calls:
             assert call["summary"]
             assert "application/problem+json" in call["responses"]["default"]["content"]
@@ -289,10 +289,10 @@ def test_a_handler_of_an_undeclared_queue_is_refused_at_the_start() -> None:
 
     lost.__annotations__["payload"] = Nothing
     lost.__annotations__["ctx"] = TaskContext
-    task("lost", queue="nowhere")(lost)
+    handler = task("lost", queue="nowhere")(lost)
     environment = conftest.settings()
 
-    registry = Registry(lost.__poolhouse_handlers__)  # type: ignore[attr-defined]
+    registry = Registry(handler.__poolhouse_handlers__)
     publisher = Publisher(environment, topics=MemoryTopics())
 
     with pytest.raises(ConfigError, match="nowhere"):

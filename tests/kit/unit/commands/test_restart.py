@@ -43,7 +43,7 @@ def test_a_type_that_is_on_disk_takes_a_restart_with_reload(project: Path) -> No
 
 def test_a_stack_that_reloads_is_asked_why_it_has_not(project: Path) -> None:
     stack(project, reload=True)
-    assert "./invoke status tells why" in restart.unknown_type("greet", root=project, state_dir=project)
+    assert "./invoke status shows why" in restart.unknown_type("greet", root=project, state_dir=project)
     assert not restart.command(project)
 
 

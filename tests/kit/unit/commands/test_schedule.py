@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from poolhouse.client.api import ApiError
+from poolhouse.client.errors import ApiError
 from poolhouse.commands import calls
 from poolhouse.pipeline.errors import ConfigError
 from tests.kit.unit.commands.conftest import Screen, Served

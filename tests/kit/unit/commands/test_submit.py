@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from poolhouse.client.api import ApiError
+from poolhouse.client.errors import ApiError
 from poolhouse.commands import calls
 from poolhouse.commands.submit import Submission
 from poolhouse.pipeline import records

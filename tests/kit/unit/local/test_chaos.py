@@ -102,7 +102,7 @@ FOLLOW_UP = FollowUp(task_id="b", task_type="echo", queue="urgent", payload={"nu
     [
         (replace(_facts(), records={}), "accepted and lost"),
         (_with_record(status=Status.QUEUED), "has not ended: queued"),
-        (_with_record(status=Status.CANCELLED), "cancelled, but nobody asked for it"),
+        (_with_record(status=Status.CANCELLED), "cancelled without a cancel call"),
         (_with_record(status=Status.FAILED), "ended as failed"),
         (_with_record(status=Status.DEAD), "is dead after 1 of 3 attempts"),
         (_with_record(attempts=_facts().records["a"].attempts * 2), "2 attempts that succeeded"),

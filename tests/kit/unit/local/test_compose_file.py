@@ -14,6 +14,7 @@ import pytest
 from docker.utils.build import exclude_paths
 
 import poolhouse_pubsub
+from poolhouse.cloud.image import SECRETS
 from poolhouse.local.compose import file as compose_file
 from poolhouse.local.compose import workers
 from poolhouse.pipeline import topology
@@ -198,6 +199,11 @@ def test_what_the_dockerfile_copies_reaches_the_builder_and_secrets_do_not() -> 
         *locks,
     }
     assert (ROOT / ".dockerignore").read_text().splitlines()[1] == "*"
+
+
+def test_a_build_here_and_a_deploy_leave_out_the_same_secrets() -> None:
+    left_out = (ROOT / ".dockerignore").read_text().partition("# Secrets, ")[2].splitlines()[1:]
+    assert set(left_out) == {f"**/{name}" for name in SECRETS}
 
 
 @pytest.mark.parametrize(

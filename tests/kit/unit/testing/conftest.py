@@ -1,9 +1,13 @@
-"""The pipeline of these tests has handlers of its own; they run on every level that this process can be."""
+"""The pipeline of these tests has handlers of its own; each test runs on both levels of one process."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
+from poolhouse.testing.levels import Level, ServerLevel
+from poolhouse.testing.plugin import neutral_environment
 from tests.kit.unit.testing import handlers
 
 PIPELINE = """
@@ -26,6 +30,16 @@ def pipeline_file(tmp_path_factory: pytest.TempPathFactory) -> str:
     file = tmp_path_factory.mktemp("testing") / "pipeline.toml"
     file.write_text(PIPELINE)
     return str(file)
+
+
+@pytest.fixture(scope="session", params=[Level, ServerLevel], ids=["inline", "in-process"])
+def pipeline_level(request: pytest.FixtureRequest) -> Iterator[Level]:
+    with neutral_environment():
+        level: Level = request.param()
+        try:
+            yield level
+        finally:
+            level.close()
 
 
 @pytest.fixture(scope="session")

@@ -10,13 +10,16 @@ from tests.kit.unit.testing.handlers import ledger
 
 
 def test_a_handler_that_spends_twice_is_found(pipeline: Pipeline) -> None:
-    with pytest.raises(AssertionError) as found:
+    def spend_at_every_point() -> None:
         for turn in pipeline.crash_points():
             with turn:
                 ledger.clear()
                 pipeline.submit(handlers.spend, name="Ada")
                 pipeline.run_until_idle()
                 assert ledger == ["Ada"]
+
+    with pytest.raises(AssertionError) as found:
+        spend_at_every_point()
     text = str(found.value)
     assert "not repeatable: the effects differ at" in text
     assert "the worker dies after handler of spend\n    AssertionError" in text
@@ -38,10 +41,13 @@ def test_a_handler_that_remembers_what_it_did_passes(pipeline: Pipeline) -> None
 
 
 def test_effects_in_the_bucket_are_compared_without_a_word_of_the_test(pipeline: Pipeline) -> None:
-    with pytest.raises(AssertionError, match=r"object processed/log.txt: b'Ada\\nAda\\n', not b'Ada\\n'"):
+    def append_at_every_point() -> None:
         for turn in pipeline.crash_points():
             with turn:
                 pipeline.submit(handlers.append, name="Ada")
+
+    with pytest.raises(AssertionError, match=r"object processed/log.txt: b'Ada\\nAda\\n', not b'Ada\\n'"):
+        append_at_every_point()
 
 
 def test_results_files_and_follow_ups_come_out_the_same_at_every_point(pipeline: Pipeline) -> None:
@@ -71,15 +77,26 @@ def test_a_function_of_the_users_own_is_a_point_where_calls_fail(
 
 
 def test_an_undisturbed_turn_that_fails_is_an_ordinary_failure(pipeline: Pipeline) -> None:
-    with pytest.raises(AssertionError, match="is failed: no to Ada"):
-        for turn in pipeline.crash_points():
-            with turn:
-                task = pipeline.submit(handlers.refuse, name="Ada")
-                pipeline.run_until_idle()
-                task.result()
+    turn = next(pipeline.crash_points())
+    task = pipeline.submit(handlers.refuse, name="Ada")
+    pipeline.run_until_idle()
+    with pytest.raises(AssertionError, match="is failed: no to Ada"), turn:
+        task.result()
 
 
 def test_the_loop_wants_its_turns_entered(pipeline: Pipeline) -> None:
+    turns = pipeline.crash_points()
+    next(turns)
     with pytest.raises(RuntimeError, match="with turn:"):
-        for _ in pipeline.crash_points():
-            pipeline.submit(handlers.file, name="Ada")
+        next(turns)
+
+
+def test_results_that_tell_the_attempt_are_left_out_on_request(pipeline: Pipeline) -> None:
+    def run(*, results: bool) -> None:
+        for turn in pipeline.crash_points(results=results):
+            with turn:
+                pipeline.submit(handlers.flaky, times=0)
+
+    run(results=False)
+    with pytest.raises(AssertionError, match="not in the undisturbed turn: flaky"):
+        run(results=True)

@@ -256,6 +256,17 @@ def test_follow_ups_are_published_after_success_and_again_by_a_duplicate_with_th
     assert [topic for topic, _ in submitted[:2]] == ["poolhouse-default", "poolhouse-urgent"]
 
 
+@pytest.mark.parametrize("task_type", ["referring_parent", "referring_coroutine"])
+def test_what_a_handler_submits_by_a_reference_is_its_follow_up(engine: Engine, task_type: str) -> None:
+    engine.attempts.process(engine.task(task_type))
+    follow_ups = engine.record().follow_ups
+    assert [(each.task_type, each.queue, each.payload) for each in follow_ups] == [
+        ("echo", "default", {"n": 1}),
+        ("echo", "urgent", {"n": 2}),
+    ]
+    assert [each.task_id for each in follow_ups] == engine.record().result
+
+
 def test_follow_ups_of_a_failed_attempt_are_not_published(engine: Engine) -> None:
     engine.attempts.process(engine.task("failing_parent"))
     assert engine.topics.published == []

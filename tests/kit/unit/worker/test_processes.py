@@ -73,6 +73,13 @@ def test_follow_ups_of_a_process_are_those_of_a_thread_and_so_are_the_refusals(e
     assert (unknown_type, invalid, unknown_queue) == ("KeyError", "ValueError", "KeyError")
 
 
+def test_what_a_process_submits_by_a_reference_is_its_follow_up(engine: Engine) -> None:
+    engine.attempts.process(engine.task("referring_process"))
+    follow_ups = engine.record().follow_ups
+    assert [(each.queue, each.payload) for each in follow_ups] == [("default", {"n": 1}), ("urgent", {"n": 2})]
+    assert [each.task_id for each in follow_ups] == engine.record().result
+
+
 def test_a_process_that_can_not_begin_says_why(engine: Engine) -> None:
     engine.attempts._executor = Executor(task_handlers=("tests.kit.unit.worker.no_such_module",))
     engine.attempts.process(engine.task("own_process"))

@@ -1,4 +1,4 @@
-"""The console of a pipeline that runs elsewhere: all that its API tells, and nothing of processes."""
+"""The console of a pipeline that runs elsewhere: all that its API returns, and nothing of processes."""
 
 from __future__ import annotations
 

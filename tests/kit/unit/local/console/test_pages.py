@@ -70,7 +70,7 @@ def test_without_the_api_the_overview_still_shows_the_services(shown: Shown) -> 
         ),
     )
     text = shown.text("/")
-    assert "The API does not tell" in text
+    assert "The API does not answer" in text
     assert "backoff" in text
     assert "killed by SIGSEGV" in text
 
@@ -104,7 +104,7 @@ def test_tasks_are_listed_and_chosen_from(shown: Shown) -> None:
     failed = shown.page("/tasks?status=failed")
     assert bad in failed
     assert done not in failed
-    assert "No task is like that." in shown.page("/tasks?task_type=gone")
+    assert "No matching tasks." in shown.page("/tasks?task_type=gone")
     assert 'value="gone" selected' in shown.page("/tasks?task_type=gone")
 
 

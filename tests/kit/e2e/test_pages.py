@@ -1,4 +1,4 @@
-"""docs/first-task.md, followed to the letter in a copy of the project."""
+"""Every page with `sh` blocks, followed to the letter in a copy of the project."""
 
 from __future__ import annotations
 
@@ -17,15 +17,23 @@ from poolhouse.pipeline import topology
 from poolhouse.project import ROOT
 from tests.kit.waiting import until
 
-PAGE = (ROOT / "docs" / "first-task.md").read_text(encoding="utf-8")
-#: Every fenced block: its language with what is said about it, and its text.
-BLOCKS = re.findall(r"^```(\w+)( \w+)?\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+#: A fenced block: its language with what is said about it, and its text.
+BLOCK = re.compile(r"^```(\w+)( \w+)?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+#: Every page whose `sh` blocks hold commands of `./invoke` alone, and its blocks.
+PAGES = {
+    path.name: blocks
+    for path in sorted((ROOT / "docs").glob("*.md"))
+    for blocks in [BLOCK.findall(path.read_text(encoding="utf-8"))]
+    for commands in ["".join(text for language, _, text in blocks if language == "sh").splitlines()]
+    if commands and all(command.startswith("./invoke ") for command in commands)
+}
 _NOT_OURS = ("*.pyc", "__pycache__", ".*_cache", ".venv", ".git", ".poolhouse", ".hypothesis", ".wheelhouse")
 
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("stack")
-def test_the_page_from_nothing_to_ones_own_task_works_as_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_works_as_written(page: str, tmp_path: Path) -> None:
     project = tmp_path / "project"
     shutil.copytree(ROOT, project, ignore=shutil.ignore_patterns(*_NOT_OURS))
     inherited = {
@@ -53,7 +61,7 @@ def test_the_page_from_nothing_to_ones_own_task_works_as_written(tmp_path: Path)
     printed = ""
     ran = 0
     try:
-        for language, note, text in BLOCKS:
+        for language, note, text in PAGES[page]:
             if language == "sh":
                 for command in text.splitlines():
                     if note == " soon":  # what was saved is taken over in a moment
@@ -70,4 +78,8 @@ def test_the_page_from_nothing_to_ones_own_task_works_as_written(tmp_path: Path)
                 assert (scheduled.name, scheduled.task_type) == ("nightly-lengths", "word_lengths")
     finally:
         run("./invoke down", fails=False)
-    assert ran >= 7
+    assert ran >= 1
+
+
+def test_the_page_on_the_first_task_is_among_them() -> None:
+    assert {"first-task.md", "index.md", "adopting.md"} <= PAGES.keys()
