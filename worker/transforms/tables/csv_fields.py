@@ -24,18 +24,19 @@ def code_like(text: bytes, separator: bytes) -> bool:
         return True
     # Four neighbours at each place, the field's first character second. What is looked for begins with a low one
     # behind a low one, as few others do: the closer look takes those alone.
-    first, second, third, fourth = (octets(memoryview(text)[start : start + size]) for start in range(4))
+    found = octets(text)
+    first, second, third, fourth = (found.slice(start, size) for start in range(4))
     low = (first <= _COMMA) & (second <= _ZERO)
     if separator[0] > _COMMA:
         low |= (first == separator[0]) & (second <= _ZERO)
     starting, after = second.filter(low), third.filter(low)
-    found = (starting == _PLUS) | ((starting == _ZERO) & (after >= _ZERO) & (after <= _NINE))
+    coded = (starting == _PLUS) | ((starting == _ZERO) & (after >= _ZERO) & (after <= _NINE))
     negative = (starting == _MINUS) & (after == _ZERO)
     if negative.any():
-        found |= negative & (fourth.filter(low) != _POINT)
-    if not found.any():
+        coded |= negative & (fourth.filter(low) != _POINT)
+    if not coded.any():
         return False
-    before = first.filter(low).filter(found)
+    before = first.filter(low).filter(coded)
     if _is_one_of(before, separator + b'\n"').any():
         return True
     if not _is_one_of(before, b" \t").any():
@@ -49,12 +50,13 @@ def stray_quotes(text: bytes, separator: bytes) -> bool:
     """Whether a quote stands where RFC 4180 has none: in the middle of a field, and not as one of two."""
     if QUOTE not in text:
         return False
-    view = memoryview(text if text.endswith(b"\n") else text + b"\n")
+    found = octets(text if text.endswith(b"\n") else text + b"\n")
+    size = len(found) - 2
     # A block begins with the header that is put before it, so that no quote is its first byte.
-    quotes = octets(view[1:-1]) == QUOTE[0]
+    quotes = found.slice(1, size) == QUOTE[0]
     # By their parity they open and close; of a doubled one, the first closes and the second opens again.
-    opens = _is_one_of(octets(view[:-2]).filter(quotes), separator + b'\n"')
-    closes = _is_one_of(octets(view[2:]).filter(quotes), separator + b'\n\r"')
+    opens = _is_one_of(found.head(size).filter(quotes), separator + b'\n"')
+    closes = _is_one_of(found.slice(2).filter(quotes), separator + b'\n\r"')
     return not (opens.all() or opens.gather_every(2).all()) or not (closes.all() or closes.gather_every(2, 1).all())
 
 

@@ -54,7 +54,7 @@ def separators(data: bytes, separator: bytes) -> int:
     return b"".join(data.split(QUOTE)[::2]).count(separator)
 
 
-def octets(data: bytes | memoryview) -> pl.Series:
+def octets(data: bytes) -> pl.Series:
     """The bytes as numbers, not copied: what is counted of them is counted in vector instructions."""
     return pl.Series(nanoarrow.c_array_from_buffers(nanoarrow.uint8(), len(data), [None, data]))
 
