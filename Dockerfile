@@ -12,6 +12,8 @@ ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS dependencies
 COPY requirements.lock /build/
+#project| # Poolhouse's own wheels, as long as it is not on an index; without them the folder holds its README alone.
+#project| COPY vendor /build/vendor/
 # The wheelhouse is empty on most machines; `invoke images` fills it for those that must build with no network.
 # It counts only while its own copy of the lock is the one in hand.
 RUN --mount=type=bind,source=.wheelhouse,target=/wheelhouse \
@@ -25,7 +27,9 @@ RUN --mount=type=bind,source=.wheelhouse,target=/wheelhouse \
     then export PIP_NO_INDEX=1 PIP_FIND_LINKS=/wheelhouse; fi; \
     python3 -m venv --without-pip /opt/venv; \
     python3 -m pip --python /opt/venv/bin/python --disable-pip-version-check install --quiet --no-warn-script-location \
-        --require-hashes --only-binary :all: -r /build/requirements.lock; \
+        --require-hashes --only-binary :all: -r /build/requirements.lock \
+        #project| --find-links /build/vendor \
+        ; \
     # Packages' own tests are never imported in production.
     find /opt/venv -depth -type d \( -name tests -o -name test \) -path '*/site-packages/*' -exec rm -rf {} +
 
@@ -33,23 +37,29 @@ RUN --mount=type=bind,source=.wheelhouse,target=/wheelhouse \
 # The mode: a checkout made under a strict umask must not give files that the image's user can't read.
 FROM ${PYTHON_IMAGE} AS source
 WORKDIR /app
+# kit: its source is here, and what production needs of it goes into the image; a project installs it.
 COPY --chmod=755 poolhouse/__init__.py poolhouse/project.py ./poolhouse/
+COPY --chmod=755 poolhouse/client ./poolhouse/client
 COPY --chmod=755 poolhouse/pipeline ./poolhouse/pipeline
 COPY --chmod=755 poolhouse/worker ./poolhouse/worker
 COPY --chmod=755 poolhouse/api ./poolhouse/api
+# end of kit
+#project| # A package of your own beside these: a line for it here, and one in .dockerignore.
 COPY --chmod=755 worker ./worker
 COPY --chmod=755 api ./api
 RUN python3 -m compileall -q --invalidation-mode unchecked-hash .
 COPY --chmod=755 pipeline.toml ./
 
+# kit: the local stack; an installed kit has it, too.
 FROM source AS local-source
 COPY --chmod=755 poolhouse ./poolhouse
-COPY --chmod=755 local ./local
-RUN python3 -m compileall -q --invalidation-mode unchecked-hash poolhouse local
+RUN python3 -m compileall -q --invalidation-mode unchecked-hash poolhouse
 
+# end of kit
 # Our Pub/Sub emulator has dependencies of its own, and none of the pipeline's: its image is a third of the size.
 FROM ${PYTHON_IMAGE} AS pubsub-dependencies
 COPY requirements-pubsub.lock /build/
+#project| COPY vendor /build/vendor/
 RUN --mount=type=bind,source=.wheelhouse,target=/wheelhouse \
     --mount=type=secret,id=ca \
     --mount=type=secret,id=pip_conf \
@@ -61,13 +71,17 @@ RUN --mount=type=bind,source=.wheelhouse,target=/wheelhouse \
     then export PIP_NO_INDEX=1 PIP_FIND_LINKS=/wheelhouse; fi; \
     python3 -m venv --without-pip /opt/venv; \
     python3 -m pip --python /opt/venv/bin/python --disable-pip-version-check install --quiet --no-warn-script-location \
-        --require-hashes --only-binary :all: -r /build/requirements-pubsub.lock; \
+        --require-hashes --only-binary :all: -r /build/requirements-pubsub.lock \
+        #project| --find-links /build/vendor \
+        ; \
     # Packages' own tests are never imported in production.
     find /opt/venv -depth -type d \( -name tests -o -name test \) -path '*/site-packages/*' -exec rm -rf {} +
 
 FROM ${PYTHON_IMAGE} AS pubsub-source
 WORKDIR /app
+# kit: the emulator is source here, too.
 COPY --chmod=755 poolhouse_pubsub ./poolhouse_pubsub
+# end of kit
 # A new volume takes over owner and mode of the folder that it covers.
 RUN python3 -m compileall -q --invalidation-mode unchecked-hash . && install -d -o 65532 -g 65532 /data
 
@@ -84,7 +98,7 @@ COPY --from=pubsub-source /app /app
 USER 65532:65532
 EXPOSE 8085
 # Messages, topics and subscriptions outlive the container where /data is a volume.
-CMD ["python", "-m", "poolhouse_pubsub", "--host", "0.0.0.0", "--port", "8085", "--data-dir", "/data"]
+CMD ["python", "-m", "poolhouse_pubsub", "--host", "0.0.0.0", "--port", "8085", "--data-dir", "/data", "--ui"]
 
 FROM ${PYTHON_IMAGE} AS runtime
 ENV PATH=/opt/venv/bin:$PATH \
@@ -94,13 +108,18 @@ ENV PATH=/opt/venv/bin:$PATH \
     HOST=0.0.0.0
 LABEL dev.poolhouse.image=pipeline
 WORKDIR /app
+#project| # Debian packages that handlers need, in the place of NAME:
+#project| # RUN apt-get update && apt-get install --yes --no-install-recommends NAME && rm -rf /var/lib/apt/lists/*
 COPY --from=dependencies /opt/venv /opt/venv
 # A number, not a name: Kubernetes and Cloud Run can see that it is not root. It owns nothing; /tmp is all it writes.
 USER 65532:65532
 
 # `--target local` adds what realises the topology on emulators (the `setup` service); production never has it.
 FROM runtime AS local
+# kit: with the local stack.
 COPY --from=local-source /app /app
+# end of kit
+#project| COPY --from=source /app /app
 CMD ["python", "-m", "poolhouse.local.setup"]
 
 # The last stage is what a plain `docker build` and Cloud Build make.

@@ -1,5 +1,9 @@
-"""Background tasks on Google Cloud: what authors of handlers need."""
+"""Background tasks on Google Cloud: what authors of handlers need, and those who submit tasks."""
 
+from typing import TYPE_CHECKING, Any
+
+from poolhouse.client.errors import ApiError, ResultTimeout, TaskFailed
+from poolhouse.client.task_type import TaskType
 from poolhouse.worker import (
     Backoff,
     Payload,
@@ -13,15 +17,36 @@ from poolhouse.worker import (
     task,
 )
 
+if TYPE_CHECKING:
+    from poolhouse.client import AsyncClient, AsyncTaskHandle, Client, TaskHandle
+
 __all__ = [
+    "ApiError",
+    "AsyncClient",
+    "AsyncTaskHandle",
     "Backoff",
+    "Client",
     "Payload",
     "Reject",
+    "ResultTimeout",
     "Retry",
     "TaskCancelled",
     "TaskContext",
+    "TaskFailed",
+    "TaskHandle",
     "TaskTimeout",
+    "TaskType",
     "Unique",
     "WorkerStopping",
     "task",
 ]
+#: Imported at first use: handlers alone need no HTTP client.
+_OF_CLIENT = {"AsyncClient", "AsyncTaskHandle", "Client", "TaskHandle"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _OF_CLIENT:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from poolhouse import client  # noqa: PLC0415 - see above
+
+    return getattr(client, name)

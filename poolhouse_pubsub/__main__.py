@@ -1,5 +1,7 @@
 """The emulator alone: `python -m poolhouse_pubsub --port 8085`."""
 
+from __future__ import annotations
+
 import argparse
 import asyncio
 import gc
@@ -15,10 +17,11 @@ from poolhouse_pubsub.declared import TopologyError
 from poolhouse_pubsub.service.throughput import QUOTAS, parse_quota
 from poolhouse_pubsub.transport.async_server import new_loop, serve
 from poolhouse_pubsub.transport.web_guard import LOCAL, WebGuard
+from poolhouse_pubsub.version import __version__
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the server until SIGINT or SIGTERM; returns the exit code."""
+    """Run the server until SIGINT or SIGTERM; return the exit code."""
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
@@ -53,6 +56,7 @@ async def _run(options: argparse.Namespace) -> int:
             enforce_iam=_bindings(options.enforce_iam) if options.enforce_iam else None,
             quotas=dict(options.quota),
             guard=options.guard,
+            ui=options.ui,
         ) as server:
             if options.port_file is not None:
                 # In one step: who waits for the file never reads half of it.
@@ -60,11 +64,20 @@ async def _run(options: argparse.Namespace) -> int:
                 unfinished.write_text(f"{server.port}\n")
                 unfinished.replace(options.port_file)
             print(f"Pub/Sub emulator ready: PUBSUB_EMULATOR_HOST={server.host}:{server.port}", flush=True)
+            if options.ui:
+                print(f"Console: http://{_reachable(server.host)}:{server.port}/ui", flush=True)
             await stopping.wait()
     except (OSError, TopologyError) as error:
         print(f"The Pub/Sub emulator can't start: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _reachable(host: str) -> str:
+    """Return an address for a browser on this machine, of one to listen on."""
+    if host in ("0.0.0.0", "::", ""):  # noqa: S104 - compared, not listened on
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host
 
 
 def _bindings(options: Sequence[str]) -> dict[str, list[str]]:
@@ -85,14 +98,25 @@ def _quota(text: str) -> tuple[str, float]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m poolhouse_pubsub",
-        description="A Pub/Sub emulator: gRPC, REST and administration on one port.",
+        prog="poolhouse-pubsub",
+        description="A Pub/Sub emulator: gRPC, REST, administration and a console on one port.",
+        epilog="Exports and imports of Cloud Storage use the server that STORAGE_EMULATOR_HOST names, exports to "
+        "BigQuery that of BIGQUERY_EMULATOR_HOST.",
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8085, help="port, 0 for a free one (default: %(default)s)")
-    parser.add_argument("--port-file", type=Path, help="file that the port is written to when it answers")
-    parser.add_argument("--data-dir", type=Path, help="folder that keeps everything over restarts")
-    parser.add_argument("--export-dir", type=Path, help="folder for tables of BigQuery and Bigtable subscriptions")
+    parser.add_argument(
+        "--port-file", type=Path, metavar="FILE", help="file that the port is written to when it answers"
+    )
+    parser.add_argument("--ui", action="store_true", help="serve the console, pages for a browser, under /ui")
+    parser.add_argument("--data-dir", type=Path, metavar="FOLDER", help="folder that keeps everything over restarts")
+    parser.add_argument(
+        "--export-dir",
+        type=Path,
+        metavar="FOLDER",
+        help="folder for tables of BigQuery and Bigtable subscriptions (default: exports in --data-dir)",
+    )
     parser.add_argument(
         "--enforce-iam",
         action="append",
@@ -107,7 +131,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="KIND=AMOUNT",
         help=f"throughput a second, such as publish=4MB; may be repeated; kinds: {', '.join(QUOTAS)}",
     )
-    parser.add_argument("--topology", type=Path, help="pipeline.toml, or a list of topics and subscriptions")
+    parser.add_argument("--topology", type=Path, help="TOML or JSON file with topics and subscriptions to begin with")
     parser.add_argument(
         "--project",
         default=os.environ.get("GOOGLE_CLOUD_PROJECT", "local-project"),
@@ -127,7 +151,9 @@ def _parser() -> argparse.ArgumentParser:
         help="origins of web pages that may call it, separated by commas (default: ALLOWED_ORIGINS, else none)",
     )
     parser.add_argument("--seed", type=int, help="makes everything random repeatable")
-    parser.add_argument("--manual-clock", action="store_true", help="time moves only by POST /admin/clock/advance")
+    parser.add_argument(
+        "--manual-clock", action="store_true", help="time moves only by POST /admin/clock/advance, or by hand"
+    )
     return parser
 
 

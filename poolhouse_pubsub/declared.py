@@ -1,15 +1,17 @@
 """Topics and subscriptions that are declared before the server answers.
 
-A topology is a `pipeline.toml`, or a plain list as TOML, JSON or Python objects; ids get the project in front, full
-names stay as they are, and the fields are those of the REST API in either spelling:
+A topology is a list, as TOML, JSON or Python objects; ids get the project in front, full names stay as they are, and
+the fields are those of the REST API in either spelling:
 
     topics = ["orders", { name = "projects/other/topics/audit", labels = { team = "billing" } }]
     subscriptions = [{ name = "orders-worker", topic = "orders", ack_deadline_seconds = 30 }]
 """
 
+from __future__ import annotations
+
 import json
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,22 +29,19 @@ class TopologyError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """What is to be there.
+    """What is to be there."""
 
-    Attributes:
-        topics: `google.pubsub.v1.Topic` messages.
-        subscriptions: `google.pubsub.v1.Subscription` messages.
-    """
-
+    #: `google.pubsub.v1.Topic` messages.
     topics: tuple[Any, ...]
+    #: `google.pubsub.v1.Subscription` messages.
     subscriptions: tuple[Any, ...]
 
 
 def load(path: str | Path, *, project: str) -> Topology:
-    """Reads a topology file.
+    """Read a topology file.
 
     Args:
-        path: A `pipeline.toml`, or a `.toml` or `.json` file with `topics` and `subscriptions`.
+        path: A `.toml` or `.json` file with `topics` and `subscriptions`.
         project: Project of all that has no full name.
 
     Raises:
@@ -54,8 +53,6 @@ def load(path: str | Path, *, project: str) -> Topology:
         document = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except (OSError, ValueError) as error:
         raise TopologyError(f"{path}: can't be read as a topology: {error}") from None
-    if isinstance(document, dict) and "queues" in document:
-        return _from_pipeline(path, project=project)
     try:
         return parse(document, project=project)
     except TopologyError as error:
@@ -63,13 +60,13 @@ def load(path: str | Path, *, project: str) -> Topology:
 
 
 def parse(document: Any, *, project: str) -> Topology:
-    """The plain form, already read.
+    """Return the topology of a document that is read already.
 
     Raises:
         TopologyError: It is not one.
     """
     if not isinstance(document, Mapping) or not set(document) <= {"topics", "subscriptions"}:
-        raise TopologyError("a topology has topics and subscriptions, or is a pipeline.toml with queues")
+        raise TopologyError("a topology has topics and subscriptions, and nothing else")
     topics = tuple(_resource(entry, protos.Topic, "topics", project) for entry in _entries(document, "topics"))
     subscriptions = []
     for entry in _entries(document, "subscriptions"):
@@ -105,54 +102,8 @@ def _full(name: str, kind: str, project: str) -> str:
     return name if "/" in name or not name else f"projects/{project}/{kind}/{name}"
 
 
-def _from_pipeline(path: Path, *, project: str) -> Topology:
-    from poolhouse.pipeline import topology  # noqa: PLC0415 - the emulator works without the rest of the project
-    from poolhouse.pipeline.errors import ConfigError  # noqa: PLC0415
-
-    try:
-        queues = topology.load(path).queues
-    except ConfigError as error:
-        raise TopologyError(str(error)) from None
-    return parse(
-        {"topics": list(_queue_topics(queues)), "subscriptions": list(_queue_subscriptions(queues))}, project=project
-    )
-
-
-def _queue_topics(queues: Sequence[Any]) -> Iterator[str]:
-    for queue in queues:
-        yield queue.dead_letter_topic
-        yield queue.topic
-
-
-def _queue_subscriptions(queues: Sequence[Any]) -> Iterator[dict[str, Any]]:
-    for queue in queues:
-        # An empty expiration policy means never: unset, a subscription is deleted after 31 quiet days.
-        yield {
-            "name": queue.dead_letter_subscription,
-            "topic": queue.dead_letter_topic,
-            "ackDeadlineSeconds": 60,
-            "expirationPolicy": {},
-        }
-        yield {
-            "name": queue.subscription,
-            "topic": queue.topic,
-            "ackDeadlineSeconds": queue.ack_deadline_s,
-            "messageRetentionDuration": f"{queue.retention_s}s",
-            "enableExactlyOnceDelivery": queue.exactly_once,
-            "expirationPolicy": {},
-            "retryPolicy": {
-                "minimumBackoff": f"{queue.retry_min_backoff_s:.3f}s",
-                "maximumBackoff": f"{queue.retry_max_backoff_s:.3f}s",
-            },
-            "deadLetterPolicy": {
-                "deadLetterTopic": queue.dead_letter_topic,
-                "maxDeliveryAttempts": queue.max_delivery_attempts,
-            },
-        }
-
-
 def realise(topology: Topology, service: Service) -> None:
-    """Makes what is not there yet; what is there (kept from an earlier run) stays as it is.
+    """Make what is not there yet; what is there (kept from an earlier run) stays as it is.
 
     Raises:
         TopologyError: The emulator refuses a resource.

@@ -1,5 +1,7 @@
 """A small HTTP/1.1 server on bytes: requests in, responses out, keep-alive and pipelining, nothing else."""
 
+from __future__ import annotations
+
 import asyncio
 import json
 import urllib.parse
@@ -19,24 +21,21 @@ REQUEST_TIMEOUT_S = 20.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpRequest:
-    """One request.
+    """One request."""
 
-    Attributes:
-        method: Upper case.
-        path: Percent-encoded, without the query.
-        query: Decoded parameters, the last value of each.
-        headers: Lower-case names.
-        body: All of it.
-    """
-
+    #: Upper case.
     method: str
+    #: Percent-encoded, without the query.
     path: str
+    #: Decoded parameters, the last value of each.
     query: Mapping[str, str] = field(default_factory=dict)
+    #: Lower-case names.
     headers: Mapping[str, str] = field(default_factory=dict)
+    #: All of it.
     body: bytes = b""
 
     def json(self) -> Any:
-        """The body as JSON; an empty one is an empty object.
+        """Return the body as JSON; an empty one is an empty object.
 
         Raises:
             ValueError: It is not JSON.
@@ -62,7 +61,7 @@ HttpApp = Callable[[HttpRequest], Awaitable[HttpResponse | None]]
 
 
 def json_response(status: int, content: Any) -> HttpResponse:
-    """A response with a JSON body."""
+    """Return a response with a JSON body."""
     return HttpResponse(status, json.dumps(content, indent=2, ensure_ascii=False).encode() + b"\n")
 
 
@@ -85,7 +84,7 @@ class HttpConnection:
         self._deadline: asyncio.TimerHandle | None = None
 
     def data_received(self, data: bytes) -> None:
-        """Takes bytes from the client."""
+        """Take bytes from the client."""
         try:
             self._connection.receive_data(data)
         except RuntimeError:
@@ -93,13 +92,13 @@ class HttpConnection:
         if self._answering is None:
             self._next()
             return
-        # Not before: only a connection that is read from tells that its client has gone.
+        # Not before: only a connection that is being read notices that its client has gone.
         self._ahead_bytes += len(data)
         if self._ahead_bytes > MAX_AHEAD_BYTES:
             self._transport.pause_reading()
 
     def closed(self) -> None:
-        """The client is gone: a call that waits (a Pull) is given up."""
+        """Handle a lost client: give up a call that waits (a Pull)."""
         self._keep_time(running=False)
         if self._answering is not None:
             self._answering.cancel()

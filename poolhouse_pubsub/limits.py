@@ -4,6 +4,8 @@ Sources: Quotas and limits (https://cloud.google.com/pubsub/quotas#resource_limi
 comments of google/pubsub/v1/pubsub.proto.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -46,7 +48,7 @@ TOPIC_SNAPSHOTS = 5_000
 
 
 def seconds(duration: Any, field: str) -> float:
-    """A protobuf Duration in seconds.
+    """Return a protobuf Duration in seconds.
 
     Raises:
         StatusError: It is not a valid Duration.
@@ -58,7 +60,7 @@ def seconds(duration: Any, field: str) -> float:
 
 
 def moment_us(timestamp: Any, field: str) -> int:
-    """A protobuf Timestamp in microseconds since the epoch.
+    """Return a protobuf Timestamp in microseconds since the epoch.
 
     Raises:
         StatusError: It is not a valid Timestamp.
@@ -69,7 +71,7 @@ def moment_us(timestamp: Any, field: str) -> int:
 
 
 def within(value: float, bounds: tuple[float, float], field: str, unit: str = "s") -> None:
-    """Checks a number against its bounds.
+    """Check a number against its bounds.
 
     Raises:
         StatusError: INVALID_ARGUMENT, with both bounds.
@@ -80,7 +82,7 @@ def within(value: float, bounds: tuple[float, float], field: str, unit: str = "s
 
 
 def check_labels(labels: Mapping[str, str]) -> None:
-    """Checks the labels of a resource.
+    """Check the labels of a resource.
 
     Raises:
         StatusError: INVALID_ARGUMENT, with the label.
@@ -112,7 +114,7 @@ def _is_label(text: str) -> bool:
 
 
 def check_size(size_bytes: int, most: int) -> None:
-    """Checks the size of a request.
+    """Check the size of a request.
 
     Raises:
         StatusError: INVALID_ARGUMENT.
@@ -122,7 +124,7 @@ def check_size(size_bytes: int, most: int) -> None:
 
 
 def check_messages(messages: Sequence[Any]) -> None:
-    """Checks the messages of one Publish, but for their size.
+    """Check the messages of one Publish, but for their size.
 
     Raises:
         StatusError: INVALID_ARGUMENT, with the number of the message and the rule.
@@ -171,7 +173,7 @@ def _check_attributes(attributes: Mapping[str, str], number: int) -> None:
 
 
 def check_ack_ids(ack_ids: Sequence[str]) -> None:
-    """Checks the ids of an Acknowledge or ModifyAckDeadline, but for their size.
+    """Check the ids of an Acknowledge or ModifyAckDeadline, but for their size.
 
     Raises:
         StatusError: INVALID_ARGUMENT.
@@ -181,5 +183,5 @@ def check_ack_ids(ack_ids: Sequence[str]) -> None:
 
 
 def bad_ack_id(ack_id: str) -> StatusError:
-    """The refusal of an id that was never given for this subscription."""
+    """Return the refusal of an id that was never given for this subscription."""
     return invalid(f"Invalid ack id (ack_id={ack_id[:200]}): it was not given by this subscription.")

@@ -3,6 +3,8 @@
 Source: the `name` fields of google/pubsub/v1/pubsub.proto and schema.proto.
 """
 
+from __future__ import annotations
+
 import re
 from functools import lru_cache
 
@@ -31,7 +33,7 @@ def _valid(name: str, kind: str) -> bool:
 
 
 def check(name: str, kind: str) -> str:
-    """Returns `name` when it is a well-formed name of that kind (`topics`, `subscriptions`, `snapshots`, `schemas`).
+    """Return `name` when it is a well-formed name of that kind (`topics`, `subscriptions`, `snapshots`, `schemas`).
 
     Raises:
         StatusError: INVALID_ARGUMENT, with the rule.
@@ -46,7 +48,7 @@ def check(name: str, kind: str) -> str:
 
 
 def check_schema(name: str) -> tuple[str, str]:
-    """Splits `projects/P/schemas/ID[@REVISION]` into name and revision id, "" when it has none.
+    """Split `projects/P/schemas/ID[@REVISION]` into name and revision id, "" when it has none.
 
     Raises:
         StatusError: INVALID_ARGUMENT.
@@ -59,7 +61,7 @@ def check_schema(name: str) -> tuple[str, str]:
 
 
 def check_project(name: str) -> str:
-    """Returns `name` when it is `projects/PROJECT`.
+    """Return `name` when it is `projects/PROJECT`.
 
     Raises:
         StatusError: INVALID_ARGUMENT.
@@ -71,10 +73,10 @@ def check_project(name: str) -> str:
 
 
 def project_of(name: str) -> str:
-    """The project id inside a full resource name."""
+    """Return the project id inside a full resource name."""
     return name.split("/", 2)[1]
 
 
 def id_of(name: str) -> str:
-    """The last part of a full resource name."""
+    """Return the last part of a full resource name."""
     return name.rpartition("/")[2]

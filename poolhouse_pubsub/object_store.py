@@ -1,5 +1,7 @@
 """A small client of Cloud Storage's JSON API, for an emulator of it; blocking, so it is called on a thread."""
 
+from __future__ import annotations
+
 import json
 import os
 import urllib.error
@@ -55,7 +57,7 @@ class ObjectStore:
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def upload(self, bucket: str, name: str, content: bytes, *, content_type: str) -> None:
-        """Writes an object.
+        """Write an object.
 
         Raises:
             StoreError: It is not written.
@@ -64,7 +66,7 @@ class ObjectStore:
         self._call("POST", f"/upload/storage/v1/b/{_quote(bucket)}/o?{query}", content, content_type=content_type)
 
     def check_bucket(self, bucket: str) -> None:
-        """Looks whether a bucket is there.
+        """Check that a bucket exists.
 
         Raises:
             StoreError: It is not, or may not be looked at.
@@ -89,7 +91,7 @@ class ObjectStore:
                 return
 
     def read(self, bucket: str, name: str) -> bytes:
-        """The content of an object.
+        """Return the content of an object.
 
         Raises:
             StoreError: It can't be read.

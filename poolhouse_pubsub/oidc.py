@@ -4,6 +4,8 @@ The issuer is Google's, as in the service's tokens; the keys are this emulator's
 `google.oauth2.id_token.verify_token(token, request, audience, certs_url="http://HOST:PORT/admin/oidc/certs")`.
 """
 
+from __future__ import annotations
+
 import asyncio
 import base64
 import hashlib
@@ -40,7 +42,7 @@ class Oidc:
         self._tokens: dict[tuple[str, str], tuple[float, str]] = {}
 
     async def token(self, *, email: str, audience: str) -> str:
-        """A signed JWT (RS256).
+        """Return a signed JWT (RS256).
 
         Args:
             email: The service account.
@@ -70,7 +72,7 @@ class Oidc:
         return token
 
     async def __call__(self, request: HttpRequest) -> HttpResponse | None:
-        """Answers the calls of a verifier, None for any other."""
+        """Answer the calls of a verifier, None for any other."""
         if request.method != "GET":
             return None
         if request.path == _CERTS:

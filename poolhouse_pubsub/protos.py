@@ -5,6 +5,8 @@ brings its transports, authentication and HTTP along. The classes have a descrip
 client library may be used in the same process; only bytes go from one to the other.
 """
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,7 @@ MessageTransform: Any = _class("MessageTransform")
 Compression: Any = _class("Compression")
 PlatformLogsSettings: Any = _class("PlatformLogsSettings")
 IngestionFailureEvent: Any = _class("IngestionFailureEvent")
+PubsubClientTelemetry: Any = _class("PubsubClientTelemetry")
 
 GetTopicRequest: Any = _class("GetTopicRequest")
 UpdateTopicRequest: Any = _class("UpdateTopicRequest")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def pubsub_emulator_server() -> Iterator[EmulatorServer]:
-    """The emulator that all tests of the session share; ask for `pubsub_emulator` instead."""
+    """Yield the emulator that all tests of the session share; ask for `pubsub_emulator` instead."""
     from poolhouse_pubsub.server import EmulatorServer  # noqa: PLC0415 - tests that need no emulator don't pay for it
 
     with EmulatorServer() as server:
@@ -22,7 +22,7 @@ def pubsub_emulator_server() -> Iterator[EmulatorServer]:
 
 @pytest.fixture
 def pubsub_emulator(pubsub_emulator_server: EmulatorServer, monkeypatch: pytest.MonkeyPatch) -> EmulatorServer:
-    """An empty emulator, its faults cleared, and PUBSUB_EMULATOR_HOST naming it for the length of the test."""
+    """Return an empty emulator, its faults cleared, and PUBSUB_EMULATOR_HOST naming it for the length of the test."""
     pubsub_emulator_server.reset()
     pubsub_emulator_server.faults.clear()
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub_emulator_server.address)

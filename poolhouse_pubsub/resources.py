@@ -1,5 +1,7 @@
 """Resources by their full name, counted by project: a limit is checked without looking through them."""
 
+from __future__ import annotations
+
 from collections import Counter
 from typing import Any, TypeVar
 

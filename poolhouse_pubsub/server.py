@@ -1,5 +1,7 @@
 """The emulator as a server in a thread of its own, for tests and for `invoke up`."""
 
+from __future__ import annotations
+
 import asyncio
 import logging
 import os
@@ -14,9 +16,9 @@ from poolhouse_pubsub.control.faults import Fault
 from poolhouse_pubsub.control.inspection import SubscriptionView, inspect
 from poolhouse_pubsub.core.clock import Clock
 from poolhouse_pubsub.core.emulator import Emulator
+from poolhouse_pubsub.status import server_stops
 from poolhouse_pubsub.transforms import Models
 from poolhouse_pubsub.transport.async_server import AsyncServer, new_loop, serve
-from poolhouse_pubsub.transport.streaming import server_stops
 from poolhouse_pubsub.transport.web_guard import WebGuard
 
 _log = logging.getLogger(__name__)
@@ -33,15 +35,15 @@ class ClockControl:
         server: The server whose time it is.
     """
 
-    def __init__(self, server: "EmulatorServer") -> None:
+    def __init__(self, server: EmulatorServer) -> None:
         self._server = server
 
     def now(self) -> float:
-        """The present moment, seconds since the epoch."""
+        """Return the present moment, seconds since the epoch."""
         return self._server.emulator.clock.now()
 
     def advance(self, seconds: float) -> None:
-        """Moves time forward: leases, backoffs, retention and expiries that are due by then happen now, in order.
+        """Move time forward: leases, backoffs, retention and expiries that are due by then happen now, in order.
 
         Raises:
             ValueError: `seconds` is negative.
@@ -49,12 +51,12 @@ class ClockControl:
         self._server.call(lambda: self._server.core.advance(seconds))
 
     def call_at(self, moment: float, callback: Callable[[float], None]) -> None:
-        """Calls back, on the server's thread, when the time is `moment` (seconds since the epoch).
+        """Call back, on the server's thread, when the time is `moment` (seconds since the epoch).
 
         It is called in order with everything else that is due, so a schedule can follow the emulator's time. The
         callback must not wait for the server.
         """
-        self._server.call(lambda: self._server.emulator.agenda.timer(callback).set(moment))
+        self._server.call(lambda: self._server.emulator.timers.timer(callback).set(moment))
 
 
 class FaultControl:
@@ -64,24 +66,24 @@ class FaultControl:
         server: The server whose faults they are.
     """
 
-    def __init__(self, server: "EmulatorServer") -> None:
+    def __init__(self, server: EmulatorServer) -> None:
         self._server = server
 
     def add(self, kind: Any, **options: Any) -> Fault:
-        """Sets a fault; the arguments are those of `poolhouse_pubsub.control.faults.Fault`."""
+        """Set a fault; the arguments are those of `poolhouse_pubsub.control.faults.Fault`."""
         fault = Fault(kind=kind, **options)
         return self._server.call(lambda: self._server.core.faults.add(fault))
 
     def remove(self, fault: Fault) -> None:
-        """Takes one fault away."""
+        """Take one fault away."""
         self._server.call(lambda: self._server.core.faults.remove(fault))
 
     def clear(self) -> None:
-        """Takes all faults away."""
+        """Take all faults away."""
         self._server.call(self._server.core.faults.clear)
 
     def restart(self) -> None:
-        """Lets clients see a restart: streams end with UNAVAILABLE, leases are lost, nothing else is."""
+        """Let clients see a restart: streams end with UNAVAILABLE, leases are lost, nothing else is."""
         self._server.call(lambda: self._server.core.restart.now(server_stops()))
 
 
@@ -95,7 +97,7 @@ class EmulatorServer:
         host: Address to listen on.
         port: Port to listen on, 0 for a free one.
         listener: A socket that listens already, instead of both; the server closes it.
-        topology: Topics and subscriptions that are there before the port answers: a file (`topology.load`) or the
+        topology: Topics and subscriptions that are there before the port answers: a file (`declared.load`) or the
             parsed form.
         project: Project of what the topology names by an id alone.
         data_dir: Folder that keeps the state over restarts; None to keep nothing.
@@ -107,6 +109,7 @@ class EmulatorServer:
             and what is not granted is refused. None to enforce nothing.
         quotas: Throughput a second by kind, such as `{"publish": 1_000_000}` (`service.throughput.QUOTAS`).
         guard: Keeps web pages of other sites out; by default every host and origin that is not local.
+        ui: Serves the console, pages for a browser under `/ui`.
     """
 
     def __init__(
@@ -124,9 +127,11 @@ class EmulatorServer:
         enforce_iam: Mapping[str, Iterable[str]] | None = None,
         quotas: Mapping[str, float] | None = None,
         guard: WebGuard | None = None,
+        ui: bool = False,
     ) -> None:
         self.host = host
         self._guard = guard
+        self._ui = ui
         self._port = port
         self._listener = listener
         self._topology = topology
@@ -144,10 +149,8 @@ class EmulatorServer:
         self.clock = ClockControl(self)
         self.faults = FaultControl(self)
 
-    # --- starting and stopping
-
     def start(self) -> Self:
-        """Starts it; it answers when this returns.
+        """Start it; it answers when this returns.
 
         Raises:
             OSError: The port is taken.
@@ -167,7 +170,7 @@ class EmulatorServer:
         return self
 
     def stop(self) -> None:
-        """Stops it; open streams end with UNAVAILABLE. Does nothing when it does not run."""
+        """Stop it; open streams end with UNAVAILABLE. Does nothing when it does not run."""
         thread, loop, stopping = self._thread, self._loop, self._stopping
         if thread is None or loop is None or stopping is None:
             return
@@ -204,6 +207,7 @@ class EmulatorServer:
                 enforce_iam=self._enforce_iam,
                 quotas=self._quotas,
                 guard=self._guard,
+                ui=self._ui,
             ) as core:
                 self._core = core
                 self._loop = asyncio.get_running_loop()
@@ -216,8 +220,6 @@ class EmulatorServer:
                 raise
             started.append(error)  # raised again by start(), on the thread that called it
             ready.set()
-
-    # --- using it
 
     @property
     def core(self) -> AsyncServer:
@@ -259,7 +261,7 @@ class EmulatorServer:
         return self.call(lambda: self.core.ingestion_failures)
 
     def call(self, function: Callable[[], _T]) -> _T:
-        """Runs a function on the server's thread and returns what it returns."""
+        """Run a function on the server's thread and return what it returns."""
         if self._thread is None or self._loop is None or threading.current_thread() is self._thread:
             return function()
 
@@ -269,7 +271,7 @@ class EmulatorServer:
         return asyncio.run_coroutine_threadsafe(run(), self._loop).result()
 
     def inspect(self, subscription: str, *, messages: int | None = None) -> SubscriptionView:
-        """What is in a subscription, without disturbing it.
+        """Return what is in a subscription, without disturbing it.
 
         Args:
             subscription: Full name, `projects/PROJECT/subscriptions/ID`.
@@ -281,5 +283,5 @@ class EmulatorServer:
         return self.call(lambda: inspect(self.emulator, subscription, messages=messages))
 
     def reset(self) -> None:
-        """Empties everything."""
+        """Empty everything."""
         self.call(self.emulator.reset)

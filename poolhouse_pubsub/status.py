@@ -1,5 +1,7 @@
 """The one error an RPC ends with: a code, a text, and details, whatever the transport."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from enum import Enum, IntEnum
 from typing import Any
@@ -90,3 +92,8 @@ def already_exists(name: str) -> StatusError:
 def precondition(message: str) -> StatusError:
     """FAILED_PRECONDITION with this text."""
     return StatusError(Code.FAILED_PRECONDITION, message)
+
+
+def server_stops() -> StatusError:
+    """Return what open streams end with when the server stops; clients reconnect."""
+    return StatusError(Code.UNAVAILABLE, "The server is shutting down; open the stream again.")

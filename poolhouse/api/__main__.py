@@ -32,7 +32,7 @@ USAGE = 2
 
 
 class Server(uvicorn.Server):
-    """A server that ends its event streams when it is told to stop: they would never end by themselves."""
+    """A server that ends its event streams when it is stopped: they would never end by themselves."""
 
     def __init__(self, config: uvicorn.Config, events: TaskEvents) -> None:
         super().__init__(config)
@@ -153,7 +153,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _inherited(descriptor: int) -> socket.socket:
-    """The listening socket of whoever started this. Raises `ConfigError` where there is none."""
+    """The listening socket that the parent process passed on. Raises `ConfigError` where there is none."""
     try:
         return socket.socket(fileno=descriptor)
     except (OSError, ValueError) as error:

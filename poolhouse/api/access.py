@@ -79,7 +79,7 @@ class Access:
                 await problem.response()(scope, receive, answer)
         except ClientDisconnect:
             status = CLIENT_GONE
-        except Exception as error:  # the last resort: logged here, and told to nobody else
+        except Exception as error:  # the last resort: logged here, and revealed to no client
             _log.error("unexpected error", exc_info=error, method=method, path=scope["path"], **fields)
             if status:
                 raise  # the answer has begun: all that is left is to break it off

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
 from datetime import datetime
 from typing import Any
 
 import structlog
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from fastapi.utils import generate_unique_id
 
 from poolhouse.api import backlog as backlogs
 from poolhouse.api import (
     dead_letters,
     docs,
+    downloads,
     events,
     files,
     health,
@@ -40,6 +44,9 @@ from poolhouse.worker import registry as handlers
 from poolhouse.worker.registry import Registry
 
 _log = structlog.get_logger("api")
+#: What `create_app` takes in the place of what the environment names, by its parameters' names: a test kit serves the
+#: application of a project, whose function gives none of them.
+provided: ContextVar[Mapping[str, Any]] = ContextVar("provided", default={})  # noqa: B039 - never changed in place
 _DESCRIPTION = """Submit background tasks, follow them, read their results.
 
 Errors are problem documents (RFC 9457) that also carry `error`, and `errors` with the fields that are wrong.
@@ -64,14 +71,18 @@ def create_app(
         publisher: the queues; closed with the application.
         registry: the handlers whose tasks may be submitted.
         backlog: where the figures of GET /queues come from.
-        clock: tells the time, with its zone.
+        clock: the clock; an aware datetime.
         event_poll_s: pause between two looks at a task that is followed, in seconds.
 
     Raises:
         ConfigError: the environment, `pipeline.toml` or a handler is wrong.
     """
-    settings = settings or environment.load()
-    store = store or open_store(settings)
+    given = provided.get()
+    settings = settings or given.get("settings") or environment.load()
+    store = store or given.get("store") or open_store(settings)
+    publisher = publisher or given.get("publisher")
+    registry = given.get("registry") if registry is None else registry
+    clock = clock or given.get("clock")
     services = Services(
         settings=settings,
         registry=handlers.load(settings.handlers) if registry is None else registry,
@@ -103,11 +114,12 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
         lifespan=lifespan,
+        generate_unique_id_function=_operation_id,
     )
     app.state.services = services
     app.state.body_gate = BodyGate()
     app.state.events = TaskEvents(services, poll_s=event_poll_s)
-    parts = (submissions, tasks, scheduled, events, files, queues, dead_letters, schedules, health, docs)
+    parts = (submissions, tasks, scheduled, events, files, downloads, queues, dead_letters, schedules, health, docs)
     for part in parts:
         app.include_router(part.router)
     app.state.routes = [route for part in parts for route in part.router.routes]
@@ -121,6 +133,12 @@ def create_app(
 
     app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's guide has it
     return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    """The name of a call in the clients that generators make; names of an application's own can't clash."""
+    ours = route.endpoint.__module__.startswith("poolhouse.")
+    return route.name if ours else generate_unique_id(route)
 
 
 async def _warm_up(services: Services) -> None:

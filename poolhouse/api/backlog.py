@@ -69,7 +69,7 @@ class EmulatorBacklog:
             in_flight = int(figures["outstanding"])
             oldest = figures["oldest_unacked_age_s"]
         except (requests.RequestException, ValueError, KeyError, TypeError) as error:
-            raise BacklogUnavailable(f"the emulator does not tell the backlog ({url}): {error}") from None
+            raise BacklogUnavailable(f"the emulator returned no backlog ({url}): {error}") from None
         return Backlog(
             backlog=waiting + in_flight, in_flight=in_flight, oldest_age_s=None if oldest is None else float(oldest)
         )
@@ -105,10 +105,10 @@ class MonitoringBacklog:
             value = series[0]["points"][0]["value"]  # points come newest first
             return float(value["int64Value"] if "int64Value" in value else value["doubleValue"])
         except (requests.RequestException, google.auth.exceptions.GoogleAuthError) as error:
-            raise BacklogUnavailable(f"Cloud Monitoring does not tell {metric} of {queue.name}: {error}") from None
+            raise BacklogUnavailable(f"Cloud Monitoring returned no {metric} of {queue.name}: {error}") from None
         except (ValueError, KeyError, IndexError, TypeError) as error:
             raise BacklogUnavailable(
-                f"Cloud Monitoring told {metric} of {queue.name} in a new way: {error!r}"
+                f"Cloud Monitoring returned {metric} of {queue.name} in an unknown form: {error!r}"
             ) from None
 
     def _authorized(self) -> requests.Session:

@@ -6,7 +6,8 @@ import asyncio
 import json
 import math
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
 from fastapi import Request
 from starlette.types import Scope
@@ -32,6 +33,8 @@ MAX_DEPTH = 64
 PERMIT = "poolhouse.body_permit"
 #: Integers beyond 64 bits mean different things to different readers (RFC 8259, section 6).
 _LEAST, _MOST = -(2**63), 2**63 - 1
+_Given = ParamSpec("_Given")
+_Answer = TypeVar("_Answer")
 
 
 async def read(request: Request, *, limit: int = MAX_BODY_BYTES) -> bytes:
@@ -78,6 +81,15 @@ async def _enter(request: Request, size: int) -> None:
     gate = request.app.state.body_gate
     assert isinstance(gate, BodyGate)
     request.scope[PERMIT] = gate, await gate.enter(size)
+
+
+async def off_loop(
+    request: Request, call: Callable[_Given, _Answer], *args: _Given.args, **kwargs: _Given.kwargs
+) -> _Answer:
+    """Call what takes its time over the body: on a thread where that is large, as others wait for the event loop."""
+    if PERMIT in request.scope:
+        return await asyncio.to_thread(call, *args, **kwargs)
+    return call(*args, **kwargs)
 
 
 async def read_object(request: Request, *, limit: int = MAX_BODY_BYTES) -> dict[str, Any]:

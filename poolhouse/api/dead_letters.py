@@ -24,7 +24,7 @@ router = APIRouter(tags=["dead letters"])
 
 
 class DeadLetterEntry(BaseModel):
-    """What a listing tells of a dead letter."""
+    """The summary of a dead letter in a listing."""
 
     task_id: str
     task_type: str

@@ -196,7 +196,7 @@ def _draft(
         raise fields_problem(errors)
     return Draft(
         task_type=handler.task_type,
-        queue=queue or services.queue_of(handler).name,
+        queue=queue or handler.queue_in(services.topology),
         payload=handler.completed(payload),
         unique=unique,
         **timing,

@@ -21,7 +21,7 @@ from poolhouse.pipeline.store import ABSENT
 
 #: Pause between two looks at a task's record, in seconds, however many follow it.
 POLL_S = 1.0
-#: A comment is sent after this many seconds of silence, so that nobody in between closes the connection.
+#: A comment is sent after this many seconds of silence, so that no proxy closes the connection.
 HEARTBEAT_S = 15.0
 #: How soon a browser connects again, in milliseconds.
 RETRY_MS = 2000
@@ -40,7 +40,7 @@ class Snapshot:
     data: dict[str, Any]
 
     def event(self, before: Snapshot | None) -> bytes:
-        """The event that tells what changed since `before`."""
+        """The event with what changed since `before`."""
         same = before is not None and (before.status, before.attempt) == (self.status, self.attempt)
         name = "progress" if same else "status"
         data = json.dumps(self.data, ensure_ascii=False, separators=(",", ":"))
@@ -53,7 +53,7 @@ class Snapshot:
 
 @dataclass
 class _Watch:
-    """One task that somebody follows."""
+    """One task that a client follows."""
 
     latest: Snapshot
     listeners: int = 0

@@ -36,7 +36,7 @@ class Readiness(BaseModel):
 
 @router.get("/health", response_model=Health, summary="Is the process alive?")
 async def health() -> Response:
-    """Asks nothing else."""
+    """Ask nothing else."""
     return json_answer({"status": "healthy"})
 
 

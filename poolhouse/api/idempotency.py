@@ -1,8 +1,8 @@
 """`Idempotency-Key`: the same key gives the same task, however often and from wherever the call is repeated.
 
 The key's object (`idempotency/SHA256.json`) is made before the message is published, with the precondition that there
-is none, so of many calls one wins. It holds the task's id, so that whoever has to publish again publishes the same
-task, which workers recognise. `publishing_until` says until when somebody else may still be at it.
+is none, so of many calls one wins. It holds the task's id, so that a later call that has to publish again publishes the
+same task, which workers recognise. `publishing_until` says until when another call may still be publishing.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class IdempotencyKeys:
         return done, False
 
     async def _take_over(self, name: str, mine: KeyRecord) -> tuple[KeyRecord, int]:
-        """The key's record: with a message id; or ours to publish, since nobody is at it any more."""
+        """The key's record: with a message id; or ours to publish, since no other call is publishing."""
         deadline = self._clock() + self._publish_time
         while True:
             found, generation = await self._read(name)
@@ -183,7 +183,7 @@ class IdempotencyKeys:
         )
 
     async def _let_go(self, name: str, record: KeyRecord, generation: int) -> None:
-        """Say that nobody is at the key, so that the next call need not wait."""
+        """Record that no call is publishing, so that the next call need not wait."""
         try:
             await self._write(name, record.model_copy(update={"publishing_until": self._clock()}), generation)
         except PoolhouseError as error:

@@ -23,8 +23,10 @@ from poolhouse.pipeline.errors import (
     MessageRefused,
     ObjectNotFound,
     QueueUnavailable,
+    RecordUnreadable,
     ScheduleNotFound,
     ServiceUnavailable,
+    StoreForbidden,
     StoreUnavailable,
     TaskNotFound,
 )
@@ -32,7 +34,7 @@ from poolhouse.pipeline.errors import (
 _log = structlog.get_logger("api")
 
 MEDIA_TYPE = "application/problem+json"
-#: What a client is told to wait before it tries again, in seconds, when the queue or the bucket is down.
+#: The Retry-After of an answer, in seconds, when the queue or the bucket is down.
 RETRY_AFTER_S = 2
 
 
@@ -134,7 +136,7 @@ def field_errors(error: ValidationError, *, prefix: tuple[str, ...] = ()) -> lis
 
 
 def of(error: Exception) -> Problem:
-    """The answer to one of Poolhouse's own errors, or to any other: those tell nothing of themselves."""
+    """The answer to one of Poolhouse's own errors, or to any other: those reveal nothing."""
     match error:
         case Problem():
             return error
@@ -144,6 +146,13 @@ def of(error: Exception) -> Problem:
             return unavailable(_unavailable(error))
         case TaskNotFound() | ScheduleNotFound():
             return Problem(404, str(error))
+        case RecordUnreadable():
+            _log.warning("a record can't be read", error=str(error))
+            return Problem(
+                500,
+                "the task's record can't be read",
+                detail="It is damaged, or of another version of Poolhouse; the log says what is wrong with it.",
+            )
         case Conflict():
             return Problem(409, str(error))
         case MessageRefused():
@@ -158,6 +167,8 @@ def _unavailable(error: ServiceUnavailable | ObjectNotFound) -> str:
     match error:
         case BucketMissing():
             return "the bucket is not there: bring the stack up (invoke up or deploy)"
+        case StoreForbidden():
+            return "the bucket does not let this service in, or not yet"
         case StoreUnavailable():
             return "the bucket does not answer"
         case QueueUnavailable():
@@ -186,6 +197,7 @@ _OURS = (
     ObjectNotFound,
     TaskNotFound,
     ScheduleNotFound,
+    RecordUnreadable,
     Conflict,
     MessageRefused,
     InvalidName,

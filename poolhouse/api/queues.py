@@ -20,7 +20,7 @@ _log = structlog.get_logger("poolhouse.api.queues")
 
 
 class QueueFigures(BaseModel):
-    """Figures of one queue; null where nobody knows."""
+    """Figures of one queue; null where unknown."""
 
     name: str
     backlog: int | None = Field(description="Messages not finished yet, those in flight included.")

@@ -84,7 +84,7 @@ async def schedule(task: TaskMessage, services: Services) -> str:
 @router.post(
     "/tasks/{task_id}:run-now", response_model=Moved, summary="Run a scheduled task now", responses=_NOT_WAITING
 )
-async def run_now(task_id: str, services: Provided) -> Response:
+async def run_task_now(task_id: str, services: Provided) -> Response:
     """It is queued at once. A task that waits for its next attempt may be run now, too."""
     return await _move(task_id, services, None)
 
@@ -96,7 +96,7 @@ async def run_now(task_id: str, services: Provided) -> Response:
     responses=_NOT_WAITING,
     openapi_extra=_NEW_TIME,
 )
-async def reschedule(task_id: str, request: Request, services: Provided) -> Response:
+async def reschedule_task(task_id: str, request: Request, services: Provided) -> Response:
     """Earlier or later; a time that has passed means now."""
     at = drafts.new_time(await bodies.read_object(request), services)
     return await _move(task_id, services, at if at > services.clock() else None)

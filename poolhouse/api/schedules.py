@@ -21,9 +21,8 @@ from poolhouse.api.submissions import Submitted
 from poolhouse.pipeline.cron import next_due
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.message import parse_time
-from poolhouse.pipeline.schedules import Run, Schedules, ScheduleState, due_time_problem
+from poolhouse.pipeline.schedules import Run, Schedules, ScheduleState, due_time_problem, problem_of, queue_of
 from poolhouse.pipeline.topology import Schedule
-from poolhouse.worker.scheduler import problem_of, queue_of
 
 #: Name of this process in the claims that it makes.
 _OWNER = f"api-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
@@ -56,7 +55,7 @@ class ScheduleList(BaseModel):
     schedules: list[ScheduleView]
 
 
-class Outcome(BaseModel):
+class ScheduleOutcome(BaseModel):
     """What a due time came to."""
 
     status: Literal["submitted", "skipped"]
@@ -107,7 +106,7 @@ async def run_schedule(name: str, services: Provided) -> Response:
     return json_answer(answer, 202, headers={"location": f"/tasks/{task_id}"})
 
 
-@router.post("/schedules/{name}:due", response_model=Outcome, summary="A due time has come")
+@router.post("/schedules/{name}:due", response_model=ScheduleOutcome, summary="A due time has come")
 async def schedule_due(
     name: str,
     services: Provided,
@@ -131,7 +130,7 @@ async def schedule_due(
     if absurd is not None:
         raise field_problem("X-CloudScheduler-ScheduleTime", absurd)
     run = await _on(schedules.run_at, services, name, due_at=at, now=now)
-    outcome = Outcome(status="skipped") if run is None else Outcome(status="submitted", run=run)
+    outcome = ScheduleOutcome(status="skipped") if run is None else ScheduleOutcome(status="submitted", run=run)
     return json_answer(outcome.model_dump(mode="json", exclude_none=True))
 
 
@@ -149,7 +148,7 @@ async def _schedules(services: Services) -> Schedules:
         topology=services.topology,
         task_ids=await services.task_ids(),
         publisher=services.publisher,
-        queue_of=partial(queue_of, registry=services.registry, topology=services.topology),
+        queue_of=partial(queue_of, task_types=services.registry, topology=services.topology),
         owner=_OWNER,
     )
 

@@ -9,16 +9,17 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
+from poolhouse.api import result_schemas
 from poolhouse.api.drafts import MAX_BATCH
 from poolhouse.api.files import NewFile
 from poolhouse.api.problems import MEDIA_TYPE, ProblemDocument
+from poolhouse.api.result_schemas import REF, schema_name
 from poolhouse.api.submissions import TASK_TYPE
 from poolhouse.pipeline.delays import LONGEST_WAIT_S
 from poolhouse.pipeline.topology import Topology
 from poolhouse.pipeline.unique import Unique
 from poolhouse.worker.registry import Handler, Registry
 
-_REF = "#/components/schemas/"
 _JSON = "application/json"
 
 
@@ -34,14 +35,16 @@ def document(app: FastAPI, registry: Registry, topology: Topology) -> dict[str, 
     payloads = dict(models.get("$defs", {}))
     schemas.update(payloads)
     names = {
-        handler.task_type: references[(handler.payload_type, "validation")]["$ref"].removeprefix(_REF)
+        handler.task_type: references[(handler.payload_type, "validation")]["$ref"].removeprefix(REF)
         for handler in registry.values()
     }
     queues = {"type": "string", "enum": list(topology.by_name), "description": "Instead of the task type's own queue."}
     for handler in registry.values():
         payload = payloads[names[handler.task_type]]
-        schemas[f"FlatTask.{handler.task_type}"] = _flat(handler, payload, payloads)
-        schemas[f"NewTask.{handler.task_type}"] = _nested(handler, names[handler.task_type], payload, payloads, queues)
+        schemas[schema_name("FlatTask", handler.task_type)] = _flat(handler, payload, payloads)
+        schemas[schema_name("NewTask", handler.task_type)] = _nested(
+            handler, names[handler.task_type], payload, payloads, queues
+        )
     schemas["FlatTask"] = _union("FlatTask", registry)
     schemas["NewTask"] = _union("NewTask", registry)
     schemas["NewTasks"] = {
@@ -49,7 +52,7 @@ def document(app: FastAPI, registry: Registry, topology: Topology) -> dict[str, 
         "required": ["tasks"],
         "additionalProperties": False,
         "properties": {
-            "tasks": {"type": "array", "minItems": 1, "maxItems": MAX_BATCH, "items": {"$ref": f"{_REF}NewTask"}}
+            "tasks": {"type": "array", "minItems": 1, "maxItems": MAX_BATCH, "items": {"$ref": f"{REF}NewTask"}}
         },
     }
     schemas["Replay"] = {
@@ -58,7 +61,7 @@ def document(app: FastAPI, registry: Registry, topology: Topology) -> dict[str, 
         "properties": {
             "payload": {
                 "anyOf": [
-                    *({"$ref": f"{_REF}{name}"} for name in dict.fromkeys(names.values())),
+                    *({"$ref": f"{REF}{name}"} for name in dict.fromkeys(names.values())),
                     {"type": "null"},
                 ],
                 "description": "Used instead of the original payload; checked like that of a new task.",
@@ -66,6 +69,8 @@ def document(app: FastAPI, registry: Registry, topology: Topology) -> dict[str, 
         },
     }
     _bodies(built["paths"], schemas, registry)
+    result_schemas.add(built, registry)
+    result_schemas.title(schemas)
     _problems(built["paths"])
     return built
 
@@ -73,7 +78,7 @@ def document(app: FastAPI, registry: Registry, topology: Topology) -> dict[str, 
 def example(schema: Mapping[str, Any], definitions: Mapping[str, Any], *, depth: int = 0) -> Any:
     """A value that fits a schema: its own example, default or bound where it has one."""
     if "$ref" in schema:
-        return example(definitions[schema["$ref"].removeprefix(_REF)], definitions, depth=depth + 1)
+        return example(definitions[schema["$ref"].removeprefix(REF)], definitions, depth=depth + 1)
     for key in ("examples", "enum"):
         if schema.get(key):
             return schema[key][0]
@@ -109,7 +114,7 @@ def _models(registry: Registry) -> tuple[Mapping[Any, Any], Mapping[str, Any]]:
             (Unique, "validation"),
             *((handler.payload_type, "validation") for handler in registry.values()),
         ],
-        ref_template=f"{_REF}{{model}}",
+        ref_template=f"{REF}{{model}}",
     )
 
 
@@ -117,7 +122,6 @@ def _flat(handler: Handler, payload: Mapping[str, Any], definitions: Mapping[str
     schema = {key: value for key, value in payload.items() if key not in {"examples", "title"}}
     return {
         **schema,
-        "title": f"{handler.task_type} (flat)",
         "description": handler.summary,
         "properties": {
             "task_type": {"type": "string", "const": handler.task_type},
@@ -137,12 +141,11 @@ def _nested(
 ) -> dict[str, Any]:
     return {
         "type": "object",
-        "title": handler.task_type,
         "description": handler.summary,
         "additionalProperties": False,
         "properties": {
             "task_type": {"type": "string", "const": handler.task_type},
-            "payload": {"$ref": f"{_REF}{name}"},
+            "payload": {"$ref": f"{REF}{name}"},
             "queue": {**queues, "type": ["string", "null"], "enum": [*queues["enum"], None]},
             "delay_s": {
                 "type": ["number", "null"],
@@ -156,7 +159,7 @@ def _nested(
                 "description": "The time, with its zone, before which the task does not run; instead of delay_s.",
             },
             "unique": {
-                "anyOf": [{"$ref": f"{_REF}Unique"}, {"type": "null"}],
+                "anyOf": [{"$ref": f"{REF}Unique"}, {"type": "null"}],
                 "description": "When it is the same as another task, of which one is submitted; instead of its type's.",
             },
         },
@@ -166,7 +169,7 @@ def _nested(
 
 
 def _union(name: str, registry: Registry) -> dict[str, Any]:
-    refs = {task_type: f"{_REF}{name}.{task_type}" for task_type in registry}
+    refs = {task_type: REF + schema_name(name, task_type) for task_type in registry}
     return {
         "oneOf": [{"$ref": ref} for ref in refs.values()],
         "discriminator": {"propertyName": "task_type", "mapping": refs},
@@ -176,23 +179,26 @@ def _union(name: str, registry: Registry) -> dict[str, Any]:
 def _bodies(paths: dict[str, Any], schemas: Mapping[str, Any], registry: Registry) -> None:
     for path, name in {"/submit-task": "FlatTask", "/tasks": "NewTask", "/tasks:batch": "NewTasks"}.items():
         examples = {
-            task_type: {"value": schemas[f"{name}.{task_type}"]["examples"][0]}
+            task_type: {"value": schemas[schema_name(name, task_type)]["examples"][0]}
             for task_type in registry
-            if f"{name}.{task_type}" in schemas
+            if schema_name(name, task_type) in schemas
         }
         if name == "NewTasks":
-            tasks = [schemas[f"NewTask.{task_type}"]["examples"][0] for task_type in registry]
+            tasks = [schemas[schema_name("NewTask", task_type)]["examples"][0] for task_type in registry]
             examples = {"one of each": {"value": {"tasks": tasks}}}
-        paths[path]["post"]["requestBody"] = _body({"$ref": f"{_REF}{name}"}, examples)
+        paths[path]["post"]["requestBody"] = _body({"$ref": f"{REF}{name}"}, examples)
     for operations in paths.values():
         task_type = operations.get("post", {}).get(TASK_TYPE)
         if task_type in registry:
-            flat = schemas[f"FlatTask.{task_type}"]
-            optional = {**flat, "required": [name for name in flat["required"] if name != "task_type"]}
+            flat = schemas[schema_name("FlatTask", task_type)]
+            optional = {
+                **{name: part for name, part in flat.items() if name != "title"},
+                "required": [name for name in flat["required"] if name != "task_type"],
+            }
             value = {key: item for key, item in flat["examples"][0].items() if key != "task_type"}
             operations["post"]["requestBody"] = _body(optional, {task_type: {"value": value}})
     file = {"name": "data.csv", "content_type": "text/csv"}
-    paths["/files"]["post"]["requestBody"] = _body({"$ref": f"{_REF}NewFile"}, {"file": {"value": file}})
+    paths["/files"]["post"]["requestBody"] = _body({"$ref": f"{REF}NewFile"}, {"file": {"value": file}})
 
 
 def _body(schema: Mapping[str, Any], examples: Mapping[str, Any]) -> dict[str, Any]:
@@ -203,7 +209,7 @@ def _problems(paths: Mapping[str, Any]) -> None:
     """Every call may answer with a problem document."""
     answer = {
         "description": "A problem document.",
-        "content": {MEDIA_TYPE: {"schema": {"$ref": f"{_REF}ProblemDocument"}}},
+        "content": {MEDIA_TYPE: {"schema": {"$ref": f"{REF}ProblemDocument"}}},
     }
     for operations in paths.values():
         for operation in operations.values():

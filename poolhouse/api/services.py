@@ -24,13 +24,13 @@ from poolhouse.pipeline.settings import Settings
 from poolhouse.pipeline.store import ObjectStore
 from poolhouse.pipeline.task_id_key import load_task_ids, reload_task_ids
 from poolhouse.pipeline.task_ids import TaskIds, well_formed
-from poolhouse.pipeline.topology import Queue, Topology
-from poolhouse.worker.registry import Handler, Registry
+from poolhouse.pipeline.topology import Topology
+from poolhouse.worker.registry import Registry
 
 #: Storage calls at the same time: as many as `poolhouse.pipeline.store` keeps connections for.
 STORAGE_THREADS = 64
-#: Shortest time between two looks for new keys of the task ids, in seconds: whoever sends invented ids must not cost
-#: storage calls.
+#: Shortest time between two looks for new keys of the task ids, in seconds: clients that send invented ids must not
+#: cost storage calls.
 RELOAD_S = 10.0
 
 _P = ParamSpec("_P")
@@ -80,20 +80,16 @@ class Services:
         """The dead letters in the bucket. Raises `StoreUnavailable`."""
         return DeadLetterStore(self.store, queues=tuple(self.topology.by_name), task_ids=await self.task_ids())
 
-    def queue_of(self, handler: Handler) -> Queue:
-        """Where a task goes whose client names no queue."""
-        return self.topology.default_queue if handler.queue is None else self.topology.by_name[handler.queue]
-
     def check(self) -> None:
-        """Raise `ConfigError` where a handler names a queue that is not declared."""
-        self.registry.check_queues(self.topology, declared_in=self.settings.pipeline_file)
+        """Raise `ConfigError` where handlers and `pipeline.toml` don't fit together."""
+        self.registry.check(self.topology, declared_in=self.settings.pipeline_file)
 
 
 class Threads:
     """Runs storage calls, which block, on threads."""
 
     def __init__(self, *, wait_s: float) -> None:
-        """Starts no thread yet.
+        """Start no thread yet.
 
         Args:
             wait_s: the longest that a call waits for a free thread, in seconds: beyond that storage is too slow to

@@ -6,7 +6,7 @@ An answer of 2xx is given once Pub/Sub has the message. A plain submit makes no 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,8 +24,12 @@ from poolhouse.api.uniqueness import TaskExists
 from poolhouse.pipeline.delays import LONGEST_WAIT_S
 from poolhouse.pipeline.errors import PoolhouseError, ServiceUnavailable
 from poolhouse.pipeline.message import MAX_MESSAGE_BYTES, TaskMessage
+from poolhouse.pipeline.task_ids import TaskIds
 
 router = APIRouter(tags=["submit"])
+
+#: Tasks of a batch that are made without a break: others wait for the event loop.
+TURN = 50
 
 
 class Submitted(BaseModel):
@@ -96,28 +100,27 @@ async def _submit(draft: Draft, services: Services, request: Request) -> Publish
     if key is None:
         now = services.clock()
         task = draft.message(task_id=ids.new(now), at=now, trace=context)
-        return Published(task.task_id, await publish(task, draft, services), task.not_before is not None)
+        data = await bodies.off_loop(request, _data, task)
+        return Published(task.task_id, await publish(task, data, draft, services), task.not_before is not None)
     key = idempotency.check_key(key)
     # Before the key is taken: a task too large can't be submitted under it.
     probe = draft.message(task_id=ids.new(services.clock()), at=services.clock(), trace=context)
-    _check_size(probe.data())
+    await bodies.off_loop(request, _data, probe)
 
     async def publish_of(record: KeyRecord) -> str:
         task = draft.message(task_id=record.task_id, at=record.submitted_at, trace=context)
-        return await publish(task, draft, services)
+        return await publish(task, await bodies.off_loop(request, _data, task), draft, services)
 
     record, repeated = await IdempotencyKeys(services).once(key, draft, new_id=ids.new, publish=publish_of)
     return Published(record.task_id, record.message_id or "", probe.not_before is not None, repeated)
 
 
-def publish(task: TaskMessage, draft: Draft, services: Services) -> asyncio.Future[str]:
+def publish(task: TaskMessage, data: bytes, draft: Draft, services: Services) -> asyncio.Future[str]:
     """Give a task to its queue, or to the bucket until its time; the future is as `Publisher.submit`'s.
 
-    Raises:
-        Problem: 413, larger than a message may be.
+    Args:
+        data: the task's message, as `TaskMessage.data` makes it.
     """
-    data = task.data()
-    _check_size(data)
     if draft.unique is not None:
         return asyncio.ensure_future(uniqueness.submit(task, draft.unique, services))
     if task.not_before is not None:
@@ -125,13 +128,16 @@ def publish(task: TaskMessage, draft: Draft, services: Services) -> asyncio.Futu
     return asyncio.wrap_future(services.publisher.publish_raw(task.queue, data, task.attributes()))
 
 
-def _check_size(data: bytes) -> None:
+def _data(task: TaskMessage) -> bytes:
+    """The task's message. Raises `Problem`: 413, larger than a message may be."""
+    data = task.data()
     if len(data) > MAX_MESSAGE_BYTES:
         raise Problem(
             413,
             f"the task has {len(data):,} bytes, and a message holds {MAX_MESSAGE_BYTES:,}",
             detail="Send large content as a file (POST /files) and name the file in the payload.",
         )
+    return data
 
 
 # The calls that must be fast take nothing but the request: FastAPI's parameters cost as much as all the rest together.
@@ -210,7 +216,7 @@ def simple_call(path: str, task_type: str) -> APIRouter:
 async def create_task(request: Request) -> Response:
     """Answers 202 with the task's address in `Location`, once the queue has the task."""
     services = services_of(request)
-    draft = drafts.from_nested(await bodies.read_object(request), services)
+    draft = await bodies.off_loop(request, drafts.from_nested, await bodies.read_object(request), services)
     published = await submit(draft, services, request)
     headers = {"location": f"/tasks/{published.task_id}"}
     return json_answer(published.answer(), 202, headers={**headers, **_repeated(published)})
@@ -227,16 +233,18 @@ async def create_tasks(request: Request, services: Provided) -> Response:
     context = trace.context(request.headers)
     answers: list[dict[str, Any]] = [{} for _ in entries]
     publishing: dict[int, tuple[TaskMessage, asyncio.Future[str]]] = {}
-    for index, entry in enumerate(entries):
-        try:
-            now = services.clock()
-            draft = drafts.from_nested(entry, services)
-            task = draft.message(task_id=ids.new(now), at=now, trace=context)
-            publishing[index] = (task, publish(task, draft, services))
-        except Problem as problem:
-            answers[index] = _rejected(problem)
-        if index % 50 == 49:
-            await asyncio.sleep(0)  # others have their turn
+
+    def messages(some: Sequence[Mapping[str, Any]]) -> list[tuple[TaskMessage, bytes, Draft] | Problem]:
+        return [_message(entry, services, ids=ids, trace=context) for entry in some]
+
+    for start in range(0, len(entries), TURN):
+        made = await bodies.off_loop(request, messages, entries[start : start + TURN])
+        for index, message in enumerate(made, start):
+            if isinstance(message, Problem):
+                answers[index] = _rejected(message)
+            else:
+                publishing[index] = (message[0], publish(*message, services))
+        await asyncio.sleep(0)  # others have their turn
     outcomes = await asyncio.gather(*(future for _, future in publishing.values()), return_exceptions=True)
     failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
     if failures and len(failures) == len(entries) and isinstance(failures[0], ServiceUnavailable):
@@ -252,6 +260,19 @@ async def create_tasks(request: Request, services: Provided) -> Response:
             answers[index] = Published(task.task_id, outcome, task.not_before is not None).answer()
     rejected = sum(answer["status"] == "rejected" for answer in answers)
     return json_answer({"submitted": len(answers) - rejected, "rejected": rejected, "tasks": answers})
+
+
+def _message(
+    entry: Mapping[str, Any], services: Services, *, ids: TaskIds, trace: Mapping[str, str]
+) -> tuple[TaskMessage, bytes, Draft] | Problem:
+    """The task of a batch's entry and its message; or what is wrong with it."""
+    try:
+        now = services.clock()
+        draft = drafts.from_nested(entry, services)
+        task = draft.message(task_id=ids.new(now), at=now, trace=trace)
+        return task, _data(task), draft
+    except Problem as problem:
+        return problem
 
 
 def _entries(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -283,7 +304,9 @@ def _rejected(problem: Problem) -> dict[str, Any]:
 async def _simple(request: Request, task_type: str | None = None) -> Response:
     services = services_of(request)
     body = await bodies.read_object(request)
-    draft = drafts.from_flat(body, services, options=request.query_params, task_type=task_type)
+    draft = await bodies.off_loop(
+        request, drafts.from_flat, body, services, options=request.query_params, task_type=task_type
+    )
     published = await submit(draft, services, request)
     return json_answer(published.answer(), headers=_repeated(published))
 

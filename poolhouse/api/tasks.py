@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from typing import IO, Annotated, Any, Literal
@@ -92,11 +93,20 @@ async def find(task_id: str, services: Services) -> Stored | datetime:
     return submitted_at
 
 
-def public(record: TaskRecord) -> dict[str, Any]:
-    """A record as clients see it: without what workers keep in it for each other."""
-    return record.model_dump(
+def public(record: TaskRecord, *, inside: bool) -> dict[str, Any]:
+    """A record as clients see it: without what workers keep in it for each other.
+
+    Args:
+        inside: with tracebacks and the names of workers too, which are a host and a process.
+    """
+    shown = record.model_dump(
         mode="json", exclude={"owner", "write_token", "forgiven_attempts", "stops", "uncounted"}, exclude_none=True
     )
+    for attempt in () if inside else shown["attempts"]:
+        # Still the same for attempts of the same worker.
+        attempt["worker"] = hashlib.sha256(attempt["worker"].encode()).hexdigest()[:12]
+        attempt.get("error", {}).pop("traceback", None)
+    return shown
 
 
 @router.get("/tasks/{task_id}", response_model=TaskRecord | QueuedTask, summary="One task")
@@ -104,7 +114,7 @@ async def get_task(task_id: str, services: Provided) -> Response:
     """The task's record. One that no worker has touched yet has only its id, its status and its time."""
     found = await find(task_id, services)
     if isinstance(found, Stored):
-        return json_answer(public(found.record))
+        return json_answer(public(found.record, inside=services.settings.show_tracebacks))
     return json_answer(QueuedTask(task_id=task_id, submitted_at=found).model_dump(mode="json"))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from poolhouse.client.api import Document
+from poolhouse.client.answers import Document
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.message import RESERVED_FIELDS
 

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from poolhouse.client.api import Document
+from poolhouse.client.answers import Document
 from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.nearest import did_you_mean
 
 _REF = "#/components/schemas/"
-#: What the schemas of submits begin with; the task type follows.
+#: What the schemas of submits begin with; the task type is a constant in them.
 _NEW_TASK = "NewTask."
 #: What JSON Schema calls the types of JSON values; `True` is an int to Python, and so comes first.
 _TYPES: tuple[tuple[type, frozenset[str]], ...] = (
@@ -90,8 +91,16 @@ class Payload:
         return [field, *(found for part in parts for found in self.alternatives(part))]
 
 
+def _new_tasks(openapi: Document) -> Document:
+    """The schemas of submits, by task type."""
+    schemas = openapi["components"]["schemas"].items()
+    return {
+        schema["properties"]["task_type"]["const"]: schema for name, schema in schemas if name.startswith(_NEW_TASK)
+    }
+
+
 def written(text: str, *, what: str) -> Any:
-    """JSON that a person wrote. Raises `ConfigError` where it is none; `what` says there what it is of."""
+    """Parse user-written JSON; `what` names the source in errors. Raises `ConfigError`."""
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
@@ -100,8 +109,7 @@ def written(text: str, *, what: str) -> Any:
 
 def task_types(openapi: Document) -> list[str]:
     """The task types that may be submitted."""
-    names = openapi["components"]["schemas"]
-    return [name.removeprefix(_NEW_TASK) for name in names if name.startswith(_NEW_TASK)]
+    return list(_new_tasks(openapi))
 
 
 def payload(openapi: Document, task_type: str) -> Payload:
@@ -111,10 +119,11 @@ def payload(openapi: Document, task_type: str) -> Payload:
         UnknownTaskType: the text names those there are.
     """
     schemas = openapi["components"]["schemas"]
-    new_task = schemas.get(f"{_NEW_TASK}{task_type}")
+    new_task = _new_tasks(openapi).get(task_type)
     if new_task is None:
-        known = ", ".join(sorted(task_types(openapi)))
-        raise UnknownTaskType(f"there is no task type {task_type!r} (there are: {known or 'none'})")
+        known = sorted(task_types(openapi))
+        near = did_you_mean(task_type, known)
+        raise UnknownTaskType(f"there is no task type {task_type!r} (there are: {', '.join(known) or 'none'}).{near}")
     found = new_task["properties"]["payload"]
     found = found.get("allOf", [found])[0]
     if "$ref" in found:
@@ -146,9 +155,9 @@ def fields(words: Sequence[str], known: Payload) -> Document:
         if name in read:
             raise ConfigError(f"{name} is given twice")
         if not known.open and name not in known.properties:
-            raise ConfigError(
-                f"{known.task_type} has no field {name!r} (it has: {', '.join(known.properties) or 'none'})"
-            )
+            there_are = ", ".join(known.properties) or "none"
+            near = did_you_mean(name, known.properties)
+            raise ConfigError(f"{known.task_type} has no field {name!r} (it has: {there_are}).{near}")
         read[name] = known.value(name, text)
     return read
 

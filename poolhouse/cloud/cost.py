@@ -34,45 +34,39 @@ Prices = Mapping[str, Mapping[str, float]]
 
 @dataclass(frozen=True, kw_only=True)
 class Workers:
-    """The workers of one queue.
+    """The workers of one queue."""
 
-    Args (fields):
-        cpu: vCPUs of an instance.
-        memory_gib: memory of an instance, in GiB.
-        concurrency: tasks that an instance runs at a time.
-        instances: instances of its pool that run all the time.
-    """
-
+    #: VCPUs of an instance.
     cpu: float = 1
+    #: Memory of an instance, in GiB.
     memory_gib: float = 1
+    #: Tasks that an instance runs at a time.
     concurrency: int = 8
+    #: Instances of its pool that run all the time.
     instances: float = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """What a pipeline has to do.
+    """What a pipeline has to do."""
 
-    Args (fields):
-        tasks_per_day: tasks submitted in a day, all to the first of `workers`.
-        seconds: time that a task takes.
-        workers: of each queue, the busy one first; the others are paid for as they stand.
-        autoscale: whether pools follow their backlog.
-        job_period_s: seconds between two starts of a queue's job.
-        message_bytes: size of a task's message.
-        result_bytes: what a task leaves in the bucket: record, result, files.
-        kept_days: how long that stays.
-        schedules: entries of Cloud Scheduler beside those that start jobs.
-    """
-
+    #: Tasks submitted in a day, all to the first of `workers`.
     tasks_per_day: float
+    #: Time that a task takes.
     seconds: float
+    #: Of each queue, the busy one first; the others are paid for as they stand.
     workers: tuple[Workers, ...] = (Workers(),)
+    #: Whether pools follow their backlog.
     autoscale: bool = False
+    #: Seconds between two starts of a queue's job.
     job_period_s: float = 60
+    #: Size of a task's message.
     message_bytes: int = 500
+    #: What a task leaves in the bucket: record, result, files.
     result_bytes: int = 2000
+    #: How long that stays.
     kept_days: float = 90
+    #: Entries of Cloud Scheduler beside those that start jobs.
     schedules: int = 1
 
     def __post_init__(self) -> None:
@@ -88,7 +82,7 @@ class Load:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
+class LineItem:
     """One part of the estimate."""
 
     part: str
@@ -134,7 +128,7 @@ def load_of(topology: Topology, *, tasks_per_day: float, seconds: float, **more:
     )
 
 
-def estimate(load: Load, prices: Prices, *, workers: Literal["pool", "job"]) -> tuple[Line, ...]:
+def estimate(load: Load, prices: Prices, *, workers: Literal["pool", "job"]) -> tuple[LineItem, ...]:
     """The parts of a month's bill."""
     tasks = load.tasks_per_day * MONTH_DAYS
     api, pubsub, storage = prices["run_service"], prices["pubsub"], prices["storage"]
@@ -153,40 +147,40 @@ def estimate(load: Load, prices: Prices, *, workers: Literal["pool", "job"]) -> 
     scaled = load.autoscale and workers == "pool"
     return (
         _pool(load, prices) if workers == "pool" else _job(load, prices),
-        Line(
+        LineItem(
             part="autoscaler",
             dollars=_with_free(MONTH_S, AUTOSCALER_CPU, AUTOSCALER_GIB, prices["run_instance"]) if scaled else 0,
             why="one instance all the time" if scaled else "none",
         ),
-        Line(part="API", dollars=api_cost, why=f"{tasks:,.0f} submits of {API_CALL_S * 1000:.0f} ms"),
-        Line(
+        LineItem(part="API", dollars=api_cost, why=f"{tasks:,.0f} submits of {API_CALL_S * 1000:.0f} ms"),
+        LineItem(
             part="dead-letter job",
             dollars=_run(dead_letter_s, 1, 0.5, prices["run_job"]),
             why="a start every 5 minutes, billed at least a minute, before the free seconds",
         ),
-        Line(
+        LineItem(
             part="Pub/Sub",
             dollars=_beyond(gib, pubsub["free_gib"]) / 1024 * pubsub["tib"],
             why=f"{gib:,.1f} GiB published and delivered, {sent:,.0f} bytes each",
         ),
-        Line(
+        LineItem(
             part="Cloud Storage",
             dollars=kept_gib * storage["gib_month"]
             + tasks * WRITES / 1000 * storage["thousand_writes"]
             + tasks * READS / 1000 * storage["thousand_reads"],
             why=f"{WRITES} writes and {READS} read a task, {kept_gib:,.1f} GiB kept",
         ),
-        Line(
+        LineItem(
             part="Cloud Scheduler",
             dollars=_beyond(jobs, prices["scheduler"]["free_jobs"]) * prices["scheduler"]["job_month"],
             why=f"{jobs} entries",
         ),
-        Line(
+        LineItem(
             part="Artifact Registry",
             dollars=_beyond(IMAGE_GIB * IMAGES, prices["registry"]["free_gib"]) * prices["registry"]["gib_month"],
             why=f"{IMAGES} images",
         ),
-        Line(
+        LineItem(
             part="Cloud Logging",
             dollars=_beyond(tasks * LOG_BYTES / 2**30, prices["logging"]["free_gib"]) * prices["logging"]["gib"],
             why=f"{LOG_BYTES:,} bytes a task",
@@ -244,20 +238,20 @@ def report(load: Load, prices: Prices, *, as_of: date) -> str:
     return "\n".join(lines)
 
 
-def _pool(load: Load, prices: Prices) -> Line:
+def _pool(load: Load, prices: Prices) -> LineItem:
     needed = load.busy_instance_s / MONTH_S
     busy, *others = load.workers
     instances = [(max(busy.instances, needed), busy), *((each.instances, each) for each in others)]
     dollars = sum(_run(count * MONTH_S, each.cpu, each.memory_gib, prices["run_pool"]) for count, each in instances)
     cpus = sum(count * each.cpu for count, each in instances)
-    return Line(
+    return LineItem(
         part="workers",
         dollars=dollars,
         why=f"{len(instances)} pools with {cpus:,.1f} vCPU all the time, {needed:,.2f} instances busy",
     )
 
 
-def _job(load: Load, prices: Prices) -> Line:
+def _job(load: Load, prices: Prices) -> LineItem:
     # Started whether there is work or not; the work itself makes the busy queue's runs longer.
     starts = MONTH_S / load.job_period_s
     price = prices["run_job"]
@@ -270,7 +264,7 @@ def _job(load: Load, prices: Prices) -> Line:
     dollars = _beyond(cpu_s, price["free_cpu_s"]) * price["cpu_s"]
     dollars += _beyond(memory_gib_s, price["free_memory_gib_s"]) * price["memory_gib_s"]
     why = f"{starts * len(load.workers):,.0f} starts, billed at least {price['least_s']:g} s each, and the work"
-    return Line(part="workers", dollars=dollars, why=why)
+    return LineItem(part="workers", dollars=dollars, why=why)
 
 
 def _billed_s(seconds: float, prices: Prices) -> float:

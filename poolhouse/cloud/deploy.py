@@ -45,7 +45,7 @@ class Prepared:
 
 
 def prepare(
-    gcloud: Gcloud, topology: Topology, *, options: Options, words: ReleaseTracks, root: Path, release: str = ""
+    gcloud: Gcloud, topology: Topology, *, options: Options, tracks: ReleaseTracks, root: Path, release: str = ""
 ) -> Prepared:
     """Read what is there and plan; with `release` for the image of that tag instead of the present sources'.
 
@@ -55,25 +55,25 @@ def prepare(
     started = time.monotonic()
     tag = release or image.tag(root)
     if not release:
-        image.check_handlers(root, _handler_modules(topology))
+        image.check_handlers(root, handler_modules(topology))
     project = read_project(gcloud, options.project)
 
     def wanted(path: str) -> tuple[Resource, ...]:
         return desired.resources(
-            topology, options=options, tracks=words, project_number=project.number, tag=tag, image=path
+            topology, options=options, tracks=tracks, project_number=project.number, tag=tag, image=path
         )
 
-    sweeping = tuple(sweep for sweep in sweeps(options, words) if sweep.kind not in _ALWAYS_WANTED)
+    sweeping = tuple(sweep for sweep in sweeps(options, tracks) if sweep.kind not in _ALWAYS_WANTED)
     snapshot = read_resources(gcloud, wanted(TO_BE_BUILT), base=project, sweeps=sweeping)
     # The image's digest is known only from what was read: then the fields that name it are compared with it.
-    listing = snapshot.get(registry.image(tag, options=options).read.words)
+    listing = snapshot.get(registry.image(tag, options=options).read.arguments)
     digest = registry.digest(listing, tag)
     built = f"{options.repository}@{digest}" if digest else None
     result = plan(wanted(built or TO_BE_BUILT), snapshot, sweeps=sweeping)
     return Prepared(plan=result, project=project, image=built, seconds=time.monotonic() - started)
 
 
-def _handler_modules(topology: Topology) -> frozenset[str]:
+def handler_modules(topology: Topology) -> frozenset[str]:
     """The modules of task handlers, of the API and of every queue's workers."""
     environments = (topology.env, *(topology.env_of(queue) for queue in topology.queues))
     named = [env["TASK_HANDLERS"].split(",") if "TASK_HANDLERS" in env else topology.handlers for env in environments]
@@ -90,7 +90,7 @@ def deploy(
     *,
     options: Options,
     root: Path,
-    words: ReleaseTracks | None = None,
+    tracks: ReleaseTracks | None = None,
     dry_run: bool = False,
     prune: bool = False,
     release: str = "",
@@ -104,7 +104,7 @@ def deploy(
         topology: pipeline.toml.
         options: the choices of the deploy.
         root: folder with the Dockerfile.
-        words: the tracks; looked up where not given.
+        tracks: the release tracks; looked up where not given.
         dry_run: show the plan with its commands and files, change nothing.
         prune: also remove what earlier deploys made and pipeline.toml does not want any more.
         release: tag of an image that is there, to run instead of one of the present sources.
@@ -114,13 +114,13 @@ def deploy(
     Raises:
         CloudError: nothing was changed, or what was done stays and the next deploy goes on from there.
     """
-    words = words or release_tracks.installed(gcloud)
-    prepared = prepare(gcloud, topology, options=options, words=words, root=root, release=release)
+    tracks = tracks or release_tracks.installed(gcloud)
+    prepared = prepare(gcloud, topology, options=options, tracks=tracks, root=root, release=release)
     work = prepared.plan
     say(plan_text(work, project=options.project))
     for name in () if release else image.left_out(root):
         say(f"Not in the image: {name} (called like a secret).")
-    say(f"Read in {prepared.seconds:.1f} s with {len(gcloud.calls)} gcloud calls; {words.told()}.")
+    say(f"Read in {prepared.seconds:.1f} s with {len(gcloud.calls)} gcloud calls; {tracks.summary()}.")
     if dry_run:
         say(files_text(work))
         return prepared

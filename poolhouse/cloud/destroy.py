@@ -21,16 +21,16 @@ from poolhouse.cloud.resource import Command, Json, Leftover, entry
 AskWord = Callable[[str], str]
 
 
-def find(gcloud: Gcloud, *, options: Options, words: ReleaseTracks, keep_bucket: bool = True) -> tuple[Leftover, ...]:
+def find(gcloud: Gcloud, *, options: Options, tracks: ReleaseTracks, keep_bucket: bool = True) -> tuple[Leftover, ...]:
     """All that deploys of this pipeline made, in the order of removal. Raises `CloudError`."""
     base = read_project(gcloud, options.project)
-    wanted = sweeps(options, words, keep_bucket=keep_bucket)
+    wanted = sweeps(options, tracks, keep_bucket=keep_bucket)
     policy = project.policy(options.project)
     reads = [read for read in (*(sweep.read for sweep in wanted), policy) if read.api in base.enabled]
     snapshot = gcloud.read_all(tuple(dict.fromkeys(reads)))
-    _check_region(snapshot.get(storage.BUCKETS.words), options)
-    found = [leftover for sweep in wanted for leftover in sweep.find(snapshot.get(sweep.read.words))]
-    bindings = project_bindings(snapshot.get(policy.words), options)
+    _check_region(snapshot.get(storage.BUCKETS.arguments), options)
+    found = [leftover for sweep in wanted for leftover in sweep.find(snapshot.get(sweep.read.arguments))]
+    bindings = project_bindings(snapshot.get(policy.arguments), options)
     accounts = [leftover for leftover in found if leftover.kind == "account"]
     return (*(leftover for leftover in found if leftover.kind != "account"), *bindings, *accounts)
 
@@ -56,7 +56,7 @@ def destroy(
     gcloud: Gcloud,
     *,
     options: Options,
-    words: ReleaseTracks | None = None,
+    tracks: ReleaseTracks | None = None,
     keep_bucket: bool = True,
     ask: AskWord,
     say: Callable[[str], None] = print,
@@ -68,7 +68,7 @@ def destroy(
     Args:
         gcloud: with what.
         options: project, region and name of the pipeline.
-        words: the tracks; looked up where not given.
+        tracks: the release tracks; looked up where not given.
         keep_bucket: whether the bucket with the results stays.
         ask: asked for the project's id.
         say: where lines for the person go.
@@ -76,8 +76,8 @@ def destroy(
     Raises:
         CloudError: another word was given (nothing was removed), or something could not be removed (the rest was).
     """
-    words = words or release_tracks.installed(gcloud)
-    found = find(gcloud, options=options, words=words, keep_bucket=keep_bucket)
+    tracks = tracks or release_tracks.installed(gcloud)
+    found = find(gcloud, options=options, tracks=tracks, keep_bucket=keep_bucket)
     if not found:
         say(f"Nothing of {options.name} is in {options.project} ({options.region}).")
         return ()
@@ -132,7 +132,7 @@ def _run(command: Command, gcloud: Gcloud) -> None:
         except GcloudFailed as error:
             verdict = advice.verdict(error.output, reading=True)
             if verdict == "conflict" and attempt < CONFLICTS:
-                continue  # somebody changed it at the same time; gcloud reads it again itself
+                continue  # it was changed at the same time; gcloud reads it again itself
             if verdict != "absent":
                 raise
         return

@@ -6,7 +6,7 @@ from poolhouse.pipeline.errors import PoolhouseError
 
 
 class CloudError(PoolhouseError):
-    """A deploy, destroy or reading failed: the text has gcloud's words and what to do."""
+    """A deploy, destroy or reading failed: the text has gcloud's message and what to do."""
 
 
 class GcloudFailed(CloudError):
@@ -15,7 +15,7 @@ class GcloudFailed(CloudError):
     Args:
         command: the command line, as a person would type it.
         output: what gcloud wrote to standard error.
-        advice: what to do about it; empty where we know nothing better than gcloud's words.
+        advice: what to do about it; empty where gcloud's message says it all.
     """
 
     def __init__(self, command: str, output: str, *, advice: str = "") -> None:

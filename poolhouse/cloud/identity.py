@@ -19,8 +19,8 @@ ISSUER = "https://token.actions.githubusercontent.com"
 _REPOSITORY = re.compile(r"[A-Za-z0-9-]+/[A-Za-z0-9._-]+")
 _ENVIRONMENT = re.compile(r"[A-Za-z0-9._-]{1,255}")
 _REF = re.compile(r"refs/[A-Za-z0-9._/-]+\*?")
-#: Roles of who deploys, on the project: it makes and removes resources of these kinds, whoever they belong to. Google
-#: has no narrower ones for most of them: who must not touch a neighbour's topics has a project of its own.
+#: Roles of who deploys, on the project: it makes and removes resources of these kinds, those of other pipelines too.
+#: Google has no narrower ones for most of them: who must not touch a neighbour's topics has a project of its own.
 ROLES = (
     "roles/artifactregistry.admin",
     "roles/cloudbuild.builds.editor",
@@ -53,20 +53,18 @@ _ACTS_AS = "roles/iam.serviceAccountUser"
 class Source:
     """Where a deploy may come from.
 
-    Numbers, not names, are compared: a name on GitHub that is given up can be taken by somebody else.
-
-    Args (fields):
-        repository: `ORG/REPO`, for people.
-        repository_id: its number.
-        owner_id: the number of ORG.
-        environment: the environment that the job must run in: its rules on GitHub say who approves.
-        ref: the branch or tag that it must run for, such as `refs/heads/main`; with `*` at its end, all that begin so.
+    Numbers, not names, are compared: a name on GitHub that is given up can be registered by another user.
     """
 
+    #: `ORG/REPO`, for people.
     repository: str
+    #: Its number.
     repository_id: int
+    #: The number of ORG.
     owner_id: int
+    #: The environment that the job must run in: its rules on GitHub say who approves.
     environment: str = "production"
+    #: The branch or tag that it must run for, such as `refs/heads/main`; with `*` at its end, all that begin so.
     ref: str = "refs/heads/main"
 
     def __post_init__(self) -> None:
@@ -106,7 +104,7 @@ def resources(source: Source, *, options: Options, project_number: str) -> tuple
     return (
         _apis(options),
         project.account("deployer", f"deploys from {source.repository}", options=options),
-        *(project.account(purpose, words, options=options) for purpose, words in options.accounts.items()),
+        *(project.account(purpose, description, options=options) for purpose, description in options.accounts.items()),
         pool,
         _provider(pool.name, source.condition, options),
         _on_account(
@@ -117,7 +115,7 @@ def resources(source: Source, *, options: Options, project_number: str) -> tuple
                 "roles/iam.serviceAccountOpenIdTokenCreator": (options.member("deployer"),),
             },
             options,
-            # Whoever else of this pool was let in before.
+            # Other identities of this pool that had access before.
             also_ours=lambda other: other == options.member("deployer") or other.startswith(f"{tokens}{pool.name}/"),
             after=(f"provider/{options.identity}-github",),
         ),
@@ -139,7 +137,7 @@ def _on_account(purpose: str, bindings: Bindings, options: Options, **more: Any)
         f"account/{options.account_id(purpose)}",
         bindings,
         options=options,
-        words=("iam", "service-accounts"),
+        arguments=("iam", "service-accounts"),
         name=options.account(purpose),
         api="iam",
         **more,
@@ -178,20 +176,24 @@ def _apis(options: Options) -> Resource:
 
 def _pool(options: Options) -> Resource:
     name = f"{options.identity}-github"
-    words = ("iam", "workload-identity-pools")
+    arguments = ("iam", "workload-identity-pools")
     return Resource(
         kind="identity-pool",
         name=name,
         wanted={"state": "ACTIVE"},
-        read=read(*words, "describe", name, "--location=global", api="iam"),
+        read=read(*arguments, "describe", name, "--location=global", api="iam"),
         observe=lambda raw: {"state": raw.get("state")} if raw else None,
         create=(
             command(
-                *words, "create", name, "--location=global", f"--description=Poolhouse: GitHub {options.account_mark}"
+                *arguments,
+                "create",
+                name,
+                "--location=global",
+                f"--description=Poolhouse: GitHub {options.account_mark}",
             ),
         ),
         # A deleted pool keeps its name for 30 days: it is brought back rather than made.
-        update=lambda raw: (command(*words, "undelete", name, "--location=global"),),
+        update=lambda raw: (command(*arguments, "undelete", name, "--location=global"),),
         after=(f"apis/{options.project}",),
     )
 
@@ -199,7 +201,7 @@ def _pool(options: Options) -> Resource:
 def _provider(pool: str, condition: str, options: Options) -> Resource:
     # Without the condition every repository on GitHub could ask for a token here; the binding alone would refuse it.
     name = f"{options.identity}-github"
-    words = ("iam", "workload-identity-pools", "providers")
+    arguments = ("iam", "workload-identity-pools", "providers")
     mapping = {"google.subject": "assertion.sub", "attribute.repository_id": "assertion.repository_id"}
     flags = (
         "--location=global",
@@ -223,13 +225,13 @@ def _provider(pool: str, condition: str, options: Options) -> Resource:
         name=name,
         wanted={"condition": condition, "issuer": ISSUER, "mapping": json.dumps(mapping, sort_keys=True)},
         read=Read(
-            words=(*words, "describe", name, "--location=global", flag("workload-identity-pool", pool)),
+            arguments=(*arguments, "describe", name, "--location=global", flag("workload-identity-pool", pool)),
             api="iam.googleapis.com",
             needs=f"identity-pool/{pool}",
         ),
         observe=observe,
-        create=(command(*words, "create-oidc", name, *flags),),
-        update=lambda raw: (command(*words, "update-oidc", name, *flags),),
+        create=(command(*arguments, "create-oidc", name, *flags),),
+        update=lambda raw: (command(*arguments, "update-oidc", name, *flags),),
         after=(f"identity-pool/{pool}",),
     )
 
@@ -251,8 +253,14 @@ def _on_project(options: Options) -> Resource:
         }
 
     def change(verb: str, role: str) -> Command:
-        words = ("projects", f"{verb}-iam-policy-binding", options.project, flag("member", member), flag("role", role))
-        return command(*words, "--condition=None")
+        arguments = (
+            "projects",
+            f"{verb}-iam-policy-binding",
+            options.project,
+            flag("member", member),
+            flag("role", role),
+        )
+        return command(*arguments, "--condition=None")
 
     give = command(
         "projects", "add-iam-policy-binding", options.project, flag("member", member), flag("role", _GIVER),

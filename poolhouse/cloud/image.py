@@ -8,6 +8,7 @@ import importlib.util
 import json
 import re
 import shutil
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +20,10 @@ from poolhouse.pipeline.topology import load_all
 _IGNORED = {"__pycache__", ".git", ".venv", ".poolhouse", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
 #: Names of files that hold secrets: never sent, never in an image. The same as in .dockerignore.
 SECRETS = (
-    ".env", ".env.*", "*.env", ".secrets*", ".netrc", ".pypirc", ".npmrc", ".git-credentials",
+    ".env", ".env.*", "*.env", ".envrc", ".secrets*", ".netrc", ".pypirc", ".npmrc", ".git-credentials", ".git",
     "*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.keystore", "id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*",
-    "service-account*.json", "service_account*.json", "*credentials*.json", "*-key.json", "*_key.json",
-    ".ssh", ".gnupg", ".aws", ".docker",
+    "*service-account*.json", "*service_account*.json", "*credentials*.json", "client_secret*.json",
+    "*-key.json", "*_key.json", ".ssh", ".gnupg", ".aws", ".docker",
 )  # fmt: skip
 #: What a key looks like in a file of any name: PEM, or the key file of a Google service account.
 _KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----|\"type\"\s*:\s*\"service_account\"")
@@ -130,7 +131,7 @@ def check_handlers(root: Path, modules: Iterable[str]) -> None:
 
     Args:
         root: folder with the Dockerfile.
-        modules: their dotted names. One that is installed, and not below `root`, comes with the requirements.
+        modules: their dotted names. One that is installed comes with the requirements.
 
     Raises:
         CloudError: a module is not there at all, or lies below `root` where the Dockerfile copies nothing.
@@ -144,7 +145,8 @@ def check_handlers(root: Path, modules: Iterable[str]) -> None:
         if found is None or found.origin is None:
             raise CloudError(f"TASK_HANDLERS names {name}, and there is no such module: the workers would not start.")
         origin = Path(found.origin).resolve()
-        if origin.is_relative_to(root.resolve()) and origin not in copied:
+        installed = origin.is_relative_to(Path(sys.prefix).resolve())  # the environment may be below `root`
+        if not installed and origin.is_relative_to(root.resolve()) and origin not in copied:
             path = origin.relative_to(root.resolve())
             raise CloudError(
                 f"TASK_HANDLERS names {name}, and {root / 'Dockerfile'} does not copy {path}: "

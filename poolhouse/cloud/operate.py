@@ -1,4 +1,4 @@
-"""`invoke status|logs|dlq|submit --project`: the words of the local commands, on the deployed system."""
+"""`invoke status|logs|dlq|submit --project`: the local commands, on the deployed system."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+from poolhouse.client.client import Client
+from poolhouse.client.errors import ApiError
 from poolhouse.cloud.errors import CloudError
 from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
 from poolhouse.cloud.gcloud.runner import Gcloud
 from poolhouse.cloud.options import LABEL, Options
 from poolhouse.cloud.plan.actual import read_project
-from poolhouse.cloud.remote import RemoteApi, connect
+from poolhouse.cloud.remote import connect
 from poolhouse.cloud.resource import Json, Read, flag
 
 #: How often new log lines are asked for, in seconds; they arrive some seconds late anyway.
@@ -22,15 +24,15 @@ FOLLOW_S = 5
 FOLLOW_LINES = 1_000
 
 
-def api(gcloud: Gcloud, options: Options) -> RemoteApi:
+def api(gcloud: Gcloud, options: Options) -> Client:
     """The deployed API. Raises `CloudError` where the project is not there."""
     return connect(gcloud, options.api_url(read_project(gcloud, options.project).number))
 
 
-def status(gcloud: Gcloud, *, options: Options, words: ReleaseTracks) -> str:
-    """Services, pools and jobs with their image and state, and the queues as the API tells them.
+def status(gcloud: Gcloud, *, options: Options, tracks: ReleaseTracks) -> str:
+    """Services, pools and jobs with their image and state, and the queues as the API reports them.
 
-    What the API tells is left out, with the reason, where it does not answer: all else is known without it.
+    The queues are left out, with the reason, where the API does not answer: all else is known without it.
 
     Raises:
         CloudError: the project does not answer.
@@ -38,19 +40,20 @@ def status(gcloud: Gcloud, *, options: Options, words: ReleaseTracks) -> str:
     region = flag("region", options.region)
     run = "run.googleapis.com"
     reads = {
-        "service": Read(words=("run", "services", "list", region), api=run),
-        "pool": Read(words=(*words.worker_pools, "list", region), api=run),
-        "job": Read(words=("run", "jobs", "list", region), api=run),
+        "service": Read(arguments=("run", "services", "list", region), api=run),
+        "pool": Read(arguments=(*tracks.worker_pools, "list", region), api=run),
+        "job": Read(arguments=("run", "jobs", "list", region), api=run),
     }
     listed = gcloud.read_all(tuple(reads.values()))
     lines = [f"{'':9}{'':28}{'ready':7}{'instances':11}image"]
     for kind, read in reads.items():
-        for item in listed[read.words] or ():
+        for item in listed[read.arguments] or ():
             if item["metadata"].get("labels", {}).get(LABEL) == options.name:
                 lines.append(_runtime(kind, item))
     try:
-        queues = api(gcloud, options).call("GET", "/queues")["queues"]
-    except CloudError as error:
+        with api(gcloud, options) as client:
+            queues = client.get("/queues")["queues"]
+    except (ApiError, CloudError) as error:
         return "\n".join([*lines, "", "The queues are not known, since the API does not answer:", str(error)])
     lines += ["", f"{'queue':16}{'waiting':>10}{'in flight':>11}{'oldest':>10}{'dead':>7}"]
     for queue in queues:
@@ -82,8 +85,8 @@ def log_lines(
     since, last, limit, order = "", set[str](), lines, "desc"
     while True:
         condition = log_filter(options, service=service, since=since)
-        words = ("logging", "read", condition, flag("limit", limit), flag("order", order))
-        items = gcloud.read(Read(words=words, api="logging.googleapis.com")) or []
+        arguments = ("logging", "read", condition, flag("limit", limit), flag("order", order))
+        items = gcloud.read(Read(arguments=arguments, api="logging.googleapis.com")) or []
         new = [item for item in (reversed(items) if order == "desc" else items) if item.get("insertId") not in last]
         for item in new:
             time_ = str(item.get("timestamp", ""))

@@ -13,7 +13,7 @@ from poolhouse.pipeline.topology import Topology
 
 #: Label (or, where a kind has none, mark in the description) of all that a deploy makes.
 LABEL = "poolhouse"
-#: Accounts by purpose, with the words that describe them.
+#: Accounts by purpose, with their descriptions.
 ACCOUNTS: Mapping[str, str] = {
     "api": "takes tasks and publishes them",
     "worker": "runs tasks",
@@ -30,38 +30,35 @@ _REGION = re.compile(r"[a-z]+-[a-z]+[0-9]+")
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The choices of one deploy.
+    """The choices of one deploy."""
 
-    Args (fields):
-        project: id of the Google Cloud project.
-        region: where all regional resources go.
-        name: the stage's name, prefix of every resource.
-        family: prefix of the service accounts; the name, but for previews, which share theirs; empty: the name.
-        stage: what `--stage` named; the containers are told.
-        build_region: where the image is built; empty: `region`.
-        workers: `pool`, instances that run all the time; `job`, started at intervals, gone when its queue is empty.
-        job_minutes: minutes between two starts of a queue's job.
-        public: whether the API answers callers without a token.
-        autoscale: whether worker pools follow their backlog.
-        channel: full name of a notification channel for the alerts; empty: alerts show on the console alone.
-        secrets: whether the pipeline has secrets.
-        origins: web origins that browsers may upload from.
-        api: size and number of the API's instances.
-    """
-
+    #: Id of the Google Cloud project.
     project: str
+    #: Where all regional resources go.
     region: str = "europe-west1"
+    #: The stage's name, prefix of every resource.
     name: str = "poolhouse"
+    #: Prefix of the service accounts; the name, but for previews, which share theirs; empty: the name.
     family: str = ""
+    #: What `--stage` named; passed on to the containers.
     stage: str = ""
+    #: Where the image is built; empty: `region`.
     build_region: str = ""
+    #: `pool`, instances that run all the time; `job`, started at intervals, gone when its queue is empty.
     workers: Literal["pool", "job"] = "pool"
+    #: Minutes between two starts of a queue's job.
     job_minutes: int = 1
+    #: Whether the API answers callers without a token.
     public: bool = False
+    #: Whether worker pools follow their backlog.
     autoscale: bool = False
+    #: Full name of a notification channel for the alerts; empty: alerts show on the console alone.
     channel: str = ""
+    #: Whether the pipeline has secrets.
     secrets: bool = False
+    #: Web origins that browsers may upload from.
     origins: tuple[str, ...] = ()
+    #: Size and number of the API's instances.
     api: Api = field(default_factory=Api)
 
     @classmethod

@@ -32,9 +32,9 @@ def read(gcloud: Gcloud, *, options: Options) -> tuple[Release, ...]:
     images = registry.image("", options=options).read
     services = run.services_read(options)
     snapshot = gcloud.read_all((images, services))
-    found = containers.named(snapshot[services.words], options.api_service)
+    found = containers.named(snapshot[services.arguments], options.api_service)
     running = found["spec"]["template"]["spec"]["containers"][0].get("image", "") if found else ""
-    return parse(snapshot[images.words], running=running)
+    return parse(snapshot[images.arguments], running=running)
 
 
 def parse(listing: Json, *, running: str) -> tuple[Release, ...]:

@@ -24,38 +24,37 @@ class Command:
     `files` are handed over as temporary files: a word that holds `{file:NAME}` gets the path of file NAME.
     """
 
-    words: tuple[str, ...]
+    arguments: tuple[str, ...]
     files: Mapping[str, str] = field(default_factory=dict)
 
     def shown(self) -> str:
         """The command as a person would type it, with the files by their names."""
-        words = [word.replace("{file:", "").replace("}", "") if "{file:" in word else word for word in self.words]
-        return shlex.join(["gcloud", *words])
+        arguments = [
+            word.replace("{file:", "").replace("}", "") if "{file:" in word else word for word in self.arguments
+        ]
+        return shlex.join(["gcloud", *arguments])
 
 
-def command(*words: str, files: Mapping[str, str] | None = None) -> Command:
-    """A `Command` from its words."""
-    return Command(words=words, files=files or {})
+def command(*arguments: str, files: Mapping[str, str] | None = None) -> Command:
+    """Return a `Command` from its arguments."""
+    return Command(arguments=arguments, files=files or {})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Read:
-    """How a resource's present state is read.
+    """How a resource's present state is read."""
 
-    Args (fields):
-        words: the gcloud command, without `--format=json`. Resources with the same words share one call.
-        api: the API that must be enabled; while it is not, the resource is absent without asking.
-        needs: id of the resource that must exist first; while it does not, this one is absent without asking.
-    """
-
-    words: tuple[str, ...]
+    #: The gcloud command, without `--format=json`. Resources with the same arguments share one call.
+    arguments: tuple[str, ...]
+    #: The API that must be enabled; while it is not, the resource is absent without asking.
     api: str
+    #: Id of the resource that must exist first; while it does not, this one is absent without asking.
     needs: str | None = None
 
 
-def read(*words: str, api: str, needs: str | None = None) -> Read:
-    """A `Read` from its words."""
-    return Read(words=words, api=f"{api}.googleapis.com", needs=needs)
+def read(*arguments: str, api: str, needs: str | None = None) -> Read:
+    """Return a `Read` from its arguments."""
+    return Read(arguments=arguments, api=f"{api}.googleapis.com", needs=needs)
 
 
 def nothing(raw: Json) -> tuple[Command, ...]:
@@ -65,30 +64,27 @@ def nothing(raw: Json) -> tuple[Command, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Resource:
-    """One thing that a deploy wants to be there, and as it should be.
+    """One thing that a deploy wants to be there, and as it should be."""
 
-    Args (fields):
-        kind: the word for it in the plan.
-        name: its id within its kind.
-        wanted: fields to compare; the plan shows them by these names.
-        read: how its state is read.
-        observe: the same fields out of what `read` printed; None where the resource is not there.
-        create: commands that make it.
-        update: commands that make it as wanted, from what `read` printed.
-        after: ids of resources that must be in place first.
-        absent: where a deploy can't make it: what to do while it is not there. Then the plan is refused.
-        fixed: fields that can't change once it is there, with what to do instead.
-    """
-
+    #: The word for it in the plan.
     kind: str
+    #: Its id within its kind.
     name: str
+    #: Fields to compare; the plan shows them by these names.
     wanted: Fields
+    #: How its state is read.
     read: Read
+    #: The same fields out of what `read` printed; None where the resource is not there.
     observe: Callable[[Json], Fields | None]
+    #: Commands that make it.
     create: tuple[Command, ...]
+    #: Commands that make it as wanted, from what `read` printed.
     update: Callable[[Json], tuple[Command, ...]] = nothing
+    #: Ids of resources that must be in place first.
     after: tuple[str, ...] = ()
+    #: Where a deploy can't make it: what to do while it is not there. Then the plan is refused.
     absent: str = ""
+    #: Fields that can't change once it is there, with what to do instead.
     fixed: Mapping[str, str] = field(default_factory=dict)
 
     @property

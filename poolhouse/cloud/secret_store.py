@@ -53,7 +53,7 @@ def set_value(
     if not value or len(value.encode()) > MOST_BYTES:
         raise ConfigError(f"{name}: a value has 1 to {MOST_BYTES} bytes; nothing was set.")
     secret = secrets.secret_id(name, options)
-    if gcloud.read(Read(words=("secrets", "describe", secret), api=secrets.API)) is None:
+    if gcloud.read(Read(arguments=("secrets", "describe", secret), api=secrets.API)) is None:
         labels = pairs({**options.labels, "poolhouse": options.identity})
         gcloud.run(command("secrets", "create", secret, "--replication-policy=automatic", flag("labels", labels)))
     gcloud.run(command("secrets", "versions", "add", secret, "--data-file=-"), secret=value)
@@ -68,7 +68,7 @@ def listing(gcloud: Gcloud, topology: Topology, *, options: Options) -> str:
     found = gcloud.read_all(tuple(reads.values())) if secrets.API in base.enabled else {}
     lines = [f"{'secret':40}{'version':>8}  in"]
     for name, read in reads.items():
-        numbers = secrets.enabled(found.get(read.words))
+        numbers = secrets.enabled(found.get(read.arguments))
         lines.append(f"{name:40}{max(numbers) if numbers else 'not set':>8}  {secrets.secret_id(name, options)}")
     return "\n".join(lines)
 

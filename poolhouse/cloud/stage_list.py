@@ -12,7 +12,7 @@ from poolhouse.cloud.plan.actual import read_project
 from poolhouse.cloud.resource import Json, Read
 from poolhouse.pipeline.topology import Topology
 
-SERVICES = Read(words=("run", "services", "list"), api="run.googleapis.com")
+SERVICES = Read(arguments=("run", "services", "list"), api="run.googleapis.com")
 _REGION = "cloud.googleapis.com/location"
 
 
@@ -39,7 +39,7 @@ def text(gcloud: Gcloud, declared: Sequence[Topology], *, project: str) -> str:
     """
     base = read_project(gcloud, project)
     snapshot = gcloud.read_all([read for read in (SERVICES, storage.BUCKETS) if read.api in base.enabled])
-    found = rows(declared, services=snapshot.get(SERVICES.words), buckets=snapshot.get(storage.BUCKETS.words))
+    found = rows(declared, services=snapshot.get(SERVICES.arguments), buckets=snapshot.get(storage.BUCKETS.arguments))
     lines = [f"{'stage':16}{'prefix':26}{'region':16}{'deployed':22}state"]
     lines += [f"{row.stage:16}{row.prefix:26}{row.region:16}{row.deployed or '-':22}{row.state}" for row in found]
     return "\n".join(lines)

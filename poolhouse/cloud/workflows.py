@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from poolhouse.pipeline.stages import Stage
 from poolhouse.pipeline.topology import Topology
 
-#: Third-party code that runs beside the permission to deploy: by the hash of a commit, which nobody can move.
+#: Third-party code that runs beside the permission to deploy: by the hash of a commit, which can't be moved.
 _STEPS = """\
       - uses: actions/checkout@11bd71901bbe5b1630ceea73d27597364c9af683 # v4.2.2
         with:

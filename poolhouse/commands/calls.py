@@ -8,25 +8,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from poolhouse.client import units
-from poolhouse.client.api import Api
+from poolhouse.client.client import Client
 from poolhouse.commands import dlq as dead_letters
 from poolhouse.commands import schedule as schedules
 from poolhouse.commands import submit as submissions
 from poolhouse.commands import tasks as listing
 from poolhouse.commands.dlq import Edit, Filter
 from poolhouse.commands.submit import Submission
-from poolhouse.commands.terminal import OK, Terminal
+from poolhouse.commands.terminal import Terminal
 from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.exit_codes import OK
+from poolhouse.pipeline.nearest import did_you_mean
 from poolhouse.pipeline.records import Status
 
 
-def submit(api: Api, submission: Submission, *, terminal: Terminal | None = None) -> int:
+def submit(api: Client, submission: Submission, *, terminal: Terminal | None = None) -> int:
     """`invoke submit TYPE key=value …`."""
     return submissions.run(api, submission, terminal=terminal or Terminal())
 
 
 def tasks(
-    api: Api,
+    api: Client,
     words: Sequence[str],
     *,
     status: str = "",
@@ -54,7 +56,7 @@ def tasks(
     if words:
         return max(listing.show(api, task_id, as_json=as_json, terminal=terminal) for task_id in words)
     if status and status not in set(Status):
-        raise ConfigError(f"--status {status!r}: one of {', '.join(Status)}")
+        raise ConfigError(f"--status {status!r}: one of {', '.join(Status)}.{did_you_mean(status, Status)}")
     return listing.show_list(
         api,
         task_status=status,
@@ -67,7 +69,7 @@ def tasks(
 
 
 def dlq(
-    api: Api,
+    api: Client,
     action: str,
     words: Sequence[str] = (),
     *,
@@ -114,11 +116,11 @@ def dlq(
             )
         case "discard":
             return dead_letters.discard(api, ids, chosen, everything=everything, yes=yes, rate=per_s, terminal=terminal)
-    raise ConfigError(f"dlq {action!r}: one of list, show, replay, discard")
+    raise _unknown("dlq", action, "list", "show", "replay", "discard")
 
 
 def schedule(
-    api: Api, action: str, words: Sequence[str] = (), *, as_json: bool = False, terminal: Terminal | None = None
+    api: Client, action: str, words: Sequence[str] = (), *, as_json: bool = False, terminal: Terminal | None = None
 ) -> int:
     """`invoke schedule list|run|pause|resume [NAME …]`."""
     terminal = terminal or Terminal()
@@ -127,7 +129,11 @@ def schedule(
             return schedules.show_list(api, as_json=as_json, terminal=terminal)
         case "run" | "pause" | "resume":
             return schedules.change(api, action, words, terminal=terminal)
-    raise ConfigError(f"schedule {action!r}: one of list, run, pause, resume")
+    raise _unknown("schedule", action, "list", "run", "pause", "resume")
+
+
+def _unknown(command: str, action: str, *known: str) -> ConfigError:
+    return ConfigError(f"{command} {action!r}: one of {', '.join(known)}.{did_you_mean(action, known)}")
 
 
 def _positive(number: int, *, option: str) -> int:

@@ -39,6 +39,7 @@ from poolhouse.cloud.plan.progress import Lines
 from poolhouse.cloud.plan.rendering import plan_text
 from poolhouse.cloud.remote import identity_token
 from poolhouse.cloud.resource import command
+from poolhouse.commands import declaration
 from poolhouse.pipeline import topology
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.visible import visible
@@ -66,6 +67,7 @@ def run_deploy(
 ) -> int:
     """`invoke deploy`."""
     declared, options = _declared(project, stage)
+    declaration.check(declared)
     deploy.deploy(
         Gcloud(options.project, env=env),
         declared,
@@ -126,7 +128,7 @@ def stages(*, project: str = "", env: Mapping[str, str] | None = None) -> int:
 
 
 def rehearse(*, workers: str = "pool", autoscale: bool = False, fault: str = "", requests: bool = False) -> int:
-    """`invoke rehearse`: deploy, deploy again, destroy, all against the played cloud; says what it took.
+    """`invoke rehearse`: deploy, deploy again, destroy, all against the simulated cloud; says what it took.
 
     Args:
         workers: `pool` or `job`.
@@ -134,24 +136,27 @@ def rehearse(*, workers: str = "pool", autoscale: bool = False, fault: str = "",
         fault: a name of `poolhouse.cloud.rehearsal.faults.NAMED`.
         requests: also list every request of the first deploy.
     """
-    # The played cloud needs grpc and cryptography, which no other command does.
-    from poolhouse.cloud.rehearsal import faults, stage  # noqa: PLC0415
+    # The simulated cloud needs grpc and cryptography, which no other command does.
+    from poolhouse.cloud.rehearsal import faults, simulation  # noqa: PLC0415
     from poolhouse.cloud.rehearsal.services.pubsub import dead_letter_gaps  # noqa: PLC0415
 
     if fault and fault not in faults.NAMED:
         raise ConfigError(f"--fault {fault!r}: choose one of {', '.join(faults.NAMED)}")
     declared = topology.load(ROOT / "pipeline.toml")
+    declaration.check(declared)
+    # Of the project itself: in the copy there is only what the image takes.
+    image.check_handlers(ROOT, deploy.handler_modules(declared))
     choices = {"workers": _workers(workers), "autoscale": autoscale}
-    options = replace(Options.declared(declared, project=stage.PROJECT), **choices)  # type: ignore[arg-type]
+    options = replace(Options.declared(declared, project=simulation.PROJECT), **choices)  # type: ignore[arg-type]
     wrong = faults.Faults(faults=faults.named(fault), operation_polls=1, account_uses=1, agent_uses=1, grant_uses=1)
     # Of a copy: both deploys are of the same sources, whatever is edited meanwhile.
-    with stage.stage(faults=wrong) as running, tempfile.TemporaryDirectory(prefix="poolhouse-") as copy:
+    with simulation.simulate(faults=wrong) as running, tempfile.TemporaryDirectory(prefix="poolhouse-") as copy:
         image.stage(ROOT, Path(copy))
         for name in ("first deploy", "second deploy"):
-            gcloud = Gcloud(stage.PROJECT, env=running.env)
-            seen, started = len(running.plane.log), time.monotonic()
+            gcloud = Gcloud(simulation.PROJECT, env=running.env)
+            seen, started = len(running.control_plane.log), time.monotonic()
             prepared = deploy.deploy(gcloud, declared, options=options, root=Path(copy), ask=lambda question: True)
-            made = running.plane.log[seen:]
+            made = running.control_plane.log[seen:]
             print(
                 f"== {name}: {time.monotonic() - started:.1f} s ({prepared.seconds:.1f} s of it to plan), "
                 f"{len(gcloud.calls)} gcloud commands, {len(made)} requests, "
@@ -162,16 +167,16 @@ def rehearse(*, workers: str = "pool", autoscale: bool = False, fault: str = "",
                     print(f"{times:4} {method:6} {path}")
         if prepared.plan.work:
             raise CloudError(f"the second deploy still had work: {[item.resource.id for item in prepared.plan.work]}")
-        if gaps := dead_letter_gaps(running.plane.state):
+        if gaps := dead_letter_gaps(running.control_plane.state):
             raise CloudError("dead letters would not arrive:\n  " + "\n  ".join(gaps))
-        gcloud = Gcloud(stage.PROJECT, env=running.env)
+        gcloud = Gcloud(simulation.PROJECT, env=running.env)
         started = time.monotonic()
-        removal.destroy(gcloud, options=options, keep_bucket=False, ask=lambda question: stage.PROJECT)
-        left = [name for name in running.plane.state.items if not name.startswith("cloudbuild/")]
+        removal.destroy(gcloud, options=options, keep_bucket=False, ask=lambda question: simulation.PROJECT)
+        left = [name for name in running.control_plane.state.items if not name.startswith("cloudbuild/")]
         seconds, calls = time.monotonic() - started, len(gcloud.calls)
         print(f"== destroy: {seconds:.1f} s, {calls} gcloud commands; left: {left or 'nothing'}")
-        if left or running.plane.bugs:
-            raise CloudError("\n".join(["the rehearsal did not end clean", *left, *running.plane.bugs]))
+        if left or running.control_plane.bugs:
+            raise CloudError("\n".join(["the rehearsal did not end clean", *left, *running.control_plane.bugs]))
     return 0
 
 
@@ -261,7 +266,7 @@ def status(*, project: str = "", stage: str = "") -> int:
     """`invoke status --project`."""
     _, options = _declared(project, stage)
     gcloud = Gcloud(options.project)
-    print(operate.status(gcloud, options=options, words=release_tracks.installed(gcloud)))
+    print(operate.status(gcloud, options=options, tracks=release_tracks.installed(gcloud)))
     return 0
 
 
@@ -313,5 +318,5 @@ def _workers(name: str) -> Literal["pool", "job"]:
 
 def _ask(question: str) -> bool:
     if not sys.stdin.isatty():
-        raise CloudError("nobody is there to ask: add --yes to go on without, or --dry-run to only look.")
+        raise CloudError("not a terminal: pass --yes to confirm, or --dry-run to print the plan.")
     return input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}

@@ -18,13 +18,17 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
 from poolhouse.client import schema, units
-from poolhouse.client.api import Api, ApiError, Document, segment
+from poolhouse.client.answers import Document
+from poolhouse.client.calls import segment
+from poolhouse.client.client import Client
+from poolhouse.client.errors import ApiError
 from poolhouse.client.letter import own_payload
 from poolhouse.client.units import Pace
-from poolhouse.commands.terminal import FAILED, OK, Terminal, now
+from poolhouse.commands.terminal import Terminal, now
 from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.exit_codes import FAILED, OK
 
-#: Statuses of answers that tell of a dead letter which another call has dealt with meanwhile.
+#: Statuses of answers on a dead letter that another call has dealt with meanwhile.
 _GONE = frozenset({404, 409})
 
 
@@ -78,7 +82,7 @@ class Edit:
         return self == Edit()
 
 
-def show_list(api: Api, chosen: Filter, *, limit: int, as_json: bool, terminal: Terminal) -> int:
+def show_list(api: Client, chosen: Filter, *, limit: int, as_json: bool, terminal: Terminal) -> int:
     """List dead letters: a table, or a JSON object a line."""
     letters: list[Document] = []
     more = False
@@ -92,7 +96,7 @@ def show_list(api: Api, chosen: Filter, *, limit: int, as_json: bool, terminal: 
     if as_json:
         return OK
     if not letters:
-        terminal.say("no dead letters" if chosen.empty else "no dead letter is like that")
+        terminal.say("no dead letters" if chosen.empty else "no matching dead letters")
         return OK
     moment = now()
     terminal.table(
@@ -113,7 +117,7 @@ def show_list(api: Api, chosen: Filter, *, limit: int, as_json: bool, terminal: 
     return OK
 
 
-def show(api: Api, ids: Sequence[str], *, as_json: bool, terminal: Terminal) -> int:
+def show(api: Client, ids: Sequence[str], *, as_json: bool, terminal: Terminal) -> int:
     """Show dead letters whole: reason, attempts, the original message."""
     if not ids:
         raise ConfigError("which one? ./invoke dlq show ID (./invoke dlq list shows the ids)")
@@ -127,7 +131,7 @@ def show(api: Api, ids: Sequence[str], *, as_json: bool, terminal: Terminal) -> 
 
 
 def replay(
-    api: Api,
+    api: Client,
     ids: Sequence[str],
     chosen: Filter,
     *,
@@ -160,9 +164,16 @@ def replay(
 
 
 def discard(
-    api: Api, ids: Sequence[str], chosen: Filter, *, everything: bool, yes: bool, rate: float | None, terminal: Terminal
+    api: Client,
+    ids: Sequence[str],
+    chosen: Filter,
+    *,
+    everything: bool,
+    yes: bool,
+    rate: float | None,
+    terminal: Terminal,
 ) -> int:
-    """Give tasks up for good; asks first, unless `yes`. 1 if one of them could not be discarded, or nobody agreed."""
+    """Discard dead letters; ask first, unless `yes`. 1 if one could not be discarded, or the question was denied."""
     meant = _meant(api, ids, chosen, everything=everything, verb="discard")
     if meant and not terminal.confirm(f"Discard {_count(len(meant))}? That can't be undone.", yes=yes):
         terminal.say("nothing was discarded")
@@ -174,7 +185,7 @@ def discard(
     return _each(meant, one, done="discarded", pace=Pace(rate), terminal=terminal)
 
 
-def _matching(api: Api, chosen: Filter) -> Iterator[Document]:
+def _matching(api: Client, chosen: Filter) -> Iterator[Document]:
     moment = now()
     query = {"queue": chosen.queue} if chosen.queue else {}
     for letter in api.pages("/dead-letters", "dead_letters", page_size="1000", **query):
@@ -182,7 +193,7 @@ def _matching(api: Api, chosen: Filter) -> Iterator[Document]:
             yield letter
 
 
-def _meant(api: Api, ids: Sequence[str], chosen: Filter, *, everything: bool, verb: str) -> list[str]:
+def _meant(api: Client, ids: Sequence[str], chosen: Filter, *, everything: bool, verb: str) -> list[str]:
     if ids and not (chosen.empty and not everything):
         raise ConfigError("either ids, or filters and --all: not both")
     if ids:
@@ -197,7 +208,7 @@ def _meant(api: Api, ids: Sequence[str], chosen: Filter, *, everything: bool, ve
 
 def _each(ids: Sequence[str], call: Callable[[str], None], *, done: str, pace: Pace, terminal: Terminal) -> int:
     if not ids:
-        terminal.say("no dead letter is like that")
+        terminal.say("no matching dead letters")
         return OK
     succeeded, gone, errors = 0, 0, dict[str, str]()
     with terminal.bars(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()) as bars:
@@ -211,7 +222,7 @@ def _each(ids: Sequence[str], call: Callable[[str], None], *, done: str, pace: P
                     continue
                 errors[task_id] = str(error)
                 if error.status == 0:
-                    break  # nobody answers any more: the rest would wait as long each
+                    break  # the API no longer answers: the rest would wait as long each
             else:
                 succeeded += 1
     for task_id, text in errors.items():
@@ -226,7 +237,7 @@ def _each(ids: Sequence[str], call: Callable[[str], None], *, done: str, pace: P
     return FAILED if errors else OK
 
 
-def _payloads(api: Api, edit: Edit) -> Callable[[str], Any]:
+def _payloads(api: Client, edit: Edit) -> Callable[[str], Any]:
     """Gives the payload to replay a task with; None: its own."""
     if edit.empty:
         return lambda task_id: None
@@ -247,7 +258,7 @@ def _payloads(api: Api, edit: Edit) -> Callable[[str], Any]:
     return edited
 
 
-def _get(api: Api, task_id: str) -> Document:
+def _get(api: Client, task_id: str) -> Document:
     letter: Document = api.get(f"/dead-letters/{segment(task_id)}")
     return letter
 

@@ -23,17 +23,7 @@ _KIT = tuple(wheels.DISTRIBUTIONS)
 
 def run(root: Path = ROOT) -> int:
     """Remake the lock files of a project; in the kit's repository also those that new projects begin with."""
-    compile_both(root, root, more=())
-    if (root / "poolhouse_pubsub" / "pyproject.toml").is_file():
-        # The emulator's image has the versions that the embedded stack runs.
-        emulator = (
-            "poolhouse_pubsub/pyproject.toml",
-            *_OPTIONS,
-            "--all-extras",
-            "--constraint",
-            "requirements-dev.lock",
-        )
-        _compile(root, root / "requirements-pubsub.lock", (*emulator, *_not_emitted(_KIT)))
+    compile_all(root)
     if wheels.is_checkout() and root == wheels.CHECKOUT:
         # A project without dependencies of its own: what the kit needs, and not the kit, whose wheels it carries.
         with tempfile.TemporaryDirectory() as folder:
@@ -42,20 +32,35 @@ def run(root: Path = ROOT) -> int:
                 f'{name} = {{ path = "{root / source}" }}\n' for name, source in wheels.DISTRIBUTIONS.items()
             )
             Path(folder, "pyproject.toml").write_text(f"{text}\n[tool.uv.sources]\n{sources}", encoding="utf-8")
-            compile_both(Path(folder), root / "poolhouse" / "templates", more=_not_emitted(_KIT))
+            _compile_both(Path(folder), root / "poolhouse" / "templates", more=_not_emitted(_KIT))
     return 0
 
 
-def compile_both(root: Path, to: Path, *, more: Sequence[str]) -> None:
+def compile_all(root: Path) -> None:
+    """Resolve the dependencies of production, of development and of the emulator's image; write a lock file of each.
+
+    Raises:
+        ConfigError: uv found no versions that fit together, or could not ask the index; its own words are in it.
+    """
+    more = ("--find-links", "vendor") if (root / "vendor").is_dir() else ()
+    own = (root / "poolhouse_pubsub" / "pyproject.toml").is_file()
+    _compile_both(root, root, more=(*more, *(_not_emitted(_KIT) if own else ())))
+    # The emulator's image has the versions that the embedded stack runs.
+    options = (*_OPTIONS, "--constraint", "requirements-dev.lock", *more)
+    if own:
+        words = ("poolhouse_pubsub/pyproject.toml", "--all-extras", *options, *_not_emitted(_KIT))
+    else:
+        words = ("-", *options)
+    _compile(root, root / "requirements-pubsub.lock", words, given="poolhouse-pubsub[all]\n")
+
+
+def _compile_both(root: Path, to: Path, *, more: Sequence[str]) -> None:
     """Resolve the production dependencies and all; write both lock files.
 
     Args:
         root: the folder of pyproject.toml.
         to: the folder that the lock files go to; versions in them are kept where they can be.
         more: further options of uv.
-
-    Raises:
-        ConfigError: uv found no versions that fit together, or could not ask the index; its own words are in it.
     """
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
     groups = project.get("dependency-groups", {})
@@ -63,17 +68,13 @@ def compile_both(root: Path, to: Path, *, more: Sequence[str]) -> None:
     everything = [word for name in groups for word in ("--group", name)]
     if project["project"].get("optional-dependencies"):
         everything.append("--all-extras")
-    if (root / "vendor").is_dir():
-        more = (*more, "--find-links", "vendor")
-    if project["project"]["name"] in _KIT:
-        more = (*more, *_not_emitted(_KIT))
     for file, options in (("requirements.lock", production), ("requirements-dev.lock", everything)):
         _compile(root, to / file, ("pyproject.toml", *_OPTIONS, *options, *more))
 
 
-def _compile(root: Path, file: Path, arguments: Sequence[str]) -> None:
+def _compile(root: Path, file: Path, arguments: Sequence[str], *, given: str = "") -> None:
     command = (sys.executable, "-m", "uv", "pip", "compile", *arguments, "-o", str(file))
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=root, input=given, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise ConfigError(f"{file.name} can't be made:\n{done.stderr.strip()}")
     print(f"{file.name}: {file.read_text(encoding='utf-8').count('==')} packages")

@@ -5,13 +5,19 @@ from __future__ import annotations
 import hashlib
 import re
 from importlib.resources import files as resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from poolhouse.commands import project_files, wheels
 from poolhouse.pipeline.errors import ConfigError
 
-#: Lock files of a project without dependencies of its own, made by `invoke lock` in the kit's repository.
-LOCKS = ("requirements.lock", "requirements-dev.lock")
+#: Lock files of a project without dependencies of its own, made by `invoke lock` in the kit's repository, and which of
+#: the kit's distributions each lacks.
+LOCKS = {
+    "requirements.lock": ("poolhouse",),
+    "requirements-dev.lock": ("poolhouse", "poolhouse-pubsub"),
+    "requirements-pubsub.lock": ("poolhouse-pubsub",),
+}
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 MAX_NAME_LENGTH = 30
 #: Files that may be in the folder already.
@@ -56,10 +62,21 @@ def check_name(name: str) -> str:
 def write_locks(root: Path, made: list[Path]) -> None:
     """Write the lock files: what the kit was tested with, and the kit's own wheels by their hashes."""
     own = {wheel.name.split("-")[0].replace("_", "-"): wheel for wheel in made}
-    for lock in LOCKS:
-        text = (resources("poolhouse") / "templates" / lock).read_text(encoding="utf-8")
+    for lock, names in LOCKS.items():
+        text = _lock(lock).read_text(encoding="utf-8")
         entries = [entry for entry in re.split(r"^(?=\S)", text, flags=re.MULTILINE) if entry]
-        for name in own if lock != LOCKS[0] else ("poolhouse",):
+        for name in names:
             digest = hashlib.sha256(own[name].read_bytes()).hexdigest()
             entries.append(f"{name}=={own[name].name.split('-')[1]} \\\n    --hash=sha256:{digest}\n")
-        (root / lock).write_text("".join(sorted(entries, key=str.lower)), encoding="utf-8")
+        (root / lock).write_text("".join(sorted(entries, key=_name_of)), encoding="utf-8")
+
+
+def _lock(name: str) -> Traversable:
+    """A lock file as a project begins with it: the emulator's is also this repository's own."""
+    own = resources("poolhouse") / "templates" / name
+    return own if own.is_file() else wheels.CHECKOUT / name
+
+
+def _name_of(entry: str) -> str:
+    """What a lock file is sorted by, so that the first `invoke lock` of a project changes nothing."""
+    return re.split(r"[=\[ ;]", entry, maxsplit=1)[0]

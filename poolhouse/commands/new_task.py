@@ -13,9 +13,10 @@ from string import Template
 from rich.markup import escape
 
 from poolhouse.commands import restart
-from poolhouse.commands.terminal import OK, Terminal
+from poolhouse.commands.terminal import Terminal
 from poolhouse.pipeline import topology
 from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.exit_codes import OK
 from poolhouse.project import ROOT
 
 _TEMPLATES = Path(__file__).with_name("templates")
@@ -120,7 +121,9 @@ def write(name: str, *, queue: str = "", root: Path = ROOT) -> tuple[Names, list
             file.write(text)
         written.append(path)
     # How a line breaks depends on the length of the name.
-    subprocess.run([sys.executable, "-m", "ruff", "format", "--quiet", *map(str, written)], cwd=root, check=True)
+    # The kit is third-party code in a project, and is not in the kit's repository: imports are sorted otherwise.
+    for words in (("check", "--fix", "--select", "I"), ("format",)):
+        subprocess.run([sys.executable, "-m", "ruff", *words, "--quiet", *map(str, written)], cwd=root, check=True)
     readme = root / "README.md"
     line = f"- [`{new.task_type}`]({new.handler.as_posix()}): say here what it does."
     changed = with_line(readme.read_text(encoding="utf-8"), line) if readme.exists() else None

@@ -13,14 +13,18 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from poolhouse.commands.wheels import CHECKOUT, is_checkout
+from poolhouse.local.compose import workers
+from poolhouse.pipeline import topology
 
-#: Remembers what was written, so that an edited file is told from one that was left alone.
+#: Remembers what was written: a file that differs from it has been edited.
 MANIFEST = ".poolhouse.json"
 #: Files that this repository and every project share; a wheel carries them in poolhouse/templates/shared.
 SHARED = (
     ".dockerignore",
     ".editorconfig",
     ".gitattributes",
+    ".wheelhouse/.gitignore",
+    ".wheelhouse/README.md",
     "Dockerfile",
     "docker-compose.yml",
     "invoke",
@@ -28,6 +32,8 @@ SHARED = (
 )
 #: Templates that only start a project: they are the user's from then on.
 STARTERS = ("README.md", "pipeline.toml", "pyproject.toml", "tasks.py", "worker/", "api/", "local/e2e/", "tests/")
+#: Has the project's own queues in it, which `invoke compose-file` renews: that is no edit.
+_COMPOSE_FILE = "docker-compose.yml"
 #: Names in the templates' folder that would mean something there.
 _RENAMED = {
     "gitignore": ".gitignore",
@@ -69,7 +75,7 @@ def for_project(text: str) -> str:
 
 def write(root: Path, texts: Mapping[str, str]) -> None:
     """Write files, and remember them."""
-    for path, text in texts.items():
+    for path, text in with_queues(texts, texts["pipeline.toml"]).items():
         target = root / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8")
@@ -78,9 +84,14 @@ def write(root: Path, texts: Mapping[str, str]) -> None:
     remember(root, texts)
 
 
+def with_queues(texts: Mapping[str, str], pipeline: str) -> dict[str, str]:
+    """Return the texts with the workers of a pipeline.toml in the Compose file. Raises `ConfigError`."""
+    return {**texts, _COMPOSE_FILE: workers.renewed(texts[_COMPOSE_FILE], topology.parse(pipeline))}
+
+
 def remember(root: Path, texts: Mapping[str, str]) -> None:
     """Note what was written, by path: those files that an update looks at."""
-    kept = {path: _digest(text) for path, text in texts.items() if not path.startswith(STARTERS)}
+    kept = {path: _digest(path, text) for path, text in texts.items() if not path.startswith(STARTERS)}
     manifest = {"about": "written by Poolhouse; invoke upgrade reads it", "files": kept}
     (root / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
@@ -91,7 +102,11 @@ def update(root: Path, texts: Mapping[str, str]) -> Changes:
     Args:
         root: the project.
         texts: from `render`, of the kit that is installed now.
+
+    Raises:
+        ConfigError: pipeline.toml is none; nothing is changed.
     """
+    texts = with_queues(texts, (root / "pipeline.toml").read_text(encoding="utf-8"))
     written = json.loads((root / MANIFEST).read_text(encoding="utf-8"))["files"]
     changes = Changes()
     for path, text in texts.items():
@@ -103,8 +118,8 @@ def update(root: Path, texts: Mapping[str, str]) -> Changes:
             continue
         if present is None and path in written:
             continue  # deleted by its owner
-        if present is not None and _digest(present) != written.get(path):
-            if _digest(text) != written.get(path):
+        if present is not None and _digest(path, present) != written.get(path):
+            if _digest(path, text) != written.get(path):
                 difference = difflib.unified_diff(
                     present.splitlines(keepends=True),
                     text.splitlines(keepends=True),
@@ -120,7 +135,8 @@ def update(root: Path, texts: Mapping[str, str]) -> Changes:
     return changes
 
 
-def _digest(text: str) -> str:
+def _digest(path: str, text: str) -> str:
+    text = workers.without_queues(text) if path == _COMPOSE_FILE else text
     return hashlib.sha256(text.encode()).hexdigest()
 
 

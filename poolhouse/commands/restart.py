@@ -31,7 +31,7 @@ def unknown_type(task_type: str, *, root: Path = ROOT, state_dir: Path | None = 
         return ""
     restart = command(state_dir)
     if not restart:
-        return f"{file} declares it, and the stack has not taken it over: ./invoke status tells why"
+        return f"{file} declares it, but the stack has not loaded it: ./invoke status shows why"
     return f"{file} declares it, and the stack is older than that: {restart}"
 
 

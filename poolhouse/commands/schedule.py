@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from rich.markup import escape
 
 from poolhouse.client import units
-from poolhouse.client.api import Api, Document, segment
-from poolhouse.commands.terminal import FAILED, OK, Terminal, now
+from poolhouse.client.answers import Document
+from poolhouse.client.calls import segment
+from poolhouse.client.client import Client
+from poolhouse.commands.terminal import Terminal, now
 from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.exit_codes import FAILED, OK
 
 
-def show_list(api: Api, *, as_json: bool, terminal: Terminal) -> int:
+def show_list(api: Client, *, as_json: bool, terminal: Terminal) -> int:
     """List the schedules; 1 where one of them can't run."""
     schedules: list[Document] = api.get("/schedules")["schedules"]
     if as_json:
@@ -42,7 +45,7 @@ def show_list(api: Api, *, as_json: bool, terminal: Terminal) -> int:
     return FAILED if broken else OK
 
 
-def change(api: Api, verb: str, names: Sequence[str], *, terminal: Terminal) -> int:
+def change(api: Client, verb: str, names: Sequence[str], *, terminal: Terminal) -> int:
     """Run, pause or resume schedules.
 
     Args:
@@ -57,7 +60,7 @@ def change(api: Api, verb: str, names: Sequence[str], *, terminal: Terminal) -> 
         answer = api.post(f"/schedules/{segment(name)}:{verb}")
         if verb == "run":
             terminal.line(answer["task_id"])
-            terminal.say(f"submitted; ./invoke tasks {answer['task_id']} shows how it gets on")
+            terminal.say(f"submitted; ./invoke tasks {answer['task_id']} shows its status")
         elif verb == "pause":
             terminal.say(f"{name} is paused: ./invoke schedule resume {name} lets it run again")
         else:

@@ -30,11 +30,11 @@ from poolhouse.local.errors import NoStack, StackError
 from poolhouse.local.processes import environment
 from poolhouse.local.safe_console import SafeConsole
 from poolhouse.pipeline.errors import ConfigError, PoolhouseError
+from poolhouse.pipeline.exit_codes import FAILED, OK, USAGE
 from poolhouse.pipeline.visible import visible
 from poolhouse.project import ROOT
 
-OK, FAILED, USAGE = 0, 1, 2
-#: The system's refusals that are nobody's mistake here: a full disk, a folder of somebody else, too many open files.
+#: Errors of the system, not of the code: a full disk, a folder of another user, too many open files.
 _REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE}
 _COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "bright_red", "bright_cyan", "bright_magenta")
 _out = SafeConsole(highlight=False, soft_wrap=True)
@@ -100,9 +100,7 @@ def up(
         _out.print(missing)
         backend = backend or running.backend
     if options.autoscale and options.workers != 1:
-        raise ConfigError(
-            "--workers or --autoscale: with --autoscale min_instances and max_instances of pipeline.toml hold"
-        )
+        raise ConfigError("--workers can't be combined with --autoscale; limits come from pipeline.toml")
     if options.scale_down_after_s is not None and not options.autoscale:
         raise ConfigError("--scale-down-after is for --autoscale")
     own = {"--keep": options.keep, "--reload": options.reload, "--autoscale": options.autoscale}
@@ -147,7 +145,7 @@ def scale(wanted: str, *, state_dir: Path | None = None) -> int:
     if not number.isdecimal():
         raise ConfigError(f"write SERVICE=NUMBER, such as worker=3, not {wanted!r}")
     backends.current(state_dir or default_state_dir()).scale(service, int(number))
-    _out.print(f"{service} runs {int(number)} times")
+    _out.print(f"{service} scaled to {int(number)}")
     return OK
 
 
@@ -321,7 +319,7 @@ def _print_queues(endpoints: Endpoints) -> None:
         answer.raise_for_status()
         queues = answer.json()["queues"]
     except (requests.RequestException, ValueError, KeyError) as error:
-        _err.print(f"[red]the API does not tell about the queues: {_plain(error)}[/]")
+        _err.print(f"[red]the API returned no queues: {_plain(error)}[/]")
         return
     table = Table("queue", "waiting", "in flight", "oldest", "dead letters", box=None, header_style="bold")
     for queue in queues:
@@ -385,6 +383,8 @@ def _addresses(endpoints: Endpoints) -> dict[str, str]:
     return {"POOLHOUSE_API_URL": endpoints.api_url, **console}
 
 
+#: Only the kit's own repository has them.
+IMPORT_RULES = ROOT / "tests" / "kit" / "unit" / "test_imports.py"
 #: How `invoke env` writes variables.
 _FORMS: dict[str, Callable[[dict[str, str]], str]] = {
     "shell": lambda found: "".join(f"export {name}={shlex.quote(value)}\n" for name, value in found.items()),
@@ -399,12 +399,18 @@ def test(remainder: str) -> int:
 
 
 def check() -> int:
-    """Check format, lint and types; the first that fails ends it."""
-    for words in (("ruff", "format", "--check", "--quiet", "."), ("ruff", "check", "--quiet", "."), ("mypy",)):
-        code = _python(*words)
-        if code:
-            return code
-    return OK
+    """Check the declaration, format, lint, types and, in the kit's repository, imports; the first failure ends it.
+
+    Raises:
+        ConfigError: the handlers and pipeline.toml don't fit together.
+    """
+    from poolhouse.commands import declaration  # noqa: PLC0415 - no other command imports handlers
+
+    declaration.check()
+    checks = [("ruff", "format", "--check", "--quiet", "."), ("ruff", "check", "--quiet", "."), ("mypy",)]
+    if IMPORT_RULES.is_file():
+        checks.append(("pytest", "-q", "--no-header", str(IMPORT_RULES)))
+    return next(filter(None, (_python(*words) for words in checks)), OK)
 
 
 def _python(module: str, *arguments: str) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,16 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from poolhouse.client import schema, units
-from poolhouse.client.api import CHUNK_BYTES, Api, Document, Event, content_type
+from poolhouse.client.answers import Document
+from poolhouse.client.calls import content_type
+from poolhouse.client.client import Client
+from poolhouse.client.event_stream import Event
+from poolhouse.client.files import CHUNK_BYTES
 from poolhouse.client.schema import Payload, UnknownTaskType
 from poolhouse.commands import restart
-from poolhouse.commands.terminal import FAILED, OK, Terminal, status
+from poolhouse.commands.terminal import Terminal, status
 from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.exit_codes import FAILED, OK
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +45,7 @@ class Submission:
     output: str = ""
 
 
-def run(api: Api, submission: Submission, *, terminal: Terminal) -> int:
+def run(api: Client, submission: Submission, *, terminal: Terminal) -> int:
     """Submit a task; 1 if it was waited for and did not succeed.
 
     Without waiting, standard output has the task's id and nothing else; after waiting, its result.
@@ -61,7 +65,7 @@ def run(api: Api, submission: Submission, *, terminal: Terminal) -> int:
     task_id = answer["task_id"]
     if not (submission.wait or submission.watch or submission.output):
         terminal.line(task_id)
-        terminal.say(f"{answer['status']}; ./invoke tasks {task_id} shows how it gets on")
+        terminal.say(f"{answer['status']}; ./invoke tasks {task_id} shows its status")
         return OK
     terminal.say(f"submitted {task_id}")
     try:
@@ -71,7 +75,7 @@ def run(api: Api, submission: Submission, *, terminal: Terminal) -> int:
         raise
     if end["status"] != "succeeded":
         because = f": {escape(str(end['reason']))}" if end.get("reason") else ""
-        if not submission.watch:  # which has told it
+        if not submission.watch:  # which has printed it
             terminal.say(f"{status(end['status'])}{because}")
         if end["status"] in {"dead", "failed"}:
             terminal.say(f"more: ./invoke tasks {task_id} · ./invoke dlq show {task_id}")
@@ -106,12 +110,12 @@ def _upload_field(text: str, known: Payload) -> tuple[str, Path]:
     return field, path
 
 
-def _upload(api: Api, name: str, path: Path, terminal: Terminal) -> None:
+def _upload(api: Client, name: str, path: Path, terminal: Terminal) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     size_bytes = path.stat().st_size
     with terminal.bars(*columns) as bars, path.open("rb") as file:
         bar = bars.add_task(escape(f"upload {path.name}"), total=size_bytes)
-        api.upload(
+        api.files.upload(
             name,
             file,
             size_bytes=size_bytes,
@@ -121,7 +125,7 @@ def _upload(api: Api, name: str, path: Path, terminal: Terminal) -> None:
     terminal.say(escape(f"uploaded {path} ({units.size(size_bytes)}) as uploads/{name}"))
 
 
-def _follow(api: Api, task_id: str, *, watch: bool, terminal: Terminal) -> Document:
+def _follow(api: Client, task_id: str, *, watch: bool, terminal: Terminal) -> Document:
     """Wait until a task has ended; what is known of it then."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with terminal.bars(*columns) as bars:
@@ -158,23 +162,24 @@ def _line(event: Event) -> str:
     return f"  {units.progress(progress)}{note}"
 
 
-def _result(api: Api, task_id: str, output: str, terminal: Terminal) -> None:
-    with api.result(task_id) as answer:
+def _result(api: Client, task_id: str, output: str, terminal: Terminal) -> None:
+    with api.open_result(task_id) as answer:
         if output and output != "-":
             target = Path(output)
             try:
                 with target.open("wb") as file:
-                    for chunk in answer.iter_content(CHUNK_BYTES):
+                    for chunk in answer.iter_bytes(CHUNK_BYTES):
                         file.write(chunk)
             except OSError as error:
                 raise ConfigError(f"--output {output}: {error}. The task has succeeded: its result is kept.") from error
             terminal.say(escape(f"saved the result as {target} ({units.size(target.stat().st_size)})"))
         elif "json" in answer.headers.get("Content-Type", "") and not output:
+            answer.read()
             terminal.json(answer.json(), indent=2)
         elif output or not sys.stdout.isatty():
-            answer.raw.decode_content = True
             terminal.out.file.flush()
-            shutil.copyfileobj(answer.raw, sys.stdout.buffer)
+            for chunk in answer.iter_bytes(CHUNK_BYTES):
+                sys.stdout.buffer.write(chunk)
         else:
             kind = answer.headers.get("Content-Type", "a file")
             size = units.size(int(answer.headers.get("Content-Length") or 0))

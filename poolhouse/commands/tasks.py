@@ -1,4 +1,4 @@
-"""`invoke tasks`: the tasks that are scheduled or that workers have touched; or one, shown, cancelled or moved."""
+"""`invoke tasks`: the tasks that are scheduled or that a worker has claimed; or one, shown, cancelled or moved."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from itertools import islice
 from rich.markup import escape
 
 from poolhouse.client import units
-from poolhouse.client.api import Api, Document, segment
-from poolhouse.commands.terminal import OK, Terminal, now, status
+from poolhouse.client.answers import Document
+from poolhouse.client.calls import segment
+from poolhouse.client.client import Client
+from poolhouse.commands.terminal import Terminal, now, status
+from poolhouse.pipeline.exit_codes import OK
 
 
 def show_list(
-    api: Api, *, task_status: str, task_type: str, queue: str, limit: int, as_json: bool, terminal: Terminal
+    api: Client, *, task_status: str, task_type: str, queue: str, limit: int, as_json: bool, terminal: Terminal
 ) -> int:
     """List tasks, the newest first: a table, or a JSON object a line."""
     query = {"status": task_status, "task_type": task_type, "queue": queue}
@@ -25,7 +28,7 @@ def show_list(
             terminal.json(task)
         return OK
     if not tasks:
-        terminal.say("no task is like that" if query else "no task is scheduled, and no worker has touched one yet")
+        terminal.say("no matching tasks" if query else "no task is scheduled, and no worker has claimed one yet")
         return OK
     terminal.table(
         ("task", "type", "queue", "status", "submitted", "changed"),
@@ -46,7 +49,7 @@ def show_list(
     return OK
 
 
-def show(api: Api, task_id: str, *, as_json: bool, terminal: Terminal) -> int:
+def show(api: Client, task_id: str, *, as_json: bool, terminal: Terminal) -> int:
     """Show one task: its attempts, progress, payload and result."""
     task: Document = api.get(f"/tasks/{segment(task_id)}")
     if as_json:
@@ -77,12 +80,12 @@ def show(api: Api, task_id: str, *, as_json: bool, terminal: Terminal) -> int:
     return OK
 
 
-def change(api: Api, task_id: str, *, cancel: bool, timing: Document, terminal: Terminal) -> None:
+def change(api: Client, task_id: str, *, cancel: bool, timing: Document, terminal: Terminal) -> None:
     """Cancel a task, or run it now, or at the time that `timing` says."""
     path = f"/tasks/{segment(task_id)}"
     if cancel:
         answer = api.post(f"{path}:cancel")
-        stops = "" if answer["status"] == "cancelled" else ": it is told to stop at its next checkpoint"
+        stops = "" if answer["status"] == "cancelled" else ": its handler ends at its next checkpoint"
         terminal.say(f"{task_id} is {status(answer['status'])}{stops}")
         return
     answer = api.post(f"{path}:reschedule", timing) if timing else api.post(f"{path}:run-now")

@@ -18,7 +18,6 @@ from poolhouse.local.safe_console import SafeConsole
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.visible import CONTROLS
 
-OK, FAILED = 0, 1
 _COLOURS = {
     "succeeded": "green",
     "running": "cyan",
@@ -63,19 +62,19 @@ class Terminal:
         self.out.print(table)
 
     def bars(self, *columns: ProgressColumn) -> Progress:
-        """Progress bars, which are gone when they are done; none where nobody sees them."""
+        """Progress bars, which are gone when they are done; none where standard error is not a terminal."""
         return Progress(*columns, console=self.err, transient=True, disable=not self.err.is_terminal)
 
     def confirm(self, question: str, *, yes: bool) -> bool:
         """Whether to go on.
 
         Raises:
-            ConfigError: nobody is there to ask.
+            ConfigError: standard input is not a terminal.
         """
         if yes:
             return True
         if sys.stdin is None or not sys.stdin.isatty():
-            raise ConfigError(f"{question} Nobody is there to ask: add --yes.")
+            raise ConfigError(f"{question} Not a terminal; pass --yes to confirm.")
         return self.err.input(f"{escape(question)} \\[y/N] ").strip().lower() in {"y", "yes"}
 
 

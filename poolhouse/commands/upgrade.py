@@ -9,8 +9,8 @@ import tomllib
 from importlib.resources import files as resources
 from pathlib import Path
 
-from poolhouse.commands import lock, project_files, wheels
-from poolhouse.pipeline.errors import ConfigError
+from poolhouse.commands import lock, new_project, project_files, wheels
+from poolhouse.pipeline.errors import ConfigError, PoolhouseError
 from poolhouse.project import ROOT
 
 _WHEEL = re.compile(r"poolhouse-(?P<version>[^-]+)-py3-none-any\.whl")
@@ -32,9 +32,7 @@ def run(to: str, *, root: Path = ROOT) -> int:
             f"{root} has no {project_files.MANIFEST}: only a project that `poolhouse new` wrote can be upgraded"
         )
     before = wheels.version()
-    saved = {
-        name: (root / name).read_bytes() for name in ("pyproject.toml", "requirements.lock", "requirements-dev.lock")
-    }
+    saved = {name: (root / name).read_bytes() for name in ("pyproject.toml", *new_project.LOCKS)}
     vendor = root / "vendor"
     kept = {path: path.read_bytes() for path in vendor.glob("poolhouse*.whl")}
     try:
@@ -43,7 +41,7 @@ def run(to: str, *, root: Path = ROOT) -> int:
         if not _PIN.search(text):
             raise ConfigError("pyproject.toml has no dependency poolhouse==VERSION")
         (root / "pyproject.toml").write_text(_PIN.sub(rf"\g<1>{version}", text), encoding="utf-8")
-        lock.compile_both(root, root, more=())
+        lock.compile_all(root)
     except BaseException:
         for name, data in saved.items():
             (root / name).write_bytes(data)
@@ -61,7 +59,7 @@ def run(to: str, *, root: Path = ROOT) -> int:
 
 
 def refresh(before: str, *, root: Path = ROOT) -> int:
-    """Bring the files of the project up to date with this version; tell what changed since another.
+    """Bring the files of the project up to date with this version; print what changed since another.
 
     Args:
         before: the version that the project had.
@@ -116,4 +114,7 @@ def _from_index(version: str, kept: dict[Path, bytes]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(refresh(sys.argv[1]))
+    try:
+        sys.exit(refresh(sys.argv[1]))
+    except PoolhouseError as problem:
+        sys.exit(f"The new version is installed, and the project's files are as they were: {problem}")

@@ -94,7 +94,7 @@ class ServiceState(StrEnum):
 class ServiceStatus:
     """One instance of a service."""
 
-    #: One of `SERVICES`; or `console`, once somebody has opened it.
+    #: One of `SERVICES`; or `console`, once it has been opened.
     service: str
     #: The instance's name: `worker-2`; the service's where there is one instance at most.
     instance: str

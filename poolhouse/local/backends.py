@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +85,5 @@ def every(state_dir: Path) -> tuple[Backend, ...]:
 def _load(name: str, state_dir: Path) -> Backend:
     if name not in BACKENDS:
         raise ConfigError(f"there is no backend {name!r} (backends: {', '.join(BACKENDS)})")
-    module, _, attribute = BACKENDS[name].partition(":")
-    make: Callable[[Path], Backend] = getattr(importlib.import_module(module), attribute)
+    make: Callable[[Path], Backend] = pkgutil.resolve_name(BACKENDS[name])
     return make(state_dir)

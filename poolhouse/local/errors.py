@@ -6,7 +6,7 @@ from poolhouse.pipeline.errors import PoolhouseError
 
 
 class StackError(PoolhouseError):
-    """The stack could not be started, or did not do what it was told; the text says why and what to do."""
+    """The stack could not be started, or a call to it failed; the text says why and what to do."""
 
 
 class NoStack(StackError):

@@ -22,7 +22,7 @@ _BLOCK_BYTES = 64 * 1024
 class Entry:
     """What a JSON log line says."""
 
-    #: Time of day, `12:00:01`; empty where the line tells none.
+    #: Time of day, `12:00:01`; empty where the line has none.
     at: str
     severity: str
     message: str
@@ -99,7 +99,7 @@ class _File:
 
 
 def last(files: Mapping[str, Path], lines: int) -> Iterator[tuple[str, str]]:
-    """The last lines of each file as (instance, line), by time where lines tell one."""
+    """The last lines of each file as (instance, line), by time where lines have one."""
     return by_time((name, line) for name, path in files.items() for line in _ending(path, lines))
 
 

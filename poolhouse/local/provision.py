@@ -15,12 +15,12 @@ from typing import Any
 from google.api_core import exceptions as google_errors
 from google.api_core.retry import Retry, if_exception_type
 from google.cloud import pubsub_v1
-from google.protobuf import duration_pb2, field_mask_pb2
+from google.protobuf import duration_pb2, field_mask_pb2, json_format
 
 from poolhouse.local.errors import StackError
 from poolhouse.local.storage.fake_gcs import FakeGcs
 from poolhouse.pipeline.settings import Settings
-from poolhouse.pipeline.topology import Queue
+from poolhouse.pipeline.topology import Queue, Topology
 
 #: Ack deadline of dead-letter subscriptions, in seconds: keeping a dead letter is two or three storage calls.
 DEAD_LETTER_ACK_DEADLINE_S = 60
@@ -72,7 +72,7 @@ def realise(settings: Settings) -> Changes:
     queues = settings.topology.queues
     with ThreadPoolExecutor(8) as pool:
         # All topics before any subscription: a subscription names its dead-letter topic.
-        topics = [topic for queue in queues for topic in (queue.dead_letter_topic, queue.topic)]
+        topics = _topics(settings.topology)
         made = pool.map(lambda topic: _ensure_topic(publisher, project, topic), topics)
         created += [topic for topic, new in zip(topics, made, strict=True) if new]
         wanted = [subscription for queue in queues for subscription in _subscriptions(queue, project)]
@@ -83,6 +83,31 @@ def realise(settings: Settings) -> Changes:
     publisher.transport.close()
     subscriber.close()
     return Changes(tuple(created), tuple(updated))
+
+
+def declaration(topology: Topology, *, project: str) -> dict[str, Any]:
+    """What `realise` makes on Pub/Sub, as our emulator's `topology` takes it."""
+    subscriptions = [_wanted(entry, project) for queue in topology.queues for entry in _subscriptions(queue, project)]
+    return {
+        "topics": [_topic(project, topic) for topic in _topics(topology)],
+        "subscriptions": [json_format.MessageToDict(type(entry).pb(entry)) for entry in subscriptions],
+    }
+
+
+def _topics(topology: Topology) -> list[str]:
+    return [topic for queue in topology.queues for topic in (queue.dead_letter_topic, queue.topic)]
+
+
+def _topic(project: str, topic: str) -> str:
+    return f"projects/{project}/topics/{topic}"
+
+
+def _wanted(subscription: _Subscription, project: str) -> pubsub_v1.types.Subscription:
+    return pubsub_v1.types.Subscription(
+        name=f"projects/{project}/subscriptions/{subscription.id}",
+        topic=_topic(project, subscription.topic),
+        **subscription.fields,
+    )
 
 
 def _subscriptions(queue: Queue, project: str) -> Iterator[_Subscription]:
@@ -104,7 +129,7 @@ def _subscriptions(queue: Queue, project: str) -> Iterator[_Subscription]:
             "message_retention_duration": _duration(queue.retention_s),
             "retry_policy": _retry(queue.retry_min_backoff_s, queue.retry_max_backoff_s),
             "dead_letter_policy": pubsub_v1.types.DeadLetterPolicy(
-                dead_letter_topic=f"projects/{project}/topics/{queue.dead_letter_topic}",
+                dead_letter_topic=_topic(project, queue.dead_letter_topic),
                 max_delivery_attempts=queue.max_delivery_attempts,
             ),
             "enable_exactly_once_delivery": queue.exactly_once,
@@ -116,7 +141,7 @@ def _subscriptions(queue: Queue, project: str) -> Iterator[_Subscription]:
 
 def _ensure_topic(publisher: pubsub_v1.PublisherClient, project: str, topic: str) -> bool:
     try:
-        publisher.create_topic(name=f"projects/{project}/topics/{topic}", **_CALL)
+        publisher.create_topic(name=_topic(project, topic), **_CALL)
     except google_errors.AlreadyExists:
         return False
     return True
@@ -125,9 +150,8 @@ def _ensure_topic(publisher: pubsub_v1.PublisherClient, project: str, topic: str
 def _ensure_subscription(
     subscriber: pubsub_v1.SubscriberClient, project: str, subscription: _Subscription
 ) -> str | None:
-    path = f"projects/{project}/subscriptions/{subscription.id}"
-    topic = f"projects/{project}/topics/{subscription.topic}"
-    wanted = pubsub_v1.types.Subscription(name=path, topic=topic, **subscription.fields)
+    wanted = _wanted(subscription, project)
+    path, topic = wanted.name, wanted.topic
     try:
         subscriber.create_subscription(wanted, **_CALL)
     except google_errors.AlreadyExists:

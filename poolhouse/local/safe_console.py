@@ -12,7 +12,7 @@ from poolhouse.pipeline.visible import CONTROLS, visible
 
 
 class SafeConsole(Console):
-    """A console that lets no text command the terminal, whoever wrote it: colours come from markup and styles alone.
+    """A console on which no foreign text controls the terminal: colours come from markup and styles alone.
 
     Error texts, log lines, names and payloads are a stranger's words, and pass through here at the latest.
     """
@@ -20,6 +20,8 @@ class SafeConsole(Console):
     def __init__(self, **options: Any) -> None:
         """Take the options of rich's console."""
         super().__init__(**options)
+        if self.width < 1:  # COLUMNS=0, as of a terminal whose size nobody has set: nothing would be shown at all
+            self.width = 80
         reconfigure = getattr(self.file, "reconfigure", None)
         if reconfigure is not None:  # a terminal of another encoding lacks characters; that is no reason to fail
             reconfigure(errors="backslashreplace")

@@ -114,7 +114,7 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class DeadLetterSummary:
-    """What a listing tells of a dead letter without reading it."""
+    """The summary of a dead letter in a listing, without reading it."""
 
     task_id: str
     task_type: str
@@ -203,7 +203,7 @@ class DeadLetterStore:
             task_id = task.task_id
         except MalformedMessage as error:
             reason = str(error)
-            # Never the id in the attributes: whoever published the message chose it, and it may be another task's.
+            # Never the id in the attributes: the publisher of the message chose it, and it may be another task's.
             task_id = self._task_ids.derive(f"message {queue} {source_id}", published_at)
         if task is not None:
             try:

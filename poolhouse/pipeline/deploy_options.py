@@ -24,6 +24,7 @@ class Api(_Model):
     concurrency: int = Field(default=80, ge=1, le=1000)
     #: Instances kept warm.
     min_instances: int = Field(default=0, ge=0, le=1000)
+    #: Most instances.
     max_instances: int = Field(default=10, ge=1, le=1000)
 
     @model_validator(mode="after")
@@ -52,8 +53,9 @@ class Deploy(_Model):
     public: bool = False
     #: Notification channel of the alerts; empty: they show on the console alone.
     channel: str = Field(default="", pattern=r"^(projects/[^/]+/notificationChannels/[0-9]+)?$")
-    #: Web origins that browsers may upload from.
+    #: Web origins that browsers may upload from, such as `https://app.example.com`.
     origins: tuple[Annotated[str, Field(pattern=r"^(\*|https?://[^/\s]+)$")], ...] = ()
+    #: Size and number of the API's instances.
     api: Api = Api()
 
     @model_validator(mode="after")

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-#: Set by whoever starts the processes: the declaration can't mean anything else by them.
+#: Set by what starts the processes: the declaration can't mean anything else by them.
 RESERVED = frozenset(
     {
         "BACKLOG_SOURCE", "BUCKET_NAME", "GOOGLE_CLOUD_PROJECT", "HOME", "HOST", "PATH", "PIPELINE_FILE",

@@ -43,6 +43,10 @@ class BucketMissing(StoreUnavailable):
     """The bucket is not there: it was never made, or is gone."""
 
 
+class StoreForbidden(StoreUnavailable):
+    """Cloud Storage refuses us: a role is missing, or its grant is not in force yet (IAM takes minutes)."""
+
+
 class ObjectNotFound(PoolhouseError, KeyError):
     """There is no object of that name in the bucket."""
 
@@ -51,7 +55,7 @@ class ObjectNotFound(PoolhouseError, KeyError):
 
 
 class PreconditionFailed(PoolhouseError):
-    """Somebody else wrote the object first: read it again and decide anew."""
+    """Another process wrote the object first: read it again and decide anew."""
 
 
 class TaskNotFound(PoolhouseError, KeyError):

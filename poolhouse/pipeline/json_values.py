@@ -62,7 +62,7 @@ def _escape(match: re.Match[str]) -> str:
 def encode(value: object, *, what: str) -> bytes:
     """Return a value as JSON.
 
-    What JSON has no form for but everybody writes the same way is converted as pydantic does: models, dates and times,
+    What JSON has no form for but a common notation is converted as pydantic does: models, dates and times,
     `Decimal`, UUID, sets, UTF-8 bytes.
 
     Args:

@@ -13,7 +13,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any
 
@@ -27,7 +27,7 @@ _fields: ContextVar[Mapping[str, Any] | None] = ContextVar("poolhouse_log_fields
 
 
 class _Output:
-    """Where the lines go. A line that can't be written, to a pipe that is closed, is lost and hurts nobody."""
+    """Where the lines go. A line that can't be written, to a pipe that is closed, is lost without an error."""
 
     def __init__(self) -> None:
         self._descriptor: int | None = None
@@ -109,7 +109,7 @@ def configure(*, level: str = "INFO", format: str = "json") -> None:
     # Not by way of the standard library: `logging.basicConfig(force=True)` in a handler is its own affair.
     structlog.configure(
         processors=[*shared, *last],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
+        wrapper_class=_forgiving(structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level])),
         logger_factory=_Writer,
         cache_logger_on_first_use=True,
     )
@@ -123,9 +123,33 @@ def configure(*, level: str = "INFO", format: str = "json") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    # The clients' own retries and stream reopenings are ordinary events, told by us where they matter.
+    # The clients' own retries and stream reopenings are ordinary events, logged by us where they matter.
     for noisy in ("google", "urllib3", "grpc"):
         logging.getLogger(noisy).setLevel(max(logging.getLevelNamesMapping()[level], logging.WARNING))
+
+
+def _forgiving(logger: type[Any]) -> type[Any]:
+    """A logger that also writes a text whose arguments don't fit it: a line of the log must not fail a task."""
+
+    def method(name: str) -> Callable[..., Any]:
+        write = getattr(logger, name)
+
+        def log(self: Any, event: object = None, *args: object, **fields: Any) -> Any:
+            return write(self, _filled(event, args) if args else event, **fields)
+
+        return log
+
+    names = ("debug", "info", "warning", "warn", "error", "critical", "fatal", "exception")
+    return type(logger.__name__, (logger,), {each: method(each) for name in names for each in (name, f"a{name}")})
+
+
+def _filled(event: object, args: tuple[object, ...]) -> str:
+    try:
+        return str(event) % (args[0] if len(args) == 1 and isinstance(args[0], Mapping) else args)
+    except Exception:  # noqa: BLE001 - whatever the arguments' own methods raise
+        with contextlib.suppress(Exception):
+            return f"{event} {args!r}"
+        return str(event)
 
 
 class Bound:
@@ -182,7 +206,7 @@ class _Printed(io.TextIOBase):
         return len(text)
 
     def close(self) -> None:
-        """Stay open: the stream is everybody's."""
+        """Stay open: the stream is shared."""
 
     def flush(self) -> None:
         """Nothing to do: a line is logged when it ends."""

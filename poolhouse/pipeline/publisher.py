@@ -58,7 +58,7 @@ class Publisher:
     """Publishes to the queues of one pipeline. Thread-safe."""
 
     def __init__(self, settings: Settings, *, topics: Topics | None = None) -> None:
-        """Connects in the background.
+        """Connect in the background.
 
         Args:
             topics: what to publish to; by default Pub/Sub, as the environment says.

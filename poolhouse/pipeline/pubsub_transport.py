@@ -154,7 +154,7 @@ class _Sending:
         self._request = request
         self._deadline = deadline
         self._pause_s = FIRST_PAUSE_S
-        # Google AIP-4222: tells the service's front end which topic, before the request is parsed.
+        # Google AIP-4222: names the topic to the service's front end, before the request is parsed.
         self._metadata = (("x-goog-request-params", f"topic={quote(path, safe='')}"),)
 
     def start(self) -> None:

@@ -22,7 +22,7 @@ _writes = itertools.count()
 
 @dataclass(frozen=True, kw_only=True)
 class RecordSummary:
-    """What a listing tells of a task, without reading its record."""
+    """The summary of a task in a listing, without reading its record."""
 
     task_id: str
     task_type: str

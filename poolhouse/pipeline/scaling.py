@@ -43,14 +43,11 @@ def wanted_instances(backlog: int, *, current: int, workers: Workers) -> int:
 
 @dataclass
 class Scaler:
-    """The wishes of one queue over time; the clock is the caller's.
+    """The wishes of one queue over time; the clock is the caller's."""
 
-    Args (fields):
-        workers: target, least and most instances.
-        window_s: how long a lower wish must last before it is followed, in seconds.
-    """
-
+    #: Target, least and most instances.
     workers: Workers
+    #: How long a lower wish must last before it is followed, in seconds.
     window_s: float = SCALE_DOWN_WINDOW_S
     _wishes: deque[tuple[float, int]] = field(default_factory=deque, repr=False)
 

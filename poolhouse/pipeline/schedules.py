@@ -1,18 +1,18 @@
 """Schedules and what is remembered of them: `schedules/NAME.json`, written with a generation precondition.
 
 A run takes three steps: claim it (one write, which one of several schedulers wins), publish its task, note that it is
-published. The task's id is derived from the schedule's name and the due time. So whoever goes on after a crash between
-the steps publishes the same task again, and a worker that meets it twice runs it once. API, scheduler and commands
-share this module.
+published. The task's id is derived from the schedule's name and the due time. So the scheduler that goes on after a
+crash between the steps publishes the same task again, and a worker that meets it twice runs it once. API, scheduler and
+commands share this module.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any, Protocol
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, ValidationError
 
@@ -34,15 +34,15 @@ from poolhouse.pipeline.topology import Schedule, Topology
 
 #: A run noticed later than this after its time counts as missed, in seconds: as long as a scheduler's restart may take.
 MISSED_AFTER_S = 60.0
-#: A claimed run that is not published after this many seconds belongs to whoever finds it; beyond any publish timeout
-#: that makes sense, so that the claimant is dead and not slow.
+#: A claimed run that is not published after this many seconds belongs to the scheduler that finds it; beyond any
+#: publish timeout that makes sense, so that the claimant is dead and not slow.
 CLAIM_S = 30.0
 #: Times that a change is tried anew because another wrote in between.
 _TRIES = 10
 #: A time that is further ahead than this was written by a clock that was wrong, in seconds: the clocks of two machines
 #: differ by less.
 CLOCK_MARGIN_S = 60.0
-#: Oldest due time that is run when a scheduler outside asks for it: older ones are nobody's retry.
+#: Oldest due time that is run when a scheduler outside asks for it: older ones are no retry of a scheduler.
 LONGEST_DELAY = timedelta(days=31)
 #: Times outside are taken for these: in between there is room for any zone and any wait.
 _EARLIEST, _LATEST = datetime(1970, 1, 2, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
@@ -54,6 +54,36 @@ def _bounded(at: datetime) -> datetime:
     if not _EARLIEST.year < at.year < _LATEST.year:
         return _EARLIEST if at.year <= _EARLIEST.year else _LATEST
     return at.astimezone(UTC)
+
+
+class TaskType(Protocol):
+    """What a schedule must know of a task type; a handler is one."""
+
+    def queue_in(self, topology: Topology) -> str:
+        """Return the queue of tasks that name none."""
+
+    def parse(self, payload: Mapping[str, Any]) -> Any:
+        """Raise `pydantic.ValidationError` where the payload is none of this type."""
+
+
+def queue_of(task_type: str, *, task_types: Mapping[str, TaskType], topology: Topology) -> str:
+    """The queue of tasks that name none: the task type's, or the pipeline's default."""
+    found = task_types.get(task_type)
+    return topology.default_queue.name if found is None else found.queue_in(topology)
+
+
+def problem_of(schedule: Schedule, task_types: Mapping[str, TaskType]) -> str | None:
+    """Why the tasks of a schedule can't be submitted; None if they can."""
+    found = task_types.get(schedule.task_type)
+    if found is None:
+        return f"unknown task type {schedule.task_type!r} (known: {', '.join(task_types) or 'none'})"
+    try:
+        found.parse(schedule.payload)
+    except ValidationError as error:
+        return "; ".join(
+            f"payload.{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
+        )
+    return None
 
 
 #: A time that is read from the bucket.
@@ -100,7 +130,7 @@ class ScheduleState(BaseModel):
 
 
 @dataclass(frozen=True)
-class Known:
+class StoredState:
     """A state and the generation it was read or written at."""
 
     state: ScheduleState
@@ -155,8 +185,8 @@ def resumed(state: ScheduleState, *, now: datetime) -> ScheduleState:
 def run_due(schedule: Schedule, state: ScheduleState, *, now: datetime) -> datetime | None:
     """The due time to run now, if any.
 
-    Of several that have passed only the last one runs: late runs don't pile up. One that nobody was there to make
-    (`MISSED_AFTER_S`) runs where `missed_runs` says `once`.
+    Of several that have passed only the last one runs: late runs don't pile up. One that was missed while no scheduler
+    ran (`MISSED_AFTER_S`) runs where `missed_runs` says `once`.
     """
     if state.paused_at is not None:
         return None
@@ -213,7 +243,7 @@ class Schedules:
             known = ", ".join(self._by_name) or "none"
             raise ScheduleNotFound(f"there is no schedule {name[:100]!r} (schedules: {known})") from None
 
-    def read(self, name: str) -> Known | None:
+    def read(self, name: str) -> StoredState | None:
         """What is remembered of a schedule; None before a scheduler has seen it.
 
         Raises:
@@ -225,11 +255,11 @@ class Schedules:
         except ObjectNotFound:
             return None
         try:
-            return Known(ScheduleState.model_validate_json(data), info.generation)
+            return StoredState(ScheduleState.model_validate_json(data), info.generation)
         except ValidationError as error:
             raise ConfigError(f"{names.schedule(name)} in the bucket is no schedule's state: delete it") from error
 
-    def look(self, name: str, *, now: datetime, since: datetime | None = None) -> Known:
+    def look(self, name: str, *, now: datetime, since: datetime | None = None) -> StoredState:
         """What is remembered, brought up to date with pipeline.toml, begun where there is nothing yet.
 
         Args:
@@ -240,9 +270,11 @@ class Schedules:
         Raises:
             PreconditionFailed: another wrote in between.
         """
-        schedule, known, since = self.named(name), self.read(name), since or now
-        state = fresh(schedule, since=since) if known is None else current(known.state, schedule, now=now, since=since)
-        return known if known is not None and known.state == state else self._write(name, state, known)
+        schedule, stored, since = self.named(name), self.read(name), since or now
+        state = (
+            fresh(schedule, since=since) if stored is None else current(stored.state, schedule, now=now, since=since)
+        )
+        return stored if stored is not None and stored.state == state else self._write(name, state, stored)
 
     def pause(self, name: str, *, now: datetime) -> ScheduleState:
         """Run a schedule no more until it is resumed. Raises `ScheduleNotFound`, `Conflict`."""
@@ -271,32 +303,32 @@ class Schedules:
             )
         return task.task_id, message_id
 
-    def claim(self, name: str, known: Known, *, due_at: datetime, now: datetime) -> Known:
+    def claim(self, name: str, stored: StoredState, *, due_at: datetime, now: datetime) -> StoredState:
         """Claim the run of a due time. Raises `PreconditionFailed` where another was first."""
         task_id = self._task_ids.derive(f"schedule {name} {format_time(due_at)}", due_at)
         run = Run(task_id=task_id, due_at=due_at, owner=self._owner, claimed_at=now)
-        state = known.state.model_copy(update={"settled_until": due_at, "last_run": run})
-        return self._write(name, state, known)
+        state = stored.state.model_copy(update={"settled_until": due_at, "last_run": run})
+        return self._write(name, state, stored)
 
-    def take_over(self, name: str, known: Known, *, now: datetime) -> Known:
+    def take_over(self, name: str, stored: StoredState, *, now: datetime) -> StoredState:
         """Claim the pending run of one who has gone. Raises `PreconditionFailed` where another was first."""
-        assert known.state.pending is not None
-        run = known.state.pending.model_copy(update={"owner": self._owner, "claimed_at": now})
-        return self._write(name, known.state.model_copy(update={"last_run": run}), known)
+        assert stored.state.pending is not None
+        run = stored.state.pending.model_copy(update={"owner": self._owner, "claimed_at": now})
+        return self._write(name, stored.state.model_copy(update={"last_run": run}), stored)
 
-    def publish(self, name: str, known: Known, *, now: datetime) -> Run:
+    def publish(self, name: str, stored: StoredState, *, now: datetime) -> Run:
         """Publish the pending run that is ours, and note that it is.
 
         Raises:
             QueueUnavailable: not published, or without an answer: call again, it is the same task.
             MessageRefused: Pub/Sub will never take it.
         """
-        run = known.state.pending
+        run = stored.state.pending
         assert run is not None
         self._publisher.submit(self._task(self.named(name), task_id=run.task_id, at=run.due_at)).result()
         run = run.model_copy(update={"published_at": now})
         try:
-            self._write(name, known.state.model_copy(update={"last_run": run}), known)
+            self._write(name, stored.state.model_copy(update={"last_run": run}), stored)
         except PreconditionFailed:
             self._change(name, lambda state: _noted(state, run), now=now)  # paused, say, in between
         return run
@@ -315,17 +347,17 @@ class Schedules:
             raise ValueError(f"the due time {format_time(due_at)} {problem}")
         for _ in range(_TRIES):
             try:
-                known = self.look(name, now=now, since=min(now, due_at - timedelta(seconds=1)))
-                pending = known.state.pending
+                stored = self.look(name, now=now, since=min(now, due_at - timedelta(seconds=1)))
+                pending = stored.state.pending
                 if pending is not None and pending.due_at == due_at:
-                    known = self.take_over(name, known, now=now)
-                elif known.state.paused_at is not None or due_at <= known.state.settled_until:
+                    stored = self.take_over(name, stored, now=now)
+                elif stored.state.paused_at is not None or due_at <= stored.state.settled_until:
                     return None
                 else:
-                    known = self.claim(name, known, due_at=due_at, now=now)
+                    stored = self.claim(name, stored, due_at=due_at, now=now)
             except PreconditionFailed:
                 continue
-            return self.publish(name, known, now=now)
+            return self.publish(name, stored, now=now)
         raise _always_changing(name)
 
     def queue_of(self, schedule: Schedule) -> str:
@@ -344,18 +376,18 @@ class Schedules:
     def _change(self, name: str, change: Callable[[ScheduleState], ScheduleState], *, now: datetime) -> ScheduleState:
         for _ in range(_TRIES):
             try:
-                known = self.look(name, now=now)
-                changed = change(known.state)
-                return known.state if changed == known.state else self._write(name, changed, known).state
+                stored = self.look(name, now=now)
+                changed = change(stored.state)
+                return stored.state if changed == stored.state else self._write(name, changed, stored).state
             except PreconditionFailed:
                 continue
         raise _always_changing(name)
 
-    def _write(self, name: str, state: ScheduleState, known: Known | None) -> Known:
+    def _write(self, name: str, state: ScheduleState, stored: StoredState | None) -> StoredState:
         object_name, data = names.schedule(name), state.model_dump_json(exclude_none=True).encode()
-        generation = ABSENT if known is None else known.generation
+        generation = ABSENT if stored is None else stored.generation
         try:
-            return Known(state, self._store.put(object_name, data, if_generation=generation))
+            return StoredState(state, self._store.put(object_name, data, if_generation=generation))
         except PreconditionFailed:
             # A repeated request whose first answer was lost ends so too. A claim names its owner and time, so what
             # reads the same as ours is ours, or says just what we wanted to say.

@@ -49,6 +49,9 @@ class Settings(BaseSettings):
     allowed_hosts: str | None = None
     #: Origins of pages of other sites that may call it, such as `https://app.example`, separated by commas.
     allowed_origins: str = ""
+    #: Whether answers about tasks have the tracebacks of errors and the names of workers, which tell of the inside: for
+    #: a developer's own stack. The log has them all the same.
+    show_tracebacks: bool = False
     #: Longest time a submit call waits for Pub/Sub, in seconds; then it answers 503.
     publish_timeout_s: float = Field(default=5, gt=0, le=600)
     #: Longest time one storage call may take, retries included, in seconds.

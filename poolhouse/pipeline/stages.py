@@ -44,20 +44,17 @@ class StageError(ConfigError):
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One stage of a declaration.
+    """One stage of a declaration."""
 
-    Args (fields):
-        name: what `--stage` names; empty: the declaration as it stands.
-        key: the table under [stages] that it is made by: its name, or a pattern such as `pr-*`.
-        pipeline: name of its resources' prefix.
-        ref: the branch or tag that deploys it from GitHub, such as `refs/heads/main`; empty: none is named.
-        family: prefix of the service accounts and secrets: its own, or, for one of a pattern, shared by all of them.
-    """
-
+    #: What `--stage` names; empty: the declaration as it stands.
     name: str = ""
+    #: The table under [stages] that it is made by: its name, or a pattern such as `pr-*`.
     key: str = ""
+    #: The branch or tag that deploys it from GitHub, such as `refs/heads/main`; empty: none is named.
     ref: str = ""
+    #: Name of its resources' prefix.
     pipeline: str
+    #: Prefix of the service accounts and secrets: its own, or, for one of a pattern, shared by all of them.
     family: str
 
     @property

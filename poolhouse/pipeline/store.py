@@ -27,6 +27,7 @@ from poolhouse.pipeline.errors import (
     InvalidName,
     ObjectNotFound,
     PreconditionFailed,
+    StoreForbidden,
     StoreUnavailable,
 )
 from poolhouse.pipeline.gcs.json_objects import RETRIED_STATUSES, SmallObjects, connect
@@ -110,14 +111,21 @@ class ObjectStore(Protocol):
             InvalidName: `page_token` is none.
         """
 
-    def open_read(self, name: str) -> IO[bytes]:
-        """The object as a seekable stream; one generation, whatever is written meanwhile. Raises `ObjectNotFound`."""
+    def open_read(self, name: str, *, generation: int | None = None) -> IO[bytes]:
+        """The object as a seekable stream; one generation, whatever is written meanwhile.
+
+        Args:
+            generation: which one; None: the current one.
+
+        Raises:
+            ObjectNotFound: there is none; where a generation is given, perhaps only when the stream is read.
+        """
 
     def upload(self, name: str, source: IO[bytes], *, content_type: str, size_bytes: int | None = None) -> ObjectInfo:
         """Write a stream from its present position, in chunks; replaces what was there."""
 
     def upload_session(self, name: str, *, content_type: str, size_bytes: int | None, origin: str | None) -> str:
-        """The address of a resumable upload session: whoever has it can write this one object."""
+        """The address of a resumable upload session: its holder can write this one object."""
 
     def check(self) -> None:
         """Raise `StoreUnavailable` unless the bucket is there and answers."""
@@ -132,7 +140,7 @@ class GcsStore:
     """`ObjectStore` on Cloud Storage, or on whatever `STORAGE_EMULATOR_HOST` names."""
 
     def __init__(self, bucket: str, *, project: str, timeout_s: float = 5, public_url: str | None = None) -> None:
-        """Connects at the first call.
+        """Connect at the first call.
 
         Args:
             timeout_s: the longest that one small operation, or one chunk of a stream, may take, retries included.
@@ -143,6 +151,7 @@ class GcsStore:
         adapter = requests.adapters.HTTPAdapter(pool_connections=4, pool_maxsize=POOL_SIZE)
         for scheme in ("https://", "http://"):
             self._client._http.mount(scheme, adapter)
+        _read_environment_once(self._client._http, self._client._connection.API_BASE_URL)
         self._bucket = self._client.bucket(bucket)
         endpoint = self._client._connection.API_BASE_URL
         self._small = SmallObjects(
@@ -211,11 +220,11 @@ class GcsStore:
             tuple(_described(item) for item in found.get("items", ())), found.get("nextPageToken") or None
         )
 
-    def open_read(self, name: str) -> IO[bytes]:
-        blob = self._bucket.blob(name)
+    def open_read(self, name: str, *, generation: int | None = None) -> IO[bytes]:
+        # Pinned: a file replaced while it is read must not be mixed.
+        blob = self._bucket.blob(name, generation=generation)
         with _errors(name):
             blob.reload(**self._options)
-            # Pinned: a file replaced while it is read must not be mixed.
             pinned = self._bucket.blob(name, generation=blob.generation)
             # Without the download link: an emulator's names some address of its own; the client makes the right one.
             pinned._set_properties({name: value for name, value in blob._properties.items() if name != "mediaLink"})
@@ -247,6 +256,14 @@ class GcsStore:
 
     def check(self) -> None:
         self.list("config/", page_size=1)
+
+
+def _read_environment_once(session: requests.Session, endpoint: str) -> None:
+    """Take proxies and certificates from the environment now: handlers on threads may change it for themselves."""
+    found = session.merge_environment_settings(endpoint, {}, None, None, None)
+    session.proxies.update(found["proxies"])
+    session.verify = found["verify"]
+    session.trust_env = False
 
 
 class _Reader(io.RawIOBase):
@@ -348,7 +365,9 @@ def _errors(name: str, *, bucket: str | None = None) -> Iterator[None]:
             raise BucketMissing(f"there is no bucket {bucket}: bring the stack up (invoke up or deploy)") from None
         raise ObjectNotFound(f"there is no object {name}") from None
     except google_errors.PreconditionFailed:
-        raise PreconditionFailed(f"{name}: somebody else wrote it first") from None
+        raise PreconditionFailed(f"{name}: another process wrote it first") from None
+    except (google_errors.Forbidden, google_errors.Unauthorized) as error:
+        raise StoreForbidden(f"storage lets nobody of this account at {name}, or not yet: {error}") from error
     except google_errors.RequestRangeNotSatisfiable:
         raise
     except (google_errors.RetryError, google_errors.ServerError, google_errors.TooManyRequests) as error:

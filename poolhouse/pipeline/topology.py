@@ -50,13 +50,16 @@ class Workers(_Model):
 
     #: vCPUs of an instance: 1, 2, 4, 6 or 8 (Cloud Run, CPU limits for worker pools; jobs take the same).
     cpu: int = 1
-    #: Memory of an instance, in MiB: what goes with its vCPUs is in `MEMORY_MIB`.
+    #: Memory of an instance, in MiB. 512 to 4,096 with 1 vCPU, up to 8,192 with 2; 2,048 to 16,384 with 4; 4,096 to
+    #: 24,576 with 6; 4,096 to 32,768 with 8.
     memory_mib: int = 1024
     #: Tasks that one instance runs at the same time.
     concurrency: int = Field(default=8, ge=1, le=1000)
+    #: Fewest instances; above 0 a queue never waits for the first one to start.
     min_instances: int = Field(default=0, ge=0, le=1000)
+    #: Most instances, whatever the backlog.
     max_instances: int = Field(default=10, ge=1, le=1000)
-    #: Waiting tasks an instance is meant to have: the backlog divided by this is the wanted number of instances.
+    #: Backlog that one instance should have: the backlog divided by this is the wanted number of instances.
     target_backlog: int = Field(default=100, ge=1)
 
     @field_validator("cpu")
@@ -88,19 +91,23 @@ class Queue(_Model):
     Ranges are Pub/Sub's (Subscription properties). The names derive from the pipeline's name and the queue's.
     """
 
+    #: Name of the queue, from the table's name.
     name: Name
     #: The pipeline's name: prefix of the resources.
     prefix: Name
-    #: How long a worker that died keeps its tasks from the others, in seconds.
+    #: Lease of a task, in seconds, extended while its handler runs: after it, a task of a dead worker is redelivered.
     ack_deadline_s: int = Field(default=30, ge=10, le=600)
+    #: Seconds before the first retry; the pause grows exponentially from here.
     retry_min_backoff_s: float = Field(default=2, ge=0, le=600)
+    #: Longest pause between two attempts, in seconds.
     retry_max_backoff_s: float = Field(default=300, ge=0, le=600)
-    #: Times a task is tried before it is dead.
+    #: Attempts before a task becomes a dead letter.
     max_attempts: int = Field(default=5, ge=1, le=100)
     #: How long an unprocessed message is kept, in seconds: 10 minutes to 31 days.
     retention_s: int = Field(default=604_800, ge=600, le=2_678_400)
     #: Pub/Sub's exactly-once delivery: fewer duplicates, slower acks. Records recognise duplicates either way.
     exactly_once: bool = False
+    #: Size and number of its workers.
     workers: Workers = Workers()
     #: Variables of this queue's workers, on top of those of all.
     env: Env = {}
@@ -149,14 +156,20 @@ class Queue(_Model):
 class Schedule(_Model):
     """A task submitted at the times of a cron expression."""
 
+    #: Name of the schedule, from the table's name.
     name: Name
+    #: Cron expression with five fields, such as `30 3 * * *`.
     cron: str
+    #: IANA time zone that the expression is read in, such as `Europe/Berlin`.
     time_zone: str = "Etc/UTC"
+    #: Task type to submit.
     task_type: str = Field(min_length=1)
+    #: Queue of the task; unset: the task type's own.
     queue: str | None = None
+    #: Payload of the task.
     payload: dict[str, Any] = {}
-    #: Whether a start in the past that nobody was there to make is made up for: not at all, or once (on Google Cloud:
-    #: within a day).
+    #: Runs missed while nothing was running: `skip` drops them, `once` makes up for the latest (on Google Cloud: within
+    #: a day).
     missed_runs: Literal["skip", "once"] = "skip"
 
     @field_validator("cron")
@@ -189,13 +202,14 @@ class Schedule(_Model):
 class Bucket(_Model):
     """The bucket's lifecycle."""
 
-    #: Days after which objects below a prefix are deleted; a prefix that is not named is kept for ever.
+    #: By prefix, days after which its objects are deleted; an unnamed prefix is kept for ever.
     lifecycle_days: dict[LifecyclePrefix, Annotated[int, Field(ge=1, le=36_500)]] = {}
 
 
 class Topology(_Model):
     """All that `pipeline.toml` declares, for one stage."""
 
+    #: Name of the pipeline: prefix of its topics, subscriptions and Cloud Run services.
     name: Name = "poolhouse"
     #: Modules that register handlers, and packages of such modules. The variable TASK_HANDLERS takes their place.
     handlers: tuple[Annotated[str, Field(pattern=f"{_MODULE}$")], ...] = Field(
@@ -205,13 +219,17 @@ class Topology(_Model):
     api: Annotated[str, Field(pattern=f"{_MODULE}:[A-Za-z_][A-Za-z0-9_]*$")] = "poolhouse.api.app:create_app"
     #: Modules with cases of `invoke e2e`, as `poolhouse.local.e2e.case` describes them.
     e2e: tuple[Annotated[str, Field(pattern=f"{_MODULE}$")], ...] = ()
+    #: Where and how it is deployed.
     deploy: Deploy = Deploy()
     #: Variables of the API and of all workers.
     env: Env = {}
     #: Secrets of the API and of all workers: by variable, the version.
     secrets: Secrets = {}
+    #: One table per queue; the first has the highest priority.
     queues: tuple[Queue, ...] = Field(min_length=1)
+    #: One table per schedule.
     schedules: tuple[Schedule, ...] = ()
+    #: The bucket's lifecycle.
     bucket: Bucket = Bucket()
 
     #: Which stage this is; set by `parse`.
@@ -273,6 +291,11 @@ def load(path: str | Path, *, stage: str = "") -> Topology:
     """
     path = Path(path)
     return parse(_read(path), source=str(path), stage=stage)
+
+
+def line_of(path: str | Path, *keys: str) -> str:
+    """Where a file declares something, as `FILE:LINE`; the table that is nearest where it has no line of its own."""
+    return f"{path}:{_line(_read(Path(path)), keys)}"
 
 
 def _read(path: Path) -> str:

@@ -81,7 +81,7 @@ class PubSubContainer(DockerContainer):  # type: ignore[misc]  # as above
             image: another one than docker-compose.yml's.
         """
         declared = _declared("pubsub")
-        _do_without_reaper_that_is_not_to_be_had()
+        _disable_ryuk_if_unavailable()
         super().__init__(image or google_pubsub_image())
         self.with_command(declared["command"])
         self.with_kwargs(**_locked_down(declared))
@@ -106,7 +106,7 @@ class StorageContainer(DockerContainer):  # type: ignore[misc]  # as above
             image: another one than docker-compose.yml's.
         """
         declared = _declared("gcs")
-        _do_without_reaper_that_is_not_to_be_had()
+        _disable_ryuk_if_unavailable()
         super().__init__(image or declared["image"], entrypoint=declared["entrypoint"])
         # Known beforehand: the server puts its own address in links.
         self.port = ports.choose()
@@ -158,7 +158,7 @@ def _locked_down(declared: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _do_without_reaper_that_is_not_to_be_had() -> None:
+def _disable_ryuk_if_unavailable() -> None:
     """Testcontainers' reaper is one more image: where it can't be had, containers end with their `with` block alone."""
     image = testcontainers_config.ryuk_image
     if not testcontainers_config.ryuk_disabled and not engine.has_image(image):

@@ -14,6 +14,7 @@ from typing import IO, Any
 import structlog
 from pydantic import BaseModel
 
+from poolhouse.client.task_type import TaskType, name_of
 from poolhouse.pipeline.errors import ObjectNotFound, PreconditionFailed, QueueUnavailable
 from poolhouse.pipeline.pubsub_transport import Message
 from poolhouse.pipeline.store import ABSENT, ObjectInfo, ObjectPage, ObjectStore, printable
@@ -23,7 +24,8 @@ from poolhouse.worker.errors import TaskCancelled
 class MemoryStore:
     """`ObjectStore` in a dict, with Cloud Storage's rules for generations."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._now = now
         self._objects: dict[str, tuple[bytes, ObjectInfo]] = {}
         self._generation = 1000
         self._lock = threading.Lock()
@@ -71,14 +73,14 @@ class MemoryStore:
             present = self._objects.get(name)
             current = present[1].generation if present else ABSENT
             if if_generation is not None and if_generation != current:
-                raise PreconditionFailed(f"{name}: somebody else wrote it first")
+                raise PreconditionFailed(f"{name}: another process wrote it first")
             self._generation += 1
             info = ObjectInfo(
                 name=name,
                 generation=self._generation,
                 size_bytes=len(data),
                 content_type=content_type,
-                updated_at=datetime.now(UTC),
+                updated_at=self._now(),
                 metadata=printable(metadata),
             )
             self._objects[name] = (data, info)
@@ -91,7 +93,7 @@ class MemoryStore:
         with self._lock:
             present = self._objects.get(name)
             if present and if_generation is not None and if_generation != present[1].generation:
-                raise PreconditionFailed(f"{name}: somebody else wrote it first")
+                raise PreconditionFailed(f"{name}: another process wrote it first")
             self._objects.pop(name, None)
 
     def list(
@@ -108,8 +110,11 @@ class MemoryStore:
         token = page[-1] if len(names) > page_size else None
         return ObjectPage(tuple(self._objects[name][1] for name in page), token)
 
-    def open_read(self, name: str) -> IO[bytes]:
-        return io.BytesIO(self.get(name)[0])
+    def open_read(self, name: str, *, generation: int | None = None) -> IO[bytes]:
+        data, info = self.get(name)
+        if generation not in {None, info.generation}:
+            raise ObjectNotFound(f"there is no object {name} of that generation")
+        return io.BytesIO(data)
 
     def upload(self, name: str, source: IO[bytes], *, content_type: str, size_bytes: int | None = None) -> ObjectInfo:
         pieces = []
@@ -155,18 +160,24 @@ class FakeContext:
         task_id: str = "task-1",
         task_type: str = "test",
         cancel_after: int | None = None,
+        attempt: int = 1,
+        clock: Callable[[], datetime] | None = None,
     ) -> None:
         self.store: ObjectStore = store if store is not None else MemoryStore()
         self.task_id = task_id
         self.task_type = task_type
         self.queue = "default"
-        self.attempt = 1
+        self.attempt = attempt
+        self._clock = clock or ManualClock()
         self.submitted_at = datetime(2026, 11, 1, tzinfo=UTC)
         self.log = structlog.get_logger()
         self.progress_calls: list[tuple[float, float | None, str | None]] = []
         self.checkpoints = 0
         self.submitted: list[tuple[str, BaseModel | Mapping[str, Any]]] = []
         self._cancel_after = cancel_after
+
+    def now(self) -> datetime:
+        return self._clock()
 
     def progress(self, done: float, total: float | None = None, note: str | None = None) -> None:
         self.progress_calls.append((done, total, note))
@@ -178,14 +189,14 @@ class FakeContext:
 
     def submit(
         self,
-        task_type: str,
+        task_type: str | TaskType[Any, Any],
         payload: BaseModel | Mapping[str, Any],
         *,
         queue: str | None = None,
         delay_s: float | None = None,
         run_at: datetime | None = None,
     ) -> str:
-        self.submitted.append((task_type, payload))
+        self.submitted.append((name_of(task_type), payload))
         return f"follow-up-{len(self.submitted)}"
 
 
@@ -202,9 +213,9 @@ class DirectoryStore(MemoryStore):
             return super().stat(name)
         return ObjectInfo(name=name, generation=1, size_bytes=path.stat().st_size)
 
-    def open_read(self, name: str) -> IO[bytes]:
+    def open_read(self, name: str, *, generation: int | None = None) -> IO[bytes]:
         path = self._root / name
-        return path.open("rb") if path.is_file() else super().open_read(name)
+        return path.open("rb") if path.is_file() else super().open_read(name, generation=generation)
 
     def upload(self, name: str, source: IO[bytes], *, content_type: str, size_bytes: int | None = None) -> ObjectInfo:
         path = self._root / name

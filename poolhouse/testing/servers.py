@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import os
+import pkgutil
 import shutil
 import signal
 import subprocess
@@ -30,6 +30,8 @@ _START_TIMEOUT_S = 20.0
 #: By their word for pytest's `--backend`, as `module:function`; the function takes nothing and returns a context
 #: manager that gives `Servers`.
 PROVIDERS = {
+    "inline": "poolhouse.testing.servers:embedded",
+    "in-process": "poolhouse.testing.servers:embedded",
     "embedded": "poolhouse.testing.servers:embedded",
     "containers": "poolhouse.testing.containers:containers",
 }
@@ -51,8 +53,7 @@ def provider(name: str) -> Callable[[], AbstractContextManager[Servers]]:
     """The function that starts servers. Raises `ConfigError` for a word that stands for none."""
     if name not in PROVIDERS:
         raise ConfigError(f"there are no servers {name!r} (there are: {', '.join(PROVIDERS)})")
-    module, _, attribute = PROVIDERS[name].partition(":")
-    start: Callable[[], AbstractContextManager[Servers]] = getattr(importlib.import_module(module), attribute)
+    start: Callable[[], AbstractContextManager[Servers]] = pkgutil.resolve_name(PROVIDERS[name])
     return start
 
 

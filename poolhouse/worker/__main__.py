@@ -16,6 +16,7 @@ import structlog
 from poolhouse.pipeline import logs, settings
 from poolhouse.pipeline.delays import SHORT_WAIT_S
 from poolhouse.pipeline.errors import ConfigError, PoolhouseError
+from poolhouse.pipeline.exit_codes import FAILED, OK, USAGE
 from poolhouse.pipeline.settings import Settings
 from poolhouse.pipeline.store import open_store
 from poolhouse.worker import registry
@@ -26,9 +27,6 @@ from poolhouse.worker.runtime.retrying import Stopping
 from poolhouse.worker.runtime.worker import Worker, WorkerOptions
 from poolhouse.worker.scheduler import Scheduler
 from poolhouse.worker.timer_loop import LOOKAHEAD_S
-
-#: Exit codes: all right; tasks failed for good in a drain, or a stream ended; wrong arguments or environment.
-OK, FAILED, USAGE = 0, 1, 2
 
 
 def parser() -> argparse.ArgumentParser:
@@ -75,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain(error)
         return USAGE
     except Stopping:
-        return OK  # told to stop before it could start
+        return OK  # stopped before it could start
     except PoolhouseError as error:
         _complain(error)
         return FAILED

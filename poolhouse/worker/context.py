@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, overload
 
 from pydantic import BaseModel
 
-from poolhouse.pipeline.store import ObjectStore
+from poolhouse.client.task_type import P, TaskType
+
+if TYPE_CHECKING:
+    from poolhouse.pipeline.store import ObjectStore  # which imports Google's clients
 
 
 class Logger(Protocol):
@@ -43,6 +46,9 @@ class TaskContext(Protocol):
     def log(self) -> Logger:
         """A logger whose lines carry the task's id, type, queue and attempt."""
 
+    def now(self) -> datetime:
+        """The time, in UTC: the clock of the pipeline, which a test moves (`poolhouse.testing`)."""
+
     def progress(self, done: float, total: float | None = None, note: str | None = None) -> None:
         """Report how far the task is; cheap, call it as often as you like: at most one write a second comes of it.
 
@@ -58,9 +64,29 @@ class TaskContext(Protocol):
             TaskCancelled, WorkerStopping, TaskTimeout, LeaseLost: all `Interrupted`; let them pass.
         """
 
+    @overload
+    def submit(
+        self,
+        task_type: TaskType[P, Any],
+        payload: P,
+        *,
+        queue: str | None = ...,
+        delay_s: float | None = ...,
+        run_at: datetime | None = ...,
+    ) -> str: ...
+    @overload
     def submit(
         self,
         task_type: str,
+        payload: BaseModel | Mapping[str, Any],
+        *,
+        queue: str | None = ...,
+        delay_s: float | None = ...,
+        run_at: datetime | None = ...,
+    ) -> str: ...
+    def submit(
+        self,
+        task_type: str | TaskType[Any, Any],
         payload: BaseModel | Mapping[str, Any],
         *,
         queue: str | None = None,
@@ -72,6 +98,8 @@ class TaskContext(Protocol):
         A redelivery of this task publishes the same follow-ups, not others.
 
         Args:
+            task_type: the decorated handler, or the task type's name.
+            payload: what it is given.
             queue: instead of the task type's own.
             delay_s: seconds from this call before which it does not run.
             run_at: the time, with its zone, before which it does not run.

@@ -12,7 +12,7 @@ from types import ModuleType
 
 from poolhouse.pipeline.errors import ConfigError
 
-#: Files that are imported by nobody: they are commands.
+#: Files that are commands and never imported.
 _COMMANDS = {"__main__", "__init__"}
 #: The folders of what handlers' decorators are made of: the line that is wrong is the one that uses them.
 _KIT = {os.path.dirname(__file__), os.path.join(os.path.dirname(os.path.dirname(__file__)), "pipeline")}

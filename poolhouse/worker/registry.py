@@ -8,24 +8,23 @@ import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from poolhouse.pipeline import payloads
 from poolhouse.pipeline.backoff import Backoff
 from poolhouse.pipeline.errors import ConfigError, InvalidName
 from poolhouse.pipeline.message import RESERVED_FIELDS
 from poolhouse.pipeline.names import check_task_type
-from poolhouse.pipeline.topology import Queue, Topology
+from poolhouse.pipeline.topology import Queue, Topology, line_of
 from poolhouse.pipeline.unique import Unique
-from poolhouse.worker import payloads
 from poolhouse.worker.discovery import import_all
+from poolhouse.worker.rate import parse_rate
+from poolhouse.worker.task_function import AsyncTaskFunction, Decorated, TaskDecorator, TaskFunction
 
-#: Attribute of a function: its handlers, of which stacked decorators make several.
-_HANDLERS = "__poolhouse_handlers__"
 #: Name in a module: the handlers that `@task` has made while the module was executed, and that execution's spec.
 _MADE = "__poolhouse_made__"
-_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 class Payload(BaseModel):
@@ -83,10 +82,20 @@ class Handler:
         """The attempts of its tasks in a queue."""
         return self.max_attempts or queue.max_attempts
 
+    @cached_property
+    def result_type(self) -> Any:
+        """What the function is annotated to return; `Any` where it isn't."""
+        found = typing.get_type_hints(self.function).get("return", Any)
+        return type(None) if found is None else found
+
     @property
     def summary(self) -> str:
         """The first line of the function's docstring."""
         return (inspect.getdoc(self.function) or "").partition("\n")[0]
+
+    def queue_in(self, topology: Topology) -> str:
+        """Return the queue of its tasks that name none."""
+        return self.queue or topology.default_queue.name
 
     def parse(self, payload: Mapping[str, Any]) -> BaseModel:
         """The payload as its model. Raises `pydantic.ValidationError`."""
@@ -122,13 +131,14 @@ class Handler:
         return payloads.makes_values(self.payload_type)
 
 
-def task(task_type: str, **options: Any) -> Callable[[_Function], _Function]:
+def task(task_type: str, **options: Any) -> TaskDecorator:
     """Make a function the handler of a task type.
 
         @task("greet", queue="urgent")
         def greet(payload: Greet, ctx: TaskContext) -> Greeting: ...
 
     The first parameter's annotation is the payload model. The function returns a pydantic model, a JSON value or None.
+    The name is then the reference to the task type: `greet.submit(Greet(name="Ada")).result()` is a `Greeting`.
 
     Args:
         task_type: the name that clients submit under.
@@ -139,7 +149,10 @@ def task(task_type: str, **options: Any) -> Callable[[_Function], _Function]:
     """
     defined_at, module = _place()
 
-    def register(function: _Function) -> _Function:
+    def register(decorated: Any, /) -> Any:
+        function, earlier = decorated, tuple[Handler, ...]()
+        if isinstance(decorated, Decorated):  # by another @task below this one
+            function, earlier = decorated.function, decorated.__poolhouse_handlers__
         where = f"{getattr(function, '__module__', None)}.{getattr(function, '__qualname__', function)}"
         try:
             check_task_type(task_type)
@@ -159,12 +172,12 @@ def task(task_type: str, **options: Any) -> Callable[[_Function], _Function]:
         reserved = sorted(RESERVED_FIELDS & _field_names(handler.payload_type))
         if reserved:
             raise ConfigError(f"{where}: the payload declares {', '.join(reserved)}, which only the server sets")
-        setattr(function, _HANDLERS, (*getattr(function, _HANDLERS, ()), handler))
         spec, made = module.get(_MADE, (None, []))
         if spec is not module.get("__spec__"):  # it is executed anew: importlib.reload
             made = []
         module[_MADE] = (module.get("__spec__"), [*made, handler])
-        return function
+        kind = AsyncTaskFunction if handler.is_async else TaskFunction
+        return kind(function, (*earlier, handler))
 
     return register
 
@@ -182,17 +195,42 @@ class Registry(Mapping[str, Handler]):
                     f"{_name(other)} ({other.defined_at}) and {_name(handler)} ({handler.defined_at}); rename one"
                 )
 
-    def check_queues(self, topology: Topology, *, declared_in: str) -> None:
-        """Raise `ConfigError` where a handler names a queue that is not declared."""
-        for handler in self.values():
-            if handler.queue is not None and handler.queue not in topology.by_name:
-                raise ConfigError(
-                    f"{handler.defined_at}: the handler of {handler.task_type} names the queue {handler.queue!r}, "
-                    f"but {declared_in} declares: {', '.join(topology.by_name)}"
+    def check(self, topology: Topology, *, declared_in: str) -> None:
+        """Check that these handlers and `pipeline.toml` fit together.
+
+        Raises:
+            ConfigError: as `check_queues`, or a schedule submits a task type that has no handler here.
+        """
+        self.check_queues(topology, declared_in=declared_in)
+        unknown = [schedule for schedule in topology.schedules if schedule.task_type not in self]
+        if unknown:
+            known = ", ".join(self) or "none"
+            raise ConfigError(
+                "\n".join(
+                    f"{line_of(declared_in, 'schedules', schedule.name, 'task_type')}: schedules.{schedule.name}: "
+                    f"unknown task type {schedule.task_type!r} (known: {known})"
+                    for schedule in unknown
                 )
+            )
+
+    def check_queues(self, topology: Topology, *, declared_in: str) -> None:
+        """Raise `ConfigError` where handlers name queues that are not declared."""
+        wrong = [handler for handler in self.values() if handler.queue not in {None, *topology.by_name}]
+        if wrong:
+            queues = line_of(declared_in, "queues", topology.queues[0].name)
+            raise ConfigError(
+                "\n".join(
+                    f"{handler.defined_at}: the handler of {handler.task_type} names the queue {handler.queue!r}, "
+                    f"but {queues} declares: {', '.join(topology.by_name)}"
+                    for handler in wrong
+                )
+            )
 
     def __getitem__(self, task_type: str) -> Handler:
-        return self._handlers[task_type]
+        try:
+            return self._handlers[task_type]
+        except KeyError:
+            raise KeyError(f"unknown task type {task_type!r} (known: {', '.join(self) or 'none'})") from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._handlers))
@@ -218,8 +256,8 @@ def _handlers(module: Mapping[str, Any]) -> Iterator[Handler]:
     if spec is module.get("__spec__"):
         yield from made
     for value in tuple(module.values()):
-        if inspect.isfunction(value):
-            yield from getattr(value, _HANDLERS, ())
+        if isinstance(value, Decorated):
+            yield from value.__poolhouse_handlers__
 
 
 def _place() -> tuple[str, dict[str, Any]]:
@@ -263,8 +301,6 @@ def _check(handler: Handler) -> None:
         if problem is not None:
             raise ValueError(f"unique: {problem}")
     if handler.rate is not None:
-        from poolhouse.worker.runtime.limits import parse_rate  # noqa: PLC0415 - imports the Pub/Sub client: only where a rate is given
-
         parse_rate(handler.rate)
     if inspect.isgeneratorfunction(handler.function) or inspect.isasyncgenfunction(handler.function):
         raise ValueError("a handler returns its result: it can't yield")

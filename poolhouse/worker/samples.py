@@ -59,7 +59,7 @@ class Slow(Payload):
 
 @task("sample.slow")
 def slow(payload: Slow, ctx: TaskContext) -> Echoed:
-    """Take some time, tell the progress, and heed every wish to stop."""
+    """Take some time, report progress, and stop at the next checkpoint when asked to."""
     later = payload.duration_s if payload.later_duration_s is None else payload.later_duration_s
     duration_s = payload.duration_s if ctx.attempt == 1 else later
     started = time.monotonic()

@@ -3,7 +3,7 @@
 Beside them it fires the timers of tasks that wait for a time (`poolhouse.worker.timer_loop`).
 
 Any number of them may run: each run is claimed in the bucket (`poolhouse.pipeline.schedules`). Between two due times
-a scheduler sleeps and asks nobody anything; what was paused or run elsewhere it sees when the next run is due.
+a scheduler sleeps and makes no calls; it notices what was paused or run elsewhere when the next run is due.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import structlog
-from pydantic import ValidationError
 
 from poolhouse.pipeline.cron import next_due
 from poolhouse.pipeline.errors import (
@@ -29,12 +28,12 @@ from poolhouse.pipeline.errors import (
     ServiceUnavailable,
 )
 from poolhouse.pipeline.publisher import Publisher
-from poolhouse.pipeline.schedules import CLOCK_MARGIN_S, Known, Schedules, run_due
+from poolhouse.pipeline.schedules import CLOCK_MARGIN_S, Schedules, StoredState, problem_of, queue_of, run_due
 from poolhouse.pipeline.settings import Settings
 from poolhouse.pipeline.store import ObjectStore
 from poolhouse.pipeline.task_id_key import load_task_ids
 from poolhouse.pipeline.timers import Timers
-from poolhouse.pipeline.topology import Schedule, Topology
+from poolhouse.pipeline.topology import Schedule
 from poolhouse.worker.registry import Registry
 from poolhouse.worker.runtime.retrying import RetryUntilStopped
 from poolhouse.worker.timer_loop import TimerLoop
@@ -47,26 +46,6 @@ UNEXPECTED_RETRY_S = 60.0
 LONGEST_SLEEP_S = 30.0
 
 _log = structlog.get_logger(__name__)
-
-
-def queue_of(task_type: str, *, registry: Registry, topology: Topology) -> str:
-    """The queue of tasks that name none: the handler's, or the pipeline's default."""
-    handler = registry.get(task_type)
-    return topology.default_queue.name if handler is None or handler.queue is None else handler.queue
-
-
-def problem_of(schedule: Schedule, registry: Registry) -> str | None:
-    """Why the tasks of a schedule can't be submitted; None if they can."""
-    handler = registry.get(schedule.task_type)
-    if handler is None:
-        return f"unknown task type {schedule.task_type!r} (known: {', '.join(registry) or 'none'})"
-    try:
-        handler.parse(schedule.payload)
-    except ValidationError as error:
-        return "; ".join(
-            f"payload.{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
-        )
-    return None
 
 
 class SchedulePlanner:
@@ -96,9 +75,9 @@ class SchedulePlanner:
         log = _log.bind(schedule=schedule.name)
         again = now + timedelta(seconds=RETRY_S)
         try:
-            known = self._mine(schedule, now)
-            if isinstance(known, Known):
-                run = self._schedules.publish(schedule.name, known, now=now)
+            stored = self._mine(schedule, now)
+            if isinstance(stored, StoredState):
+                run = self._schedules.publish(schedule.name, stored, now=now)
                 log.info("schedule run", task_id=run.task_id, due_at=run.due_at.isoformat())
                 return now  # perhaps another has come due meanwhile
         except PreconditionFailed:
@@ -112,26 +91,26 @@ class SchedulePlanner:
         except Exception as error:
             log.error("a schedule failed unexpectedly", exc_info=error, wait_s=UNEXPECTED_RETRY_S)
             return now + timedelta(seconds=UNEXPECTED_RETRY_S)
-        return known
+        return stored
 
-    def _mine(self, schedule: Schedule, now: datetime) -> Known | datetime | None:
+    def _mine(self, schedule: Schedule, now: datetime) -> StoredState | datetime | None:
         """The state with a run that is ours to publish; else when to look again."""
         name = schedule.name
-        known = self._schedules.look(name, now=now)
+        stored = self._schedules.look(name, now=now)
         following = next_due(schedule, after=now)
-        if (pending := known.state.pending) is not None:
+        if (pending := stored.state.pending) is not None:
             if pending.owner == self._owner:
-                return known  # our own try before this one failed
+                return stored  # our own try before this one failed
             expires_at = pending.claim_expires_at(now=now)
             if expires_at > now:
                 return min(filter(None, (expires_at, following)))
-            return self._schedules.take_over(name, known, now=now)
-        due_at = run_due(schedule, known.state, now=now)
-        return following if due_at is None else self._schedules.claim(name, known, due_at=due_at, now=now)
+            return self._schedules.take_over(name, stored, now=now)
+        due_at = run_due(schedule, stored.state, now=now)
+        return following if due_at is None else self._schedules.claim(name, stored, due_at=due_at, now=now)
 
 
 class Scheduler:
-    """Keeps the agenda on a thread. `start`, then `stop` from any thread; `wait` returns once it has ended."""
+    """Runs the planner on a thread. `start`, then `stop` from any thread; `wait` returns once it has ended."""
 
     def __init__(
         self,
@@ -149,7 +128,7 @@ class Scheduler:
             registry: the handlers whose tasks may be submitted.
             store: the bucket.
             publisher: the queues; closed at the end.
-            now: tells the time, with its zone.
+            now: the clock; an aware datetime.
         """
         self._settings = settings
         self._registry = registry
@@ -166,7 +145,7 @@ class Scheduler:
         Raises:
             ConfigError: the deployment's key is none.
             BucketMissing: the bucket is not there.
-            Stopping: told to stop while the bucket did not answer.
+            Stopping: stopped while the bucket did not answer.
         """
         topology = self._settings.topology
         runnable = []
@@ -185,7 +164,7 @@ class Scheduler:
             topology=topology.model_copy(update={"schedules": tuple(runnable)}),
             task_ids=task_ids,
             publisher=publisher,
-            queue_of=partial(queue_of, registry=self._registry, topology=topology),
+            queue_of=partial(queue_of, task_types=self._registry, topology=topology),
             owner=owner,
         )
         self._timers = TimerLoop(Timers(self._store), publisher, now=self._now)
@@ -209,10 +188,10 @@ class Scheduler:
             raise self._failure
         return not self._thread.is_alive()
 
-    def _run(self, agenda: SchedulePlanner, publisher: Publisher) -> None:
+    def _run(self, planner: SchedulePlanner, publisher: Publisher) -> None:
         try:
             while not self._stop_asked.is_set():
-                wake_at = agenda.tick(self._now())
+                wake_at = planner.tick(self._now())
                 wait_s = LONGEST_SLEEP_S if wake_at is None else (wake_at - self._now()).total_seconds()
                 self._stop_asked.wait(min(LONGEST_SLEEP_S, max(0.0, wait_s)))
         except BaseException as error:

@@ -3,14 +3,16 @@
 Every choice is drawn from one seeded generator, so a run with the same seed and the same calls has the same faults.
 """
 
+from __future__ import annotations
+
 import asyncio
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from poolhouse_pubsub.core.emulator import Subscribed
 from poolhouse_pubsub.core.leases import Entry
+from poolhouse_pubsub.core.subscription import Subscription
 from poolhouse_pubsub.status import Code, StatusError
 
 Kind = Literal["error", "duplicate", "reorder", "delay", "drop_ack", "lose_publish_answer", "latency", "reset_stream"]
@@ -29,29 +31,26 @@ KINDS: tuple[Kind, ...] = (
 
 @dataclass(slots=True, kw_only=True)
 class Fault:
-    """One kind of fault.
+    """One kind of fault."""
 
-    Attributes:
-        kind: `error`: RPCs fail with `code`. `duplicate`: a delivered message comes once more. `reorder`: the messages
-            of a response change places. `delay`: a message becomes deliverable `seconds` later. `drop_ack`: acks are
-            answered and forgotten. `lose_publish_answer`: a publish succeeds, its answer is UNAVAILABLE. `latency`:
-            RPCs take `seconds` (of real time) longer. `reset_stream`: a StreamingPull ends with `code` after it
-            delivered something. Messages of an ordering key are neither reordered nor delayed, exactly-once
-            subscriptions get no duplicates and are told that an ack was dropped: the service promises that.
-        probability: Of each occasion, 0 to 1.
-        count: How many times at most; None for no limit.
-        methods: RPCs it concerns (`error`, `latency`), such as `Publish`; none for all.
-        subscription: Full name of the only subscription it concerns; "" for all, and for RPCs on none.
-        code: Code of an `error` or `reset_stream`.
-        seconds: Length of a `delay` (emulator time) or `latency`.
-    """
-
+    #: `error`: RPCs fail with `code`. `duplicate`: a delivered message comes once more. `reorder`: the messages of a
+    #: response change places. `delay`: a message becomes deliverable `seconds` later. `drop_ack`: acks are answered and
+    #: forgotten. `lose_publish_answer`: a publish succeeds, its answer is UNAVAILABLE. `latency`: RPCs take `seconds`
+    #: (of real time) longer. `reset_stream`: a StreamingPull ends with `code` after it delivered something. Messages of
+    #: an ordering key are neither reordered nor delayed, exactly-once subscriptions get no duplicates and learn that
+    #: an ack was dropped: the service promises that.
     kind: Kind
+    #: Of each occasion, 0 to 1.
     probability: float = 1.0
+    #: How many times at most; None for no limit.
     count: int | None = None
+    #: RPCs it concerns (`error`, `latency`), such as `Publish`; none for all.
     methods: tuple[str, ...] = ()
+    #: Full name of the only subscription it concerns; "" for all, and for RPCs on none.
     subscription: str = ""
+    #: Code of an `error` or `reset_stream`.
     code: Code = Code.UNAVAILABLE
+    #: Length of a `delay` (emulator time) or `latency`.
     seconds: float = 0.0
     happened: int = field(default=0, init=False)
 
@@ -78,27 +77,27 @@ class Faults:
         self._faults: list[Fault] = []
         #: Whether any fault is set: the normal path asks nothing else.
         self.active = False
-        #: Told when the set of faults changes.
+        #: Called when the set of faults changes.
         self.on_change: Callable[[], None] | None = None
 
     def add(self, fault: Fault) -> Fault:
-        """Sets a fault, beside those that are set."""
+        """Set a fault, beside those that are set."""
         self._faults.append(fault)
         self._changed()
         return fault
 
     def remove(self, fault: Fault) -> None:
-        """Takes a fault away."""
+        """Take a fault away."""
         self._faults.remove(fault)
         self._changed()
 
     def clear(self) -> None:
-        """Takes all faults away."""
+        """Take all faults away."""
         self._faults.clear()
         self._changed()
 
     def all(self) -> tuple[Fault, ...]:
-        """The faults that are set, with how often each happened."""
+        """Return the faults that are set, with how often each happened."""
         return tuple(self._faults)
 
     def _changed(self) -> None:
@@ -107,7 +106,7 @@ class Faults:
             self.on_change()
 
     def _strike(self, kinds: Iterable[Kind], *, method: str = "", subscription: str = "") -> Fault | None:
-        """The first fault of these kinds that happens now."""
+        """Return the first fault of these kinds that happens now."""
         for fault in self._faults:
             if (
                 fault.kind in kinds
@@ -120,10 +119,8 @@ class Faults:
                 return fault
         return None
 
-    # --- on RPCs
-
     async def before(self, method: str, *, subscription: str) -> None:
-        """What happens to a call before it is made.
+        """Apply the faults that hit a call before it is made.
 
         Args:
             method: Name of the RPC.
@@ -144,7 +141,7 @@ class Faults:
         return self.active and self._strike(("drop_ack",), subscription=subscription) is not None
 
     def after(self, method: str) -> None:
-        """What happens to a call that took effect.
+        """Apply the faults that hit a call after it took effect.
 
         Raises:
             StatusError: Its answer is lost.
@@ -159,9 +156,7 @@ class Faults:
             return None
         return StatusError(fault.code, f"Injected fault: the stream ends with {fault.code.name}.")
 
-    # --- on deliveries
-
-    def shuffle(self, subscription: Subscribed, batch: list[Entry], now: float) -> list[Entry]:
+    def shuffle(self, subscription: Subscription, batch: list[Entry], now: float) -> list[Entry]:
         """Delays, duplicates and reorders a batch that is about to be delivered."""
         if not self.active:
             return batch

@@ -1,5 +1,7 @@
 """The unfinished messages of one subscription: which can be delivered, which wait, and until when."""
 
+from __future__ import annotations
+
 import heapq
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,10 +29,8 @@ class Backlog:
         """Whether anything may be ready to be delivered."""
         return bool(len(self.lane) or self.lines)
 
-    # --- in, out, and in again
-
     def add(self, messages: Sequence[Message], *, ordered: bool) -> None:
-        """Takes published messages.
+        """Take published messages.
 
         Args:
             messages: In publish order.
@@ -45,7 +45,7 @@ class Backlog:
             self.lane.add(messages)
 
     def restore_failures(self, failures: Mapping[int, int]) -> None:
-        """Gives messages that wait in the unordered lane the failures they had before a restart."""
+        """Give messages that wait in the unordered lane the failures they had before a restart."""
         fresh = list(self.lane.fresh)
         self.lane.fresh.clear()
         for message in fresh:
@@ -59,14 +59,14 @@ class Backlog:
             entry.failures = failures.get(entry.message.id, 0)
 
     def take(self, consumer: Consumer, budget: Budget) -> list[Entry]:
-        """Takes out what a consumer may have; the caller leases it, and puts what has no line into `delivered`."""
+        """Take out what a consumer may have; the caller leases it, and puts what has no line into `delivered`."""
         taken = self.lines.take(consumer, budget) if self.lines else []
         if budget.open and len(self.lane):
             taken += self.lane.take(consumer, budget)
         return taken
 
     def put_back(self, entry: Entry, *, until: float) -> list[Entry]:
-        """Makes a delivered entry ready again, at once (0) or at a moment.
+        """Make a delivered entry ready again, at once (0) or at a moment.
 
         Returns:
             It and the later ones of its line, which come again with it and whose leases the caller has to end.
@@ -86,7 +86,7 @@ class Backlog:
         return []
 
     def unlist(self, entry: Entry) -> None:
-        """Takes an entry without a line out of where it waits."""
+        """Take an entry without a line out of where it waits."""
         if entry.state is State.READY:
             self.lane.forget(entry)
         elif entry.state is State.DELAYED:
@@ -99,7 +99,7 @@ class Backlog:
         return self._delays[0][0] if self._delays else NEVER
 
     def end_delays(self, now: float) -> None:
-        """Makes ready what waited until now."""
+        """Make ready what waited until now."""
         delays = self._delays
         while delays and delays[0][0] <= now:
             due, _, waiting = heapq.heappop(delays)
@@ -111,7 +111,7 @@ class Backlog:
                 self.lane.put_back(waiting)
 
     def drop_before(self, before_us: int) -> tuple[list[Message], list[Entry]]:
-        """Finds what was published before a moment.
+        """Find what was published before a moment.
 
         Returns:
             Messages that were never delivered, taken out, and entries that the caller has to end.
@@ -121,21 +121,19 @@ class Backlog:
         return self.lane.drop_fresh(before_us), entries
 
     def clear(self) -> None:
-        """Empties it."""
+        """Empty it."""
         self.lane.clear()
         self.lines.clear()
         self.delivered.clear()
         self._delays.clear()
         self._delayed = 0
 
-    # --- looking at it
-
     def __iter__(self) -> Iterator[Entry]:
         """Every entry: delivered at least once, or in an ordered line."""
         return itertools.chain(self.lines, self.delivered.values())
 
     def fresh(self) -> Iterator[Message]:
-        """The messages that were never delivered and stand in no ordered line."""
+        """Return the messages that were never delivered and stand in no ordered line."""
         return self.lane.waiting()
 
     def messages(self) -> list[Message]:

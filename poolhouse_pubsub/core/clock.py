@@ -1,5 +1,7 @@
 """The emulator's time: real by default, and as much later as a test asks for."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable
 
@@ -30,7 +32,7 @@ class Clock:
         self._held: float | None = None
 
     def now(self) -> float:
-        """The present moment, seconds since the epoch."""
+        """Return the present moment, seconds since the epoch."""
         if self._held is not None:
             return self._held
         if self.manual:
@@ -38,11 +40,11 @@ class Clock:
         return self._base + (self._monotonic() - self._started)
 
     def hold(self, moment: float | None) -> None:
-        """Makes `now` answer `moment` while an event that was due then is handled; None lets go."""
+        """Make `now` answer `moment` while an event that was due then is handled; None lets go."""
         self._held = moment
 
     def skip(self, seconds: float) -> float:
-        """Moves time forward without firing anything (that is `Emulator.advance`), and returns the new moment.
+        """Move time forward without firing anything (that is `Emulator.advance`), and return the new moment.
 
         Raises:
             ValueError: `seconds` is negative or not a number, or leads past the year 9999.

@@ -4,6 +4,8 @@ Everything here runs in one thread and waits for nothing. Names and limits are t
 takes resources that are right.
 """
 
+from __future__ import annotations
+
 import contextlib
 import logging
 import random
@@ -28,34 +30,6 @@ from poolhouse_pubsub.transforms import Models
 _log = logging.getLogger(__name__)
 
 
-class Subscribed(Subscription):
-    """A subscription with its resource.
-
-    Args:
-        name: Full resource name.
-        topic: Its topic.
-        config: Its `google.pubsub.v1.Subscription`, as Get answers it.
-        uid: Its identity.
-        rules: Its delivery rules.
-        emulator: Where it lives.
-    """
-
-    def __init__(
-        self, name: str, *, topic: Topic | None, config: Any, uid: str, rules: Rules, emulator: "Emulator"
-    ) -> None:
-        super().__init__(uid=uid, boot=emulator.boot, rules=rules, agenda=emulator.agenda, around=emulator)
-        self.name = name
-        #: None once the topic was deleted or the subscription detached.
-        self.topic = topic
-        self.config = config
-        self.expiry: Timer = emulator.agenda.timer(lambda now: emulator.expire(self, now))
-        self.used_at = emulator.clock.now()
-        #: Called with no argument when the subscription is deleted or detached: open streams end.
-        self.on_end: dict[object, Callable[[], None]] = {}
-        #: Called with no argument when its properties change.
-        self.on_change: dict[object, Callable[[], None]] = {}
-
-
 class Emulator:
     """All state of one emulator.
 
@@ -67,11 +41,11 @@ class Emulator:
 
     def __init__(self, *, clock: Clock | None = None, seed: int | None = None, boot: int = 0) -> None:
         self.clock = clock if clock is not None else Clock()
-        self.agenda = TimerQueue()
+        self.timers = TimerQueue()
         self.random = random.Random(seed)
         self.boot = boot
         self.topics: Resources[Topic] = Resources()
-        self.subscriptions: Resources[Subscribed] = Resources()
+        self.subscriptions: Resources[Subscription] = Resources()
         self.snapshots: Resources[Snapshot] = Resources()
         #: Objects of buckets that topics have imported: generation by uid of the topic and name.
         self.ingested: dict[tuple[str, str], int] = {}
@@ -80,26 +54,24 @@ class Emulator:
         #: Whether a subscription's dead letters may go to a topic; None where IAM is not enforced.
         self.may_forward: Callable[[str, str], bool] | None = None
         self.journal: Journal | None = None
-        self.tamper: FaultInjector | None = None
-        #: Told when something can be delivered: calls `pump` soon.
+        self.fault_injector: FaultInjector | None = None
+        #: Called when something can be delivered; it is to call `pump` soon.
         self.on_woken: Callable[[], None] | None = None
-        #: Told of a subscription that was made or changed.
-        self.on_saved: Callable[[Subscribed], None] | None = None
-        #: Told of a topic that was made, changed or deleted.
+        #: Called with a subscription that was created or changed.
+        self.on_saved: Callable[[Subscription], None] | None = None
+        #: Called with a topic that was created, changed or deleted.
         self.on_topic: Callable[[Topic], None] | None = None
-        #: Told after a reset, with no argument.
+        #: Called after a reset, with no argument.
         self.on_reset: list[Callable[[], None]] = []
         self.last_message_id = 0
         self.last_uid = 0
         self.last_published_us = 0
-        self._dirty: dict[Subscribed, None] = {}
+        self._dirty: dict[Subscription, None] = {}
         self._snapshot_timers: dict[str, Timer] = {}
-        self._topic_sweep = self.agenda.timer(self._sweep_topics)
-
-    # --- time
+        self._topic_sweep = self.timers.timer(self._sweep_topics)
 
     def advance(self, seconds: float) -> None:
-        """Moves time forward, and lets everything that is due by then happen, in order, each at its own moment.
+        """Move time forward, and let everything that is due by then happen, in order, each at its own moment.
 
         Raises:
             ValueError: `seconds` is negative.
@@ -107,14 +79,14 @@ class Emulator:
         self._run_until(self.clock.skip(seconds))
 
     def run_due(self) -> None:
-        """Lets everything happen that is due by now."""
+        """Let everything happen that is due by now."""
         self._run_until(self.clock.now())
 
     def _run_until(self, target: float) -> None:
         try:
             while True:
-                due = self.agenda.next_due
-                timer = self.agenda.pop_due(target)
+                due = self.timers.next_due
+                timer = self.timers.pop_due(target)
                 if timer is None:
                     break
                 self.clock.hold(due)
@@ -124,22 +96,20 @@ class Emulator:
             self.clock.hold(None)
         self.commit()
 
-    # --- topics
-
     def new_uid(self) -> str:
-        """A new identity for a resource."""
+        """Return a new identity for a resource."""
         self.last_uid += 1
         return f"{self.last_uid:x}"
 
     def create_topic(self, config: Any) -> Topic:
-        """Makes a topic from its resource."""
+        """Make a topic from its resource."""
         topic = Topic(config.name, uid=self.new_uid(), config=config)
         self.topics[topic.name] = topic
         self.save_topic(topic)
         return topic
 
     def save_topic(self, topic: Topic) -> None:
-        """Writes a topic's resource down, after any change of it."""
+        """Write a topic's resource down, after any change of it."""
         if self.journal is not None:
             self.journal.put("topic", topic.name, topic.uid, topic.config.SerializeToString())
         topic.forget(self.clock.now())
@@ -147,14 +117,14 @@ class Emulator:
             self.on_topic(topic)
 
     def remember_ingested(self, topic: Topic, name: str, generation: int) -> None:
-        """Notes that a topic has imported an object, once its messages are published."""
+        """Note that a topic has imported an object, once its messages are published."""
         self.ingested[topic.uid, name] = generation
         if self.journal is not None:
             self.journal.put("ingested", f"{topic.uid}/{name}", topic.uid, str(generation).encode())
         self.commit()
 
     def delete_topic(self, topic: Topic) -> None:
-        """Deletes a topic; its subscriptions live on without one."""
+        """Delete a topic; its subscriptions live on without one."""
         del self.topics[topic.name]
         if self.journal is not None:
             self.journal.drop("topic", topic.name)
@@ -172,12 +142,12 @@ class Emulator:
         self.commit()
 
     def new_message_id(self) -> str:
-        """The id of a message that nobody gets."""
+        """Return an id for a message that is filtered out."""
         self.last_message_id += 1
         return str(self.last_message_id)
 
     def publish(self, topic: Topic, drafts: Sequence[Any]) -> list[str]:
-        """Publishes PubsubMessages (changed in place) and returns their ids.
+        """Publish PubsubMessages and return their ids.
 
         Raises:
             StatusError: UNAVAILABLE, they can't be written down; none was published then.
@@ -186,8 +156,8 @@ class Emulator:
         stamp = self.last_published_us = max(int(self.clock.now() * 1_000_000), self.last_published_us)
         first = self.last_message_id + 1
         self.last_message_id += len(drafts)
-        messages = [seal(draft, id=id, published_us=stamp) for id, draft in enumerate(drafts, first)]
-        shares: list[tuple[Subscribed, Sequence[Message]]] = []
+        messages = seal(drafts, first_id=first, published_us=stamp)
+        shares: list[tuple[Subscription, Sequence[Message]]] = []
         for name in topic.subscriptions:
             subscription = self.subscriptions[name]
             wanted: Sequence[Message] = messages
@@ -201,6 +171,7 @@ class Emulator:
             subscription.add(wanted)
         for name in topic.snapshots:
             self.snapshots[name].keep(messages)
+        topic.published_count += len(messages)
         topic.keep(messages)
         if topic.retention_s:
             self._topic_sweep.at_most(self.clock.now() + max(1.0, topic.retention_s / 600))
@@ -209,9 +180,9 @@ class Emulator:
         return [str(message.id) for message in messages]
 
     def _write_down(
-        self, topic: Topic, messages: Sequence[Message], shares: Sequence[tuple[Subscribed, Sequence[Message]]]
+        self, topic: Topic, messages: Sequence[Message], shares: Sequence[tuple[Subscription, Sequence[Message]]]
     ) -> None:
-        """Writes messages down before anybody gets them: a publisher that is refused tries again, with the same."""
+        """Write messages down before they are delivered: a refused publisher retries with the same ones."""
         if self.journal is None:
             return
         takers: list[list[str]] = [[] for _ in messages]
@@ -232,34 +203,30 @@ class Emulator:
             if topic.retention_s and next(topic.retained(), None) is not None:
                 self._topic_sweep.at_most(now + max(1.0, topic.retention_s / 600))
 
-    # --- subscriptions
-
-    def create_subscription(self, config: Any, *, rules: Rules) -> Subscribed:
-        """Makes a subscription from its resource; its topic exists."""
+    def create_subscription(self, config: Any, *, rules: Rules) -> Subscription:
+        """Make a subscription from its resource; its topic exists."""
         topic = self.topics[config.topic]
-        subscription = Subscribed(
-            config.name, topic=topic, config=config, uid=self.new_uid(), rules=rules, emulator=self
-        )
+        subscription = Subscription(config.name, topic=topic, config=config, uid=self.new_uid(), rules=rules, host=self)
         self.subscriptions[config.name] = subscription
         topic.subscriptions[config.name] = None
         self.save_subscription(subscription)
         self.used(subscription)
         return subscription
 
-    def save_subscription(self, subscription: Subscribed) -> None:
-        """Writes a subscription's resource down, after any change of it, and tells its streams."""
+    def save_subscription(self, subscription: Subscription) -> None:
+        """Write a subscription's resource down, after any change of it, and notify its streams."""
         if self.journal is not None:
             self.journal.put(
                 "subscription", subscription.name, subscription.uid, subscription.config.SerializeToString()
             )
-        for told in list(subscription.on_change.values()):
-            told()
+        for changed in list(subscription.on_change.values()):
+            changed()
         if self.on_saved is not None:
             self.on_saved(subscription)
         self.commit()
 
-    def delete_subscription(self, subscription: Subscribed) -> None:
-        """Deletes a subscription and its backlog."""
+    def delete_subscription(self, subscription: Subscription) -> None:
+        """Delete a subscription and its backlog."""
         del self.subscriptions[subscription.name]
         if subscription.topic is not None:
             subscription.topic.subscriptions.pop(subscription.name, None)
@@ -267,8 +234,8 @@ class Emulator:
             self.journal.drop("subscription", subscription.name)
         self._end(subscription)
 
-    def detach_subscription(self, subscription: Subscribed) -> None:
-        """Cuts a subscription off its topic and drops its backlog; it stays as a name."""
+    def detach_subscription(self, subscription: Subscription) -> None:
+        """Cut a subscription off its topic and drop its backlog; it stays as a name."""
         if subscription.topic is not None:
             subscription.topic.subscriptions.pop(subscription.name, None)
             subscription.topic = None
@@ -278,15 +245,15 @@ class Emulator:
             self.journal.replaced(subscription.uid, (), ())
         self._end(subscription)
 
-    def _end(self, subscription: Subscribed) -> None:
+    def _end(self, subscription: Subscription) -> None:
         subscription.expiry.cancel()
         subscription.close()
-        for told in list(subscription.on_end.values()):
-            told()
+        for ended in list(subscription.on_end.values()):
+            ended()
         self.commit()
 
-    def used(self, subscription: Subscribed) -> None:
-        """Notes that a subscription is in use: its expiration starts anew."""
+    def used(self, subscription: Subscription) -> None:
+        """Note that a subscription is in use: its expiration starts anew."""
         subscription.used_at = self.clock.now()
         ttl_s = subscription.rules.expires_after_s
         if ttl_s is None:
@@ -295,8 +262,8 @@ class Emulator:
             # Otherwise the timer stands early and looks again when it fires: a call costs no place in the heap.
             subscription.expiry.set(subscription.used_at + ttl_s)
 
-    def expire(self, subscription: Subscribed, now: float) -> None:
-        """Deletes a subscription that was not used for its time to live."""
+    def expire(self, subscription: Subscription, now: float) -> None:
+        """Delete a subscription that was not used for its time to live."""
         ttl_s = subscription.rules.expires_after_s
         if ttl_s is None or self.subscriptions.get(subscription.name) is not subscription:
             return
@@ -308,10 +275,8 @@ class Emulator:
         else:
             subscription.expiry.set(due)
 
-    # --- snapshots and seeks
-
-    def create_snapshot(self, config: Any, *, subscription: Subscribed, topic: Topic) -> Snapshot:
-        """Makes a snapshot of a subscription's unacked messages; `config` has its name and times."""
+    def create_snapshot(self, config: Any, *, subscription: Subscription, topic: Topic) -> Snapshot:
+        """Make a snapshot of a subscription's unacked messages; `config` has its name and times."""
         snapshot = Snapshot(config.name, topic_uid=topic.uid, config=config, unacked=subscription.backlog.messages())
         self.add_snapshot(snapshot, topic)
         if self.journal is not None:
@@ -320,26 +285,26 @@ class Emulator:
         return snapshot
 
     def add_snapshot(self, snapshot: Snapshot, topic: Topic | None) -> None:
-        """Takes a snapshot in."""
+        """Take a snapshot in."""
         self.snapshots[snapshot.name] = snapshot
         if topic is not None:
             topic.snapshots[snapshot.name] = None
-        self._snapshot_timers[snapshot.name] = self.agenda.timer(lambda now: self.delete_snapshot(snapshot))
+        self._snapshot_timers[snapshot.name] = self.timers.timer(lambda now: self.delete_snapshot(snapshot))
         self.plan_snapshot(snapshot)
 
     def plan_snapshot(self, snapshot: Snapshot) -> None:
-        """Sets the expiry of a snapshot, after any change of its resource."""
+        """Set the expiry of a snapshot, after any change of its resource."""
         expire = snapshot.config.expire_time
         self._snapshot_timers[snapshot.name].set(expire.seconds + expire.nanos / 1e9)
 
     def save_snapshot(self, snapshot: Snapshot) -> None:
-        """Writes a snapshot's resource down, after a change of it."""
+        """Write a snapshot's resource down, after a change of it."""
         if self.journal is not None:
             self.journal.put("snapshot", snapshot.name, snapshot.topic_uid, snapshot.config.SerializeToString())
         self.commit()
 
     def delete_snapshot(self, snapshot: Snapshot) -> None:
-        """Deletes a snapshot and frees what it kept."""
+        """Delete a snapshot and free what it kept."""
         if self.snapshots.pop(snapshot.name, None) is None:
             return
         self._snapshot_timers.pop(snapshot.name).cancel()
@@ -349,8 +314,8 @@ class Emulator:
             self.journal.drop("snapshot", snapshot.name)
         self.commit()
 
-    def seek_to_time(self, subscription: Subscribed, moment_us: int) -> None:
-        """Makes unacked what was published at or after a moment and is still kept, and acked what came before."""
+    def seek_to_time(self, subscription: Subscription, moment_us: int) -> None:
+        """Make unacked what was published at or after a moment and is still kept, and acked what came before."""
         topic = subscription.topic
         if topic is not None:
             topic.forget(self.clock.now())
@@ -364,11 +329,11 @@ class Emulator:
             ),
         )
 
-    def seek_to_snapshot(self, subscription: Subscribed, snapshot: Snapshot) -> None:
-        """Makes exactly the messages of a snapshot unacked."""
+    def seek_to_snapshot(self, subscription: Subscription, snapshot: Snapshot) -> None:
+        """Make exactly the messages of a snapshot unacked."""
         self._seek(subscription, list(snapshots.passing(subscription.rules, snapshot.messages())))
 
-    def _seek(self, subscription: Subscribed, wanted: list[Message]) -> None:
+    def _seek(self, subscription: Subscription, wanted: list[Message]) -> None:
         ids = {message.id for message in wanted}
         acked = [message for message in subscription.backlog.messages() if message.id not in ids]
         for id in ids:
@@ -380,18 +345,14 @@ class Emulator:
             self.journal.replaced(subscription.uid, wanted, subscription.retained.values())
         self.commit()
 
-    # --- SubscriptionHost of a subscription
-
     def woken(self, subscription: Subscription) -> None:
         """See `SubscriptionHost`."""
-        assert isinstance(subscription, Subscribed)
         if not self._dirty and self.on_woken is not None:
             self.on_woken()
         self._dirty[subscription] = None
 
     def forward(self, subscription: Subscription, entry: Entry, reason: str) -> bool:
         """See `SubscriptionHost`."""
-        assert isinstance(subscription, Subscribed)
         topic = self.topics.get(subscription.rules.dead_letter_topic or "")
         if topic is None:
             return False
@@ -427,32 +388,28 @@ class Emulator:
 
     def undelivered(self, subscription: Subscription, reason: str) -> None:
         """See `SubscriptionHost`."""
-        assert isinstance(subscription, Subscribed)
         _log.warning("a message of %s can't be delivered, it is tried again: %s", subscription.name, reason)
 
     def shuffle(self, subscription: Subscription, batch: list[Entry]) -> list[Entry]:
         """See `SubscriptionHost`."""
-        if self.tamper is None:
+        if self.fault_injector is None:
             return batch
-        assert isinstance(subscription, Subscribed)
-        return self.tamper.shuffle(subscription, batch, self.clock.now())
-
-    # --- all of it
+        return self.fault_injector.shuffle(subscription, batch, self.clock.now())
 
     def pump(self) -> None:
-        """Delivers to every consumer that waits for something that came since the last call."""
+        """Deliver to every consumer that waits for something that came since the last call."""
         while self._dirty:
             subscription = next(iter(self._dirty))
             del self._dirty[subscription]
             subscription.dispatch(self.clock.now())
 
     def commit(self) -> None:
-        """Makes what happened so far last, before anybody is told of it."""
+        """Make what happened so far durable, before it is reported."""
         if self.journal is not None:
             self.journal.commit()
 
     def reset(self) -> None:
-        """Empties everything; ids go on."""
+        """Empty everything; ids go on."""
         for snapshot in list(self.snapshots.values()):
             self.delete_snapshot(snapshot)
         for subscription in list(self.subscriptions.values()):
@@ -460,12 +417,12 @@ class Emulator:
         for topic in list(self.topics.values()):
             self.delete_topic(topic)
         self.ingested.clear()
-        for told in self.on_reset:
-            told()
+        for callback in self.on_reset:
+            callback()
         self.commit()
 
 
 def timestamp(moment: float) -> Any:
-    """A protobuf Timestamp of a moment in seconds since the epoch, to the microsecond."""
+    """Return a protobuf Timestamp of a moment in seconds since the epoch, to the microsecond."""
     seconds, micros = divmod(int(moment * 1_000_000), 1_000_000)
     return protos.Timestamp(seconds=seconds, nanos=micros * 1000)

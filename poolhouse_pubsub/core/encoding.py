@@ -1,5 +1,7 @@
 """Serialised answers with messages, put together from stored bytes."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 from poolhouse_pubsub.core.leases import Entry
@@ -8,7 +10,7 @@ from poolhouse_pubsub.core.subscription import Subscription
 
 
 def encode(subscription: Subscription, batch: Sequence[Entry]) -> bytes:
-    """The `received_messages` of a PullResponse or a StreamingPullResponse, serialised.
+    """Return the `received_messages` of a PullResponse or a StreamingPullResponse, serialised.
 
     delivery_attempt is only there with a dead-letter policy (google/pubsub/v1/pubsub.proto, ReceivedMessage).
     """

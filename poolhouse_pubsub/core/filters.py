@@ -68,7 +68,7 @@ class Expression(Protocol):
     """A node of a parsed filter; ``str()`` gives its text in the filter language."""
 
     def matches(self, attributes: Mapping[str, str]) -> bool:
-        """Tell whether a message with these attributes is let through."""
+        """Return whether a message with these attributes is let through."""
         ...
 
 
@@ -79,7 +79,7 @@ class HasKey:
     key: str
 
     def matches(self, attributes: Mapping[str, str]) -> bool:
-        """Tell whether the key is there, whatever its value."""
+        """Return whether the key is there, whatever its value."""
         return self.key in attributes
 
     def __str__(self) -> str:
@@ -94,7 +94,7 @@ class Equals:
     value: str
 
     def matches(self, attributes: Mapping[str, str]) -> bool:
-        """Tell whether the key is there and has this value."""
+        """Return whether the key is there and has this value."""
         return attributes.get(self.key) == self.value
 
     def __str__(self) -> str:
@@ -109,7 +109,7 @@ class NotEquals:
     value: str
 
     def matches(self, attributes: Mapping[str, str]) -> bool:
-        """Tell whether the key is absent or has another value."""
+        """Return whether the key is absent or has another value."""
         return attributes.get(self.key) != self.value
 
     def __str__(self) -> str:
@@ -124,7 +124,7 @@ class HasPrefix:
     prefix: str
 
     def matches(self, attributes: Mapping[str, str]) -> bool:
-        """Tell whether the key is there and its value starts with the prefix."""
+        """Return whether the key is there and its value starts with the prefix."""
         value = attributes.get(self.key)
         return value is not None and value.startswith(self.prefix)
 
@@ -139,7 +139,7 @@ class Not:
     operand: Expression
 
     def matches(self, attributes: Mapping[str, str]) -> bool:
-        """Tell whether the operand does not match."""
+        """Return whether the operand does not match."""
         return not self.operand.matches(attributes)
 
     def __str__(self) -> str:
@@ -154,7 +154,7 @@ class And:
     operands: tuple[Expression, ...]
 
     def matches(self, attributes: Mapping[str, str]) -> bool:
-        """Tell whether every operand matches."""
+        """Return whether every operand matches."""
         return all(operand.matches(attributes) for operand in self.operands)
 
     def __str__(self) -> str:
@@ -168,7 +168,7 @@ class Or:
     operands: tuple[Expression, ...]
 
     def matches(self, attributes: Mapping[str, str]) -> bool:
-        """Tell whether any operand matches."""
+        """Return whether any operand matches."""
         return any(operand.matches(attributes) for operand in self.operands)
 
     def __str__(self) -> str:
@@ -177,18 +177,15 @@ class Or:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A parsed filter.
+    """A parsed filter."""
 
-    Attributes:
-        text: The filter as it was given.
-        expression: Its syntax tree; None for the empty filter, which lets everything through.
-    """
-
+    #: The filter as it was given.
     text: str
+    #: Its syntax tree; None for the empty filter, which lets everything through.
     expression: Expression | None
 
     def matches(self, attributes: Mapping[str, str]) -> bool:
-        """Tell whether a message with these attributes is delivered.
+        """Return whether a message with these attributes is delivered.
 
         Args:
             attributes: The message's attributes; keys and values are compared case-sensitively.

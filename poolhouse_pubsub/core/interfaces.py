@@ -1,83 +1,60 @@
-"""The seams of the core: what a subscription needs of its emulator, and what may be plugged into an emulator."""
+"""What may be plugged into an emulator: a journal that makes changes durable, and a source of faults."""
+
+from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from poolhouse_pubsub.core.leases import Entry
 from poolhouse_pubsub.core.message import Message
 from poolhouse_pubsub.core.snapshots import Snapshot
+from poolhouse_pubsub.core.subscription import Subscription
 from poolhouse_pubsub.core.topic import Topic
-
-if TYPE_CHECKING:
-    from poolhouse_pubsub.core.emulator import Subscribed
-    from poolhouse_pubsub.core.subscription import Subscription
-
-
-class SubscriptionHost(Protocol):
-    """What a subscription needs of the emulator that holds it."""
-
-    def woken(self, subscription: "Subscription") -> None:
-        """It may have something to deliver to a waiting consumer."""
-
-    def forward(self, subscription: "Subscription", entry: Entry, reason: str) -> bool:
-        """Publishes a message that failed too often to the dead-letter topic; False when that can't be had."""
-
-    def left(self, subscription: "Subscription", message: Message) -> None:
-        """A message left the backlog for good."""
-
-    def failed(self, subscription: "Subscription", entry: Entry) -> None:
-        """A delivery failed (nack or expiry)."""
-
-    def undelivered(self, subscription: "Subscription", reason: str) -> None:
-        """A message can't be transformed or exported, after others could, or as the first one."""
-
-    def shuffle(self, subscription: "Subscription", batch: list[Entry]) -> list[Entry]:
-        """Lets injected faults change a batch before it is delivered."""
 
 
 class FaultInjector(Protocol):
     """Where injected faults touch the core (`poolhouse_pubsub.control.faults`)."""
 
-    def shuffle(self, subscription: "Subscribed", batch: list[Entry], now: float) -> list[Entry]:
-        """Changes a batch before it is delivered."""
+    def shuffle(self, subscription: Subscription, batch: list[Entry], now: float) -> list[Entry]:
+        """Change a batch before it is delivered."""
 
 
 class Journal(Protocol):
-    """Where changes are written down (`poolhouse_pubsub.persistence.storage`)."""
+    """Where changes are recorded (`poolhouse_pubsub.persistence.storage`)."""
 
     def put(self, kind: str, name: str, uid: str, config: bytes) -> None:
-        """A resource was made or changed."""
+        """Record a resource that was created or changed."""
 
     def drop(self, kind: str, name: str) -> None:
-        """A resource was deleted."""
+        """Record the deletion of a resource."""
 
     def published(self, topic: Topic, messages: Sequence[Message], takers: Sequence[Sequence[str]]) -> None:
-        """Messages were published; for each, the uids of the subscriptions that got it."""
+        """Record published messages; `takers` has the uids of the subscriptions that got each."""
 
     def write(self) -> None:
-        """Write down everything since the last call, and nothing else: what is told may not have happened yet.
+        """Write everything since the last call, without flushing: what is recorded may not have taken effect yet.
 
         Raises:
-            StatusError: UNAVAILABLE, it can't be written; it stays to be written.
+            StatusError: UNAVAILABLE, the write failed; the records stay queued.
         """
 
     def take_back(self) -> None:
-        """What was told last, and could not be written, has not happened."""
+        """Drop the last record, whose write failed: it did not take effect."""
 
     def left(self, uid: str, message: Message) -> None:
-        """A message left a subscription."""
+        """Record that a message left a subscription."""
 
     def retained(self, uid: str, message: Message) -> None:
-        """A message was acked in a subscription that keeps it for a seek."""
+        """Record the ack of a message that the subscription keeps for a seek."""
 
     def failed(self, uid: str, message: Message, failures: int) -> None:
-        """A delivery of a message failed."""
+        """Record a failed delivery."""
 
     def replaced(self, uid: str, unacked: Sequence[Message], retained: Iterable[Message]) -> None:
-        """A seek changed what is unacked."""
+        """Record the messages that are unacked after a seek."""
 
     def captured(self, snapshot: Snapshot) -> None:
-        """A snapshot was made."""
+        """Record a new snapshot."""
 
     def commit(self) -> None:
-        """Everything since the last call is to be kept before anybody is told of it."""
+        """Make everything since the last call durable, before it is acknowledged."""

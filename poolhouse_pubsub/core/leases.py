@@ -1,5 +1,7 @@
 """Who holds which message until when: ack ids, deadlines, and the room each consumer has left."""
 
+from __future__ import annotations
+
 import heapq
 import itertools
 from collections.abc import Callable
@@ -60,7 +62,7 @@ class Consumer:
         mode: Mode,
         *,
         token: str,
-        deliver: "Callable[[list[Entry]], None]",
+        deliver: Callable[[list[Entry]], None],
         max_messages: int = 0,
         max_bytes: int = 0,
         ack_deadline_s: float | None = None,
@@ -117,7 +119,7 @@ class Entry:
         #: The ordered line it stands in, and its place there.
         self.line: Any = None
         self.position = 0
-        #: A second copy made by the duplicate fault: its end is nobody's loss.
+        #: A second copy made by the duplicate fault: it may be dropped.
         self.copy = copy
 
     @property
@@ -136,7 +138,7 @@ class Leases:
     """The leases of one subscription.
 
     Args:
-        uid: Identity of the subscription; ack ids of another one are told by it.
+        uid: Identity of the subscription; ack ids of another one are recognised by it.
         boot: Which start of the emulator this is, so that ids of an earlier run are never given twice.
     """
 
@@ -149,7 +151,7 @@ class Leases:
         self.leased = 0
 
     def grant(self, entry: Entry, *, consumer: Consumer, deadline: float) -> None:
-        """Leases a ready entry under a new ack id; its former id stops counting."""
+        """Lease a ready entry under a new ack id; its former id stops counting."""
         if entry.ack_id:
             self._by_ack_id.pop(entry.ack_id, None)
         number = next(self._numbers)
@@ -163,7 +165,7 @@ class Leases:
         self._set_deadline(entry, deadline, number)
 
     def extend(self, entry: Entry, deadline: float) -> None:
-        """Moves the end of a lease."""
+        """Move the end of a lease."""
         self._set_deadline(entry, deadline, next(self._numbers))
 
     def _set_deadline(self, entry: Entry, deadline: float, number: int) -> None:
@@ -186,7 +188,7 @@ class Leases:
         heapq.heapify(self._heap)
 
     def end(self, entry: Entry, *, forget: bool) -> None:
-        """Ends a lease and gives its consumer the room back.
+        """End a lease and give its consumer the room back.
 
         Args:
             entry: The entry, which the caller gives its next state.
@@ -202,11 +204,11 @@ class Leases:
             self.forget(entry)
 
     def forget(self, entry: Entry) -> None:
-        """Makes the ack id of an entry's latest delivery stop counting."""
+        """Make the ack id of an entry's latest delivery stop counting."""
         self._by_ack_id.pop(entry.ack_id, None)
 
     def find(self, ack_id: str) -> Entry | None:
-        """The entry whose latest delivery has this ack id, None when there is none any more."""
+        """Return the entry whose latest delivery has this ack id, None when there is none any more."""
         return self._by_ack_id.get(ack_id)
 
     def is_own(self, ack_id: str) -> bool:
@@ -223,7 +225,7 @@ class Leases:
         return heap[0][0] if heap else NEVER
 
     def pop_expired(self, now: float) -> Entry | None:
-        """The next entry whose lease is over, still marked as leased."""
+        """Return the next entry whose lease is over, still marked as leased."""
         heap = self._heap
         while heap and heap[0][0] <= now:
             _, number, entry = heapq.heappop(heap)
@@ -237,7 +239,7 @@ class Leases:
         return None
 
     def clear(self) -> None:
-        """Ends all leases; no ack id given so far counts any more."""
+        """End all leases; no ack id given so far counts any more."""
         for entry in list(self._by_ack_id.values()):
             self.end(entry, forget=False)
             entry.state = State.DONE

@@ -4,6 +4,9 @@ A message is held as a serialised `google.pubsub.v1.PubsubMessage`, made once at
 and each delivery is then a copy of bytes instead of a tree of objects.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from typing import Any
 
 from poolhouse_pubsub import protos
@@ -30,17 +33,8 @@ class Message:
         return self.published_us / 1e6
 
     def parse(self) -> Any:
-        """A PubsubMessage of its own, with all fields."""
+        """Return a PubsubMessage of its own, with all fields."""
         return protos.PubsubMessage.FromString(self.wire)
-
-
-def seal(draft: Any, *, id: int, published_us: int) -> Message:
-    """Makes the stored form of a PubsubMessage; sets the draft's id and publish time in place."""
-    draft.message_id = str(id)
-    stamp = draft.publish_time
-    stamp.seconds, micros = divmod(published_us, 1_000_000)
-    stamp.nanos = micros * 1000
-    return Message(id, published_us, draft.ordering_key, draft.SerializeToString())
 
 
 def _varint(value: int) -> bytes:
@@ -61,8 +55,33 @@ def varint(value: int) -> bytes:
     return _SMALL[value] if value < 16_384 else _varint(value)
 
 
+def seal(drafts: Sequence[Any], *, first_id: int, published_us: int) -> list[Message]:
+    """Make the stored form of PubsubMessages that are published together.
+
+    What the server sets is written behind what the client sent, and not into the messages: that takes half the time.
+
+    Args:
+        drafts: The messages; an id and a time that the client set are cleared.
+        first_id: The id of the first; the others' follow it.
+        published_us: Publish time, microseconds since the epoch.
+    """
+    seconds, micros = divmod(published_us, 1_000_000)
+    stamp = b"\x08" + varint(seconds) + (b"\x10" + varint(micros * 1000) if micros else b"")
+    published = b"\x22" + varint(len(stamp)) + stamp  # field 4, publish_time
+    messages = []
+    for id, draft in enumerate(drafts, first_id):
+        if draft.message_id or draft.HasField("publish_time"):
+            draft.ClearField("message_id")
+            draft.ClearField("publish_time")
+        digits = b"%d" % id
+        # Field 3, message_id. Added, not formatted together: that copies the data more than once.
+        wire = draft.SerializeToString() + b"\x1a%c%b%b" % (len(digits), digits, published)
+        messages.append(Message(id, published_us, draft.ordering_key, wire))
+    return messages
+
+
 def append_received(parts: list[bytes], *, ack_id: str, wire: bytes, attempt: int) -> None:
-    """Appends one `received_messages` element (field 1 of both PullResponse and StreamingPullResponse) to `parts`.
+    """Append one `received_messages` element (field 1 of both PullResponse and StreamingPullResponse) to `parts`.
 
     Args:
         parts: Pieces of a serialised response.
@@ -80,5 +99,5 @@ def append_received(parts: list[bytes], *, ack_id: str, wire: bytes, attempt: in
 
 
 def restored(id: int, published_us: int, wire: bytes) -> Message:
-    """A message read back from where it was kept."""
+    """Return a message read back from where it was kept."""
     return Message(id, published_us, protos.PubsubMessage.FromString(wire).ordering_key, wire)

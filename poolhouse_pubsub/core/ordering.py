@@ -5,6 +5,8 @@ a further Pull gets nothing of a key that has outstanding messages; a push endpo
 when a message fails, it and every later one of its key come again in order, even if acked before their turn.
 """
 
+from __future__ import annotations
+
 import itertools
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
@@ -55,7 +57,7 @@ class OrderedLane:
         return bool(self._free) or any(self._owned.values())
 
     def connect(self, client_id: str) -> str:
-        """A stream opened; it takes over the keys of a closed one of the same client.
+        """Note that a stream opened; it takes over the keys of a closed one of the same client.
 
         A client may open several streams with one client id: each has a place of its own, the lowest that is free.
 
@@ -71,13 +73,13 @@ class OrderedLane:
         return token
 
     def disconnect(self, token: str) -> None:
-        """A stream closed; its keys move on once nothing of them is outstanding."""
+        """Note that a stream closed; its keys move on once nothing of them is outstanding."""
         for line in self._owned.pop(token):
             line.listed = False
             self._place(line)
 
     def add(self, messages: Iterable[Message]) -> None:
-        """Appends published messages that have an ordering key."""
+        """Append published messages that have an ordering key."""
         for message in messages:
             line = self._lines.get(message.key)
             if line is None:
@@ -91,7 +93,7 @@ class OrderedLane:
             self._place(line)
 
     def _place(self, line: Line) -> None:
-        """Lists a line where the consumers that may take from it look for it."""
+        """List a line where the consumers that may take from it look for it."""
         if line.listed or line.blocked_until or line.cursor >= len(line.entries):
             return
         if line.owner in self._owned:
@@ -103,7 +105,7 @@ class OrderedLane:
             line.listed = True
 
     def take(self, consumer: Consumer, budget: Budget) -> list[Entry]:
-        """Takes the next entries of the lines that this consumer may have."""
+        """Take the next entries of the lines that this consumer may have."""
         taken: list[Entry] = []
         sources = [self._free]
         if consumer.mode is Mode.STREAM:
@@ -140,7 +142,7 @@ class OrderedLane:
         return bool(entry.line.entries[0] is entry)
 
     def settle(self, entry: Entry) -> list[Entry]:
-        """Marks a delivered entry as acked; returns those of its line that are finished by it, in order."""
+        """Mark a delivered entry as acked; returns those of its line that are finished by it, in order."""
         entry.state = State.ACKED
         return self._trim(entry.line)
 
@@ -161,7 +163,7 @@ class OrderedLane:
         return finished
 
     def rewind(self, entry: Entry, *, until: float) -> list[Entry]:
-        """Takes a delivered entry and all later ones of its line back, to be delivered again in order.
+        """Take a delivered entry and all later ones of its line back, to be delivered again in order.
 
         Args:
             entry: The one that failed.
@@ -182,12 +184,12 @@ class OrderedLane:
         return back
 
     def unblock(self, line: Line) -> None:
-        """Ends a line's backoff."""
+        """End a line's backoff."""
         line.blocked_until = 0.0
         self._place(line)
 
     def drop_before(self, before_us: int) -> list[Entry]:
-        """Takes out all entries published before a moment: the front of each line, since lines are in publish order."""
+        """Take out all entries published before a moment: the front of each line, since lines are in publish order."""
         dropped: list[Entry] = []
         for line in list(self._lines.values()):
             while line.entries and line.entries[0].message.published_us < before_us:
@@ -202,7 +204,7 @@ class OrderedLane:
         return dropped
 
     def clear(self) -> None:
-        """Empties all lines; streams stay connected."""
+        """Empty all lines; streams stay connected."""
         for line in self._lines.values():
             line.listed = False
         self._lines.clear()

@@ -1,5 +1,7 @@
 """What decides the delivery of a subscription, as plain numbers."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -24,20 +26,17 @@ class MessageTransforms(Protocol):
     """What `poolhouse_pubsub.transforms.Chain` does for a subscription."""
 
     def apply(self, message: Any, *, published: bool) -> bool:
-        """Changes a PubsubMessage in place; False when it is filtered out. Raises a TransformError."""
+        """Change a PubsubMessage in place; False when it is filtered out. Raises a TransformError."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backoff:
-    """Exponential retry backoff, of each message for itself.
+    """Exponential retry backoff, of each message for itself."""
 
-    Attributes:
-        min_s: Wait after the first failure, in seconds.
-        max_s: Longest wait, in seconds.
-    """
-
+    #: Wait after the first failure, in seconds.
     min_s: float = DEFAULT_MIN_BACKOFF_S
+    #: Longest wait, in seconds.
     max_s: float = DEFAULT_MAX_BACKOFF_S
 
     def wait_s(self, failures: int) -> float:
@@ -47,30 +46,27 @@ class Backoff:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """The delivery rules of one subscription.
+    """The delivery rules of one subscription."""
 
-    Attributes:
-        ack_deadline_s: Length of a lease, in seconds.
-        ordered: Messages with an ordering key are delivered in order.
-        exactly_once: Ack ids count once, and not after their lease.
-        backoff: Retry policy; None for redelivery at once.
-        dead_letter_topic: Full name of the topic that takes what failed too often, None for none.
-        max_attempts: Deliveries before that.
-        retention_s: How long an unacked message is kept (an acked one too with `retain_acked`), in seconds.
-        retain_acked: Acked messages stay for a seek.
-        expires_after_s: The subscription is deleted when unused for this long, in seconds; None for never.
-        filter: Which messages it gets; None for all.
-        transforms: What is done to each message when it is delivered; None for nothing.
-    """
-
+    #: Length of a lease, in seconds.
     ack_deadline_s: float = DEFAULT_ACK_DEADLINE_S
+    #: Messages with an ordering key are delivered in order.
     ordered: bool = False
+    #: Ack ids count once, and not after their lease.
     exactly_once: bool = False
+    #: Retry policy; None for redelivery at once.
     backoff: Backoff | None = None
+    #: Full name of the topic that takes what failed too often, None for none.
     dead_letter_topic: str | None = None
+    #: Deliveries before that.
     max_attempts: int = DEFAULT_ATTEMPTS
+    #: How long an unacked message is kept (an acked one too with `retain_acked`), in seconds.
     retention_s: float = DEFAULT_RETENTION_S
+    #: Acked messages stay for a seek.
     retain_acked: bool = False
+    #: The subscription is deleted when unused for this long, in seconds; None for never.
     expires_after_s: float | None = None
+    #: Which messages it gets; None for all.
     filter: AttributeFilter | None = None
+    #: What is done to each message when it is delivered; None for nothing.
     transforms: MessageTransforms | None = None

@@ -1,5 +1,7 @@
 """Snapshots and seeks: which messages of a subscription are unacked afterwards (Replay and purge)."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -29,11 +31,11 @@ class Snapshot:
         self._messages = list(unacked)
 
     def keep(self, messages: Iterable[Message]) -> None:
-        """Takes messages published after its creation."""
+        """Take messages published after its creation."""
         self._messages.extend(messages)
 
     def messages(self) -> Iterator[Message]:
-        """What a seek to it brings back, in publish order."""
+        """Return what a seek to it brings back, in publish order."""
         return iter(self._messages)
 
 
@@ -48,14 +50,14 @@ def expiry_s(*, now: float, oldest_us: int | None) -> float:
 
 
 def passing(rules: Rules, messages: Iterable[Message]) -> Iterator[Message]:
-    """The messages that a subscription's filter lets through."""
+    """Return the messages that a subscription's filter lets through."""
     if rules.filter is None:
         return iter(messages)
     return (message for message in messages if rules.filter.matches(message.parse().attributes))
 
 
 def after(moment_us: int, *sources: Iterable[Message]) -> list[Message]:
-    """The messages published at or after a moment, each once, in publish order.
+    """Return the messages published at or after a moment, each once, in publish order.
 
     Args:
         moment_us: Microseconds since the epoch.

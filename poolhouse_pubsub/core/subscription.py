@@ -1,15 +1,19 @@
-"""One subscription's delivery: leases, redelivery, dead letters, retention. It is told the time."""
+"""One subscription's delivery: leases, redelivery, dead letters, retention. It reads no clock: `now` is an argument."""
 
-from collections import deque
-from collections.abc import Iterable, Sequence
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
+from functools import cached_property
+from typing import Any, Protocol
 
 from poolhouse_pubsub.core.backlog import Backlog
-from poolhouse_pubsub.core.interfaces import SubscriptionHost
+from poolhouse_pubsub.core.clock import Clock
 from poolhouse_pubsub.core.leases import Consumer, Entry, Leases, Mode, State
 from poolhouse_pubsub.core.message import Message
 from poolhouse_pubsub.core.rules import Backoff, MessageTransforms, Rules
-from poolhouse_pubsub.core.timers import NEVER, TimerQueue
+from poolhouse_pubsub.core.timers import NEVER, Timer, TimerQueue
+from poolhouse_pubsub.core.topic import Topic
 from poolhouse_pubsub.core.unordered import Budget
 from poolhouse_pubsub.transforms.errors import TransformError
 
@@ -37,30 +41,73 @@ class AckResult(Enum):
     DROPPED = "dropped"
 
 
+class SubscriptionHost(Protocol):
+    """What a subscription needs of the emulator that holds it."""
+
+    #: Its time.
+    clock: Clock
+    #: Where the next due time of a subscription is kept.
+    timers: TimerQueue
+    #: Number of this start; see `Leases`.
+    boot: int
+
+    def woken(self, subscription: Subscription) -> None:
+        """Schedule a dispatch: there may be something to deliver to a waiting consumer."""
+
+    def forward(self, subscription: Subscription, entry: Entry, reason: str) -> bool:
+        """Publish a message that failed too often to the dead-letter topic; False when that can't be had."""
+
+    def left(self, subscription: Subscription, message: Message) -> None:
+        """Note that a message left the backlog for good."""
+
+    def failed(self, subscription: Subscription, entry: Entry) -> None:
+        """Note a failed delivery (nack or expiry)."""
+
+    def undelivered(self, subscription: Subscription, reason: str) -> None:
+        """Report a message that can't be transformed or exported, once per series of failures."""
+
+    def shuffle(self, subscription: Subscription, batch: list[Entry]) -> list[Entry]:
+        """Let injected faults change a batch before it is delivered."""
+
+    def expire(self, subscription: Subscription, now: float) -> None:
+        """Delete a subscription that was not used for its time to live."""
+
+
 class Subscription:
-    """The state machine of one subscription.
+    """One subscription: its resource, and the state machine of its delivery.
 
     Args:
+        name: Full resource name.
+        topic: Its topic.
+        config: Its `google.pubsub.v1.Subscription`, as Get answers it.
         uid: Its identity, in the ack ids.
-        boot: See `Leases`.
         rules: Its delivery rules.
-        agenda: Where its next due time is kept.
-        around: The emulator.
+        host: The emulator that holds it.
     """
 
-    def __init__(self, *, uid: str, boot: int, rules: Rules, agenda: TimerQueue, around: SubscriptionHost) -> None:
+    def __init__(
+        self, name: str, *, topic: Topic | None, config: Any, uid: str, rules: Rules, host: SubscriptionHost
+    ) -> None:
+        self.name = name
+        #: None once the topic was deleted or the subscription detached.
+        self.topic = topic
+        self.config = config
         self.uid = uid
         self.rules = rules
-        self._around = around
-        self._leases = Leases(uid=uid, boot=boot)
-        #: What is unacked; changed by nobody else once the subscription is in use.
-        self.backlog = Backlog()
-        self._consumers: deque[Consumer] = deque()
+        self._host = host
+        self.expiry: Timer = host.timers.timer(lambda now: host.expire(self, now))
+        self.used_at = host.clock.now()
+        #: Called with no argument when the subscription is deleted or detached: open streams end.
+        self.on_end: dict[object, Callable[[], None]] = {}
+        #: Called with no argument when its properties change.
+        self.on_change: dict[object, Callable[[], None]] = {}
+        #: A list: an empty deque takes 760 bytes, and most subscriptions have few consumers or none.
+        self._consumers: list[Consumer] = []
         #: Acked messages that are kept for a seek.
         self.retained: dict[int, Message] = {}
         self._sweep_at = NEVER
         self._swept_at = 0.0
-        self._timer = agenda.timer(self._run_due)
+        self._timer = host.timers.timer(self._run_due)
         #: Messages that left by an ack or for the dead-letter topic, and those of them that were dead-lettered.
         self.finished_count = 0
         self.dead_lettered_count = 0
@@ -69,32 +116,39 @@ class Subscription:
         #: Why a message could not be transformed or exported last, "" when the latest one could.
         self.delivery_error = ""
 
-    # --- what comes in
+    # What an idle subscription would hold in vain is made when it is first needed: 100,000 of them may lie idle.
+
+    @cached_property
+    def backlog(self) -> Backlog:
+        """The unacked messages; only the subscription changes it once it is in use."""
+        return Backlog()
+
+    @cached_property
+    def _leases(self) -> Leases:
+        return Leases(uid=self.uid, boot=self._host.boot)
 
     def add(self, messages: Sequence[Message]) -> None:
-        """Takes published messages (already filtered) into the backlog."""
+        """Take published messages (already filtered) into the backlog."""
         self.backlog.add(messages, ordered=self.rules.ordered)
         if self._sweep_at == NEVER:
             self._plan_sweep()
         if self._consumers:
-            self._around.woken(self)
-
-    # --- consumers
+            self._host.woken(self)
 
     def connect(self, consumer: Consumer) -> None:
-        """Adds a consumer; it gets messages from the next dispatch on."""
+        """Add a consumer; it gets messages from the next dispatch on."""
         self._consumers.append(consumer)
         if consumer.mode is Mode.STREAM:
             consumer.token = self.backlog.lines.connect(consumer.token)
-        self._around.woken(self)
+        self._host.woken(self)
 
     def disconnect(self, consumer: Consumer) -> None:
-        """Removes a consumer. What it holds stays leased until its deadline."""
+        """Remove a consumer. What it holds stays leased until its deadline."""
         if consumer in self._consumers:
             self._consumers.remove(consumer)
             if consumer.mode is Mode.STREAM:
                 self.backlog.lines.disconnect(consumer.token)
-                self._around.woken(self)
+                self._host.woken(self)
 
     @property
     def consumers(self) -> int:
@@ -102,7 +156,7 @@ class Subscription:
         return len(self._consumers)
 
     def dispatch(self, now: float) -> None:
-        """Hands what is ready to the consumers that have room, in turn and in fair shares."""
+        """Hand what is ready to the consumers that have room, in turn and in fair shares."""
         while self._consumers and self.backlog:
             takers = [consumer for consumer in self._consumers if consumer.has_room]
             if not takers:
@@ -114,7 +168,7 @@ class Subscription:
                     batch = self.take(consumer, now=now, limit=max(1, share))
                     if batch:
                         served = True
-                        # Whoever was served last comes last.
+                        # Round robin: the consumer just served goes to the end.
                         self._consumers.remove(consumer)
                         self._consumers.append(consumer)
                         consumer.deliver(batch)
@@ -124,7 +178,7 @@ class Subscription:
     def take(
         self, consumer: Consumer, *, now: float, limit: int = RESPONSE_MESSAGES, cap_bytes: int = RESPONSE_BYTES
     ) -> list[Entry]:
-        """Leases ready messages to a consumer.
+        """Lease ready messages to a consumer.
 
         Args:
             consumer: Who gets them; its own limits hold too.
@@ -150,7 +204,7 @@ class Subscription:
         taken = self.backlog.take(consumer, budget)
         if not taken:
             return taken
-        taken = self._around.shuffle(self, taken)
+        taken = self._host.shuffle(self, taken)
         deadline = now + (consumer.ack_deadline_s or self.rules.ack_deadline_s)
         grant, delivered = self._leases.grant, self.backlog.delivered
         for entry in taken:
@@ -161,7 +215,7 @@ class Subscription:
         return taken
 
     def _transform(self, taken: Sequence[Entry], transforms: MessageTransforms, now: float) -> list[Entry]:
-        """Transforms leased messages: one that is filtered out is acked, one that fails is nacked.
+        """Transform leased messages: one that is filtered out is acked, one that fails is nacked.
 
         Source: Single Message Transforms (SMTs) overview.
         """
@@ -189,35 +243,33 @@ class Subscription:
         return [entry for entry in batch if entry.state is State.LEASED]
 
     def outgoing(self, entry: Entry) -> Message:
-        """What a consumer gets of an entry that was just taken: its message, or what transforms made of it."""
+        """Return what a consumer gets of an entry that was just taken: its message, or what transforms made of it."""
         return self._transformed.get(entry.message.id, entry.message)
 
     def give_back(self, entries: Iterable[Entry]) -> None:
-        """Undoes a delivery that never left the server; it does not count as an attempt."""
+        """Undo a delivery that never left the server; it does not count as an attempt."""
         for entry in entries:
             if entry.state is State.LEASED:
                 self._leases.end(entry, forget=True)
                 self._again(entry, until=0.0)
-        self._around.woken(self)
+        self._host.woken(self)
 
     def put_off(self, entry: Entry, *, until: float) -> None:
-        """Makes an entry without a line that was taken but not leased wait; for injected delays."""
+        """Make an entry without a line that was taken but not leased wait; for injected delays."""
         self.backlog.delivered.setdefault(entry.message.id, entry)
         self._again(entry, until=until)
-        self._around.woken(self)
+        self._host.woken(self)
 
     def add_copy(self, message: Message) -> None:
-        """Makes a message ready a second time; for injected duplicates."""
+        """Make a message ready a second time; for injected duplicates."""
         self.backlog.lane.put_back(Entry(message, copy=True))
-
-    # --- what comes back
 
     def knows(self, ack_id: str) -> bool:
         """Whether an ack id is one of this subscription's, still valid or not."""
         return self._leases.find(ack_id) is not None or self._leases.is_own(ack_id)
 
     def acknowledge(self, ack_ids: Sequence[str], *, now: float) -> list[AckResult]:
-        """Acks deliveries; ids that no longer count do nothing.
+        """Ack deliveries; ids that no longer count do nothing.
 
         Returns:
             One result an id, in their order.
@@ -230,7 +282,7 @@ class Subscription:
                 results[place] = self._acknowledge(ack_ids[place], now)
         else:
             results = [self._acknowledge(ack_id, now) for ack_id in ack_ids]
-        self._around.woken(self)
+        self._host.woken(self)
         return results
 
     def _age(self, ack_id: str) -> int:
@@ -251,14 +303,14 @@ class Subscription:
             self._leases.end(entry, forget=True)
             self._settle(entry)
             return AckResult.DONE
-        # The lease is over, but nobody got the message since: the late ack succeeds, as it may.
+        # The lease is over, but the message was not delivered again: the late ack succeeds, as the service allows.
         self._leases.end(entry, forget=True)
         self.backlog.unlist(entry)
         self._finish(entry)
         return AckResult.DONE
 
     def modify_deadline(self, ack_id: str, *, seconds: float, now: float) -> AckResult:
-        """Moves the end of a lease to `seconds` from now; 0 is a nack."""
+        """Move the end of a lease to `seconds` from now; 0 is a nack."""
         entry = self._leases.find(ack_id)
         if entry is None or entry.state is not State.LEASED:
             if entry is None and not self._leases.is_own(ack_id):
@@ -267,21 +319,21 @@ class Subscription:
         if seconds <= 0:
             self._leases.end(entry, forget=True)
             self._fail(entry, now)
-            self._around.woken(self)
+            self._host.woken(self)
         else:
             self._leases.extend(entry, now + seconds)
             self._timer.at_most(now + seconds)
         return AckResult.DONE
 
     def refuse(self, entry: Entry, *, reason: str, now: float) -> None:
-        """Fails a delivery for a reason that lies in the message: a nack that is never without a pause."""
+        """Fail a delivery for a reason that lies in the message: a nack that is never without a pause."""
         if entry.state is State.LEASED:
             self._leases.end(entry, forget=True)
             self._fail(entry, now, reason=reason)
-            self._around.woken(self)
+            self._host.woken(self)
 
     def _fail(self, entry: Entry, now: float, *, reason: str = "") -> None:
-        """A delivery failed; its lease has been ended.
+        """Return a failed delivery, whose lease has ended, to the backlog or dead-letter it.
 
         Args:
             entry: What was to be delivered.
@@ -294,14 +346,14 @@ class Subscription:
         entry.failures += 1
         if reason:
             if not self.delivery_error:
-                self._around.undelivered(self, reason)
+                self._host.undelivered(self, reason)
             self.delivery_error = reason
-        self._around.failed(self, entry)
+        self._host.failed(self, entry)
         rules = self.rules
         if (
             rules.dead_letter_topic is not None
             and entry.failures >= rules.max_attempts
-            and self._around.forward(self, entry, reason)
+            and self._host.forward(self, entry, reason)
         ):
             self.dead_lettered_count += 1
             self._settle(entry)
@@ -313,7 +365,7 @@ class Subscription:
         self._again(entry, until=now + wait_s if wait_s > 0 else 0.0)
 
     def _again(self, entry: Entry, *, until: float) -> None:
-        """Makes an entry ready again, at once (0) or at a moment."""
+        """Make an entry ready again, at once (0) or at a moment."""
         for back in self.backlog.put_back(entry, until=until):
             if back.state is State.LEASED:
                 self._leases.end(back, forget=True)
@@ -322,7 +374,7 @@ class Subscription:
             self._timer.at_most(until)
 
     def _settle(self, entry: Entry) -> None:
-        """Finishes an entry whose lease was ended, and what waited in its line for that."""
+        """Finish an entry whose lease was ended, and what waited in its line for that."""
         if entry.line is None:
             self._finish(entry)
             return
@@ -330,7 +382,7 @@ class Subscription:
             self._finish(finished)
 
     def _finish(self, entry: Entry) -> None:
-        """An entry is done for good."""
+        """Count out an entry that is done for good."""
         entry.state = State.DONE
         self._leases.forget(entry)
         if entry.copy:
@@ -342,9 +394,7 @@ class Subscription:
             self.retained[message.id] = message
             if self._sweep_at == NEVER:
                 self._plan_sweep()
-        self._around.left(self, message)
-
-    # --- what is due
+        self._host.left(self, message)
 
     def _run_due(self, now: float) -> None:
         while (entry := self._leases.pop_expired(now)) is not None:
@@ -355,12 +405,10 @@ class Subscription:
         if self._sweep_at <= now:
             self._sweep(now)
         self._set_timer()
-        self._around.woken(self)
+        self._host.woken(self)
 
     def _set_timer(self) -> None:
         self._timer.set(min(self._leases.next_due, self.backlog.next_due, self._sweep_at))
-
-    # --- retention
 
     def _plan_sweep(self) -> None:
         times = [message.published_us for message in self.retained.values()]
@@ -375,17 +423,17 @@ class Subscription:
         self._timer.at_most(self._sweep_at)
 
     def _sweep(self, now: float) -> None:
-        """Drops what is older than the retention."""
+        """Drop what is older than the retention."""
         self._swept_at = now
         before_us = round((now - self.rules.retention_s) * 1e6) + 1
         messages, entries = self.backlog.drop_before(before_us)
         for message in messages:
-            self._around.left(self, message)
+            self._host.left(self, message)
         for entry in entries:
             self._drop(entry)
         for message in [message for message in self.retained.values() if message.published_us < before_us]:
             del self.retained[message.id]
-            self._around.left(self, message)
+            self._host.left(self, message)
         self._plan_sweep()
 
     def _drop(self, entry: Entry) -> None:
@@ -396,12 +444,10 @@ class Subscription:
         entry.state = State.DONE
         self._leases.forget(entry)
         self.backlog.delivered.pop(entry.message.id, None)
-        self._around.left(self, entry.message)
-
-    # --- administration
+        self._host.left(self, entry.message)
 
     def change_rules(self, rules: Rules) -> None:
-        """Takes new rules; a changed dead-letter policy starts the counts anew (Handle message failures)."""
+        """Take new rules; a changed dead-letter policy starts the counts anew (Handle message failures)."""
         before = self.rules
         self.rules = rules
         if (before.dead_letter_topic, before.max_attempts) != (rules.dead_letter_topic, rules.max_attempts):
@@ -409,16 +455,16 @@ class Subscription:
                 entry.failures = 0
         if before.retain_acked and not rules.retain_acked:
             for message in self.retained.values():
-                self._around.left(self, message)
+                self._host.left(self, message)
             self.retained.clear()
         if before.retention_s != rules.retention_s:
             self._swept_at = 0.0
             self._plan_sweep()
             self._set_timer()
-        self._around.woken(self)
+        self._host.woken(self)
 
     def replace(self, messages: Iterable[Message]) -> None:
-        """Makes exactly these messages (in publish order) the unacked ones; no lease so far counts any more."""
+        """Make exactly these messages (in publish order) the unacked ones; no lease so far counts any more."""
         self._leases.clear()
         self.backlog.clear()
         self._sweep_at = NEVER
@@ -427,13 +473,11 @@ class Subscription:
         self._set_timer()
 
     def close(self) -> None:
-        """Ends its timers and leases; it is deleted or detached."""
+        """End its timers and leases; it is deleted or detached."""
         self.replace(())
         self.retained.clear()
         self._sweep_at = NEVER
         self._timer.cancel()
-
-    # --- looking at it
 
     @property
     def outstanding(self) -> int:

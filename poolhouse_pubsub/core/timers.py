@@ -1,4 +1,6 @@
-"""What is due when: a heap of timers that is run up to a moment it is told."""
+"""Timers in a heap, run up to a given moment."""
+
+from __future__ import annotations
 
 import heapq
 import itertools
@@ -15,31 +17,31 @@ _TIDY_AT = 1_000
 class Timer:
     """One thing with one next due time (seconds since the epoch), moved as often as needed."""
 
-    __slots__ = ("_agenda", "_fire", "due")
+    __slots__ = ("_fire", "_queue", "due")
 
-    def __init__(self, agenda: "TimerQueue", fire: Callable[[float], None]) -> None:
-        self._agenda = agenda
+    def __init__(self, timers: TimerQueue, fire: Callable[[float], None]) -> None:
+        self._queue = timers
         self._fire = fire
         self.due = NEVER
 
     def set(self, due: float) -> None:
-        """Makes the timer fire at `due` and at no other time; `NEVER` stops it."""
+        """Make the timer fire at `due` and at no other time; `NEVER` stops it."""
         if due != self.due:
             self.due = due
             if due != NEVER:
-                self._agenda._push(self)
+                self._queue._push(self)
 
     def at_most(self, due: float) -> None:
-        """Makes the timer fire at `due` unless it fires earlier anyway."""
+        """Make the timer fire at `due` unless it fires earlier anyway."""
         if due < self.due:
             self.set(due)
 
     def cancel(self) -> None:
-        """Stops the timer."""
+        """Stop the timer."""
         self.due = NEVER
 
     def fire(self, now: float) -> None:
-        """Runs the timer's callback."""
+        """Run the timer's callback."""
         self._fire(now)
 
 
@@ -57,7 +59,7 @@ class TimerQueue:
         self._tidy_at = _TIDY_AT
 
     def timer(self, fire: Callable[[float], None]) -> Timer:
-        """A new timer, not set; `fire` is called with the time that was due."""
+        """Return a new timer, not set; `fire` is called with the time that was due."""
         return Timer(self, fire)
 
     def _push(self, timer: Timer) -> None:
@@ -80,7 +82,7 @@ class TimerQueue:
         return heap[0][0] if heap else NEVER
 
     def pop_due(self, until: float) -> Timer | None:
-        """Takes the earliest timer that is due at or before `until`; its `due` is NEVER from here on."""
+        """Take the earliest timer that is due at or before `until`; its `due` is NEVER from here on."""
         due = self.next_due
         if due > until:
             return None

@@ -1,5 +1,7 @@
 """A topic: who gets its messages, and what it keeps of them."""
 
+from __future__ import annotations
+
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -27,6 +29,8 @@ class Topic:
         self.snapshots: dict[str, None] = {}
         #: Its message transforms, made when the first message needs them.
         self.transforms: Chain | None = None
+        #: Messages that were published to it since the start.
+        self.published_count = 0
         self._retained: deque[Message] = deque()
 
     @property
@@ -36,12 +40,12 @@ class Topic:
         return float(duration.seconds + duration.nanos / 1e9)
 
     def keep(self, messages: Sequence[Message]) -> None:
-        """Keeps published messages if it has a retention."""
+        """Keep published messages if it has a retention."""
         if self.config.HasField("message_retention_duration"):
             self._retained.extend(messages)
 
     def forget(self, now: float) -> None:
-        """Drops what is older than the retention."""
+        """Drop what is older than the retention."""
         if not self._retained:
             return
         if not self.config.HasField("message_retention_duration"):
@@ -52,5 +56,5 @@ class Topic:
             self._retained.popleft()
 
     def retained(self) -> Iterator[Message]:
-        """What it keeps, in publish order."""
+        """Return what it keeps, in publish order."""
         return iter(self._retained)

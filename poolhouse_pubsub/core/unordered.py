@@ -1,5 +1,7 @@
 """How much may be taken at once, and the lane of messages without an ordering key."""
 
+from __future__ import annotations
+
 from collections import deque
 from collections.abc import Iterable, Iterator
 
@@ -30,7 +32,7 @@ class Budget:
         return self.messages > 0 and self.room_bytes > 0
 
     def spend(self, size_bytes: int) -> bool:
-        """Books one message; False when it has to wait for the next response."""
+        """Book one message; False when it has to wait for the next response."""
         if self.messages <= 0 or self.room_bytes <= 0 or (self._any and size_bytes > self.cap_bytes):
             return False
         self._any = True
@@ -56,23 +58,23 @@ class UnorderedLane:
         return len(self.fresh) + self._again_live
 
     def add(self, messages: Iterable[Message]) -> None:
-        """Appends published messages."""
+        """Append published messages."""
         self.fresh.extend(messages)
 
     def put_back(self, entry: Entry) -> None:
-        """Makes an entry deliverable again."""
+        """Make an entry deliverable again."""
         entry.state = State.READY
         self._again.append(entry)
         self._again_live += 1
 
     def forget(self, entry: Entry) -> None:
-        """Counts out an entry that was waiting here and is done."""
+        """Count out an entry that was waiting here and is done."""
         assert entry.state is State.READY
         entry.state = State.DONE
         self._again_live -= 1
 
     def take(self, consumer: Consumer, budget: Budget) -> list[Entry]:
-        """Takes entries out for a consumer."""
+        """Take entries out for a consumer."""
         taken: list[Entry] = []
         fresh, again = self.fresh, self._again
         spend = budget.spend
@@ -98,18 +100,18 @@ class UnorderedLane:
                 return taken
 
     def drop_fresh(self, before_us: int) -> list[Message]:
-        """Takes out the never delivered messages that were published before a moment."""
+        """Take out the never delivered messages that were published before a moment."""
         dropped = []
         while self.fresh and self.fresh[0].published_us < before_us:
             dropped.append(self.fresh.popleft())
         return dropped
 
     def clear(self) -> None:
-        """Empties the lane."""
+        """Empty the lane."""
         self.fresh.clear()
         self._again.clear()
         self._again_live = 0
 
     def waiting(self) -> Iterator[Message]:
-        """The never delivered messages, oldest first."""
+        """Return the never delivered messages, oldest first."""
         return iter(self.fresh)

@@ -3,6 +3,8 @@
 Imported once there is such a subscription.
 """
 
+from __future__ import annotations
+
 from poolhouse_pubsub.exports.exporter import Exporter
 
 __all__ = ["Exporter"]

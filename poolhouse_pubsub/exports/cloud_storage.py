@@ -3,6 +3,8 @@
 Source: Create Cloud Storage subscriptions, and CloudStorageConfig in google/pubsub/v1/pubsub.proto.
 """
 
+from __future__ import annotations
+
 import io
 import json
 import re
@@ -10,8 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from poolhouse_pubsub.core.emulator import Emulator, Subscribed
+from poolhouse_pubsub.core.emulator import Emulator
 from poolhouse_pubsub.core.message import Message
+from poolhouse_pubsub.core.subscription import Subscription
 from poolhouse_pubsub.exports.sink import BatchLimits, ExportError
 from poolhouse_pubsub.object_store import ObjectStore, StoreError
 
@@ -34,11 +37,11 @@ class CloudStorageSink:
 
     Args:
         subscription: The subscription, with a `cloud_storage_config`.
-        emulator: Its clock is the one of the names, and its random numbers tell files of one second apart.
+        emulator: Its clock is the one of the names, and its random numbers distinguish files of one second.
         schema_of: The definition that a topic's SchemaSettings name.
     """
 
-    def __init__(self, subscription: Subscribed, emulator: Emulator, schema_of: Callable[[Any], str]) -> None:
+    def __init__(self, subscription: Subscription, emulator: Emulator, schema_of: Callable[[Any], str]) -> None:
         config = subscription.config.cloud_storage_config
         self._config = config
         self._subscription = subscription
@@ -121,7 +124,7 @@ class CloudStorageSink:
         return row
 
     def _topic_schema(self) -> dict[str, Any] | None:
-        """The record of the topic's Avro schema; None where the topic has no schema."""
+        """Return the record of the topic's Avro schema; None where the topic has no schema."""
         topic = self._subscription.topic
         if topic is None or not topic.config.HasField("schema_settings"):
             return None
@@ -148,7 +151,7 @@ def _decoded(parsed: Any, schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def format_datetime(moment: datetime, pattern: str) -> str:
-    """A moment in the form of `filename_datetime_format`, such as `YYYY-MM-DD/hh_mm_ssZ`."""
+    """Return a moment in the form of `filename_datetime_format`, such as `YYYY-MM-DD/hh_mm_ssZ`."""
     return _MATCHER.sub(lambda found: moment.strftime(_MATCHERS[found[0]]), pattern)
 
 

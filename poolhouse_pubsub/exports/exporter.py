@@ -1,15 +1,18 @@
 """The loops that write export subscriptions, driven by the core: each is one more consumer of its subscription."""
 
+from __future__ import annotations
+
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from poolhouse_pubsub.core.emulator import Emulator, Subscribed
+from poolhouse_pubsub.core.emulator import Emulator
 from poolhouse_pubsub.core.leases import Consumer, Entry, Mode
 from poolhouse_pubsub.core.message import Message
 from poolhouse_pubsub.core.rules import Backoff
+from poolhouse_pubsub.core.subscription import Subscription
 from poolhouse_pubsub.core.timers import NEVER
 from poolhouse_pubsub.exports.cloud_storage import CloudStorageSink
 from poolhouse_pubsub.exports.sink import ExportError, Sink
@@ -37,10 +40,10 @@ class Exporter:
         self._emulator = emulator
         self._schema_of = schema_of
         self._folder = folder
-        self._loops: dict[Subscribed, _ExportLoop] = {}
+        self._loops: dict[Subscription, _ExportLoop] = {}
 
-    def follow(self, subscription: Subscribed) -> None:
-        """Starts, changes or ends the export of a subscription that was made or changed."""
+    def follow(self, subscription: Subscription) -> None:
+        """Start, change or end the export of a subscription that was made or changed."""
         running = self._loops.get(subscription)
         wanted = _config_of(subscription)
         if running is not None and wanted is not None and running.config == wanted:
@@ -54,7 +57,7 @@ class Exporter:
             subscription.on_end[self] = lambda: self._end(subscription)
             loop.start()
 
-    def _sink(self, subscription: Subscribed) -> Sink:
+    def _sink(self, subscription: Subscription) -> Sink:
         match delivery_of(subscription.config):
             case "cloud_storage_config":
                 return CloudStorageSink(subscription, self._emulator, self._schema_of)
@@ -63,20 +66,20 @@ class Exporter:
             case _:
                 return BigtableSink(subscription, self._folder)
 
-    def _end(self, subscription: Subscribed) -> None:
+    def _end(self, subscription: Subscription) -> None:
         subscription.on_end.pop(self, None)
         loop = self._loops.pop(subscription, None)
         if loop is not None:
             loop.stop()
 
     def stop(self) -> None:
-        """Ends all exports; what was not written yet stays in its subscription."""
+        """End all exports; what was not written yet stays in its subscription."""
         for subscription in list(self._loops):
             self._end(subscription)
 
 
-def _config_of(subscription: Subscribed) -> Any:
-    """A copy of the export's config without its state, None for a subscription that exports nothing."""
+def _config_of(subscription: Subscription) -> Any:
+    """Return a copy of the export's config without its state, None for a subscription that exports nothing."""
     field = delivery_of(subscription.config)
     if field not in EXPORTS or subscription.config.detached:
         return None
@@ -87,7 +90,7 @@ def _config_of(subscription: Subscribed) -> Any:
 
 
 class _ExportLoop:
-    def __init__(self, subscription: Subscribed, config: Any, *, emulator: Emulator, sink: Sink) -> None:
+    def __init__(self, subscription: Subscription, config: Any, *, emulator: Emulator, sink: Sink) -> None:
         self.config = config
         self._subscription = subscription
         self._emulator = emulator
@@ -97,8 +100,8 @@ class _ExportLoop:
         self._failures = 0
         self._state = "ACTIVE"
         self._tasks: set[asyncio.Task[None]] = set()
-        self._due = emulator.agenda.timer(lambda now: self._flush())
-        self._pause = emulator.agenda.timer(self._resume)
+        self._due = emulator.timers.timer(lambda now: self._flush())
+        self._pause = emulator.timers.timer(self._resume)
         self._consumer = Consumer(
             Mode.STREAM,
             token="export",  # noqa: S106 - not a secret
@@ -126,7 +129,7 @@ class _ExportLoop:
         task.add_done_callback(self._tasks.discard)
 
     async def _check(self) -> None:
-        """Looks at the destination before the first message is taken."""
+        """Look at the destination before the first message is taken."""
         try:
             await asyncio.to_thread(self._sink.check)
         except ExportError as error:
@@ -173,7 +176,7 @@ class _ExportLoop:
         self._emulator.commit()
 
     def _fail(self, batch: Sequence[tuple[Message, Entry]], error: ExportError) -> None:
-        """Gives messages back as failed deliveries, and waits before the next attempt."""
+        """Give messages back as failed deliveries, and wait before the next attempt."""
         subscription, now = self._subscription, self._emulator.clock.now()
         self._failures += 1
         if self._failures == 1:
@@ -187,14 +190,14 @@ class _ExportLoop:
 
     def _resume(self, _now: float) -> None:
         if self._failures and not self._subscription.backlog:
-            # Nothing to write tells whether the destination is there again: look.
+            # With nothing to write, only a check shows whether the destination is back.
             self._spawn(self._check())
             return
         self._consumer.ready = True
         self._emulator.woken(self._subscription)
 
     def show(self, state: str | None = None) -> None:
-        """Shows the state, or the latest one again, in the config and in the subscription, where it differs."""
+        """Show the state, or the latest one again, in the config and in the subscription, where it differs."""
         self._state = state or self._state
         config = self._subscription.config
         field = delivery_of(config)

@@ -1,5 +1,7 @@
 """What an export subscription needs of the place it writes to."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -22,16 +24,13 @@ class ExportError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchLimits:
-    """When a batch is written.
+    """When a batch is written."""
 
-    Attributes:
-        seconds: Once its first message has waited that long.
-        messages: Once it has so many messages; 0 for no limit.
-        size_bytes: Once their data has so many bytes; 0 for no limit.
-    """
-
+    #: Once its first message has waited that long.
     seconds: float
+    #: Once it has so many messages; 0 for no limit.
     messages: int = 0
+    #: Once their data has so many bytes; 0 for no limit.
     size_bytes: int = 0
 
 
@@ -41,10 +40,10 @@ class Sink(Protocol):
     limits: BatchLimits
 
     def check(self) -> None:
-        """Raises an ExportError unless the destination is there; blocking."""
+        """Raise an ExportError unless the destination is there; blocking."""
 
     def write(self, messages: Sequence[Message]) -> Mapping[int, str]:
-        """Writes messages; blocking.
+        """Write messages; blocking.
 
         Returns:
             Why some did not fit, by their place; the others are written.

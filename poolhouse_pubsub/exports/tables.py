@@ -3,6 +3,8 @@
 Sources: BigQueryConfig and BigtableConfig in google/pubsub/v1/pubsub.proto, BigQuery subscriptions.
 """
 
+from __future__ import annotations
+
 import base64
 import hashlib
 import json
@@ -14,8 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from poolhouse_pubsub.core.emulator import Subscribed
 from poolhouse_pubsub.core.message import Message
+from poolhouse_pubsub.core.subscription import Subscription
 from poolhouse_pubsub.exports.sink import BatchLimits, ExportError
 
 #: Where an emulator of BigQuery is, such as goccy/bigquery-emulator: `http://HOST:PORT`, or `HOST:PORT`.
@@ -39,7 +41,7 @@ class TableFile:
         self._table = table.replace(":", ".").replace("/", ".")
 
     def check(self, *, missing: str) -> Path:
-        """The file's path, its folder made.
+        """Return the file's path, its folder made.
 
         Args:
             missing: The state to show where there is no folder.
@@ -58,7 +60,7 @@ class TableFile:
         return self._folder / f"{self._table}.ndjson"
 
     def append(self, rows: Sequence[Any], *, missing: str) -> None:
-        """Appends rows.
+        """Append rows.
 
         Raises:
             ExportError: They can't be written.
@@ -82,7 +84,7 @@ class BigQuerySink:
 
     limits = _LIMITS
 
-    def __init__(self, subscription: Subscribed, folder: Path | None) -> None:
+    def __init__(self, subscription: Subscription, folder: Path | None) -> None:
         self._name = subscription.name
         self._config = subscription.config.bigquery_config
         self._file = TableFile(folder, "bigquery", self._config.table)
@@ -164,7 +166,7 @@ class BigtableSink:
 
     limits = _LIMITS
 
-    def __init__(self, subscription: Subscribed, folder: Path | None) -> None:
+    def __init__(self, subscription: Subscription, folder: Path | None) -> None:
         self._name = subscription.name
         self._config = subscription.config.bigtable_config
         self._file = TableFile(folder, "bigtable", self._config.table)
@@ -215,7 +217,7 @@ class _MismatchError(Exception):
 def _fitting(
     messages: Sequence[Message], row_of: Callable[[Message], dict[str, Any]]
 ) -> tuple[dict[int, dict[str, Any]], dict[int, str]]:
-    """The rows of messages by their place, and why the others are none."""
+    """Return the rows of messages by their place, and why the others are none."""
     rows, rejected = {}, {}
     for place, message in enumerate(messages):
         try:
@@ -248,7 +250,7 @@ def _object(data: bytes) -> dict[str, Any]:
 
 
 def _text(data: bytes) -> str:
-    """Data as JSON can hold it: text, or base64 of what is none (as a BYTES column has it)."""
+    """Return data as JSON can hold it: text, or base64 of what is none (as a BYTES column has it)."""
     try:
         return data.decode()
     except UnicodeDecodeError:

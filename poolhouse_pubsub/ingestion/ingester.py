@@ -1,5 +1,7 @@
 """The loops that read import topics' buckets. Each object is read once: again only when it was written anew."""
 
+from __future__ import annotations
+
 import asyncio
 import logging
 from collections import deque
@@ -35,7 +37,7 @@ class Ingester:
     """All import loops of one emulator.
 
     Args:
-        service: The RPCs: messages are published as anybody's.
+        service: The RPCs: messages are published as those of any client.
     """
 
     def __init__(self, service: Service) -> None:
@@ -45,7 +47,7 @@ class Ingester:
         self.failures: deque[Any] = deque(maxlen=_KEPT_EVENTS)
 
     def follow(self, topic: Topic) -> None:
-        """Starts or ends the import of a topic that was made, changed or deleted."""
+        """Start or end the import of a topic that was made, changed or deleted."""
         emulator = self._service.emulator
         wanted = emulator.topics.get(topic.name) is topic and reads_bucket(topic.config)
         running = self._loops.get(topic)
@@ -59,7 +61,7 @@ class Ingester:
             running.show()
 
     def stop(self) -> None:
-        """Ends all imports."""
+        """End all imports."""
         for loop in self._loops.values():
             loop.stop()
         self._loops.clear()
@@ -77,7 +79,7 @@ class _ImportLoop:
         self._emulator: Emulator = service.emulator
         self._failures = failures
         self._store = ObjectStore()
-        self._timer = self._emulator.agenda.timer(lambda now: self._look())
+        self._timer = self._emulator.timers.timer(lambda now: self._look())
         self._task: asyncio.Task[None] | None = None
         self._state = "ACTIVE"
 
@@ -159,7 +161,7 @@ class _ImportLoop:
             yield batch
 
     def _report(self, found: StoredObject, message: str, *, field: str) -> None:
-        """Writes an IngestionFailureEvent; `field` is the one of CloudStorageFailure that tells the reason."""
+        """Write an IngestionFailureEvent; `field` is the one of CloudStorageFailure that holds the reason."""
         _log.warning("%s: a message of object %s was not imported: %s", self._topic.name, found.name, message)
         settings = self._topic.config.ingestion_data_source_settings.platform_logs_settings
         if settings.severity < protos.PlatformLogsSettings.Severity.Value("DEBUG"):
@@ -172,7 +174,7 @@ class _ImportLoop:
         self._failures.append(event)
 
     def show(self, state: str | None = None) -> None:
-        """Shows the state, or the latest one again, in the source and in the topic, where it differs."""
+        """Show the state, or the latest one again, in the source and in the topic, where it differs."""
         self._state = state or self._state
         config, source = self._topic.config, self._source
         number = source.State.Value(self._state)

@@ -3,6 +3,8 @@
 Source: IngestionDataSourceSettings.CloudStorage in google/pubsub/v1/pubsub.proto.
 """
 
+from __future__ import annotations
+
 import io
 import re
 from collections.abc import Iterator
@@ -18,7 +20,7 @@ class ObjectError(Exception):
 
 
 def glob_pattern(glob: str) -> re.Pattern[str]:
-    """The pattern of a `match_glob`: `*` and `?` stop at a slash, `**` does not (List objects using glob)."""
+    """Return the pattern of a `match_glob`: `*` and `?` stop at a slash, `**` does not (List objects using glob)."""
     return re.compile("".join(_piece(part) for part in _GLOB.findall(glob)), re.DOTALL)
 
 
@@ -38,7 +40,7 @@ def _piece(part: str) -> str:
 
 
 def messages_of(content: bytes, source: Any) -> Iterator[Any]:
-    """The PubsubMessages of an object.
+    """Yield the PubsubMessages of an object.
 
     Args:
         content: The object.

@@ -4,6 +4,8 @@ Each record is its length and CRC-32 (little endian, 4 bytes each) and its bytes
 operating system before it returns: what was appended survives `kill -9`. `sync` makes it survive the machine, too.
 """
 
+from __future__ import annotations
+
 import logging
 import os
 import struct
@@ -77,7 +79,7 @@ class LogFile:
         _log.warning("%s: cut off %d bytes that are no whole record; kept in %s", self._path, len(rest), kept)
 
     def append(self, records: Iterable[bytes]) -> None:
-        """Appends records in one write.
+        """Append records in one write.
 
         Raises:
             OSError: They can't be written; none of them was.
@@ -94,14 +96,14 @@ class LogFile:
         self.size_bytes = end
 
     def sync(self) -> None:
-        """Waits until everything appended so far is on the disk. May run on another thread."""
+        """Wait until everything appended so far is on the disk. May run on another thread."""
         with self._swap:
             self.unsynced = False
             if self._fd >= 0:
                 os.fsync(self._fd)
 
     def rewrite(self, records: Iterable[bytes]) -> None:
-        """Replaces the whole log; at every moment either the old or the new one is there.
+        """Replace the whole log; at every moment either the old or the new one is there.
 
         Raises:
             OSError: The new one can't be written; the old one stays.
@@ -127,7 +129,7 @@ class LogFile:
             raise
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         with self._swap:
             os.close(self._fd)
             self._fd = -1

@@ -1,5 +1,7 @@
 """The records of the log: what changed, as bytes."""
 
+from __future__ import annotations
+
 import struct
 from array import array
 from collections.abc import Iterable, Sequence
@@ -141,7 +143,7 @@ Record = Put | Drop | Published | Left | Failed | Replaced | Captured | Counters
 
 
 def decode(raw: bytes) -> Record:
-    """Reads a record back.
+    """Read a record back.
 
     Raises:
         ValueError: It is none.

@@ -1,12 +1,14 @@
 """Reads the log back into an emulator."""
 
+from __future__ import annotations
+
 from collections import defaultdict
 from typing import Any
 
 from poolhouse_pubsub import protos
-from poolhouse_pubsub.core.emulator import Subscribed
 from poolhouse_pubsub.core.message import Message
 from poolhouse_pubsub.core.snapshots import Snapshot
+from poolhouse_pubsub.core.subscription import Subscription
 from poolhouse_pubsub.core.topic import Topic
 from poolhouse_pubsub.persistence.records import (
     Captured,
@@ -47,7 +49,7 @@ class Replay:
         self._last_uid = 0
 
     def apply(self, record: Record) -> None:
-        """Takes the next record."""
+        """Take the next record."""
         match record:
             case Counters():
                 self.counters = record
@@ -100,10 +102,8 @@ class Replay:
             if captured.topic_uid == record.topic_uid:
                 messages.extend(record.messages)
 
-    # --- into an emulator
-
     def build(self, service: Service) -> None:
-        """Puts the state into an emulator that is empty and keeps no journal yet."""
+        """Put the state into an emulator that is empty and keeps no journal yet."""
         emulator = service.emulator
         emulator.boot = self.counters.boot + 1
         emulator.last_message_id = max(self.counters.last_message_id, max(self._messages, default=0))
@@ -133,13 +133,13 @@ class Replay:
         emulator = service.emulator
         config: Any = protos.Subscription.FromString(put.config)
         topic = None if config.detached else emulator.topics.get(config.topic)
-        subscription = Subscribed(
+        subscription = Subscription(
             put.name,
             topic=topic,
             config=config,
             uid=put.uid,
             rules=rules_of(config, models=emulator.models),
-            emulator=emulator,
+            host=emulator,
         )
         emulator.subscriptions[put.name] = subscription
         if topic is not None:

@@ -5,6 +5,8 @@ it is about messages that are gone. It is flushed to the disk once a second, so 
 end of the process costs nothing. What a restart does lose: leases (their messages come again at once) and backoffs.
 """
 
+from __future__ import annotations
+
 import fcntl
 import logging
 import os
@@ -64,7 +66,7 @@ class Storage:
         self._left: dict[tuple[str, bool], list[int]] = defaultdict(list)
         self._service: Service | None = None
         self._rewrite_at = LEAST_REWRITE_BYTES
-        #: Told, once until the next `sync`, that something waits to be flushed to the disk.
+        #: Called, once until the next `sync`, when something waits to be flushed to the disk.
         self.on_unsynced: Callable[[], None] | None = None
 
     @property
@@ -73,7 +75,7 @@ class Storage:
         return self._service.emulator
 
     def restore(self, service: Service) -> None:
-        """Fills an empty emulator with what the folder holds, and keeps it from here on."""
+        """Fill an empty emulator with what the folder holds, and keep it from here on."""
         replay = Replay()
         for raw in self._log.records():
             replay.apply(decode(raw))
@@ -81,8 +83,6 @@ class Storage:
         self._service = service
         service.emulator.journal = self
         self._rewrite()
-
-    # --- Journal
 
     def put(self, kind: str, name: str, uid: str, config: bytes) -> None:
         """See `Journal`."""
@@ -124,7 +124,7 @@ class Storage:
         self._pending.append(_captured(snapshot))
 
     def _leave(self) -> None:
-        """Puts the departures in their place among the other records."""
+        """Put the departures in their place among the other records."""
         for (uid, retained), ids in self._left.items():
             self._pending.append(Left(uid, ids, retained))
         self._left.clear()
@@ -149,24 +149,23 @@ class Storage:
         try:
             self._log.append(record.encode() for record in self._pending)
         except OSError as error:
-            # The records stay pending: the next commit tries again. What they tell has happened, but is not safe yet.
+            # The records stay pending: the next commit tries again. What they record has happened, but is not durable
+            # yet.
             raise StatusError(Code.UNAVAILABLE, f"The emulator's data folder can't be written: {error}.") from None
         self._pending.clear()
         if was_synced and self.on_unsynced is not None:
             self.on_unsynced()
 
     def sync(self) -> None:
-        """Flushes to the disk; may run on another thread."""
+        """Flush to the disk; may run on another thread."""
         self._log.sync()
 
     def close(self) -> None:
-        """Flushes and lets the folder go."""
+        """Flush, and release the folder."""
         self.commit()
         self._log.sync()
         self._log.close()
         os.close(self._lock)
-
-    # --- the whole state
 
     def _rewrite(self) -> None:
         self._log.rewrite(record.encode() for record in self._state())

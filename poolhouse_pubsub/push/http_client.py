@@ -3,6 +3,8 @@
 Written on h11 since the usual clients pass over interim answers, and 102 acks a push.
 """
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import ssl
@@ -32,7 +34,7 @@ class HttpClient:
         self._tls: ssl.SSLContext | None = None
 
     async def post(self, url: str, *, headers: Mapping[str, str], body: bytes) -> int:
-        """Sends a request and returns the status of its answer; 102 counts as one.
+        """Send a request and return the status of its answer; 102 counts as one.
 
         Waits as long as it takes: the caller cancels.
 
@@ -70,7 +72,7 @@ class HttpClient:
         return await self._exchange(await self._connect(origin), origin, request, body)
 
     async def _exchange(
-        self, connection: "_Connection", origin: tuple[str, str, int], request: h11.Request, body: bytes
+        self, connection: _Connection, origin: tuple[str, str, int], request: h11.Request, body: bytes
     ) -> int:
         reusable = False
         try:
@@ -89,7 +91,7 @@ class HttpClient:
             else:
                 connection.close()
 
-    async def _connect(self, origin: tuple[str, str, int]) -> "_Connection":
+    async def _connect(self, origin: tuple[str, str, int]) -> _Connection:
         scheme, host, port = origin
         if scheme == "https" and self._tls is None:
             self._tls = ssl.create_default_context()
@@ -100,7 +102,7 @@ class HttpClient:
         return _Connection(reader, writer)
 
     def close(self) -> None:
-        """Closes idle connections."""
+        """Close idle connections."""
         for connections in self._idle.values():
             for connection in connections:
                 connection.close()
@@ -127,7 +129,7 @@ class _Connection:
         return self._http.our_state is h11.IDLE and not self._writer.is_closing() and not self._reader.at_eof()
 
     async def exchange(self, request: h11.Request, body: bytes) -> int:
-        """Sends a request, and returns the status of its answer once that has been read to its end."""
+        """Send a request, and return the status of its answer once that has been read to its end."""
         http = self._http
         self.silent = True
         out = http.send(request) or b""

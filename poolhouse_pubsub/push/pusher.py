@@ -1,12 +1,15 @@
 """Push delivery, driven by the core: a push loop is one more consumer of its subscription."""
 
+from __future__ import annotations
+
 import asyncio
 import logging
 from dataclasses import dataclass, field
 
-from poolhouse_pubsub.core.emulator import Emulator, Subscribed
+from poolhouse_pubsub.core.emulator import Emulator
 from poolhouse_pubsub.core.leases import Consumer, Entry, Mode
 from poolhouse_pubsub.core.message import Message
+from poolhouse_pubsub.core.subscription import Subscription
 from poolhouse_pubsub.core.timers import NEVER
 from poolhouse_pubsub.oidc import Oidc
 from poolhouse_pubsub.push.http_client import HttpClient, PushError
@@ -32,10 +35,10 @@ class Pusher:
         self._emulator = emulator
         self._oidc = oidc
         self._client = HttpClient()
-        self._loops: dict[Subscribed, _PushLoop] = {}
+        self._loops: dict[Subscription, _PushLoop] = {}
 
-    def follow(self, subscription: Subscribed) -> None:
-        """Starts, or ends, pushing for a subscription that was made or changed."""
+    def follow(self, subscription: Subscription) -> None:
+        """Start, or end, pushing for a subscription that was made or changed."""
         config = subscription.config
         wanted = bool(config.push_config.push_endpoint) and not config.detached
         running = self._loops.get(subscription)
@@ -47,14 +50,14 @@ class Pusher:
         elif not wanted and running is not None:
             self._end(subscription)
 
-    def _end(self, subscription: Subscribed) -> None:
+    def _end(self, subscription: Subscription) -> None:
         subscription.on_end.pop(self, None)
         loop = self._loops.pop(subscription, None)
         if loop is not None:
             loop.stop()
 
     def stop(self) -> None:
-        """Ends all pushing; requests that are under way are given up."""
+        """End all pushing; requests that are under way are given up."""
         for subscription in list(self._loops):
             self._end(subscription)
         self._client.close()
@@ -69,20 +72,20 @@ class _Delivery:
     attempt: int
     round: int
     give_up_at: float
-    task: "asyncio.Task[None] | None" = field(default=None, repr=False)
+    task: asyncio.Task[None] | None = field(default=None, repr=False)
 
 
 class _PushLoop:
-    def __init__(self, subscription: Subscribed, *, emulator: Emulator, client: HttpClient, oidc: Oidc) -> None:
+    def __init__(self, subscription: Subscription, *, emulator: Emulator, client: HttpClient, oidc: Oidc) -> None:
         self._subscription = subscription
         self._emulator = emulator
         self._client = client
         self._oidc = oidc
         self._window = Window()
         self._under_way: set[_Delivery] = set()
-        self._pause = emulator.agenda.timer(self._resume)
+        self._pause = emulator.timers.timer(self._resume)
         # On the emulator's clock, so that a test that moves the time sees a push that hangs time out.
-        self._patience = emulator.agenda.timer(self._give_up)
+        self._patience = emulator.timers.timer(self._give_up)
         self._consumer = Consumer(
             Mode.PUSH,
             token="push",  # noqa: S106 - not a secret
@@ -166,7 +169,7 @@ class _PushLoop:
         self._patience.set(min((delivery.give_up_at for delivery in self._under_way), default=NEVER))
 
     def _forget(self, delivery: _Delivery) -> None:
-        """Ends a request, which may be the caller's own task: that one is at its end anyway."""
+        """End a request, which may be the caller's own task: that one is at its end anyway."""
         self._under_way.discard(delivery)
         task = delivery.task
         if task is not None and task is not asyncio.current_task():

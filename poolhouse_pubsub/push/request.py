@@ -3,6 +3,8 @@
 Source: https://cloud.google.com/pubsub/docs/push and https://cloud.google.com/pubsub/docs/payload-unwrapping
 """
 
+from __future__ import annotations
+
 import json
 import re
 from collections.abc import Mapping
@@ -37,7 +39,7 @@ class PushRequest:
 
 
 def build(message: Message, *, subscription: str, push: Any, attempt: int, token: str | None = None) -> PushRequest:
-    """Puts the request together.
+    """Put the request together.
 
     Args:
         message: The message.

@@ -1,5 +1,7 @@
 """How many pushes may be under way, and how long to wait after a failure: plain numbers, no clock."""
 
+from __future__ import annotations
+
 from typing import Final
 
 #: Requests that may be under way at first (Google's emulator starts with two as well).
@@ -28,12 +30,12 @@ class Window:
         self.round = 0
 
     def succeeded(self) -> None:
-        """An endpoint took a message."""
+        """Note that the endpoint accepted a message."""
         self.size = min(self.size + 1, MAX_SIZE)
         self.failures = 0
 
     def failed(self, round: int) -> float:
-        """An endpoint did not take a message.
+        """Note that the endpoint refused a message.
 
         Args:
             round: `round` when the request was sent.

@@ -5,6 +5,8 @@ compares two as revisions, ``validate_message(schema, data, encoding)`` checks a
 whose text is meant for the caller of the API.
 """
 
+from __future__ import annotations
+
 from poolhouse_pubsub.schemas.errors import SchemaError
 from poolhouse_pubsub.schemas.schema import (
     MAX_DEFINITION_BYTES,

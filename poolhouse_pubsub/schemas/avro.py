@@ -129,16 +129,13 @@ NamedType: TypeAlias = Record | Enum | Fixed
 
 @dataclass(frozen=True, slots=True)
 class AvroSchema:
-    """A parsed definition.
+    """A parsed definition."""
 
-    Attributes:
-        definition: The text as it was given.
-        root: The type of a message.
-        names: Full name -> the record, enum or fixed of that name.
-    """
-
+    #: The text as it was given.
     definition: str
+    #: The type of a message.
     root: AvroType
+    #: Full name -> the record, enum or fixed of that name.
     names: Mapping[str, NamedType] = field(repr=False)
 
 
@@ -264,7 +261,10 @@ class _Parser:
         return Record(full, tuple(fields.values()))
 
     def _is_default(self, type_: AvroType, value: Any) -> bool:
-        """Tell whether a value is of a type; in defaults, unlike messages, a union's first branch stands unlabelled."""
+        """Return whether a value is of a type.
+
+        In defaults, unlike messages, a union's first branch stands unlabelled.
+        """
         match type_:
             case Primitive(kind):
                 return _is_primitive(kind, value)
@@ -291,7 +291,7 @@ class _Parser:
 
 
 def is_latin_1(text: str) -> bool:
-    """Tell whether a JSON string stands for bytes: one character of at most U+00FF each."""
+    """Return whether a JSON string stands for bytes: one character of at most U+00FF each."""
     return all(character <= "\xff" for character in text)
 
 

@@ -28,16 +28,13 @@ _REQUIRED: Final = _FIELD.LABEL_REQUIRED
 
 @dataclass(frozen=True, slots=True)
 class ProtobufSchema:
-    """A compiled definition.
+    """A compiled definition."""
 
-    Attributes:
-        message_class: The class of its root message.
-        messages: Descriptors of all top-level messages by full name.
-        enums: Descriptors of all top-level enums by full name.
-    """
-
+    #: The class of its root message.
     message_class: Any = field(repr=False)
+    #: Descriptors of all top-level messages by full name.
     messages: Mapping[str, Any] = field(repr=False)
+    #: Descriptors of all top-level enums by full name.
     enums: Mapping[str, Any] = field(repr=False)
 
     @property

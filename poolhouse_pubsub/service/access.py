@@ -4,6 +4,8 @@ Source: Access control with IAM (permissions and roles, required permissions), a
 agent's grants).
 """
 
+from __future__ import annotations
+
 import base64
 import binascii
 import json
@@ -14,7 +16,7 @@ from typing import Any, Final
 from poolhouse_pubsub import names
 from poolhouse_pubsub.status import Code, StatusError
 
-#: The header that tells the caller where there is no token: that of Identity-Aware Proxy.
+#: The header that names the caller where there is no token: that of Identity-Aware Proxy.
 USER_HEADER: Final = "x-goog-authenticated-user-email"
 
 _VIEWER: Final = frozenset(
@@ -105,7 +107,7 @@ _SERVICE_AGENT: Final = re.compile(r"serviceAccount:service-[^@]+@gcp-sa-pubsub\
 
 
 def caller_of(headers: Mapping[str, str]) -> str:
-    """The e-mail address of a caller, "" for an anonymous one.
+    """Return the e-mail address of a caller, "" for an anonymous one.
 
     Args:
         headers: Lower-case names. `authorization` carries a JWT, whose claim `email` is taken at its word: tokens are
@@ -138,7 +140,7 @@ class Access:
         self._project_policy = {role: tuple(members) for role, members in project_policy.items()}
 
     def check(self, rpc: str, request: Any, *, caller: str) -> None:
-        """Refuses an RPC that its caller may not make.
+        """Refuse an RPC that its caller may not make.
 
         Raises:
             StatusError: PERMISSION_DENIED, with the permission and the resource.
@@ -157,7 +159,7 @@ class Access:
                 )
 
     def granted(self, resource: str, *, caller: str) -> frozenset[str]:
-        """The permissions (without `pubsub.`) of a caller on a resource, those of its project included."""
+        """Return the permissions (without `pubsub.`) of a caller on a resource, those of its project included."""
         members = {"allUsers"}
         if caller:
             domain = caller.rpartition("@")[2]

@@ -4,6 +4,8 @@ Sources: CloudStorageConfig, BigQueryConfig and BigtableConfig in google/pubsub/
 subscriptions (file names).
 """
 
+from __future__ import annotations
+
 import re
 from typing import Any, Final
 
@@ -25,7 +27,7 @@ _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 
 
 def complete_exports(config: Any) -> None:
-    """Checks the export of a Subscription and fills in what the service fills in; its state is output only.
+    """Check the export of a Subscription and fill in what the service fills in; its state is output only.
 
     Raises:
         StatusError: INVALID_ARGUMENT.
@@ -44,7 +46,7 @@ def complete_exports(config: Any) -> None:
 
 
 def check_bucket(bucket: str, field: str) -> None:
-    """Checks the name of a bucket (Cloud Storage, Bucket naming requirements).
+    """Check the name of a bucket (Cloud Storage, Bucket naming requirements).
 
     Raises:
         StatusError: INVALID_ARGUMENT.

@@ -1,5 +1,7 @@
 """What stands before every RPC where it was asked for: IAM that is enforced, and quotas of throughput."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -45,7 +47,7 @@ class Gate:
         return found.topic.name if found is not None and found.topic is not None else ""
 
     def before(self, rpc: str, request: Any, *, caller: str) -> None:
-        """Refuses a call that may not be made, or not so soon.
+        """Refuse a call that may not be made, or not so soon.
 
         Raises:
             StatusError: PERMISSION_DENIED, or RESOURCE_EXHAUSTED with when to try again.
@@ -69,7 +71,7 @@ class Gate:
             quotas.charge("admin", project, 1)
 
     def after(self, rpc: str, request: Any, answer: Any, *, caller: str) -> Any:
-        """Counts what a call delivered; returns what the caller gets to see."""
+        """Count what a call delivered; returns what the caller gets to see."""
         if rpc == "Pull":
             self.delivered(request.subscription, len(answer))
         elif rpc == "TestIamPermissions" and self.access is not None:
@@ -79,7 +81,7 @@ class Gate:
         return answer
 
     def check_delivery(self, subscription: str) -> None:
-        """Refuses to deliver from a subscription that has used up its quota or its project's.
+        """Refuse to deliver from a subscription that has used up its quota or its project's.
 
         Raises:
             StatusError: RESOURCE_EXHAUSTED.
@@ -88,12 +90,12 @@ class Gate:
         self._throughput.check("subscription", subscription)
 
     def delivered(self, subscription: str, size_bytes: int) -> None:
-        """Counts bytes that a subscription delivered."""
+        """Count bytes that a subscription delivered."""
         self._throughput.charge("subscribe", _project(subscription), size_bytes)
         self._throughput.charge("subscription", subscription, size_bytes)
 
     def refusal(self, subscription: str) -> StatusError | None:
-        """What a stream ends with where `check_delivery` refuses."""
+        """Return what a stream ends with where `check_delivery` refuses."""
         try:
             self.check_delivery(subscription)
         except StatusError as error:
@@ -106,7 +108,7 @@ def _project(name: str) -> str:
 
 
 def _first_name(request: Any) -> str:
-    """The resource that a call is about: the first that a field names, of the request or of what it carries."""
+    """Return the resource that a call is about: the first that a field names, of the request or of what it carries."""
     for field, value in request.ListFields():
         if isinstance(value, str) and value.startswith("projects/"):
             return value

@@ -1,5 +1,7 @@
 """google.iam.v1.IAMPolicy: policies are kept and given back; `service.gate` enforces them where that is asked for."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from typing import Any
 
@@ -56,7 +58,7 @@ class IamPolicies:
         return policy
 
     def policy_of(self, name: str) -> Any:
-        """The policy of a resource; one without bindings for a resource that is not there."""
+        """Return the policy of a resource; one without bindings for a resource that is not there."""
         try:
             return self._policy(name)
         except StatusError:
@@ -109,7 +111,7 @@ class IamPolicies:
             return None  # the resource was deleted after the policy was set
 
     def restore(self, name: str, policy: Any) -> None:
-        """Takes a policy that was kept over a restart; ignored when its resource is gone."""
+        """Take a policy that was kept over a restart; ignored when its resource is gone."""
         try:
             self._policies[name] = (self._resource(name), policy)
         except StatusError:

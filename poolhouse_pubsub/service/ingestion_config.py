@@ -3,6 +3,8 @@
 Source: IngestionDataSourceSettings in google/pubsub/v1/pubsub.proto.
 """
 
+from __future__ import annotations
+
 import re
 from typing import Any, Final
 
@@ -58,10 +60,10 @@ _UNREACHABLE: Final = {
 
 
 def complete_ingestion(settings: Any) -> bool:
-    """Checks IngestionDataSourceSettings, and sets the state of their source and its defaults.
+    """Check IngestionDataSourceSettings, and set the state of their source and its defaults.
 
     Returns:
-        Whether it can be read, as far as can be told at once.
+        Whether it can be read, as far as a first check shows.
 
     Raises:
         StatusError: INVALID_ARGUMENT.

@@ -1,5 +1,7 @@
 """Updates by field mask, sub-paths included."""
 
+from __future__ import annotations
+
 from collections.abc import Collection
 from typing import Any
 
@@ -7,7 +9,7 @@ from poolhouse_pubsub.status import invalid
 
 
 def apply(target: Any, source: Any, paths: Collection[str], *, mutable: Collection[str]) -> set[str]:
-    """Sets the masked fields of `target` to what they are in `source`; an unset one returns to its default.
+    """Set the masked fields of `target` to what they are in `source`; an unset one returns to its default.
 
     Args:
         target: The message that is changed.

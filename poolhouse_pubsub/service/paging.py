@@ -1,5 +1,7 @@
 """Pages of a listing, with opaque tokens that stay valid while resources come and go."""
 
+from __future__ import annotations
+
 import base64
 import binascii
 from collections.abc import Iterable

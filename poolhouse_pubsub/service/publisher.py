@@ -1,5 +1,7 @@
 """google.pubsub.v1.Publisher."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 
@@ -108,10 +110,10 @@ class Publisher:
         return self._emulator.publish(topic, messages)
 
     def _transform(self, topic: Topic, messages: Sequence[Any]) -> list[bool]:
-        """Transforms messages in place, and tells for each whether it goes on.
+        """Transform messages in place, and return for each whether it goes on.
 
-        One that is filtered out gets an id like any other, and is given to nobody. One that fails makes the whole
-        Publish fail (SMTs overview).
+        One that is filtered out gets an id like any other, and is delivered to no subscription. One that fails makes
+        the whole Publish fail (SMTs overview).
 
         Raises:
             StatusError: INVALID_ARGUMENT.

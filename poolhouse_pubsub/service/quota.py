@@ -1,5 +1,7 @@
 """How many resources a project and a topic may have."""
 
+from __future__ import annotations
+
 from collections.abc import Collection
 from typing import Any
 
@@ -8,7 +10,7 @@ from poolhouse_pubsub.status import Code, StatusError
 
 
 def limit_project(resources: Resources[Any], project: str, most: int, kind: str) -> None:
-    """Refuses one resource more than a project may have.
+    """Refuse one resource more than a project may have.
 
     Args:
         resources: All there are.
@@ -24,7 +26,7 @@ def limit_project(resources: Resources[Any], project: str, most: int, kind: str)
 
 
 def limit_topic(resources: Collection[str], most: int, kind: str) -> None:
-    """Refuses one resource more than a topic may have.
+    """Refuse one resource more than a topic may have.
 
     Raises:
         StatusError: RESOURCE_EXHAUSTED.

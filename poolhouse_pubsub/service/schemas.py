@@ -27,7 +27,7 @@ _ENCODINGS = {1: "JSON", 2: "BINARY"}
 
 
 def _parsed(config: Any) -> ParsedSchema:
-    """Parses a Schema of a known type.
+    """Parse a Schema of a known type.
 
     Raises:
         SchemaError: It is none of its type.
@@ -76,10 +76,8 @@ class Schemas:
         self.revisions: Resources[list[Revision]] = Resources()
         emulator.on_reset.append(self.revisions.clear)
 
-    # --- for topics
-
     def check_settings(self, settings: Any) -> None:
-        """Checks a topic's SchemaSettings.
+        """Check a topic's SchemaSettings.
 
         Raises:
             StatusError: INVALID_ARGUMENT, or NOT_FOUND for a schema or revision that is not there.
@@ -92,7 +90,7 @@ class Schemas:
         self._allowed(settings)
 
     def _allowed(self, settings: Any) -> list[Revision]:
-        """The revisions that a topic allows, newest first."""
+        """Return the revisions that a topic allows, newest first."""
         revisions = self.revisions[settings.schema]
         ids = [revision.config.revision_id for revision in revisions]
         places = []
@@ -106,14 +104,16 @@ class Schemas:
         return revisions[first : last + 1][::-1]
 
     def definition(self, settings: Any) -> str:
-        """The definition of the newest revision that a topic's SchemaSettings allow, "" for a deleted schema."""
-        if settings.schema not in self.revisions:
-            return ""
-        newest: str = self._allowed(settings)[0].config.definition
-        return newest
+        """Return the definition of the newest revision that a topic's SchemaSettings allow, "" for a deleted schema."""
+        newest = self.newest(settings)
+        return str(newest.config.definition) if newest is not None else ""
+
+    def newest(self, settings: Any) -> Revision | None:
+        """Return the newest revision that a topic's SchemaSettings allow; None for a deleted schema."""
+        return self._allowed(settings)[0] if settings.schema in self.revisions else None
 
     def check_messages(self, settings: Any, messages: Sequence[Any]) -> None:
-        """Checks messages against the schema of their topic, and adds the attributes that name it.
+        """Check messages against the schema of their topic, and add the attributes that name it.
 
         Raises:
             StatusError: INVALID_ARGUMENT for a message that fits no allowed revision, NOT_FOUND for a deleted schema.
@@ -139,8 +139,6 @@ class Schemas:
         raise invalid(
             f"Invalid data in message {number}: it does not fit the topic's schema: {reason}", reason=Reason.SCHEMA
         )
-
-    # --- RPCs
 
     def _find(self, name: str) -> tuple[str, list[Revision], Revision]:
         """Name, revisions and the revision meant by a name that may carry one."""
@@ -313,7 +311,7 @@ def _check_room(name: str, revisions: Sequence[Revision]) -> None:
 
 
 def _content(config: Any) -> tuple[str, str, bytes]:
-    """What tells one revision from another."""
+    """Return what distinguishes one revision from another."""
     compiled = config.compiled_proto_schema
     return config.definition, compiled.root_message, compiled.compiled_bytes
 

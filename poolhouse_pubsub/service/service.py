@@ -1,5 +1,7 @@
 """Every RPC by its gRPC name: what both transports call."""
 
+from __future__ import annotations
+
 import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -8,6 +10,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from poolhouse_pubsub import limits, protos
+from poolhouse_pubsub.control.clients import Clients
 from poolhouse_pubsub.control.faults import Faults
 from poolhouse_pubsub.core.emulator import Emulator
 from poolhouse_pubsub.service.access import caller_of
@@ -31,23 +34,20 @@ TRANSFORMS = "message-transforms"
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One unary RPC.
+    """One unary RPC."""
 
-    Attributes:
-        service: Full name of its gRPC service.
-        name: Its name there, such as `CreateTopic`.
-        request: Class of its request.
-        response: Class of its response.
-        run: Takes a request (which it may change and keep) and answers a response message or a serialised one, at
-            once or awaitable. Raises StatusError.
-        most_bytes: Largest request; None for no limit of its own.
-    """
-
+    #: Full name of its gRPC service.
     service: str
+    #: Its name there, such as `CreateTopic`.
     name: str
+    #: Class of its request.
     request: Any
+    #: Class of its response.
     response: Any
+    #: Takes a request (which it may change and keep) and answers a response message or a serialised one, at once or
+    #: awaitable. Raises StatusError.
     run: Callable[[Any], Any]
+    #: Largest request; None for no limit of its own.
     most_bytes: int | None = None
 
 
@@ -70,6 +70,8 @@ class Service:
         self.transforms = Transforms(emulator)
         #: Enforced IAM and quotas; None where neither was asked for.
         self.gate: Gate | None = None
+        #: Who called; None where nobody looks at it.
+        self.clients: Clients | None = None
         #: By `SERVICE/METHOD`, as in a gRPC path without its leading slash.
         self.methods = {f"{method.service}/{method.name}": method for method in self._table()}
 
@@ -187,8 +189,16 @@ class Service:
             ),
         ]
 
-    def caller(self, headers: Iterable[tuple[str, Any]]) -> str:
-        """Who makes a call, by its headers; "" where IAM is not enforced, and nobody asks."""
+    @property
+    def reads_headers(self) -> bool:
+        """Whether anything needs the headers of calls: to get at them costs time."""
+        return self.gate is not None or self.clients is not None
+
+    def caller(self, method: str, headers: Iterable[tuple[str, Any]]) -> str:
+        """Note who calls an RPC, and return the caller's e-mail address; "" where IAM is not enforced."""
+        if self.clients is not None:
+            headers = list(headers)
+            self.clients.note(method, headers)
         if self.gate is None or self.gate.access is None:
             return ""
         return caller_of({name: value for name, value in headers if isinstance(value, str)})
@@ -199,12 +209,12 @@ class Service:
         return [method for method in self.methods.values() if method.service != TRANSFORMS]
 
     async def call(self, method: Method, request: Any, *, caller: str = "", size_bytes: int | None = None) -> Any:
-        """Runs one RPC with the faults that are set for it.
+        """Run one RPC with the faults that are set for it.
 
         Args:
             method: One of `methods`.
             request: Its request message; the call may keep it.
-            caller: E-mail address of who calls, "" for nobody known; looked at where IAM is enforced.
+            caller: E-mail address of who calls, "" for an anonymous one; used where IAM is enforced.
             size_bytes: Size of the serialised request where that is known; else it is measured, which costs as much as
                 to serialise it.
 

@@ -1,5 +1,7 @@
 """google.pubsub.v1.Subscriber: snapshots and seeks."""
 
+from __future__ import annotations
+
 from typing import Any
 
 from poolhouse_pubsub import limits, names, protos

@@ -1,5 +1,7 @@
 """google.pubsub.v1.Subscriber: subscriptions, pulls and acks."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -8,10 +10,10 @@ from google.rpc import error_details_pb2
 
 from poolhouse_pubsub import limits, names, protos
 from poolhouse_pubsub.control.faults import Faults
-from poolhouse_pubsub.core.emulator import Emulator, Subscribed
+from poolhouse_pubsub.core.emulator import Emulator
 from poolhouse_pubsub.core.encoding import encode
 from poolhouse_pubsub.core.leases import Consumer, Entry, Mode
-from poolhouse_pubsub.core.subscription import AckResult
+from poolhouse_pubsub.core.subscription import AckResult, Subscription
 from poolhouse_pubsub.limits import bad_ack_id
 from poolhouse_pubsub.service import masks, paging, subscription_config
 from poolhouse_pubsub.service.quota import limit_project, limit_topic
@@ -44,8 +46,8 @@ class Subscriber:
         self._emulator = emulator
         self._faults = faults
 
-    def find(self, name: str) -> Subscribed:
-        """The subscription of that name.
+    def find(self, name: str) -> Subscription:
+        """Return the subscription of that name.
 
         Raises:
             StatusError: NOT_FOUND, or INVALID_ARGUMENT for a malformed name.
@@ -56,8 +58,8 @@ class Subscriber:
             raise not_found(name)
         return subscription
 
-    def find_pullable(self, name: str) -> Subscribed:
-        """The subscription of that name, if messages may be pulled from it.
+    def find_pullable(self, name: str) -> Subscription:
+        """Return the subscription of that name, if messages may be pulled from it.
 
         Raises:
             StatusError: NOT_FOUND, INVALID_ARGUMENT, or FAILED_PRECONDITION: detached, or delivered elsewhere.
@@ -69,8 +71,6 @@ class Subscriber:
         if delivery is not None:
             raise precondition(f"This method is not supported for this subscription type: {name} has a {delivery}.")
         return subscription
-
-    # --- the resource
 
     def create_subscription(self, request: Any) -> Any:
         """CreateSubscription."""
@@ -109,11 +109,11 @@ class Subscriber:
         self._change(subscription, config)
         return subscription_config.shown(subscription.config, subscription.topic)
 
-    def _complete(self, config: Any, subscription: Subscribed) -> None:
+    def _complete(self, config: Any, subscription: Subscription) -> None:
         emulator = self._emulator
         subscription_config.complete(config, topics=emulator.topics, models=emulator.models, before=subscription.config)
 
-    def _change(self, subscription: Subscribed, config: Any) -> None:
+    def _change(self, subscription: Subscription, config: Any) -> None:
         rules = subscription_config.rules_of(config, models=self._emulator.models)
         subscription.config = config
         subscription.change_rules(rules)
@@ -152,8 +152,6 @@ class Subscriber:
         self._change(subscription, config)
         return protos.Empty()
 
-    # --- messages
-
     async def pull(self, request: Any) -> bytes:
         """Pull; answers a serialised PullResponse."""
         subscription = self.find_pullable(request.subscription)
@@ -171,7 +169,7 @@ class Subscriber:
                 waiting.set_result((batch, encode(subscription, batch)))
 
         consumer = Consumer(Mode.PULL, token="", deliver=deliver, max_messages=request.max_messages)
-        # Whoever waits already comes first.
+        # Calls that already wait come first.
         emulator.pump()
         batch = subscription.take(consumer, now=emulator.clock.now(), cap_bytes=PULL_BYTES)
         if batch:
@@ -210,8 +208,8 @@ class Subscriber:
         raise_failures(subscription, ack_ids, results)
         return protos.Empty()
 
-    def settle(self, subscription: Subscribed, ack_ids: Sequence[str]) -> list[AckResult]:
-        """Acks deliveries, unless a test asked for acks to be dropped; one result an id."""
+    def settle(self, subscription: Subscription, ack_ids: Sequence[str]) -> list[AckResult]:
+        """Ack deliveries, unless a test asked for acks to be dropped; one result an id."""
         if self._faults.drops_acks(subscription.name):
             return [AckResult.DROPPED] * len(ack_ids)
         return subscription.acknowledge(ack_ids, now=self._emulator.clock.now())
@@ -232,8 +230,8 @@ class Subscriber:
         return protos.Empty()
 
 
-def _end(waiting: "asyncio.Future[Any]", ended: list[StatusError], subscription: Subscribed) -> None:
-    """Ends a waiting Pull whose subscription was deleted or detached."""
+def _end(waiting: asyncio.Future[Any], ended: list[StatusError], subscription: Subscription) -> None:
+    """End a waiting Pull whose subscription was deleted or detached."""
     if waiting.done():
         return
     ended.append(
@@ -249,8 +247,8 @@ def unique(ack_ids: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(ack_ids))
 
 
-def refuse_malformed(subscription: Subscribed, ack_ids: Sequence[str]) -> None:
-    """Refuses a whole request for an id that is none of the subscription's, unless ids fail one by one (exactly-once).
+def refuse_malformed(subscription: Subscription, ack_ids: Sequence[str]) -> None:
+    """Refuse a whole request for an id that is none of the subscription's, unless ids fail one by one (exactly-once).
 
     Raises:
         StatusError: INVALID_ARGUMENT.
@@ -261,8 +259,10 @@ def refuse_malformed(subscription: Subscribed, ack_ids: Sequence[str]) -> None:
                 raise bad_ack_id(ack_id)
 
 
-def raise_failures(subscription: Subscribed, ack_ids: Sequence[str], results: Sequence[AckResult]) -> None:
-    """With exactly-once, tells which ids failed (Exactly-once delivery); without it failed ids are no error.
+def raise_failures(subscription: Subscription, ack_ids: Sequence[str], results: Sequence[AckResult]) -> None:
+    """With exactly-once, raise an error that names the ids that failed (Exactly-once delivery).
+
+    Without it failed ids are no error.
 
     Raises:
         StatusError: INVALID_ARGUMENT with an ErrorInfo; the ids that are not in it succeeded.

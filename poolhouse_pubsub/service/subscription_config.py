@@ -1,5 +1,7 @@
 """A Subscription resource: checked, filled with the service's defaults, and turned into delivery rules."""
 
+from __future__ import annotations
+
 import urllib.parse
 from collections.abc import Mapping
 from typing import Any
@@ -41,7 +43,7 @@ _PUSH_VERSIONS = ("v1", "v1beta2", "v1beta1")
 
 
 def complete(config: Any, *, topics: Mapping[str, Topic], models: Models, before: Any = None) -> None:
-    """Checks a Subscription and fills in what the service fills in.
+    """Check a Subscription and fill in what the service fills in.
 
     Args:
         config: The Subscription, changed in place.
@@ -130,12 +132,12 @@ def _deliveries(config: Any) -> list[str]:
 
 
 def delivery_of(config: Any) -> str | None:
-    """The field that says where the service itself delivers the messages to; None for a pull subscription."""
+    """Return the field that says where the service itself delivers the messages to; None for a pull subscription."""
     return next(iter(_deliveries(config)), None)
 
 
 def check_push(push: Any) -> None:
-    """Checks a PushConfig; an empty one means pull.
+    """Check a PushConfig; an empty one means pull.
 
     The comment of PushConfig.attributes promises that `x-goog-version` is always returned. Google's integration tests
     expect none where none was set, so nothing is filled in.
@@ -159,7 +161,7 @@ def check_push(push: Any) -> None:
 
 
 def rules_of(config: Any, *, models: Models) -> Rules:
-    """The delivery rules of a complete Subscription.
+    """Return the delivery rules of a complete Subscription.
 
     Args:
         config: The Subscription.
@@ -200,7 +202,7 @@ def _seconds(duration: Any) -> float:
 
 
 def shown(config: Any, topic: Topic | None) -> Any:
-    """The Subscription as Get and List answer it: with its topic's present retention."""
+    """Return the Subscription as Get and List answer it: with its topic's present retention."""
     answer = protos.Subscription()
     answer.CopyFrom(config)
     if topic is not None and topic.config.HasField("message_retention_duration"):

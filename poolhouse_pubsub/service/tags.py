@@ -3,6 +3,8 @@
 Sources: Topic.tags in google/pubsub/v1/pubsub.proto, and Tags overview of Resource Manager.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping
 from typing import Final
@@ -18,7 +20,7 @@ _VALUE: Final = re.compile(rf"tagValues/[0-9]+|{_SHORT_NAME}")
 
 
 def check_tags(tags: Mapping[str, str]) -> None:
-    """Checks tags: `PARENT/KEY` (an organization's number or a project) and a value, or both by their permanent ids.
+    """Check tags: `PARENT/KEY` (an organization's number or a project) and a value, or both by their permanent ids.
 
     Raises:
         StatusError: INVALID_ARGUMENT.

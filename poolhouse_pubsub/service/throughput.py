@@ -3,6 +3,8 @@
 Source: Quotas and limits (throughput quotas), and google/rpc/error_details.proto.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -23,7 +25,7 @@ _UNITS: Final = {"KB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000, "": 1}
 
 
 def parse_quota(text: str) -> tuple[str, float]:
-    """Reads `KIND=AMOUNT`, such as `publish=4MB`: so much a second.
+    """Read `KIND=AMOUNT`, such as `publish=4MB`: so much a second.
 
     Raises:
         ValueError: It is none.
@@ -60,7 +62,7 @@ class Throughput:
         self._full_at: dict[tuple[str, str], float] = {}
 
     def check(self, kind: str, owner: str) -> None:
-        """Refuses a call whose bucket is empty.
+        """Refuse a call whose bucket is empty.
 
         Raises:
             StatusError: RESOURCE_EXHAUSTED, with when to try again.
@@ -86,7 +88,7 @@ class Throughput:
         )
 
     def charge(self, kind: str, owner: str, amount: float) -> None:
-        """Takes an amount out of a bucket, which may go below empty: the next call waits for longer then."""
+        """Take an amount out of a bucket, which may go below empty: the next call waits for longer then."""
         rate = self._rates.get(kind)
         if rate is not None:
             now = self._now()

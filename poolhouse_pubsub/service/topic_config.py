@@ -1,5 +1,7 @@
 """A Topic resource: checked, and filled with what the service fills in."""
 
+from __future__ import annotations
+
 import re
 from typing import Any, Protocol
 
@@ -33,11 +35,11 @@ class Schemas(Protocol):
     """What a topic needs of the schema service."""
 
     def check_settings(self, settings: Any) -> None:
-        """Raises a StatusError unless the schema and its revisions exist and the encoding is given."""
+        """Raise a StatusError unless the schema and its revisions exist and the encoding is given."""
 
 
 def complete(config: Any, *, schemas: Schemas, models: Models, before: Any = None) -> None:
-    """Checks a Topic and fills in what the service fills in.
+    """Check a Topic and fill in what the service fills in.
 
     Args:
         config: The Topic, changed in place.
@@ -77,7 +79,7 @@ def _has_source(config: Any) -> bool:
 
 
 def _check_storage_policy(policy: Any) -> None:
-    """Checks a MessageStoragePolicy.
+    """Check a MessageStoragePolicy.
 
     An empty list of regions is no valid configuration (MessageStoragePolicy.allowed_persistence_regions in
     google/pubsub/v1/pubsub.proto): it can't be set, and an update can't remove every region. An update that unsets the

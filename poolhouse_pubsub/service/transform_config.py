@@ -1,5 +1,7 @@
 """The message_transforms of a resource, checked."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -13,7 +15,7 @@ MAX_TRANSFORMS: Final = 5
 
 
 def check_transforms(configs: Sequence[Any], models: Models) -> None:
-    """Checks MessageTransforms, of a resource or to be tried out.
+    """Check MessageTransforms, of a resource or to be tried out.
 
     Raises:
         StatusError: INVALID_ARGUMENT, or UNIMPLEMENTED for one that can't be run here and is not disabled.

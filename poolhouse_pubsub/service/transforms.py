@@ -1,5 +1,7 @@
 """ValidateMessageTransform and TestMessageTransforms: transforms that are tried out before a resource has them."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 

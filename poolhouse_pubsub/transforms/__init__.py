@@ -3,6 +3,8 @@
 `compile_transforms` makes a `Chain` of a resource's transforms; imported only where a resource has some.
 """
 
+from __future__ import annotations
+
 from poolhouse_pubsub.transforms.chain import Chain, compile_transforms
 from poolhouse_pubsub.transforms.errors import TransformError
 from poolhouse_pubsub.transforms.inference import Models

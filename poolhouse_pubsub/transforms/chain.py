@@ -1,5 +1,7 @@
 """The transforms of one topic or subscription, in order."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
@@ -13,10 +15,10 @@ class Transform(Protocol):
     """One step."""
 
     def check(self) -> None:
-        """Raises a TransformError unless it is valid and can be run here."""
+        """Raise a TransformError unless it is valid and can be run here."""
 
     def apply(self, message: Any, metadata: dict[str, str]) -> bool:
-        """Changes a PubsubMessage in place; False when it is filtered out. Raises a TransformError."""
+        """Change a PubsubMessage in place; False when it is filtered out. Raises a TransformError."""
 
 
 class Chain:
@@ -34,7 +36,7 @@ class Chain:
         return bool(self._steps)
 
     def apply(self, message: Any, *, published: bool) -> bool:
-        """Applies all of them.
+        """Apply all of them.
 
         Args:
             message: A PubsubMessage, changed in place.
@@ -50,7 +52,7 @@ class Chain:
         return all(step.apply(message, metadata) for step in self._steps)
 
     def trace(self, message: Any) -> Iterator[bool]:
-        """Applies them step by step, on a message in place: whether it goes on, after each. Raises as `apply`."""
+        """Apply them step by step, on a message in place: whether it goes on, after each. Raises as `apply`."""
         metadata = metadata_of(message, published=bool(message.message_id))
         for step in self._steps:
             goes_on = step.apply(message, metadata)
@@ -60,7 +62,7 @@ class Chain:
 
 
 def metadata_of(message: Any, *, published: bool) -> dict[str, str]:
-    """What a function is told beside the message (JavaScriptUDF.code)."""
+    """Return the metadata that a function gets with the message (JavaScriptUDF.code)."""
     metadata = {}
     if published:
         metadata["message_id"] = message.message_id
@@ -71,7 +73,7 @@ def metadata_of(message: Any, *, published: bool) -> dict[str, str]:
 
 
 def step_of(config: Any, models: Models) -> Transform:
-    """The step of one MessageTransform, not checked.
+    """Return the step of one MessageTransform, not checked.
 
     Raises:
         TransformError: It says nothing of what to do.
@@ -88,5 +90,5 @@ def step_of(config: Any, models: Models) -> Transform:
 
 
 def compile_transforms(configs: Sequence[Any], models: Models) -> Chain:
-    """Makes the chain of a resource's MessageTransforms, which were checked when they were set."""
+    """Make the chain of a resource's MessageTransforms, which were checked when they were set."""
     return Chain([step_of(config, models) for config in configs if not config.disabled])

@@ -1,5 +1,7 @@
 """Compression of a message's data (Compression in google/pubsub/v1/pubsub.proto)."""
 
+from __future__ import annotations
+
 import zlib
 from typing import Any, Final
 
@@ -27,7 +29,7 @@ class CompressionTransform:
         self._mode = mode
 
     def check(self) -> None:
-        """Checks both numbers.
+        """Check both numbers.
 
         Raises:
             TransformError: One is unspecified or unknown.
@@ -41,7 +43,7 @@ class CompressionTransform:
             _zstandard()
 
     def apply(self, message: Any, metadata: dict[str, str]) -> bool:
-        """Changes the data of a PubsubMessage in place; it always goes on.
+        """Change the data of a PubsubMessage in place; it always goes on.
 
         Raises:
             TransformError: The data is not compressed, or too long once it is decompressed.

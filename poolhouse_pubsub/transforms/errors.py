@@ -1,5 +1,7 @@
 """Why a transform, or a message in it, failed."""
 
+from __future__ import annotations
+
 
 class TransformError(Exception):
     """A transform that is not valid, or a message that it could not transform; the text is for the API's caller."""

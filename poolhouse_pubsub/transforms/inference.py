@@ -1,5 +1,7 @@
 """AI inference (AIInference in google/pubsub/v1/pubsub.proto): no model runs here, but a test may answer for one."""
 
+from __future__ import annotations
+
 import json
 import re
 from collections.abc import Callable
@@ -30,7 +32,7 @@ class InferenceTransform:
         self._models = models
 
     def check(self) -> None:
-        """Checks the endpoint, and that something answers for it.
+        """Check the endpoint, and that something answers for it.
 
         Raises:
             TransformError: The endpoint is malformed, or no inference mode is set.
@@ -51,7 +53,7 @@ class InferenceTransform:
             )
 
     def apply(self, message: Any, metadata: dict[str, str]) -> bool:
-        """Asks the stand-in; its answer becomes the data.
+        """Call the stand-in; its answer becomes the data.
 
         Raises:
             TransformError: The data is not a JSON object, or the stand-in failed.

@@ -3,6 +3,8 @@
 Sources: JavaScriptUDF in google/pubsub/v1/pubsub.proto, and User-Defined Functions (UDFs) overview.
 """
 
+from __future__ import annotations
+
 import json
 import re
 from typing import Any, Final
@@ -48,7 +50,7 @@ class JavaScriptTransform:
         self._errors: tuple[type[Exception], ...] = ()
 
     def check(self) -> None:
-        """Checks name and code, and that the code declares the function.
+        """Check name and code, and that the code declares the function.
 
         Raises:
             TransformError: It is not valid.
@@ -64,7 +66,7 @@ class JavaScriptTransform:
         self._call = self._load()
 
     def apply(self, message: Any, metadata: dict[str, str]) -> bool:
-        """Runs the function on a PubsubMessage, changed in place.
+        """Run the function on a PubsubMessage, changed in place.
 
         Returns:
             Whether the message goes on; False when the function filters it out.
@@ -126,7 +128,7 @@ class JavaScriptTransform:
 
 
 def _well_formed(text: str) -> str:
-    """Replaces halves of surrogate pairs, which UTF-8 can't carry, as JavaScript's own TextEncoder does."""
+    """Replace halves of surrogate pairs, which UTF-8 can't carry, as JavaScript's own TextEncoder does."""
     return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 

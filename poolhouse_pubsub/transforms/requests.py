@@ -5,6 +5,8 @@ the published google/pubsub/v1/pubsub.proto: their field numbers are unknown, so
 here have a package of their own and serve the JSON form alone.
 """
 
+from __future__ import annotations
+
 from typing import Any, Final
 
 from google.protobuf import any_pb2, descriptor_pb2, message_factory

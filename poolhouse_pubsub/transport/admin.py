@@ -11,6 +11,8 @@ POST /admin/restart                             ends all streams and leases, as 
 GET  /admin/oidc/certs                          keys that verify the OIDC tokens of pushes
 """
 
+from __future__ import annotations
+
 import base64
 import math
 import urllib.parse
@@ -23,8 +25,7 @@ from poolhouse_pubsub.control.inspection import MessageView, inspect
 from poolhouse_pubsub.control.restart import Restart
 from poolhouse_pubsub.core.emulator import Emulator
 from poolhouse_pubsub.http import HttpRequest, HttpResponse, json_response
-from poolhouse_pubsub.status import HTTP_STATUS, Code, StatusError, invalid
-from poolhouse_pubsub.transport.streaming import server_stops
+from poolhouse_pubsub.status import HTTP_STATUS, Code, StatusError, invalid, server_stops
 
 _TEXT = "text/plain; charset=utf-8"
 #: Longest wait that a fault may bring, in seconds: a year.
@@ -46,7 +47,7 @@ class Admin:
         self._restart = restart
 
     async def __call__(self, request: HttpRequest) -> HttpResponse | None:
-        """Answers a request, or None when its path is not one of the administration's."""
+        """Answer a request, or None when its path is not one of the administration's."""
         if request.path == "/" and request.method in ("GET", "HEAD"):
             return HttpResponse(200, b"Ok\n", _TEXT)
         if request.path != "/reset" and not request.path.startswith("/admin/"):
@@ -86,7 +87,7 @@ class Admin:
             case ("GET", "admin", "faults"):
                 return {"faults": [fault_json(fault) for fault in self._faults.all()]}
             case ("POST", "admin", "faults"):
-                return fault_json(self._faults.add(_fault(_body(request))))
+                return fault_json(self._faults.add(read_fault(_body(request))))
             case ("DELETE", "admin", "faults"):
                 self._faults.clear()
                 return {"faults": []}
@@ -108,7 +109,7 @@ class Admin:
 
 
 def error_response(error: StatusError) -> HttpResponse:
-    """The REST form of a refusal, without details."""
+    """Return the REST form of a refusal, without details."""
     status = HTTP_STATUS[error.code]
     return json_response(status, {"error": {"code": status, "message": error.message, "status": error.code.name}})
 
@@ -142,7 +143,12 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
-def _fault(body: Mapping[str, Any]) -> Fault:
+def read_fault(body: Mapping[str, Any]) -> Fault:
+    """Return a fault from its fields, as JSON has them.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT.
+    """
     values = dict(body)
     for name, value in values.items():
         is_right, kind = _FIELDS.get(name, (lambda _: False, f"no field (there are {', '.join(_FIELDS)})"))
@@ -161,7 +167,7 @@ def _fault(body: Mapping[str, Any]) -> Fault:
 
 
 def fault_json(fault: Fault) -> dict[str, Any]:
-    """A fault as JSON: its fields, and how often it happened."""
+    """Return a fault as JSON: its fields, and how often it happened."""
     return {**asdict(fault), "code": fault.code.name, "methods": list(fault.methods)}
 
 

@@ -1,5 +1,7 @@
 """The server on an event loop: one port for gRPC, REST and administration."""
 
+from __future__ import annotations
+
 import asyncio
 import logging
 import math
@@ -17,7 +19,8 @@ from poolhouse_pubsub import declared as topologies
 from poolhouse_pubsub.control.faults import Faults
 from poolhouse_pubsub.control.restart import Restart
 from poolhouse_pubsub.core.clock import Clock
-from poolhouse_pubsub.core.emulator import Emulator, Subscribed
+from poolhouse_pubsub.core.emulator import Emulator
+from poolhouse_pubsub.core.subscription import Subscription
 from poolhouse_pubsub.core.topic import Topic
 from poolhouse_pubsub.http import HttpApp, HttpRequest, HttpResponse, json_response
 from poolhouse_pubsub.oidc import Oidc
@@ -91,8 +94,26 @@ class AsyncServer:
         self._later: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
+    def add_ui(self, project: str) -> None:
+        """Serve the console under `/ui`.
+
+        Args:
+            project: Project of what is named by an id alone.
+        """
+        ui: HttpApp | None = None
+
+        async def answer(request: HttpRequest) -> HttpResponse | None:
+            nonlocal ui
+            if ui is None and request.path.startswith("/ui"):
+                from poolhouse_pubsub.ui import serve_ui  # noqa: PLC0415 - only once somebody looks
+
+                ui = serve_ui(self.service, self.restart, project=project)
+            return await ui(request) if ui is not None else None
+
+        self._apps.append(answer)
+
     async def start(self) -> None:
-        """Listens; `port` is the real one afterwards.
+        """Listen; `port` is the real one afterwards.
 
         Raises:
             OSError: The address can't be had.
@@ -100,7 +121,7 @@ class AsyncServer:
         loop = self._loop = asyncio.get_running_loop()
         emulator = self.emulator
         emulator.on_woken = self._pump_soon
-        emulator.agenda.on_earlier = self._arm
+        emulator.timers.on_earlier = self._arm
         # The outer port first: a port that is taken is found out before anything else is started.
         if self._inherited is not None:
             self._listener = await loop.create_server(self._front, sock=self._inherited, start_serving=False)
@@ -119,14 +140,14 @@ class AsyncServer:
         for topic in emulator.topics.values():
             self._topic_changed(topic)
         await self._listener.start_serving()
-        self._arm(emulator.agenda.next_due)
+        self._arm(emulator.timers.next_due)
 
     def _pump_soon(self) -> None:
         # Soon, not now: what comes in during one turn of the loop is delivered together.
         assert self._loop is not None
         self._loop.call_soon(self.emulator.pump)
 
-    def _saved(self, subscription: Subscribed) -> None:
+    def _saved(self, subscription: Subscription) -> None:
         config = subscription.config
         if self._pusher is None and config.push_config.push_endpoint:
             from poolhouse_pubsub.push import Pusher  # noqa: PLC0415 - only where there is something to push
@@ -182,17 +203,17 @@ class AsyncServer:
         return json_response(404, {"error": {"code": 404, "message": message, "status": "NOT_FOUND"}})
 
     def add_app(self, app: HttpApp) -> None:
-        """Adds an application on HTTP/1.1, asked after those that are there."""
+        """Add an application on HTTP/1.1, asked after those that are there."""
         self._apps.append(app)
 
     async def stop(self) -> None:
-        """Ends everything: streams with UNAVAILABLE, then all connections."""
+        """End everything: streams with UNAVAILABLE, then all connections."""
         if self._listener is not None:
             self._listener.close()
         for handle in (self._alarm, self._later):
             if handle is not None:
                 handle.cancel()
-        self.emulator.agenda.on_earlier = None
+        self.emulator.timers.on_earlier = None
         self.emulator.on_woken = None
         self.emulator.on_saved = None
         self.emulator.on_topic = None
@@ -211,7 +232,7 @@ class AsyncServer:
         self.emulator.commit()
 
     def later(self, seconds: float, blocking: Callable[[], None]) -> None:
-        """Runs a blocking function on a thread, some time from now; not any more once the server stops."""
+        """Run a blocking function on a thread, some time from now; not any more once the server stops."""
         loop = asyncio.get_running_loop()
 
         def begin() -> None:
@@ -220,10 +241,8 @@ class AsyncServer:
 
         self._later = loop.call_later(seconds, begin)
 
-    # --- time
-
     def _arm(self, due: float) -> None:
-        """Sets the loop's alarm for the agenda's next due time; a manual clock needs none."""
+        """Set the loop's alarm for the next due timer; a manual clock needs none."""
         if due >= self._alarm_at or self._loop is None or self.emulator.clock.manual:
             return
         if self._alarm is not None:
@@ -239,20 +258,20 @@ class AsyncServer:
         try:
             self.emulator.run_due()
         finally:
-            self._arm(self.emulator.agenda.next_due)
+            self._arm(self.emulator.timers.next_due)
 
     def advance(self, seconds: float) -> None:
-        """Moves time forward, on the loop's thread."""
+        """Move time forward, on the loop's thread."""
         self.emulator.advance(seconds)
         self._alarm_at = math.inf
-        self._arm(self.emulator.agenda.next_due)
+        self._arm(self.emulator.timers.next_due)
 
     def _faults_changed(self) -> None:
-        self.emulator.tamper = self.faults if self.faults.active else None
+        self.emulator.fault_injector = self.faults if self.faults.active else None
 
 
 def _socket_folder() -> Path:
-    """A private folder whose path is short enough for the address of a Unix socket."""
+    """Return a private folder whose path is short enough for the address of a Unix socket."""
     usual = Path(tempfile.gettempdir())
     fits = len(os.fsencode(usual)) <= _LONGEST_FOLDER_BYTES
     return Path(tempfile.mkdtemp(prefix="pubsub-", dir=usual if fits else "/tmp"))  # noqa: S108 - mkdtemp is private
@@ -273,8 +292,9 @@ async def serve(
     enforce_iam: Mapping[str, Iterable[str]] | None = None,
     quotas: Mapping[str, float] | None = None,
     guard: WebGuard | None = None,
+    ui: bool = False,
 ) -> AsyncIterator[AsyncServer]:
-    """A running server; the arguments are those of `EmulatorServer`.
+    """Yield a running server; the arguments are those of `EmulatorServer`.
 
     Raises:
         OSError: The address or the data folder can't be had.
@@ -287,6 +307,8 @@ async def serve(
     if enforce_iam is not None or quotas:
         service = server.service
         service.gate = Gate(service.emulator, service.iam, enforce_iam=enforce_iam, quotas=quotas or {})
+    if ui:
+        server.add_ui(project)
     async with AsyncExitStack() as stack:
         if data_dir is not None:
             from poolhouse_pubsub.persistence.storage import Storage  # noqa: PLC0415 - not needed, and not to be had on every system
@@ -307,7 +329,7 @@ async def serve(
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
-    """An event loop for the server: uvloop's where it is installed, since splicing is cheaper on it."""
+    """Return an event loop for the server: uvloop's where it is installed, since splicing is cheaper on it."""
     try:
         import uvloop  # noqa: PLC0415 - optional: not there on Windows
     except ImportError:

@@ -1,5 +1,7 @@
 """The gRPC transport: generic handlers over the service layer, health checks and reflection."""
 
+from __future__ import annotations
+
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
@@ -10,8 +12,8 @@ import grpc.aio
 from google.rpc import status_pb2
 
 from poolhouse_pubsub.service import Method, Service
-from poolhouse_pubsub.status import StatusError
-from poolhouse_pubsub.transport.streaming import StreamingPull, server_stops
+from poolhouse_pubsub.status import StatusError, server_stops
+from poolhouse_pubsub.transport.streaming import StreamingPull
 
 _GRPC_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -49,7 +51,7 @@ class GrpcServer:
             self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
 
     async def start(self, address: str) -> int:
-        """Listens on an address such as `unix:/path`; returns the port, where it has one."""
+        """Listen on an address such as `unix:/path`; returns the port, where it has one."""
         from poolhouse_pubsub.transport import introspection  # noqa: PLC0415 - imports only what a running server needs
 
         await introspection.add(self._server, self._service.grpc_methods)
@@ -58,13 +60,13 @@ class GrpcServer:
         return port
 
     async def stop(self) -> None:
-        """Ends open streams with UNAVAILABLE and stops at once."""
+        """End open streams with UNAVAILABLE and stop at once."""
         self.end_streams(server_stops())
         await asyncio.sleep(0)
         await self._server.stop(0.1 if self._streams else 0)
 
     def end_streams(self, error: StatusError) -> None:
-        """Ends all open streams with an error."""
+        """End all open streams with an error."""
         for stream in list(self._streams):
             stream.end(error)
 
@@ -73,9 +75,9 @@ class GrpcServer:
 
         async def handle(raw: bytes, context: Any) -> bytes:
             try:
-                if service.gate is None:
+                if not service.reads_headers:
                     return await call(method, raw)
-                return await call(method, raw, caller=service.caller(context.invocation_metadata()))
+                return await call(method, raw, caller=service.caller(method.name, context.invocation_metadata()))
             except StatusError as error:
                 return await _abort(context, error)
 
@@ -86,7 +88,7 @@ class GrpcServer:
             raw = await context.read()
             return None if raw is grpc.aio.EOF else raw
 
-        caller = self._service.caller(context.invocation_metadata())
+        caller = self._service.caller("StreamingPull", context.invocation_metadata())
         stream = StreamingPull(self._service, context.write, caller=caller)
         self._streams.add(stream)
         try:

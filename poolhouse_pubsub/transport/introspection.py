@@ -1,5 +1,7 @@
 """gRPC health checking and server reflection, so that grpcurl, load balancers and test containers find their way."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
@@ -17,7 +19,7 @@ _SERVICES_FILE = "google/pubsub/v1/services.proto"
 
 
 async def add(server: Any, methods: Iterable[Method]) -> None:
-    """Adds both services to a server that is not started yet."""
+    """Add both services to a server that is not started yet."""
     methods = list(methods)
     names = sorted({method.service for method in methods} | {health.SERVICE_NAME, reflection.SERVICE_NAME})
     servicer = health.aio.HealthServicer()

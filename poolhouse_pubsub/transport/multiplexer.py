@@ -1,7 +1,9 @@
-"""The one port: a connection's first bytes tell HTTP/2 (gRPC) from HTTP/1.1 (REST and administration).
+"""The one port: a connection's first bytes distinguish HTTP/2 (gRPC) from HTTP/1.1 (REST and administration).
 
 HTTP/2 connections are spliced to the gRPC server's own socket, byte for byte.
 """
+
+from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -30,7 +32,7 @@ class Front(asyncio.Protocol):
         *,
         app: Callable[[HttpRequest], Awaitable[HttpResponse]],
         connect: Callable[[Callable[[], asyncio.Protocol]], Awaitable[tuple[asyncio.BaseTransport, asyncio.Protocol]]],
-        members: set["Front"],
+        members: set[Front],
     ) -> None:
         self._app = app
         self._connect = connect
@@ -98,12 +100,12 @@ class Front(asyncio.Protocol):
             self._http.closed()
 
     def pause_writing(self) -> None:
-        """The client is slow: the gRPC server has to wait."""
+        """Pause the gRPC server: the client reads slowly."""
         if self._back is not None:
             self._back.pause_reading()
 
     def resume_writing(self) -> None:
-        """The client has caught up."""
+        """Resume the gRPC server: the client has caught up."""
         if self._back is not None:
             self._back.resume_reading()
 

@@ -4,6 +4,8 @@ JSON comes out in lowerCamelCase and goes in in that and in snake_case. Unknown 
 the service does. Errors have the form `{"error": {"code", "message", "status", "details"}}`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any
 
@@ -47,7 +49,7 @@ class Rest:
         self._service = service
 
     async def __call__(self, request: HttpRequest) -> HttpResponse | None:
-        """Answers a request, or None when no route is its own."""
+        """Answer a request, or None when no route is its own."""
         found = match(request.method, request.path)
         if found is None:
             return None
@@ -58,7 +60,7 @@ class Rest:
             if alt != "json":
                 raise invalid(f"Invalid value {alt[:100]!r} of the parameter 'alt': only 'json' is answered.")
             message = _message(found.route, found.name, request.body, parameters, method.request())
-            caller = self._service.caller(request.headers.items())
+            caller = self._service.caller(method.name, request.headers.items())
             answer = await self._service.call(method, message, caller=caller)
             if isinstance(answer, bytes):
                 answer = method.response.FromString(answer)
@@ -88,7 +90,7 @@ def _split(query: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def _message(route: Route, name: str, body: bytes, parameters: Mapping[str, str], message: Any) -> Any:
-    """Puts a request together: the body, the query parameters, and the name in the path, which has the last word.
+    """Put a request together: the body, the query parameters, and the name in the path, which has the last word.
 
     Raises:
         StatusError: INVALID_ARGUMENT.

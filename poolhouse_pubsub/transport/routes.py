@@ -3,6 +3,8 @@
 Source: the `google.api.http` annotations of google/pubsub/v1/pubsub.proto, schema.proto and of pubsub_v1.yaml.
 """
 
+from __future__ import annotations
+
 import urllib.parse
 from dataclasses import dataclass
 
@@ -18,29 +20,23 @@ WHOLE = "*"
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One HTTP call.
+    """One HTTP call."""
 
-    Attributes:
-        rpc: `SERVICE/METHOD`, a key of `Service.methods`.
-        path_field: Field of the request that takes the resource name in the path; dotted for one inside another.
-        body: `WHOLE`, the field that the body is, or "" when there is none: the rest are query parameters.
-    """
-
+    #: `SERVICE/METHOD`, a key of `Service.methods`.
     rpc: str
+    #: Field of the request that takes the resource name in the path; dotted for one inside another.
     path_field: str
+    #: `WHOLE`, the field that the body is, or "" when there is none: the rest are query parameters.
     body: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A route that a call takes.
+    """A route that a call takes."""
 
-    Attributes:
-        route: The route.
-        name: The resource name in the call's path, decoded.
-    """
-
+    #: The route.
     route: Route
+    #: The resource name in the call's path, decoded.
     name: str
 
 
@@ -90,7 +86,7 @@ for _kind in ("topics", "subscriptions", "snapshots", "schemas"):
 
 
 def match(method: str, path: str) -> Match | None:
-    """Finds the route of a call.
+    """Find the route of a call.
 
     Args:
         method: The HTTP method, upper case.

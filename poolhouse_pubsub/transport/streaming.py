@@ -1,5 +1,7 @@
 """One StreamingPull: flow control, acks on the stream, keep-alives, and how it ends (StreamingPullRequest)."""
 
+from __future__ import annotations
+
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -8,15 +10,15 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from poolhouse_pubsub import limits, protos
-from poolhouse_pubsub.core.emulator import Emulator, Subscribed
+from poolhouse_pubsub.core.emulator import Emulator
 from poolhouse_pubsub.core.encoding import encode
 from poolhouse_pubsub.core.leases import Consumer, Entry, Mode
-from poolhouse_pubsub.core.subscription import AckResult
+from poolhouse_pubsub.core.subscription import AckResult, Subscription
 from poolhouse_pubsub.limits import bad_ack_id
 from poolhouse_pubsub.service import Service
 from poolhouse_pubsub.service.subscriber import unique
 from poolhouse_pubsub.service.subscription_config import delivery_of
-from poolhouse_pubsub.status import Code, StatusError, invalid, not_found, precondition
+from poolhouse_pubsub.status import StatusError, invalid, not_found, precondition
 
 #: Responses that wait to be written: one on its way, one ready behind it.
 _OUTBOX = 2
@@ -43,15 +45,13 @@ class StreamingPull:
         self._wake = asyncio.Event()
         self._error: StatusError | None = None
         self._ended = False
-        self._subscription: Subscribed | None = None
+        self._subscription: Subscription | None = None
         self._consumer: Consumer | None = None
         self._properties = b""
         self._answers_keepalives = False
 
-    # --- its life
-
     async def run(self, read: Callable[[], Awaitable[bytes | None]]) -> None:
-        """Serves the stream until the client half-closes it.
+        """Serve the stream until the client half-closes it.
 
         Args:
             read: The next serialised StreamingPullRequest, None at the half-close.
@@ -112,7 +112,7 @@ class StreamingPull:
         self._emulator.used(subscription)
 
     def end(self, error: StatusError | None) -> None:
-        """Ends the stream soon, with an error or (None) well."""
+        """End the stream soon, with an error or (None) well."""
         if not self._ended:
             self._ended = True
             self._error = error
@@ -134,8 +134,6 @@ class StreamingPull:
         response.subscription_properties.exactly_once_delivery_enabled = config.enable_exactly_once_delivery
         response.subscription_properties.message_ordering_enabled = config.enable_message_ordering
         self._properties = response.SerializeToString()
-
-    # --- what goes out
 
     def _deliver(self, batch: list[Entry]) -> None:
         assert self._subscription is not None
@@ -176,8 +174,6 @@ class StreamingPull:
         if self._error is not None:
             raise self._error
 
-    # --- what comes in
-
     async def _read(self, read: Callable[[], Awaitable[bytes | None]]) -> None:
         assert self._subscription is not None
         try:
@@ -186,7 +182,7 @@ class StreamingPull:
         except StatusError as error:
             self.end(error)
         finally:
-            self.end(None)  # whatever ended the reading: a stream that nobody reads would hang
+            self.end(None)  # whatever ended the reading: a stream without a reader would hang
 
     def _later(self, request: Any) -> None:
         assert self._subscription is not None
@@ -201,8 +197,8 @@ class StreamingPull:
             self._send(b"", [])
         self._handle(self._subscription, request)
 
-    def _handle(self, subscription: Subscribed, request: Any) -> None:
-        """Acks and deadline changes of one request."""
+    def _handle(self, subscription: Subscription, request: Any) -> None:
+        """Apply the acks and deadline changes of one request."""
         ack_ids, modify_ids = unique(request.ack_ids), list(request.modify_deadline_ack_ids)
         seconds = list(request.modify_deadline_seconds)
         if len(seconds) != len(modify_ids):
@@ -247,8 +243,3 @@ def _parse(raw: bytes) -> Any:
         return protos.StreamingPullRequest.FromString(raw)
     except DecodeError:
         raise invalid("The request is not a valid google.pubsub.v1.StreamingPullRequest.") from None
-
-
-def server_stops() -> StatusError:
-    """What open streams end with when the server stops; clients reconnect."""
-    return StatusError(Code.UNAVAILABLE, "The server is shutting down; open the stream again.")

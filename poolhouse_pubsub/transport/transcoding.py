@@ -1,5 +1,7 @@
 """Requests and answers between JSON and protobuf, as strict as Google's REST front."""
 
+from __future__ import annotations
+
 import base64
 import binascii
 import json
@@ -18,7 +20,7 @@ _MAX_DEPTH = 100
 
 
 def read_json(body: bytes) -> dict[str, Any]:
-    """Parses a request's body; an empty one is an empty object.
+    """Parse a request's body; an empty one is an empty object.
 
     Raises:
         StatusError: INVALID_ARGUMENT: it is no JSON object.
@@ -35,7 +37,7 @@ def read_json(body: bytes) -> dict[str, Any]:
 
 
 def to_message(fields: Mapping[str, Any], message: Any) -> Any:
-    """Fills a protobuf message from JSON, lowerCamelCase or snake_case; returns it.
+    """Fill a protobuf message from JSON, lowerCamelCase or snake_case; returns it.
 
     Raises:
         StatusError: INVALID_ARGUMENT: an unknown field, a value of another type, or bytes that are not base64.
@@ -51,7 +53,7 @@ def to_message(fields: Mapping[str, Any], message: Any) -> Any:
 
 
 def to_json(message: Any, *, pretty: bool, enum_numbers: bool) -> bytes:
-    """Writes a protobuf message as JSON in lowerCamelCase; fields with their default value are left out.
+    """Write a protobuf message as JSON in lowerCamelCase; fields with their default value are left out.
 
     Args:
         message: The message.
@@ -63,7 +65,7 @@ def to_json(message: Any, *, pretty: bool, enum_numbers: bool) -> bytes:
 
 
 def nest(parameters: Mapping[str, str]) -> dict[str, Any]:
-    """Turns query parameters with dotted names into nested JSON.
+    """Turn query parameters with dotted names into nested JSON.
 
     Raises:
         StatusError: INVALID_ARGUMENT: one name goes through another.
@@ -81,7 +83,7 @@ def nest(parameters: Mapping[str, str]) -> dict[str, Any]:
 
 
 def error_json(error: StatusError, *, status: int) -> bytes:
-    """A refusal in the REST form, details included.
+    """Return a refusal in the REST form, details included.
 
     Args:
         error: The refusal.
@@ -97,7 +99,7 @@ def error_json(error: StatusError, *, status: int) -> bytes:
 
 
 def _with_camel_mask(fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Rewrites a mask of snake_case paths: the service takes both spellings, json_format only the other."""
+    """Rewrite a mask of snake_case paths: the service takes both spellings, json_format only the other."""
     for name in ("updateMask", "update_mask"):
         mask = fields.get(name)
         if isinstance(mask, str) and "_" in mask:
@@ -106,7 +108,7 @@ def _with_camel_mask(fields: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _check_base64(value: Any, descriptor: Descriptor, path: str, depth: int) -> None:
-    """Refuses bytes that are not base64, which json_format decodes to something."""
+    """Refuse bytes that are not base64, which json_format decodes to something."""
     if not isinstance(value, Mapping) or depth > _MAX_DEPTH:
         return  # json_format says what is wrong
     for key, item in value.items():
@@ -129,7 +131,7 @@ def _field(descriptor: Descriptor, key: str) -> FieldDescriptor | None:
 
 
 def _is_base64(text: str) -> bool:
-    """Tells whether a text is base64, standard or URL-safe, with or without its padding."""
+    """Return whether a text is base64, standard or URL-safe, with or without its padding."""
     standard = text.rstrip("=").translate(_URL_SAFE)
     try:
         base64.b64decode(standard + "=" * (-len(standard) % 4), validate=True)

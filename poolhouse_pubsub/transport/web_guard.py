@@ -33,28 +33,22 @@ class Headers(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a request is not answered.
+    """Why a request is not answered."""
 
-    Attributes:
-        status: the HTTP status: 421 for a foreign host, 403 for a foreign page.
-        reason: what is wrong and what to do, in one line.
-    """
-
+    #: The HTTP status: 421 for a foreign host, 403 for a foreign page.
     status: int
+    #: What is wrong and what to do, in one line.
     reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class WebGuard:
-    """The rule of one service.
+    """The rule of one service."""
 
-    Attributes:
-        hosts: the names that it is called by: `local`, a name, `*.` and a domain, or `*` for any. None leaves the Host
-            header to what stands in front of the service, and refuses of other pages only what they can send unasked.
-        origins: of pages of other sites that may call it, as in `https://app.example`.
-    """
-
+    #: The names that it is called by: `local`, a name, `*.` and a domain, or `*` for any. None leaves the Host header
+    #: to what stands in front of the service, and refuses of other pages only what they can send unasked.
     hosts: tuple[str, ...] | None = (LOCAL,)
+    #: Of pages of other sites that may call it, as in `https://app.example`.
     origins: tuple[str, ...] = ()
 
     @classmethod
@@ -116,7 +110,7 @@ class WebGuard:
             return asked or method in _READING or method == "OPTIONS"
         if site is None:
             return forwards_origin and asked
-        # A link that somebody clicked: a page reads nothing of the window that opens.
+        # A link that a user clicked: a page reads nothing of the window that opens.
         opened = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
         return opened and method in _READING
 
@@ -150,7 +144,7 @@ class WebGuard:
 
 
 def _bare(authority: str) -> str:
-    """A host without the ports that are left out or written alike."""
+    """Return a host without the ports that are left out or written alike."""
     return authority.removesuffix(":80").removesuffix(":443")
 
 

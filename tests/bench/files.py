@@ -55,7 +55,8 @@ def generate(path: Path, size_bytes: int) -> int:
 
 
 def inspect(directory: Path) -> dict[str, Any]:
-    from worker.handlers.file_processing import FileProcessing, file_processing
+    from worker.handlers.file_processing import file_processing
+    from worker.transforms.files.contract import FileProcessing
 
     report = file_processing(FileProcessing(filename="big.csv", operations=["inspect"]), _context(directory))
     assert report.table is not None
@@ -63,7 +64,8 @@ def inspect(directory: Path) -> dict[str, Any]:
 
 
 def normalize(directory: Path) -> dict[str, Any]:
-    from worker.handlers.data_transformation import DataTransformation, data_transformation
+    from worker.handlers.data_transformation import data_transformation
+    from worker.transforms.data.contract import DataTransformation
 
     payload = DataTransformation(source="big.csv", transformation=[{"name": "normalize", "columns": ["a", "b"]}])
     summary = data_transformation(payload, _context(directory))
@@ -71,7 +73,8 @@ def normalize(directory: Path) -> dict[str, Any]:
 
 
 def to_parquet(directory: Path) -> dict[str, Any]:
-    from worker.handlers.file_processing import FileProcessing, file_processing
+    from worker.handlers.file_processing import file_processing
+    from worker.transforms.files.contract import FileProcessing
 
     payload = FileProcessing(filename="big.csv", operations=[{"name": "convert", "to": "parquet"}])
     report = file_processing(payload, _context(directory))
@@ -79,7 +82,8 @@ def to_parquet(directory: Path) -> dict[str, Any]:
 
 
 def aggregate(directory: Path) -> dict[str, Any]:
-    from worker.handlers.data_transformation import DataTransformation, data_transformation
+    from worker.handlers.data_transformation import data_transformation
+    from worker.transforms.data.contract import DataTransformation
 
     step = {"name": "aggregation", "group_by": ["city"], "aggregates": {"total": {"function": "sum", "column": "b"}}}
     summary = data_transformation(DataTransformation(source="big.csv", transformation=step), _context(directory))
@@ -87,7 +91,8 @@ def aggregate(directory: Path) -> dict[str, Any]:
 
 
 def sample(directory: Path) -> dict[str, Any]:
-    from worker.handlers.data_transformation import DataTransformation, data_transformation
+    from worker.handlers.data_transformation import data_transformation
+    from worker.transforms.data.contract import DataTransformation
 
     payload = DataTransformation(source="big.csv", transformation=[{"name": "sample", "rows": 1000}])
     summary = data_transformation(payload, _context(directory))

@@ -1,6 +1,6 @@
 """CPU of a data transformation by rows, from ten to ten million, beside plain polars on the same rows.
 
-    ./invoke bench -n tables -- [--rows 10 500 10000 …] [--repeat 5]
+    ./invoke bench --name tables -- [--rows 10 500 10000 …] [--repeat 5]
 
 Each is a made-up data set with `aggregation`, into a CSV in a bucket in memory. Plain polars gets the same frames, and
 does what is asked with nothing checked or reported: the four figures of each numeric column, and the write.
@@ -19,7 +19,8 @@ from pathlib import Path
 import polars as pl
 
 from poolhouse.testing.doubles import FakeContext
-from worker.handlers.data_transformation import DataTransformation, data_transformation
+from worker.handlers.data_transformation import data_transformation
+from worker.transforms.data.contract import DataTransformation
 from worker.transforms.data.dataset import GeneratedTable
 
 ROWS = (10, 100, 500, 10_000, 100_000, 1_000_000, 10_000_000)

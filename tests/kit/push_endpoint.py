@@ -1,5 +1,7 @@
 """An HTTP server that pushes go to: it keeps what it got, and answers as a test wants it to."""
 
+from __future__ import annotations
+
 import base64
 import json
 import threading

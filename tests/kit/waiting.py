@@ -1,4 +1,4 @@
-"""Waiting for what happens elsewhere: no sleep for luck, and an error that says what did not come."""
+"""Waiting for a condition instead of sleeping, with an error that names what did not happen."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import time
 from collections.abc import Callable
 
 
-def until(condition: Callable[[], object], what: str | Callable[[], str], *, timeout_s: float = 60) -> float:
-    """Wait until it is true.
+def until(
+    condition: Callable[[], object], what: str | Callable[[], str] = "the condition", *, timeout_s: float = 60
+) -> float:
+    """Poll a condition until it is true.
 
     Args:
-        condition: asked again and again.
-        what: what is waited for, or gives what there is instead; for the error.
-        timeout_s: longest time, in seconds.
+        condition: called every 10 ms.
+        what: what is waited for, or a function that returns the state found instead; for the error.
+        timeout_s: longest wait, in seconds.
 
     Returns:
         The time it took, in seconds.
@@ -24,5 +26,5 @@ def until(condition: Callable[[], object], what: str | Callable[[], str], *, tim
     while not condition():
         if time.monotonic() > started + timeout_s:
             raise AssertionError(f"not in time: {what if isinstance(what, str) else what()}")
-        time.sleep(0.02)
+        time.sleep(0.01)
     return time.monotonic() - started

@@ -1,11 +1,11 @@
-"""What gcloud's words mean: what can be tried again, what is a conflict, what a person has to do."""
+"""What gcloud's messages mean: what can be tried again, what is a conflict, what a person has to do."""
 
 from __future__ import annotations
 
 import re
 from typing import Literal
 
-#: `absent`: there is no such thing; `conflict`: somebody (perhaps an earlier, broken-off run of ours) was there first;
+#: `absent`: there is no such thing; `conflict`: another run (perhaps an earlier, interrupted one of ours) was first;
 #: `transient`: the same command may well succeed a little later; `unseen`: what it needs is there, but not every server
 #: knows it yet, which takes minutes; `final`: it won't.
 Verdict = Literal["absent", "conflict", "transient", "unseen", "final"]
@@ -124,7 +124,7 @@ _ADVICE: tuple[tuple[str, str], ...] = (
     ),
     (
         r"requested bucket name is not available|bucket.*already (exists|own)",
-        "bucket names are global and somebody else has this one: change `name` in pipeline.toml.",
+        "bucket names are global and this one is taken: change `name` in pipeline.toml.",
     ),
     (
         r"quota",
@@ -168,7 +168,7 @@ def verdict(output: str, *, reading: bool = False) -> Verdict:
     if _QUOTA.search(output):
         return "transient" if _RATE.search(output) else "final"
     if re.search(r"BILLING_DISABLED", output):
-        return "final"  # comes with the same words as an API that is off, but does not pass by waiting
+        return "final"  # comes with the same message as an API that is off, but does not pass by waiting
     if reading and _ABSENT.search(output) and not _ELSEWHERE.search(output):
         return "absent"
     if _ORGANISATION.search(output) or _FOREIGN.search(output):
@@ -183,7 +183,7 @@ def verdict(output: str, *, reading: bool = False) -> Verdict:
 
 
 def advise(output: str) -> str:
-    """What a person should do about an error; empty where gcloud's own words are all we have."""
+    """What a person should do about an error; empty where gcloud's own message is all there is."""
     for pattern, text in _ADVICE:
         if re.search(pattern, output, re.I | re.S):
             return text

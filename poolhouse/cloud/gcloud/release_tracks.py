@@ -15,13 +15,13 @@ from poolhouse.cloud.gcloud.runner import Gcloud
 _TABLE = Path("data/cli/gcloud_completions.py")
 _PREFIXES = {"GA": (), "beta": ("beta",), "alpha": ("alpha",)}
 
-#: Answers whether gcloud has a command, given by its words, with a flag.
+#: Answers whether gcloud has a command, given by its arguments, with a flag.
 HasFlag = Callable[[tuple[str, ...], str], bool]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReleaseTracks:
-    """The words that the installed gcloud wants for what moves between tracks."""
+    """The commands and flags of the installed gcloud that move between release tracks."""
 
     worker_pools: tuple[str, ...] = ("run", "worker-pools")
     #: `--instances` in newer releases, `--scaling` in older ones.
@@ -32,8 +32,8 @@ class ReleaseTracks:
     channels: tuple[str, ...] = ("beta", "monitoring", "channels")
     identity: tuple[str, ...] = ("beta", "services", "identity")
 
-    def told(self) -> str:
-        """One line for a person."""
+    def summary(self) -> str:
+        """Return one line for people: the commands that are used."""
         pools, policies = " ".join(self.worker_pools), " ".join(self.policies)
         return f"gcloud {pools} (--{self.instances_flag}), gcloud {policies}"
 
@@ -65,11 +65,11 @@ def installed(gcloud: Gcloud) -> ReleaseTracks:
 
 
 def from_table(tree: Mapping[str, object]) -> HasFlag:
-    """Answers from gcloud's own completion table."""
+    """Answer from gcloud's own completion table."""
 
-    def has(words: tuple[str, ...], name: str) -> bool:
+    def has(arguments: tuple[str, ...], name: str) -> bool:
         node: object = tree
-        for word in words:
+        for word in arguments:
             commands = node.get("commands") if isinstance(node, Mapping) else None
             node = commands.get(word) if isinstance(commands, Mapping) else None
         flags = node.get("flags") if isinstance(node, Mapping) else None

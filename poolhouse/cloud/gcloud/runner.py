@@ -45,7 +45,7 @@ _QUIET = {
     "CLOUDSDK_CORE_SHOW_STRUCTURED_LOGS": "never",
 }
 
-#: Told before each further attempt: the command, gcloud's words, the wait in seconds.
+#: Called before each further attempt with the command, gcloud's message and the wait in seconds.
 OnRetry = Callable[[str, str, float], None]
 
 
@@ -111,8 +111,8 @@ class Gcloud:
         Args:
             command: what to run.
             secret: its standard input: on no command line, in no file, shown nowhere.
-            values: what `{NAME}` stands for in the command's words.
-            on_retry: told before each further attempt.
+            values: what `{NAME}` stands for in the command's arguments.
+            on_retry: called before each further attempt.
 
         Raises:
             GcloudFailed: it failed, and trying again did not help or would not.
@@ -123,27 +123,27 @@ class Gcloud:
                 path = Path(folder, name)
                 path.write_text(text, encoding="utf-8")
                 filled[f"{{file:{name}}}"] = str(path)
-            words = [_fill(word, filled) for word in command.words]
-            return self._attempts(words, shown=command.shown(), secret=secret, on_retry=on_retry)
+            arguments = [_fill(word, filled) for word in command.arguments]
+            return self._attempts(arguments, shown=command.shown(), secret=secret, on_retry=on_retry)
 
     def read(self, read: Read) -> Json:
         """What a read prints, as JSON; None where there is no such thing. Raises `GcloudFailed`."""
-        words = [*read.words, "--format=json"]
+        arguments = [*read.arguments, "--format=json"]
         try:
-            output = self._attempts(words, shown=shlex.join(["gcloud", *words]), reading=True)
+            output = self._attempts(arguments, shown=shlex.join(["gcloud", *arguments]), reading=True)
         except _Absent:
             return None
         return json.loads(output) if output.strip() else None
 
     def read_all(self, reads: Sequence[Read]) -> dict[tuple[str, ...], Json]:
-        """Several reads at the same time, by their words. Raises `GcloudFailed`, the first that failed."""
+        """Run reads in parallel; the answers are keyed by their arguments. Raises the first `GcloudFailed`."""
         with self.threads("read") as pool:
             answers = together(pool, self.read, reads)
-        return {read.words: answer for read, answer in zip(reads, answers, strict=True)}
+        return {read.arguments: answer for read, answer in zip(reads, answers, strict=True)}
 
-    def has_flag(self, words: Sequence[str], name: str) -> bool:
+    def has_flag(self, arguments: Sequence[str], name: str) -> bool:
         """Whether this gcloud has a command with that flag: by its help text, which takes a second."""
-        code, output, _ = self._once([*words, "--help"], shlex.join(["gcloud", *words, "--help"]))
+        code, output, _ = self._once([*arguments, "--help"], shlex.join(["gcloud", *arguments, "--help"]))
         return code == 0 and f"--{name}" in output.replace("--[no-]", "--")
 
     @contextlib.contextmanager
@@ -165,7 +165,7 @@ class Gcloud:
 
     def _attempts(
         self,
-        words: Sequence[str],
+        arguments: Sequence[str],
         *,
         shown: str,
         reading: bool = False,
@@ -174,7 +174,7 @@ class Gcloud:
     ) -> str:
         waits = {verdict: iter(waits_s) for verdict, waits_s in self._waits_s.items()}
         while True:
-            code, output, errors = self._once(words, shown, secret)
+            code, output, errors = self._once(arguments, shown, secret)
             if code == 0:
                 return output
             verdict = advice.verdict(errors, reading=reading)
@@ -187,13 +187,13 @@ class Gcloud:
                 on_retry(shown, errors, wait_s)
             self._broken_off.wait(wait_s)
 
-    def _once(self, words: Sequence[str], shown: str, secret: str | None = None) -> tuple[int, str, str]:
+    def _once(self, arguments: Sequence[str], shown: str, secret: str | None = None) -> tuple[int, str, str]:
         started = time.monotonic()
         with self._lock:
             if self._broken_off.is_set():
                 raise _BrokenOff
             process = subprocess.Popen(
-                [self._program, *words, f"--project={self._project}", "--quiet"],
+                [self._program, *arguments, f"--project={self._project}", "--quiet"],
                 stdin=subprocess.DEVNULL if secret is None else subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

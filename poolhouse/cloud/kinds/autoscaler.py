@@ -17,7 +17,7 @@ IMAGE = "us-central1-docker.pkg.dev/cloud-run-oss-images/crema-v1/autoscaler:1.2
 #: The image is built from nothing: Cloud Run lays it on this one.
 BASE_IMAGE = "us-central1-docker.pkg.dev/serverless-runtimes/google-24/runtimes/java25"
 _WHERE = "--location=global"
-PARAMETERS = Read(words=("parametermanager", "parameters", "list", _WHERE), api="parametermanager.googleapis.com")
+PARAMETERS = Read(arguments=("parametermanager", "parameters", "list", _WHERE), api="parametermanager.googleapis.com")
 
 
 def config(topology: Topology, options: Options) -> str:
@@ -87,7 +87,7 @@ def version(topology: Topology, *, options: Options) -> Resource:
         name=revision,
         wanted={"content": revision},
         read=Read(
-            words=("parametermanager", "parameters", "versions", "describe", revision, *where),
+            arguments=("parametermanager", "parameters", "versions", "describe", revision, *where),
             api="parametermanager.googleapis.com",
             needs=f"parameter/{holder}",
         ),
@@ -112,7 +112,7 @@ def service(*, revision: str, options: Options, after: tuple[str, ...]) -> Resou
     """
     name = f"{options.name}-autoscaler"
     path = f"projects/{options.project}/locations/global/parameters/{name}/versions/{revision}"
-    words = (
+    arguments = (
         "run", "deploy", name, flag("region", options.region), flag("image", IMAGE), flag("base-image", BASE_IMAGE),
         flag("service-account", options.account("autoscaler")), "--no-allow-unauthenticated", "--no-cpu-throttling",
         "--min-instances=1", "--max-instances=1", flag("labels", pairs(options.labels)),
@@ -137,8 +137,8 @@ def service(*, revision: str, options: Options, after: tuple[str, ...]) -> Resou
         wanted={"image": IMAGE, "account": options.account("autoscaler"), "configuration": revision},
         read=run.services_read(options),
         observe=observe,
-        create=(command(*words),),
-        update=lambda raw: (command(*words),),
+        create=(command(*arguments),),
+        update=lambda raw: (command(*arguments),),
         after=(
             f"parameter-version/{revision}", f"account/{options.account_id('autoscaler')}",
             f"grants/project/{options.project}", f"grants/account/{options.account_id('worker')}", *after,

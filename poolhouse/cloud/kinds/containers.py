@@ -11,22 +11,19 @@ from poolhouse.cloud.resource import Fields, Json, entry, flag, pairs
 
 @dataclass(frozen=True, kw_only=True)
 class Container:
-    """What a service, pool or job runs.
+    """What a service, pool or job runs."""
 
-    Args (fields):
-        env: variables.
-        secrets: by variable, the secret and its version as `SECRET:VERSION`.
-        account: e-mail address of the account that it runs as.
-        cpu: vCPUs.
-        memory_mib: memory, in MiB.
-        arguments: of `python`; empty: the image's own command.
-    """
-
+    #: variables.
     env: Mapping[str, str]
+    #: By variable, the secret and its version as `SECRET:VERSION`.
     secrets: Mapping[str, str] = field(default_factory=dict)
+    #: E-mail address of the account that it runs as.
     account: str
+    #: VCPUs.
     cpu: float
+    #: Memory, in MiB.
     memory_mib: int
+    #: Of `python`; empty: the image's own command.
     arguments: tuple[str, ...] = ()
 
     def wanted(self, image: str) -> Fields:
@@ -62,7 +59,7 @@ def environment(options: Options, env: Mapping[str, str], **more: str) -> Mappin
 
 
 def observed_fields(container: Json, spec: Json) -> Fields:
-    """The fields of `Container.wanted` of a container that is there, variables that somebody added by hand included."""
+    """The fields of `Container.wanted` of a container that is there, variables that were added by hand included."""
     limits = container.get("resources", {}).get("limits", {})
     command, arguments = container.get("command"), container.get("args")
     return {

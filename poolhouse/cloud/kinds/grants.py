@@ -1,7 +1,7 @@
 """Who may do what on one resource: read, merged and written with its etag, so that others' bindings stay.
 
 A policy is changed as a whole, by one command for a resource, never by two at a time: the etag makes a change that
-somebody else made in between a conflict, and a conflict is read again and merged anew.
+was made in between a conflict, and a conflict is read again and merged anew.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def grants(
     wanted: Bindings,
     *,
     options: Options,
-    words: tuple[str, ...],
+    arguments: tuple[str, ...],
     name: str,
     api: str,
     more: tuple[str, ...] = (),
@@ -73,7 +73,7 @@ def grants(
         target: id of the resource in the plan.
         wanted: role to members.
         options: the choices of the deploy.
-        words: the command group, such as `("pubsub", "topics")`.
+        arguments: the command group, such as `("pubsub", "topics")`.
         name: the resource as the command group names it.
         api: API that it belongs to, short.
         more: further flags, such as the region.
@@ -92,10 +92,10 @@ def grants(
             # gcloud prints etags in the alphabet for URLs, and `storage buckets set-iam-policy` crashes on that (528).
             policy = {**policy, "etag": policy["etag"].translate(str.maketrans("-_", "+/"))}
         text = json.dumps(policy, indent=1, sort_keys=True)
-        return command(*words, "set-iam-policy", name, "{file:policy.json}", *more, files={"policy.json": text})
+        return command(*arguments, "set-iam-policy", name, "{file:policy.json}", *more, files={"policy.json": text})
 
     def add(role: str, member: str) -> Command:
-        return command(*words, "add-iam-policy-binding", name, flag("member", member), flag("role", role), *more)
+        return command(*arguments, "add-iam-policy-binding", name, flag("member", member), flag("role", role), *more)
 
     if starts == "empty":
         create: tuple[Command, ...] = (write({"bindings": merge({}, wanted, ours=ours)["bindings"]}),)
@@ -105,7 +105,7 @@ def grants(
         kind="grants",
         name=target,
         wanted={role: tuple(sorted(members)) for role, members in wanted.items()},
-        read=Read(words=(*words, "get-iam-policy", name, *more), api=f"{api}.googleapis.com", needs=target),
+        read=Read(arguments=(*arguments, "get-iam-policy", name, *more), api=f"{api}.googleapis.com", needs=target),
         observe=lambda raw: None if raw is None else observed(raw, wanted=wanted, ours=ours),
         create=create,
         update=lambda raw: (write(merge(raw, wanted, ours=ours)),),

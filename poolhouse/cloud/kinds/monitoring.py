@@ -17,9 +17,9 @@ BACKLOG_AGE_S = 900
 LATENCY_MS = 2000
 #: An incident ends when its data stops for so long, in seconds: the least that Cloud Monitoring takes.
 AUTO_CLOSE_S = 1800
-METRICS = Read(words=("logging", "metrics", "list"), api="logging.googleapis.com")
-DASHBOARDS = Read(words=("monitoring", "dashboards", "list"), api="monitoring.googleapis.com")
-#: Field of dashboards and user label of policies that tells whether their text is the present one.
+METRICS = Read(arguments=("logging", "metrics", "list"), api="logging.googleapis.com")
+DASHBOARDS = Read(arguments=("monitoring", "dashboards", "list"), api="monitoring.googleapis.com")
+#: Field of dashboards and user label of policies that shows whether their text is current.
 _REVISION = "revision"
 #: Beginnings of filters: the rest is the metric's name, a quotation mark, and further conditions.
 _SUBSCRIPTION = 'resource.type="pubsub_subscription" AND metric.type="pubsub.googleapis.com/subscription/'
@@ -167,7 +167,7 @@ def channel(*, options: Options, tracks: ReleaseTracks) -> Iterator[Resource]:
         kind="channel",
         name=options.channel,
         wanted={"there": True},
-        read=Read(words=(*tracks.channels, "list"), api="monitoring.googleapis.com"),
+        read=Read(arguments=(*tracks.channels, "list"), api="monitoring.googleapis.com"),
         observe=observe,
         create=(),
         after=(f"apis/{options.project}",),
@@ -178,7 +178,7 @@ def channel(*, options: Options, tracks: ReleaseTracks) -> Iterator[Resource]:
 
 def policies(tracks: ReleaseTracks) -> Read:
     """How all alert policies are read."""
-    return Read(words=(*tracks.policies, "list"), api="monitoring.googleapis.com")
+    return Read(arguments=(*tracks.policies, "list"), api="monitoring.googleapis.com")
 
 
 def _alert(key: str, body: Json, *, options: Options, tracks: ReleaseTracks) -> Resource:
@@ -204,8 +204,8 @@ def _alert(key: str, body: Json, *, options: Options, tracks: ReleaseTracks) -> 
 
     def update(raw: Json) -> tuple[Command, ...]:
         name = (find(raw) or {}).get("name", "")
-        words = (flag("policy-from-file", "{file:policy.json}"), "--enabled")
-        return (command(*tracks.policies, "update", name, *words, files=file),)
+        arguments = (flag("policy-from-file", "{file:policy.json}"), "--enabled")
+        return (command(*tracks.policies, "update", name, *arguments, files=file),)
 
     return Resource(
         kind="alert",
@@ -220,7 +220,7 @@ def _alert(key: str, body: Json, *, options: Options, tracks: ReleaseTracks) -> 
 
 
 def _condition(policy: Json) -> Fields:
-    """What a policy waits for, and who is told: the part that people change by hand."""
+    """What a policy waits for, and whom it notifies: the part that people change by hand."""
     (condition, *_) = policy["conditions"]
     threshold = condition.get("conditionThreshold", {})
     return {
@@ -242,10 +242,9 @@ def _charts(body: Json) -> Value:
     return tuple(found)
 
 
-def _metric(name: str, log_filter: str, words: str, options: Options, *, value: str = "") -> Resource:
+def _metric(name: str, log_filter: str, description: str, options: Options, *, value: str = "") -> Resource:
     """A metric that counts lines; with `value`, one of how the numbers in that field are distributed."""
-    description = f"Poolhouse: {words} {options.mark}"
-    body: Json = {"description": description, "filter": log_filter, "disabled": False}
+    body: Json = {"description": f"Poolhouse: {description} {options.mark}", "filter": log_filter, "disabled": False}
     if value:
         body |= {
             "valueExtractor": f"EXTRACT({value})",

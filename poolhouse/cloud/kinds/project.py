@@ -7,9 +7,9 @@ from poolhouse.cloud.options import Options
 from poolhouse.cloud.resource import Command, Fields, Json, Read, Resource, command, entry, flag
 
 #: The APIs that are on. Read before anything else: what is not enabled need not be asked.
-ENABLED = Read(words=("services", "list", "--enabled"), api="")
+ENABLED = Read(arguments=("services", "list", "--enabled"), api="")
 #: The service accounts.
-ACCOUNTS = Read(words=("iam", "service-accounts", "list"), api="iam.googleapis.com")
+ACCOUNTS = Read(arguments=("iam", "service-accounts", "list"), api="iam.googleapis.com")
 #: The APIs, and what for.
 APIS = {
     "artifactregistry": "the image",
@@ -27,12 +27,12 @@ APIS = {
 
 def describe(project_id: str) -> Read:
     """How the project is read: whether it is there, and its number."""
-    return Read(words=("projects", "describe", project_id), api="")
+    return Read(arguments=("projects", "describe", project_id), api="")
 
 
 def policy(project_id: str) -> Read:
     """How the project's policy is read."""
-    return Read(words=("projects", "get-iam-policy", project_id), api="cloudresourcemanager.googleapis.com")
+    return Read(arguments=("projects", "get-iam-policy", project_id), api="cloudresourcemanager.googleapis.com")
 
 
 def names(options: Options) -> tuple[str, ...]:
@@ -68,14 +68,14 @@ def apis(options: Options) -> Resource:
 def pubsub_agent(member: str, subscription: str, *, options: Options, tracks: ReleaseTracks) -> Resource:
     """The account that Pub/Sub itself forwards dead letters with: in a fresh project it is not there until asked for.
 
-    Nothing tells whether it is there, but that some policy names it: a deploy that has finished has left it in that of
+    The only sign that it exists is a policy that names it: a deploy that has finished has left it in that of
     every queue's subscription. Asking for it again changes nothing.
 
     Args:
         member: the agent, as policies write it.
         subscription: the subscription whose policy is looked at; it is read in any case.
         options: the choices of the deploy.
-        tracks: the words of the installed gcloud.
+        tracks: the release tracks of the installed gcloud.
     """
 
     def observe(raw: Json) -> Fields | None:
@@ -87,7 +87,7 @@ def pubsub_agent(member: str, subscription: str, *, options: Options, tracks: Re
         name="pubsub",
         wanted={"member": member},
         read=Read(
-            words=("pubsub", "subscriptions", "get-iam-policy", subscription),
+            arguments=("pubsub", "subscriptions", "get-iam-policy", subscription),
             api="pubsub.googleapis.com",
             needs=f"subscription/{subscription}",
         ),
@@ -97,10 +97,10 @@ def pubsub_agent(member: str, subscription: str, *, options: Options, tracks: Re
     )
 
 
-def account(purpose: str, words: str, *, options: Options) -> Resource:
+def account(purpose: str, description: str, *, options: Options) -> Resource:
     """A service account of its own for one purpose."""
     account_id = options.account_id(purpose)
-    description = f"Poolhouse: {words} {options.account_mark}"
+    description = f"Poolhouse: {description} {options.account_mark}"
     name = f"{options.identity} {purpose}"
 
     def observe(raw: Json) -> Fields | None:

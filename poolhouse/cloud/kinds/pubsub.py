@@ -6,9 +6,9 @@ from poolhouse.cloud.options import Options
 from poolhouse.cloud.resource import Command, Fields, Json, Read, Resource, command, entry, flag, pairs
 from poolhouse.pipeline.topology import Queue
 
-TOPICS = Read(words=("pubsub", "topics", "list"), api="pubsub.googleapis.com")
-SUBSCRIPTIONS = Read(words=("pubsub", "subscriptions", "list"), api="pubsub.googleapis.com")
-#: A dead letter is kept as an object within seconds; the longest retention there is, for the day that nobody looks.
+TOPICS = Read(arguments=("pubsub", "topics", "list"), api="pubsub.googleapis.com")
+SUBSCRIPTIONS = Read(arguments=("pubsub", "subscriptions", "list"), api="pubsub.googleapis.com")
+#: A dead letter is kept as an object within seconds; with the longest retention there is, should that stop working.
 DEAD_LETTER_RETENTION_S = 2_678_400
 #: The dead-letter worker only copies messages to the bucket.
 DEAD_LETTER_ACK_DEADLINE_S = 60

@@ -56,7 +56,7 @@ def repository(*, options: Options) -> Resource:
             "cleanup_active": True,
             **{f"label {key}": value for key, value in options.labels.items()},
         },
-        read=Read(words=("artifacts", "repositories", "list", where), api="artifactregistry.googleapis.com"),
+        read=Read(arguments=("artifacts", "repositories", "list", where), api="artifactregistry.googleapis.com"),
         observe=observe,
         create=(
             command(
@@ -84,7 +84,7 @@ def image(tag: str, *, options: Options) -> Resource:
         name=tag,
         wanted={"tag": tag},
         read=Read(
-            words=("artifacts", "docker", "images", "list", options.repository, "--include-tags"),
+            arguments=("artifacts", "docker", "images", "list", options.repository, "--include-tags"),
             api="artifactregistry.googleapis.com",
             needs=f"repository/{options.name}",
         ),

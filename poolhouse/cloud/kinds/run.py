@@ -48,7 +48,7 @@ def service(topology: Topology, *, image: str, options: Options) -> Resource:
         "traffic": LATEST,
         **containers.label_fields(options),
     }
-    words = (
+    arguments = (
         "run",
         "deploy",
         name,
@@ -97,14 +97,14 @@ def service(topology: Topology, *, image: str, options: Options) -> Resource:
         there = containers.named(raw, name)
         pinned = there is not None and traffic(there) != LATEST
         back = command("run", "services", "update-traffic", name, where, "--to-latest")
-        return (command(*words), *((back,) if pinned else ()))
+        return (command(*arguments), *((back,) if pinned else ()))
 
     return _resource(
         "service",
         name,
         wanted=wanted,
         observe=observe,
-        words=words,
+        arguments=arguments,
         options=options,
         account="api",
         read=services_read(options),
@@ -140,7 +140,7 @@ def pool(queue: Queue, *, topology: Topology, image: str, options: Options, trac
         **fixed,
         **containers.label_fields(options),
     }
-    words = (
+    arguments = (
         *tracks.worker_pools,
         "deploy",
         name,
@@ -149,7 +149,7 @@ def pool(queue: Queue, *, topology: Topology, image: str, options: Options, trac
         *container.flags(),
         flag("labels", pairs(options.labels)),
     )
-    scaled = (*words, flag(tracks.instances_flag, fixed.get("instances", size.min_instances)))
+    scaled = (*arguments, flag(tracks.instances_flag, fixed.get("instances", size.min_instances)))
 
     def observe(raw: Json) -> Fields | None:
         found = containers.named(raw, name)
@@ -168,11 +168,11 @@ def pool(queue: Queue, *, topology: Topology, image: str, options: Options, trac
         name,
         wanted=wanted,
         observe=observe,
-        words=scaled,
+        arguments=scaled,
         options=options,
         account="worker",
-        read=Read(words=(*tracks.worker_pools, "list", flag("region", options.region)), api=API),
-        update=lambda raw: (command(*(scaled if fixed else words)),),
+        read=Read(arguments=(*tracks.worker_pools, "list", flag("region", options.region)), api=API),
+        update=lambda raw: (command(*(scaled if fixed else arguments)),),
         after=(*_granted(options, queue.subscription), *secrets.granted(topology.secrets_of(queue), options)),
     )
 
@@ -214,8 +214,8 @@ def dead_letter_job(topology: Topology, *, image: str, options: Options) -> Reso
     )
 
 
-def _worker(queue: Queue, words: tuple[str, ...], *, topology: Topology, options: Options) -> Container:
-    verb, *more = words
+def _worker(queue: Queue, arguments: tuple[str, ...], *, topology: Topology, options: Options) -> Container:
+    verb, *more = arguments
     return Container(
         env=containers.environment(options, topology.env_of(queue)),
         secrets=secrets.references(topology.secrets_of(queue), options),
@@ -228,12 +228,12 @@ def _worker(queue: Queue, words: tuple[str, ...], *, topology: Topology, options
 
 def services_read(options: Options) -> Read:
     """How services are listed."""
-    return Read(words=("run", "services", "list", flag("region", options.region)), api=API)
+    return Read(arguments=("run", "services", "list", flag("region", options.region)), api=API)
 
 
 def jobs_read(options: Options) -> Read:
     """How jobs are listed."""
-    return Read(words=("run", "jobs", "list", flag("region", options.region)), api=API)
+    return Read(arguments=("run", "jobs", "list", flag("region", options.region)), api=API)
 
 
 def _granted(options: Options, *subscriptions: str) -> tuple[str, ...]:
@@ -251,7 +251,7 @@ def _job(
         "timeout_s": JOB_TIMEOUT_S,
         **containers.label_fields(options),
     }
-    words = (
+    arguments = (
         "run",
         "jobs",
         "deploy",
@@ -285,7 +285,7 @@ def _job(
         name,
         wanted=wanted,
         observe=observe,
-        words=words,
+        arguments=arguments,
         options=options,
         account=account,
         read=jobs_read(options),
@@ -299,7 +299,7 @@ def _resource(
     *,
     wanted: Fields,
     observe: Callable[[Json], Fields | None],
-    words: tuple[str, ...],
+    arguments: tuple[str, ...],
     options: Options,
     account: str,
     read: Read,
@@ -312,7 +312,7 @@ def _resource(
         wanted=wanted,
         read=read,
         observe=observe,
-        create=(command(*words),),
-        update=update or (lambda raw: (command(*words),)),
+        create=(command(*arguments),),
+        update=update or (lambda raw: (command(*arguments),)),
         after=("image", f"account/{options.account_id(account)}", *after),
     )

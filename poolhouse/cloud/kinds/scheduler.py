@@ -10,7 +10,7 @@ from poolhouse.pipeline.topology import Schedule
 
 #: How long a call may take, in seconds: a submit is done in milliseconds, but a cold API needs its start.
 ATTEMPT_DEADLINE_S = 60
-#: How long a due time that the API did not take is told again where `missed_runs` is `once`, in seconds. It ends at the
+#: How long a due time that the API did not take is sent again where `missed_runs` is `once`, in seconds. It ends at the
 #: next due time in any case (Cloud Scheduler, RetryConfig): so of several that were missed the last one is made up for.
 MISSED_FOR_S = 86_400
 #: Longest wait between two of these attempts, in seconds.
@@ -25,14 +25,14 @@ _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 def listing(options: Options) -> Read:
     """How all schedules of the region are read."""
     return Read(
-        words=("scheduler", "jobs", "list", flag("location", options.region)), api="cloudscheduler.googleapis.com"
+        arguments=("scheduler", "jobs", "list", flag("location", options.region)), api="cloudscheduler.googleapis.com"
     )
 
 
 def task(schedule: Schedule, *, options: Options, project_number: str) -> Resource:
-    """A schedule that submits a task: it tells the API the due time, which knows the task, and whether it is paused.
+    """A schedule that submits a task: it sends the API the due time, which knows the task, and whether it is paused.
 
-    Told again, by a retry, the API submits nothing again: see `poolhouse.pipeline.schedules`.
+    Sent again, by a retry, the API submits nothing again: see `poolhouse.pipeline.schedules`.
     """
     url = options.api_url(project_number)
     return _job(
@@ -45,7 +45,7 @@ def task(schedule: Schedule, *, options: Options, project_number: str) -> Resour
         token=("oidc", url),
         retries=3,
         missed=schedule.missed_runs == "once",
-        words=f"submits {schedule.task_type}",
+        description=f"submits {schedule.task_type}",
         after=(f"service/{options.api_service}", f"grants/service/{options.api_service}"),
     )
 
@@ -68,7 +68,7 @@ def start(job: str, *, options: Options, cron: str) -> Resource:
         token=("oauth", _SCOPE),
         retries=0,
         missed=False,
-        words=f"starts the job {job}",
+        description=f"starts the job {job}",
         after=(f"job/{job}", f"grants/job/{job}"),
     )
 
@@ -84,7 +84,7 @@ def _job(
     token: tuple[str, str],
     retries: int,
     missed: bool,
-    words: str,
+    description: str,
     after: tuple[str, ...],
 ) -> Resource:
     full = f"{options.name}-{name}"
@@ -101,7 +101,7 @@ def _job(
         "longest_wait_s": MISSED_WAIT_S if missed else LONGEST_WAIT_S,
         "attempt_deadline_s": ATTEMPT_DEADLINE_S,
         "state": "ENABLED",
-        "description": f"Poolhouse: {words} {options.mark}",
+        "description": f"Poolhouse: {description} {options.mark}",
     }
     flags = (
         flag("location", options.region),

@@ -46,7 +46,7 @@ def access(name: str, topology: Topology, *, options: Options) -> Resource:
         f"secret/{secret_id(name, options)}",
         {_ACCESSOR: readers},
         options=options,
-        words=("secrets",),
+        arguments=("secrets",),
         name=secret_id(name, options),
         api="secretmanager",
     )
@@ -54,7 +54,7 @@ def access(name: str, topology: Topology, *, options: Options) -> Resource:
 
 def versions(name: str, options: Options) -> Read:
     """How the versions of a secret are read: never their values."""
-    return Read(words=("secrets", "versions", "list", secret_id(name, options)), api=API)
+    return Read(arguments=("secrets", "versions", "list", secret_id(name, options)), api=API)
 
 
 def enabled(raw: Json) -> tuple[int, ...]:

@@ -12,8 +12,8 @@ from poolhouse.pipeline.topology import Topology
 SOFT_DELETE_S = 604_800
 #: Days that sources and logs of builds are kept.
 BUILD_DAYS = 7
-#: The project's buckets: a bucket of the same name that somebody else has is none of ours, however readable.
-BUCKETS = Read(words=("storage", "buckets", "list"), api="storage.googleapis.com")
+#: The project's buckets: a bucket of the same name in another project is none of ours, however readable.
+BUCKETS = Read(arguments=("storage", "buckets", "list"), api="storage.googleapis.com")
 #: What a resumable upload from a browser needs (Cloud Storage, CORS).
 _METHODS = ["GET", "PUT", "POST"]
 _HEADERS = ["Content-Type", "Content-Range", "Range", "Location", "x-goog-resumable"]
@@ -62,16 +62,16 @@ def _bucket(
 
     def update(raw: Json) -> tuple[Command, ...]:
         found = entry(raw, "name", name) or {}
-        words = [*settings, flag("update-labels", pairs(options.labels))]
+        arguments = [*settings, flag("update-labels", pairs(options.labels))]
         if found.get("versioning_enabled"):
-            words.append("--no-versioning")
+            arguments.append("--no-versioning")
         sent = dict(files)
         if origins:
-            words.append(flag("cors-file", "{file:cors.json}"))
+            arguments.append(flag("cors-file", "{file:cors.json}"))
             sent["cors.json"] = json.dumps(cors, indent=1)
         elif found.get("cors_config"):
-            words.append("--clear-cors")
-        return (command("storage", "buckets", "update", url, *words, files=sent),)
+            arguments.append("--clear-cors")
+        return (command("storage", "buckets", "update", url, *arguments, files=sent),)
 
     # `create` knows neither labels nor CORS, nor a soft delete of nothing but as a duration of 0.
     make = [*settings[:-1], flag("soft-delete-duration", f"{soft_delete_s}s"), flag("location", options.region)]
@@ -100,9 +100,9 @@ def _observe(raw: Json, options: Options) -> Fields:
     lifecycle = []
     for rule in (raw.get("lifecycle_config") or {}).get("rule", ()):
         condition = rule.get("condition", {})
-        words = ",".join(condition.get("matchesPrefix", ())) or "*"
+        prefixes = ",".join(condition.get("matchesPrefix", ())) or "*"
         simple = rule.get("action", {}).get("type") == "Delete" and set(condition) <= {"age", "matchesPrefix"}
-        lifecycle.append(f"{words} {condition['age']} days" if simple else json.dumps(rule, sort_keys=True))
+        lifecycle.append(f"{prefixes} {condition['age']} days" if simple else json.dumps(rule, sort_keys=True))
     return {
         "location": str(raw.get("location", "")).upper(),
         "uniform_access": bool(raw.get("uniform_bucket_level_access")),

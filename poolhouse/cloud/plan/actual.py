@@ -30,7 +30,7 @@ def read_project(gcloud: Gcloud, project_id: str) -> Project:
     """
     describe, enabled = project.describe(project_id), project.ENABLED
     snapshot = gcloud.read_all((describe, enabled))
-    found = snapshot[describe.words]
+    found = snapshot[describe.arguments]
     if not found:
         raise CloudError(
             f"project {project_id}: not found, or not visible to this account. `gcloud projects list` shows the ids of "
@@ -38,7 +38,7 @@ def read_project(gcloud: Gcloud, project_id: str) -> Project:
         )
     if found.get("lifecycleState", "ACTIVE") != "ACTIVE":
         raise CloudError(f"project {project_id} is {found['lifecycleState']}: `gcloud projects undelete {project_id}`.")
-    names = frozenset(str(item.get("config", {}).get("name", "")) for item in snapshot[enabled.words] or ())
+    names = frozenset(str(item.get("config", {}).get("name", "")) for item in snapshot[enabled.arguments] or ())
     return Project(number=str(found["projectNumber"]), enabled=names, snapshot=snapshot)
 
 
@@ -46,7 +46,7 @@ def read_resources(
     gcloud: Gcloud, resources: Sequence[Resource], *, base: Project, sweeps: Sequence[LeftoverQuery] = ()
 ) -> Snapshot:
     """Second and third round: everything else, then what belongs to what is there. Raises `GcloudFailed`."""
-    known = {project.ENABLED.words}
-    reads = [read for read in first_reads(resources, sweeps, enabled=base.enabled) if read.words not in known]
+    known = {project.ENABLED.arguments}
+    reads = [read for read in first_reads(resources, sweeps, enabled=base.enabled) if read.arguments not in known]
     snapshot = {**base.snapshot, **gcloud.read_all(reads)}
     return {**snapshot, **gcloud.read_all(second_reads(resources, snapshot, enabled=base.enabled))}

@@ -16,12 +16,12 @@ from poolhouse.cloud.gcloud.runner import GLANCE_S, Gcloud
 from poolhouse.cloud.plan.planner import Action, Plan, decide, needs
 from poolhouse.cloud.resource import Json, Resource
 
-#: Times that a conflict is read again and decided anew; each means that somebody else changed the same thing.
+#: Times that a conflict is read again and decided anew; each means that the same thing was changed elsewhere.
 CONFLICTS = 5
 
 
 class Progress(Protocol):
-    """Who is told how it goes; called from many threads."""
+    """Receives the progress; called from many threads."""
 
     def started(self, action: Action) -> None:
         """An action begins."""
@@ -60,7 +60,7 @@ def apply(plan: Plan, gcloud: Gcloud, *, values: Values, repository: str, progre
         gcloud: with what.
         values: the image, where it is there already, and its sources; filled as they become known.
         repository: path of the image without tag and digest.
-        progress: who is told.
+        progress: receives the progress.
 
     Raises:
         CloudError: one or more actions failed.
@@ -107,7 +107,7 @@ def _carry_out(action: Action, gcloud: Gcloud, values: Values, repository: str, 
     progress.started(action)
     resource = action.resource
 
-    def told(_: str, reason: str, wait_s: float) -> None:
+    def report_retry(_: str, reason: str, wait_s: float) -> None:
         progress.retrying(resource, reason, wait_s)
 
     for attempt in range(CONFLICTS + 1):
@@ -116,7 +116,7 @@ def _carry_out(action: Action, gcloud: Gcloud, values: Values, repository: str, 
                 output = gcloud.run(
                     command,
                     values=values.known(),
-                    on_retry=told,
+                    on_retry=report_retry,
                 )
                 if action.resource.kind == "image":
                     values.image = built_image(output, repository)
@@ -124,14 +124,14 @@ def _carry_out(action: Action, gcloud: Gcloud, values: Values, repository: str, 
         except GcloudFailed as error:
             if advice.verdict(error.output) != "conflict" or attempt == CONFLICTS:
                 raise
-            # Somebody was there first: see how it is now, and do what is still to do.
+            # It was changed elsewhere: read it again, and do what is still to do.
             progress.retrying(resource, error.output, 0)
             action = decide(action.resource, gcloud.read(action.resource.read))
     progress.finished(action, time.monotonic() - started)
 
 
 def built_image(output: str, repository: str) -> str:
-    """Path and digest of the image that `builds submit --format=json` tells of. Raises `CloudError`."""
+    """Path and digest of the image in the output of `builds submit --format=json`. Raises `CloudError`."""
     try:
         build: Json = json.loads(output)
         images = build["results"]["images"]

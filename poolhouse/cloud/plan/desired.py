@@ -20,7 +20,7 @@ def resources(
     Args:
         topology: pipeline.toml.
         options: the choices of the deploy.
-        tracks: the words of the installed gcloud.
+        tracks: the release tracks of the installed gcloud.
         project_number: number of the project: its service agents and URLs are named after it.
         tag: tag of the present sources' image.
         image: path and digest of that image where it is built; else what the plan shows instead.
@@ -28,7 +28,7 @@ def resources(
     agent = f"serviceAccount:service-{project_number}@gcp-sa-pubsub.iam.gserviceaccount.com"
     return (
         project.apis(options),
-        *(project.account(purpose, words, options=options) for purpose, words in options.accounts.items()),
+        *(project.account(purpose, description, options=options) for purpose, description in options.accounts.items()),
         *_storage(topology, options),
         *_queues(topology, options, tracks, agent),
         project_grants(_on_project(options, tracks), options=options),
@@ -67,14 +67,14 @@ def _storage(topology: Topology, options: Options) -> Iterator[Resource]:
         ),
     ):
         yield grants(
-            f"bucket/{name}", bindings, options=options, words=("storage", "buckets"), name=f"gs://{name}",
+            f"bucket/{name}", bindings, options=options, arguments=("storage", "buckets"), name=f"gs://{name}",
             api="storage", starts="filled",
         )  # fmt: skip
     yield grants(
         f"repository/{options.name}",
         {"roles/artifactregistry.writer": (options.member("builder"),)},
         options=options,
-        words=("artifacts", "repositories"),
+        arguments=("artifacts", "repositories"),
         name=options.name,
         api="artifactregistry",
         more=(flag("location", options.region),),
@@ -88,7 +88,7 @@ def _queues(topology: Topology, options: Options, tracks: ReleaseTracks, agent: 
 
     def bind(kind: str, name: str, bindings: Bindings) -> Resource:
         return grants(
-            f"{kind}/{name}", bindings, options=options, words=("pubsub", f"{kind}s"), name=name, api="pubsub",
+            f"{kind}/{name}", bindings, options=options, arguments=("pubsub", f"{kind}s"), name=name, api="pubsub",
             after=("agent/pubsub",) if any(agent in members for members in bindings.values()) else (),
         )  # fmt: skip
 
@@ -99,7 +99,8 @@ def _queues(topology: Topology, options: Options, tracks: ReleaseTracks, agent: 
         yield pubsub.topic(queue.dead_letter_topic, options=options)
         yield pubsub.work_subscription(queue, options=options)
         yield pubsub.dead_letter_subscription(queue, options=options)
-        # Workers publish too: what a task submits itself. And whoever keeps dead letters: tasks that waited for a time.
+        # Workers publish too: what a task submits itself. And the job that keeps dead letters: tasks that waited for a
+        # time.
         yield bind("topic", queue.topic, {publisher: (api, worker, keeper), viewer: (api,)})
         # Pub/Sub's own agent forwards what was delivered too often; workers send what they reject.
         yield bind("topic", queue.dead_letter_topic, {publisher: (agent, worker)})
@@ -139,8 +140,8 @@ def _compute(topology: Topology, options: Options, tracks: ReleaseTracks, image:
 
 def _on_run(group: str, name: str, bindings: Bindings, options: Options) -> Resource:
     return grants(
-        f"{group.removesuffix('s')}/{name}", bindings, options=options, words=("run", group), name=name, api="run",
-        # A public API has no invoker check: where somebody let everybody in by a grant, that is taken back.
+        f"{group.removesuffix('s')}/{name}", bindings, options=options, arguments=("run", group), name=name, api="run",
+        # A public API has no invoker check: a public grant that was made by hand is removed.
         more=(flag("region", options.region),), also_ours=lambda member: member == "allUsers",
     )  # fmt: skip
 
@@ -148,7 +149,7 @@ def _on_run(group: str, name: str, bindings: Bindings, options: Options) -> Reso
 def _on_pool(name: str, options: Options, tracks: ReleaseTracks) -> Resource:
     scaler = {"roles/run.developer": (options.member("autoscaler"),)} if options.autoscale else {}
     return grants(
-        f"pool/{name}", scaler, options=options, words=tracks.worker_pools, name=name, api="run",
+        f"pool/{name}", scaler, options=options, arguments=tracks.worker_pools, name=name, api="run",
         more=(flag("region", options.region),),
     )  # fmt: skip
 
@@ -159,7 +160,7 @@ def _on_worker_account(options: Options) -> Resource:
         f"account/{options.account_id('worker')}",
         {"roles/iam.serviceAccountUser": (options.member("autoscaler"),)},
         options=options,
-        words=("iam", "service-accounts"),
+        arguments=("iam", "service-accounts"),
         name=options.account("worker"),
         api="iam",
     )

@@ -59,7 +59,7 @@ def sweeps(options: Options, tracks: ReleaseTracks, *, keep_bucket: bool = True)
         ),
         by(
             "pool",
-            Read(words=(*tracks.worker_pools, "list", region), api=run_api),
+            Read(arguments=(*tracks.worker_pools, "list", region), api=run_api),
             lambda item: command(*tracks.worker_pools, "delete", _last(item), region),
         ),
         by("job", run.jobs_read(options), lambda item: command("run", "jobs", "delete", _last(item), region)),
@@ -90,7 +90,7 @@ def sweeps(options: Options, tracks: ReleaseTracks, *, keep_bucket: bool = True)
         by("topic", pubsub.TOPICS, lambda item: command("pubsub", "topics", "delete", _last(item))),
         by(
             "repository",
-            Read(words=("artifacts", "repositories", "list", location), api="artifactregistry.googleapis.com"),
+            Read(arguments=("artifacts", "repositories", "list", location), api="artifactregistry.googleapis.com"),
             lambda item: command("artifacts", "repositories", "delete", _last(item), location),
         ),
         by(
@@ -128,15 +128,15 @@ def project_bindings(policy: Json, options: Options) -> tuple[Leftover, ...]:
     for binding in (policy or {}).get("bindings", ()):
         for member in binding.get("members", ()):
             if member in ours and "condition" not in binding:
-                words = ("projects", "remove-iam-policy-binding", options.project)
-                delete = command(*words, flag("member", member), flag("role", binding["role"]), "--condition=None")
+                arguments = ("projects", "remove-iam-policy-binding", options.project)
+                delete = command(*arguments, flag("member", member), flag("role", binding["role"]), "--condition=None")
                 name = f"{binding['role']} of {member.removeprefix('serviceAccount:')}"
                 found.append(Leftover(kind="binding", name=name, delete=(delete,)))
     return tuple(found)
 
 
 def _parameters(options: Options, labelled: Callable[[Json], bool]) -> tuple[LeftoverQuery, LeftoverQuery]:
-    words, where = ("parametermanager", "parameters"), "--location=global"
+    arguments, where = ("parametermanager", "parameters"), "--location=global"
     holder = f"{options.name}-autoscaler"
     api = autoscaler.PARAMETERS.api
 
@@ -145,19 +145,19 @@ def _parameters(options: Options, labelled: Callable[[Json], bool]) -> tuple[Lef
             Leftover(
                 kind="parameter-version",
                 name=_last(item),
-                delete=(command(*words, "versions", "delete", _last(item), flag("parameter", holder), where),),
+                delete=(command(*arguments, "versions", "delete", _last(item), flag("parameter", holder), where),),
             )
             for item in raw or ()
         )
 
     def parameters(raw: Json) -> tuple[Leftover, ...]:
         return tuple(
-            Leftover(kind="parameter", name=_last(item), delete=(command(*words, "delete", _last(item), where),))
+            Leftover(kind="parameter", name=_last(item), delete=(command(*arguments, "delete", _last(item), where),))
             for item in raw or ()
             if labelled(item)
         )
 
-    read = Read(words=(*words, "versions", "list", flag("parameter", holder), where), api=api)
+    read = Read(arguments=(*arguments, "versions", "list", flag("parameter", holder), where), api=api)
     return (
         LeftoverQuery(kind="parameter-version", read=read, find=versions),
         LeftoverQuery(kind="parameter", read=autoscaler.PARAMETERS, find=parameters),

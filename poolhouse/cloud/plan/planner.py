@@ -49,7 +49,7 @@ class Plan:
         return tuple(command for action in self.actions for command in action.commands)
 
 
-#: What was read, by the words of the read; absent where it was not asked (API off, parent missing) or not found.
+#: What was read, by the arguments of the read; absent where it was not read (API off, parent missing) or not found.
 Snapshot = Mapping[tuple[str, ...], Json]
 
 
@@ -63,13 +63,13 @@ def plan(resources: Sequence[Resource], snapshot: Snapshot, *, sweeps: Sequence[
     actions, refusals = [], []
     for resource in ordered(resources):
         try:
-            actions.append(decide(resource, snapshot.get(resource.read.words)))
+            actions.append(decide(resource, snapshot.get(resource.read.arguments)))
         except Refused as refusal:
             refusals.append(str(refusal))
     if refusals:
         raise Refused("\n".join(refusals))
     wanted = {resource.id for resource in resources}
-    found = (leftover for sweep in sweeps for leftover in sweep.find(snapshot.get(sweep.read.words)))
+    found = (leftover for sweep in sweeps for leftover in sweep.find(snapshot.get(sweep.read.arguments)))
     return Plan(actions=tuple(actions), leftovers=tuple(leftover for leftover in found if leftover.id not in wanted))
 
 
@@ -164,6 +164,6 @@ def second_reads(resources: Sequence[Resource], snapshot: Snapshot, *, enabled: 
         if read.needs is None or read.api not in enabled:
             continue
         parent = by_id.get(read.needs)
-        if parent is None or parent.observe(snapshot.get(parent.read.words)) is not None:
+        if parent is None or parent.observe(snapshot.get(parent.read.arguments)) is not None:
             reads.append(read)
     return tuple(dict.fromkeys(reads))

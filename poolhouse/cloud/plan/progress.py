@@ -41,9 +41,9 @@ class Lines:
         self._write(f"{number:>8} {_DONE[action.verb]} {resource.kind} {resource.name} ({seconds:.1f} s)")
 
     def retrying(self, resource: Resource, reason: str, wait_s: float) -> None:
-        """One line a further attempt, with the last words of the reason."""
-        words = reason.strip().splitlines()
-        last = words[-1][:160] if words else "no words"
+        """One line a further attempt, with the last line of the reason."""
+        lines = reason.strip().splitlines()
+        last = lines[-1][:160] if lines else "no reason given"
         when = f"again in {wait_s:g} s" if wait_s else "reading it again"
         self._write(f"         {resource.kind} {resource.name}: {last}: {when}")
 

@@ -1,1 +1,1 @@
-"""A small control plane that plays Google's APIs to the real gcloud, so that a deploy can be tried with no network."""
+"""A small control plane that simulates Google's APIs for the real gcloud: deploys are tested offline."""

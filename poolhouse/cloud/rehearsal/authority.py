@@ -1,4 +1,4 @@
-"""A certificate authority that lives as long as one rehearsal: gcloud is told to trust it, nobody else is."""
+"""A certificate authority that lives as long as one rehearsal: only gcloud is configured to trust it."""
 
 from __future__ import annotations
 

@@ -10,22 +10,19 @@ from poolhouse.cloud.rehearsal.http import ApiError, Request
 
 @dataclass
 class Fault:
-    """Answers some requests with an error.
+    """Answers some requests with an error."""
 
-    Args (fields):
-        match: pattern that `METHOD HOST/PATH` of a request must contain.
-        status: canonical code of the error.
-        message: its words.
-        times: how often; then the fault is over.
-        lost: the request is carried out first, and only its answer lost: the way that a retry meets its own work.
-        skip: matching requests to let through before the first.
-    """
-
+    #: Pattern that `METHOD HOST/PATH` of a request must contain.
     match: str
+    #: Canonical code of the error.
     status: str = "UNAVAILABLE"
+    #: Its message.
     message: str = "The service is currently unavailable."
+    #: How often; then the fault is over.
     times: int = 1
+    #: The request is carried out first, and only its answer lost: the way that a retry meets its own work.
     lost: bool = False
+    #: Matching requests to let through before the first.
     skip: int = 0
 
     def hits(self, request: Request, *, after: bool) -> bool:
@@ -48,20 +45,17 @@ class Fault:
 
 @dataclass
 class Faults:
-    """All that goes wrong in one rehearsal.
+    """All that goes wrong in one rehearsal."""
 
-    Args (fields):
-        faults: errors by request.
-        operation_polls: times that a long-running operation says it is not done.
-        account_uses: times that a fresh service account is refused as a member, as if it were not known yet.
-        agent_uses: the same for Pub/Sub's service agent.
-        grant_uses: times that a fresh grant is not seen yet by the service that it is for.
-    """
-
+    #: Errors by request.
     faults: list[Fault] = field(default_factory=list)
+    #: Times that a long-running operation says it is not done.
     operation_polls: int = 0
+    #: Times that a fresh service account is refused as a member, as if it were not known yet.
     account_uses: int = 0
+    #: The same for Pub/Sub's service agent.
     agent_uses: int = 0
+    #: Times that a fresh grant is not seen yet by the service that it is for.
     grant_uses: int = 0
 
     def strike(self, request: Request, *, after: bool) -> None:

@@ -1,4 +1,4 @@
-"""What stands before the control plane: the login, and a stack on this machine that plays what was deployed."""
+"""What stands before the control plane: the login, and a stack on this machine that stands in for what was deployed."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from urllib.parse import parse_qs, quote
 
 import requests
 
+from poolhouse.cloud.rehearsal.control_plane import ControlPlane
 from poolhouse.cloud.rehearsal.http import ApiError, Request, Response
-from poolhouse.cloud.rehearsal.plane import Plane
 from poolhouse.cloud.rehearsal.services.run import name, open_to_all
 
 _SERVICE = re.compile(r"(?P<service>[a-z0-9-]+)-(?P<number>\d+)\.(?P<region>[a-z0-9-]+)\.run\.app")
@@ -29,16 +29,13 @@ _TIMEOUT_S = 60
 
 @dataclass(frozen=True, kw_only=True)
 class Running:
-    """A stack on this machine.
+    """A stack on this machine."""
 
-    Attributes:
-        api_url: its API, which answers for every service.
-        storage_url: its storage server.
-        buckets: its buckets, by the names of the deployed ones that they play.
-    """
-
+    #: Its API, which answers for every service.
     api_url: str
+    #: Its storage server.
     storage_url: str
+    #: Its buckets, by the names of the deployed ones that they stand in for.
     buckets: Mapping[str, str]
 
 
@@ -46,15 +43,15 @@ class Front:
     """Answers a request itself, or hands it on.
 
     Args:
-        plane: the control plane.
+        control_plane: the control plane.
         login: what gcloud's login shows (as a refresh token) to get tokens.
-        running: what plays the deployed services and the objects of their bucket; None: there is nobody behind a
+        running: what stands in for the deployed services and the objects of their bucket; None: nothing answers at a
             service's address, and buckets hold what builds put there.
     """
 
-    def __init__(self, plane: Plane, *, login: str, running: Running | None = None) -> None:
-        """Connects to nothing yet."""
-        self._plane = plane
+    def __init__(self, control_plane: ControlPlane, *, login: str, running: Running | None = None) -> None:
+        """Connect to nothing yet."""
+        self._control_plane = control_plane
         self._login_word = login
         self._running = running
         self._identity = _unsigned({"iss": "https://accounts.google.com", "exp": int(time.time()) + 43_200})
@@ -68,23 +65,23 @@ class Front:
         objects = _OBJECTS.fullmatch(request.path) if request.host == "storage.googleapis.com" else None
         if self._running is not None and objects and objects["bucket"] in self._running.buckets:
             return self._objects(request, self._running, objects["bucket"], objects["object"])
-        return self._plane(request)
+        return self._control_plane(request)
 
     def _noted(self, request: Request, response: Response) -> Response:
-        self._plane.note(request, response.status)
+        self._control_plane.note(request, response.status)
         return response
 
     def _login(self, request: Request) -> Response:
         form = parse_qs(request.body.decode())
         if form.get("grant_type") != ["refresh_token"] or form.get("refresh_token") != [self._login_word]:
             return Response(status=400, body={"error": "invalid_grant", "error_description": "Bad Request"})
-        tokens = {"access_token": self._plane.token, "id_token": self._identity}
+        tokens = {"access_token": self._control_plane.token, "id_token": self._identity}
         return Response(body={**tokens, "expires_in": 3599, "token_type": "Bearer"})
 
     def _call(self, request: Request, *, service: str, number: str, region: str) -> Response:
         """A call of a service, as Cloud Run's front end lets it through or not."""
-        state, authorization = self._plane.state, request.headers.get("authorization", "")
-        with self._plane.lock:
+        state, authorization = self._control_plane.state, request.headers.get("authorization", "")
+        with self._control_plane.lock:
             full = name(state, "services", region, service)
             there = full in state.items
             public = there and (open_to_all(state.items[full]) or state.grants(full, "roles/run.invoker", "allUsers"))
@@ -97,7 +94,7 @@ class Front:
         path = quote(request.path, safe="/:")
         started = time.monotonic()
         response = _forward(request, self._running.api_url + path)
-        with self._plane.lock:
+        with self._control_plane.lock:
             state.log_request(
                 service=service,
                 region=region,
@@ -112,7 +109,7 @@ class Front:
 
     def _objects(self, request: Request, running: Running, bucket: str, object_: str | None) -> Response:
         try:
-            self._plane.authenticate(request.headers.get("authorization", ""))
+            self._control_plane.authenticate(request.headers.get("authorization", ""))
         except ApiError as error:
             return self._noted(request, error.response)
         own = running.buckets[bucket]
@@ -148,11 +145,11 @@ def _forward(request: Request, url: str) -> Response:
 
 
 def _page(status: int) -> Response:
-    words = HTTPStatus(status).phrase
-    return Response(status=status, body=f"<title>{status} {words}</title>".encode(), content_type="text/html")
+    phrase = HTTPStatus(status).phrase
+    return Response(status=status, body=f"<title>{status} {phrase}</title>".encode(), content_type="text/html")
 
 
 def _unsigned(claims: Mapping[str, Any]) -> str:
-    """A token in the form of a JWT (RFC 7519) that nobody signed."""
+    """A token in the form of a JWT (RFC 7519) without a signature."""
     parts = [json.dumps(part).encode() for part in ({"alg": "none", "typ": "JWT"}, claims)]
     return ".".join([*(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts), "unsigned"])

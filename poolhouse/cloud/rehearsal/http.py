@@ -25,7 +25,7 @@ HTTP_STATUS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One HTTP request, or one gRPC call told as such."""
+    """One HTTP request, or one gRPC call in the same form."""
 
     host: str
     method: str
@@ -66,11 +66,11 @@ class Response:
 
 
 class ApiError(Exception):
-    """An error that the plane answers with, in the JSON shape that gcloud reads.
+    """An error that the control plane answers with, in the JSON shape that gcloud reads.
 
     Args:
         status: canonical code, such as NOT_FOUND.
-        message: the words that gcloud prints.
+        message: what gcloud prints.
         details: further objects, such as `google.rpc.ErrorInfo`.
     """
 

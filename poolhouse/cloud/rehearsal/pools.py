@@ -13,8 +13,8 @@ from google.longrunning import operations_pb2
 from google.protobuf import any_pb2
 
 from poolhouse.cloud.rehearsal.authority import Authority
+from poolhouse.cloud.rehearsal.control_plane import ControlPlane
 from poolhouse.cloud.rehearsal.http import ApiError, Request
-from poolhouse.cloud.rehearsal.plane import Plane
 from poolhouse.cloud.rehearsal.schema import check
 from poolhouse.cloud.rehearsal.services.run import CONTAINER, REGIONS, check_container, name
 from poolhouse.cloud.rehearsal.state import State
@@ -28,13 +28,13 @@ class PoolServer:
     """The gRPC server that the proxy passes HTTP/2 tunnels on to, from `with` to its end.
 
     Args:
-        plane: whose state, faults and log are shared.
+        control_plane: whose state, faults and log are shared.
         authority: certificate and key shown to clients.
     """
 
-    def __init__(self, plane: Plane, *, authority: Authority) -> None:
+    def __init__(self, control_plane: ControlPlane, *, authority: Authority) -> None:
         """Prepare; nothing listens yet."""
-        self._plane = plane
+        self._control_plane = control_plane
         self._server = grpc.server(ThreadPoolExecutor(8, thread_name_prefix="pools"))
         self._server.add_generic_rpc_handlers((self._handlers(),))
         pair = (authority.key_file.read_bytes(), authority.certificate_file.read_bytes())
@@ -59,7 +59,7 @@ class PoolServer:
             f"/{_OPERATIONS}/GetOperation": (operations_pb2.GetOperationRequest.FromString, self._poll, _serialize),
             f"/{_OPERATIONS}/WaitOperation": (operations_pb2.WaitOperationRequest.FromString, self._poll, _serialize),
         }
-        plane = self._plane
+        control_plane = self._control_plane
 
         class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc has no types
             def service(self, details: Any) -> Any:
@@ -67,7 +67,7 @@ class PoolServer:
                     return None
                 deserialize, handler, serialize = methods[details.method]
                 return grpc.unary_unary_rpc_method_handler(
-                    _guarded(plane, details.method, handler),
+                    _guarded(control_plane, details.method, handler),
                     request_deserializer=deserialize,
                     response_serializer=serialize,
                 )
@@ -75,10 +75,12 @@ class PoolServer:
         return Handlers()
 
     def _get(self, request: Any) -> Any:
-        return self._plane.state.get(f"run-v2/{request.name}", words=f"Resource '{request.name}' was not found")["pool"]
+        return self._control_plane.state.get(
+            f"run-v2/{request.name}", message=f"Resource '{request.name}' was not found"
+        )["pool"]
 
     def _update(self, request: Any) -> Any:
-        state, pool = self._plane.state, request.worker_pool
+        state, pool = self._control_plane.state, request.worker_pool
         region, resource = _parts(pool.name, state)
         present = state.items.get(f"run-v2/{pool.name}")
         if present is None and not request.allow_missing:
@@ -96,18 +98,18 @@ class PoolServer:
         return self._operation(pool)
 
     def _delete(self, request: Any) -> Any:
-        state = self._plane.state
+        state = self._control_plane.state
         region, resource = _parts(request.name, state)
-        pool = state.get(f"run-v2/{request.name}", words=f"Resource '{request.name}' was not found")["pool"]
+        pool = state.get(f"run-v2/{request.name}", message=f"Resource '{request.name}' was not found")["pool"]
         del state.items[f"run-v2/{request.name}"]
         state.delete(name(state, "workerpools", region, resource))
         return self._operation(pool)
 
     def _poll(self, request: Any) -> Any:
-        return _operation_message(self._plane.state.poll(request.name))
+        return _operation_message(self._control_plane.state.poll(request.name))
 
     def _operation(self, pool: Any) -> Any:
-        state = self._plane.state
+        state = self._control_plane.state
         region, _ = _parts(pool.name, state)
         full = f"projects/{state.project}/locations/{region}/operations/{state.number()}"
         return _operation_message(state.operation(full, WorkerPool.pb(pool), metadata=WorkerPool.pb(pool)))
@@ -188,24 +190,24 @@ def as_v1(pool: Any, container: dict[str, Any], state: State, region: str, resou
     }
 
 
-def _guarded(plane: Plane, method: str, handler: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
+def _guarded(control_plane: ControlPlane, method: str, handler: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
     """The handler behind the same checks, faults and log as every other call."""
 
     def run(message: Any, context: Any) -> Any:
         headers = dict(context.invocation_metadata())
         # gRPC has no method and path of its own for us: the call's name stands for the path.
         request = Request(host="run.googleapis.com", method="GRPC", path=method)
-        with plane.lock:
+        with control_plane.lock:
             try:
-                plane.authenticate(headers.get("authorization", ""))
-                plane.require("run")
-                plane.faults.strike(request, after=False)
+                control_plane.authenticate(headers.get("authorization", ""))
+                control_plane.require("run")
+                control_plane.faults.strike(request, after=False)
                 answer = handler(message)
-                plane.faults.strike(request, after=True)
+                control_plane.faults.strike(request, after=True)
             except ApiError as error:
-                plane.note(request, error.response.status)
+                control_plane.note(request, error.response.status)
                 context.abort(grpc.StatusCode[error.status], error.message)
-            plane.note(request, 200)
+            control_plane.note(request, 200)
             return answer
 
     return run

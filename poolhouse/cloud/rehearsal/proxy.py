@@ -1,7 +1,7 @@
 """The HTTPS proxy that gcloud is pointed at: ends TLS itself and hands each request to the control plane.
 
 Endpoint overrides would not do: `gcloud run` puts the region before the host, worker pools speak gRPC over TLS, and
-`builds submit` reads its log from storage's true host name. Nothing leaves the machine: every host is played here.
+`builds submit` reads its log from storage's true host name. Nothing leaves the machine: every host is simulated here.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Proxy:
             else:
                 with self._tls.wrap_socket(connection, server_side=True) as tunnel:
                     _Tunnel(tunnel, host, self._handler)
-        except (OSError, EOFError):  # the client went away (gcloud was killed, the rehearsal ended): nobody to tell
+        except (OSError, EOFError):  # the client went away (gcloud was killed, the rehearsal ended): nothing to answer
             pass
         finally:
             with self._lock:
@@ -115,7 +115,7 @@ class _Tunnel(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def __init__(self, tunnel: ssl.SSLSocket, host: str, handler: Handler) -> None:
-        self._host, self._plane = host, handler
+        self._host, self._control_plane = host, handler
         super().__init__(tunnel, tunnel.getpeername(), None)  # type: ignore[arg-type] # there is no server object
 
     def _answer(self) -> None:
@@ -129,7 +129,7 @@ class _Tunnel(BaseHTTPRequestHandler):
             headers=headers,
             body=self._read_body(headers),
         )
-        response = self._plane(request)
+        response = self._control_plane(request)
         payload = response.payload
         self.send_response(response.status)
         self.send_header("Content-Type", response.content_type)
@@ -154,7 +154,7 @@ class _Tunnel(BaseHTTPRequestHandler):
         return b"".join(chunks)
 
     def log_message(self, format: str, *args: object) -> None:
-        """The plane keeps its own log."""
+        """Log nothing: the control plane keeps its own log."""
 
 
 def _read_connect(connection: socket.socket) -> str | None:

@@ -1,4 +1,4 @@
-"""What the predefined roles of a deploy permit: as much of each as the played services ask about (IAM, Roles)."""
+"""What the predefined roles of a deploy permit: as much of each as the simulated services ask about (IAM, Roles)."""
 
 from __future__ import annotations
 

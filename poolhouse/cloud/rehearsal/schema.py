@@ -129,5 +129,5 @@ def map_of(item: Check | Spec, *, keys: str = r"[\s\S]+") -> Check:
 LABELS = map_of(text(r"[a-z0-9_-]{0,63}"), keys=r"[a-z][a-z0-9_-]{0,62}")
 
 
-def _wrong(path: str, words: str) -> ApiError:
-    return ApiError("INVALID_ARGUMENT", f"Invalid value at '{path}': {words}")
+def _wrong(path: str, message: str) -> ApiError:
+    return ApiError("INVALID_ARGUMENT", f"Invalid value at '{path}': {message}")

@@ -1,4 +1,4 @@
-"""What the played cloud remembers: one project, its resources by full name, policies, operations."""
+"""What the simulated cloud remembers: one project, its resources by full name, policies, operations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from poolhouse.cloud.rehearsal.http import ApiError
 from poolhouse.cloud.rehearsal.roles import PERMISSIONS
 
 Json = Any
-#: Number of the played project.
+#: Number of the simulated project.
 PROJECT_NUMBER = "123456789012"
 #: Both alphabets of base 64 are the same bytes to the services.
 _STANDARD_ALPHABET = str.maketrans("-_", "+/")
@@ -29,7 +29,7 @@ _MEMBER = re.compile(
 
 @dataclass
 class State:
-    """The project's state. Changed under the plane's lock only."""
+    """The project's state. Changed under the control plane's lock only."""
 
     project: str
     faults: Faults = field(default_factory=Faults)
@@ -65,17 +65,17 @@ class State:
         """The present time, as the APIs write it."""
         return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
-    def create(self, name: str, body: Mapping[str, Any], *, words: str = "") -> dict[str, Any]:
+    def create(self, name: str, body: Mapping[str, Any], *, message: str = "") -> dict[str, Any]:
         """Keep a new resource. Raises `ApiError` (409) where there is one."""
         if name in self.items:
-            raise ApiError("ALREADY_EXISTS", words or f"Resource already exists: {_plain(name)}")
+            raise ApiError("ALREADY_EXISTS", message or f"Resource already exists: {_plain(name)}")
         self.items[name] = dict(body)
         return self.items[name]
 
-    def get(self, name: str, *, words: str = "") -> dict[str, Any]:
+    def get(self, name: str, *, message: str = "") -> dict[str, Any]:
         """A resource. Raises `ApiError` (404)."""
         if name not in self.items:
-            raise ApiError("NOT_FOUND", words or f"Resource not found (resource={_plain(name)}).")
+            raise ApiError("NOT_FOUND", message or f"Resource not found (resource={_plain(name)}).")
         return self.items[name]
 
     def listed(self, prefix: str) -> list[dict[str, Any]]:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-import requests
-
-from poolhouse.client import loopback
+from poolhouse.client import answers
+from poolhouse.client.calls import Call
+from poolhouse.client.client import Client
+from poolhouse.client.errors import ApiError
 from poolhouse.local.chaos.plan import Job
 
 _THREADS = 8
 _TIMEOUT_S = 15
 _PAUSE_S = 0.2
-#: Answers after which the same call may succeed.
-_AGAIN = {429, 500, 502, 503, 504}
+#: Answers after which the same call may succeed; 0: there was none, since the API restarts.
+_AGAIN = {0, 429, 500, 502, 503, 504}
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -36,14 +38,13 @@ class Submitter:
 
     def __init__(self, api_url: str, *, give_up: threading.Event) -> None:
         """Args: give_up: once set, calls are not repeated any more."""
-        self._api_url = api_url
+        self._api = Client(api_url, timeout_s=_TIMEOUT_S)
         self._give_up = give_up
-        self._local = threading.local()
         self.refusals: list[str] = []
 
     def run(self, jobs: Sequence[Job], *, started_s: float) -> list[Accepted]:
         """Submit all; returns those that were accepted, once all calls have been answered or given up."""
-        with ThreadPoolExecutor(_THREADS, thread_name_prefix="client") as pool:
+        with self._api, ThreadPoolExecutor(_THREADS, thread_name_prefix="client") as pool:
             answers = pool.map(lambda job: self._submit(job, started_s), jobs)
             return [accepted for accepted in answers if accepted is not None]
 
@@ -52,36 +53,32 @@ class Submitter:
         body: dict[str, Any] = {"task_type": job.task_type, "queue": job.queue, "payload": job.payload}
         if job.delay_s:
             body["delay_s"] = job.delay_s
-        answer = self._call("/tasks", body, {"Idempotency-Key": job.key})
+        call = Call(method="POST", path="/tasks", body=body, headers={"Idempotency-Key": job.key}, read=answers.json_of)
+        try:
+            answer = self._call(lambda: self._api.send(call))
+        except ApiError as error:
+            self.refusals.append(f"{job.key} ({job.task_type}): HTTP {error.status} {error}")
+            return None
         if answer is None:
             return None
-        if answer.status_code != 202:
-            self.refusals.append(f"{job.key} ({job.task_type}): HTTP {answer.status_code} {answer.text[:300]}")
-            return None
-        task_id: str = answer.json()["task_id"]
-        if answer.json()["status"] == "exists":
-            return Accepted(job, task_id, exists=True)
+        if answer["status"] == "exists":
+            return Accepted(job, answer["task_id"], exists=True)
+        task = self._api.task(answer["task_id"])
         if job.cancel:
-            cancelled = self._call(f"/tasks/{task_id}:cancel", None, {})
-            # 409: it has ended meanwhile.
-            if cancelled is not None and cancelled.status_code not in {200, 202, 409}:
-                self.refusals.append(f"cancel {task_id}: HTTP {cancelled.status_code} {cancelled.text[:300]}")
-        return Accepted(job, task_id)
+            try:
+                self._call(task.cancel)
+            except ApiError as error:
+                if error.status != 409:  # it has ended meanwhile
+                    self.refusals.append(f"cancel {task.task_id}: HTTP {error.status} {error}")
+        return Accepted(job, task.task_id)
 
-    def _call(self, path: str, body: object, headers: dict[str, str]) -> requests.Response | None:
+    def _call(self, call: Callable[[], _T]) -> _T | None:
+        """Make a call until it is answered; None where it was given up before. Raises `ApiError` for a refusal."""
         while not self._give_up.is_set():
             try:
-                answer = self._session().post(f"{self._api_url}{path}", json=body, headers=headers, timeout=_TIMEOUT_S)
-            except requests.RequestException:  # the API restarts
-                pass
-            else:
-                if answer.status_code not in _AGAIN:
-                    return answer
+                return call()
+            except ApiError as error:
+                if error.status not in _AGAIN:
+                    raise
             self._give_up.wait(_PAUSE_S)
         return None
-
-    def _session(self) -> requests.Session:
-        if not hasattr(self._local, "session"):
-            self._local.session = loopback.session()
-        session: requests.Session = self._local.session
-        return session

@@ -11,8 +11,8 @@ from pathlib import Path
 from poolhouse.local.chaos.plan import make_plan
 from poolhouse.local.chaos.round import run_round
 from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.exit_codes import FAILED, OK
 
-OK, FAILED = 0, 1
 #: Tasks and length of one round, in seconds.
 ROUND_TASKS, ROUND_S = 2000, 60.0
 
@@ -28,7 +28,7 @@ def chaos(*, minutes: float, seed: int | None = None, tasks: int = ROUND_TASKS, 
         1 if a promise was broken; the logs of that round are kept, and the output names them.
     """
     if minutes <= 0 or tasks < 1:
-        raise ConfigError("chaos wants minutes above 0, and a task at least")
+        raise ConfigError("--minutes must be > 0 and --tasks >= 1")
     first = random.SystemRandom().randrange(10**6) if seed is None else seed
     deadline_s = time.monotonic() + 60 * minutes
     rounds = failed = 0

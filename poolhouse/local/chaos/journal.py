@@ -1,4 +1,4 @@
-"""What storage itself saw: every write that took effect, whoever made it and whatever answer it got."""
+"""What storage itself saw: every write that took effect, from any client and with any answer."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from poolhouse.worker import registry
 
 _POLL_S = 0.2
 #: A server's time to fail lasts, whatever the plan says, until it has failed so often in all, or no call is left to
-#: fail: on a slow machine the planned seconds may pass while nobody calls.
+#: fail: on a slow machine the planned seconds may pass without a call.
 LEAST_FAULTS = 10
 
 
@@ -68,7 +68,7 @@ def run_round(
     Args:
         directory: for the logs of the processes.
         peace_s: how long the pipeline may take to end every task once nothing goes wrong any more, in seconds.
-        say: told what happens.
+        say: called with each event, as text.
 
     Raises:
         StackError: the stack does not start.

@@ -17,6 +17,7 @@ from typing import IO
 import requests
 
 from poolhouse.client import loopback
+from poolhouse.local import provision
 from poolhouse.local.chaos.journal import Journal
 from poolhouse.local.chaos.plan import Blow, Spell
 from poolhouse.local.errors import StackError
@@ -195,8 +196,9 @@ class Stack:
 def running(*, seed: int, workers: int, directory: Path) -> Iterator[Stack]:
     """A whole stack; its logs are in `directory`. Raises `StackError` where it does not start."""
     journal = Journal()
+    declared = provision.declaration(load(PIPELINE_FILE), project=PROJECT)
     with ExitStack() as stack:
-        pubsub = stack.enter_context(EmulatorServer(topology=PIPELINE_FILE, project=PROJECT, seed=seed))
+        pubsub = stack.enter_context(EmulatorServer(topology=declared, seed=seed))
         storage_url = stack.enter_context(storage_server())
         proxy = stack.enter_context(FaultProxy(storage_url, seed=seed, on_exchange=journal.see))
         storage = FakeGcs(storage_url)

@@ -94,7 +94,7 @@ def _task(accepted: Accepted, facts: Facts) -> Iterator[str]:
         yield f"{task_id} ({job.task_type}): began before its {job.delay_s:g} s were over"
     if record.status is Status.CANCELLED:
         if not job.cancel:
-            yield f"{task_id} ({job.task_type}): cancelled, but nobody asked for it"
+            yield f"{task_id} ({job.task_type}): cancelled without a cancel call"
     elif record.status is not _ENDS[job.task_type] and record.status is not Status.DEAD:
         yield f"{task_id} ({job.task_type}): ended as {record.status}"
     if record.status is Status.SUCCEEDED:

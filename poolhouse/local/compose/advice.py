@@ -1,6 +1,6 @@
 """What Docker's error messages mean, and what to do about each: one sentence.
 
-Docker tells its errors as text alone; the texts here are those of engines 20.10 to 28 and Compose 2 to 5. Pure.
+Docker reports errors as text alone; the texts here are those of engines 20.10 to 28 and Compose 2 to 5. Pure.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ NO_COMPOSE = (
     "Docker Compose is not installed: install the package docker-compose-plugin (Debian, Ubuntu: docker-compose-v2), "
     f"{WITHOUT_DOCKER}"
 )
-#: Text in the message → advice. The first that fits counts: the more telling ones come first.
+#: Text in the message → advice. The first that fits counts: the more specific ones come first.
 _RULES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (
         r"permission denied while trying to connect to the docker|dial unix \S+docker\S*: connect: permission denied",
@@ -89,7 +89,7 @@ _RULES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     ),
 )
 
-#: Lines that end a message and tell nothing of what is wrong.
+#: Lines that end a message and say nothing of what is wrong.
 _HELP = re.compile(r"(See|Run) '?docker\b.*--help|Usage:", re.IGNORECASE)
 
 
@@ -121,7 +121,7 @@ def unfit(*, engine: str, compose: str) -> str | None:
         engine: what `docker version --format '{{json .}}'` prints.
         compose: what `docker compose version --short` prints.
     """
-    # Podman's client writes APIVersion where Docker's writes ApiVersion; behind its socket the server tells its name.
+    # Podman's client writes APIVersion where Docker's writes ApiVersion; behind its socket the server reports its name.
     if "podman" in engine.lower() or '"APIVersion"' in engine:
         return (
             "the engine that answers is Podman, which can't build or run this stack: start Docker "
@@ -146,7 +146,7 @@ def build_failure(output: str) -> str:
     _, rule, rest = output.partition("\n------\n")
     step = rest.partition("\n------")[0] if rule else ""
     errors = [line for line in output.splitlines() if line.startswith(("ERROR", "error"))]
-    # The whole output tells of retries that went well in the end.
+    # The whole output includes retries that succeeded in the end.
     for known in (step, "\n".join(errors)):
         advice = _advice(known)
         if advice is not None:

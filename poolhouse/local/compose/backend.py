@@ -79,7 +79,7 @@ class Compose:
         if before is not None and not before.details["overlay"]:
             return self._bring_back(before, options, say)
         pubsub = emulator.choose(options.pubsub or (before.details["pubsub"] if before else None), os.environ)
-        self._planned(options, pubsub, before)  # wrong settings are told before anything is built
+        self._planned(options, pubsub, before)  # wrong settings are reported before anything is built
         say(pubsub.about())
         build.pull([name for name in (compose_file.storage_image(os.environ), pubsub.image) if name], say)
         say("building the images (nothing to do where nothing changed)")
@@ -339,7 +339,7 @@ class Compose:
                 for container in self._containers(found)
                 if not container.ready and container.service != SETUP
             ]
-            return f": {', '.join(waiting)}. The logs tell more: ./invoke logs"
+            return f": {', '.join(waiting)}. More in the logs: ./invoke logs"
         return ""
 
     def _containers(self, found: StackState) -> tuple[Container, ...]:

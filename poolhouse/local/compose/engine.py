@@ -28,7 +28,7 @@ _FOREIGN = ("COMPOSE_FILE", "COMPOSE_PROJECT_NAME", "COMPOSE_PROFILES", "COMPOSE
 
 
 class EngineError(StackError):
-    """Docker did not do what it was told; the text says why in one sentence, and what to do."""
+    """A call of Docker failed; the text says why in one sentence, and what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class Container:
     out_of_memory: bool = False
     #: Ports that are open now: the container's to this machine's.
     ports: Mapping[int, int]
-    #: Ports that it was told to publish; it has them while it does not run, too.
+    #: Ports that it is configured to publish; it has them while it does not run, too.
     published: Mapping[int, int] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     #: The command of its health check; empty where it has none.
@@ -115,7 +115,7 @@ def docker(
         environment: variables on top of this process's own.
         timeout_s: longest time, in seconds.
         data: for its standard input.
-        explain: makes of its standard error what people are told.
+        explain: turns its standard error into a message.
 
     Raises:
         EngineError: there is no docker, it failed, or took too long.

@@ -88,7 +88,7 @@ def _projects(listed: str) -> list[tuple[str, str | None]]:
 
 
 def _described(project: str, found: tuple[Container, ...], *, overlaid: bool) -> StackState | None:
-    """What can be told of a project by its containers; None where they are not a whole stack's."""
+    """What a project's containers show of it; None where they are not a whole stack's."""
     by_service = {container.service: container for container in found}
     # Whichever container publishes them.
     published = {inside: outside for container in found for inside, outside in container.published.items()}

@@ -125,7 +125,7 @@ def _storage_tar() -> Iterator[Path]:
         _run("dpkg-deb", "--extract", str(next(folder.glob("busybox-static_*.deb"))), str(folder / "busybox"))
         tar = folder / "root.tar"
         with tarfile.open(tar, "w") as archive:
-            # Rootless engines unpack as a user who may not make folders that nobody declared.
+            # Rootless engines unpack as a user who may not make folders that are not declared.
             _folder(archive, "bin", 0o755)
             _folder(archive, "tmp", 0o1777)
             _add(archive, server, "bin/fake-gcs-server")

@@ -28,7 +28,7 @@ def order(service: str) -> int:
 def status(
     container: Container, instance: str, *, now: datetime, healthy: bool, last_exit: int | None = None
 ) -> ServiceStatus:
-    """What is told of a container.
+    """What is shown of a container.
 
     Args:
         container: as the engine describes it.

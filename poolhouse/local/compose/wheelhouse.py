@@ -13,6 +13,8 @@ from poolhouse.project import ROOT
 LOCKS = (ROOT / "requirements.lock", ROOT / "requirements-pubsub.lock")
 #: The Dockerfile mounts this folder.
 WHEELHOUSE = ROOT / ".wheelhouse"
+#: Wheels that a project carries itself, beside those of the package index.
+_VENDOR = ROOT / "vendor"
 #: Python of the image.
 PYTHON_VERSION = "3.11"
 #: The newest glibc that wheels may want: that of Debian bookworm.
@@ -56,6 +58,7 @@ def _download(lock: Path, *, architecture: str) -> None:
     command = [
         *(sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet"),
         *("--require-hashes", "--no-deps", "--only-binary", ":all:", "--requirement", str(lock)),
+        *(("--find-links", str(_VENDOR)) if _VENDOR.is_dir() else ()),
         *("--dest", str(WHEELHOUSE), "--implementation", "cp", "--python-version", PYTHON_VERSION),
         *(part for abi in ("cp311", "abi3", "none") for part in ("--abi", abi)),
         *(part for tag in platforms(architecture) for part in ("--platform", tag)),

@@ -17,7 +17,7 @@ from poolhouse.pipeline.topology import Queue, Topology
 from poolhouse.project import ROOT
 
 RENEW = "./invoke compose-file"
-#: The setting of the service `setup` that tells it which queues have workers.
+#: The setting of the service `setup` that lists the queues with workers.
 VARIABLE = "QUEUES_WITH_WORKERS"
 _LIST = re.compile(rf"(?<=^      {VARIABLE}: ).*$", re.MULTILINE)
 _BLOCK = re.compile(rf"(?<={re.escape(RENEW)}`\. {{\n).*?(?=^  # }}$)", re.DOTALL | re.MULTILINE)
@@ -53,6 +53,11 @@ def renewed(text: str, declared: Topology) -> str:
                 "git checkout docker-compose.yml brings them back"
             )
     return text
+
+
+def without_queues(text: str) -> str:
+    """The text of docker-compose.yml without what `renewed` puts in."""
+    return _LIST.sub("", _BLOCK.sub("", text))
 
 
 def renew(*, path: Path = COMPOSE_FILE, pipeline_file: Path = ROOT / "pipeline.toml") -> int:

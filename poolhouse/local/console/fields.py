@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from poolhouse.client.api import Document
+from poolhouse.client.answers import Document
 from poolhouse.client.schema import Payload, written
 from poolhouse.pipeline.errors import ConfigError
 

@@ -27,7 +27,7 @@ class Line:
     """A line of an instance's log."""
 
     instance: str
-    #: What tells it from every other line that may be shown with it.
+    #: What distinguishes it from every other line that may be shown with it.
     key: str
     text: str
     #: None where it is no JSON log line.
@@ -46,7 +46,7 @@ def last(backend: Backend, instance: str | None, *, severity: str, words: str, m
     Args:
         backend: of the stack.
         instance: its name, or a service's for all of its instances; None: all.
-        severity: the mildest that counts; empty: all. Lines that tell none, such as those of a traceback, always do.
+        severity: the mildest that counts; empty: all. Lines without one, such as those of a traceback, always do.
         words: in any case; empty: whatever they say.
         most: how many.
 

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from poolhouse.client import units
-from poolhouse.client.api import segment
+from poolhouse.client.calls import segment
 from poolhouse.local.console.notes import Notes
 from poolhouse.local.console.stacks import Stack, StackInfo
 from poolhouse.local.console.throughput import Throughput
@@ -32,7 +32,6 @@ _PLACES = (
     ("/dead-letters", "Dead letters"),
     ("/schedules", "Schedules"),
     ("/logs", "Logs"),
-    ("/emulator", "Emulator"),
 )
 
 
@@ -115,13 +114,11 @@ def _info(stack: Stack) -> StackInfo | None:
 
 
 def _places(info: StackInfo | None) -> Sequence[tuple[str, str]]:
-    """What a person can go to; all of it where nothing is up yet but for the emulator, which may never be."""
-    absent = set()
-    if info is None or not info.emulator:
-        absent.add("/emulator")
-    if info is not None and not info.logs:
-        absent.add("/logs")
-    return [place for place in _PLACES if place[0] not in absent]
+    """What a person can go to; all of it where nothing is up yet."""
+    if info is None:
+        return _PLACES
+    places = [place for place in _PLACES if place[0] != "/logs" or info.logs]
+    return [*places, (info.emulator_url, "Emulator")] if info.emulator_url else places
 
 
 def _here(path: str) -> str:
@@ -135,7 +132,7 @@ def _age(text: str | None) -> str:
 
 
 def _moment(text: str | None) -> str:
-    """A time of the API's in this machine's time zone: whoever looks sits at it."""
+    """A time of the API's in this machine's time zone, which is the viewer's."""
     at = units.moment(text)
     return "?" if at is None else f"{at.astimezone():%Y-%m-%d %H:%M:%S %Z}"
 

@@ -9,7 +9,8 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from poolhouse.client.api import TIMEOUT_S, Api
+from poolhouse.client.client import Client
+from poolhouse.client.target import TIMEOUT_S
 from poolhouse.local.backend import Backend, Endpoints
 from poolhouse.local.console.emulator import Emulator
 
@@ -23,15 +24,15 @@ _WATCHING = {"X-Watching": "console"}
 
 @dataclass(frozen=True, kw_only=True)
 class StackInfo:
-    """What the head of every page tells of a stack, and what its pages can show."""
+    """What the head of every page shows of a stack, and what its pages can show."""
 
     #: In a word, where it runs: a backend's name, or the cloud's.
     place: str
     project: str
     #: Where a browser can read the API's reference; None where it is not let in.
     reference_url: str | None = None
-    #: Whether there is an emulator that can be commanded.
-    emulator: bool = False
+    #: The console of its Pub/Sub emulator; None where that is another's, or does not answer.
+    emulator_url: str | None = None
     #: Whether its logs can be read here.
     logs: bool = False
     #: How many times as long as on a local stack a page waits before it looks again.
@@ -47,7 +48,7 @@ class Stack(Protocol):
     def backend(self) -> Backend | None:
         """Its processes and their logs; None where they are not on this machine."""
 
-    def api(self) -> AbstractContextManager[Api]:
+    def api(self) -> AbstractContextManager[Client]:
         """A client of its API, closed in the end: threads of several requests must not share one."""
 
     def emulator(self) -> Emulator | None:
@@ -64,17 +65,18 @@ class LocalStack:
             find: gives the backend of the stack that is up; may raise `NoStack`.
         """
         self._find = find
-        #: Whether the emulator is ours, by what tells one stack from another.
+        #: Whether the emulator is ours, by what identifies a stack.
         self._ours: dict[Endpoints, bool] = {}
 
     def info(self) -> StackInfo:
         backend = self._find()
         endpoints = backend.endpoints()
+        emulator = self.emulator()
         return StackInfo(
             place=backend.name,
             project=endpoints.project,
             reference_url=f"{endpoints.api_url}/docs",
-            emulator=self.emulator() is not None,
+            emulator_url=emulator.console_url if emulator is not None else None,
             logs=True,
         )
 
@@ -82,8 +84,8 @@ class LocalStack:
         return self._find()
 
     @contextmanager
-    def api(self) -> Iterator[Api]:
-        api = Api(self._find().endpoints().api_url, timeout_s=LOCAL_TIMEOUT_S, headers=_WATCHING)
+    def api(self) -> Iterator[Client]:
+        api = Client(self._find().endpoints().api_url, timeout_s=LOCAL_TIMEOUT_S, headers=_WATCHING)
         try:
             yield api
         finally:
@@ -101,7 +103,7 @@ class LocalStack:
 
 
 class Deployed:
-    """A pipeline on Google Cloud: all that its API tells."""
+    """A pipeline on Google Cloud: all that its API returns."""
 
     def __init__(
         self, project: str, url: str, token: Callable[[], str], *, clock: Callable[[], float] = time.monotonic
@@ -129,8 +131,8 @@ class Deployed:
         return None
 
     @contextmanager
-    def api(self) -> Iterator[Api]:
-        api = Api(self._url, token=self._current_token, timeout_s=TIMEOUT_S, headers=_WATCHING)
+    def api(self) -> Iterator[Client]:
+        api = Client(self._url, token=self._current_token, timeout_s=TIMEOUT_S, headers=_WATCHING)
         try:
             yield api
         finally:

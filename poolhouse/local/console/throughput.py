@@ -1,4 +1,4 @@
-"""How many messages each queue finishes in a second, from the emulator's own counts: measured while somebody looks."""
+"""How many messages each queue finishes in a second, from the emulator's own counts: measured while a page is open."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def content(name: str, unpack: Callable[[bytes], Any], wanted: Any) -> Check:
 
 
 def _counted(outcomes: list[str]) -> list[str]:
-    """Without attempts that the restart of the worker cut short: those are nobody's fault."""
+    """Without attempts that the restart of the worker cut short: those are no failures of the handler."""
     return [outcome for outcome in outcomes if outcome != "stopped"]
 
 

@@ -1,4 +1,4 @@
-"""The pipeline as a client sees it: HTTP calls with `requests`, nothing of the pipeline's own code."""
+"""The pipeline as a stranger's client sees it: plain HTTP calls, so that the e2e checks `poolhouse.client` too."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ from poolhouse.local.errors import StackError
 _TIMEOUT_S = 30
 #: A JSON object of an answer.
 Document = dict[str, Any]
-#: A task in one of these will not change by itself.
-FINAL = frozenset({"succeeded", "failed", "dead", "cancelled"})
 
 
 class Client:

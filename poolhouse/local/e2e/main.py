@@ -15,11 +15,12 @@ from typing import Any
 from rich.console import Console
 
 from poolhouse.client import schema
+from poolhouse.client.event_stream import FINAL
 from poolhouse.local import backends, state
 from poolhouse.local.backend import Backend, UpOptions, default_state_dir
 from poolhouse.local.e2e import builtin, project
 from poolhouse.local.e2e.case import Case, Record
-from poolhouse.local.e2e.client import FINAL, Client
+from poolhouse.local.e2e.client import Client
 from poolhouse.local.e2e.report import Line, Report
 from poolhouse.local.errors import StackError
 from poolhouse.local.safe_console import SafeConsole
@@ -99,7 +100,7 @@ def check(backend: Backend, console: Console, *, quick: bool = False) -> int:
         console.print(f"\n[red]{len(report.differences)} difference(s)[/] after {took_s:.1f} s:")
         for line in report.differences:
             console.print(f"  {line}", markup=False)
-        console.print("the logs tell more: ./invoke logs")
+        console.print("more in the logs: ./invoke logs")
         return 1
     tasks = sum(line.tasks for line in report.lines)
     latency = next(line.note for line in report.lines if line.name == "latency")
@@ -344,7 +345,7 @@ class _Run:
         return differences + [f"missing: {key} ({reason})" for key, reason in missing.items()]
 
     def _drained(self, line: Line) -> list[str]:
-        """No queue holds a message any more, where the backend tells."""
+        """No queue holds a message any more, where the backend knows."""
         deadline = time.monotonic() + 30
         while True:
             left = {queue["name"]: queue["backlog"] for queue in self._client.queues() if queue["backlog"]}

@@ -97,12 +97,12 @@ class Embedded:
         return
 
     def status(self) -> tuple[ServiceStatus, ...]:
-        """As the supervisor tells."""
+        """As the supervisor reports."""
         answer = self._call("status", timeout_s=10)
         return tuple(ServiceStatus(**{**entry, "state": ServiceState(entry["state"])}) for entry in answer)
 
     def scaling(self) -> tuple[QueueScale, ...]:
-        """As the supervisor tells."""
+        """As the supervisor reports."""
         return tuple(QueueScale(**entry) for entry in self._call("scaling", timeout_s=10))
 
     def log_files(self) -> Mapping[str, Path]:

@@ -30,7 +30,7 @@ def path(folder: Path) -> Path:
 
 
 async def serve(path: Path, handler: Handler) -> asyncio.AbstractServer:
-    """Answer calls at a socket; `PoolhouseError` of the handler is told to the caller."""
+    """Answer calls at a socket; `PoolhouseError` of the handler is returned to the caller."""
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

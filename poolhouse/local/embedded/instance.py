@@ -52,7 +52,7 @@ class Instance:
             spec: what to run.
             log: takes its output.
             say: takes a line for the supervisor's log.
-            on_group: told of a process group, and whether it was made or has ended.
+            on_group: called with a process group, and whether it was made or has ended.
         """
         self.name = name
         self.spec = spec
@@ -191,7 +191,7 @@ class Instance:
             code = await process.wait()
         finally:
             getting_ready.cancel()
-        # Children that it left, such as a process pool's: nobody else would end them.
+        # Children that it left, such as a process pool's: nothing else would end them.
         end_group(process.pid, signal.SIGKILL)
         self._on_group(process.pid, False)
         self._last_exit = describe_exit(code)

@@ -49,7 +49,7 @@ class Crew:
         return added
 
     def let_go(self, number: int) -> tuple[str, ...]:
-        """Tell that many to stop; they get the time that their tasks get. Returns their names, without waiting."""
+        """Stop that many, with the grace period of their tasks. Return their names, without waiting."""
         kept = max(0, len(self.members) - number)
         surplus, self.members = self.members[kept:], self.members[:kept]
         for member in surplus:

@@ -83,7 +83,7 @@ class Reloads:
             return new
 
     async def stop(self) -> None:
-        """End all of them: those that end already are told to hurry."""
+        """End all of them: those that are stopping get SIGKILL sooner."""
         waiting = [*self._successors.values(), *self._coming.values()]
         self._successors.clear()
         await asyncio.gather(

@@ -1,4 +1,4 @@
-"""A service that starts when somebody first connects to it: until then it costs an open socket and nothing else."""
+"""A service that starts at the first connection: until then it costs an open socket and nothing else."""
 
 from __future__ import annotations
 

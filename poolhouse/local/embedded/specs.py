@@ -136,17 +136,18 @@ def variables(endpoints: Endpoints, own: Mapping[str, str]) -> dict[str, str]:
 
     Args:
         own: as `environment.child` gives it: what it sets for Poolhouse holds, but for the addresses and names of the
-            stack, and for a LOG_LEVEL above INFO: the lines that tell that a process is ready are of that level.
+            stack, and for a LOG_LEVEL above INFO: the lines that report a process as ready are of that level.
     """
     file = own.get("PIPELINE_FILE") or str(ROOT / "pipeline.toml")
     return {
         **own,
         "BACKLOG_SOURCE": "emulator",
-        "LOG_LEVEL": "DEBUG" if own.get("LOG_LEVEL") == "DEBUG" else "INFO",
+        "LOG_LEVEL": "DEBUG" if own.get("LOG_LEVEL", "").upper() == "DEBUG" else "INFO",
         "PIPELINE_FILE": file,
         "TASK_HANDLERS": handlers(own.get("TASK_HANDLERS"), file),
         # Web pages can reach this machine's ports; what is deployed is reached by its own name alone.
         "ALLOWED_HOSTS": own.get("ALLOWED_HOSTS") or LOCAL,
+        "SHOW_TRACEBACKS": own.get("SHOW_TRACEBACKS") or "1",
         "PYTHONUNBUFFERED": "1",
         **endpoints.environment(),
     }
@@ -171,8 +172,8 @@ def specs(endpoints: Endpoints, *, data: Path, listener: int, own: Mapping[str, 
 
     Args:
         data: a folder for objects.
-        listener: the API's listening socket, by number: nobody else can get its port, and no call is refused while the
-            API starts again. Of an old and a new API each takes connections from it, side by side.
+        listener: the API's listening socket, by number: no other program can get its port, and no call is refused
+            while the API restarts. Of an old and a new API each takes connections from it, side by side.
         own: as for `variables`.
     """
     inner = fake_gcs.hidden_address()
@@ -253,8 +254,8 @@ def reloading(made: Mapping[str, Spec], *, own: Mapping[str, str]) -> dict[str, 
         own: as for `variables`.
     """
     launch = (sys.executable, "-m", "poolhouse.local.embedded.preload", "--libraries")
-    # Python tells by whole seconds and the size whether a cached file is out of date: two saves in one second are not
-    # told apart. So what is read during reloads is not cached.
+    # Python takes a cached file for current by whole seconds and its size, so that of two saves in one second it may
+    # miss the later one. What is read during reloads is therefore not cached.
     fresh = {"PYTHONDONTWRITEBYTECODE": "1"}
     api, worker = made["api"], made["worker"]
     replaced_api = replace(

@@ -223,7 +223,7 @@ class EmbeddedStack:
         guard = WebGuard.from_environment(self._specs["api"].environment)
         clock = SharedClock(Path(self._specs["api"].environment["CLOCK_FILE"]))
         self._emulator = EmulatorServer(
-            listener=self._addresses.pubsub, data_dir=kept, guard=guard, clock=clock
+            listener=self._addresses.pubsub, data_dir=kept, guard=guard, clock=clock, ui=True
         ).start()
         self._emulator_started_at = time.monotonic()
 
@@ -258,7 +258,7 @@ class EmbeddedStack:
                 self._reloads.prepare(member.name)
 
     async def _forget(self, dismissed: Sequence[str]) -> None:
-        """Let no successors wait for workers that were told to stop."""
+        """Let no successors wait for workers that are stopping."""
         if self._reloads is not None:
             await asyncio.gather(*(self._reloads.forget(name) for name in dismissed))
 
@@ -270,7 +270,7 @@ class EmbeddedStack:
         found: dict[str, int | None] = dict.fromkeys(self._queues)
         for name, queue in self._queues.items():
             path = f"projects/{self._endpoints.project}/subscriptions/{queue.subscription}"
-            with contextlib.suppress(StatusError):  # somebody has deleted it
+            with contextlib.suppress(StatusError):  # it has been deleted
                 found[name] = self._emulator.inspect(path, messages=0).unacked
         return found
 
@@ -298,7 +298,7 @@ class EmbeddedStack:
             self._workers.put(by_name)
 
     async def _declare_again(self) -> bool:
-        """Make what pipeline.toml declares now; False, and the problem told, where that can't be."""
+        """Make what pipeline.toml declares now; False, and the problem logged, where that fails."""
         assert self._reloads is not None
         try:
             declared = topology.load(self._specs["worker"].environment["PIPELINE_FILE"])
@@ -318,7 +318,7 @@ class EmbeddedStack:
         return True
 
     async def _renew_schedulers(self) -> None:
-        """Start them on code that is known to start. Nobody waits for that: a run due meanwhile is made late."""
+        """Start them on code that is known to start. Without waiting: a run due meanwhile is made late."""
         for scheduler in self._schedulers:
             await scheduler.stop()
             scheduler.start()
@@ -346,7 +346,7 @@ async def _on_a_thread(function: Callable[[], None]) -> None:
             function()
         except BaseException as error:  # noqa: BLE001 - raised again where it is awaited
             failure = error
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nothing waits any more
             loop.call_soon_threadsafe(settle, failure)
 
     threading.Thread(target=run, daemon=True).start()

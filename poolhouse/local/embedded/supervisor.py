@@ -56,7 +56,7 @@ class Config:
 
 
 async def run(config: Config) -> int:
-    """Be the supervisor of a stack until told to stop; returns the exit code."""
+    """Be the supervisor of a stack until stopped; return the exit code."""
     with _only_one(config.state_dir) as alone:
         if not alone:
             _report(error="another stack is starting or stopping here")

@@ -79,11 +79,11 @@ def concerned(paths: Iterable[Path], watched: Sequence[Scope]) -> frozenset[str]
 
 
 async def watch(watched: Sequence[Scope], on_change: Callable[[frozenset[str]], Awaitable[None]]) -> None:
-    """Tell of saved, new and deleted files that count; runs until cancelled.
+    """Report saved, new and deleted files that count; run until cancelled.
 
     Args:
         watched: from `scopes`.
-        on_change: takes the services concerned; what is saved while it runs is told afterwards, in one call.
+        on_change: takes the services concerned; what is saved while it runs is reported afterwards, in one call.
 
     Raises:
         OSError: the system does not let a folder be watched.

@@ -24,7 +24,7 @@ class Change:
 
     #: Those that were started, not ready yet.
     added: list[Instance] = field(default_factory=list)
-    #: Names of those that were told to stop; `Workers.gone` waits for them.
+    #: Names of those that are stopping; `Workers.gone` waits for them.
     dismissed: list[str] = field(default_factory=list)
 
 
@@ -50,7 +50,7 @@ class Workers:
             declared: pipeline.toml.
             options: how many workers, or whether they follow the backlog.
             make: makes the instance of a name and a spec.
-            say: is told when a backlog changes a number.
+            say: called when a backlog changes a number.
         """
         self._say = say
         self._autoscale: Autoscale | None = None
@@ -69,7 +69,7 @@ class Workers:
 
     @property
     def members(self) -> list[Instance]:
-        """All of them, but for those that were told to stop."""
+        """All of them, except those that are stopping."""
         return [member for crew in self._crews.values() for member in crew.members]
 
     def another(self, name: str) -> Instance:
@@ -82,7 +82,7 @@ class Workers:
             crew.put(successors)
 
     async def gone(self) -> None:
-        """Wait until all that were told to stop have ended."""
+        """Wait until all that are stopping have ended."""
         for crew in self._crews.values():
             await crew.gone()
 

@@ -36,7 +36,7 @@ class Addresses:
 
 
 def take(options: UpOptions, *, name: str) -> Addresses:
-    """Take the addresses of a stack: the same for the same name, unless somebody else has them.
+    """Take the addresses of a stack: the same for the same name, unless another program has them.
 
     Args:
         options: with the ports that were asked for.

@@ -120,4 +120,4 @@ def _is_foreign(name: str) -> bool:
 
 def _fits(name: str, value: str) -> bool:
     """Whether a value of a variable that many programs have is one of ours."""
-    return name not in _SHARED or value in _SHARED[name]
+    return name not in _SHARED or (value.upper() if name == "LOG_LEVEL" else value) in _SHARED[name]

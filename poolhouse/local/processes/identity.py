@@ -17,10 +17,10 @@ _POLL_S = 0.02
 
 @dataclass(frozen=True)
 class ProcessId:
-    """A process, told from a later one that got the same pid by the time it started."""
+    """A process, distinguished by its start time from a later one with the same pid."""
 
     pid: int
-    #: As `_started_at` tells it.
+    #: From `_started_at`.
     started_at: float
 
     @classmethod
@@ -45,7 +45,7 @@ class ProcessId:
 
     def wait(self, timeout_s: float) -> bool:
         """Wait until it is gone; False if it is still there after `timeout_s`."""
-        # Not psutil's wait: that waits for init to reap a process which is nobody's child, up to a second longer.
+        # Not psutil's wait: that waits for init to reap a process that is no child of ours, up to a second longer.
         deadline = time.monotonic() + timeout_s
         while self.alive():
             if time.monotonic() > deadline:
@@ -63,7 +63,7 @@ class ProcessId:
 
 
 def _started_at(process: psutil.Process) -> float:
-    """When a process started, in seconds since the machine did; since the epoch where the system tells that alone.
+    """When a process started, in seconds since the machine did; since the epoch where the system reports that alone.
 
     A clock that is set while a process runs, as after a laptop's sleep, must not make another process of it: Linux
     keeps start times since boot (proc_pid_stat(5), field 22), from which psutil reckons with the clock of now.

@@ -30,7 +30,7 @@ _TRIES = 200
 
 @dataclass(frozen=True)
 class HeldPort:
-    """A port that nobody else can have."""
+    """A port that no other program can have."""
 
     number: int
     #: Bound, not listening; closed already where the system lets no server bind beside it.
@@ -67,7 +67,7 @@ def choose(*, wanted: int | None = None, preferred: int | None = None, what: str
 
     Raises:
         ConfigError: `wanted` is no port.
-        StackError: `wanted` is taken; the text names the process that has it, where the system tells.
+        StackError: `wanted` is taken; the text names the process that has it, where the system reports it.
     """
     if wanted:
         if not 0 < wanted < 65536:
@@ -118,9 +118,9 @@ def _hold(port: int) -> HeldPort:
     """Bind a port without listening. Raises `StackError` where it is taken."""
     held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
-        # Without SO_REUSEADDR it is bound only where nobody else holds the port, listening or not. With it from then
-        # on, Linux lets a server that sets it, as Go's do, bind beside a socket that does not listen. Connections of a
-        # server that has just ended are no holder.
+        # Without SO_REUSEADDR it is bound only where no other socket holds the port, listening or not. With it from
+        # then on, Linux lets a server that sets it, as Go's do, bind beside a socket that does not listen. Connections
+        # of a server that has just ended are no holder.
         if _has_closed_connections(port):
             held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         held.bind((HOST, port))
@@ -164,7 +164,7 @@ def of_name(name: str) -> tuple[int, int, int, int]:
 
 
 def listens(pid: int, port: int) -> bool:
-    """Whether this very process listens on a port; True where the system does not tell."""
+    """Whether this very process listens on a port; True where the system does not report it."""
     try:
         connections = psutil.Process(pid).net_connections("tcp")
     except psutil.NoSuchProcess:
@@ -200,6 +200,6 @@ def _by_whom(port: int) -> str:
             ):
                 command = " ".join(psutil.Process(connection.pid).cmdline())[:80]
                 return f" by process {connection.pid} ({command})"
-    except (psutil.AccessDenied, psutil.NoSuchProcess):  # macOS tells only root
+    except (psutil.AccessDenied, psutil.NoSuchProcess):  # macOS reports it to root only
         pass
     return ""

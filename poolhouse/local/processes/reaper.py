@@ -57,7 +57,7 @@ class Reaper:
         return self._process.stdin
 
     def _tell(self, line: str) -> None:
-        with contextlib.suppress(BrokenPipeError):  # somebody killed it: the kernel's signal is left
+        with contextlib.suppress(BrokenPipeError):  # it was killed: the kernel's signal is left
             self._pipe.write(line.encode() + b"\n")
             self._pipe.flush()
 

@@ -99,7 +99,7 @@ def server_command(*, host: str, port: int, public: str, root: Path) -> tuple[st
 
 
 def temporary_root() -> Path:
-    """A folder for objects that nobody keeps, private to this user: in memory where the system has a tmpfs with room.
+    """A folder for temporary objects, private to this user: in memory where the system has a tmpfs with room.
 
     Raises:
         StackError: there is no room anywhere.

@@ -35,7 +35,7 @@ class Connections:
     """Connections to one server, opened as they are needed and kept. Thread-safe."""
 
     def __init__(self, origin: str, *, kept: int, tls: ssl.SSLContext | None = None) -> None:
-        """Connects at the first call.
+        """Connect at the first call.
 
         Args:
             origin: scheme, host and port, as in `https://storage.googleapis.com`.
@@ -66,8 +66,8 @@ class Connections:
         """Send a request and read the whole answer; named and called as in urllib3, so that `AuthorizedHttp` can.
 
         A server may close a kept connection at any time. Where one is found closed before a byte of the answer has
-        come, the request goes out once more, on a new connection: whoever sends what must not be done twice says so in
-        the request (`ifGenerationMatch`).
+        come, the request goes out once more, on a new connection: a caller whose request must not be repeated says so
+        in the request (`ifGenerationMatch`).
 
         Args:
             timeout: the longest that it may take as a whole, in seconds.
@@ -147,7 +147,7 @@ class _Connection:
         self.reusable = False
 
     def exchange(self, request: bytes, deadline_s: float) -> Answer:
-        """Send a request and read its answer, which must tell its length: one cut short is never taken for whole."""
+        """Send a request and read its answer, which must declare its length: one cut short is never taken for whole."""
         self._forget()
         self._socket.settimeout(_left_s(deadline_s))
         self._socket.sendall(request)
@@ -184,7 +184,7 @@ class _Connection:
 
     def on_message_complete(self) -> None:
         status = self._parser.get_status_code()
-        if status >= 200 and self._answer is None:  # below: it announces the answer; a second one is nobody's
+        if status >= 200 and self._answer is None:  # below: it announces the answer; a second one answers no request
             self._answer = Answer(status, self._headers, b"".join(self._parts))
             self.reusable = self._parser.should_keep_alive()
 

@@ -54,7 +54,7 @@ class SmallObjects:
         user_agent: str = "",
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Connects at the first call.
+        """Connect at the first call.
 
         Args:
             http: sends the requests: what `connect` returns.
@@ -69,7 +69,7 @@ class SmallObjects:
         self._timeout_s = timeout_s
         self._headers = {"User-Agent": user_agent, "X-Goog-Api-Client": user_agent}
         self._sleep = sleep
-        # Nobody else knows it, so that no object's bytes can have it in them.
+        # Random and secret, so that no object can contain it.
         self._boundary = secrets.token_hex(16)
 
     def get(self, name: str) -> tuple[bytes, Mapping[str, str]]:
@@ -211,7 +211,7 @@ def _crc32c(data: bytes) -> str:
 
 
 def _as_stored(answer: _Answer) -> bool:
-    """Whether the bytes are those that were stored, as far as the answer tells (Cloud Storage, Hashes and ETags)."""
+    """Whether the bytes are those that were stored, as far as the answer shows (Cloud Storage, Hashes and ETags)."""
     if answer.headers.get("x-goog-stored-content-encoding", "identity") != "identity":
         return True  # unpacked on the way: the checksum is that of the packed bytes
     for entry in (answer.headers.get("x-goog-hash") or "").split(","):

@@ -1,4 +1,4 @@
-"""From a delivery to its end: claim the task, run its handler, settle what came of it.
+"""Process a delivery to its end: claim the task, run its handler, settle what came of it.
 
 A worker that dies anywhere in between leaves a message that comes again, and a record that says what is still to do.
 """
@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
 from functools import partial
 
 import structlog
@@ -19,7 +18,6 @@ import structlog
 from poolhouse.pipeline import records
 from poolhouse.pipeline.errors import MalformedMessage, PreconditionFailed, RecordUnreadable
 from poolhouse.pipeline.message import TaskMessage, decode
-from poolhouse.pipeline.publisher import Publisher
 from poolhouse.pipeline.record_store import RecordStore, Stored, written_by
 from poolhouse.pipeline.records import (
     AlreadyClaimed,
@@ -31,20 +29,19 @@ from poolhouse.pipeline.records import (
     Status,
     TaskRecord,
 )
-from poolhouse.pipeline.store import ABSENT, ObjectStore
-from poolhouse.pipeline.task_ids import TaskIds
-from poolhouse.pipeline.topology import Topology
+from poolhouse.pipeline.store import ABSENT
 from poolhouse.worker.errors import Interrupted, TaskTimeout, WorkerStopping
-from poolhouse.worker.registry import Handler, Registry
+from poolhouse.worker.registry import Handler
 from poolhouse.worker.runtime.delivery import Delivery
-from poolhouse.worker.runtime.execution import Executor
+from poolhouse.worker.runtime.endings import error_info, interrupted
+from poolhouse.worker.runtime.execution import Executor, run_handler
 from poolhouse.worker.runtime.heartbeat import Heartbeat
 from poolhouse.worker.runtime.limits import Limits
-from poolhouse.worker.runtime.outcomes import error_info, interrupted, run_handler
-from poolhouse.worker.runtime.retrying import RetryUntilStopped, Stopping
+from poolhouse.worker.runtime.quarantine import Quarantine, lost_its_worker
+from poolhouse.worker.runtime.retrying import Stopping
 from poolhouse.worker.runtime.running_task import Context, RunningTask
-from poolhouse.worker.runtime.settlement import Counts, Settlement
-from poolhouse.worker.runtime.suspects import Suspects, is_suspect
+from poolhouse.worker.runtime.services import Services
+from poolhouse.worker.runtime.settlement import Counts, Disposition, Settlement
 
 _log = structlog.get_logger(__name__)
 
@@ -54,50 +51,45 @@ class Attempts:
 
     def __init__(
         self,
+        services: Services,
         *,
-        topology: Topology,
-        registry: Registry,
-        store: ObjectStore,
-        publisher: Publisher,
-        task_ids: TaskIds,
+        settlement: Settlement,
+        limits: Limits,
+        quarantine: Quarantine,
         executor: Executor,
-        keeper: Heartbeat,
+        heartbeat: Heartbeat,
         worker_name: str,
-        now: Callable[[], datetime],
-        stopping: threading.Event,
         on_abandoned: Callable[[int], None],
-        resume: Callable[..., None],
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Collects what an attempt needs.
+        """Collect what an attempt needs.
 
         Args:
+            services: queues, bucket, handlers and clock.
+            settlement: ends the attempts.
+            limits: parks deliveries whose type runs as often as it may.
+            quarantine: parks deliveries of tasks that may have killed a worker.
+            executor: runs the handlers.
+            heartbeat: renews the leases of running tasks.
             worker_name: goes into the records, for people.
-            stopping: once set, calls that wait for storage or Pub/Sub give up.
             on_abandoned: called with the id of a thread whose handler is given up, and which is lost for other tasks.
-            resume: called with a parked delivery that has room now, and `admitted`; is to call `process` with both.
+            monotonic: measures how long attempts run, in seconds.
         """
-        self._topology = topology
-        self._registry = registry
-        self._store = store
-        self._records = RecordStore(store)
-        self._task_ids = task_ids
+        self._services = services
+        self._topology = services.topology
+        self._registry = services.registry
+        self._records = RecordStore(services.store)
+        self._task_ids = services.task_ids
+        self._now = services.now
+        self._retry_io = services.retry_io
+        self._settlement = settlement
+        self._limits = limits
+        self._quarantine = quarantine
         self._executor = executor
-        self._keeper = keeper
+        self._heartbeat = heartbeat
         self._worker_name = worker_name
-        self._now = now
-        self._patience = RetryUntilStopped(stopping)
-        self._settlement = Settlement(
-            topology=topology,
-            registry=registry,
-            store=store,
-            publisher=publisher,
-            task_ids=task_ids,
-            patience=self._patience,
-            now=now,
-        )
         self._on_abandoned = on_abandoned
-        self._limits = Limits(partial(resume, admitted=True))
-        self._suspects = Suspects(partial(resume, admitted=False))
+        self._monotonic = monotonic
 
     @property
     def counts(self) -> Counts:
@@ -120,7 +112,7 @@ class Attempts:
                 try:
                     self._attempt(delivery, _completed(task, handler), handler)
                 finally:
-                    self._suspects.leave(delivery)
+                    self._quarantine.leave(delivery)
                     self._limits.leave(handler)
         except MalformedMessage as error:
             self._settlement.give_up_malformed(delivery, str(error))
@@ -146,11 +138,11 @@ class Attempts:
     @property
     def waiting(self) -> bool:
         """Whether a delivery is parked."""
-        return self._limits.waiting or self._suspects.waiting
+        return self._limits.waiting or self._quarantine.waiting
 
     def parked(self) -> list[Delivery]:
         """Take back the deliveries that wait for room: nothing is resumed any more."""
-        return [*self._limits.close(), *self._suspects.close()]
+        return [*self._limits.close(), *self._quarantine.close()]
 
     def return_unstarted(self, delivery: Delivery) -> None:
         """Give back a delivery that no thread has taken up."""
@@ -179,28 +171,20 @@ class Attempts:
         running = RunningTask(
             stored,
             handler,
-            started_s=time.monotonic(),
+            started_s=self._monotonic(),
             store=self._records if handler.record else None,
             lease_s=queue.ack_deadline_s,
         )
-        context = Context(
-            running,
-            store=self._store,
-            registry=self._registry,
-            default_queue=self._topology.default_queue.name,
-            queues=self._topology.by_name,
-            task_ids=self._task_ids,
-            now=self._now,
-        )
+        context = Context(running, self._services)
         once = _Once()
         if not handler.cpu and not handler.is_async:
             thread_id = threading.get_ident()
             running.abandon_handler = lambda: self._abandon(once, delivery, running, context, thread_id)
-        self._keeper.add(running)
+        self._heartbeat.add(running)
         try:
             end = run_handler(self._executor, running, context)
         finally:
-            self._keeper.remove(running)
+            self._heartbeat.remove(running)
         if once.first():
             self._settlement.settle(delivery, running, context, end)
 
@@ -221,7 +205,7 @@ class Attempts:
         if (
             delivery.attempt > 1 or task.not_before is not None or handler.unique is not None
         ):  # most likely there is a record: spare a failing write
-            current = self._patience(lambda: self._records.read(task.task_id))
+            current = self._retry_io(lambda: self._records.read(task.task_id))
         while True:
             decision = records.claim(
                 current.record if current else None,
@@ -247,12 +231,12 @@ class Attempts:
                 return None
             assert isinstance(decision, Run | Exhausted)
             record = decision.record
-            if isinstance(decision, Run) and is_suspect(record) and not self._suspects.admit(delivery):
+            if isinstance(decision, Run) and lost_its_worker(record) and not self._quarantine.admit(delivery):
                 return None
             try:
-                stored = self._patience(partial(self._records.write, record, if_generation=generation, writer=owner))
+                stored = self._retry_io(partial(self._records.write, record, if_generation=generation, writer=owner))
             except PreconditionFailed:
-                current = self._patience(lambda: self._records.read(task.task_id))
+                current = self._retry_io(lambda: self._records.read(task.task_id))
                 continue
             if isinstance(decision, Run):
                 return stored
@@ -262,7 +246,7 @@ class Attempts:
 
     def _identify(self, current: Stored, task: TaskMessage) -> None:
         with contextlib.suppress(PreconditionFailed):  # another worker met a copy of the message at the same time
-            self._patience(
+            self._retry_io(
                 partial(
                     self._records.write,
                     records.identified(current.record, task),
@@ -273,9 +257,9 @@ class Attempts:
     def _abandon(self, once: _Once, delivery: Delivery, running: RunningTask, context: Context, thread_id: int) -> None:
         """The handler heeds no interruption: its attempt ends without it, and its thread is written off."""
         if once.first():
-            self._keeper.remove(running)
+            self._heartbeat.remove(running)
             self._on_abandoned(thread_id)
-            self._suspects.leave(delivery)
+            self._quarantine.leave(delivery)
             why = running.interruption or TaskTimeout()
             self._settlement.settle(delivery, running, context, interrupted(why, error_info(why)))
             if not isinstance(why, TaskTimeout | WorkerStopping):  # else it is raised already, or all ends anyway
@@ -292,7 +276,7 @@ def _completed(task: TaskMessage, handler: Handler) -> TaskMessage:
         return task
 
 
-def _count_of(record: TaskRecord) -> str:
+def _count_of(record: TaskRecord) -> Disposition:
     return "cancelled" if record.status is Status.CANCELLED else "dead"
 
 

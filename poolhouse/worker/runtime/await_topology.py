@@ -30,7 +30,9 @@ def await_topology(
     timeout_s: float,
     stopping: threading.Event,
 ) -> None:
-    """Return once the bucket and all subscriptions are there, or the time is over: its first use tells what is missing.
+    """Return once the bucket and all subscriptions are there, or the time is over.
+
+    If the time is over, the first use of what is missing reports it.
 
     Args:
         subscriptions: their full names. Looking at one needs the right to get it.
@@ -43,16 +45,16 @@ def await_topology(
     looks: dict[str, Callable[[], object]] = {"the bucket": store.check}
     for name in subscriptions:
         looks[name] = partial(subscriber.get_subscription, subscription=name, retry=None, timeout=_LOOK_S)
-    told = False
+    logged = False
     for name, look in looks.items():
         while True:
             try:
                 look()
                 break
             except (StoreUnavailable, google_errors.NotFound, google_errors.ServerError) as error:
-                if not told:
+                if not logged:
                     _log.info("waiting for the topology", missing=name, error=str(error))
-                    told = True
+                    logged = True
             if stopping.wait(_POLL_S):
                 raise Stopping
             if time.monotonic() > deadline_s:

@@ -58,7 +58,7 @@ def _leave(error: BaseException | None) -> NoReturn:
 
 
 def any_left() -> bool:
-    """Whether this process has children, ended ones that nobody has waited for included."""
+    """Whether this process has children, zombies included."""
     if sys.platform == "darwin":  # no os.waitid before Python 3.13
         import psutil  # noqa: PLC0415
 

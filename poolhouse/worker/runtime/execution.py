@@ -6,10 +6,12 @@ import contextvars
 import threading
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
-from poolhouse.pipeline import logs
-from poolhouse.worker.runtime import children
+from poolhouse.pipeline import current_task, logs
+from poolhouse.worker.errors import TaskCancelled
+from poolhouse.worker.runtime import children, endings
+from poolhouse.worker.runtime.endings import Cancelled, Ending
 from poolhouse.worker.runtime.event_loop import EventLoop
 from poolhouse.worker.runtime.interruption import interruptible
 from poolhouse.worker.runtime.process_pool import ProcessRunner
@@ -20,7 +22,7 @@ class Executor:
     """Runs handlers of all kinds; one for a worker."""
 
     def __init__(self, *, task_handlers: tuple[str, ...]) -> None:
-        """Starts neither loop nor processes before a handler needs them.
+        """Start neither loop nor processes before a handler needs them.
 
         Args:
             task_handlers: the modules that a handler process imports.
@@ -34,13 +36,17 @@ class Executor:
         if task.handler.cpu:
             # As it came: not every model that is dumped and parsed again is the same.
             return self._processes.run(task, task.record.payload, context)
+        return self.run_here(task, payload, context)
+
+    def run_here(self, task: RunningTask, payload: BaseModel, context: Context) -> Any:
+        """Call the handler in this process: in the thread at hand, or on the event loop. Raises as `run`."""
         with logs.Bound(context.fields):
             if task.handler.is_async:
-                return self._started_loop().run(task, task.handler.function(payload, context))
+                return self._started_loop().run(task, current_task.call(task.handler.function, payload, context))
             try:
                 with children.Alone(), interruptible() as task.interrupt_handler:
                     # What a handler sets in its context, such as decimal's precision, is not the thread's next one's.
-                    return contextvars.copy_context().run(task.handler.function, payload, context)
+                    return contextvars.copy_context().run(current_task.call, task.handler.function, payload, context)
             finally:
                 logs.end_printed()
 
@@ -55,3 +61,20 @@ class Executor:
             if self._loop is None or (self._loop.lost and self._loop.blocked):
                 self._loop = EventLoop()
             return self._loop
+
+
+def run_handler(executor: Executor, running: RunningTask, context: Context) -> Ending:
+    """Run the handler of a claimed task; what it raises is an ending too."""
+    try:
+        payload = running.handler.parse(running.record.payload)
+    except ValidationError as error:
+        return endings.invalid_payload(error)
+    except BaseException as error:  # noqa: BLE001 - a mistake in a validator
+        return endings.raised(error, running, context)
+    try:
+        value = executor.run(running, payload, context)
+        if running.told and isinstance(running.interruption, TaskCancelled):
+            return Cancelled()  # what it returns in spite of that is no whole result
+    except BaseException as error:  # noqa: BLE001 - sys.exit() too, and panics of native code
+        return endings.raised(error, running, context)
+    return endings.returned(value)

@@ -11,14 +11,15 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
 from pydantic import BaseModel
 from pydantic_core import from_json
 
-from poolhouse.pipeline import json_values, logs
+from poolhouse.client.task_type import TaskType, name_of
+from poolhouse.pipeline import current_task, json_values, logs
 from poolhouse.pipeline import settings as settings_module
 from poolhouse.pipeline.errors import InvalidValue
 from poolhouse.pipeline.records import Progress
@@ -39,7 +40,7 @@ from poolhouse.worker.errors import (
 from poolhouse.worker.registry import Handler, Registry
 from poolhouse.worker.runtime import children
 from poolhouse.worker.runtime.interruption import interruptible
-from poolhouse.worker.runtime.surroundings import Surroundings
+from poolhouse.worker.runtime.process_state import ProcessState
 
 #: What travels by its name.
 INTERRUPTIONS: Mapping[str, type[Interrupted]] = {
@@ -70,7 +71,7 @@ def serve(pipe: Connection, task_handlers: tuple[str, ...], environment: Mapping
         faulthandler.enable(file=sys.__stderr__ or 2)
         store = open_store(settings)
         registry = registry_module.load(task_handlers)
-        surroundings = Surroundings()
+        initial_state = ProcessState()
     except BaseException as error:  # noqa: BLE001 - whatever a module raises while it is imported
         inside.tasks.get()
         inside.send(("raised", *_told(error), False))
@@ -78,10 +79,10 @@ def serve(pipe: Connection, task_handlers: tuple[str, ...], environment: Mapping
     while True:
         call = inside.tasks.get()
         # In a context of its own: what a handler sets in one, such as decimal's precision, is not the next one's.
-        answer = contextvars.copy_context().run(_run, call, inside, store=store, registry=registry)
+        answer = contextvars.copy_context().run(_run, call, inside, store=store, registry=registry, now=settings.clock)
         clean = not children.any_left()
         try:
-            surroundings.restore()
+            initial_state.restore()
         except Exception:  # noqa: BLE001 - whatever can't be put back: this process is not used again
             clean = False
         _answer(inside, answer, clean)
@@ -144,7 +145,9 @@ def _end() -> NoReturn:
 class _ChildContext:
     """`TaskContext` inside a handler process."""
 
-    def __init__(self, call: _Call, inside: _Inside, *, store: ObjectStore, registry: Registry) -> None:
+    def __init__(
+        self, call: _Call, inside: _Inside, *, store: ObjectStore, registry: Registry, now: Callable[[], datetime]
+    ) -> None:
         self.task_id: str = call.facts["task_id"]
         self.task_type: str = call.facts["task_type"]
         self.queue: str = call.facts["queue"]
@@ -154,6 +157,7 @@ class _ChildContext:
         self._call = call
         self._inside = inside
         self._registry = registry
+        self._now = now
         self._submitting = threading.Lock()
 
     @property
@@ -168,8 +172,11 @@ class _ChildContext:
         logger: Logger = structlog.get_logger().bind(**self.fields)
         return logger
 
+    def now(self) -> datetime:
+        return self._now()
+
     def progress(self, done: float, total: float | None = None, note: str | None = None) -> None:
-        valid = Progress(done=done, total=total, note=note, at=datetime.now(UTC))
+        valid = Progress(done=done, total=total, note=note, at=self._now())
         if not self._call.ended:
             self._inside.send(("progress", valid.done, valid.total, valid.note))
 
@@ -180,13 +187,14 @@ class _ChildContext:
 
     def submit(
         self,
-        task_type: str,
+        task_type: str | TaskType[Any, Any],
         payload: BaseModel | Mapping[str, Any],
         *,
         queue: str | None = None,
         delay_s: float | None = None,
         run_at: datetime | None = None,
     ) -> str:
+        task_type = name_of(task_type)
         fields = self._registry[task_type].payload_of(payload)
         with self._submitting:
             if self._call.ended:
@@ -198,15 +206,17 @@ class _ChildContext:
         return text
 
 
-def _run(call: _Call, inside: _Inside, *, store: ObjectStore, registry: Registry) -> tuple[Any, ...]:
+def _run(
+    call: _Call, inside: _Inside, *, store: ObjectStore, registry: Registry, now: Callable[[], datetime]
+) -> tuple[Any, ...]:
     """Run a handler; whatever comes of it, as what is told to the worker."""
-    context = _ChildContext(call, inside, store=store, registry=registry)
+    context = _ChildContext(call, inside, store=store, registry=registry, now=now)
     handler = registry[context.task_type]
     try:
         with children.Alone(), logs.Bound(context.fields), interruptible() as interrupt:
             call.raise_in_handler = interrupt
             try:
-                value = handler.function(handler.parse(call.payload), context)
+                value = current_task.call(handler.function, handler.parse(call.payload), context)
             finally:
                 logs.end_printed()
             try:

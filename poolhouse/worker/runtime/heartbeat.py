@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import datetime
 
 import structlog
@@ -26,15 +26,28 @@ _log = structlog.get_logger(__name__)
 class Heartbeat:
     """One thread for all tasks of a worker, and a few for its storage calls."""
 
-    def __init__(self, *, now: Callable[[], datetime], monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        *,
+        now: Callable[[], datetime],
+        monotonic: Callable[[], float] = time.monotonic,
+        calls: Executor | None = None,
+    ) -> None:
+        """Look after nothing before `start`, or a `tick` from outside.
+
+        Args:
+            now: tells the time.
+            monotonic: measures how long attempts run, in seconds.
+            calls: makes the storage calls; by default a few threads.
+        """
         self._now = now
         self._monotonic = monotonic
         self._tasks: set[RunningTask] = set()
         self._in_call: set[RunningTask] = set()
         self._lock = threading.Lock()
         self._wake = threading.Event()
-        self._calls = ThreadPoolExecutor(max_workers=8, thread_name_prefix="keeper-call")
-        self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+        self._calls = calls or ThreadPoolExecutor(max_workers=8, thread_name_prefix="heartbeat-call")
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self._stopped = False
 
     def start(self) -> None:

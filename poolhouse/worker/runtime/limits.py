@@ -5,56 +5,20 @@ A delivery over its type's limit is parked: it holds its lease, but no thread, u
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from poolhouse.pipeline.errors import ConfigError
+from poolhouse.worker.rate import RateWindow, parse_rate
 from poolhouse.worker.registry import Handler
 from poolhouse.worker.runtime.delivery import Delivery
-
-_SPANS_S = {"s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-@dataclass(frozen=True)
-class Rate:
-    """So many starts in each span of time."""
-
-    starts: int
-    span_s: float
-
-
-def parse_rate(text: str) -> Rate:
-    """Read `10/m`: a number of starts in each second (s), minute (m) or hour (h). Raises `ConfigError`."""
-    match = re.fullmatch(r"([1-9]\d*)/([smh])", text)
-    if not match:
-        raise ConfigError(f"{text!r} is no rate: write a number, / and s, m or h, as in 10/m")
-    return Rate(int(match[1]), _SPANS_S[match[2]])
-
-
-class RateWindow:
-    """Never more starts than the rate in any span of time."""
-
-    def __init__(self, rate: Rate) -> None:
-        self._rate = rate
-        self._starts: deque[float] = deque(maxlen=rate.starts)
-
-    def wait_s(self, now_s: float) -> float:
-        """Seconds until the next start is allowed; 0 if it is now."""
-        if len(self._starts) < self._rate.starts:
-            return 0.0
-        return max(0.0, self._starts[0] + self._rate.span_s - now_s)
-
-    def start(self, now_s: float) -> None:
-        """Count a start."""
-        self._starts.append(now_s)
 
 
 @dataclass
 class _Gate:
+    handler: Handler
     most: int | None
     window: RateWindow | None
     running: int = 0
@@ -66,7 +30,12 @@ class Limits:
     """The gates of all task types that have limits. Thread-safe."""
 
     def __init__(self, resume: Callable[[Delivery], None], *, monotonic: Callable[[], float] = time.monotonic) -> None:
-        """Args: resume: called with a parked delivery when it has been admitted."""
+        """Start without gates: a task type's is made with its first delivery.
+
+        Args:
+            resume: called with a parked delivery when it has been admitted.
+            monotonic: the clock, in seconds.
+        """
         self._resume = resume
         self._monotonic = monotonic
         self._gates: dict[str, _Gate] = {}
@@ -87,7 +56,7 @@ class Limits:
             return False
 
     def leave(self, handler: Handler) -> None:
-        """An admitted attempt has ended."""
+        """Note that an admitted attempt has ended."""
         if handler.max_concurrency is None and handler.rate is None:
             return
         with self._lock:
@@ -99,6 +68,21 @@ class Limits:
         """Whether a delivery is parked."""
         with self._lock:
             return any(gate.parked for gate in self._gates.values())
+
+    @property
+    def next_start_s(self) -> float | None:
+        """When a rate allows a parked delivery to start, on the monotonic clock; None where none waits for that."""
+        with self._lock:
+            now_s = self._monotonic()
+            waits = [gate.window.wait_s(now_s) for gate in self._gates.values() if gate.parked and gate.window]
+            return now_s + min(waits) if waits else None
+
+    def look(self) -> None:
+        """Resume what has room by now."""
+        with self._lock:
+            handlers = [gate.handler for gate in self._gates.values() if gate.parked]
+        for handler in handlers:
+            self._pump(handler)
 
     def close(self) -> list[Delivery]:
         """Admit nothing more; returns what is parked."""
@@ -123,7 +107,7 @@ class Limits:
             self._resume(delivery)
 
     def _arm(self, handler: Handler, gate: _Gate) -> None:
-        """Look again when the rate allows the next start; a free place is told by `leave`."""
+        """Look again when the rate allows the next start; `leave` reports a free place."""
         if gate.timer is not None and gate.timer.is_alive() and gate.timer is not threading.current_thread():
             return
         wait_s = gate.window.wait_s(self._monotonic()) if gate.window else 0.0
@@ -146,5 +130,5 @@ class Limits:
         gate = self._gates.get(handler.task_type)
         if gate is None:
             window = RateWindow(parse_rate(handler.rate)) if handler.rate else None
-            gate = self._gates[handler.task_type] = _Gate(most=handler.max_concurrency, window=window)
+            gate = self._gates[handler.task_type] = _Gate(handler, most=handler.max_concurrency, window=window)
         return gate

@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 from pydantic import BaseModel
 
+from poolhouse.client.task_type import TaskType, name_of
 from poolhouse.pipeline import json_values, records
 from poolhouse.pipeline.delays import run_time
 from poolhouse.pipeline.errors import PreconditionFailed
@@ -18,10 +19,10 @@ from poolhouse.pipeline.message import MAX_MESSAGE_BYTES
 from poolhouse.pipeline.record_store import RecordStore, Stored, written_by
 from poolhouse.pipeline.records import FollowUp, Progress, TaskRecord
 from poolhouse.pipeline.store import ABSENT, ObjectStore
-from poolhouse.pipeline.task_ids import TaskIds
 from poolhouse.worker.context import Logger
 from poolhouse.worker.errors import Interrupted, LeaseLost, TaskCancelled
-from poolhouse.worker.registry import Handler, Registry
+from poolhouse.worker.registry import Handler
+from poolhouse.worker.runtime.services import Services
 
 #: Least time between two writes of a task's progress, in seconds.
 PROGRESS_INTERVAL_S = 1.0
@@ -35,7 +36,7 @@ class RunningTask:
     def __init__(
         self, stored: Stored, handler: Handler, *, started_s: float, store: RecordStore | None, lease_s: float
     ) -> None:
-        """Wraps a record just claimed.
+        """Wrap a record just claimed.
 
         Args:
             stored: the claimed record; generation `ABSENT` where the handler keeps no record.
@@ -156,24 +157,13 @@ class RunningTask:
 class Context:
     """The `poolhouse.worker.context.TaskContext` of a task that runs in this process."""
 
-    def __init__(
-        self,
-        running: RunningTask,
-        *,
-        store: ObjectStore,
-        registry: Registry,
-        default_queue: str,
-        queues: Mapping[str, Any],
-        task_ids: TaskIds,
-        now: Callable[[], datetime],
-    ) -> None:
+    def __init__(self, running: RunningTask, services: Services) -> None:
         self._running = running
-        self._store = store
-        self._registry = registry
-        self._default_queue = default_queue
-        self._queues = queues
-        self._task_ids = task_ids
-        self._now = now
+        self._store = services.store
+        self._registry = services.registry
+        self._topology = services.topology
+        self._task_ids = services.task_ids
+        self._now = services.now
         self._log: Logger | None = None
         self.follow_ups: list[FollowUp] = []
         self._follow_up_bytes = 0
@@ -219,6 +209,9 @@ class Context:
             "attempt": record.attempts[-1].number,
         }
 
+    def now(self) -> datetime:
+        return self._now()
+
     def progress(self, done: float, total: float | None = None, note: str | None = None) -> None:
         self._running.set_progress(Progress(done=done, total=total, note=note, at=self._now()))
 
@@ -230,7 +223,7 @@ class Context:
 
     def submit(
         self,
-        task_type: str,
+        task_type: str | TaskType[Any, Any],
         payload: BaseModel | Mapping[str, Any],
         *,
         queue: str | None = None,
@@ -239,6 +232,7 @@ class Context:
     ) -> str:
         if self._running.ended:
             raise RuntimeError("the attempt has ended: nothing can be submitted for it any more")
+        task_type = name_of(task_type)
         handler = self._registry[task_type]
         now = self._now()
         if handler.unique is not None and handler.unique.debounce_s is not None:
@@ -247,8 +241,8 @@ class Context:
             delay_s = handler.unique.debounce_s
         not_before = run_time(delay_s=delay_s, run_at=run_at, now=now)
         encoded = json_values.encode(handler.payload_of(payload), what="the payload")
-        queue = queue or handler.queue or self._default_queue
-        if queue not in self._queues:
+        queue = queue or handler.queue_in(self._topology)
+        if queue not in self._topology.by_name:
             raise KeyError(f"there is no queue {queue}")
         if len(encoded) > MAX_MESSAGE_BYTES:
             raise ValueError(f"the payload of the follow-up {task_type} is larger than a message may be")

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, Literal, get_args
 
 import structlog
 from pydantic import ValidationError
@@ -26,20 +26,17 @@ from poolhouse.pipeline.delays import SHORT_WAIT_S, seconds_until
 from poolhouse.pipeline.errors import MessageRefused, PreconditionFailed, QueueUnavailable
 from poolhouse.pipeline.json_values import clean_text
 from poolhouse.pipeline.message import TaskMessage
-from poolhouse.pipeline.publisher import Publisher
 from poolhouse.pipeline.record_store import RecordStore
 from poolhouse.pipeline.records import ErrorInfo, FollowUp, ResultObject, Status, TaskRecord
-from poolhouse.pipeline.store import ABSENT, CHUNK_BYTES, ObjectStore
-from poolhouse.pipeline.task_ids import TaskIds
+from poolhouse.pipeline.store import ABSENT, CHUNK_BYTES
 from poolhouse.pipeline.timers import Timers
-from poolhouse.pipeline.topology import Topology
 from poolhouse.pipeline.unique_keys import SUBMIT_TIME, Held, Pending, Taken, UniqueClaim, UniqueKeys
 from poolhouse.worker.errors import LeaseLost
-from poolhouse.worker.registry import Registry
 from poolhouse.worker.runtime.delivery import Delivery
-from poolhouse.worker.runtime.outcomes import Cancelled, Failed, Lost, Outcome, Refused, Returned, Stopped
-from poolhouse.worker.runtime.retrying import RetryUntilStopped, Stopping
+from poolhouse.worker.runtime.endings import Cancelled, Ending, Failed, Lost, Refused, Returned, Stopped
+from poolhouse.worker.runtime.retrying import Stopping
 from poolhouse.worker.runtime.running_task import Context, RunningTask
+from poolhouse.worker.runtime.services import Services
 
 #: Results up to this size, as JSON, are kept in the record itself; larger ones are objects of their own.
 INLINE_RESULT_BYTES = 64 * 1024
@@ -47,57 +44,48 @@ INLINE_RESULT_BYTES = 64 * 1024
 _log = structlog.get_logger(__name__)
 
 
-@dataclass
+#: What became of a delivery.
+Disposition = Literal["succeeded", "retried", "failed", "dead", "cancelled", "stopped", "duplicates"]
+
+
+@dataclass(frozen=True)
 class Counts:
-    """What came of the deliveries of this worker. Changed under its lock."""
+    """How many deliveries of this worker ended in each way. Thread-safe."""
 
-    succeeded: int = 0
-    retried: int = 0
-    failed: int = 0
-    dead: int = 0
-    cancelled: int = 0
-    stopped: int = 0
-    duplicates: int = 0
-    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _numbers: dict[Disposition, int] = field(default_factory=lambda: dict.fromkeys(get_args(Disposition), 0))
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def add(self, name: str) -> None:
+    def add(self, disposition: Disposition) -> None:
         """Count one."""
-        with self.lock:
-            setattr(self, name, getattr(self, name) + 1)
+        with self._lock:
+            self._numbers[disposition] += 1
+
+    def __getitem__(self, disposition: Disposition) -> int:
+        return self._numbers[disposition]
 
     @property
     def failed_for_good(self) -> int:
         """Tasks that ended without success and were not cancelled."""
-        return self.failed + self.dead
+        return self["failed"] + self["dead"]
 
 
 class Settlement:
     """Ends attempts. Thread-safe."""
 
-    def __init__(
-        self,
-        *,
-        topology: Topology,
-        registry: Registry,
-        store: ObjectStore,
-        publisher: Publisher,
-        task_ids: TaskIds,
-        patience: RetryUntilStopped,
-        now: Callable[[], datetime],
-    ) -> None:
-        self._topology = topology
-        self._registry = registry
-        self._store = store
-        self._publisher = publisher
-        self._task_ids = task_ids
-        self._timers = Timers(store)
-        longest_wait = timedelta(seconds=max(queue.retention_s for queue in topology.queues))
-        self._keys = UniqueKeys(store, longest_wait=longest_wait)
-        self._patience = patience
-        self._now = now
+    def __init__(self, services: Services) -> None:
+        self._topology = services.topology
+        self._registry = services.registry
+        self._store = services.store
+        self._publisher = services.publisher
+        self._task_ids = services.task_ids
+        self._timers = Timers(services.store)
+        longest_wait = timedelta(seconds=max(queue.retention_s for queue in services.topology.queues))
+        self._keys = UniqueKeys(services.store, longest_wait=longest_wait)
+        self._retry_io = services.retry_io
+        self._now = services.now
         self.counts = Counts()
 
-    def settle(self, delivery: Delivery, running: RunningTask, context: Context, end: Outcome) -> None:
+    def settle(self, delivery: Delivery, running: RunningTask, context: Context, end: Ending) -> None:
         """Bring an attempt to its end: result, record, what is to be published, ack."""
         try:
             self._settle_durably(delivery, running, context, end)
@@ -105,7 +93,8 @@ class Settlement:
             self.counts.add("duplicates")
             delivery.defer(running.lease_s)
         except Stopping:
-            # The record still says running: whoever gets the message waits for the lease, then starts the next attempt.
+            # The record still says running: the worker that gets the message waits for the lease, then starts the next
+            # attempt.
             delivery.nack()
         except (ValueError, TypeError, RecursionError) as error:
             # What comes here was checked before; should a check be missing, another attempt would end here again.
@@ -117,7 +106,7 @@ class Settlement:
             else:
                 delivery.nack()
 
-    def _settle_durably(self, delivery: Delivery, running: RunningTask, context: Context, end: Outcome) -> None:
+    def _settle_durably(self, delivery: Delivery, running: RunningTask, context: Context, end: Ending) -> None:
         now = self._now
         if isinstance(end, Returned):
             result, result_object = self._keep_result(running, end)
@@ -190,13 +179,13 @@ class Settlement:
             return
         # Pub/Sub's count begins anew with the message that the timer publishes; a task without a record has no other.
         attributes = {**delivery.attributes, EARLIER_DELIVERIES: str(delivery.attempt)}
-        self._patience(
+        self._retry_io(
             lambda: self._timers.put(delivery.queue, delivery.data, attributes, task_id=task_id, not_before=until)
         )
         delivery.ack()
 
     def _finish(self, running: RunningTask, change: Callable[[TaskRecord], TaskRecord]) -> TaskRecord:
-        return self._patience(lambda: running.finish(change))
+        return self._retry_io(lambda: running.finish(change))
 
     def close(self, delivery: Delivery, record: TaskRecord) -> None:
         """Publish what a final record asks for, then ack. Done again for a duplicate: all of it is idempotent."""
@@ -215,14 +204,14 @@ class Settlement:
         now = self._now()
         tasks = [_task_of(follow_up, record) for follow_up in record.follow_ups]
         tasks = [task for task in tasks if self._takes_key(task, now)]
-        waiting = [self._patience(partial(self._timers.send, task, self._publisher, now=now)) for task in tasks]
+        waiting = [self._retry_io(partial(self._timers.send, task, self._publisher, now=now)) for task in tasks]
         for future in waiting:
             future.result()
         for task in tasks:
             handler = self._registry.get(task.task_type)  # None: gone since the parent ran
             waits = task.not_before is not None and task.not_before > now
             if handler is not None and (handler.unique is not None or (waits and handler.record)):
-                self._patience(partial(self._record, records.fresh(task, now=now)))
+                self._retry_io(partial(self._record, records.fresh(task, now=now)))
 
     def _takes_key(self, task: TaskMessage, now: datetime) -> bool:
         """Whether a follow-up may be published: it is not unique, or has its key now.
@@ -251,11 +240,11 @@ class Settlement:
                 raise QueueUnavailable("another task of this key is just being submitted")
             return answer
 
-        answer = self._patience(take)
+        answer = self._retry_io(take)
         if isinstance(answer, Taken):
             return True
         reason = f"not submitted: task {answer.task_id} has its key and is {answer.status}"
-        self._patience(partial(self._record, records.cancelled(records.fresh(task, now=now), now=now, reason=reason)))
+        self._retry_io(partial(self._record, records.cancelled(records.fresh(task, now=now), now=now, reason=reason)))
         return False
 
     def _record(self, record: TaskRecord) -> None:
@@ -282,7 +271,7 @@ class Settlement:
             published_at=delivery.published_at,
         )
         try:
-            self._patience(lambda: self._publisher.dead_letter(delivery.queue, delivery.data, attributes).result())
+            self._retry_io(lambda: self._publisher.dead_letter(delivery.queue, delivery.data, attributes).result())
         except MessageRefused as error:
             # It came as large as a message may be: no room for a reason. Pub/Sub forwards it by its own count.
             _log.warning("no room for the reason in a dead letter", task_id=task_id, reason=reason, error=str(error))
@@ -315,7 +304,7 @@ class Settlement:
                 return kept, ResultObject(name=name, size_bytes=info.size_bytes)
             return inline, ResultObject(name=name, size_bytes=size_bytes)
 
-        return self._patience(write)
+        return self._retry_io(write)
 
 
 def _task_of(follow_up: FollowUp, parent: TaskRecord) -> TaskMessage:

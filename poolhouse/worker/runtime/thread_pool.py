@@ -1,4 +1,4 @@
-"""The threads that run tasks, shared by the queues of one worker: urgent work first, and nobody starves.
+"""The threads that run tasks, shared by the queues of one worker: urgent work first, without starving the rest.
 
 A queue runs at most its own concurrency at a time. A free thread takes from the queue that has had the least of its
 share (stride scheduling): each queue's share is `SHARE` times that of the next lower one.
@@ -49,9 +49,9 @@ class TaskThreads:
             for position, (name, limit) in enumerate(concurrency.items())
         }
         lock = threading.RLock()
-        #: Told when a thread may find work, or is to end.
+        #: Notified when a thread may find work, or is to end.
         self._changed = threading.Condition(lock)
-        #: Told when nothing runs or waits any more.
+        #: Notified when nothing runs or waits any more.
         self._at_rest = threading.Condition(lock)
         #: QueueShare of the task that each busy thread runs.
         self._busy: dict[int, _Lane] = {}
@@ -88,7 +88,7 @@ class TaskThreads:
             for lane in self._lanes.values():
                 lane.waiting.clear()
             self._changed.notify_all()
-            self._tell_if_at_rest()
+            self._notify_if_at_rest()
             return left
 
     def wait_idle(self, timeout_s: float) -> bool:
@@ -103,7 +103,7 @@ class TaskThreads:
             if lane is not None:
                 lane.running -= 1
                 self._start_thread()
-                self._tell_if_at_rest()
+                self._notify_if_at_rest()
 
     def _enqueue(self, queue: str, work: Work, give_back: Work) -> None:
         lane = self._lanes[queue]
@@ -146,7 +146,7 @@ class TaskThreads:
                     kept = self._busy.pop(me, None) is not None
                     if kept:
                         lane.running -= 1
-                        self._tell_if_at_rest()
+                        self._notify_if_at_rest()
                     else:
                         self._threads -= 1
             if not kept:
@@ -155,7 +155,7 @@ class TaskThreads:
     def _any_work(self) -> bool:
         return any(lane.running or lane.waiting for lane in self._lanes.values())
 
-    def _tell_if_at_rest(self) -> None:
+    def _notify_if_at_rest(self) -> None:
         if not self._any_work():
             self._at_rest.notify_all()
 
@@ -167,7 +167,13 @@ class LaneScheduler(Scheduler):  # type: ignore[misc]  # the client library has 
     """Puts the client library's callbacks of one subscription into a lane of `TaskThreads`."""
 
     def __init__(self, slots: TaskThreads, lane: str, *, give_back: Callable[[Any], None]) -> None:
-        """Args: give_back: what to do with a message that no thread takes up any more."""
+        """Take messages from the start on.
+
+        Args:
+            slots: the threads.
+            lane: the queue share that the messages wait in.
+            give_back: called with a message that no thread takes up any more.
+        """
         self._slots = slots
         self._lane = lane
         self._give_back = give_back

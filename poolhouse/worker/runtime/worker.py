@@ -1,4 +1,4 @@
-"""A worker process: streams open on its queues, slots that run the tasks, and an orderly end."""
+"""A worker process: streams on its queues, threads that run the tasks, and an orderly shutdown."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from poolhouse.pipeline.settings import Settings
 from poolhouse.pipeline.store import ObjectStore
 from poolhouse.pipeline.task_id_key import load_task_ids
 from poolhouse.pipeline.timers import Timers
-from poolhouse.pipeline.topology import Queue
+from poolhouse.pipeline.topology import Queue, Topology
 from poolhouse.worker.errors import WorkerStopping
 from poolhouse.worker.registry import Handler, Registry
 from poolhouse.worker.runtime.attempts import Attempts
@@ -34,8 +34,11 @@ from poolhouse.worker.runtime.delivery import Delivery, PubSubDelivery
 from poolhouse.worker.runtime.execution import Executor
 from poolhouse.worker.runtime.half_close import half_close
 from poolhouse.worker.runtime.heartbeat import Heartbeat
-from poolhouse.worker.runtime.retrying import RetryUntilStopped
-from poolhouse.worker.runtime.settlement import Counts
+from poolhouse.worker.runtime.limits import Limits
+from poolhouse.worker.runtime.quarantine import Quarantine
+from poolhouse.worker.runtime.retrying import LONGEST_WAIT_S, RetryUntilStopped
+from poolhouse.worker.runtime.services import Services
+from poolhouse.worker.runtime.settlement import Counts, Settlement
 from poolhouse.worker.runtime.subscriber import open_subscriber
 from poolhouse.worker.runtime.thread_pool import LaneScheduler, TaskThreads
 from poolhouse.worker.timer_loop import LOOKAHEAD_S, TimerLoop
@@ -49,7 +52,10 @@ PREFETCH_UNRECORDED = 6
 PARKED_MESSAGES = 1000
 #: The client library gives a lease up after this time; ours end when the task does.
 MAX_LEASE_S = 30 * 86_400.0
-#: QueueShare of the dead letters: they take a slot of their own, after all queues.
+#: How long after its start a worker that is refused a subscription tries again, in seconds: the grant of a role may
+#: take so long to come into force (IAM, Access change propagation).
+GRANT_S = 600.0
+#: Queue share of the dead letters: they have threads of their own, after all queues.
 DEAD_LETTER_LANE = "dead letters"
 DEAD_LETTER_CONCURRENCY = 2
 #: Part of the grace period in which running tasks may end by themselves; then checkpoints raise `WorkerStopping`.
@@ -83,22 +89,25 @@ class _Source:
     lane: str
 
 
-def messages_held(queue: str, concurrency: int, handlers: Iterable[Handler], *, default_queue: str) -> int:
-    """How many messages of a queue a worker holds at the most: those that run, and those that wait in it.
+def messages_held(queue: str, concurrency: int, handlers: Iterable[Handler], *, topology: Topology) -> int:
+    """Return how many messages of a queue a worker holds at the most: those that run, and those that wait in it.
 
     Args:
-        handlers: all that the worker has. A task may be sent to any queue, so a limit of any type counts; what is short
-            is told by the types whose own queue it is.
+        queue: the queue's name.
+        concurrency: how many run at the same time.
+        handlers: all that the worker has. A task may be sent to any queue, so a limit of any type counts; whether the
+            tasks are short depends on the types whose own queue it is.
+        topology: the queues.
     """
     handlers = tuple(handlers)
-    short = any(not handler.record for handler in handlers if (handler.queue or default_queue) == queue)
+    short = any(not handler.record for handler in handlers if handler.queue_in(topology) == queue)
     limited = any(handler.max_concurrency or handler.rate for handler in handlers)
     prefetch = PREFETCH_UNRECORDED if short else PREFETCH
     return concurrency * (1 + prefetch) + (PARKED_MESSAGES if limited else 0)
 
 
 class Worker:
-    """Runs until told to stop. `start`, then `stop` from any thread; `wait` returns once all has ended."""
+    """Runs until it is stopped. `start`, then `stop` from any thread; `wait` returns once all has ended."""
 
     def __init__(
         self,
@@ -119,8 +128,8 @@ class Worker:
         lanes = {name: self._topology.by_name[name].workers.concurrency for name in options.queues}
         if options.dead_letters:
             lanes[DEAD_LETTER_LANE] = DEAD_LETTER_CONCURRENCY
-        self._slots = TaskThreads(lanes)
-        self._keeper = Heartbeat(now=now)
+        self._threads = TaskThreads(lanes)
+        self._heartbeat = Heartbeat(now=now)
         self._executor = Executor(task_handlers=settings.handlers)
         self._streams: list[tuple[Any, LaneScheduler]] = []
         self._timers: TimerLoop | None = None
@@ -133,6 +142,7 @@ class Worker:
         self._giving_up = threading.Event()
         self._ended = threading.Event()
         self._failure: BaseException | None = None
+        self._patient_until_s = time.monotonic() + GRANT_S
         self._last_activity_s = time.monotonic()
 
     @property
@@ -144,7 +154,7 @@ class Worker:
     def idle_s(self) -> float:
         """Seconds since the last message came or ended; 0 while one is in hand, parked ones included."""
         firing = self._timers is not None and self._timers.busy
-        if self._slots.busy or self._attempts.waiting or firing:
+        if self._threads.busy or self._attempts.waiting or firing:
             self._last_activity_s = time.monotonic()  # one that is just being resumed is seen in neither place
             return 0.0
         return time.monotonic() - self._last_activity_s
@@ -155,7 +165,7 @@ class Worker:
         Raises:
             ConfigError: the deployment's key is none.
             BucketMissing: the bucket is not there.
-            Stopping: told to stop while the bucket did not answer.
+            Stopping: the worker was stopped while the bucket did not answer.
         """
         self._subscriber = open_subscriber()
         if self._settings.wait_for_topology_s:
@@ -168,21 +178,26 @@ class Worker:
             )
         task_ids = RetryUntilStopped(self._stop_asked, hopeless=(BucketMissing,))(partial(load_task_ids, self._store))
         self._publisher = Publisher(self._settings)
-        self._attempts = Attempts(
+        services = Services(
             topology=self._topology,
             registry=self._registry,
             store=self._store,
             publisher=self._publisher,
             task_ids=task_ids,
-            executor=self._executor,
-            keeper=self._keeper,
-            worker_name=self._name,
             now=self._now,
-            stopping=self._giving_up,
-            on_abandoned=self._slots.abandon,
-            resume=self._resume,
+            retry_io=RetryUntilStopped(self._giving_up),
         )
-        self._keeper.start()
+        self._attempts = Attempts(
+            services,
+            settlement=Settlement(services),
+            limits=Limits(partial(self._resume, admitted=True)),
+            quarantine=Quarantine(partial(self._resume, admitted=False)),
+            executor=self._executor,
+            heartbeat=self._heartbeat,
+            worker_name=self._name,
+            on_abandoned=self._threads.abandon,
+        )
+        self._heartbeat.start()
         keeper = DeadLetterKeeper(
             self._store,
             topology=self._topology,
@@ -238,7 +253,7 @@ class Worker:
                 queue.name,
                 queue.workers.concurrency,
                 self._registry.values(),
-                default_queue=self._topology.default_queue.name,
+                topology=self._topology,
             )
         else:
             held = DEAD_LETTER_CONCURRENCY * (1 + PREFETCH)
@@ -255,12 +270,32 @@ class Worker:
             self._last_activity_s = time.monotonic()
 
         scheduler = LaneScheduler(
-            self._slots, lane, give_back=lambda message: give_back(PubSubDelivery(message, queue.name, republish))
+            self._threads, lane, give_back=lambda message: give_back(PubSubDelivery(message, queue.name, republish))
         )
         path = self._path(source)
         stream = self._subscriber.subscribe(path, receive, flow_control=flow_control, scheduler=scheduler)
-        stream.add_done_callback(lambda future: self._stream_ended(path, future))
+
+        def ended(future: Any) -> None:
+            refused = not future.cancelled() and isinstance(future.exception(), google_errors.Forbidden)
+            if refused and time.monotonic() < self._patient_until_s:
+                threading.Thread(target=self._open_later, args=(reopen, path), name="reopen", daemon=True).start()
+            else:
+                self._stream_ended(path, future)
+
+        def reopen() -> None:
+            self._streams.remove((stream, scheduler))
+            self._open(source, process=process, give_back=give_back)
+
         self._streams.append((stream, scheduler))
+        stream.add_done_callback(ended)
+
+    def _open_later(self, reopen: Callable[[], None], path: str) -> None:
+        """Open a stream again that was refused: the grant of a role comes into force some minutes after it is made."""
+        _log.warning("waiting for the right to pull", subscription=path, wait_s=LONGEST_WAIT_S)
+        self._stop_asked.wait(LONGEST_WAIT_S)
+        with self._lifecycle:
+            if self._stop_reason is None:
+                reopen()
 
     def _sources(self) -> Iterator[_Source]:
         for name in self._options.queues:
@@ -279,12 +314,14 @@ class Worker:
         error = future.exception()
         if isinstance(error, google_errors.NotFound):
             error = ConfigError(f"there is no subscription {path}: bring the stack up (invoke up or deploy)")
+        elif isinstance(error, google_errors.Forbidden):
+            error = ConfigError(f"this account may not pull from {path}: it needs roles/pubsub.subscriber there")
         _log.error("a stream ended", subscription=path, error=str(error))
         self._failure = error
         self.stop("a stream ended")
 
     def _resume(self, delivery: Delivery, *, admitted: bool) -> None:
-        self._slots.put(
+        self._threads.put(
             delivery.queue,
             lambda: self._attempts.process(delivery, admitted=admitted),
             give_back=lambda: self._attempts.return_unstarted(delivery),
@@ -293,25 +330,25 @@ class Worker:
     def _stop(self, reason: str) -> None:
         grace_s = self._settings.worker_grace_s
         deadline_s = time.monotonic() + grace_s
-        _log.info("worker stopping", worker=self._name, reason=reason, running=self._slots.running, grace_s=grace_s)
+        _log.info("worker stopping", worker=self._name, reason=reason, running=self._threads.running, grace_s=grace_s)
         for stream, scheduler in self._streams:
             scheduler.hold()
             half_close(stream)
         self._giving_up.wait(HALF_CLOSE_S)
         for stream, _ in self._streams:
             stream.cancel()
-        for give_back in self._slots.close():
+        for give_back in self._threads.close():
             give_back()
         for delivery in self._attempts.parked():
             self._attempts.return_unstarted(delivery)
         self._wait_idle(deadline_s - grace_s * (1 - UNDISTURBED_GRACE))
-        for task in self._keeper.tasks():
-            task.interrupt(WorkerStopping("the worker is told to stop"))
+        for task in self._heartbeat.tasks():
+            task.interrupt(WorkerStopping("the worker is stopping"))
         self._wait_idle(deadline_s - GIVE_BACK_S)
         self._giving_up.set()
-        for task in self._keeper.tasks():
+        for task in self._heartbeat.tasks():
             task.abandon_handler()
-        self._slots.wait_idle(max(0.0, deadline_s - time.monotonic()))
+        self._threads.wait_idle(max(0.0, deadline_s - time.monotonic()))
         self._close()
         _log.info("worker stopped", worker=self._name)
         self._ended.set()
@@ -319,11 +356,11 @@ class Worker:
     def _wait_idle(self, until_s: float) -> None:
         """Wait until nothing runs, the time has come, or a second signal ends the grace period."""
         while not self._giving_up.is_set() and time.monotonic() < until_s:
-            if self._slots.wait_idle(min(0.1, max(0.0, until_s - time.monotonic()))):
+            if self._threads.wait_idle(min(0.1, max(0.0, until_s - time.monotonic()))):
                 return
 
     def _close(self) -> None:
-        self._keeper.stop()
+        self._heartbeat.stop()
         self._executor.stop()
         if self._timers is not None:
             self._timers.stop()
@@ -331,6 +368,6 @@ class Worker:
         for _, scheduler in self._streams:
             scheduler.release()
         for stream, _ in self._streams:
-            with contextlib.suppress(Exception):  # whatever ended the stream has been told already
+            with contextlib.suppress(Exception):  # what ended the stream has been logged already
                 stream.result(timeout=2)
         self._subscriber.close()

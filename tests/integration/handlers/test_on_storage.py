@@ -15,8 +15,10 @@ from sklearn import datasets
 from poolhouse.pipeline.store import CHUNK_BYTES, GcsStore, open_store
 from poolhouse.testing.doubles import FakeContext
 from poolhouse.worker.errors import TaskCancelled
-from worker.handlers.data_transformation import DataTransformation, data_transformation
-from worker.handlers.file_processing import FileProcessing, file_processing
+from worker.handlers.data_transformation import data_transformation
+from worker.handlers.file_processing import file_processing
+from worker.transforms.data.contract import DataTransformation
+from worker.transforms.files.contract import FileProcessing
 
 if TYPE_CHECKING:
     from poolhouse.pipeline.settings import Settings

@@ -1,5 +1,7 @@
 """Celery's worker for `tests.kit.bench.peers`: a task that leaves one INCR, acked late as ours are."""
 
+from __future__ import annotations
+
 import os
 
 import redis

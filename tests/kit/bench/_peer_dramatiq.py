@@ -1,5 +1,7 @@
 """Dramatiq's worker for `tests.kit.bench.peers`: an actor that leaves one INCR."""
 
+from __future__ import annotations
+
 import os
 
 import dramatiq

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -19,9 +20,11 @@ from typing import Any
 import psutil
 import requests
 
+from poolhouse.local import provision
 from poolhouse.local.processes import ports
 from poolhouse.local.storage import fake_gcs
 from poolhouse.local.storage.fake_gcs import FakeGcs
+from poolhouse.pipeline import topology
 from poolhouse.pipeline.message import TaskMessage
 from poolhouse.pipeline.publisher import Publisher
 from poolhouse.pipeline.pubsub_transport import PubSubTopics
@@ -210,7 +213,9 @@ def stack() -> Iterator[Stack]:
         }
         os.environ.update(variables)
         command = (sys.executable, "-m", "poolhouse_pubsub", "--port", str(queue), "--project", PROJECT)
-        command += ("--topology", variables["PIPELINE_FILE"])
+        declared = provision.declaration(topology.load(variables["PIPELINE_FILE"]), project=PROJECT)
+        (root / "topology.json").write_text(json.dumps(declared))
+        command += ("--topology", str(root / "topology.json"))
         pubsub = running.enter_context(_process(command, os.environ, f"http://{ports.HOST}:{queue}/admin/clock"))
         gcs = running.enter_context(
             _process(

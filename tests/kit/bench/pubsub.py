@@ -7,6 +7,8 @@ machine that is shared disturbs both. With `--check`, exits 1 if ours consumes l
 a stream, or is slower to start.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import os

@@ -1,6 +1,6 @@
 """How a queue behaves at 10, 1,000 and 100,000 tasks a second: a queue model with Poolhouse's own scaling rule.
 
-    ./invoke bench -n scale
+    ./invoke bench --name scale
 
 It moves in steps of a second: tasks arrive (Poisson), instances finish what they can, and every 15 seconds the rule of
 `poolhouse.pipeline.scaling` sees the backlog as it was some minutes ago, which is how late Cloud Monitoring is. An

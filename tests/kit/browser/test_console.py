@@ -117,7 +117,7 @@ def test_a_task_is_submitted_with_the_form_and_followed_until_it_has_succeeded(p
     page.until_text("weighing")  # its log line
 
 
-def test_a_field_that_is_wrong_is_told_beside_it_and_what_was_typed_stays(page: Page, world: World) -> None:
+def test_an_invalid_field_is_marked_and_what_was_typed_stays(page: Page, world: World) -> None:
     page.open(address(world, "/submit/weigh"))
     page.fill("[name='field:grams']", "3")
     page.click("form button.solid")
@@ -149,7 +149,7 @@ def test_a_running_task_shows_its_progress_and_is_cancelled(page: Page, world: W
     page.until("document.body.dataset.every === undefined")
 
 
-def test_a_tab_that_nobody_sees_asks_nothing(page: Page, world: World) -> None:
+def test_a_hidden_tab_makes_no_calls(page: Page, world: World) -> None:
     page.open(address(world, "/"))
     page.until_text("worker-1")
     asked = "performance.getEntriesByType('resource').filter(entry => entry.initiatorType === 'fetch').length"
@@ -226,17 +226,10 @@ def test_a_schedule_is_paused_resumed_and_run(page: Page, world: World) -> None:
     page.until_text("runs now")
 
 
-def test_the_emulators_clock_and_faults_are_commanded(page: Page, world: World) -> None:
-    page.open(address(world, "/emulator"))
-    page.click("button[name='seconds'][value='10']")
-    page.until_text("10 s ahead of this machine")
-    page.click("details.more summary")
-    page.fill("#kind", "latency")
-    page.fill("#fault-seconds", "0.01")
-    page.click("form[action='/emulator/faults'] button.solid")
-    page.until_text("The fault latency is set.")
-    page.click("form[action='/emulator/faults/clear'] button")
-    page.until_text("None is set.")
+def test_the_emulators_own_console_is_a_click_away(page: Page, world: World) -> None:
+    page.open(address(world, "/"))
+    page.click("nav a[href$='/ui']")
+    page.until("document.querySelector('[data-live=subscriptions] a') !== null")
 
 
 def test_every_page_is_usable_on_a_narrow_screen(page: Page, world: World) -> None:
@@ -257,7 +250,7 @@ def test_every_page_is_usable_on_a_narrow_screen(page: Page, world: World) -> No
 
 
 def test_every_control_has_a_name_and_the_keyboard_reaches_it(page: Page, world: World) -> None:
-    for path in ("/", "/tasks", "/submit/weigh", "/dead-letters", "/schedules", "/logs", "/emulator"):
+    for path in ("/", "/tasks", "/submit/weigh", "/dead-letters", "/schedules", "/logs"):
         page.open(address(world, path))
         nameless = page.tell(
             "[...document.querySelectorAll('a, button, summary, input:not([type=hidden]), select, textarea')]"

@@ -148,6 +148,9 @@ def test_a_page_of_another_site_reads_nothing_and_changes_nothing(stack: Endpoin
         attempt(page, f"{pubsub}/reset", "POST")
         attempt(page, f"{pubsub}/admin/faults", "POST", json.dumps({"kind": "error"}), "text/plain")
         attempt(page, f"{pubsub}/admin/subscriptions")
+        attempt(page, f"{pubsub}/ui")
+        deletion = f"{pubsub}/ui/subscriptions/{stack.project}/poolhouse-default-workers/delete"
+        attempt(page, deletion, "POST", "", "application/x-www-form-urlencoded")
         attempt(page, subscription, "DELETE")
         attempt(page, f"{stack.api_url}/tasks")
         for call in ("pause", "run", "due"):

@@ -1,5 +1,7 @@
 """An emulator that runs alone, for programs of any language."""
 
+from __future__ import annotations
+
 import os
 import subprocess
 import sys

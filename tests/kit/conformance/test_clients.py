@@ -1,5 +1,7 @@
 """Google's own clients, unmodified, against the emulator; what they do is told in clients/README.md."""
 
+from __future__ import annotations
+
 import json
 import re
 

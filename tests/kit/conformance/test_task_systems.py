@@ -1,5 +1,7 @@
 """The Python task systems that speak Pub/Sub, unmodified, against the emulator."""
 
+from __future__ import annotations
+
 import json
 
 import pytest

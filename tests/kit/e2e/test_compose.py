@@ -7,7 +7,7 @@ import json
 import secrets
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,7 @@ from poolhouse.local.e2e.client import FINAL, Client
 from poolhouse.local.logs import of_containers
 from poolhouse.local.processes import ports
 from tests.kit.engine import require_engine
+from tests.kit.waiting import until
 
 pytestmark = [pytest.mark.xdist_group("compose"), pytest.mark.slow]
 
@@ -67,7 +68,7 @@ def test_the_whole_pipeline_gives_what_other_means_compute(stack: Compose) -> No
 
 def test_every_container_runs_locked_down_and_not_as_root(stack: Compose) -> None:
     ids = [container.id for container in engine.containers(_project(stack))]
-    assert len(ids) == 9  # the one that made the topology, too
+    assert len(ids) == 10  # the gateway, and the one that made the topology, too
     for entry in json.loads(docker("inspect", *ids)):
         host = entry["HostConfig"]
         assert host["ReadonlyRootfs"], entry["Name"]
@@ -87,8 +88,8 @@ def test_the_console_shows_the_containers_and_their_logs(stack: Compose) -> None
     with TestClient(create_app(LocalStack(lambda: stack)), base_url="http://127.0.0.1") as browser:
         overview = browser.get("/").text
         assert "worker-bulk-1" in overview
-        assert ("does not tell what waits" in overview) == (not _keeps(stack))
-        assert ("/emulator" in overview) == _keeps(stack)
+        assert ("does not report its backlog" in overview) == (not _keeps(stack))
+        assert (f"http://{stack.endpoints().pubsub_host}/ui" in overview) == _keeps(stack)
         logs = browser.get("/logs", params={"service": "worker-bulk-1"}).text
         assert "worker ready" in logs
         assert '<span class="from">worker-urgent-1' not in logs
@@ -101,7 +102,7 @@ def test_a_large_file_goes_up_from_outside_and_its_result_is_written_from_inside
     line = b"forty-two bytes of text that end with a dot.\n"
     client.upload(name, line * 300_000, content_type="text/plain")  # 13 MB: in chunks, by a session, on both sides
     submitted = client.submit("/submit-file-task", {"filename": name, "task_type": "file_processing"})
-    _until(lambda: client.task(submitted["task_id"])["status"] in FINAL)
+    until(lambda: client.task(submitted["task_id"])["status"] in FINAL, timeout_s=TIMEOUT_S)
     record = client.task(submitted["task_id"])
     assert record["status"] == "succeeded", record
 
@@ -129,9 +130,9 @@ def _all_once(stack: Compose, client: Client, service: str, *, kill: bool) -> No
         for number in range(TASKS)
     ]
     ids = [entry["task_id"] for entry in client.submit("/tasks:batch", {"tasks": bodies})["tasks"]]
-    _until(lambda: client.finished(ids[TASKS // 8]))
+    until(lambda: client.finished(ids[TASKS // 8]), timeout_s=TIMEOUT_S)
     stack.restart(service, kill=kill)
-    _until(lambda: all(client.task(task_id)["status"] in FINAL for task_id in ids))
+    until(lambda: all(client.task(task_id)["status"] in FINAL for task_id in ids), timeout_s=TIMEOUT_S)
     records = [client.task(task_id) for task_id in ids]
     assert {record["status"] for record in records} == {"succeeded"}
     made = [[attempt["outcome"] for attempt in record["attempts"]].count("succeeded") for record in records]
@@ -174,7 +175,7 @@ def test_a_restarted_pubsub_has_its_topology_again_and_tasks_run(stack: Compose,
     stack.restart("pubsub", kill=True)
     assert {entry.state for entry in stack.status()} == {ServiceState.READY}
     submitted = client.submit("/tasks", {"task_type": "sample.echo", "payload": {"value": 1}})
-    _until(lambda: client.finished(submitted["task_id"]))
+    until(lambda: client.finished(submitted["task_id"]), timeout_s=TIMEOUT_S)
 
 
 @pytest.mark.parametrize("instances", [2, 0, 1])
@@ -184,7 +185,7 @@ def test_more_workers_can_be_had_fewer_and_none(stack: Compose, instances: int) 
     assert stack.missing() is None
 
 
-def test_logs_are_told_by_the_names_that_status_prints(stack: Compose) -> None:
+def test_logs_are_labelled_by_the_names_that_status_prints(stack: Compose) -> None:
     for entry in stack.status():
         command = stack.log_command(entry.instance, follow=False, lines=3)
         assert command is not None
@@ -225,10 +226,3 @@ def _pubsub(stack: Compose) -> str:
 def _container(stack: Compose, service: str) -> engine.Container:
     (found,) = (entry for entry in engine.containers(_project(stack)) if entry.service == service)
     return found
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + TIMEOUT_S
-    while not condition():
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.1)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from poolhouse.local.backend import UpOptions
 from poolhouse.local.e2e.client import FINAL, Client
 from poolhouse.local.embedded.backend import Embedded
 from poolhouse.local.processes import ports
+from tests.kit.waiting import until
 
 TASKS = 200
 #: What a dead worker held comes back after its lease: 10 s here, and as much again for the ack deadline.
@@ -41,12 +41,14 @@ def test_a_killed_worker_loses_no_task_and_makes_no_result_twice(stack: Embedded
     ids = [entry["task_id"] for entry in client.submit("/tasks:batch", {"tasks": bodies})["tasks"]]
     assert len(set(ids)) == TASKS
 
-    _until(lambda: client.finished(ids[TASKS // 4]))  # in the middle: some have ended, some run, most wait
+    until(
+        lambda: client.finished(ids[TASKS // 4]), timeout_s=TIMEOUT_S
+    )  # in the middle: some have ended, some run, most wait
     before = {worker.pid for worker in stack.status() if worker.service == "worker"}
     stack.restart("worker", kill=True)
     assert before.isdisjoint({worker.pid for worker in stack.status() if worker.service == "worker"})
 
-    _until(lambda: all(client.task(task_id)["status"] in FINAL for task_id in ids))
+    until(lambda: all(client.task(task_id)["status"] in FINAL for task_id in ids), timeout_s=TIMEOUT_S)
     records = [client.task(task_id) for task_id in ids]
     outcomes = [[attempt["outcome"] for attempt in record["attempts"]] for record in records]
     assert {record["status"] for record in records} == {"succeeded"}, "no task is lost"
@@ -56,12 +58,5 @@ def test_a_killed_worker_loses_no_task_and_makes_no_result_twice(stack: Embedded
         last = record["attempts"][-1]
         assert record["result"] == {"value": body["payload"]["duration_s"], "attempt": last["number"]}
     assert list(client.dead_letters()) == []
-    _until(lambda: not any(queue["backlog"] for queue in client.queues()))
+    until(lambda: not any(queue["backlog"] for queue in client.queues()), timeout_s=TIMEOUT_S)
     client.close()
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + TIMEOUT_S
-    while not condition():
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.05)

@@ -108,6 +108,7 @@ _NETWORK = [
 _PROCESSES = [
     Case(name="few open files", first="ulimit -n 128"),
     Case(name="stdin closed", first="exec <&-"),
+    _variables("terminal of no width", COLUMNS="0", LINES="0", TERM="nonsense"),
     Case(name="no terminal", wrap=("setsid", "--wait"), needs=("setsid",)),
 ]
 _PYTHON = [

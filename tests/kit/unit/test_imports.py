@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +17,8 @@ ALLOWED = {
     "poolhouse_pubsub": (),
     "poolhouse.project": (),
     "poolhouse.pipeline": (),
-    "poolhouse.worker": ("poolhouse.pipeline",),
+    # A handler is the reference to its task type that callers use.
+    "poolhouse.worker": ("poolhouse.pipeline", "poolhouse.client.task_type"),
     # The API checks payloads against the handlers' models; it runs none of them.
     "poolhouse.api": ("poolhouse.pipeline", "poolhouse.worker.registry"),
     "poolhouse.client": ("poolhouse.pipeline",),
@@ -25,6 +28,8 @@ ALLOWED = {
     "poolhouse.cloud": ("poolhouse.client", "poolhouse.pipeline"),
     "poolhouse.testing": ("poolhouse", "poolhouse_pubsub"),
     "poolhouse.commands": ("poolhouse", "poolhouse_pubsub"),
+    # The program `poolhouse` is for installations of any size: what it imports at the top is the core's.
+    "poolhouse.__main__": ("poolhouse",),
     "poolhouse": ("poolhouse.client", "poolhouse.pipeline", "poolhouse.worker"),
     "worker": ("poolhouse",),
     "api": ("poolhouse", "worker"),
@@ -76,3 +81,18 @@ def test_a_part_imports_only_what_the_architecture_allows(part: str) -> None:
 def test_every_module_belongs_to_a_part() -> None:
     assert len(MODULES) > 300
     assert {part_of(module) for module in MODULES} >= {"poolhouse.api", "poolhouse_pubsub", "worker", "local"}
+
+
+@pytest.mark.parametrize(
+    ("module", "unwanted"),
+    [
+        # What a module of task types imports, in a web application that only submits, too.
+        ("poolhouse", {"google", "grpc", "requests", "fastapi", "starlette", "pydantic_settings"}),
+        ("poolhouse_pubsub", {"poolhouse", "fastapi", "starlette", "uvicorn", "requests", "grpc"}),
+        ("poolhouse_pubsub.server", {"poolhouse", "fastapi", "starlette", "uvicorn", "requests"}),
+    ],
+)
+def test_an_import_costs_no_library_that_it_does_not_need(module: str, unwanted: set[str]) -> None:
+    program = f"import sys, {module}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not unwanted & set(done.stdout.split())

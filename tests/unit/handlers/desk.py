@@ -9,8 +9,10 @@ import pandas as pd
 import polars as pl
 
 from poolhouse.testing.doubles import FakeContext, MemoryStore
-from worker.handlers.data_transformation import DataSummary, DataTransformation, data_transformation
-from worker.handlers.file_processing import FileProcessing, file_processing
+from worker.handlers.data_transformation import data_transformation
+from worker.handlers.file_processing import file_processing
+from worker.transforms.data.contract import DataSummary, DataTransformation
+from worker.transforms.files.contract import FileProcessing
 from worker.transforms.files.report import FileReport
 
 

@@ -24,7 +24,8 @@ from sklearn import datasets
 from poolhouse.testing.doubles import FakeContext
 from poolhouse.worker.errors import Reject, TaskCancelled
 from tests.unit.handlers.desk import Desk
-from worker.handlers.file_processing import FileProcessing, file_processing
+from worker.handlers.file_processing import file_processing
+from worker.transforms.files.contract import FileProcessing
 
 CSV = 'id,city,amount\n1,Rome,2.5\n2,"Łódź, PL",\n3,Oslo,-1\n'
 

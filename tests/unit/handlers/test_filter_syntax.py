@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poolhouse.worker.errors import Reject
+from tests.unit.handlers.tally import Tally
 from worker.transforms.data.filter_expressions import compile_filter
 from worker.transforms.data.filter_syntax import Call, Column, FilterSyntaxError, Literal, parse
 
@@ -129,8 +127,32 @@ def test_long_lists_of_conditions_are_no_deep_trees() -> None:
     assert kept(" or ".join(["n = 1"] * 400)) == [0]
 
 
-@settings(max_examples=200, deadline=None)
-@given(text=st.text(st.sampled_from("nx 'name`ok=<>!()+-*/%,.1andornotinislike\"") | st.characters(), max_size=40))
-def test_any_text_gives_an_expression_or_a_reason(text: str) -> None:
-    with suppress(Reject):
-        FRAME.filter(compile_filter(text, FRAME.schema))
+scraps = st.text(st.sampled_from("nx 'name`ok=<>!()+-*/%,.1andornotinislike\"") | st.characters(), max_size=40)
+expressions = st.recursive(
+    st.sampled_from(["n = 1", "x > n", "name like 'A%'", "ok", "day >= '2026-01-01'", "`a b` in (1, 2)", "n is null"]),
+    lambda inner: (
+        st.tuples(inner, st.sampled_from([" and ", " or "]), inner).map("".join) | inner.map("not ({})".format)
+    ),
+    max_leaves=5,
+)
+#: Expressions of which a part was replaced: close to what is valid, where a parser goes wrong.
+damaged = st.builds(
+    lambda text, at, cut, scrap: text[:at] + scrap + text[at + cut :],
+    expressions,
+    st.integers(0, 40),
+    st.integers(0, 4),
+    scraps,
+)
+
+
+def test_any_text_gives_an_expression_or_a_reason() -> None:
+    tally = Tally()
+
+    @settings(max_examples=300, deadline=None)
+    @given(text=scraps | expressions | damaged)
+    def read(text: str) -> None:
+        with tally:
+            FRAME.filter(compile_filter(text, FRAME.schema))
+
+    read()
+    tally.check(accepted=20, rejected=20)

@@ -24,9 +24,11 @@ from poolhouse.testing.doubles import FakeContext, MemoryStore
 from poolhouse.worker.errors import Reject, TaskCancelled
 from tests.unit.handlers.desk import Desk
 from tests.unit.handlers.test_files import pdf, png
-from worker.handlers.data_transformation import DataTransformation, data_transformation
-from worker.handlers.file_processing import FileProcessing, file_processing
+from worker.handlers.data_transformation import data_transformation
+from worker.handlers.file_processing import file_processing
 from worker.transforms.data import limits
+from worker.transforms.data.contract import DataTransformation
+from worker.transforms.files.contract import FileProcessing
 from worker.transforms.tables import blocks
 
 MIB = 1024 * 1024
@@ -155,7 +157,7 @@ def test_blank_lines_are_no_rows(desk: Desk) -> None:
     assert (table.rows, table.null_counts) == (2, {"a": 0, "b": 0})
 
 
-def test_empty_and_missing_texts_are_told_apart(desk: Desk) -> None:
+def test_empty_and_missing_texts_are_distinguished(desk: Desk) -> None:
     desk.upload("t.csv", 'a,b,c\n1,"",x\n2,,y\n3,z,\n')
     report = desk.process("t.csv", "inspect", {"name": "convert", "to": "csv"})
     assert report.table is not None

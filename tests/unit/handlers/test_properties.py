@@ -8,7 +8,6 @@ import io
 import math
 import tarfile
 import zipfile
-from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
@@ -21,6 +20,7 @@ from PIL import Image
 
 from poolhouse.worker.errors import Reject
 from tests.unit.handlers.desk import Desk
+from tests.unit.handlers.tally import Tally
 from tests.unit.handlers.test_files import pdf
 from worker.transforms.tables import blocks
 from worker.transforms.tables.compression import Expanded
@@ -169,21 +169,39 @@ def test_a_row_of_another_width_is_named_whatever_is_around_it(fields: list[list
         desk.process("t.csv", "inspect")
 
 
-@bounded
-@given(data=st.binary(max_size=500), kind=st.sampled_from(["gzip", "zstd"]))
-def test_garbage_is_rejected_whatever_it_is(data: bytes, kind: Any) -> None:
+@pytest.mark.parametrize("kind", ["gzip", "zstd"])
+def test_a_compressed_stream_is_expanded_or_rejected(kind: Any) -> None:
     magic = b"\x1f\x8b\x08\0" if kind == "gzip" else b"\x28\xb5\x2f\xfd"
-    stream = Expanded(io.BytesIO(magic + data), kind, compressed_bytes=len(data) + 4)
-    with suppress(Reject):
-        while stream.read(1000):
-            pass
+    compress = gzip.compress if kind == "gzip" else zstandard.compress
+    tally = Tally()
+
+    @settings(max_examples=60, deadline=None)
+    @given(data=st.binary(max_size=500), cut=st.integers(0, 3), garbage=st.booleans())
+    def expand(data: bytes, cut: int, garbage: bool) -> None:
+        whole = compress(data)
+        sent = magic + data if garbage else whole[: len(whole) - cut]
+        stream = Expanded(io.BytesIO(sent), kind, compressed_bytes=len(sent))
+        with tally:
+            found = b"".join(iter(lambda: stream.read(1000), b""))
+            assert garbage or found == data
+
+    expand()
+    tally.check()
 
 
-@bounded
-@example(data=b"\t", name="x.ndjson")
-@given(data=st.binary(max_size=300), name=st.sampled_from(["x", "x.csv", "x.ndjson", "x.parquet", "x.gz", "x.html"]))
-def test_any_bytes_give_a_report_or_a_reason(data: bytes, name: str) -> None:
-    _report_or_reason(name, data)
+def test_any_bytes_give_a_report_or_a_reason() -> None:
+    tally = Tally()
+
+    @settings(max_examples=60, deadline=None)
+    @example(data=b"\t", name="x.ndjson")
+    @given(
+        data=st.binary(max_size=300), name=st.sampled_from(["x", "x.csv", "x.ndjson", "x.parquet", "x.gz", "x.html"])
+    )
+    def report(data: bytes, name: str) -> None:
+        _report_or_reason(name, data, tally)
+
+    report()
+    tally.check()
 
 
 # fmt: off
@@ -197,7 +215,7 @@ MAGICS = [
 @bounded
 @given(magic=st.sampled_from(MAGICS), data=st.binary(max_size=300))
 def test_files_broken_behind_their_first_bytes_give_a_report_or_a_reason(magic: bytes, data: bytes) -> None:
-    _report_or_reason("x", magic + data)
+    _report_or_reason("x", magic + data, Tally())
 
 
 def _parquet(frame: pl.DataFrame) -> bytes:
@@ -237,6 +255,7 @@ SAMPLES = _samples()
 
 @pytest.mark.parametrize("name", SAMPLES)
 @settings(bounded, max_examples=15)
+@example(changes=[])
 @given(
     changes=st.lists(
         st.tuples(st.floats(0, 1, exclude_max=True), st.sampled_from(["set", "cut", "twice"]), st.integers(0, 255)),
@@ -245,7 +264,7 @@ SAMPLES = _samples()
     )
 )
 def test_a_file_with_some_bytes_changed_gives_a_report_or_a_reason(name: str, changes: list[Any]) -> None:
-    data = bytearray(SAMPLES[name])
+    data, tally = bytearray(SAMPLES[name]), Tally()
     for where, what, value in changes:
         at = int(where * len(data))
         if what == "set":
@@ -253,24 +272,27 @@ def test_a_file_with_some_bytes_changed_gives_a_report_or_a_reason(name: str, ch
         else:
             data[at : at + value % 32] = b"" if what == "cut" else data[at : at + value % 32] * 2
         data = data or bytearray(b"\0")
-    _report_or_reason(name, bytes(data))
+    _report_or_reason(name, bytes(data), tally)
+    assert changes or tally.accepted
 
 
 @pytest.mark.parametrize("mask", [0x01, 0x80, 0xFF])
 def test_a_parquet_footer_with_any_byte_changed_gives_a_report_or_a_reason(mask: int) -> None:
     data = _parquet(pl.DataFrame({"n": [1, 2, 3], "t": ["a", "b", None]}))
     length = int.from_bytes(data[-8:-4], "little")
+    tally = Tally()
     for at in range(len(data) - 8 - length, len(data)):
         changed = data[:at] + bytes([data[at] ^ mask]) + data[at + 1 :]
         desk = Desk()
         desk.upload("x.parquet", changed)
-        with suppress(Reject):
+        with tally:
             desk.process("x.parquet", "inspect")
+    tally.check()
 
 
 @bounded
 @given(rows=st.integers(0, 500), size=st.integers(1, 100), nested=st.booleans())
-def test_the_footer_of_a_parquet_file_tells_its_row_groups(rows: int, size: int, nested: bool) -> None:
+def test_the_footer_of_a_parquet_file_describes_its_row_groups(rows: int, size: int, nested: bool) -> None:
     frame = pl.DataFrame({"n": range(rows), "t": [f"text {row}" for row in range(rows)]})
     if nested:
         frame = frame.with_columns(pl.concat_list("n", "n").alias("l"), pl.struct("n", "t").alias("s"))
@@ -283,17 +305,26 @@ def test_the_footer_of_a_parquet_file_tells_its_row_groups(rows: int, size: int,
     assert least <= sum(found) <= least + 200 * (len(found) + rows) * 8
 
 
-@bounded
-@given(data=st.binary(max_size=200))
-def test_a_garbage_footer_is_rejected(data: bytes) -> None:
-    footer = data + len(data).to_bytes(4, "little") + b"PAR1"
-    with suppress(Reject):
-        assert all(isinstance(size, int) for size in read_footer(io.BytesIO(b"PAR1" + footer)).group_bytes)
+def test_a_footer_is_read_or_rejected() -> None:
+    whole = _parquet(pl.DataFrame({"n": [1, 2, 3]}))
+    length = int.from_bytes(whole[-8:-4], "little")
+    tally = Tally()
+
+    @settings(max_examples=60, deadline=None)
+    @example(data=whole[-8 - length : -8])
+    @given(data=st.binary(max_size=200))
+    def read(data: bytes) -> None:
+        footer = data + len(data).to_bytes(4, "little") + b"PAR1"
+        with tally:
+            assert all(isinstance(size, int) for size in read_footer(io.BytesIO(b"PAR1" + footer)).group_bytes)
+
+    read()
+    tally.check()
 
 
-def _report_or_reason(name: str, data: bytes) -> None:
-    """Anything else that is raised would be retried, in vain."""
+def _report_or_reason(name: str, data: bytes, tally: Tally) -> None:
+    """Process a file; any error but `Reject` would be retried, in vain."""
     desk = Desk()
     desk.upload(name, data)
-    with suppress(Reject):
+    with tally:
         assert desk.process(name).size_bytes == len(data)

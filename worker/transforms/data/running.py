@@ -13,7 +13,7 @@ from poolhouse.pipeline import names
 from poolhouse.pipeline.errors import ObjectNotFound
 from poolhouse.worker.context import TaskContext
 from poolhouse.worker.errors import Interrupted, Reject
-from worker.handlers.data_transformation import ColumnStatistics, DataSummary, DataTransformation, Statistics
+from worker.transforms.data.contract import ColumnStatistics, DataSummary, DataTransformation, Statistics
 from worker.transforms.data.dataset import GeneratedTable
 from worker.transforms.data.joined import JoinedTable
 from worker.transforms.data.limits import each

@@ -9,7 +9,7 @@ from poolhouse.pipeline import names
 from poolhouse.pipeline.errors import ObjectNotFound
 from poolhouse.worker.context import TaskContext
 from poolhouse.worker.errors import Reject
-from worker.handlers.file_processing import FileProcessing
+from worker.transforms.files.contract import FileProcessing
 from worker.transforms.files.hashes import Hashes
 from worker.transforms.files.job import Job
 from worker.transforms.files.media import sniff

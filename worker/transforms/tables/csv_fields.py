@@ -6,11 +6,15 @@ then a closer look is taken.
 
 from __future__ import annotations
 
+import functools
+import operator
 import re
+
+import polars as pl
 
 from worker.transforms.tables.rows import QUOTE, Row, octets
 
-_ZERO, _POINT, _PLUS, _MINUS, _LINE_FEED, _CARRIAGE_RETURN = b"0.+-\n\r"
+_ZERO, _NINE, _POINT, _PLUS, _MINUS, _COMMA, _LINE_FEED, _CARRIAGE_RETURN = b"09.+-,\n\r"
 
 
 def code_like(text: bytes, separator: bytes) -> bool:
@@ -18,40 +22,47 @@ def code_like(text: bytes, separator: bytes) -> bool:
     size = len(text) - 3
     if size < 1 or not text.endswith(b"\n"):
         return True
+    # Four neighbours at each place, the field's first character second. What is looked for begins with a low one
+    # behind a low one, as few others do: the closer look takes those alone.
     found = octets(text)
-    ends = (found == separator[0]) | (found == _LINE_FEED)
-    starts = ends | (found == QUOTE[0]) if QUOTE in text else ends
-    for blank in (b" ", b"\t"):
-        if blank in text and blank != separator:
-            blanks = found == blank[0]
-            if (starts.head(size) & blanks.slice(1, size)).any():
-                starts |= blanks
-    if b"+" in text and (starts.head(size) & (found == _PLUS).slice(1, size)).any():
+    first, second, third, fourth = (found.slice(start, size) for start in range(4))
+    low = (first <= _COMMA) & (second <= _ZERO)
+    if separator[0] > _COMMA:
+        low |= (first == separator[0]) & (second <= _ZERO)
+    starting, after = second.filter(low), third.filter(low)
+    coded = (starting == _PLUS) | ((starting == _ZERO) & (after >= _ZERO) & (after <= _NINE))
+    negative = (starting == _MINUS) & (after == _ZERO)
+    if negative.any():
+        coded |= negative & (fourth.filter(low) != _POINT)
+    if not coded.any():
+        return False
+    before = first.filter(low).filter(coded)
+    if _is_one_of(before, separator + b'\n"').any():
         return True
-    # 0.5 is what most fields with a zero in front are; a single 0 ends with its field.
-    zeros = found == _ZERO
-    after = found.slice(2, size).filter(starts.head(size) & zeros.slice(1, size))
-    fine = after.is_in([_POINT, _LINE_FEED, _CARRIAGE_RETURN, QUOTE[0], separator[0]])
-    if not fine.all():
-        return True
-    negative = starts.head(size) & (found == _MINUS).slice(1, size)
-    return bool((found.slice(3).filter(negative & zeros.slice(2, size)) != _POINT).any())
+    if not _is_one_of(before, b" \t").any():
+        return False
+    # Within a text, such as that of a time; unless there are blanks where fields start.
+    blank = _is_one_of(second, b" \t".replace(separator, b""))
+    return bool((_is_one_of(first, separator + b'\n"') & blank).any())
 
 
 def stray_quotes(text: bytes, separator: bytes) -> bool:
     """Whether a quote stands where RFC 4180 has none: in the middle of a field, and not as one of two."""
     if QUOTE not in text:
         return False
-    found = octets(b"\n" + text + b"\n") if not text.endswith(b"\n") else octets(text)
-    quotes = found == QUOTE[0]
-    size = len(found) - 1
-    # By their parity they open and close; of a doubled one, the first closes and the second opens again. A block
-    # begins with the header that is put before it, so that none is its first byte.
-    before = found.head(size).filter(quotes.slice(1)).gather_every(2)
-    after = found.slice(1).filter(quotes.head(size)).gather_every(2, 1)
-    opens = before.is_in([separator[0], _LINE_FEED, QUOTE[0]])
-    closes = after.is_in([separator[0], _LINE_FEED, _CARRIAGE_RETURN, QUOTE[0]])
-    return not (opens.all() and closes.all())
+    found = octets(text if text.endswith(b"\n") else text + b"\n")
+    size = len(found) - 2
+    # A block begins with the header that is put before it, so that no quote is its first byte.
+    quotes = found.slice(1, size) == QUOTE[0]
+    # By their parity they open and close; of a doubled one, the first closes and the second opens again.
+    opens = _is_one_of(found.head(size).filter(quotes), separator + b'\n"')
+    closes = _is_one_of(found.slice(2).filter(quotes), separator + b'\n\r"')
+    return not (opens.all() or opens.gather_every(2).all()) or not (closes.all() or closes.gather_every(2, 1).all())
+
+
+def _is_one_of(found: pl.Series, characters: bytes) -> pl.Series:
+    """As `is_in`, in a fifth of the time for so few."""
+    return functools.reduce(operator.or_, (found == character for character in characters))
 
 
 def has_stray_quote(row: Row, separator: bytes) -> bool:

@@ -173,9 +173,9 @@ class CsvTable:
             return False
         last, before = frame.to_series(-1), frame.to_series(-2)
         if block.text.endswith(b"\n") and not (last.is_null() & before.is_null()).any():
-            text = octets(block.text)
-            ends = text == ord("\n")
-            empty_ends = ends.slice(1) & (text.head(-1) == ord(self.file.separator))
+            text = octets(block.text)  # whose first byte is the lead's
+            ends = text.slice(1) == ord("\n")
+            empty_ends = ends & (text.head(-1) == ord(self.file.separator))
             if ends.sum() == frame.height + 1 and empty_ends.sum() == last.null_count():
                 return False
         return self._separators(block, frame) != frame.height * (len(self.types) - 1)

@@ -1,8 +1,8 @@
-"""The played APIs, one module each: a list of routes over the shared state."""
+"""The simulated APIs, one module each: a list of routes over the shared state."""
 
 from __future__ import annotations
 
-from poolhouse.cloud.rehearsal.plane import Route
+from poolhouse.cloud.rehearsal.control_plane import Route
 from poolhouse.cloud.rehearsal.services import (
     artifactregistry,
     cloudbuild,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from poolhouse.cloud.rehearsal.control_plane import Route, route
 from poolhouse.cloud.rehearsal.http import Request
-from poolhouse.cloud.rehearsal.plane import Route, route
 from poolhouse.cloud.rehearsal.schema import LABELS, anything, boolean, check, duration, map_of, one_of, text, whole
 from poolhouse.cloud.rehearsal.services import policies
 from poolhouse.cloud.rehearsal.state import Json, State
@@ -40,7 +40,7 @@ def _list(state: State, request: Request, location: str) -> Json:
 
 
 def _get(state: State, request: Request, location: str, repository: str) -> Json:
-    return state.get(_name(state, location, repository), words="Requested entity was not found.")
+    return state.get(_name(state, location, repository), message="Requested entity was not found.")
 
 
 def _create(state: State, request: Request, location: str) -> Json:
@@ -49,7 +49,7 @@ def _create(state: State, request: Request, location: str) -> Json:
     check(repository, text(r"[a-z][a-z0-9-]{0,61}[a-z0-9]"), "repositoryId")
     path = f"projects/{state.project}/locations/{location}/repositories/{repository}"
     made = {**body, "name": path, "mode": "STANDARD_REPOSITORY", "createTime": state.now(), "updateTime": state.now()}
-    state.create(_name(state, location, repository), made, words="the repository already exists")
+    state.create(_name(state, location, repository), made, message="the repository already exists")
     return _operation(state, location, made)
 
 
@@ -92,7 +92,7 @@ def push(state: State, path: str, digest: str) -> None:
     host, _, repository, package = path.split("/", 3)
     location = host.removesuffix("-docker.pkg.dev")
     package, _, tag = package.partition(":")
-    state.get(_name(state, location, repository), words=f'Repository "{repository}" not found')
+    state.get(_name(state, location, repository), message=f'Repository "{repository}" not found')
     parent = f"projects/{state.project}/locations/{location}/repositories/{repository}/packages/{package}"
     tags = [{"name": f"{parent}/tags/{tag}", "version": f"{parent}/versions/{digest}"}]
     state.items[f"{_image(state, location, repository, package)}@{digest}"] = {

@@ -7,8 +7,8 @@ import io
 import tarfile
 from typing import Any
 
+from poolhouse.cloud.rehearsal.control_plane import Route, route
 from poolhouse.cloud.rehearsal.http import ApiError, Request
-from poolhouse.cloud.rehearsal.plane import Route, route
 from poolhouse.cloud.rehearsal.schema import anything, check, duration, list_of, one_of, required, text
 from poolhouse.cloud.rehearsal.services import artifactregistry
 from poolhouse.cloud.rehearsal.state import Json, State

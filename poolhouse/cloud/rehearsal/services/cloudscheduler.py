@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from poolhouse.cloud.rehearsal.control_plane import Handler, Route, route
 from poolhouse.cloud.rehearsal.http import ApiError, Request
-from poolhouse.cloud.rehearsal.plane import Handler, Route, route
 from poolhouse.cloud.rehearsal.schema import anything, check, duration, map_of, one_of, required, text, whole
 from poolhouse.cloud.rehearsal.state import Json, State
 from poolhouse.pipeline import cron_expression
@@ -49,12 +49,12 @@ def _create(state: State, request: Request, location: str) -> Json:
     required(body, "name", "schedule", "httpTarget")
     job = body["name"].rpartition("/")[2]
     _check(state, body)
-    words = f"Job already exists (resource={body['name']})."
-    return state.create(_name(state, location, job), {**body, "state": "ENABLED"}, words=words)
+    message = f"Job already exists (resource={body['name']})."
+    return state.create(_name(state, location, job), {**body, "state": "ENABLED"}, message=message)
 
 
 def _get(state: State, request: Request, location: str, job: str) -> Json:
-    return state.get(_name(state, location, job), words=f"Job not found: {job}")
+    return state.get(_name(state, location, job), message=f"Job not found: {job}")
 
 
 def _patch(state: State, request: Request, location: str, job: str) -> Json:
@@ -79,7 +79,7 @@ def _delete(state: State, request: Request, location: str, job: str) -> Json:
 
 def _switch(to: str) -> Handler:
     def run(state: State, request: Request, location: str, job: str) -> Json:
-        found = state.get(_name(state, location, job), words=f"Job not found: {job}")
+        found = state.get(_name(state, location, job), message=f"Job not found: {job}")
         found["state"] = to
         return found
 

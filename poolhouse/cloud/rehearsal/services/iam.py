@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from poolhouse.cloud.rehearsal.control_plane import Route, route
 from poolhouse.cloud.rehearsal.http import ApiError, Request
-from poolhouse.cloud.rehearsal.plane import Route, route
 from poolhouse.cloud.rehearsal.schema import anything, boolean, check, list_of, map_of, required, text
 from poolhouse.cloud.rehearsal.services import policies
 from poolhouse.cloud.rehearsal.state import PROJECT_NUMBER, Json, State
@@ -42,12 +42,12 @@ def _create(state: State, request: Request) -> Json:
         "uniqueId": str(10**20 + state.number()),
         "etag": state.etag(),
     }
-    words = f"Service account {body['accountId']} already exists within project projects/{state.project}."
-    return state.create(_name(state, email), account, words=words)
+    message = f"Service account {body['accountId']} already exists within project projects/{state.project}."
+    return state.create(_name(state, email), account, message=message)
 
 
 def _get(state: State, request: Request, account: str) -> Json:
-    return state.get(_name(state, account), words=f"Unknown service account: {account}")
+    return state.get(_name(state, account), message=f"Unknown service account: {account}")
 
 
 def _patch(state: State, request: Request, account: str) -> Json:

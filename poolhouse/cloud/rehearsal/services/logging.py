@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from poolhouse.cloud.rehearsal import log_filter
+from poolhouse.cloud.rehearsal.control_plane import Route, route
 from poolhouse.cloud.rehearsal.http import ApiError, Request
-from poolhouse.cloud.rehearsal.plane import Route, route
 from poolhouse.cloud.rehearsal.schema import anything, boolean, check, list_of, number, one_of, required, text, whole
 from poolhouse.cloud.rehearsal.state import Json, State
 
@@ -46,11 +46,11 @@ def _create(state: State, request: Request) -> Json:
     check(body, _METRIC)
     required(body, "name", "filter")
     _check_distribution(body)
-    return state.create(_name(state, body["name"]), body, words=f"Metric {body['name']} already exists")
+    return state.create(_name(state, body["name"]), body, message=f"Metric {body['name']} already exists")
 
 
 def _get(state: State, request: Request, metric: str) -> Json:
-    return state.get(_name(state, metric), words=f"Metric {metric} does not exist")
+    return state.get(_name(state, metric), message=f"Metric {metric} does not exist")
 
 
 def _put(state: State, request: Request, metric: str) -> Json:

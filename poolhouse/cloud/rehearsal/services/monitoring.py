@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from poolhouse.cloud.rehearsal.control_plane import Route, route
 from poolhouse.cloud.rehearsal.http import ApiError, Request
-from poolhouse.cloud.rehearsal.plane import Route, route
 from poolhouse.cloud.rehearsal.schema import (
     anything,
     boolean,
@@ -167,10 +167,10 @@ def _check_alert(state: State, body: dict[str, Any]) -> None:
         if f"monitoring/{name}" not in state.items:
             raise ApiError("NOT_FOUND", f"Notification channel {name} not found.")
     for condition in body["conditions"]:
-        words = condition["conditionThreshold"]["filter"]
-        if "metric.type=" not in words or "resource.type=" not in words:
-            raise ApiError("INVALID_ARGUMENT", f"The filter must name a metric and a resource type: {words}")
-        for name in re.findall(r'logging\.googleapis\.com/user/([\w-]+)"', words):
+        log_filter = condition["conditionThreshold"]["filter"]
+        if "metric.type=" not in log_filter or "resource.type=" not in log_filter:
+            raise ApiError("INVALID_ARGUMENT", f"The filter must name a metric and a resource type: {log_filter}")
+        for name in re.findall(r'logging\.googleapis\.com/user/([\w-]+)"', log_filter):
             if f"logging/projects/{state.project}/metrics/{name}" not in state.items:
                 raise ApiError(
                     "NOT_FOUND", f'Cannot find metric that matches type = "logging.googleapis.com/user/{name}"'

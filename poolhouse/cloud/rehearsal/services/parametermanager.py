@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from base64 import b64decode
 
+from poolhouse.cloud.rehearsal.control_plane import Route, route
 from poolhouse.cloud.rehearsal.http import ApiError, Request
-from poolhouse.cloud.rehearsal.plane import Route, route
 from poolhouse.cloud.rehearsal.schema import LABELS, anything, boolean, check, one_of, required, text
 from poolhouse.cloud.rehearsal.state import Json, State
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from poolhouse.cloud.rehearsal.control_plane import Handler, Route, route
 from poolhouse.cloud.rehearsal.http import Request
-from poolhouse.cloud.rehearsal.plane import Handler, Route, route
 from poolhouse.cloud.rehearsal.schema import anything, check, list_of, text
 from poolhouse.cloud.rehearsal.state import Json, State
 

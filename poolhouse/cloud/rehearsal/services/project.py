@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from poolhouse.cloud.rehearsal.control_plane import Route, route
 from poolhouse.cloud.rehearsal.http import ApiError, Request
-from poolhouse.cloud.rehearsal.plane import Route, route
 from poolhouse.cloud.rehearsal.schema import anything, check, list_of, text
 from poolhouse.cloud.rehearsal.state import PROJECT_NUMBER, Json, State
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from poolhouse.cloud.rehearsal.control_plane import Route, route
 from poolhouse.cloud.rehearsal.http import ApiError, Request
-from poolhouse.cloud.rehearsal.plane import Route, route
 from poolhouse.cloud.rehearsal.schema import LABELS, boolean, check, duration, required, text, whole
 from poolhouse.cloud.rehearsal.services import policies
 from poolhouse.cloud.rehearsal.state import PROJECT_NUMBER, Json, State
@@ -135,7 +135,7 @@ def dead_letter_gaps(state: State) -> list[str]:
         if not state.grants(f"pubsub/{target}", "roles/pubsub.publisher", agent):
             gaps.append(f"{name}: the service agent may not publish to {target}")
         if not any(other["topic"] == target for other in subscriptions):
-            gaps.append(f"{name}: nobody subscribes to {target}, so what is sent there is gone")
+            gaps.append(f"{name}: {target} has no subscription, so what is published there is lost")
     return gaps
 
 

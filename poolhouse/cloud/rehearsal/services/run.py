@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from poolhouse.cloud.rehearsal.control_plane import Route, route
 from poolhouse.cloud.rehearsal.http import ApiError, Request
-from poolhouse.cloud.rehearsal.plane import Route, route
 from poolhouse.cloud.rehearsal.schema import LABELS, anything, boolean, check, list_of, map_of, one_of, text, whole
 from poolhouse.cloud.rehearsal.services import artifactregistry, policies, secretmanager
 from poolhouse.cloud.rehearsal.state import PROJECT_NUMBER, Json, State
@@ -148,7 +148,7 @@ def _list_everywhere(state: State, request: Request) -> Json:
 
 def _get(kind: str) -> Any:
     def run(state: State, request: Request, resource: str) -> Json:
-        return state.get(name(state, kind, _region(request), resource), words=f"Resource '{resource}' was not found")
+        return state.get(name(state, kind, _region(request), resource), message=f"Resource '{resource}' was not found")
 
     return run
 

@@ -6,8 +6,8 @@ from base64 import b64decode
 
 import google_crc32c
 
+from poolhouse.cloud.rehearsal.control_plane import Route, route
 from poolhouse.cloud.rehearsal.http import ApiError, Request
-from poolhouse.cloud.rehearsal.plane import Route, route
 from poolhouse.cloud.rehearsal.schema import LABELS, anything, check, required, text
 from poolhouse.cloud.rehearsal.services import policies
 from poolhouse.cloud.rehearsal.state import PROJECT_NUMBER, Json, State
@@ -34,11 +34,11 @@ def _create(state: State, request: Request) -> Json:
     check(secret, text(r"[A-Za-z0-9_-]{1,255}"), "secretId")
     required(body, "replication")
     path = f"projects/{PROJECT_NUMBER}/secrets/{secret}"
-    return state.create(_name(state, secret), {**body, "name": path}, words=f"Secret [{path}] already exists.")
+    return state.create(_name(state, secret), {**body, "name": path}, message=f"Secret [{path}] already exists.")
 
 
 def _get(state: State, request: Request, secret: str) -> Json:
-    return state.get(_name(state, secret), words=f"Secret [projects/{PROJECT_NUMBER}/secrets/{secret}] not found.")
+    return state.get(_name(state, secret), message=f"Secret [projects/{PROJECT_NUMBER}/secrets/{secret}] not found.")
 
 
 def _delete(state: State, request: Request, secret: str) -> Json:
@@ -69,7 +69,7 @@ def _versions(state: State, request: Request, secret: str) -> Json:
 
 
 def check_access(state: State, secret: str, version: str, account: str) -> None:
-    """Check that a revision could read a secret as it starts. Raises `ApiError` in Cloud Run's words."""
+    """Check that a revision could read a secret as it starts. Raises `ApiError` with Cloud Run's message."""
     path = f"projects/{PROJECT_NUMBER}/secrets/{secret}/versions/{version}"
     there = state.listed(f"{_name(state, secret)}/versions/")
     known = there if version == "latest" else [item for item in there if item["name"].endswith(f"/{version}")]

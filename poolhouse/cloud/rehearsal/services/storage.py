@@ -10,8 +10,8 @@ from email import message_from_bytes
 from typing import Any
 from urllib.parse import quote
 
+from poolhouse.cloud.rehearsal.control_plane import Route, route
 from poolhouse.cloud.rehearsal.http import ApiError, Request, Response
-from poolhouse.cloud.rehearsal.plane import Route, route
 from poolhouse.cloud.rehearsal.schema import LABELS, anything, boolean, check, list_of, one_of, text, whole
 from poolhouse.cloud.rehearsal.services import policies
 from poolhouse.cloud.rehearsal.state import PROJECT_NUMBER, Json, State
@@ -77,7 +77,7 @@ def _create(state: State, request: Request) -> Json:
             "Please select a different name and try again.",
         )
     soft_delete = body.get("softDeletePolicy", {"retentionDurationSeconds": "604800"})
-    words = "Your previous request to create the named bucket succeeded and you already own it."
+    message = "Your previous request to create the named bucket succeeded and you already own it."
     bucket = {
         "iamConfiguration": {"publicAccessPrevention": "inherited", "uniformBucketLevelAccess": {"enabled": False}},
         "storageClass": "STANDARD",
@@ -94,7 +94,7 @@ def _create(state: State, request: Request) -> Json:
         "updated": state.now(),
         "etag": "CAE=",
     }
-    made = state.create(_name(name), bucket, words=words)
+    made = state.create(_name(name), bucket, message=message)
     owners = [f"projectEditor:{state.project}", f"projectOwner:{state.project}"]
     state.policies[_name(name)] = {
         "version": 1,
@@ -105,12 +105,12 @@ def _create(state: State, request: Request) -> Json:
 
 
 def _get(state: State, request: Request, bucket: str) -> Json:
-    return state.get(_name(bucket), words="The specified bucket does not exist.")
+    return state.get(_name(bucket), message="The specified bucket does not exist.")
 
 
 def _patch(state: State, request: Request, bucket: str) -> Json:
     body = {name: value for name, value in request.json.items() if name not in _FILLED_IN}
-    found = state.get(_name(bucket), words="The specified bucket does not exist.")
+    found = state.get(_name(bucket), message="The specified bucket does not exist.")
     labels = body.pop("labels", None)
     check({name: value for name, value in body.items() if value is not None}, _BUCKET)
     for name, value in body.items():
@@ -132,7 +132,7 @@ def _patch(state: State, request: Request, bucket: str) -> Json:
 
 
 def _delete(state: State, request: Request, bucket: str) -> Response:
-    state.get(_name(bucket), words="The specified bucket does not exist.")
+    state.get(_name(bucket), message="The specified bucket does not exist.")
     if any(owner == bucket for owner, _ in state.objects):
         raise ApiError("ALREADY_EXISTS", "The bucket you tried to delete is not empty.")
     state.delete(_name(bucket))
@@ -195,7 +195,7 @@ def _upload_chunk(state: State, request: Request, bucket: str) -> Response:
 
 
 def _list_objects(state: State, request: Request, bucket: str) -> Json:
-    state.get(_name(bucket), words="The specified bucket does not exist.")
+    state.get(_name(bucket), message="The specified bucket does not exist.")
     prefix = request.query.get("prefix", "")
     found = [_object(bucket, name, content) for (owner, name), content in state.objects.items() if owner == bucket]
     return {"kind": "storage#objects", "items": [item for item in found if item["name"].startswith(prefix)]}

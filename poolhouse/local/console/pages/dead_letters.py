@@ -12,7 +12,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from poolhouse.client.api import Api, ApiError, Document, segment
+from poolhouse.client.answers import Document
+from poolhouse.client.calls import segment
+from poolhouse.client.client import Client
+from poolhouse.client.errors import ApiError
 from poolhouse.client.letter import own_payload
 from poolhouse.local.console import fields, forms, rendering
 from poolhouse.pipeline.errors import ConfigError
@@ -78,11 +81,11 @@ def _each(request: Request, form: FormData, *, verb: str, done: str) -> Response
         failures = _failures(api, ids, verb)
     if len(ids) == 1 and verb == "replay" and not failures:
         return rendering.go_to(request, f"/tasks/{segment(ids[0])}", note="Replayed.")
-    told = [f"{done} {len(ids) - len(failures)} of {len(ids)}." if ids else "Nothing was chosen.", *failures]
-    return rendering.go_to(request, "/dead-letters", note=" ".join(told))
+    said = [f"{done} {len(ids) - len(failures)} of {len(ids)}." if ids else "Nothing was chosen.", *failures]
+    return rendering.go_to(request, "/dead-letters", note=" ".join(said))
 
 
-def _failures(api: Api, ids: Sequence[str], verb: str) -> list[str]:
+def _failures(api: Client, ids: Sequence[str], verb: str) -> list[str]:
     """Call the verb on each; what went wrong, by id."""
     found = []
     for task_id in ids:
@@ -90,7 +93,7 @@ def _failures(api: Api, ids: Sequence[str], verb: str) -> list[str]:
             api.post(f"/dead-letters/{segment(task_id)}:{verb}")
         except ApiError as error:
             if error.status in {0, 503}:
-                raise  # nobody answers: the rest would wait as long each
+                raise  # the API does not answer: the rest would wait as long each
             found.append(f"{task_id}: {error}.")
     return found
 

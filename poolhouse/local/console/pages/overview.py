@@ -13,7 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from poolhouse.client.api import ApiError, Document
+from poolhouse.client.answers import Document
+from poolhouse.client.errors import ApiError
 from poolhouse.local.backend import QueueScale, ServiceStatus
 from poolhouse.local.console import rendering
 from poolhouse.local.console.emulator import Emulator
@@ -31,10 +32,10 @@ _NEWEST = 8
 
 @dataclass(frozen=True, kw_only=True)
 class QueueView:
-    """A queue: its figures as the API tells them, and where they come from."""
+    """A queue: its figures as the API reports them, and where they come from."""
 
     name: str
-    #: Messages that wait: those not finished which no worker holds; None where nobody knows.
+    #: Messages that wait: those not finished which no worker holds; None where unknown.
     waiting: int | None
     in_flight: int | None
     oldest_age_s: float | None
@@ -112,7 +113,7 @@ def _waiting(figures: Mapping[str, Any]) -> int | None:
 
 
 def _rates(emulator: Emulator | None, throughput: Throughput) -> Iterator[tuple[str, Rates]]:
-    """The rates of every subscription, by its id, where somebody counts."""
+    """The rates of every subscription, by its id, where they are counted."""
     if emulator is None:
         return
     try:

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from poolhouse.client.api import segment
+from poolhouse.client.calls import segment
 from poolhouse.local.console import forms, rendering
 
 _EVERY_S = 5.0

@@ -12,7 +12,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from poolhouse.client import schema, units
-from poolhouse.client.api import Api, ApiError, Document, content_type, segment
+from poolhouse.client.answers import Document
+from poolhouse.client.calls import content_type, segment
+from poolhouse.client.client import Client
+from poolhouse.client.errors import ApiError
 from poolhouse.client.schema import Payload
 from poolhouse.local.console import fields, forms, rendering
 from poolhouse.pipeline.errors import ConfigError
@@ -91,7 +94,7 @@ def submit(request: Request, filled: FormData) -> Response:
     )
 
 
-def _upload(api: Api, filled: FormData, texts: Mapping[str, str]) -> dict[str, str]:
+def _upload(api: Client, filled: FormData, texts: Mapping[str, str]) -> dict[str, str]:
     """Upload the files of a form; the names under which the payload finds them, by field."""
     names: dict[str, str] = {}
     for key, file in filled.multi_items():
@@ -100,7 +103,7 @@ def _upload(api: Api, filled: FormData, texts: Mapping[str, str]) -> dict[str, s
             # A browser may send a path, of its own system's kind.
             own_name = PurePath(file.filename.replace("\\", "/")).name
             names[field] = texts.get(field, "").strip() or own_name
-            api.upload(names[field], file.file, size_bytes=file.size or 0, content_type=content_type(own_name))
+            api.files.upload(names[field], file.file, size_bytes=file.size or 0, content_type=content_type(own_name))
     return names
 
 

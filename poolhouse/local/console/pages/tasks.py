@@ -13,7 +13,12 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from poolhouse.client import schema, units
-from poolhouse.client.api import CHUNK_BYTES, FINAL, Api, ApiError, Document, segment
+from poolhouse.client.answers import Document
+from poolhouse.client.calls import segment
+from poolhouse.client.client import Client
+from poolhouse.client.errors import ApiError
+from poolhouse.client.event_stream import FINAL
+from poolhouse.client.files import CHUNK_BYTES
 from poolhouse.local.console import forms, lines, rendering
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.records import Status
@@ -38,7 +43,7 @@ def listing(request: Request) -> Response:
     return rendering.page(
         request,
         "tasks.html",
-        # Only the newest change: an older page stays as it is while somebody reads it.
+        # Only the newest change: an older page stays as it is while it is being read.
         every_s=None if token else _LIST_EVERY_S,
         tasks=page["tasks"],
         chosen=query,
@@ -52,7 +57,7 @@ def listing(request: Request) -> Response:
 
 
 def find(request: Request) -> Response:
-    """From an id that somebody typed to its page."""
+    """From a typed id to its page."""
     return rendering.go_to(request, f"/tasks/{segment(request.query_params.get('id', '').strip())}")
 
 
@@ -81,10 +86,12 @@ def result(request: Request) -> Response:
     task_id = request.path_params["task_id"]
     with ExitStack() as opened:
         api = opened.enter_context(rendering.of(request).stack.api())
-        answer = opened.enter_context(api.result(task_id))
-        told = answer.headers.get("Content-Disposition", "")
-        name = told if told.startswith("attachment;") else f'attachment; filename="{segment(task_id)}.json"'
-        pieces = answer.iter_content(CHUNK_BYTES)
+        answer = opened.enter_context(api.open_result(task_id))
+        disposition = answer.headers.get("Content-Disposition", "")
+        name = (
+            disposition if disposition.startswith("attachment;") else f'attachment; filename="{segment(task_id)}.json"'
+        )
+        pieces = answer.iter_bytes(CHUNK_BYTES)
         return StreamingResponse(
             _closing(pieces, opened.pop_all()),
             media_type="application/octet-stream",
@@ -102,8 +109,12 @@ def cancel(request: Request, form: FormData) -> Response:
     task_id = request.path_params["task_id"]
     with rendering.of(request).stack.api() as api:
         answer = api.post(f"/tasks/{segment(task_id)}:cancel")
-    told = "Cancelled." if answer["status"] == "cancelled" else "Told to stop: its handler ends at its next checkpoint."
-    return rendering.go_to(request, f"/tasks/{segment(task_id)}", note=told)
+    note = (
+        "Cancelled."
+        if answer["status"] == "cancelled"
+        else "Cancel requested: its handler ends at its next checkpoint."
+    )
+    return rendering.go_to(request, f"/tasks/{segment(task_id)}", note=note)
 
 
 def run_now(request: Request, form: FormData) -> Response:
@@ -126,7 +137,7 @@ def reschedule(request: Request, form: FormData) -> Response:
     return rendering.go_to(request, f"/tasks/{segment(task_id)}", note="Moved.")
 
 
-def _letter(api: Api, task: Document) -> Document | None:
+def _letter(api: Client, task: Document) -> Document | None:
     """Its dead letter; None where it has none."""
     if task["status"] not in {"failed", "dead"}:
         return None

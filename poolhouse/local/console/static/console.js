@@ -1,7 +1,7 @@
 "use strict";
 
 // A live page says in data-every after how many seconds to look again. It is fetched whole and only what differs is
-// changed, so that the focus, a selection, what is typed and what is unfolded stay. A tab that nobody sees asks nothing.
+// changed, so that the focus, a selection, what is typed and what is unfolded stay. A hidden tab sends no requests.
 
 const LONGEST_PAUSE_S = 15;
 let timer = 0;
@@ -101,7 +101,7 @@ document.addEventListener("click", async ({ target }) => {
 // On a narrow screen the places are wider than it.
 document.querySelector("#places [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 
-// What was done is told for a while; a page that looks again then leaves it out.
+// What was done is shown for a while; a page that looks again then leaves it out.
 const here = new URL(location.href);
 if (here.searchParams.has("note"))
   setTimeout(() => {

@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 async def _run(host: str, port: int, *, inner: str, root: Path, guard: WebGuard) -> int:
-    """Run server and front until either ends, or this process is told to end; returns the exit code."""
+    """Run server and front until either ends, or this process is stopped; return the exit code."""
     loop = asyncio.get_running_loop()
     inner_host, _, digits = inner.rpartition(":")
     inner_port = int(digits)
@@ -66,19 +66,19 @@ async def _run(host: str, port: int, *, inner: str, root: Path, guard: WebGuard)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    told = asyncio.ensure_future(stop.wait())
+    stopped = asyncio.ensure_future(stop.wait())
     opened = asyncio.ensure_future(_answers(inner_host, inner_port))
-    await asyncio.wait({ended, told, opened}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({ended, stopped, opened}, return_when=asyncio.FIRST_COMPLETED)
     if opened.done():
         await listener.start_serving()
-        await asyncio.wait({ended, told}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
     opened.cancel()
     listener.close()
     for member in list(members):
         if member.transport is not None:
             member.transport.close()
     if ended.done():
-        told.cancel()
+        stopped.cancel()
         return process.returncode or 1
     process.terminate()
     try:

@@ -35,7 +35,7 @@ def refusal(head: RequestHead, guard: WebGuard) -> Refusal | None:
     return guard.refusal(
         method,
         head.headers,
-        # Whoever knows the address of an upload session may write to it.
+        # The address of an upload session is the permission to write to it.
         origins=(origin.lower(),) if origin and method in {"PUT", "OPTIONS"} and _SESSION.match(head.target) else (),
         forwards_origin=method == "POST" and _OPENS_SESSION.match(head.target) is not None,
     )
@@ -59,7 +59,7 @@ class Front(asyncio.Protocol):
         self._back: asyncio.Transport | None = None
         self._opening: asyncio.Task[None] | None = None
         self._refused = False
-        #: The first bytes, until they tell which HTTP it is; None from then on.
+        #: The first bytes, until they show which HTTP it is; None from then on.
         self._first: bytes | None = b""
         self._is_http2 = False
         self.transport: asyncio.Transport | None = None

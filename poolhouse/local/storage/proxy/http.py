@@ -115,7 +115,7 @@ async def answer_body(reader: asyncio.StreamReader, head: Head, *, method: str) 
 
 
 def endless(head: Head, *, method: str) -> bool:
-    """Whether only the connection's end tells where an answer ends."""
+    """Whether only the connection's end marks the end of an answer."""
     return not (method == "HEAD" or head.status in {204, 304} or head.chunked or head.length is not None)
 
 

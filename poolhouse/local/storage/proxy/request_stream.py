@@ -55,7 +55,7 @@ class _State(Enum):
 
 
 class RequestStream:
-    """Takes what comes from one connection, and tells heads from bodies."""
+    """Takes what comes from one connection, and separates heads from bodies."""
 
     def __init__(self) -> None:
         self._state = _State.HEAD

@@ -4,6 +4,8 @@ pytest tests/kit/conformance/semantics                   both; known deviations 
 pytest tests/kit/conformance/semantics --emulator-table docs/emulator.md    also writes the table
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

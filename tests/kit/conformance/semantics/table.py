@@ -1,5 +1,7 @@
 """The table of docs/emulator.md: one row for each test, our emulator beside Google's."""
 
+from __future__ import annotations
+
 from collections import defaultdict
 from pathlib import Path
 

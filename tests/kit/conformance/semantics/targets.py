@@ -1,5 +1,7 @@
 """The emulators that the suite runs against, and what a test needs of one."""
 
+from __future__ import annotations
+
 import contextlib
 import functools
 import os
@@ -40,16 +42,13 @@ GLANCE_S = 0.7
 
 @dataclass(frozen=True)
 class Target:
-    """One running emulator.
+    """One running emulator."""
 
-    Attributes:
-        name: `ours` or `google`.
-        address: HOST:PORT.
-        wait: Lets that many seconds pass for the emulator: at once on ours, really on Google's.
-    """
-
+    #: `ours` or `google`.
     name: str
+    #: HOST:PORT.
     address: str
+    #: Lets that many seconds pass for the emulator: at once on ours, really on Google's.
     wait: Callable[[float], None]
 
 
@@ -242,7 +241,7 @@ class Project:
     def nack(self, subscription: str, *messages: Any) -> None:
         self.modify(subscription, *messages, seconds=0)
 
-    def stream(self, subscription: str, **first: Any) -> "Stream":
+    def stream(self, subscription: str, **first: Any) -> Stream:
         """Opens a StreamingPull."""
         stream = Stream(self.clients.channel, subscription=subscription, **{"stream_ack_deadline_seconds": 10, **first})
         self.streams.append(stream)
@@ -308,7 +307,7 @@ class Stream:
     def data(self) -> list[str]:
         return [message.message.data.decode() for message in self.messages]
 
-    def until(self, condition: Callable[["Stream"], bool], *, seconds: float = PATIENCE_S) -> bool:
+    def until(self, condition: Callable[[Stream], bool], *, seconds: float = PATIENCE_S) -> bool:
         """Waits until something is true of the stream."""
         deadline = time.monotonic() + seconds
         with self._changed:

@@ -1,5 +1,7 @@
 """Delivery attempts and dead letters (section 6)."""
 
+from __future__ import annotations
+
 import re
 
 import pytest
@@ -13,7 +15,7 @@ def with_dead_letters(project: Project) -> tuple[str, str]:
     return project.subscription(dead_letter_policy={"dead_letter_topic": dead, "max_delivery_attempts": 5}), letters
 
 
-def test_attempts_are_counted_from_1(project: Project):
+def test_attempts_are_counted_from_1(project: Project) -> None:
     name, _ = with_dead_letters(project)
     project.publish("a")
     for attempt in (1, 2, 3):
@@ -22,13 +24,13 @@ def test_attempts_are_counted_from_1(project: Project):
         project.nack(name, *held)
 
 
-def test_without_a_dead_letter_policy_there_is_no_attempt(project: Project):
+def test_without_a_dead_letter_policy_there_is_no_attempt(project: Project) -> None:
     name = project.subscription()
     project.publish("a")
     assert not project.pull(name)[0].delivery_attempt
 
 
-def test_the_fifth_nack_forwards_the_message_with_where_it_came_from(project: Project):
+def test_the_fifth_nack_forwards_the_message_with_where_it_came_from(project: Project) -> None:
     name, letters = with_dead_letters(project)
     (id,) = project.publish("a", colour="blue")
     for _ in range(5):
@@ -48,7 +50,7 @@ def test_the_fifth_nack_forwards_the_message_with_where_it_came_from(project: Pr
     assert letter.message.message_id != id
 
 
-def test_a_forwarded_message_keeps_its_ordering_key(project: Project):
+def test_a_forwarded_message_keeps_its_ordering_key(project: Project) -> None:
     name, letters = with_dead_letters(project)
     project.publish("a", key="k")
     for _ in range(5):
@@ -58,7 +60,7 @@ def test_a_forwarded_message_keeps_its_ordering_key(project: Project):
     assert letter.message.ordering_key == "k"
 
 
-def test_an_expired_deadline_counts_as_an_attempt(project: Project):
+def test_an_expired_deadline_counts_as_an_attempt(project: Project) -> None:
     name, _ = with_dead_letters(project)
     project.publish("a")
     project.modify(name, *project.pull(name), seconds=1)
@@ -66,7 +68,7 @@ def test_an_expired_deadline_counts_as_an_attempt(project: Project):
     assert project.pull(name)[0].delivery_attempt == 2
 
 
-def test_an_acked_message_is_not_forwarded(project: Project):
+def test_an_acked_message_is_not_forwarded(project: Project) -> None:
     name, letters = with_dead_letters(project)
     project.publish("a")
     for _ in range(4):
@@ -75,7 +77,7 @@ def test_an_acked_message_is_not_forwarded(project: Project):
     assert project.gets_nothing(letters)
 
 
-def test_other_messages_are_not_touched(project: Project):
+def test_other_messages_are_not_touched(project: Project) -> None:
     name, letters = with_dead_letters(project)
     project.publish("bad")
     for _ in range(5):
@@ -85,7 +87,7 @@ def test_other_messages_are_not_touched(project: Project):
     assert data(project.pull(letters)) == ["bad"]
 
 
-def test_a_dead_letter_topic_without_a_subscription_loses_the_message(project: Project):
+def test_a_dead_letter_topic_without_a_subscription_loses_the_message(project: Project) -> None:
     name = project.subscription(dead_letter_policy={"dead_letter_topic": project.topic("dead")})
     project.publish("poison")
     for _ in range(5):
@@ -93,7 +95,7 @@ def test_a_dead_letter_topic_without_a_subscription_loses_the_message(project: P
     assert project.gets_nothing(name)
 
 
-def test_a_message_stays_when_its_dead_letter_topic_was_deleted(project: Project):
+def test_a_message_stays_when_its_dead_letter_topic_was_deleted(project: Project) -> None:
     dead = project.topic("dead")
     name = project.subscription(dead_letter_policy={"dead_letter_topic": dead})
     project.publish("poison")
@@ -104,7 +106,7 @@ def test_a_message_stays_when_its_dead_letter_topic_was_deleted(project: Project
 
 
 @pytest.mark.google_deviates("the count goes on")
-def test_a_new_dead_letter_policy_starts_the_count_anew(project: Project):
+def test_a_new_dead_letter_policy_starts_the_count_anew(project: Project) -> None:
     dead = project.topic("dead")
     name = project.subscription(dead_letter_policy={"dead_letter_topic": dead})
     project.publish("poison")

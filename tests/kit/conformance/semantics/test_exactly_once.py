@@ -1,5 +1,7 @@
 """Exactly-once delivery (section 8)."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import pytest
@@ -26,13 +28,13 @@ def failures(project: Project, name: str, *ids: str) -> dict[str, str]:
     return dict(infos[0].metadata)
 
 
-def test_a_used_ack_id_fails_with_its_reason(project: Project):
+def test_a_used_ack_id_fails_with_its_reason(project: Project) -> None:
     name, held = start(project)
     project.ack(name, held)
     assert failures(project, name, held.ack_id) == {held.ack_id: INVALID}
 
 
-def test_the_ack_id_of_an_earlier_delivery_fails(project: Project):
+def test_the_ack_id_of_an_earlier_delivery_fails(project: Project) -> None:
     name, held = start(project)
     project.nack(name, held)
     project.pull(name)
@@ -40,7 +42,7 @@ def test_the_ack_id_of_an_earlier_delivery_fails(project: Project):
 
 
 @pytest.mark.google_deviates("an expired id acks successfully")
-def test_an_expired_ack_id_fails(project: Project):
+def test_an_expired_ack_id_fails(project: Project) -> None:
     name, held = start(project)
     project.modify(name, held, seconds=1)
     project.wait(1.5)
@@ -48,13 +50,13 @@ def test_an_expired_ack_id_fails(project: Project):
 
 
 @pytest.mark.google_deviates("plain INVALID_ARGUMENT without details")
-def test_a_malformed_ack_id_fails_alone_and_the_others_succeed(project: Project):
+def test_a_malformed_ack_id_fails_alone_and_the_others_succeed(project: Project) -> None:
     name, held = start(project)
     assert failures(project, name, held.ack_id, "nonsense") == {"nonsense": INVALID}
     assert failures(project, name, held.ack_id) == {held.ack_id: INVALID}
 
 
-def test_modifying_the_deadline_of_a_used_id_fails(project: Project):
+def test_modifying_the_deadline_of_a_used_id_fails(project: Project) -> None:
     name, held = start(project)
     project.ack(name, held)
     with pytest.raises(InvalidArgument) as caught:
@@ -62,7 +64,7 @@ def test_modifying_the_deadline_of_a_used_id_fails(project: Project):
     assert any(isinstance(detail, ErrorInfo) for detail in caught.value.details)
 
 
-def test_a_stream_says_that_delivery_is_exactly_once(project: Project):
+def test_a_stream_says_that_delivery_is_exactly_once(project: Project) -> None:
     name = project.subscription(enable_exactly_once_delivery=True)
     stream = project.stream(name)
     project.publish("a")
@@ -71,7 +73,7 @@ def test_a_stream_says_that_delivery_is_exactly_once(project: Project):
 
 
 @pytest.mark.google_deviates("no confirmations")
-def test_a_stream_confirms_acks(project: Project):
+def test_a_stream_confirms_acks(project: Project) -> None:
     name = project.subscription(enable_exactly_once_delivery=True)
     stream = project.stream(name)
     project.publish("a")
@@ -85,7 +87,7 @@ def test_a_stream_confirms_acks(project: Project):
 
 
 @pytest.mark.google_deviates("no confirmations")
-def test_a_stream_confirms_modified_deadlines(project: Project):
+def test_a_stream_confirms_modified_deadlines(project: Project) -> None:
     name = project.subscription(enable_exactly_once_delivery=True)
     stream = project.stream(name)
     project.publish("a")
@@ -96,7 +98,7 @@ def test_a_stream_confirms_modified_deadlines(project: Project):
     )
 
 
-def test_an_id_that_a_request_repeats_succeeds_once(project: Project):
+def test_an_id_that_a_request_repeats_succeeds_once(project: Project) -> None:
     name, held = start(project)
     project.ack(name, held, held)
     project.wait(11 if project.target.name == "ours" else 0)
@@ -104,7 +106,7 @@ def test_an_id_that_a_request_repeats_succeeds_once(project: Project):
 
 
 @pytest.mark.google_deviates("no confirmations")
-def test_a_stream_names_the_deadlines_that_could_not_be_modified(project: Project):
+def test_a_stream_names_the_deadlines_that_could_not_be_modified(project: Project) -> None:
     name = project.subscription(enable_exactly_once_delivery=True)
     stream = project.stream(name)
     project.publish("a")
@@ -118,7 +120,7 @@ def test_a_stream_names_the_deadlines_that_could_not_be_modified(project: Projec
 
 
 @pytest.mark.google_deviates("no confirmations")
-def test_a_stream_names_the_acks_that_came_before_their_turn(project: Project):
+def test_a_stream_names_the_acks_that_came_before_their_turn(project: Project) -> None:
     name = project.subscription(enable_exactly_once_delivery=True, enable_message_ordering=True)
     stream = project.stream(name)
     project.publish("0", "1", key="k")
@@ -129,7 +131,7 @@ def test_a_stream_names_the_acks_that_came_before_their_turn(project: Project):
     )
 
 
-def test_a_stream_tells_when_delivery_becomes_exactly_once(project: Project):
+def test_a_stream_reports_when_delivery_becomes_exactly_once(project: Project) -> None:
     name = project.subscription()
     stream = project.stream(name)
     project.publish("a")
@@ -146,7 +148,7 @@ def test_a_stream_tells_when_delivery_becomes_exactly_once(project: Project):
     assert stream.responses[-1].subscription_properties.exactly_once_delivery_enabled
 
 
-def test_nothing_comes_again_before_its_deadline_is_over(project: Project):
+def test_nothing_comes_again_before_its_deadline_is_over(project: Project) -> None:
     name, _ = start(project)
     stream = project.stream(name)
     project.wait(9 if project.target.name == "ours" else 0)

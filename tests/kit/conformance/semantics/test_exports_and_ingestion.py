@@ -1,5 +1,7 @@
 """Destinations of export subscriptions and sources of import topics: what is checked, filled in and shown."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import pytest
@@ -75,13 +77,13 @@ def storage(**fields: Any) -> dict[str, Any]:
     ],
     ids=lambda export: "-".join(str(value) for value in next(iter(export.values())).values())[:40],
 )
-def test_a_bad_destination_is_refused(project: Project, export: dict[str, Any]):
+def test_a_bad_destination_is_refused(project: Project, export: dict[str, Any]) -> None:
     with refused("INVALID_ARGUMENT"):
         project.subscription(**export)
 
 
 @pytest.mark.google_deviates("no default is filled in")
-def test_a_file_is_written_for_five_minutes_by_default(project: Project):
+def test_a_file_is_written_for_five_minutes_by_default(project: Project) -> None:
     found = project.subscriber.get_subscription(subscription=project.subscription(**storage()))
     assert found.cloud_storage_config.max_duration.total_seconds() == 300
 
@@ -97,7 +99,7 @@ def test_a_file_is_written_for_five_minutes_by_default(project: Project):
 )
 def test_the_state_of_an_export_is_not_the_clients_to_set(
     project: Project, field: str, config: dict[str, Any], state: str
-):
+) -> None:
     made = project.subscriber.create_subscription(
         {"name": project.name("subscriptions", "export"), "topic": project.topic(), field: {**config, "state": state}}
     )
@@ -115,12 +117,12 @@ def test_the_state_of_an_export_is_not_the_clients_to_set(
     ],
     ids=["format", "bucket", "no-delimiter", "delimiter", "account"],
 )
-def test_an_incomplete_source_is_refused(project: Project, source: dict[str, Any]):
+def test_an_incomplete_source_is_refused(project: Project, source: dict[str, Any]) -> None:
     with refused("INVALID_ARGUMENT"):
         project.topic(ingestion_data_source_settings=source)
 
 
-def test_lines_are_separated_by_line_feeds_by_default(project: Project):
+def test_lines_are_separated_by_line_feeds_by_default(project: Project) -> None:
     settings = {"cloud_storage": {"bucket": BUCKET, "text_format": {}}}
     found = project.publisher.get_topic(topic=project.topic(ingestion_data_source_settings=settings))
     assert found.ingestion_data_source_settings.cloud_storage.text_format.delimiter == "\n"
@@ -138,7 +140,7 @@ def test_lines_are_separated_by_line_feeds_by_default(project: Project):
     ],
     ids=["prefix", "stream", "tenant", "role", "server"],
 )
-def test_a_malformed_source_is_refused(project: Project, source: dict[str, Any]):
+def test_a_malformed_source_is_refused(project: Project, source: dict[str, Any]) -> None:
     with refused("INVALID_ARGUMENT"):
         project.topic(ingestion_data_source_settings=source)
 
@@ -153,7 +155,7 @@ def test_a_malformed_source_is_refused(project: Project, source: dict[str, Any])
         ("confluent_cloud", CONFLUENT, "UNREACHABLE_BOOTSTRAP_SERVER"),
     ],
 )
-def test_a_source_that_can_not_be_reached_shows_it(project: Project, kind: str, source: dict[str, Any], state: str):
+def test_an_unreachable_source_shows_its_state(project: Project, kind: str, source: dict[str, Any], state: str) -> None:
     settings = {kind: {**source, "state": "ACTIVE"}}
     found = project.publisher.get_topic(topic=project.topic(ingestion_data_source_settings=settings))
     assert found.state.name == "INGESTION_RESOURCE_ERROR"

@@ -1,5 +1,7 @@
 """Filters (section 9)."""
 
+from __future__ import annotations
+
 import datetime
 
 import pytest
@@ -21,7 +23,7 @@ from tests.kit.conformance.semantics.targets import Project, data, refused
         ('attributes.colour = "red" OR (NOT attributes:colour)', ["red", "none"]),
     ],
 )
-def test_only_matching_messages_are_delivered(project: Project, text: str, expected: list[str]):
+def test_only_matching_messages_are_delivered(project: Project, text: str, expected: list[str]) -> None:
     name = project.subscription(filter=text)
     project.publish("red", colour="red")
     project.publish("blue", colour="blue")
@@ -34,25 +36,25 @@ def test_only_matching_messages_are_delivered(project: Project, text: str, expec
 @pytest.mark.parametrize(
     "text", ["nonsense", 'attributes.a = "x" AND', "attributes:a AND attributes:b OR attributes:c", 'data = "x"']
 )
-def test_a_bad_filter_is_refused(project: Project, text: str):
+def test_a_bad_filter_is_refused(project: Project, text: str) -> None:
     with refused("INVALID_ARGUMENT"):
         project.subscription(filter=text)
 
 
 @pytest.mark.google_deviates("no limit")
-def test_a_filter_of_257_bytes_is_refused(project: Project):
+def test_a_filter_of_257_bytes_is_refused(project: Project) -> None:
     with refused("INVALID_ARGUMENT"):
         project.subscription(filter=f'attributes.a = "{"x" * 241}"')
 
 
-def test_the_filter_is_shown(project: Project):
+def test_the_filter_is_shown(project: Project) -> None:
     name = project.subscription(filter="attributes:a")
     assert project.subscriber.get_subscription(subscription=name).filter == "attributes:a"
 
 
 @pytest.mark.google_deviates("filters are ignored (attribute filters since Cloud SDK 555)")
 @pytest.mark.parametrize("target", ["time", "snapshot"])
-def test_a_seek_brings_back_only_what_matches(project: Project, target: str):
+def test_a_seek_brings_back_only_what_matches(project: Project, target: str) -> None:
     topic = project.topic(message_retention_duration={"seconds": 600})
     every = project.subscription("every-message", topic=topic)
     snapshot = project.name("snapshots", "snapshot")

@@ -1,5 +1,7 @@
 """IAM, health, reflection, and what is served over HTTP (sections 14 and 15)."""
 
+from __future__ import annotations
+
 import base64
 import json
 import urllib.error
@@ -31,7 +33,7 @@ def http(project: Project, method: str, path: str, body: Any = None) -> tuple[in
 
 
 @pytest.mark.google_deviates("UNIMPLEMENTED")
-def test_a_policy_is_kept_and_given_back(project: Project):
+def test_a_policy_is_kept_and_given_back(project: Project) -> None:
     topic = project.topic()
     fresh = project.clients.iam.GetIamPolicy(iam_policy_pb2.GetIamPolicyRequest(resource=topic))
     assert not fresh.bindings
@@ -46,14 +48,14 @@ def test_a_policy_is_kept_and_given_back(project: Project):
 
 
 @pytest.mark.google_deviates("UNIMPLEMENTED")
-def test_permissions_are_granted_on_what_is_there(project: Project):
+def test_permissions_are_granted_on_what_is_there(project: Project) -> None:
     for resource, granted in ((project.topic(), ["pubsub.topics.get"]), (project.name("topics", "absent"), [])):
         request = iam_policy_pb2.TestIamPermissionsRequest(resource=resource, permissions=["pubsub.topics.get"])
         assert list(project.clients.iam.TestIamPermissions(request).permissions) == granted
 
 
 @pytest.mark.google_deviates("UNIMPLEMENTED")
-def test_every_kind_of_resource_has_a_policy_and_an_absent_one_has_none(project: Project):
+def test_every_kind_of_resource_has_a_policy_and_an_absent_one_has_none(project: Project) -> None:
     name = project.subscription()
     snapshot = project.name("snapshots", "snapshot")
     project.subscriber.create_snapshot(name=snapshot, subscription=name)
@@ -66,7 +68,7 @@ def test_every_kind_of_resource_has_a_policy_and_an_absent_one_has_none(project:
 
 
 @pytest.mark.google_deviates("UNIMPLEMENTED")
-def test_a_policy_with_a_condition_has_version_3(project: Project):
+def test_a_policy_with_a_condition_has_version_3(project: Project) -> None:
     binding = {"role": "roles/viewer", "members": ["user:a@example.com"], "condition": {"expression": "true"}}
     request = iam_policy_pb2.SetIamPolicyRequest(resource=project.topic(), policy={"bindings": [binding]})
     with refused("INVALID_ARGUMENT"):
@@ -76,7 +78,7 @@ def test_a_policy_with_a_condition_has_version_3(project: Project):
 
 
 @pytest.mark.google_deviates("no health service")
-def test_the_health_service_says_serving(project: Project):
+def test_the_health_service_says_serving(project: Project) -> None:
     stub = health_pb2_grpc.HealthStub(project.clients.channel)
     for service in ("", "google.pubsub.v1.Publisher"):
         answer = stub.Check(health_pb2.HealthCheckRequest(service=service))
@@ -84,7 +86,7 @@ def test_the_health_service_says_serving(project: Project):
 
 
 @pytest.mark.google_deviates("no reflection service")
-def test_reflection_lists_and_describes_the_services(project: Project):
+def test_reflection_lists_and_describes_the_services(project: Project) -> None:
     from google.protobuf import descriptor_pb2
 
     stub = reflection_pb2_grpc.ServerReflectionStub(project.clients.channel)
@@ -103,13 +105,13 @@ def test_reflection_lists_and_describes_the_services(project: Project):
     assert {"Publish", "StreamingPull"} <= methods
 
 
-def test_the_root_answers_ok(project: Project):
+def test_the_root_answers_ok(project: Project) -> None:
     status, content = http(project, "GET", "/")
     assert status == 200
     assert content.strip() == b"Ok"
 
 
-def test_rest_publishes_pulls_and_acks(project: Project):
+def test_rest_publishes_pulls_and_acks(project: Project) -> None:
     path = f"/v1/{project.path}"
     assert http(project, "PUT", f"{path}/topics/topic", {})[0] == 200
     assert http(project, "PUT", f"{path}/subscriptions/rest", {"topic": project.name("topics", "topic")})[0] == 200
@@ -123,18 +125,18 @@ def test_rest_publishes_pulls_and_acks(project: Project):
     assert acked == (200, {})
 
 
-def test_rest_errors_have_googles_form(project: Project):
+def test_rest_errors_have_googles_form(project: Project) -> None:
     status, answer = http(project, "GET", f"/v1/{project.path}/topics/absent")
     assert (status, answer["error"]["code"], answer["error"]["status"]) == (404, 404, "NOT_FOUND")
     assert answer["error"]["message"]
 
 
-def test_rest_refuses_unknown_fields(project: Project):
+def test_rest_refuses_unknown_fields(project: Project) -> None:
     status, answer = http(project, "PUT", f"/v1/{project.path}/topics/topic", {"nonsense": 1})
     assert (status, answer["error"]["status"]) == (400, "INVALID_ARGUMENT")
 
 
-def test_a_reset_empties_everything(project: Project):
+def test_a_reset_empties_everything(project: Project) -> None:
     name = project.subscription()
     assert http(project, "POST", "/reset")[0] == 200
     with refused("NOT_FOUND"):
@@ -144,6 +146,6 @@ def test_a_reset_empties_everything(project: Project):
 
 
 @pytest.mark.parametrize("query", ["$.xgafv=2", "$.xgafv=1&alt=json&prettyPrint=false&key=x"])
-def test_rest_takes_the_parameters_that_every_api_takes(project: Project, query: str):
+def test_rest_takes_the_parameters_that_every_api_takes(project: Project, query: str) -> None:
     topic = project.topic()
     assert http(project, "GET", f"/v1/{topic}?{query}")[1]["name"] == topic

@@ -1,5 +1,7 @@
 """Message transforms: JavaScriptUDF, Compression, AIInference (UDFs overview, SMTs overview, pubsub.proto)."""
 
+from __future__ import annotations
+
 import zlib
 from typing import Any
 
@@ -25,7 +27,7 @@ def compression(algorithm: str, mode: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("where", ["topic", "subscription"])
-def test_a_function_changes_data(project: Project, where: str):
+def test_a_function_changes_data(project: Project, where: str) -> None:
     transforms = {"message_transforms": [udf(UPPER)]}
     topic = project.topic(**transforms if where == "topic" else {})
     name = project.subscription(topic=topic, **transforms if where == "subscription" else {})
@@ -43,7 +45,7 @@ def test_a_function_changes_data(project: Project, where: str):
     ],
     ids=["others", "none"],
 )
-def test_a_function_changes_attributes(project: Project, returned: str, attributes: dict[str, str]):
+def test_a_function_changes_attributes(project: Project, returned: str, attributes: dict[str, str]) -> None:
     name = project.subscription(message_transforms=[udf(f"function f(message, metadata) {{ return {returned}; }}")])
     project.publish("hello", a="b")
     (message,) = project.pull(name)
@@ -51,7 +53,7 @@ def test_a_function_changes_attributes(project: Project, returned: str, attribut
 
 
 @pytest.mark.parametrize("where", ["topic", "subscription"])
-def test_null_filters_a_message_out(project: Project, where: str):
+def test_null_filters_a_message_out(project: Project, where: str) -> None:
     transforms = {"message_transforms": [udf(DROP)]}
     topic = project.topic(**transforms if where == "topic" else {})
     name = project.subscription(topic=topic, **transforms if where == "subscription" else {})
@@ -64,7 +66,7 @@ def test_null_filters_a_message_out(project: Project, where: str):
     assert project.gets_nothing(name)
 
 
-def test_a_function_is_told_of_the_message(project: Project):
+def test_a_function_gets_the_messages_metadata(project: Project) -> None:
     code = "function f(message, metadata) { return {data: JSON.stringify(metadata)}; }"
     name = project.subscription(message_transforms=[udf(code)])
     ids = project.publish("x", key="k")
@@ -73,14 +75,14 @@ def test_a_function_is_told_of_the_message(project: Project):
     assert data([message]) == [f'{{"message_id":"{ids[0]}","publish_time":"{published}","ordering_key":"k"}}']
 
 
-def test_transforms_are_applied_in_order_and_disabled_ones_are_not(project: Project):
+def test_transforms_are_applied_in_order_and_disabled_ones_are_not(project: Project) -> None:
     more = "function more(message, metadata) { message.data += 'x'; return message; }"
     name = project.subscription(message_transforms=[udf(more), udf(UPPER), udf(DROP, disabled=True)])
     project.publish("drop")
     assert data(project.pull(name)) == ["DROPX"]
 
 
-def test_one_failure_fails_the_whole_publish(project: Project):
+def test_one_failure_fails_the_whole_publish(project: Project) -> None:
     name = project.subscription(topic=project.topic(message_transforms=[udf(FAIL)]))
     with refused("INVALID_ARGUMENT"):
         project.publish("good", "bad")
@@ -89,7 +91,7 @@ def test_one_failure_fails_the_whole_publish(project: Project):
     assert data(project.pull(name)) == ["good"]
 
 
-def test_a_failure_on_a_subscription_ends_as_a_dead_letter(project: Project):
+def test_a_failure_on_a_subscription_ends_as_a_dead_letter(project: Project) -> None:
     dead = project.topic("dead")
     letters = project.subscription("letters", topic=dead)
     policy = {"dead_letter_topic": dead, "max_delivery_attempts": 5}
@@ -107,7 +109,7 @@ def test_a_failure_on_a_subscription_ends_as_a_dead_letter(project: Project):
     assert letter.message.attributes["CloudPubSubDeadLetterSourceDeliveryCount"] == "5"
 
 
-def test_the_schema_is_that_of_the_transformed_message(project: Project):
+def test_the_schema_is_that_of_the_transformed_message(project: Project) -> None:
     definition = '{"type": "record", "name": "R", "fields": [{"name": "a", "type": "int"}]}'
     schema = {"type_": "AVRO", "definition": definition}
     made = project.clients.schemas.create_schema(parent=project.path, schema=schema, schema_id="record")
@@ -120,7 +122,7 @@ def test_the_schema_is_that_of_the_transformed_message(project: Project):
         project.publish("seven")
 
 
-def test_a_filter_sees_the_message_before_the_transforms(project: Project):
+def test_a_filter_sees_the_message_before_the_transforms(project: Project) -> None:
     code = "function f(message, metadata) { return {data: message.data, attributes: {kind: 'b'}}; }"
     name = project.subscription(filter='attributes.kind = "a"', message_transforms=[udf(code)])
     project.publish("one", kind="a")
@@ -129,7 +131,7 @@ def test_a_filter_sees_the_message_before_the_transforms(project: Project):
     assert (data([message]), message.message.attributes["kind"]) == (["one"], "b")
 
 
-def test_order_is_kept_around_filtered_messages(project: Project):
+def test_order_is_kept_around_filtered_messages(project: Project) -> None:
     name = project.subscription(enable_message_ordering=True, message_transforms=[udf(DROP)])
     project.publish("1", "drop", "2", "drop", "3", key="k")
     messages = project.pull(name, at_least=3)
@@ -139,7 +141,7 @@ def test_order_is_kept_around_filtered_messages(project: Project):
     assert data(project.pull(name)) == ["4"]
 
 
-def test_a_stream_gets_transformed_messages(project: Project):
+def test_a_stream_gets_transformed_messages(project: Project) -> None:
     stream = project.stream(project.subscription(message_transforms=[udf(DROP), udf(UPPER)]))
     project.publish("a", "drop", "b")
     stream.gets(2)
@@ -147,7 +149,7 @@ def test_a_stream_gets_transformed_messages(project: Project):
 
 
 @pytest.mark.parametrize("algorithm", ["ZLIB", "ZSTD"])
-def test_data_is_compressed_and_decompressed(project: Project, algorithm: str):
+def test_data_is_compressed_and_decompressed(project: Project, algorithm: str) -> None:
     topic = project.topic(message_transforms=[compression(algorithm, "COMPRESS")])
     small = project.subscription("small", topic=topic)
     whole = project.subscription("whole", topic=topic, message_transforms=[compression(algorithm, "DECOMPRESS")])
@@ -159,7 +161,7 @@ def test_data_is_compressed_and_decompressed(project: Project, algorithm: str):
     assert data(project.pull(whole)) == ["hello " * 100]
 
 
-def test_what_is_not_compressed_fails_to_be_decompressed(project: Project):
+def test_what_is_not_compressed_fails_to_be_decompressed(project: Project) -> None:
     project.topic(message_transforms=[compression("ZLIB", "DECOMPRESS")])
     with refused("INVALID_ARGUMENT"):
         project.publish("plain")
@@ -194,7 +196,7 @@ def test_what_is_not_compressed_fails_to_be_decompressed(project: Project):
         "none",
     ],
 )
-def test_a_bad_transform_is_refused(project: Project, transform: dict[str, Any]):
+def test_a_bad_transform_is_refused(project: Project, transform: dict[str, Any]) -> None:
     with refused("INVALID_ARGUMENT"):
         project.topic(message_transforms=[transform])
     project.topic("plain")
@@ -202,7 +204,7 @@ def test_a_bad_transform_is_refused(project: Project, transform: dict[str, Any])
         project.subscription(topic=project.name("topics", "plain"), message_transforms=[transform])
 
 
-def test_five_transforms_of_different_names_are_the_most(project: Project):
+def test_five_transforms_of_different_names_are_the_most(project: Project) -> None:
     five = [udf(f"function f{n}(message, metadata) {{ return message; }}") for n in range(5)]
     with refused("INVALID_ARGUMENT"):
         project.topic(message_transforms=[*five, compression("ZLIB", "COMPRESS")])
@@ -211,7 +213,7 @@ def test_five_transforms_of_different_names_are_the_most(project: Project):
     assert project.topic(message_transforms=five)
 
 
-def test_transforms_can_be_changed(project: Project):
+def test_transforms_can_be_changed(project: Project) -> None:
     name = project.subscription(message_transforms=[udf(UPPER)])
     mask = {"paths": ["message_transforms"]}
     topic = {"name": project.name("topics", "topic"), "message_transforms": [udf(DROP)]}
@@ -225,7 +227,7 @@ def test_transforms_can_be_changed(project: Project):
     assert data(project.pull(name)) == ["as it is"]
 
 
-def test_a_transform_can_be_validated(project: Project):
+def test_a_transform_can_be_validated(project: Project) -> None:
     path = f"/v1/{project.path}:validateMessageTransform"
     good = {"javascriptUdf": {"functionName": "upper", "code": UPPER}}
     assert http(project, "POST", path, {"messageTransform": good}) == (200, {})
@@ -234,7 +236,7 @@ def test_a_transform_can_be_validated(project: Project):
     assert (status, answer["error"]["status"]) == (400, "INVALID_ARGUMENT")
 
 
-def test_transforms_can_be_tried_on_a_message(project: Project):
+def test_transforms_can_be_tried_on_a_message(project: Project) -> None:
     path = f"/v1/{project.path}:testMessageTransforms"
     message = {"data": "aGVsbG8=", "attributes": {"a": "b"}}
     upper = {"javascriptUdf": {"functionName": "upper", "code": UPPER}}
@@ -250,7 +252,7 @@ def test_transforms_can_be_tried_on_a_message(project: Project):
 
 
 @pytest.mark.parametrize("where", ["topic", "subscription"])
-def test_the_transforms_of_a_resource_can_be_tried(project: Project, where: str):
+def test_the_transforms_of_a_resource_can_be_tried(project: Project, where: str) -> None:
     transforms = {"message_transforms": [udf(UPPER), udf(FAIL.replace("'bad'", "'BAD'")), udf(DROP)]}
     topic = project.topic(**transforms if where == "topic" else {})
     name = project.subscription(topic=topic, **transforms if where == "subscription" else {})

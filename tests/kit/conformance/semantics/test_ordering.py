@@ -1,5 +1,7 @@
 """Ordering keys (section 7)."""
 
+from __future__ import annotations
+
 import pytest
 
 from tests.kit.conformance.semantics.targets import Project, data
@@ -9,7 +11,7 @@ def ordered(project: Project, **fields: object) -> str:
     return project.subscription(enable_message_ordering=True, **fields)
 
 
-def test_a_pull_gets_the_messages_of_a_key_in_order(project: Project):
+def test_a_pull_gets_the_messages_of_a_key_in_order(project: Project) -> None:
     name = ordered(project)
     for number in range(5):
         project.publish(str(number), key="k")
@@ -21,7 +23,7 @@ def test_a_pull_gets_the_messages_of_a_key_in_order(project: Project):
     assert got == ["0", "1", "2", "3", "4"]
 
 
-def test_a_further_pull_gets_nothing_of_a_key_with_outstanding_messages(project: Project):
+def test_a_further_pull_gets_nothing_of_a_key_with_outstanding_messages(project: Project) -> None:
     name = ordered(project)
     project.publish("1", key="k")
     assert data(project.pull(name)) == ["1"]
@@ -31,7 +33,7 @@ def test_a_further_pull_gets_nothing_of_a_key_with_outstanding_messages(project:
     assert data(project.pull(name)) == ["other"]
 
 
-def test_a_key_goes_to_one_stream_in_order(project: Project):
+def test_a_key_goes_to_one_stream_in_order(project: Project) -> None:
     name = ordered(project)
     one, two = project.stream(name), project.stream(name)
     project.publish(*map(str, range(20)), key="k")
@@ -40,7 +42,7 @@ def test_a_key_goes_to_one_stream_in_order(project: Project):
     assert one.data + two.data == [str(number) for number in range(20)]
 
 
-def test_after_an_expired_deadline_all_later_messages_of_the_key_come_again_even_if_acked(project: Project):
+def test_after_an_expired_deadline_all_later_messages_of_the_key_come_again_even_if_acked(project: Project) -> None:
     name = ordered(project)
     stream = project.stream(name)
     project.publish("0", "1", "2", key="k")
@@ -53,7 +55,7 @@ def test_after_an_expired_deadline_all_later_messages_of_the_key_come_again_even
 
 
 @pytest.mark.google_deviates("later messages come before the nacked one")
-def test_after_a_nack_all_later_messages_of_the_key_come_again_in_order(project: Project):
+def test_after_a_nack_all_later_messages_of_the_key_come_again_in_order(project: Project) -> None:
     name = ordered(project)
     stream = project.stream(name)
     project.publish("0", "1", "2", key="k")
@@ -63,7 +65,7 @@ def test_after_a_nack_all_later_messages_of_the_key_come_again_in_order(project:
     assert stream.data == ["0", "1", "2", "0", "1", "2"]
 
 
-def test_without_ordering_a_key_holds_nothing_up_and_still_travels(project: Project):
+def test_without_ordering_a_key_holds_nothing_up_and_still_travels(project: Project) -> None:
     name = project.subscription()
     project.publish("1", key="k")
     project.pull(name)
@@ -72,7 +74,7 @@ def test_without_ordering_a_key_holds_nothing_up_and_still_travels(project: Proj
     assert (second.message.data, second.message.ordering_key) == (b"2", "k")
 
 
-def test_with_exactly_once_an_ack_before_its_turn_fails_for_the_time_being(project: Project):
+def test_with_exactly_once_an_ack_before_its_turn_fails_for_the_time_being(project: Project) -> None:
     from google.rpc.error_details_pb2 import ErrorInfo
 
     name = ordered(project, enable_exactly_once_delivery=True)
@@ -89,7 +91,7 @@ def test_with_exactly_once_an_ack_before_its_turn_fails_for_the_time_being(proje
     project.ack(name, second)
 
 
-def test_a_key_goes_to_one_of_a_clients_streams(project: Project):
+def test_a_key_goes_to_one_of_a_clients_streams(project: Project) -> None:
     name = ordered(project)
     one, two = project.stream(name, client_id="client"), project.stream(name, client_id="client")
     project.publish(*map(str, range(20)), key="k")
@@ -99,7 +101,7 @@ def test_a_key_goes_to_one_of_a_clients_streams(project: Project):
 
 
 @pytest.mark.google_deviates("the key waits for the lease of the closed stream")
-def test_a_client_that_comes_back_keeps_its_keys(project: Project):
+def test_a_client_that_comes_back_keeps_its_keys(project: Project) -> None:
     name = ordered(project)
     one = project.stream(name, client_id="client-1")
     project.publish("0", key="k")
@@ -114,7 +116,7 @@ def test_a_client_that_comes_back_keeps_its_keys(project: Project):
 
 
 @pytest.mark.google_deviates("UNIMPLEMENTED")
-def test_a_seek_brings_a_key_back_in_order(project: Project):
+def test_a_seek_brings_a_key_back_in_order(project: Project) -> None:
     name = ordered(project, retain_acked_messages=True)
     for number in range(4):
         project.publish(str(number), key="k")

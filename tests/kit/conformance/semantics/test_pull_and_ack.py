@@ -1,5 +1,7 @@
 """Pull, Acknowledge, ModifyAckDeadline, retry policy (section 5)."""
 
+from __future__ import annotations
+
 import threading
 import time
 
@@ -9,19 +11,19 @@ from tests.kit.conformance.semantics.targets import Project, data, refused
 
 
 @pytest.mark.parametrize("name", ["zero", pytest.param("negative", marks=pytest.mark.google_deviates("taken"))])
-def test_a_pull_must_ask_for_messages(project: Project, name: str):
+def test_a_pull_must_ask_for_messages(project: Project, name: str) -> None:
     subscription = project.subscription()
     with refused("INVALID_ARGUMENT"):
         project.pull_now(subscription, 0 if name == "zero" else -1)
 
 
-def test_a_pull_gets_no_more_than_it_asks_for(project: Project):
+def test_a_pull_gets_no_more_than_it_asks_for(project: Project) -> None:
     name = project.subscription()
     project.publish(*map(str, range(10)))
     assert 1 <= len(project.pull(name, 3)) <= 3
 
 
-def test_a_pull_gets_no_more_than_1000_messages_and_10_mb(project: Project):
+def test_a_pull_gets_no_more_than_1000_messages_and_10_mb(project: Project) -> None:
     name = project.subscription()
     for _ in range(2):
         project.publish(*["x"] * 600)
@@ -36,7 +38,7 @@ def test_a_pull_gets_no_more_than_1000_messages_and_10_mb(project: Project):
         size += sum(len(message.message.data) for message in held)
 
 
-def test_a_pull_waits_for_a_message(project: Project):
+def test_a_pull_waits_for_a_message(project: Project) -> None:
     name = project.subscription()
     timer = threading.Timer(0.3, lambda: project.publish("late"))
     timer.start()
@@ -45,20 +47,20 @@ def test_a_pull_waits_for_a_message(project: Project):
     assert data(list(answer.received_messages)) == ["late"]
 
 
-def test_a_pull_that_returns_immediately_does_so_empty(project: Project):
+def test_a_pull_that_returns_immediately_does_so_empty(project: Project) -> None:
     started = time.monotonic()
     assert project.pull_now(project.subscription()) == []
     assert time.monotonic() - started < 3
 
 
 @pytest.mark.google_deviates("answers, empty")
-def test_a_pull_on_a_push_subscription_is_refused(project: Project):
+def test_a_pull_on_a_push_subscription_is_refused(project: Project) -> None:
     name = project.subscription(push_config={"push_endpoint": "http://127.0.0.1:1/"})
     with refused("FAILED_PRECONDITION", "INVALID_ARGUMENT"):
         project.pull_now(name)
 
 
-def test_an_acked_message_does_not_come_back(project: Project):
+def test_an_acked_message_does_not_come_back(project: Project) -> None:
     name = project.subscription()
     project.publish("a")
     held = project.pull(name)
@@ -68,7 +70,7 @@ def test_an_acked_message_does_not_come_back(project: Project):
     assert project.gets_nothing(name)
 
 
-def test_a_message_whose_deadline_is_over_comes_back_under_a_new_ack_id(project: Project):
+def test_a_message_whose_deadline_is_over_comes_back_under_a_new_ack_id(project: Project) -> None:
     name = project.subscription()
     project.publish("a")
     held = project.pull(name)
@@ -80,14 +82,14 @@ def test_a_message_whose_deadline_is_over_comes_back_under_a_new_ack_id(project:
     assert again[0].ack_id != held[0].ack_id
 
 
-def test_a_nacked_message_comes_back_at_once(project: Project):
+def test_a_nacked_message_comes_back_at_once(project: Project) -> None:
     name = project.subscription()
     project.publish("a")
     project.nack(name, *project.pull(name))
     assert data(project.pull(name)) == ["a"]
 
 
-def test_acking_twice_or_late_is_no_error(project: Project):
+def test_acking_twice_or_late_is_no_error(project: Project) -> None:
     name = project.subscription()
     project.publish("a")
     held = project.pull(name)
@@ -95,7 +97,7 @@ def test_acking_twice_or_late_is_no_error(project: Project):
     project.ack(name, *held)
 
 
-def test_the_ack_id_of_an_earlier_delivery_does_not_ack(project: Project):
+def test_the_ack_id_of_an_earlier_delivery_does_not_ack(project: Project) -> None:
     name = project.subscription()
     project.publish("a")
     old = project.pull(name)
@@ -106,7 +108,7 @@ def test_the_ack_id_of_an_earlier_delivery_does_not_ack(project: Project):
     assert data(project.pull(name)) == ["a"]
 
 
-def test_a_malformed_ack_id_fails_the_whole_request(project: Project):
+def test_a_malformed_ack_id_fails_the_whole_request(project: Project) -> None:
     name = project.subscription()
     with refused("INVALID_ARGUMENT"):
         project.subscriber.acknowledge(subscription=name, ack_ids=["nonsense"])
@@ -114,7 +116,7 @@ def test_a_malformed_ack_id_fails_the_whole_request(project: Project):
         project.subscriber.modify_ack_deadline(subscription=name, ack_ids=["nonsense"], ack_deadline_seconds=10)
 
 
-def test_one_malformed_ack_id_lets_the_others_fail_too(project: Project):
+def test_one_malformed_ack_id_lets_the_others_fail_too(project: Project) -> None:
     name = project.subscription()
     project.publish("a")
     (held,) = project.pull(name)
@@ -124,7 +126,7 @@ def test_one_malformed_ack_id_lets_the_others_fail_too(project: Project):
     assert data(project.pull(name)) == ["a"]
 
 
-def test_an_ack_id_of_another_subscription_is_refused(project: Project):
+def test_an_ack_id_of_another_subscription_is_refused(project: Project) -> None:
     one, two = project.subscription("one-1"), project.subscription("two-2")
     project.publish("a")
     held = project.pull(one)
@@ -132,7 +134,7 @@ def test_an_ack_id_of_another_subscription_is_refused(project: Project):
         project.ack(two, *held)
 
 
-def test_an_empty_list_of_ack_ids_is_refused(project: Project):
+def test_an_empty_list_of_ack_ids_is_refused(project: Project) -> None:
     name = project.subscription()
     with refused("INVALID_ARGUMENT"):
         project.subscriber.acknowledge(subscription=name, ack_ids=[])
@@ -140,13 +142,13 @@ def test_an_empty_list_of_ack_ids_is_refused(project: Project):
         project.subscriber.modify_ack_deadline(subscription=name, ack_ids=[], ack_deadline_seconds=10)
 
 
-def test_acking_on_an_absent_subscription_is_not_found(project: Project):
+def test_acking_on_an_absent_subscription_is_not_found(project: Project) -> None:
     with refused("NOT_FOUND"):
         project.subscriber.acknowledge(subscription=project.name("subscriptions", "absent"), ack_ids=["x"])
 
 
 @pytest.mark.parametrize("seconds", [-1, pytest.param(601, marks=pytest.mark.google_deviates("601 is taken"))])
-def test_a_deadline_out_of_bounds_is_refused(project: Project, seconds: int):
+def test_a_deadline_out_of_bounds_is_refused(project: Project, seconds: int) -> None:
     name = project.subscription()
     project.publish("a")
     held = project.pull(name)
@@ -155,7 +157,7 @@ def test_a_deadline_out_of_bounds_is_refused(project: Project, seconds: int):
 
 
 @pytest.mark.google_deviates("20,000 ids are taken")
-def test_an_ack_request_over_512_kib_is_refused(project: Project):
+def test_an_ack_request_over_512_kib_is_refused(project: Project) -> None:
     name = project.subscription()
     project.publish("a")
     (held,) = project.pull(name)
@@ -165,7 +167,7 @@ def test_an_ack_request_over_512_kib_is_refused(project: Project):
         project.modify(name, *[held] * 200_000, seconds=10)
 
 
-def test_each_subscription_gets_its_own_copy(project: Project):
+def test_each_subscription_gets_its_own_copy(project: Project) -> None:
     one, two = project.subscription("one-1"), project.subscription("two-2")
     project.publish("a")
     project.ack(one, *project.pull(one))
@@ -173,7 +175,7 @@ def test_each_subscription_gets_its_own_copy(project: Project):
 
 
 @pytest.mark.google_deviates("the first nack redelivers at once")
-def test_the_retry_policy_holds_from_the_first_nack(project: Project):
+def test_the_retry_policy_holds_from_the_first_nack(project: Project) -> None:
     name = project.subscription(retry_policy={"minimum_backoff": {"seconds": 1}, "maximum_backoff": {"seconds": 1}})
     project.publish("a")
     project.nack(name, *project.pull(name))
@@ -183,7 +185,7 @@ def test_the_retry_policy_holds_from_the_first_nack(project: Project):
 
 
 @pytest.mark.google_deviates("no backoff after an expired deadline")
-def test_the_retry_policy_holds_after_an_expired_deadline(project: Project):
+def test_the_retry_policy_holds_after_an_expired_deadline(project: Project) -> None:
     name = project.subscription(retry_policy={"minimum_backoff": {"seconds": 3}, "maximum_backoff": {"seconds": 3}})
     project.publish("a")
     project.modify(name, *project.pull(name), seconds=1)
@@ -193,7 +195,7 @@ def test_the_retry_policy_holds_after_an_expired_deadline(project: Project):
     assert data(project.pull(name)) == ["a"]
 
 
-def test_other_messages_flow_while_one_waits_for_its_backoff(project: Project):
+def test_other_messages_flow_while_one_waits_for_its_backoff(project: Project) -> None:
     name = project.subscription(retry_policy={"minimum_backoff": {"seconds": 60}, "maximum_backoff": {"seconds": 60}})
     project.publish("a")
     project.nack(name, *project.pull(name))

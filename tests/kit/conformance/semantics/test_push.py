@@ -1,5 +1,7 @@
 """Push (section 11); what only a moved clock can show is in tests/kit/integration/pubsub/test_push.py."""
 
+from __future__ import annotations
+
 import base64
 import time
 from collections.abc import Iterator
@@ -30,7 +32,7 @@ def gets(endpoint: Endpoint, count: int, *, seconds: float = PATIENCE_S) -> list
     return list(endpoint.requests)
 
 
-def test_a_message_is_posted_in_an_envelope(project: Project, endpoint: Endpoint):
+def test_a_message_is_posted_in_an_envelope(project: Project, endpoint: Endpoint) -> None:
     name = pushed(project, endpoint)
     (id,) = project.publish("hello", colour="red")
     (request,) = gets(endpoint, 1)
@@ -44,21 +46,21 @@ def test_a_message_is_posted_in_an_envelope(project: Project, endpoint: Endpoint
 
 
 @pytest.mark.google_deviates("Java's")
-def test_the_user_agent_is_googles(project: Project, endpoint: Endpoint):
+def test_the_user_agent_is_googles(project: Project, endpoint: Endpoint) -> None:
     pushed(project, endpoint)
     project.publish("a")
     assert gets(endpoint, 1)[0].headers["user-agent"].startswith("APIs-Google; (+https://developers.google.com/")
 
 
 @pytest.mark.google_deviates("no orderingKey")
-def test_the_envelope_has_the_ordering_key(project: Project, endpoint: Endpoint):
+def test_the_envelope_has_the_ordering_key(project: Project, endpoint: Endpoint) -> None:
     pushed(project, endpoint, enable_message_ordering=True)
     project.publish("a", key="k")
     assert gets(endpoint, 1)[0].envelope["message"]["orderingKey"] == "k"
 
 
 @pytest.mark.google_deviates("no deliveryAttempt")
-def test_the_envelope_has_the_attempt_under_a_dead_letter_policy(project: Project, endpoint: Endpoint):
+def test_the_envelope_has_the_attempt_under_a_dead_letter_policy(project: Project, endpoint: Endpoint) -> None:
     pushed(project, endpoint, dead_letter_policy={"dead_letter_topic": project.topic("dead")})
     project.publish("a")
     assert gets(endpoint, 1)[0].envelope["deliveryAttempt"] == 1
@@ -73,7 +75,7 @@ def test_the_envelope_has_the_attempt_under_a_dead_letter_policy(project: Projec
         204,
     ],
 )
-def test_these_answers_ack(project: Project, endpoint: Endpoint, status: int):
+def test_these_answers_ack(project: Project, endpoint: Endpoint, status: int) -> None:
     endpoint.answer = lambda _: status
     pushed(project, endpoint)
     project.publish("a")
@@ -85,7 +87,7 @@ def test_these_answers_ack(project: Project, endpoint: Endpoint, status: int):
 @pytest.mark.parametrize(
     "status", [pytest.param(203, marks=pytest.mark.google_deviates("203 acks")), 301, 400, 404, 429, 500, 503]
 )
-def test_every_other_answer_is_a_nack(project: Project, endpoint: Endpoint, status: int):
+def test_every_other_answer_is_a_nack(project: Project, endpoint: Endpoint, status: int) -> None:
     endpoint.answer = lambda _: status if len(endpoint.requests) == 1 else 200
     pushed(project, endpoint)
     project.publish("a")
@@ -93,7 +95,7 @@ def test_every_other_answer_is_a_nack(project: Project, endpoint: Endpoint, stat
     assert endpoint.data == ["a", "a"]
 
 
-def test_a_push_without_the_envelope_is_the_data(project: Project, endpoint: Endpoint):
+def test_a_push_without_the_envelope_is_the_data(project: Project, endpoint: Endpoint) -> None:
     name = pushed(project, endpoint, push={"no_wrapper": {"write_metadata": True}})
     (id,) = project.publish(b"\x00raw", colour="red")
     (request,) = gets(endpoint, 1)
@@ -105,7 +107,7 @@ def test_a_push_without_the_envelope_is_the_data(project: Project, endpoint: End
 
 
 @pytest.mark.google_deviates("no token")
-def test_a_push_carries_a_token_if_asked(project: Project, endpoint: Endpoint):
+def test_a_push_carries_a_token_if_asked(project: Project, endpoint: Endpoint) -> None:
     pushed(project, endpoint, push={"oidc_token": {"service_account_email": "pusher@p1.iam.gserviceaccount.com"}})
     project.publish("a")
     scheme, _, token = gets(endpoint, 1)[0].headers.get("authorization", "").partition(" ")
@@ -113,7 +115,7 @@ def test_a_push_carries_a_token_if_asked(project: Project, endpoint: Endpoint):
     assert len(token.split(".")) == 3
 
 
-def test_an_ordered_key_has_one_push_at_a_time(project: Project, endpoint: Endpoint):
+def test_an_ordered_key_has_one_push_at_a_time(project: Project, endpoint: Endpoint) -> None:
     endpoint.answer = lambda _: time.sleep(0.02) or 200
     pushed(project, endpoint, enable_message_ordering=True)
     project.publish(*map(str, range(5)), key="k")
@@ -122,7 +124,7 @@ def test_an_ordered_key_has_one_push_at_a_time(project: Project, endpoint: Endpo
     assert endpoint.most_under_way == 1
 
 
-def test_five_refusals_make_a_dead_letter(project: Project, endpoint: Endpoint):
+def test_five_refusals_make_a_dead_letter(project: Project, endpoint: Endpoint) -> None:
     endpoint.answer = lambda _: 500
     dead = project.topic("dead")
     letters = project.subscription("letters", topic=dead)
@@ -132,7 +134,7 @@ def test_five_refusals_make_a_dead_letter(project: Project, endpoint: Endpoint):
     assert len(endpoint.requests) == 5
 
 
-def test_a_subscription_that_gets_an_endpoint_pushes_its_backlog(project: Project, endpoint: Endpoint):
+def test_a_subscription_that_gets_an_endpoint_pushes_its_backlog(project: Project, endpoint: Endpoint) -> None:
     name = project.subscription()
     project.publish("a")
     project.subscriber.modify_push_config(subscription=name, push_config={"push_endpoint": endpoint.url})
@@ -140,7 +142,7 @@ def test_a_subscription_that_gets_an_endpoint_pushes_its_backlog(project: Projec
     assert endpoint.data == ["a"]
 
 
-def test_a_subscription_that_loses_its_endpoint_can_be_pulled(project: Project, endpoint: Endpoint):
+def test_a_subscription_that_loses_its_endpoint_can_be_pulled(project: Project, endpoint: Endpoint) -> None:
     name = pushed(project, endpoint)
     project.subscriber.modify_push_config(subscription=name, push_config={})
     project.publish("a")
@@ -148,6 +150,6 @@ def test_a_subscription_that_loses_its_endpoint_can_be_pulled(project: Project, 
     assert endpoint.requests == []
 
 
-def test_a_bad_endpoint_is_refused_when_it_is_changed(project: Project):
+def test_a_bad_endpoint_is_refused_when_it_is_changed(project: Project) -> None:
     with refused("INVALID_ARGUMENT"):
         project.subscriber.modify_push_config(subscription=project.subscription(), push_config={"push_endpoint": "x"})

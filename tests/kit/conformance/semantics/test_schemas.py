@@ -1,5 +1,7 @@
 """Schemas (section 13)."""
 
+from __future__ import annotations
+
 import json
 from typing import Any
 
@@ -37,7 +39,7 @@ def topic_with(project: Project, name: str, encoding: str = "JSON") -> str:
     return project.topic(schema_settings={"schema": name, "encoding": encoding})
 
 
-def test_a_schema_is_created_once_with_a_revision(project: Project):
+def test_a_schema_is_created_once_with_a_revision(project: Project) -> None:
     made = create(project)
     assert made.name == project.name("schemas", "order")
     assert len(made.revision_id) == 8
@@ -46,13 +48,13 @@ def test_a_schema_is_created_once_with_a_revision(project: Project):
 
 
 @pytest.mark.parametrize(("definition", "type_"), [("nonsense", "AVRO"), (AVRO, "TYPE_UNSPECIFIED"), ("", "AVRO")])
-def test_a_bad_definition_or_type_is_refused(project: Project, definition: str, type_: str):
+def test_a_bad_definition_or_type_is_refused(project: Project, definition: str, type_: str) -> None:
     with refused("INVALID_ARGUMENT"):
         create(project, definition, type_=type_)
 
 
 @pytest.mark.google_deviates("UNIMPLEMENTED")
-def test_a_protobuf_schema_is_taken_and_validates(project: Project):
+def test_a_protobuf_schema_is_taken_and_validates(project: Project) -> None:
     made = create(project, PROTO, type_="PROTOCOL_BUFFER")
     name = project.subscription(topic=topic_with(project, made.name))
     project.publish('{"id": 7}')
@@ -80,7 +82,7 @@ def compiled(*fields: str, root: str = "shop.Order", without: str = "") -> dict[
 
 
 @pytest.mark.google_deviates("UNIMPLEMENTED")
-def test_a_compiled_protobuf_schema_is_kept_and_validates(project: Project):
+def test_a_compiled_protobuf_schema_is_kept_and_validates(project: Project) -> None:
     schema = compiled("id")
     made = project.clients.schemas.create_schema(parent=project.path, schema=schema, schema_id="order")
     found = project.clients.schemas.get_schema(name=made.name)
@@ -95,7 +97,7 @@ def test_a_compiled_protobuf_schema_is_kept_and_validates(project: Project):
 
 
 @pytest.mark.google_deviates("UNIMPLEMENTED")
-def test_a_compiled_schema_goes_through_revisions_and_is_hidden_in_a_basic_view(project: Project):
+def test_a_compiled_schema_goes_through_revisions_and_is_hidden_in_a_basic_view(project: Project) -> None:
     schemas = project.clients.schemas
     made = schemas.create_schema(parent=project.path, schema=compiled("id"), schema_id="order")
     second = schemas.commit_schema(name=made.name, schema={"name": made.name, **compiled("id", "count")})
@@ -125,14 +127,14 @@ def test_a_compiled_schema_goes_through_revisions_and_is_hidden_in_a_basic_view(
     ids=["absent-root", "no-root", "missing-file", "nonsense", "empty", "definition-too"],
 )
 @pytest.mark.google_deviates("UNIMPLEMENTED")
-def test_a_bad_compiled_schema_is_refused(project: Project, schema: dict[str, Any]):
+def test_a_bad_compiled_schema_is_refused(project: Project, schema: dict[str, Any]) -> None:
     with refused("INVALID_ARGUMENT"):
         project.clients.schemas.create_schema(parent=project.path, schema=schema, schema_id="order")
     with refused("INVALID_ARGUMENT"):
         project.clients.schemas.validate_schema(parent=project.path, schema=schema)
 
 
-def test_a_compiled_schema_is_no_avro(project: Project):
+def test_a_compiled_schema_is_no_avro(project: Project) -> None:
     with refused("INVALID_ARGUMENT"):
         project.clients.schemas.create_schema(
             parent=project.path, schema={**compiled("id"), "type_": "AVRO"}, schema_id="order"
@@ -140,13 +142,13 @@ def test_a_compiled_schema_is_no_avro(project: Project):
 
 
 @pytest.mark.google_deviates("310 KB are taken")
-def test_a_definition_over_300_kb_is_refused(project: Project):
+def test_a_definition_over_300_kb_is_refused(project: Project) -> None:
     long = json.dumps({"type": "record", "name": "Order", "doc": "x" * 301_000, "fields": [FIELD]})
     with refused("INVALID_ARGUMENT"):
         create(project, long)
 
 
-def test_get_answers_the_definition_by_name_and_by_revision(project: Project):
+def test_get_answers_the_definition_by_name_and_by_revision(project: Project) -> None:
     made = create(project)
     get = project.clients.schemas.get_schema
     assert get(name=made.name).definition == AVRO
@@ -157,14 +159,14 @@ def test_get_answers_the_definition_by_name_and_by_revision(project: Project):
 
 
 @pytest.mark.google_deviates("a listing includes the definitions")
-def test_a_listing_leaves_the_definitions_out_unless_asked(project: Project):
+def test_a_listing_leaves_the_definitions_out_unless_asked(project: Project) -> None:
     create(project)
     listed = project.clients.schemas.list_schemas
     assert [each.definition for each in listed({"parent": project.path})] == [""]
     assert [each.definition for each in listed({"parent": project.path, "view": "FULL"})] == [AVRO]
 
 
-def test_a_compatible_revision_is_committed(project: Project):
+def test_a_compatible_revision_is_committed(project: Project) -> None:
     made = create(project)
     second = commit(project, WITH_NOTE, name=made.name)
     assert second.revision_id != made.revision_id
@@ -173,20 +175,20 @@ def test_a_compatible_revision_is_committed(project: Project):
 
 
 @pytest.mark.google_deviates("taken")
-def test_an_incompatible_revision_is_refused(project: Project):
+def test_an_incompatible_revision_is_refused(project: Project) -> None:
     made = create(project)
     with refused("INVALID_ARGUMENT"):
         commit(project, OTHER_TYPE, name=made.name)
 
 
 @pytest.mark.google_deviates("an unchanged definition becomes a new revision")
-def test_an_unchanged_definition_is_no_revision(project: Project):
+def test_an_unchanged_definition_is_no_revision(project: Project) -> None:
     made = create(project)
     with refused("INVALID_ARGUMENT"):
         commit(project, AVRO, name=made.name)
 
 
-def test_a_revision_has_the_type_of_its_schema(project: Project):
+def test_a_revision_has_the_type_of_its_schema(project: Project) -> None:
     made = create(project)
     schema = {"name": made.name, "type_": "PROTOCOL_BUFFER", "definition": PROTO}
     with refused("INVALID_ARGUMENT", "UNIMPLEMENTED"):
@@ -194,11 +196,11 @@ def test_a_revision_has_the_type_of_its_schema(project: Project):
 
 
 @pytest.mark.google_deviates("counts from 1970")
-def test_a_revision_says_when_it_was_made(project: Project):
+def test_a_revision_says_when_it_was_made(project: Project) -> None:
     assert create(project).revision_create_time.timestamp() > 1_600_000_000
 
 
-def test_a_21st_revision_is_refused(project: Project):
+def test_a_21st_revision_is_refused(project: Project) -> None:
     made = create(project)
     for number in range(19):
         commit(project, WITH_NOTE if number % 2 == 0 else AVRO, name=made.name)
@@ -206,7 +208,7 @@ def test_a_21st_revision_is_refused(project: Project):
         commit(project, AVRO if number % 2 == 0 else WITH_NOTE, name=made.name)
 
 
-def test_a_rollback_is_a_new_revision_with_the_old_definition(project: Project):
+def test_a_rollback_is_a_new_revision_with_the_old_definition(project: Project) -> None:
     made = create(project)
     commit(project, WITH_NOTE, name=made.name)
     back = project.clients.schemas.rollback_schema({"name": made.name, "revision_id": made.revision_id})
@@ -216,7 +218,7 @@ def test_a_rollback_is_a_new_revision_with_the_old_definition(project: Project):
         project.clients.schemas.rollback_schema({"name": made.name, "revision_id": "0" * 8})
 
 
-def test_a_revision_is_deleted_but_not_the_last_one(project: Project):
+def test_a_revision_is_deleted_but_not_the_last_one(project: Project) -> None:
     made = create(project)
     second = commit(project, WITH_NOTE, name=made.name)
     delete = project.clients.schemas.delete_schema_revision
@@ -228,14 +230,14 @@ def test_a_revision_is_deleted_but_not_the_last_one(project: Project):
 
 
 @pytest.mark.google_deviates("NOT_FOUND")
-def test_a_deleted_revision_is_named(project: Project):
+def test_a_deleted_revision_is_named(project: Project) -> None:
     made = create(project)
     commit(project, WITH_NOTE, name=made.name)
     with refused("INVALID_ARGUMENT"):
         project.clients.schemas.delete_schema_revision({"name": made.name})
 
 
-def test_messages_are_validated_when_published(project: Project):
+def test_messages_are_validated_when_published(project: Project) -> None:
     name = project.subscription(topic=topic_with(project, create(project).name))
     project.publish('{"id": 7}')
     with refused("INVALID_ARGUMENT"):
@@ -248,20 +250,20 @@ def test_messages_are_validated_when_published(project: Project):
 
 
 @pytest.mark.google_deviates("fields that the schema does not have are taken")
-def test_a_message_with_an_unknown_field_is_refused(project: Project):
+def test_a_message_with_an_unknown_field_is_refused(project: Project) -> None:
     topic_with(project, create(project).name)
     with refused("INVALID_ARGUMENT"):
         project.publish('{"id": 7, "more": 1}')
 
 
-def test_a_topic_needs_a_schema_that_is_there_and_an_encoding(project: Project):
+def test_a_topic_needs_a_schema_that_is_there_and_an_encoding(project: Project) -> None:
     with refused("NOT_FOUND"):
         topic_with(project, project.name("schemas", "absent"))
     with refused("INVALID_ARGUMENT"):
         topic_with(project, create(project).name, "ENCODING_UNSPECIFIED")
 
 
-def test_a_message_may_fit_any_of_the_revisions_that_a_topic_allows(project: Project):
+def test_a_message_may_fit_any_of_the_revisions_that_a_topic_allows(project: Project) -> None:
     made = create(project)
     second = commit(project, WITH_NOTE, name=made.name)
     settings = {"schema": made.name, "encoding": "JSON"}
@@ -277,7 +279,7 @@ def test_a_message_may_fit_any_of_the_revisions_that_a_topic_allows(project: Pro
         project.topic("odd", schema_settings={**settings, "first_revision_id": "0" * 8})
 
 
-def test_binary_messages_are_validated_too(project: Project):
+def test_binary_messages_are_validated_too(project: Project) -> None:
     name = project.subscription(topic=topic_with(project, create(project).name, "BINARY"))
     project.publish(b"\x0e")
     with refused("INVALID_ARGUMENT"):
@@ -285,12 +287,12 @@ def test_binary_messages_are_validated_too(project: Project):
     assert project.pull(name)[0].message.attributes["googclient_schemaencoding"] == "BINARY"
 
 
-def test_a_deleted_schema_is_no_schema_for_a_topic(project: Project):
+def test_a_deleted_schema_is_no_schema_for_a_topic(project: Project) -> None:
     with refused("INVALID_ARGUMENT", "NOT_FOUND"):
         topic_with(project, "_deleted-schema_")
 
 
-def test_publishing_fails_once_the_schema_is_deleted(project: Project):
+def test_publishing_fails_once_the_schema_is_deleted(project: Project) -> None:
     made = create(project)
     topic = topic_with(project, made.name)
     project.clients.schemas.delete_schema(name=made.name)
@@ -299,7 +301,7 @@ def test_publishing_fails_once_the_schema_is_deleted(project: Project):
         project.publish('{"id": 7}')
 
 
-def test_a_schema_and_a_message_can_be_validated_without_storing_them(project: Project):
+def test_a_schema_and_a_message_can_be_validated_without_storing_them(project: Project) -> None:
     schemas, schema = project.clients.schemas, {"type_": "AVRO", "definition": AVRO}
     schemas.validate_schema(parent=project.path, schema=schema)
     request = {"parent": project.path, "schema": schema, "encoding": "JSON"}

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 import requests
 
 from poolhouse.pipeline.settings import Settings
+from tests.kit.waiting import until
 
 ROOT = Path(__file__).parents[4]
 START_S = 30
@@ -88,14 +88,12 @@ def start_api(poolhouse_environment: Mapping[str, str], poolhouse_settings: Sett
 
 
 def wait_for(condition: Callable[[], bool], *, timeout_s: float = START_S) -> None:
-    """Wait until a condition holds; a connection that is refused does not hold."""
-    deadline = time.monotonic() + timeout_s
-    while True:
+    """Wait until a condition holds; while a connection is refused it does not."""
+
+    def holds() -> bool:
         try:
-            if condition():
-                return
+            return condition()
         except requests.ConnectionError:
-            pass
-        if time.monotonic() > deadline:
-            raise AssertionError("waited in vain")
-        time.sleep(0.02)
+            return False
+
+    until(holds, "the API's answer", timeout_s=timeout_s)

@@ -103,7 +103,7 @@ def test_a_cancelled_task_reads_cancelled(api: ApiProcess) -> None:
 
 
 @pytest.mark.usefixtures("poolhouse_emulator")  # Google's has no such call
-def test_the_emulator_tells_the_backlog(start_api: Start) -> None:
+def test_the_emulator_reports_the_backlog(start_api: Start) -> None:
     api = start_api(BACKLOG_SOURCE="emulator")
     for _ in range(3):
         requests.post(f"{api.url}/submit-task?queue=bulk", json=TASK, timeout=10).raise_for_status()
@@ -142,7 +142,7 @@ def test_the_log_is_one_json_object_a_line(api: ApiProcess) -> None:
 
 
 class TestStopping:
-    def test_an_idle_service_stops_when_told_to(self, api: ApiProcess) -> None:
+    def test_an_idle_service_stops_when_asked_to(self, api: ApiProcess) -> None:
         assert api.stop() == 0
 
     def test_event_streams_end_when_the_service_stops(self, api: ApiProcess) -> None:

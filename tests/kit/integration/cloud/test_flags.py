@@ -46,11 +46,11 @@ def commands(table: Mapping[str, Any], options: Options) -> Iterator[tuple[str, 
         parse(PIPELINE), options=options, tracks=words, project_number="1", tag="src-1", image="x@sha256:1"
     )
     for item in resources:
-        yield (*item.read.words, "--format=json")
+        yield (*item.read.arguments, "--format=json")
         for command in (*item.create, *item.update(OBSERVED if item.kind != "grants" else {"bindings": []})):
-            yield command.words
+            yield command.arguments
     for sweep in leftovers.sweeps(options, words):
-        yield (*sweep.read.words, "--format=json")
+        yield (*sweep.read.arguments, "--format=json")
 
 
 @pytest.mark.parametrize(

@@ -27,11 +27,11 @@ from poolhouse.cloud.errors import CloudError
 from poolhouse.cloud.gcloud import release_tracks
 from poolhouse.cloud.gcloud.runner import Gcloud
 from poolhouse.cloud.options import Options
+from poolhouse.cloud.rehearsal.control_plane import Logged
 from poolhouse.cloud.rehearsal.faults import Fault, Faults
 from poolhouse.cloud.rehearsal.front import Running
-from poolhouse.cloud.rehearsal.plane import Logged
 from poolhouse.cloud.rehearsal.services.pubsub import dead_letter_gaps
-from poolhouse.cloud.rehearsal.stage import PROJECT, Stage, stage
+from poolhouse.cloud.rehearsal.simulation import PROJECT, Simulation, simulate
 from poolhouse.commands import cloud
 from poolhouse.local.backend import UpOptions
 from poolhouse.local.embedded.backend import Embedded
@@ -61,12 +61,12 @@ pytestmark = pytest.mark.xdist_group("rehearsal")
 
 @dataclass
 class Rehearsal:
-    stage: Stage
+    simulation: Simulation
     root: Path
 
     def gcloud(self) -> Gcloud:
         # The waits are real ones, only shorter: every retry must still be needed and enough.
-        return Gcloud(PROJECT, env=self.stage.env, waits_s=(0.2,) * 6, unseen_waits_s=(0.2,) * 6)
+        return Gcloud(PROJECT, env=self.simulation.env, waits_s=(0.2,) * 6, unseen_waits_s=(0.2,) * 6)
 
     def write(self, pipeline: str) -> None:
         (self.root / "pipeline.toml").write_text(pipeline)
@@ -76,7 +76,7 @@ class Rehearsal:
         return subprocess.Popen(
             (sys.executable, "-m", "invoke", *words, "--project", PROJECT),
             cwd=self.root,
-            env={**os.environ, **self.stage.env},
+            env={**os.environ, **self.simulation.env},
             stdin=subprocess.PIPE if asked else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -94,9 +94,13 @@ class Rehearsal:
         SIGKILL goes to its gcloud commands too, as where the machine goes down: nothing else could end them, and one
         that nobody listens to any more may take its time.
         """
-        seen = len(self.stage.plane.log)
+        seen = len(self.simulation.control_plane.log)
         with self.command("deploy", "--yes") as running:
-            until(lambda: any(at(entry) for entry in self.stage.plane.log[seen:]), "the request", timeout_s=TIMEOUT_S)
+            until(
+                lambda: any(at(entry) for entry in self.simulation.control_plane.log[seen:]),
+                "the request",
+                timeout_s=TIMEOUT_S,
+            )
             children = psutil.Process(running.pid).children(recursive=True)
             running.send_signal(number)
             if number is signal.SIGKILL:
@@ -162,7 +166,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def running(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A local stack of the same pipeline, which plays what was deployed."""
+    """A local stack of the same pipeline, which stands in for what was deployed."""
     backend = Embedded(tmp_path_factory.mktemp("stack"))
     environment = {"PIPELINE_FILE": str(root / "pipeline.toml")}
     options = UpOptions(attached=True, api_port=ports.choose(), timeout_s=120, environment=environment)
@@ -196,8 +200,8 @@ def deployed(root: Path, running: Running) -> Iterator[Rehearsal]:
         agent_uses=1,
         grant_uses=2,
     )
-    with stage(faults=faults, running=running) as playing:
-        rehearsal = Rehearsal(playing, root)
+    with simulate(faults=faults, running=running) as simulation:
+        rehearsal = Rehearsal(simulation, root)
         code, output = rehearsal.break_off(signal.SIGTERM, at=lambda entry: "/topics/shop" in entry.path)
         assert code == 128 + signal.SIGTERM, output
         assert re.search(r"Broken off: \d+ of \d+ actions are done and stay done\. Run it again", output), output
@@ -209,23 +213,23 @@ def deployed(root: Path, running: Running) -> Iterator[Rehearsal]:
         assert "create apis/rehearsal-project" not in work(last)
         assert "create topic/shop-mail" not in work(last)
         yield rehearsal
-        assert playing.plane.bugs == []
+        assert simulation.control_plane.bugs == []
 
 
 def test_a_second_deploy_changes_nothing(deployed: Rehearsal) -> None:
-    seen = len(deployed.stage.plane.log)
+    seen = len(deployed.simulation.control_plane.log)
     assert work(deployed.deploy()) == []
     # Reading a policy is a POST in the two oldest APIs.
     changed = [
         entry
-        for entry in deployed.stage.plane.log[seen:]
+        for entry in deployed.simulation.control_plane.log[seen:]
         if entry.method != "GET" and not entry.path.endswith(":getIamPolicy")
     ]
     assert changed == []
 
 
 def test_dead_letters_find_their_way(deployed: Rehearsal) -> None:
-    assert dead_letter_gaps(deployed.stage.plane.state) == []
+    assert dead_letter_gaps(deployed.simulation.control_plane.state) == []
 
 
 def test_the_commands_of_every_day_work_on_what_is_deployed(deployed: Rehearsal, running: Running) -> None:
@@ -300,7 +304,7 @@ def test_a_changed_pipeline_changes_only_that(deployed: Rehearsal) -> None:
 def test_what_was_changed_by_hand_is_put_back_in_each_kind_of_resource(deployed: Rehearsal) -> None:
     deployed.write(PIPELINE)
     deployed.deploy()  # whatever the test before has left
-    state = deployed.stage.plane.state
+    state = deployed.simulation.control_plane.state
     service = state.items[f"run/{PROJECT}/europe-west1/services/shop-api"]
     old = service["status"]["latestReadyRevisionName"]
     service["spec"]["traffic"] = [{"revisionName": old, "percent": 100}]
@@ -357,13 +361,13 @@ def test_jobs_take_the_place_of_pools_and_what_is_left_over_is_pruned_on_demand(
         "create schedule/shop-run-mail",
         "update bucket/rehearsal-project-shop",  # its lifecycle went with the schedule
     }
-    names = set(deployed.stage.plane.state.items)
+    names = set(deployed.simulation.control_plane.state.items)
     assert f"run/{PROJECT}/europe-west1/jobs/shop-mail" in names
     assert not [name for name in names if "nightly" in name or "workerpools" in name]
 
 
-def test_destroy_leaves_nothing_but_what_is_not_ours_whoever_changes_what_at_the_same_time(deployed: Rehearsal) -> None:
-    state = deployed.stage.plane.state
+def test_destroy_leaves_nothing_but_what_is_not_ours_even_with_concurrent_changes(deployed: Rehearsal) -> None:
+    state = deployed.simulation.control_plane.state
     conflict = {"status": "ABORTED", "message": "There were concurrent policy changes.", "times": 2}
     state.faults.faults = [Fault(match=match, **conflict) for match in (r"DELETE ", r"projects/[^/]+:setIamPolicy")]  # type: ignore[arg-type]
     state.create(f"pubsub/projects/{PROJECT}/topics/other", {"name": f"projects/{PROJECT}/topics/other"})
@@ -388,8 +392,8 @@ deploy = { workers = "job" }
 def test_two_stages_in_one_project_leave_each_other_alone(tmp_path: Path) -> None:
     root = make_root(tmp_path)
     (root / "pipeline.toml").write_text(STAGES)
-    with stage() as running:
-        state, rehearsal = running.plane.state, Rehearsal(running, root)
+    with simulate() as running:
+        state, rehearsal = running.control_plane.state, Rehearsal(running, root)
 
         def of(prefix: str) -> dict[str, object]:
             """All that is called so, without the project's own policy, which both are in."""
@@ -420,13 +424,13 @@ def test_two_stages_in_one_project_leave_each_other_alone(tmp_path: Path) -> Non
         assert left == set()
         assert of("shop-prod") == before
         assert work(rehearsal.deploy(stage="prod")) == []
-        assert running.plane.bugs == []
+        assert running.control_plane.bugs == []
 
 
 def test_an_earlier_image_runs_again_in_the_api_and_all_workers(tmp_path: Path) -> None:
     root = make_root(tmp_path)
-    with stage() as running:
-        state, rehearsal = running.plane.state, Rehearsal(running, root)
+    with simulate() as running:
+        state, rehearsal = running.control_plane.state, Rehearsal(running, root)
 
         def images() -> set[str]:
             """What the API, the pool and the job run."""
@@ -455,7 +459,7 @@ def test_an_earlier_image_runs_again_in_the_api_and_all_workers(tmp_path: Path) 
         assert "0 releases before" in output
         rehearsal.deploy()
         assert images() == {second}
-        assert running.plane.bugs == []
+        assert running.control_plane.bugs == []
 
 
 SECRETS = 'name = "shop"\n[env]\nSITE = "a, b"\n[secrets]\nTOKEN = "latest"\n[queues.mail]\n'
@@ -465,7 +469,7 @@ PLANTED = "planted-3f9c2d"
 def test_a_secret_is_asked_for_before_the_deploy_and_its_value_is_seen_nowhere(tmp_path: Path) -> None:
     root = make_root(tmp_path)
     (root / "pipeline.toml").write_text(SECRETS)
-    with stage(faults=Faults(grant_uses=1)) as running:
+    with simulate(faults=Faults(grant_uses=1)) as running:
         rehearsal, told = Rehearsal(running, root), ""
         code, output = rehearsal.run("deploy", "--dry-run")
         assert code == 1, output
@@ -484,7 +488,7 @@ def test_a_secret_is_asked_for_before_the_deploy_and_its_value_is_seen_nowhere(t
         prepared = rehearsal.deploy()
         assert "update grants/secret/shop-TOKEN" in work(prepared)
         assert work(rehearsal.deploy()) == []
-        pool = running.plane.state.items[f"run/{PROJECT}/europe-west1/workerpools/shop-mail"]
+        pool = running.control_plane.state.items[f"run/{PROJECT}/europe-west1/workerpools/shop-mail"]
         (container,) = pool["spec"]["template"]["spec"]["containers"]
         reference = {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "shop-TOKEN", "key": "latest"}}}
         assert reference in container["env"]
@@ -495,32 +499,32 @@ def test_a_secret_is_asked_for_before_the_deploy_and_its_value_is_seen_nowhere(t
         told += output
         assert re.search(r"(?m)^TOKEN +2 +shop-TOKEN$", output), output
         assert PLANTED not in told
-        assert PLANTED not in repr((running.plane.state, running.plane.log))
-        assert running.plane.bugs == []
+        assert PLANTED not in repr((running.control_plane.state, running.control_plane.log))
+        assert running.control_plane.bugs == []
 
 
 def test_a_repository_can_deploy_after_github_oidc_which_can_be_run_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(cloud, "ROOT", make_root(tmp_path))
-    with stage(faults=Faults(account_uses=1)) as running:
+    with simulate(faults=Faults(account_uses=1)) as running:
         for expected in ("16 to create", "Nothing to do"):
             code = cloud.github_oidc(
                 project=PROJECT, repo="some-org/some-repo", repo_id=7, owner_id=8, yes=True, env=running.env
             )
             assert code == 0
             assert expected in capsys.readouterr().out
-        assert running.plane.bugs == []
+        assert running.control_plane.bugs == []
     assert PROJECT not in (tmp_path / ".github" / "workflows" / "deploy.yml").read_text()
 
 
-def test_a_project_without_billing_is_told_what_to_do_and_nothing_is_tried_again(tmp_path: Path) -> None:
+def test_a_project_without_billing_gets_advice_and_nothing_is_tried_again(tmp_path: Path) -> None:
     off = Fault(
         match=r"services:batchEnable",
         status="FAILED_PRECONDITION",
         message="Billing account for project '123456789012' is not found. Billing must be enabled. BILLING_DISABLED",
     )
-    with stage(faults=Faults(faults=[off])) as running:
+    with simulate(faults=Faults(faults=[off])) as running:
         rehearsal = Rehearsal(running, make_root(tmp_path))
         gcloud = rehearsal.gcloud()
         with pytest.raises(CloudError, match="no active billing account"):
@@ -528,8 +532,8 @@ def test_a_project_without_billing_is_told_what_to_do_and_nothing_is_tried_again
         assert len(gcloud.calls) == 3  # the project, its APIs, and the one attempt
 
 
-def test_a_wrong_project_is_told_before_anything_is_planned() -> None:
-    with stage() as running:
+def test_a_wrong_project_is_reported_before_anything_is_planned() -> None:
+    with simulate() as running:
         gcloud = Gcloud("other-project", env=running.env, waits_s=())
         with pytest.raises(CloudError, match="gcloud projects list"):
             deploy(
@@ -537,7 +541,7 @@ def test_a_wrong_project_is_told_before_anything_is_planned() -> None:
                 topology.parse(PIPELINE),
                 options=Options(project="other-project", name="shop"),
                 root=Path(__file__).parents[4],
-                words=release_tracks.ReleaseTracks(),
+                tracks=release_tracks.ReleaseTracks(),
                 ask=lambda question: True,
                 say=lambda line: None,
             )

@@ -50,7 +50,7 @@ def test_without_gcloud_every_command_says_where_it_is_to_be_had(words: tuple[st
 
 
 @pytest.mark.parametrize("words", [COMMANDS["status"], COMMANDS["submit"]], ids=["status", "submit"])
-def test_without_a_login_gclouds_words_and_the_remedy_are_shown(words: tuple[str, ...], tmp_path: Path) -> None:
+def test_without_a_login_gclouds_message_and_the_remedy_are_shown(words: tuple[str, ...], tmp_path: Path) -> None:
     if shutil.which("gcloud") is None:
         if os.environ.get("CI") == "true":
             pytest.fail("gcloud is not installed: this must run in CI")

@@ -15,7 +15,7 @@ from poolhouse.local.compose.engine import docker
 from poolhouse.local.errors import StackError
 from poolhouse.local.provision import realise
 from poolhouse.pipeline import settings
-from poolhouse.testing.containers import HttpReady, PubSubContainer, StorageContainer, containers
+from poolhouse.testing.containers import Answers, PubSubContainer, StorageContainer, containers
 from poolhouse.testing.servers import Servers
 from tests.kit.engine import require_engine
 
@@ -94,7 +94,7 @@ def test_both_are_locked_down_and_stop_at_once() -> None:
             assert time.monotonic() - started < 5
 
 
-def test_containers_are_reached_by_the_host_that_testcontainers_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_containers_are_reached_by_the_host_that_testcontainers_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     require_engine()
     gateway = docker("network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}").strip()
     monkeypatch.setattr(testcontainers_config, "tc_host_override", gateway)
@@ -107,7 +107,7 @@ def test_containers_are_reached_by_the_host_that_testcontainers_is_told(monkeypa
         assert blob.create_resumable_upload_session(size=5).startswith(server.url)
 
 
-def test_a_container_that_ends_while_it_starts_is_told_at_once_with_its_log() -> None:
+def test_a_container_that_ends_while_it_starts_is_reported_at_once_with_its_log() -> None:
     require_engine()
     broken = PubSubContainer().with_command(["sh", "-c", "echo no jar here >&2; exit 3"])
     started = time.monotonic()
@@ -118,6 +118,7 @@ def test_a_container_that_ends_while_it_starts_is_told_at_once_with_its_log() ->
 
 def test_a_server_that_never_answers_is_given_up() -> None:
     require_engine()
-    silent = PubSubContainer().with_command(["sleep", "60"]).waiting_for(HttpReady(8085, "/", timeout_s=0.5))
+    silent = PubSubContainer().with_command(["sleep", "60"])
+    silent.waiting_for(Answers(silent.port, "/", timeout_s=0.5))
     with pytest.raises(StackError, match=r"did not answer in 0 s:\n\(it wrote nothing\)"), silent:
         pass

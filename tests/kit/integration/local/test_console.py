@@ -93,7 +93,7 @@ def test_it_listens_on_this_machine_alone(backend: Embedded) -> None:
     assert listening == ["127.0.0.1"]
 
 
-def test_its_own_looks_are_not_told_in_the_apis_log(backend: Embedded, tmp_path: Path) -> None:
+def test_its_own_requests_are_not_in_the_apis_log(backend: Embedded, tmp_path: Path) -> None:
     endpoints = backend.up(options(console_port=ports.choose()), quiet)
     for path in ("/", "/tasks", "/dead-letters", "/schedules"):
         assert requests.get(url(endpoints) + path, timeout=TIMEOUT_S).ok
@@ -105,7 +105,7 @@ def test_its_own_looks_are_not_told_in_the_apis_log(backend: Embedded, tmp_path:
     assert '"path": "/queues"' not in log.read_text()
 
 
-def test_a_port_that_is_taken_is_told_and_another_one_found_where_none_was_asked_for(
+def test_a_port_that_is_taken_is_reported_and_another_one_found_where_none_was_asked_for(
     backend: Embedded, tmp_path: Path
 ) -> None:
     taken = ports.choose()

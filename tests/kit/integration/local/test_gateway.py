@@ -62,7 +62,7 @@ def test_programs_pass_and_pages_do_not(
     assert requests.delete(f"http://{pubsub}/v1/{topic}", headers=PAGE, timeout=10).status_code == 403
 
 
-def test_a_server_that_is_away_is_told() -> None:
+def test_a_server_that_is_away_is_reported() -> None:
     port, nowhere = ports.choose(), ports.choose()
     command = [
         sys.executable,

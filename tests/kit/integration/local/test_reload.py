@@ -163,7 +163,7 @@ def test_a_task_in_hand_ends_on_the_old_code_while_new_tasks_run_on_the_new(stac
     assert len(stack.record(in_hand)["attempts"]) == 1
 
 
-def test_code_that_does_not_start_is_told_and_the_old_goes_on_until_it_is_mended(
+def test_code_that_does_not_start_is_reported_and_the_old_runs_until_it_is_fixed(
     stack: Stack, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     before = stack.instance("worker").pid
@@ -178,7 +178,7 @@ def test_code_that_does_not_start_is_told_and_the_old_goes_on_until_it_is_mended
     assert (worker.pid, worker.state, worker.restarts) == (before, ServiceState.READY, 0)
     assert stack.tells() == "first"
     stack.handler.write_text("def broken(:\n")
-    until(lambda: "telling.py, line 1" in (stack.instance("worker").note or ""), "the status tells file and line")
+    until(lambda: "telling.py:1:" in (stack.instance("worker").note or ""), "the status tells file and line")
     stack.save("mended")
     until(lambda: stack.tells() == "mended", "the mended code runs")
     assert stack.instance("worker").note is None
@@ -210,7 +210,7 @@ def test_a_saved_declaration_counts_at_once_its_schedules_and_queues_too(stack: 
     assert stack.result(task_id) == "first"
 
 
-def test_a_wrong_declaration_is_told_and_the_old_goes_on_until_it_is_mended(stack: Stack) -> None:
+def test_a_wrong_declaration_is_reported_and_the_old_runs_until_it_is_fixed(stack: Stack) -> None:
     stack.declaration.write_text(QUEUES + "[queues.")
     until(lambda: "queues.toml" in (stack.instance("api").note or ""), "the status tells")
     assert stack.tells() == "first"

@@ -115,7 +115,7 @@ def test_a_pipeline_without_schedules_has_no_scheduler(backend: Embedded, tmp_pa
     assert {entry.service for entry in backend.status()} == {"pubsub", "storage", "api", "worker"}
 
 
-def test_a_mistake_in_the_pipelines_declaration_is_told_before_anything_starts(
+def test_a_mistake_in_the_pipelines_declaration_is_reported_before_anything_starts(
     backend: Embedded, tmp_path: Path
 ) -> None:
     (tmp_path / "pipeline.toml").write_text("[queues.only]\nspeed = 3\n")
@@ -145,7 +145,7 @@ def test_a_second_up_says_that_the_stack_is_up_and_starts_nothing(
     assert processes_of(tmp_path) == before
 
 
-def test_a_killed_worker_starts_again_and_the_status_tells(backend: Embedded) -> None:
+def test_a_killed_worker_starts_again_and_the_status_shows_it(backend: Embedded) -> None:
     backend.up(options(), quiet)
     first = worker(backend)
     assert first.pid is not None

@@ -115,7 +115,7 @@ def test_a_bucket_that_does_not_answer_is_unavailable_within_its_time(monkeypatc
         unreachable.check()
 
 
-def test_a_bucket_that_is_not_there_is_told_from_an_object_that_is_not(store: GcsStore) -> None:
+def test_a_bucket_that_is_not_there_is_distinguished_from_an_object_that_is_not(store: GcsStore) -> None:
     nowhere = GcsStore("no-such-bucket", project="p", timeout_s=5)
     for call in (
         nowhere.check,

@@ -1,5 +1,7 @@
 """Export subscriptions write to a real storage server and to files of tables; their states and their recovery."""
 
+from __future__ import annotations
+
 import io
 import json
 import re

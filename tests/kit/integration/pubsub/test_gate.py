@@ -1,5 +1,7 @@
 """IAM that is enforced, and quotas: what fails in the cloud for want of a grant or for too much fails here."""
 
+from __future__ import annotations
+
 import base64
 import json
 import urllib.error
@@ -152,9 +154,6 @@ def test_a_dead_letter_stays_until_the_service_agent_may_forward_it(
     bind(owner, name, "roles/pubsub.subscriber", AGENT)
     nack(1)
     assert len(owner.pull(letters)) == 1
-
-
-# --- quotas
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """`gcloud pubsub …` against the emulator, by its endpoint override alone."""
 
+from __future__ import annotations
+
 import base64
 import json
 import os

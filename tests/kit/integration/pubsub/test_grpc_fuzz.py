@@ -1,5 +1,7 @@
 """Bad input over gRPC: the right code, never INTERNAL or UNKNOWN, never a dead server."""
 
+from __future__ import annotations
+
 import errno
 import random
 import socket
@@ -78,7 +80,7 @@ def assert_alive(channel: Any) -> None:
 
 @_SETTINGS
 @given(raw=st.binary(max_size=200), pick=st.integers(0, 10_000))
-def test_random_bytes(server: EmulatorServer, channel: Any, raw: bytes, pick: int):
+def test_random_bytes(server: EmulatorServer, channel: Any, raw: bytes, pick: int) -> None:
     restore(server)
     paths = sorted(methods(server))
     path = paths[pick % len(paths)]
@@ -87,7 +89,7 @@ def test_random_bytes(server: EmulatorServer, channel: Any, raw: bytes, pick: in
 
 @_SETTINGS
 @given(seed=st.integers(0, 2**32), pick=st.integers(0, 10_000))
-def test_random_messages(server: EmulatorServer, channel: Any, seed: int, pick: int):
+def test_random_messages(server: EmulatorServer, channel: Any, seed: int, pick: int) -> None:
     restore(server)
     table = methods(server)
     path = sorted(table)[pick % len(table)]
@@ -185,7 +187,7 @@ def scalar(field: Any, rng: random.Random) -> Any:
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32), raws=st.lists(st.binary(max_size=60), max_size=2))
-def test_random_streams(server: EmulatorServer, channel: Any, seed: int, raws: list[bytes]):
+def test_random_streams(server: EmulatorServer, channel: Any, seed: int, raws: list[bytes]) -> None:
     restore(server)
     rng = random.Random(seed)
     requests = []
@@ -210,7 +212,7 @@ def end_of(call: Any) -> grpc.StatusCode:
 
 
 @pytest.mark.parametrize("size", [9_999_000, 10_000_001, 60_000_000])
-def test_a_huge_field_is_refused_by_its_rule(server: EmulatorServer, channel: Any, size: int):
+def test_a_huge_field_is_refused_by_its_rule(server: EmulatorServer, channel: Any, size: int) -> None:
     restore(server)
     request = protos.PublishRequest(topic=TOPIC, messages=[{"data": b"x" * size}]).SerializeToString()
     code = code_of(channel, "google.pubsub.v1.Publisher/Publish", request, timeout=20)
@@ -222,13 +224,13 @@ def test_a_huge_field_is_refused_by_its_rule(server: EmulatorServer, channel: An
     )
 
 
-def test_a_message_over_the_transports_limit_is_resource_exhausted(channel: Any):
+def test_a_message_over_the_transports_limit_is_resource_exhausted(channel: Any) -> None:
     code = code_of(channel, "google.pubsub.v1.Publisher/Publish", b"\x0a" + b"x" * 70_000_000, timeout=20)
     assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert_alive(channel)
 
 
-def test_an_unknown_method_is_unimplemented(channel: Any):
+def test_an_unknown_method_is_unimplemented(channel: Any) -> None:
     assert code_of(channel, "google.pubsub.v1.Publisher/Nonsense", b"") is grpc.StatusCode.UNIMPLEMENTED
 
 
@@ -259,7 +261,7 @@ def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
         b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n",
     ],
 )
-def test_broken_connections_leave_the_server_alive(server: EmulatorServer, channel: Any, raw: bytes):
+def test_broken_connections_leave_the_server_alive(server: EmulatorServer, channel: Any, raw: bytes) -> None:
     with socket.create_connection((server.host, server.port), timeout=5) as connection:
         try:
             connection.sendall(raw)

@@ -1,5 +1,7 @@
 """Import topics read a real storage server's bucket: formats, what is left out, failures, and restarts."""
 
+from __future__ import annotations
+
 import io
 import secrets
 from collections.abc import Iterator

@@ -1,11 +1,13 @@
 """Push delivery to a real HTTP server: what is sent, what acks, how failures are paced, and tokens that verify."""
 
+from __future__ import annotations
+
 import base64
 import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import google.auth.transport.requests
@@ -17,17 +19,11 @@ from jwt.exceptions import PyJWTError
 from poolhouse_pubsub.core.clock import Clock
 from poolhouse_pubsub.server import EmulatorServer
 from tests.kit.push_endpoint import Endpoint, Received, open_endpoint
+from tests.kit.waiting import until
 
 TOPIC = "projects/p1/topics/orders"
 DEAD = "projects/p1/topics/dead"
 NAME = "projects/p1/subscriptions/pushed"
-
-
-def wait_until(condition: Callable[[], bool], *, timeout_s: float = 5) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.002)
 
 
 @pytest.fixture
@@ -90,7 +86,7 @@ class TestRequests:
     def test_a_message_is_posted_in_an_envelope(self, call: Caller, endpoint: Endpoint) -> None:
         call.subscribe(endpoint)
         (message_id,) = call.publish("hello", attributes={"k": "v"}, orderingKey="o")
-        wait_until(lambda: call.acked(1))
+        until(lambda: call.acked(1))
         (request,) = endpoint.requests
         assert request.path == "/push"
         assert request.headers["content-type"] == "application/json"
@@ -108,18 +104,18 @@ class TestRequests:
             "orderingKey": "o",
         }
 
-    def test_the_attempt_is_told_under_a_dead_letter_policy(self, call: Caller, endpoint: Endpoint) -> None:
+    def test_the_delivery_attempt_is_sent_under_a_dead_letter_policy(self, call: Caller, endpoint: Endpoint) -> None:
         call("PUT", DEAD, {})
         endpoint.answer = lambda request: 200 if request.envelope["deliveryAttempt"] == 3 else 500
         call.subscribe(endpoint, deadLetterPolicy={"deadLetterTopic": DEAD})
         call.publish("x")
-        wait_until(lambda: call.acked(1))
+        until(lambda: call.acked(1))
         assert [request.envelope["deliveryAttempt"] for request in endpoint.requests] == [1, 2, 3]
 
     def test_a_message_goes_out_unwrapped(self, call: Caller, endpoint: Endpoint) -> None:
         call.subscribe(endpoint, push={"noWrapper": {}})
         call.publish("raw", attributes={"colour": "red"})
-        wait_until(lambda: call.acked(1))
+        until(lambda: call.acked(1))
         (request,) = endpoint.requests
         assert request.body == b"raw"
         assert "colour" not in request.headers
@@ -128,7 +124,7 @@ class TestRequests:
         call.subscribe(endpoint, push={"noWrapper": {"writeMetadata": True}})
         attributes = {"Colour": "red", "content-type": "text/plain", "host": "evil", "not a token": "x", "line": "a\nb"}
         (message_id,) = call.publish("raw", attributes=attributes, orderingKey="o")
-        wait_until(lambda: call.acked(1))
+        until(lambda: call.acked(1))
         (request,) = endpoint.requests
         assert request.body == b"raw"
         assert request.headers["colour"] == "red"
@@ -144,14 +140,14 @@ class TestRequests:
         endpoint.url += "/é a?token=1&x=%20"
         call.subscribe(endpoint)
         call.publish("x")
-        wait_until(lambda: call.acked(1))
+        until(lambda: call.acked(1))
         assert endpoint.requests[0].path == "/push/%C3%A9%20a?token=1&x=%20"
 
     def test_connections_are_used_again(self, call: Caller, endpoint: Endpoint) -> None:
         call.subscribe(endpoint)
         for number in range(10):
             call.publish(f"m{number}")
-            wait_until(lambda count=number + 1: call.acked(count))  # type: ignore[misc]
+            until(lambda count=number + 1: call.acked(count))  # type: ignore[misc]
         assert endpoint.connections == 1
 
     def test_an_idle_connection_that_was_closed_costs_nothing(self, call: Caller, endpoint: Endpoint) -> None:
@@ -159,9 +155,9 @@ class TestRequests:
         endpoint.answer = lambda _: answers.pop(0)
         call.subscribe(endpoint)
         call.publish("first")
-        wait_until(lambda: call.acked(1))
+        until(lambda: call.acked(1))
         call.publish("second")  # its first try goes into the connection that the endpoint then closes
-        wait_until(lambda: call.acked(2))
+        until(lambda: call.acked(2))
         assert endpoint.data == ["first", "second", "second"]
 
 
@@ -171,7 +167,7 @@ class TestAnswers:
         endpoint.answer = lambda _: status
         call.subscribe(endpoint)
         call.publish("x")
-        wait_until(lambda: call.acked(1))
+        until(lambda: call.acked(1))
         assert len(endpoint.requests) == 1
 
     @pytest.mark.parametrize("status", [203, 206, 301, 302, 307, 400, 404, 429, 500, 503, None])
@@ -180,7 +176,7 @@ class TestAnswers:
         endpoint.answer = lambda _: answers.pop(0)
         call.subscribe(endpoint)
         call.publish("x")
-        wait_until(lambda: call.acked(1))
+        until(lambda: call.acked(1))
         assert endpoint.data == ["x", "x"]
         assert {request.path for request in endpoint.requests} == {"/push"}
 
@@ -193,7 +189,7 @@ class TestAnswers:
             with caplog.at_level(logging.WARNING):
                 stopped.subscribe(nowhere)
                 stopped.publish("x")
-                wait_until(lambda: "failed, it is tried again" in caplog.text)
+                until(lambda: "failed, it is tried again" in caplog.text)
         assert stopped.counts["undelivered"] == 1
         assert nowhere.url in caplog.text
 
@@ -205,13 +201,13 @@ class TestPace:
         endpoint.answer = lambda _: 500
         stopped.subscribe(endpoint)
         stopped.publish("x")
-        wait_until(lambda: len(endpoint.requests) == 1 and stopped.counts["outstanding"] == 0)
+        until(lambda: len(endpoint.requests) == 1 and stopped.counts["outstanding"] == 0)
         for place, pause_s in enumerate([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2, 60.0, 60.0], start=1):
             stopped.server.clock.advance(pause_s - 0.01)
             assert len(endpoint.requests) == place
             stopped.server.clock.advance(0.02)
-            wait_until(lambda count=place + 1: len(endpoint.requests) == count)  # type: ignore[misc]
-            wait_until(lambda: stopped.counts["outstanding"] == 0)
+            until(lambda count=place + 1: len(endpoint.requests) == count)  # type: ignore[misc]
+            until(lambda: stopped.counts["outstanding"] == 0)
 
     def test_a_failure_holds_back_the_other_messages_and_a_success_ends_the_backoff(
         self, stopped: Caller, endpoint: Endpoint
@@ -219,57 +215,57 @@ class TestPace:
         endpoint.answer = lambda _: 500
         stopped.subscribe(endpoint)
         stopped.publish("a")
-        wait_until(lambda: len(endpoint.requests) == 1 and stopped.counts["outstanding"] == 0)
+        until(lambda: len(endpoint.requests) == 1 and stopped.counts["outstanding"] == 0)
         stopped.publish("b")
         assert stopped.counts["outstanding"] == 0
         endpoint.answer = lambda _: 200
         stopped.server.clock.advance(0.11)
-        wait_until(lambda: stopped.acked(2))
+        until(lambda: stopped.acked(2))
         stopped.publish("c")
-        wait_until(lambda: stopped.acked(3))
+        until(lambda: stopped.acked(3))
 
     def test_with_a_retry_policy_each_message_waits_for_itself(self, stopped: Caller, endpoint: Endpoint) -> None:
         endpoint.answer = lambda request: 500 if request.data == "bad" else 200
         stopped.subscribe(endpoint, retryPolicy={"minimumBackoff": "100s", "maximumBackoff": "600s"})
         stopped.publish("bad")
-        wait_until(lambda: len(endpoint.requests) == 1 and stopped.counts["delayed"] == 1)
+        until(lambda: len(endpoint.requests) == 1 and stopped.counts["delayed"] == 1)
         stopped.publish("good")
-        wait_until(lambda: stopped.acked(1))
+        until(lambda: stopped.acked(1))
         stopped.server.clock.advance(99)
         assert endpoint.data == ["bad", "good"]
         stopped.server.clock.advance(2)
-        wait_until(lambda: endpoint.data == ["bad", "good", "bad"])
+        until(lambda: endpoint.data == ["bad", "good", "bad"])
 
     def test_the_window_starts_small_and_grows_with_success(self, call: Caller, endpoint: Endpoint) -> None:
         gate = threading.Event()
         endpoint.answer = lambda _: 200 if gate.wait(5) else 500
         call.subscribe(endpoint)
         call.publish(*(f"m{number}" for number in range(60)))
-        wait_until(lambda: endpoint.under_way == 2)
+        until(lambda: endpoint.under_way == 2)
         assert call.counts["outstanding"] == 2
         gate.set()
-        wait_until(lambda: call.acked(60))
+        until(lambda: call.acked(60))
         endpoint.most_under_way = 0
         gate.clear()
         call.publish(*(f"n{number}" for number in range(60)))
-        wait_until(lambda: endpoint.under_way == 60)
+        until(lambda: endpoint.under_way == 60)
         gate.set()
-        wait_until(lambda: call.acked(120))
+        until(lambda: call.acked(120))
 
     def test_a_push_that_hangs_fails_at_the_ack_deadline(self, stopped: Caller, endpoint: Endpoint) -> None:
         gate = threading.Event()
         endpoint.answer = lambda _: 200 if gate.wait(5) else 500
         stopped.subscribe(endpoint, ackDeadlineSeconds=30)
         stopped.publish("x")
-        wait_until(lambda: endpoint.under_way == 1)
+        until(lambda: endpoint.under_way == 1)
         stopped.server.clock.advance(29)
         assert stopped.counts["outstanding"] == 1
         stopped.server.clock.advance(1)
         assert stopped.counts["outstanding"] == 0
         stopped.server.clock.advance(0.11)
-        wait_until(lambda: len(endpoint.requests) == 2)
+        until(lambda: len(endpoint.requests) == 2)
         gate.set()
-        wait_until(lambda: stopped.acked(1))
+        until(lambda: stopped.acked(1))
 
     def test_five_failures_make_a_dead_letter(self, stopped: Caller, endpoint: Endpoint) -> None:
         stopped("PUT", DEAD, {})
@@ -282,9 +278,9 @@ class TestPace:
         )
         stopped.publish("poison")
         for attempt in range(1, 5):
-            wait_until(lambda count=attempt: len(endpoint.requests) == count and stopped.counts["delayed"] == 1)  # type: ignore[misc]
+            until(lambda count=attempt: len(endpoint.requests) == count and stopped.counts["delayed"] == 1)  # type: ignore[misc]
             stopped.server.clock.advance(600)
-        wait_until(lambda: stopped.acked(1))
+        until(lambda: stopped.acked(1))
         assert [request.envelope["deliveryAttempt"] for request in endpoint.requests] == [1, 2, 3, 4, 5]
         pulled = stopped("POST", "projects/p1/subscriptions/dead:pull", {"maxMessages": 1})
         attributes = pulled["receivedMessages"][0]["message"]["attributes"]
@@ -302,7 +298,7 @@ class TestPace:
         endpoint.answer = answer
         call.subscribe(endpoint, enableMessageOrdering=True)
         call.publish(*(f"k{number}" for number in range(6)), orderingKey="k")
-        wait_until(lambda: call.acked(6))
+        until(lambda: call.acked(6))
         assert endpoint.data == ["k0", "k1", "k2", "k2", "k3", "k4", "k5"]
         assert endpoint.most_under_way == 1
 
@@ -315,7 +311,7 @@ class TestChanges:
         call("PUT", NAME, {"topic": TOPIC})
         call.publish("before")
         call("POST", f"{NAME}:modifyPushConfig", {"pushConfig": {"pushEndpoint": endpoint.url}})
-        wait_until(lambda: call.acked(1))
+        until(lambda: call.acked(1))
         assert endpoint.data == ["before"]
 
     def test_a_push_subscription_that_turns_pull_is_pushed_no_more(self, call: Caller, endpoint: Endpoint) -> None:
@@ -331,7 +327,7 @@ class TestChanges:
         new = {"pushConfig": {"pushEndpoint": endpoint.url + "/new"}}
         call("PATCH", NAME, {"subscription": new, "updateMask": "pushConfig"})
         call.publish("x")
-        wait_until(lambda: call.acked(1))
+        until(lambda: call.acked(1))
         assert endpoint.requests[0].path == "/push/new"
 
     @pytest.mark.parametrize("end", ["detach", "delete", "reset"])
@@ -342,7 +338,7 @@ class TestChanges:
         endpoint.answer = lambda _: 500 if gate.wait(5) else 200
         call.subscribe(endpoint)
         call.publish("x")
-        wait_until(lambda: endpoint.under_way == 1)
+        until(lambda: endpoint.under_way == 1)
         if end == "detach":
             call("POST", f"{NAME}:detach")
         elif end == "delete":
@@ -350,7 +346,7 @@ class TestChanges:
         else:
             call.server.reset()
         gate.set()
-        wait_until(lambda: endpoint.under_way == 0)
+        until(lambda: endpoint.under_way == 0)
         call.server.clock.advance(600)
         assert len(endpoint.requests) == 1
 
@@ -359,11 +355,11 @@ class TestChanges:
         endpoint.answer = lambda _: 200 if gate.wait(5) else 500
         call.subscribe(endpoint)
         call.publish("x")
-        wait_until(lambda: endpoint.under_way == 1)
+        until(lambda: endpoint.under_way == 1)
         call.server.faults.restart()
-        wait_until(lambda: len(endpoint.requests) == 2)
+        until(lambda: len(endpoint.requests) == 2)
         gate.set()
-        wait_until(lambda: call.acked(1))
+        until(lambda: call.acked(1))
 
     def test_a_server_that_stops_gives_up_its_pushes(self, endpoint: Endpoint) -> None:
         gate = threading.Event()
@@ -372,7 +368,7 @@ class TestChanges:
             caller = Caller(server)
             caller.subscribe(endpoint)
             caller.publish("x")
-            wait_until(lambda: endpoint.under_way == 1)
+            until(lambda: endpoint.under_way == 1)
             caller.close()
             began = time.monotonic()
         assert time.monotonic() - began < 2
@@ -385,7 +381,7 @@ class TestTokens:
     def token(self, call: Caller, endpoint: Endpoint, **oidc: str) -> str:
         call.subscribe(endpoint, push={"oidcToken": {"serviceAccountEmail": self.EMAIL, **oidc}})
         call.publish("x")
-        wait_until(lambda: call.acked(1))
+        until(lambda: call.acked(1))
         kind, token = endpoint.requests[0].headers["authorization"].split(" ")
         assert kind == "Bearer"
         return token

@@ -1,9 +1,10 @@
 """REST/JSON on the emulator's port: every route, the JSON forms in and out, errors, and the Python client over REST."""
 
+from __future__ import annotations
+
 import base64
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -23,6 +24,7 @@ from poolhouse_pubsub.http import HttpRequest, HttpResponse
 from poolhouse_pubsub.server import EmulatorServer
 from poolhouse_pubsub.status import Code
 from poolhouse_pubsub.transport.routes import ROUTES
+from tests.kit.waiting import until
 
 TOPIC = "projects/p1/topics/orders"
 SUBSCRIPTION = "projects/p1/subscriptions/orders-sub"
@@ -55,13 +57,6 @@ class Rest:
         error = response.json()["error"]
         assert error["code"] == response.status_code
         return response.status_code, error["status"], error["message"]
-
-
-def wait_until(condition: Callable[[], bool], *, timeout_s: float = 5) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.005)
 
 
 @pytest.fixture(scope="module")
@@ -397,7 +392,7 @@ def test_each_code_has_its_http_status(orders: Rest, server: EmulatorServer, cod
 def test_a_pull_waits_for_a_message_and_other_calls_go_on_meanwhile(orders: Rest, server: EmulatorServer) -> None:
     with ThreadPoolExecutor(1) as pool:
         pulling = pool.submit(orders, "POST", f"{SUBSCRIPTION}:pull", {"maxMessages": 1})
-        wait_until(lambda: server.call(lambda: server.emulator.subscriptions[SUBSCRIPTION].consumers) == 1)
+        until(lambda: server.call(lambda: server.emulator.subscriptions[SUBSCRIPTION].consumers) == 1)
         with httpx.Client(base_url=f"http://{server.address}", trust_env=False) as other:
             other.post(f"/v1/{TOPIC}:publish", json={"messages": [{"data": "eA=="}]}).raise_for_status()
         assert pulling.result(5)["receivedMessages"][0]["message"]["data"] == "eA=="
@@ -412,7 +407,7 @@ def test_a_pull_that_its_client_gave_up_leaves_no_waiter(orders: Rest, server: E
         pytest.raises(httpx.ReadTimeout),
     ):
         client.post(f"/v1/{SUBSCRIPTION}:pull", json={"maxMessages": 1}, timeout=0.2)
-    wait_until(lambda: waiting() == 0)
+    until(lambda: waiting() == 0)
     orders("POST", f"{TOPIC}:publish", {"messages": [{"data": "eA=="}]})
     assert orders("POST", f"{SUBSCRIPTION}:pull", {"maxMessages": 1})["receivedMessages"]
 

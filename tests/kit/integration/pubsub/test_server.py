@@ -1,5 +1,7 @@
 """The server as its users meet it: start and stop, the stock client, time, faults, a declared topology."""
 
+from __future__ import annotations
+
 import json
 import os
 import signal
@@ -79,10 +81,7 @@ def call(server: EmulatorServer, method: str, path: str, body: Any = None) -> An
         return json.load(answer)
 
 
-# --- starting and stopping
-
-
-def test_it_starts_several_times_in_one_process_and_leaves_no_thread_behind():
+def test_it_starts_several_times_in_one_process_and_leaves_no_thread_behind() -> None:
     before = set(threading.enumerate())  # an emulator of the whole session may be among them
     servers = [EmulatorServer().start() for _ in range(3)]
     assert len({server.port for server in servers}) == 3
@@ -95,12 +94,12 @@ def test_it_starts_several_times_in_one_process_and_leaves_no_thread_behind():
     assert not [thread for thread in left if thread.name == "pubsub-emulator"]
 
 
-def test_a_port_that_is_taken_is_an_error_at_the_start(server: EmulatorServer):
+def test_a_port_that_is_taken_is_an_error_at_the_start(server: EmulatorServer) -> None:
     with pytest.raises(OSError):
         EmulatorServer(port=server.port).start()
 
 
-def test_it_can_be_started_again_after_a_stop():
+def test_it_can_be_started_again_after_a_stop() -> None:
     server = EmulatorServer()
     for _ in range(2):
         with server:
@@ -136,7 +135,7 @@ class RawStream:
         return code
 
 
-def test_open_streams_end_with_unavailable_when_it_stops(server: EmulatorServer):
+def test_open_streams_end_with_unavailable_when_it_stops(server: EmulatorServer) -> None:
     client = Client(server.address)
     stream = RawStream(server.address)
     client.publish("a")
@@ -147,7 +146,7 @@ def test_open_streams_end_with_unavailable_when_it_stops(server: EmulatorServer)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_alone_it_says_that_it_is_ready_and_stops_within_a_second(tmp_path: Path, number: signal.Signals):
+def test_alone_it_says_that_it_is_ready_and_stops_within_a_second(tmp_path: Path, number: signal.Signals) -> None:
     port_file = tmp_path / "port"
     process = subprocess.Popen(
         [sys.executable, "-m", "poolhouse_pubsub", "--port", "0", "--port-file", str(port_file)],
@@ -174,7 +173,7 @@ def test_alone_it_says_that_it_is_ready_and_stops_within_a_second(tmp_path: Path
     assert stream.end() is grpc.StatusCode.UNAVAILABLE
 
 
-def test_it_uses_no_processor_time_while_idle(tmp_path: Path):
+def test_it_uses_no_processor_time_while_idle(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "poolhouse_pubsub", "--port", "0"], cwd=_ROOT, stdout=subprocess.PIPE, text=True
     )
@@ -194,17 +193,14 @@ def test_it_uses_no_processor_time_while_idle(tmp_path: Path):
         process.stdout.close()
 
 
-def test_compressed_requests_are_taken(server: EmulatorServer, client: Client):
+def test_compressed_requests_are_taken(server: EmulatorServer, client: Client) -> None:
     request = PublishRequest(topic=TOPIC, messages=[{"data": b"x" * 100_000}])
     with grpc.insecure_channel(server.address, compression=grpc.Compression.Gzip) as channel:
         channel.unary_unary("/google.pubsub.v1.Publisher/Publish")(PublishRequest.serialize(request), timeout=5)
     assert client.pull()[0].message.data == b"x" * 100_000
 
 
-# --- time
-
-
-def test_advancing_the_clock_ends_a_backoff_of_ten_minutes_at_once(server: EmulatorServer, client: Client):
+def test_advancing_the_clock_ends_a_backoff_of_ten_minutes_at_once(server: EmulatorServer, client: Client) -> None:
     client.publish("a")
     started = time.monotonic()
     for attempt in range(5):
@@ -218,7 +214,7 @@ def test_advancing_the_clock_ends_a_backoff_of_ten_minutes_at_once(server: Emula
     assert server.inspect(SUBSCRIPTION).messages[0].delivery_attempt == 6
 
 
-def test_real_time_expires_leases_by_itself(server: EmulatorServer, client: Client):
+def test_real_time_expires_leases_by_itself(server: EmulatorServer, client: Client) -> None:
     other = "projects/server-tests/subscriptions/plain"
     client.subscriber.create_subscription(name=other, topic=TOPIC)
     client.publish("a")
@@ -231,14 +227,14 @@ def test_real_time_expires_leases_by_itself(server: EmulatorServer, client: Clie
     assert 0.5 < time.monotonic() - started < 3
 
 
-def test_a_manual_clock_stands_still():
+def test_a_manual_clock_stands_still() -> None:
     with EmulatorServer(clock=Clock(manual=True, start=1_800_000_000)) as server:
         assert server.clock.now() == 1_800_000_000
         server.clock.advance(5)
         assert server.clock.now() == 1_800_000_005
 
 
-def test_callbacks_follow_the_clock_in_order(server: EmulatorServer):
+def test_callbacks_follow_the_clock_in_order(server: EmulatorServer) -> None:
     fired: list[tuple[str, float]] = []
     now = server.clock.now()
     server.clock.call_at(now + 7200, lambda moment: fired.append(("second", moment - now)))
@@ -247,7 +243,7 @@ def test_callbacks_follow_the_clock_in_order(server: EmulatorServer):
     assert fired == [("first", 3600), ("second", 7200)]
 
 
-def test_the_clock_does_not_go_back_nor_past_the_year_9999(server: EmulatorServer):
+def test_the_clock_does_not_go_back_nor_past_the_year_9999(server: EmulatorServer) -> None:
     with pytest.raises(ValueError, match="forward only"):
         server.clock.advance(-1)
     for seconds in (-1, 1e12, 10**400, float("nan"), True, "1", None):
@@ -259,17 +255,14 @@ def test_the_clock_does_not_go_back_nor_past_the_year_9999(server: EmulatorServe
 
 def test_an_empty_pull_is_answered_after_a_bounded_wait(
     server: EmulatorServer, client: Client, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     assert 0 < subscriber.PULL_WAIT_S < 60  # of the client's 60 s
     monkeypatch.setattr(subscriber, "PULL_WAIT_S", 0.1)
     assert client.pull() == []
     assert server.inspect(SUBSCRIPTION).consumers == 0
 
 
-# --- administration
-
-
-def test_the_administration_shows_and_advances_and_empties(server: EmulatorServer, client: Client):
+def test_the_administration_shows_and_advances_and_empties(server: EmulatorServer, client: Client) -> None:
     client.publish("a", "b")
     client.pull(1)
     counts = call(server, "GET", "/admin/subscriptions/server-tests/orders-worker")
@@ -288,7 +281,7 @@ def test_the_administration_shows_and_advances_and_empties(server: EmulatorServe
         client.subscriber.get_subscription(subscription=SUBSCRIPTION)
 
 
-def test_an_unknown_fault_or_call_is_refused(server: EmulatorServer):
+def test_an_unknown_fault_or_call_is_refused(server: EmulatorServer) -> None:
     for method, path, body, code in [
         ("POST", "/admin/faults", {"kind": "nonsense"}, 400),
         ("POST", "/admin/faults", {"kind": "error", "probability": 2}, 400),
@@ -303,10 +296,7 @@ def test_an_unknown_fault_or_call_is_refused(server: EmulatorServer):
             assert json.load(caught.value)["error"]["message"]
 
 
-# --- faults
-
-
-def test_an_rpc_fails_as_often_as_asked(server: EmulatorServer, client: Client):
+def test_an_rpc_fails_as_often_as_asked(server: EmulatorServer, client: Client) -> None:
     server.faults.add("error", methods=("GetTopic",), count=2, code=Code.RESOURCE_EXHAUSTED)
     for _ in range(2):
         with pytest.raises(ResourceExhausted):
@@ -317,7 +307,7 @@ def test_an_rpc_fails_as_often_as_asked(server: EmulatorServer, client: Client):
 
 def test_the_client_gets_over_unavailable_publishes_and_a_lost_answer_makes_a_duplicate(
     server: EmulatorServer, client: Client
-):
+) -> None:
     server.faults.add("error", methods=("Publish",), count=2)
     client.publish("a")
     server.faults.add("lose_publish_answer", count=1)
@@ -325,7 +315,7 @@ def test_the_client_gets_over_unavailable_publishes_and_a_lost_answer_makes_a_du
     assert sorted(each.data for each in server.inspect(SUBSCRIPTION).messages) == [b"a", b"b", b"b"]
 
 
-def test_a_duplicate_is_the_same_message_again(server: EmulatorServer, client: Client):
+def test_a_duplicate_is_the_same_message_again(server: EmulatorServer, client: Client) -> None:
     server.faults.add("duplicate", count=1)
     client.publish("a")
     one = client.pull()
@@ -337,7 +327,7 @@ def test_a_duplicate_is_the_same_message_again(server: EmulatorServer, client: C
     assert server.inspect(SUBSCRIPTION).unacked == 0
 
 
-def test_dropped_acks_bring_the_message_again(server: EmulatorServer, client: Client):
+def test_dropped_acks_bring_the_message_again(server: EmulatorServer, client: Client) -> None:
     server.faults.add("drop_ack", count=1)
     client.publish("a")
     (message,) = client.pull()
@@ -346,7 +336,7 @@ def test_dropped_acks_bring_the_message_again(server: EmulatorServer, client: Cl
     assert len(client.pull()) == 1
 
 
-def test_a_delayed_message_comes_later_and_only_once_late(server: EmulatorServer, client: Client):
+def test_a_delayed_message_comes_later_and_only_once_late(server: EmulatorServer, client: Client) -> None:
     server.faults.add("delay", seconds=60)
     client.publish("a")
     request = {"subscription": SUBSCRIPTION, "max_messages": 1}
@@ -358,7 +348,7 @@ def test_a_delayed_message_comes_later_and_only_once_late(server: EmulatorServer
     waiting.join()
 
 
-def test_faults_are_the_same_with_the_same_seed():
+def test_faults_are_the_same_with_the_same_seed() -> None:
     orders = []
     for _ in range(2):
         with EmulatorServer(seed=7) as server:
@@ -373,7 +363,7 @@ def test_faults_are_the_same_with_the_same_seed():
 
 def test_a_stream_that_is_reset_is_opened_again_by_the_client_and_nothing_is_lost(
     server: EmulatorServer, client: Client
-):
+) -> None:
     got: set[bytes] = set()
     server.faults.add("reset_stream", count=3)
     opened = client.subscriber.subscribe(SUBSCRIPTION, lambda message: (got.add(message.data), message.ack()))
@@ -384,7 +374,7 @@ def test_a_stream_that_is_reset_is_opened_again_by_the_client_and_nothing_is_los
     opened.result(5)
 
 
-def test_a_restart_ends_streams_and_leases_and_keeps_messages(server: EmulatorServer, client: Client):
+def test_a_restart_ends_streams_and_leases_and_keeps_messages(server: EmulatorServer, client: Client) -> None:
     client.publish("a")
     (held,) = client.pull()
     server.faults.restart()
@@ -394,7 +384,7 @@ def test_a_restart_ends_streams_and_leases_and_keeps_messages(server: EmulatorSe
     assert again.ack_id != held.ack_id
 
 
-def test_cleared_faults_are_gone(server: EmulatorServer, client: Client):
+def test_cleared_faults_are_gone(server: EmulatorServer, client: Client) -> None:
     fault = server.faults.add("error")
     with pytest.raises(ServiceUnavailable):
         client.publisher.get_topic(topic=TOPIC, retry=None)
@@ -403,10 +393,7 @@ def test_cleared_faults_are_gone(server: EmulatorServer, client: Client):
     client.publisher.get_topic(topic=TOPIC, retry=None)
 
 
-# --- a declared topology
-
-
-def test_what_is_declared_is_there_before_the_port_answers(tmp_path: Path):
+def test_what_is_declared_is_there_before_the_port_answers(tmp_path: Path) -> None:
     declared = tmp_path / "topology.toml"
     declared.write_text(
         'topics = ["orders", { name = "projects/other/topics/audit", labels = { team = "billing" } }]\n'
@@ -418,20 +405,7 @@ def test_what_is_declared_is_there_before_the_port_answers(tmp_path: Path):
         assert found.config.ack_deadline_seconds == 30
 
 
-def test_the_pipelines_own_declaration_is_a_topology():
-    from poolhouse.pipeline import topology
-
-    queues = topology.load(_ROOT / "pipeline.toml").queues
-    with EmulatorServer(topology=_ROOT / "pipeline.toml", project="declared") as server:
-        for queue in queues:
-            found = server.emulator.subscriptions[f"projects/declared/subscriptions/{queue.subscription}"].config
-            assert found.ack_deadline_seconds == queue.ack_deadline_s
-            assert found.dead_letter_policy.dead_letter_topic.endswith("/" + queue.dead_letter_topic)
-            assert found.dead_letter_policy.max_delivery_attempts == queue.max_delivery_attempts
-        assert len(server.emulator.subscriptions) == 2 * len(queues)
-
-
-def test_what_a_data_folder_holds_is_not_declared_anew(tmp_path: Path):
+def test_what_a_data_folder_holds_is_not_declared_anew(tmp_path: Path) -> None:
     declared = {"topics": ["orders"], "subscriptions": [{"name": "worker", "topic": "orders"}]}
     for round_ in range(2):
         with EmulatorServer(topology=declared, project="declared", data_dir=tmp_path) as server:
@@ -455,7 +429,7 @@ def test_what_a_data_folder_holds_is_not_declared_anew(tmp_path: Path):
         ('topics = [{ name = "orders", nonsense = 1 }]', "nonsense"),
     ],
 )
-def test_a_topology_that_cannot_be_made_is_one_clear_error(tmp_path: Path, content: str, reason: str):
+def test_a_topology_that_cannot_be_made_is_one_clear_error(tmp_path: Path, content: str, reason: str) -> None:
     declared = tmp_path / "topology.toml"
     declared.write_text(content)
     with pytest.raises(TopologyError, match=reason):

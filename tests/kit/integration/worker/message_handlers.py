@@ -104,6 +104,7 @@ RETURNS: dict[str, Callable[[], Any]] = {
 RAISES: dict[str, Callable[[], Any]] = {
     "reject colour": lambda: _raise(Reject("\x1b[31mred\x1b[0m")),
     "reject surrogate": lambda: _raise(Reject(NAME)),
+    "reject blank": lambda: _raise(Reject(" \n")),
     "reject long": lambda: _raise(Reject("y" * 5_000_000)),
     "surrogate": lambda: _raise(FileNotFoundError(NAME)),
     "nul": lambda: _raise(ValueError("a\0b")),

@@ -149,6 +149,7 @@ REFUSED = {
 RAISED = {
     "reject colour": "\\x1b[31mred\\x1b[0m",
     "reject surrogate": "caf\\udce9",
+    "reject blank": "the handler refused the task",
     "reject long": "yyyy",
     "surrogate": "FileNotFoundError: caf\\udce9",
     "nul": "a\\x00b",

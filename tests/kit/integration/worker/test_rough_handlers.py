@@ -160,7 +160,7 @@ def test_what_a_handler_changes_in_its_process_is_put_back_for_the_next(
     assert pipeline.ended(pipeline.submit("in_process", name="where")).result == before
 
 
-def test_a_crash_in_native_code_is_told_with_its_signal_and_the_children_end_too(
+def test_a_crash_in_native_code_is_reported_with_its_signal_and_the_children_end_too(
     pipeline: Pipeline, worker: psutil.Process
 ) -> None:
     ids = [pipeline.submit("crash", name=name) for name in ("abort", "segfault")]

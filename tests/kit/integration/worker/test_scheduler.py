@@ -7,8 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from poolhouse.pipeline import names, settings
 from poolhouse.pipeline.schedules import ScheduleState
 from poolhouse.pipeline.store import open_store
 from poolhouse.pipeline.task_id_key import load_task_ids
+from tests.kit.waiting import until
 
 ROOT = Path(__file__).parents[4]
 #: Due once a year, and made up for: with a state of two years ago it is due at once.
@@ -64,7 +63,7 @@ def test_of_several_scheduler_processes_one_submits_a_run_and_all_end_at_sigterm
         def messages() -> list[str]:
             return [json.loads(line)["message"] for log in logs for line in log.read_text().splitlines()]
 
-        _until(lambda: messages().count("scheduler ready") == 3 and "schedule run" in messages())
+        until(lambda: messages().count("scheduler ready") == 3 and "schedule run" in messages())
         for process in processes:
             process.send_signal(signal.SIGTERM)
         assert [process.wait(10) for process in processes] == [0, 0, 0], messages()
@@ -94,10 +93,3 @@ def test_an_environment_that_is_not_complete_is_named_and_ends_with_2() -> None:
     )
     assert ended.returncode == 2
     assert "BUCKET_NAME" in ended.stderr
-
-
-def _until(condition: Callable[[], object], timeout_s: float = 60) -> None:
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, "it did not come true in time"
-        time.sleep(0.02)

@@ -126,7 +126,7 @@ def pipeline(
         yield built
 
 
-def test_a_drain_works_until_the_queues_are_empty_and_tells_whether_all_went_well(pipeline: Pipeline) -> None:
+def test_a_drain_works_until_the_queues_are_empty_and_reports_whether_all_went_well(pipeline: Pipeline) -> None:
     done = [pipeline.submit("add", a=number, b=1) for number in range(20)]
     first = pipeline.worker("drain", "--linger", "1", ready=False)
     assert first.wait(60) == 0

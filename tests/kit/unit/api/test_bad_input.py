@@ -118,7 +118,7 @@ def test_a_wrong_body_is_refused_with_its_field(api: Api, body: bytes, status: i
     assert api.topics.published == []
 
 
-def test_a_missing_task_type_is_told_in_the_words_of_the_contract(api: Api) -> None:
+def test_a_missing_task_type_is_reported_as_the_contract_says(api: Api) -> None:
     answer = api.client.post("/submit-task", json={"filename": "a.csv"})
 
     assert answer.status_code == 400
@@ -298,7 +298,7 @@ def test_an_id_that_was_never_issued_is_404(api: Api, method: str, path: str, ta
     assert api.store.names() == before
 
 
-def test_an_unexpected_error_is_500_and_tells_nothing_of_itself(api: Api) -> None:
+def test_an_unexpected_error_is_500_and_reveals_nothing(api: Api) -> None:
     api.store.failure = RuntimeError("secret detail")
 
     answer = api.client.get("/tasks")

@@ -30,7 +30,7 @@ def bury(api: Api, *, data: bytes | None = None, **body: Any) -> str:
     return task_id
 
 
-def test_a_listing_tells_type_queue_and_reason(api: Api) -> None:
+def test_a_listing_shows_type_queue_and_reason(api: Api) -> None:
     task_id = bury(api)
 
     page = api.client.get("/dead-letters").json()

@@ -21,7 +21,9 @@ from poolhouse.api.access import CLIENT_GONE
 from poolhouse.api.body_gate import BodyGate
 from poolhouse.api.problems import Problem
 from poolhouse.pipeline.errors import StoreUnavailable
+from poolhouse.pipeline.message import TaskMessage
 from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
+from poolhouse.worker.registry import Handler
 from tests.kit.unit.api import conftest
 from tests.kit.unit.api.conftest import Api
 from tests.kit.waiting import until
@@ -138,6 +140,33 @@ class TestGate:
 
         asyncio.run(run())
 
+    @pytest.mark.parametrize("path", ["/submit-task", "/tasks", "/tasks:batch"])
+    @pytest.mark.parametrize("size", [10, 1_000_000])
+    def test_large_bodies_are_validated_and_written_off_the_event_loop(
+        self, api: Api, path: str, size: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        on_loop: list[bool] = []
+
+        def noted(call: Any) -> Any:
+            def noting(*args: Any, **kwargs: Any) -> Any:
+                try:
+                    asyncio.get_running_loop()
+                except RuntimeError:
+                    on_loop.append(False)
+                else:
+                    on_loop.append(True)
+                return call(*args, **kwargs)
+
+            return noting
+
+        monkeypatch.setattr(Handler, "parse", noted(Handler.parse))
+        monkeypatch.setattr(TaskMessage, "data", noted(TaskMessage.data))
+        body: dict[str, Any] = {"task_type": "anything", "payload": {"value": "x" * size}}
+        if path == "/submit-task":
+            body = {"task_type": "anything", "value": "x" * size}
+        assert api.client.post(path, json={"tasks": [body]} if path == "/tasks:batch" else body).is_success
+        assert on_loop == [size == 10] * 2
+
     def test_room_is_given_back_whatever_becomes_of_the_request(self, api: Api) -> None:
         gate = api.app.state.body_gate
         for value, status in ((b'"%s"' % (b"x" * 1_000_000), 200), (b"[" * 1_000_000, 400)):
@@ -191,7 +220,7 @@ class TestHalfRequests:
         assert [line for line in lines if line["log_level"] == "error"] == []
 
 
-def test_what_is_down_is_told_without_names_of_hosts_and_objects(api: Api) -> None:
+def test_what_is_down_is_reported_without_names_of_hosts_and_objects(api: Api) -> None:
     api.store.failure = StoreUnavailable("http://10.0.0.7:4443/b/secret-bucket/o/tasks%2Fx: refused")
     with capture_logs() as lines:
         answers = [api.client.get("/ready"), api.client.get("/queues"), api.client.post("/files", json={"name": "a"})]

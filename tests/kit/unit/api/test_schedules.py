@@ -48,7 +48,7 @@ def submitted(api: Api) -> list[str]:
     return [json.loads(published.message.data)["task_id"] for published in api.topics.published]
 
 
-def test_a_listing_tells_when_each_schedule_is_due_and_what_is_wrong_with_it(api: Api) -> None:
+def test_a_listing_shows_when_each_schedule_is_due_and_what_is_wrong_with_it(api: Api) -> None:
     nightly, broken = api.client.get("/schedules").json()["schedules"]
 
     assert nightly == {
@@ -88,7 +88,7 @@ def test_a_pause_shows_and_ends(api: Api) -> None:
     assert (resumed["paused_at"], resumed["next_due_at"]) == (None, "2026-03-02T02:30:00Z")
 
 
-def test_a_due_time_that_is_told_again_is_one_task(api: Api) -> None:
+def test_a_due_time_that_is_sent_again_is_one_task(api: Api) -> None:
     first = api.client.post("/schedules/nightly:due", headers={DUE: "2026-03-01T11:59:58Z"})
     again = api.client.post("/schedules/nightly:due", headers={DUE: "2026-03-01T11:59:58Z"})
 
@@ -165,7 +165,7 @@ def test_an_absurd_due_time_is_refused_and_changes_nothing(api: Api, due_at: str
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"settled_until": "2026-03-01T12:00:00"}', b"\xff"])
-def test_a_state_that_can_not_be_read_is_told_and_breaks_no_listing(api: Api, content: bytes) -> None:
+def test_a_state_that_can_not_be_read_is_reported_and_breaks_no_listing(api: Api, content: bytes) -> None:
     api.store.put("schedules/nightly.json", content)
 
     nightly, _ = api.client.get("/schedules").json()["schedules"]

@@ -159,7 +159,7 @@ class TestQueues:
     def test_an_answer_of_another_form_is_no_figure(self) -> None:
         source = MonitoringBacklog("p", session=_Session({"timeSeries": [{"points": []}]}))  # type: ignore[arg-type]
 
-        with pytest.raises(BacklogUnavailable, match="in a new way"):
+        with pytest.raises(BacklogUnavailable, match="in an unknown form"):
             source.look(self.QUEUE)
 
     def test_an_emulator_that_does_not_answer_is_no_figure(self) -> None:
@@ -186,7 +186,7 @@ class TestReference:
         assert set(flat["required"]) == {"task_type", "dataset_size"}
         nested = schemas["NewTask.file_processing"]
         assert nested["properties"]["payload"] == {"$ref": "#/components/schemas/FileProcessing"}
-        assert nested["properties"]["queue"]["enum"] == ["urgent", "default", "bulk"]
+        assert nested["properties"]["queue"]["enum"] == ["urgent", "default", "bulk", None]  # null is as good as unset
 
     def test_every_example_of_the_document_is_accepted(self, api: Api) -> None:
         paths = api.client.get("/openapi.json").json()["paths"]
@@ -221,7 +221,7 @@ class TestReference:
         paths = api.client.get("/openapi.json").json()["paths"]
 
         calls = [operation for operations in paths.values() for operation in operations.values()]
-        assert len(calls) == 25
+        assert len(calls) == 26
         for call in calls:
             assert call["summary"]
             assert "application/problem+json" in call["responses"]["default"]["content"]
@@ -261,7 +261,7 @@ class TestEveryAnswer:
             ("GET", "/health", False, "debug"),
         ],
     )
-    def test_who_looks_all_the_time_is_told_of_at_debug_level(
+    def test_frequent_probes_are_logged_at_debug_level(
         self, api: Api, method: str, path: str, watching: bool, level: str
     ) -> None:
         with capture_logs() as lines:
@@ -289,10 +289,10 @@ def test_a_handler_of_an_undeclared_queue_is_refused_at_the_start() -> None:
 
     lost.__annotations__["payload"] = Nothing
     lost.__annotations__["ctx"] = TaskContext
-    task("lost", queue="nowhere")(lost)
+    handler = task("lost", queue="nowhere")(lost)
     environment = conftest.settings()
 
-    registry = Registry(lost.__poolhouse_handlers__)  # type: ignore[attr-defined]
+    registry = Registry(handler.__poolhouse_handlers__)
     publisher = Publisher(environment, topics=MemoryTopics())
 
     with pytest.raises(ConfigError, match="nowhere"):

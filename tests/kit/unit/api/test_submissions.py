@@ -16,6 +16,7 @@ from poolhouse.pipeline.message import decode
 from poolhouse.pipeline.store import ABSENT
 from poolhouse.pipeline.task_ids import TaskIds
 from poolhouse.testing.doubles import Published
+from tests.kit.waiting import until
 
 from .conftest import Api
 
@@ -148,7 +149,7 @@ class TestQueueDown:
         api.topics.hold = True
         with ThreadPoolExecutor(1) as pool:
             answer = pool.submit(api.client.post, "/submit-task", json={"task_type": "anything"})
-            wait_for(lambda: bool(api.topics.requests))
+            until(lambda: bool(api.topics.requests))
             assert not answer.done()
             api.topics.release()
             assert answer.result(timeout=5).status_code == 200
@@ -220,10 +221,10 @@ class TestIdempotency:
         api.topics.hold = True
         with ThreadPoolExecutor(2) as pool:
             first = pool.submit(self.post, api, 1)
-            wait_for(lambda: bool(api.topics.requests))
+            until(lambda: bool(api.topics.requests))
             second = pool.submit(self.post, api, 1)
             calls = api.store.calls
-            wait_for(lambda: api.store.calls >= calls + 4)
+            until(lambda: api.store.calls >= calls + 4)
             assert not second.done()
             api.topics.release()
             assert first.result(timeout=5).json() == second.result(timeout=5).json()
@@ -268,7 +269,7 @@ class TestIdempotency:
         with ThreadPoolExecutor(1) as pool:
             answer = pool.submit(self.post, api, 1)
             calls = api.store.calls
-            wait_for(lambda: api.store.calls >= calls + 2)
+            until(lambda: api.store.calls >= calls + 2)
             api.clock.forward(50)
             assert answer.result(timeout=5).status_code == 503
         assert len(api.topics.published) == 1
@@ -289,7 +290,7 @@ class TestIdempotency:
         api.topics.hold = True
         with ThreadPoolExecutor(1) as pool:
             answer = pool.submit(self.post, api, 1)
-            wait_for(lambda: bool(api.topics.requests))
+            until(lambda: bool(api.topics.requests))
             api.store.failure = storage_down()
             api.topics.release()
             assert answer.result(timeout=5).status_code == 202
@@ -361,22 +362,12 @@ class TestBatch:
 
         assert answer.status_code == 503
 
-    def test_a_wrong_task_is_told_even_when_the_queue_is_down(self, api: Api) -> None:
+    def test_a_wrong_task_is_reported_even_when_the_queue_is_down(self, api: Api) -> None:
         api.topics.down = True
 
         answer = api.client.post("/tasks:batch", json={"tasks": [{"task_type": "anything"}, {"task_type": "no"}]})
 
         assert [task["code"] for task in answer.json()["tasks"]] == [503, 422]
-
-
-def wait_for(condition: Any, timeout_s: float = 5) -> None:
-    """Wait until a condition holds."""
-    done = threading.Event()
-    for _ in range(int(timeout_s / 0.005)):
-        if condition():
-            return
-        done.wait(0.005)
-    raise AssertionError("waited in vain")
 
 
 def storage_down() -> Exception:

@@ -8,6 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
+import pytest
+from fastapi.testclient import TestClient
+
 from poolhouse.pipeline import names, records
 from poolhouse.pipeline.errors import StoreUnavailable
 from poolhouse.pipeline.message import TaskMessage
@@ -15,7 +18,7 @@ from poolhouse.pipeline.record_store import Stored
 from poolhouse.pipeline.records import ErrorInfo, Progress, ResultObject, Run
 from poolhouse.pipeline.store import ABSENT
 from poolhouse.pipeline.task_ids import TaskIds, new_key
-from tests.kit.unit.api.conftest import Api
+from tests.kit.unit.api.conftest import Api, application, settings
 
 
 def claim(api: Api, task_id: str, *, lease_s: float = 30) -> Stored:
@@ -51,8 +54,32 @@ class TestLookingUp:
 
         assert record["status"] == "succeeded"
         assert record["result"] == {"rows": 3}
-        assert record["attempts"][0]["worker"] == "w1"
         assert {"owner", "write_token"}.isdisjoint(record)
+
+    @pytest.mark.parametrize("shown", [False, True])
+    def test_what_tells_of_the_inside_is_shown_on_a_developers_own_stack_alone(self, api: Api, shown: bool) -> None:
+        task_id = api.submit()
+        first = claim(api, task_id)
+        error = ErrorInfo(type="ValueError", message="no such row", traceback='File "/srv/app/secret.py", line 3')
+        api.records.write(
+            records.failed(first.record, error=error, now=api.clock(), reason="no such row"),
+            if_generation=first.generation,
+        )
+        environment = settings(show_tracebacks=shown)
+
+        with TestClient(application(api.store, api.topics, api.clock, environment=environment)) as client:
+            text = client.get(f"/tasks/{task_id}").text
+
+        assert "no such row" in text
+        assert ("secret.py" in text, '"w1"' in text) == (shown, shown)
+
+    def test_a_record_that_no_one_can_read_is_told_as_such(self, api: Api) -> None:
+        task_id = api.submit()
+        api.store.put(names.record(task_id), b'{"status":"of another version"}')
+
+        for answer in (api.client.get(f"/tasks/{task_id}"), api.client.post(f"/tasks/{task_id}:cancel")):
+            assert answer.status_code == 500
+            assert answer.json()["error"] == "the task's record can't be read"
 
     def test_an_id_of_another_deployment_is_404(self, api: Api) -> None:
         assert api.client.get(f"/tasks/{TaskIds(new_key()).new(api.clock())}").status_code == 404
@@ -175,7 +202,7 @@ class TestCancelling:
         decided = records.claim(stored.record, task, owner="o", worker="w", now=api.clock(), lease_s=30, max_attempts=5)
         assert isinstance(decided, records.Finished)
 
-    def test_a_running_task_is_told(self, api: Api) -> None:
+    def test_a_running_task_is_asked_to_stop(self, api: Api) -> None:
         task_id = api.submit()
         claim(api, task_id)
 
@@ -208,7 +235,7 @@ class TestCancelling:
         assert answer.status_code == 409
         assert "succeeded" in answer.json()["error"]
 
-    def test_a_worker_that_claims_in_between_is_told(self, api: Api) -> None:
+    def test_a_worker_that_claims_in_between_sees_the_cancel_call(self, api: Api) -> None:
         task_id = api.submit()
 
         def between(name: str) -> None:
@@ -279,7 +306,7 @@ class TestFollowing:
         assert name == "status"
         assert (data["status"], data["attempt"]) == ("succeeded", 1)
 
-    def test_a_client_that_has_seen_the_end_is_told_nothing_again(self, api: Api) -> None:
+    def test_a_client_that_has_seen_the_end_gets_no_event_again(self, api: Api) -> None:
         task_id = api.submit()
         stored = succeed(api, claim(api, task_id))
 

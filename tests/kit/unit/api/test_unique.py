@@ -18,7 +18,7 @@ from poolhouse.pipeline.task_id_key import load_task_ids
 from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
 from poolhouse.worker import Payload, TaskContext, Unique, task
 from poolhouse.worker.registry import Registry
-from tests.kit.unit.api.conftest import Api, settings
+from tests.kit.unit.api.conftest import REGISTRY, Api, settings
 
 
 class Report(Payload):
@@ -49,11 +49,8 @@ def light(payload: Report, ctx: TaskContext) -> None: ...
 @pytest.fixture
 def api() -> Iterator[Api]:
     store, topics, clock, environment = MemoryStore(), MemoryTopics(), ManualClock(), settings()
-    registry = Registry(
-        handler
-        for function in (report, strict, index, plain, light)
-        for handler in function.__poolhouse_handlers__  # type: ignore[attr-defined]
-    )
+    own = (handler for function in (report, strict, index, plain, light) for handler in function.__poolhouse_handlers__)
+    registry = Registry([*own, *REGISTRY.values()])
     publisher = Publisher(environment, topics=topics)
     app = create_app(environment, store=store, publisher=publisher, registry=registry, clock=clock)
     with TestClient(app, raise_server_exceptions=False) as client:

@@ -39,12 +39,12 @@ CASES = [
 
 
 @pytest.mark.parametrize(("output", "changing", "reading", "advice"), CASES)
-def test_gclouds_words_are_understood(output: str, changing: str, reading: str, advice: str) -> None:
+def test_gclouds_messages_are_understood(output: str, changing: str, reading: str, advice: str) -> None:
     assert verdict(output) == changing
     assert verdict(output, reading=True) == reading
     assert advice in advise(output)
 
 
-def test_words_that_nobody_knows_get_no_advice_and_no_second_attempt() -> None:
+def test_an_unknown_message_gets_no_advice_and_no_second_attempt() -> None:
     assert verdict("ERROR: something new") == "final"
     assert advise("ERROR: something new") == ""

@@ -25,7 +25,7 @@ class FakeGcloud:
         self._lock = threading.Lock()
 
     def run(self, command: Command, *, values: Any = None, on_retry: Any = None) -> str:
-        words = " ".join(command.words)
+        words = " ".join(command.arguments)
         for name, value in (values or {}).items():
             words = words.replace(f"{{{name}}}", value)
         with self._lock:
@@ -108,7 +108,7 @@ def test_a_thing_that_is_there_already_is_read_again_and_only_updated_where_it_d
     assert other.commands == ["create a", "update a"]
 
 
-def test_a_conflict_that_does_not_end_is_told() -> None:
+def test_a_conflict_that_does_not_end_is_reported() -> None:
     def answer(words: str) -> str:
         raise GcloudFailed("x", "ERROR: ABORTED: concurrent policy changes")
 

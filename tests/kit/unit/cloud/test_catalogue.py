@@ -82,16 +82,16 @@ def test_the_agent_is_asked_for_until_a_deploy_has_given_it_its_work(make: Make)
     assert decide(agent, {"bindings": [{"role": "x", "members": [f"deleted:{AGENT}?uid=1"]}]}).verb == "create"
 
 
-def test_only_a_public_api_has_no_invoker_check_and_nobody_gets_a_grant_for_that(make: Make) -> None:
+def test_only_a_public_api_has_no_invoker_check_and_that_needs_no_grant(make: Make) -> None:
     for public, word in ((False, "--invoker-iam-check"), (True, "--no-invoker-iam-check")):
         resources = make(public=public)
         service = by_id(resources, "service/shop-api")
         assert service.wanted["invoker_check"] is not public
-        assert word in service.create[0].words
+        assert word in service.create[0].arguments
         assert grants_of(resources, "allUsers") == {}
 
 
-def test_a_grant_to_everybody_that_somebody_made_is_taken_back(make: Make) -> None:
+def test_a_public_grant_made_by_hand_is_removed(make: Make) -> None:
     policy = {"bindings": [{"role": "roles/run.invoker", "members": ["allUsers", OPTIONS.member("scheduler")]}]}
     (command,) = decide(by_id(make(), "grants/service/shop-api"), policy).commands
     assert "allUsers" not in command.files["policy.json"]
@@ -161,7 +161,7 @@ def test_an_autoscaler_owns_the_number_of_instances(make: Make) -> None:
     fixed, scaled = by_id(make(), "pool/shop-mail"), by_id(make(autoscale=True), "pool/shop-mail")
     assert fixed.wanted["instances"] == 1  # none would never work, with nobody to start one
     assert "instances" not in scaled.wanted
-    assert not any(word.startswith("--scaling") for word in scaled.update(None)[0].words)
+    assert not any(word.startswith("--scaling") for word in scaled.update(None)[0].arguments)
     (version,) = (item for item in make(autoscale=True) if item.kind == "parameter-version")
     (target,) = json.loads(version.create[0].files["autoscaler.yaml"])["spec"]["scaledObjects"]
     assert (target["spec"]["minReplicaCount"], target["spec"]["maxReplicaCount"]) == (0, 3)
@@ -196,12 +196,12 @@ def test_a_schedule_asks_the_api_under_its_fixed_url_with_its_own_account(make: 
     assert schedule.wanted["time_zone"] == "Europe/Berlin"
 
 
-def test_a_run_that_the_api_missed_is_told_again_for_a_day_where_the_schedule_says_once(make: Make) -> None:
+def test_a_run_that_the_api_missed_is_sent_again_for_a_day_where_the_schedule_says_once(make: Make) -> None:
     changed = parse(PIPELINE.replace("[schedules.nightly]", '[schedules.nightly]\nmissed_runs = "once"'))
     skip, once = (by_id(resources, "schedule/shop-nightly") for resources in (make(), make(changed)))
     assert (skip.wanted["retry_for_s"], once.wanted["retry_for_s"]) == (0, 86_400)
     (update,) = skip.update(None)
-    assert {"--max-retry-attempts=3", "--max-retry-duration=0s", "--max-backoff=3600s"} <= set(update.words)
+    assert {"--max-retry-attempts=3", "--max-retry-duration=0s", "--max-backoff=3600s"} <= set(update.arguments)
     listed = [{"name": "jobs/shop-nightly", "retryConfig": {"retryCount": 3, "maxRetryDuration": "86400s"}}]
     assert (once.observe(listed) or {})["retry_for_s"] == 86_400
 

@@ -35,16 +35,16 @@ class FakeGcloud:
         return ThreadPoolExecutor(1)
 
     def read_all(self, reads: Sequence[Read]) -> dict[tuple[str, ...], Any]:
-        return {read.words: self._answer(read) for read in reads}
+        return {read.arguments: self._answer(read) for read in reads}
 
     def _answer(self, read: Read) -> Any:
-        if read.words[:2] == ("projects", "describe"):
+        if read.arguments[:2] == ("projects", "describe"):
             return {"projectNumber": "1"}
-        if read.words[:2] == ("services", "list"):
+        if read.arguments[:2] == ("services", "list"):
             return [{"config": {"name": f"{api}.googleapis.com"}} for api in ("pubsub", "storage")]
-        if read.words[:3] == ("storage", "buckets", "list"):
+        if read.arguments[:3] == ("storage", "buckets", "list"):
             return self.buckets
-        if read.words[:3] == ("pubsub", "topics", "list"):
+        if read.arguments[:3] == ("pubsub", "topics", "list"):
             topic = "projects/some-project/topics"
             return [{"name": f"{topic}/shop-mail", "labels": {"poolhouse": "shop"}}, {"name": f"{topic}/other"}]
         return []
@@ -55,7 +55,7 @@ def test_another_region_than_the_deploys_is_refused_before_anything_is_removed()
     gcloud.buckets = [{"name": "some-project-shop", "location": "US-EAST1"}]
     with pytest.raises(Refused, match=r"shop is in us-east1.*not in europe-west1: nothing was removed"):
         destroy(
-            gcloud, options=OPTIONS, words=ReleaseTracks(), ask=lambda question: "some-project", say=lambda line: None
+            gcloud, options=OPTIONS, tracks=ReleaseTracks(), ask=lambda question: "some-project", say=lambda line: None
         )  # type: ignore[arg-type]
     assert gcloud.commands == []
 
@@ -65,7 +65,7 @@ def test_buckets_that_a_broken_deploy_left_without_labels_are_found_by_their_nam
     gcloud.buckets = [
         {"name": f"some-project-{name}", "location": "EUROPE-WEST1"} for name in ("shop", "shop-build", "shop-other")
     ]
-    found = find(gcloud, options=OPTIONS, words=ReleaseTracks(), keep_bucket=False)  # type: ignore[arg-type]
+    found = find(gcloud, options=OPTIONS, tracks=ReleaseTracks(), keep_bucket=False)  # type: ignore[arg-type]
     assert [item.name for item in found if item.kind == "bucket"] == ["some-project-shop", "some-project-shop-build"]
 
 
@@ -73,7 +73,7 @@ def test_buckets_that_a_broken_deploy_left_without_labels_are_found_by_their_nam
 def test_nothing_is_removed_unless_the_projects_id_is_typed(answer: str) -> None:
     gcloud, said = FakeGcloud(), list[str]()
     with pytest.raises(CloudError, match="not the project's id"):
-        destroy(gcloud, options=OPTIONS, words=ReleaseTracks(), ask=lambda question: answer, say=said.append)  # type: ignore[arg-type]
+        destroy(gcloud, options=OPTIONS, tracks=ReleaseTracks(), ask=lambda question: answer, say=said.append)  # type: ignore[arg-type]
     assert gcloud.commands == []
     assert any("shop-mail" in line for line in said)
     assert not any("other" in line for line in said)
@@ -90,16 +90,16 @@ def test_nothing_is_removed_unless_the_projects_id_is_typed(answer: str) -> None
 def test_a_conflict_is_tried_again_and_what_is_gone_is_as_it_should_be(errors: tuple[str, ...], attempts: int) -> None:
     gcloud = FakeGcloud(*errors)
     removed = destroy(
-        gcloud, options=OPTIONS, words=ReleaseTracks(), ask=lambda _: "some-project", say=lambda line: None
+        gcloud, options=OPTIONS, tracks=ReleaseTracks(), ask=lambda _: "some-project", say=lambda line: None
     )  # type: ignore[arg-type]
     assert [leftover.name for leftover in removed] == ["shop-mail"]
     assert len(gcloud.commands) == attempts
 
 
-def test_a_conflict_that_does_not_end_is_told_in_gclouds_words() -> None:
+def test_a_conflict_that_does_not_end_has_gclouds_message() -> None:
     gcloud = FakeGcloud(*["ABORTED: concurrent changes"] * 20)
     with pytest.raises(CloudError, match=r"(?s)concurrent changes.*1 could not be removed"):
         destroy(
-            gcloud, options=OPTIONS, words=ReleaseTracks(), ask=lambda question: "some-project", say=lambda line: None
+            gcloud, options=OPTIONS, tracks=ReleaseTracks(), ask=lambda question: "some-project", say=lambda line: None
         )  # type: ignore[arg-type]
     assert len(gcloud.commands) < 10

@@ -1,4 +1,4 @@
-"""The login and the deployed service's door, as a rehearsal plays them; and the query language of its logs."""
+"""The login and the deployed service's door, as a rehearsal simulates them; and the query language of its logs."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import pytest
 
 from poolhouse.cloud.operate import log_filter
 from poolhouse.cloud.options import Options
-from poolhouse.cloud.rehearsal import log_filter as played
+from poolhouse.cloud.rehearsal import log_filter as simulated
+from poolhouse.cloud.rehearsal.control_plane import ControlPlane
 from poolhouse.cloud.rehearsal.front import Front
 from poolhouse.cloud.rehearsal.http import ApiError, Request, Response
-from poolhouse.cloud.rehearsal.plane import Plane
 from poolhouse.cloud.rehearsal.services import ROUTES
 
 PROJECT = "rehearsal-project"
@@ -19,15 +19,15 @@ SERVICE = f"run/{PROJECT}/europe-west1/services/shop-api"
 
 
 @pytest.fixture
-def plane() -> Plane:
-    plane = Plane(project=PROJECT, token="access", routes=ROUTES)
-    plane.state.items[SERVICE] = {}
-    return plane
+def control_plane() -> ControlPlane:
+    control_plane = ControlPlane(project=PROJECT, token="access", routes=ROUTES)
+    control_plane.state.items[SERVICE] = {}
+    return control_plane
 
 
 @pytest.fixture
-def front(plane: Plane) -> Front:
-    return Front(plane, login="word")
+def front(control_plane: ControlPlane) -> Front:
+    return Front(control_plane, login="word")
 
 
 def token(front: Front, word: str = "word") -> Response:
@@ -45,13 +45,13 @@ def test_a_login_gets_the_tokens_and_another_word_gets_none(front: Front) -> Non
     assert token(front, "other").status == 400
 
 
-def test_a_service_lets_in_who_shows_an_identity_token_alone(front: Front, plane: Plane) -> None:
+def test_a_service_lets_in_who_shows_an_identity_token_alone(front: Front, control_plane: ControlPlane) -> None:
     identity = token(front).body["id_token"]
     assert call(front).status == 403
     assert call(front, authorization="Bearer access").status == 401
-    assert call(front, authorization=f"Bearer {identity}").status == 503  # nobody plays it
+    assert call(front, authorization=f"Bearer {identity}").status == 503  # nothing stands in for it
     assert call(front, authorization=f"Bearer {identity}", service="other").status == 404
-    plane.state.policies[SERVICE] = {"bindings": [{"role": "roles/run.invoker", "members": ["allUsers"]}]}
+    control_plane.state.policies[SERVICE] = {"bindings": [{"role": "roles/run.invoker", "members": ["allUsers"]}]}
     assert call(front).status == 503
 
 
@@ -76,11 +76,11 @@ def entry(kind: str, pipeline: str = "shop", **labels: str) -> dict[str, Any]:
 )
 def test_the_filter_of_invoke_logs_finds_what_it_should(service: str, found: dict[str, Any], asked: bool) -> None:
     options = Options(project=PROJECT, name="shop")
-    assert played.parse(log_filter(options, service=service))(found) is asked
-    assert not played.parse(log_filter(options, service=service, since="2026-11-25"))(found)
+    assert simulated.parse(log_filter(options, service=service))(found) is asked
+    assert not simulated.parse(log_filter(options, service=service, since="2026-11-25"))(found)
 
 
 @pytest.mark.parametrize("text", ["resource.type=", "a=(b", "a=b)", "a ~ b", "AND", "a=b c=d"])
 def test_a_filter_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(ApiError, match="Unparseable filter"):
-        played.parse(text)
+        simulated.parse(text)

@@ -128,12 +128,12 @@ def test_a_secret_goes_to_standard_input_and_is_shown_nowhere(tmp_path: Path) ->
     assert "planted" not in told
 
 
-def test_what_does_not_pass_is_told_with_the_command_and_gclouds_words(tmp_path: Path) -> None:
+def test_what_does_not_pass_is_reported_with_the_command_and_gclouds_message(tmp_path: Path) -> None:
     refusing = gcloud(tmp_path, "#!/bin/sh\necho 'PERMISSION_DENIED: no' >&2\nexit 1\n")
     with pytest.raises(GcloudFailed, match=r"(?s)gcloud things create --project=some-project.*PERMISSION_DENIED: no"):
         refusing.run(command("things", "create"))
 
 
-def test_a_machine_without_gcloud_is_told_where_it_is_to_be_had() -> None:
+def test_a_machine_without_gcloud_gets_a_link_to_install_it() -> None:
     with pytest.raises(CloudError, match=r"cloud\.google\.com/sdk/docs/install"):
         Gcloud("some-project", executable="no-such-program")

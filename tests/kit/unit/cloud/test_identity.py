@@ -27,7 +27,7 @@ def by_id(options: Options = OPTIONS) -> dict[str, Resource]:
     return {item.id: item for item in resources(SOURCE, options=options, project_number="42")}
 
 
-def test_only_one_place_of_one_repository_gets_a_token_by_numbers_that_nobody_else_can_take() -> None:
+def test_only_one_place_of_one_repository_gets_a_token_by_numbers_that_are_never_reused() -> None:
     found = by_id()
     assert found["provider/shop-github"].wanted["condition"] == (
         "assertion.repository_id == '7' && assertion.repository_owner_id == '8' && "
@@ -81,7 +81,7 @@ def test_roles_of_an_earlier_release_are_taken_back() -> None:
 def test_the_deployer_may_only_give_away_what_a_deploy_gives() -> None:
     (give,) = (one for one in by_id()["grants/project/some-project"].create if one.files)
     expression = json.loads(give.files["condition.json"])["expression"]
-    assert "roles/resourcemanager.projectIamAdmin" in " ".join(give.words)
+    assert "roles/resourcemanager.projectIamAdmin" in " ".join(give.arguments)
     assert all(role in expression for role in GIVES)
     assert "roles/owner" not in expression
 

@@ -79,7 +79,7 @@ def test_only_the_inputs_are_sent_and_mounted_folders_are_empty(
     [".env", ".env.local", "server.pem", "tls.key", "service-account.json", "service-account-prod.json", "ID_RSA",
      "my-credentials.json", ".secrets.local", "deploy-key.json", ".ssh/config"],
 )  # fmt: skip
-def test_what_is_called_like_a_secret_is_left_out_and_told(
+def test_what_is_called_like_a_secret_is_left_out_and_reported(
     root: Path, name: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     before = image.tag(root)
@@ -141,7 +141,7 @@ def test_google_builds_on_the_base_image_that_the_dockerfile_names_by_its_digest
     assert re.fullmatch(re.escape(named[1]) + r"@sha256:[0-9a-f]{64}", chosen)
 
 
-def test_a_handler_module_that_the_image_would_lack_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_handler_module_that_the_image_would_lack_is_reported(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(root))
     for folder in ("app", "left_behind"):
         (root / folder).mkdir(exist_ok=True)

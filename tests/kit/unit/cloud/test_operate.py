@@ -41,7 +41,7 @@ class Log:
         self.reads: list[str] = []
 
     def read(self, read: Read) -> Any:
-        condition, limit, order = read.words[2:]
+        condition, limit, order = read.arguments[2:]
         self.reads.append(condition)
         _, _, since = condition.partition('timestamp>="')
         found = [entry for entry in self.entries if entry["timestamp"] >= since.rstrip('"')]
@@ -73,14 +73,14 @@ class NoApi:
             ("run", "services"): [service],
             ("projects", "describe"): {"projectNumber": "1"},
         }
-        return {read.words: listed.get(read.words[:2]) for read in reads}
+        return {read.arguments: listed.get(read.arguments[:2]) for read in reads}
 
     def read(self, read: Read) -> Any:
         raise GcloudFailed("auth list", "Reauthentication failed", advice="gcloud auth login")
 
 
 def test_what_runs_is_shown_even_where_the_api_can_not_be_asked() -> None:
-    shown = status(NoApi(), options=OPTIONS, words=ReleaseTracks())  # type: ignore[arg-type]
+    shown = status(NoApi(), options=OPTIONS, tracks=ReleaseTracks())  # type: ignore[arg-type]
     assert "shop-api" in shown
     assert "yes" in shown
     assert "The queues are not known" in shown

@@ -51,7 +51,7 @@ def test_an_absent_thing_is_created_and_a_different_one_updated_field_by_field()
     ]
     (change,) = result.actions[2].changes
     assert (change.field, change.before, change.after) == ("size", 2, 1)
-    assert [item.words for item in result.commands] == [("things", "create", "new"), ("things", "update", "other")]
+    assert [item.arguments for item in result.commands] == [("things", "create", "new"), ("things", "update", "other")]
 
 
 def test_a_field_that_should_be_gone_is_a_difference() -> None:
@@ -83,7 +83,7 @@ def test_what_a_resource_needs_exists_in_the_catalogue(make: Make) -> None:
             assert all(name in ids or name in kinds for name in item.after), (item.id, item.after)
 
 
-def test_a_circle_and_a_name_given_twice_are_told() -> None:
+def test_a_circle_and_a_name_given_twice_are_reported() -> None:
     with pytest.raises(CloudError, match="needs itself"):
         ordered((resource("a", after=("thing/b",)), resource("b", after=("thing/a",))))
     with pytest.raises(CloudError, match="two resources are called thing/a"):
@@ -96,7 +96,7 @@ def test_policies_of_what_is_not_there_are_not_asked_for() -> None:
         kind="grants",
         name="thing/a",
         wanted={},
-        read=Read(words=("things", "get-iam-policy", "a"), api="things.googleapis.com", needs="thing/a"),
+        read=Read(arguments=("things", "get-iam-policy", "a"), api="things.googleapis.com", needs="thing/a"),
         observe=lambda raw: raw,
         create=(),
     )
@@ -110,7 +110,7 @@ def test_every_resource_of_a_first_plan_has_commands_that_name_no_placeholder_tw
     for item in make(autoscale=True):
         assert item.create, item.id
         for one in item.create:
-            text = " ".join(one.words)
+            text = " ".join(one.arguments)
             for name in one.files:
                 assert f"{{file:{name}}}" in text, item.id
                 if name.endswith(".json"):

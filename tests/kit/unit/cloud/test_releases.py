@@ -28,7 +28,7 @@ def test_one_is_named_by_its_distance_from_what_runs_or_by_its_tag(wanted: str, 
 
 
 @pytest.mark.parametrize("wanted", ["0", "3", "src-x", "-1", ""])
-def test_what_is_not_there_is_told(wanted: str) -> None:
+def test_what_is_not_there_is_reported(wanted: str) -> None:
     with pytest.raises(CloudError, match="invoke releases"):
         choose(RELEASES, wanted)
 

@@ -21,11 +21,11 @@ class Login:
         self.account, self.federated = account, federated
 
     def read(self, read: Read) -> Any:
-        assert read.words[:2] == ("auth", "list")
+        assert read.arguments[:2] == ("auth", "list")
         return [{"account": self.account, "status": "ACTIVE"}] if self.account else []
 
     def run(self, command: Command) -> str:
-        words = command.words[2:]
+        words = command.arguments[2:]
         own = f"--impersonate-service-account={self.account}"
         if f"--audiences={URL}" in words and not self.account.endswith(".gserviceaccount.com"):
             raise GcloudFailed("x", "Invalid account type for `--audiences`. Requires valid service account.")
@@ -51,7 +51,7 @@ def test_a_token_is_for_the_service_that_it_is_shown_to(login: Login, words: str
     assert identity_token(login, URL) == words  # type: ignore[arg-type]
 
 
-def test_another_failure_is_told_as_it_is() -> None:
+def test_another_failure_is_reported_as_it_is() -> None:
     class Refused(Login):
         def run(self, command: Command) -> str:
             raise GcloudFailed("x", "UNAUTHENTICATED")

@@ -41,7 +41,7 @@ def test_each_part_gets_its_own_variables_and_secrets(make: Make, workers: str) 
     assert {item["env SITE"] for item in (mail, bulk, api, keeper)} == {"example.com, really"}
 
 
-def test_a_secret_is_read_by_those_who_get_it_and_nobody_else(make: Make) -> None:
+def test_a_secret_can_be_read_by_its_readers_alone(make: Make) -> None:
     found = by_id(make)
     accessor = "roles/secretmanager.secretAccessor"
     assert found["grants/secret/shop-WEBHOOK_TOKEN"].wanted == {accessor: tuple(sorted((API, WORKER)))}
@@ -85,7 +85,7 @@ def test_a_version_counts_while_it_can_be_read(
 
 def test_secrets_that_are_not_declared_any_more_are_taken_away(make: Make) -> None:
     service = {item.id: item for item in make()}["service/shop-api"]
-    assert "--clear-secrets" in service.update(None)[0].words
+    assert "--clear-secrets" in service.update(None)[0].arguments
     reference = {"name": "OLD", "valueFrom": {"secretKeyRef": {"name": "shop-OLD", "key": "1"}}}
     template = {"spec": {"containers": [{"env": [reference]}]}}
     seen = service.observe([{"metadata": {"name": "shop-api"}, "spec": {"template": template}}])

@@ -65,7 +65,7 @@ def test_previews_share_their_accounts_which_stay_when_one_of_them_goes(make: Ma
     assert len(project_bindings(policy, Options(project="some-project", name="shop-pr"))) == 1
 
 
-def test_the_processes_of_a_stage_are_told_which_it_is(make: Make) -> None:
+def test_the_processes_of_a_stage_know_its_name(make: Make) -> None:
     created = plan(make(parse(TEXT, stage="prod"), stage="prod"), {}).commands
     runs = [command.shown() for command in created if "--set-env-vars" in command.shown()]
     assert len(runs) == 3

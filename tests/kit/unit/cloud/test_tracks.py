@@ -51,6 +51,6 @@ def test_a_newer_gcloud_has_both_released_with_the_newer_flag() -> None:
     assert tracks.policies == ("monitoring", "policies")
 
 
-def test_a_gcloud_without_worker_pools_is_told() -> None:
+def test_a_gcloud_without_worker_pools_is_reported() -> None:
     with pytest.raises(CloudError, match="no `gcloud run worker-pools deploy` in any track"):
         choose(from_table(table(("monitoring policies create", ("policy-from-file",)))))

@@ -15,7 +15,7 @@ import pytest
 import uvicorn
 from rich.console import Console
 
-from poolhouse.client.api import Api
+from poolhouse.client.client import Client
 from poolhouse.commands.terminal import Terminal
 from poolhouse.pipeline.dead_letters import MESSAGE_ID, PUBLISHED_AT, REASON, DeadLetterStore, Kept
 from poolhouse.pipeline.task_id_key import load_task_ids
@@ -37,7 +37,7 @@ payload = { dataset_size = 10 }
 class Served:
     """A running API, a client of it, and what it stands on."""
 
-    api: Api
+    api: Client
     store: MemoryStore
     topics: MemoryTopics
     clock: ManualClock
@@ -87,7 +87,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         # The socket listens already: the first call waits for the start.
-        api = Api(f"http://127.0.0.1:{listening.getsockname()[1]}", timeout_s=20, sleep=lambda _: None)
+        api = Client(f"http://127.0.0.1:{listening.getsockname()[1]}", timeout_s=20, sleep=lambda _: None)
         try:
             yield Served(api, store, topics, clock, tuple(environment.topology.by_name))
         finally:

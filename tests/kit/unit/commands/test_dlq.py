@@ -210,7 +210,7 @@ def test_a_discard_is_for_good(served: Served, screen: Screen) -> None:
     assert served.api.get(f"/tasks/{task_id}")["status"] == "failed"
 
 
-def test_a_discard_asks_and_without_anybody_to_ask_it_does_nothing(
+def test_a_discard_asks_and_without_a_terminal_does_nothing(
     served: Served, screen: Screen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task_id = served.bury(value=1)

@@ -43,11 +43,11 @@ def test_a_type_that_is_on_disk_takes_a_restart_with_reload(project: Path) -> No
 
 def test_a_stack_that_reloads_is_asked_why_it_has_not(project: Path) -> None:
     stack(project, reload=True)
-    assert "./invoke status tells why" in restart.unknown_type("greet", root=project, state_dir=project)
+    assert "./invoke status shows why" in restart.unknown_type("greet", root=project, state_dir=project)
     assert not restart.command(project)
 
 
-def test_nothing_is_advised_for_a_type_that_nobody_declares(project: Path) -> None:
+def test_nothing_is_advised_for_a_type_that_is_not_declared(project: Path) -> None:
     assert not restart.unknown_type("gre", root=project, state_dir=project)
 
 

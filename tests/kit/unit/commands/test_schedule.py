@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from poolhouse.client.api import ApiError
+from poolhouse.client.errors import ApiError
 from poolhouse.commands import calls
 from poolhouse.pipeline.errors import ConfigError
 from tests.kit.unit.commands.conftest import Screen, Served
@@ -16,7 +16,7 @@ def _clock(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("poolhouse.commands.schedule.now", served.clock)
 
 
-def test_a_listing_tells_when_each_is_due_and_when_it_last_ran(served: Served, screen: Screen) -> None:
+def test_a_listing_shows_when_each_is_due_and_when_it_last_ran(served: Served, screen: Screen) -> None:
     assert calls.schedule(served.api, "run", ["nightly"], terminal=screen.terminal) == 0
     task_id = screen.out.getvalue().strip()
     assert task_id == served.published[0]["task_id"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from poolhouse.client.api import ApiError
+from poolhouse.client.errors import ApiError
 from poolhouse.commands import calls
 from poolhouse.commands.submit import Submission
 from poolhouse.pipeline import records
@@ -89,7 +89,7 @@ def test_waiting_prints_the_result_as_json(served: Served, screen: Screen, monke
     assert json.loads(screen.out.getvalue()) == {"rows": 3, "name": "café"}
 
 
-def test_watching_tells_the_end(served: Served, screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_watching_reports_the_end(served: Served, screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
     Worker(served, monkeypatch, result=1)
     assert submit(served, screen, "anything", watch=True) == 0
     assert screen.said.splitlines()[-1] == "succeeded"
@@ -140,7 +140,7 @@ def test_wrong_words_say_what_to_write(served: Served, screen: Screen, words: tu
     assert served.published == []
 
 
-def test_what_the_api_refuses_is_told_in_its_words(served: Served, screen: Screen) -> None:
+def test_what_the_api_refuses_is_shown_with_its_message(served: Served, screen: Screen) -> None:
     with pytest.raises(ApiError, match=r"payload\.dataset_size: is required"):
         submit(served, screen, "data_transformation")
 

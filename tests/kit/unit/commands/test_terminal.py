@@ -70,3 +70,11 @@ def test_a_terminal_that_lacks_a_character_gets_an_escape_and_no_error() -> None
     console.print("worker-1  │ grün")
     console.file.flush()
     assert raw.getvalue() == b"worker-1  \\u2502 gr\\xfcn\n"
+
+
+@pytest.mark.parametrize("columns", ["0", "-1", "wide"])
+def test_a_terminal_of_no_width_shows_all_the_same(columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    file = io.StringIO()
+    SafeConsole(file=file, highlight=False, soft_wrap=True).print("ready at http://127.0.0.1:8080")
+    assert file.getvalue() == "ready at http://127.0.0.1:8080\n"

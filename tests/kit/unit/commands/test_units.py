@@ -58,7 +58,7 @@ def test_no_pace_never_sleeps() -> None:
     ("seconds", "text"),
     [(0, "0 s"), (89, "89 s"), (90, "2 min"), (7200, "2.0 h"), (172_800, "2 d"), (-7200, "in 2.0 h")],
 )
-def test_an_age_is_told_in_its_largest_sensible_unit(seconds: float, text: str) -> None:
+def test_an_age_is_shown_in_its_largest_sensible_unit(seconds: float, text: str) -> None:
     assert units.age(NOW - timedelta(seconds=seconds), now=NOW) == text
 
 
@@ -72,5 +72,5 @@ def test_a_moment_without_a_zone_is_utc_and_nonsense_is_none() -> None:
 @pytest.mark.parametrize(
     ("count", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (2_500_000_000_000, "2.5 TB")]
 )
-def test_a_size_is_told_in_its_largest_unit(count: int, text: str) -> None:
+def test_a_size_is_shown_in_its_largest_unit(count: int, text: str) -> None:
     assert units.size(count) == text

@@ -137,7 +137,7 @@ FOLLOW_UP = FollowUp(task_id="b", task_type="echo", queue="urgent", payload={"nu
             "began before its 1 s were over",
         ),
         (_with_record(status=Status.QUEUED), "has not ended: queued"),
-        (_with_record(status=Status.CANCELLED), "cancelled, but nobody asked for it"),
+        (_with_record(status=Status.CANCELLED), "cancelled without a cancel call"),
         (_with_record(status=Status.FAILED), "ended as failed"),
         (_with_record(status=Status.DEAD), "is dead after 1 of 3 attempts"),
         (_with_record(attempts=_facts().records["a"].attempts * 2), "2 attempts that succeeded"),
@@ -183,7 +183,7 @@ FOLLOW_UP = FollowUp(task_id="b", task_type="echo", queue="urgent", payload={"nu
         (_with_record(status=Status.FAILED), "its dead letter is missing"),
     ],
 )
-def test_every_broken_promise_is_told(facts: Facts, words: str) -> None:
+def test_every_broken_promise_is_reported(facts: Facts, words: str) -> None:
     assert any(words in problem for problem in judge(facts)), judge(facts)
 
 

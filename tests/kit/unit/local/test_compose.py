@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from poolhouse.local import backends, compose_plan, state
+from poolhouse.local import backends, state
 from poolhouse.local.backend import Endpoints, ServiceState, UpOptions
 from poolhouse.local.compose import backend as compose
 from poolhouse.local.compose import engine
+from poolhouse.local.compose import plan as compose_plan
 from poolhouse.local.compose import status as compose_status
 from poolhouse.local.compose.engine import EngineError
 from poolhouse.local.errors import NoStack, StackError
@@ -60,7 +61,7 @@ def test_a_container_is_read_from_what_inspect_prints() -> None:
         ({"Status": "exited", "ExitCode": 137}, ServiceState.STOPPED),
     ],
 )
-def test_the_state_of_a_container_is_told_in_the_words_of_the_stack(
+def test_the_state_of_a_container_is_shown_in_the_terms_of_the_stack(
     state: dict[str, Any], expected: ServiceState
 ) -> None:
     container = _container(**state)
@@ -90,7 +91,7 @@ def test_a_check_that_passes_counts_before_the_engine_has_looked() -> None:
         ({"Status": "created", "Pid": 0}, None, None),
     ],
 )
-def test_how_a_container_last_ended_is_told_or_nothing(
+def test_how_a_container_last_ended_is_shown_or_left_out(
     changed: dict[str, Any], last_exit: int | None, told: str | None
 ) -> None:
     status = compose_status.status(_container(**changed), "x", now=NOW, healthy=False, last_exit=last_exit)
@@ -114,7 +115,7 @@ def test_compose_services_have_the_common_words_of_the_backends(service: str, wo
     assert compose_status.word(service) == word
 
 
-def test_without_a_usable_engine_processes_are_taken_and_the_reason_is_told(
+def test_without_a_usable_engine_processes_are_taken_and_the_reason_is_reported(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def not_running() -> None:
@@ -145,7 +146,7 @@ def test_containers_are_taken_where_engine_and_images_are_there(
     assert backends.choose(None, state_dir=tmp_path).backend.name == "compose"
 
 
-def test_no_docker_command_is_told_as_such(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_docker_command_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(EngineError, match="there is no docker command: install Docker"):
         engine.docker("version")
@@ -160,7 +161,7 @@ def _fake_docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
 
 
-def test_a_failing_docker_command_is_told_with_its_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_failing_docker_command_is_reported_with_its_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     _fake_docker(tmp_path, monkeypatch, "echo 'write /x: no space left on device' >&2; exit 1")
     with pytest.raises(EngineError, match="the disk of the Docker engine is full"):
         engine.docker("pull", "x")

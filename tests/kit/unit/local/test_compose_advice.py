@@ -108,7 +108,7 @@ def test_each_error_of_docker_becomes_one_sentence_with_its_remedy(message: str,
     assert "\n" not in advice
 
 
-def test_an_unknown_error_is_told_in_its_own_last_line() -> None:
+def test_an_unknown_error_is_reported_by_its_last_line() -> None:
     assert advise("warning: something\nfatal: a thing nobody has seen\n\n") == "fatal: a thing nobody has seen"
     assert advise("") == "docker failed and gave no reason"
 
@@ -162,7 +162,7 @@ def test_a_failed_build_shows_file_and_line() -> None:
     assert "0.412" not in told
 
 
-def test_a_known_cause_of_a_failed_build_is_told_with_its_remedy() -> None:
+def test_a_known_cause_of_a_failed_build_is_reported_with_its_remedy() -> None:
     assert "run ./invoke images once where there is a network" in build_failure(NO_INDEX)
     full = "ERROR: failed to solve: failed to copy: write /x: no space left on device"
     assert "disk of the Docker engine is full" in build_failure(full)
@@ -186,7 +186,7 @@ def test_a_compose_that_reads_our_file_is_fit(version: str) -> None:
 
 
 @pytest.mark.parametrize("version", ["1.29.2", "v2.10.2", "2.23.3"])
-def test_an_older_compose_is_told_with_the_version_that_is_needed(version: str) -> None:
+def test_an_older_compose_is_reported_with_the_version_that_is_needed(version: str) -> None:
     told = unfit(engine=DOCKER, compose=version)
     assert told is not None
     assert told.startswith(f"Docker Compose {version} is too old for docker-compose.yml, which needs 2.24: ")

@@ -14,6 +14,7 @@ import pytest
 from docker.utils.build import exclude_paths
 
 import poolhouse_pubsub
+from poolhouse.cloud.image import SECRETS
 from poolhouse.local.compose import file as compose_file
 from poolhouse.local.compose import workers
 from poolhouse.pipeline import topology
@@ -46,7 +47,7 @@ def test_the_worker_services_are_as_pipeline_toml_has_them() -> None:
 
 def test_a_new_queue_gets_its_worker_by_one_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pipeline_file, file = tmp_path / "pipeline.toml", tmp_path / "docker-compose.yml"
-    pipeline_file.write_text("[queues.fresh]\n[queues.fresh.workers]\nmemory_mib = 700\ncpu = 0.5\n")
+    pipeline_file.write_text("[queues.fresh]\n[queues.fresh.workers]\nmemory_mib = 1536\ncpu = 2\n")
     file.write_text(compose_file.COMPOSE_FILE.read_text(encoding="utf-8"))
     assert workers.renew(path=file, pipeline_file=pipeline_file) == 0
     made = compose_file.services({}, path=file)
@@ -54,8 +55,8 @@ def test_a_new_queue_gets_its_worker_by_one_command(tmp_path: Path, capsys: pyte
     assert made["worker-fresh"] == {
         **SERVICES["worker-default"],
         "command": ["python", "-m", "poolhouse.worker", "run", "--queue", "fresh"],
-        "mem_limit": "700m",
-        "cpus": 0.5,
+        "mem_limit": "1536m",
+        "cpus": 2,
     }
     assert made["setup"]["environment"][workers.VARIABLE] == "fresh"
     assert set(made) - {"worker-fresh"} == set(compose_file.services({})) - set(compose_file.worker_services(SERVICES))
@@ -108,7 +109,9 @@ def test_what_web_pages_can_reach_is_guarded() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in SERVICES if name not in {"setup", "scheduler"}])
-def test_every_service_that_has_a_connection_tells_its_health_at_a_cost_that_an_idle_stack_can_bear(name: str) -> None:
+def test_every_service_that_has_a_connection_reports_its_health_at_a_cost_that_an_idle_stack_can_bear(
+    name: str,
+) -> None:
     check = SERVICES[name]["healthcheck"]
     assert check["test"][0] == "CMD"
     assert int(check["interval"].removesuffix("s")) >= 10
@@ -191,12 +194,16 @@ def test_what_the_dockerfile_copies_reaches_the_builder_and_secrets_do_not() -> 
         "poolhouse_pubsub",
         "worker",
         "api",
-        "local",
         "pipeline.toml",
         ".wheelhouse",
         *locks,
     }
     assert (ROOT / ".dockerignore").read_text().splitlines()[1] == "*"
+
+
+def test_a_build_here_and_a_deploy_leave_out_the_same_secrets() -> None:
+    left_out = (ROOT / ".dockerignore").read_text().partition("# Secrets, ")[2].splitlines()[1:]
+    assert set(left_out) == {f"**/{name}" for name in SECRETS}
 
 
 @pytest.mark.parametrize(

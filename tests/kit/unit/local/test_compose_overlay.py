@@ -44,7 +44,7 @@ OWN = {
 
 def _pipeline(tmp_path: Path, *queues: str) -> Path:
     file = tmp_path / "pipeline.toml"
-    file.write_text("".join(f"[queues.{name}]\n[queues.{name}.workers]\nmemory_mib = 300\n" for name in queues))
+    file.write_text("".join(f"[queues.{name}]\n[queues.{name}.workers]\nmemory_mib = 600\n" for name in queues))
     return file
 
 
@@ -103,7 +103,7 @@ def test_a_queue_that_docker_compose_yml_does_not_know_has_all_of_its_worker(tmp
     services = _overlay(tmp_path, "default", "fresh")
     fresh = services["worker-fresh"]
     assert fresh["command"][-2:] == ["--queue", "fresh"]
-    assert (fresh["mem_limit"], fresh["read_only"], fresh["restart"]) == ("300m", True, "unless-stopped")
+    assert (fresh["mem_limit"], fresh["read_only"], fresh["restart"]) == ("600m", True, "unless-stopped")
     assert fresh["environment"]["PUBSUB_EMULATOR_HOST"] == "pubsub:8085"
     assert "image" not in services["worker-default"]
     assert services["setup"]["environment"] == {"QUEUES_WITH_WORKERS": "default,fresh"}

@@ -45,11 +45,11 @@ def test_images_are_the_checkouts_own_unless_settings_name_others() -> None:
     }
 
 
-def test_a_test_has_no_stack_that_somebody_else_started(tmp_path: Path) -> None:
+def test_a_test_has_no_stack_of_another_user(tmp_path: Path) -> None:
     assert project.unrecorded(tmp_path) is None
 
 
-def test_stacks_that_compose_started_are_told_from_those_of_up() -> None:
+def test_stacks_that_compose_started_are_distinguished_from_those_of_up() -> None:
     listed = "one\t/src/docker-compose.yml\ntwo\t/src/docker-compose.yml,/src/.poolhouse/compose.override.json\n"
     assert project._projects(listed) == [("one", None), ("two", "/src/.poolhouse/compose.override.json")]
 
@@ -121,7 +121,7 @@ def test_ours_is_the_emulator_unless_another_is_asked_for(
     assert (made.backlog_source == "none") == (chosen == "google")
 
 
-def test_up_tells_which_emulator_runs_and_what_the_other_one_could_not_do() -> None:
+def test_up_reports_which_emulator_runs_and_what_the_other_one_could_not_do() -> None:
     ours, googles = (emulator.choose(word, {}).about() for word in emulator.WORDS)
     for about in (ours, googles):
         assert "does not send again what a killed worker held" in about
@@ -146,7 +146,7 @@ def test_setup_refuses_queues_that_would_have_no_worker(tmp_path: Path) -> None:
         setup._check_workers(declared, "default,fresh,old")
 
 
-def test_lines_of_containers_are_told_by_instance() -> None:
+def test_lines_of_containers_are_labelled_by_instance() -> None:
     written = ['worker-default-1  | {"message": "a | b"}\n', "worker-default-2  | two\n", "Attaching to x\n"]
     assert list(logs.of_containers(written, "worker-default")) == [
         ("worker-default-1", '{"message": "a | b"}'),

@@ -30,7 +30,7 @@ def test_what_libraries_and_handlers_read_is_passed_on() -> None:
         "GOOGLE_API_KEY": "secret",
         "DATABASE_URL": "postgres://",
         "PYTHONDONTWRITEBYTECODE": "1",
-        "LOG_LEVEL": "DEBUG",
+        "LOG_LEVEL": "debug",
     }
     assert own.items() <= environment.child(own).items()
 

@@ -54,7 +54,7 @@ def test_it_starts_once_the_disk_has_room_again(tmp_path: Path, monkeypatch: pyt
     assert any("No space left" in line for line in said)
 
 
-def test_it_starts_again_where_somebody_deleted_its_log(tmp_path: Path) -> None:
+def test_it_starts_again_when_its_log_was_deleted(tmp_path: Path) -> None:
     async def run() -> None:
         one = instance(tmp_path / "logs" / "x-1.log", [])
         one.start()

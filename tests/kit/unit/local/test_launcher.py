@@ -64,7 +64,7 @@ def test_a_python_that_is_too_old_is_not_taken(clone: Path) -> None:
     assert "Python 3.9.2" in done.stderr
 
 
-def test_a_python_that_cannot_make_environments_is_told_how_to_learn_it(clone: Path) -> None:
+def test_a_python_that_cannot_make_environments_is_reported_with_its_remedy(clone: Path) -> None:
     hide = (
         "import sys, importlib.util as u; f = u.find_spec; "
         "u.find_spec = lambda name, *more: None if name == 'ensurepip' else f(name, *more)"

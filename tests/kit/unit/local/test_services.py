@@ -61,9 +61,15 @@ def test_the_supervisors_configuration_survives_its_command_line(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("own", "given"), [({}, "INFO"), ({"LOG_LEVEL": "ERROR"}, "INFO"), ({"LOG_LEVEL": "DEBUG"}, "DEBUG")]
+    ("own", "given"),
+    [
+        ({}, "INFO"),
+        ({"LOG_LEVEL": "ERROR"}, "INFO"),
+        ({"LOG_LEVEL": "DEBUG"}, "DEBUG"),
+        ({"LOG_LEVEL": "debug"}, "DEBUG"),
+    ],
 )
-def test_the_lines_that_tell_of_readiness_are_always_logged(own: dict[str, str], given: str) -> None:
+def test_the_lines_that_report_readiness_are_always_logged(own: dict[str, str], given: str) -> None:
     assert services.variables(ENDPOINTS, own)["LOG_LEVEL"] == given
 
 

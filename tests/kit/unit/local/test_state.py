@@ -64,5 +64,5 @@ def test_a_stale_process_is_not_signalled_or_waited_for() -> None:
 
 
 @pytest.mark.parametrize(("code", "text"), [(0, "exit code 0"), (2, "exit code 2"), (-9, "killed by SIGKILL")])
-def test_how_a_process_ended_is_told_in_words(code: int, text: str) -> None:
+def test_how_a_process_ended_is_described(code: int, text: str) -> None:
     assert describe_exit(code) == text

@@ -134,7 +134,7 @@ def test_an_answer_is_read_whole_and_its_connection_used_again(play: type[Server
     assert [number for number, _ in server.requests] == [0, 0]
 
 
-def test_the_status_and_the_fields_of_an_answer_are_told(play: type[Server]) -> None:
+def test_the_status_and_the_fields_of_an_answer_are_returned(play: type[Server]) -> None:
     server = play([[b"HTTP/1.1 404 Not Found\r\nX-Goog-Generation: 7\r\nContent-Length: 0\r\n\r\n"]])
     answer = Connections(server.origin, kept=1).urlopen("GET", f"{server.origin}/", timeout=10)
     assert (answer.status, answer.headers["x-goog-generation"], answer.data) == (404, "7", b"")

@@ -56,6 +56,6 @@ def test_a_stage_changes_some_of_them() -> None:
         ("[env]\nA = 'x'\n[queues.b.secrets]\nA = 1", 1, r"A is under \[env\] and under \[secrets\]"),
     ],
 )
-def test_what_can_not_be_a_variable_or_a_secret_is_told_with_its_line(text: str, line: int, words: str) -> None:
+def test_what_can_not_be_a_variable_or_a_secret_is_reported_with_its_line(text: str, line: int, words: str) -> None:
     with pytest.raises(ConfigError, match=rf"(?s)pipeline.toml:{line}: .*{words}"):
         parse(f"{text}\n[queues.a]")

@@ -115,3 +115,25 @@ def test_for_people_what_is_printed_stays_as_it_is() -> None:
     lines = said("print('a file named caf\\udce9')\nlog.info('told', n=1)", format="console")
     assert lines[0] == "a file named caf\\udce9"
     assert "told" in lines[1]
+
+
+def test_arguments_that_do_not_fit_their_text_fail_no_task() -> None:
+    lines = parsed("""
+        class Evil:
+            def __repr__(self): raise RuntimeError("no text")
+            __str__ = __repr__
+        log.info("%s of %d", "a")
+        log.info("one too many", 5)
+        log.info("100%", 5)
+        log.info("%s", Evil())
+        log.info("%d and %d", 1, 2)
+        log.info("%(name)s", {"name": "by name"})
+    """)
+    assert [line["message"] for line in lines] == [
+        "%s of %d ('a',)",
+        "one too many (5,)",
+        "100% (5,)",
+        "%s",
+        "1 and 2",
+        "by name",
+    ]

@@ -102,7 +102,7 @@ def test_what_may_pass_is_repeated_with_growing_waits(failure: Any) -> None:
     ("status", "error"),
     [(404, google_errors.NotFound), (412, google_errors.PreconditionFailed), (403, google_errors.Forbidden)],
 )
-def test_what_will_not_pass_is_told_at_once(status: int, error: type[Exception]) -> None:
+def test_what_will_not_pass_is_reported_at_once(status: int, error: type[Exception]) -> None:
     server = Server((status, b'{"error":{"message":"so it is"}}', {}))
     with pytest.raises(error, match="so it is"):
         _put(_objects(server))

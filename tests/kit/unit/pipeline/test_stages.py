@@ -63,7 +63,7 @@ def test_a_pattern_makes_a_stage_of_every_name_that_fits(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["live", "pr-", "pr-*", "pr-A", "pr-1-", "pr-../x", "Prod"])
-def test_a_stage_that_is_not_declared_is_told_with_those_that_are(name: str) -> None:
+def test_a_stage_that_is_not_declared_is_reported_with_those_that_are(name: str) -> None:
     with pytest.raises(
         ConfigError, match=r"there is no stage .*\[stages\.staging\], \[stages\.prod\], \[stages\.pr-\*\]"
     ):
@@ -87,7 +87,7 @@ def test_a_stage_that_is_not_declared_is_told_with_those_that_are(name: str) -> 
         ("[stages.run]", 2, "of the same name as 'shop' with its 'run-mail'"),
     ],
 )
-def test_a_mistake_in_a_stage_is_told_whichever_stage_is_asked_for(change: str, line: int, words: str) -> None:
+def test_a_mistake_in_a_stage_is_reported_for_any_stage(change: str, line: int, words: str) -> None:
     text = f"name = 'shop'\n{change}\n[queues.mail]"
     with pytest.raises(ConfigError, match=rf"(?s)^pipeline.toml:{line}: .*{words}"):
         parse(text)

@@ -17,7 +17,7 @@ times = st.datetimes(datetime(1990, 1, 1), datetime(2200, 1, 1)).map(lambda at: 
 
 
 @given(times)
-def test_an_id_is_recognised_and_tells_its_time(at: datetime) -> None:
+def test_an_id_is_recognised_and_contains_its_time(at: datetime) -> None:
     task_id = IDS.new(at)
     assert IDS.issued(check_task_id(task_id))
     assert timedelta() <= at - IDS.submitted_at(task_id) < timedelta(milliseconds=1)

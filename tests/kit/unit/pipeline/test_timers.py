@@ -143,7 +143,7 @@ def test_an_object_that_is_no_timer_keeps_no_other_from_its_time(world: World, n
     assert world.store.names(names.TIMERS) == (name,)
 
 
-def test_names_of_timers_are_in_the_order_of_their_times_and_tell_them() -> None:
+def test_names_of_timers_are_in_the_order_of_their_times_and_contain_them() -> None:
     times = [datetime(2026, 1, 31, 23, 59, 59, 999_000, tzinfo=UTC) + timedelta(milliseconds=step) for step in range(3)]
     made = [names.timer(at, "t-1") for at in times]
     assert made == sorted(made)

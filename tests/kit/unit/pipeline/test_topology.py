@@ -53,14 +53,14 @@ def test_pubsubs_own_limit_of_deliveries_is_a_backstop_behind_the_attempts(attem
         ("", 1, "queues"),
     ],
 )
-def test_a_mistake_is_told_with_its_line_and_what_is_allowed(text: str, line: int, words: str) -> None:
+def test_a_mistake_is_reported_with_its_line_and_what_is_allowed(text: str, line: int, words: str) -> None:
     with pytest.raises(ConfigError) as caught:
         topology.parse(text, source="pipeline.toml")
     assert f"pipeline.toml:{line}:" in str(caught.value)
     assert words in str(caught.value)
 
 
-def test_what_is_not_toml_is_told_with_its_line() -> None:
+def test_what_is_not_toml_is_reported_with_its_line() -> None:
     with pytest.raises(ConfigError, match=r"not TOML: .*line 2"):
         topology.parse("[queues.a]\nack_deadline_s 10\n[queues.b]")
 

@@ -3,6 +3,8 @@
 `python -m tests.kit.unit.pubsub.api_descriptor` writes it anew when a new client version has more in it.
 """
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Any
 

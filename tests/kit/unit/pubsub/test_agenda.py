@@ -1,76 +1,78 @@
 """Timers fire in order, at their time, and leave nothing behind."""
 
+from __future__ import annotations
+
 import pytest
 
 from poolhouse_pubsub.core.clock import Clock
 from poolhouse_pubsub.core.timers import NEVER, TimerQueue
 
 
-def run(agenda: TimerQueue, until: float) -> list[float]:
+def run(timers: TimerQueue, until: float) -> list[float]:
     times = []
     while True:
-        due = agenda.next_due
-        timer = agenda.pop_due(until)
+        due = timers.next_due
+        timer = timers.pop_due(until)
         if timer is None:
             return times
         times.append(due)
         timer.fire(due)
 
 
-def test_timers_fire_in_order_of_their_time_and_equal_ones_as_they_were_set():
-    agenda, fired = TimerQueue(), []
+def test_timers_fire_in_order_of_their_time_and_equal_ones_as_they_were_set() -> None:
+    timers, fired = TimerQueue(), []
     for name, due in (("c", 3), ("a", 1), ("b", 1), ("later", 10)):
-        agenda.timer(lambda now, name=name: fired.append((name, now))).set(due)
-    run(agenda, 5)
+        timers.timer(lambda now, name=name: fired.append((name, now))).set(due)
+    run(timers, 5)
     assert fired == [("a", 1), ("b", 1), ("c", 3)]
-    assert agenda.next_due == 10
+    assert timers.next_due == 10
 
 
-def test_a_moved_timer_fires_once_at_its_new_time():
-    agenda, fired = TimerQueue(), []
-    timer = agenda.timer(fired.append)
+def test_a_moved_timer_fires_once_at_its_new_time() -> None:
+    timers, fired = TimerQueue(), []
+    timer = timers.timer(fired.append)
     timer.set(1)
     timer.set(5)
     timer.at_most(7)
     timer.at_most(4)
-    assert run(agenda, 100) == [4]
+    assert run(timers, 100) == [4]
     assert fired == [4]
 
 
-def test_a_cancelled_timer_does_not_fire():
-    agenda = TimerQueue()
-    timer = agenda.timer(lambda now: pytest.fail("it fired"))
+def test_a_cancelled_timer_does_not_fire() -> None:
+    timers = TimerQueue()
+    timer = timers.timer(lambda now: pytest.fail("it fired"))
     timer.set(1)
     timer.cancel()
-    assert agenda.next_due == NEVER
-    assert run(agenda, 100) == []
+    assert timers.next_due == NEVER
+    assert run(timers, 100) == []
 
 
-def test_a_timer_may_set_itself_again_while_it_fires():
-    agenda = TimerQueue()
-    timer = agenda.timer(lambda now: timer.set(now + 2))
+def test_a_timer_may_set_itself_again_while_it_fires() -> None:
+    timers = TimerQueue()
+    timer = timers.timer(lambda now: timer.set(now + 2))
     timer.set(1)
-    assert run(agenda, 7) == [1, 3, 5, 7]
+    assert run(timers, 7) == [1, 3, 5, 7]
 
 
-def test_a_clock_of_the_loop_is_told_of_an_earlier_time_only():
+def test_the_alarm_of_the_loop_is_moved_to_an_earlier_time_only() -> None:
     told: list[float] = []
-    agenda = TimerQueue(on_earlier=told.append)
+    timers = TimerQueue(on_earlier=told.append)
     for due in (5, 9, 3):
-        agenda.timer(lambda now: None).set(due)
+        timers.timer(lambda now: None).set(due)
     assert told == [5, 3]
 
 
-def test_a_timer_that_is_moved_a_million_times_does_not_fill_the_heap():
-    agenda = TimerQueue()
-    timer = agenda.timer(lambda now: None)
+def test_a_timer_that_is_moved_a_million_times_does_not_fill_the_heap() -> None:
+    timers = TimerQueue()
+    timer = timers.timer(lambda now: None)
     for due in range(20_000):
         timer.set(1_000_000 - due)
-    assert len(agenda._heap) <= 3_000
-    assert run(agenda, 2_000_000) == [980_001]
+    assert len(timers._heap) <= 3_000
+    assert run(timers, 2_000_000) == [980_001]
 
 
-def test_a_running_clock_runs_and_a_manual_one_stands():
+def test_a_running_clock_runs_and_a_manual_one_stands() -> None:
     monotonic = [100.0]
     running = Clock(start=50, monotonic=lambda: monotonic[0])
     manual = Clock(start=50, manual=True, monotonic=lambda: monotonic[0])

@@ -1,5 +1,7 @@
 """The whole API, field by field: a client version that adds one fails here until it is said what happens to it."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

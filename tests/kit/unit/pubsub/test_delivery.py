@@ -1,5 +1,7 @@
 """Leases, redelivery, backoff and dead letters, on the state machine alone."""
 
+from __future__ import annotations
+
 import pytest
 
 from poolhouse_pubsub import protos
@@ -27,7 +29,7 @@ def with_dead_letters(**fields: object) -> World:
     return world
 
 
-def test_an_acked_message_never_comes_back():
+def test_an_acked_message_never_comes_back() -> None:
     world = World()
     world.publish("a")
     assert world.ack(*world.pull()) == [AckResult.DONE]
@@ -36,7 +38,7 @@ def test_an_acked_message_never_comes_back():
     assert inspect(world.emulator, SUBSCRIPTION).unacked == 0
 
 
-def test_a_leased_message_is_not_delivered_before_its_deadline_and_is_right_after_it():
+def test_a_leased_message_is_not_delivered_before_its_deadline_and_is_right_after_it() -> None:
     world = World(ack_deadline_seconds=20)
     world.publish("a")
     first = world.pull()
@@ -48,7 +50,7 @@ def test_a_leased_message_is_not_delivered_before_its_deadline_and_is_right_afte
     assert again[0].ack_id != first[0].ack_id
 
 
-def test_an_extended_lease_counts_from_the_request():
+def test_an_extended_lease_counts_from_the_request() -> None:
     world = World()
     world.publish("a")
     held = world.pull()
@@ -60,7 +62,7 @@ def test_an_extended_lease_counts_from_the_request():
     assert data(world.pull()) == ["a"]
 
 
-def test_a_lease_may_be_made_shorter():
+def test_a_lease_may_be_made_shorter() -> None:
     world = World(ack_deadline_seconds=600)
     world.publish("a")
     world.modify(*world.pull(), seconds=5)
@@ -68,14 +70,14 @@ def test_a_lease_may_be_made_shorter():
     assert data(world.pull()) == ["a"]
 
 
-def test_a_nacked_message_comes_back_at_once_without_a_retry_policy():
+def test_a_nacked_message_comes_back_at_once_without_a_retry_policy() -> None:
     world = World()
     world.publish("a")
     world.nack(*world.pull())
     assert data(world.pull()) == ["a"]
 
 
-def test_a_message_that_is_nacked_again_and_again_does_not_keep_the_others_waiting():
+def test_a_message_that_is_nacked_again_and_again_does_not_keep_the_others_waiting() -> None:
     world = World()
     world.publish("poison", "b", "c")
     seen = []
@@ -86,7 +88,7 @@ def test_a_message_that_is_nacked_again_and_again_does_not_keep_the_others_waiti
     assert {"b", "c"} <= set(seen)
 
 
-def test_an_ack_after_the_deadline_succeeds_while_nobody_else_got_the_message():
+def test_an_ack_after_the_deadline_succeeds_while_no_other_client_got_the_message() -> None:
     world = World()
     world.publish("a")
     late = world.pull()
@@ -95,7 +97,7 @@ def test_an_ack_after_the_deadline_succeeds_while_nobody_else_got_the_message():
     assert world.pull() == []
 
 
-def test_the_ack_id_of_an_earlier_delivery_does_not_ack_a_later_one():
+def test_the_ack_id_of_an_earlier_delivery_does_not_ack_a_later_one() -> None:
     world = World()
     world.publish("a")
     old = world.pull()
@@ -106,7 +108,7 @@ def test_the_ack_id_of_an_earlier_delivery_does_not_ack_a_later_one():
     assert data(world.pull()) == ["a"]
 
 
-def test_an_ack_id_of_another_subscription_is_none_of_this_one():
+def test_an_ack_id_of_another_subscription_is_none_of_this_one() -> None:
     world = World()
     world.subscribe("projects/core/subscriptions/other")
     world.publish("a")
@@ -115,7 +117,7 @@ def test_an_ack_id_of_another_subscription_is_none_of_this_one():
 
 
 @pytest.mark.parametrize("fail", ["nack", "expiry"])
-def test_the_backoff_doubles_from_the_minimum_to_the_maximum(fail):
+def test_the_backoff_doubles_from_the_minimum_to_the_maximum(fail: str) -> None:
     world = World(retry_policy=retry(10, 60))
     world.publish("a")
     waits = []
@@ -134,7 +136,7 @@ def test_the_backoff_doubles_from_the_minimum_to_the_maximum(fail):
     assert waits == [10, 20, 40, 60, 60]
 
 
-def test_other_messages_flow_while_one_waits_for_its_backoff():
+def test_other_messages_flow_while_one_waits_for_its_backoff() -> None:
     world = World(retry_policy=retry(10, 60))
     world.publish("a", "b")
     first, _ = world.pull()
@@ -143,7 +145,7 @@ def test_other_messages_flow_while_one_waits_for_its_backoff():
     assert data(world.pull()) == ["c"]
 
 
-def test_the_fifth_failure_forwards_to_the_dead_letter_topic_with_where_it_came_from():
+def test_the_fifth_failure_forwards_to_the_dead_letter_topic_with_where_it_came_from() -> None:
     world = with_dead_letters()
     world.publish("a", colour="blue")
     for attempt in range(1, 6):
@@ -164,7 +166,7 @@ def test_the_fifth_failure_forwards_to_the_dead_letter_topic_with_where_it_came_
     assert inspect(world.emulator, SUBSCRIPTION).unacked == 0
 
 
-def test_five_attempts_with_ten_minutes_of_backoff_take_no_time():
+def test_five_attempts_with_ten_minutes_of_backoff_take_no_time() -> None:
     world = with_dead_letters(retry_policy=retry(600, 600))
     world.publish("a")
     for _ in range(5):
@@ -174,7 +176,7 @@ def test_five_attempts_with_ten_minutes_of_backoff_take_no_time():
     assert world.clock.now() == START + 3000
 
 
-def test_expiries_count_as_attempts_and_happen_in_order_within_one_advance():
+def test_expiries_count_as_attempts_and_happen_in_order_within_one_advance() -> None:
     world = with_dead_letters(ack_deadline_seconds=10)
     stream = world.stream()
     world.publish("a")
@@ -184,7 +186,7 @@ def test_expiries_count_as_attempts_and_happen_in_order_within_one_advance():
     assert dead.publish_time == START + 50
 
 
-def test_the_ack_id_of_a_message_that_was_dead_lettered_or_outlived_its_retention_counts_no_more():
+def test_the_ack_id_of_a_message_that_was_dead_lettered_or_outlived_its_retention_counts_no_more() -> None:
     world = with_dead_letters(message_retention_duration={"seconds": 600})
     world.publish("forwarded")
     for _ in range(4):
@@ -200,14 +202,14 @@ def test_the_ack_id_of_a_message_that_was_dead_lettered_or_outlived_its_retentio
     assert inspect(world.emulator, SUBSCRIPTION).counts() == before
 
 
-def test_without_a_dead_letter_policy_there_is_no_delivery_attempt():
+def test_without_a_dead_letter_policy_there_is_no_delivery_attempt() -> None:
     world = World(retry_policy=retry(0, 0))
     world.publish("a")
     world.nack(*world.pull())
     assert world.pull()[0].attempt == 0
 
 
-def test_a_dead_letter_topic_that_is_gone_leaves_the_message_where_it_is():
+def test_a_dead_letter_topic_that_is_gone_leaves_the_message_where_it_is() -> None:
     world = with_dead_letters()
     world.publish("a")
     world.service.publisher.delete_topic(protos.DeleteTopicRequest(topic=DEAD))
@@ -216,7 +218,7 @@ def test_a_dead_letter_topic_that_is_gone_leaves_the_message_where_it_is():
     assert data(world.pull()) == ["a"]
 
 
-def test_other_fields_can_be_updated_after_the_dead_letter_topic_was_deleted():
+def test_other_fields_can_be_updated_after_the_dead_letter_topic_was_deleted() -> None:
     world = with_dead_letters()
     world.service.publisher.delete_topic(protos.DeleteTopicRequest(topic=DEAD))
     changed = world.service.subscriber.update_subscription(
@@ -229,7 +231,7 @@ def test_other_fields_can_be_updated_after_the_dead_letter_topic_was_deleted():
     assert changed.dead_letter_policy.dead_letter_topic == DEAD
 
 
-def test_a_changed_dead_letter_policy_starts_the_count_anew():
+def test_a_changed_dead_letter_policy_starts_the_count_anew() -> None:
     world = with_dead_letters()
     world.publish("a")
     for _ in range(3):
@@ -243,7 +245,7 @@ def test_a_changed_dead_letter_policy_starts_the_count_anew():
     assert world.pull()[0].attempt == 1
 
 
-def test_a_stream_gets_no_more_than_it_asked_for():
+def test_a_stream_gets_no_more_than_it_asked_for() -> None:
     world = World()
     world.publish(*"abcdef")
     stream = world.stream(max_messages=2)
@@ -254,7 +256,7 @@ def test_a_stream_gets_no_more_than_it_asked_for():
     assert len(stream.got) == 4
 
 
-def test_expired_leases_give_a_stream_its_room_back():
+def test_expired_leases_give_a_stream_its_room_back() -> None:
     world = World()
     world.publish("a", "b", "c")
     stream = world.stream(max_messages=1)
@@ -262,7 +264,7 @@ def test_expired_leases_give_a_stream_its_room_back():
     assert len(stream.got) == 2
 
 
-def test_a_stream_stops_at_its_byte_limit_and_one_message_may_exceed_it():
+def test_a_stream_stops_at_its_byte_limit_and_one_message_may_exceed_it() -> None:
     world = World()
     world.publish(*["x" * 1000] * 5)
     stream = world.stream(max_bytes=2500)
@@ -272,7 +274,7 @@ def test_a_stream_stops_at_its_byte_limit_and_one_message_may_exceed_it():
     assert len(big.stream(max_bytes=10).got) == 1
 
 
-def test_messages_are_spread_over_the_streams_of_a_subscription():
+def test_messages_are_spread_over_the_streams_of_a_subscription() -> None:
     world = World()
     one, two = world.stream(), world.stream()
     world.publish(*map(str, range(40)))
@@ -280,7 +282,7 @@ def test_messages_are_spread_over_the_streams_of_a_subscription():
     assert sorted(one.data + two.data) == sorted(map(str, range(40)))
 
 
-def test_what_a_closed_stream_held_comes_back_at_its_deadline_and_not_before():
+def test_what_a_closed_stream_held_comes_back_at_its_deadline_and_not_before() -> None:
     world = World()
     world.publish("a")
     world.stream().close()
@@ -291,7 +293,7 @@ def test_what_a_closed_stream_held_comes_back_at_its_deadline_and_not_before():
     assert data(world.pull()) == ["a"]
 
 
-def test_a_streams_own_deadline_rules_over_the_subscriptions():
+def test_a_streams_own_deadline_rules_over_the_subscriptions() -> None:
     world = World(ack_deadline_seconds=60)
     world.stream(ack_deadline_s=10, max_messages=1)
     world.publish("a")
@@ -299,13 +301,13 @@ def test_a_streams_own_deadline_rules_over_the_subscriptions():
     assert view.messages[0].ack_deadline == START + 10
 
 
-def test_a_response_stays_below_the_size_that_clients_take():
+def test_a_response_stays_below_the_size_that_clients_take() -> None:
     world = World()
     world.publish(*["x" * 1_000_000] * 8)
     assert len(world.pull()) == 3
 
 
-def test_each_subscription_gets_every_message():
+def test_each_subscription_gets_every_message() -> None:
     world = World()
     world.subscribe("projects/core/subscriptions/second")
     world.publish("a", "b")
@@ -313,7 +315,7 @@ def test_each_subscription_gets_every_message():
     assert data(world.pull(name="projects/core/subscriptions/second")) == ["a", "b"]
 
 
-def test_a_subscription_gets_only_what_its_filter_lets_through():
+def test_a_subscription_gets_only_what_its_filter_lets_through() -> None:
     world = World()
     world.subscribe("projects/core/subscriptions/blue", filter='attributes.colour = "blue"')
     world.publish("a", colour="blue")
@@ -321,7 +323,7 @@ def test_a_subscription_gets_only_what_its_filter_lets_through():
     assert data(world.pull(name="projects/core/subscriptions/blue")) == ["a"]
 
 
-def test_inspection_shows_every_message_with_its_state_and_disturbs_nothing():
+def test_inspection_shows_every_message_with_its_state_and_disturbs_nothing() -> None:
     world = World(retry_policy=retry(10, 10))
     world.publish("held", "failed", "waiting")
     held, failed = world.pull(2)
@@ -340,7 +342,7 @@ def test_inspection_shows_every_message_with_its_state_and_disturbs_nothing():
     assert inspect(world.emulator, SUBSCRIPTION).oldest_unacked_age_s == pytest.approx(7)
 
 
-def test_an_unused_subscription_is_deleted_after_its_time_to_live():
+def test_an_unused_subscription_is_deleted_after_its_time_to_live() -> None:
     world = World(expiration_policy={"ttl": protos.Duration(seconds=86_400)})
     world.advance(86_000)
     world.service.subscriber.get_subscription(protos.GetSubscriptionRequest(subscription=SUBSCRIPTION))
@@ -351,7 +353,7 @@ def test_an_unused_subscription_is_deleted_after_its_time_to_live():
     assert SUBSCRIPTION not in world.emulator.topics[TOPIC].subscriptions
 
 
-def test_a_connected_consumer_keeps_a_subscription_from_expiring():
+def test_a_connected_consumer_keeps_a_subscription_from_expiring() -> None:
     world = World(expiration_policy={"ttl": protos.Duration(seconds=86_400)})
     stream = world.stream()
     world.advance(10 * 86_400)
@@ -361,7 +363,7 @@ def test_a_connected_consumer_keeps_a_subscription_from_expiring():
     assert SUBSCRIPTION not in world.emulator.subscriptions
 
 
-def test_a_subscription_with_an_empty_expiration_policy_never_expires():
+def test_a_subscription_with_an_empty_expiration_policy_never_expires() -> None:
     world = World(expiration_policy={})
     world.advance(1000 * 86_400)
     assert SUBSCRIPTION in world.emulator.subscriptions

@@ -1,5 +1,7 @@
 """Exactly-once delivery: ack ids count once, and not after their lease."""
 
+from __future__ import annotations
+
 import pytest
 
 from poolhouse_pubsub import protos
@@ -19,14 +21,14 @@ def failures(error: StatusError) -> dict[str, str]:
     return dict(info.metadata)
 
 
-def test_a_used_id_fails(world):
+def test_a_used_id_fails(world: World) -> None:
     world.publish("a")
     held = world.pull()
     assert world.ack(*held) == [AckResult.DONE]
     assert world.ack(*held) == [AckResult.STALE]
 
 
-def test_an_expired_id_can_neither_ack_nor_extend(world):
+def test_an_expired_id_can_neither_ack_nor_extend(world: World) -> None:
     world.publish("a")
     held = world.pull()
     world.advance(10)
@@ -35,7 +37,7 @@ def test_an_expired_id_can_neither_ack_nor_extend(world):
     assert len(world.pull()) == 1
 
 
-def test_a_request_names_the_ids_that_failed_and_the_others_succeed(world):
+def test_a_request_names_the_ids_that_failed_and_the_others_succeed(world: World) -> None:
     world.publish("a", "b")
     one, two = world.pull()
     world.ack(two)
@@ -50,14 +52,14 @@ def test_a_request_names_the_ids_that_failed_and_the_others_succeed(world):
     assert world.pull() == []
 
 
-def test_an_id_that_a_request_repeats_is_no_failure(world):
+def test_an_id_that_a_request_repeats_is_no_failure(world: World) -> None:
     world.publish("a")
     (held,) = world.pull()
     request = protos.AcknowledgeRequest(subscription=SUBSCRIPTION, ack_ids=[held.ack_id, held.ack_id])
     assert world.service.subscriber.acknowledge(request) == protos.Empty()
 
 
-def test_modifying_a_used_id_names_it(world):
+def test_modifying_a_used_id_names_it(world: World) -> None:
     world.publish("a")
     (held,) = world.pull()
     world.ack(held)
@@ -67,7 +69,7 @@ def test_modifying_a_used_id_names_it(world):
     assert failures(caught.value) == {held.ack_id: "PERMANENT_FAILURE_INVALID_ACK_ID"}
 
 
-def test_without_exactly_once_one_foreign_id_fails_the_whole_request_and_a_used_one_is_no_error():
+def test_without_exactly_once_one_foreign_id_fails_the_whole_request_and_a_used_one_is_no_error() -> None:
     world = World()
     world.publish("a", "b")
     one, two = world.pull()

@@ -1,5 +1,7 @@
 """Faults: drawn from the seed alone, on what they were asked for alone, and never against what the service promises."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Iterator
 from typing import Any
@@ -43,14 +45,14 @@ def story(seed: int) -> Iterator[Any]:
     yield [fault.happened for fault in world.faults.all()]
 
 
-def test_every_kind_of_fault_is_the_same_with_the_same_seed_and_another_with_another():
+def test_every_kind_of_fault_is_the_same_with_the_same_seed_and_another_with_another() -> None:
     first = list(story(7))
     assert first == list(story(7))
     assert first != list(story(8))
     assert all(happened > 0 for happened in first[-1])
 
 
-def test_a_fault_of_one_subscription_leaves_the_others_and_calls_on_none_alone():
+def test_a_fault_of_one_subscription_leaves_the_others_and_calls_on_none_alone() -> None:
     world = World()
     world.subscribe(TWIN)
     world.publish("a")
@@ -69,14 +71,14 @@ def test_a_fault_of_one_subscription_leaves_the_others_and_calls_on_none_alone()
     assert world.pull(name=TWIN) == []
 
 
-def test_an_ack_of_a_malformed_id_is_refused_although_acks_are_dropped():
+def test_an_ack_of_a_malformed_id_is_refused_although_acks_are_dropped() -> None:
     world = World()
     world.faults.add(Fault(kind="drop_ack"))
     request = protos.AcknowledgeRequest(subscription=SUBSCRIPTION, ack_ids=["nonsense"])
     assert call(world, "Subscriber/Acknowledge", request) is Code.INVALID_ARGUMENT
 
 
-def test_with_exactly_once_a_dropped_ack_is_told_and_can_be_made_again():
+def test_with_exactly_once_a_dropped_ack_is_reported_and_can_be_made_again() -> None:
     world = World(enable_exactly_once_delivery=True)
     world.publish("a")
     (held,) = world.pull()
@@ -91,7 +93,7 @@ def test_with_exactly_once_a_dropped_ack_is_told_and_can_be_made_again():
     assert world.pull() == []
 
 
-def test_with_exactly_once_a_stream_is_told_of_a_dropped_ack():
+def test_with_exactly_once_a_stream_gets_the_failure_of_a_dropped_ack() -> None:
     world = World(enable_exactly_once_delivery=True)
     world.publish("a")
     (held,) = world.pull()

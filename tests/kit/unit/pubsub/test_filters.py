@@ -1,5 +1,7 @@
 """The filter language: what it accepts, what it refuses and where, and what a filter lets through."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 
 import pytest

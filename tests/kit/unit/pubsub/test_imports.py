@@ -1,5 +1,7 @@
 """What a start imports: nothing of Poolhouse, and nothing that only some resources need."""
 
+from __future__ import annotations
+
 import subprocess
 import sys
 from pathlib import Path

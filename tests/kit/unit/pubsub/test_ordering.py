@@ -1,5 +1,7 @@
 """Ordering keys: what is delivered to whom, and what comes again after a failure."""
 
+from __future__ import annotations
+
 import pytest
 
 from poolhouse_pubsub import protos
@@ -11,13 +13,13 @@ def ordered(**fields: object) -> World:
     return World(enable_message_ordering=True, **fields)
 
 
-def test_one_pull_may_carry_several_messages_of_a_key_in_order():
+def test_one_pull_may_carry_several_messages_of_a_key_in_order() -> None:
     world = ordered()
     world.publish("1", "2", "3", key="k")
     assert data(world.pull()) == ["1", "2", "3"]
 
 
-def test_a_further_pull_gets_nothing_of_a_key_that_has_outstanding_messages():
+def test_a_further_pull_gets_nothing_of_a_key_that_has_outstanding_messages() -> None:
     world = ordered()
     world.publish("1", "2", key="k")
     world.publish("other", key="l")
@@ -28,7 +30,7 @@ def test_a_further_pull_gets_nothing_of_a_key_that_has_outstanding_messages():
     assert data(world.pull()) == ["2"]
 
 
-def test_all_outstanding_messages_of_a_key_go_to_one_stream_in_order():
+def test_all_outstanding_messages_of_a_key_go_to_one_stream_in_order() -> None:
     world = ordered()
     one, two = world.stream(), world.stream()
     for number in range(20):
@@ -37,7 +39,7 @@ def test_all_outstanding_messages_of_a_key_go_to_one_stream_in_order():
     assert one.data + two.data == [str(number) for number in range(20)]
 
 
-def test_a_key_stays_with_its_stream_after_everything_was_acked():
+def test_a_key_stays_with_its_stream_after_everything_was_acked() -> None:
     world = ordered()
     one, two = world.stream(), world.stream()
     world.publish("1", key="k")
@@ -48,7 +50,7 @@ def test_a_key_stays_with_its_stream_after_everything_was_acked():
     assert first.data == ["1", "2", "3", "4", "5"]
 
 
-def test_a_key_moves_only_when_nothing_of_it_is_outstanding_any_more():
+def test_a_key_moves_only_when_nothing_of_it_is_outstanding_any_more() -> None:
     world = ordered()
     one = world.stream()
     world.publish("1", "2", key="k")
@@ -60,7 +62,7 @@ def test_a_key_moves_only_when_nothing_of_it_is_outstanding_any_more():
     assert two.data == ["1", "2", "3"]
 
 
-def test_a_stream_with_the_same_client_id_takes_its_keys_over():
+def test_a_stream_with_the_same_client_id_takes_its_keys_over() -> None:
     world = ordered()
     one = world.stream(token="client")
     world.publish("1", key="k")
@@ -70,7 +72,7 @@ def test_a_stream_with_the_same_client_id_takes_its_keys_over():
     assert (other.data, again.data) == ([], ["2"])
 
 
-def test_a_client_with_several_streams_gets_a_key_on_one_of_them_and_takes_over_that_ones_keys():
+def test_a_client_with_several_streams_gets_a_key_on_one_of_them_and_takes_over_that_ones_keys() -> None:
     world = ordered()
     one, two = world.stream(token="client"), world.stream(token="client")
     for number in range(10):
@@ -84,7 +86,7 @@ def test_a_client_with_several_streams_gets_a_key_on_one_of_them_and_takes_over_
 
 
 @pytest.mark.parametrize("fail", ["nack", "expiry"])
-def test_a_failed_message_brings_all_later_ones_of_its_key_again_even_acked_ones(fail):
+def test_a_failed_message_brings_all_later_ones_of_its_key_again_even_acked_ones(fail: str) -> None:
     world = ordered()
     world.publish("1", "2", "3", key="k")
     world.publish("x", key="l")
@@ -97,7 +99,7 @@ def test_a_failed_message_brings_all_later_ones_of_its_key_again_even_acked_ones
     assert data(world.pull()) == ["1", "2", "3"]
 
 
-def test_a_failure_leaves_the_earlier_messages_alone():
+def test_a_failure_leaves_the_earlier_messages_alone() -> None:
     world = ordered()
     stream = world.stream()
     world.publish("1", "2", "3", key="k")
@@ -106,7 +108,7 @@ def test_a_failure_leaves_the_earlier_messages_alone():
     assert world.ack(stream.got[0]) == [AckResult.DONE]
 
 
-def test_acks_out_of_turn_count_once_the_earlier_ones_come():
+def test_acks_out_of_turn_count_once_the_earlier_ones_come() -> None:
     world = ordered()
     world.publish("1", "2", "3", key="k")
     one, two, three = world.pull()
@@ -117,7 +119,7 @@ def test_acks_out_of_turn_count_once_the_earlier_ones_come():
     assert world.pull() == []
 
 
-def test_messages_without_a_key_are_not_ordered():
+def test_messages_without_a_key_are_not_ordered() -> None:
     world = ordered()
     world.publish("1", "2")
     first, _ = world.pull()
@@ -125,7 +127,7 @@ def test_messages_without_a_key_are_not_ordered():
     assert data(world.pull()) == ["1"]
 
 
-def test_a_key_waits_for_the_backoff_of_its_failed_message_while_others_flow():
+def test_a_key_waits_for_the_backoff_of_its_failed_message_while_others_flow() -> None:
     world = ordered(retry_policy={"minimum_backoff": protos.Duration(seconds=10)})
     world.publish("1", "2", key="k")
     first, _ = world.pull()
@@ -138,7 +140,7 @@ def test_a_key_waits_for_the_backoff_of_its_failed_message_while_others_flow():
     assert data(world.pull()) == ["1", "2"]
 
 
-def test_a_key_goes_on_after_a_message_that_was_dead_lettered():
+def test_a_key_goes_on_after_a_message_that_was_dead_lettered() -> None:
     world = World()
     world.topic("projects/core/topics/dead")
     name = "projects/core/subscriptions/ordered"
@@ -153,7 +155,7 @@ def test_a_key_goes_on_after_a_message_that_was_dead_lettered():
     assert data(world.pull(name=name)) == ["2"]
 
 
-def test_only_the_failed_message_counts_an_attempt_not_those_that_come_again_with_it():
+def test_only_the_failed_message_counts_an_attempt_not_those_that_come_again_with_it() -> None:
     world = World()
     world.topic("projects/core/topics/dead")
     name = "projects/core/subscriptions/ordered"
@@ -167,7 +169,7 @@ def test_only_the_failed_message_counts_an_attempt_not_those_that_come_again_wit
     assert [(message.data, message.attempt) for message in world.pull(name=name)] == [("1", 2), ("2", 1)]
 
 
-def test_retention_drops_the_front_of_a_line_and_the_rest_goes_on():
+def test_retention_drops_the_front_of_a_line_and_the_rest_goes_on() -> None:
     world = ordered(message_retention_duration=protos.Duration(seconds=600))
     world.publish("old", key="k")
     world.advance(300)
@@ -176,7 +178,7 @@ def test_retention_drops_the_front_of_a_line_and_the_rest_goes_on():
     assert data(world.pull()) == ["new"]
 
 
-def test_with_exactly_once_an_ack_before_its_turn_fails_and_succeeds_later():
+def test_with_exactly_once_an_ack_before_its_turn_fails_and_succeeds_later() -> None:
     world = ordered(enable_exactly_once_delivery=True)
     world.publish("1", "2", key="k")
     one, two = world.pull()
@@ -185,14 +187,14 @@ def test_with_exactly_once_an_ack_before_its_turn_fails_and_succeeds_later():
     assert world.ack(two) == [AckResult.DONE]
 
 
-def test_with_exactly_once_one_request_may_ack_a_key_in_any_order_of_its_ids():
+def test_with_exactly_once_one_request_may_ack_a_key_in_any_order_of_its_ids() -> None:
     world = ordered(enable_exactly_once_delivery=True)
     world.publish("1", "2", "3", key="k")
     one, two, three = world.pull()
     assert world.ack(three, one, two) == [AckResult.DONE] * 3
 
 
-def test_a_push_consumer_has_one_message_of_a_key_at_a_time():
+def test_a_push_consumer_has_one_message_of_a_key_at_a_time() -> None:
     from poolhouse_pubsub.core.leases import Consumer, Mode
 
     world = ordered()

@@ -1,5 +1,7 @@
 """The pace of pushes: slow start, and backoff once a round."""
 
+from __future__ import annotations
+
 from poolhouse_pubsub.push.window import FIRST_SIZE, MAX_SIZE, Window
 
 

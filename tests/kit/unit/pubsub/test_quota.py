@@ -1,5 +1,7 @@
 """How much a project and a topic may have: the one too many is refused, another project is not touched."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +21,7 @@ def refused(call: Callable[[], Any]) -> Code:
     return caught.value.code
 
 
-def test_a_project_has_10_000_topics():
+def test_a_project_has_10_000_topics() -> None:
     world = World()  # with one topic in the project core
     for number in range(9_999):
         world.topic(f"projects/core/topics/topic-{number}")
@@ -27,7 +29,7 @@ def test_a_project_has_10_000_topics():
     world.topic("projects/other/topics/first")
 
 
-def test_a_project_and_a_topic_have_10_000_subscriptions():
+def test_a_project_and_a_topic_have_10_000_subscriptions() -> None:
     world = World()  # with one subscription of one topic
     for number in range(9_999):
         world.subscribe(f"projects/core/subscriptions/worker-{number}")
@@ -39,7 +41,7 @@ def test_a_project_and_a_topic_have_10_000_subscriptions():
     create("projects/other/subscriptions/first", topic=other)
 
 
-def test_a_project_and_a_topic_have_5_000_snapshots():
+def test_a_project_and_a_topic_have_5_000_snapshots() -> None:
     world = World()
     world.topic("projects/other/topics/first")
     world.subscribe("projects/other/subscriptions/first", topic="projects/other/topics/first")
@@ -56,7 +58,7 @@ def test_a_project_and_a_topic_have_5_000_snapshots():
     create("projects/other/snapshots/first", other)
 
 
-def test_a_project_has_10_000_schemas():
+def test_a_project_has_10_000_schemas() -> None:
     service = World().service
     schema = {"type": "AVRO", "definition": '"string"'}
 
@@ -70,7 +72,7 @@ def test_a_project_has_10_000_schemas():
     asyncio.run(create("projects/other", 1))
 
 
-def test_a_page_has_at_most_1_000_names_and_100_unless_asked():
+def test_a_page_has_at_most_1_000_names_and_100_unless_asked() -> None:
     names = [f"name-{number:04d}" for number in range(1_500)]
     first, token = paging.page(names, size=1_000_000, token="")
     rest, end = paging.page(names, size=1_000_000, token=token)
@@ -78,7 +80,7 @@ def test_a_page_has_at_most_1_000_names_and_100_unless_asked():
     assert len(paging.page(names, size=0, token="")[0]) == 100
 
 
-def test_resources_are_counted_by_project_whatever_becomes_of_them():
+def test_resources_are_counted_by_project_whatever_becomes_of_them() -> None:
     resources: Resources[int] = Resources()
     for name in ("projects/a/topics/x", "projects/a/topics/y", "projects/b/topics/x", "projects/a/topics/x"):
         resources[name] = 1

@@ -1,6 +1,9 @@
 """Retention, snapshots and seeks: what is there to be delivered afterwards."""
 
+from __future__ import annotations
+
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -28,14 +31,14 @@ def take_snapshot(world: World, name: str = SNAPSHOT, **fields: object) -> objec
     return world.service.snapshots.create_snapshot(request)
 
 
-def code_of(call) -> Code:
+def code_of(call: Callable[[], object]) -> Code:
     with pytest.raises(StatusError) as caught:
         call()
     return caught.value.code
 
 
 @pytest.mark.parametrize("state", ["waiting", "outstanding", "delayed"])
-def test_an_unacked_message_is_gone_after_the_retention_wherever_it_stands(state):
+def test_an_unacked_message_is_gone_after_the_retention_wherever_it_stands(state: str) -> None:
     retry = {"minimum_backoff": TEN_MINUTES} if state == "delayed" else None
     world = World(message_retention_duration=TEN_MINUTES, ack_deadline_seconds=600, retry_policy=retry)
     world.publish("a")
@@ -52,7 +55,7 @@ def test_an_unacked_message_is_gone_after_the_retention_wherever_it_stands(state
     assert world.pull() == []
 
 
-def test_younger_messages_outlive_an_older_one():
+def test_younger_messages_outlive_an_older_one() -> None:
     world = World(message_retention_duration=TEN_MINUTES)
     world.publish("old")
     world.advance(300)
@@ -61,7 +64,7 @@ def test_younger_messages_outlive_an_older_one():
     assert data(world.pull()) == ["new"]
 
 
-def test_a_seek_to_the_past_brings_back_what_was_acked_and_is_retained():
+def test_a_seek_to_the_past_brings_back_what_was_acked_and_is_retained() -> None:
     world = World(retain_acked_messages=True)
     world.publish("a")
     world.advance(60)
@@ -73,7 +76,7 @@ def test_a_seek_to_the_past_brings_back_what_was_acked_and_is_retained():
     assert data(world.pull()) == ["a", "b"]
 
 
-def test_without_retained_acked_messages_a_seek_brings_back_nothing_that_was_acked():
+def test_without_retained_acked_messages_a_seek_brings_back_nothing_that_was_acked() -> None:
     world = World()
     world.publish("a", "b")
     world.ack(world.pull()[0])
@@ -81,7 +84,7 @@ def test_without_retained_acked_messages_a_seek_brings_back_nothing_that_was_ack
     assert data(world.pull()) == ["b"]
 
 
-def test_acked_messages_are_retained_no_longer_than_the_retention():
+def test_acked_messages_are_retained_no_longer_than_the_retention() -> None:
     world = World(retain_acked_messages=True, message_retention_duration=TEN_MINUTES)
     world.publish("a")
     world.ack(*world.pull())
@@ -91,7 +94,7 @@ def test_acked_messages_are_retained_no_longer_than_the_retention():
     assert world.pull() == []
 
 
-def test_a_seek_to_the_future_purges_what_is_there_and_not_what_comes():
+def test_a_seek_to_the_future_purges_what_is_there_and_not_what_comes() -> None:
     world = World()
     world.publish("a", "b")
     seek(world, START + 3600)
@@ -100,7 +103,7 @@ def test_a_seek_to_the_future_purges_what_is_there_and_not_what_comes():
     assert data(world.pull()) == ["c"]
 
 
-def test_old_ack_ids_do_not_count_after_a_seek():
+def test_old_ack_ids_do_not_count_after_a_seek() -> None:
     world = World()
     world.publish("a")
     held = world.pull()
@@ -109,7 +112,7 @@ def test_old_ack_ids_do_not_count_after_a_seek():
     assert data(world.pull()) == ["a"]
 
 
-def test_a_new_subscription_can_seek_into_what_its_topic_retains():
+def test_a_new_subscription_can_seek_into_what_its_topic_retains() -> None:
     world = World()
     world.service.publisher.update_topic(
         protos.UpdateTopicRequest(
@@ -132,7 +135,7 @@ def test_a_new_subscription_can_seek_into_what_its_topic_retains():
     assert world.pull(name=late) == []
 
 
-def test_a_seek_to_a_time_works_on_an_ordered_subscription():
+def test_a_seek_to_a_time_works_on_an_ordered_subscription() -> None:
     world = World(enable_message_ordering=True, retain_acked_messages=True)
     world.publish("1", "2", key="k")
     world.ack(*world.pull())
@@ -140,7 +143,7 @@ def test_a_seek_to_a_time_works_on_an_ordered_subscription():
     assert data(world.pull()) == ["1", "2"]
 
 
-def test_a_snapshot_keeps_the_unacked_messages_and_everything_after_it():
+def test_a_snapshot_keeps_the_unacked_messages_and_everything_after_it() -> None:
     world = World()
     world.publish("acked", "kept")
     world.ack(world.pull(1)[0])
@@ -152,7 +155,7 @@ def test_a_snapshot_keeps_the_unacked_messages_and_everything_after_it():
     assert data(world.pull()) == ["kept", "later"]
 
 
-def test_a_snapshot_of_one_subscription_serves_another_of_the_same_topic_only():
+def test_a_snapshot_of_one_subscription_serves_another_of_the_same_topic_only() -> None:
     world = World()
     take_snapshot(world)
     world.subscribe("projects/core/subscriptions/twin")
@@ -166,7 +169,7 @@ def test_a_snapshot_of_one_subscription_serves_another_of_the_same_topic_only():
     assert code_of(lambda: seek(world, snapshot=SNAPSHOT, name=stranger)) is Code.FAILED_PRECONDITION
 
 
-def test_a_snapshot_expires_seven_days_after_its_oldest_unacked_message():
+def test_a_snapshot_expires_seven_days_after_its_oldest_unacked_message() -> None:
     world = World()
     world.publish("a")
     world.advance(86_400)
@@ -179,19 +182,19 @@ def test_a_snapshot_expires_seven_days_after_its_oldest_unacked_message():
     assert code_of(lambda: world.service.snapshots.get_snapshot(get)) is Code.NOT_FOUND
 
 
-def test_a_snapshot_that_would_expire_within_an_hour_is_refused():
+def test_a_snapshot_that_would_expire_within_an_hour_is_refused() -> None:
     world = World(message_retention_duration=protos.Duration(seconds=8 * 86_400), expiration_policy={})
     world.publish("a")
     world.advance(7 * 86_400 - 3599)
     assert code_of(lambda: take_snapshot(world)) is Code.FAILED_PRECONDITION
 
 
-def test_the_server_makes_up_a_name_for_a_snapshot_without_one():
+def test_the_server_makes_up_a_name_for_a_snapshot_without_one() -> None:
     snapshot = take_snapshot(World(), name="")
     assert snapshot.name.startswith("projects/core/snapshots/snapshot-")
 
 
-def test_a_snapshots_labels_and_expiry_can_be_changed():
+def test_a_snapshots_labels_and_expiry_can_be_changed() -> None:
     world = World()
     take_snapshot(world)
     changed = world.service.snapshots.update_snapshot(
@@ -205,13 +208,13 @@ def test_a_snapshots_labels_and_expiry_can_be_changed():
     assert world.emulator.snapshots == {}
 
 
-def test_a_seek_needs_a_target_and_an_existing_snapshot():
+def test_a_seek_needs_a_target_and_an_existing_snapshot() -> None:
     world = World()
     assert code_of(lambda: seek(world)) is Code.INVALID_ARGUMENT
     assert code_of(lambda: seek(world, snapshot=SNAPSHOT)) is Code.NOT_FOUND
 
 
-def test_a_deleted_topic_leaves_its_subscriptions_with_their_backlog():
+def test_a_deleted_topic_leaves_its_subscriptions_with_their_backlog() -> None:
     world = World()
     world.publish("a")
     world.service.publisher.delete_topic(protos.DeleteTopicRequest(topic=TOPIC))
@@ -221,7 +224,7 @@ def test_a_deleted_topic_leaves_its_subscriptions_with_their_backlog():
     assert data(world.pull()) == ["a"]
 
 
-def test_a_detached_subscription_loses_its_backlog_and_refuses_pulls():
+def test_a_detached_subscription_loses_its_backlog_and_refuses_pulls() -> None:
     world = World()
     world.publish("a")
     world.service.publisher.detach_subscription(protos.DetachSubscriptionRequest(subscription=SUBSCRIPTION))

@@ -1,5 +1,7 @@
 """Schemas: which definitions, revisions and messages are refused, and with what reason."""
 
+from __future__ import annotations
+
 import io
 import json
 import math

@@ -4,6 +4,8 @@ A model keeps what was published and what was acked; each delivery is checked ag
 was never acked is still there.
 """
 
+from __future__ import annotations
+
 from collections import defaultdict
 from typing import Any
 
@@ -54,8 +56,6 @@ class Delivery(RuleBasedStateMachine):
         self.not_before: dict[str, float] = {}
         self.current: dict[str, str] = {}
         self.failures: dict[str, int] = defaultdict(int)
-
-    # --- what a client does
 
     @rule(key=st.sampled_from(["", "", "k", "l"]), count=st.integers(1, 4))
     def publish(self, key: str, count: int) -> None:
@@ -147,8 +147,6 @@ class Delivery(RuleBasedStateMachine):
                 if key == self.published[name] and int(other) > int(name) and not gone:
                     self.leased_until.pop(other, None)
                     self.not_before.pop(other, None)
-
-    # --- what always holds
 
     @invariant()
     def nothing_is_lost(self) -> None:

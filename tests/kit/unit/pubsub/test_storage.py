@@ -1,5 +1,7 @@
 """What a data folder keeps: over an orderly stop, over kill -9, over a torn end of the log."""
 
+from __future__ import annotations
+
 import base64
 import json
 import os
@@ -45,7 +47,7 @@ class Kept(World):
                 store.clear()
             self.storage.restore(service)
 
-    def killed(self) -> "Kept":
+    def killed(self) -> Kept:
         """The same folder in a new process, after this one was killed: nothing is flushed or closed by it."""
         os.close(self.storage._lock)
         os.close(self.storage._log._fd)
@@ -54,7 +56,7 @@ class Kept(World):
         return again
 
 
-def test_what_was_published_is_there_and_what_was_acked_is_not(tmp_path):
+def test_what_was_published_is_there_and_what_was_acked_is_not(tmp_path: Path) -> None:
     world = Kept(tmp_path)
     world.publish("a", "b", "c", colour="blue")
     one, two, _ = world.pull()
@@ -67,7 +69,7 @@ def test_what_was_published_is_there_and_what_was_acked_is_not(tmp_path):
     ]
 
 
-def test_ids_and_times_go_on_and_old_ack_ids_do_not_count(tmp_path):
+def test_ids_and_times_go_on_and_old_ack_ids_do_not_count(tmp_path: Path) -> None:
     world = Kept(tmp_path)
     (first,) = world.publish("a")
     held = world.pull()
@@ -81,7 +83,7 @@ def test_ids_and_times_go_on_and_old_ack_ids_do_not_count(tmp_path):
     assert sorted(data(again.pull())) == ["a", "b"]
 
 
-def test_resources_come_back_as_they_were(tmp_path):
+def test_resources_come_back_as_they_were(tmp_path: Path) -> None:
     world = Kept(tmp_path, labels={"team": "a"}, enable_message_ordering=True)
     world.topic("projects/core/topics/gone")
     world.subscribe("projects/core/subscriptions/orphan", topic="projects/core/topics/gone")
@@ -99,7 +101,7 @@ def test_resources_come_back_as_they_were(tmp_path):
     assert list(again.emulator.topics[TOPIC].subscriptions) == [SUBSCRIPTION]
 
 
-def test_attempts_go_on_counting(tmp_path):
+def test_attempts_go_on_counting(tmp_path: Path) -> None:
     dead = "projects/core/topics/dead"
     world = Kept(tmp_path)
     world.topic(dead)
@@ -111,14 +113,14 @@ def test_attempts_go_on_counting(tmp_path):
     assert world.killed().pull(name=name)[0].attempt == 3
 
 
-def test_ordered_lines_come_back_in_order(tmp_path):
+def test_ordered_lines_come_back_in_order(tmp_path: Path) -> None:
     world = Kept(tmp_path, enable_message_ordering=True)
     world.publish("1", "2", "3", key="k")
     world.ack(world.pull()[0])
     assert data(world.killed().pull()) == ["2", "3"]
 
 
-def test_retained_messages_and_snapshots_can_be_sought_after_a_restart(tmp_path):
+def test_retained_messages_and_snapshots_can_be_sought_after_a_restart(tmp_path: Path) -> None:
     world = Kept(tmp_path, retain_acked_messages=True)
     world.publish("acked")
     world.ack(*world.pull())
@@ -133,7 +135,7 @@ def test_retained_messages_and_snapshots_can_be_sought_after_a_restart(tmp_path)
     assert data(third.pull()) == ["acked", "later"]
 
 
-def test_a_snapshot_of_a_deleted_topic_says_so_after_a_restart(tmp_path):
+def test_a_snapshot_of_a_deleted_topic_says_so_after_a_restart(tmp_path: Path) -> None:
     world = Kept(tmp_path)
     world.service.snapshots.create_snapshot(protos.CreateSnapshotRequest(name=SNAPSHOT, subscription=SUBSCRIPTION))
     world.service.publisher.delete_topic(protos.DeleteTopicRequest(topic=TOPIC))
@@ -141,7 +143,7 @@ def test_a_snapshot_of_a_deleted_topic_says_so_after_a_restart(tmp_path):
     assert again.emulator.snapshots[SNAPSHOT].config.topic == "_deleted-topic_"
 
 
-def test_a_purge_lasts(tmp_path):
+def test_a_purge_lasts(tmp_path: Path) -> None:
     world = Kept(tmp_path)
     world.publish("a")
     world.service.snapshots.seek(protos.SeekRequest(subscription=SUBSCRIPTION, time=timestamp(START + 60)))
@@ -149,7 +151,7 @@ def test_a_purge_lasts(tmp_path):
     assert data(world.killed().pull()) == ["b"]
 
 
-def test_a_torn_end_costs_only_the_torn_record(tmp_path):
+def test_a_torn_end_costs_only_the_torn_record(tmp_path: Path) -> None:
     world = Kept(tmp_path)
     world.publish("whole")
     world.publish("torn")
@@ -162,7 +164,9 @@ def test_a_torn_end_costs_only_the_torn_record(tmp_path):
     assert sorted(data(again.killed().pull())) == ["next", "whole"]
 
 
-def test_the_log_is_rewritten_when_most_of_it_is_about_what_is_gone(tmp_path, monkeypatch):
+def test_the_log_is_rewritten_when_most_of_it_is_about_what_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("poolhouse_pubsub.persistence.storage.LEAST_REWRITE_BYTES", 50_000)
     world = Kept(tmp_path)
     for _ in range(200):
@@ -173,14 +177,16 @@ def test_the_log_is_rewritten_when_most_of_it_is_about_what_is_gone(tmp_path, mo
     assert data(world.killed().pull()) == ["kept"]
 
 
-def test_a_folder_belongs_to_one_emulator_at_a_time(tmp_path):
+def test_a_folder_belongs_to_one_emulator_at_a_time(tmp_path: Path) -> None:
     storage = Storage(tmp_path)
     with pytest.raises(OSError, match="in use by another emulator"):
         Storage(tmp_path)
     storage.close()
 
 
-def test_a_full_disk_refuses_messages_and_loses_none_that_was_answered(tmp_path, monkeypatch):
+def test_a_full_disk_refuses_messages_and_loses_none_that_was_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from poolhouse_pubsub.status import StatusError
 
     world = Kept(tmp_path)
@@ -202,14 +208,14 @@ def test_a_full_disk_refuses_messages_and_loses_none_that_was_answered(tmp_path,
     assert data(world.killed().pull()) == ["before", "after"]
 
 
-def test_what_makes_the_log_start_anew_is_in_the_new_one(tmp_path):
+def test_what_makes_the_log_start_anew_is_in_the_new_one(tmp_path: Path) -> None:
     world = Kept(tmp_path)
     world.storage._rewrite_at = 0
     world.publish("kept")
     assert data(world.killed().pull()) == ["kept"]
 
 
-def test_a_log_that_can_not_be_shortened_goes_on_as_it_is(tmp_path, monkeypatch):
+def test_a_log_that_can_not_be_shortened_goes_on_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world = Kept(tmp_path)
     world.storage._rewrite_at = 0
 
@@ -224,7 +230,7 @@ def test_a_log_that_can_not_be_shortened_goes_on_as_it_is(tmp_path, monkeypatch)
     assert data(world.killed().pull()) == ["kept", "after"]
 
 
-def test_a_file_that_is_no_log_is_refused_and_left_alone(tmp_path):
+def test_a_file_that_is_no_log_is_refused_and_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "journal.log"
     path.write_text("my notes")
     with pytest.raises(ValueError, match="is not a log of this emulator"):
@@ -242,7 +248,9 @@ def _start(folder: Path) -> tuple[subprocess.Popen[str], str]:
     return process, process.stdout.readline().strip().rpartition("=")[2]
 
 
-def test_kill_9_in_the_middle_of_traffic_loses_nothing_and_brings_nothing_acked_back(tmp_path, monkeypatch):
+def test_kill_9_in_the_middle_of_traffic_loses_nothing_and_brings_nothing_acked_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from google.api_core.exceptions import GoogleAPICallError
     from google.cloud import pubsub_v1
 
@@ -309,7 +317,7 @@ def test_kill_9_in_the_middle_of_traffic_loses_nothing_and_brings_nothing_acked_
     assert not acked & found, "came back"
 
 
-def test_inspection_counts_are_those_of_before(tmp_path):
+def test_inspection_counts_are_those_of_before(tmp_path: Path) -> None:
     world = Kept(tmp_path)
     world.publish(*map(str, range(10)))
     world.ack(*world.pull(4))

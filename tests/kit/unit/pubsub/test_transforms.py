@@ -1,5 +1,7 @@
 """Message transforms in the core: limits of the engine, failures, and what stands in for a model."""
 
+from __future__ import annotations
+
 import sys
 import time
 from typing import Any

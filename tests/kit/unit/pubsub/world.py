@@ -1,5 +1,7 @@
 """An emulator without a server, and with a clock that stands still: what the tests of the core work on."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,10 +9,10 @@ from typing import Any
 from poolhouse_pubsub import protos
 from poolhouse_pubsub.control.faults import Faults
 from poolhouse_pubsub.core.clock import Clock
-from poolhouse_pubsub.core.emulator import Emulator, Subscribed
+from poolhouse_pubsub.core.emulator import Emulator
 from poolhouse_pubsub.core.encoding import encode
 from poolhouse_pubsub.core.leases import Consumer, Entry, Mode
-from poolhouse_pubsub.core.subscription import AckResult
+from poolhouse_pubsub.core.subscription import AckResult, Subscription
 from poolhouse_pubsub.service import Service
 
 START = 1_800_000_000.0
@@ -40,17 +42,17 @@ class World:
         self.subscribe(**fields)
 
     def _faults_changed(self) -> None:
-        self.emulator.tamper = self.faults if self.faults.active else None
+        self.emulator.fault_injector = self.faults if self.faults.active else None
 
     def topic(self, name: str = TOPIC, **fields: Any) -> Any:
         return self.service.publisher.create_topic(protos.Topic(name=name, **fields))
 
-    def subscribe(self, name: str = SUBSCRIPTION, *, topic: str = TOPIC, **fields: Any) -> Subscribed:
+    def subscribe(self, name: str = SUBSCRIPTION, *, topic: str = TOPIC, **fields: Any) -> Subscription:
         self.service.subscriber.create_subscription(protos.Subscription(name=name, topic=topic, **fields))
         return self.emulator.subscriptions[name]
 
     @property
-    def subscription(self) -> Subscribed:
+    def subscription(self) -> Subscription:
         return self.emulator.subscriptions[SUBSCRIPTION]
 
     def publish(self, *data: str, key: str = "", topic: str = TOPIC, **attributes: str) -> list[str]:
@@ -88,14 +90,14 @@ class World:
     def advance(self, seconds: float) -> None:
         self.emulator.advance(seconds)
 
-    def stream(self, *, name: str = SUBSCRIPTION, token: str = "", **limits: Any) -> "Stream":
+    def stream(self, *, name: str = SUBSCRIPTION, token: str = "", **limits: Any) -> Stream:
         return Stream(self, self.emulator.subscriptions[name], token=token, **limits)
 
 
 class Stream:
     """A consumer that gets whatever it has room for."""
 
-    def __init__(self, world: World, subscription: Subscribed, *, token: str, **limits: Any) -> None:
+    def __init__(self, world: World, subscription: Subscription, *, token: str, **limits: Any) -> None:
         self._world = world
         self._subscription = subscription
         self.got: list[Received] = []
@@ -115,7 +117,7 @@ class Stream:
         self._world.emulator.pump()
 
 
-def received(subscription: Subscribed, batch: Sequence[Entry]) -> list[Received]:
+def received(subscription: Subscription, batch: Sequence[Entry]) -> list[Received]:
     """What a client would read: from the very bytes that are sent."""
     response = protos.PullResponse.FromString(encode(subscription, batch))
     return [

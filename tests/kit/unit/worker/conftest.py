@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,11 @@ from poolhouse.worker.registry import load
 from poolhouse.worker.runtime.attempts import Attempts
 from poolhouse.worker.runtime.execution import Executor
 from poolhouse.worker.runtime.heartbeat import Heartbeat
+from poolhouse.worker.runtime.limits import Limits
+from poolhouse.worker.runtime.quarantine import Quarantine
+from poolhouse.worker.runtime.retrying import RetryUntilStopped
+from poolhouse.worker.runtime.services import Services
+from poolhouse.worker.runtime.settlement import Settlement
 from tests.kit.unit.worker import handlers
 
 PIPELINE = Path(__file__).parents[4] / "pipeline.toml"
@@ -63,7 +69,7 @@ class Engine:
         self.records = RecordStore(self.store)
         self.topics = MemoryTopics()
         self.task_ids = TaskIds(b"k" * 32)
-        self.keeper = Heartbeat(now=self.clock)
+        self.heartbeat = Heartbeat(now=self.clock)
         self.stopping = threading.Event()
         self.abandoned: list[int] = []
         self.resumed: list[Any] = []
@@ -72,19 +78,24 @@ class Engine:
 
     def another(self, name: str) -> Attempts:
         """The engine of another worker on the same queue and bucket."""
-        return Attempts(
+        services = Services(
             topology=self.settings.topology,
             registry=load(["tests.kit.unit.worker.handlers"]),
             store=self.store,
             publisher=Publisher(self.settings, topics=self.topics),
             task_ids=self.task_ids,
-            executor=self.executor,
-            keeper=self.keeper,
-            worker_name=name,
             now=self.clock,
-            stopping=self.stopping,
+            retry_io=RetryUntilStopped(self.stopping),
+        )
+        return Attempts(
+            services,
+            settlement=Settlement(services),
+            limits=Limits(partial(self._resume, admitted=True)),
+            quarantine=Quarantine(partial(self._resume, admitted=False)),
+            executor=self.executor,
+            heartbeat=self.heartbeat,
+            worker_name=name,
             on_abandoned=self.abandoned.append,
-            resume=self._resume,
         )
 
     def _resume(self, delivery: FakeDelivery, *, admitted: bool) -> None:
@@ -124,4 +135,4 @@ def engine() -> Iterator[Engine]:
     built = Engine()
     yield built
     built.executor.stop()
-    built.keeper.stop()
+    built.heartbeat.stop()

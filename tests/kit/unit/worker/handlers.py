@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 import time
@@ -153,6 +154,25 @@ def report(payload: Number, ctx: TaskContext) -> dict[str, int]:
 @task("parent")
 def parent(payload: Number, ctx: TaskContext) -> list[str]:
     return [ctx.submit("echo", {"n": 1}), ctx.submit("echo", Number(n=2), queue="urgent")]
+
+
+@task("referring_parent")
+def referring_parent(payload: Number, ctx: TaskContext) -> list[str]:
+    return [echo.submit(Number(n=1)).task_id, ctx.submit(echo, Number(n=2), queue="urgent")]
+
+
+@task("referring_coroutine")
+async def referring_coroutine(payload: Number, ctx: TaskContext) -> list[str]:
+    await asyncio.sleep(0)
+    return [
+        (await echo.submit_async(Number(n=1))).task_id,
+        (await asyncio.to_thread(echo.submit, Number(n=2), queue="urgent")).task_id,
+    ]
+
+
+@task("referring_process", cpu=True)
+def referring_process(payload: Number, ctx: TaskContext) -> list[str]:
+    return referring_parent(payload, ctx)
 
 
 @task("failing_parent")

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -16,19 +15,14 @@ import pytest
 from poolhouse.pipeline import names, records
 from poolhouse.pipeline.dead_letters import EARLIER_DELIVERIES, REASON
 from poolhouse.pipeline.errors import StoreUnavailable
+from poolhouse.pipeline.message import TaskMessage, decode
 from poolhouse.pipeline.publisher import Publisher
 from poolhouse.pipeline.records import Outcome, Status, TaskRecord
 from poolhouse.pipeline.timers import Timers
 from poolhouse.worker.errors import TaskCancelled, WorkerStopping
 from tests.kit.unit.worker import handlers
 from tests.kit.unit.worker.conftest import Engine, FakeDelivery
-
-
-def eventually(condition: Callable[[], object], timeout_s: float = 10) -> None:
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, "it did not come true in time"
-        time.sleep(0.005)
+from tests.kit.waiting import until
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +56,7 @@ def test_a_duplicate_of_a_finished_task_runs_nothing(engine: Engine) -> None:
 def test_a_delivery_of_a_running_task_waits_for_the_lease(engine: Engine) -> None:
     first = threading.Thread(target=engine.attempts.process, args=(engine.task("wait"),))
     first.start()
-    eventually(lambda: handlers.runs)
+    until(lambda: handlers.runs)
     second = engine.task("wait", attempt=2)
     engine.another("worker-2").process(second)
     handlers.go_on.set()
@@ -91,7 +85,7 @@ def test_a_worker_that_died_loses_the_task_to_the_next_one_once_its_lease_is_ove
 
 
 def lose_answer(engine: Engine, *, of_write: int) -> None:
-    """The so-manieth write of a record takes effect, but storage does not answer in time."""
+    """The nth write of a record takes effect, but storage does not answer in time."""
 
     def after(name: str) -> None:
         if engine.store.writes.count(name) == of_write:
@@ -115,7 +109,7 @@ def test_a_result_that_took_effect_without_an_answer_is_acked_at_once(engine: En
     engine.attempts.process(delivery)
     assert delivery.ended == ["ack"]
     assert engine.record().result == {"n": 3}
-    assert (engine.attempts.counts.succeeded, engine.attempts.counts.duplicates) == (1, 0)
+    assert (engine.attempts.counts["succeeded"], engine.attempts.counts["duplicates"]) == (1, 0)
     assert engine.store.writes == [names.record("t-1")] * 2
 
 
@@ -133,7 +127,7 @@ def test_a_death_that_took_effect_without_an_answer_is_counted(engine: Engine) -
     lose_answer(engine, of_write=2)
     engine.attempts.process(task)
     assert engine.record().status is Status.DEAD
-    assert (engine.attempts.counts.dead, engine.attempts.counts.duplicates) == (1, 0)
+    assert (engine.attempts.counts["dead"], engine.attempts.counts["duplicates"]) == (1, 0)
 
 
 def test_an_error_is_recorded_and_the_message_nacked(engine: Engine) -> None:
@@ -262,6 +256,17 @@ def test_follow_ups_are_published_after_success_and_again_by_a_duplicate_with_th
     assert [topic for topic, _ in submitted[:2]] == ["poolhouse-default", "poolhouse-urgent"]
 
 
+@pytest.mark.parametrize("task_type", ["referring_parent", "referring_coroutine"])
+def test_what_a_handler_submits_by_a_reference_is_its_follow_up(engine: Engine, task_type: str) -> None:
+    engine.attempts.process(engine.task(task_type))
+    follow_ups = engine.record().follow_ups
+    assert [(each.task_type, each.queue, each.payload) for each in follow_ups] == [
+        ("echo", "default", {"n": 1}),
+        ("echo", "urgent", {"n": 2}),
+    ]
+    assert [each.task_id for each in follow_ups] == engine.record().result
+
+
 def test_follow_ups_of_a_failed_attempt_are_not_published(engine: Engine) -> None:
     engine.attempts.process(engine.task("failing_parent"))
     assert engine.topics.published == []
@@ -301,15 +306,15 @@ def test_a_record_made_by_a_cancel_call_learns_from_the_message_what_task_it_was
     assert [summary.task_type for summary in engine.records.page(queue="default").records] == ["echo"]
 
 
-def test_a_running_task_is_told_that_it_was_cancelled(engine: Engine) -> None:
+def test_a_running_task_learns_that_it_was_cancelled(engine: Engine) -> None:
     task = engine.task("wait")
     thread = threading.Thread(target=engine.attempts.process, args=(task,))
     thread.start()
-    eventually(lambda: handlers.runs)
+    until(lambda: handlers.runs)
     stored = engine.records.read("t-1")
     assert stored is not None
     engine.records.write(records.cancel_requested(stored.record, now=engine.clock.now), if_generation=stored.generation)
-    for running in engine.keeper.tasks():
+    for running in engine.heartbeat.tasks():
         running.look()
     thread.join(5)
     assert task.ended == ["ack"]
@@ -320,7 +325,7 @@ def test_a_cancel_call_that_comes_too_late_does_not_undo_the_result(engine: Engi
     task = engine.task("wait")
     thread = threading.Thread(target=engine.attempts.process, args=(task,))
     thread.start()
-    eventually(lambda: handlers.runs)
+    until(lambda: handlers.runs)
     stored = engine.records.read("t-1")
     assert stored is not None
     engine.records.write(records.cancel_requested(stored.record, now=engine.clock.now), if_generation=stored.generation)
@@ -329,11 +334,11 @@ def test_a_cancel_call_that_comes_too_late_does_not_undo_the_result(engine: Engi
     assert (engine.record().status, engine.record().result) == (Status.SUCCEEDED, "went on")
 
 
-def test_whoever_lost_the_lease_leaves_the_others_record_alone(engine: Engine) -> None:
+def test_a_worker_that_lost_the_lease_leaves_the_record_alone(engine: Engine) -> None:
     task = engine.task("wait")
     thread = threading.Thread(target=engine.attempts.process, args=(task,))
     thread.start()
-    eventually(lambda: handlers.runs)
+    until(lambda: handlers.runs)
     engine.clock.forward(21)  # the first worker slept through its lease
     stored = engine.records.read("t-1")
     assert stored is not None
@@ -353,8 +358,8 @@ def test_a_stopping_worker_hands_over_what_it_runs_and_the_attempt_does_not_coun
     task = engine.task("wait")
     thread = threading.Thread(target=engine.attempts.process, args=(task,))
     thread.start()
-    eventually(engine.keeper.tasks)
-    for running in engine.keeper.tasks():
+    until(engine.heartbeat.tasks)
+    for running in engine.heartbeat.tasks():
         running.interrupt(WorkerStopping("stop"))
     thread.join(5)
     assert task.ended == [("hand over", "t-1")]
@@ -366,10 +371,10 @@ def test_a_time_limit_ends_a_handler_at_its_checkpoint(engine: Engine, monkeypat
     task = engine.task("wait")
     thread = threading.Thread(target=engine.attempts.process, args=(task,))
     thread.start()
-    eventually(engine.keeper.tasks)
+    until(engine.heartbeat.tasks)
     now = time.monotonic()
-    monkeypatch.setattr(engine.keeper, "_monotonic", lambda: now + 2)
-    engine.keeper.tick()
+    monkeypatch.setattr(engine.heartbeat, "_monotonic", lambda: now + 2)
+    engine.heartbeat.tick()
     thread.join(5)
     assert task.ended == ["nack"]
     error = engine.record().attempts[0].error
@@ -383,10 +388,10 @@ def test_a_handler_that_heeds_nothing_is_given_up_at_the_hard_limit(
     task = engine.task("deaf")
     thread = threading.Thread(target=engine.attempts.process, args=(task,))
     thread.start()
-    eventually(engine.keeper.tasks)
+    until(engine.heartbeat.tasks)
     now = time.monotonic()
-    monkeypatch.setattr(engine.keeper, "_monotonic", lambda: now + 60)
-    engine.keeper.tick()
+    monkeypatch.setattr(engine.heartbeat, "_monotonic", lambda: now + 60)
+    engine.heartbeat.tick()
     assert task.ended == ["nack"]
     assert engine.abandoned == [thread.ident]
     handlers.go_on.set()
@@ -401,11 +406,11 @@ def test_a_handler_that_heeds_no_cancel_call_is_cancelled_at_the_hard_limit(
     task = engine.task("deaf")
     thread = threading.Thread(target=engine.attempts.process, args=(task,))
     thread.start()
-    eventually(engine.keeper.tasks)
-    engine.keeper.tasks()[0].interrupt(TaskCancelled("cancelled"))
+    until(engine.heartbeat.tasks)
+    engine.heartbeat.tasks()[0].interrupt(TaskCancelled("cancelled"))
     now = time.monotonic()
-    monkeypatch.setattr(engine.keeper, "_monotonic", lambda: now + 60)
-    engine.keeper.tick()
+    monkeypatch.setattr(engine.heartbeat, "_monotonic", lambda: now + 60)
+    engine.heartbeat.tick()
     assert (task.ended, engine.record().status) == (["ack"], Status.CANCELLED)
     handlers.go_on.set()
     thread.join(5)
@@ -434,7 +439,7 @@ engine = Engine()
 sys.setprofile(lambda frame, event, argument: None)  # as coverage and profilers do
 for number in range(3):
     engine.attempts.process(engine.task("echo", f"t-{number}", n=number))
-print(engine.attempts.counts.succeeded)
+print(engine.attempts.counts["succeeded"])
 """
 
 
@@ -467,7 +472,7 @@ def test_storage_that_fails_is_waited_for(engine: Engine, monkeypatch: pytest.Mo
     thread = threading.Thread(target=engine.attempts.process, args=(task,))
     thread.start()
     calls = engine.store.calls
-    eventually(lambda: engine.store.calls > calls + 2)
+    until(lambda: engine.store.calls > calls + 2)
     assert task.ended == []
     engine.store.failure = None
     thread.join(10)
@@ -486,7 +491,7 @@ def test_a_worker_that_stops_while_storage_is_down_hands_the_task_over(engine: E
 def test_a_task_over_its_types_limit_is_parked_without_a_thread(engine: Engine) -> None:
     thread = threading.Thread(target=engine.attempts.process, args=(engine.task("narrow", "t-1"),))
     thread.start()
-    eventually(lambda: handlers.runs)
+    until(lambda: handlers.runs)
     second = engine.task("narrow", "t-2")
     engine.attempts.process(second)
     assert (second.ended, engine.resumed) == ([], [])
@@ -528,11 +533,9 @@ def _lose_all_attempts(engine: Engine, task: object) -> None:
         engine.clock.forward(21)
 
 
-def _message(delivery: object, engine: Engine):  # type: ignore[no-untyped-def]
-    from poolhouse.pipeline.message import decode
-
+def _message(delivery: FakeDelivery, engine: Engine) -> TaskMessage:
     return decode(
-        delivery.data,  # type: ignore[attr-defined]
+        delivery.data,
         {},
         queue="default",
         message_id="m-1",

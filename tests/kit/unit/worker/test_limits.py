@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poolhouse.pipeline.errors import ConfigError
+from poolhouse.worker.rate import Rate, RateWindow, parse_rate
 from poolhouse.worker.registry import Handler
-from poolhouse.worker.runtime.limits import Limits, Rate, RateWindow, parse_rate
+from poolhouse.worker.runtime.limits import Limits
 from tests.kit.unit.worker.handlers import Number, echo
 
 

@@ -56,10 +56,10 @@ def test_a_cancelled_process_ends_at_its_checkpoint(engine: Engine) -> None:
     thread = threading.Thread(target=engine.attempts.process, args=(delivery,))
     thread.start()
     end = time.monotonic() + 10
-    while not engine.keeper.tasks():
+    while not engine.heartbeat.tasks():
         assert time.monotonic() < end
         time.sleep(0.01)
-    engine.keeper.tasks()[0].interrupt(TaskCancelled("cancelled"))
+    engine.heartbeat.tasks()[0].interrupt(TaskCancelled("cancelled"))
     thread.join(20)
     assert delivery.ended == ["ack"]
     assert engine.record().status is Status.CANCELLED
@@ -71,6 +71,13 @@ def test_follow_ups_of_a_process_are_those_of_a_thread_and_so_are_the_refusals(e
     assert [follow_up.task_id for follow_up in engine.record().follow_ups] == ids
     assert [follow_up.payload for follow_up in engine.record().follow_ups] == [{"n": 1}, {"n": 2}]
     assert (unknown_type, invalid, unknown_queue) == ("KeyError", "ValueError", "KeyError")
+
+
+def test_what_a_process_submits_by_a_reference_is_its_follow_up(engine: Engine) -> None:
+    engine.attempts.process(engine.task("referring_process"))
+    follow_ups = engine.record().follow_ups
+    assert [(each.queue, each.payload) for each in follow_ups] == [("default", {"n": 1}), ("urgent", {"n": 2})]
+    assert [each.task_id for each in follow_ups] == engine.record().result
 
 
 def test_a_process_that_can_not_begin_says_why(engine: Engine) -> None:
@@ -88,7 +95,7 @@ def _begin_deaf(engine: Engine) -> tuple[FakeDelivery, threading.Thread, Running
     thread = threading.Thread(target=engine.attempts.process, args=(delivery,))
     thread.start()
     end = time.monotonic() + 30
-    while not (tasks := engine.keeper.tasks()) or tasks[0].progress is None:
+    while not (tasks := engine.heartbeat.tasks()) or tasks[0].progress is None:
         assert time.monotonic() < end
         time.sleep(0.01)
     return delivery, thread, tasks[0]
@@ -99,8 +106,8 @@ def test_a_process_that_heeds_nothing_is_ended_at_its_hard_limit(
 ) -> None:
     delivery, thread, _ = _begin_deaf(engine)
     now = time.monotonic()
-    monkeypatch.setattr(engine.keeper, "_monotonic", lambda: now + 60)
-    engine.keeper.tick()
+    monkeypatch.setattr(engine.heartbeat, "_monotonic", lambda: now + 60)
+    engine.heartbeat.tick()
     thread.join(20)
     assert delivery.ended == ["nack"]
     error = engine.record().attempts[0].error

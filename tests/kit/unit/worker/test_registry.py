@@ -134,8 +134,20 @@ def test_a_queue_that_is_not_declared_is_an_error_that_names_the_handler(found: 
     (tmp_path / "pipeline.toml").write_text("[queues.default]\n[queues.bulk]\n")
     topology: Topology = load(str(tmp_path / "pipeline.toml"))
     registry = found({"found_here/__init__": HEAD + handler("t").replace('"t"', '"t", queue="vip"')})
-    with pytest.raises(ConfigError, match=r"__init__\.py:6: the handler of t names the queue 'vip', but p\.toml"):
-        registry.check_queues(topology, declared_in="p.toml")
+    with pytest.raises(
+        ConfigError, match=r"__init__\.py:6: the handler of t names the queue 'vip', but .*pipeline\.toml:1"
+    ):
+        registry.check(topology, declared_in=str(tmp_path / "pipeline.toml"))
+
+
+def test_a_schedule_of_a_task_type_without_a_handler_is_an_error_with_its_line(found: Write, tmp_path: Path) -> None:
+    file = tmp_path / "pipeline.toml"
+    schedule = '[schedules.{name}]\ncron = "0 3 * * *"\ntask_type = "{of}"\n'
+    file.write_text("[queues.default]\n" + schedule.format(name="one", of="t") + schedule.format(name="two", of="nope"))
+    registry = found({"found_here/__init__": HEAD + handler("t")})
+    with pytest.raises(ConfigError) as caught:
+        registry.check(load(str(file)), declared_in=str(file))
+    assert str(caught.value) == f"{file}:7: schedules.two: unknown task type 'nope' (known: t)"
 
 
 def test_a_backoff_that_can_not_be_is_named_with_the_line_that_makes_it(found: Write) -> None:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+from google.api_core import exceptions as google_errors
+from google.cloud.pubsub_v1.subscriber.futures import StreamingPullFuture
 
+from poolhouse.pipeline import topology
+from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.settings import Settings
+from poolhouse.testing.doubles import MemoryStore
 from poolhouse.worker import Payload
-from poolhouse.worker.registry import Handler
-from poolhouse.worker.runtime.worker import messages_held
+from poolhouse.worker.registry import Handler, Registry
+from poolhouse.worker.runtime import worker as runtime
+from poolhouse.worker.runtime.worker import Worker, WorkerOptions, messages_held
 
 
 def handler(**options: Any) -> Handler:
@@ -28,4 +38,64 @@ def handler(**options: Any) -> Handler:
 def test_a_worker_holds_more_messages_where_its_tasks_are_short_or_have_to_wait(
     handlers: list[Handler], held: int
 ) -> None:
-    assert messages_held("default", 8, handlers, default_queue="default") == held
+    assert messages_held("default", 8, handlers, topology=topology.load("pipeline.toml")) == held
+
+
+class _Refusing:
+    """A subscriber whose first streams Pub/Sub refuses: the grant of the role is not in force yet."""
+
+    def __init__(self, refusals: int) -> None:
+        self.refusals = refusals
+        self.streams: list[StreamingPullFuture] = []
+        self.opened = threading.Event()
+
+    def subscription_path(self, project: str, name: str) -> str:
+        return f"projects/{project}/subscriptions/{name}"
+
+    def subscribe(self, path: str, receive: object, **options: object) -> StreamingPullFuture:
+        stream = StreamingPullFuture(Mock())
+        self.streams.append(stream)
+        if len(self.streams) <= self.refusals:
+            threading.Thread(target=stream.set_exception, args=(google_errors.PermissionDenied("no role"),)).start()
+        else:
+            self.opened.set()
+        return stream
+
+    def close(self) -> None:
+        for stream in self.streams:
+            if not stream.done():
+                stream.set_result(True)
+
+
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], tuple[Worker, _Refusing]]:
+    monkeypatch.setattr(runtime, "LONGEST_WAIT_S", 0.01)
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", "127.0.0.1:9")
+
+    def start(refusals: int) -> tuple[Worker, _Refusing]:
+        subscriber = _Refusing(refusals)
+        monkeypatch.setattr(runtime, "open_subscriber", lambda: subscriber)
+        environment = Settings(google_cloud_project="unit", bucket_name="unit-bucket", worker_grace_s=0.5)
+        queue = environment.topology.default_queue.name
+        worker = Worker(environment, WorkerOptions(queues=(queue,)), registry=Registry([]), store=MemoryStore())
+        worker.start()
+        return worker, subscriber
+
+    return start
+
+
+def test_a_worker_waits_until_it_may_pull(refused: Callable[[int], tuple[Worker, _Refusing]]) -> None:
+    worker, subscriber = refused(2)
+    assert subscriber.opened.wait(10)
+    worker.stop("the test is over")
+    assert worker.wait(10)
+    assert len(subscriber.streams) == 3
+
+
+def test_a_worker_that_may_never_pull_says_so(
+    refused: Callable[[int], tuple[Worker, _Refusing]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "GRANT_S", 0.1)
+    worker, _ = refused(10_000)
+    with pytest.raises(ConfigError, match=r"may not pull from .*roles/pubsub\.subscriber"):
+        worker.wait(10)

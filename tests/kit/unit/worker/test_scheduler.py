@@ -12,13 +12,13 @@ import pytest
 from poolhouse.pipeline import topology
 from poolhouse.pipeline.errors import ConfigError, PreconditionFailed, StoreUnavailable
 from poolhouse.pipeline.publisher import Publisher
-from poolhouse.pipeline.schedules import CLAIM_S, MISSED_AFTER_S, Schedules
+from poolhouse.pipeline.schedules import CLAIM_S, MISSED_AFTER_S, Schedules, problem_of, queue_of
 from poolhouse.pipeline.settings import Settings
 from poolhouse.pipeline.task_ids import TaskIds
 from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
 from poolhouse.worker import Payload, TaskContext, task
 from poolhouse.worker.registry import Registry
-from poolhouse.worker.scheduler import RETRY_S, SchedulePlanner, Scheduler, problem_of, queue_of
+from poolhouse.worker.scheduler import RETRY_S, SchedulePlanner, Scheduler
 
 NOON = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
 IDS = TaskIds(b"k" * 32)
@@ -77,7 +77,7 @@ class World:
             topology=self.plan,
             task_ids=IDS,
             publisher=Publisher(settings, topics=self.topics),
-            queue_of=partial(queue_of, registry=REGISTRY, topology=self.plan),
+            queue_of=partial(queue_of, task_types=REGISTRY, topology=self.plan),
             owner=owner,
         )
 
@@ -132,7 +132,7 @@ def test_a_run_goes_to_the_schedules_queue_or_else_to_the_handlers() -> None:
         assert [published.topic for published in world.topics.published] == [topic]
 
 
-def test_a_scheduler_wants_to_be_called_when_something_is_due_and_asks_nobody_until_then() -> None:
+def test_a_scheduler_wants_to_be_called_when_something_is_due_and_makes_no_call_until_then() -> None:
     world = World()
     agenda = world.agenda()
     calls = world.store.calls
@@ -368,7 +368,7 @@ def test_a_state_that_can_not_be_read_names_the_object() -> None:
         world.schedules().read("hourly")
 
 
-def test_a_payload_that_does_not_fit_or_a_type_that_nobody_handles_is_named() -> None:
+def test_a_payload_that_does_not_fit_or_an_unknown_type_is_named() -> None:
     (plan,) = declared(rows="many").schedules
     assert (problem_of(plan, REGISTRY) or "").startswith("payload.rows: ")
     assert problem_of(plan, Registry([])) == "unknown task type 'report' (known: none)"
@@ -382,7 +382,7 @@ def test_a_payload_of_toml_that_is_not_json_is_refused_with_its_line() -> None:
         )
 
 
-def test_a_scheduler_runs_what_can_run_and_stops_when_told() -> None:
+def test_a_scheduler_runs_what_can_run_and_stops_when_asked() -> None:
     world = World(plan=declared("* * * * *"))
     broken = world.plan.schedules[0].model_copy(update={"name": "broken", "task_type": "gone"})
     world.plan = world.plan.model_copy(update={"schedules": (broken, *world.plan.schedules)})

@@ -8,13 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from poolhouse.worker.runtime.thread_pool import TaskThreads
-
-
-def eventually(condition: Callable[[], object], timeout_s: float = 10) -> None:
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, "it did not come true in time"
-        time.sleep(0.002)
+from tests.kit.waiting import until
 
 
 def nothing() -> None:
@@ -55,7 +49,7 @@ def test_urgent_work_goes_first_and_bulk_work_is_not_starved() -> None:
 
     slots.put("urgent", first("urgent"), give_back=nothing)
     slots.put("bulk", first("bulk"), give_back=nothing)
-    eventually(lambda: len(started) == 2)
+    until(lambda: len(started) == 2)
     for _ in range(40):
         slots.put("urgent", lambda: order.append("urgent"), give_back=nothing)
         slots.put("bulk", lambda: order.append("bulk"), give_back=nothing)
@@ -71,7 +65,7 @@ def test_a_slow_task_holds_up_no_other() -> None:
     slots.put("default", lambda: gate.wait(10) and None, give_back=nothing)
     for number in range(20):
         slots.put("default", lambda number=number: done.append(number), give_back=nothing)  # type: ignore[misc]
-    eventually(lambda: len(done) == 20)
+    until(lambda: len(done) == 20)
     assert done == list(range(20))
     gate.set()
 
@@ -108,7 +102,7 @@ def test_an_abandoned_thread_gives_its_place_to_another() -> None:
         gate.wait(10)
 
     slots.put("default", work, give_back=nothing)
-    eventually(lambda: threads)
+    until(lambda: threads)
     slots.put("default", done.set, give_back=nothing)
     assert not done.is_set()
     slots.abandon(threads[0])

@@ -1,5 +1,7 @@
 """Celery over its Pub/Sub transport: twenty tasks, and one that fails twice before it succeeds."""
 
+from __future__ import annotations
+
 import json
 import os
 import sys

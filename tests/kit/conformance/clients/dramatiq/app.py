@@ -1,5 +1,7 @@
 """Dramatiq over dramatiq-gcpubsub: twenty tasks; the broker has no delayed messages, and so no retries."""
 
+from __future__ import annotations
+
 import json
 import os
 import sys

@@ -1,5 +1,7 @@
 """The scenario of README.md with google-cloud-pubsub for Python."""
 
+from __future__ import annotations
+
 import json
 import os
 import sys

@@ -58,7 +58,7 @@ def test_a_line_keeps_its_key_and_shares_it_with_no_other(backend: MadeUpBackend
     assert [line.key for line in lines.last(backend, "api", severity="", words="", most=9)] == first
 
 
-def test_an_engines_lines_are_told_apart_by_what_is_before_the_bar() -> None:
+def test_an_engines_lines_are_distinguished_by_what_is_before_the_bar() -> None:
     printed = f"worker-1  | {said(2, 'second')}\napi-1  | {said(1, 'first')}\napi-1  | a | b\nno bar"
     found = lines.last(MadeUpBackend(WHERE, files=None, printed=printed), None, severity="", words="", most=9)
     assert [(line.instance, line.text) for line in found if line.entry is None] == [("", "no bar"), ("api-1", "a | b")]
@@ -86,7 +86,7 @@ def test_of_an_engines_service_the_instance_that_was_asked_for_is_shown(monkeypa
     assert asked == ["worker-bulk-1", "worker"]
 
 
-def test_an_engine_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_that_fails_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     backend = MadeUpBackend(WHERE, files=None)
     monkeypatch.setattr(backend, "log_command", lambda *_, **__: ["false"])
     with pytest.raises(StackError, match="does not give its logs"):

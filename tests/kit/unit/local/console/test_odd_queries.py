@@ -22,7 +22,7 @@ ODD = [
     "\u202e",
     "☃",
 ]
-PATHS = ["/", "/tasks", "/dead-letters", "/logs", "/schedules", "/submit", "/emulator"]
+PATHS = ["/", "/tasks", "/dead-letters", "/logs", "/schedules", "/submit"]
 PARAMETERS = [
     *("status", "queue", "task_type", "type", "cursor", "page_token", "limit", "page_size", "page", "q", "id", "note"),
     *("service", "lines", "follow", "after", "before", "payload", "since", "level", "text"),

@@ -8,13 +8,10 @@ import pytest
 
 from poolhouse.local.backend import QueueScale, ServiceState, ServiceStatus
 from poolhouse.local.console import rendering
-from poolhouse.local.console.pages import emulator
 from poolhouse.pipeline.record_store import RecordStore
 from poolhouse.pipeline.records import TaskRecord
 from poolhouse.pipeline.store import ABSENT
 from poolhouse.worker import Unique
-from poolhouse_pubsub.control.faults import KINDS
-from poolhouse_pubsub.status import Code
 from tests.kit.unit.api.conftest import REGISTRY
 from tests.kit.unit.local.console.conftest import Shown
 
@@ -67,7 +64,7 @@ def test_without_the_api_a_page_says_so(shown: Shown, path: str) -> None:
     assert "Traceback" not in page
 
 
-def test_without_the_api_the_overview_still_tells_of_the_services(shown: Shown) -> None:
+def test_without_the_api_the_overview_still_shows_the_services(shown: Shown) -> None:
     shown.break_api()
     shown.backend.services = (
         ServiceStatus(
@@ -75,12 +72,12 @@ def test_without_the_api_the_overview_still_tells_of_the_services(shown: Shown) 
         ),
     )
     text = shown.text("/")
-    assert "The API does not tell" in text
+    assert "The API does not answer" in text
     assert "backoff" in text
     assert "killed by SIGSEGV" in text
 
 
-def test_the_overview_shows_notes_first_and_figures_that_nobody_knows_as_none(shown: Shown) -> None:
+def test_the_overview_shows_notes_first_and_unknown_figures_as_none(shown: Shown) -> None:
     shown.backend.services = tuple(
         ServiceStatus(service="worker", instance=name, state=ServiceState.READY, note=f"old goes on: {HOSTILE}")
         for name in ("worker-1", "worker-2")
@@ -109,7 +106,7 @@ def test_tasks_are_listed_and_chosen_from(shown: Shown) -> None:
     failed = shown.page("/tasks?status=failed")
     assert bad in failed
     assert done not in failed
-    assert "No task is like that." in shown.page("/tasks?task_type=gone")
+    assert "No matching tasks." in shown.page("/tasks?task_type=gone")
     assert 'value="gone" selected' in shown.page("/tasks?task_type=gone")
 
 
@@ -132,7 +129,7 @@ def test_an_id_that_is_typed_leads_to_its_task(shown: Shown) -> None:
     assert shown.page("/tasks/never-issued", status=404)
 
 
-def test_a_task_that_nobody_has_touched_waits_and_can_be_cancelled(shown: Shown) -> None:
+def test_an_unclaimed_task_waits_and_can_be_cancelled(shown: Shown) -> None:
     task_id = str(shown.served.api.post("/tasks", {"task_type": "anything", "payload": {}})["task_id"])
     page = shown.page(f"/tasks/{task_id}")
     assert "It waits for a worker." in page
@@ -242,7 +239,7 @@ def test_a_form_submits_what_was_filled_in(shown: Shown) -> None:
     assert shown.served.topics.published[-1].message.attributes["queue"] == "bulk"
 
 
-def test_what_the_api_refuses_is_told_at_its_field(shown: Shown) -> None:
+def test_what_the_api_refuses_is_shown_at_its_field(shown: Shown) -> None:
     page = shown.post("/submit/data_transformation", status=422, **{"field:dataset_size": "0", "field:columns": "[1]"})
     assert page.count("field wrong") == 2
     assert 'value="0"' in page
@@ -312,26 +309,12 @@ def test_a_schedule_is_paused_resumed_and_run(shown: Shown) -> None:
     assert shown.post("/schedules/unheard-of/pause", status=404)
 
 
-def test_the_emulators_place_is_there_only_where_the_emulator_is_ours(shown: Shown) -> None:
-    assert "/emulator" not in shown.page("/")
+def test_the_emulators_console_is_a_click_away_where_the_emulator_is_ours(shown: Shown) -> None:
+    assert ">Emulator</a>" not in shown.page("/")
     shown.page("/emulator", status=404)
-    shown.post("/emulator/advance", status=404, seconds="10")
 
 
-def test_the_kinds_and_codes_of_faults_are_those_of_the_emulator() -> None:
-    assert set(emulator.KINDS) == set(KINDS)
-    assert set(emulator.CODES) <= {code.name for code in Code}
-
-
-@pytest.mark.parametrize("field", ["count", "percent", "seconds"])
-@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "9e399", "x", "1_0x"])
-def test_a_number_of_a_fault_is_one(shown: Shown, monkeypatch: pytest.MonkeyPatch, field: str, value: str) -> None:
-    monkeypatch.setattr(emulator, "_emulator", lambda request: None)
-    page = shown.post("/emulator/faults", status=502, kind="error", **{field: value})
-    assert f"{field} must be a number" in page
-
-
-def test_a_note_is_told_by_its_key_alone(shown: Shown) -> None:
+def test_a_flash_is_named_by_its_key_alone(shown: Shown) -> None:
     assert "owned" not in shown.page("/tasks?note=owned")
 
 

@@ -1,0 +1,66 @@
+"""The program `poolhouse`: what one does before there is a project. In a project the commands are `./invoke`'s."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+from poolhouse.pipeline.errors import ConfigError, PoolhouseError
+from poolhouse.pipeline.exit_codes import OK, USAGE
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return new(options.path, name=options.name)
+    except PoolhouseError as error:
+        print(f"poolhouse: {error}", file=sys.stderr)
+        return USAGE
+
+
+def new(path: Path, *, name: str | None = None) -> int:
+    """Write a project and say what to do next.
+
+    Raises:
+        ConfigError: it can't be written there, or this is an installation for production alone.
+    """
+    try:
+        from poolhouse.commands import new_project  # noqa: PLC0415 - of the extra `local`
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"`poolhouse new` needs the local stack, and {error.name} is not installed: pip install 'poolhouse[local]'"
+        ) from None
+    files = new_project.create(path, name=name)
+    print(f"{len(files)} files in {path}. Next:")
+    print(f"  cd {path}")
+    print("  git init && git add --all && git commit --message 'A new Poolhouse project'")
+    print("  ./invoke e2e            # the whole pipeline on this machine")
+    print("  ./invoke up --reload    # then: ./invoke submit greet name=Ada --wait")
+    return OK
+
+
+def _parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="poolhouse", description="Background tasks on Google Cloud, developed locally.")
+    top.add_argument("--version", action="version", version=f"poolhouse {_version()}")
+    commands = top.add_subparsers(dest="command", required=True)
+    create = commands.add_parser("new", help="write a new project")
+    create.add_argument("path", type=Path, help="its folder")
+    create.add_argument("--name", help="of the project and its pipeline (the folder's name)")
+    return top
+
+
+def _version() -> str:
+    try:
+        return metadata.version("poolhouse")
+    except metadata.PackageNotFoundError:  # a checkout, which has all there is
+        from poolhouse.commands import wheels  # noqa: PLC0415
+
+        return wheels.version()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

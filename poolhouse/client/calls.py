@@ -1,0 +1,131 @@
+"""The calls of the API as values: what is sent, and how the answer is read. `Client` and `AsyncClient` send them."""
+
+from __future__ import annotations
+
+import mimetypes
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Generic, TypeVar, cast
+from urllib.parse import quote
+
+import httpx2
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from poolhouse.client.answers import Document, json_of
+from poolhouse.client.errors import ApiError
+from poolhouse.client.task_type import TaskType, fields_of, name_of
+from poolhouse.pipeline.records import Status
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call(Generic[_T]):
+    """One call of the API."""
+
+    method: str
+    path: str
+    read: Callable[[httpx2.Response], _T]
+    body: Any = None
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def get(path: str, query: Mapping[str, str]) -> Call[Any]:
+    """A GET whose answer is JSON."""
+    return Call(method="GET", path=path, query=query, read=json_of)
+
+
+def post(path: str, body: Any) -> Call[Any]:
+    """A POST whose answer is JSON."""
+    return Call(method="POST", path=path, body=body, read=json_of)
+
+
+def submit(
+    task_type: str | TaskType[Any, Any],
+    payload: BaseModel | Mapping[str, Any],
+    *,
+    queue: str | None,
+    delay_s: float | None,
+    run_at: datetime | None,
+    idempotency_key: str | None,
+) -> Call[str]:
+    """Submit a task; the answer is its id. Raises `ValueError` where the payload or a time can't be."""
+    if run_at is not None and run_at.tzinfo is None:
+        raise ValueError(f"run_at {run_at.isoformat()} has no zone: use datetime.now(UTC) + …, or give it a tzinfo")
+    body = {
+        "task_type": name_of(task_type),
+        "payload": fields_of(payload),
+        "queue": queue,
+        "delay_s": delay_s,
+        "run_at": None if run_at is None else run_at.isoformat(),
+    }
+    return Call(
+        method="POST",
+        path="/tasks",
+        body={name: value for name, value in body.items() if value is not None},
+        headers={} if idempotency_key is None else {"Idempotency-Key": idempotency_key},
+        read=lambda answer: str(json_of(answer)["task_id"]),
+    )
+
+
+def record(task_id: str) -> Call[Document]:
+    """A task's record."""
+    return Call(method="GET", path=f"/tasks/{segment(task_id)}", read=lambda answer: cast(Document, json_of(answer)))
+
+
+def cancel(task_id: str) -> Call[Status]:
+    """Cancel a task; the answer is its status."""
+    return Call(
+        method="POST",
+        path=f"/tasks/{segment(task_id)}:cancel",
+        read=lambda answer: Status(json_of(answer)["status"]),
+    )
+
+
+def result(task_id: str, adapter: TypeAdapter[_T]) -> Call[_T]:
+    """The result of a task that has succeeded."""
+
+    def read(answer: httpx2.Response) -> _T:
+        try:
+            return adapter.validate_json(answer.content, by_alias=True, by_name=True)
+        except ValidationError as error:
+            raise ApiError(
+                f"the result of task {task_id} is not what its type promises: {error}. Was it made by another version "
+                "of the handler?",
+                status=answer.status_code,
+            ) from error
+
+    return Call(method="GET", path=result_path(task_id), read=read)
+
+
+def open_upload(name: str, *, content_type: str, size_bytes: int | None) -> Call[Document]:
+    """Open an upload session."""
+    body = {"name": name, "content_type": content_type, "size_bytes": size_bytes}
+    return Call(method="POST", path="/files", body=body, read=lambda answer: cast(Document, json_of(answer)))
+
+
+def result_path(task_id: str) -> str:
+    """The path of a task's result."""
+    return f"/tasks/{segment(task_id)}/result"
+
+
+def events_path(task_id: str) -> str:
+    """The path of a task's events."""
+    return f"/tasks/{segment(task_id)}/events"
+
+
+def file_path(name: str) -> str:
+    """The path of a file: its folders are segments of their own."""
+    return f"/files/{quote(name, safe='/')}"
+
+
+def segment(text: str) -> str:
+    """A text as one segment of a path."""
+    return quote(text, safe="")
+
+
+def content_type(name: str) -> str:
+    """The media type of a file, by its name."""
+    return mimetypes.guess_type(name)[0] or "application/octet-stream"

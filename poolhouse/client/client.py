@@ -1,0 +1,244 @@
+"""The API's client for ordinary code."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self, TypeVar, overload
+
+import httpx2
+from pydantic import BaseModel, TypeAdapter
+
+from poolhouse.client import answers, calls, event_stream, target
+from poolhouse.client.answers import Document
+from poolhouse.client.calls import Call
+from poolhouse.client.errors import ApiError
+from poolhouse.client.event_stream import Event, Following, Wait
+from poolhouse.client.files import Files
+from poolhouse.client.handles import TaskHandle
+from poolhouse.client.task_type import P, R, TaskType
+
+_T = TypeVar("_T")
+_ANYTHING: TypeAdapter[Any] = TypeAdapter(Any)
+
+
+class Client:
+    """Calls of one pipeline's API; safe to share between threads. Every method may raise `ApiError`."""
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        token: Callable[[], str] | None = None,
+        audience: str | None = None,
+        timeout_s: float = target.TIMEOUT_S,
+        headers: Mapping[str, str] | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Connect at the first call.
+
+        Args:
+            url: where the API is; None: where POOLHOUSE_API_URL says.
+            token: gives an identity token, a new one at each call. None: for an address of Cloud Run, or where an
+                audience is given, google-auth fetches them with the credentials of the environment.
+            audience: whom those tokens are for, where that is not the URL; None: what POOLHOUSE_API_AUDIENCE says.
+            timeout_s: longest time of one call, in seconds.
+            headers: sent with every call.
+            sleep: how to wait before a stream is opened again, in seconds.
+
+        Raises:
+            ConfigError: there is no address.
+        """
+        self._target = target.target(url, token=token, audience=audience, timeout_s=timeout_s, headers=headers)
+        self._http = httpx2.Client(**self._target.options())
+        self._sleep = sleep
+        #: Where the API is.
+        self.url = self._target.url
+        #: Whether that is this machine.
+        self.here = self._target.here
+        #: Uploads and downloads.
+        self.files = Files(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    @overload
+    def submit(
+        self,
+        task_type: TaskType[P, R],
+        payload: P,
+        *,
+        queue: str | None = ...,
+        delay_s: float | None = ...,
+        run_at: datetime | None = ...,
+        idempotency_key: str | None = ...,
+    ) -> TaskHandle[R]: ...
+    @overload
+    def submit(
+        self,
+        task_type: str,
+        payload: BaseModel | Mapping[str, Any],
+        *,
+        queue: str | None = ...,
+        delay_s: float | None = ...,
+        run_at: datetime | None = ...,
+        idempotency_key: str | None = ...,
+    ) -> TaskHandle[Any]: ...
+    def submit(
+        self,
+        task_type: str | TaskType[Any, Any],
+        payload: BaseModel | Mapping[str, Any],
+        *,
+        queue: str | None = None,
+        delay_s: float | None = None,
+        run_at: datetime | None = None,
+        idempotency_key: str | None = None,
+    ) -> TaskHandle[Any]:
+        """Submit a task; returns once the queue has it. Arguments as of `TaskType.submit`."""
+        call = calls.submit(
+            task_type, payload, queue=queue, delay_s=delay_s, run_at=run_at, idempotency_key=idempotency_key
+        )
+        return self._handle(self.send(call), task_type)
+
+    @overload
+    def task(self, task_id: str, task_type: TaskType[Any, R]) -> TaskHandle[R]: ...
+    @overload
+    def task(self, task_id: str, task_type: None = None) -> TaskHandle[Any]: ...
+    def task(self, task_id: str, task_type: TaskType[Any, Any] | None = None) -> TaskHandle[Any]:
+        """Return the handle of a task that was submitted earlier; calls nothing.
+
+        Args:
+            task_id: its id.
+            task_type: gives its result its type.
+        """
+        return self._handle(task_id, task_type)
+
+    def wait(self, task_id: str, *, timeout_s: float | None = None) -> Document:
+        """Wait until a task has succeeded; returns the data of its last event.
+
+        Raises:
+            ResultTimeout: it has not ended in `timeout_s` seconds.
+            TaskFailed: it has ended otherwise.
+        """
+        data: Document = {}
+        with closing(self._events(task_id, timeout_s=timeout_s)) as events:
+            for event in events:
+                data = event.data
+        return event_stream.succeeded(task_id, data, timeout_s=timeout_s)
+
+    def events(self, task_id: str) -> Iterator[Event]:
+        """Yield what happens to a task until it has ended; opens the stream again where it breaks off."""
+        return self._events(task_id, timeout_s=None)
+
+    def get(self, path: str, **query: str) -> Any:
+        """Return the JSON answer to a GET."""
+        return self.send(calls.get(path, query))
+
+    def post(self, path: str, body: Any = None) -> Any:
+        """Return the JSON answer to a POST; None if it is empty."""
+        return self.send(calls.post(path, body))
+
+    def pages(self, path: str, key: str, **query: str) -> Iterator[Document]:
+        """Yield the entries of a listing, page after page."""
+        token = ""
+        while True:
+            page = self.get(path, **query, **({"page_token": token} if token else {}))
+            yield from page[key]
+            token = page.get("next_page_token") or ""
+            if not token:
+                return
+
+    @contextmanager
+    def open_result(self, task_id: str) -> Iterator[httpx2.Response]:
+        """Open a task's result as a stream, for one that is large or a file."""
+        with self.stream(calls.result_path(task_id)) as answer:
+            yield answer
+
+    def send(self, call: Call[_T]) -> _T:
+        """Send a call and read its answer."""
+        try:
+            answer = self._http.request(
+                call.method,
+                self.url + call.path,
+                params=dict(call.query) or None,
+                headers=dict(call.headers),
+                json=call.body,
+            )
+        except httpx2.RequestError as error:
+            raise self._no_answer(error) from error
+        answers.check(answer, api_url=self.url)
+        return call.read(answer)
+
+    @contextmanager
+    def stream(
+        self,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+        silence_s: float = target.TIMEOUT_S,
+    ) -> Iterator[httpx2.Response]:
+        """Open the answer to a GET as a stream.
+
+        Args:
+            path: what to get.
+            headers: of the call.
+            query: of the call.
+            silence_s: the longest time without a byte, in seconds.
+        """
+        try:
+            with self._http.stream(
+                "GET",
+                self.url + path,
+                headers=dict(headers or {}),
+                params=dict(query or {}) or None,
+                timeout=self._target.stream_timeout(silence_s),
+            ) as answer:
+                if answer.status_code >= 400:
+                    answer.read()
+                answers.check(answer, api_url=self.url)
+                yield answer
+        except httpx2.RequestError as error:
+            raise self._no_answer(error) from error
+
+    def put(self, url: str, *, method: str, content: Any, headers: Mapping[str, str]) -> httpx2.Response:
+        """Send bytes to storage, which gets no token: the address is the permission."""
+        with httpx2.Client(**target.connection(url), timeout=target.TIMEOUT_S) as http:
+            return http.request(method, url, content=content, headers=dict(headers))
+
+    def _events(self, task_id: str, *, timeout_s: float | None) -> Generator[Event, None, None]:
+        wait = Wait(timeout_s)
+        following = Following()
+        while not following.ended() and not wait.over:
+            silence_s = wait.silence_s()
+            try:
+                with self.stream(
+                    calls.events_path(task_id), headers=following.headers(), silence_s=silence_s
+                ) as stream:
+                    for data in stream.iter_bytes():
+                        yield from following.feed(data)
+                        # A stream's longest silence is fixed when it is opened: another one, for what is left.
+                        if following.ended() or wait.silence_s() < silence_s - event_stream.OVERSHOOT_S:
+                            break
+            except ApiError as error:
+                if not wait.over:
+                    self._sleep(following.lost(error))
+
+    def _handle(self, task_id: str, task_type: str | TaskType[Any, Any] | None) -> TaskHandle[Any]:
+        adapter = task_type.result_adapter if isinstance(task_type, TaskType) else _ANYTHING
+        return TaskHandle(task_id, adapter, client=self)
+
+    def _no_answer(self, error: Exception) -> ApiError:
+        return answers.no_answer(error, api_url=self.url, here=self.here)

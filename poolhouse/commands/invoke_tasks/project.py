@@ -1,0 +1,135 @@
+"""The project: its tests, checks, dependencies and new files."""
+
+from __future__ import annotations
+
+from invoke import Context
+
+from poolhouse.commands.invoke_tasks.running import DEPLOYED, command, run
+
+
+@command(
+    help={
+        "backend": "backend to start if no stack is running: embedded or compose",
+        "quick": "run a small selection: a file, a table, a duplicate, a dead letter",
+        "pubsub": "Pub/Sub emulator of the compose backend: poolhouse or google",
+        **DEPLOYED,
+    }
+)
+def e2e(
+    c: Context,
+    backend: str | None = None,
+    pubsub: str | None = None,
+    quick: bool = False,
+    project: str = "",
+    stage: str = "",
+) -> None:
+    """Run the whole pipeline on real files and verify every result."""
+    if project or stage:
+        from poolhouse.commands import cloud as deployed
+
+        run(deployed.run_e2e, project=project, stage=stage)
+    from poolhouse.local.e2e import main
+
+    run(main.run, backend=backend, pubsub=pubsub, quick=quick)
+
+
+@command()
+def test(c: Context) -> None:
+    """Run all tests; arguments after -- go to pytest: `./invoke test -- tests/unit -k name`."""
+    from poolhouse.commands import stack as commands
+
+    run(commands.test, c.remainder)
+
+
+@command()
+def check(c: Context) -> None:
+    """Check format, lint and types."""
+    from poolhouse.commands import stack as commands
+
+    run(commands.check)
+
+
+@command(
+    help={
+        "minutes": "duration; at least one round of about two minutes is run (5)",
+        "seed": "random seed of the first round (0: chosen at random)",
+        "tasks": "tasks per round (2000)",
+        "verbose": "log each kill and injected fault",
+    }
+)
+def chaos(c: Context, minutes: float = 5.0, seed: int = 0, tasks: int = 2000, verbose: bool = False) -> None:
+    """Kill workers, restart the API and inject faults; verify that no task is lost and none completes twice."""
+    from poolhouse.local.chaos.command import chaos
+
+    run(chaos, minutes=minutes, seed=seed or None, tasks=tasks, verbose=verbose)
+
+
+@command(help={"name": "name of the benchmark (default: list them)"})
+def bench(c: Context, name: str = "") -> None:
+    """Run a benchmark; arguments after -- go to it: `./invoke bench --name NAME -- ARGUMENTS`."""
+    from poolhouse.commands import stack as commands
+
+    run(commands.bench, name, c.remainder)
+
+
+@command()
+def lock(c: Context) -> None:
+    """Resolve pyproject.toml into requirements.lock and requirements-dev.lock."""
+    from poolhouse.commands import lock as locks
+
+    run(locks.run)
+
+
+@command(positional=["to"], help={"to": "version of Poolhouse on the package index, or path of a wheel"})
+def upgrade(c: Context, to: str) -> None:
+    """Move this project to another version of Poolhouse; edited files are shown as a diff, never overwritten."""
+    from poolhouse.commands import upgrade as upgrading
+
+    run(upgrading.run, to)
+
+
+@command(
+    positional=["path"],
+    help={"path": "folder of the new project", "name": "name of the project and its pipeline (the folder's name)"},
+)
+def new_project(c: Context, path: str, name: str = "") -> None:
+    """Create a project that depends on this kit."""
+    from pathlib import Path
+
+    from poolhouse import __main__ as program_of_the_kit
+
+    run(program_of_the_kit.new, Path(path), name=name or None)
+
+
+@command(help={"folder": "output folder (dist)"})
+def build(c: Context, folder: str = "dist") -> None:
+    """Build and check the wheels and sdists of both distributions."""
+    from pathlib import Path
+
+    from poolhouse.commands import wheels
+
+    run(wheels.build_all, Path(folder))
+
+
+@command(help={"name": "name of the task type, such as make_report", "queue": "its queue (the default queue)"})
+def new_task(c: Context, name: str, queue: str = "") -> None:
+    """Create a task type: handler, payload model, test, and a line in the README."""
+    from poolhouse.commands import new_task as writing
+
+    run(writing.run, name, queue=queue)
+
+
+@command()
+def docs(c: Context) -> None:
+    """Write docs/pipeline-toml.md from the models and build the documentation site in site/."""
+    from poolhouse.commands import documentation
+
+    run(documentation.build)
+
+
+@command()
+def completion(c: Context) -> None:
+    """Print the completion script of bash and zsh: `eval "$(./invoke completion)"`."""
+    from poolhouse.commands import completion as script
+
+    run(script.run)

@@ -1,0 +1,160 @@
+"""Tasks, dead letters and schedules, on the local stack or a deployed one."""
+
+from __future__ import annotations
+
+from invoke import Context
+
+from poolhouse.commands.invoke_tasks.running import DEPLOYED, WORDS, call, command
+
+
+@command(
+    positional=["type"],
+    iterable=["word"],
+    help={
+        **DEPLOYED,
+        **WORDS,
+        "type": "the task type, followed by key=value for each payload field",
+        "file": "upload this file first and name it in the payload (FIELD=PATH if several fields name files)",
+        "wait": "wait and print the result; exit code 1 unless the task succeeds",
+        "watch": "like --wait, and print status and progress",
+        "output": "wait and save the result to this file; - is standard output",
+        "queue": "queue to use instead of the task type's own",
+        "delay": "run it this much later: 90s, 15m, 2h, 3d",
+        "run_at": "run it at this time, which names its zone: 2030-01-31T08:00:00Z",
+    },
+)
+def submit(
+    c: Context,
+    type: str,
+    word: list[str],
+    file: str = "",
+    wait: bool = False,
+    watch: bool = False,
+    output: str = "",
+    queue: str = "",
+    delay: str = "",
+    run_at: str = "",
+    project: str = "",
+    stage: str = "",
+) -> None:
+    """Submit a task: submit TYPE [key=value …]."""
+    from poolhouse.commands import calls as commands
+    from poolhouse.commands.submit import Submission
+
+    submission = Submission(
+        task_type=type,
+        words=tuple(word),
+        file=file,
+        wait=wait,
+        watch=watch,
+        output=output,
+        queue=queue,
+        delay=delay,
+        run_at=run_at,
+    )
+    call(commands.submit, submission, project=project, stage=stage)
+
+
+@command(
+    positional=[],
+    iterable=["word"],
+    help={
+        **DEPLOYED,
+        **WORDS,
+        "status": "only this status: scheduled, queued, running, succeeded, failed, cancelled or dead",
+        "type": "only this task type",
+        "queue": "only this queue",
+        "limit": "maximum number of tasks (20)",
+        "json": "print one JSON object per line",
+        "cancel": "cancel the tasks with these IDs",
+        "run_now": "run the scheduled tasks with these IDs now",
+        "delay": "move the scheduled tasks with these IDs to this much later than now: 90s, 15m, 2h, 3d",
+        "run_at": "move them to this time, which names its zone: 2030-01-31T08:00:00Z",
+    },
+)
+def tasks(
+    c: Context,
+    word: list[str],
+    status: str = "",
+    type: str = "",
+    queue: str = "",
+    limit: int = 20,
+    json: bool = False,
+    cancel: bool = False,
+    run_now: bool = False,
+    delay: str = "",
+    run_at: str = "",
+    project: str = "",
+    stage: str = "",
+) -> None:
+    """List the scheduled and the claimed tasks, or show, cancel or move some: tasks, tasks ID."""
+    from poolhouse.commands import calls as commands
+
+    chosen = {"status": status, "task_type": type, "queue": queue, "limit": limit, "as_json": json}
+    chosen |= {"cancel": cancel, "run_now": run_now, "delay": delay, "run_at": run_at}
+    call(commands.tasks, word, **chosen, project=project, stage=stage)
+
+
+@command(
+    positional=["action"],
+    iterable=["word"],
+    help={
+        **DEPLOYED,
+        **WORDS,
+        "action": "list, show, replay or discard; followed by IDs, and for replay by key=value to change the payload",
+        "type": "only this task type",
+        "queue": "only this queue",
+        "reason": "only if the reason contains this text",
+        "older": "only if dead for at least this long: 90s, 15m, 2h, 3d",
+        "newer": "only if dead for at most this long",
+        "all": "replay or discard every dead letter",
+        "payload": "replace the payload before the replay (JSON)",
+        "edit": "edit the payload in your editor before the replay",
+        "rate": "maximum rate: 10/s, 100/m",
+        "limit": "maximum number to list (50)",
+        "yes": "skip the confirmation of a discard",
+        "json": "print one JSON object per line",
+    },
+)
+def dlq(
+    c: Context,
+    action: str,
+    word: list[str],
+    type: str = "",
+    queue: str = "",
+    reason: str = "",
+    older: str = "",
+    newer: str = "",
+    all: bool = False,
+    payload: str = "",
+    edit: bool = False,
+    rate: str = "",
+    limit: int = 50,
+    yes: bool = False,
+    json: bool = False,
+    project: str = "",
+    stage: str = "",
+) -> None:
+    """Manage dead letters: dlq list, show ID, replay ID [key=value …], discard ID."""
+    from poolhouse.commands import calls as commands
+
+    chosen = {"task_type": type, "queue": queue, "reason": reason, "older": older, "newer": newer, "everything": all}
+    how = {"payload": payload, "edit": edit, "rate": rate, "limit": limit, "yes": yes, "as_json": json}
+    call(commands.dlq, action, word, **chosen, **how, project=project, stage=stage)
+
+
+@command(
+    positional=["action"],
+    iterable=["word"],
+    help={
+        **DEPLOYED,
+        **WORDS,
+        "action": "list, run, pause or resume; followed by names of schedules",
+        "json": "print one JSON object per line",
+    },
+)
+def schedule(c: Context, action: str, word: list[str], json: bool = False, project: str = "", stage: str = "") -> None:
+    """Manage schedules: schedule list, run NAME, pause NAME, resume NAME."""
+    from poolhouse.commands import calls as commands
+
+    call(commands.schedule, action, word, as_json=json, project=project, stage=stage)

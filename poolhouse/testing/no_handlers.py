@@ -1,0 +1,1 @@
+"""No handlers: those of a test whose project has no pipeline.toml are named by the fixture `pipeline_handlers`."""

@@ -1,0 +1,263 @@
+"""A worker in the calling thread: the kit's own engine, one delivery at a time, on the clock of the test."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor as Pool
+from concurrent.futures import Future
+from datetime import datetime
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from poolhouse.pipeline.publisher import Publisher
+from poolhouse.pipeline.settings import Settings
+from poolhouse.pipeline.task_ids import TaskIds
+from poolhouse.testing.broker import Broker, Pulled
+from poolhouse.testing.calls import Calls, WorkerDied, WorkerLife
+from poolhouse.testing.surroundings import SeenStore, SeenTopics
+from poolhouse.worker.registry import Registry
+from poolhouse.worker.runtime.attempts import Attempts
+from poolhouse.worker.runtime.dead_letters import DeadLetterKeeper
+from poolhouse.worker.runtime.delivery import MAX_DEFER_S, Delivery, earlier_deliveries
+from poolhouse.worker.runtime.execution import Executor
+from poolhouse.worker.runtime.heartbeat import Heartbeat
+from poolhouse.worker.runtime.limits import Limits
+from poolhouse.worker.runtime.quarantine import Quarantine
+from poolhouse.worker.runtime.retrying import RetryUntilStopped
+from poolhouse.worker.runtime.running_task import Context, RunningTask
+from poolhouse.worker.runtime.services import Services
+from poolhouse.worker.runtime.settlement import Settlement
+
+_T = TypeVar("_T")
+
+
+class OneWorker:
+    """Works on what it is handed. After its death, make another one."""
+
+    def __init__(
+        self,
+        life: WorkerLife,
+        *,
+        settings: Settings,
+        registry: Registry,
+        broker: Broker,
+        calls: Calls,
+        store: SeenStore,
+        topics: SeenTopics,
+        task_ids: TaskIds,
+        now: Callable[[], datetime],
+        monotonic: Callable[[], float],
+        pause: Callable[[float], None],
+        on_deferred: Callable[[Pulled, float], None],
+    ) -> None:
+        """Does nothing yet.
+
+        Args:
+            life: dies where the test says; `store` and `topics` know it too.
+            pause: lets time pass while a call is to be tried again, in seconds.
+            on_deferred: called with a message that is put off, and for how many seconds.
+        """
+        self.life = life
+        self._broker = broker
+        self._calls = calls
+        self._on_deferred = on_deferred
+        #: Deliveries in hand: the one that runs, and those that wait for their type's limits.
+        self.held: dict[str, Pulled] = {}
+        self._resumed: list[tuple[Delivery, bool]] = []
+        self._executor = _CallingThread(settings.handlers, calls, life)
+        self.heartbeat = Heartbeat(now=now, monotonic=monotonic, calls=_AtOnce())
+        self._publisher = Publisher(settings, topics=topics)
+        services = Services(
+            topology=settings.topology,
+            registry=registry,
+            store=store,
+            publisher=self._publisher,
+            task_ids=task_ids,
+            now=now,
+            retry_io=RetryUntilStopped(_Pauses(pause)),
+        )
+        #: The limits of task types; parked deliveries go on in `resume`.
+        self._limits = Limits(lambda delivery: self._resumed.append((delivery, True)), monotonic=monotonic)
+        self._attempts = Attempts(
+            services,
+            settlement=Settlement(services),
+            limits=self._limits,
+            quarantine=Quarantine(lambda delivery: self._resumed.append((delivery, False))),
+            executor=self._executor,
+            heartbeat=self.heartbeat,
+            worker_name=life.name,
+            on_abandoned=lambda _: None,
+            monotonic=monotonic,
+        )
+        self._dead_letters = DeadLetterKeeper(
+            store,
+            topology=settings.topology,
+            registry=registry,
+            publisher=self._publisher,
+            task_ids=task_ids,
+            now=now,
+        )
+
+    @property
+    def next_start_s(self) -> float | None:
+        """When a limit lets a parked task start, on the monotonic clock."""
+        return self._limits.next_start_s
+
+    def work(self, pulled: Pulled, *, queue: str, dead_letter: bool) -> None:
+        """Bring a message to its end. Raises `WorkerDied`."""
+        self.held[pulled.ack_id] = pulled
+        delivery = _Held(self, pulled, queue, dead_letter=dead_letter)
+        if dead_letter:
+            self._dead_letters.process(delivery)
+        else:
+            self._attempts.process(delivery)
+        self._survives()
+        self.resume()
+
+    def resume(self) -> None:
+        """Go on with parked tasks that have room by now. Raises `WorkerDied`."""
+        self._limits.look()
+        while self._resumed:
+            delivery, admitted = self._resumed.pop(0)
+            self._attempts.process(delivery, admitted=admitted)
+            self._survives()
+
+    def close(self) -> None:
+        """End it; what it holds comes again once its lease is over."""
+        self._attempts.parked()
+        self.heartbeat.stop()
+        self._executor.stop()
+        self.held.clear()
+
+    def settle(self, pulled: Pulled, operation: str, call: Callable[[], None]) -> None:
+        """End a delivery, as far as the worker lives."""
+        self._calls.act(operation, call, target=pulled.subscription, by=self.life, step="ack")
+        self.held.pop(pulled.ack_id, None)
+
+    def acknowledge(self, pulled: Pulled) -> None:
+        """Ack; a fault of the test's loses it."""
+        lost = [fault for fault in self._calls.faults if fault.strikes("queue.ack", pulled.subscription)]
+        if lost:
+            self._calls.tell(f"fault: the ack of {pulled.subscription} is lost")
+            self.held.pop(pulled.ack_id, None)
+            return
+        self.settle(pulled, "queue.ack", lambda: self._broker.ack(pulled.subscription, pulled.ack_id))
+
+    def defer(self, pulled: Pulled, seconds: float, *, operation: str) -> None:
+        """Give a message back for a while."""
+        self.settle(
+            pulled, operation, lambda: self._broker.modify(pulled.subscription, pulled.ack_id, _whole_s(seconds))
+        )
+        if seconds:
+            self._on_deferred(pulled, seconds)
+
+    def hand_over(self, pulled: Pulled, queue: str, task_id: str) -> None:
+        """Publish a copy of a message, and ack it."""
+        self._publisher.publish_raw(queue, pulled.data, {**pulled.attributes, "task_id": task_id}).result()
+        self.acknowledge(pulled)
+
+    def _survives(self) -> None:
+        if self.life.dead:  # code of the handler's may have caught it
+            raise WorkerDied(f"{self.life.name} is dead")
+
+
+class _Held:
+    """`Delivery` of a pulled message."""
+
+    def __init__(self, worker: OneWorker, pulled: Pulled, queue: str, *, dead_letter: bool) -> None:
+        self._worker = worker
+        self._pulled = pulled
+        self._queue = queue
+        self._dead_letter = dead_letter
+
+    @property
+    def queue(self) -> str:
+        return self._queue
+
+    @property
+    def data(self) -> bytes:
+        return self._pulled.data
+
+    @property
+    def attributes(self) -> Mapping[str, str]:
+        return self._pulled.attributes
+
+    @property
+    def message_id(self) -> str:
+        return self._pulled.message_id
+
+    @property
+    def published_at(self) -> datetime:
+        return self._pulled.published_at
+
+    @property
+    def attempt(self) -> int:
+        return earlier_deliveries(self._pulled.attributes) + self._pulled.attempt
+
+    def ack(self) -> None:
+        self._worker.acknowledge(self._pulled)
+
+    def nack(self) -> None:
+        self._worker.defer(self._pulled, 0, operation="queue.nack")
+
+    def defer(self, seconds: float) -> None:
+        self._worker.defer(self._pulled, max(1, seconds), operation="queue.defer")
+
+    def hand_over(self, task_id: str) -> None:
+        self._worker.hand_over(self._pulled, self._queue, task_id)
+
+
+class _CallingThread(Executor):
+    """Runs handlers of all kinds in this process, `cpu=True` too: a process would not see the test's clock."""
+
+    def __init__(self, handlers: tuple[str, ...], calls: Calls, life: WorkerLife) -> None:
+        super().__init__(task_handlers=handlers)
+        self._calls = calls
+        self._life = life
+
+    def run(self, task: RunningTask, payload: BaseModel, context: Context) -> Any:
+        def handle() -> Any:
+            self._life.in_handler = True
+            try:
+                return self.run_here(task, payload, context)
+            finally:
+                self._life.in_handler = False
+
+        number = task.record.last_attempt
+        self._calls.tell(f"attempt {number} of {task.record.task_type} {task.record.task_id} begins")
+        try:
+            value = handle()
+        except BaseException as error:
+            self._calls.tell(f"attempt {number} raises {type(error).__name__}: {error}")
+            raise
+        return self._calls.act(
+            "handler", lambda: value, target=f"of {task.record.task_type}", by=self._life, step="handler"
+        )
+
+
+class _Pauses(threading.Event):
+    """An event whose waits take time of the test's clock, and none of the test."""
+
+    def __init__(self, pause: Callable[[float], None]) -> None:
+        super().__init__()
+        self._pause = pause
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if not self.is_set():
+            self._pause(timeout or 0.0)
+        return self.is_set()
+
+
+class _AtOnce(Pool):
+    """A pool that makes each call where it is submitted."""
+
+    def submit(self, fn: Callable[..., _T], /, *args: Any, **kwargs: Any) -> Future[_T]:
+        done: Future[_T] = Future()
+        done.set_result(fn(*args, **kwargs))
+        return done
+
+
+def _whole_s(seconds: float) -> int:
+    return MAX_DEFER_S if seconds >= MAX_DEFER_S else -int(-seconds // 1)

@@ -1,0 +1,232 @@
+"""The words of a test of a pipeline: what the fixture `pipeline` gives, the same on every level."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Any, Protocol, overload
+
+from pydantic import BaseModel
+
+from poolhouse.pipeline.dead_letters import DeadLetterStore, DeadLetterSummary
+from poolhouse.pipeline.delays import run_time
+from poolhouse.pipeline.settings import Settings
+from poolhouse.pipeline.store import ObjectStore
+from poolhouse.pipeline.task_ids import TaskIds
+from poolhouse.testing import spans
+from poolhouse.testing.crash_points import Turn
+from poolhouse.testing.faults import Faults
+from poolhouse.testing.spans import Span
+from poolhouse.testing.surroundings import Submission
+from poolhouse.testing.tasks import R, Task, handler_of, returns_of
+from poolhouse.worker.context import TaskContext
+from poolhouse.worker.registry import Handler, Registry
+
+
+class Clock(Protocol):
+    """The one clock of a pipeline under test."""
+
+    def now(self) -> datetime:
+        """The time, in UTC."""
+
+    def advance(self, span: Span) -> None:
+        """Move time forward: what comes due happens, in order, each at its own moment. Tasks run.
+
+        Leases, backoffs, delays, schedules, limits, time limits and `ctx.now()` all go by this clock.
+
+        Args:
+            span: such as `7 days`, `90 s`, a number of seconds, or a timedelta.
+        """
+
+
+class Pipeline(abc.ABC):
+    """A pipeline of one test: its queues and its bucket are empty when the test begins."""
+
+    #: What calls may meet; see `poolhouse.testing.faults`.
+    faults: Faults
+    clock: Clock
+
+    def __init__(self, settings: Settings, *, registry: Registry, store: ObjectStore, task_ids: TaskIds) -> None:
+        self.settings = settings
+        self.registry = registry
+        #: The bucket, as the test itself sees it: no fault strikes here.
+        self.store = store
+        self.task_ids = task_ids
+
+    # --- submitting and running
+
+    @overload
+    def submit(
+        self,
+        task: Callable[[Any, TaskContext], R],
+        payload: BaseModel | Mapping[str, Any],
+        /,
+        *,
+        queue: str | None = None,
+        delay: Span | None = None,
+        run_at: datetime | None = None,
+    ) -> Task[R]: ...
+    @overload
+    def submit(
+        self,
+        task: str,
+        payload: BaseModel | Mapping[str, Any],
+        /,
+        *,
+        queue: str | None = None,
+        delay: Span | None = None,
+        run_at: datetime | None = None,
+    ) -> Task[Any]: ...
+    @overload
+    def submit(self, task: Callable[[Any, TaskContext], R], /, **fields: Any) -> Task[R]: ...
+    @overload
+    def submit(self, task: str, /, **fields: Any) -> Task[Any]: ...
+
+    def submit(self, task: Any, payload: Any = None, /, **fields: Any) -> Task[Any]:
+        """Submit a task, the way that clients do on this level.
+
+        Args:
+            task: the handler, or the name of its task type.
+            payload: the payload; the options `queue`, `delay` and `run_at` may follow.
+            **fields: without `payload`: its fields.
+
+        Raises:
+            pydantic.ValidationError: the payload does not fit.
+            LookupError: there is no such task type or queue.
+            poolhouse.pipeline.errors.ServiceUnavailable: the queue, or the bucket, did not take it.
+        """
+        handler = handler_of(task, self.registry)
+        options: dict[str, Any] = {}
+        if payload is None:
+            payload = fields
+        else:
+            options = {name: fields.pop(name) for name in ("queue", "delay", "run_at") if name in fields}
+            if fields:
+                raise TypeError(f"submit takes a payload, or its fields: both {payload!r} and {', '.join(fields)}")
+        queue = options.get("queue") or handler.queue or self.settings.topology.default_queue.name
+        if queue not in self.settings.topology.by_name:
+            raise LookupError(f"there is no queue {queue} (queues: {', '.join(self.settings.topology.by_name)})")
+        not_before = None
+        if options.get("delay") is not None or options.get("run_at") is not None:
+            delay = options.get("delay")
+            delay_s = None if delay is None else spans.seconds(delay)
+            not_before = run_time(delay_s=delay_s, run_at=options.get("run_at"), now=self.clock.now())
+        task_id = self._submit(handler, handler.payload_of(payload), queue=queue, not_before=not_before)
+        return Task(task_id, handler.task_type, self.store, None if isinstance(task, str) else returns_of(handler))
+
+    @abc.abstractmethod
+    def _submit(self, handler: Handler, payload: dict[str, Any], *, queue: str, not_before: datetime | None) -> str: ...
+
+    @abc.abstractmethod
+    def run_until_idle(self, limit: Span = "1 day") -> None:
+        """Let the workers work until nothing is left to do now.
+
+        Waits that are the machinery's own (a queue's backoff, the lease of a worker that died) are gone through, and
+        move the clock. Those that somebody asked for (a delay, `Retry(after_s=…)`, a rate, a schedule) are not:
+        `clock.advance` moves on to them.
+
+        Raises:
+            AssertionError: there is still work after `limit`.
+        """
+
+    @abc.abstractmethod
+    def kill_worker(self, at: str) -> AbstractContextManager[None]:
+        """Let the worker die, once, at a step of its protocol; another one takes its place at once.
+
+        Args:
+            at: `before-` or `after-` and a step: pull, claim, handler, result, record, follow-ups, dead-letter, ack.
+                Of a step that the task doesn't have, the next moment counts.
+
+        Raises:
+            ValueError: there is no such step.
+            AssertionError: no worker came there before the block ended.
+        """
+
+    @abc.abstractmethod
+    def crash_points(self, *, results: bool = True) -> Iterator[Turn]:
+        """Run the body of a loop once undisturbed, then once for each point where a worker can die or a call can fail.
+
+            for turn in pipeline.crash_points():
+                with turn:
+                    task = pipeline.submit(charge, order="A-1")
+                    pipeline.run_until_idle()
+                    assert ledger.of("A-1") == 100
+
+        Each turn begins with an empty pipeline; a turn's block ends with `run_until_idle`. What the tasks came to, and
+        what handlers have written to the bucket, must be what it was in the undisturbed turn; times in ISO 8601 may
+        differ.
+
+        Args:
+            results: whether results count; not where they tell, say, the number of the attempt.
+
+        Raises:
+            AssertionError: some turns failed, or came to something else; the text lists the points.
+        """
+
+    @property
+    @abc.abstractmethod
+    def api_url(self) -> str:
+        """Where the pipeline's HTTP API is: for tests of an application that calls it."""
+
+    @abc.abstractmethod
+    def timeline(self) -> str:
+        """What has happened, a line each."""
+
+    @property
+    @abc.abstractmethod
+    def submitted(self) -> Sequence[Submission]:
+        """Every task that was submitted so far, follow-ups too, in order."""
+
+    # --- looking
+
+    def follow_ups(self, task: Task[Any]) -> tuple[Task[Any], ...]:
+        """The tasks that a task has submitted: those that its record names once it has succeeded."""
+        return tuple(Task(each.task_id, each.task_type, self.store) for each in task.record.follow_ups)
+
+    def assert_submitted(self, task: Any, /, *, times: int | None = None, **fields: Any) -> tuple[Task[Any], ...]:
+        """Assert that tasks of this type were submitted whose payloads have these fields; return them.
+
+        Args:
+            task: the handler, or the name of a task type.
+            times: how many; None: at least one.
+            **fields: of the payload; others may have any value.
+        """
+        task_type = task if isinstance(task, str) else handler_of(task, self.registry).task_type
+        missing = object()
+        found = [
+            each
+            for each in self.submitted
+            if each.task_type == task_type
+            and all(each.payload.get(name, missing) == value for name, value in fields.items())
+        ]
+        wanted = f"{task_type}({', '.join(f'{name}={value!r}' for name, value in fields.items())})"
+        there = "\n".join(f"  {each.task_type} {dict(each.payload)}" for each in self.submitted) or "  nothing"
+        enough = bool(found) if times is None else len(found) == times
+        expected = "at least once" if times is None else f"{times} times"
+        assert enough, f"{wanted} was submitted {len(found)} times, not {expected}. Submitted were:\n{there}"
+        return tuple(Task(each.task_id, each.task_type, self.store) for each in found)
+
+    def assert_dead_lettered(self, task: Task[Any] | None = None, *, reason: str = "") -> DeadLetterSummary:
+        """Assert that there is a dead letter; return the newest that fits.
+
+        Args:
+            task: whose; None: any.
+            reason: a part of its reason.
+        """
+        letters = self._letters()
+        found = [
+            letter for letter in letters if reason in letter.reason and (task is None or letter.task_id == task.id)
+        ]
+        there = "\n".join(f"  {each.task_type} {each.task_id}: {each.reason}" for each in letters)
+        of = "" if task is None else f" of task {task.id}"
+        assert found, (
+            f"there is no dead letter{of}{f' whose reason has {reason!r}' if reason else ''}. "
+            f"There are:\n{there or '  none'}"
+        )
+        return max(found, key=lambda letter: letter.died_at)
+
+    def _letters(self) -> tuple[DeadLetterSummary, ...]:
+        box = DeadLetterStore(self.store, queues=tuple(self.settings.topology.by_name), task_ids=self.task_ids)
+        return box.page(page_size=1000).dead_letters

@@ -1,0 +1,146 @@
+"""A pipeline on a whole stack of its own processes or containers: real time, real workers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from typing import Any
+
+from poolhouse.client import loopback
+from poolhouse.local.backend import Endpoints
+from poolhouse.pipeline.record_store import RecordStore, Stored
+from poolhouse.pipeline.records import Status
+from poolhouse.pipeline.settings import Settings
+from poolhouse.pipeline.store import GcsStore
+from poolhouse.pipeline.task_id_key import load_task_ids
+from poolhouse.testing import spans
+from poolhouse.testing.calls import Calls
+from poolhouse.testing.crash_points import Turn
+from poolhouse.testing.faults import Faults, refuse
+from poolhouse.testing.pipeline import Pipeline
+from poolhouse.testing.spans import Span
+from poolhouse.testing.surroundings import Submission
+from poolhouse.worker.registry import Handler, Registry
+
+#: Longest time that `run_until_idle` waits, in seconds: on this level waits are real.
+LONGEST_WAIT_S = 120.0
+_TIMEOUT_S = 30.0
+_POLL_S = 0.02
+
+
+class StackPipeline(Pipeline):
+    """The pipeline of the levels `embedded` and `containers`. Tests share the stack: a test sees its own tasks alone.
+
+    What is not in this process can't be told to fail or to move its clock: such words skip the test.
+    """
+
+    def __init__(self, settings: Settings, *, registry: Registry, endpoints: Endpoints, level: str) -> None:
+        self._endpoints = endpoints
+        self._level = level
+        self._session = loopback.session()
+        self._records_seen: dict[str, Submission] = {}
+        store = GcsStore(settings.bucket_name, project=settings.google_cloud_project)
+        self._records = RecordStore(store)
+        calls = Calls(now=lambda: datetime.now(UTC))
+        self._calls = calls
+        self.faults = Faults(calls, duplicate=self._cannot("duplicate messages"))
+        for word in ("on", "wrap"):
+            setattr(self.faults, word, self._cannot("let calls fail"))
+        self.clock = _RealClock(self._cannot("move the clock"))
+        super().__init__(settings, registry=registry, store=store, task_ids=load_task_ids(store))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._session.close()
+
+    def _submit(self, handler: Handler, payload: dict[str, Any], *, queue: str, not_before: datetime | None) -> str:
+        body: dict[str, Any] = {"task_type": handler.task_type, "payload": payload, "queue": queue}
+        if not_before is not None:
+            body["run_at"] = not_before.isoformat()
+        answer = self._session.post(f"{self.api_url}/tasks", json=body, timeout=_TIMEOUT_S)
+        if answer.status_code != 202:
+            raise ValueError(f"the API answered {answer.status_code}: {answer.text}")
+        task_id = str(answer.json()["task_id"])
+        self._records_seen[task_id] = Submission(
+            task_id=task_id, task_type=handler.task_type, queue=queue, payload=payload
+        )
+        self._calls.tell(f"submitted: {handler.task_type} {task_id} to {queue}")
+        return task_id
+
+    def run_until_idle(self, limit: Span = "1 day") -> None:
+        end_s = time.monotonic() + min(LONGEST_WAIT_S, spans.seconds(limit))
+        while open_tasks := [each for each in self.submitted if not self._rests(each)]:
+            assert time.monotonic() < end_s, (
+                f"{len(open_tasks)} tasks have not ended in {LONGEST_WAIT_S:g} s; the timeline:\n{self.timeline()}"
+            )
+            time.sleep(_POLL_S)
+
+    def kill_worker(self, at: str) -> AbstractContextManager[None]:
+        return self._cannot("kill a worker at a step")()  # type: ignore[no-any-return]  # it skips the test
+
+    def crash_points(self, *, results: bool = True) -> Iterator[Turn]:
+        return self._cannot("go through crash points")()  # type: ignore[no-any-return]  # as above
+
+    @property
+    def api_url(self) -> str:
+        return self._endpoints.api_url
+
+    def timeline(self) -> str:
+        lines = [f"{at:%H:%M:%S}  {text}" for at, text in self._calls.timeline]
+        for each in self._records_seen.values():
+            stored = self._read(each.task_id)
+            lines.append(f"task {each.task_id} ({each.task_type}): {stored.record.status if stored else 'no record'}")
+            for attempt in stored.record.attempts if stored else ():
+                error = f": {attempt.error.type}: {attempt.error.message}" if attempt.error else ""
+                lines.append(
+                    f"  {attempt.started_at:%H:%M:%S} attempt {attempt.number} by {attempt.worker} "
+                    f"{attempt.outcome}{error}"
+                )
+        return "\n".join(lines) or "nothing has happened"
+
+    @property
+    def submitted(self) -> tuple[Submission, ...]:
+        for task_id in tuple(self._records_seen):
+            self._add_follow_ups(task_id)
+        return tuple(self._records_seen.values())
+
+    def _add_follow_ups(self, task_id: str) -> None:
+        stored = self._read(task_id)
+        for each in stored.record.follow_ups if stored else ():
+            if each.task_id not in self._records_seen:
+                self._records_seen[each.task_id] = Submission(
+                    task_id=each.task_id, task_type=each.task_type, queue=each.queue, payload=each.payload
+                )
+                self._add_follow_ups(each.task_id)
+
+    def _read(self, task_id: str) -> Stored | None:
+        return self._records.read(task_id)
+
+    def _rests(self, submission: Submission) -> bool:
+        """Whether nothing happens to a task now; one without records can't be seen, and is not waited for."""
+        handler = self.registry.get(submission.task_type)
+        if handler is None or not handler.record:
+            return True
+        stored = self._read(submission.task_id)
+        if stored is None:
+            return False
+        record = stored.record
+        if record.status in {Status.FAILED, Status.DEAD} and record.discarded_at is None:
+            return any(letter.task_id == record.task_id for letter in self._letters())
+        waits = record.not_before is not None and record.not_before > datetime.now(UTC)
+        return record.status.final or waits
+
+    def _cannot(self, what: str) -> Any:
+        return refuse(f"can't {what} on the level {self._level}: use --backend inline or in-process")
+
+
+class _RealClock:
+    """The machine's clock."""
+
+    def __init__(self, advance: Any) -> None:
+        self.advance = advance
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)

@@ -1,0 +1,28 @@
+"""What attempts and their settlement work with: made once for a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from poolhouse.pipeline.publisher import Publisher
+from poolhouse.pipeline.store import ObjectStore
+from poolhouse.pipeline.task_ids import TaskIds
+from poolhouse.pipeline.topology import Topology
+from poolhouse.worker.registry import Registry
+from poolhouse.worker.runtime.retrying import RetryUntilStopped
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """Queues, bucket, handlers and clock of one worker."""
+
+    topology: Topology
+    registry: Registry
+    store: ObjectStore
+    publisher: Publisher
+    task_ids: TaskIds
+    now: Callable[[], datetime]
+    #: Repeats calls to storage and Pub/Sub until they succeed or the worker stops.
+    retry_io: RetryUntilStopped

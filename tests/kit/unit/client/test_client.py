@@ -1,0 +1,325 @@
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import httpx2
+import pytest
+from google.auth.exceptions import DefaultCredentialsError
+
+from poolhouse import Payload, ResultTimeout, TaskFailed, TaskType
+from poolhouse.client.async_client import AsyncClient
+from poolhouse.client.client import Client
+from poolhouse.client.errors import ApiError
+from poolhouse.client.event_stream import TRIES
+from poolhouse.client.identity import BearerToken
+from poolhouse.client.target import target
+from poolhouse.local import state
+from poolhouse.local.errors import NoStack
+from poolhouse.local.stack_api import stack_api
+from poolhouse.pipeline.errors import ConfigError
+
+Answer = tuple[int, str, bytes]
+
+
+class Scripted:
+    """A server that answers with what a test says, one answer a request."""
+
+    def __init__(self) -> None:
+        self.answers: list[Answer] = []
+        self.requests: list[tuple[str, str, dict[str, str]]] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                outer.requests.append((self.command, self.path, dict(self.headers)))
+                status, kind, body = outer.answers.pop(0)
+                self.send_response(status)
+                self.send_header("Content-Type", kind)
+                self.send_header("Connection", "close")
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+
+
+@pytest.fixture
+def scripted() -> Iterator[Scripted]:
+    scripted = Scripted()
+    thread = threading.Thread(target=scripted.server.serve_forever, args=(0.01,))
+    thread.start()
+    yield scripted
+    scripted.server.shutdown()
+    thread.join()
+    scripted.server.server_close()
+
+
+@pytest.fixture
+def connect(scripted: Scripted) -> Iterator[Callable[..., Client]]:
+    made: list[Client] = []
+
+    def connect(tokens: list[str] | None = None) -> Client:
+        made.append(Client(scripted.url, token=None if tokens is None else lambda: tokens.pop(0), sleep=lambda _: None))
+        return made[-1]
+
+    yield connect
+    for api in made:
+        api.close()
+
+
+def event(number: int, status: str, **more: object) -> bytes:
+    return f"id: {number}\nevent: status\ndata: {json.dumps({'status': status, **more})}\n\n".encode()
+
+
+STREAM = "text/event-stream; charset=utf-8"
+
+
+def test_events_end_with_the_task(scripted: Scripted, connect: Callable[..., Client]) -> None:
+    scripted.answers = [(200, STREAM, b"retry: 2000\n\n" + event(0, "queued") + b": still here\n\n" + event(5, "dead"))]
+    assert [event.data["status"] for event in connect().events("t")] == ["queued", "dead"]
+
+
+def test_a_stream_that_breaks_off_goes_on_where_it_was(scripted: Scripted, connect: Callable[..., Client]) -> None:
+    scripted.answers = [
+        (200, STREAM, event(3, "running")),
+        (503, "application/problem+json", b'{"error": "down"}'),
+        (200, STREAM, event(4, "succeeded")),
+    ]
+    assert [event.data["status"] for event in connect().events("t")] == ["running", "succeeded"]
+    assert scripted.requests[0][2].get("Last-Event-ID") is None
+    assert [headers["Last-Event-ID"] for _, _, headers in scripted.requests[1:]] == ["3", "3"]
+
+
+def test_events_of_a_service_that_stays_down_are_given_up(scripted: Scripted, connect: Callable[..., Client]) -> None:
+    scripted.answers = [(503, "application/problem+json", b'{"error": "down"}')] * (TRIES + 1)
+    with pytest.raises(ApiError, match="down"):
+        list(connect().events("t"))
+    assert scripted.answers == []
+
+
+def test_events_of_a_task_that_is_not_there_are_an_error_at_once(
+    scripted: Scripted, connect: Callable[..., Client]
+) -> None:
+    scripted.answers = [(404, "application/problem+json", b'{"error": "no task"}')]
+    with pytest.raises(ApiError, match="no task") as caught:
+        list(connect().events("t"))
+    assert caught.value.status == 404
+
+
+def test_events_are_utf_8(scripted: Scripted, connect: Callable[..., Client]) -> None:
+    line = 'data: {"status": "dead", "reason": "café ☕"}\n\n'.encode()
+    scripted.answers = [(200, "text/event-stream", line)]
+    assert [event.data["reason"] for event in connect().events("t")] == ["café ☕"]
+
+
+def test_a_token_is_asked_for_once_and_again_when_it_has_expired(
+    scripted: Scripted, connect: Callable[..., Client]
+) -> None:
+    ok, expired = (200, "application/json", b"{}"), (401, "text/html", b"<html>")
+    scripted.answers = [ok, ok, expired, ok]
+    api = connect(["one", "two"])
+    for _ in range(3):
+        api.get("/queues")
+    assert [headers["Authorization"] for _, _, headers in scripted.requests] == [
+        "Bearer one",
+        "Bearer one",
+        "Bearer one",
+        "Bearer two",
+    ]
+
+
+def test_a_token_that_opens_nothing_says_which_role_is_missing(
+    scripted: Scripted, connect: Callable[..., Client]
+) -> None:
+    scripted.answers = [(403, "text/html", b"<html>Forbidden")]
+    with pytest.raises(ApiError, match=r"roles/run\.invoker"):
+        connect(["one"]).get("/queues")
+
+
+def test_several_wrong_fields_are_reported_one_a_line(scripted: Scripted, connect: Callable[..., Client]) -> None:
+    errors = [
+        {"field": "payload.a", "message": "is required"},
+        {"field": "payload.b", "message": "there is no such field"},
+    ]
+    scripted.answers = [(422, "application/problem+json", json.dumps({"error": "x", "errors": errors}).encode())]
+    with pytest.raises(ApiError) as caught:
+        connect().get("/x")
+    assert str(caught.value).splitlines() == [
+        "2 fields are wrong:",
+        "  payload.a: is required",
+        "  payload.b: there is no such field",
+    ]
+
+
+def test_something_else_at_the_address_is_reported(scripted: Scripted, connect: Callable[..., Client]) -> None:
+    scripted.answers = [(200, "text/html", b"<html>"), (500, "text/html", b"oops")]
+    with pytest.raises(ApiError, match="no Poolhouse API"):
+        connect().get("/queues")
+    with pytest.raises(ApiError, match="GET /queues: 500 oops"):
+        connect().get("/queues")
+
+
+def test_nothing_at_the_address_says_where_and_what_to_do(unused: str) -> None:
+    api = Client(unused)
+    with pytest.raises(ApiError, match=r"http://127\.0\.0\.1:\d+ does not answer.*invoke status"):
+        api.get("/queues")
+    api.close()
+
+
+@pytest.fixture
+def unused() -> str:
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        return f"http://127.0.0.1:{server.server_address[1]}"
+
+
+def test_pages_are_read_to_the_last(scripted: Scripted, connect: Callable[..., Client]) -> None:
+    pages = [{"tasks": [1, 2], "next_page_token": "a/b"}, {"tasks": [], "next_page_token": "c"}, {"tasks": [3]}]
+    scripted.answers = [(200, "application/json", json.dumps(page).encode()) for page in pages]
+    assert list(connect().pages("/tasks", "tasks", queue="q")) == [1, 2, 3]
+    assert [path for _, path, _ in scripted.requests] == [
+        "/tasks?queue=q",
+        "/tasks?queue=q&page_token=a%2Fb",
+        "/tasks?queue=q&page_token=c",
+    ]
+
+
+def test_without_a_stack_the_command_that_starts_one_is_named(tmp_path: Path) -> None:
+    with pytest.raises(NoStack, match=r"\./invoke up"):
+        stack_api(tmp_path)
+
+
+def test_the_address_of_the_stack_is_read_from_its_state(tmp_path: Path) -> None:
+    from poolhouse.local.backend import Endpoints
+
+    endpoints = Endpoints(
+        api_url="http://127.0.0.1:1234",
+        pubsub_host="127.0.0.1:1",
+        storage_url="http://127.0.0.1:2",
+        project="p",
+        bucket="b",
+    )
+    state.write(tmp_path, state.StackState(backend="compose", endpoints=endpoints, ready=True))
+    assert stack_api(tmp_path).url == "http://127.0.0.1:1234"
+
+
+def jwt(expires_at: float) -> str:
+    claims = base64.urlsafe_b64encode(json.dumps({"exp": expires_at}).encode()).decode().rstrip("=")
+    return f"head.{claims}.signature"
+
+
+def test_a_token_is_replaced_before_it_expires() -> None:
+    now, tokens = [1000.0], [jwt(1300.0), jwt(9000.0)]
+    given = list(tokens)
+    auth = BearerToken(lambda: given.pop(0), clock=lambda: now[0])
+    sent = []
+    for at in (1000.0, 1200.0, 1250.0):
+        now[0] = at
+        sent.append(next(auth.auth_flow(httpx2.Request("GET", "https://x"))).headers["Authorization"])
+    assert sent == [f"Bearer {tokens[0]}", f"Bearer {tokens[0]}", f"Bearer {tokens[1]}"]
+
+
+def test_the_async_client_asks_for_tokens_as_the_sync_one(scripted: Scripted) -> None:
+    ok, expired = (200, "application/json", b"{}"), (401, "text/html", b"<html>")
+    scripted.answers = [ok, expired, ok]
+    tokens = ["one", "two"]
+
+    async def calls() -> None:
+        async with AsyncClient(scripted.url, token=lambda: tokens.pop(0)) as client:
+            await client.get("/queues")
+            await client.get("/queues")
+
+    asyncio.run(calls())
+    assert [headers["Authorization"] for _, _, headers in scripted.requests] == [
+        "Bearer one",
+        "Bearer one",
+        "Bearer two",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("url", "audience", "for_whom"),
+    [
+        ("https://shop-1.europe-west1.run.app/", None, "https://shop-1.europe-west1.run.app"),
+        ("https://api.example.com", "shop", "shop"),
+        ("https://api.example.com", None, None),
+        ("http://127.0.0.1:8080", "shop", None),
+        ("http://localhost:8080", None, None),
+    ],
+)
+def test_cloud_run_gets_id_tokens_of_google_auth_and_nobody_else(
+    url: str, audience: str | None, for_whom: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("google.oauth2.id_token.fetch_id_token", lambda _, audience: asked.append(audience) or "token")
+    found = target(url, token=None, audience=audience, timeout_s=1, headers=None)
+    if for_whom is None:
+        assert found.auth is None
+        return
+    assert found.auth is not None
+    request = next(found.auth.auth_flow(httpx2.Request("GET", url)))
+    assert request.headers["Authorization"] == "Bearer token"
+    assert asked == [for_whom]
+
+
+def test_without_credentials_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> str:
+        raise DefaultCredentialsError("none here")  # type: ignore[no-untyped-call]
+
+    monkeypatch.setattr("google.oauth2.id_token.fetch_id_token", refuse)
+    with Client("https://shop-1.run.app") as client, pytest.raises(ConfigError, match="GOOGLE_APPLICATION_CREDENTIALS"):
+        client.get("/queues")
+
+
+def test_the_address_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("POOLHOUSE_API_URL", raising=False)
+    with pytest.raises(ConfigError, match="POOLHOUSE_API_URL"):
+        Client()
+    with pytest.raises(ConfigError, match="no address"):
+        Client("shop.example.com")
+    monkeypatch.setenv("POOLHOUSE_API_URL", "http://127.0.0.1:1/")
+    with Client() as client:
+        assert client.url == "http://127.0.0.1:1"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
+def test_this_machine_is_called_past_every_proxy(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+    found = target(f"http://{host}:1", token=None, audience=None, timeout_s=1, headers=None)
+    assert found.here
+    assert found.options()["trust_env"] is False
+
+
+def test_a_wait_ends_in_time_while_events_come_in(scripted: Scripted, connect: Callable[..., Client]) -> None:
+    # Streams that end at once: each look costs no time, and none of them ends the task.
+    scripted.answers = [(200, STREAM, event(number, "running")) for number in range(10_000)]
+    started = time.monotonic()
+    with pytest.raises(ResultTimeout, match=r"task t is running after 0\.3 s; it goes on"):
+        connect().wait("t", timeout_s=0.3)
+    assert time.monotonic() - started < 5
+
+
+def test_a_task_that_failed_is_an_error_with_its_reason(scripted: Scripted, connect: Callable[..., Client]) -> None:
+    scripted.answers = [(200, STREAM, event(1, "failed", reason="no such file"))]
+    with pytest.raises(TaskFailed, match="task t is failed: no such file") as caught:
+        connect().task("t").result()
+    assert (caught.value.status, caught.value.reason) == ("failed", "no such file")
+
+
+def test_a_result_of_another_shape_is_an_error_that_names_the_task(
+    scripted: Scripted, connect: Callable[..., Client]
+) -> None:
+    number = TaskType("number", Payload, int)
+    scripted.answers = [(200, STREAM, event(1, "succeeded")), (200, "application/json", b'"many"')]
+    with pytest.raises(ApiError, match="the result of task t is not what its type promises"):
+        connect().task("t", number).result()

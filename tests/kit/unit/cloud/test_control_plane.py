@@ -1,0 +1,210 @@
+"""The rehearsal's strictness: what it accepts, a real deploy may rely on; what it refuses, Google refuses too."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from typing import Any
+
+import pytest
+
+from poolhouse.cloud.rehearsal.control_plane import ControlPlane
+from poolhouse.cloud.rehearsal.faults import Fault, Faults
+from poolhouse.cloud.rehearsal.http import Request, Response
+from poolhouse.cloud.rehearsal.services import ROUTES
+from poolhouse.cloud.rehearsal.services.pubsub import dead_letter_gaps
+from poolhouse.cloud.rehearsal.state import PROJECT_NUMBER
+
+PROJECT = "rehearsal-project"
+BASE = f"/v1/projects/{PROJECT}"
+AGENT = f"serviceAccount:service-{PROJECT_NUMBER}@gcp-sa-pubsub.iam.gserviceaccount.com"
+
+
+class Caller:
+    def __init__(self, faults: Faults | None = None, *apis: str) -> None:
+        self.control_plane = ControlPlane(project=PROJECT, token="word", routes=ROUTES, faults=faults or Faults())
+        self.control_plane.state.enabled.update(
+            f"{api}.googleapis.com" for api in apis or ("pubsub", "iam", "monitoring")
+        )
+
+    def __call__(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        host: str = "pubsub",
+        token: str = "Bearer word",
+        **query: str,
+    ) -> Response:
+        headers = {"authorization": token} if token else {}
+        content = b"" if body is None else json.dumps(body).encode()
+        request = Request(
+            host=f"{host}.googleapis.com", method=method, path=path, query=query, headers=headers, body=content
+        )
+        return self.control_plane(request)
+
+    def agent(self) -> None:
+        path = f"/v1beta1/projects/{PROJECT}/services/pubsub.googleapis.com:generateServiceIdentity"
+        assert self("POST", path, {}, host="serviceusage").status == 200
+
+    def topic(self, name: str) -> None:
+        assert self("PUT", f"{BASE}/topics/{name}", {}).status == 200
+
+
+@pytest.fixture
+def call() -> Caller:
+    return Caller()
+
+
+def test_a_caller_without_a_token_or_with_another_is_refused(call: Caller) -> None:
+    assert call("GET", f"{BASE}/topics", token="").status == 403
+    assert call("GET", f"{BASE}/topics", token="Bearer other").status == 401
+
+
+def test_an_api_that_is_off_says_so_as_service_usage_does() -> None:
+    answer = Caller(None, "iam")("GET", f"{BASE}/topics")
+    assert answer.status == 403
+    assert answer.body["error"]["details"][0]["reason"] == "SERVICE_DISABLED"
+
+
+def test_another_project_is_refused(call: Caller) -> None:
+    assert call("GET", "/v1/projects/other-project/topics").status == 403
+
+
+def test_making_a_thing_twice_is_a_conflict_and_a_missing_one_is_not_found(call: Caller) -> None:
+    call.topic("mail")
+    assert call("PUT", f"{BASE}/topics/mail", {}).status == 409
+    assert call("GET", f"{BASE}/topics/none").status == 404
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"ackDeadlineSecond": 30}, 'Unknown name "ackDeadlineSecond"'),
+        ({"ackDeadlineSeconds": 5}, "ackDeadlineSeconds"),
+        ({"messageRetentionDuration": "1s"}, "messageRetentionDuration"),
+        ({"labels": {"Upper": "x"}}, "labels"),
+        ({"retryPolicy": {"minimumBackoff": "20s", "maximumBackoff": "10s"}}, "minimumBackoff is above"),
+        ({"deadLetterPolicy": {"maxDeliveryAttempts": 4}}, "maxDeliveryAttempts"),
+    ],
+)
+def test_unknown_fields_and_values_out_of_range_are_named(call: Caller, change: dict[str, Any], words: str) -> None:
+    call.topic("mail")
+    answer = call("PUT", f"{BASE}/subscriptions/mail-workers", {"topic": f"projects/{PROJECT}/topics/mail", **change})
+    assert answer.status == 400
+    assert words in answer.body["error"]["message"]
+
+
+def test_a_subscription_needs_its_topics(call: Caller) -> None:
+    call.topic("mail")
+    policy = {"deadLetterTopic": f"projects/{PROJECT}/topics/none", "maxDeliveryAttempts": 5}
+    body = {"topic": f"projects/{PROJECT}/topics/mail", "deadLetterPolicy": policy}
+    assert call("PUT", f"{BASE}/subscriptions/mail-workers", body).status == 404
+
+
+def test_a_policy_with_an_old_etag_is_a_conflict(call: Caller) -> None:
+    call.topic("mail")
+    call.agent()
+    etag = call("GET", f"{BASE}/topics/mail:getIamPolicy").body["etag"]
+    wanted = {"policy": {"etag": etag, "bindings": [{"role": "roles/pubsub.publisher", "members": [AGENT]}]}}
+    assert call("POST", f"{BASE}/topics/mail:setIamPolicy", wanted).status == 200
+    assert call("POST", f"{BASE}/topics/mail:setIamPolicy", wanted).status == 409
+
+
+def test_an_account_that_is_not_there_can_not_be_bound_and_a_fresh_one_not_at_once() -> None:
+    call = Caller(Faults(account_uses=1))
+    call.topic("mail")
+    email = f"some-account@{PROJECT}.iam.gserviceaccount.com"
+    body = {"policy": {"bindings": [{"role": "roles/pubsub.publisher", "members": [f"serviceAccount:{email}"]}]}}
+    assert call("POST", f"{BASE}/topics/mail:setIamPolicy", body).status == 400
+    made = call("POST", f"{BASE}/serviceAccounts", {"accountId": "some-account"}, host="iam")
+    assert made.body["email"] == email
+    assert call("POST", f"{BASE}/topics/mail:setIamPolicy", body).status == 400
+    assert call("POST", f"{BASE}/topics/mail:setIamPolicy", body).status == 200
+
+
+def test_the_agent_of_pubsub_is_not_there_until_it_is_asked_for(call: Caller) -> None:
+    call.topic("mail")
+    body = {"policy": {"bindings": [{"role": "roles/pubsub.publisher", "members": [AGENT]}]}}
+    assert call("POST", f"{BASE}/topics/mail:setIamPolicy", body).status == 400
+    call.agent()
+    assert call("POST", f"{BASE}/topics/mail:setIamPolicy", body).status == 200
+
+
+@pytest.mark.parametrize(
+    ("roles", "uses", "statuses"),
+    [
+        (("roles/storage.objectUser",), 0, [400, 400]),
+        (("roles/storage.objectUser", "roles/storage.legacyBucketReader"), 0, [200]),
+        (("roles/storage.objectUser", "roles/storage.legacyBucketReader"), 2, [400, 400, 200]),
+    ],
+    ids=["objects alone", "objects and bucket", "a grant that is not seen at once"],
+)
+def test_a_build_wants_its_account_to_see_the_bucket(roles: tuple[str, ...], uses: int, statuses: list[int]) -> None:
+    call = Caller(Faults(grant_uses=uses), "storage", "iam", "cloudbuild")
+    call("POST", f"{BASE}/serviceAccounts", {"accountId": "builder"}, host="iam")
+    email = f"builder@{PROJECT}.iam.gserviceaccount.com"
+    call("POST", "/storage/v1/b", {"name": "some-bucket"}, host="storage")
+    bindings = [{"role": role, "members": [f"serviceAccount:{email}"]} for role in roles]
+    assert call("PUT", "/storage/v1/b/some-bucket/iam", {"bindings": bindings}, host="storage").status == 200
+    call.control_plane.state.objects["some-bucket", "source"] = archive("Dockerfile")
+    build = {
+        "steps": [{"name": "builder"}],
+        "source": {"storageSource": {"bucket": "some-bucket", "object": "source"}},
+        "logsBucket": "gs://some-bucket/logs",
+        "serviceAccount": f"projects/{PROJECT}/serviceAccounts/{email}",
+    }
+    answers = [call("POST", f"{BASE}/locations/us-central1/builds", build, host="cloudbuild") for _ in statuses]
+    assert [answer.status for answer in answers] == statuses, [answer.body for answer in answers]
+    assert all("does not have access to the bucket" in answer.payload.decode() for answer in answers[:-1])
+
+
+def archive(*names: str) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz") as made:
+        for name in names:
+            made.addfile(tarfile.TarInfo(name))
+    return file.getvalue()
+
+
+def test_gaps_on_the_way_of_a_dead_letter_are_found(call: Caller) -> None:
+    for name in ("mail", "dead"):
+        call.topic(name)
+    policy = {"deadLetterTopic": f"projects/{PROJECT}/topics/dead", "maxDeliveryAttempts": 5}
+    body = {"name": f"projects/{PROJECT}/subscriptions/mail-workers", "topic": f"projects/{PROJECT}/topics/mail"}
+    call("PUT", f"{BASE}/subscriptions/mail-workers", {**body, "deadLetterPolicy": policy})
+    for item in call.control_plane.state.items.values():
+        item.setdefault("name", "")
+    assert len(dead_letter_gaps(call.control_plane.state)) == 3
+
+
+def test_a_lost_answer_leaves_its_work_behind() -> None:
+    call = Caller(Faults(faults=[Fault(match="PUT .*/topics/mail", lost=True)]))
+    assert call("PUT", f"{BASE}/topics/mail", {}).status == 503
+    assert call("PUT", f"{BASE}/topics/mail", {}).status == 409
+
+
+def test_every_request_is_in_the_log_and_no_token_is(call: Caller) -> None:
+    call("GET", f"{BASE}/topics")
+    call("GET", f"{BASE}/topics", token="Bearer secret-word")
+    assert [(entry.method, entry.path, entry.status) for entry in call.control_plane.log] == [
+        ("GET", f"{BASE}/topics", 200),
+        ("GET", f"{BASE}/topics", 401),
+    ]
+    assert "secret-word" not in repr(call.control_plane.log)
+
+
+def test_the_same_alert_can_be_made_twice_which_is_why_they_carry_labels(call: Caller) -> None:
+    threshold = {"filter": 'metric.type="a" AND resource.type="b"', "comparison": "COMPARISON_GT", "duration": "60s"}
+    body = {"combiner": "OR", "conditions": [{"displayName": "x", "conditionThreshold": threshold}]}
+    path = f"/v3/projects/{PROJECT}/alertPolicies"
+    names = {call("POST", path, body, host="monitoring").body["name"] for _ in range(2)}
+    assert len(names) == 2
+
+
+def test_a_mistake_of_the_rehearsal_itself_is_kept_and_answered_with_a_500(call: Caller) -> None:
+    call.topic("mail")
+    assert call("PATCH", f"{BASE}/topics/mail", {}).status == 500
+    assert len(call.control_plane.bugs) == 1

@@ -1,0 +1,103 @@
+"""The files that the kit gives a project: made from this repository's own, and kept up to date."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from poolhouse.cloud import image
+from poolhouse.commands import project_files
+from poolhouse.local.compose import workers
+from poolhouse.pipeline import topology
+from poolhouse.pipeline.errors import ConfigError
+from poolhouse.project import ROOT
+
+TEXTS = project_files.render(name="shop", version="1.2.3")
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    project_files.write(tmp_path, TEXTS)
+    return tmp_path
+
+
+def test_a_shared_file_loses_the_kits_own_lines_and_gets_a_projects() -> None:
+    text = "a\n# kit: why\nb\n# end of kit\n  # kit: why\n  c\n  # end of kit\n  #project| d\n#project| # e\nf\n"
+    assert project_files.for_project(text) == "a\n  d\n# e\nf\n"
+
+
+@pytest.mark.parametrize("path", project_files.SHARED)
+def test_the_marks_of_shared_files_are_in_pairs_and_none_is_left(path: str) -> None:
+    own = (ROOT / path).read_text(encoding="utf-8")
+    assert own.count("# kit: ") == own.count("# end of kit")
+    made = project_files.for_project(own)
+    assert not [mark for mark in ("# kit: ", "# end of kit", "#project|") if mark in made]
+
+
+def test_the_image_of_a_project_has_its_own_code_and_the_kit_by_its_lock() -> None:
+    assert set(image.inputs(TEXTS["Dockerfile"]).copied) == {
+        "requirements.lock",
+        "vendor",
+        "worker",
+        "api",
+        "pipeline.toml",
+    }
+    assert "poolhouse" in image.inputs((ROOT / "Dockerfile").read_text()).copied[1]
+    sent = {line[1:] for line in TEXTS[".dockerignore"].splitlines() if line.startswith("!")}
+    assert sent == {
+        *("vendor", "worker", "api", "pipeline.toml", ".wheelhouse"),
+        *("requirements.lock", "requirements-pubsub.lock"),
+    }
+
+
+def test_the_compose_file_of_a_new_project_has_the_workers_of_its_queues(shop: Path) -> None:
+    declared = topology.load(shop / "pipeline.toml")
+    text = (shop / "docker-compose.yml").read_text(encoding="utf-8")
+    assert workers.renewed(text, declared) == text
+    found = {name for name in yaml.safe_load(text)["services"] if name.startswith("worker-")}
+    assert found == {f"worker-{queue.name}" for queue in declared.queues}
+
+
+def test_the_project_pins_the_kit_and_names_itself(shop: Path) -> None:
+    project = tomllib.loads((shop / "pyproject.toml").read_text())["project"]
+    assert (project["name"], project["dependencies"]) == ("shop", ["poolhouse==1.2.3"])
+
+
+def test_an_update_writes_what_is_new_keeps_what_was_edited_and_leaves_what_was_deleted(shop: Path) -> None:
+    (shop / ".gitignore").unlink()
+    (shop / ".editorconfig").write_text("mine\n")
+    newer = {path: text + "# newer\n" for path, text in TEXTS.items()} | {"new.txt": "new\n"}
+    changes = project_files.update(shop, newer)
+    assert "Dockerfile" in changes.written
+    assert (shop / "Dockerfile").read_text().endswith("# newer\n")
+    assert "new.txt" in changes.written
+    assert set(changes.edited) == {".editorconfig"}
+    assert "+# newer" in changes.edited[".editorconfig"]
+    assert (shop / ".editorconfig").read_text() == "mine\n"
+    assert not (shop / ".gitignore").exists()
+    assert (shop / "README.md").read_text() == TEXTS["README.md"]  # the owner's from the first day
+    again = project_files.update(shop, newer)
+    assert (again.written, again.edited) == ([], {})
+
+
+def test_ones_own_queues_in_the_compose_file_are_no_edit(shop: Path) -> None:
+    with (shop / "pipeline.toml").open("a") as file:
+        file.write("\n[queues.slow]\n")
+    workers.renew(path=shop / "docker-compose.yml", pipeline_file=shop / "pipeline.toml")
+    newer = {**TEXTS, "docker-compose.yml": TEXTS["docker-compose.yml"] + "# newer\n"}
+    changes = project_files.update(shop, newer)
+    assert (changes.written, changes.edited) == (["docker-compose.yml"], {})
+    text = (shop / "docker-compose.yml").read_text()
+    assert "worker-slow:" in text
+    assert text.endswith("# newer\n")
+
+
+def test_an_update_over_a_broken_declaration_changes_nothing(shop: Path) -> None:
+    before = (shop / "Dockerfile").read_text()
+    (shop / "pipeline.toml").write_text("[queues\n")
+    with pytest.raises(ConfigError, match=r"pipeline\.toml"):
+        project_files.update(shop, {**TEXTS, "Dockerfile": "other\n"})
+    assert (shop / "Dockerfile").read_text() == before

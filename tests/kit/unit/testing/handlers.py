@@ -1,0 +1,152 @@
+"""Task types of the tests of the test kit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel
+
+from poolhouse import Payload, Reject, Retry, TaskContext, Unique, task
+
+
+class Person(Payload):
+    name: str
+
+
+class Greeting(BaseModel):
+    text: str
+    at: datetime
+
+
+class Times(Payload):
+    times: int
+
+
+class Anything(Payload):
+    value: Any = None
+
+
+#: What `call` calls; what `spend` has spent; what a test lets `wait` do.
+ledger: list[str] = []
+during: list[Callable[[], None]] = []
+
+
+@task("greet")
+def greet(payload: Person, ctx: TaskContext) -> Greeting:
+    """Greet a person."""
+    return Greeting(text=f"Hello, {payload.name}!", at=ctx.now())
+
+
+@task("greet_async")
+async def greet_async(payload: Person, ctx: TaskContext) -> str:
+    """Greet on the event loop."""
+    await asyncio.sleep(0)
+    return f"Hello, {payload.name}!"
+
+
+@task("compute", cpu=True)
+def compute(payload: Times, ctx: TaskContext) -> int:
+    """Compute."""
+    return payload.times * 2
+
+
+@task("flaky")
+def flaky(payload: Times, ctx: TaskContext) -> int:
+    """Fail some times."""
+    if ctx.attempt <= payload.times:
+        raise RuntimeError(f"attempt {ctx.attempt} fails")
+    return ctx.attempt
+
+
+@task("later", max_attempts=2)
+def later(payload: Times, ctx: TaskContext) -> str:
+    """Ask for a retry in some seconds."""
+    if ctx.attempt == 1:
+        raise Retry("not yet", after_s=payload.times)
+    return ctx.now().isoformat()
+
+
+@task("only_one", unique=Unique(by=("name",)))
+def only_one(payload: Person, ctx: TaskContext) -> str:
+    """Return the name."""
+    return payload.name
+
+
+@task("refuse")
+def refuse(payload: Person, ctx: TaskContext) -> None:
+    """Refuse."""
+    raise Reject(f"no to {payload.name}")
+
+
+@task("fan_out")
+def fan_out(payload: Times, ctx: TaskContext) -> list[str]:
+    """Submit other tasks, one of them delayed."""
+    ids = [ctx.submit("greet", Person(name=f"child {number}")) for number in range(payload.times)]
+    return [*ids, ctx.submit("greet", Person(name="late"), delay_s=3600)]
+
+
+@task("limited", rate="2/h")
+def limited(payload: Times, ctx: TaskContext) -> str:
+    """Start twice an hour."""
+    return ctx.now().isoformat()
+
+
+@task("slow", timeout_s=60, max_attempts=1)
+def slow(payload: Times, ctx: TaskContext) -> str:
+    """Do what the test has put there, and end at a checkpoint if it took too long."""
+    for each in during:
+        each()
+    ctx.checkpoint()
+    return "in time"
+
+
+@task("file", result_file="report")
+def file(payload: Person, ctx: TaskContext) -> str:
+    """End with a result file."""
+    return f"report for {payload.name}"
+
+
+@task("spend")
+def spend(payload: Person, ctx: TaskContext) -> int:
+    """Not repeatable: every attempt spends again."""
+    ledger.append(payload.name)
+    return 1
+
+
+@task("spend_once")
+def spend_once(payload: Person, ctx: TaskContext) -> int:
+    """Repeatable: the task's id tells whether it was done."""
+    if ctx.task_id not in ledger:
+        ledger.append(ctx.task_id)
+    return 1
+
+
+@task("append")
+def append(payload: Person, ctx: TaskContext) -> None:
+    """Not repeatable: what was read and written is read and written again."""
+    name = "processed/log.txt"
+    try:
+        old = ctx.store.get(name)[0]
+    except KeyError:
+        old = b""
+    ctx.store.put(name, old + payload.name.encode() + b"\n", content_type="text/plain")
+
+
+@task("quiet", record=False)
+def quiet(payload: Person, ctx: TaskContext) -> None:
+    """Keep no record."""
+    ledger.append(payload.name)
+
+
+class Nothing(Payload):
+    pass
+
+
+@task("mail")
+def mail(payload: Nothing, ctx: TaskContext) -> None:
+    """Do what the test has put there."""
+    for each in during:
+        each()
