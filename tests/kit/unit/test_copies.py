@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from poolhouse.client import api as client
+from poolhouse.client import event_stream as client
 from poolhouse.local.e2e import client as e2e
 from poolhouse.pipeline.records import Status
 from poolhouse.project import ROOT
