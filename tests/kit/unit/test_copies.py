@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from poolhouse.client import api as client
-from poolhouse.local.e2e import client as e2e
-from poolhouse.pipeline.records import Status
 from poolhouse.project import ROOT
 
 
 def test_the_emulator_and_the_kit_guard_against_foreign_pages_by_one_rule() -> None:
     ours, theirs = (ROOT / path for path in ("poolhouse/pipeline", "poolhouse_pubsub/transport"))
     assert (ours / "web_guard.py").read_text() == (theirs / "web_guard.py").read_text()
-
-
-def test_clients_know_the_statuses_that_are_final() -> None:
-    final = {str(status) for status in Status if status.final}
-    assert final == client.FINAL == e2e.FINAL
