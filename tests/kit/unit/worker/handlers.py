@@ -64,6 +64,11 @@ def busy_process(payload: Number, ctx: TaskContext) -> None:
     raise Retry("busy", counts=False)
 
 
+@task("time_process", cpu=True)
+def time_process(payload: Number, ctx: TaskContext) -> str:
+    return ctx.now().isoformat()
+
+
 @task("light_busy", max_attempts=1, record=False)
 def light_busy(payload: Number, ctx: TaskContext) -> None:
     raise Retry("busy", counts=False)
