@@ -42,6 +42,7 @@ from tests.kit.waiting import until
 
 PIPELINE = """
 name = "shop"
+handlers = ["worker.handlers", "poolhouse.worker.samples"]
 
 [queues.mail.workers]
 max_instances = 3
