@@ -4,7 +4,18 @@ from typing import TYPE_CHECKING, Any
 
 from poolhouse.client.errors import ApiError, ResultTimeout, TaskFailed
 from poolhouse.client.task_type import TaskType
-from poolhouse.worker import Payload, Reject, Retry, TaskCancelled, TaskContext, TaskTimeout, WorkerStopping, task
+from poolhouse.worker import (
+    Backoff,
+    Payload,
+    Reject,
+    Retry,
+    TaskCancelled,
+    TaskContext,
+    TaskTimeout,
+    Unique,
+    WorkerStopping,
+    task,
+)
 
 if TYPE_CHECKING:
     from poolhouse.client import AsyncClient, AsyncTaskHandle, Client, TaskHandle
@@ -13,6 +24,7 @@ __all__ = [
     "ApiError",
     "AsyncClient",
     "AsyncTaskHandle",
+    "Backoff",
     "Client",
     "Payload",
     "Reject",
@@ -24,6 +36,7 @@ __all__ = [
     "TaskHandle",
     "TaskTimeout",
     "TaskType",
+    "Unique",
     "WorkerStopping",
     "task",
 ]

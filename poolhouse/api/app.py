@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -24,6 +24,7 @@ from poolhouse.api import (
     health,
     problems,
     queues,
+    scheduled,
     schedules,
     schemas,
     submissions,
@@ -88,7 +89,7 @@ def create_app(
         store=store,
         publisher=publisher or Publisher(settings),
         backlog=backlog or backlogs.open_source(settings),
-        clock=clock or (lambda: datetime.now(UTC)),
+        clock=clock or settings.clock,
         threads=Threads(wait_s=settings.storage_timeout_s),
         deployment=Deployment(store),
     )
@@ -118,7 +119,7 @@ def create_app(
     app.state.services = services
     app.state.body_gate = BodyGate()
     app.state.events = TaskEvents(services, poll_s=event_poll_s)
-    parts = (submissions, tasks, events, files, downloads, queues, dead_letters, schedules, health, docs)
+    parts = (submissions, tasks, scheduled, events, files, downloads, queues, dead_letters, schedules, health, docs)
     for part in parts:
         app.include_router(part.router)
     app.state.routes = [route for part in parts for route in part.router.routes]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 from starlette.responses import Response
 
-from poolhouse.api import bodies, drafts
+from poolhouse.api import bodies, drafts, uniqueness
 from poolhouse.api.answers import json_answer
 from poolhouse.api.problems import field_problem
-from poolhouse.api.services import Provided
+from poolhouse.api.services import Provided, Services
+from poolhouse.pipeline import records
 from poolhouse.pipeline.dead_letters import DeadLetter
 from poolhouse.pipeline.errors import InvalidName, TaskNotFound
 from poolhouse.pipeline.names import check_task_id
@@ -102,6 +106,7 @@ async def replay_dead_letter(task_id: str, request: Request, services: Provided)
     if body.get("payload") is not None:
         letter = await services.threads.run(box.get, _known(task_id))
         payload = drafts.check_payload(letter.task_type, body["payload"], services)
+    await _take_key(task_id, payload, services)
     message_id = await services.threads.run(
         box.replay, _known(task_id), services.publisher, now=services.clock(), payload=payload
     )
@@ -114,6 +119,19 @@ async def discard_dead_letter(task_id: str, services: Provided) -> Response:
     box = await services.dead_letters()
     await services.threads.run(box.discard, _known(task_id), now=services.clock())
     return Response(status_code=204)
+
+
+async def _take_key(task_id: str, payload: Mapping[str, Any] | None, services: Services) -> None:
+    """Take the key of a unique task that is replayed. Raises `Problem`: 409, another task has it."""
+    if not any(handler.unique for handler in services.registry.values()):
+        return  # spares a look at the record
+    stored = await services.threads.run(services.records.read, _known(task_id))
+    handler = None if stored is None else services.registry.get(stored.record.task_type)
+    if stored is None or handler is None or handler.unique is None:
+        return
+    task = records.message_of(stored.record)
+    with suppress(ValidationError):  # what it died of: it will again
+        await uniqueness.replaying(replace(task, payload=payload or task.payload), handler.unique, services)
 
 
 def _known(task_id: str) -> str:

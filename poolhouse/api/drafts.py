@@ -13,7 +13,8 @@ from poolhouse.api.problems import FieldError, Problem, field_errors, field_prob
 from poolhouse.api.services import Services
 from poolhouse.pipeline.delays import check_delay_s, run_time
 from poolhouse.pipeline.message import RESERVED_FIELDS, TaskMessage
-from poolhouse.worker.registry import Handler
+from poolhouse.pipeline.unique import Unique
+from poolhouse.worker.registry import Handler, unique_problem
 
 #: Tasks of one batch call.
 MAX_BATCH = 1000
@@ -29,6 +30,8 @@ class Draft:
     #: Seconds from the call, or the time, before which it must not run; at most one of them is given.
     delay_s: float | None = None
     run_at: datetime | None = None
+    #: The call's own rule, or its type's; None: it is submitted whatever there is.
+    unique: Unique | None = None
 
     def message(self, *, task_id: str, at: datetime, trace: Mapping[str, str]) -> TaskMessage:
         """The task's message."""
@@ -72,7 +75,7 @@ def from_flat(
         except ValueError:
             raise field_problem("delay_s", "must be a number of seconds") from None
     timing = _timing(delay_s, options.get("run_at"), services)
-    return _draft(handler, payload, options.get("queue"), services, prefix=(), timing=timing)
+    return _draft(handler, payload, options.get("queue"), services, prefix=(), timing=timing, unique=handler.unique)
 
 
 def from_nested(body: Mapping[str, Any], services: Services) -> Draft:
@@ -83,7 +86,7 @@ def from_nested(body: Mapping[str, Any], services: Services) -> Draft:
     errors = [
         FieldError(field=name, message=_SERVER_SETS if name in RESERVED_FIELDS else "there is no such field")
         for name in body
-        if name not in {"task_type", "payload", "queue", "delay_s", "run_at"}
+        if name not in {"task_type", "payload", "queue", "delay_s", "run_at", "unique"}
     ]
     payload = body.get("payload", {})
     if not isinstance(payload, dict):
@@ -94,7 +97,20 @@ def from_nested(body: Mapping[str, Any], services: Services) -> Draft:
     if errors:
         raise fields_problem(errors)
     timing = _timing(body.get("delay_s"), body.get("run_at"), services)
-    return _draft(_handler(named, services), payload, queue, services, prefix=("payload",), timing=timing)
+    handler = _handler(named, services)
+    unique = _unique(body.get("unique"), handler)
+    return _draft(handler, payload, queue, services, prefix=("payload",), timing=timing, unique=unique)
+
+
+def new_time(body: Mapping[str, Any], services: Services) -> datetime:
+    """The time that `delay_s` or `run_at` of a body says; one of them is given, and nothing else. Raises `Problem`."""
+    other = next((name for name in body if name not in {"delay_s", "run_at"}), None)
+    if other is not None:
+        raise field_problem(other, "there is no such field")
+    timing = _timing(body.get("delay_s"), body.get("run_at"), services)
+    if not timing:
+        raise field_problem("delay_s", "is required, or run_at: the time to move the task to")
+    return run_time(**timing, now=services.clock())
 
 
 def check_payload(task_type: str, payload: object, services: Services) -> dict[str, Any]:
@@ -118,6 +134,20 @@ def _handler(task_type: object, services: Services) -> Handler:
         known = ", ".join(services.registry) or "none"
         raise field_problem("task_type", f"unknown task type {task_type[:100]!r} (known: {known})")
     return handler
+
+
+def _unique(value: object, handler: Handler) -> Unique | None:
+    """The call's own rule, or the type's where it gives none. Raises `Problem`."""
+    if value is None:
+        return handler.unique
+    try:
+        unique = Unique.model_validate(value)
+    except ValidationError as error:
+        raise fields_problem(field_errors(error, prefix=("unique",))) from None
+    problem = unique_problem(handler, unique)
+    if problem is not None:
+        raise field_problem("unique", problem)
+    return unique
 
 
 def _timing(delay_s: object, run_at: object, services: Services) -> dict[str, Any]:
@@ -152,17 +182,23 @@ def _draft(
     *,
     prefix: tuple[str, ...],
     timing: Mapping[str, Any],
+    unique: Unique | None,
 ) -> Draft:
     errors = _payload_errors(handler, payload, prefix=prefix)
     if queue is not None and queue not in services.topology.by_name:
         known = ", ".join(services.topology.by_name)
         errors.append(FieldError(field="queue", message=f"there is no queue {queue[:100]!r} (queues: {known})"))
+    if unique is not None and unique.debounce_s is not None:
+        if timing:
+            errors.append(FieldError(field="delay_s", message="is unique.debounce_s here: give one of them"))
+        timing = {"delay_s": unique.debounce_s}
     if errors:
         raise fields_problem(errors)
     return Draft(
         task_type=handler.task_type,
         queue=queue or handler.queue_in(services.topology),
         payload=handler.completed(payload),
+        unique=unique,
         **timing,
     )
 

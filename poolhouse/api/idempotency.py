@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from poolhouse.api.drafts import Draft
 from poolhouse.api.problems import Problem, field_problem
 from poolhouse.api.services import Services
+from poolhouse.api.uniqueness import TaskExists
 from poolhouse.pipeline import names
 from poolhouse.pipeline.errors import (
     MessageRefused,
@@ -69,6 +70,8 @@ def fingerprint(draft: Draft) -> str:
         meaning["delay_s"] = draft.delay_s
     if draft.run_at is not None:
         meaning["run_at"] = draft.run_at.isoformat()
+    if draft.unique is not None:
+        meaning["unique"] = draft.unique.model_dump(mode="json")
     text = json.dumps(meaning, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -123,7 +126,8 @@ class IdempotencyKeys:
         try:
             message_id = await publish(mine)
         except BaseException as error:
-            refused = isinstance(error, Problem | MessageRefused)
+            # Another task is the answer to a unique one: the key is not used up by it.
+            refused = isinstance(error, Problem | MessageRefused | TaskExists)
             await self._let_go(name, mine.model_copy(update={"refused": refused}), generation)
             raise
         done = mine.model_copy(update={"message_id": message_id})

@@ -17,6 +17,7 @@ from poolhouse.api.result_schemas import REF, schema_name
 from poolhouse.api.submissions import TASK_TYPE
 from poolhouse.pipeline.delays import LONGEST_WAIT_S
 from poolhouse.pipeline.topology import Topology
+from poolhouse.pipeline.unique import Unique
 from poolhouse.worker.registry import Handler, Registry
 
 _JSON = "application/json"
@@ -110,6 +111,7 @@ def _models(registry: Registry) -> tuple[Mapping[Any, Any], Mapping[str, Any]]:
         [
             (ProblemDocument, "serialization"),
             (NewFile, "validation"),
+            (Unique, "validation"),
             *((handler.payload_type, "validation") for handler in registry.values()),
         ],
         ref_template=f"{REF}{{model}}",
@@ -155,6 +157,10 @@ def _nested(
                 "type": ["string", "null"],
                 "format": "date-time",
                 "description": "The time, with its zone, before which the task does not run; instead of delay_s.",
+            },
+            "unique": {
+                "anyOf": [{"$ref": f"{REF}Unique"}, {"type": "null"}],
+                "description": "When it is the same as another task, of which one is submitted; instead of its type's.",
             },
         },
         "required": ["task_type", *(["payload"] if payload.get("required") else [])],

@@ -10,27 +10,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import structlog
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from poolhouse.api import bodies, drafts, idempotency, problems, trace
+from poolhouse.api import bodies, drafts, idempotency, problems, scheduled, trace, uniqueness
 from poolhouse.api.answers import json_answer
 from poolhouse.api.drafts import Draft
 from poolhouse.api.idempotency import IdempotencyKeys, KeyRecord
 from poolhouse.api.problems import FieldError, Problem, field_problem
 from poolhouse.api.services import Provided, Services, services_of
-from poolhouse.pipeline import records
+from poolhouse.api.uniqueness import TaskExists
 from poolhouse.pipeline.delays import LONGEST_WAIT_S
-from poolhouse.pipeline.errors import PoolhouseError, PreconditionFailed, ServiceUnavailable, StoreUnavailable
+from poolhouse.pipeline.errors import PoolhouseError, ServiceUnavailable
 from poolhouse.pipeline.message import MAX_MESSAGE_BYTES, TaskMessage
-from poolhouse.pipeline.store import ABSENT
 from poolhouse.pipeline.task_ids import TaskIds
-from poolhouse.pipeline.timers import Timers
 
 router = APIRouter(tags=["submit"])
-_log = structlog.get_logger("poolhouse.api.submissions")
 
 #: Tasks of a batch that are made without a break: others wait for the event loop.
 TURN = 50
@@ -41,8 +37,10 @@ class Submitted(BaseModel):
 
     task_id: str = Field(description="The task's id: GET /tasks/{id} tells how it gets on.")
     message_id: str = Field(description="The id that Pub/Sub gave the message; empty until a delayed task is due.")
-    status: Literal["submitted", "scheduled"] = Field(
-        default="submitted", description="`scheduled` where the call gave delay_s or run_at."
+    status: Literal["submitted", "scheduled", "exists"] = Field(
+        default="submitted",
+        description="`scheduled` where it waits for a time; `exists` where it is unique, and another task has its key: "
+        "the id is that task's.",
     )
 
 
@@ -73,10 +71,12 @@ class Published:
     delayed: bool = False
     #: Whether an earlier call with the same idempotency key had submitted it.
     repeated: bool = False
+    #: Whether it is another task, which has the key of the one that was to be submitted.
+    exists: bool = False
 
     def answer(self) -> dict[str, Any]:
         """The answer's body."""
-        status = "scheduled" if self.delayed else "submitted"
+        status = "exists" if self.exists else "scheduled" if self.delayed else "submitted"
         return {"task_id": self.task_id, "message_id": self.message_id, "status": status}
 
 
@@ -84,9 +84,16 @@ async def submit(draft: Draft, services: Services, request: Request) -> Publishe
     """Submit a task; once for each idempotency key, where the request has one.
 
     Raises:
-        Problem: the key is not one, or belongs to another body; the task is too large.
+        Problem: the key is not one, or belongs to another body; the task is too large, or not unique.
         ServiceUnavailable: the queue (or, with a key or at the very first call, the bucket) is down.
     """
+    try:
+        return await _submit(draft, services, request)
+    except TaskExists as error:
+        return Published(error.task_id, "", exists=True)
+
+
+async def _submit(draft: Draft, services: Services, request: Request) -> Published:
     context = trace.context(request.headers)
     ids = await services.task_ids()
     key = request.headers.get(idempotency.HEADER)
@@ -94,7 +101,7 @@ async def submit(draft: Draft, services: Services, request: Request) -> Publishe
         now = services.clock()
         task = draft.message(task_id=ids.new(now), at=now, trace=context)
         data = await bodies.off_loop(request, _data, task)
-        return Published(task.task_id, await publish(task, data, services), task.not_before is not None)
+        return Published(task.task_id, await publish(task, data, draft, services), task.not_before is not None)
     key = idempotency.check_key(key)
     # Before the key is taken: a task too large can't be submitted under it.
     probe = draft.message(task_id=ids.new(services.clock()), at=services.clock(), trace=context)
@@ -102,36 +109,23 @@ async def submit(draft: Draft, services: Services, request: Request) -> Publishe
 
     async def publish_of(record: KeyRecord) -> str:
         task = draft.message(task_id=record.task_id, at=record.submitted_at, trace=context)
-        return await publish(task, await bodies.off_loop(request, _data, task), services)
+        return await publish(task, await bodies.off_loop(request, _data, task), draft, services)
 
     record, repeated = await IdempotencyKeys(services).once(key, draft, new_id=ids.new, publish=publish_of)
     return Published(record.task_id, record.message_id or "", probe.not_before is not None, repeated)
 
 
-def publish(task: TaskMessage, data: bytes, services: Services) -> asyncio.Future[str]:
+def publish(task: TaskMessage, data: bytes, draft: Draft, services: Services) -> asyncio.Future[str]:
     """Give a task to its queue, or to the bucket until its time; the future is as `Publisher.submit`'s.
 
     Args:
         data: the task's message, as `TaskMessage.data` makes it.
     """
+    if draft.unique is not None:
+        return asyncio.ensure_future(uniqueness.submit(task, draft.unique, services))
     if task.not_before is not None:
-        return asyncio.ensure_future(_schedule(task, services))
+        return asyncio.ensure_future(scheduled.schedule(task, services))
     return asyncio.wrap_future(services.publisher.publish_raw(task.queue, data, task.attributes()))
-
-
-async def _schedule(task: TaskMessage, services: Services) -> str:
-    """Let a task wait for its time: what wakes it first, then the record that shows it waiting."""
-    now = services.clock()
-    sent = await services.threads.run(Timers(services.store).send, task, services.publisher, now=now)
-    message_id = await asyncio.wrap_future(sent)
-    if services.registry[task.task_type].record:
-        try:
-            await services.threads.run(services.records.write, records.fresh(task, now=now), if_generation=ABSENT)
-        except PreconditionFailed:
-            pass  # submitted before, under the same key
-        except StoreUnavailable as error:
-            _log.warning("a delayed task has no record until it is due", task_id=task.task_id, error=str(error))
-    return message_id
 
 
 def _data(task: TaskMessage) -> bytes:
@@ -240,7 +234,7 @@ async def create_tasks(request: Request, services: Provided) -> Response:
     answers: list[dict[str, Any]] = [{} for _ in entries]
     publishing: dict[int, tuple[TaskMessage, asyncio.Future[str]]] = {}
 
-    def messages(some: Sequence[Mapping[str, Any]]) -> list[tuple[TaskMessage, bytes] | Problem]:
+    def messages(some: Sequence[Mapping[str, Any]]) -> list[tuple[TaskMessage, bytes, Draft] | Problem]:
         return [_message(entry, services, ids=ids, trace=context) for entry in some]
 
     for start in range(0, len(entries), TURN):
@@ -256,7 +250,9 @@ async def create_tasks(request: Request, services: Provided) -> Response:
     if failures and len(failures) == len(entries) and isinstance(failures[0], ServiceUnavailable):
         raise failures[0]
     for (index, (task, _)), outcome in zip(publishing.items(), outcomes, strict=True):
-        if isinstance(outcome, PoolhouseError):
+        if isinstance(outcome, TaskExists):
+            answers[index] = Published(outcome.task_id, "", exists=True).answer()
+        elif isinstance(outcome, PoolhouseError | Problem):
             answers[index] = _rejected(problems.of(outcome))
         elif isinstance(outcome, BaseException):
             raise outcome
@@ -268,12 +264,13 @@ async def create_tasks(request: Request, services: Provided) -> Response:
 
 def _message(
     entry: Mapping[str, Any], services: Services, *, ids: TaskIds, trace: Mapping[str, str]
-) -> tuple[TaskMessage, bytes] | Problem:
+) -> tuple[TaskMessage, bytes, Draft] | Problem:
     """The task of a batch's entry and its message; or what is wrong with it."""
     try:
         now = services.clock()
-        task = drafts.from_nested(entry, services).message(task_id=ids.new(now), at=now, trace=trace)
-        return task, _data(task)
+        draft = drafts.from_nested(entry, services)
+        task = draft.message(task_id=ids.new(now), at=now, trace=trace)
+        return task, _data(task), draft
     except Problem as problem:
         return problem
 

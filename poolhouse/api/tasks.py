@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from typing import IO, Annotated, Any, Literal
 
@@ -15,15 +16,23 @@ from poolhouse.api.answers import json_answer
 from poolhouse.api.problems import Problem
 from poolhouse.api.services import Provided, Services
 from poolhouse.pipeline import names, records
-from poolhouse.pipeline.errors import Conflict, InvalidName, ObjectNotFound, PreconditionFailed, TaskNotFound
+from poolhouse.pipeline.errors import (
+    Conflict,
+    InvalidName,
+    ObjectNotFound,
+    PreconditionFailed,
+    StoreUnavailable,
+    TaskNotFound,
+)
 from poolhouse.pipeline.record_store import Stored
 from poolhouse.pipeline.records import Status, TaskRecord
 from poolhouse.pipeline.store import ABSENT
+from poolhouse.pipeline.timers import Timers
 
 #: Bytes of a result that are sent at a time.
 CHUNK_BYTES = 256 * 1024
-#: Times that a cancel call reads the record anew because a worker wrote it in between.
-CANCEL_TRIES = 10
+#: Times that a call reads the record anew because a worker wrote it in between.
+REWRITE_TRIES = 10
 
 router = APIRouter(tags=["tasks"])
 
@@ -45,6 +54,7 @@ class TaskSummary(BaseModel):
     status: Status
     submitted_at: str
     updated_at: str
+    not_before: str | None = Field(default=None, description="When a scheduled task is due.")
 
 
 class TaskPage(BaseModel):
@@ -90,7 +100,7 @@ def public(record: TaskRecord, *, inside: bool) -> dict[str, Any]:
         inside: with tracebacks and the names of workers too, which are a host and a process.
     """
     shown = record.model_dump(
-        mode="json", exclude={"owner", "write_token", "forgiven_attempts", "stops"}, exclude_none=True
+        mode="json", exclude={"owner", "write_token", "forgiven_attempts", "stops", "uncounted"}, exclude_none=True
     )
     for attempt in () if inside else shown["attempts"]:
         # Still the same for attempts of the same worker.
@@ -108,7 +118,12 @@ async def get_task(task_id: str, services: Provided) -> Response:
     return json_answer(QueuedTask(task_id=task_id, submitted_at=found).model_dump(mode="json"))
 
 
-@router.get("/tasks", response_model=TaskPage, summary="The tasks that a worker has touched, newest first")
+@router.get(
+    "/tasks",
+    response_model=TaskPage,
+    response_model_exclude_none=True,
+    summary="The tasks that are scheduled or that a worker has touched, newest first",
+)
 async def list_tasks(
     *,
     services: Provided,
@@ -135,6 +150,7 @@ async def list_tasks(
             "status": found.status,
             "submitted_at": found.submitted_at,
             "updated_at": found.updated_at,
+            **({"not_before": found.not_before} if found.not_before else {}),
         }
         for found in page.records
     ]
@@ -186,29 +202,63 @@ async def get_result(task_id: str, services: Provided) -> Response:
 )
 async def cancel_task(task_id: str, request: Request, services: Provided) -> Response:
     """A queued task never starts. A running one is told: its handler sees it at its next checkpoint."""
-    for _ in range(CANCEL_TRIES):
-        found = await find(task_id, services)
-        now = services.clock()
+
+    def change(found: Stored | datetime, now: datetime) -> TaskRecord:
         if isinstance(found, Stored):
             if found.record.status is Status.CANCELLED:
-                return _cancelled(found.record)
+                return found.record
             if found.record.status.final:
                 raise Conflict(f"task {task_id} is {found.record.status} already")
-            record = records.cancel_requested(found.record, now=now)
-            generation = found.generation
-        else:
-            # Nobody has read the message yet, so its type, queue and payload are known to nobody here.
-            record = TaskRecord(
-                task_id=task_id, task_type="", queue="", status=Status.QUEUED, submitted_at=found, updated_at=now
-            )
-            record = records.cancelled(record, now=now)
-            generation = ABSENT
+            return records.cancel_requested(found.record, now=now)
+        # Nobody has read the message yet, so its type, queue and payload are known to nobody here.
+        record = TaskRecord(
+            task_id=task_id, task_type="", queue="", status=Status.QUEUED, submitted_at=found, updated_at=now
+        )
+        return records.cancelled(record, now=now)
+
+    before, record = await rewrite(task_id, services, change)
+    if record.status is Status.CANCELLED:
+        await timerless(before, services)
+    return _cancelled(record)
+
+
+async def rewrite(
+    task_id: str, services: Services, change: Callable[[Stored | datetime, datetime], TaskRecord]
+) -> tuple[TaskRecord | None, TaskRecord]:
+    """Change a task's record, whatever workers write meanwhile.
+
+    Args:
+        task_id: the task's.
+        services: the application's.
+        change: gets what `find` found and the time; returns the record to write, or the one it got to leave it.
+
+    Returns:
+        The record before, None if there was none; and after.
+
+    Raises:
+        TaskNotFound: there is no such task.
+        Conflict: it changes all the time; and whatever `change` raises.
+    """
+    for _ in range(REWRITE_TRIES):
+        found = await find(task_id, services)
+        before, generation = (found.record, found.generation) if isinstance(found, Stored) else (None, ABSENT)
+        record = change(found, services.clock())
+        if record is before:
+            return before, record
         try:
             stored = await services.threads.run(services.records.write, record, if_generation=generation)
         except PreconditionFailed:
             continue  # a worker wrote in between: look again
-        return _cancelled(stored.record)
+        return before, stored.record
     raise Conflict(f"task {task_id} changes all the time: try again in a moment")
+
+
+async def timerless(before: TaskRecord | None, services: Services) -> None:
+    """Delete the timer of a record that waits for its time no longer; one that stays does no harm."""
+    if before is not None and before.status is Status.SCHEDULED and before.not_before is not None:
+        timers = Timers(services.store)
+        with contextlib.suppress(StoreUnavailable):
+            await services.threads.run(timers.remove, before.task_id, not_before=before.not_before)
 
 
 def _cancelled(record: TaskRecord) -> Response:

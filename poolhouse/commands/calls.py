@@ -17,6 +17,7 @@ from poolhouse.commands.dlq import Edit, Filter
 from poolhouse.commands.submit import Submission
 from poolhouse.commands.terminal import Terminal
 from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.exit_codes import OK
 from poolhouse.pipeline.nearest import did_you_mean
 from poolhouse.pipeline.records import Status
 
@@ -35,10 +36,23 @@ def tasks(
     queue: str = "",
     limit: int = 20,
     as_json: bool = False,
+    cancel: bool = False,
+    run_now: bool = False,
+    delay: str = "",
+    run_at: str = "",
     terminal: Terminal | None = None,
 ) -> int:
     """`invoke tasks [ID …]`."""
     terminal = terminal or Terminal()
+    timing = submissions.timing(delay, run_at)
+    if cancel + run_now + bool(timing) > 1:
+        raise ConfigError("--cancel, --run-now and --delay or --run-at: give one of them")
+    if cancel or run_now or timing:
+        if not words:
+            raise ConfigError("which task? ./invoke tasks ID … (./invoke tasks --status scheduled lists them)")
+        for task_id in words:
+            listing.change(api, task_id, cancel=cancel, timing=timing, terminal=terminal)
+        return OK
     if words:
         return max(listing.show(api, task_id, as_json=as_json, terminal=terminal) for task_id in words)
     if status and status not in set(Status):

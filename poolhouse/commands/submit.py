@@ -33,6 +33,10 @@ class Submission:
     file: str = ""
     #: The queue to use instead of the task type's own.
     queue: str = ""
+    #: How long it waits before it runs, such as `90s`, `1h` or `3d`.
+    delay: str = ""
+    #: The time, with its zone, before which it does not run; instead of `delay`.
+    run_at: str = ""
     #: Wait for the end and show the result.
     wait: bool = False
     #: Wait, and show on the way what happens.
@@ -56,11 +60,12 @@ def run(api: Client, submission: Submission, *, terminal: Terminal) -> int:
         field, path = _upload_field(submission.file, known)
         name = payload.setdefault(field, path.name)
         _upload(api, str(name), path, terminal)
-    body = {"task_type": submission.task_type, "payload": payload}
-    task_id = api.post("/tasks", {**body, **({"queue": submission.queue} if submission.queue else {})})["task_id"]
+    body = {"task_type": submission.task_type, "payload": payload, **timing(submission.delay, submission.run_at)}
+    answer = api.post("/tasks", {**body, **({"queue": submission.queue} if submission.queue else {})})
+    task_id = answer["task_id"]
     if not (submission.wait or submission.watch or submission.output):
         terminal.line(task_id)
-        terminal.say(f"submitted; ./invoke tasks {task_id} shows its status")
+        terminal.say(f"{answer['status']}; ./invoke tasks {task_id} shows its status")
         return OK
     terminal.say(f"submitted {task_id}")
     try:
@@ -77,6 +82,15 @@ def run(api: Client, submission: Submission, *, terminal: Terminal) -> int:
         return FAILED
     _result(api, task_id, submission.output, terminal)
     return OK
+
+
+def timing(delay: str, run_at: str) -> Document:
+    """The fields of a body that say when a task runs. Raises `ConfigError`."""
+    if delay and run_at:
+        raise ConfigError("--delay and --run-at: give one of them")
+    if delay:
+        return {"delay_s": units.duration(delay, option="--delay").total_seconds()}
+    return {"run_at": run_at} if run_at else {}
 
 
 def _upload_field(text: str, known: Payload) -> tuple[str, Path]:

@@ -1,4 +1,4 @@
-"""`invoke tasks`: the tasks that workers have touched, or one of them with its attempts."""
+"""`invoke tasks`: the tasks that are scheduled or that a worker has claimed; or one, shown, cancelled or moved."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def show_list(
             terminal.json(task)
         return OK
     if not tasks:
-        terminal.say("no matching tasks" if query else "no worker has claimed a task yet")
+        terminal.say("no matching tasks" if query else "no task is scheduled, and no worker has claimed one yet")
         return OK
     terminal.table(
         ("task", "type", "queue", "status", "submitted", "changed"),
@@ -37,7 +37,7 @@ def show_list(
                 escape(task["task_id"]),
                 escape(task["task_type"]),
                 task["queue"],
-                status(task["status"]),
+                f"{status(task['status'])} {_in(task.get('not_before'))}".rstrip(),
                 _ago(task["submitted_at"]),
                 _ago(task["updated_at"]),
             )
@@ -78,6 +78,24 @@ def show(api: Client, task_id: str, *, as_json: bool, terminal: Terminal) -> int
             text = json.dumps(task[name], indent=2, ensure_ascii=False).replace("\n", "\n  ")
             terminal.line(f"  {name.replace('_', ' ')}: {text}")
     return OK
+
+
+def change(api: Client, task_id: str, *, cancel: bool, timing: Document, terminal: Terminal) -> None:
+    """Cancel a task, or run it now, or at the time that `timing` says."""
+    path = f"/tasks/{segment(task_id)}"
+    if cancel:
+        answer = api.post(f"{path}:cancel")
+        stops = "" if answer["status"] == "cancelled" else ": its handler ends at its next checkpoint"
+        terminal.say(f"{task_id} is {status(answer['status'])}{stops}")
+        return
+    answer = api.post(f"{path}:reschedule", timing) if timing else api.post(f"{path}:run-now")
+    due = f", due {_in(answer['not_before'])}" if answer.get("not_before") else ""
+    terminal.say(f"{task_id} is {status(answer['status'])}{due}")
+
+
+def _in(text: str | None) -> str:
+    at = units.moment(text)
+    return "" if at is None else units.age(at, now=now())
 
 
 def _ago(text: str) -> str:

@@ -30,6 +30,8 @@ class RecordSummary:
     status: Status
     submitted_at: str
     updated_at: str
+    #: When a scheduled task is due.
+    not_before: str | None = None
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,7 @@ def _matching(info: ObjectInfo, wanted: Mapping[str, str]) -> Iterator[RecordSum
             status=Status(info.metadata.get("status", Status.QUEUED)),
             submitted_at=info.metadata.get("submitted_at", ""),
             updated_at=info.updated_at.isoformat() if info.updated_at else "",
+            not_before=info.metadata.get("not_before"),
         )
 
 
@@ -182,4 +185,5 @@ def _metadata(record: TaskRecord) -> dict[str, str]:
         "task_type": record.task_type,
         "queue": record.queue,
         "submitted_at": record.submitted_at.isoformat(),
+        **({"not_before": record.not_before.isoformat()} if record.not_before is not None else {}),
     }

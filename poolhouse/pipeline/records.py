@@ -132,6 +132,8 @@ class TaskRecord(_Model):
     forgiven_attempts: int = 0
     #: Attempts of this life that ended because their worker was told to stop: they don't count either.
     stops: int = 0
+    #: Attempts of this life that ended by `Retry(counts=False)`.
+    uncounted: int = 0
     replayed_at: tuple[datetime, ...] = ()
     #: When its dead letter was discarded: late copies of the message make no new one.
     discarded_at: datetime | None = None
@@ -142,7 +144,7 @@ class TaskRecord(_Model):
     @property
     def counted_attempts(self) -> int:
         """Attempts that count against the limit."""
-        return self.last_attempt - self.forgiven_attempts - self.stops
+        return self.last_attempt - self.forgiven_attempts - self.stops - self.uncounted
 
     @property
     def last_attempt(self) -> int:
@@ -188,6 +190,34 @@ class Exhausted(Claim):
     """No attempt is left: write this record, which is dead."""
 
     record: TaskRecord
+
+
+class Again(_Model):
+    """Another attempt may be made."""
+
+
+class Dead(_Model):
+    """No attempt is left."""
+
+    reason: str
+
+
+def after_failure(
+    record: TaskRecord, error: ErrorInfo | str, max_attempts: int, *, attempts: int | None = None
+) -> Again | Dead:
+    """Decide whether a task gets another attempt after a failed one. The only place where that is decided.
+
+    Args:
+        record: the task's record; its newest attempt is the failed one.
+        error: what the attempt failed with, or how it ended.
+        max_attempts: attempts after which the task is dead.
+        attempts: the attempts so far, where no record is kept that counts them.
+    """
+    made = record.counted_attempts if attempts is None else attempts
+    if made < max_attempts:
+        return Again()
+    why = error if isinstance(error, str) else f"{error.type}: {error.message}"
+    return Dead(reason=f"all {made} attempts used up; the last one: {why}")
 
 
 def fresh(task: TaskMessage, *, now: datetime) -> TaskRecord:
@@ -238,8 +268,8 @@ def claim(
         return Exhausted(record=cancelled(record, now=now))
     if record.not_before is not None and record.not_before > now:
         return NotDue(until=record.not_before)
-    if record.counted_attempts >= max_attempts:
-        return Exhausted(record=died(record, reason=_used_up(record), now=now))
+    if record.attempts and isinstance(end := after_failure(record, _last_error(record), max_attempts), Dead):
+        return Exhausted(record=died(record, reason=end.reason, now=now))
     attempt = Attempt(number=record.last_attempt + 1, worker=worker, started_at=now)
     return Run(
         record=record.model_copy(
@@ -289,9 +319,14 @@ def succeeded(
     )
 
 
-def retried(record: TaskRecord, *, error: ErrorInfo, now: datetime, retry_at: datetime | None = None) -> TaskRecord:
+def retried(
+    record: TaskRecord, *, error: ErrorInfo, now: datetime, retry_at: datetime | None = None, counts: bool = True
+) -> TaskRecord:
     """The record after a failed attempt that is to be followed by another, not before `retry_at` where given."""
-    return _waiting(_end_attempt(record, Outcome.FAILED, now=now, error=error), now=now, not_before=retry_at)
+    ended = _end_attempt(record, Outcome.FAILED, now=now, error=error)
+    if not counts:
+        ended = ended.model_copy(update={"uncounted": record.uncounted + 1})
+    return _waiting(ended, now=now, not_before=retry_at)
 
 
 def stopped(record: TaskRecord, *, now: datetime) -> TaskRecord:
@@ -310,9 +345,9 @@ def died(record: TaskRecord, *, reason: str, now: datetime, error: ErrorInfo | N
     return _final(_end_attempt(record, Outcome.FAILED, now=now, error=error), Status.DEAD, now=now, reason=reason)
 
 
-def cancelled(record: TaskRecord, *, now: datetime) -> TaskRecord:
+def cancelled(record: TaskRecord, *, now: datetime, reason: str = "cancelled") -> TaskRecord:
     """The record of a task that will not run, or run on, since a client said so."""
-    return _final(_end_attempt(record, Outcome.CANCELLED, now=now), Status.CANCELLED, now=now, reason="cancelled")
+    return _final(_end_attempt(record, Outcome.CANCELLED, now=now), Status.CANCELLED, now=now, reason=reason)
 
 
 def cancel_requested(record: TaskRecord, *, now: datetime) -> TaskRecord:
@@ -320,6 +355,23 @@ def cancel_requested(record: TaskRecord, *, now: datetime) -> TaskRecord:
     if record.status is Status.RUNNING and record.lease_until is not None and record.lease_until > now:
         return record.model_copy(update={"cancel_requested_at": record.cancel_requested_at or now, "updated_at": now})
     return cancelled(record, now=now)
+
+
+def message_of(record: TaskRecord) -> TaskMessage:
+    """The message of a recorded task, made anew: without the trace that it was submitted with."""
+    return TaskMessage(
+        task_id=record.task_id,
+        task_type=record.task_type,
+        submitted_at=record.submitted_at,
+        queue=record.queue,
+        payload=record.payload,
+        not_before=record.not_before,
+    )
+
+
+def moved(record: TaskRecord, *, not_before: datetime | None, now: datetime) -> TaskRecord:
+    """The record of a waiting task that is to run at another time; None: as soon as a worker is free."""
+    return _waiting(record, now=now, not_before=not_before)
 
 
 def identified(record: TaskRecord, task: TaskMessage) -> TaskRecord:
@@ -341,6 +393,7 @@ def replayed(record: TaskRecord, *, now: datetime, payload: dict[str, Any] | Non
             "discarded_at": None,
             "forgiven_attempts": record.last_attempt,
             "stops": 0,
+            "uncounted": 0,
             "replayed_at": (*record.replayed_at, now),
             "updated_at": now,
         }
@@ -370,10 +423,9 @@ def forwarded(record: TaskRecord, *, tried: int | None, reason: str, now: dateti
     return died(record, reason=reason, now=now)
 
 
-def _used_up(record: TaskRecord) -> str:
+def _last_error(record: TaskRecord) -> ErrorInfo | str:
     last = record.attempts[-1]
-    why = f"{last.error.type}: {last.error.message}" if last.error else f"the worker was {last.outcome}"
-    return f"all {record.counted_attempts} attempts used up; the last one: {why}"
+    return last.error or f"the worker was {last.outcome}"
 
 
 def _end_attempt(record: TaskRecord, outcome: Outcome, *, now: datetime, error: ErrorInfo | None = None) -> TaskRecord:

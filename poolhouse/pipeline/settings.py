@@ -7,6 +7,8 @@ in the API or in the worker asks whether it runs locally.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from datetime import datetime
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -14,6 +16,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from poolhouse.pipeline import topology
+from poolhouse.pipeline.clock import ShiftedClock, now
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.web_guard import WebGuard
 
@@ -59,6 +62,10 @@ class Settings(BaseSettings):
     #: Time that running tasks get at SIGTERM, in seconds; Cloud Run kills after 10.
     worker_grace_s: float = Field(default=8, ge=0, le=3600)
 
+    #: A file with the seconds by which this deployment's time is ahead of the machine's; empty: by none. For local
+    #: stacks, whose emulator writes it.
+    clock_file: str = ""
+
     @field_validator("task_handlers", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
@@ -96,6 +103,11 @@ class Settings(BaseSettings):
     @classmethod
     def _upper(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
+
+    @cached_property
+    def clock(self) -> Callable[[], datetime]:
+        """The time as this deployment sees it."""
+        return ShiftedClock(self.clock_file) if self.clock_file else now
 
     @cached_property
     def topology(self) -> topology.Topology:

@@ -68,6 +68,10 @@ class Timers:
         with contextlib.suppress(PreconditionFailed):
             self._store.put(names.timer(not_before, task_id), timer.model_dump_json().encode(), if_generation=ABSENT)
 
+    def remove(self, task_id: str, *, not_before: datetime) -> None:
+        """Delete a timer that has no task to wake any more. One that stays would wake its task in vain, no more."""
+        self._store.delete(names.timer(not_before, task_id))
+
     def send(self, task: TaskMessage, publisher: Publisher, *, now: datetime) -> Future[str]:
         """Publish a task now, or keep it until its time where that is far.
 

@@ -111,7 +111,7 @@ class LocalPipeline(Pipeline):
     # --- the words
 
     def _submit(self, handler: Handler, payload: dict[str, Any], *, queue: str, not_before: datetime | None) -> str:
-        if self._over_http:
+        if self._over_http or handler.unique is not None:  # whose rule the API applies
             body: dict[str, Any] = {"task_type": handler.task_type, "payload": payload, "queue": queue}
             if not_before is not None:
                 body["run_at"] = not_before.isoformat()

@@ -1,7 +1,20 @@
 """The runtime that pulls tasks, runs their handlers and records what came of them; and the handlers that ship."""
 
+from poolhouse.pipeline.backoff import Backoff
+from poolhouse.pipeline.unique import Unique
 from poolhouse.worker.context import TaskContext
 from poolhouse.worker.errors import Reject, Retry, TaskCancelled, TaskTimeout, WorkerStopping
 from poolhouse.worker.registry import Payload, task
 
-__all__ = ["Payload", "Reject", "Retry", "TaskCancelled", "TaskContext", "TaskTimeout", "WorkerStopping", "task"]
+__all__ = [
+    "Backoff",
+    "Payload",
+    "Reject",
+    "Retry",
+    "TaskCancelled",
+    "TaskContext",
+    "TaskTimeout",
+    "Unique",
+    "WorkerStopping",
+    "task",
+]

@@ -98,7 +98,7 @@ def _handlers(environment: Settings) -> Registry:
 
 def _scheduler() -> Scheduler:
     environment = _environment()
-    return Scheduler(environment, registry=_handlers(environment), store=open_store(environment))
+    return Scheduler(environment, registry=_handlers(environment), store=open_store(environment), now=environment.clock)
 
 
 def _worker(options: Any) -> Worker:
@@ -119,6 +119,7 @@ def _worker(options: Any) -> Worker:
         ),
         registry=_handlers(environment),
         store=open_store(environment),
+        now=environment.clock,
     )
 
 

@@ -14,6 +14,8 @@ from poolhouse.pipeline.errors import ConfigError
 
 #: Files that are commands and never imported.
 _COMMANDS = {"__main__", "__init__"}
+#: The folders of what handlers' decorators are made of: the line that is wrong is the one that uses them.
+_KIT = {os.path.dirname(__file__), os.path.join(os.path.dirname(os.path.dirname(__file__)), "pipeline")}
 _LIBRARIES = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib"))
 
 
@@ -59,7 +61,7 @@ def _told(error: BaseException) -> str:
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith("<frozen") and os.path.dirname(frame.filename) != os.path.dirname(__file__)
+        if not frame.filename.startswith("<") and os.path.dirname(frame.filename) not in _KIT
     ]
     frames = [f for f in frames if importlib.__file__ != f.filename]
     own = [frame for frame in frames if not frame.filename.startswith(_LIBRARIES)]

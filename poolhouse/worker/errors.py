@@ -9,15 +9,24 @@ from poolhouse.pipeline.errors import PoolhouseError
 
 
 class Retry(PoolhouseError):
-    """Try this task again, not before `after_s` seconds (up to ten years); counts as an attempt.
+    """Try this task again, not before `after_s` seconds (up to ten years).
 
-    Any other error retries too, under the queue's backoff.
+    Any other error retries too, under the backoff of the task type or the queue.
+
+    Args:
+        reason: kept with the attempt.
+        after_s: seconds until the next attempt; None: the backoff's.
+        counts: whether the attempt counts against the limit. False is for "busy": the task has not been tried.
     """
 
     after_s: float | None = None
+    counts: bool = True
 
-    def __init__(self, reason: str = "the handler asked for a retry", *, after_s: float | None = None) -> None:
+    def __init__(
+        self, reason: str = "the handler asked for a retry", *, after_s: float | None = None, counts: bool = True
+    ) -> None:
         super().__init__(reason)
+        self.counts = counts
         try:
             self.after_s = None if after_s is None else check_delay_s(after_s)
         except ValueError as error:

@@ -13,10 +13,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from poolhouse.pipeline import payloads
+from poolhouse.pipeline.backoff import Backoff
 from poolhouse.pipeline.errors import ConfigError, InvalidName
 from poolhouse.pipeline.message import RESERVED_FIELDS
 from poolhouse.pipeline.names import check_task_type
-from poolhouse.pipeline.topology import Topology, line_of
+from poolhouse.pipeline.topology import Queue, Topology, line_of
+from poolhouse.pipeline.unique import Unique
 from poolhouse.worker.discovery import import_all
 from poolhouse.worker.rate import parse_rate
 from poolhouse.worker.task_function import AsyncTaskFunction, Decorated, TaskDecorator, TaskFunction
@@ -44,6 +46,12 @@ class Handler:
     timeout_s: float | None = None
     #: Attempts; None: the queue's.
     max_attempts: int | None = None
+    #: Wait between two attempts; None: the queue's.
+    backoff: Backoff | None = None
+    #: Errors that another attempt may help against; all others are as `Reject`. None: every error.
+    retry_on: tuple[type[Exception], ...] | None = None
+    #: Errors that no attempt helps against: they are as `Reject`.
+    reject_on: tuple[type[Exception], ...] = ()
     #: Attempts at the same time in one worker process; None: as many as the queue runs.
     max_concurrency: int | None = None
     #: Attempts started in one worker process, such as `10/m` (s, m, h); None: no limit.
@@ -52,6 +60,8 @@ class Handler:
     cpu: bool = False
     #: Whether a record is kept. Without one a task is faster, can't be looked up, and a duplicate delivery runs again.
     record: bool = True
+    #: When a task of this type is the same as another, of which one is submitted; None: never.
+    unique: Unique | None = None
     #: Name under which the result is also kept as `results/NAME_ID.json`; None: only where it is too large.
     result_file: str | None = None
     #: File and line of the decorator.
@@ -61,6 +71,16 @@ class Handler:
     def is_async(self) -> bool:
         """Whether the function is a coroutine function."""
         return inspect.iscoroutinefunction(self.function)
+
+    def rejects(self, error: BaseException) -> bool:
+        """Whether an error of the function ends its task for good, by `retry_on` and `reject_on`."""
+        if not isinstance(error, Exception):
+            return False  # sys.exit() and its like: no error that a handler declares
+        return isinstance(error, self.reject_on) or not (self.retry_on is None or isinstance(error, self.retry_on))
+
+    def attempts_in(self, queue: Queue) -> int:
+        """The attempts of its tasks in a queue."""
+        return self.max_attempts or queue.max_attempts
 
     @cached_property
     def result_type(self) -> Any:
@@ -80,6 +100,10 @@ class Handler:
     def parse(self, payload: Mapping[str, Any]) -> BaseModel:
         """The payload as its model. Raises `pydantic.ValidationError`."""
         return self.payload_type.model_validate(dict(payload))
+
+    def unique_by(self, payload: Mapping[str, Any], unique: Unique) -> dict[str, Any]:
+        """The values of the fields that make a task's key; equal for payloads that mean the same."""
+        return self.parse(payload).model_dump(mode="json", include=set(unique.by))
 
     def payload_of(self, payload: BaseModel | Mapping[str, Any]) -> dict[str, Any]:
         """What a task of this type is submitted with: JSON values, complete.
@@ -258,12 +282,41 @@ def _check(handler: Handler) -> None:
         value = getattr(handler, name)
         if value is not None and not (isinstance(value, int | float) and value > 0):
             raise ValueError(f"{name} must be a number above 0, not {value!r}")
+    if handler.backoff is not None and not isinstance(handler.backoff, Backoff):
+        raise ValueError(f"backoff must be a Backoff(base_s=…), not {handler.backoff!r}")
+    for name in ("retry_on", "reject_on"):
+        kinds = getattr(handler, name)
+        if kinds is None and name == "retry_on":
+            continue
+        if not isinstance(kinds, tuple) or not all(isinstance(k, type) and issubclass(k, Exception) for k in kinds):
+            raise ValueError(f"{name} must be a tuple of exception classes, such as (ConnectionError,), not {kinds!r}")
+    both = set(handler.retry_on or ()) & set(handler.reject_on)
+    if both:
+        names = ", ".join(sorted(kind.__name__ for kind in both))
+        raise ValueError(f"retry_on and reject_on both name {names}: an error is retried or refused")
+    if handler.unique is not None:
+        if not isinstance(handler.unique, Unique):
+            raise ValueError(f"unique must be a Unique(by=…), not {handler.unique!r}")
+        problem = unique_problem(handler, handler.unique)
+        if problem is not None:
+            raise ValueError(f"unique: {problem}")
     if handler.rate is not None:
         parse_rate(handler.rate)
     if inspect.isgeneratorfunction(handler.function) or inspect.isasyncgenfunction(handler.function):
         raise ValueError("a handler returns its result: it can't yield")
     if handler.cpu and handler.is_async:
         raise ValueError("cpu=True runs an ordinary function in a process: use def, or leave cpu=True out")
+
+
+def unique_problem(handler: Handler, unique: Unique) -> str | None:
+    """Why tasks of a type can't be unique in that way; None if they can."""
+    if not handler.record:
+        return "a record says whether a task has ended, and record=False keeps none"
+    unknown = sorted(set(unique.by) - set(handler.payload_type.model_fields))
+    if unknown:
+        known = ", ".join(handler.payload_type.model_fields) or "none"
+        return f"by: the payload has no field {', '.join(unknown)} (fields: {known})"
+    return None
 
 
 def _payload_type(function: Callable[..., Any]) -> type[BaseModel]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -16,6 +17,9 @@ from poolhouse.pipeline.timers import Timers
 LOOK_S = 30.0
 #: What comes due within this time is fired at a look, in seconds: Pub/Sub puts off what is early, to the second.
 LOOKAHEAD_S = 2 * LOOK_S
+
+#: Seconds between two looks at the clock.
+CLOCK_S = 1.0
 
 _log = structlog.get_logger(__name__)
 
@@ -81,4 +85,11 @@ class TimerLoop:
                 self.look()
             except Exception:  # noqa: BLE001 - delayed tasks must not stop for good on one mistake of ours
                 _log.exception("the timers could not be looked at")
-            self._stopping.wait(self._look_s)
+            self._wait()
+
+    def _wait(self) -> None:
+        """Wait for the next look: by the clock, which goes on while a machine sleeps, and which may be set."""
+        began, ends_s = self._now(), time.monotonic() + self._look_s
+        while not self._stopping.wait(min(CLOCK_S, max(0.0, ends_s - time.monotonic()))):
+            if time.monotonic() >= ends_s or not 0 <= (self._now() - began).total_seconds() < self._look_s:
+                return

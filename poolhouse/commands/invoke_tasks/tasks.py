@@ -19,6 +19,8 @@ from poolhouse.commands.invoke_tasks.running import DEPLOYED, WORDS, call, comma
         "watch": "like --wait, and print status and progress",
         "output": "wait and save the result to this file; - is standard output",
         "queue": "queue to use instead of the task type's own",
+        "delay": "run it this much later: 90s, 15m, 2h, 3d",
+        "run_at": "run it at this time, which names its zone: 2030-01-31T08:00:00Z",
     },
 )
 def submit(
@@ -30,6 +32,8 @@ def submit(
     watch: bool = False,
     output: str = "",
     queue: str = "",
+    delay: str = "",
+    run_at: str = "",
     project: str = "",
     stage: str = "",
 ) -> None:
@@ -38,7 +42,15 @@ def submit(
     from poolhouse.commands.submit import Submission
 
     submission = Submission(
-        task_type=type, words=tuple(word), file=file, wait=wait, watch=watch, output=output, queue=queue
+        task_type=type,
+        words=tuple(word),
+        file=file,
+        wait=wait,
+        watch=watch,
+        output=output,
+        queue=queue,
+        delay=delay,
+        run_at=run_at,
     )
     call(commands.submit, submission, project=project, stage=stage)
 
@@ -49,11 +61,15 @@ def submit(
     help={
         **DEPLOYED,
         **WORDS,
-        "status": "only this status: queued, running, succeeded, failed, cancelled or dead",
+        "status": "only this status: scheduled, queued, running, succeeded, failed, cancelled or dead",
         "type": "only this task type",
         "queue": "only this queue",
         "limit": "maximum number of tasks (20)",
         "json": "print one JSON object per line",
+        "cancel": "cancel the tasks with these IDs",
+        "run_now": "run the scheduled tasks with these IDs now",
+        "delay": "move the scheduled tasks with these IDs to this much later than now: 90s, 15m, 2h, 3d",
+        "run_at": "move them to this time, which names its zone: 2030-01-31T08:00:00Z",
     },
 )
 def tasks(
@@ -64,13 +80,18 @@ def tasks(
     queue: str = "",
     limit: int = 20,
     json: bool = False,
+    cancel: bool = False,
+    run_now: bool = False,
+    delay: str = "",
+    run_at: str = "",
     project: str = "",
     stage: str = "",
 ) -> None:
-    """List the tasks that a worker has claimed, or show one: tasks, tasks ID."""
+    """List the scheduled and the claimed tasks, or show, cancel or move some: tasks, tasks ID."""
     from poolhouse.commands import calls as commands
 
     chosen = {"status": status, "task_type": type, "queue": queue, "limit": limit, "as_json": json}
+    chosen |= {"cancel": cancel, "run_now": run_now, "delay": delay, "run_at": run_at}
     call(commands.tasks, word, **chosen, project=project, stage=stage)
 
 

@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from poolhouse.client import answers
+from poolhouse.client.calls import Call
 from poolhouse.client.client import Client
 from poolhouse.client.errors import ApiError
 from poolhouse.local.chaos.plan import Job
@@ -27,6 +29,8 @@ class Accepted:
 
     job: Job
     task_id: str
+    #: Whether the answer named another task, which had the key of this unique one.
+    exists: bool = False
 
 
 class Submitter:
@@ -46,15 +50,20 @@ class Submitter:
 
     def _submit(self, job: Job, started_s: float) -> Accepted | None:
         self._give_up.wait(max(0.0, started_s + job.at_s - time.monotonic()))
+        body: dict[str, Any] = {"task_type": job.task_type, "queue": job.queue, "payload": job.payload}
+        if job.delay_s:
+            body["delay_s"] = job.delay_s
+        call = Call(method="POST", path="/tasks", body=body, headers={"Idempotency-Key": job.key}, read=answers.json_of)
         try:
-            task = self._call(
-                lambda: self._api.submit(job.task_type, job.payload, queue=job.queue, idempotency_key=job.key)
-            )
+            answer = self._call(lambda: self._api.send(call))
         except ApiError as error:
             self.refusals.append(f"{job.key} ({job.task_type}): HTTP {error.status} {error}")
             return None
-        if task is None:
+        if answer is None:
             return None
+        if answer["status"] == "exists":
+            return Accepted(job, answer["task_id"], exists=True)
+        task = self._api.task(answer["task_id"])
         if job.cancel:
             try:
                 self._call(task.cancel)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from poolhouse.worker import Payload, Reject, Retry, TaskContext, task
+from poolhouse.worker import Payload, Reject, Retry, TaskContext, Unique, task
 
 
 class Number(Payload):
@@ -48,6 +48,21 @@ def nap(payload: Seconds, ctx: TaskContext) -> int:
         ctx.progress(payload.seconds - left_s, payload.seconds)
         ctx.checkpoint()
         time.sleep(min(0.05, left_s))
+    return payload.number
+
+
+class Slot(Payload):
+    """How long to work, and in which place: one task at a time."""
+
+    number: int
+    slot: int
+    seconds: float
+
+
+@task("single", unique=Unique(by=("slot",)))
+def single(payload: Slot, ctx: TaskContext) -> int:
+    """Work alone in its slot."""
+    time.sleep(payload.seconds)
     return payload.number
 
 

@@ -19,6 +19,7 @@ class Job:
         key: its idempotency key.
         at_s: when, in seconds after the start.
         cancel: whether to ask for its cancellation right after.
+        delay_s: how long it has to wait, in seconds.
     """
 
     key: str
@@ -27,6 +28,7 @@ class Job:
     queue: str
     payload: dict[str, Any]
     cancel: bool = False
+    delay_s: float = 0
 
     @property
     def number(self) -> int:
@@ -77,6 +79,7 @@ _TYPES: dict[str, tuple[int, Callable[[random.Random], dict[str, Any]]]] = {
     "flaky": (10, lambda rng: {"times": rng.randint(1, 3)}),
     "refuse": (4, lambda rng: {}),
     "boom": (3, lambda rng: {}),
+    "single": (10, lambda rng: {"slot": rng.randrange(4), "seconds": round(rng.uniform(0.05, 0.5), 2)}),
     "parent": (6, lambda rng: {"times": rng.randint(1, 3)}),
 }
 #: The faults, each with the probability range of a spell of it.
@@ -139,6 +142,7 @@ def _jobs(rng: random.Random, tasks: int, length_s: float) -> tuple[Job, ...]:
                 queue=rng.choice(("urgent", "default")),
                 payload={"number": number, **_TYPES[task_type][1](rng)},
                 cancel=rng.random() < 0.03,
+                delay_s=round(rng.uniform(0.5, 5), 2) if rng.random() < 0.15 else 0,
             )
         )
     return tuple(jobs)

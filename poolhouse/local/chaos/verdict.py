@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from itertools import pairwise
 
 from poolhouse.local.chaos.client import Accepted
 from poolhouse.local.chaos.journal import Write
@@ -20,9 +22,12 @@ _ENDS = {
     "doze": Status.SUCCEEDED,
     "flaky": Status.SUCCEEDED,
     "parent": Status.SUCCEEDED,
+    "single": Status.SUCCEEDED,
     "refuse": Status.FAILED,
     "boom": Status.DEAD,
 }
+#: Times in messages have milliseconds.
+_ROUNDING = timedelta(milliseconds=2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,17 +57,21 @@ def judge(facts: Facts) -> list[str]:
         *_ids(facts),
         *(problem for accepted in facts.accepted for problem in _task(accepted, facts)),
         *_follow_ups(facts),
+        *_one_in_a_slot(facts),
         *_final_writes(facts),
         *_dead_letters(facts),
     ]
 
 
 def _ids(facts: Facts) -> Iterator[str]:
-    ids = [accepted.task_id for accepted in facts.accepted]
+    ids = [accepted.task_id for accepted in facts.accepted if not accepted.exists]
     if len(set(ids)) != len(ids):
         yield "two jobs were given the same task id"
-    known = set(ids) | set(follow_up_ids(facts.records))
+    known = {accepted.task_id for accepted in facts.accepted} | set(follow_up_ids(facts.records))
     for task_id in facts.records.keys() - known:
+        record = facts.records[task_id]
+        if record.task_type == "single" and (record.status is Status.CANCELLED or _was_repeated(record, facts)):
+            continue  # its call was not answered, and another task had its key when it was repeated
         yield f"{task_id}: was run, but no call was answered with it: a second task of one idempotency key?"
 
 
@@ -72,10 +81,17 @@ def _task(accepted: Accepted, facts: Facts) -> Iterator[str]:
     if record is None:
         yield f"{task_id} ({job.task_type}): accepted and lost: it has no record"
         return
+    if accepted.exists:
+        if record.task_type != job.task_type or record.payload.get("slot") != job.payload.get("slot"):
+            yield f"{task_id} ({job.task_type}): an answer named it, but it does not have the key of {job.key}"
+        return
     if not record.status.final:
         yield f"{task_id} ({job.task_type}): has not ended: {record.status}"
         return
     yield from _attempts(record, facts)
+    due_at = record.submitted_at + timedelta(seconds=job.delay_s) - _ROUNDING
+    if record.attempts and record.attempts[0].started_at < due_at:
+        yield f"{task_id} ({job.task_type}): began before its {job.delay_s:g} s were over"
     if record.status is Status.CANCELLED:
         if not job.cancel:
             yield f"{task_id} ({job.task_type}): cancelled without a cancel call"
@@ -83,6 +99,24 @@ def _task(accepted: Accepted, facts: Facts) -> Iterator[str]:
         yield f"{task_id} ({job.task_type}): ended as {record.status}"
     if record.status is Status.SUCCEEDED:
         yield from _result(accepted, record, facts)
+
+
+def _was_repeated(record: TaskRecord, facts: Facts) -> bool:
+    """Whether the call that submitted a task got another task for its answer in the end."""
+    return any(accepted.exists and accepted.job.number == record.payload.get("number") for accepted in facts.accepted)
+
+
+def _one_in_a_slot(facts: Facts) -> Iterator[str]:
+    """Unique tasks: from the first attempt of one to its end no other of its key has begun."""
+    slots: dict[int, list[TaskRecord]] = {}
+    for record in facts.records.values():
+        if record.task_type == "single" and record.attempts:
+            slots.setdefault(record.payload["slot"], []).append(record)
+    for slot, found in slots.items():
+        found.sort(key=lambda record: record.attempts[0].started_at)
+        for first, second in pairwise(found):
+            if second.attempts[0].started_at < first.updated_at:
+                yield f"{second.task_id} (single): began in slot {slot} before {first.task_id} had ended"
 
 
 def _attempts(record: TaskRecord, facts: Facts) -> Iterator[str]:

@@ -72,7 +72,9 @@ class EmbeddedStack:
         self._reaper = reaper
         self._say = say
         self._logs = state_dir / "logs"
-        own = environment.child({**os.environ, **options.environment})
+        clock_file = state_dir / "clock"
+        clock_file.unlink(missing_ok=True)  # an earlier stack's
+        own = environment.child({**os.environ, **options.environment, "CLOCK_FILE": str(clock_file)})
         objects = self._kept.objects if self._kept else data / "objects"
         self._specs = specs.specs(endpoints, data=objects, listener=addresses.api.fileno(), own=own)
         self._reloads: Reloads | None = None
@@ -213,12 +215,16 @@ class EmbeddedStack:
 
     def _start_emulator(self) -> None:
         # Imported here, on a thread: it takes a second, and the children are looked after meanwhile.
+        from poolhouse.local.embedded.shared_clock import SharedClock  # noqa: PLC0415
         from poolhouse_pubsub.server import EmulatorServer  # noqa: PLC0415
         from poolhouse_pubsub.transport.web_guard import WebGuard  # noqa: PLC0415
 
         kept = self._kept.pubsub if self._kept is not None else None
         guard = WebGuard.from_environment(self._specs["api"].environment)
-        self._emulator = EmulatorServer(listener=self._addresses.pubsub, data_dir=kept, guard=guard, ui=True).start()
+        clock = SharedClock(Path(self._specs["api"].environment["CLOCK_FILE"]))
+        self._emulator = EmulatorServer(
+            listener=self._addresses.pubsub, data_dir=kept, guard=guard, clock=clock, ui=True
+        ).start()
         self._emulator_started_at = time.monotonic()
 
     def _realise(self) -> None:

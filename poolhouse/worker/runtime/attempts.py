@@ -190,7 +190,7 @@ class Attempts:
 
     def _claim(self, delivery: Delivery, task: TaskMessage, handler: Handler, *, lease_s: float) -> Stored | None:
         """The claimed record; None if the delivery has been brought to its end without a new attempt."""
-        max_attempts = handler.max_attempts or self._topology.by_name[task.queue].max_attempts
+        max_attempts = handler.attempts_in(self._topology.by_name[task.queue])
         owner = secrets.token_hex(8)
         current: Stored | None = None
         if not handler.record:
@@ -202,7 +202,9 @@ class Attempts:
                 return None
             assert isinstance(decision, Run)
             return Stored(decision.record, ABSENT)
-        if delivery.attempt > 1 or task.not_before is not None:  # most likely there is a record: spare a failing write
+        if (
+            delivery.attempt > 1 or task.not_before is not None or handler.unique is not None
+        ):  # most likely there is a record: spare a failing write
             current = self._retry_io(lambda: self._records.read(task.task_id))
         while True:
             decision = records.claim(

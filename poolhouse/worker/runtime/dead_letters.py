@@ -41,7 +41,7 @@ class DeadLetterKeeper:
             handler = registry.get(task_type)
             if handler is None or handler.record:
                 return 0
-            return handler.max_attempts or topology.by_name[queue].max_attempts
+            return handler.attempts_in(topology.by_name[queue])
 
         self._box = DeadLetterStore(
             store, queues=tuple(topology.by_name), task_ids=task_ids, unrecorded_attempts=unrecorded_attempts

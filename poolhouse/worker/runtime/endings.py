@@ -40,7 +40,9 @@ class Failed:
     """An error: another attempt may help, not before `after_s` where given."""
 
     error: ErrorInfo
-    after_s: float | None
+    after_s: float | None = None
+    #: Whether the attempt counts against the limit.
+    counts: bool = True
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def interrupted(interruption: Interrupted, error: ErrorInfo) -> Ending:
             return Stopped()
         case LeaseLost():
             return Lost()
-    return Failed(error, None)
+    return Failed(error)
 
 
 def raised(error: BaseException, running: RunningTask, context: Context) -> Ending:
@@ -90,7 +92,10 @@ def raised(error: BaseException, running: RunningTask, context: Context) -> Endi
         return _retry(meant)
     info = error_info(meant)
     context.log.warning("the attempt failed", error=f"{info.type}: {info.message}")
-    return Failed(info, None)
+    rejected = meant.rejected if isinstance(meant, HandlerError) else running.handler.rejects(meant)
+    if rejected:
+        return Refused(f"{info.type} is not retried: {info.message}", info)
+    return Failed(info)
 
 
 def returned(value: object) -> Ending:
@@ -105,10 +110,11 @@ def returned(value: object) -> Ending:
 
 def _retry(error: Retry) -> Ending:
     info = error_info(error)
+    counts = error.counts is not False
     try:
-        return Failed(info, None if error.after_s is None else check_delay_s(error.after_s))
+        return Failed(info, None if error.after_s is None else check_delay_s(error.after_s), counts)
     except ValueError as wrong:  # set after the error was made
-        return Failed(info.model_copy(update={"message": f"{info.message} (after_s {wrong})"}), None)
+        return Failed(info.model_copy(update={"message": f"{info.message} (after_s {wrong})"}), None, counts)
 
 
 def error_info(error: BaseException, *, message: str | None = None) -> ErrorInfo:

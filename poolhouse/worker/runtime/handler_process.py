@@ -11,7 +11,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
@@ -37,7 +37,7 @@ from poolhouse.worker.errors import (
     meaning_of,
     message_of,
 )
-from poolhouse.worker.registry import Registry
+from poolhouse.worker.registry import Handler, Registry
 from poolhouse.worker.runtime import children
 from poolhouse.worker.runtime.interruption import interruptible
 from poolhouse.worker.runtime.process_state import ProcessState
@@ -79,7 +79,7 @@ def serve(pipe: Connection, task_handlers: tuple[str, ...], environment: Mapping
     while True:
         call = inside.tasks.get()
         # In a context of its own: what a handler sets in one, such as decimal's precision, is not the next one's.
-        answer = contextvars.copy_context().run(_run, call, inside, store=store, registry=registry)
+        answer = contextvars.copy_context().run(_run, call, inside, store=store, registry=registry, now=settings.clock)
         clean = not children.any_left()
         try:
             initial_state.restore()
@@ -145,7 +145,9 @@ def _end() -> NoReturn:
 class _ChildContext:
     """`TaskContext` inside a handler process."""
 
-    def __init__(self, call: _Call, inside: _Inside, *, store: ObjectStore, registry: Registry) -> None:
+    def __init__(
+        self, call: _Call, inside: _Inside, *, store: ObjectStore, registry: Registry, now: Callable[[], datetime]
+    ) -> None:
         self.task_id: str = call.facts["task_id"]
         self.task_type: str = call.facts["task_type"]
         self.queue: str = call.facts["queue"]
@@ -155,6 +157,7 @@ class _ChildContext:
         self._call = call
         self._inside = inside
         self._registry = registry
+        self._now = now
         self._submitting = threading.Lock()
 
     @property
@@ -170,10 +173,10 @@ class _ChildContext:
         return logger
 
     def now(self) -> datetime:
-        return datetime.now(UTC)
+        return self._now()
 
     def progress(self, done: float, total: float | None = None, note: str | None = None) -> None:
-        valid = Progress(done=done, total=total, note=note, at=datetime.now(UTC))
+        valid = Progress(done=done, total=total, note=note, at=self._now())
         if not self._call.ended:
             self._inside.send(("progress", valid.done, valid.total, valid.note))
 
@@ -203,9 +206,11 @@ class _ChildContext:
         return text
 
 
-def _run(call: _Call, inside: _Inside, *, store: ObjectStore, registry: Registry) -> tuple[Any, ...]:
+def _run(
+    call: _Call, inside: _Inside, *, store: ObjectStore, registry: Registry, now: Callable[[], datetime]
+) -> tuple[Any, ...]:
     """Run a handler; whatever comes of it, as what is told to the worker."""
-    context = _ChildContext(call, inside, store=store, registry=registry)
+    context = _ChildContext(call, inside, store=store, registry=registry, now=now)
     handler = registry[context.task_type]
     try:
         with children.Alone(), logs.Bound(context.fields), interruptible() as interrupt:
@@ -222,7 +227,7 @@ def _run(call: _Call, inside: _Inside, *, store: ObjectStore, registry: Registry
             raise call.interruption  # what it returns in spite of that is no whole result
         return ("returned", value)
     except BaseException as error:  # noqa: BLE001 - sys.exit() too: whatever a handler raises is told to the worker
-        return ("raised", *_told(error))
+        return ("raised", *_told(error, handler))
     finally:
         call.ended = True
 
@@ -236,16 +241,18 @@ def _answer(inside: _Inside, answer: tuple[Any, ...], clean: bool) -> None:
         inside.send(("raised", *_told(error), clean))
 
 
-def _told(error: BaseException) -> tuple[str, str, str, str, float | None]:
+def _told(error: BaseException, handler: Handler | None = None) -> tuple[str, str, str, str, float | None]:
     """The error as values that always can be sent: kind, type, message, traceback, and a retry's time."""
     meant = meaning_of(error)
     kind, after_s = "error", None
     if isinstance(meant, Retry):
-        kind, after_s = "retry", getattr(meant, "after_s", None)
+        kind, after_s = "retry" if meant.counts is not False else "retry uncounted", getattr(meant, "after_s", None)
     elif isinstance(meant, Reject):
         kind = "reject"
     elif isinstance(meant, Interrupted):
         kind = "interrupted"
+    elif handler is not None and handler.rejects(meant):
+        kind = "error rejected"
     try:
         lines = "".join(traceback.format_exception(error))
     except Exception:  # noqa: BLE001 - such as a recursion while the traceback is made

@@ -38,10 +38,12 @@ class HandlerDied(PoolhouseError):
 class HandlerError(PoolhouseError):
     """An error that the handler raised in its process, with its own traceback as text."""
 
-    def __init__(self, type_name: str, message: str, traceback: str) -> None:
+    def __init__(self, type_name: str, message: str, traceback: str, *, rejected: bool = False) -> None:
         super().__init__(message)
         self.type_name = type_name
         self.traceback = traceback
+        #: Whether the handler declares that no retry helps against it: its class is known in its process only.
+        self.rejected = rejected
 
 
 class ProcessRunner:
@@ -214,10 +216,10 @@ def _submitted(
 
 def _rebuild(values: list[Any], task: RunningTask) -> BaseException:
     kind, type_name, message, traceback, after_s = values
-    if kind == "retry":
-        return Retry(message, after_s=after_s)
+    if kind.startswith("retry"):
+        return Retry(message, after_s=after_s, counts=kind != "retry uncounted")
     if kind == "reject":
         return Reject(message)
     if kind == "interrupted":
         return task.interruption or INTERRUPTIONS.get(type_name, Interrupted)(message)
-    return HandlerError(type_name, message, traceback)
+    return HandlerError(type_name, message, traceback, rejected=kind == "error rejected")

@@ -235,6 +235,10 @@ class Context:
         task_type = name_of(task_type)
         handler = self._registry[task_type]
         now = self._now()
+        if handler.unique is not None and handler.unique.debounce_s is not None:
+            if delay_s is not None or run_at is not None:
+                raise ValueError(f"{task_type} waits for debounce_s of its unique=: give no other time")
+            delay_s = handler.unique.debounce_s
         not_before = run_time(delay_s=delay_s, run_at=run_at, now=now)
         encoded = json_values.encode(handler.payload_of(payload), what="the payload")
         queue = queue or handler.queue_in(self._topology)

@@ -6,8 +6,10 @@ and all of it before the ack.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import random
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +18,7 @@ from functools import partial
 from typing import Any, Literal, get_args
 
 import structlog
+from pydantic import ValidationError
 
 from poolhouse.pipeline import names, records
 from poolhouse.pipeline.dead_letters import EARLIER_DELIVERIES, attributes_for
@@ -23,9 +26,11 @@ from poolhouse.pipeline.delays import SHORT_WAIT_S, seconds_until
 from poolhouse.pipeline.errors import MessageRefused, PreconditionFailed, QueueUnavailable
 from poolhouse.pipeline.json_values import clean_text
 from poolhouse.pipeline.message import TaskMessage
+from poolhouse.pipeline.record_store import RecordStore
 from poolhouse.pipeline.records import ErrorInfo, FollowUp, ResultObject, Status, TaskRecord
 from poolhouse.pipeline.store import ABSENT, CHUNK_BYTES
 from poolhouse.pipeline.timers import Timers
+from poolhouse.pipeline.unique_keys import SUBMIT_TIME, Held, Pending, Taken, UniqueClaim, UniqueKeys
 from poolhouse.worker.errors import LeaseLost
 from poolhouse.worker.runtime.delivery import Delivery
 from poolhouse.worker.runtime.endings import Cancelled, Ending, Failed, Lost, Refused, Returned, Stopped
@@ -69,10 +74,13 @@ class Settlement:
 
     def __init__(self, services: Services) -> None:
         self._topology = services.topology
+        self._registry = services.registry
         self._store = services.store
         self._publisher = services.publisher
         self._task_ids = services.task_ids
         self._timers = Timers(services.store)
+        longest_wait = timedelta(seconds=max(queue.retention_s for queue in services.topology.queues))
+        self._keys = UniqueKeys(services.store, longest_wait=longest_wait)
         self._retry_io = services.retry_io
         self._now = services.now
         self.counts = Counts()
@@ -136,19 +144,26 @@ class Settlement:
 
     def _retry_or_die(self, delivery: Delivery, running: RunningTask, end: Failed) -> None:
         handler = running.handler
-        limit = handler.max_attempts or self._topology.by_name[running.record.queue].max_attempts
+        limit = handler.attempts_in(self._topology.by_name[running.record.queue])
         attempts = running.record.counted_attempts if running.recorded else delivery.attempt
-        if attempts >= limit:
-            reason = f"all {attempts} attempts used up; the last one: {end.error.type}: {end.error.message}"
+        decision = records.after_failure(running.record, end.error, limit, attempts=attempts)
+        if isinstance(decision, records.Dead) and (end.counts or not running.recorded):
+            reason = decision.reason
             record = self._finish(
                 running, lambda record: records.died(record, reason=reason, now=self._now(), error=end.error)
             )
             self.counts.add("dead")
             self.close(delivery, record)
             return
-        retry_at = None if end.after_s is None else self._now() + timedelta(seconds=end.after_s)
+        after_s = end.after_s
+        if after_s is None and handler.backoff is not None:
+            after_s = handler.backoff.wait_s(attempts, random=random.random())
+        retry_at = None if after_s is None else self._now() + timedelta(seconds=after_s)
         self._finish(
-            running, lambda record: records.retried(record, error=end.error, now=self._now(), retry_at=retry_at)
+            running,
+            lambda record: records.retried(
+                record, error=end.error, now=self._now(), retry_at=retry_at, counts=end.counts
+            ),
         )
         self.counts.add("retried")
         if retry_at is None:
@@ -187,12 +202,55 @@ class Settlement:
 
     def _submit_follow_ups(self, record: TaskRecord) -> None:
         now = self._now()
-        waiting = [
-            self._retry_io(partial(self._timers.send, _task_of(follow_up, record), self._publisher, now=now))
-            for follow_up in record.follow_ups
-        ]
+        tasks = [_task_of(follow_up, record) for follow_up in record.follow_ups]
+        tasks = [task for task in tasks if self._takes_key(task, now)]
+        waiting = [self._retry_io(partial(self._timers.send, task, self._publisher, now=now)) for task in tasks]
         for future in waiting:
             future.result()
+        for task in tasks:
+            handler = self._registry.get(task.task_type)  # None: gone since the parent ran
+            waits = task.not_before is not None and task.not_before > now
+            if handler is not None and (handler.unique is not None or (waits and handler.record)):
+                self._retry_io(partial(self._record, records.fresh(task, now=now)))
+
+    def _takes_key(self, task: TaskMessage, now: datetime) -> bool:
+        """Whether a follow-up may be published: it is not unique, or has its key now.
+
+        Where another task has the key, the follow-up's record says so: its id is known already.
+        """
+        handler = self._registry.get(task.task_type)
+        if handler is None or handler.unique is None:
+            return True
+        unique = handler.unique
+        try:
+            by = handler.unique_by(task.payload, unique)
+        except ValidationError:  # its model is another since the parent ran: it fails with that for its reason
+            return True
+        claim = UniqueClaim(
+            task_type=task.task_type,
+            by=by,
+            task_id=task.task_id,
+            submitted_at=now,
+            submitting_until=now + SUBMIT_TIME,
+        )
+
+        def take() -> Taken | Held:
+            answer = self._keys.take(claim, unique, now=self._now())
+            if isinstance(answer, Pending):
+                raise QueueUnavailable("another task of this key is just being submitted")
+            return answer
+
+        answer = self._retry_io(take)
+        if isinstance(answer, Taken):
+            return True
+        reason = f"not submitted: task {answer.task_id} has its key and is {answer.status}"
+        self._retry_io(partial(self._record, records.cancelled(records.fresh(task, now=now), now=now, reason=reason)))
+        return False
+
+    def _record(self, record: TaskRecord) -> None:
+        """Write the record by which a follow-up is found before a worker has seen it."""
+        with contextlib.suppress(PreconditionFailed):  # a duplicate of its parent, or a worker, was first
+            RecordStore(self._store).write(record, if_generation=ABSENT)
 
     def give_up_malformed(self, delivery: Delivery, reason: str) -> None:
         """Send a message that is no task to the dead letters, under the id that belongs to its message id."""

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from poolhouse.client import schema
+from poolhouse.client import schema, units
 from poolhouse.client.answers import Document
 from poolhouse.client.calls import content_type, segment
 from poolhouse.client.client import Client
@@ -26,6 +26,14 @@ _EVERY_S = 3.0
 _FIELD, _FILE = "field:", "file:"
 #: The whole payload, in the form that has no other fields.
 _PAYLOAD, _QUEUE = "payload", "queue"
+#: When it runs: a time from now, as `1h`.
+_DELAY = "delay"
+#: What is said of an answer, by its status.
+_NOTES = {
+    "submitted": "Submitted.",
+    "scheduled": "Scheduled.",
+    "exists": "Not submitted: this task is the same, and has not ended.",
+}
 
 
 def types(request: Request) -> Response:
@@ -53,15 +61,17 @@ def submit(request: Request, filled: FormData) -> Response:
     """Upload what is to be uploaded, submit, and go to the task; or show the form again with what is wrong."""
     as_json = _PAYLOAD in filled
     texts = {name.removeprefix(_FIELD): forms.text(filled, name) for name in filled if name.startswith(_FIELD)}
-    whole, queue = forms.text(filled, _PAYLOAD), forms.text(filled, _QUEUE)
+    whole, queue, delay = (forms.text(filled, name) for name in (_PAYLOAD, _QUEUE, _DELAY))
     with rendering.of(request).stack.api() as api:
         known = schema.payload(api.get("/openapi.json"), request.path_params["task_type"])
         try:
             if not as_json:
                 texts |= _upload(api, filled, texts)
             payload = fields.whole(whole) if as_json else fields.payload(known, texts)
-            body = {"task_type": known.task_type, "payload": payload}
-            task_id = api.post("/tasks", {**body, **({"queue": queue} if queue else {})})["task_id"]
+            body: Document = {"task_type": known.task_type, "payload": payload}
+            if delay.strip():
+                body["delay_s"] = units.duration(delay, option="Run in").total_seconds()
+            answer = api.post("/tasks", {**body, **({"queue": queue} if queue else {})})
         except ConfigError as error:
             problem, errors = str(error), dict[str, str]()
         except ApiError as error:
@@ -70,8 +80,18 @@ def submit(request: Request, filled: FormData) -> Response:
             errors = fields.by_field(error.document.get("errors", ()), known)
             problem = errors.pop("", "") or ("" if errors and not as_json else str(error))
         else:
-            return rendering.go_to(request, f"/tasks/{segment(task_id)}", note="Submitted.")
-    return _form(request, known, texts=texts, whole=whole, as_json=as_json, queue=queue, problem=problem, errors=errors)
+            return rendering.go_to(request, f"/tasks/{segment(answer['task_id'])}", note=_NOTES[answer["status"]])
+    return _form(
+        request,
+        known,
+        texts=texts,
+        whole=whole,
+        as_json=as_json,
+        queue=queue,
+        delay=delay,
+        problem=problem,
+        errors=errors,
+    )
 
 
 def _upload(api: Client, filled: FormData, texts: Mapping[str, str]) -> dict[str, str]:
@@ -95,6 +115,7 @@ def _form(
     whole: str,
     as_json: bool,
     queue: str = "",
+    delay: str = "",
     problem: str = "",
     errors: Mapping[str, str] | None = None,
 ) -> Response:
@@ -108,6 +129,7 @@ def _form(
         whole=whole,
         as_json=as_json,
         queue=queue,
+        delay=delay,
         problem=problem or ("Some fields are wrong." if wrong else ""),
     )
 

@@ -20,6 +20,7 @@ from poolhouse.client.errors import ApiError
 from poolhouse.client.event_stream import FINAL
 from poolhouse.client.files import CHUNK_BYTES
 from poolhouse.local.console import forms, lines, rendering
+from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.records import Status
 
 _LIST_EVERY_S = 2.0
@@ -30,7 +31,7 @@ _LETTER_TIME = timedelta(seconds=30)
 
 
 def listing(request: Request) -> Response:
-    """The tasks that workers have touched, the newest first."""
+    """The tasks that are scheduled or that workers have touched, the newest first."""
     asked = request.query_params
     query = {name: asked[name] for name in ("status", "task_type", "queue", "page_token") if asked.get(name)}
     with rendering.of(request).stack.api() as api:
@@ -116,6 +117,26 @@ def cancel(request: Request, form: FormData) -> Response:
     return rendering.go_to(request, f"/tasks/{segment(task_id)}", note=note)
 
 
+def run_now(request: Request, form: FormData) -> Response:
+    """Run a scheduled task now, as `POST /tasks/ID:run-now` does."""
+    task_id = request.path_params["task_id"]
+    with rendering.of(request).stack.api() as api:
+        api.post(f"/tasks/{segment(task_id)}:run-now")
+    return rendering.go_to(request, f"/tasks/{segment(task_id)}", note="Queued.")
+
+
+def reschedule(request: Request, form: FormData) -> Response:
+    """Move a scheduled task, as `POST /tasks/ID:reschedule` does."""
+    task_id = request.path_params["task_id"]
+    try:
+        delay = units.duration(forms.text(form, "delay"), option="Move")
+    except ConfigError as error:
+        return rendering.go_to(request, f"/tasks/{segment(task_id)}", note=str(error))
+    with rendering.of(request).stack.api() as api:
+        api.post(f"/tasks/{segment(task_id)}:reschedule", {"delay_s": delay.total_seconds()})
+    return rendering.go_to(request, f"/tasks/{segment(task_id)}", note="Moved.")
+
+
 def _letter(api: Client, task: Document) -> Document | None:
     """Its dead letter; None where it has none."""
     if task["status"] not in {"failed", "dead"}:
@@ -148,4 +169,6 @@ routes = [
     Route("/tasks/{task_id}", show, methods=["GET"]),
     Route("/tasks/{task_id}/result", result),
     Route("/tasks/{task_id}/cancel", forms.posted(cancel), methods=["POST"]),
+    Route("/tasks/{task_id}/run-now", forms.posted(run_now), methods=["POST"]),
+    Route("/tasks/{task_id}/reschedule", forms.posted(reschedule), methods=["POST"]),
 ]

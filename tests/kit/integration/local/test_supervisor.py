@@ -81,6 +81,34 @@ def test_up_is_ready_when_it_returns_and_down_leaves_nothing_behind(backend: Emb
     assert not backend.down()
 
 
+def test_the_emulators_clock_brings_scheduled_tasks_to_their_time_and_each_runs_once(backend: Embedded) -> None:
+    endpoints = backend.up(options(), quiet)
+    body = {"task_type": "data_transformation", "payload": {"dataset_size": 10, "transformation": "normalize"}}
+
+    def submit(delay_s: float) -> str:
+        answer = requests.post(f"{endpoints.api_url}/tasks", json={**body, "delay_s": delay_s}, timeout=10)
+        return str(answer.json()["task_id"])
+
+    def status(task_id: str) -> str:
+        return str(requests.get(f"{endpoints.api_url}/tasks/{task_id}", timeout=10).json()["status"])
+
+    def advance(seconds: float) -> None:
+        answer = requests.post(
+            f"http://{endpoints.pubsub_host}/admin/clock/advance", json={"seconds": seconds}, timeout=10
+        )
+        answer.raise_for_status()
+
+    in_pubsub, with_a_timer = submit(300), submit(3 * 3600)
+    assert (status(in_pubsub), status(with_a_timer)) == ("scheduled", "scheduled")
+    advance(301)
+    until(lambda: status(in_pubsub) == "succeeded", "the task in Pub/Sub has run")
+    assert status(with_a_timer) == "scheduled"
+    advance(3 * 3600)
+    until(lambda: status(with_a_timer) == "succeeded", "the task with a timer has run")
+    for task_id in (in_pubsub, with_a_timer):
+        assert len(requests.get(f"{endpoints.api_url}/tasks/{task_id}", timeout=10).json()["attempts"]) == 1
+
+
 def test_a_pipeline_without_schedules_has_no_scheduler(backend: Embedded, tmp_path: Path) -> None:
     (tmp_path / "pipeline.toml").write_text("[queues.only]\n")
     backend.up(options(environment={"PIPELINE_FILE": str(tmp_path / "pipeline.toml")}), quiet)

@@ -131,6 +131,8 @@ def test_operation_ids_are_stable_names_and_no_two_are_the_same(app: FastAPI) ->
         ("get", "/tasks/{task_id}/result"): "get_result",
         ("get", "/tasks/{task_id}/events"): "follow_task",
         ("post", "/tasks/{task_id}:cancel"): "cancel_task",
+        ("post", "/tasks/{task_id}:run-now"): "run_task_now",
+        ("post", "/tasks/{task_id}:reschedule"): "reschedule_task",
         ("post", "/files"): "create_file",
         ("get", "/files/{name}"): "download_file",
         ("get", "/queues"): "list_queues",

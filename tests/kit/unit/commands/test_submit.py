@@ -189,3 +189,41 @@ def test_a_task_that_no_worker_has_touched_is_shown_as_queued(served: Served, sc
 def test_a_status_that_is_none_is_refused(served: Served, screen: Screen) -> None:
     with pytest.raises(ConfigError, match="one of scheduled, queued, running"):
         calls.tasks(served.api, (), status="done", terminal=screen.terminal)
+
+
+def test_a_task_is_submitted_for_later_listed_moved_run_and_cancelled(served: Served, screen: Screen) -> None:
+    assert submit(served, screen, "anything", delay="2h") == 0
+    [[task_id]] = screen.rows
+    assert "scheduled" in screen.err.getvalue()
+    listed = Screen()
+    calls.tasks(served.api, (), status="scheduled", terminal=listed.terminal)
+    assert listed.rows[1][0] == task_id
+    shown = Screen()
+    calls.tasks(served.api, (task_id,), terminal=shown.terminal)
+    assert "not before 2026-03-01T14:00:00Z" in shown.out.getvalue()
+    moved = Screen()
+    assert calls.tasks(served.api, (task_id,), run_at="2026-03-02T00:00:00Z", terminal=moved.terminal) == 0
+    assert served.api.get(f"/tasks/{task_id}")["not_before"] == "2026-03-02T00:00:00Z"
+    assert calls.tasks(served.api, (task_id,), run_now=True, terminal=moved.terminal) == 0
+    assert served.published[-1]["task_id"] == task_id
+    assert calls.tasks(served.api, (task_id,), cancel=True, terminal=moved.terminal) == 0
+    assert served.api.get(f"/tasks/{task_id}")["status"] == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"delay": "soon"}, "--delay 'soon'"),
+        ({"delay": "1h", "run_at": "2030-01-31T08:00:00Z"}, "give one of them"),
+        ({"run_now": True, "cancel": True}, "give one of them"),
+        ({"run_now": True}, "which task"),
+    ],
+)
+def test_a_time_that_can_not_be_is_a_wrong_use(
+    served: Served, screen: Screen, options: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        calls.tasks(served.api, (), terminal=screen.terminal, **options)
+    if "delay" in options:
+        with pytest.raises(ConfigError, match=problem):
+            submit(served, screen, "anything", **options)

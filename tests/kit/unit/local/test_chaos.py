@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -88,6 +88,35 @@ def test_a_task_cancelled_unseen_is_given_its_type_afterwards() -> None:
     assert judge(_cancelled(UNKNOWN, KNOWN)) == []
 
 
+def _singles(*, apart_s: float, **changes: Any) -> Facts:
+    """Two unique tasks of one slot, the second begun some seconds after the first, which took five."""
+    found = {}
+    for task_id, began_s in (("a", 0.0), ("b", apart_s)):
+        began = NOW + timedelta(seconds=began_s)
+        record = _record(task_id, "single", result=5)
+        attempt = record.attempts[0].model_copy(update={"started_at": began, "ended_at": began + timedelta(seconds=5)})
+        found[task_id] = record.model_copy(
+            update={
+                "payload": {"number": 5, "slot": 1},
+                "attempts": (attempt,),
+                "updated_at": began + timedelta(seconds=5),
+            }
+        )
+    job = Job(key="k", at_s=0, task_type="single", queue="urgent", payload={"number": 5, "slot": 1})
+    return replace(
+        _facts(),
+        accepted=(Accepted(job, "a"), Accepted(job, "b"), Accepted(replace(job, **changes), "b", exists=True)),
+        records=found,
+        results={},
+        writes={},
+        most_attempts={"single": 3},
+    )
+
+
+def test_unique_tasks_one_after_the_other_are_no_problem() -> None:
+    assert judge(_singles(apart_s=5)) == []
+
+
 def _with_record(**changes: Any) -> Facts:
     facts = _facts()
     return replace(facts, records={"a": facts.records["a"].model_copy(update=changes)})
@@ -101,6 +130,12 @@ FOLLOW_UP = FollowUp(task_id="b", task_type="echo", queue="urgent", payload={"nu
     ("facts", "words"),
     [
         (replace(_facts(), records={}), "accepted and lost"),
+        (_singles(apart_s=4.9), "b (single): began in slot 1 before a had ended"),
+        (_singles(apart_s=5, payload={"number": 6, "slot": 2}), "it does not have the key of k"),
+        (
+            replace(_facts(), accepted=(Accepted(replace(_facts().accepted[0].job, delay_s=1), "a"),)),
+            "began before its 1 s were over",
+        ),
         (_with_record(status=Status.QUEUED), "has not ended: queued"),
         (_with_record(status=Status.CANCELLED), "cancelled without a cancel call"),
         (_with_record(status=Status.FAILED), "ended as failed"),

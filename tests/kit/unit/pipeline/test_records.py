@@ -75,11 +75,21 @@ class RecordLife(RuleBasedStateMachine):
     @rule(after_s=st.none() | st.integers(1, 100))
     def it_fails(self, after_s: int | None) -> None:
         assert self.record
-        if self.record.counted_attempts >= MAX_ATTEMPTS:
-            self.record = records.died(self.record, reason="used up", now=self.now, error=ERROR)
+        decision = records.after_failure(self.record, ERROR, MAX_ATTEMPTS)
+        if isinstance(decision, records.Dead):
+            assert decision.reason == "all 3 attempts used up; the last one: RuntimeError: boom"
+            self.record = records.died(self.record, reason=decision.reason, now=self.now, error=ERROR)
         else:
             at = None if after_s is None else self.now + timedelta(seconds=after_s)
             self.record = records.retried(self.record, error=ERROR, now=self.now, retry_at=at)
+
+    @precondition(running)
+    @rule()
+    def it_is_busy(self) -> None:
+        assert self.record
+        counted = self.record.counted_attempts
+        self.record = records.retried(self.record, error=ERROR, now=self.now, counts=False)
+        assert self.record.counted_attempts == counted - 1
 
     @precondition(running)
     @rule()

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from poolhouse import Payload, Reject, Retry, TaskContext, task
+from poolhouse import Payload, Reject, Retry, TaskContext, Unique, task
 
 
 class Person(Payload):
@@ -67,6 +67,12 @@ def later(payload: Times, ctx: TaskContext) -> str:
     if ctx.attempt == 1:
         raise Retry("not yet", after_s=payload.times)
     return ctx.now().isoformat()
+
+
+@task("only_one", unique=Unique(by=("name",)))
+def only_one(payload: Person, ctx: TaskContext) -> str:
+    """Return the name."""
+    return payload.name
 
 
 @task("refuse")

@@ -137,10 +137,19 @@ def test_follow_ups_are_tasks_of_the_test_too(pipeline: Pipeline) -> None:
     pipeline.run_until_idle()
     children = pipeline.follow_ups(task)
     assert [child.id for child in children] == task.result()
-    assert [child.status for child in children] == [Status.SUCCEEDED, Status.SUCCEEDED, Status.QUEUED]
+    assert [child.status for child in children] == [Status.SUCCEEDED, Status.SUCCEEDED, Status.SCHEDULED]
     pipeline.assert_submitted(greet, name="child 1", times=1)
     pipeline.clock.advance("1 hour")
     assert children[2].result()["text"] == "Hello, late!"
+
+
+def test_of_unique_tasks_one_is_submitted(pipeline: Pipeline) -> None:
+    first = pipeline.submit(handlers.only_one, name="Ada")
+    assert pipeline.submit(handlers.only_one, name="Ada").id == first.id
+    assert pipeline.submit(handlers.only_one, name="Bob").id != first.id
+    pipeline.run_until_idle()
+    assert first.result() == "Ada"
+    assert pipeline.submit(handlers.only_one, name="Ada").id != first.id
 
 
 def test_what_was_not_submitted_is_told_with_what_was(pipeline: Pipeline) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import model_validator
 
-from poolhouse.worker import Payload, Reject, Retry, TaskContext, WorkerStopping, task
+from poolhouse.worker import Backoff, Payload, Reject, Retry, TaskContext, Unique, WorkerStopping, task
 
 #: Task ids in the order in which handlers started.
 runs: list[str] = []
@@ -54,6 +54,44 @@ def later(payload: Number, ctx: TaskContext) -> None:
     raise Retry("too early", after_s=90)
 
 
+@task("busy", max_attempts=1)
+def busy(payload: Number, ctx: TaskContext) -> None:
+    raise Retry("busy", after_s=90, counts=False)
+
+
+@task("busy_process", max_attempts=1, cpu=True)
+def busy_process(payload: Number, ctx: TaskContext) -> None:
+    raise Retry("busy", counts=False)
+
+
+@task("time_process", cpu=True)
+def time_process(payload: Number, ctx: TaskContext) -> str:
+    return ctx.now().isoformat()
+
+
+@task("light_busy", max_attempts=1, record=False)
+def light_busy(payload: Number, ctx: TaskContext) -> None:
+    raise Retry("busy", counts=False)
+
+
+@task("backs_off", max_attempts=20, backoff=Backoff(base_s=10, factor=3, ceiling_s=60, jitter=0))
+def backs_off(payload: Number, ctx: TaskContext) -> None:
+    raise RuntimeError("again")
+
+
+ERRORS = {1: ConnectionError, 2: KeyError, 3: ConnectionResetError, 4: TimeoutError, 5: SystemExit}
+
+
+@task("choosy", retry_on=(OSError,), reject_on=(ConnectionResetError,))
+def choosy(payload: Number, ctx: TaskContext) -> None:
+    raise ERRORS[payload.n]("this one")
+
+
+@task("choosy_process", retry_on=(OSError,), reject_on=(ConnectionResetError,), cpu=True)
+def choosy_process(payload: Number, ctx: TaskContext) -> None:
+    raise ERRORS[payload.n]("this one")
+
+
 @task("hours")
 def hours(payload: Number, ctx: TaskContext) -> None:
     raise Retry("too early", after_s=6 * 3600)
@@ -67,6 +105,21 @@ def light_hours(payload: Number, ctx: TaskContext) -> None:
 @task("delaying_parent")
 def delaying_parent(payload: Number, ctx: TaskContext) -> str:
     return ctx.submit("echo", {"n": 1}, delay_s=86_400)
+
+
+@task("one_a_number", unique=Unique(by=("n",)))
+def one_a_number(payload: Number, ctx: TaskContext) -> None:
+    runs.append(ctx.task_id)
+
+
+@task("settles_down", unique=Unique(by=("n",), on_conflict="replace", debounce_s=30))
+def settles_down(payload: Number, ctx: TaskContext) -> None:
+    runs.append(ctx.task_id)
+
+
+@task("unique_parent")
+def unique_parent(payload: Number, ctx: TaskContext) -> list[str]:
+    return [ctx.submit("one_a_number", {"n": 1}), ctx.submit("settles_down", {"n": 1})]
 
 
 @task("not_json")

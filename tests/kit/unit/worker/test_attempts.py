@@ -604,6 +604,37 @@ def test_a_delayed_follow_up_is_a_timer_made_once_its_parent_has_succeeded(engin
     assert names.timer_due_at(name) == engine.clock.now + timedelta(days=1)
     assert engine.topics.published == []
     assert engine.record().status is Status.SUCCEEDED
+    [follow_up] = engine.records.page(status="scheduled").records
+    assert (follow_up.task_id, follow_up.task_type) == (engine.record().result, "echo")
+    writes = len(engine.store.writes)
+    engine.attempts.process(engine.task("delaying_parent", attempt=2))
+    assert len(engine.store.writes) == writes == 4  # claim and result; timer and record of the follow-up
+
+
+def test_two_schedulers_that_fire_the_same_timers_make_one_run_of_each(engine: Engine) -> None:
+    publisher, timers = Publisher(engine.settings, topics=engine.topics), Timers(engine.store)
+    for number in range(20):
+        task = _message(engine.task("echo", f"t-{number}", n=number), engine)
+        due_at = engine.clock.now + timedelta(hours=1)
+        timers.put("default", task.data(), task.attributes(), task_id=task.task_id, not_before=due_at)
+    engine.clock.forward(3600)
+    together = threading.Barrier(2)
+
+    def fire() -> None:
+        together.wait()
+        Timers(engine.store).fire(publisher, until=engine.clock.now)
+
+    schedulers = [threading.Thread(target=fire) for _ in range(2)]
+    for scheduler in schedulers:
+        scheduler.start()
+    for scheduler in schedulers:
+        scheduler.join()
+    messages = [published.message for published in engine.topics.published]
+    # Both lists may be read before the first delete: a copy of a message is what may come of it, never less than one.
+    for message in [*messages, *messages]:
+        engine.attempts.process(FakeDelivery(message.data, message.attributes, engine.clock.now, attempt=2))
+    assert sorted(handlers.runs) == sorted(f"t-{number}" for number in range(20))
+    assert engine.store.names(names.TIMERS) == ()
 
 
 def test_thirty_orderly_stops_use_up_no_attempt(engine: Engine) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +32,17 @@ def test_a_process_serves_one_task_after_another_and_outlives_a_rejection(engine
     assert engine.record("t-1").result["pid"] not in {os.getpid(), None}
     assert engine.record("t-3").result == engine.record("t-1").result
     assert (engine.record("t-2").status, engine.record("t-2").reason) == (Status.FAILED, "not in this process")
+
+
+def test_a_process_has_the_time_of_its_stack(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    (tmp_path / "clock").write_text("864000", encoding="ascii")
+    monkeypatch.setenv("CLOCK_FILE", str(tmp_path / "clock"))
+    engine: Engine = request.getfixturevalue("engine")
+    engine.attempts.process(engine.task("time_process"))
+    ahead = datetime.fromisoformat(engine.record().result) - datetime.now(UTC)
+    assert ahead > timedelta(days=9)
 
 
 def test_a_process_that_dies_is_a_failed_attempt_that_says_so(engine: Engine) -> None:

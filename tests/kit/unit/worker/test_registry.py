@@ -148,3 +148,12 @@ def test_a_schedule_of_a_task_type_without_a_handler_is_an_error_with_its_line(f
     with pytest.raises(ConfigError) as caught:
         registry.check(load(str(file)), declared_in=str(file))
     assert str(caught.value) == f"{file}:7: schedules.two: unknown task type 'nope' (known: t)"
+
+
+def test_a_backoff_that_can_not_be_is_named_with_the_line_that_makes_it(found: Write) -> None:
+    text = (
+        HEAD.replace("import", "import Backoff,", 1)
+        + '@task("t", backoff=Backoff(base_s=-1))\ndef work(payload: P, ctx: TaskContext) -> None: ...\n'
+    )
+    with pytest.raises(ConfigError, match=r"__init__\.py:6: ValueError: Backoff: base_s must be between"):
+        found({"found_here/__init__": text})

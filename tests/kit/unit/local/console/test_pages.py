@@ -11,6 +11,8 @@ from poolhouse.local.console import rendering
 from poolhouse.pipeline.record_store import RecordStore
 from poolhouse.pipeline.records import TaskRecord
 from poolhouse.pipeline.store import ABSENT
+from poolhouse.worker import Unique
+from tests.kit.unit.api.conftest import REGISTRY
 from tests.kit.unit.local.console.conftest import Shown
 
 HOSTILE = """<script>alert("1")</script>'"`"""
@@ -137,6 +139,34 @@ def test_an_unclaimed_task_waits_and_can_be_cancelled(shown: Shown) -> None:
     assert "badge cancelled" in ended
     assert "data-every" not in ended
     assert "/cancel" not in ended
+
+
+def test_a_task_is_submitted_for_later_moved_and_run_now(shown: Shown) -> None:
+    where = shown.post("/submit/anything", delay="2h").partition("?")[0]
+    task_id = where.rpartition("/")[2]
+    assert shown.served.api.get(where)["not_before"] == "2026-03-01T14:00:00Z"
+    assert "It waits for its time." in shown.text(where)
+    assert "scheduled" in shown.text("/tasks?status=scheduled")
+    assert "Move &#39;soon&#39;" in shown.page(shown.post(f"{where}/reschedule", delay="soon"))
+    shown.post(f"{where}/reschedule", delay="1d")
+    assert shown.served.api.get(where)["not_before"] == "2026-03-02T12:00:00Z"
+    shown.post(f"{where}/run-now")
+    assert [task["task_id"] for task in shown.served.published] == [task_id]
+    assert "Run now" not in shown.text(where)
+
+
+def test_a_unique_task_that_is_there_already_is_shown_instead(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
+    handlers = REGISTRY._handlers
+    monkeypatch.setitem(handlers, "anything", replace(handlers["anything"], unique=Unique()))
+    first, second = (shown.post("/submit/anything") for _ in range(2))
+    assert first.partition("?")[0] == second.partition("?")[0]
+    assert "Not submitted: this task is the same, and has not ended." in shown.text(second)
+
+
+def test_a_delay_that_is_none_is_shown_again_with_what_is_wrong(shown: Shown) -> None:
+    page = shown.post("/submit/anything", status=422, delay="soon")
+    assert "Run in &#39;soon&#39;" in page
+    assert 'value="soon"' in page
 
 
 def test_a_running_task_shows_its_attempts_and_its_progress(shown: Shown) -> None:

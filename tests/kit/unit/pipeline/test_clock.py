@@ -1,0 +1,46 @@
+"""The time of a stack whose emulator's clock is moved."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from poolhouse.local.embedded.shared_clock import SharedClock
+from poolhouse.pipeline.clock import ShiftedClock
+from poolhouse.pipeline.settings import Settings
+
+
+def ahead_s(clock: ShiftedClock) -> float:
+    return (clock() - datetime.now(UTC)).total_seconds()
+
+
+def test_all_processes_follow_the_emulators_clock_however_often_it_is_moved(tmp_path: Path) -> None:
+    shared = SharedClock(tmp_path / "clock")
+    seen = [ShiftedClock(str(tmp_path / "clock")) for _ in range(2)]
+    for expected in (0, 3600, 90_000):
+        assert [ahead_s(clock) for clock in seen] == [pytest.approx(expected, abs=1)] * 2
+        assert shared.now() - datetime.now(UTC).timestamp() == pytest.approx(expected, abs=1)
+        shared.skip(3600 if expected == 0 else 86_400)
+
+
+def test_a_move_that_is_refused_moves_nothing(tmp_path: Path) -> None:
+    shared = SharedClock(tmp_path / "clock")
+    for wrong in (-1, float("nan"), 1e12):
+        with pytest.raises(ValueError, match="not possible"):
+            shared.skip(wrong)
+    assert ahead_s(ShiftedClock(str(tmp_path / "clock"))) == pytest.approx(0, abs=1)
+
+
+@pytest.mark.parametrize("text", ["", "soon", "1e30", None])
+def test_a_file_that_says_no_time_adds_none(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / "clock").write_text(text)
+    assert ahead_s(ShiftedClock(str(tmp_path / "clock"))) == pytest.approx(0, abs=1)
+
+
+def test_a_deployment_without_the_file_has_the_machines_time() -> None:
+    settings = Settings(google_cloud_project="p-12345", bucket_name="bucket")
+    assert not isinstance(settings.clock, ShiftedClock)
+    assert (settings.clock() - datetime.now(UTC)).total_seconds() == pytest.approx(0, abs=1)

@@ -1,0 +1,25 @@
+"""The handlers in the documentation are handlers."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from poolhouse.project import ROOT
+from poolhouse.worker.registry import load
+
+
+@pytest.mark.parametrize(("page", "task_types"), [("delays.md", ["fetch"]), ("unique.md", ["index", "monthly_report"])])
+def test_the_handlers_of_a_page_are_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str, task_types: list[str]
+) -> None:
+    [code] = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
+    (tmp_path / "documented_here.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "documented_here", raising=False)
+    registry = load(["documented_here"])
+    assert list(registry) == task_types
+    sys.modules.pop("documented_here")
