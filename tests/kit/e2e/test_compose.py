@@ -14,6 +14,7 @@ import pytest
 from rich.console import Console
 from starlette.testclient import TestClient
 
+from poolhouse.client.event_stream import FINAL
 from poolhouse.local.backend import ServiceState, UpOptions
 from poolhouse.local.compose import emulator, engine, project
 from poolhouse.local.compose.backend import Compose
@@ -21,7 +22,7 @@ from poolhouse.local.compose.engine import docker
 from poolhouse.local.console.app import create_app
 from poolhouse.local.console.stacks import LocalStack
 from poolhouse.local.e2e import main
-from poolhouse.local.e2e.client import FINAL, Client
+from poolhouse.local.e2e.client import Client
 from poolhouse.local.logs import of_containers
 from poolhouse.local.processes import ports
 from tests.kit.engine import require_engine

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from poolhouse.client.event_stream import FINAL
 from poolhouse.local.backend import UpOptions
-from poolhouse.local.e2e.client import FINAL, Client
+from poolhouse.local.e2e.client import Client
 from poolhouse.local.embedded.backend import Embedded
 from poolhouse.local.processes import ports
 from tests.kit.waiting import until

@@ -16,6 +16,7 @@ import pytest
 import requests
 from google.cloud import pubsub_v1
 
+from poolhouse.local.provision import declaration
 from poolhouse.pipeline.settings import Settings
 from poolhouse_pubsub.server import EmulatorServer
 from tests.kit.integration.api.conftest import ROOT, ApiProcess, Start, free_port, wait_for
@@ -203,7 +204,7 @@ class TestOutages:
     ) -> None:
         port = free_port()
         declared: dict[str, Any] = {
-            "topology": ROOT / "pipeline.toml",
+            "topology": declaration(poolhouse_settings.topology, project=poolhouse_settings.google_cloud_project),
             "project": poolhouse_settings.google_cloud_project,
             "port": port,
         }

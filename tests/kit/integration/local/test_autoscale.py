@@ -115,7 +115,7 @@ def test_a_number_by_hand_is_refused(backend: Embedded) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (UpOptions(autoscale=True, workers=3), "--workers or --autoscale"),
+        (UpOptions(autoscale=True, workers=3), "--workers can't be combined with --autoscale"),
         (UpOptions(scale_down_after_s=5), "is for --autoscale"),
     ],
 )
