@@ -27,7 +27,7 @@ PAGES = {
     for commands in ["".join(text for language, _, text in blocks if language == "sh").splitlines()]
     if commands and all(command.startswith("./invoke ") for command in commands)
 }
-_NOT_OURS = ("*.pyc", "__pycache__", ".*_cache", ".venv", ".git", ".poolhouse", ".hypothesis", ".wheelhouse")
+_NOT_OURS = ("*.pyc", "__pycache__", ".*_cache", ".venv", ".git", ".poolhouse", ".hypothesis", "*.whl")
 
 
 @pytest.mark.slow
