@@ -384,7 +384,7 @@ def _addresses(endpoints: Endpoints) -> dict[str, str]:
 
 
 #: Only the kit's own repository has them.
-IMPORT_RULES = ROOT / "tests" / "kit" / "unit" / "test_imports.py"
+IMPORT_RULES = Path("tests") / "kit" / "unit" / "test_imports.py"
 #: How `invoke env` writes variables.
 _FORMS: dict[str, Callable[[dict[str, str]], str]] = {
     "shell": lambda found: "".join(f"export {name}={shlex.quote(value)}\n" for name, value in found.items()),
@@ -408,7 +408,7 @@ def check() -> int:
 
     declaration.check()
     checks = [("ruff", "format", "--check", "--quiet", "."), ("ruff", "check", "--quiet", "."), ("mypy",)]
-    if IMPORT_RULES.is_file():
+    if (ROOT / IMPORT_RULES).is_file():
         checks.append(("pytest", "-q", "--no-header", str(IMPORT_RULES)))
     return next(filter(None, (_python(*words) for words in checks)), OK)
 

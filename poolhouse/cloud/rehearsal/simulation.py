@@ -68,6 +68,7 @@ def simulate(
                 "CLOUDSDK_CONFIG": str(folder / "gcloud"),
                 "CLOUDSDK_CORE_DISABLE_USAGE_REPORTING": "1",
                 "REQUESTS_CA_BUNDLE": str(files.ca_file),
+                "SSL_CERT_FILE": str(files.ca_file),
                 # A proxy of the machine's own would be asked instead of ours, or ours not for some hosts.
                 **dict.fromkeys(("https_proxy", "HTTPS_PROXY"), f"http://127.0.0.1:{proxy.port}"),
                 **dict.fromkeys(("http_proxy", "HTTP_PROXY"), ""),

@@ -45,7 +45,7 @@ def test_the_fixtures_of_tests_run_by_pytest_itself(plain: Checkout) -> None:
     found = {name: value for case in CASES for name, value in case.variables.items() if name in names}
     assert found.keys() == names
     done = plain.having({**found, "TZ": "Asia/Kathmandu"}).run(
-        "cd tests/kit/integration/local; ../../../.venv/bin/python -m pytest -q test_pytest_plugin.py test_setup.py"
+        "cd tests/kit/integration/local; ../../../../.venv/bin/python -m pytest -q test_pytest_plugin.py test_setup.py"
     )
     assert done.code == 0, done.output
 

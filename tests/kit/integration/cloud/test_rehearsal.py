@@ -361,6 +361,7 @@ def test_jobs_take_the_place_of_pools_and_what_is_left_over_is_pruned_on_demand(
         "create grants/job/shop-mail",
         "create schedule/shop-run-mail",
         "update bucket/rehearsal-project-shop",  # its lifecycle went with the schedule
+        "update dashboard/shop-pipeline",  # its charts are those of jobs
     }
     names = set(deployed.simulation.control_plane.state.items)
     assert f"run/{PROJECT}/europe-west1/jobs/shop-mail" in names
