@@ -34,7 +34,7 @@ class Mode(Enum):
 
 
 class Consumer:
-    """One taker of a subscription's messages: a waiting Pull, an open stream, or the push loop.
+    """One taker of a subscription's messages: a waiting Pull, an open stream, or a loop that pushes or exports.
 
     Args:
         mode: Which of the three.

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from poolhouse_pubsub.core.emulator import Emulator
 from poolhouse_pubsub.core.leases import Consumer, Entry, Mode
+from poolhouse_pubsub.core.loops import Loops
 from poolhouse_pubsub.core.message import Message
 from poolhouse_pubsub.core.rules import Backoff
 from poolhouse_pubsub.core.subscription import Subscription
@@ -40,7 +41,7 @@ class Exporter:
         self._emulator = emulator
         self._schema_of = schema_of
         self._folder = folder
-        self._loops: dict[Subscription, _ExportLoop] = {}
+        self._loops: Loops[_ExportLoop] = Loops()
 
     def follow(self, subscription: Subscription) -> None:
         """Start, change or end the export of a subscription that was made or changed."""
@@ -50,12 +51,10 @@ class Exporter:
             running.show()  # an update of something else has set the state back
             return
         if running is not None:
-            self._end(subscription)
+            self._loops.end(subscription)
         if wanted is not None:
             loop = _ExportLoop(subscription, wanted, emulator=self._emulator, sink=self._sink(subscription))
-            self._loops[subscription] = loop
-            subscription.on_end[self] = lambda: self._end(subscription)
-            loop.start()
+            self._loops.start(subscription, loop)
 
     def _sink(self, subscription: Subscription) -> Sink:
         match delivery_of(subscription.config):
@@ -66,16 +65,9 @@ class Exporter:
             case _:
                 return BigtableSink(subscription, self._folder)
 
-    def _end(self, subscription: Subscription) -> None:
-        subscription.on_end.pop(self, None)
-        loop = self._loops.pop(subscription, None)
-        if loop is not None:
-            loop.stop()
-
     def stop(self) -> None:
         """End all exports; what was not written yet stays in its subscription."""
-        for subscription in list(self._loops):
-            self._end(subscription)
+        self._loops.stop()
 
 
 def _config_of(subscription: Subscription) -> Any:

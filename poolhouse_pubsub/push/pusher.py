@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from poolhouse_pubsub.core.emulator import Emulator
 from poolhouse_pubsub.core.leases import Consumer, Entry, Mode
+from poolhouse_pubsub.core.loops import Loops
 from poolhouse_pubsub.core.message import Message
 from poolhouse_pubsub.core.subscription import Subscription
 from poolhouse_pubsub.core.timers import NEVER
@@ -35,7 +36,7 @@ class Pusher:
         self._emulator = emulator
         self._oidc = oidc
         self._client = HttpClient()
-        self._loops: dict[Subscription, _PushLoop] = {}
+        self._loops: Loops[_PushLoop] = Loops()
 
     def follow(self, subscription: Subscription) -> None:
         """Start, or end, pushing for a subscription that was made or changed."""
@@ -44,22 +45,13 @@ class Pusher:
         running = self._loops.get(subscription)
         if wanted and running is None:
             loop = _PushLoop(subscription, emulator=self._emulator, client=self._client, oidc=self._oidc)
-            self._loops[subscription] = loop
-            subscription.on_end[self] = lambda: self._end(subscription)
-            loop.start()
+            self._loops.start(subscription, loop)
         elif not wanted and running is not None:
-            self._end(subscription)
-
-    def _end(self, subscription: Subscription) -> None:
-        subscription.on_end.pop(self, None)
-        loop = self._loops.pop(subscription, None)
-        if loop is not None:
-            loop.stop()
+            self._loops.end(subscription)
 
     def stop(self) -> None:
         """End all pushing; requests that are under way are given up."""
-        for subscription in list(self._loops):
-            self._end(subscription)
+        self._loops.stop()
         self._client.close()
 
 
