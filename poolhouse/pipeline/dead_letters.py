@@ -11,14 +11,14 @@ import contextlib
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Any
 
 import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from poolhouse.pipeline import names, records
+from poolhouse.pipeline import dead_letter_attributes, names, records
 from poolhouse.pipeline.errors import (
     Conflict,
     MalformedMessage,
@@ -30,34 +30,19 @@ from poolhouse.pipeline.errors import (
     TaskNotFound,
 )
 from poolhouse.pipeline.json_values import Text, clean_text
-from poolhouse.pipeline.message import NOT_BEFORE, TaskMessage, decode
+from poolhouse.pipeline.message import TaskMessage, decode
 from poolhouse.pipeline.publisher import Publisher
 from poolhouse.pipeline.record_store import RecordStore
 from poolhouse.pipeline.records import Attempt, Status, TaskRecord
 from poolhouse.pipeline.store import ABSENT, ObjectInfo, ObjectStore
 from poolhouse.pipeline.task_ids import TaskIds
 
-#: Attributes that a worker adds to what it sends to the dead-letter topic.
-REASON = "dead_letter_reason"
-MESSAGE_ID = "dead_letter_message_id"
-PUBLISHED_AT = "dead_letter_published_at"
-#: Pub/Sub, Quotas and limits: bytes of an attribute's value, and attributes of a message.
-_MAX_VALUE_BYTES = 1024
-_MAX_ATTRIBUTES = 100
-#: Attributes of a message that went back to its queue after Pub/Sub had given it up: the deliveries until then, and
-#: the newest attempt there was.
-EARLIER_DELIVERIES = "earlier_deliveries"
-TRIED = "tried_attempts"
-_OWN = (REASON, MESSAGE_ID, PUBLISHED_AT, EARLIER_DELIVERIES, TRIED, "task_id")
-_NOT_ORIGINAL = {*_OWN[:-1], NOT_BEFORE}
 #: A replay or discard that has not ended after this time, in seconds, has died: another may take the letter.
 CLAIM_S = 30.0
 #: Dead letters counted by one list call. Cloud Storage answers with fewer; its emulator takes as long for a few.
 _COUNTED = 100_000
 
 _log = structlog.get_logger(__name__)
-#: Pub/Sub, Handle message failures: set on what Pub/Sub forwards by itself.
-_FORWARDED_PREFIX = "CloudPubSubDeadLetterSource"
 
 
 class DeadLetter(BaseModel):
@@ -131,21 +116,6 @@ class DeadLetterPage:
     next_token: str | None
 
 
-def attributes_for(
-    attributes: Mapping[str, str], *, task_id: str, reason: str, message_id: str, published_at: datetime
-) -> dict[str, str]:
-    """The attributes under which a worker sends a message to the dead-letter topic: the original ones and why."""
-    kept = dict(list(attributes.items())[: _MAX_ATTRIBUTES - len(_OWN)])
-    short = clean_text(reason).encode()[:_MAX_VALUE_BYTES].decode(errors="ignore")
-    return {
-        **kept,
-        "task_id": task_id,
-        REASON: short,
-        MESSAGE_ID: message_id,
-        PUBLISHED_AT: published_at.isoformat(),
-    }
-
-
 class DeadLetterStore:
     """The dead letters of a deployment. Every call may raise `StoreUnavailable`."""
 
@@ -184,16 +154,10 @@ class DeadLetterStore:
             Conflict: an attempt is in hand elsewhere, the letter is being replayed or discarded, or the record just
                 changed: let the message come again later.
         """
-        original = {
-            name: value
-            for name, value in attributes.items()
-            if name not in _NOT_ORIGINAL and not name.startswith(_FORWARDED_PREFIX)
-        }
-        source_id = attributes.get(MESSAGE_ID, message_id)
-        published_at = _time(
-            attributes.get(PUBLISHED_AT) or attributes.get(f"{_FORWARDED_PREFIX}TopicPublishTime"), now
-        )
-        reason = attributes.get(REASON) or _forwarded(attributes)
+        original = dead_letter_attributes.original(attributes)
+        source_id = attributes.get(dead_letter_attributes.MESSAGE_ID, message_id)
+        published_at = dead_letter_attributes.published_at(attributes, otherwise=now)
+        reason = dead_letter_attributes.reason(attributes)
         task: TaskMessage | None = None
         attempts: tuple[Attempt, ...] = ()
         try:
@@ -389,15 +353,13 @@ class DeadLetterStore:
     ) -> TaskRecord | Verdict:
         """The record of a dead task; or the verdict where it is not dead."""
         over = Verdict(kept=Kept.OVER, task_id=task.task_id, attributes={})
-        given_up_by_us = REASON in attributes
-        deliveries = _number(attributes.get(EARLIER_DELIVERIES)) + _number(
-            attributes.get(f"{_FORWARDED_PREFIX}DeliveryCount")
-        )
+        given_up_by_us = dead_letter_attributes.REASON in attributes
         stored = self._records.read(task.task_id)
         if stored is None:
             record = records.fresh(task, now=now)
-            if not given_up_by_us and deliveries < self._unrecorded_attempts(task.task_type, task.queue):
-                return _back(task, attributes, deliveries=deliveries, tried=0)
+            attempts = self._unrecorded_attempts(task.task_type, task.queue)
+            if not given_up_by_us and dead_letter_attributes.deliveries(attributes) < attempts:
+                return _back(task, attributes, tried=0)
             died = records.died(record, reason=reason, now=now)
         else:
             record = stored.record
@@ -410,10 +372,10 @@ class DeadLetterStore:
             if given_up_by_us:
                 died = records.died(record, reason=reason, now=now)
             else:
-                tried = _number(attributes.get(TRIED)) if TRIED in attributes else None
+                tried = dead_letter_attributes.tried(attributes)
                 decided = records.forwarded(record, tried=tried, reason=reason, now=now)
                 if decided is None:
-                    return _back(task, attributes, deliveries=deliveries, tried=record.last_attempt)
+                    return _back(task, attributes, tried=record.last_attempt)
                 died = decided
         try:
             return self._records.write(died, if_generation=stored.generation if stored else ABSENT).record
@@ -457,16 +419,9 @@ def _dead(record: TaskRecord) -> bool:
     return record.status in {Status.DEAD, Status.FAILED}
 
 
-def _back(task: TaskMessage, attributes: Mapping[str, str], *, deliveries: int, tried: int) -> Verdict:
-    original = {
-        name: value for name, value in attributes.items() if name not in _OWN and not name.startswith(_FORWARDED_PREFIX)
-    }
-    again = {"task_id": task.task_id, EARLIER_DELIVERIES: str(deliveries), TRIED: str(tried)}
-    return Verdict(kept=Kept.BACK, task_id=task.task_id, attributes={**original, **again})
-
-
-def _number(text: str | None) -> int:
-    return int(text) if text is not None and text.isdecimal() and len(text) < 10 else 0
+def _back(task: TaskMessage, attributes: Mapping[str, str], *, tried: int) -> Verdict:
+    again = dead_letter_attributes.back(attributes, task_id=task.task_id, tried=tried)
+    return Verdict(kept=Kept.BACK, task_id=task.task_id, attributes=again)
 
 
 def _summary(info: ObjectInfo) -> DeadLetterSummary:
@@ -480,21 +435,8 @@ def _summary(info: ObjectInfo) -> DeadLetterSummary:
     )
 
 
-def _forwarded(attributes: Mapping[str, str]) -> str:
-    count = attributes.get(f"{_FORWARDED_PREFIX}DeliveryCount", "too many")
-    return f"delivered {count} times and never finished (forwarded by Pub/Sub)"
-
-
 def _body(data: bytes) -> dict[str, str]:
     try:
         return {"data": data.decode()}
     except UnicodeDecodeError:
         return {"data_base64": base64.b64encode(data).decode()}
-
-
-def _time(text: str | None, otherwise: datetime) -> datetime:
-    try:
-        at = datetime.fromisoformat(text) if text else otherwise
-    except ValueError:
-        return otherwise
-    return at if at.tzinfo else at.replace(tzinfo=UTC)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from google.cloud.pubsub_v1.subscriber.message import Message
 
-from poolhouse.pipeline.dead_letters import EARLIER_DELIVERIES
+from poolhouse.pipeline.dead_letter_attributes import EARLIER_DELIVERIES
 
 #: Pub/Sub, ModifyAckDeadline: the longest deadline, in whole seconds.
 MAX_DEFER_S = 600

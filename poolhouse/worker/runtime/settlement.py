@@ -21,7 +21,7 @@ import structlog
 from pydantic import ValidationError
 
 from poolhouse.pipeline import names, records
-from poolhouse.pipeline.dead_letters import EARLIER_DELIVERIES, attributes_for
+from poolhouse.pipeline.dead_letter_attributes import EARLIER_DELIVERIES, attributes_for
 from poolhouse.pipeline.delays import SHORT_WAIT_S, seconds_until
 from poolhouse.pipeline.errors import MessageRefused, PreconditionFailed, QueueUnavailable
 from poolhouse.pipeline.json_values import clean_text

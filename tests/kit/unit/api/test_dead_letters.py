@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from poolhouse.pipeline.dead_letters import MESSAGE_ID, PUBLISHED_AT, REASON, DeadLetterStore, Kept
+from poolhouse.pipeline.dead_letter_attributes import MESSAGE_ID, PUBLISHED_AT, REASON
+from poolhouse.pipeline.dead_letters import DeadLetterStore, Kept
 from poolhouse.pipeline.errors import StoreUnavailable
 from poolhouse.pipeline.records import Status
 from poolhouse.pipeline.task_id_key import load_task_ids

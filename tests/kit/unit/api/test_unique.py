@@ -11,7 +11,8 @@ from fastapi.testclient import TestClient
 
 from poolhouse.api import create_app
 from poolhouse.pipeline import names, records
-from poolhouse.pipeline.dead_letters import MESSAGE_ID, PUBLISHED_AT, REASON, DeadLetterStore
+from poolhouse.pipeline.dead_letter_attributes import MESSAGE_ID, PUBLISHED_AT, REASON
+from poolhouse.pipeline.dead_letters import DeadLetterStore
 from poolhouse.pipeline.publisher import Publisher
 from poolhouse.pipeline.records import ErrorInfo, Status
 from poolhouse.pipeline.task_id_key import load_task_ids

@@ -17,7 +17,8 @@ from rich.console import Console
 
 from poolhouse.client.client import Client
 from poolhouse.commands.terminal import Terminal
-from poolhouse.pipeline.dead_letters import MESSAGE_ID, PUBLISHED_AT, REASON, DeadLetterStore, Kept
+from poolhouse.pipeline.dead_letter_attributes import MESSAGE_ID, PUBLISHED_AT, REASON
+from poolhouse.pipeline.dead_letters import DeadLetterStore, Kept
 from poolhouse.pipeline.task_id_key import load_task_ids
 from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
 from tests.kit.unit.api.conftest import application, settings

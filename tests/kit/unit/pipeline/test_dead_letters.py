@@ -12,15 +12,8 @@ from typing import Any
 import pytest
 
 from poolhouse.pipeline import names, records
-from poolhouse.pipeline.dead_letters import (
-    EARLIER_DELIVERIES,
-    REASON,
-    TRIED,
-    DeadLetterStore,
-    Kept,
-    Verdict,
-    attributes_for,
-)
+from poolhouse.pipeline.dead_letter_attributes import EARLIER_DELIVERIES, REASON, TRIED, attributes_for
+from poolhouse.pipeline.dead_letters import DeadLetterStore, Kept, Verdict
 from poolhouse.pipeline.errors import Conflict, QueueUnavailable, StoreUnavailable, TaskNotFound
 from poolhouse.pipeline.message import TaskMessage
 from poolhouse.pipeline.publisher import Publisher

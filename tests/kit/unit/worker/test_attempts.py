@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from poolhouse.pipeline import names, records
-from poolhouse.pipeline.dead_letters import EARLIER_DELIVERIES, REASON
+from poolhouse.pipeline.dead_letter_attributes import EARLIER_DELIVERIES, REASON
 from poolhouse.pipeline.errors import StoreUnavailable
 from poolhouse.pipeline.message import TaskMessage, decode
 from poolhouse.pipeline.publisher import Publisher

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from poolhouse.pipeline.dead_letters import REASON
+from poolhouse.pipeline.dead_letter_attributes import REASON
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.records import Outcome, Status
 from poolhouse.worker import Backoff, Payload, TaskContext, task
