@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import urllib.error
@@ -109,7 +110,7 @@ class ObjectStore:
             with error:
                 reason = error.read(500).decode("utf-8", "replace").strip()
             raise StoreError(error.code, f"{method} {path.partition('?')[0]}: {error.code} {reason}") from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             raise StoreError(0, f"no answer from the storage emulator at {self._base()}: {error}") from None
 
     def _base(self) -> str:

@@ -84,7 +84,11 @@ class CloudStorageSink:
         return f"{config.filename_prefix}{stamp}_{tail}{config.filename_suffix}"
 
     def _avro(self, messages: Sequence[Message], rejected: dict[int, str]) -> bytes:
-        import fastavro  # noqa: PLC0415 - slow to import, and only where a file is Avro
+        try:
+            import fastavro  # noqa: PLC0415 - slow to import, and only where a file is Avro
+        except ImportError:
+            reason = "Avro files need the package fastavro: pip install 'poolhouse-pubsub[avro]'"
+            raise ExportError("NOT_FOUND", reason) from None
 
         avro = self._config.avro_config
         schema = self._topic_schema() if avro.use_topic_schema else None

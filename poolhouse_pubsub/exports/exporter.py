@@ -89,6 +89,8 @@ class _ExportLoop:
         self._sink = sink
         self._batch: list[tuple[Message, Entry]] = []
         self._batch_bytes = 0
+        #: Entries of the batches that are being written.
+        self._writing: set[Entry] = set()
         self._failures = 0
         self._state = "ACTIVE"
         self._tasks: set[asyncio.Task[None]] = set()
@@ -110,10 +112,11 @@ class _ExportLoop:
         self._due.cancel()
         self._pause.cancel()
         self._subscription.disconnect(self._consumer)
-        self._subscription.give_back(entry for _, entry in self._batch)
-        self._batch = []
         for task in list(self._tasks):
             task.cancel()
+        self._subscription.give_back([*(entry for _, entry in self._batch), *self._writing])
+        self._batch = []
+        self._writing.clear()
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -124,9 +127,10 @@ class _ExportLoop:
         """Look at the destination before the first message is taken."""
         try:
             await asyncio.to_thread(self._sink.check)
-        except ExportError as error:
+        except Exception as error:  # noqa: BLE001 - see _fail
             self._fail([], error)
         else:
+            self._failures = 0
             self.show("ACTIVE")
             self._resume(self._emulator.clock.now())
 
@@ -147,14 +151,17 @@ class _ExportLoop:
         self._due.set(NEVER)
         batch, self._batch, self._batch_bytes = self._batch, [], 0
         if batch:
+            self._writing.update(entry for _, entry in batch)
             self._spawn(self._write(batch))
 
     async def _write(self, batch: Sequence[tuple[Message, Entry]]) -> None:
         try:
             rejected = await asyncio.to_thread(self._sink.write, [message for message, _ in batch])
-        except ExportError as error:
+        except Exception as error:  # noqa: BLE001 - see _fail
+            self._writing.difference_update(entry for _, entry in batch)
             self._fail(batch, error)
             return
+        self._writing.difference_update(entry for _, entry in batch)
         self._failures = 0
         self.show("SCHEMA_MISMATCH" if rejected else "ACTIVE")
         subscription, now = self._subscription, self._emulator.clock.now()
@@ -167,13 +174,22 @@ class _ExportLoop:
             subscription.refuse(batch[place][1], reason=reason, now=now)
         self._emulator.commit()
 
-    def _fail(self, batch: Sequence[tuple[Message, Entry]], error: ExportError) -> None:
-        """Give messages back as failed deliveries, and wait before the next attempt."""
+    def _fail(self, batch: Sequence[tuple[Message, Entry]], error: Exception) -> None:
+        """Give messages back as failed deliveries, and wait before the next attempt.
+
+        An error that no sink foresaw counts as well: a batch that nobody gives back would never come again.
+        """
         subscription, now = self._subscription, self._emulator.clock.now()
         self._failures += 1
         if self._failures == 1:
-            _log.warning("%s can't be exported, it is tried again: %s", subscription.name, error)
-        self.show(error.state)
+            foreseen = isinstance(error, ExportError)
+            _log.warning(
+                "%s can't be exported, it is tried again: %s",
+                subscription.name,
+                error,
+                exc_info=None if foreseen else error,
+            )
+        self.show(error.state if isinstance(error, ExportError) else "NOT_FOUND")
         self._consumer.ready = False
         self._pause.set(now + _BACKOFF.wait_s(self._failures))
         for _, entry in batch:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import http.client
 import json
 import os
 import urllib.error
@@ -152,7 +153,7 @@ class BigQuerySink:
                 reason = error.read(500).decode("utf-8", "replace").strip()
             state = {401: "PERMISSION_DENIED", 403: "PERMISSION_DENIED", 400: "SCHEMA_MISMATCH"}
             raise ExportError(state.get(error.code, "NOT_FOUND"), f"{method} {path}: {error.code} {reason}") from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             raise ExportError("NOT_FOUND", f"no answer from the BigQuery emulator at {host}: {error}") from None
 
 

@@ -82,6 +82,7 @@ class _ImportLoop:
         self._timer = self._emulator.timers.timer(lambda now: self._look())
         self._task: asyncio.Task[None] | None = None
         self._state = "ACTIVE"
+        self._lacks_avro = False
 
     def start(self) -> None:
         self._look()
@@ -111,6 +112,10 @@ class _ImportLoop:
             if self._state == "ACTIVE":
                 _log.warning("%s can't import from bucket %s, it is tried again: %s", self._topic.name, bucket, error)
             self.show("CLOUD_STORAGE_PERMISSION_DENIED" if error.denied else "BUCKET_NOT_FOUND")
+        except ImportError:
+            if not self._lacks_avro:
+                _log.warning("%s can't import Avro files: pip install 'poolhouse-pubsub[avro]'", self._topic.name)
+            self._lacks_avro = True
         else:
             self.show("ACTIVE")
 

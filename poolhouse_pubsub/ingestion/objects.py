@@ -5,6 +5,7 @@ Source: IngestionDataSourceSettings.CloudStorage in google/pubsub/v1/pubsub.prot
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 from collections.abc import Iterator
@@ -68,7 +69,8 @@ def _avro(content: bytes) -> Iterator[Any]:
 
     for schema, record in _records(content):
         out = io.BytesIO()
-        fastavro.schemaless_writer(out, schema, record)
+        with _as_object_errors():
+            fastavro.schemaless_writer(out, schema, record)
         yield protos.PubsubMessage(data=out.getvalue())
 
 
@@ -78,6 +80,8 @@ def _pubsub_avro(content: bytes) -> Iterator[Any]:
         if not isinstance(record, dict) or not isinstance(record.get("data"), bytes):
             raise ObjectError("a record has no field data of type bytes: no Cloud Storage subscription wrote it")
         attributes = record.get("attributes") or {}
+        if not isinstance(attributes, dict) or not all(isinstance(value, str) for value in attributes.values()):
+            raise ObjectError("a record's attributes are no map of strings: no Cloud Storage subscription wrote it")
         key = attributes.pop("ordering_key", "")
         yield protos.PubsubMessage(data=record["data"], attributes=attributes, ordering_key=key)
 
@@ -85,9 +89,15 @@ def _pubsub_avro(content: bytes) -> Iterator[Any]:
 def _records(content: bytes) -> Iterator[tuple[Any, Any]]:
     import fastavro  # noqa: PLC0415
 
-    try:
+    with _as_object_errors():
         reader = fastavro.reader(io.BytesIO(content))
-        for record in reader:
-            yield reader.writer_schema, record
-    except (ValueError, EOFError, LookupError, TypeError, StopIteration) as error:
+        yield from ((reader.writer_schema, record) for record in reader)
+
+
+@contextlib.contextmanager
+def _as_object_errors() -> Iterator[None]:
+    """What fastavro raises for a file that is none."""
+    try:
+        yield
+    except (ValueError, EOFError, LookupError, TypeError, ArithmeticError, StopIteration) as error:
         raise ObjectError(f"the object is not a valid Avro file: {error}") from None

@@ -115,10 +115,14 @@ class _PushLoop:
         push = subscription.config.push_config
         token = None
         if push.oidc_token.service_account_email:
-            token = await self._oidc.token(
-                email=push.oidc_token.service_account_email,
-                audience=push.oidc_token.audience or push.push_endpoint,
-            )
+            try:
+                token = await self._oidc.token(
+                    email=push.oidc_token.service_account_email,
+                    audience=push.oidc_token.audience or push.push_endpoint,
+                )
+            except ImportError as error:
+                self._failed(delivery, f"a token needs the package {error.name}: pip install 'poolhouse-pubsub[oidc]'")
+                return
         request = build(
             delivery.message, subscription=subscription.name, push=push, attempt=delivery.attempt, token=token
         )

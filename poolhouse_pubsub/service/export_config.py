@@ -23,7 +23,8 @@ _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{1,220}[a-z0-9]")
 _DATETIME_PARTS: Final = re.compile(r"YYYY|YY|MM|DD|hh|mm|ss|[-_:/TZ]")
 _BIGQUERY_TABLE: Final = re.compile(r"[a-zA-Z0-9.:-]+[.:][A-Za-z0-9_]+\.[^./:]+")
 _BIGTABLE_TABLE: Final = re.compile(r"projects/[^/]+/instances/[^/]+/tables/[^/]+")
-_EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+#: A service account.
+EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 
 
 def complete_exports(config: Any) -> None:
@@ -40,7 +41,7 @@ def complete_exports(config: Any) -> None:
         if config.HasField(field):
             export = getattr(config, field)
             complete(export)
-            if export.service_account_email and not _EMAIL.fullmatch(export.service_account_email):
+            if export.service_account_email and not EMAIL.fullmatch(export.service_account_email):
                 raise invalid(f"Invalid {field}: service_account_email is not an e-mail address.")
             export.state = export.State.Value("ACTIVE")
 

@@ -9,11 +9,10 @@ import re
 from typing import Any, Final
 
 from poolhouse_pubsub import limits, protos
-from poolhouse_pubsub.service.export_config import check_bucket
+from poolhouse_pubsub.service.export_config import EMAIL, check_bucket
 from poolhouse_pubsub.status import invalid
 
 _SEVERITIES: Final = frozenset(protos.PlatformLogsSettings.Severity.values())
-_EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _ROLE: Final = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/.+")
 _SOME: Final = re.compile(r".+", re.DOTALL)
@@ -24,7 +23,7 @@ _FIELDS: Final[dict[str, dict[str, re.Pattern[str]]]] = {
         "stream_arn": re.compile(r"arn:aws[a-z-]*:kinesis:[a-z0-9-]+:[0-9]{12}:stream/[A-Za-z0-9_.-]+"),
         "consumer_arn": re.compile(r"arn:aws[a-z-]*:kinesis:[a-z0-9-]+:[0-9]{12}:stream/[^/]+/consumer/.+"),
         "aws_role_arn": _ROLE,
-        "gcp_service_account": _EMAIL,
+        "gcp_service_account": EMAIL,
     },
     "azure_event_hubs": {
         "resource_group": _SOME,
@@ -33,20 +32,20 @@ _FIELDS: Final[dict[str, dict[str, re.Pattern[str]]]] = {
         "client_id": _UUID,
         "tenant_id": _UUID,
         "subscription_id": _UUID,
-        "gcp_service_account": _EMAIL,
+        "gcp_service_account": EMAIL,
     },
     "aws_msk": {
         "cluster_arn": re.compile(r"arn:aws[a-z-]*:kafka:[a-z0-9-]+:[0-9]{12}:cluster/.+"),
         "topic": _SOME,
         "aws_role_arn": _ROLE,
-        "gcp_service_account": _EMAIL,
+        "gcp_service_account": EMAIL,
     },
     "confluent_cloud": {
         "bootstrap_server": re.compile(r"[^\s/:]+:[0-9]{1,5}"),
         "cluster_id": _SOME,
         "topic": _SOME,
         "identity_pool_id": _SOME,
-        "gcp_service_account": _EMAIL,
+        "gcp_service_account": EMAIL,
     },
 }
 

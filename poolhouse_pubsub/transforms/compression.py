@@ -6,10 +6,8 @@ import zlib
 from typing import Any, Final
 
 from poolhouse_pubsub import protos
+from poolhouse_pubsub.limits import PUBLISH_BYTES
 from poolhouse_pubsub.transforms.errors import TransformError, UnavailableTransformError
-
-#: Longest data that decompression may give, in bytes: that of a message.
-MAX_DATA_BYTES: Final = 10_000_000
 
 _ALGORITHMS: Final = protos.Compression.CompressionAlgorithm
 _MODES: Final = protos.Compression.CompressionMode
@@ -59,10 +57,10 @@ class CompressionTransform:
 def _inflate(data: bytes) -> bytes:
     engine = zlib.decompressobj()
     try:
-        out = engine.decompress(data, MAX_DATA_BYTES + 1)
+        out = engine.decompress(data, PUBLISH_BYTES + 1)
     except zlib.error as error:
         raise TransformError(f"the data can't be decompressed: it is not ZLIB ({error})") from None
-    if len(out) > MAX_DATA_BYTES:
+    if len(out) > PUBLISH_BYTES:
         raise _too_long()
     if not engine.eof or engine.unused_data:
         raise TransformError("the data can't be decompressed: it is not one whole ZLIB stream")
@@ -73,16 +71,21 @@ def _unzstd(data: bytes) -> bytes:
     zstandard = _zstandard()
     try:
         with zstandard.ZstdDecompressor().stream_reader(data) as reader:
-            out: bytes = reader.read(MAX_DATA_BYTES + 1)
+            out: bytes = reader.read(PUBLISH_BYTES + 1)
+        if len(out) > PUBLISH_BYTES:
+            raise _too_long()
+        # Only now that its length is known to be bounded: this engine has no limit, but tells where the frame ends.
+        engine = zstandard.ZstdDecompressor().decompressobj()
+        engine.decompress(data)
     except zstandard.ZstdError as error:
         raise TransformError(f"the data can't be decompressed: it is not ZSTD ({error})") from None
-    if len(out) > MAX_DATA_BYTES:
-        raise _too_long()
+    if not engine.eof or engine.unused_data:
+        raise TransformError("the data can't be decompressed: it is not one whole ZSTD frame")
     return out
 
 
 def _too_long() -> TransformError:
-    return TransformError(f"the decompressed data is longer than the {MAX_DATA_BYTES} bytes of a message")
+    return TransformError(f"the decompressed data is longer than the {PUBLISH_BYTES} bytes of a message")
 
 
 def _zstandard() -> Any:

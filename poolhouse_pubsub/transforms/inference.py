@@ -69,7 +69,10 @@ class InferenceTransform:
             raise TransformError("the data is not a JSON object")
         parameters = json_format.MessageToDict(self._config.unstructured_inference.parameters)
         if parameters:
-            request = {**request, "parameters": {**parameters, **request.get("parameters", {})}}
+            own = request.get("parameters", {})
+            if not isinstance(own, dict):
+                raise TransformError("the data's parameters are not a JSON object")
+            request = {**request, "parameters": {**parameters, **own}}
         try:
             message.data = json.dumps(model(request)).encode()
         except Exception as error:

@@ -272,13 +272,29 @@ class BigQuery(BaseHTTPRequestHandler):
     """As much of BigQuery's REST as a subscription uses: one table with one column, which refuses others."""
 
     rows: ClassVar[list[Any]] = []
+    #: How often it was asked for the table.
+    looks: ClassVar[int] = 0
+    #: While it is set, the table is not there.
+    gone: ClassVar[bool] = False
+    #: While it is set, an insert gets half an answer.
+    broken: ClassVar[bool] = False
+    #: Inserts are answered once it is set.
+    answers: ClassVar[threading.Event]
 
     def do_GET(self) -> None:
-        known = self.path == "/bigquery/v2/projects/p/datasets/sales/tables/orders"
+        type(self).looks += 1
+        known = not self.gone and self.path == "/bigquery/v2/projects/p/datasets/sales/tables/orders"
         self._answer(200 if known else 404, {"schema": {"fields": [{"name": "id", "type": "INT64"}]}})
 
     def do_POST(self) -> None:
         rows = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["rows"]
+        self.answers.wait(30)
+        if self.broken:
+            self.send_response(200)
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            self.wfile.write(b"{")
+            return
         wrong = [place for place, row in enumerate(rows) if set(row["json"]) != {"id"}]
         self.rows.extend(row["json"] for place, row in enumerate(rows) if place not in wrong)
         errors = [{"index": place, "errors": [{"reason": "invalid", "message": "no such field"}]} for place in wrong]
@@ -297,12 +313,15 @@ class BigQuery(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def bigquery(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[BigQuery]]:
-    BigQuery.rows = []
+    BigQuery.rows, BigQuery.looks, BigQuery.gone, BigQuery.broken = [], 0, False, False
+    BigQuery.answers = threading.Event()
+    BigQuery.answers.set()
     server = ThreadingHTTPServer(("127.0.0.1", 0), BigQuery)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", f"127.0.0.1:{server.server_port}")
     yield BigQuery
+    BigQuery.answers.set()
     server.shutdown()
     thread.join()
     server.server_close()
@@ -333,3 +352,50 @@ def test_a_table_that_bigquery_does_not_have_is_not_found(
     until(lambda: state(clients) is Subscription.State.RESOURCE_ERROR, "the state RESOURCE_ERROR")
     found = clients.subscriber.get_subscription(subscription=EXPORT)
     assert found.bigquery_config.state.name == "NOT_FOUND"
+
+
+def test_a_table_that_is_back_is_not_asked_for_again_and_again(
+    clients: Clients, server: EmulatorServer, bigquery: type[BigQuery]
+) -> None:
+    bigquery.gone = True
+    config = {"table": "p.sales.orders", "use_table_schema": True}
+    clients.subscriber.create_subscription({"name": EXPORT, "topic": TOPIC, "bigquery_config": config})
+    until(lambda: state(clients) is Subscription.State.RESOURCE_ERROR, "the state RESOURCE_ERROR")
+    bigquery.gone = False
+    server.clock.advance(60)
+    until(lambda: state(clients) is Subscription.State.ACTIVE, "the state ACTIVE")
+    looks = bigquery.looks
+    write(clients, '{"id": 1}')
+    until(lambda: unacked(server) == 0, "0 messages left")
+    assert bigquery.looks == looks
+
+
+def test_an_answer_that_breaks_off_is_tried_again(
+    clients: Clients, server: EmulatorServer, bigquery: type[BigQuery]
+) -> None:
+    bigquery.broken = True
+    config = {"table": "p.sales.orders", "use_table_schema": True}
+    clients.subscriber.create_subscription({"name": EXPORT, "topic": TOPIC, "bigquery_config": config})
+    write(clients, '{"id": 1}')
+    until(lambda: state(clients) is Subscription.State.RESOURCE_ERROR, "the state RESOURCE_ERROR")
+    bigquery.broken = False
+
+    def recovered() -> bool:
+        server.clock.advance(60)
+        return unacked(server) == 0
+
+    until(recovered, "the recovery")
+
+
+def test_what_is_being_written_when_the_export_ends_can_be_pulled(
+    clients: Clients, server: EmulatorServer, bigquery: type[BigQuery]
+) -> None:
+    bigquery.answers.clear()
+    config = {"table": "p.sales.orders", "use_table_schema": True}
+    clients.subscriber.create_subscription({"name": EXPORT, "topic": TOPIC, "bigquery_config": config})
+    write(clients, '{"id": 1}')
+    taken(server, 1)
+    mask = {"paths": ["bigquery_config"]}
+    clients.subscriber.update_subscription({"subscription": {"name": EXPORT}, "update_mask": mask})
+    (received,) = clients.subscriber.pull(subscription=EXPORT, max_messages=1).received_messages
+    assert received.message.data == b'{"id": 1}'

@@ -202,6 +202,22 @@ def test_a_failure_is_an_event_and_the_rest_is_imported(
     assert imported(server, content.count(b"good")) == [b"good"] * content.count(b"good")
 
 
+@pytest.mark.parametrize("values", ["int", "string"], ids=["attributes of numbers", "attributes that are no map"])
+def test_an_avro_file_of_another_make_is_an_event_and_later_files_are_imported(
+    clients: Clients, server: EmulatorServer, storage: Bucket, values: str
+) -> None:
+    field = {"type": "map", "values": "int"} if values == "int" else "string"
+    fields = [{"name": "data", "type": "bytes"}, {"name": "attributes", "type": field}]
+    schema = {"type": "record", "name": "M", "fields": fields}
+    attributes: Any = {"a": 1} if values == "int" else "a=1"
+    storage.upload("a.avro", avro(schema, {"data": b"one", "attributes": attributes}))
+    storage.upload("b.avro", avro({**schema, "fields": fields[:1]}, {"data": b"two"}))
+    source = {"bucket": storage.name, "pubsub_avro_format": {}}
+    import_from(clients, source, platform_logs_settings={"severity": "WARNING"})
+    assert imported(server, 1) == [b"two"]
+    assert [event.cloud_storage_failure.object_name for event in server.ingestion_failures] == ["a.avro"]
+
+
 def test_a_restart_does_not_import_again(storage: Bucket, tmp_path: Path) -> None:
     storage.upload("file", b"once")
     for run in range(3):

@@ -187,3 +187,25 @@ def test_thousands_that_are_filtered_out_do_not_hide_the_one_behind_them() -> No
     world.publish("and yes")
     assert stream.data == ["yes", "and yes"]
     assert world.subscription.outstanding == 2
+
+
+def compression(algorithm: str, mode: str) -> Any:
+    return protos.MessageTransform(compression={"compression_algorithm": algorithm, "compression_mode": mode})
+
+
+@pytest.mark.parametrize("algorithm", ["ZLIB", "ZSTD"])
+def test_only_data_that_is_compressed_and_whole_is_decompressed(algorithm: str) -> None:
+    original = bytes(range(256)) * 2000
+    compressed = run(compression(algorithm, "COMPRESS"), original).data
+    decompress = compression(algorithm, "DECOMPRESS")
+    assert run(decompress, compressed).data == original
+    for broken in (compressed[:-4], compressed[:10], b"", compressed + b"junk", b"plain text"):
+        with pytest.raises(TransformError, match="can't be decompressed"):
+            run(decompress, broken)
+
+
+@pytest.mark.parametrize("parameters", ["null", "[]", '"warm"'])
+def test_parameters_that_are_no_object_fail_the_message(parameters: str) -> None:
+    chain = compile_transforms([inference(temperature=0.5)], {ENDPOINT: lambda request: request})
+    with pytest.raises(TransformError, match="parameters"):
+        chain.apply(protos.PubsubMessage(data=f'{{"parameters": {parameters}}}'.encode()), published=False)
