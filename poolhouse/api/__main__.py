@@ -19,6 +19,7 @@ from poolhouse.api.events import TaskEvents
 from poolhouse.pipeline import logs
 from poolhouse.pipeline import settings as environment
 from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.exit_codes import FAILED, OK, USAGE
 
 #: What the calls in hand get at SIGTERM, in seconds; Cloud Run kills after 10.
 GRACE_S = 8
@@ -27,8 +28,6 @@ FIRST_WORD_S = 0.5
 #: What a client gets to end the head of a request that it began, in seconds, and how often that is looked after.
 REQUEST_HEAD_S = 20.0
 HEAD_CHECK_TICKS = 20
-#: Exit code of a wrong environment and of an address that can't be had.
-USAGE = 2
 
 
 class Server(uvicorn.Server):
@@ -110,7 +109,7 @@ def main(arguments: list[str] | None = None) -> int:
     structlog.get_logger("api").info("api listens", url=f"http://{f'[{host}]' if ':' in host else host}:{port}")
     with listener:
         server.run(sockets=[listener])
-    return 0 if server.started else 1
+    return OK if server.started else FAILED
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:

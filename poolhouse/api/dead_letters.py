@@ -15,6 +15,7 @@ from poolhouse.api import bodies, drafts, uniqueness
 from poolhouse.api.answers import json_answer
 from poolhouse.api.problems import field_problem
 from poolhouse.api.services import Provided, Services
+from poolhouse.api.tasks import hide_inside
 from poolhouse.pipeline import records
 from poolhouse.pipeline.dead_letters import DeadLetter
 from poolhouse.pipeline.errors import InvalidName, TaskNotFound
@@ -84,7 +85,10 @@ async def get_dead_letter(task_id: str, services: Provided) -> Response:
     """With its reason, its attempts and the original message."""
     box = await services.dead_letters()
     letter = await services.threads.run(box.get, _known(task_id))
-    return json_answer(letter.model_dump(mode="json", exclude_none=True))
+    shown = letter.model_dump(mode="json", exclude_none=True)
+    if not services.settings.show_tracebacks:
+        hide_inside(shown["attempts"])
+    return json_answer(shown)
 
 
 @router.post(
@@ -130,8 +134,10 @@ async def _take_key(task_id: str, payload: Mapping[str, Any] | None, services: S
     if stored is None or handler is None or handler.unique is None:
         return
     task = records.message_of(stored.record)
+    if payload is not None:
+        task = replace(task, payload=payload)
     with suppress(ValidationError):  # what it died of: it will again
-        await uniqueness.replaying(replace(task, payload=payload or task.payload), handler.unique, services)
+        await uniqueness.replaying(task, handler.unique, services)
 
 
 def _known(task_id: str) -> str:

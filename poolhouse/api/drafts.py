@@ -27,6 +27,8 @@ class Draft:
     task_type: str
     queue: str
     payload: Mapping[str, Any]
+    #: The payload as the client sent it, without the defaults that are made anew for each call.
+    sent: Mapping[str, Any]
     #: Seconds from the call, or the time, before which it must not run; at most one of them is given.
     delay_s: float | None = None
     run_at: datetime | None = None
@@ -117,10 +119,11 @@ def check_payload(task_type: str, payload: object, services: Services) -> dict[s
     """A payload that replaces another of the same task type. Raises as `from_flat`."""
     if not isinstance(payload, dict):
         raise field_problem("payload", "must be an object")
-    errors = _payload_errors(_handler(task_type, services), payload, prefix=("payload",))
+    handler = _handler(task_type, services)
+    errors = _payload_errors(handler, payload, prefix=("payload",))
     if errors:
         raise fields_problem(errors)
-    return payload
+    return handler.completed(payload)
 
 
 _SERVER_SETS = "is set by the server: leave it out"
@@ -198,6 +201,7 @@ def _draft(
         task_type=handler.task_type,
         queue=queue or handler.queue_in(services.topology),
         payload=handler.completed(payload),
+        sent=payload,
         unique=unique,
         **timing,
     )

@@ -65,7 +65,7 @@ def check_key(key: str) -> str:
 
 def fingerprint(draft: Draft) -> str:
     """The same for bodies that mean the same."""
-    meaning: dict[str, Any] = {"task_type": draft.task_type, "queue": draft.queue, "payload": draft.payload}
+    meaning: dict[str, Any] = {"task_type": draft.task_type, "queue": draft.queue, "payload": draft.sent}
     if draft.delay_s is not None:
         meaning["delay_s"] = draft.delay_s
     if draft.run_at is not None:
@@ -106,7 +106,7 @@ class IdempotencyKeys:
             The key's record, with a message id, and whether another call had published it.
 
         Raises:
-            Problem: 422, the key belongs to another body (409).
+            Problem: 409, the key belongs to another body.
             ServiceUnavailable: nothing is known to be published; the same call may be repeated.
         """
         name = f"{names.IDEMPOTENCY}{hashlib.sha256(key.encode()).hexdigest()}.json"

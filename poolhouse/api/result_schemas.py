@@ -10,12 +10,11 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError
 
+from poolhouse.pipeline.records import PRIVATE
 from poolhouse.worker.registry import Registry
 
 REF = "#/components/schemas/"
 _JSON = "application/json"
-#: Fields of a record that workers keep for each other; `poolhouse.api.tasks.public` leaves them out.
-_PRIVATE = {"owner", "write_token", "forgiven_attempts", "stops"}
 
 
 def schema_name(prefix: str, task_type: str) -> str:
@@ -28,7 +27,7 @@ def add(built: dict[str, Any], registry: Registry) -> None:
     schemas: dict[str, Any] = built["components"]["schemas"]
     results = _results(registry, schemas)
     record = schemas.pop("TaskRecord")
-    properties = {name: field for name, field in record["properties"].items() if name not in _PRIVATE}
+    properties = {name: field for name, field in record["properties"].items() if name not in PRIVATE}
     # A task that was cancelled before a worker read it: its type is not known.
     unread = {"task_type": {"type": "string", "const": ""}, "result": {"type": "null"}}
     schemas["UnreadTask"] = {**record, "properties": {**properties, **unread}}

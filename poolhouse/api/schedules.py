@@ -11,7 +11,7 @@ from functools import partial
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar
 
 from fastapi import APIRouter, Header
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from poolhouse.api.answers import json_answer
@@ -21,7 +21,7 @@ from poolhouse.api.submissions import Submitted
 from poolhouse.pipeline.cron import next_due
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.message import parse_time
-from poolhouse.pipeline.schedules import Run, Schedules, ScheduleState, due_time_problem, problem_of, queue_of
+from poolhouse.pipeline.schedules import Schedules, ScheduleState, due_time_problem, problem_of, queue_of
 from poolhouse.pipeline.topology import Schedule
 
 #: Name of this process in the claims that it makes.
@@ -31,6 +31,17 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 router = APIRouter(tags=["schedules"])
+
+
+class ScheduleRun(BaseModel):
+    """One run of a schedule."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    task_id: str
+    due_at: datetime = Field(description="The time of the cron expression; of a run by hand, the time of the call.")
+    by_hand: bool
+    published_at: datetime | None = Field(description="Null while it is unknown whether the queue has the task.")
 
 
 class ScheduleView(BaseModel):
@@ -45,7 +56,7 @@ class ScheduleView(BaseModel):
     missed_runs: Literal["skip", "once"]
     paused_at: datetime | None = Field(description="Since when it is paused; null while it runs.")
     next_due_at: datetime | None = Field(description="Null while it is paused, or where it can't run.")
-    last_run: Run | None
+    last_run: ScheduleRun | None
     problem: str | None = Field(description="Why its tasks can't be submitted, where they can't.")
 
 
@@ -59,7 +70,7 @@ class ScheduleOutcome(BaseModel):
     """What a due time came to."""
 
     status: Literal["submitted", "skipped"]
-    run: Run | None = None
+    run: ScheduleRun | None = None
 
 
 @router.get("/schedules", response_model=ScheduleList, summary="The schedules")
@@ -130,7 +141,9 @@ async def schedule_due(
     if absurd is not None:
         raise field_problem("X-CloudScheduler-ScheduleTime", absurd)
     run = await _on(schedules.run_at, services, name, due_at=at, now=now)
-    outcome = ScheduleOutcome(status="skipped") if run is None else ScheduleOutcome(status="submitted", run=run)
+    outcome = ScheduleOutcome(status="skipped")
+    if run is not None:
+        outcome = ScheduleOutcome(status="submitted", run=ScheduleRun.model_validate(run))
     return json_answer(outcome.model_dump(mode="json", exclude_none=True))
 
 
@@ -180,7 +193,7 @@ def _view(
         missed_runs=schedule.missed_runs,
         paused_at=paused_at,
         next_due_at=None if stopped else next_due(schedule, after=services.clock()),
-        last_run=None if state is None else state.last_run,
+        last_run=ScheduleRun.model_validate(state.last_run) if state is not None and state.last_run else None,
         problem=problem,
     )
     return view.model_dump(mode="json")

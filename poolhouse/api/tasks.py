@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import datetime
 from typing import IO, Annotated, Any, Literal
 
@@ -25,7 +25,7 @@ from poolhouse.pipeline.errors import (
     TaskNotFound,
 )
 from poolhouse.pipeline.record_store import Stored
-from poolhouse.pipeline.records import Status, TaskRecord
+from poolhouse.pipeline.records import PRIVATE, Status, TaskRecord
 from poolhouse.pipeline.store import ABSENT
 from poolhouse.pipeline.timers import Timers
 
@@ -89,7 +89,9 @@ async def find(task_id: str, services: Services) -> Stored | datetime:
         raise TaskNotFound(f"there is no task {task_id}: this deployment never issued that id")
     submitted_at = (await services.task_ids()).submitted_at(task_id)
     if services.clock() - submitted_at > services.longest_wait:
-        raise TaskNotFound(f"task {task_id} was submitted at {submitted_at.isoformat()}: its record has expired")
+        raise TaskNotFound(
+            f"task {task_id} was submitted at {submitted_at.isoformat()}: its record has expired, or it keeps none"
+        )
     return submitted_at
 
 
@@ -99,14 +101,18 @@ def public(record: TaskRecord, *, inside: bool) -> dict[str, Any]:
     Args:
         inside: with tracebacks and the names of workers too, which are a host and a process.
     """
-    shown = record.model_dump(
-        mode="json", exclude={"owner", "write_token", "forgiven_attempts", "stops", "uncounted"}, exclude_none=True
-    )
-    for attempt in () if inside else shown["attempts"]:
+    shown = record.model_dump(mode="json", exclude=set(PRIVATE), exclude_none=True)
+    if not inside:
+        hide_inside(shown["attempts"])
+    return shown
+
+
+def hide_inside(attempts: Iterable[dict[str, Any]]) -> None:
+    """Take tracebacks and the names of workers out of attempts, as JSON has them."""
+    for attempt in attempts:
         # Still the same for attempts of the same worker.
         attempt["worker"] = hashlib.sha256(attempt["worker"].encode()).hexdigest()[:12]
         attempt.get("error", {}).pop("traceback", None)
-    return shown
 
 
 @router.get("/tasks/{task_id}", response_model=TaskRecord | QueuedTask, summary="One task")

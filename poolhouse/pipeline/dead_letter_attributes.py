@@ -7,10 +7,10 @@ queue carries the counts so far.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 
 from poolhouse.pipeline.json_values import clean_text
-from poolhouse.pipeline.message import NOT_BEFORE
+from poolhouse.pipeline.message import NOT_BEFORE, parse_time
 
 #: Attributes that a worker adds to what it sends to the dead-letter topic.
 REASON = "dead_letter_reason"
@@ -63,15 +63,19 @@ def published_at(attributes: Mapping[str, str], *, otherwise: datetime) -> datet
     """When the message was published to its queue, in UTC where no zone is named."""
     text = attributes.get(PUBLISHED_AT) or attributes.get(f"{_FORWARDED_PREFIX}TopicPublishTime")
     try:
-        at = datetime.fromisoformat(text) if text else otherwise
+        return parse_time(text) if text else otherwise
     except ValueError:
         return otherwise
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def deliveries(attributes: Mapping[str, str]) -> int:
     """How often the queue has delivered the message, earlier returns from the dead-letter topic included."""
-    return _number(attributes.get(EARLIER_DELIVERIES)) + _number(attributes.get(f"{_FORWARDED_PREFIX}DeliveryCount"))
+    return earlier_deliveries(attributes) + _number(attributes.get(f"{_FORWARDED_PREFIX}DeliveryCount"))
+
+
+def earlier_deliveries(attributes: Mapping[str, str]) -> int:
+    """How often the message was delivered before it went back to its queue; 0 if it never did."""
+    return _number(attributes.get(EARLIER_DELIVERIES))
 
 
 def tried(attributes: Mapping[str, str]) -> int | None:

@@ -30,7 +30,7 @@ from poolhouse.pipeline.errors import (
     TaskNotFound,
 )
 from poolhouse.pipeline.json_values import Text, clean_text
-from poolhouse.pipeline.message import TaskMessage, decode
+from poolhouse.pipeline.message import TaskMessage, decode, task_id_of
 from poolhouse.pipeline.publisher import Publisher
 from poolhouse.pipeline.record_store import RecordStore
 from poolhouse.pipeline.records import Attempt, Status, TaskRecord
@@ -168,7 +168,7 @@ class DeadLetterStore:
         except MalformedMessage as error:
             reason = str(error)
             # Never the id in the attributes: the publisher of the message chose it, and it may be another task's.
-            task_id = self._task_ids.derive(f"message {queue} {source_id}", published_at)
+            task_id = task_id_of(self._task_ids, queue=queue, message_id=source_id, published_at=published_at)
         if task is not None:
             try:
                 ended = self._end_record(task, attributes, reason=reason, published_at=published_at, now=now)

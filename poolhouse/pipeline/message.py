@@ -84,7 +84,7 @@ def decode(
         raise MalformedMessage("malformed message: task_type is required, as a string")
     task_id = body.get("task_id", attributes.get("task_id"))
     if task_id is None:
-        task_id = task_ids.derive(f"message {queue} {message_id}", published_at)
+        task_id = task_id_of(task_ids, queue=queue, message_id=message_id, published_at=published_at)
     if not isinstance(task_id, str):
         raise MalformedMessage("malformed message: task_id is not a string")
     try:
@@ -101,6 +101,11 @@ def decode(
         trace={name: attributes[name] for name in ("traceparent", "tracestate") if name in attributes},
         not_before=_time(attributes.get(NOT_BEFORE), NOT_BEFORE),
     )
+
+
+def task_id_of(task_ids: TaskIds, *, queue: str, message_id: str, published_at: datetime) -> str:
+    """The task id of a message that names none: the same for every delivery, and wherever it is read."""
+    return task_ids.derive(f"message {queue} {message_id}", published_at)
 
 
 def _time(value: object, field_name: str) -> datetime | None:

@@ -104,6 +104,10 @@ class FollowUp(_Model):
     not_before: datetime | None = None
 
 
+#: Fields of a `TaskRecord` that workers keep for each other; the API leaves them out.
+PRIVATE = frozenset({"owner", "write_token", "forgiven_attempts", "stops", "uncounted"})
+
+
 class TaskRecord(_Model):
     """All that is kept of a task."""
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
+from poolhouse.pipeline.dead_letter_attributes import earlier_deliveries
 from poolhouse.pipeline.publisher import Publisher
 from poolhouse.pipeline.settings import Settings
 from poolhouse.pipeline.task_ids import TaskIds
@@ -20,7 +21,7 @@ from poolhouse.testing.surroundings import SeenStore, SeenTopics
 from poolhouse.worker.registry import Registry
 from poolhouse.worker.runtime.attempts import Attempts
 from poolhouse.worker.runtime.dead_letters import DeadLetterKeeper
-from poolhouse.worker.runtime.delivery import MAX_DEFER_S, Delivery, earlier_deliveries
+from poolhouse.worker.runtime.delivery import MAX_DEFER_S, Delivery
 from poolhouse.worker.runtime.execution import Executor
 from poolhouse.worker.runtime.heartbeat import Heartbeat
 from poolhouse.worker.runtime.limits import Limits

@@ -10,16 +10,10 @@ from typing import Any, Protocol
 
 from google.cloud.pubsub_v1.subscriber.message import Message
 
-from poolhouse.pipeline.dead_letter_attributes import EARLIER_DELIVERIES
+from poolhouse.pipeline.dead_letter_attributes import earlier_deliveries
 
 #: Pub/Sub, ModifyAckDeadline: the longest deadline, in whole seconds.
 MAX_DEFER_S = 600
-
-
-def earlier_deliveries(attributes: Mapping[str, str]) -> int:
-    """Return how often a message was delivered before it went back to its queue; 0 if it never did."""
-    value = attributes.get(EARLIER_DELIVERIES, "")
-    return int(value) if value.isdecimal() and len(value) < 10 else 0
 
 
 class Delivery(Protocol):

@@ -25,7 +25,7 @@ from poolhouse.pipeline.dead_letter_attributes import EARLIER_DELIVERIES, attrib
 from poolhouse.pipeline.delays import SHORT_WAIT_S, seconds_until
 from poolhouse.pipeline.errors import MessageRefused, PreconditionFailed, QueueUnavailable
 from poolhouse.pipeline.json_values import clean_text
-from poolhouse.pipeline.message import TaskMessage
+from poolhouse.pipeline.message import TaskMessage, task_id_of
 from poolhouse.pipeline.record_store import RecordStore
 from poolhouse.pipeline.records import ErrorInfo, FollowUp, ResultObject, Status, TaskRecord
 from poolhouse.pipeline.store import ABSENT, CHUNK_BYTES
@@ -254,7 +254,12 @@ class Settlement:
 
     def give_up_malformed(self, delivery: Delivery, reason: str) -> None:
         """Send a message that is no task to the dead letters, under the id that belongs to its message id."""
-        task_id = self._task_ids.derive(f"message {delivery.queue} {delivery.message_id}", delivery.published_at)
+        task_id = task_id_of(
+            self._task_ids,
+            queue=delivery.queue,
+            message_id=delivery.message_id,
+            published_at=delivery.published_at,
+        )
         self.counts.add("dead")
         try:
             self.give_up(delivery, task_id, reason)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -38,6 +39,11 @@ class Anything(Payload):
     value: Any = None
 
 
+class Stamped(Payload):
+    label: str = ""
+    stamp: str = Field(default_factory=lambda: uuid.uuid4().hex)
+
+
 @task("file_processing")
 def file_processing(payload: FileProcessing, ctx: TaskContext) -> None:
     """Look at a file."""
@@ -53,9 +59,14 @@ def anything(payload: Anything, ctx: TaskContext) -> None:
     """Take any value."""
 
 
+@task("stamped")
+def stamped(payload: Stamped, ctx: TaskContext) -> None:
+    """Take a value that is made for each task."""
+
+
 REGISTRY = Registry(
     handler
-    for function in (file_processing, data_transformation, anything)
+    for function in (file_processing, data_transformation, anything, stamped)
     for handler in function.__poolhouse_handlers__  # type: ignore[attr-defined]
 )
 

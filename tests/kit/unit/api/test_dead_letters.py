@@ -6,18 +6,34 @@ import json
 from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 
+from poolhouse.pipeline import records
 from poolhouse.pipeline.dead_letter_attributes import MESSAGE_ID, PUBLISHED_AT, REASON
 from poolhouse.pipeline.dead_letters import DeadLetterStore, Kept
 from poolhouse.pipeline.errors import StoreUnavailable
-from poolhouse.pipeline.records import Status
+from poolhouse.pipeline.message import TaskMessage
+from poolhouse.pipeline.records import ErrorInfo, Run, Status
+from poolhouse.pipeline.store import ABSENT
 from poolhouse.pipeline.task_id_key import load_task_ids
-from tests.kit.unit.api.conftest import Api
+from tests.kit.unit.api.conftest import Api, application, settings
 
 
-def bury(api: Api, *, data: bytes | None = None, **body: Any) -> str:
-    """Submit a task and let it die; its id."""
+def fail(api: Api, task_id: str) -> None:
+    """What a worker does whose handler fails for good."""
+    task = TaskMessage(task_id=task_id, task_type="anything", submitted_at=api.clock(), queue="default", payload={})
+    decided = records.claim(None, task, owner="o", worker="host-17", now=api.clock(), lease_s=30, max_attempts=5)
+    assert isinstance(decided, Run)
+    error = ErrorInfo(type="ValueError", message="no such row", traceback='File "/srv/app/secret.py", line 3')
+    failed = records.failed(decided.record, error=error, now=api.clock(), reason="no such row")
+    api.records.write(failed, if_generation=ABSENT)
+
+
+def bury(api: Api, *, data: bytes | None = None, attempted: bool = False, **body: Any) -> str:
+    """Submit a task and let it die, perhaps after an attempt; its id."""
     task_id = api.submit(**body)
+    if attempted:
+        fail(api, task_id)
     message = api.topics.published[-1].message
     box = DeadLetterStore(api.store, queues=tuple(api.settings.topology.by_name), task_ids=load_task_ids(api.store))
     attributes = {
@@ -126,3 +142,26 @@ def test_a_bucket_that_is_down_is_503(api: Api) -> None:
         ("POST", f"/dead-letters/{task_id}:discard"),
     ):
         assert api.client.request(method, path).status_code == 503
+
+
+@pytest.mark.parametrize("shown", [False, True])
+def test_what_tells_of_the_inside_is_shown_on_a_developers_own_stack_alone(api: Api, shown: bool) -> None:
+    task_id = bury(api, attempted=True)
+    environment = settings(show_tracebacks=shown)
+
+    with TestClient(application(api.store, api.topics, api.clock, environment=environment)) as client:
+        text = client.get(f"/dead-letters/{task_id}").text
+
+    assert "no such row" in text
+    assert ("secret.py" in text, "host-17" in text) == (shown, shown)
+
+
+def test_a_replay_with_another_payload_makes_its_values_once(api: Api) -> None:
+    task_id = bury(api, task_type="stamped", label="a")
+
+    assert api.client.post(f"/dead-letters/{task_id}:replay", json={"payload": {"label": "b"}}).status_code == 200
+
+    sent = json.loads(api.topics.published[-1].message.data)
+    stored = api.records.read(task_id)
+    assert stored is not None
+    assert stored.record.payload == {"label": "b", "stamp": sent["stamp"]}

@@ -188,6 +188,14 @@ class TestIdempotency:
         assert second.headers["idempotency-replayed"] == "true"
         assert len(api.topics.published) == 1
 
+    def test_values_that_are_made_for_each_task_are_no_difference(self, api: Api) -> None:
+        first, second = (
+            api.client.post("/tasks", json={"task_type": "stamped"}, headers={"Idempotency-Key": "k"}) for _ in range(2)
+        )
+
+        assert (first.status_code, second.status_code) == (202, 202)
+        assert first.json() == second.json()
+
     def test_the_order_of_the_fields_is_no_difference(self, api: Api) -> None:
         assert self.post(api, {"a": 1, "b": 2}).json() == self.post(api, {"b": 2, "a": 1}).json()
 

@@ -9,7 +9,8 @@ import pytest
 from google.cloud.pubsub_v1.subscriber.message import Message
 from google.pubsub_v1.types import ModifyAckDeadlineRequest, PubsubMessage
 
-from poolhouse.worker.runtime.delivery import EARLIER_DELIVERIES, PubSubDelivery
+from poolhouse.pipeline.dead_letter_attributes import EARLIER_DELIVERIES
+from poolhouse.worker.runtime.delivery import PubSubDelivery
 
 
 class Recorded(list[Any]):
