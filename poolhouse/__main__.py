@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 from poolhouse.pipeline.errors import ConfigError, PoolhouseError
-from poolhouse.pipeline.exit_codes import OK, USAGE
+from poolhouse.pipeline.exit_codes import FAILED, OK, USAGE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,6 +20,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PoolhouseError as error:
         print(f"poolhouse: {error}", file=sys.stderr)
         return USAGE
+    except OSError as error:
+        print(f"poolhouse: {error.filename or options.path}: {error.strerror or error}", file=sys.stderr)
+        return FAILED
 
 
 def new(path: Path, *, name: str | None = None) -> int:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-import traceback
-
 from fastapi import FastAPI
 
 from poolhouse.api.events import TaskEvents
 from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.imports import import_module, told
 
 
 def load(name: str) -> FastAPI:
@@ -23,31 +21,18 @@ def load(name: str) -> FastAPI:
     """
     module, _, attribute = name.partition(":")
     where = f"api = {name!r} in pipeline.toml"
-    try:
-        make = getattr(importlib.import_module(module), attribute, None)
-    except ConfigError:
-        raise
-    except Exception as error:
-        raise ConfigError(f"{where}: {module} can't be imported: {_told(error)}") from error
+    make = getattr(import_module(module, named_by=where), attribute, None)
     if not callable(make):
         raise ConfigError(f"{where}: {module} has no function {attribute}")
     try:
         app = make()
     except ConfigError:
         raise
-    except Exception as error:
-        raise ConfigError(f"{where}: {attribute}() failed: {_told(error)}") from error
+    except (Exception, SystemExit) as error:
+        raise ConfigError(f"{where}: {attribute}() failed: {told(error)}") from error
     if not isinstance(app, FastAPI) or not isinstance(getattr(app.state, "events", None), TaskEvents):
         raise ConfigError(
             f"{where}: {attribute}() must return the application that "
             "poolhouse.api.create_app() made, with whatever was added to it"
         )
     return app
-
-
-def _told(error: Exception) -> str:
-    """The error, and where in the code it was raised."""
-    if isinstance(error, SyntaxError):
-        return f"SyntaxError: {error.msg} ({error.filename}, line {error.lineno})"
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<frozen")]
-    return f"{type(error).__name__}: {error} ({frames[-1].filename}, line {frames[-1].lineno})"

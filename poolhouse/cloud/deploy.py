@@ -76,8 +76,7 @@ def prepare(
 def handler_modules(topology: Topology) -> frozenset[str]:
     """The modules of task handlers, of the API and of every queue's workers."""
     environments = (topology.env, *(topology.env_of(queue) for queue in topology.queues))
-    named = [env["TASK_HANDLERS"].split(",") if "TASK_HANDLERS" in env else topology.handlers for env in environments]
-    return frozenset(name.strip() for names in named for name in names if name.strip())
+    return frozenset(name for env in environments for name in topology.handlers_under(env))
 
 
 #: Kinds that every deploy has: none of them can be left over.

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -40,6 +41,7 @@ from poolhouse.cloud.plan.rendering import plan_text
 from poolhouse.cloud.remote import identity_token
 from poolhouse.cloud.resource import command
 from poolhouse.commands import declaration
+from poolhouse.commands.terminal import Terminal
 from poolhouse.pipeline import topology
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.visible import visible
@@ -75,7 +77,7 @@ def run_deploy(
         root=ROOT,
         dry_run=dry_run,
         prune=prune,
-        ask=(lambda question: True) if yes else _ask,
+        ask=partial(Terminal().confirm, yes=yes),
     )
     return 0
 
@@ -100,7 +102,7 @@ def rollback(*, to: str = "1", project: str = "", stage: str = "", dry_run: bool
         root=ROOT,
         dry_run=dry_run,
         release=chosen.tag,
-        ask=(lambda question: True) if yes else _ask,
+        ask=partial(Terminal().confirm, yes=yes),
     )
     print("\nThe next `./invoke deploy` goes forward again: revert the sources before it.")
     return 0
@@ -111,7 +113,7 @@ def run_destroy(*, project: str = "", stage: str = "", delete_bucket: bool = Fal
     declared, options = _declared(project, stage)
     if yes and not declared.stage.preview:
         raise ConfigError('--yes is for previews, stages of a pattern such as [stages."pr-*"]: what else is asked for.')
-    ask = (lambda question: options.project) if yes else input
+    ask = (lambda question: options.project) if yes else Terminal().ask
     removal.destroy(Gcloud(options.project), options=options, keep_bucket=not delete_bucket, ask=ask)
     return 0
 
@@ -219,7 +221,8 @@ def github_oidc(
     plan = planner.plan(wanted, read_resources(gcloud, wanted, base=base))
     print(plan_text(plan, project=options.project))
     if plan.work:
-        if not (yes or _ask(f"Let {repo} deploy to {options.project} from {ref} in the environment {environment}?")):
+        question = f"Let {repo} deploy to {options.project} from {ref} in the environment {environment}?"
+        if not Terminal().confirm(question, yes=yes):
             raise CloudError("nothing was changed.")
         apply(plan, gcloud, values=Values(), repository=options.repository, progress=Lines(len(plan.work)))
     folder = ROOT / ".github" / "workflows"
@@ -314,9 +317,3 @@ def _workers(name: str) -> Literal["pool", "job"]:
             return name
         case _:
             raise ConfigError(f"--workers {name!r}: pool or job")
-
-
-def _ask(question: str) -> bool:
-    if not sys.stdin.isatty():
-        raise CloudError("not a terminal: pass --yes to confirm, or --dry-run to print the plan.")
-    return input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}

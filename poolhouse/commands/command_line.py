@@ -4,6 +4,7 @@
   arguments as a task names and no more. Such a command declares an option that may be repeated (`iterable=["word"]`),
   and its words are handed to that option before pyinvoke looks at them.
 - `./invoke COMMAND --help` and `./invoke help COMMAND`, also where the command's arguments are missing.
+- What follows `--` is handed on word for word, as a shell would quote it.
 - A misspelt command or option gets a suggestion, and exit code 2 as any wrong use.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 import copy
 import inspect
 import re
+import shlex
 import textwrap
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
@@ -38,6 +40,9 @@ def install(program: Any) -> None:
 
     def prepared() -> None:
         tokens, names = program.core.unparsed, program.collection.task_names
+        if "--" in program.argv:
+            # pyinvoke joins these with spaces, and nobody could tell any more where a word ended.
+            program.core.remainder = shlex.join(program.argv[program.argv.index("--") + 1 :])
         command = _command(program.collection, tokens[0]) if tokens and tokens[0] in names else None
         wanted = help_wanted(tokens, command=command, names=names)
         if wanted:

@@ -24,6 +24,4 @@ def check(declared: Topology | None = None, *, file: Path = PIPELINE_FILE) -> No
             the handlers can't be imported; with the line of each.
     """
     declared = declared or topology.load(file)
-    named = declared.env.get("TASK_HANDLERS", "").split(",")
-    modules = [name.strip() for name in named if name.strip()] or declared.handlers
-    registry.load(modules).check(declared, declared_in=str(file))
+    registry.load(declared.handlers_under(declared.env)).check(declared, declared_in=str(file))

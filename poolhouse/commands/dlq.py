@@ -25,6 +25,7 @@ from poolhouse.client.errors import ApiError
 from poolhouse.client.letter import own_payload
 from poolhouse.client.units import Pace
 from poolhouse.commands.terminal import Terminal, now
+from poolhouse.pipeline import text_files
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.exit_codes import FAILED, OK
 
@@ -264,7 +265,11 @@ def _get(api: Client, task_id: str) -> Document:
 
 
 def _in_editor(text: str) -> str:
-    editor = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
+    named = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+    try:
+        editor = shlex.split(named) or ["vi"]
+    except ValueError as error:
+        raise ConfigError(f"the editor {named!r} is no command ({error}): set EDITOR") from None
     with tempfile.TemporaryDirectory(prefix="poolhouse-") as folder:
         file = Path(folder) / "payload.json"
         file.write_text(text + "\n", encoding="utf-8")
@@ -274,7 +279,7 @@ def _in_editor(text: str) -> str:
             raise ConfigError(f"the editor {editor[0]!r} can't be started ({error}): set EDITOR") from None
         if code:
             raise ConfigError(f"the editor ended with {code}: nothing was replayed")
-        return file.read_text(encoding="utf-8")
+        return text_files.read(file)
 
 
 def _print(letter: Document, terminal: Terminal) -> None:

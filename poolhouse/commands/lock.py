@@ -5,11 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
 from poolhouse.commands import project_files, wheels
+from poolhouse.pipeline import text_files
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.project import ROOT
 
@@ -62,7 +62,7 @@ def _compile_both(root: Path, to: Path, *, more: Sequence[str]) -> None:
         to: the folder that the lock files go to; versions in them are kept where they can be.
         more: further options of uv.
     """
-    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    project = text_files.read_toml(root / "pyproject.toml")
     groups = project.get("dependency-groups", {})
     production = [word for name in ("app",) if name in groups for word in ("--group", name)]
     everything = [word for name in groups for word in ("--group", name)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
+import tempfile
 from importlib.resources import files as resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -43,7 +45,11 @@ def create(path: Path, *, name: str | None = None) -> list[str]:
         raise ConfigError(f"{path} is not empty ({', '.join(others[:5])}): name a new folder")
     texts = project_files.render(name=name, version=wheels.version())
     texts = {file: text for file, text in texts.items() if file not in present}
-    made = wheels.put(path / "vendor")
+    with tempfile.TemporaryDirectory(prefix="poolhouse-") as folder:
+        built = wheels.put(Path(folder))  # may fail: before anything is in the project
+        vendor = path / "vendor"
+        vendor.mkdir(parents=True, exist_ok=True)
+        made = [Path(shutil.copy(wheel, vendor)) for wheel in built]
     project_files.write(path, texts)
     write_locks(path, made)
     return sorted([*texts, *LOCKS, *(str(wheel.relative_to(path)) for wheel in made)])

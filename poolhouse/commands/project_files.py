@@ -14,7 +14,8 @@ from pathlib import Path
 
 from poolhouse.commands.wheels import CHECKOUT, is_checkout
 from poolhouse.local.compose import workers
-from poolhouse.pipeline import topology
+from poolhouse.pipeline import text_files, topology
+from poolhouse.pipeline.errors import ConfigError
 
 #: Remembers what was written: a file that differs from it has been edited.
 MANIFEST = ".poolhouse.json"
@@ -104,16 +105,16 @@ def update(root: Path, texts: Mapping[str, str]) -> Changes:
         texts: from `render`, of the kit that is installed now.
 
     Raises:
-        ConfigError: pipeline.toml is none; nothing is changed.
+        ConfigError: a file can't be read, or pipeline.toml is none; the files read before may be written then.
     """
-    texts = with_queues(texts, (root / "pipeline.toml").read_text(encoding="utf-8"))
-    written = json.loads((root / MANIFEST).read_text(encoding="utf-8"))["files"]
+    texts = with_queues(texts, text_files.read(root / "pipeline.toml"))
+    written = _manifest(root)
     changes = Changes()
     for path, text in texts.items():
         if path.startswith(STARTERS):
             continue
         target = root / path
-        present = target.read_text(encoding="utf-8") if target.exists() else None
+        present = text_files.read(target) if target.exists() else None
         if present == text:
             continue
         if present is None and path in written:
@@ -131,8 +132,31 @@ def update(root: Path, texts: Mapping[str, str]) -> Changes:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8")
         changes.written.append(path)
-    remember(root, {**texts, **{path: texts[path] for path in changes.written}})
+    remember(root, texts)
     return changes
+
+
+def check(root: Path) -> None:
+    """Check that the files which an update reads can be read. Raises `ConfigError`."""
+    _manifest(root)
+    text_files.read_toml(root / "pyproject.toml")
+    topology.parse(text_files.read(root / "pipeline.toml"))
+    for path in SHARED:
+        if (root / path).exists():
+            text_files.read(root / path)
+
+
+def _manifest(root: Path) -> dict[str, str]:
+    """The digests of what was written, by path."""
+    try:
+        files = json.loads(text_files.read(root / MANIFEST))["files"]
+    except (ValueError, LookupError, TypeError) as error:
+        raise ConfigError(
+            f"{root / MANIFEST} is not as Poolhouse wrote it ({error}): take it from an earlier commit"
+        ) from None
+    if not isinstance(files, dict):
+        raise ConfigError(f"{root / MANIFEST} is not as Poolhouse wrote it: take it from an earlier commit")
+    return files
 
 
 def _digest(path: str, text: str) -> str:

@@ -34,8 +34,12 @@ from poolhouse.pipeline.exit_codes import FAILED, OK, USAGE
 from poolhouse.pipeline.visible import visible
 from poolhouse.project import ROOT
 
-#: Errors of the system, not of the code: a full disk, a folder of another user, too many open files.
-_REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE}
+#: Errors of the system, not of the code: a full disk, a folder of another user, too many open files, a path through a
+#: file. A file that is missing is none: whoever expects one says what to do about it.
+_REFUSALS = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE),
+    *(errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP),
+}
 _COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "bright_red", "bright_cyan", "bright_magenta")
 _out = SafeConsole(highlight=False, soft_wrap=True)
 _err = SafeConsole(stderr=True, highlight=False, soft_wrap=True)

@@ -75,7 +75,14 @@ class Terminal:
             return True
         if sys.stdin is None or not sys.stdin.isatty():
             raise ConfigError(f"{question} Not a terminal; pass --yes to confirm.")
-        return self.err.input(f"{escape(question)} \\[y/N] ").strip().lower() in {"y", "yes"}
+        return self.ask(f"{question} [y/N] ").lower() in {"y", "yes"}
+
+    def ask(self, question: str) -> str:
+        """Return what a person types, without the spaces around it; nothing where the input has ended (Ctrl-D)."""
+        try:
+            return self.err.input(escape(question)).strip()
+        except EOFError:
+            return ""
 
 
 def _console(file: TextIO) -> SafeConsole:

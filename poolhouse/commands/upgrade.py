@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import tomllib
 from importlib.resources import files as resources
 from pathlib import Path
 
 from poolhouse.commands import lock, new_project, project_files, wheels
+from poolhouse.pipeline import text_files
 from poolhouse.pipeline.errors import ConfigError, PoolhouseError
 from poolhouse.project import ROOT
 
@@ -32,12 +32,17 @@ def run(to: str, *, root: Path = ROOT) -> int:
             f"{root} has no {project_files.MANIFEST}: only a project that `poolhouse new` wrote can be upgraded"
         )
     before = wheels.version()
-    saved = {name: (root / name).read_bytes() for name in ("pyproject.toml", *new_project.LOCKS)}
+    project_files.check(root)
+    saved = {
+        name: (root / name).read_bytes()
+        for name in ("pyproject.toml", *new_project.LOCKS)
+        if (root / name).exists()  # a lock file that is gone is made anew
+    }
     vendor = root / "vendor"
     kept = {path: path.read_bytes() for path in vendor.glob("poolhouse*.whl")}
     try:
         version = _vendor(Path(to), vendor) if to.endswith(".whl") else _from_index(to, kept)
-        text = (root / "pyproject.toml").read_text(encoding="utf-8")
+        text = text_files.read(root / "pyproject.toml")
         if not _PIN.search(text):
             raise ConfigError("pyproject.toml has no dependency poolhouse==VERSION")
         (root / "pyproject.toml").write_text(_PIN.sub(rf"\g<1>{version}", text), encoding="utf-8")
@@ -65,7 +70,7 @@ def refresh(before: str, *, root: Path = ROOT) -> int:
         before: the version that the project had.
         root: the project.
     """
-    name = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["name"]
+    name = text_files.read_toml(root / "pyproject.toml")["project"]["name"]
     changes = project_files.update(root, project_files.render(name=name, version=wheels.version()))
     print(f"Poolhouse {before} -> {wheels.version()}")
     for path in changes.written:
@@ -116,5 +121,5 @@ def _from_index(version: str, kept: dict[Path, bytes]) -> str:
 if __name__ == "__main__":
     try:
         sys.exit(refresh(sys.argv[1]))
-    except PoolhouseError as problem:
+    except (PoolhouseError, OSError) as problem:
         sys.exit(f"The new version is installed, and the project's files are as they were: {problem}")

@@ -6,10 +6,13 @@ and so does Docker Compose, which reads the file too but lets the environment co
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import MutableMapping
 from pathlib import Path
 
+from poolhouse.pipeline import text_files
+from poolhouse.pipeline.errors import ConfigError
 from poolhouse.project import ROOT
 
 FILE = ROOT / ".env"
@@ -25,9 +28,17 @@ def load(environment: MutableMapping[str, str] = os.environ, *, path: Path = FIL
 
 
 def read(path: Path = FILE) -> dict[str, str]:
-    """The variables of the file; none where there is no file."""
-    if not path.is_file():
-        return {}
+    """The variables of the file; none where there is no file.
+
+    Raises:
+        ConfigError: it may not be read, or is not UTF-8.
+    """
+    try:
+        if not path.is_file():
+            return {}
+    except OSError as error:
+        raise ConfigError(f"{path}: can't be read: {error.strerror}") from None
     from dotenv import dotenv_values  # noqa: PLC0415 - most checkouts have no such file
 
-    return {name: value for name, value in dotenv_values(path).items() if value is not None}
+    values = dotenv_values(stream=io.StringIO(text_files.read(path)))
+    return {name: value for name, value in values.items() if value is not None}

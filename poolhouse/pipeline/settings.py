@@ -69,7 +69,7 @@ class Settings(BaseSettings):
     @field_validator("task_handlers", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+        return topology.module_names(value) if isinstance(value, str) else value
 
     @field_validator("allowed_hosts")
     @classmethod

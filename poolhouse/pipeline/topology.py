@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
-from poolhouse.pipeline import cron_expression, environment, stages
+from poolhouse.pipeline import cron_expression, environment, stages, text_files
 from poolhouse.pipeline.deploy_options import Api, Deploy
 from poolhouse.pipeline.environment import Env, Secrets, Version
 from poolhouse.pipeline.errors import ConfigError
@@ -240,6 +240,10 @@ class Topology(_Model):
         """Which stage of the declaration this is."""
         return self._stage or Stage(pipeline=self.name, family=self.name)
 
+    def handlers_under(self, variables: Mapping[str, str]) -> tuple[str, ...]:
+        """The modules that register handlers where these variables are set: TASK_HANDLERS comes before `handlers`."""
+        return module_names(variables.get("TASK_HANDLERS", "")) or self.handlers
+
     @cached_property
     def by_name(self) -> Mapping[str, Queue]:
         """The queues by name, in the order of the file: the first one has the highest priority."""
@@ -293,6 +297,11 @@ def load(path: str | Path, *, stage: str = "") -> Topology:
     return parse(_read(path), source=str(path), stage=stage)
 
 
+def module_names(text: str) -> tuple[str, ...]:
+    """The modules that a value of TASK_HANDLERS names, separated by commas."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 def line_of(path: str | Path, *keys: str) -> str:
     """Where a file declares something, as `FILE:LINE`; the table that is nearest where it has no line of its own."""
     return f"{path}:{_line(_read(Path(path)), keys)}"
@@ -300,9 +309,9 @@ def line_of(path: str | Path, *keys: str) -> str:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: can't be read: {error}. PIPELINE_FILE names the file to read.") from None
+        return text_files.read(path)
+    except ConfigError as error:
+        raise ConfigError(f"{error}. PIPELINE_FILE names the file to read.") from None
 
 
 def parse(text: str, *, source: str = "pipeline.toml", stage: str = "") -> Topology:

@@ -40,8 +40,11 @@ def run(work: Callable[..., int], *arguments: Any, **options: Any) -> None:
     from poolhouse.commands.stack import exit_code
     from poolhouse.local import dotenv
 
-    dotenv.load()
-    sys.exit(exit_code(work, *arguments, **options))
+    def loaded() -> int:
+        dotenv.load()
+        return work(*arguments, **options)
+
+    sys.exit(exit_code(loaded))
 
 
 def call(work: Callable[..., int], *arguments: Any, project: str, stage: str, **options: Any) -> None:

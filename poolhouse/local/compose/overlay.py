@@ -12,7 +12,7 @@ from typing import Any
 from poolhouse.local.compose import file as compose_file
 from poolhouse.local.compose import workers as compose_workers
 from poolhouse.local.compose.project import OVERLAY
-from poolhouse.local.embedded.specs import SAMPLE_HANDLERS
+from poolhouse.local.embedded.specs import handlers
 from poolhouse.pipeline.topology import Topology
 
 #: Runs once and ends; every other service stays.
@@ -80,12 +80,6 @@ def write(state_dir: Path, document: Mapping[str, Any]) -> None:
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
         json.dump(document, file, indent=2)
-
-
-def handlers(variables: Mapping[str, str], declared: Topology) -> str:
-    """Return TASK_HANDLERS: the sample handlers beside those of this shell, else of the declaration."""
-    named = [part.strip() for part in variables.get("TASK_HANDLERS", "").split(",") if part.strip()]
-    return ",".join(dict.fromkeys((*(named or declared.handlers), SAMPLE_HANDLERS)))
 
 
 def _escaped(variables: Mapping[str, str]) -> dict[str, str]:

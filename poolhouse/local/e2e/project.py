@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from poolhouse.local.e2e.case import Case
 from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.imports import import_module
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,10 +76,7 @@ def load(names: Iterable[str]) -> Project:
     """
     modules = []
     for name in names:
-        try:
-            module = importlib.import_module(name)
-        except ImportError as error:
-            raise ConfigError(f"e2e in pipeline.toml: {name} can't be imported: {error}") from error
+        module = import_module(name, named_by="e2e in pipeline.toml")
         if not callable(getattr(module, "cases", None)):
             raise ConfigError(f"e2e in pipeline.toml: {name} has no function cases(run, *, queues)")
         modules.append(module)

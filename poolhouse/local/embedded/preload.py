@@ -39,7 +39,7 @@ def main(module: str, *arguments: str, libraries: bool = False) -> None:
     # Only now: `google` is a namespace, and any module of that name, wherever on the path, would come before it.
     sys.path += environment.search_path(os.environ)
     if not libraries:
-        _import(part.strip() for part in os.environ.get("TASK_HANDLERS", "").split(",") if part.strip())
+        _import(name for name in os.environ.get("TASK_HANDLERS", "").split(",") if name)
     if sys.stdin.readline() != _GO:
         sys.exit(1)
     nothing = os.open(os.devnull, os.O_RDONLY)

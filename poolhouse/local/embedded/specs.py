@@ -144,7 +144,7 @@ def variables(endpoints: Endpoints, own: Mapping[str, str]) -> dict[str, str]:
         "BACKLOG_SOURCE": "emulator",
         "LOG_LEVEL": "DEBUG" if own.get("LOG_LEVEL", "").upper() == "DEBUG" else "INFO",
         "PIPELINE_FILE": file,
-        "TASK_HANDLERS": handlers(own.get("TASK_HANDLERS"), file),
+        "TASK_HANDLERS": handlers(own, topology.load(file)),
         # Web pages can reach this machine's ports; what is deployed is reached by its own name alone.
         "ALLOWED_HOSTS": own.get("ALLOWED_HOSTS") or LOCAL,
         "SHOW_TRACEBACKS": own.get("SHOW_TRACEBACKS") or "1",
@@ -153,18 +153,14 @@ def variables(endpoints: Endpoints, own: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def handlers(wanted: str | None, pipeline_file: str | Path) -> str:
+def handlers(own: Mapping[str, str], declared: topology.Topology) -> str:
     """The modules that a local stack loads, as TASK_HANDLERS has them: the sample handlers beside the project's.
 
     Args:
-        wanted: TASK_HANDLERS of this shell, if it is set.
-        pipeline_file: the declaration that names the project's modules.
-
-    Raises:
-        ConfigError: the declaration is wrong.
+        own: the variables of this shell; TASK_HANDLERS is among them where it is set.
+        declared: names the project's modules where it is not.
     """
-    named = [part.strip() for part in (wanted or "").split(",") if part.strip()]
-    return ",".join(dict.fromkeys((*(named or topology.load(pipeline_file).handlers), SAMPLE_HANDLERS)))
+    return ",".join(dict.fromkeys((*declared.handlers_under(own), SAMPLE_HANDLERS)))
 
 
 def specs(endpoints: Endpoints, *, data: Path, listener: int, own: Mapping[str, str]) -> dict[str, Spec]:

@@ -171,15 +171,15 @@ def test_a_deployed_api_documents_no_sample_types() -> None:
 @pytest.mark.parametrize(
     ("text", "name", "words"),
     [
-        ("def create(:\n", "create", r"broken_api can't be imported: SyntaxError.*broken_api.py, line 1"),
-        ("import nowhere_to_be_found\n", "create", r"can't be imported: ModuleNotFoundError.*nowhere_to_be_found"),
-        ("1 / 0\n", "create", r"can't be imported: ZeroDivisionError: division by zero \(.*broken_api.py, line 1\)"),
+        ("def create(:\n", "create", r"broken_api can't be imported: .*broken_api.py:1: SyntaxError"),
+        ("import nowhere_to_be_found\n", "create", r"can't be imported: .*ModuleNotFoundError.*nowhere_to_be_found"),
+        ("1 / 0\n", "create", r"can't be imported: .*broken_api.py:1: ZeroDivisionError: division by zero"),
         ("", "create", r"broken_api has no function create"),
         ("create = 1\n", "create", r"broken_api has no function create"),
         ("def create(): return 1\n", "create", r"create\(\) must return the application that poolhouse.api.create_app"),
         ("import fastapi\ncreate = fastapi.FastAPI\n", "create", r"must return the application that"),
-        ("def create(): return 1 / 0\n", "create", r"create\(\) failed: ZeroDivisionError.*broken_api.py, line 1"),
-        ("def create(x): return 1\n", "create", r"create\(\) failed: TypeError"),
+        ("def create(): return 1 / 0\n", "create", r"create\(\) failed: .*broken_api.py:1: ZeroDivisionError"),
+        ("def create(x): return 1\n", "create", r"create\(\) failed: .*TypeError"),
     ],
 )
 def test_a_broken_api_module_is_an_error_with_its_place(

@@ -121,7 +121,9 @@ def test_a_task_that_dies_ends_with_1_and_the_reason(
 
 
 def test_an_unknown_task_type_names_those_there_are(served: Served, screen: Screen) -> None:
-    with pytest.raises(ConfigError, match=r"'nope' \(there are: anything, data_transformation, file_processing\)"):
+    with pytest.raises(
+        ConfigError, match=r"'nope' \(there are: anything, data_transformation, file_processing, stamped\)"
+    ):
         submit(served, screen, "nope")
 
 
