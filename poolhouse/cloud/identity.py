@@ -29,6 +29,9 @@ ROLES = (
     "roles/iam.serviceAccountViewer",
     "roles/logging.configWriter",
     "roles/monitoring.editor",
+    # To look for what an autoscaler has left, which another stage of the project may have (Parameter Manager, List
+    # parameters).
+    "roles/parametermanager.parameterViewer",
     "roles/pubsub.admin",
     "roles/run.admin",
     "roles/serviceusage.serviceUsageAdmin",
@@ -243,7 +246,7 @@ def _on_project(options: Options) -> Resource:
     )
     only = ", ".join(f"'{role}'" for role in GIVES)
     expression = f"api.getAttribute('iam.googleapis.com/modifiedGrantsByRole', []).hasOnly([{only}])"
-    condition = json.dumps({"title": f"{options.identity}-gives", "expression": expression}, indent=1)
+    right = {"title": f"{options.identity}-gives", "expression": expression}
 
     def held(raw: Json, *, conditional: bool) -> set[str]:
         return {
@@ -262,32 +265,45 @@ def _on_project(options: Options) -> Resource:
         )
         return command(*arguments, "--condition=None")
 
-    give = command(
-        "projects", "add-iam-policy-binding", options.project, flag("member", member), flag("role", _GIVER),
-        "--condition-from-file={file:condition.json}", files={"condition.json": condition},
-    )  # fmt: skip
+    def given(raw: Json) -> list[Json]:
+        """The conditions under which it may give roles away."""
+        return [
+            binding["condition"]
+            for binding in (raw or {}).get("bindings", ())
+            if binding["role"] == _GIVER and member in binding.get("members", ()) and "condition" in binding
+        ]
+
+    def give_with(verb: str, condition: Json) -> Command:
+        return command(
+            "projects", f"{verb}-iam-policy-binding", options.project, flag("member", member), flag("role", _GIVER),
+            "--condition-from-file={file:condition.json}",
+            files={"condition.json": json.dumps(condition, indent=1)},
+        )  # fmt: skip
 
     def observe(raw: Json) -> Fields | None:
         if raw is None:
             return None
         return {
             "roles": tuple(sorted(held(raw, conditional=False))),
-            "gives": GIVES if _GIVER in held(raw, conditional=True) else (),
+            "gives": tuple(sorted(str(found["expression"]) for found in given(raw))),
         }
 
     def update(raw: Json) -> tuple[Command, ...]:
         present = held(raw, conditional=False)
         commands = [change("add", role) for role in roles if role not in present]
         commands += [change("remove", role) for role in sorted(present) if role not in roles]
-        return (*commands, *(() if _GIVER in held(raw, conditional=True) else (give,)))
+        # IAM takes them together: one condition that lets more through would void the right one.
+        foreign = [found for found in given(raw) if found["expression"] != expression]
+        commands += [give_with("remove", found) for found in foreign]
+        return (*commands, *(() if len(given(raw)) > len(foreign) else (give_with("add", right),)))
 
     return Resource(
         kind="grants",
         name=f"project/{options.project}",
-        wanted={"roles": roles, "gives": GIVES},
+        wanted={"roles": roles, "gives": (expression,)},
         read=project.policy(options.project),
         observe=observe,
-        create=(*(change("add", role) for role in roles), give),
+        create=(*(change("add", role) for role in roles), give_with("add", right)),
         update=update,
         after=(f"account/{options.account_id('deployer')}",),
     )

@@ -6,6 +6,7 @@ import fnmatch
 import hashlib
 import importlib.util
 import json
+import os
 import re
 import shutil
 import sys
@@ -104,12 +105,12 @@ def tag(root: Path) -> str:
 
 def files(root: Path) -> tuple[Path, ...]:
     """Every file that the image is built from, the Dockerfile first. Raises `CloudError` as `tag` does."""
-    return tuple(path for path in _all_files(root) if not _secret(path))
+    return tuple(path for path in _all_files(root) if not _secret(path, root))
 
 
 def left_out(root: Path) -> tuple[str, ...]:
     """Names of the files that the Dockerfile copies, but that look like secrets and are not sent."""
-    return tuple(path.relative_to(root).as_posix() for path in _all_files(root) if _secret(path))
+    return tuple(path.relative_to(root).as_posix() for path in _all_files(root) if _secret(path, root))
 
 
 def _all_files(root: Path) -> tuple[Path, ...]:
@@ -215,9 +216,10 @@ def _walk(path: Path, *, root: Path, above: tuple[Path, ...]) -> Iterator[Path]:
                 yield from _walk(child, root=root, above=(*above, real))
 
 
-def _secret(path: Path) -> bool:
-    """Whether a file, a folder above it, or what it links to is called like a secret."""
-    names = {part.lower() for each in (path, path.resolve()) for part in each.parts}
+def _secret(path: Path, root: Path) -> bool:
+    """Whether a file, a folder between it and the root, or what it links to is called like a secret."""
+    ways = (path.relative_to(root), Path(os.path.relpath(path.resolve(), root.resolve())))
+    names = {part.lower() for way in ways for part in way.parts}
     return any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in SECRETS)
 
 

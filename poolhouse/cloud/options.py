@@ -62,13 +62,12 @@ class Options:
     api: Api = field(default_factory=Api)
 
     @classmethod
-    def declared(cls, topology: Topology, *, project: str = "", region: str = "") -> Options:
+    def declared(cls, topology: Topology, *, project: str = "") -> Options:
         """The options of a stage.
 
         Args:
             topology: pipeline.toml, for that stage.
             project: id of the project, where it is another than the declared one.
-            region: the region, where it is another than the declared one.
 
         Raises:
             ConfigError: no project is named, or what is named can't be one.
@@ -78,7 +77,7 @@ class Options:
             raise ConfigError("no project: name it by --project, or by `project` under [deploy] in pipeline.toml.")
         return cls(
             project=project or deploy.project,
-            region=region or deploy.region,
+            region=deploy.region,
             name=topology.name,
             family=stage.family,
             stage=stage.name,
@@ -101,7 +100,7 @@ class Options:
                 "letter and does not end with -. `gcloud projects list` shows yours (the id, not the name or number)."
             )
         if not _REGION.fullmatch(self.region):
-            raise ConfigError(f"--region {self.region!r}: regions read like europe-west1 (`gcloud run regions list`).")
+            raise ConfigError(f"region {self.region!r}: regions read like europe-west1 (`gcloud run regions list`).")
         if len(self.identity) > 17 or len(self.name) > 25:
             raise ConfigError(
                 f"the name {self.name!r} is too long for Google Cloud: service account ids have at most 30 characters, "

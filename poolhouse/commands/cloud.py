@@ -187,8 +187,6 @@ def github_oidc(
     repo: str,
     project: str = "",
     stage: str = "",
-    environment: str = "",
-    ref: str = "",
     repo_id: int = 0,
     owner_id: int = 0,
     yes: bool = False,
@@ -200,16 +198,13 @@ def github_oidc(
         repo: `ORG/REPO`.
         project: id of the Google Cloud project.
         stage: which stage may be deployed so.
-        environment: the GitHub environment that a deploy must run in; empty: the stage's.
-        ref: the branch or tag that it must run for; empty: the stage's.
         repo_id: number of the repository; looked up where it is 0.
         owner_id: number of its owner; looked up where it is 0.
         yes: do not ask.
         env: further environment variables of gcloud.
     """
     declared, options = _declared(project, stage)
-    environment = environment or workflows.environment(declared.stage)
-    ref = ref or workflows.ref(declared.stage)
+    environment, ref = workflows.environment(declared.stage), workflows.ref(declared.stage)
     if not (repo_id and owner_id):
         repo_id, owner_id = github.numbers(repo)
     source = identity.Source(

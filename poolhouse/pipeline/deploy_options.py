@@ -45,8 +45,8 @@ class Deploy(_Model):
     build_region: Region | None = None
     #: `pool`: instances that run all the time; `job`: started at intervals, gone when their queue is empty.
     workers: Literal["pool", "job"] = "pool"
-    #: Minutes between two starts of a queue's job.
-    job_minutes: int = Field(default=1, ge=1, le=59)
+    #: Minutes between two starts of a queue's job: a part of the hour, so that all starts are as far apart.
+    job_minutes: Literal[1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30] = 1
     #: Whether worker pools follow their backlog, to none and back.
     autoscale: bool = False
     #: Whether the API answers callers without a token.

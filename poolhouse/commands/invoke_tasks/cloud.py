@@ -101,7 +101,7 @@ def stages(c: Context, project: str = "") -> None:
     help={
         "workers": "pool or job (pool)",
         "autoscale": "include the autoscaler",
-        "fault": "inject a fault: busy, unavailable, lost-answers or conflict",
+        "fault": "inject a fault: busy, unavailable, lost-answers, conflict or build-region",
         "requests": "print every request of the first deploy",
     }
 )
@@ -132,8 +132,6 @@ def cost(c: Context, tasks_per_day: float, seconds: float, stage: str = "") -> N
     help={
         **CLOUD,
         "repo": "ORG/REPO on GitHub",
-        "environment": "GitHub environment that deploys must run in; its rules decide who approves (the stage's name)",
-        "ref": "branch or tag that deploys must run for (the stage's `ref`, else refs/heads/main)",
         "repo_id": "numeric id of a private repository: `gh api repos/ORG/REPO --jq .id`",
         "owner_id": "numeric id of its owner: `gh api repos/ORG/REPO --jq .owner.id`",
         "yes": "skip the confirmation",
@@ -144,8 +142,6 @@ def github_oidc(
     repo: str,
     project: str = "",
     stage: str = "",
-    environment: str = "",
-    ref: str = "",
     repo_id: int = 0,
     owner_id: int = 0,
     yes: bool = False,
@@ -158,8 +154,6 @@ def github_oidc(
         project=project,
         repo=repo,
         stage=stage,
-        environment=environment,
-        ref=ref,
         repo_id=repo_id,
         owner_id=owner_id,
         yes=yes,

@@ -122,3 +122,21 @@ def test_the_numbers_of_a_public_repository_are_looked_up_and_those_of_a_private
         server.shutdown()
     with pytest.raises(CloudError, match=r"no answer.*--repo-id"):
         numbers("org/repo", api=api)
+
+
+def test_a_condition_that_lets_more_be_given_away_is_replaced() -> None:
+    resource = by_id()["grants/project/some-project"]
+    wide = {"title": "by hand", "expression": "true"}
+    bindings = [{"role": role, "members": [DEPLOYER]} for role in resource.wanted["roles"]]  # type: ignore[union-attr]
+    giver = {"role": "roles/resourcemanager.projectIamAdmin", "members": [DEPLOYER], "condition": wide}
+    remove, add = decide(resource, {"bindings": [*bindings, giver]}).commands
+    assert "remove-iam-policy-binding" in remove.arguments
+    assert json.loads(remove.files["condition.json"]) == wide
+    assert "add-iam-policy-binding" in add.arguments
+    right = json.loads(add.files["condition.json"])
+    assert all(role in right["expression"] for role in GIVES)
+    assert not decide(resource, {"bindings": [*bindings, {**giver, "condition": right}]}).commands
+
+
+def test_every_deployer_sees_what_another_stages_autoscaler_has() -> None:
+    assert "roles/parametermanager.parameterViewer" in by_id()["grants/project/some-project"].wanted["roles"]  # type: ignore[operator]

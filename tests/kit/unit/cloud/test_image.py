@@ -99,6 +99,15 @@ def test_a_link_to_a_secret_is_one(root: Path) -> None:
     assert image.left_out(root) == ("app/settings.txt",)
 
 
+def test_the_folders_above_the_project_may_be_called_anything(root: Path) -> None:
+    moved = root / ".docker" / "my.env" / "shop"
+    moved.mkdir(parents=True)
+    for name in ("Dockerfile", "requirements.lock", "pipeline.toml", "app", "wheels"):
+        (root / name).rename(moved / name)
+    assert moved / "app" / "main.py" in image.files(moved)
+    assert image.left_out(moved) == ()
+
+
 @pytest.mark.parametrize(
     "content", ["-----BEGIN PRIVATE KEY-----\nMII", "-----BEGIN RSA PRIVATE KEY-----", '{"type": "service_account"}']
 )
