@@ -9,6 +9,6 @@ with `api = "api.app:create"` in pipeline.toml. Routers, middleware, dependencie
 """
 
 from poolhouse.api.app import create_app
-from poolhouse.api.submissions import simple_call
+from poolhouse.api.routes.submissions import simple_call
 
 __all__ = ["create_app", "simple_call"]

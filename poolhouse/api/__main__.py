@@ -15,9 +15,9 @@ import structlog
 import uvicorn
 
 from poolhouse.api import application
-from poolhouse.api.events import TaskEvents
+from poolhouse.api.routes.events import TaskEvents
 from poolhouse.pipeline import logs
-from poolhouse.pipeline import settings as environment
+from poolhouse.pipeline.config import settings as environment
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.exit_codes import FAILED, OK, USAGE
 

@@ -15,30 +15,29 @@ from fastapi.routing import APIRoute
 from fastapi.utils import generate_unique_id
 
 from poolhouse.api import backlog as backlogs
-from poolhouse.api import (
+from poolhouse.api import problems, schemas
+from poolhouse.api.access import Access
+from poolhouse.api.backlog import BacklogSource
+from poolhouse.api.body_gate import BodyGate
+from poolhouse.api.routes import (
     dead_letters,
     docs,
     downloads,
     events,
     files,
     health,
-    problems,
     queues,
     scheduled,
     schedules,
-    schemas,
     submissions,
     tasks,
 )
-from poolhouse.api.access import Access
-from poolhouse.api.backlog import BacklogSource
-from poolhouse.api.body_gate import BodyGate
-from poolhouse.api.events import TaskEvents
+from poolhouse.api.routes.events import TaskEvents
 from poolhouse.api.services import Deployment, Services, Threads
-from poolhouse.pipeline import settings as environment
+from poolhouse.pipeline.config import settings as environment
+from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.errors import PoolhouseError
-from poolhouse.pipeline.publisher import Publisher
-from poolhouse.pipeline.settings import Settings
+from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.store import ObjectStore, open_store
 from poolhouse.worker import registry as handlers
 from poolhouse.worker.registry import Registry

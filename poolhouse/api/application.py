@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from poolhouse.api.events import TaskEvents
+from poolhouse.api.routes.events import TaskEvents
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.imports import import_module, told
 

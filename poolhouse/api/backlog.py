@@ -13,9 +13,9 @@ import google.auth
 import google.auth.transport.requests
 import requests
 
+from poolhouse.pipeline.config.settings import Settings
+from poolhouse.pipeline.config.topology import Queue
 from poolhouse.pipeline.errors import PoolhouseError
-from poolhouse.pipeline.settings import Settings
-from poolhouse.pipeline.topology import Queue
 
 #: Longest time of one look-up, in seconds.
 TIMEOUT_S = 5

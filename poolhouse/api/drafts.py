@@ -11,9 +11,9 @@ from pydantic import ValidationError
 
 from poolhouse.api.problems import FieldError, Problem, field_errors, field_problem, fields_problem
 from poolhouse.api.services import Services
-from poolhouse.pipeline.delays import check_delay_s, run_time
-from poolhouse.pipeline.message import RESERVED_FIELDS, TaskMessage
-from poolhouse.pipeline.unique import Unique
+from poolhouse.pipeline.messaging.message import RESERVED_FIELDS, TaskMessage
+from poolhouse.pipeline.tasks.unique import Unique
+from poolhouse.pipeline.timing.delays import check_delay_s, run_time
 from poolhouse.worker.registry import Handler, unique_problem
 
 #: Tasks of one batch call.

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError
 
-from poolhouse.pipeline.records import PRIVATE
+from poolhouse.pipeline.tasks.records import PRIVATE
 from poolhouse.worker.registry import Registry
 
 REF = "#/components/schemas/"

@@ -11,13 +11,13 @@ from pydantic.json_schema import models_json_schema
 
 from poolhouse.api import result_schemas
 from poolhouse.api.drafts import MAX_BATCH
-from poolhouse.api.files import NewFile
 from poolhouse.api.problems import MEDIA_TYPE, ProblemDocument
 from poolhouse.api.result_schemas import REF, schema_name
-from poolhouse.api.submissions import TASK_TYPE
-from poolhouse.pipeline.delays import LONGEST_WAIT_S
-from poolhouse.pipeline.topology import Topology
-from poolhouse.pipeline.unique import Unique
+from poolhouse.api.routes.files import NewFile
+from poolhouse.api.routes.submissions import TASK_TYPE
+from poolhouse.pipeline.config.topology import Topology
+from poolhouse.pipeline.tasks.unique import Unique
+from poolhouse.pipeline.timing.delays import LONGEST_WAIT_S
 from poolhouse.worker.registry import Handler, Registry
 
 _JSON = "application/json"

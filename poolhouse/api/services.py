@@ -16,15 +16,15 @@ from fastapi import Depends, Request
 
 from poolhouse.api.backlog import BacklogSource
 from poolhouse.api.counts import Counts
-from poolhouse.pipeline.dead_letters import DeadLetterStore
+from poolhouse.pipeline.config.settings import Settings
+from poolhouse.pipeline.config.topology import Topology
 from poolhouse.pipeline.errors import StoreUnavailable
-from poolhouse.pipeline.publisher import Publisher
-from poolhouse.pipeline.record_store import RecordStore
-from poolhouse.pipeline.settings import Settings
+from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.store import ObjectStore
-from poolhouse.pipeline.task_id_key import load_task_ids, reload_task_ids
-from poolhouse.pipeline.task_ids import TaskIds, well_formed
-from poolhouse.pipeline.topology import Topology
+from poolhouse.pipeline.tasks.dead_letters import DeadLetterStore
+from poolhouse.pipeline.tasks.record_store import RecordStore
+from poolhouse.pipeline.tasks.task_id_key import load_task_ids, reload_task_ids
+from poolhouse.pipeline.tasks.task_ids import TaskIds, well_formed
 from poolhouse.worker.registry import Registry
 
 #: Storage calls at the same time: as many as `poolhouse.pipeline.store` keeps connections for.

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
-from poolhouse.api import scheduled
 from poolhouse.api.problems import Problem, unavailable
+from poolhouse.api.routes import scheduled
 from poolhouse.api.services import Services
-from poolhouse.pipeline import records
 from poolhouse.pipeline.errors import PoolhouseError, PreconditionFailed
-from poolhouse.pipeline.message import TaskMessage
+from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.store import ABSENT
-from poolhouse.pipeline.unique import Unique
-from poolhouse.pipeline.unique_keys import ABANDONED, POLL_S, SUBMIT_TIME, Held, Pending, UniqueClaim, UniqueKeys
+from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks.unique import Unique
+from poolhouse.pipeline.tasks.unique_keys import ABANDONED, POLL_S, SUBMIT_TIME, Held, Pending, UniqueClaim, UniqueKeys
 
 
 class TaskExists(PoolhouseError):

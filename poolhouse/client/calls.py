@@ -15,7 +15,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from poolhouse.client.answers import Document, json_of
 from poolhouse.client.errors import ApiError
 from poolhouse.client.task_type import TaskType, fields_of, name_of
-from poolhouse.pipeline.records import Status
+from poolhouse.pipeline.tasks.records import Status
 
 _T = TypeVar("_T")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from poolhouse.client.answers import Document
 from poolhouse.client.errors import ApiError, ResultTimeout, TaskFailed
-from poolhouse.pipeline.records import Status
+from poolhouse.pipeline.tasks.records import Status
 
 #: Longest silence of an event stream, in seconds: the API sends a comment every 15.
 SILENCE_S = 45.0

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from poolhouse.client import calls
 from poolhouse.client.answers import Document
 from poolhouse.client.event_stream import Event
-from poolhouse.pipeline.records import Status
+from poolhouse.pipeline.tasks.records import Status
 
 if TYPE_CHECKING:
     from poolhouse.client.async_client import AsyncClient

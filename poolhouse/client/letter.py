@@ -6,7 +6,7 @@ import json
 
 from poolhouse.client.answers import Document
 from poolhouse.pipeline.errors import ConfigError
-from poolhouse.pipeline.message import RESERVED_FIELDS
+from poolhouse.pipeline.messaging.message import RESERVED_FIELDS
 
 
 def own_payload(letter: Document) -> Document:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from pydantic import BaseModel, TypeAdapter
 from pydantic.errors import PydanticSchemaGenerationError
 
-from poolhouse.pipeline import current_task, payloads
+from poolhouse.pipeline.messaging import payloads
+from poolhouse.pipeline.tasks import current_task
 
 if TYPE_CHECKING:
     from poolhouse.client.handles import AsyncTaskHandle, TaskHandle

@@ -9,8 +9,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
+from poolhouse.pipeline.config.topology import Topology
 from poolhouse.pipeline.errors import ConfigError
-from poolhouse.pipeline.topology import Topology
 
 PRICES_FILE = Path(__file__).with_name("prices.toml")
 #: Seconds and days of a month, as Google's calculator has them.

@@ -24,7 +24,7 @@ from poolhouse.cloud.plan.planner import Plan, plan
 from poolhouse.cloud.plan.progress import Lines
 from poolhouse.cloud.plan.rendering import files_text, plan_text, summary
 from poolhouse.cloud.resource import Resource
-from poolhouse.pipeline.topology import Topology
+from poolhouse.pipeline.config.topology import Topology
 
 #: Shown as the image while it is not built: it differs from every digest, so that what runs it is updated.
 TO_BE_BUILT = "(built by this deploy)"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from poolhouse.cloud.errors import CloudError
-from poolhouse.pipeline.topology import load_all
+from poolhouse.pipeline.config.topology import load_all
 
 _IGNORED = {"__pycache__", ".git", ".venv", ".poolhouse", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
 #: Names of files that hold secrets: never sent, never in an image. The same as in .dockerignore.

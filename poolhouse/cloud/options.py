@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from poolhouse.pipeline.deploy_options import Api
+from poolhouse.pipeline.config.deploy_options import Api
+from poolhouse.pipeline.config.topology import Topology
 from poolhouse.pipeline.errors import ConfigError
-from poolhouse.pipeline.topology import Topology
 
 #: Label (or, where a kind has none, mark in the description) of all that a deploy makes.
 LABEL = "poolhouse"

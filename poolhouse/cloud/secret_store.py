@@ -13,8 +13,8 @@ from poolhouse.cloud.plan.apply import Values, apply
 from poolhouse.cloud.plan.planner import plan
 from poolhouse.cloud.plan.progress import Lines
 from poolhouse.cloud.resource import Read, command, flag, pairs
+from poolhouse.pipeline.config.topology import Topology
 from poolhouse.pipeline.errors import ConfigError
-from poolhouse.pipeline.topology import Topology
 
 #: Most bytes of a value (Secret Manager, Quotas).
 MOST_BYTES = 65_536

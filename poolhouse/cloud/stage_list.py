@@ -10,7 +10,7 @@ from poolhouse.cloud.kinds import storage
 from poolhouse.cloud.options import LABEL
 from poolhouse.cloud.plan.actual import read_project
 from poolhouse.cloud.resource import Json, Read
-from poolhouse.pipeline.topology import Topology
+from poolhouse.pipeline.config.topology import Topology
 
 SERVICES = Read(arguments=("run", "services", "list"), api="run.googleapis.com")
 _REGION = "cloud.googleapis.com/location"

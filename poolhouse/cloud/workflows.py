@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from poolhouse.pipeline.stages import Stage
-from poolhouse.pipeline.topology import Topology
+from poolhouse.pipeline.config.stages import Stage
+from poolhouse.pipeline.config.topology import Topology
 
 #: Third-party code that runs beside the permission to deploy: by the hash of a commit, which can't be moved.
 _STEPS = """\

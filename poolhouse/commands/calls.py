@@ -19,7 +19,7 @@ from poolhouse.commands.terminal import Terminal
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.exit_codes import OK
 from poolhouse.pipeline.nearest import did_you_mean
-from poolhouse.pipeline.records import Status
+from poolhouse.pipeline.tasks.records import Status
 
 
 def submit(api: Client, submission: Submission, *, terminal: Terminal | None = None) -> int:

@@ -42,7 +42,7 @@ from poolhouse.cloud.remote import identity_token
 from poolhouse.cloud.resource import command
 from poolhouse.commands import declaration
 from poolhouse.commands.terminal import Terminal
-from poolhouse.pipeline import topology
+from poolhouse.pipeline.config import topology
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.visible import visible
 from poolhouse.project import ROOT

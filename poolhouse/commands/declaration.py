@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from poolhouse.pipeline import topology
-from poolhouse.pipeline.topology import Topology
+from poolhouse.pipeline.config import topology
+from poolhouse.pipeline.config.topology import Topology
 from poolhouse.project import ROOT
 from poolhouse.worker import registry
 

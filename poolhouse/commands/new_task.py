@@ -14,7 +14,8 @@ from rich.markup import escape
 
 from poolhouse.commands import restart
 from poolhouse.commands.terminal import Terminal
-from poolhouse.pipeline import text_files, topology
+from poolhouse.pipeline import text_files
+from poolhouse.pipeline.config import topology
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.exit_codes import OK
 from poolhouse.project import ROOT

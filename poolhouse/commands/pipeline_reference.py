@@ -10,9 +10,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from poolhouse.pipeline import stages
-from poolhouse.pipeline.deploy_options import Api, Deploy
-from poolhouse.pipeline.topology import Bucket, Queue, Schedule, Topology, Workers
+from poolhouse.pipeline.config import stages
+from poolhouse.pipeline.config.deploy_options import Api, Deploy
+from poolhouse.pipeline.config.topology import Bucket, Queue, Schedule, Topology, Workers
 
 #: The tables of the file: header, the model that reads it, and fields that are not written by hand.
 TABLES: tuple[tuple[str, type[BaseModel], frozenset[str]], ...] = (
@@ -32,7 +32,7 @@ _HEAD = """\
 # pipeline.toml
 
 The declaration of a pipeline, read by the local stack and by the deploy alike. A mistake is one message with file, line
-and the allowed values. This page is generated from `poolhouse/pipeline/topology.py`: `./invoke docs` writes it.
+and the allowed values. This page is generated from `poolhouse/pipeline/config/topology.py`: `./invoke docs` writes it.
 """
 _STAGES = """\
 ## [stages.NAME]

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from poolhouse.commands.wheels import CHECKOUT, is_checkout
 from poolhouse.local.compose import workers
-from poolhouse.pipeline import text_files, topology
+from poolhouse.pipeline import text_files
+from poolhouse.pipeline.config import topology
 from poolhouse.pipeline.errors import ConfigError
 
 #: Remembers what was written: a file that differs from it has been edited.

@@ -40,7 +40,7 @@ class Endpoints:
     console_url: str | None = None
 
     def environment(self) -> dict[str, str]:
-        """The variables under which the ordinary Google clients, and `poolhouse.pipeline.settings`, use this stack."""
+        """The variables under which Google's clients, and `poolhouse.pipeline.config.settings`, use this stack."""
         return {
             "GOOGLE_CLOUD_PROJECT": self.project,
             "BUCKET_NAME": self.bucket,

@@ -14,9 +14,9 @@ from poolhouse.local.errors import StackError
 from poolhouse.local.probe import answers
 from poolhouse.local.provision import realise
 from poolhouse.local.storage.fake_gcs import FakeGcs
-from poolhouse.pipeline import settings
+from poolhouse.pipeline.config import settings
+from poolhouse.pipeline.config.topology import Topology
 from poolhouse.pipeline.errors import ConfigError, PoolhouseError
-from poolhouse.pipeline.topology import Topology
 
 _POLL_S = 0.05
 

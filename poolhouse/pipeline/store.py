@@ -21,6 +21,7 @@ from google.auth import exceptions as auth_errors
 from google.cloud import storage
 from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 
+from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.errors import (
     BucketMissing,
     ConfigError,
@@ -32,7 +33,6 @@ from poolhouse.pipeline.errors import (
 )
 from poolhouse.pipeline.gcs.json_objects import RETRIED_STATUSES, SmallObjects, connect
 from poolhouse.pipeline.json_values import clean_text
-from poolhouse.pipeline.settings import Settings
 
 #: `if_generation` of a write that must be the first one.
 ABSENT = 0

@@ -13,9 +13,9 @@ from google.cloud import pubsub_v1
 from google.pubsub_v1.types import PubsubMessage, PullResponse
 
 from poolhouse.local.provision import declaration
-from poolhouse.pipeline import topology as topologies
+from poolhouse.pipeline.config import topology as topologies
 from poolhouse.pipeline.errors import MessageRefused, QueueUnavailable
-from poolhouse.pipeline.pubsub_transport import Message, PubSubTopics, Topics
+from poolhouse.pipeline.messaging.pubsub_transport import Message, PubSubTopics, Topics
 from poolhouse.worker.runtime.subscriber import open_subscriber
 from poolhouse_pubsub import declared
 from poolhouse_pubsub.control.faults import Fault, Faults

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from types import TracebackType
 
 from poolhouse.pipeline import names
-from poolhouse.pipeline.record_store import RecordStore
-from poolhouse.pipeline.records import Status
 from poolhouse.pipeline.store import ObjectStore
+from poolhouse.pipeline.tasks.record_store import RecordStore
+from poolhouse.pipeline.tasks.records import Status
 from poolhouse.testing.calls import CrashPoint
 from poolhouse.testing.surroundings import Submission
 

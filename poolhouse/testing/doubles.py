@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from poolhouse.client.task_type import TaskType, name_of
 from poolhouse.pipeline.errors import ObjectNotFound, PreconditionFailed, QueueUnavailable
-from poolhouse.pipeline.pubsub_transport import Message
+from poolhouse.pipeline.messaging.pubsub_transport import Message
 from poolhouse.pipeline.store import ABSENT, ObjectInfo, ObjectPage, ObjectStore, printable
 from poolhouse.worker.errors import TaskCancelled
 

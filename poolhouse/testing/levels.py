@@ -8,9 +8,9 @@ from contextlib import ExitStack
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from poolhouse.pipeline.settings import Settings
+from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.store import GcsStore, ObjectStore
-from poolhouse.pipeline.task_ids import TaskIds
+from poolhouse.pipeline.tasks.task_ids import TaskIds
 from poolhouse.testing.broker import DirectBroker, Emulation, GrpcBroker
 from poolhouse.testing.doubles import MemoryStore
 from poolhouse.testing.local_pipeline import LocalPipeline

@@ -7,17 +7,18 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
-from poolhouse.pipeline import names, records
-from poolhouse.pipeline.message import TaskMessage
-from poolhouse.pipeline.publisher import Publisher
-from poolhouse.pipeline.pubsub_transport import Message
-from poolhouse.pipeline.record_store import RecordStore
-from poolhouse.pipeline.records import Status
-from poolhouse.pipeline.schedules import Schedules, problem_of, queue_of
-from poolhouse.pipeline.settings import Settings
+from poolhouse.pipeline import names
+from poolhouse.pipeline.config.settings import Settings
+from poolhouse.pipeline.messaging.message import TaskMessage
+from poolhouse.pipeline.messaging.publisher import Publisher
+from poolhouse.pipeline.messaging.pubsub_transport import Message
 from poolhouse.pipeline.store import ABSENT, ObjectStore
-from poolhouse.pipeline.task_ids import TaskIds
-from poolhouse.pipeline.timers import Timers
+from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks.record_store import RecordStore
+from poolhouse.pipeline.tasks.records import Status
+from poolhouse.pipeline.tasks.task_ids import TaskIds
+from poolhouse.pipeline.timing.schedules import Schedules, problem_of, queue_of
+from poolhouse.pipeline.timing.timers import Timers
 from poolhouse.testing import spans
 from poolhouse.testing.broker import Broker, Emulation, Pulled
 from poolhouse.testing.calls import Calls, CrashPoint, Kill, WorkerDied, WorkerLife, crash_points

@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from poolhouse.pipeline.dead_letter_attributes import earlier_deliveries
-from poolhouse.pipeline.publisher import Publisher
-from poolhouse.pipeline.settings import Settings
-from poolhouse.pipeline.task_ids import TaskIds
+from poolhouse.pipeline.config.settings import Settings
+from poolhouse.pipeline.messaging.publisher import Publisher
+from poolhouse.pipeline.tasks.dead_letter_attributes import earlier_deliveries
+from poolhouse.pipeline.tasks.task_ids import TaskIds
 from poolhouse.testing.broker import Broker, Pulled
 from poolhouse.testing.calls import Calls, WorkerDied, WorkerLife
 from poolhouse.testing.surroundings import SeenStore, SeenTopics
@@ -22,7 +22,7 @@ from poolhouse.worker.registry import Registry
 from poolhouse.worker.runtime.attempts import Attempts
 from poolhouse.worker.runtime.dead_letters import DeadLetterKeeper
 from poolhouse.worker.runtime.delivery import MAX_DEFER_S, Delivery
-from poolhouse.worker.runtime.execution import Executor
+from poolhouse.worker.runtime.execution.executor import Executor
 from poolhouse.worker.runtime.heartbeat import Heartbeat
 from poolhouse.worker.runtime.limits import Limits
 from poolhouse.worker.runtime.quarantine import Quarantine

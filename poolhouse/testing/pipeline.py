@@ -10,11 +10,11 @@ from typing import Any, Protocol, overload
 
 from pydantic import BaseModel
 
-from poolhouse.pipeline.dead_letters import DeadLetterStore, DeadLetterSummary
-from poolhouse.pipeline.delays import run_time
-from poolhouse.pipeline.settings import Settings
+from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.store import ObjectStore
-from poolhouse.pipeline.task_ids import TaskIds
+from poolhouse.pipeline.tasks.dead_letters import DeadLetterStore, DeadLetterSummary
+from poolhouse.pipeline.tasks.task_ids import TaskIds
+from poolhouse.pipeline.timing.delays import run_time
 from poolhouse.testing import spans
 from poolhouse.testing.crash_points import Turn
 from poolhouse.testing.faults import Faults

@@ -29,7 +29,7 @@ from poolhouse.project import ROOT
 if TYPE_CHECKING:
     from poolhouse.local.storage.fake_gcs import FakeGcs
     from poolhouse.local.storage.proxy import FaultProxy
-    from poolhouse.pipeline.settings import Settings
+    from poolhouse.pipeline.config.settings import Settings
     from poolhouse.testing.levels import Level
     from poolhouse.testing.pipeline import Pipeline
     from poolhouse.testing.servers import Servers
@@ -111,7 +111,7 @@ def pipeline(
 
 
 def _on_stack(request: pytest.FixtureRequest, file: str, modules: tuple[str, ...]) -> Iterator[Pipeline]:
-    from poolhouse.pipeline.settings import Settings  # noqa: PLC0415 - as above
+    from poolhouse.pipeline.config.settings import Settings  # noqa: PLC0415 - as above
     from poolhouse.testing.stack_pipeline import StackPipeline  # noqa: PLC0415
     from poolhouse.worker import registry  # noqa: PLC0415
 
@@ -221,7 +221,7 @@ def storage_proxy(
 def poolhouse_settings(poolhouse_environment: dict[str, str]) -> Settings:
     """The settings of a pipeline of this test's own, its topics, subscriptions and bucket made."""
     from poolhouse.local.provision import realise  # noqa: PLC0415 - as above
-    from poolhouse.pipeline import settings  # noqa: PLC0415
+    from poolhouse.pipeline.config import settings  # noqa: PLC0415
 
     loaded = settings.load()
     realise(loaded)

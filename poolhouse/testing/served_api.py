@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from poolhouse.client import loopback
+from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.errors import QueueUnavailable, StoreUnavailable
-from poolhouse.pipeline.publisher import Publisher
-from poolhouse.pipeline.pubsub_transport import Message
-from poolhouse.pipeline.settings import Settings
+from poolhouse.pipeline.messaging.publisher import Publisher
+from poolhouse.pipeline.messaging.pubsub_transport import Message
 from poolhouse.worker.registry import Registry
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ from typing import Any
 
 from poolhouse.client import loopback
 from poolhouse.local.backend import Endpoints
-from poolhouse.pipeline.record_store import RecordStore, Stored
-from poolhouse.pipeline.records import Status
-from poolhouse.pipeline.settings import Settings
+from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.store import GcsStore
-from poolhouse.pipeline.task_id_key import load_task_ids
+from poolhouse.pipeline.tasks.record_store import RecordStore, Stored
+from poolhouse.pipeline.tasks.records import Status
+from poolhouse.pipeline.tasks.task_id_key import load_task_ids
 from poolhouse.testing import spans
 from poolhouse.testing.calls import Calls
 from poolhouse.testing.crash_points import Turn

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import IO, Any, TypeVar
 
 from poolhouse.pipeline import names
-from poolhouse.pipeline.pubsub_transport import Message, Topics
-from poolhouse.pipeline.records import Status
+from poolhouse.pipeline.messaging.pubsub_transport import Message, Topics
 from poolhouse.pipeline.store import ObjectInfo, ObjectPage, ObjectStore
-from poolhouse.pipeline.timers import Timer
+from poolhouse.pipeline.tasks.records import Status
+from poolhouse.pipeline.timing.timers import Timer
 from poolhouse.testing.calls import Calls, WorkerLife
 
 _T = TypeVar("_T")

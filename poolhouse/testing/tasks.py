@@ -10,9 +10,9 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter
 
-from poolhouse.pipeline.record_store import RecordStore
-from poolhouse.pipeline.records import Attempt, Status, TaskRecord
 from poolhouse.pipeline.store import ObjectStore
+from poolhouse.pipeline.tasks.record_store import RecordStore
+from poolhouse.pipeline.tasks.records import Attempt, Status, TaskRecord
 from poolhouse.worker.registry import Handler, Registry
 
 R = TypeVar("R")

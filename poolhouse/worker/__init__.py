@@ -1,7 +1,7 @@
 """The runtime that pulls tasks, runs their handlers and records what came of them; and the handlers that ship."""
 
-from poolhouse.pipeline.backoff import Backoff
-from poolhouse.pipeline.unique import Unique
+from poolhouse.pipeline.tasks.unique import Unique
+from poolhouse.pipeline.timing.backoff import Backoff
 from poolhouse.worker.context import TaskContext
 from poolhouse.worker.errors import Reject, Retry, TaskCancelled, TaskTimeout, WorkerStopping
 from poolhouse.worker.registry import Payload, task

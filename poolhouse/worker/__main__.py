@@ -13,16 +13,17 @@ from typing import Any, NoReturn
 
 import structlog
 
-from poolhouse.pipeline import logs, settings
-from poolhouse.pipeline.delays import SHORT_WAIT_S
+from poolhouse.pipeline import logs
+from poolhouse.pipeline.config import settings
+from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.errors import ConfigError, PoolhouseError
 from poolhouse.pipeline.exit_codes import FAILED, OK, USAGE
-from poolhouse.pipeline.settings import Settings
 from poolhouse.pipeline.store import open_store
+from poolhouse.pipeline.timing.delays import SHORT_WAIT_S
 from poolhouse.worker import registry
 from poolhouse.worker.registry import Registry
-from poolhouse.worker.runtime import children
 from poolhouse.worker.runtime.drain import DrainOptions, drain
+from poolhouse.worker.runtime.execution import children
 from poolhouse.worker.runtime.retrying import Stopping
 from poolhouse.worker.runtime.worker import Worker, WorkerOptions
 from poolhouse.worker.scheduler import Scheduler

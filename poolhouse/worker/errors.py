@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from poolhouse.pipeline.delays import check_delay_s
 from poolhouse.pipeline.errors import PoolhouseError
+from poolhouse.pipeline.timing.delays import check_delay_s
 
 
 class Retry(PoolhouseError):

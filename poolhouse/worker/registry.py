@@ -12,13 +12,13 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from poolhouse.pipeline import payloads
-from poolhouse.pipeline.backoff import Backoff
+from poolhouse.pipeline.config.topology import Queue, Topology, line_of
 from poolhouse.pipeline.errors import ConfigError, InvalidName
-from poolhouse.pipeline.message import RESERVED_FIELDS
+from poolhouse.pipeline.messaging import payloads
+from poolhouse.pipeline.messaging.message import RESERVED_FIELDS
 from poolhouse.pipeline.names import check_task_type
-from poolhouse.pipeline.topology import Queue, Topology, line_of
-from poolhouse.pipeline.unique import Unique
+from poolhouse.pipeline.tasks.unique import Unique
+from poolhouse.pipeline.timing.backoff import Backoff
 from poolhouse.worker.discovery import import_all
 from poolhouse.worker.rate import parse_rate
 from poolhouse.worker.task_function import AsyncTaskFunction, Decorated, TaskDecorator, TaskFunction

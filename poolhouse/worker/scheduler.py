@@ -2,8 +2,8 @@
 
 Beside them it fires the timers of tasks that wait for a time (`poolhouse.worker.timer_loop`).
 
-Any number of them may run: each run is claimed in the bucket (`poolhouse.pipeline.schedules`). Between two due times
-a scheduler sleeps and makes no calls; it notices what was paused or run elsewhere when the next run is due.
+Any number of them may run: each run is claimed in the bucket (`poolhouse.pipeline.timing.schedules`). Between two due
+times a scheduler sleeps and makes no calls; it notices what was paused or run elsewhere when the next run is due.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from functools import partial
 
 import structlog
 
-from poolhouse.pipeline.cron import next_due
+from poolhouse.pipeline.config.settings import Settings
+from poolhouse.pipeline.config.topology import Schedule
 from poolhouse.pipeline.errors import (
     BucketMissing,
     ConfigError,
@@ -27,13 +28,12 @@ from poolhouse.pipeline.errors import (
     PreconditionFailed,
     ServiceUnavailable,
 )
-from poolhouse.pipeline.publisher import Publisher
-from poolhouse.pipeline.schedules import CLOCK_MARGIN_S, Schedules, StoredState, problem_of, queue_of, run_due
-from poolhouse.pipeline.settings import Settings
+from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.store import ObjectStore
-from poolhouse.pipeline.task_id_key import load_task_ids
-from poolhouse.pipeline.timers import Timers
-from poolhouse.pipeline.topology import Schedule
+from poolhouse.pipeline.tasks.task_id_key import load_task_ids
+from poolhouse.pipeline.timing.cron import next_due
+from poolhouse.pipeline.timing.schedules import CLOCK_MARGIN_S, Schedules, StoredState, problem_of, queue_of, run_due
+from poolhouse.pipeline.timing.timers import Timers
 from poolhouse.worker.registry import Registry
 from poolhouse.worker.runtime.retrying import RetryUntilStopped
 from poolhouse.worker.timer_loop import TimerLoop

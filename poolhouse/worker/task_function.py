@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol, cast, overload
 
 from poolhouse.client.task_type import P, R, TaskType
-from poolhouse.pipeline import current_task
+from poolhouse.pipeline.tasks import current_task
 from poolhouse.worker.context import TaskContext
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 import structlog
 
 from poolhouse.pipeline.errors import ServiceUnavailable
-from poolhouse.pipeline.publisher import Publisher
-from poolhouse.pipeline.timers import Timers
+from poolhouse.pipeline.messaging.publisher import Publisher
+from poolhouse.pipeline.timing.timers import Timers
 
 #: Seconds between two looks at the timers: a list call each.
 LOOK_S = 30.0

@@ -8,8 +8,8 @@ import json
 from poolhouse.cloud.kinds import containers, run
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.resource import Fields, Json, Read, Resource, command, entry, flag, pairs
-from poolhouse.pipeline.scaling import POLL_S, SCALE_DOWN_WINDOW_S
-from poolhouse.pipeline.topology import Topology
+from poolhouse.pipeline.config.scaling import POLL_S, SCALE_DOWN_WINDOW_S
+from poolhouse.pipeline.config.topology import Topology
 
 #: The engine, as its makers publish it (CREMA, Image versioning): the line that gets mends, on KEDA 2.20. 1.0 asks for
 #: backlogs in a query language that Cloud Monitoring retires.

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
 from poolhouse.cloud.options import LABEL, Options
 from poolhouse.cloud.resource import Command, Fields, Json, Read, Resource, Value, command, entry, flag
-from poolhouse.pipeline.topology import Topology
+from poolhouse.pipeline.config.topology import Topology
 
 #: A queue whose oldest task waits longer than this is not keeping up, in seconds.
 BACKLOG_AGE_S = 900

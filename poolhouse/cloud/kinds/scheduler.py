@@ -6,7 +6,7 @@ import base64
 
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.resource import Command, Fields, Json, Read, Resource, command, entry, flag
-from poolhouse.pipeline.topology import Schedule
+from poolhouse.pipeline.config.topology import Schedule
 
 #: How long a call may take, in seconds: a submit is done in milliseconds, but a cold API needs its start.
 ATTEMPT_DEADLINE_S = 60
@@ -32,7 +32,7 @@ def listing(options: Options) -> Read:
 def task(schedule: Schedule, *, options: Options, project_number: str) -> Resource:
     """A schedule that submits a task: it sends the API the due time, which knows the task, and whether it is paused.
 
-    Sent again, by a retry, the API submits nothing again: see `poolhouse.pipeline.schedules`.
+    Sent again, by a retry, the API submits nothing again: see `poolhouse.pipeline.timing.schedules`.
     """
     url = options.api_url(project_number)
     return _job(

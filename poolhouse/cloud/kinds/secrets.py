@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from poolhouse.cloud.kinds.grants import grants
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.resource import Fields, Json, Read, Resource
-from poolhouse.pipeline.environment import Version
-from poolhouse.pipeline.topology import Topology
+from poolhouse.pipeline.config.environment import Version
+from poolhouse.pipeline.config.topology import Topology
 
 API = "secretmanager.googleapis.com"
 _ACCESSOR = "roles/secretmanager.secretAccessor"

@@ -6,7 +6,7 @@ import json
 
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.resource import Command, Fields, Json, Read, Resource, command, entry, flag, pairs
-from poolhouse.pipeline.topology import Topology
+from poolhouse.pipeline.config.topology import Topology
 
 #: Deleted objects can be brought back this long, in seconds: Cloud Storage's default, said so that it stays.
 SOFT_DELETE_S = 604_800

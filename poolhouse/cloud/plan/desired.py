@@ -9,7 +9,7 @@ from poolhouse.cloud.kinds import autoscaler, monitoring, project, pubsub, regis
 from poolhouse.cloud.kinds.grants import Bindings, grants, project_grants
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.resource import Resource, flag
-from poolhouse.pipeline.topology import Topology
+from poolhouse.pipeline.config.topology import Topology
 
 
 def resources(

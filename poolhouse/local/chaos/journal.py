@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from poolhouse.local.storage.proxy import Exchange
 from poolhouse.pipeline import names
-from poolhouse.pipeline.records import Status
+from poolhouse.pipeline.tasks.records import Status
 
 
 @dataclass(frozen=True, kw_only=True)

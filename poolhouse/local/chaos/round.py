@@ -17,7 +17,7 @@ from poolhouse.local.chaos.plan import Blow, Plan, Spell
 from poolhouse.local.chaos.stack import Stack
 from poolhouse.local.chaos.verdict import Facts, judge
 from poolhouse.pipeline import names
-from poolhouse.pipeline.records import TaskRecord
+from poolhouse.pipeline.tasks.records import TaskRecord
 from poolhouse.worker import registry
 
 _POLL_S = 0.2

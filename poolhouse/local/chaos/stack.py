@@ -25,7 +25,7 @@ from poolhouse.local.processes import environment, parent_death, ports
 from poolhouse.local.storage import proxy as storage_proxy
 from poolhouse.local.storage.fake_gcs import FakeGcs
 from poolhouse.local.storage.proxy import FaultProxy
-from poolhouse.pipeline.topology import Topology, load
+from poolhouse.pipeline.config.topology import Topology, load
 from poolhouse.project import ROOT
 from poolhouse.testing.servers import storage_server
 from poolhouse_pubsub.control import faults as pubsub_faults

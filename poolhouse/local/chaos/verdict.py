@@ -11,7 +11,7 @@ from itertools import pairwise
 from poolhouse.local.chaos.client import Accepted
 from poolhouse.local.chaos.journal import Write
 from poolhouse.pipeline import names
-from poolhouse.pipeline.records import Outcome, Status, TaskRecord
+from poolhouse.pipeline.tasks.records import Outcome, Status, TaskRecord
 
 #: The statuses in which a task of each type ends. Any may be dead besides, its attempts lost with their workers; and
 #: cancelled, if that was asked for.

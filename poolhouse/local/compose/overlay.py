@@ -13,7 +13,7 @@ from poolhouse.local.compose import file as compose_file
 from poolhouse.local.compose import workers as compose_workers
 from poolhouse.local.compose.project import OVERLAY
 from poolhouse.local.embedded.specs import handlers
-from poolhouse.pipeline.topology import Topology
+from poolhouse.pipeline.config.topology import Topology
 
 #: Runs once and ends; every other service stays.
 SETUP = "setup"

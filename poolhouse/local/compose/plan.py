@@ -11,9 +11,9 @@ from poolhouse.local.compose.emulator import PubSub
 from poolhouse.local.compose.overlay import SETUP
 from poolhouse.local.processes import ports
 from poolhouse.local.state import StackState
-from poolhouse.pipeline import settings, topology
+from poolhouse.pipeline.config import settings, topology
+from poolhouse.pipeline.config.topology import Topology
 from poolhouse.pipeline.errors import ConfigError
-from poolhouse.pipeline.topology import Topology
 from poolhouse.project import ROOT
 
 USUAL_API_PORT = 8080

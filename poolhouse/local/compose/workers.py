@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from poolhouse.local.compose.file import COMPOSE_FILE
-from poolhouse.pipeline import topology
+from poolhouse.pipeline.config import topology
+from poolhouse.pipeline.config.topology import Queue, Topology
 from poolhouse.pipeline.errors import ConfigError
-from poolhouse.pipeline.topology import Queue, Topology
 from poolhouse.project import ROOT
 
 RENEW = "./invoke compose-file"

@@ -24,7 +24,7 @@ from poolhouse.local.e2e.client import Client
 from poolhouse.local.e2e.report import Line, Report
 from poolhouse.local.errors import StackError
 from poolhouse.local.safe_console import SafeConsole
-from poolhouse.pipeline import topology
+from poolhouse.pipeline.config import topology
 from poolhouse.project import ROOT
 
 #: The longest that the tasks may take, in seconds; a restart of the workers and three backoffs are in it.

@@ -14,7 +14,7 @@ from typing import Protocol
 from poolhouse.local.backend import Endpoints
 from poolhouse.local.processes import environment, ports
 from poolhouse.local.storage import fake_gcs
-from poolhouse.pipeline import topology
+from poolhouse.pipeline.config import topology
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.web_guard import LOCAL, WebGuard
 from poolhouse.project import ROOT
@@ -27,7 +27,7 @@ WORKER_GRACE_S = 8.0
 RELOAD_GRACE_S = 600.0
 #: Beyond that, what a process may take to end before it is killed, in seconds.
 STOP_MARGIN_S = 3.0
-#: The longest grace period that `poolhouse.pipeline.settings` takes, in seconds.
+#: The longest grace period that `poolhouse.pipeline.config.settings` takes, in seconds.
 _LONGEST_GRACE_S = 3600
 _POLL_S = 0.02
 

@@ -31,7 +31,7 @@ from poolhouse.local.errors import StackError
 from poolhouse.local.processes import environment
 from poolhouse.local.processes.addresses import Addresses
 from poolhouse.local.processes.reaper import Reaper
-from poolhouse.pipeline import topology
+from poolhouse.pipeline.config import topology
 from poolhouse.pipeline.errors import PoolhouseError
 
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ class EmbeddedStack:
         from google.api_core import exceptions as google_errors  # noqa: PLC0415 - heavy, as above
 
         from poolhouse.local.provision import realise  # noqa: PLC0415
-        from poolhouse.pipeline import settings  # noqa: PLC0415
+        from poolhouse.pipeline.config import settings  # noqa: PLC0415
 
         os.environ.update(self._specs["api"].environment)
         try:

@@ -31,7 +31,7 @@ from poolhouse.local.processes.identity import ProcessId
 from poolhouse.local.processes.reaper import Reaper
 from poolhouse.local.storage import fake_gcs
 from poolhouse.pipeline.errors import PoolhouseError
-from poolhouse.pipeline.message import format_time
+from poolhouse.pipeline.messaging.message import format_time
 
 #: Open files that a stack may have, where the system lets it: each connection is one.
 OPEN_FILES = 4096

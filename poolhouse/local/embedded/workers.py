@@ -12,7 +12,7 @@ from poolhouse.local.embedded.instance import Instance
 from poolhouse.local.embedded.instance_group import Crew
 from poolhouse.local.embedded.specs import Spec
 from poolhouse.local.errors import StackError
-from poolhouse.pipeline.topology import Topology
+from poolhouse.pipeline.config.topology import Topology
 
 #: Workers of a stack at the most: each takes some 90 MB.
 MOST_WORKERS = 64
@@ -103,7 +103,7 @@ class Workers:
 
         Args:
             backlogs: messages not finished, by queue; None where that is not known now.
-            at_s: as `poolhouse.pipeline.scaling.Scaler.decide` takes it.
+            at_s: as `poolhouse.pipeline.config.scaling.Scaler.decide` takes it.
         """
         assert self._autoscale is not None
         change = Change()

@@ -40,7 +40,7 @@ _FOREIGN = frozenset(
 )
 
 #: Variables of ours whose names other programs use too, with the values that mean something here
-#: (`poolhouse.pipeline.settings`).
+#: (`poolhouse.pipeline.config.settings`).
 _SHARED = {
     "LOG_FORMAT": frozenset({"json", "console"}),
     "LOG_LEVEL": frozenset({"DEBUG", "INFO", "WARNING", "ERROR"}),

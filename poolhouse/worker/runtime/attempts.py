@@ -15,11 +15,12 @@ from functools import partial
 
 import structlog
 
-from poolhouse.pipeline import records
 from poolhouse.pipeline.errors import MalformedMessage, PreconditionFailed, RecordUnreadable
-from poolhouse.pipeline.message import TaskMessage, decode
-from poolhouse.pipeline.record_store import RecordStore, Stored, written_by
-from poolhouse.pipeline.records import (
+from poolhouse.pipeline.messaging.message import TaskMessage, decode
+from poolhouse.pipeline.store import ABSENT
+from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks.record_store import RecordStore, Stored, written_by
+from poolhouse.pipeline.tasks.records import (
     AlreadyClaimed,
     Exhausted,
     Finished,
@@ -29,12 +30,11 @@ from poolhouse.pipeline.records import (
     Status,
     TaskRecord,
 )
-from poolhouse.pipeline.store import ABSENT
 from poolhouse.worker.errors import Interrupted, TaskTimeout, WorkerStopping
 from poolhouse.worker.registry import Handler
 from poolhouse.worker.runtime.delivery import Delivery
 from poolhouse.worker.runtime.endings import error_info, interrupted
-from poolhouse.worker.runtime.execution import Executor, run_handler
+from poolhouse.worker.runtime.execution.executor import Executor, run_handler
 from poolhouse.worker.runtime.heartbeat import Heartbeat
 from poolhouse.worker.runtime.limits import Limits
 from poolhouse.worker.runtime.quarantine import Quarantine, lost_its_worker

@@ -1,4 +1,4 @@
-"""Keeps what arrives on the dead-letter subscriptions; see `poolhouse.pipeline.dead_letters`."""
+"""Keeps what arrives on the dead-letter subscriptions; see `poolhouse.pipeline.tasks.dead_letters`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from datetime import datetime
 
 import structlog
 
-from poolhouse.pipeline.dead_letters import DeadLetterStore, Kept
+from poolhouse.pipeline.config.topology import Topology
 from poolhouse.pipeline.errors import Conflict, ServiceUnavailable
-from poolhouse.pipeline.publisher import Publisher
+from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.store import ObjectStore
-from poolhouse.pipeline.task_ids import TaskIds
-from poolhouse.pipeline.topology import Topology
+from poolhouse.pipeline.tasks.dead_letters import DeadLetterStore, Kept
+from poolhouse.pipeline.tasks.task_ids import TaskIds
 from poolhouse.worker.registry import Registry
 from poolhouse.worker.runtime.delivery import Delivery
 

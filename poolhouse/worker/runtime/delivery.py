@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from google.cloud.pubsub_v1.subscriber.message import Message
 
-from poolhouse.pipeline.dead_letter_attributes import earlier_deliveries
+from poolhouse.pipeline.tasks.dead_letter_attributes import earlier_deliveries
 
 #: Pub/Sub, ModifyAckDeadline: the longest deadline, in whole seconds.
 MAX_DEFER_S = 600

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from poolhouse.pipeline import json_values
-from poolhouse.pipeline.delays import check_delay_s
 from poolhouse.pipeline.errors import InvalidValue
 from poolhouse.pipeline.json_values import clean_text
-from poolhouse.pipeline.records import ErrorInfo
+from poolhouse.pipeline.tasks.records import ErrorInfo
+from poolhouse.pipeline.timing.delays import check_delay_s
 from poolhouse.worker.errors import Interrupted, LeaseLost, Reject, Retry, TaskCancelled, WorkerStopping, meaning_of
-from poolhouse.worker.runtime.process_pool import HandlerError
+from poolhouse.worker.runtime.execution.process_pool import HandlerError
 from poolhouse.worker.runtime.running_task import Context, RunningTask
 
 #: Lines of a traceback kept with a failed attempt, the last ones.

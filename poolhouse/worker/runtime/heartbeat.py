@@ -12,7 +12,7 @@ import structlog
 
 from poolhouse.pipeline.errors import PoolhouseError
 from poolhouse.worker.errors import LeaseLost, TaskTimeout
-from poolhouse.worker.runtime.interruption import HARD_LIMIT_AFTER_S
+from poolhouse.worker.runtime.execution.interruption import HARD_LIMIT_AFTER_S
 from poolhouse.worker.runtime.running_task import RunningTask
 
 #: Seconds between two looks at the tasks in hand: so long a cancel call may go unseen.

@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from poolhouse.pipeline.records import Outcome, TaskRecord
+from poolhouse.pipeline.tasks.records import Outcome, TaskRecord
 from poolhouse.worker.runtime.delivery import Delivery
 
 #: Seconds after which a quarantined task is cleared though it still runs: others must not wait for a long task.

@@ -12,13 +12,14 @@ import structlog
 from pydantic import BaseModel
 
 from poolhouse.client.task_type import TaskType, name_of
-from poolhouse.pipeline import json_values, records
-from poolhouse.pipeline.delays import run_time
+from poolhouse.pipeline import json_values
 from poolhouse.pipeline.errors import PreconditionFailed
-from poolhouse.pipeline.message import MAX_MESSAGE_BYTES
-from poolhouse.pipeline.record_store import RecordStore, Stored, written_by
-from poolhouse.pipeline.records import FollowUp, Progress, TaskRecord
+from poolhouse.pipeline.messaging.message import MAX_MESSAGE_BYTES
 from poolhouse.pipeline.store import ABSENT, ObjectStore
+from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks.record_store import RecordStore, Stored, written_by
+from poolhouse.pipeline.tasks.records import FollowUp, Progress, TaskRecord
+from poolhouse.pipeline.timing.delays import run_time
 from poolhouse.worker.context import Logger
 from poolhouse.worker.errors import Interrupted, LeaseLost, TaskCancelled
 from poolhouse.worker.registry import Handler

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from poolhouse.pipeline.publisher import Publisher
+from poolhouse.pipeline.config.topology import Topology
+from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.store import ObjectStore
-from poolhouse.pipeline.task_ids import TaskIds
-from poolhouse.pipeline.topology import Topology
+from poolhouse.pipeline.tasks.task_ids import TaskIds
 from poolhouse.worker.registry import Registry
 from poolhouse.worker.runtime.retrying import RetryUntilStopped
 

@@ -20,17 +20,18 @@ from typing import Any, Literal, get_args
 import structlog
 from pydantic import ValidationError
 
-from poolhouse.pipeline import names, records
-from poolhouse.pipeline.dead_letter_attributes import EARLIER_DELIVERIES, attributes_for
-from poolhouse.pipeline.delays import SHORT_WAIT_S, seconds_until
+from poolhouse.pipeline import names
 from poolhouse.pipeline.errors import MessageRefused, PreconditionFailed, QueueUnavailable
 from poolhouse.pipeline.json_values import clean_text
-from poolhouse.pipeline.message import TaskMessage, task_id_of
-from poolhouse.pipeline.record_store import RecordStore
-from poolhouse.pipeline.records import ErrorInfo, FollowUp, ResultObject, Status, TaskRecord
+from poolhouse.pipeline.messaging.message import TaskMessage, task_id_of
 from poolhouse.pipeline.store import ABSENT, CHUNK_BYTES
-from poolhouse.pipeline.timers import Timers
-from poolhouse.pipeline.unique_keys import SUBMIT_TIME, Held, Pending, Taken, UniqueClaim, UniqueKeys
+from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks.dead_letter_attributes import EARLIER_DELIVERIES, attributes_for
+from poolhouse.pipeline.tasks.record_store import RecordStore
+from poolhouse.pipeline.tasks.records import ErrorInfo, FollowUp, ResultObject, Status, TaskRecord
+from poolhouse.pipeline.tasks.unique_keys import SUBMIT_TIME, Held, Pending, Taken, UniqueClaim, UniqueKeys
+from poolhouse.pipeline.timing.delays import SHORT_WAIT_S, seconds_until
+from poolhouse.pipeline.timing.timers import Timers
 from poolhouse.worker.errors import LeaseLost
 from poolhouse.worker.runtime.delivery import Delivery
 from poolhouse.worker.runtime.endings import Cancelled, Ending, Failed, Lost, Refused, Returned, Stopped

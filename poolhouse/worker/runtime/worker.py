@@ -18,20 +18,21 @@ from google.api_core import exceptions as google_errors
 from google.cloud import pubsub_v1
 from google.cloud.pubsub_v1.subscriber.message import Message
 
+from poolhouse.pipeline.config.settings import Settings
+from poolhouse.pipeline.config.topology import Queue, Topology
 from poolhouse.pipeline.errors import BucketMissing, ConfigError
-from poolhouse.pipeline.publisher import Publisher
-from poolhouse.pipeline.settings import Settings
+from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.store import ObjectStore
-from poolhouse.pipeline.task_id_key import load_task_ids
-from poolhouse.pipeline.timers import Timers
-from poolhouse.pipeline.topology import Queue, Topology
+from poolhouse.pipeline.tasks.task_id_key import load_task_ids
+from poolhouse.pipeline.timing.timers import Timers
 from poolhouse.worker.errors import WorkerStopping
 from poolhouse.worker.registry import Handler, Registry
 from poolhouse.worker.runtime.attempts import Attempts
 from poolhouse.worker.runtime.await_topology import await_topology
 from poolhouse.worker.runtime.dead_letters import DeadLetterKeeper
 from poolhouse.worker.runtime.delivery import Delivery, PubSubDelivery
-from poolhouse.worker.runtime.execution import Executor
+from poolhouse.worker.runtime.execution.executor import Executor
+from poolhouse.worker.runtime.execution.thread_pool import LaneScheduler, TaskThreads
 from poolhouse.worker.runtime.half_close import half_close
 from poolhouse.worker.runtime.heartbeat import Heartbeat
 from poolhouse.worker.runtime.limits import Limits
@@ -40,7 +41,6 @@ from poolhouse.worker.runtime.retrying import LONGEST_WAIT_S, RetryUntilStopped
 from poolhouse.worker.runtime.services import Services
 from poolhouse.worker.runtime.settlement import Counts, Settlement
 from poolhouse.worker.runtime.subscriber import open_subscriber
-from poolhouse.worker.runtime.thread_pool import LaneScheduler, TaskThreads
 from poolhouse.worker.timer_loop import LOOKAHEAD_S, TimerLoop
 
 #: Messages held beyond those that run, as a multiple of the queue's concurrency: they hide the way from Pub/Sub.

@@ -21,7 +21,7 @@ from worker.transforms.data.contract import DataTransformation
 from worker.transforms.files.contract import FileProcessing
 
 if TYPE_CHECKING:
-    from poolhouse.pipeline.settings import Settings
+    from poolhouse.pipeline.config.settings import Settings
 
 
 @pytest.fixture

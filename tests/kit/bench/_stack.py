@@ -24,13 +24,13 @@ from poolhouse.local import provision
 from poolhouse.local.processes import ports
 from poolhouse.local.storage import fake_gcs
 from poolhouse.local.storage.fake_gcs import FakeGcs
-from poolhouse.pipeline import topology
-from poolhouse.pipeline.message import TaskMessage
-from poolhouse.pipeline.publisher import Publisher
-from poolhouse.pipeline.pubsub_transport import PubSubTopics
-from poolhouse.pipeline.settings import Settings
+from poolhouse.pipeline.config import topology
+from poolhouse.pipeline.config.settings import Settings
+from poolhouse.pipeline.messaging.message import TaskMessage
+from poolhouse.pipeline.messaging.publisher import Publisher
+from poolhouse.pipeline.messaging.pubsub_transport import PubSubTopics
 from poolhouse.pipeline.store import GcsStore, open_store
-from poolhouse.pipeline.task_id_key import load_task_ids
+from poolhouse.pipeline.tasks.task_id_key import load_task_ids
 
 ROOT = Path(__file__).parents[3]
 PROJECT, BUCKET = "bench-project", "bench-bucket"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from poolhouse.pipeline import topology
+from poolhouse.pipeline.config import topology
 from poolhouse.project import ROOT
 from tests.kit.waiting import until
 

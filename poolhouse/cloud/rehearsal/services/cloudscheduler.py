@@ -8,7 +8,7 @@ from poolhouse.cloud.rehearsal.control_plane import Handler, Route, route
 from poolhouse.cloud.rehearsal.http import ApiError, Request
 from poolhouse.cloud.rehearsal.schema import anything, check, duration, map_of, one_of, required, text, whole
 from poolhouse.cloud.rehearsal.state import Json, State
-from poolhouse.pipeline import cron_expression
+from poolhouse.pipeline.config import cron_expression
 
 _JOB = {
     "name": text(),

@@ -20,9 +20,9 @@ from poolhouse.local.console import rendering
 from poolhouse.local.console.emulator import Emulator
 from poolhouse.local.console.throughput import Counts, Rates, Throughput
 from poolhouse.local.errors import StackError
-from poolhouse.pipeline import topology
+from poolhouse.pipeline.config import topology
+from poolhouse.pipeline.config.topology import Queue
 from poolhouse.pipeline.errors import ConfigError
-from poolhouse.pipeline.topology import Queue
 from poolhouse.project import ROOT
 
 _EVERY_S = 2.0

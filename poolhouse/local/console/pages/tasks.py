@@ -21,7 +21,7 @@ from poolhouse.client.event_stream import FINAL
 from poolhouse.client.files import CHUNK_BYTES
 from poolhouse.local.console import forms, lines, rendering
 from poolhouse.pipeline.errors import ConfigError
-from poolhouse.pipeline.records import Status
+from poolhouse.pipeline.tasks.records import Status
 
 _LIST_EVERY_S = 2.0
 _TASK_EVERY_S = 1.0

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from poolhouse.pipeline.settings import Settings
+from poolhouse.pipeline.config.settings import Settings
 from tests.kit.waiting import until
 
 ROOT = Path(__file__).parents[4]

@@ -17,7 +17,7 @@ import requests
 from google.cloud import pubsub_v1
 
 from poolhouse.local.provision import declaration
-from poolhouse.pipeline.settings import Settings
+from poolhouse.pipeline.config.settings import Settings
 from poolhouse_pubsub.server import EmulatorServer
 from tests.kit.integration.api.conftest import ROOT, ApiProcess, Start, free_port, wait_for
 

@@ -11,7 +11,7 @@ import pytest
 from poolhouse.cloud.gcloud.release_tracks import choose, completion_table, from_table
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.plan import desired, leftovers
-from poolhouse.pipeline.topology import parse
+from poolhouse.pipeline.config.topology import parse
 
 PIPELINE = """
 [queues.mail]

@@ -36,7 +36,7 @@ from poolhouse.commands import cloud
 from poolhouse.local.backend import UpOptions
 from poolhouse.local.embedded.backend import Embedded
 from poolhouse.local.processes import ports
-from poolhouse.pipeline import topology
+from poolhouse.pipeline.config import topology
 from poolhouse.project import ROOT
 from tests.kit.waiting import until
 

@@ -14,7 +14,7 @@ from testcontainers.core.config import testcontainers_config
 from poolhouse.local.compose.engine import docker
 from poolhouse.local.errors import StackError
 from poolhouse.local.provision import realise
-from poolhouse.pipeline import settings
+from poolhouse.pipeline.config import settings
 from poolhouse.testing.containers import Answers, PubSubContainer, StorageContainer, containers
 from poolhouse.testing.servers import Servers
 from tests.kit.engine import require_engine

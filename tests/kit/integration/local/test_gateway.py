@@ -13,7 +13,7 @@ from google.cloud import pubsub_v1
 
 from poolhouse.local.probe import answers
 from poolhouse.local.processes import ports
-from poolhouse.pipeline.settings import Settings
+from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.store import open_store
 from poolhouse.project import ROOT
 from poolhouse.testing.servers import Servers

@@ -8,8 +8,8 @@ from google.cloud import pubsub_v1
 from poolhouse.local.provision import realise
 from poolhouse.local.storage.fake_gcs import FakeGcs
 from poolhouse.local.storage.proxy import FaultProxy
+from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.errors import PreconditionFailed
-from poolhouse.pipeline.settings import Settings
 from poolhouse.pipeline.store import ABSENT, open_store
 from poolhouse_pubsub.server import EmulatorServer
 

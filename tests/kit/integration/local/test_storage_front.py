@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from poolhouse.pipeline.settings import Settings
+from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.store import open_store
 from poolhouse.testing.servers import Servers
 

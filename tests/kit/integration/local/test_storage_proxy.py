@@ -11,8 +11,8 @@ import pytest
 import requests
 
 from poolhouse.local.storage.proxy import Exchange, FaultProxy
+from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.errors import PreconditionFailed, StoreUnavailable
-from poolhouse.pipeline.settings import Settings
 from poolhouse.pipeline.store import ABSENT, CHUNK_BYTES, GcsStore
 from poolhouse.testing.servers import Servers
 

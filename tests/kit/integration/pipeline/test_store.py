@@ -11,10 +11,10 @@ import pytest
 import requests
 
 from poolhouse.pipeline import names
+from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.errors import BucketMissing, ObjectNotFound, PreconditionFailed, StoreUnavailable
-from poolhouse.pipeline.settings import Settings
 from poolhouse.pipeline.store import ABSENT, CHUNK_BYTES, GcsStore, open_store
-from poolhouse.pipeline.task_id_key import load_task_ids
+from poolhouse.pipeline.tasks.task_id_key import load_task_ids
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from concurrent.futures import wait as wait_for
 
 import pytest
 
-from poolhouse.pipeline import pubsub_transport
-from poolhouse.pipeline.pubsub_transport import Message, PubSubTopics
-from poolhouse.pipeline.settings import Settings
+from poolhouse.pipeline.config.settings import Settings
+from poolhouse.pipeline.messaging import pubsub_transport
+from poolhouse.pipeline.messaging.pubsub_transport import Message, PubSubTopics
 from poolhouse_pubsub.server import EmulatorServer
 
 

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from poolhouse.local.provision import realise
-from poolhouse.pipeline import names, settings
-from poolhouse.pipeline.message import TaskMessage
-from poolhouse.pipeline.records import Outcome, Status
-from poolhouse.pipeline.timers import Timers
+from poolhouse.pipeline import names
+from poolhouse.pipeline.config import settings
+from poolhouse.pipeline.messaging.message import TaskMessage
+from poolhouse.pipeline.tasks.records import Outcome, Status
+from poolhouse.pipeline.timing.timers import Timers
 from tests.kit.integration.worker.message_handlers import RAISES, RETURNS
 from tests.kit.integration.worker.test_worker import Pipeline, _pipeline
 

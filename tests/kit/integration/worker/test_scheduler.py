@@ -14,10 +14,11 @@ import pytest
 from google.cloud import pubsub_v1
 
 from poolhouse.local.provision import realise
-from poolhouse.pipeline import names, settings
-from poolhouse.pipeline.schedules import ScheduleState
+from poolhouse.pipeline import names
+from poolhouse.pipeline.config import settings
 from poolhouse.pipeline.store import open_store
-from poolhouse.pipeline.task_id_key import load_task_ids
+from poolhouse.pipeline.tasks.task_id_key import load_task_ids
+from poolhouse.pipeline.timing.schedules import ScheduleState
 from tests.kit.waiting import until
 
 ROOT = Path(__file__).parents[4]

@@ -16,14 +16,14 @@ from typing import Any
 
 import pytest
 
-from poolhouse.pipeline.dead_letters import DeadLetterStore
-from poolhouse.pipeline.message import TaskMessage
-from poolhouse.pipeline.publisher import Publisher
-from poolhouse.pipeline.record_store import RecordStore
-from poolhouse.pipeline.records import Outcome, Status, TaskRecord, cancel_requested
-from poolhouse.pipeline.settings import Settings
+from poolhouse.pipeline.config.settings import Settings
+from poolhouse.pipeline.messaging.message import TaskMessage
+from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.store import open_store
-from poolhouse.pipeline.task_id_key import load_task_ids
+from poolhouse.pipeline.tasks.dead_letters import DeadLetterStore
+from poolhouse.pipeline.tasks.record_store import RecordStore
+from poolhouse.pipeline.tasks.records import Outcome, Status, TaskRecord, cancel_requested
+from poolhouse.pipeline.tasks.task_id_key import load_task_ids
 
 ROOT = Path(__file__).parents[4]
 #: Short leases, so that a test need not wait for long ones.
@@ -114,7 +114,7 @@ def pipeline(
     poolhouse_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Iterator[Pipeline]:
     from poolhouse.local.provision import realise
-    from poolhouse.pipeline import settings
+    from poolhouse.pipeline.config import settings
 
     file = tmp_path / "pipeline.toml"
     file.write_text(PIPELINE)

@@ -13,11 +13,11 @@ from fastapi.testclient import TestClient
 from pydantic import Field
 
 from poolhouse.api import create_app, simple_call
+from poolhouse.pipeline.config.settings import Settings
+from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.names import FileName
-from poolhouse.pipeline.publisher import Publisher
-from poolhouse.pipeline.record_store import RecordStore
-from poolhouse.pipeline.settings import Settings
 from poolhouse.pipeline.store import ObjectStore
+from poolhouse.pipeline.tasks.record_store import RecordStore
 from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
 from poolhouse.worker import Payload, TaskContext, task
 from poolhouse.worker.registry import Registry

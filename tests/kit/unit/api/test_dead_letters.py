@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from poolhouse.pipeline import records
-from poolhouse.pipeline.dead_letter_attributes import MESSAGE_ID, PUBLISHED_AT, REASON
-from poolhouse.pipeline.dead_letters import DeadLetterStore, Kept
 from poolhouse.pipeline.errors import StoreUnavailable
-from poolhouse.pipeline.message import TaskMessage
-from poolhouse.pipeline.records import ErrorInfo, Run, Status
+from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.store import ABSENT
-from poolhouse.pipeline.task_id_key import load_task_ids
+from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks.dead_letter_attributes import MESSAGE_ID, PUBLISHED_AT, REASON
+from poolhouse.pipeline.tasks.dead_letters import DeadLetterStore, Kept
+from poolhouse.pipeline.tasks.records import ErrorInfo, Run, Status
+from poolhouse.pipeline.tasks.task_id_key import load_task_ids
 from tests.kit.unit.api.conftest import Api, application, settings
 
 

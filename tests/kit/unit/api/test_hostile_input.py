@@ -21,7 +21,7 @@ from poolhouse.api.access import CLIENT_GONE
 from poolhouse.api.body_gate import BodyGate
 from poolhouse.api.problems import Problem
 from poolhouse.pipeline.errors import StoreUnavailable
-from poolhouse.pipeline.message import TaskMessage
+from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
 from poolhouse.worker.registry import Handler
 from tests.kit.unit.api import conftest

@@ -18,8 +18,8 @@ from starlette.responses import Response
 from poolhouse import Payload, TaskContext, task
 from poolhouse.api import application as applications
 from poolhouse.api.schemas import document
+from poolhouse.pipeline.config.topology import load as load_topology
 from poolhouse.pipeline.errors import ConfigError
-from poolhouse.pipeline.topology import load as load_topology
 from poolhouse.project import ROOT
 from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
 from poolhouse.worker import registry

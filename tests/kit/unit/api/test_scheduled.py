@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from poolhouse.pipeline import names
-from poolhouse.pipeline.message import parse_time
-from poolhouse.pipeline.records import Status
+from poolhouse.pipeline.messaging.message import parse_time
 from poolhouse.pipeline.store import ABSENT
-from poolhouse.pipeline.timers import Timers
+from poolhouse.pipeline.tasks.records import Status
+from poolhouse.pipeline.timing.timers import Timers
 from tests.kit.unit.api.conftest import Api
 
 

@@ -19,9 +19,9 @@ from poolhouse.api.backlog import (
     NoBacklog,
     open_source,
 )
+from poolhouse.pipeline.config.topology import Queue
 from poolhouse.pipeline.errors import ConfigError, StoreUnavailable
-from poolhouse.pipeline.publisher import Publisher
-from poolhouse.pipeline.topology import Queue
+from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
 from tests.kit.unit.api import conftest
 from tests.kit.unit.api.conftest import Api

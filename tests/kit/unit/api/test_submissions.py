@@ -12,9 +12,9 @@ import pytest
 
 from poolhouse.pipeline import names
 from poolhouse.pipeline.errors import MessageRefused
-from poolhouse.pipeline.message import decode
+from poolhouse.pipeline.messaging.message import decode
 from poolhouse.pipeline.store import ABSENT
-from poolhouse.pipeline.task_ids import TaskIds
+from poolhouse.pipeline.tasks.task_ids import TaskIds
 from poolhouse.testing.doubles import Published
 from tests.kit.waiting import until
 

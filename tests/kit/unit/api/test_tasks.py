@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from poolhouse.pipeline import names, records
+from poolhouse.pipeline import names
 from poolhouse.pipeline.errors import StoreUnavailable
-from poolhouse.pipeline.message import TaskMessage
-from poolhouse.pipeline.record_store import Stored
-from poolhouse.pipeline.records import ErrorInfo, Progress, ResultObject, Run
+from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.store import ABSENT
-from poolhouse.pipeline.task_ids import TaskIds, new_key
+from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks.record_store import Stored
+from poolhouse.pipeline.tasks.records import ErrorInfo, Progress, ResultObject, Run
+from poolhouse.pipeline.tasks.task_ids import TaskIds, new_key
 from tests.kit.unit.api.conftest import Api, application, settings
 
 

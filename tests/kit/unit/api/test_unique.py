@@ -10,12 +10,13 @@ import pytest
 from fastapi.testclient import TestClient
 
 from poolhouse.api import create_app
-from poolhouse.pipeline import names, records
-from poolhouse.pipeline.dead_letter_attributes import MESSAGE_ID, PUBLISHED_AT, REASON
-from poolhouse.pipeline.dead_letters import DeadLetterStore
-from poolhouse.pipeline.publisher import Publisher
-from poolhouse.pipeline.records import ErrorInfo, Status
-from poolhouse.pipeline.task_id_key import load_task_ids
+from poolhouse.pipeline import names
+from poolhouse.pipeline.messaging.publisher import Publisher
+from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks.dead_letter_attributes import MESSAGE_ID, PUBLISHED_AT, REASON
+from poolhouse.pipeline.tasks.dead_letters import DeadLetterStore
+from poolhouse.pipeline.tasks.records import ErrorInfo, Status
+from poolhouse.pipeline.tasks.task_id_key import load_task_ids
 from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
 from poolhouse.worker import Payload, TaskContext, Unique, task
 from poolhouse.worker.registry import Registry

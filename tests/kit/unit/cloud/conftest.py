@@ -8,7 +8,7 @@ from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.plan import desired
 from poolhouse.cloud.resource import Resource
-from poolhouse.pipeline.topology import Topology, parse
+from poolhouse.pipeline.config.topology import Topology, parse
 
 PIPELINE = """
 name = "shop"

@@ -13,8 +13,8 @@ from poolhouse.cloud.options import Options
 from poolhouse.cloud.plan import desired
 from poolhouse.cloud.plan.planner import decide
 from poolhouse.cloud.resource import Resource, pairs
+from poolhouse.pipeline.config.topology import Topology, parse
 from poolhouse.pipeline.errors import ConfigError
-from poolhouse.pipeline.topology import Topology, parse
 from tests.kit.unit.cloud.conftest import NUMBER, PIPELINE, Make
 
 OPTIONS = Options(project="some-project", name="shop")

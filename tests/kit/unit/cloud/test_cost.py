@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from poolhouse.cloud.cost import MONTH_DAYS, MONTH_S, Load, Workers, break_even, estimate, load_of, load_prices, report
-from poolhouse.pipeline import topology
-from poolhouse.pipeline.deploy_options import Deploy
+from poolhouse.pipeline.config import topology
+from poolhouse.pipeline.config.deploy_options import Deploy
 from poolhouse.pipeline.errors import ConfigError
 
 _, PRICES = load_prices()

@@ -7,7 +7,7 @@ import pytest
 from poolhouse.cloud.errors import Refused
 from poolhouse.cloud.plan.planner import decide, plan
 from poolhouse.cloud.resource import Resource
-from poolhouse.pipeline.topology import parse
+from poolhouse.pipeline.config.topology import parse
 from tests.kit.unit.cloud.conftest import Make
 
 TEXT = """

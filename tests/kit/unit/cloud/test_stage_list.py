@@ -8,8 +8,8 @@ from poolhouse.cloud.options import Options
 from poolhouse.cloud.plan.leftovers import project_bindings
 from poolhouse.cloud.plan.planner import plan
 from poolhouse.cloud.stage_list import rows
+from poolhouse.pipeline.config.topology import load_all, parse
 from poolhouse.pipeline.errors import ConfigError
-from poolhouse.pipeline.topology import load_all, parse
 from tests.kit.unit.cloud.conftest import Make
 
 TEXT = """

@@ -10,7 +10,7 @@ import yaml
 
 from poolhouse.cloud import identity, workflows
 from poolhouse.cloud.options import Options
-from poolhouse.pipeline.topology import load_all, parse
+from poolhouse.pipeline.config.topology import load_all, parse
 
 ROOT = Path(__file__).parents[4]
 FILES = workflows.files(load_all(ROOT / "pipeline.toml"))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pydantic import BaseModel
 
 from poolhouse.commands import documentation, pipeline_reference
-from poolhouse.pipeline.topology import MEMORY_MIB, Topology, Workers
+from poolhouse.pipeline.config.topology import MEMORY_MIB, Topology, Workers
 from poolhouse.project import ROOT
 
 

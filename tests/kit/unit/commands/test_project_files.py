@@ -11,7 +11,7 @@ import yaml
 from poolhouse.cloud import image
 from poolhouse.commands import project_files
 from poolhouse.local.compose import workers
-from poolhouse.pipeline import topology
+from poolhouse.pipeline.config import topology
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.project import ROOT
 

@@ -10,12 +10,12 @@ import pytest
 from poolhouse.client.errors import ApiError
 from poolhouse.commands import calls
 from poolhouse.commands.submit import Submission
-from poolhouse.pipeline import records
 from poolhouse.pipeline.errors import ConfigError
-from poolhouse.pipeline.message import TaskMessage
-from poolhouse.pipeline.record_store import RecordStore
-from poolhouse.pipeline.records import Outcome, TaskRecord
+from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.store import ABSENT
+from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks.record_store import RecordStore
+from poolhouse.pipeline.tasks.records import Outcome, TaskRecord
 from tests.kit.unit.commands.conftest import Screen, Served
 
 

@@ -15,9 +15,10 @@ from poolhouse.local.chaos.journal import Journal, Write
 from poolhouse.local.chaos.plan import Job, make_plan
 from poolhouse.local.chaos.verdict import Facts, judge
 from poolhouse.local.storage.proxy import Exchange
-from poolhouse.pipeline import names, records
-from poolhouse.pipeline.message import TaskMessage
-from poolhouse.pipeline.records import FollowUp, Outcome, Status, TaskRecord
+from poolhouse.pipeline import names
+from poolhouse.pipeline.messaging.message import TaskMessage
+from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks.records import FollowUp, Outcome, Status, TaskRecord
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -17,7 +17,7 @@ import poolhouse_pubsub
 from poolhouse.cloud.image import SECRETS
 from poolhouse.local.compose import file as compose_file
 from poolhouse.local.compose import workers
-from poolhouse.pipeline import topology
+from poolhouse.pipeline.config import topology
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.project import ROOT
 

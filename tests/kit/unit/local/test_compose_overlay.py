@@ -13,7 +13,7 @@ from poolhouse.local import dotenv
 from poolhouse.local.compose import file as compose_file
 from poolhouse.local.compose import overlay
 from poolhouse.local.compose import variables as compose_variables
-from poolhouse.pipeline.topology import load
+from poolhouse.pipeline.config.topology import load
 
 OWN = {
     "GREETING": "hello",

@@ -11,8 +11,8 @@ from poolhouse.local.backend import Endpoints
 from poolhouse.local.compose import emulator, engine, project
 from poolhouse.local.compose import file as compose_file
 from poolhouse.local.compose.engine import Container
+from poolhouse.pipeline.config.topology import load
 from poolhouse.pipeline.errors import ConfigError
-from poolhouse.pipeline.topology import load
 from poolhouse.project import ROOT
 
 

@@ -12,8 +12,8 @@ from poolhouse.api.app import create_app
 from poolhouse.client import schema
 from poolhouse.local.e2e import builtin, project
 from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.names import FileName
-from poolhouse.pipeline.publisher import Publisher
 from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
 from poolhouse.worker import Payload, TaskContext, registry, task
 from tests.kit.unit.api.conftest import settings

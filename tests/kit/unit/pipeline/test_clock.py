@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from poolhouse.local.embedded.shared_clock import SharedClock
-from poolhouse.pipeline.clock import ShiftedClock
-from poolhouse.pipeline.settings import Settings
+from poolhouse.pipeline.config.settings import Settings
+from poolhouse.pipeline.timing.clock import ShiftedClock
 
 
 def ahead_s(clock: ShiftedClock) -> float:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poolhouse.pipeline.cron import latest_due, next_due
-from poolhouse.pipeline.topology import Schedule
+from poolhouse.pipeline.config.topology import Schedule
+from poolhouse.pipeline.timing.cron import latest_due, next_due
 
 
 def schedule(cron: str, zone: str = "Etc/UTC") -> Schedule:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from poolhouse.cloud.rehearsal.http import ApiError
 from poolhouse.cloud.rehearsal.services import cloudscheduler
 from poolhouse.cloud.rehearsal.state import State
-from poolhouse.pipeline import topology
-from poolhouse.pipeline.cron_expression import normalized
+from poolhouse.pipeline.config import topology
+from poolhouse.pipeline.config.cron_expression import normalized
 from poolhouse.pipeline.errors import ConfigError
 
 REFUSED = {

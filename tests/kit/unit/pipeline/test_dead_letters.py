@@ -11,16 +11,17 @@ from typing import Any
 
 import pytest
 
-from poolhouse.pipeline import names, records
-from poolhouse.pipeline.dead_letter_attributes import EARLIER_DELIVERIES, REASON, TRIED, attributes_for
-from poolhouse.pipeline.dead_letters import DeadLetterStore, Kept, Verdict
+from poolhouse.pipeline import names
+from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.errors import Conflict, QueueUnavailable, StoreUnavailable, TaskNotFound
-from poolhouse.pipeline.message import TaskMessage
-from poolhouse.pipeline.publisher import Publisher
-from poolhouse.pipeline.record_store import RecordStore
-from poolhouse.pipeline.records import Status
-from poolhouse.pipeline.settings import Settings
-from poolhouse.pipeline.task_ids import TaskIds
+from poolhouse.pipeline.messaging.message import TaskMessage
+from poolhouse.pipeline.messaging.publisher import Publisher
+from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks.dead_letter_attributes import EARLIER_DELIVERIES, REASON, TRIED, attributes_for
+from poolhouse.pipeline.tasks.dead_letters import DeadLetterStore, Kept, Verdict
+from poolhouse.pipeline.tasks.record_store import RecordStore
+from poolhouse.pipeline.tasks.records import Status
+from poolhouse.pipeline.tasks.task_ids import TaskIds
 from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
 
 

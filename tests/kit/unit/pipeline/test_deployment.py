@@ -9,7 +9,7 @@ import pytest
 from poolhouse.api.services import Deployment
 from poolhouse.pipeline import names
 from poolhouse.pipeline.errors import ConfigError
-from poolhouse.pipeline.task_id_key import load_task_ids, reload_task_ids
+from poolhouse.pipeline.tasks.task_id_key import load_task_ids, reload_task_ids
 from poolhouse.testing.doubles import MemoryStore
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from poolhouse.pipeline.config.topology import parse
 from poolhouse.pipeline.errors import ConfigError
-from poolhouse.pipeline.topology import parse
 
 TEXT = """
 [env]

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from poolhouse.pipeline import json_values
 from poolhouse.pipeline.errors import InvalidValue
 from poolhouse.pipeline.json_values import MAX_DEPTH, clean_text
-from poolhouse.pipeline.records import ErrorInfo, Progress, Status, TaskRecord
+from poolhouse.pipeline.tasks.records import ErrorInfo, Progress, Status, TaskRecord
 
 
 class Unspeakable(Exception):

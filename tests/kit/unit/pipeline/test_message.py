@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poolhouse.pipeline.errors import MalformedMessage
-from poolhouse.pipeline.message import TaskMessage, decode
-from poolhouse.pipeline.task_ids import TaskIds
+from poolhouse.pipeline.messaging.message import TaskMessage, decode
+from poolhouse.pipeline.tasks.task_ids import TaskIds
 
 IDS = TaskIds(b"k" * 32)
 AT = datetime(2026, 3, 1, 12, 0, 0, 123000, tzinfo=UTC)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, computed_field
 
-from poolhouse.pipeline.payloads import completed, makes_values, sent
+from poolhouse.pipeline.messaging.payloads import completed, makes_values, sent
 from poolhouse.worker.registry import Handler
 
 

@@ -8,11 +8,11 @@ from concurrent.futures import Future
 
 import pytest
 
-from poolhouse.pipeline import publisher
+from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.errors import MessageRefused, QueueUnavailable
-from poolhouse.pipeline.publisher import Publisher
-from poolhouse.pipeline.pubsub_transport import Message
-from poolhouse.pipeline.settings import Settings
+from poolhouse.pipeline.messaging import publisher
+from poolhouse.pipeline.messaging.publisher import Publisher
+from poolhouse.pipeline.messaging.pubsub_transport import Message
 from poolhouse.testing.doubles import MemoryTopics
 
 TOPIC = "poolhouse-default"

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 import hypothesis.strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from poolhouse.pipeline import records
-from poolhouse.pipeline.message import TaskMessage
-from poolhouse.pipeline.records import ErrorInfo, Outcome, Status, TaskRecord
+from poolhouse.pipeline.messaging.message import TaskMessage
+from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks.records import ErrorInfo, Outcome, Status, TaskRecord
 
 LEASE_S = 20
 MAX_ATTEMPTS = 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from poolhouse.pipeline import settings
+from poolhouse.pipeline.config import settings
 from poolhouse.pipeline.errors import ConfigError
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poolhouse.pipeline.names import check_task_id
-from poolhouse.pipeline.task_ids import TaskIds, new_key
+from poolhouse.pipeline.tasks.task_ids import TaskIds, new_key
 
 IDS = TaskIds(b"k" * 32)
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)

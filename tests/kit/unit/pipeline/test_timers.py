@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from poolhouse.pipeline import names
-from poolhouse.pipeline.delays import LONGEST_WAIT_S, SHORT_WAIT_S, check_delay_s, run_time
+from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.errors import QueueUnavailable, StoreUnavailable
-from poolhouse.pipeline.message import NOT_BEFORE, TaskMessage, format_time
-from poolhouse.pipeline.publisher import Publisher
-from poolhouse.pipeline.settings import Settings
-from poolhouse.pipeline.timers import Timers
+from poolhouse.pipeline.messaging.message import NOT_BEFORE, TaskMessage, format_time
+from poolhouse.pipeline.messaging.publisher import Publisher
+from poolhouse.pipeline.timing.delays import LONGEST_WAIT_S, SHORT_WAIT_S, check_delay_s, run_time
+from poolhouse.pipeline.timing.timers import Timers
 from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
 
 

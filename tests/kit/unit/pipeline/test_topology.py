@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from poolhouse.pipeline import topology
+from poolhouse.pipeline.config import topology
 from poolhouse.pipeline.errors import ConfigError
 
 SHIPPED = Path(__file__).parents[4] / "pipeline.toml"

@@ -12,11 +12,11 @@ from pydantic import ValidationError
 
 from poolhouse.pipeline import names
 from poolhouse.pipeline.errors import StoreUnavailable
-from poolhouse.pipeline.record_store import RecordStore
-from poolhouse.pipeline.records import Status, TaskRecord
 from poolhouse.pipeline.store import ABSENT
-from poolhouse.pipeline.unique import TaskStatus, Unique
-from poolhouse.pipeline.unique_keys import (
+from poolhouse.pipeline.tasks.record_store import RecordStore
+from poolhouse.pipeline.tasks.records import Status, TaskRecord
+from poolhouse.pipeline.tasks.unique import TaskStatus, Unique
+from poolhouse.pipeline.tasks.unique_keys import (
     SUBMIT_TIME,
     Held,
     Pending,

@@ -9,7 +9,7 @@ import requests
 from pydantic import ValidationError
 
 from poolhouse.pipeline.errors import QueueUnavailable
-from poolhouse.pipeline.records import Outcome, Status
+from poolhouse.pipeline.tasks.records import Outcome, Status
 from poolhouse.testing.pipeline import Pipeline
 from tests.kit.unit.testing import handlers
 from tests.kit.unit.testing.handlers import Greeting, Person, greet

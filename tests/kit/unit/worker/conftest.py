@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from poolhouse.pipeline.publisher import Publisher
-from poolhouse.pipeline.record_store import RecordStore
-from poolhouse.pipeline.records import TaskRecord
-from poolhouse.pipeline.settings import Settings
-from poolhouse.pipeline.task_ids import TaskIds
+from poolhouse.pipeline.config.settings import Settings
+from poolhouse.pipeline.messaging.publisher import Publisher
+from poolhouse.pipeline.tasks.record_store import RecordStore
+from poolhouse.pipeline.tasks.records import TaskRecord
+from poolhouse.pipeline.tasks.task_ids import TaskIds
 from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
 from poolhouse.worker.registry import load
 from poolhouse.worker.runtime.attempts import Attempts
-from poolhouse.worker.runtime.execution import Executor
+from poolhouse.worker.runtime.execution.executor import Executor
 from poolhouse.worker.runtime.heartbeat import Heartbeat
 from poolhouse.worker.runtime.limits import Limits
 from poolhouse.worker.runtime.quarantine import Quarantine
@@ -105,7 +105,7 @@ class Engine:
         return FakeDelivery(data=data, attributes={}, published_at=self.clock.now, **fields)
 
     def task(self, task_type: str, task_id: str = "t-1", *, attempt: int = 1, **payload: Any) -> FakeDelivery:
-        from poolhouse.pipeline.message import TaskMessage
+        from poolhouse.pipeline.messaging.message import TaskMessage
 
         message = TaskMessage(
             task_id=task_id, task_type=task_type, submitted_at=self.clock.now, queue="default", payload=payload

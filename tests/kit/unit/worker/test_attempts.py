@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 
-from poolhouse.pipeline import names, records
-from poolhouse.pipeline.dead_letter_attributes import EARLIER_DELIVERIES, REASON
+from poolhouse.pipeline import names
 from poolhouse.pipeline.errors import StoreUnavailable
-from poolhouse.pipeline.message import TaskMessage, decode
-from poolhouse.pipeline.publisher import Publisher
-from poolhouse.pipeline.records import Outcome, Status, TaskRecord
-from poolhouse.pipeline.timers import Timers
+from poolhouse.pipeline.messaging.message import TaskMessage, decode
+from poolhouse.pipeline.messaging.publisher import Publisher
+from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks.dead_letter_attributes import EARLIER_DELIVERIES, REASON
+from poolhouse.pipeline.tasks.records import Outcome, Status, TaskRecord
+from poolhouse.pipeline.timing.timers import Timers
 from poolhouse.worker.errors import TaskCancelled, WorkerStopping
 from tests.kit.unit.worker import handlers
 from tests.kit.unit.worker.conftest import Engine, FakeDelivery

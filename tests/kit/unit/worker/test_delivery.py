@@ -9,7 +9,7 @@ import pytest
 from google.cloud.pubsub_v1.subscriber.message import Message
 from google.pubsub_v1.types import ModifyAckDeadlineRequest, PubsubMessage
 
-from poolhouse.pipeline.dead_letter_attributes import EARLIER_DELIVERIES
+from poolhouse.pipeline.tasks.dead_letter_attributes import EARLIER_DELIVERIES
 from poolhouse.worker.runtime.delivery import PubSubDelivery
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from poolhouse.pipeline.records import Status
+from poolhouse.pipeline.tasks.records import Status
 from poolhouse.worker.errors import TaskCancelled
-from poolhouse.worker.runtime.execution import Executor
+from poolhouse.worker.runtime.execution.executor import Executor
 from poolhouse.worker.runtime.running_task import RunningTask
 from tests.kit.unit.worker.conftest import PIPELINE, Engine, FakeDelivery
 
@@ -131,7 +131,7 @@ def test_a_process_that_heeds_nothing_is_ended_at_its_hard_limit(
 def test_a_process_that_heeds_no_cancel_call_is_ended_all_the_same(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("poolhouse.worker.runtime.process_pool.ENDED_AFTER_S", 0.01)
+    monkeypatch.setattr("poolhouse.worker.runtime.execution.process_pool.ENDED_AFTER_S", 0.01)
     delivery, thread, running = _begin_deaf(engine)
     running.interrupt(TaskCancelled("cancelled"))
     thread.join(20)

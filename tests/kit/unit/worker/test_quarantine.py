@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from poolhouse.pipeline import records
-from poolhouse.pipeline.message import TaskMessage
-from poolhouse.pipeline.records import Outcome, Run
+from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.store import ABSENT
+from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks.records import Outcome, Run
 from poolhouse.worker.runtime.quarantine import Quarantine
 from tests.kit.unit.worker import handlers
 from tests.kit.unit.worker.conftest import Engine

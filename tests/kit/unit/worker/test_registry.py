@@ -10,8 +10,8 @@ from textwrap import dedent
 
 import pytest
 
+from poolhouse.pipeline.config.topology import Topology, load
 from poolhouse.pipeline.errors import ConfigError
-from poolhouse.pipeline.topology import Topology, load
 from poolhouse.worker.registry import Registry
 from poolhouse.worker.registry import load as load_handlers
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from poolhouse.pipeline.dead_letter_attributes import REASON
 from poolhouse.pipeline.errors import ConfigError
-from poolhouse.pipeline.records import Outcome, Status
+from poolhouse.pipeline.tasks.dead_letter_attributes import REASON
+from poolhouse.pipeline.tasks.records import Outcome, Status
 from poolhouse.worker import Backoff, Payload, TaskContext, task
 from tests.kit.unit.worker.conftest import PIPELINE, Engine
 

@@ -11,9 +11,9 @@ import pytest
 from google.api_core import exceptions as google_errors
 from google.cloud.pubsub_v1.subscriber.futures import StreamingPullFuture
 
-from poolhouse.pipeline import topology
+from poolhouse.pipeline.config import topology
+from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.errors import ConfigError
-from poolhouse.pipeline.settings import Settings
 from poolhouse.testing.doubles import MemoryStore
 from poolhouse.worker import Payload
 from poolhouse.worker.registry import Handler, Registry

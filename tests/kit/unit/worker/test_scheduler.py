@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from poolhouse.pipeline import topology
+from poolhouse.pipeline.config import topology
+from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.errors import ConfigError, PreconditionFailed, StoreUnavailable
-from poolhouse.pipeline.publisher import Publisher
-from poolhouse.pipeline.schedules import CLAIM_S, MISSED_AFTER_S, Schedules, problem_of, queue_of
-from poolhouse.pipeline.settings import Settings
-from poolhouse.pipeline.task_ids import TaskIds
+from poolhouse.pipeline.messaging.publisher import Publisher
+from poolhouse.pipeline.tasks.task_ids import TaskIds
+from poolhouse.pipeline.timing.schedules import CLAIM_S, MISSED_AFTER_S, Schedules, problem_of, queue_of
 from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
 from poolhouse.worker import Payload, TaskContext, task
 from poolhouse.worker.registry import Registry

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from poolhouse.worker.runtime.thread_pool import TaskThreads
+from poolhouse.worker.runtime.execution.thread_pool import TaskThreads
 from tests.kit.waiting import until
 
 

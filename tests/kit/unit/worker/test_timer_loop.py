@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from poolhouse.pipeline.publisher import Publisher
-from poolhouse.pipeline.settings import Settings
-from poolhouse.pipeline.timers import Timers
+from poolhouse.pipeline.config.settings import Settings
+from poolhouse.pipeline.messaging.publisher import Publisher
+from poolhouse.pipeline.timing.timers import Timers
 from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
 from poolhouse.worker import timer_loop
 from poolhouse.worker.timer_loop import TimerLoop

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from poolhouse.pipeline import names, records
+from poolhouse.pipeline import names
 from poolhouse.pipeline.errors import ConfigError
-from poolhouse.pipeline.message import TaskMessage
-from poolhouse.pipeline.records import Status
+from poolhouse.pipeline.messaging.message import TaskMessage
+from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks.records import Status
 from poolhouse.worker import Payload, TaskContext, Unique, task
 from tests.kit.unit.worker import handlers
 from tests.kit.unit.worker.conftest import Engine, FakeDelivery

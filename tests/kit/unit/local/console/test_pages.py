@@ -8,9 +8,9 @@ import pytest
 
 from poolhouse.local.backend import QueueScale, ServiceState, ServiceStatus
 from poolhouse.local.console import rendering
-from poolhouse.pipeline.record_store import RecordStore
-from poolhouse.pipeline.records import TaskRecord
 from poolhouse.pipeline.store import ABSENT
+from poolhouse.pipeline.tasks.record_store import RecordStore
+from poolhouse.pipeline.tasks.records import TaskRecord
 from poolhouse.worker import Unique
 from tests.kit.unit.api.conftest import REGISTRY
 from tests.kit.unit.local.console.conftest import Shown

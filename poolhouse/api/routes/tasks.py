@@ -1,0 +1,283 @@
+"""Looking tasks up, reading their results, cancelling them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import AsyncIterator, Callable, Iterable
+from datetime import datetime
+from typing import IO, Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, Field
+from starlette.responses import Response, StreamingResponse
+
+from poolhouse.api.answers import json_answer
+from poolhouse.api.problems import Problem
+from poolhouse.api.services import Provided, Services
+from poolhouse.pipeline import names
+from poolhouse.pipeline.errors import (
+    Conflict,
+    InvalidName,
+    ObjectNotFound,
+    PreconditionFailed,
+    StoreUnavailable,
+    TaskNotFound,
+)
+from poolhouse.pipeline.store import ABSENT
+from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks.record_store import Stored
+from poolhouse.pipeline.tasks.records import PRIVATE, Status, TaskRecord
+from poolhouse.pipeline.timing.timers import Timers
+
+#: Bytes of a result that are sent at a time.
+CHUNK_BYTES = 256 * 1024
+#: Times that a call reads the record anew because a worker wrote it in between.
+REWRITE_TRIES = 10
+
+router = APIRouter(tags=["tasks"])
+
+
+class QueuedTask(BaseModel):
+    """A task that waits for a worker."""
+
+    task_id: str
+    status: Literal["queued"] = "queued"
+    submitted_at: datetime
+
+
+class TaskSummary(BaseModel):
+    """What a listing tells of a task."""
+
+    task_id: str
+    task_type: str
+    queue: str
+    status: Status
+    submitted_at: str
+    updated_at: str
+    not_before: str | None = Field(default=None, description="When a scheduled task is due.")
+
+
+class TaskPage(BaseModel):
+    """A page of tasks, the newest first."""
+
+    tasks: list[TaskSummary]
+    next_page_token: str | None = Field(description="Send it as page_token for the next page; null on the last.")
+
+
+class CancelAnswer(BaseModel):
+    """What became of a cancel call."""
+
+    task_id: str
+    status: Status = Field(description="`cancelled`; or `running`, while the worker is being told.")
+    cancel_requested_at: datetime | None = None
+
+
+async def find(task_id: str, services: Services) -> Stored | datetime:
+    """A task's record; or the time it was submitted, where no worker has touched it.
+
+    Raises:
+        TaskNotFound: the id was never issued here, or the record has expired.
+    """
+    try:
+        names.check_task_id(task_id)
+    except InvalidName as error:
+        raise TaskNotFound(f"there is no task of that id: {error}") from None
+    stored = await services.threads.run(services.records.read, task_id)
+    if stored is not None:
+        return stored
+    if not await services.issued(task_id):
+        raise TaskNotFound(f"there is no task {task_id}: this deployment never issued that id")
+    submitted_at = (await services.task_ids()).submitted_at(task_id)
+    if services.clock() - submitted_at > services.longest_wait:
+        raise TaskNotFound(
+            f"task {task_id} was submitted at {submitted_at.isoformat()}: its record has expired, or it keeps none"
+        )
+    return submitted_at
+
+
+def public(record: TaskRecord, *, inside: bool) -> dict[str, Any]:
+    """A record as clients see it: without what workers keep in it for each other.
+
+    Args:
+        inside: with tracebacks and the names of workers too, which are a host and a process.
+    """
+    shown = record.model_dump(mode="json", exclude=set(PRIVATE), exclude_none=True)
+    if not inside:
+        hide_inside(shown["attempts"])
+    return shown
+
+
+def hide_inside(attempts: Iterable[dict[str, Any]]) -> None:
+    """Take tracebacks and the names of workers out of attempts, as JSON has them."""
+    for attempt in attempts:
+        # Still the same for attempts of the same worker.
+        attempt["worker"] = hashlib.sha256(attempt["worker"].encode()).hexdigest()[:12]
+        attempt.get("error", {}).pop("traceback", None)
+
+
+@router.get("/tasks/{task_id}", response_model=TaskRecord | QueuedTask, summary="One task")
+async def get_task(task_id: str, services: Provided) -> Response:
+    """The task's record. One that no worker has touched yet has only its id, its status and its time."""
+    found = await find(task_id, services)
+    if isinstance(found, Stored):
+        return json_answer(public(found.record, inside=services.settings.show_tracebacks))
+    return json_answer(QueuedTask(task_id=task_id, submitted_at=found).model_dump(mode="json"))
+
+
+@router.get(
+    "/tasks",
+    response_model=TaskPage,
+    response_model_exclude_none=True,
+    summary="The tasks that are scheduled or that a worker has touched, newest first",
+)
+async def list_tasks(
+    *,
+    services: Provided,
+    status: Annotated[Status | None, Query(description="Only tasks of this status.")] = None,
+    task_type: Annotated[str | None, Query(description="Only tasks of this type.")] = None,
+    queue: Annotated[str | None, Query(description="Only tasks of this queue.")] = None,
+    page_size: Annotated[int, Query(ge=1, le=1000)] = 100,
+    page_token: Annotated[str | None, Query(max_length=2000, description="next_page_token of the page before.")] = None,
+) -> Response:
+    """A page may be short, even empty, before the last: go on while there is a next_page_token."""
+    page = await services.threads.run(
+        services.records.page,
+        status=status,
+        task_type=task_type,
+        queue=queue,
+        page_size=page_size,
+        page_token=page_token or None,
+    )
+    tasks = [
+        {
+            "task_id": found.task_id,
+            "task_type": found.task_type,
+            "queue": found.queue,
+            "status": found.status,
+            "submitted_at": found.submitted_at,
+            "updated_at": found.updated_at,
+            **({"not_before": found.not_before} if found.not_before else {}),
+        }
+        for found in page.records
+    ]
+    return json_answer({"tasks": tasks, "next_page_token": page.next_token})
+
+
+@router.get(
+    "/tasks/{task_id}/result",
+    summary="A task's result",
+    responses={200: {"description": "What the handler returned, as JSON; or the file that it made."}},
+)
+async def get_result(task_id: str, services: Provided) -> Response:
+    """409 while there is no result, and where there will never be one: `task_status` says which."""
+    found = await find(task_id, services)
+    if not isinstance(found, Stored):
+        raise Problem(409, f"task {task_id} is queued: it has no result yet", task_status="queued")
+    record = found.record
+    if record.status is not Status.SUCCEEDED:
+        why = "it will have none" if record.status.final else "it has no result yet"
+        because = f" ({record.reason})" if record.reason else ""
+        raise Problem(409, f"task {task_id} is {record.status}{because}: {why}", task_status=record.status)
+    if record.result_object is None:
+        return json_answer(record.result)
+    try:
+        stream = await services.threads.run(services.store.open_read, record.result_object.name)
+    except ObjectNotFound:
+        raise Problem(404, f"the result of task {task_id} has expired: {record.result_object.name} is gone") from None
+    try:
+        first = await services.threads.run(stream.read, CHUNK_BYTES)  # before the answer begins: storage may be down
+    except BaseException:
+        stream.close()
+        raise
+    name = record.result_object.name.rpartition("/")[2].encode("ascii", "replace").decode().replace('"', "_")
+    return StreamingResponse(
+        _chunks(first, stream, services),
+        media_type=record.result_object.content_type,
+        headers={
+            "content-length": str(record.result_object.size_bytes),
+            "content-disposition": f'attachment; filename="{name}"',
+        },
+    )
+
+
+@router.post(
+    "/tasks/{task_id}:cancel",
+    response_model=CancelAnswer,
+    summary="Cancel a task",
+    responses={409: {"description": "The task has ended already."}},
+)
+async def cancel_task(task_id: str, request: Request, services: Provided) -> Response:
+    """A queued task never starts. A running one is told: its handler sees it at its next checkpoint."""
+
+    def change(found: Stored | datetime, now: datetime) -> TaskRecord:
+        if isinstance(found, Stored):
+            if found.record.status is Status.CANCELLED:
+                return found.record
+            if found.record.status.final:
+                raise Conflict(f"task {task_id} is {found.record.status} already")
+            return records.cancel_requested(found.record, now=now)
+        # Nobody has read the message yet, so its type, queue and payload are known to nobody here.
+        record = TaskRecord(
+            task_id=task_id, task_type="", queue="", status=Status.QUEUED, submitted_at=found, updated_at=now
+        )
+        return records.cancelled(record, now=now)
+
+    before, record = await rewrite(task_id, services, change)
+    if record.status is Status.CANCELLED:
+        await timerless(before, services)
+    return _cancelled(record)
+
+
+async def rewrite(
+    task_id: str, services: Services, change: Callable[[Stored | datetime, datetime], TaskRecord]
+) -> tuple[TaskRecord | None, TaskRecord]:
+    """Change a task's record, whatever workers write meanwhile.
+
+    Args:
+        task_id: the task's.
+        services: the application's.
+        change: gets what `find` found and the time; returns the record to write, or the one it got to leave it.
+
+    Returns:
+        The record before, None if there was none; and after.
+
+    Raises:
+        TaskNotFound: there is no such task.
+        Conflict: it changes all the time; and whatever `change` raises.
+    """
+    for _ in range(REWRITE_TRIES):
+        found = await find(task_id, services)
+        before, generation = (found.record, found.generation) if isinstance(found, Stored) else (None, ABSENT)
+        record = change(found, services.clock())
+        if record is before:
+            return before, record
+        try:
+            stored = await services.threads.run(services.records.write, record, if_generation=generation)
+        except PreconditionFailed:
+            continue  # a worker wrote in between: look again
+        return before, stored.record
+    raise Conflict(f"task {task_id} changes all the time: try again in a moment")
+
+
+async def timerless(before: TaskRecord | None, services: Services) -> None:
+    """Delete the timer of a record that waits for its time no longer; one that stays does no harm."""
+    if before is not None and before.status is Status.SCHEDULED and before.not_before is not None:
+        timers = Timers(services.store)
+        with contextlib.suppress(StoreUnavailable):
+            await services.threads.run(timers.remove, before.task_id, not_before=before.not_before)
+
+
+def _cancelled(record: TaskRecord) -> Response:
+    answer = CancelAnswer(task_id=record.task_id, status=record.status, cancel_requested_at=record.cancel_requested_at)
+    return json_answer(answer.model_dump(mode="json", exclude_none=True))
+
+
+async def _chunks(first: bytes, stream: IO[bytes], services: Services) -> AsyncIterator[bytes]:
+    try:
+        chunk = first
+        while chunk:
+            yield chunk
+            chunk = await services.threads.run(stream.read, CHUNK_BYTES)
+    finally:
+        stream.close()

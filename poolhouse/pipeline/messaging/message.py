@@ -1,0 +1,130 @@
+"""The task message: one flat JSON object, as a person would publish it by hand.
+
+`{"task_id", "task_type", "submitted_at", …payload fields}`; attributes repeat `task_id`, `task_type` and `queue`, so
+that tools and filters need not parse the body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from poolhouse.pipeline import json_values
+from poolhouse.pipeline.errors import InvalidName, MalformedMessage
+from poolhouse.pipeline.names import check_task_id, check_task_type
+from poolhouse.pipeline.tasks.task_ids import TaskIds
+
+#: Fields of the message that only the server sets; no payload may use them.
+RESERVED_FIELDS = frozenset({"task_id", "task_type", "submitted_at"})
+#: Pub/Sub, Quotas and limits: 10 MB a message, attributes included; the margin is theirs.
+MAX_MESSAGE_BYTES = 10_000_000 - 10_000
+#: Attribute of a message that must not be worked on before a time.
+NOT_BEFORE = "not_before"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskMessage:
+    """One task as it travels through a queue."""
+
+    task_id: str
+    task_type: str
+    submitted_at: datetime
+    queue: str
+    payload: Mapping[str, Any]
+    #: W3C trace context (`traceparent`, `tracestate`), where the submitter had one.
+    trace: Mapping[str, str] = field(default_factory=dict)
+    #: The time before which it must not run; None: at once.
+    not_before: datetime | None = None
+
+    def data(self) -> bytes:
+        """The message's body."""
+        body = {
+            "task_id": self.task_id,
+            "task_type": self.task_type,
+            "submitted_at": format_time(self.submitted_at),
+            **self.payload,
+        }
+        return json_values.encode(body, what="the task")
+
+    def attributes(self) -> dict[str, str]:
+        """The message's attributes."""
+        own = {"task_id": self.task_id, "task_type": self.task_type, "queue": self.queue, **self.trace}
+        return own if self.not_before is None else {**own, NOT_BEFORE: format_time(self.not_before)}
+
+
+def decode(
+    data: bytes,
+    attributes: Mapping[str, str],
+    *,
+    queue: str,
+    message_id: str,
+    published_at: datetime,
+    task_ids: TaskIds,
+) -> TaskMessage:
+    """Read a message of `queue`.
+
+    A message without a task id (published by hand) gets the one that belongs to its message id, so that every delivery
+    of it is the same task.
+
+    Raises:
+        MalformedMessage: not a JSON object that a record can keep, no task type, or an impossible id or time.
+    """
+    try:
+        body = json_values.parse(data)
+    except ValueError as error:
+        raise MalformedMessage(f"malformed message: the body is not JSON ({error})") from None
+    if not isinstance(body, dict):
+        raise MalformedMessage(f"malformed message: the body is a JSON {type(body).__name__}, not an object")
+    task_type = body.get("task_type")
+    if task_type is None or task_type == "":
+        raise MalformedMessage("malformed message: task_type is required")
+    if not isinstance(task_type, str):
+        raise MalformedMessage("malformed message: task_type is required, as a string")
+    task_id = body.get("task_id", attributes.get("task_id"))
+    if task_id is None:
+        task_id = task_id_of(task_ids, queue=queue, message_id=message_id, published_at=published_at)
+    if not isinstance(task_id, str):
+        raise MalformedMessage("malformed message: task_id is not a string")
+    try:
+        check_task_type(task_type)
+        check_task_id(task_id)
+    except InvalidName as error:
+        raise MalformedMessage(f"malformed message: {error}") from None
+    return TaskMessage(
+        task_id=task_id,
+        task_type=task_type,
+        submitted_at=_time(body.get("submitted_at"), "submitted_at") or published_at,
+        queue=queue,
+        payload={name: value for name, value in body.items() if name not in RESERVED_FIELDS},
+        trace={name: attributes[name] for name in ("traceparent", "tracestate") if name in attributes},
+        not_before=_time(attributes.get(NOT_BEFORE), NOT_BEFORE),
+    )
+
+
+def task_id_of(task_ids: TaskIds, *, queue: str, message_id: str, published_at: datetime) -> str:
+    """The task id of a message that names none: the same for every delivery, and wherever it is read."""
+    return task_ids.derive(f"message {queue} {message_id}", published_at)
+
+
+def _time(value: object, field_name: str) -> datetime | None:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        try:
+            return parse_time(value).astimezone(UTC)
+        except (ValueError, OverflowError):  # OverflowError: the year 1 or 9999, and a zone that leads out of it
+            pass
+    raise MalformedMessage(f"malformed message: {field_name} is not an ISO 8601 time")
+
+
+def format_time(at: datetime) -> str:
+    """ISO 8601 in UTC with milliseconds, e.g. `2026-01-31T23:59:59.123Z`."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def parse_time(text: str) -> datetime:
+    """Read an ISO 8601 time; one without a zone is UTC. Raises `ValueError`."""
+    at = datetime.fromisoformat(text)
+    return at if at.tzinfo else at.replace(tzinfo=UTC)

@@ -1,0 +1,459 @@
+"""The record of a task: its state, and the rules by which it changes. Pure: no I/O, no clock of its own.
+
+A record is written with a generation precondition each time, so of two that decide at once only one does. Times come in
+as arguments.
+
+Statuses: `scheduled` (waits for a time, `not_before`), `queued` (waits for a worker), `running`, and four that end a
+task: `succeeded`, `failed` (the handler refused it for good, or its dead letter was discarded), `dead` (its attempts
+are used up, or no worker can read it) and `cancelled`. `failed` by refusal and `dead` have a dead letter, which can be
+replayed.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from poolhouse.pipeline.json_values import Figure, Text, Traceback, clean_text
+from poolhouse.pipeline.messaging.message import TaskMessage
+
+#: Attempts kept in a record: the newest ones. Their numbers go on.
+KEPT_ATTEMPTS = 25
+
+
+class Status(StrEnum):
+    """Where a task is in its life."""
+
+    SCHEDULED = "scheduled"
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    DEAD = "dead"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing more happens by itself."""
+        return self not in {Status.SCHEDULED, Status.QUEUED, Status.RUNNING}
+
+
+class Outcome(StrEnum):
+    """How an attempt ended."""
+
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"  # an error; retried while attempts are left
+    REJECTED = "rejected"  # the handler said that no retry can help
+    CANCELLED = "cancelled"
+    STOPPED = "stopped"  # the worker was told to stop: not the task's fault, not counted
+    LOST = "lost"  # the worker died, or lost its lease
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class ErrorInfo(_Model):
+    """What an attempt failed with."""
+
+    type: Text
+    message: Text
+    traceback: Traceback | None = None
+
+
+class Attempt(_Model):
+    """One try of a task by one worker."""
+
+    number: int
+    worker: str
+    started_at: datetime
+    ended_at: datetime | None = None
+    outcome: Outcome = Outcome.RUNNING
+    error: ErrorInfo | None = None
+
+
+class Progress(_Model):
+    """How far a running task says it is."""
+
+    #: None where the handler does not know, as nan says.
+    done: Figure
+    total: Figure = None
+    note: Text | None = None
+    at: datetime
+
+
+class ResultObject(_Model):
+    """A result that is an object of its own."""
+
+    name: str
+    size_bytes: int
+    content_type: str = "application/json"
+
+
+class FollowUp(_Model):
+    """A task that a handler submitted; published once its own task has succeeded."""
+
+    task_id: str
+    task_type: str
+    queue: str
+    payload: dict[str, Any]
+    not_before: datetime | None = None
+
+
+#: Fields of a `TaskRecord` that workers keep for each other; the API leaves them out.
+PRIVATE = frozenset({"owner", "write_token", "forgiven_attempts", "stops", "uncounted"})
+
+
+class TaskRecord(_Model):
+    """All that is kept of a task."""
+
+    task_id: str
+    task_type: str
+    queue: str
+    status: Status
+    submitted_at: datetime
+    updated_at: datetime
+    payload: dict[str, Any] = {}
+    attempts: tuple[Attempt, ...] = ()
+    #: Who has the task now: a token of one attempt of one worker.
+    owner: str | None = None
+    #: Until when that owner may be taken to be alive.
+    lease_until: datetime | None = None
+    #: No attempt starts before this time.
+    not_before: datetime | None = None
+    cancel_requested_at: datetime | None = None
+    progress: Progress | None = None
+    #: A small result itself; a large one is in `result_object`.
+    result: Any = None
+    result_object: ResultObject | None = None
+    #: Why the task is failed, dead or cancelled.
+    reason: str | None = None
+    #: Attempts of earlier lives, before the last replay: they don't count against the limit.
+    forgiven_attempts: int = 0
+    #: Attempts of this life that ended because their worker was told to stop: they don't count either.
+    stops: int = 0
+    #: Attempts of this life that ended by `Retry(counts=False)`.
+    uncounted: int = 0
+    replayed_at: tuple[datetime, ...] = ()
+    #: When its dead letter was discarded: late copies of the message make no new one.
+    discarded_at: datetime | None = None
+    follow_ups: tuple[FollowUp, ...] = ()
+    #: A mark of this very write: after a lost answer it tells one's own write from another's.
+    write_token: str = ""
+
+    @property
+    def counted_attempts(self) -> int:
+        """Attempts that count against the limit."""
+        return self.last_attempt - self.forgiven_attempts - self.stops - self.uncounted
+
+    @property
+    def last_attempt(self) -> int:
+        """The number of the newest attempt; 0 before the first."""
+        return self.attempts[-1].number if self.attempts else 0
+
+
+class Claim(_Model):
+    """What to do with a delivery: the answer of `claim`."""
+
+
+class Run(Claim):
+    """Write this record; if that succeeds, run the handler."""
+
+    record: TaskRecord
+
+
+class AlreadyClaimed(Claim):
+    """The record says that this very attempt has begun: its claim was written, and only the answer was lost."""
+
+    record: TaskRecord
+
+
+class Finished(Claim):
+    """The task has ended: a duplicate delivery."""
+
+    record: TaskRecord
+
+
+class LeasedElsewhere(Claim):
+    """Another attempt is in hand; look again at `until`."""
+
+    until: datetime
+
+
+class NotDue(Claim):
+    """The next attempt is not due before `until`."""
+
+    until: datetime
+
+
+class Exhausted(Claim):
+    """No attempt is left: write this record, which is dead."""
+
+    record: TaskRecord
+
+
+class Again(_Model):
+    """Another attempt may be made."""
+
+
+class Dead(_Model):
+    """No attempt is left."""
+
+    reason: str
+
+
+def after_failure(
+    record: TaskRecord, error: ErrorInfo | str, max_attempts: int, *, attempts: int | None = None
+) -> Again | Dead:
+    """Decide whether a task gets another attempt after a failed one. The only place where that is decided.
+
+    Args:
+        record: the task's record; its newest attempt is the failed one.
+        error: what the attempt failed with, or how it ended.
+        max_attempts: attempts after which the task is dead.
+        attempts: the attempts so far, where no record is kept that counts them.
+    """
+    made = record.counted_attempts if attempts is None else attempts
+    if made < max_attempts:
+        return Again()
+    why = error if isinstance(error, str) else f"{error.type}: {error.message}"
+    return Dead(reason=f"all {made} attempts used up; the last one: {why}")
+
+
+def fresh(task: TaskMessage, *, now: datetime) -> TaskRecord:
+    """The record of a task that nothing has been done for yet."""
+    waits = task.not_before is not None and task.not_before > now
+    return TaskRecord(
+        task_id=task.task_id,
+        task_type=task.task_type,
+        queue=task.queue,
+        status=Status.SCHEDULED if waits else Status.QUEUED,
+        submitted_at=task.submitted_at,
+        updated_at=now,
+        payload=dict(task.payload),
+        not_before=task.not_before if waits else None,
+    )
+
+
+def claim(
+    record: TaskRecord | None,
+    task: TaskMessage,
+    *,
+    owner: str,
+    worker: str,
+    now: datetime,
+    lease_s: float,
+    max_attempts: int,
+) -> Claim:
+    """Decide whether the holder of a delivery may start an attempt.
+
+    Args:
+        record: the task's record; None if nobody has written one.
+        owner: token of the attempt that would start.
+        worker: name of the worker, for people.
+        lease_s: how long the claim holds without renewal, in seconds.
+        max_attempts: attempts after which the task is dead.
+    """
+    if record is None:
+        record = fresh(task, now=now)
+    if record.status.final:
+        return Finished(record=record)
+    if record.status is Status.RUNNING:
+        if record.owner == owner:
+            return AlreadyClaimed(record=record)
+        if record.lease_until is not None and record.lease_until > now:
+            return LeasedElsewhere(until=record.lease_until)
+        record = _end_attempt(record, Outcome.LOST, now=now)
+    if record.cancel_requested_at is not None:
+        return Exhausted(record=cancelled(record, now=now))
+    if record.not_before is not None and record.not_before > now:
+        return NotDue(until=record.not_before)
+    if record.attempts and isinstance(end := after_failure(record, _last_error(record), max_attempts), Dead):
+        return Exhausted(record=died(record, reason=end.reason, now=now))
+    attempt = Attempt(number=record.last_attempt + 1, worker=worker, started_at=now)
+    return Run(
+        record=record.model_copy(
+            update={
+                "status": Status.RUNNING,
+                "owner": owner,
+                "lease_until": now + timedelta(seconds=lease_s),
+                "not_before": None,
+                "progress": None,
+                "attempts": (*record.attempts, attempt)[-KEPT_ATTEMPTS:],
+                "updated_at": now,
+            }
+        )
+    )
+
+
+def renewed(record: TaskRecord, *, now: datetime, lease_s: float, progress: Progress | None = None) -> TaskRecord:
+    """The running record with a lease from now on, and the newest progress."""
+    return record.model_copy(
+        update={
+            "lease_until": now + timedelta(seconds=lease_s),
+            "progress": progress or record.progress,
+            "updated_at": now,
+        }
+    )
+
+
+def succeeded(
+    record: TaskRecord,
+    *,
+    now: datetime,
+    result: Any = None,
+    result_object: ResultObject | None = None,
+    follow_ups: tuple[FollowUp, ...] = (),
+    progress: Progress | None = None,
+) -> TaskRecord:
+    """The record of a task whose handler returned."""
+    ended = _end_attempt(record, Outcome.SUCCEEDED, now=now)
+    return _final(
+        ended,
+        Status.SUCCEEDED,
+        now=now,
+        result=result,
+        result_object=result_object,
+        follow_ups=follow_ups,
+        progress=progress or record.progress,
+    )
+
+
+def retried(
+    record: TaskRecord, *, error: ErrorInfo, now: datetime, retry_at: datetime | None = None, counts: bool = True
+) -> TaskRecord:
+    """The record after a failed attempt that is to be followed by another, not before `retry_at` where given."""
+    ended = _end_attempt(record, Outcome.FAILED, now=now, error=error)
+    if not counts:
+        ended = ended.model_copy(update={"uncounted": record.uncounted + 1})
+    return _waiting(ended, now=now, not_before=retry_at)
+
+
+def stopped(record: TaskRecord, *, now: datetime) -> TaskRecord:
+    """The record of a task whose worker gives it back unfinished: another may start at once, and it does not count."""
+    ended = _end_attempt(record, Outcome.STOPPED, now=now)
+    return _waiting(ended.model_copy(update={"stops": record.stops + 1}), now=now, not_before=None)
+
+
+def failed(record: TaskRecord, *, error: ErrorInfo, reason: str, now: datetime) -> TaskRecord:
+    """The record of a task that its handler refused for good."""
+    return _final(_end_attempt(record, Outcome.REJECTED, now=now, error=error), Status.FAILED, now=now, reason=reason)
+
+
+def died(record: TaskRecord, *, reason: str, now: datetime, error: ErrorInfo | None = None) -> TaskRecord:
+    """The record of a task that nothing more is tried for."""
+    return _final(_end_attempt(record, Outcome.FAILED, now=now, error=error), Status.DEAD, now=now, reason=reason)
+
+
+def cancelled(record: TaskRecord, *, now: datetime, reason: str = "cancelled") -> TaskRecord:
+    """The record of a task that will not run, or run on, since a client said so."""
+    return _final(_end_attempt(record, Outcome.CANCELLED, now=now), Status.CANCELLED, now=now, reason=reason)
+
+
+def cancel_requested(record: TaskRecord, *, now: datetime) -> TaskRecord:
+    """The record after a cancel call: final where nobody runs the task, else with the request in it."""
+    if record.status is Status.RUNNING and record.lease_until is not None and record.lease_until > now:
+        return record.model_copy(update={"cancel_requested_at": record.cancel_requested_at or now, "updated_at": now})
+    return cancelled(record, now=now)
+
+
+def message_of(record: TaskRecord) -> TaskMessage:
+    """The message of a recorded task, made anew: without the trace that it was submitted with."""
+    return TaskMessage(
+        task_id=record.task_id,
+        task_type=record.task_type,
+        submitted_at=record.submitted_at,
+        queue=record.queue,
+        payload=record.payload,
+        not_before=record.not_before,
+    )
+
+
+def moved(record: TaskRecord, *, not_before: datetime | None, now: datetime) -> TaskRecord:
+    """The record of a waiting task that is to run at another time; None: as soon as a worker is free."""
+    return _waiting(record, now=now, not_before=not_before)
+
+
+def identified(record: TaskRecord, task: TaskMessage) -> TaskRecord:
+    """The record that a cancel call made of a task nobody had looked at: type, queue and payload are in the message."""
+    return record.model_copy(
+        update={"task_type": task.task_type, "queue": task.queue, "payload": dict(task.payload)},
+    )
+
+
+def replayed(record: TaskRecord, *, now: datetime, payload: dict[str, Any] | None = None) -> TaskRecord:
+    """The record of a dead task that gets a new life: its history stays, its attempts start anew."""
+    return record.model_copy(
+        update={
+            "status": Status.QUEUED,
+            "reason": None,
+            "cancel_requested_at": None,
+            "not_before": None,
+            "payload": record.payload if payload is None else payload,
+            "discarded_at": None,
+            "forgiven_attempts": record.last_attempt,
+            "stops": 0,
+            "uncounted": 0,
+            "replayed_at": (*record.replayed_at, now),
+            "updated_at": now,
+        }
+    )
+
+
+def discarded(record: TaskRecord, *, now: datetime) -> TaskRecord:
+    """The record of a dead task that is given up: it stays failed, without a dead letter."""
+    return _final(record, Status.FAILED, now=now, reason=record.reason or "discarded", discarded_at=now)
+
+
+def forwarded(record: TaskRecord, *, tried: int | None, reason: str, now: datetime) -> TaskRecord | None:
+    """What becomes of an unfinished task whose message Pub/Sub has given up after so many deliveries.
+
+    Pub/Sub counts deliveries, among them many that were no attempts, so it does not decide: the message goes back to
+    its queue, and the record's own count ends the task. Only a message that comes to no attempt at all (it kills the
+    worker before that) is dead, since it would go round for ever.
+
+    Args:
+        tried: the newest attempt when the message went back the last time; None if it never did.
+
+    Returns:
+        The record of a dead task; or None where the message is to go back to its queue.
+    """
+    if record.last_attempt > (tried or 0) or (record.not_before is not None and record.not_before > now):
+        return None
+    return died(record, reason=reason, now=now)
+
+
+def _last_error(record: TaskRecord) -> ErrorInfo | str:
+    last = record.attempts[-1]
+    return last.error or f"the worker was {last.outcome}"
+
+
+def _end_attempt(record: TaskRecord, outcome: Outcome, *, now: datetime, error: ErrorInfo | None = None) -> TaskRecord:
+    if not record.attempts or record.attempts[-1].outcome is not Outcome.RUNNING:
+        return record
+    last = record.attempts[-1].model_copy(update={"ended_at": now, "outcome": outcome, "error": error})
+    return record.model_copy(update={"attempts": (*record.attempts[:-1], last)})
+
+
+def _waiting(record: TaskRecord, *, now: datetime, not_before: datetime | None) -> TaskRecord:
+    return record.model_copy(
+        update={
+            "status": Status.SCHEDULED if not_before is not None and not_before > now else Status.QUEUED,
+            "owner": None,
+            "lease_until": None,
+            "not_before": not_before,
+            "updated_at": now,
+        }
+    )
+
+
+def _final(record: TaskRecord, status: Status, *, now: datetime, **fields: Any) -> TaskRecord:
+    if fields.get("reason") is not None:
+        fields["reason"] = clean_text(fields["reason"])
+    return record.model_copy(
+        update={"status": status, "owner": None, "lease_until": None, "not_before": None, "updated_at": now, **fields}
+    )

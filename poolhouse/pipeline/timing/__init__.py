@@ -1,0 +1,1 @@
+"""When a task runs: delays, timers, schedules, the clock."""

@@ -1,0 +1,261 @@
+"""The inside of a handler process: take a task, run its handler, answer, until the worker closes the pipe."""
+
+from __future__ import annotations
+
+import contextvars
+import faulthandler
+import os
+import queue
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from multiprocessing.connection import Connection
+from typing import Any, NoReturn
+
+from pydantic import BaseModel
+from pydantic_core import from_json
+
+from poolhouse.client.task_type import TaskType, name_of
+from poolhouse.pipeline import json_values, logs
+from poolhouse.pipeline.config import settings as settings_module
+from poolhouse.pipeline.errors import InvalidValue
+from poolhouse.pipeline.store import ObjectStore, open_store
+from poolhouse.pipeline.tasks import current_task
+from poolhouse.pipeline.tasks.records import Progress
+from poolhouse.worker import registry as registry_module
+from poolhouse.worker.context import Logger
+from poolhouse.worker.errors import (
+    Interrupted,
+    LeaseLost,
+    Reject,
+    Retry,
+    TaskCancelled,
+    TaskTimeout,
+    WorkerStopping,
+    meaning_of,
+    message_of,
+)
+from poolhouse.worker.registry import Handler, Registry
+from poolhouse.worker.runtime.execution import children
+from poolhouse.worker.runtime.execution.interruption import interruptible
+from poolhouse.worker.runtime.execution.process_state import ProcessState
+
+#: What travels by its name.
+INTERRUPTIONS: Mapping[str, type[Interrupted]] = {
+    kind.__name__: kind for kind in (TaskCancelled, TaskTimeout, WorkerStopping, LeaseLost)
+}
+#: What `TaskContext.submit` raises; anything else is a mistake of ours.
+_REFUSALS: Mapping[str, type[Exception]] = {"KeyError": KeyError, "ValueError": ValueError}
+
+
+def serve(pipe: Connection, task_handlers: tuple[str, ...], environment: Mapping[str, str]) -> None:
+    """A handler process's life.
+
+    Args:
+        pipe: to the worker.
+        task_handlers: the modules to import.
+        environment: the variables as they were when the worker began: its other handlers may have changed them since.
+    """
+    os.setsid()  # a group of its own: it can be ended with all that it starts, and Ctrl-C is for the worker alone
+    children.handle_signals(lambda number, frame: None)  # the worker says when to stop
+    os.register_at_fork(after_in_child=pipe.close)  # a handler's own children have no part in the conversation
+    os.environ.clear()
+    os.environ.update(environment)
+    inside = _Inside(pipe)
+    try:
+        settings = settings_module.load()
+        logs.configure(level=settings.log_level, format=settings.log_format)
+        logs.capture_output(format=settings.log_format)
+        faulthandler.enable(file=sys.__stderr__ or 2)
+        store = open_store(settings)
+        registry = registry_module.load(task_handlers)
+        initial_state = ProcessState()
+    except BaseException as error:  # noqa: BLE001 - whatever a module raises while it is imported
+        inside.tasks.get()
+        inside.send(("raised", *_told(error), False))
+        return
+    while True:
+        call = inside.tasks.get()
+        # In a context of its own: what a handler sets in one, such as decimal's precision, is not the next one's.
+        answer = contextvars.copy_context().run(_run, call, inside, store=store, registry=registry, now=settings.clock)
+        clean = not children.any_left()
+        try:
+            initial_state.restore()
+        except Exception:  # noqa: BLE001 - whatever can't be put back: this process is not used again
+            clean = False
+        _answer(inside, answer, clean)
+
+
+class _Call:
+    """One attempt that the worker asks for, and what it says to it meanwhile."""
+
+    def __init__(self, facts: Mapping[str, Any], payload: Mapping[str, Any]) -> None:
+        self.facts = facts
+        self.payload = payload
+        self.interruption: Interrupted | None = None
+        #: Raises a time limit in the handler's thread.
+        self.raise_in_handler: Callable[[Interrupted], None] = lambda interruption: None
+        #: Answers to `TaskContext.submit`: what it is to raise, if anything, and the text or the task's id.
+        self.submitted: queue.SimpleQueue[tuple[str | None, str]] = queue.SimpleQueue()
+        self.told = False
+        self.ended = False
+
+    def interrupt(self, interruption: Interrupted) -> None:
+        self.interruption = interruption
+        self.raise_in_handler(interruption)
+
+
+class _Inside:
+    """The process's end of the pipe. A thread of its own reads it, so that the worker is heard while a handler runs."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._sending = threading.Lock()
+        self.tasks: queue.SimpleQueue[_Call] = queue.SimpleQueue()
+        threading.Thread(target=self._read, name="pipe", daemon=True).start()
+
+    def send(self, message: tuple[Any, ...]) -> None:
+        with self._sending:
+            self._pipe.send(message)
+
+    def _read(self) -> None:
+        call: _Call | None = None
+        while True:
+            try:
+                kind, *values = self._pipe.recv()
+            except (EOFError, OSError):
+                _end()  # the worker has ended: nobody wants the result, or what the handler has started
+            if kind == "run":
+                call = _Call(*values)
+                self.tasks.put(call)
+            elif call is not None and kind == "interrupt":
+                call.interrupt(INTERRUPTIONS.get(values[0], Interrupted)(values[1]))
+            elif call is not None and kind == "submitted":
+                call.submitted.put((values[0], values[1]))
+
+
+def _end() -> NoReturn:
+    children.end_below(os.getpid())
+    os.killpg(os.getpid(), signal.SIGKILL)
+    os._exit(1)
+
+
+class _ChildContext:
+    """`TaskContext` inside a handler process."""
+
+    def __init__(
+        self, call: _Call, inside: _Inside, *, store: ObjectStore, registry: Registry, now: Callable[[], datetime]
+    ) -> None:
+        self.task_id: str = call.facts["task_id"]
+        self.task_type: str = call.facts["task_type"]
+        self.queue: str = call.facts["queue"]
+        self.attempt: int = call.facts["attempt"]
+        self.submitted_at: datetime = call.facts["submitted_at"]
+        self.store = store
+        self._call = call
+        self._inside = inside
+        self._registry = registry
+        self._now = now
+        self._submitting = threading.Lock()
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What its log lines carry."""
+        return {"task_id": self.task_id, "task_type": self.task_type, "queue": self.queue, "attempt": self.attempt}
+
+    @property
+    def log(self) -> Logger:
+        import structlog  # noqa: PLC0415 - most handlers in processes compute and say nothing
+
+        logger: Logger = structlog.get_logger().bind(**self.fields)
+        return logger
+
+    def now(self) -> datetime:
+        return self._now()
+
+    def progress(self, done: float, total: float | None = None, note: str | None = None) -> None:
+        valid = Progress(done=done, total=total, note=note, at=self._now())
+        if not self._call.ended:
+            self._inside.send(("progress", valid.done, valid.total, valid.note))
+
+    def checkpoint(self) -> None:
+        if self._call.interruption is not None:
+            self._call.told = True
+            raise self._call.interruption
+
+    def submit(
+        self,
+        task_type: str | TaskType[Any, Any],
+        payload: BaseModel | Mapping[str, Any],
+        *,
+        queue: str | None = None,
+        delay_s: float | None = None,
+        run_at: datetime | None = None,
+    ) -> str:
+        task_type = name_of(task_type)
+        fields = self._registry[task_type].payload_of(payload)
+        with self._submitting:
+            if self._call.ended:
+                raise RuntimeError("the attempt has ended: nothing can be submitted for it any more")
+            self._inside.send(("submit", task_type, fields, {"queue": queue, "delay_s": delay_s, "run_at": run_at}))
+            refusal, text = self._call.submitted.get()
+        if refusal is not None:
+            raise _REFUSALS.get(refusal, RuntimeError)(text)
+        return text
+
+
+def _run(
+    call: _Call, inside: _Inside, *, store: ObjectStore, registry: Registry, now: Callable[[], datetime]
+) -> tuple[Any, ...]:
+    """Run a handler; whatever comes of it, as what is told to the worker."""
+    context = _ChildContext(call, inside, store=store, registry=registry, now=now)
+    handler = registry[context.task_type]
+    try:
+        with children.Alone(), logs.Bound(context.fields), interruptible() as interrupt:
+            call.raise_in_handler = interrupt
+            try:
+                value = current_task.call(handler.function, handler.parse(call.payload), context)
+            finally:
+                logs.end_printed()
+            try:
+                value = from_json(json_values.encode(value, what="the result"))
+            except InvalidValue as error:
+                raise Reject(f"the handler returned, but its result can't be kept: {error}") from None
+        if call.told and isinstance(call.interruption, TaskCancelled):
+            raise call.interruption  # what it returns in spite of that is no whole result
+        return ("returned", value)
+    except BaseException as error:  # noqa: BLE001 - sys.exit() too: whatever a handler raises is told to the worker
+        return ("raised", *_told(error, handler))
+    finally:
+        call.ended = True
+
+
+def _answer(inside: _Inside, answer: tuple[Any, ...], clean: bool) -> None:
+    try:
+        inside.send((*answer, clean))
+    except (EOFError, OSError):
+        _end()
+    except Exception as error:  # noqa: BLE001 - a result that can't be pickled, for whatever reason
+        inside.send(("raised", *_told(error), clean))
+
+
+def _told(error: BaseException, handler: Handler | None = None) -> tuple[str, str, str, str, float | None]:
+    """The error as values that always can be sent: kind, type, message, traceback, and a retry's time."""
+    meant = meaning_of(error)
+    kind, after_s = "error", None
+    if isinstance(meant, Retry):
+        kind, after_s = "retry" if meant.counts is not False else "retry uncounted", getattr(meant, "after_s", None)
+    elif isinstance(meant, Reject):
+        kind = "reject"
+    elif isinstance(meant, Interrupted):
+        kind = "interrupted"
+    elif handler is not None and handler.rejects(meant):
+        kind = "error rejected"
+    try:
+        lines = "".join(traceback.format_exception(error))
+    except Exception:  # noqa: BLE001 - such as a recursion while the traceback is made
+        lines = f"{type(error).__name__}: {message_of(error)}"
+    return kind, type(meant).__name__, message_of(meant), lines, after_s
