@@ -5,7 +5,8 @@
 It moves in steps of a second: tasks arrive (Poisson), instances finish what they can, and every 15 seconds the rule of
 `poolhouse.pipeline.config.scaling` sees the backlog as it was some minutes ago, which is how late Cloud Monitoring is.
 An instance works some seconds after it was asked for. Waits come from the two curves of arrivals and starts (first in,
-first out). Nothing of Pub/Sub or Cloud Run is in it but these delays: it tells what the numbers of pipeline.toml lead to.
+first out). Nothing of Pub/Sub or Cloud Run is in it but these delays: it tells what the numbers of pipeline.toml lead
+to.
 """
 
 from __future__ import annotations

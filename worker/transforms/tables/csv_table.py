@@ -68,7 +68,8 @@ class CsvTable:
 
     def _parsed(self, watch: Watch, parse: Callable[[Block], _Parsed]) -> Iterator[tuple[Block, _Parsed]]:
         size_bytes = self.file.size_bytes
-        with self.file.path.open("rb") as raw, ThreadPoolExecutor(PARSERS, thread_name_prefix="csv") as pool:
+        pool = ThreadPoolExecutor(PARSERS, thread_name_prefix="csv")
+        with self.file.path.open("rb") as raw:
             stream = expand(raw, self.file.compression, compressed_bytes=size_bytes)
             try:
                 for block, parsed in in_order(pool, parse, self._body(stream), ahead=PARSERS):
@@ -76,6 +77,9 @@ class CsvTable:
                     yield block, parsed
             except RowNotEnded as error:
                 raise Reject(f"line {self._line(error.start)}: {error}") from error
+            finally:
+                # Nobody waits for the threads: the garbage collector may close this on one of them.
+                pool.shutdown(wait=False, cancel_futures=True)
 
     def _body(self, stream: IO[bytes]) -> Iterator[Block]:
         if not self.is_proven:
