@@ -19,6 +19,7 @@ from poolhouse.api.counts import Counts
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.config.topology import Topology
 from poolhouse.pipeline.errors import StoreUnavailable
+from poolhouse.pipeline.hooks import Hooks
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.store import ObjectStore
@@ -54,6 +55,7 @@ class Services:
     threads: Threads
     deployment: Deployment
     dead_letter_counts: Counts = field(default_factory=Counts)
+    hooks: Hooks = field(default_factory=Hooks)
     #: What follows the end of a task.
     after_end: Sequence[Rule] = ()
 
@@ -94,7 +96,11 @@ class Services:
     async def send_following(self, record: TaskRecord) -> None:
         """Publish what follows the end of a task, again where it has been published. Raises `ServiceUnavailable`."""
         for task in tasks_after(record, self.after_end):
-            await self.send(task, now=self.clock())
+            await self.send(await self.submitting(task), now=self.clock())
+
+    async def submitting(self, task: TaskMessage) -> TaskMessage:
+        """Tell the hooks of a task that is about to be published; returns it with their trace context."""
+        return await self.hooks.of(task.task_type).submitting_async(task) if self.hooks else task
 
     def check(self) -> None:
         """Raise `ConfigError` where handlers and `pipeline.toml` don't fit together."""

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
-from poolhouse.pipeline import names
+from poolhouse.pipeline import hooks, names
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.messaging.publisher import Publisher
@@ -329,6 +329,7 @@ class LocalPipeline(Pipeline):
             publisher=self._publisher,
             queue_of=lambda task_type: queue_of(task_type, task_types=self.registry, topology=topology),
             owner="test",
+            hooks=self.registry.hooks(hooks.load(topology.hooks)),
         )
         self._planner = SchedulePlanner(schedules, owner="test")
         self._schedules_wake_at = self._planner.tick(self.clock.now())

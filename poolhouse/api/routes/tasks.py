@@ -24,6 +24,7 @@ from poolhouse.pipeline.errors import (
     StoreUnavailable,
     TaskNotFound,
 )
+from poolhouse.pipeline.hooks import TaskInfo
 from poolhouse.pipeline.store import ABSENT
 from poolhouse.pipeline.tasks import records
 from poolhouse.pipeline.tasks.record_store import Stored
@@ -225,6 +226,9 @@ async def cancel_task(task_id: str, request: Request, services: Provided) -> Res
 
     before, record = await rewrite(task_id, services, change)
     if record.status is Status.CANCELLED:
+        # A task of unknown type: the worker that gets its message tells the hooks.
+        if services.hooks and record.task_type and (before is None or not before.status.final):
+            await services.hooks.of(record.task_type).on_cancel_async(TaskInfo.of(record))
         await services.send_following(record)  # before the timer goes, whose message would make up for it
         await timerless(before, services)
     return _cancelled(record)

@@ -98,6 +98,8 @@ class Verdict:
     attributes: Mapping[str, str]
     #: The record of the dead task, where one is kept.
     record: TaskRecord | None = None
+    #: Whether it is this message that ended the record: a worker that gave the task up had done so before.
+    ended: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,6 +166,7 @@ class DeadLetterStore:
         task: TaskMessage | None = None
         attempts: tuple[Attempt, ...] = ()
         record: TaskRecord | None = None
+        ended_here = False
         try:
             task = decode(
                 data, original, queue=queue, message_id=source_id, published_at=published_at, task_ids=self._task_ids
@@ -184,7 +187,8 @@ class DeadLetterStore:
             else:
                 if isinstance(ended, Verdict):
                     return ended
-                record, attempts, reason = ended, ended.attempts, ended.reason or reason
+                record, ended_here = ended
+                attempts, reason = record.attempts, record.reason or reason
         self._write_letter(
             DeadLetter(
                 task_id=task_id,
@@ -200,7 +204,7 @@ class DeadLetterStore:
             ),
             now=now,
         )
-        return Verdict(kept=Kept.KEPT, task_id=task_id, attributes=original, record=record)
+        return Verdict(kept=Kept.KEPT, task_id=task_id, attributes=original, record=record, ended=ended_here)
 
     def page(self, *, queue: str | None = None, page_size: int = 100, page_token: str | None = None) -> DeadLetterPage:
         """A page of the dead letters of one queue, or of all."""
@@ -354,8 +358,8 @@ class DeadLetterStore:
 
     def _end_record(
         self, task: TaskMessage, attributes: Mapping[str, str], *, reason: str, published_at: datetime, now: datetime
-    ) -> TaskRecord | Verdict:
-        """The record of a dead task; or the verdict where it is not dead."""
+    ) -> tuple[TaskRecord, bool] | Verdict:
+        """The record of a dead task, and whether it ended just now; or the verdict where it is not dead."""
         over = Verdict(kept=Kept.OVER, task_id=task.task_id, attributes={})
         given_up_by_us = dead_letter_attributes.REASON in attributes
         stored = self._records.read(task.task_id)
@@ -368,7 +372,7 @@ class DeadLetterStore:
         else:
             record = stored.record
             if record.status in {Status.DEAD, Status.FAILED}:
-                return record if record.discarded_at is None else over
+                return (record, False) if record.discarded_at is None else over
             if record.status.final or (record.replayed_at and published_at < record.replayed_at[-1]):
                 return over  # ended meanwhile, or a late copy of what has been replayed since
             if record.status is Status.RUNNING and record.lease_until is not None and record.lease_until > now:
@@ -382,7 +386,7 @@ class DeadLetterStore:
                     return _back(task, attributes, tried=record.last_attempt)
                 died = decided
         try:
-            return self._records.write(died, if_generation=stored.generation if stored else ABSENT).record
+            return self._records.write(died, if_generation=stored.generation if stored else ABSENT).record, True
         except PreconditionFailed:
             raise Conflict(f"task {task.task_id} changed just now") from None
 
