@@ -33,6 +33,7 @@ from poolhouse.pipeline.tasks.unique_keys import SUBMIT_TIME, Held, Pending, Tak
 from poolhouse.pipeline.timing.delays import SHORT_WAIT_S, seconds_until
 from poolhouse.pipeline.timing.timers import Timers
 from poolhouse.worker.errors import LeaseLost
+from poolhouse.worker.runtime import task_log
 from poolhouse.worker.runtime.delivery import Delivery
 from poolhouse.worker.runtime.endings import Cancelled, Ending, Failed, Lost, Refused, Returned, Stopped
 from poolhouse.worker.runtime.retrying import Stopping
@@ -122,28 +123,32 @@ class Settlement:
                     progress=running.progress,
                 ),
             )
-            self.counts.add("succeeded")
+            self._ended(running, context, record, "succeeded")
             self.close(delivery, record)
         elif isinstance(end, Refused):
             record = self._finish(
                 running, lambda record: records.failed(record, error=end.error, reason=end.reason, now=now())
             )
-            self.counts.add("failed")
+            self._ended(running, context, record, "failed")
             self.close(delivery, record)
         elif isinstance(end, Cancelled):
             record = self._finish(running, lambda record: records.cancelled(record, now=now()))
-            self.counts.add("cancelled")
+            self._ended(running, context, record, "cancelled")
             self.close(delivery, record)
         elif isinstance(end, Stopped):
-            self._finish(running, lambda record: records.stopped(record, now=now()))
-            self.counts.add("stopped")
+            record = self._finish(running, lambda record: records.stopped(record, now=now()))
+            self._ended(running, context, record, "stopped")
             delivery.hand_over(running.record.task_id)
         elif isinstance(end, Lost):
             raise LeaseLost("another worker has it")
         else:
-            self._retry_or_die(delivery, running, end)
+            self._retry_or_die(delivery, running, context, end)
 
-    def _retry_or_die(self, delivery: Delivery, running: RunningTask, end: Failed) -> None:
+    def _ended(self, running: RunningTask, context: Context, record: TaskRecord, disposition: Disposition) -> None:
+        self.counts.add(disposition)
+        task_log.ended(running, context, record, outcome=disposition)
+
+    def _retry_or_die(self, delivery: Delivery, running: RunningTask, context: Context, end: Failed) -> None:
         handler = running.handler
         limit = handler.attempts_in(self._topology.by_name[running.record.queue])
         attempts = running.record.counted_attempts if running.recorded else delivery.attempt
@@ -153,20 +158,20 @@ class Settlement:
             record = self._finish(
                 running, lambda record: records.died(record, reason=reason, now=self._now(), error=end.error)
             )
-            self.counts.add("dead")
+            self._ended(running, context, record, "dead")
             self.close(delivery, record)
             return
         after_s = end.after_s
         if after_s is None and handler.backoff is not None:
             after_s = handler.backoff.wait_s(attempts, random=random.random())
         retry_at = None if after_s is None else self._now() + timedelta(seconds=after_s)
-        self._finish(
+        record = self._finish(
             running,
             lambda record: records.retried(
                 record, error=end.error, now=self._now(), retry_at=retry_at, counts=end.counts
             ),
         )
-        self.counts.add("retried")
+        self._ended(running, context, record, "retried")
         if retry_at is None:
             delivery.nack()
         else:
