@@ -26,9 +26,10 @@ from poolhouse.pipeline.json_values import clean_text
 from poolhouse.pipeline.messaging.message import TaskMessage, task_id_of
 from poolhouse.pipeline.store import ABSENT, CHUNK_BYTES
 from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks.after_end import tasks_after
 from poolhouse.pipeline.tasks.dead_letter_attributes import EARLIER_DELIVERIES, attributes_for
 from poolhouse.pipeline.tasks.record_store import RecordStore
-from poolhouse.pipeline.tasks.records import ErrorInfo, FollowUp, ResultObject, Status, TaskRecord
+from poolhouse.pipeline.tasks.records import ErrorInfo, ResultObject, Status, TaskRecord
 from poolhouse.pipeline.tasks.unique_keys import SUBMIT_TIME, Held, Pending, Taken, UniqueClaim, UniqueKeys
 from poolhouse.pipeline.timing.delays import SHORT_WAIT_S, seconds_until
 from poolhouse.pipeline.timing.timers import Timers
@@ -83,6 +84,7 @@ class Settlement:
         self._timers = Timers(services.store)
         longest_wait = timedelta(seconds=max(queue.retention_s for queue in services.topology.queues))
         self._keys = UniqueKeys(services.store, longest_wait=longest_wait)
+        self._after_end = services.after_end
         self._retry_io = services.retry_io
         self._now = services.now
         self.counts = Counts()
@@ -194,22 +196,20 @@ class Settlement:
         return self._retry_io(lambda: running.finish(change))
 
     def close(self, delivery: Delivery, record: TaskRecord) -> None:
-        """Publish what a final record asks for, then ack. Done again for a duplicate: all of it is idempotent."""
-        if record.status is Status.SUCCEEDED:
-            try:
-                self._submit_follow_ups(record)
-            except QueueUnavailable:
-                delivery.nack()
-                return
-        elif record.status in {Status.FAILED, Status.DEAD} and record.discarded_at is None:
-            self.give_up(delivery, record.task_id, record.reason or "")
+        """Publish what follows a task's end, then ack. Done again for a duplicate: all of it is idempotent."""
+        try:
+            self._publish_following(record)
+        except QueueUnavailable:
+            delivery.nack()
             return
-        delivery.ack()
+        if record.status in {Status.FAILED, Status.DEAD} and record.discarded_at is None:
+            self.give_up(delivery, record.task_id, record.reason or "")
+        else:
+            delivery.ack()
 
-    def _submit_follow_ups(self, record: TaskRecord) -> None:
+    def _publish_following(self, record: TaskRecord) -> None:
         now = self._now()
-        tasks = [_task_of(follow_up, record) for follow_up in record.follow_ups]
-        tasks = [task for task in tasks if self._takes_key(task, now)]
+        tasks = [task for task in tasks_after(record, self._after_end) if self._takes_key(task, now)]
         waiting = [self._retry_io(partial(self._timers.send, task, self._publisher, now=now)) for task in tasks]
         for future in waiting:
             future.result()
@@ -316,14 +316,3 @@ class Settlement:
             return inline, ResultObject(name=name, size_bytes=size_bytes)
 
         return self._retry_io(write)
-
-
-def _task_of(follow_up: FollowUp, parent: TaskRecord) -> TaskMessage:
-    return TaskMessage(
-        task_id=follow_up.task_id,
-        task_type=follow_up.task_type,
-        submitted_at=parent.updated_at,
-        queue=follow_up.queue,
-        payload=follow_up.payload,
-        not_before=follow_up.not_before,
-    )
