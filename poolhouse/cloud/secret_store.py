@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from poolhouse.cloud.errors import CloudError
 from poolhouse.cloud.gcloud.runner import Gcloud
@@ -61,15 +62,37 @@ def set_value(
     _let_in(gcloud, topology, name, options=options, say=say)
 
 
-def listing(gcloud: Gcloud, topology: Topology, *, options: Options) -> str:
-    """The declared secrets for a person, with the newest version of each. Raises `CloudError`."""
+@dataclass(frozen=True, kw_only=True)
+class Declared:
+    """A secret of pipeline.toml."""
+
+    #: The variable that has its value.
+    name: str
+    #: Its newest version; None: it is not set.
+    version: int | None
+    #: Its id in Secret Manager.
+    secret: str
+
+
+def listing(gcloud: Gcloud, topology: Topology, *, options: Options) -> tuple[Declared, ...]:
+    """The declared secrets, with the newest version of each. Raises `CloudError`."""
     base = read_project(gcloud, options.project)
     reads = {name: secrets.versions(name, options) for name in topology.all_secrets}
     found = gcloud.read_all(tuple(reads.values())) if secrets.API in base.enabled else {}
+    return tuple(
+        Declared(
+            name=name,
+            version=max(secrets.enabled(found.get(read.arguments)), default=None),
+            secret=secrets.secret_id(name, options),
+        )
+        for name, read in reads.items()
+    )
+
+
+def text(found: Sequence[Declared]) -> str:
+    """The declared secrets for a person."""
     lines = [f"{'secret':40}{'version':>8}  in"]
-    for name, read in reads.items():
-        numbers = secrets.enabled(found.get(read.arguments))
-        lines.append(f"{name:40}{max(numbers) if numbers else 'not set':>8}  {secrets.secret_id(name, options)}")
+    lines += [f"{each.name:40}{each.version or 'not set':>8}  {each.secret}" for each in found]
     return "\n".join(lines)
 
 

@@ -225,6 +225,7 @@ async def cancel_task(task_id: str, request: Request, services: Provided) -> Res
 
     before, record = await rewrite(task_id, services, change)
     if record.status is Status.CANCELLED:
+        await services.send_following(record)  # before the timer goes, whose message would make up for it
         await timerless(before, services)
     return _cancelled(record)
 

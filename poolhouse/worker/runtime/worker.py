@@ -199,14 +199,7 @@ class Worker:
             on_abandoned=self._threads.abandon,
         )
         self._heartbeat.start()
-        keeper = DeadLetterKeeper(
-            self._store,
-            topology=self._topology,
-            registry=self._registry,
-            publisher=self._publisher,
-            task_ids=task_ids,
-            now=self._now,
-        )
+        keeper = DeadLetterKeeper(services)
         for source in self._sources():
             if source.lane == DEAD_LETTER_LANE:
                 self._open(source, process=keeper.process, give_back=lambda delivery: delivery.nack())
