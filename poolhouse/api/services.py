@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Annotated, ParamSpec, TypeVar
 
@@ -68,11 +68,6 @@ class Services:
     def records(self) -> RecordStore:
         """The records in the bucket."""
         return RecordStore(self.store)
-
-    @property
-    def longest_wait(self) -> timedelta:
-        """The time after which no message of a task is left in any queue."""
-        return timedelta(seconds=max(queue.retention_s for queue in self.topology.queues))
 
     async def task_ids(self) -> TaskIds:
         """The deployment's task ids; only the first call reads the bucket. Raises `StoreUnavailable`."""

@@ -90,7 +90,7 @@ async def find(task_id: str, services: Services) -> Stored | datetime:
     if not await services.issued(task_id):
         raise TaskNotFound(f"there is no task {task_id}: this deployment never issued that id")
     submitted_at = (await services.task_ids()).submitted_at(task_id)
-    if services.clock() - submitted_at > services.longest_wait:
+    if services.clock() - submitted_at > services.topology.longest_wait:
         raise TaskNotFound(
             f"task {task_id} was submitted at {submitted_at.isoformat()}: its record has expired, or it keeps none"
         )

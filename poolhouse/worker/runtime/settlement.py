@@ -35,6 +35,7 @@ from poolhouse.pipeline.tasks.unique_keys import SUBMIT_TIME, Held, Pending, Tak
 from poolhouse.pipeline.timing.delays import SHORT_WAIT_S, seconds_until
 from poolhouse.pipeline.timing.timers import Timers
 from poolhouse.worker.errors import LeaseLost
+from poolhouse.worker.runtime import task_log
 from poolhouse.worker.runtime.delivery import Delivery
 from poolhouse.worker.runtime.endings import Cancelled, Ending, Failed, Lost, Refused, Returned, Stopped
 from poolhouse.worker.runtime.retrying import Stopping
@@ -92,8 +93,7 @@ class Settlement:
         self._publisher = services.publisher
         self._task_ids = services.task_ids
         self._timers = Timers(services.store)
-        longest_wait = timedelta(seconds=max(queue.retention_s for queue in services.topology.queues))
-        self._keys = UniqueKeys(services.store, longest_wait=longest_wait)
+        self._keys = UniqueKeys(services.store, longest_wait=services.topology.longest_wait)
         self._after_end = services.after_end
         self._hooks = services.hooks
         self._retry_io = services.retry_io
@@ -138,31 +138,35 @@ class Settlement:
                     progress=running.progress,
                 ),
             )
-            self.counts.add("succeeded")
+            self._ended(running, context, record, "succeeded")
             self.close(delivery, record)
             return Settled("succeeded")
         if isinstance(end, Refused):
             record = self._finish(
                 running, lambda record: records.failed(record, error=end.error, reason=end.reason, now=now())
             )
-            self.counts.add("failed")
+            self._ended(running, context, record, "failed")
             self.close(delivery, record)
             return Settled("failed", end.error)
         if isinstance(end, Cancelled):
             record = self._finish(running, lambda record: records.cancelled(record, now=now()))
-            self.counts.add("cancelled")
+            self._ended(running, context, record, "cancelled")
             self.close(delivery, record)
             return Settled("cancelled")
         if isinstance(end, Stopped):
-            self._finish(running, lambda record: records.stopped(record, now=now()))
-            self.counts.add("stopped")
+            record = self._finish(running, lambda record: records.stopped(record, now=now()))
+            self._ended(running, context, record, "stopped")
             delivery.hand_over(running.record.task_id)
             return Settled("stopped")
         if isinstance(end, Lost):
             raise LeaseLost("another worker has it")
-        return self._retry_or_die(delivery, running, end)
+        return self._retry_or_die(delivery, running, context, end)
 
-    def _retry_or_die(self, delivery: Delivery, running: RunningTask, end: Failed) -> Settled:
+    def _ended(self, running: RunningTask, context: Context, record: TaskRecord, disposition: Disposition) -> None:
+        self.counts.add(disposition)
+        task_log.ended(running, context, record, outcome=disposition)
+
+    def _retry_or_die(self, delivery: Delivery, running: RunningTask, context: Context, end: Failed) -> Settled:
         handler = running.handler
         limit = handler.attempts_in(self._topology.by_name[running.record.queue])
         attempts = running.record.counted_attempts if running.recorded else delivery.attempt
@@ -172,20 +176,20 @@ class Settlement:
             record = self._finish(
                 running, lambda record: records.died(record, reason=reason, now=self._now(), error=end.error)
             )
-            self.counts.add("dead")
+            self._ended(running, context, record, "dead")
             self.close(delivery, record)
             return Settled("dead", end.error)
         after_s = end.after_s
         if after_s is None and handler.backoff is not None:
             after_s = handler.backoff.wait_s(attempts, random=random.random())
         retry_at = None if after_s is None else self._now() + timedelta(seconds=after_s)
-        self._finish(
+        record = self._finish(
             running,
             lambda record: records.retried(
                 record, error=end.error, now=self._now(), retry_at=retry_at, counts=end.counts
             ),
         )
-        self.counts.add("retried")
+        self._ended(running, context, record, "retried")
         if retry_at is None:
             delivery.nack()
         else:
