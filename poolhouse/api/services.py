@@ -78,7 +78,12 @@ class Services:
 
     async def dead_letters(self) -> DeadLetterStore:
         """The dead letters in the bucket. Raises `StoreUnavailable`."""
-        return DeadLetterStore(self.store, queues=tuple(self.topology.by_name), task_ids=await self.task_ids())
+        return DeadLetterStore(
+            self.store,
+            queues=tuple(self.topology.by_name),
+            task_ids=await self.task_ids(),
+            inline_bytes=self.topology.payloads.inline_bytes,
+        )
 
     def check(self) -> None:
         """Raise `ConfigError` where handlers and `pipeline.toml` don't fit together."""

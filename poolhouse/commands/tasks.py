@@ -73,7 +73,7 @@ def show(api: Client, task_id: str, *, as_json: bool, terminal: Terminal) -> int
         said = f": {error['type']}: {error['message']}" if error else ""
         ended = f" to {attempt['ended_at']}" if attempt.get("ended_at") else ""
         terminal.line(f"  attempt {attempt['number']}  {attempt['outcome']}  {attempt['started_at']}{ended}{said}")
-    for name in ("payload", "result", "result_object"):
+    for name in ("payload", "payload_object", "result", "result_object"):
         if task.get(name) not in (None, {}):
             text = json.dumps(task[name], indent=2, ensure_ascii=False).replace("\n", "\n  ")
             terminal.line(f"  {name.replace('_', ' ')}: {text}")

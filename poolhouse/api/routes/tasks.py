@@ -25,7 +25,7 @@ from poolhouse.pipeline.errors import (
     TaskNotFound,
 )
 from poolhouse.pipeline.store import ABSENT
-from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks import large_values, records
 from poolhouse.pipeline.tasks.record_store import Stored
 from poolhouse.pipeline.tasks.records import PRIVATE, Status, TaskRecord
 from poolhouse.pipeline.timing.timers import Timers
@@ -226,6 +226,9 @@ async def cancel_task(task_id: str, request: Request, services: Provided) -> Res
     before, record = await rewrite(task_id, services, change)
     if record.status is Status.CANCELLED:
         await timerless(before, services)
+        if record.payload_object is not None:
+            with contextlib.suppress(StoreUnavailable):  # the worker that meets the message does it, or the lifecycle
+                await services.threads.run(large_values.remove, services.store, record.payload_object)
     return _cancelled(record)
 
 

@@ -18,7 +18,7 @@ import structlog
 from poolhouse.pipeline.errors import MalformedMessage, PreconditionFailed, RecordUnreadable
 from poolhouse.pipeline.messaging.message import TaskMessage, decode
 from poolhouse.pipeline.store import ABSENT
-from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks import large_values, records
 from poolhouse.pipeline.tasks.record_store import RecordStore, Stored, written_by
 from poolhouse.pipeline.tasks.records import (
     AlreadyClaimed,
@@ -32,8 +32,9 @@ from poolhouse.pipeline.tasks.records import (
 )
 from poolhouse.worker.errors import Interrupted, TaskTimeout, WorkerStopping
 from poolhouse.worker.registry import Handler
+from poolhouse.worker.runtime import endings
 from poolhouse.worker.runtime.delivery import Delivery
-from poolhouse.worker.runtime.endings import error_info, interrupted
+from poolhouse.worker.runtime.endings import Ending, Stopped, error_info, interrupted
 from poolhouse.worker.runtime.execution.executor import Executor, run_handler
 from poolhouse.worker.runtime.heartbeat import Heartbeat
 from poolhouse.worker.runtime.limits import Limits
@@ -182,11 +183,24 @@ class Attempts:
             running.abandon_handler = lambda: self._abandon(once, delivery, running, context, thread_id)
         self._heartbeat.add(running)
         try:
-            end = run_handler(self._executor, running, context)
+            end = self._load(running) or run_handler(self._executor, running, context)
         finally:
             self._heartbeat.remove(running)
         if once.first():
             self._settlement.settle(delivery, running, context, end)
+
+    def _load(self, running: RunningTask) -> Ending | None:
+        """Read a large payload; how the attempt ends where that can't be."""
+        value = running.record.payload_object
+        if value is None:
+            return None
+        try:
+            running.payload = self._retry_io(lambda: large_values.read(self._services.store, value))
+        except large_values.ValueLost as error:
+            return endings.lost_payload(error)
+        except Stopping:
+            return Stopped()
+        return None
 
     def _claim(self, delivery: Delivery, task: TaskMessage, handler: Handler, *, lease_s: float) -> Stored | None:
         """The claimed record; None if the delivery has been brought to its end without a new attempt."""
@@ -222,7 +236,7 @@ class Attempts:
                 self._settlement.counts.add(_count_of(decision.record) if ours else "duplicates")
                 if current is not None and not decision.record.task_type:
                     self._identify(current, task)
-                self._settlement.close(delivery, decision.record)
+                self._settlement.close(delivery, decision.record, payload_object=task.payload_object)
                 return None
             if isinstance(decision, AlreadyClaimed):
                 return current
@@ -268,7 +282,7 @@ class Attempts:
 
 def _completed(task: TaskMessage, handler: Handler) -> TaskMessage:
     """The task with what default factories make: kept in its record, it is the same in every attempt."""
-    if not handler.makes_values:
+    if not handler.makes_values or task.payload_object is not None:  # which was completed before it was written
         return task
     try:
         return replace(task, payload=handler.completed(task.payload))
