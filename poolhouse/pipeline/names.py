@@ -36,6 +36,9 @@ UNIQUE = "unique/"
 PAYLOADS = "payloads/"
 TASK_ID_KEY = "config/task-id-key"
 
+#: What is left of an object's name for a client's file, with a margin for suffixes.
+MAX_FILE_NAME_BYTES = MAX_OBJECT_NAME_BYTES - max(len(UPLOADS), len(PROCESSED)) - 32
+
 _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 
@@ -51,10 +54,8 @@ def check_file_name(name: str) -> str:
         size = len(name.encode())
     except UnicodeEncodeError:
         raise InvalidName("a file name must be valid Unicode") from None
-    if size > MAX_OBJECT_NAME_BYTES - max(len(UPLOADS), len(PROCESSED)) - 32:
-        raise InvalidName(
-            f"a file name must not be longer than {MAX_OBJECT_NAME_BYTES - 42} bytes, this one has {size}"
-        )
+    if size > MAX_FILE_NAME_BYTES:
+        raise InvalidName(f"a file name must not be longer than {MAX_FILE_NAME_BYTES} bytes, this one has {size}")
     if any(unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} for character in name):
         raise InvalidName("a file name must not have control characters or line breaks")
     if "\\" in name:

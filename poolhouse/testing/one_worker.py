@@ -92,14 +92,7 @@ class OneWorker:
             on_abandoned=lambda _: None,
             monotonic=monotonic,
         )
-        self._dead_letters = DeadLetterKeeper(
-            store,
-            topology=settings.topology,
-            registry=registry,
-            publisher=self._publisher,
-            task_ids=task_ids,
-            now=now,
-        )
+        self._dead_letters = DeadLetterKeeper(services)
 
     @property
     def next_start_s(self) -> float | None:

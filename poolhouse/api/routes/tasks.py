@@ -89,7 +89,7 @@ async def find(task_id: str, services: Services) -> Stored | datetime:
     if not await services.issued(task_id):
         raise TaskNotFound(f"there is no task {task_id}: this deployment never issued that id")
     submitted_at = (await services.task_ids()).submitted_at(task_id)
-    if services.clock() - submitted_at > services.longest_wait:
+    if services.clock() - submitted_at > services.topology.longest_wait:
         raise TaskNotFound(
             f"task {task_id} was submitted at {submitted_at.isoformat()}: its record has expired, or it keeps none"
         )
@@ -225,6 +225,7 @@ async def cancel_task(task_id: str, request: Request, services: Provided) -> Res
 
     before, record = await rewrite(task_id, services, change)
     if record.status is Status.CANCELLED:
+        await services.send_following(record)  # before the timer goes, whose message would make up for it
         await timerless(before, services)
         if record.payload_object is not None:
             with contextlib.suppress(StoreUnavailable):  # the worker that meets the message does it, or the lifecycle

@@ -6,6 +6,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -283,6 +284,11 @@ class Topology(_Model):
     def default_queue(self) -> Queue:
         """Where a task goes that names no queue: `default` where declared, else the first."""
         return self.by_name.get("default", self.queues[0])
+
+    @property
+    def longest_wait(self) -> timedelta:
+        """The time after which no message of a task is left in any queue."""
+        return timedelta(seconds=max(queue.retention_s for queue in self.queues))
 
     def env_of(self, queue: Queue) -> Mapping[str, str]:
         """Variables of a queue's workers."""

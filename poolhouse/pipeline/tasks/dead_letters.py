@@ -97,6 +97,8 @@ class Verdict:
     task_id: str
     #: Attributes to send it back with.
     attributes: Mapping[str, str]
+    #: The record of the dead task, where one is kept.
+    record: TaskRecord | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +167,7 @@ class DeadLetterStore:
         reason = dead_letter_attributes.reason(attributes)
         task: TaskMessage | None = None
         attempts: tuple[Attempt, ...] = ()
+        record: TaskRecord | None = None
         try:
             task = decode(
                 data, original, queue=queue, message_id=source_id, published_at=published_at, task_ids=self._task_ids
@@ -185,7 +188,7 @@ class DeadLetterStore:
             else:
                 if isinstance(ended, Verdict):
                     return ended
-                attempts, reason = ended.attempts, ended.reason or reason
+                record, attempts, reason = ended, ended.attempts, ended.reason or reason
         self._write_letter(
             DeadLetter(
                 task_id=task_id,
@@ -201,7 +204,7 @@ class DeadLetterStore:
             ),
             now=now,
         )
-        return Verdict(kept=Kept.KEPT, task_id=task_id, attributes=original)
+        return Verdict(kept=Kept.KEPT, task_id=task_id, attributes=original, record=record)
 
     def page(self, *, queue: str | None = None, page_size: int = 100, page_token: str | None = None) -> DeadLetterPage:
         """A page of the dead letters of one queue, or of all."""

@@ -30,6 +30,7 @@ from poolhouse.pipeline.messaging.message import TaskMessage, format_time
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.store import ABSENT, ObjectStore
 from poolhouse.pipeline.tasks.task_ids import TaskIds
+from poolhouse.pipeline.timing import clock
 from poolhouse.pipeline.timing.cron import latest_due
 
 #: A run noticed later than this after its time counts as missed, in seconds: as long as a scheduler's restart may take.
@@ -39,9 +40,6 @@ MISSED_AFTER_S = 60.0
 CLAIM_S = 30.0
 #: Times that a change is tried anew because another wrote in between.
 _TRIES = 10
-#: A time that is further ahead than this was written by a clock that was wrong, in seconds: the clocks of two machines
-#: differ by less.
-CLOCK_MARGIN_S = 60.0
 #: Oldest due time that is run when a scheduler outside asks for it: older ones are no retry of a scheduler.
 LONGEST_DELAY = timedelta(days=31)
 #: Times outside are taken for these: in between there is room for any zone and any wait.
@@ -140,7 +138,7 @@ class StoredState:
 def due_time_problem(due_at: datetime, *, now: datetime) -> str | None:
     """Return what is wrong with a due time that a scheduler outside names; None where nothing is."""
     if _is_ahead(due_at, now):
-        return f"is more than {CLOCK_MARGIN_S:g} s ahead of the time here, {format_time(now)}"
+        return f"is more than {clock.MARGIN.total_seconds():g} s ahead of the time here, {format_time(now)}"
     if due_at < now - LONGEST_DELAY:
         return f"is more than {LONGEST_DELAY.days} days ago"
     return None
@@ -197,7 +195,7 @@ def run_due(schedule: Schedule, state: ScheduleState, *, now: datetime) -> datet
 
 
 def _is_ahead(at: datetime, now: datetime) -> bool:
-    return at - now > timedelta(seconds=CLOCK_MARGIN_S)
+    return at - now > clock.MARGIN
 
 
 class Schedules:

@@ -32,7 +32,7 @@ from poolhouse.pipeline.tasks.records import (
 )
 from poolhouse.worker.errors import Interrupted, TaskTimeout, WorkerStopping
 from poolhouse.worker.registry import Handler
-from poolhouse.worker.runtime import endings
+from poolhouse.worker.runtime import endings, task_log
 from poolhouse.worker.runtime.delivery import Delivery
 from poolhouse.worker.runtime.endings import Ending, Stopped, error_info, interrupted
 from poolhouse.worker.runtime.execution.executor import Executor, run_handler
@@ -182,6 +182,7 @@ class Attempts:
             thread_id = threading.get_ident()
             running.abandon_handler = lambda: self._abandon(once, delivery, running, context, thread_id)
         self._heartbeat.add(running)
+        task_log.started(running, context)
         try:
             end = self._load(running) or run_handler(self._executor, running, context)
         finally:

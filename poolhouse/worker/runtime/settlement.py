@@ -26,14 +26,16 @@ from poolhouse.pipeline.json_values import clean_text
 from poolhouse.pipeline.messaging.message import TaskMessage, task_id_of
 from poolhouse.pipeline.store import ABSENT, CHUNK_BYTES
 from poolhouse.pipeline.tasks import large_values, records
+from poolhouse.pipeline.tasks.after_end import tasks_after
 from poolhouse.pipeline.tasks.dead_letter_attributes import EARLIER_DELIVERIES, attributes_for
 from poolhouse.pipeline.tasks.large_values import ValueLost, ValueObject
 from poolhouse.pipeline.tasks.record_store import RecordStore
-from poolhouse.pipeline.tasks.records import ErrorInfo, FollowUp, ResultObject, Status, TaskRecord
+from poolhouse.pipeline.tasks.records import ErrorInfo, ResultObject, Status, TaskRecord
 from poolhouse.pipeline.tasks.unique_keys import SUBMIT_TIME, Held, Pending, Taken, UniqueClaim, UniqueKeys
 from poolhouse.pipeline.timing.delays import SHORT_WAIT_S, seconds_until
 from poolhouse.pipeline.timing.timers import Timers
 from poolhouse.worker.errors import LeaseLost
+from poolhouse.worker.runtime import task_log
 from poolhouse.worker.runtime.delivery import Delivery
 from poolhouse.worker.runtime.endings import Cancelled, Ending, Failed, Lost, Refused, Returned, Stopped
 from poolhouse.worker.runtime.retrying import Stopping
@@ -81,8 +83,8 @@ class Settlement:
         self._publisher = services.publisher
         self._task_ids = services.task_ids
         self._timers = Timers(services.store)
-        longest_wait = timedelta(seconds=max(queue.retention_s for queue in services.topology.queues))
-        self._keys = UniqueKeys(services.store, longest_wait=longest_wait)
+        self._keys = UniqueKeys(services.store, longest_wait=services.topology.longest_wait)
+        self._after_end = services.after_end
         self._retry_io = services.retry_io
         self._now = services.now
         self.counts = Counts()
@@ -124,28 +126,32 @@ class Settlement:
                     progress=running.progress,
                 ),
             )
-            self.counts.add("succeeded")
+            self._ended(running, context, record, "succeeded")
             self.close(delivery, record)
         elif isinstance(end, Refused):
             record = self._finish(
                 running, lambda record: records.failed(record, error=end.error, reason=end.reason, now=now())
             )
-            self.counts.add("failed")
+            self._ended(running, context, record, "failed")
             self.close(delivery, record)
         elif isinstance(end, Cancelled):
             record = self._finish(running, lambda record: records.cancelled(record, now=now()))
-            self.counts.add("cancelled")
+            self._ended(running, context, record, "cancelled")
             self.close(delivery, record)
         elif isinstance(end, Stopped):
-            self._finish(running, lambda record: records.stopped(record, now=now()))
-            self.counts.add("stopped")
+            record = self._finish(running, lambda record: records.stopped(record, now=now()))
+            self._ended(running, context, record, "stopped")
             delivery.hand_over(running.record.task_id)
         elif isinstance(end, Lost):
             raise LeaseLost("another worker has it")
         else:
-            self._retry_or_die(delivery, running, end)
+            self._retry_or_die(delivery, running, context, end)
 
-    def _retry_or_die(self, delivery: Delivery, running: RunningTask, end: Failed) -> None:
+    def _ended(self, running: RunningTask, context: Context, record: TaskRecord, disposition: Disposition) -> None:
+        self.counts.add(disposition)
+        task_log.ended(running, context, record, outcome=disposition)
+
+    def _retry_or_die(self, delivery: Delivery, running: RunningTask, context: Context, end: Failed) -> None:
         handler = running.handler
         limit = handler.attempts_in(self._topology.by_name[running.record.queue])
         attempts = running.record.counted_attempts if running.recorded else delivery.attempt
@@ -155,20 +161,20 @@ class Settlement:
             record = self._finish(
                 running, lambda record: records.died(record, reason=reason, now=self._now(), error=end.error)
             )
-            self.counts.add("dead")
+            self._ended(running, context, record, "dead")
             self.close(delivery, record)
             return
         after_s = end.after_s
         if after_s is None and handler.backoff is not None:
             after_s = handler.backoff.wait_s(attempts, random=random.random())
         retry_at = None if after_s is None else self._now() + timedelta(seconds=after_s)
-        self._finish(
+        record = self._finish(
             running,
             lambda record: records.retried(
                 record, error=end.error, now=self._now(), retry_at=retry_at, counts=end.counts
             ),
         )
-        self.counts.add("retried")
+        self._ended(running, context, record, "retried")
         if retry_at is None:
             delivery.nack()
         else:
@@ -191,24 +197,23 @@ class Settlement:
         return self._retry_io(lambda: running.finish(change))
 
     def close(self, delivery: Delivery, record: TaskRecord, *, payload_object: ValueObject | None = None) -> None:
-        """Publish what a final record asks for, then ack. Done again for a duplicate: all of it is idempotent.
+        """Publish what follows a task's end, then ack. Done again for a duplicate: all of it is idempotent.
 
         Args:
             delivery: the message in hand.
             record: the final one.
             payload_object: what the message refers to; a record that a cancel call made does not know of it.
         """
-        if record.status is Status.SUCCEEDED:
-            try:
-                self._submit_follow_ups(record)
-            except QueueUnavailable:
-                delivery.nack()
-                return
-        elif record.status in {Status.FAILED, Status.DEAD} and record.discarded_at is None:
-            self.give_up(delivery, record.task_id, record.reason or "")
+        try:
+            self._publish_following(record)
+        except QueueUnavailable:
+            delivery.nack()
             return
-        self._remove_payload(record, payload_object or record.payload_object)
-        delivery.ack()
+        if record.status in {Status.FAILED, Status.DEAD} and record.discarded_at is None:
+            self.give_up(delivery, record.task_id, record.reason or "")
+        else:
+            self._remove_payload(record, payload_object or record.payload_object)
+            delivery.ack()
 
     def _remove_payload(self, record: TaskRecord, value: ValueObject | None) -> None:
         """Delete the payload of a task that ended without a dead letter. The bucket's lifecycle has what stays."""
@@ -224,10 +229,9 @@ class Settlement:
             if value is not None and data is not None:
                 self._retry_io(partial(large_values.write, self._store, value, data))
 
-    def _submit_follow_ups(self, record: TaskRecord) -> None:
+    def _publish_following(self, record: TaskRecord) -> None:
         now = self._now()
-        tasks = [_task_of(follow_up, record) for follow_up in record.follow_ups]
-        tasks = [task for task in tasks if self._takes_key(task, now)]
+        tasks = [task for task in tasks_after(record, self._after_end) if self._takes_key(task, now)]
         waiting = [self._retry_io(partial(self._timers.send, task, self._publisher, now=now)) for task in tasks]
         for future in waiting:
             future.result()
@@ -340,15 +344,3 @@ class Settlement:
             return inline, ResultObject(name=name, size_bytes=size_bytes)
 
         return self._retry_io(write)
-
-
-def _task_of(follow_up: FollowUp, parent: TaskRecord) -> TaskMessage:
-    return TaskMessage(
-        task_id=follow_up.task_id,
-        task_type=follow_up.task_type,
-        submitted_at=parent.updated_at,
-        queue=follow_up.queue,
-        payload=follow_up.payload,
-        not_before=follow_up.not_before,
-        payload_object=follow_up.payload_object,
-    )

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -24,6 +24,7 @@ from poolhouse.pipeline.errors import BucketMissing, ConfigError
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.store import ObjectStore
 from poolhouse.pipeline.tasks.task_id_key import load_task_ids
+from poolhouse.pipeline.timing import clock
 from poolhouse.pipeline.timing.timers import Timers
 from poolhouse.worker.errors import WorkerStopping
 from poolhouse.worker.registry import Handler, Registry
@@ -116,7 +117,7 @@ class Worker:
         *,
         registry: Registry,
         store: ObjectStore,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Callable[[], datetime] = clock.now,
     ) -> None:
         self._settings = settings
         self._options = options
@@ -198,14 +199,7 @@ class Worker:
             on_abandoned=self._threads.abandon,
         )
         self._heartbeat.start()
-        keeper = DeadLetterKeeper(
-            self._store,
-            topology=self._topology,
-            registry=self._registry,
-            publisher=self._publisher,
-            task_ids=task_ids,
-            now=self._now,
-        )
+        keeper = DeadLetterKeeper(services)
         for source in self._sources():
             if source.lane == DEAD_LETTER_LANE:
                 self._open(source, process=keeper.process, give_back=lambda delivery: delivery.nack())

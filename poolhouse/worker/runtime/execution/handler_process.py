@@ -22,6 +22,7 @@ from poolhouse.client.task_type import TaskType, name_of
 from poolhouse.pipeline import json_values, logs
 from poolhouse.pipeline.config import settings as settings_module
 from poolhouse.pipeline.errors import InvalidValue
+from poolhouse.pipeline.json_values import clean_text
 from poolhouse.pipeline.store import ObjectStore, open_store
 from poolhouse.pipeline.tasks import current_task
 from poolhouse.pipeline.tasks.records import Progress
@@ -36,7 +37,6 @@ from poolhouse.worker.errors import (
     TaskTimeout,
     WorkerStopping,
     meaning_of,
-    message_of,
 )
 from poolhouse.worker.registry import Handler, Registry
 from poolhouse.worker.runtime.execution import children
@@ -257,5 +257,5 @@ def _told(error: BaseException, handler: Handler | None = None) -> tuple[str, st
     try:
         lines = "".join(traceback.format_exception(error))
     except Exception:  # noqa: BLE001 - such as a recursion while the traceback is made
-        lines = f"{type(error).__name__}: {message_of(error)}"
-    return kind, type(meant).__name__, message_of(meant), lines, after_s
+        lines = f"{type(error).__name__}: {clean_text(error)}"
+    return kind, type(meant).__name__, clean_text(meant), lines, after_s
