@@ -132,7 +132,7 @@ def publish(task: TaskMessage, data: bytes, draft: Draft, services: Services) ->
     if task.not_before is not None:
         return asyncio.ensure_future(scheduled.schedule(task, services))
     if task.payload_object is not None:
-        return asyncio.ensure_future(scheduled.wake(task, services, now=services.clock()))
+        return asyncio.ensure_future(services.send(task, now=services.clock()))
     return asyncio.wrap_future(services.publisher.publish_raw(task.queue, data, task.attributes()))
 
 
