@@ -120,7 +120,7 @@ def create_app(
         generate_unique_id_function=_operation_id,
     )
     app.state.services = services
-    app.state.body_gate = BodyGate()
+    app.state.body_gate = BodyGate(capacity_bytes=services.topology.payloads.max_bytes)
     app.state.events = TaskEvents(services, poll_s=event_poll_s)
     parts = (submissions, tasks, scheduled, events, files, downloads, queues, dead_letters, schedules, health, docs)
     for part in parts:

@@ -81,7 +81,12 @@ class Services:
 
     async def dead_letters(self) -> DeadLetterStore:
         """The dead letters in the bucket. Raises `StoreUnavailable`."""
-        return DeadLetterStore(self.store, queues=tuple(self.topology.by_name), task_ids=await self.task_ids())
+        return DeadLetterStore(
+            self.store,
+            queues=tuple(self.topology.by_name),
+            task_ids=await self.task_ids(),
+            inline_bytes=self.topology.payloads.inline_bytes,
+        )
 
     async def send(self, task: TaskMessage, *, now: datetime) -> str:
         """Send a task to its queue, or keep it until its time; returns the message's id, empty where it is a timer."""

@@ -127,6 +127,7 @@ class LocalPipeline(Pipeline):
                 payload=payload,
                 not_before=not_before,
             )
+            task = task.by_reference(above_bytes=self.settings.topology.payloads.inline_bytes)
             Timers(self.api_store).send(task, self._publisher, now=now).result()
             if not_before is not None and handler.record:
                 RecordStore(self.api_store).write(records.fresh(task, now=now), if_generation=ABSENT)

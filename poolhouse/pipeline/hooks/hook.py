@@ -32,16 +32,23 @@ class TaskInfo:
 
     @cached_property
     def payload(self) -> Mapping[str, Any]:
-        """Its payload: a copy, so that no hook changes the task."""
+        """Its payload: a copy, so that no hook changes the task. Empty where it is large and not read here."""
         return copy.deepcopy(dict(self._payload))
 
     @classmethod
-    def of(cls, task: TaskMessage | TaskRecord, *, trace: Mapping[str, str] | None = None) -> Self:
+    def of(
+        cls,
+        task: TaskMessage | TaskRecord,
+        *,
+        trace: Mapping[str, str] | None = None,
+        payload: Mapping[str, Any] | None = None,
+    ) -> Self:
         """What a message or a record tells of a task.
 
         Args:
             task: the message or the record.
             trace: the trace context of a record's message.
+            payload: instead of the task's own, where that is by reference.
         """
         return cls(
             task_id=task.task_id,
@@ -49,7 +56,7 @@ class TaskInfo:
             queue=task.queue,
             submitted_at=task.submitted_at,
             trace=dict(task.trace if isinstance(task, TaskMessage) else trace or {}),
-            _payload=task.payload,
+            _payload=task.payload if payload is None else payload,
         )
 
 

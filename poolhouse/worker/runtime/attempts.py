@@ -19,7 +19,7 @@ from poolhouse.pipeline.errors import MalformedMessage, PreconditionFailed, Reco
 from poolhouse.pipeline.hooks import AttemptEnd, TaskInfo
 from poolhouse.pipeline.messaging.message import TaskMessage, decode
 from poolhouse.pipeline.store import ABSENT
-from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks import large_values, records
 from poolhouse.pipeline.tasks.record_store import RecordStore, Stored, written_by
 from poolhouse.pipeline.tasks.records import (
     AlreadyClaimed,
@@ -33,9 +33,9 @@ from poolhouse.pipeline.tasks.records import (
 )
 from poolhouse.worker.errors import Interrupted, TaskTimeout, WorkerStopping
 from poolhouse.worker.registry import Handler
-from poolhouse.worker.runtime import task_log
+from poolhouse.worker.runtime import endings, task_log
 from poolhouse.worker.runtime.delivery import Delivery
-from poolhouse.worker.runtime.endings import Ending, error_info, interrupted
+from poolhouse.worker.runtime.endings import Ending, Stopped, error_info, interrupted
 from poolhouse.worker.runtime.execution.executor import Executor, run_handler
 from poolhouse.worker.runtime.heartbeat import Heartbeat
 from poolhouse.worker.runtime.limits import Limits
@@ -188,9 +188,10 @@ class Attempts:
         self._heartbeat.add(running)
         task_log.started(running, context)
         try:
+            end = self._load(running)
             if running.hooks is not None:
                 running.hooks.before(running.info)
-            end = run_handler(self._executor, running, context)
+            end = end or run_handler(self._executor, running, context)
         finally:
             self._heartbeat.remove(running)
         if once.first():
@@ -208,6 +209,19 @@ class Attempts:
                     retry_at=settled.retry_at,
                 ),
             )
+
+    def _load(self, running: RunningTask) -> Ending | None:
+        """Read a large payload; how the attempt ends where that can't be."""
+        value = running.record.payload_object
+        if value is None:
+            return None
+        try:
+            running.payload = self._retry_io(lambda: large_values.read(self._services.store, value))
+        except large_values.ValueLost as error:
+            return endings.lost_payload(error)
+        except Stopping:
+            return Stopped()
+        return None
 
     def _claim(self, delivery: Delivery, task: TaskMessage, handler: Handler, *, lease_s: float) -> Stored | None:
         """The claimed record; None if the delivery has been brought to its end without a new attempt."""
@@ -244,7 +258,7 @@ class Attempts:
                 if current is not None and not decision.record.task_type:
                     self._identify(current, task)
                     self._tell_end(decision.record, task)
-                self._settlement.close(delivery, decision.record)
+                self._settlement.close(delivery, decision.record, payload_object=task.payload_object)
                 return None
             if isinstance(decision, AlreadyClaimed):
                 return current
@@ -301,7 +315,7 @@ class Attempts:
 
 def _completed(task: TaskMessage, handler: Handler) -> TaskMessage:
     """The task with what default factories make: kept in its record, it is the same in every attempt."""
-    if not handler.makes_values:
+    if not handler.makes_values or task.payload_object is not None:  # which was completed before it was written
         return task
     try:
         return replace(task, payload=handler.completed(task.payload))

@@ -16,9 +16,8 @@ from poolhouse.client.task_type import TaskType, name_of
 from poolhouse.pipeline import json_values
 from poolhouse.pipeline.errors import PreconditionFailed
 from poolhouse.pipeline.hooks import AttemptInfo, Chain, TaskInfo
-from poolhouse.pipeline.messaging.message import MAX_MESSAGE_BYTES
 from poolhouse.pipeline.store import ABSENT, ObjectStore
-from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks import large_values, records
 from poolhouse.pipeline.tasks.record_store import RecordStore, Stored, written_by
 from poolhouse.pipeline.tasks.records import FollowUp, Progress, TaskRecord
 from poolhouse.pipeline.timing.delays import run_time
@@ -29,7 +28,8 @@ from poolhouse.worker.runtime.services import Services
 
 #: Least time between two writes of a task's progress, in seconds.
 PROGRESS_INTERVAL_S = 1.0
-#: Payloads of all follow-up tasks of a task, in bytes: its record holds them until they are published.
+#: Payloads of all follow-up tasks of a task, in bytes: its record, and the worker's memory, hold them until they are
+#: published.
 MAX_FOLLOW_UP_BYTES = 32_000_000
 
 
@@ -64,6 +64,8 @@ class RunningTask:
         self.trace = trace or {}
         self._stored = stored
         self._store = store
+        #: The task's payload: the record's own, or what its object holds once that is read.
+        self.payload: Mapping[str, Any] = stored.record.payload
         #: Marks our writes: one that took effect though storage did not answer is told from another worker's.
         self._writer = stored.record.owner or ""
         self._interruption: Interrupted | None = None
@@ -86,7 +88,9 @@ class RunningTask:
         """The attempt as hooks see it."""
         attempt = self.record.attempts[-1]
         return AttemptInfo(
-            task=TaskInfo.of(self.record, trace=self.trace), number=attempt.number, started_at=attempt.started_at
+            task=TaskInfo.of(self.record, trace=self.trace, payload=self.payload),
+            number=attempt.number,
+            started_at=attempt.started_at,
         )
 
     @property
@@ -188,7 +192,10 @@ class Context:
         self._task_ids = services.task_ids
         self._now = services.now
         self._log: Logger | None = None
+        self._payloads = services.topology.payloads
         self.follow_ups: list[FollowUp] = []
+        #: Payloads of follow-ups that are too large for a message, as JSON, by the follow-up's id.
+        self.large_payloads: dict[str, bytes] = {}
         self._follow_up_bytes = 0
 
     @property
@@ -267,23 +274,31 @@ class Context:
         queue = queue or handler.queue_in(self._topology)
         if queue not in self._topology.by_name:
             raise KeyError(f"there is no queue {queue}")
-        if len(encoded) > MAX_MESSAGE_BYTES:
-            raise ValueError(f"the payload of the follow-up {task_type} is larger than a message may be")
-        if self._follow_up_bytes + len(encoded) > MAX_FOLLOW_UP_BYTES:
+        if len(encoded) > self._payloads.max_bytes:
             raise ValueError(
-                f"the follow-ups of one task hold more than {MAX_FOLLOW_UP_BYTES:,} bytes together: "
+                f"the payload of the follow-up {task_type} has {len(encoded):,} bytes, and may have "
+                f"{self._payloads.max_bytes:,} (payloads.max_bytes in pipeline.toml)"
+            )
+        if self._follow_up_bytes + len(encoded) > max(MAX_FOLLOW_UP_BYTES, self._payloads.max_bytes):
+            raise ValueError(
+                f"the follow-ups of one task hold more than {max(MAX_FOLLOW_UP_BYTES, self._payloads.max_bytes):,} "
+                "bytes together: "
                 "write what is large to a file, and name the file in the payloads"
             )
         self._follow_up_bytes += len(encoded)
         # Derived from the parent and the position: an attempt that runs again names the same tasks.
         task_id = self._task_ids.derive(f"follow-up {self.task_id} {len(self.follow_ups)}", self.submitted_at)
+        large = len(encoded) > self._payloads.inline_bytes
+        if large:
+            self.large_payloads[task_id] = encoded
         self.follow_ups.append(
             FollowUp(
                 task_id=task_id,
                 task_type=task_type,
                 queue=queue,
-                payload=json.loads(encoded),
+                payload={} if large else json.loads(encoded),
                 not_before=not_before if not_before > now else None,
+                payload_object=large_values.payload_object(task_id, encoded) if large else None,
             )
         )
         return task_id

@@ -26,9 +26,10 @@ from poolhouse.pipeline.hooks import AttemptOutcome
 from poolhouse.pipeline.json_values import clean_text
 from poolhouse.pipeline.messaging.message import TaskMessage, task_id_of
 from poolhouse.pipeline.store import ABSENT, CHUNK_BYTES
-from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks import large_values, records
 from poolhouse.pipeline.tasks.after_end import tasks_after
 from poolhouse.pipeline.tasks.dead_letter_attributes import EARLIER_DELIVERIES, attributes_for
+from poolhouse.pipeline.tasks.large_values import ValueLost, ValueObject
 from poolhouse.pipeline.tasks.record_store import RecordStore
 from poolhouse.pipeline.tasks.records import ErrorInfo, ResultObject, Status, TaskRecord
 from poolhouse.pipeline.tasks.unique_keys import SUBMIT_TIME, Held, Pending, Taken, UniqueClaim, UniqueKeys
@@ -127,6 +128,7 @@ class Settlement:
         now = self._now
         if isinstance(end, Returned):
             result, result_object = self._keep_result(running, end)
+            self._keep_payloads(context)
             record = self._finish(
                 running,
                 lambda record: records.succeeded(
@@ -212,8 +214,14 @@ class Settlement:
     def _finish(self, running: RunningTask, change: Callable[[TaskRecord], TaskRecord]) -> TaskRecord:
         return self._retry_io(lambda: running.finish(change))
 
-    def close(self, delivery: Delivery, record: TaskRecord) -> None:
-        """Publish what follows a task's end, then ack. Done again for a duplicate: all of it is idempotent."""
+    def close(self, delivery: Delivery, record: TaskRecord, *, payload_object: ValueObject | None = None) -> None:
+        """Publish what follows a task's end, then ack. Done again for a duplicate: all of it is idempotent.
+
+        Args:
+            delivery: the message in hand.
+            record: the final one.
+            payload_object: what the message refers to; a record that a cancel call made does not know of it.
+        """
         try:
             self._publish_following(record)
         except QueueUnavailable:
@@ -222,7 +230,22 @@ class Settlement:
         if record.status in {Status.FAILED, Status.DEAD} and record.discarded_at is None:
             self.give_up(delivery, record.task_id, record.reason or "")
         else:
+            self._remove_payload(record, payload_object or record.payload_object)
             delivery.ack()
+
+    def _remove_payload(self, record: TaskRecord, value: ValueObject | None) -> None:
+        """Delete the payload of a task that ended without a dead letter. The bucket's lifecycle has what stays."""
+        handler = self._registry.get(record.task_type)
+        if value is None or (handler is not None and not handler.record):
+            return  # without a record a duplicate runs again, and wants it
+        self._retry_io(lambda: large_values.remove(self._store, value))
+
+    def _keep_payloads(self, context: Context) -> None:
+        """Write the large payloads of follow-ups, before the record that names them."""
+        for follow_up in context.follow_ups:
+            value, data = follow_up.payload_object, context.large_payloads.get(follow_up.task_id)
+            if value is not None and data is not None:
+                self._retry_io(partial(large_values.write, self._store, value, data))
 
     def _publish_following(self, record: TaskRecord) -> None:
         now = self._now()
@@ -247,8 +270,12 @@ class Settlement:
         if handler is None or handler.unique is None:
             return True
         unique = handler.unique
+        value = task.payload_object
         try:
-            by = handler.unique_by(task.payload, unique)
+            payload = task.payload if value is None else self._retry_io(lambda: large_values.read(self._store, value))
+            by = handler.unique_by(payload, unique)
+        except ValueLost:  # it has run and ended: this is a duplicate of its parent
+            return False
         except ValidationError:  # its model is another since the parent ran: it fails with that for its reason
             return True
         claim = UniqueClaim(
@@ -269,7 +296,9 @@ class Settlement:
         if isinstance(answer, Taken):
             return True
         reason = f"not submitted: task {answer.task_id} has its key and is {answer.status}"
-        self._retry_io(partial(self._record, records.cancelled(records.fresh(task, now=now), now=now, reason=reason)))
+        refused = records.cancelled(records.fresh(task, now=now), now=now, reason=reason)
+        self._retry_io(partial(self._record, refused))
+        self._remove_payload(refused, value)
         return False
 
     def _record(self, record: TaskRecord) -> None:

@@ -38,7 +38,7 @@ class Executor:
         """Call the handler and return what it returns; raises what it raises, or `Interrupted`."""
         if task.handler.cpu:
             # As it came: not every model that is dumped and parsed again is the same.
-            return self._processes.run(task, task.record.payload, context)
+            return self._processes.run(task, task.payload, context)
         return self.run_here(task, payload, context)
 
     def run_here(self, task: RunningTask, payload: BaseModel, context: Context) -> Any:
@@ -72,7 +72,7 @@ class Executor:
 def run_handler(executor: Executor, running: RunningTask, context: Context) -> Ending:
     """Run the handler of a claimed task; what it raises is an ending too."""
     try:
-        payload = running.handler.parse(running.record.payload)
+        payload = running.handler.parse(running.payload)
     except ValidationError as error:
         return endings.invalid_payload(error)
     except BaseException as error:  # noqa: BLE001 - a mistake in a validator
