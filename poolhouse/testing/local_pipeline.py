@@ -93,6 +93,7 @@ class LocalPipeline(Pipeline):
         self._timer_names: set[str] = set()
         #: Messages that wait because somebody asked for it, and until when.
         self._asked_waits: dict[str, float] = {}
+        self._hooks = self.registry.hooks(hooks.load(settings.topology.hooks))
         self._planner: SchedulePlanner | None = None
         self._schedules_wake_at: datetime | None = None
         self._workers = 0
@@ -128,6 +129,7 @@ class LocalPipeline(Pipeline):
                 not_before=not_before,
             )
             task = task.by_reference(above_bytes=self.settings.topology.payloads.inline_bytes)
+            task = self._hooks.of(task.task_type).submitting(task)
             Timers(self.api_store).send(task, self._publisher, now=now).result()
             if not_before is not None and handler.record:
                 RecordStore(self.api_store).write(records.fresh(task, now=now), if_generation=ABSENT)
@@ -330,7 +332,7 @@ class LocalPipeline(Pipeline):
             publisher=self._publisher,
             queue_of=lambda task_type: queue_of(task_type, task_types=self.registry, topology=topology),
             owner="test",
-            hooks=self.registry.hooks(hooks.load(topology.hooks)),
+            hooks=self._hooks,
         )
         self._planner = SchedulePlanner(schedules, owner="test")
         self._schedules_wake_at = self._planner.tick(self.clock.now())
