@@ -93,7 +93,7 @@ class LocalPipeline(Pipeline):
         self._timer_names: set[str] = set()
         #: Messages that wait because somebody asked for it, and until when.
         self._asked_waits: dict[str, float] = {}
-        self._hooks = self.registry.hooks(hooks.load(settings.topology.hooks))
+        self._hooks = registry.hooks(hooks.load(settings.topology.hooks))
         self._planner: SchedulePlanner | None = None
         self._schedules_wake_at: datetime | None = None
         self._workers = 0
