@@ -77,6 +77,7 @@ class LocalPipeline(Pipeline):
         self._subscriptions = [name for name, _, _ in self._sources]
         self._queue_of_topic = {queue.topic: queue.name for queue in settings.topology.queues}
         self.clock = _Clock(self)
+        self._hooks = registry.hooks(hooks.load(settings.topology.hooks))
         self._worker: OneWorker | None = None
         super().__init__(settings, registry=registry, store=self._begin(settings, task_ids), task_ids=task_ids)
 
@@ -93,7 +94,6 @@ class LocalPipeline(Pipeline):
         self._timer_names: set[str] = set()
         #: Messages that wait because somebody asked for it, and until when.
         self._asked_waits: dict[str, float] = {}
-        self._hooks = registry.hooks(hooks.load(settings.topology.hooks))
         self._planner: SchedulePlanner | None = None
         self._schedules_wake_at: datetime | None = None
         self._workers = 0
