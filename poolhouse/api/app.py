@@ -31,6 +31,7 @@ from poolhouse.api.routes import (
     schedules,
     submissions,
     tasks,
+    triggers,
 )
 from poolhouse.api.routes.events import TaskEvents
 from poolhouse.api.services import Deployment, Services, Threads
@@ -122,7 +123,20 @@ def create_app(
     app.state.services = services
     app.state.body_gate = BodyGate(capacity_bytes=services.topology.payloads.max_bytes)
     app.state.events = TaskEvents(services, poll_s=event_poll_s)
-    parts = (submissions, tasks, scheduled, events, files, downloads, queues, dead_letters, schedules, health, docs)
+    parts = (
+        submissions,
+        tasks,
+        scheduled,
+        events,
+        files,
+        downloads,
+        queues,
+        dead_letters,
+        schedules,
+        triggers,
+        health,
+        docs,
+    )
     for part in parts:
         app.include_router(part.router)
     app.state.routes = [route for part in parts for route in part.router.routes]

@@ -1,4 +1,4 @@
-"""Tasks, dead letters and schedules, on the local stack or a deployed one."""
+"""Tasks, dead letters, schedules and triggers, on the local stack or a deployed one."""
 
 from __future__ import annotations
 
@@ -163,3 +163,29 @@ def schedule(c: Context, action: str, word: list[str], json: bool = False, proje
     from poolhouse.commands import calls as commands
 
     call(commands.schedule, action, word, as_json=json, project=project, stage=stage)
+
+
+@command(
+    positional=["action"],
+    iterable=["word"],
+    help={
+        **DEPLOYED,
+        **WORDS,
+        "action": "list, or backfill followed by the name of a trigger",
+        "json": "print one JSON object per line",
+        "dry-run": "only count the files that backfill would start tasks for",
+    },
+)
+def trigger(
+    c: Context,
+    action: str,
+    word: list[str],
+    json: bool = False,
+    dry_run: bool = False,
+    project: str = "",
+    stage: str = "",
+) -> None:
+    """Files that start tasks: trigger list, backfill NAME for files that were there before."""
+    from poolhouse.commands import calls as commands
+
+    call(commands.trigger, action, word, as_json=json, dry_run=dry_run, project=project, stage=stage)

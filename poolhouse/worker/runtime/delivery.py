@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from google.cloud.pubsub_v1.subscriber.message import Message
 
+from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.tasks.dead_letter_attributes import earlier_deliveries
 
 #: Pub/Sub, ModifyAckDeadline: the longest deadline, in whole seconds.
@@ -46,15 +47,30 @@ class Delivery(Protocol):
         """Not here: another worker may have this task at once, without backoff."""
 
 
+#: Publishes to a queue: its name, data, attributes.
+Republish = Callable[[str, bytes, Mapping[str, str]], Future[str]]
+
+
 class PubSubDelivery:
     """`Delivery` of the client library's streaming pull."""
 
-    def __init__(
-        self, message: Message, queue: str, republish: Callable[[str, bytes, Mapping[str, str]], Future[str]]
-    ) -> None:
+    def __init__(self, message: Message, queue: str, republish: Republish, *, task: TaskMessage | None = None) -> None:
+        """Nothing is read yet.
+
+        Args:
+            message: as the client library gave it.
+            queue: the queue that it came from.
+            republish: for `hand_over`.
+            task: what the message stands for, where it is none itself.
+        """
         self._message = message
         self._queue = queue
         self._republish = republish
+        self._task = task
+
+    def of(self, task: TaskMessage) -> PubSubDelivery:
+        """This delivery, as one of a task that its message stands for."""
+        return PubSubDelivery(self._message, self._queue, self._republish, task=task)
 
     @property
     def queue(self) -> str:
@@ -62,11 +78,12 @@ class PubSubDelivery:
 
     @property
     def data(self) -> bytes:
-        return bytes(self._message.data)
+        return bytes(self._message.data) if self._task is None else self._task.data()
 
     @property
     def attributes(self) -> Mapping[str, str]:
-        return dict(self._message.attributes)
+        own = dict(self._message.attributes)
+        return own if self._task is None else {**own, **self._task.attributes()}
 
     @property
     def message_id(self) -> str:

@@ -7,6 +7,7 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from poolhouse.local.errors import StackError
@@ -31,18 +32,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--inner", metavar="HOST:PORT", help="where the server itself listens (an address that pages can't guess)"
     )
+    parser.add_argument("more", nargs="*", metavar="ARGUMENT", help="further arguments of fake-gcs-server, after --")
     options = parser.parse_args(arguments)
     try:
         inner = options.inner or fake_gcs.hidden_address()
         guard = WebGuard.from_environment(os.environ)
         with asyncio.Runner(loop_factory=new_loop) as runner:
-            return runner.run(_run(options.host, options.port, inner=inner, root=options.root, guard=guard))
+            return runner.run(
+                _run(options.host, options.port, inner=inner, root=options.root, guard=guard, more=options.more)
+            )
     except (OSError, ValueError, StackError) as error:
         print(f"storage: {error}", file=sys.stderr)
         return 1
 
 
-async def _run(host: str, port: int, *, inner: str, root: Path, guard: WebGuard) -> int:
+async def _run(host: str, port: int, *, inner: str, root: Path, guard: WebGuard, more: Sequence[str]) -> int:
     """Run server and front until either ends, or this process is stopped; return the exit code."""
     loop = asyncio.get_running_loop()
     inner_host, _, digits = inner.rpartition(":")
@@ -60,7 +64,7 @@ async def _run(host: str, port: int, *, inner: str, root: Path, guard: WebGuard)
     listener = await loop.create_server(front, host, port, backlog=512, start_serving=False)
     command = fake_gcs.server_command(host=inner_host, port=inner_port, public=f"{host}:{port}", root=root)
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-I", "-S", str(Path(parent_death.__file__)), str(os.getpid())), *command
+        *(sys.executable, "-I", "-S", str(Path(parent_death.__file__)), str(os.getpid())), *command, *more
     )
     ended = asyncio.ensure_future(process.wait())
     stop = asyncio.Event()
