@@ -75,6 +75,7 @@ class OneWorker:
             topology=settings.topology,
             registry=registry,
             store=store,
+            bucket=settings.bucket_name,
             publisher=self._publisher,
             task_ids=task_ids,
             now=now,

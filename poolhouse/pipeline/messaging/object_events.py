@@ -27,7 +27,7 @@ _DIGITS = 19
 
 def is_object_event(attributes: Mapping[str, str]) -> bool:
     """Whether a message tells of an object."""
-    return "objectId" in attributes and "eventType" in attributes and "task_id" not in attributes
+    return "objectId" in attributes and "eventType" in attributes and "task_type" not in attributes
 
 
 def tasks_of(

@@ -47,30 +47,15 @@ class Delivery(Protocol):
         """Not here: another worker may have this task at once, without backoff."""
 
 
-#: Publishes to a queue: its name, data, attributes.
-Republish = Callable[[str, bytes, Mapping[str, str]], Future[str]]
-
-
 class PubSubDelivery:
     """`Delivery` of the client library's streaming pull."""
 
-    def __init__(self, message: Message, queue: str, republish: Republish, *, task: TaskMessage | None = None) -> None:
-        """Nothing is read yet.
-
-        Args:
-            message: as the client library gave it.
-            queue: the queue that it came from.
-            republish: for `hand_over`.
-            task: what the message stands for, where it is none itself.
-        """
+    def __init__(
+        self, message: Message, queue: str, republish: Callable[[str, bytes, Mapping[str, str]], Future[str]]
+    ) -> None:
         self._message = message
         self._queue = queue
         self._republish = republish
-        self._task = task
-
-    def of(self, task: TaskMessage) -> PubSubDelivery:
-        """This delivery, as one of a task that its message stands for."""
-        return PubSubDelivery(self._message, self._queue, self._republish, task=task)
 
     @property
     def queue(self) -> str:
@@ -78,12 +63,11 @@ class PubSubDelivery:
 
     @property
     def data(self) -> bytes:
-        return bytes(self._message.data) if self._task is None else self._task.data()
+        return bytes(self._message.data)
 
     @property
     def attributes(self) -> Mapping[str, str]:
-        own = dict(self._message.attributes)
-        return own if self._task is None else {**own, **self._task.attributes()}
+        return dict(self._message.attributes)
 
     @property
     def message_id(self) -> str:
@@ -124,3 +108,26 @@ class PubSubDelivery:
                 self._message.nack()
 
         copy.add_done_callback(published)
+
+
+class DeliveryOfTask:
+    """`Delivery` of a task that the message in hand only stands for, such as an event of the bucket."""
+
+    def __init__(self, delivery: Delivery, task: TaskMessage) -> None:
+        """Cover a delivery.
+
+        Args:
+            delivery: of the message.
+            task: what it stands for.
+        """
+        self.queue = delivery.queue
+        self.data = task.data()
+        self.attributes = {**delivery.attributes, **task.attributes()}
+        self.message_id = delivery.message_id
+        self.published_at = delivery.published_at
+        self.attempt = delivery.attempt
+        self.ack = delivery.ack
+        self.nack = delivery.nack
+        self.defer = delivery.defer
+        # A copy of the message: whoever gets that makes the same task of it.
+        self.hand_over = delivery.hand_over

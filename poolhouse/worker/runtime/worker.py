@@ -38,7 +38,6 @@ from poolhouse.worker.runtime.execution.thread_pool import LaneScheduler, TaskTh
 from poolhouse.worker.runtime.half_close import half_close
 from poolhouse.worker.runtime.heartbeat import Heartbeat
 from poolhouse.worker.runtime.limits import Limits
-from poolhouse.worker.runtime.object_events import ObjectEvents
 from poolhouse.worker.runtime.quarantine import Quarantine
 from poolhouse.worker.runtime.retrying import LONGEST_WAIT_S, RetryUntilStopped
 from poolhouse.worker.runtime.services import Services
@@ -186,6 +185,7 @@ class Worker:
             topology=self._topology,
             registry=self._registry,
             store=self._store,
+            bucket=self._settings.bucket_name,
             publisher=self._publisher,
             task_ids=task_ids,
             now=self._now,
@@ -203,17 +203,12 @@ class Worker:
             on_abandoned=self._threads.abandon,
         )
         self._heartbeat.start()
-        keep: Callable[[Delivery], None] = DeadLetterKeeper(services).process
-        run: Callable[[Delivery], None] = self._attempts.process
-        if self._topology.triggers:
-            keep, run = (
-                ObjectEvents(services, bucket=self._settings.bucket_name, process=each).process for each in (keep, run)
-            )
+        keeper = DeadLetterKeeper(services)
         for source in self._sources():
             if source.lane == DEAD_LETTER_LANE:
-                self._open(source, process=keep, give_back=lambda delivery: delivery.nack())
+                self._open(source, process=keeper.process, give_back=lambda delivery: delivery.nack())
             else:
-                self._open(source, process=run, give_back=self._attempts.return_unstarted)
+                self._open(source, process=self._attempts.process, give_back=self._attempts.return_unstarted)
         if self._options.dead_letters:
             self._timers = TimerLoop(
                 Timers(self._store), self._publisher, now=self._now, lookahead_s=self._options.lookahead_s
