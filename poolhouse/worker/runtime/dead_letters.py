@@ -14,7 +14,7 @@ from poolhouse.pipeline.tasks.after_end import tasks_after
 from poolhouse.pipeline.tasks.dead_letters import DeadLetterStore, Kept
 from poolhouse.pipeline.tasks.records import TaskRecord
 from poolhouse.pipeline.timing.timers import Timers
-from poolhouse.worker.runtime.delivery import Delivery, DeliveryOfTask
+from poolhouse.worker.runtime.delivery import Delivery
 from poolhouse.worker.runtime.object_events import ObjectEvents
 from poolhouse.worker.runtime.services import Services
 
@@ -54,13 +54,13 @@ class DeadLetterKeeper:
     def process(self, delivery: Delivery) -> None:
         """Keep the message, or let it come again. Never raises."""
         if is_object_event(delivery.attributes):
-            # That of a file which a worker never came to the end with: the letter is the task's.
+            # Of a file that no worker came to the end with: what is dead is the task that it starts.
             with contextlib.suppress(MalformedMessage):
-                tasks = self._object_events.tasks(delivery)
-                if len(tasks) != 1:
-                    self._object_events.publish(delivery, tasks)
-                    return
-                delivery = DeliveryOfTask(delivery, tasks[0])
+                self._object_events.process(delivery, run=self._keep)
+                return
+        self._keep(delivery)
+
+    def _keep(self, delivery: Delivery) -> None:
         try:
             verdict = self._box.keep(
                 delivery.queue,

@@ -22,11 +22,6 @@ class ObjectEvents:
         """Nothing is called yet."""
         self._services = services
 
-    def tasks(self, delivery: Delivery) -> tuple[TaskMessage, ...]:
-        """The tasks that an event starts. Raises `MalformedMessage`."""
-        services = self._services
-        return tasks_of(delivery.attributes, services.topology, bucket=services.bucket, task_ids=services.task_ids)
-
     def process(self, delivery: Delivery, *, run: Callable[[Delivery], None]) -> None:
         """Run the one task that is for this queue here, and send others to their queues.
 
@@ -37,13 +32,14 @@ class ObjectEvents:
         Raises:
             MalformedMessage: the event is none of this pipeline's bucket.
         """
-        tasks = self.tasks(delivery)
+        services = self._services
+        tasks = tasks_of(delivery.attributes, services.topology, bucket=services.bucket, task_ids=services.task_ids)
         if len(tasks) == 1 and tasks[0].queue == delivery.queue:
             run(DeliveryOfTask(delivery, tasks[0]))
         else:
-            self.publish(delivery, tasks)
+            self._publish(delivery, tasks)
 
-    def publish(self, delivery: Delivery, tasks: tuple[TaskMessage, ...]) -> None:
+    def _publish(self, delivery: Delivery, tasks: tuple[TaskMessage, ...]) -> None:
         """Send the tasks to their queues: the event is done once they are there."""
         try:
             for future in [self._services.publisher.submit(task) for task in tasks]:
