@@ -40,6 +40,7 @@ def test_the_marks_of_shared_files_are_in_pairs_and_none_is_left(path: str) -> N
 def test_the_image_of_a_project_has_its_own_code_and_the_kit_by_its_lock() -> None:
     assert set(image.inputs(TEXTS["Dockerfile"]).copied) == {
         "requirements.lock",
+        "apt.txt",
         "vendor",
         "worker",
         "api",
@@ -48,7 +49,7 @@ def test_the_image_of_a_project_has_its_own_code_and_the_kit_by_its_lock() -> No
     assert "poolhouse" in image.inputs((ROOT / "Dockerfile").read_text()).copied[1]
     sent = {line[1:] for line in TEXTS[".dockerignore"].splitlines() if line.startswith("!")}
     assert sent == {
-        *("vendor", "worker", "api", "pipeline.toml", ".wheelhouse"),
+        *("apt.txt", "vendor", "worker", "api", "pipeline.toml", ".wheelhouse"),
         *("requirements.lock", "requirements-pubsub.lock"),
     }
 
