@@ -99,7 +99,7 @@ def _debian(packages: Sequence[str], *, files: dict[Path, str] | None = None) ->
         _run(
             "mmdebstrap",
             "--quiet",
-            # Without apt and its keys unless asked for; usr-is-merged in place of usrmerge, which would bring all of Perl.
+            # No apt and its keys unless asked for; usr-is-merged in place of usrmerge, which would bring all of Perl.
             "--variant=essential",
             "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
             f"--include={','.join(('usr-is-merged', *packages))}",
