@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -52,6 +54,32 @@ def test_the_image_of_a_project_has_its_own_code_and_the_kit_by_its_lock() -> No
         *("apt.txt", "vendor", "worker", "api", "pipeline.toml", ".wheelhouse"),
         *("requirements.lock", "requirements-pubsub.lock"),
     }
+
+
+@pytest.mark.parametrize(
+    ("apt", "installed"),
+    [
+        (TEXTS["apt.txt"], []),
+        ("", []),
+        ("# none\n\nqrencode  # codes\nfonts-dejavu-core=2.37-6\n", ["qrencode", "fonts-dejavu-core=2.37-6"]),
+    ],
+    ids=["new", "empty", "two"],
+)
+def test_the_image_has_the_packages_of_apt_txt_and_asks_no_mirror_where_there_are_none(
+    tmp_path: Path, apt: str, installed: list[str]
+) -> None:
+    instruction = next(line for line in image.instructions(TEXTS["Dockerfile"]) if "apt-get" in line)
+    script = instruction.removeprefix("RUN").replace("/build/", f"{tmp_path}/").replace("/var/lib", f"{tmp_path}/lib")
+    (tmp_path / "apt.txt").write_text(apt)
+    program = tmp_path / "bin" / "apt-get"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\necho "$@" >>"{tmp_path}/calls"\n')
+    program.chmod(0o755)
+    path = f"{program.parent}:{os.environ['PATH']}"
+    subprocess.run(("sh", "-c", script), env={"PATH": path}, check=True)
+    calls = (tmp_path / "calls").read_text().splitlines() if (tmp_path / "calls").exists() else []
+    assert len(calls) == (2 if installed else 0)
+    assert [word for call in calls[1:] for word in call.split() if word in installed] == installed
 
 
 def test_the_compose_file_of_a_new_project_has_the_workers_of_its_queues(shop: Path) -> None:
