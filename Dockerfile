@@ -116,6 +116,7 @@ WORKDIR /app
 #project|     export DEBIAN_FRONTEND=noninteractive; \
 #project|     apt-get -o Acquire::Retries=3 -o APT::Update::Error-Mode=any update --quiet; \
 #project|     apt-get -o Acquire::Retries=3 install --quiet --yes --no-install-recommends $packages; \
+#project|     apt-get clean; \
 #project|     rm -rf /var/lib/apt/lists/*
 COPY --from=dependencies /opt/venv /opt/venv
 # A number, not a name: Kubernetes and Cloud Run can see that it is not root. It owns nothing; /tmp is all it writes.
