@@ -55,11 +55,14 @@ def status(gcloud: Gcloud, *, options: Options, tracks: ReleaseTracks) -> str:
             queues = client.get("/queues")["queues"]
     except (ApiError, CloudError) as error:
         return "\n".join([*lines, "", "The queues are not known, since the API does not answer:", str(error)])
-    lines += ["", f"{'queue':16}{'waiting':>10}{'in flight':>11}{'oldest':>10}{'dead':>7}"]
+    lines += ["", f"{'queue':16}{'waiting':>10}{'in flight':>11}{'oldest':>10}{'dead':>7}  state"]
     for queue in queues:
         cells = (queue.get("backlog"), queue.get("in_flight"), queue.get("oldest_age_s"), queue.get("dead_letters"))
         waiting, flight, age, dead = ("-" if cell is None else f"{cell:g}" for cell in cells)
-        lines.append(f"{queue['name']:16}{waiting:>10}{flight:>11}{age + ' s' if age != '-' else age:>10}{dead:>7}")
+        state = "  paused" if queue.get("paused_at") else "  runs"
+        lines.append(
+            f"{queue['name']:16}{waiting:>10}{flight:>11}{age + ' s' if age != '-' else age:>10}{dead:>7}{state}"
+        )
     return "\n".join(lines)
 
 

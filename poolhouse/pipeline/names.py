@@ -34,6 +34,8 @@ SCHEDULES = "schedules/"
 TIMERS = "timers/"
 UNIQUE = "unique/"
 TASK_ID_KEY = "config/task-id-key"
+#: Which queues are paused, and which waiting tasks are not to start.
+QUEUE_CONTROL = "config/queues.json"
 
 _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 

@@ -281,3 +281,8 @@ def broken_model(payload: Broken, ctx: TaskContext) -> None: ...
 def narrow(payload: Number, ctx: TaskContext) -> None:
     runs.append(ctx.task_id)
     go_on.wait(5)
+
+
+@task("slow_rate", rate="1/h")
+def slow_rate(payload: Number, ctx: TaskContext) -> None:
+    runs.append(ctx.task_id)
