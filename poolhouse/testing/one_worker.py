@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
+from poolhouse.pipeline import hooks
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.control.state import QueueControl
 from poolhouse.pipeline.messaging.publisher import Publisher
@@ -82,6 +83,7 @@ class OneWorker:
             now=now,
             retry_io=RetryUntilStopped(_Pauses(pause)),
             control=control,
+            hooks=registry.hooks(hooks.load(settings.topology.hooks)),
         )
         #: The limits of task types; parked deliveries go on in `resume`.
         self._limits = Limits(lambda delivery: self._resumed.append((delivery, True)), monotonic=monotonic)

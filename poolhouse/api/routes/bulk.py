@@ -28,7 +28,7 @@ from poolhouse.api.selection import SAMPLES, DeadLetterSelection, Step, TaskSele
 from poolhouse.api.services import Provided, Services
 from poolhouse.pipeline.control.control_store import ControlStore
 from poolhouse.pipeline.control.filters import LIVE, Filter
-from poolhouse.pipeline.control.state import CancelOrder
+from poolhouse.pipeline.control.state import CancelOrder, QueueControl
 from poolhouse.pipeline.errors import Conflict, InvalidName, RecordUnreadable, TaskNotFound
 from poolhouse.pipeline.messaging.message import format_time, parse_time
 from poolhouse.pipeline.tasks import records
@@ -210,8 +210,8 @@ async def _each(ids: Iterable[str], call: Callable[[str], Awaitable[Any]]) -> li
     return list(await asyncio.gather(*(one(task_id) for task_id in ids)))
 
 
-def _with_order(order: CancelOrder, services: Services, control: Any) -> Any:
-    return control.order(order, keep=services.longest_wait)
+def _with_order(order: CancelOrder, services: Services, control: QueueControl) -> QueueControl:
+    return control.order(order, keep=services.topology.longest_wait)
 
 
 def _waiting(chosen: Filter, services: Services) -> int | None:

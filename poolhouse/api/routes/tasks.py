@@ -26,8 +26,9 @@ from poolhouse.pipeline.errors import (
     StoreUnavailable,
     TaskNotFound,
 )
+from poolhouse.pipeline.hooks import TaskInfo
 from poolhouse.pipeline.store import ABSENT
-from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks import large_values, records
 from poolhouse.pipeline.tasks.record_store import RecordSummary, Stored
 from poolhouse.pipeline.tasks.records import PRIVATE, Status, TaskRecord
 from poolhouse.pipeline.timing.timers import Timers
@@ -91,7 +92,7 @@ async def find(task_id: str, services: Services) -> Stored | datetime:
     if not await services.issued(task_id):
         raise TaskNotFound(f"there is no task {task_id}: this deployment never issued that id")
     submitted_at = (await services.task_ids()).submitted_at(task_id)
-    if services.clock() - submitted_at > services.longest_wait:
+    if services.clock() - submitted_at > services.topology.longest_wait:
         raise TaskNotFound(
             f"task {task_id} was submitted at {submitted_at.isoformat()}: its record has expired, or it keeps none"
         )
@@ -242,8 +243,14 @@ async def cancel(
     """Change a record as a cancel call does, and see to what follows; arguments and errors as of `rewrite`."""
     before, record = await rewrite(task_id, services, change)
     if record.status is Status.CANCELLED:
+        # A task of unknown type: the worker that gets its message tells the hooks.
+        if services.hooks and record.task_type and (before is None or not before.status.final):
+            await services.hooks.of(record.task_type).on_cancel_async(TaskInfo.of(record))
         await services.send_following(record)  # before the timer goes, whose message would make up for it
         await timerless(before, services)
+        if record.payload_object is not None:
+            with contextlib.suppress(StoreUnavailable):  # the worker that meets the message does it, or the lifecycle
+                await services.threads.run(large_values.remove, services.store, record.payload_object)
     return record
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.control.state import NOTHING
+from poolhouse.pipeline.hooks import Hooks
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.tasks.after_end import Rule
 from poolhouse.pipeline.tasks.record_store import RecordStore
@@ -78,6 +79,7 @@ class Engine:
         self.abandoned: list[int] = []
         self.resumed: list[Any] = []
         self.executor = Executor(task_handlers=("tests.kit.unit.worker.handlers",))
+        self.hooks = Hooks()
         self.after_end: Sequence[Rule] = ()
         self.attempts = self.another("worker-1")
 
@@ -92,6 +94,7 @@ class Engine:
             now=self.clock,
             retry_io=RetryUntilStopped(self.stopping),
             control=lambda: self.control,
+            hooks=self.hooks,
             after_end=self.after_end,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from datetime import timedelta
 
@@ -11,6 +12,7 @@ from poolhouse.pipeline.control.state import NOTHING, CancelOrder, QueueControl
 from poolhouse.pipeline.tasks.records import Status
 from tests.kit.unit.worker import handlers
 from tests.kit.unit.worker.conftest import Engine
+from tests.kit.waiting import until
 
 WEEK = timedelta(days=7)
 
@@ -112,3 +114,22 @@ def test_parked_deliveries_of_one_queue_are_taken_back_alone(engine: Engine) -> 
         engine.attempts.process(delivery)
     assert engine.attempts.parked_of("default") == [parked[0]]
     assert engine.attempts.parked() == [parked[1]]
+
+
+def test_a_parked_task_that_is_purged_leaves_its_room_to_the_next(engine: Engine) -> None:
+    handlers.go_on.clear()
+    running = threading.Thread(target=engine.attempts.process, args=(engine.task("narrow", "t-0"),))
+    running.start()
+    until(lambda: handlers.runs == ["t-0"], "the first one runs")
+    parked = engine.task("narrow", "t-1")
+    engine.attempts.process(parked)
+    engine.clock.forward(1)
+    purge(engine)
+    handlers.go_on.set()
+    running.join(10)
+    assert engine.resumed == [(parked, True)]
+    engine.attempts.process(parked, admitted=True)
+    assert parked.ended == ["ack"]
+    engine.clock.forward(1)
+    engine.attempts.process(engine.task("narrow", "t-2"))
+    assert handlers.runs == ["t-0", "t-2"]
