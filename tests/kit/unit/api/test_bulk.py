@@ -133,13 +133,15 @@ def test_pages_go_on_where_the_last_one_ended_and_mean_what_the_first_one_meant(
 
 
 def test_a_page_that_broke_off_is_called_again_and_the_rest_is_done(api: Api) -> None:
-    ids = [recorded(api, Status.QUEUED) for _ in range(4)]
-    api.clock.forward(1)
+    ids = []
+    for _ in range(4):
+        ids.append(recorded(api, Status.QUEUED))
+        api.clock.forward(1)
     token = cancel(api, all=True, page_size=1)["next_page_token"]
     body = {"all": True, "page_token": token}
 
     def breaks(name: str) -> None:
-        if name == f"tasks/{ids[0]}.json":
+        if name == f"tasks/{ids[0]}.json":  # the oldest, which comes last
             raise StoreUnavailable("gone for a moment")
 
     api.store.before_write = breaks
