@@ -20,6 +20,7 @@ from poolhouse.api.access import Access
 from poolhouse.api.backlog import BacklogSource
 from poolhouse.api.body_gate import BodyGate
 from poolhouse.api.routes import (
+    bulk,
     dead_letters,
     docs,
     downloads,
@@ -84,6 +85,7 @@ def create_app(
     registry = given.get("registry") if registry is None else registry
     clock = clock or given.get("clock")
     registry = handlers.load(settings.handlers) if registry is None else registry
+    deployment = Deployment(store)
     services = Services(
         settings=settings,
         registry=registry,
@@ -93,7 +95,8 @@ def create_app(
         backlog=backlog or backlogs.open_source(settings),
         clock=clock or settings.clock,
         threads=Threads(wait_s=settings.storage_timeout_s),
-        deployment=Deployment(store),
+        deployment=deployment,
+        after_end=registry.after_end(settings.topology, deployment.load),
     )
     services.check()
 
@@ -122,7 +125,20 @@ def create_app(
     app.state.services = services
     app.state.body_gate = BodyGate(capacity_bytes=services.topology.payloads.max_bytes)
     app.state.events = TaskEvents(services, poll_s=event_poll_s)
-    parts = (submissions, tasks, scheduled, events, files, downloads, queues, dead_letters, schedules, health, docs)
+    parts = (
+        submissions,
+        tasks,
+        scheduled,
+        bulk,
+        events,
+        files,
+        downloads,
+        queues,
+        dead_letters,
+        schedules,
+        health,
+        docs,
+    )
     for part in parts:
         app.include_router(part.router)
     app.state.routes = [route for part in parts for route in part.router.routes]

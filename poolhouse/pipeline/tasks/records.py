@@ -130,6 +130,8 @@ class TaskRecord(_Model):
     #: No attempt starts before this time.
     not_before: datetime | None = None
     cancel_requested_at: datetime | None = None
+    #: The URL to call when it has ended; None: its type's, if any.
+    webhook_url: str | None = None
     progress: Progress | None = None
     #: A small result itself; a large one is in `result_object`.
     result: Any = None
@@ -241,6 +243,7 @@ def fresh(task: TaskMessage, *, now: datetime) -> TaskRecord:
         payload=_own_payload(task),
         payload_object=task.payload_object,
         not_before=task.not_before if waits else None,
+        webhook_url=task.webhook_url,
     )
 
 
@@ -359,11 +362,11 @@ def cancelled(record: TaskRecord, *, now: datetime, reason: str = "cancelled") -
     return _final(_end_attempt(record, Outcome.CANCELLED, now=now), Status.CANCELLED, now=now, reason=reason)
 
 
-def cancel_requested(record: TaskRecord, *, now: datetime) -> TaskRecord:
+def cancel_requested(record: TaskRecord, *, now: datetime, reason: str = "cancelled") -> TaskRecord:
     """The record after a cancel call: final where nobody runs the task, else with the request in it."""
     if record.status is Status.RUNNING and record.lease_until is not None and record.lease_until > now:
         return record.model_copy(update={"cancel_requested_at": record.cancel_requested_at or now, "updated_at": now})
-    return cancelled(record, now=now)
+    return cancelled(record, now=now, reason=reason)
 
 
 def message_of(record: TaskRecord) -> TaskMessage:
@@ -376,6 +379,7 @@ def message_of(record: TaskRecord) -> TaskMessage:
         payload=record.payload,
         not_before=record.not_before,
         payload_object=record.payload_object,
+        webhook_url=record.webhook_url,
     )
 
 
@@ -392,6 +396,7 @@ def identified(record: TaskRecord, task: TaskMessage) -> TaskRecord:
             "queue": task.queue,
             "payload": _own_payload(task),
             "payload_object": task.payload_object,
+            "webhook_url": task.webhook_url,
         },
     )
 
