@@ -10,7 +10,6 @@ from poolhouse.api.routes import scheduled
 from poolhouse.api.services import Services
 from poolhouse.pipeline.errors import PoolhouseError, PreconditionFailed
 from poolhouse.pipeline.messaging.message import TaskMessage
-from poolhouse.pipeline.store import ABSENT
 from poolhouse.pipeline.tasks import records
 from poolhouse.pipeline.tasks.unique import Unique
 from poolhouse.pipeline.tasks.unique_keys import ABANDONED, POLL_S, SUBMIT_TIME, Held, Pending, UniqueClaim, UniqueKeys
@@ -91,7 +90,7 @@ async def _record(task: TaskMessage, services: Services) -> None:
     """Write the record that says that the task was submitted."""
     record = records.fresh(task, now=services.clock())
     try:
-        await services.threads.run(services.records.write, record, if_generation=ABSENT)
+        await services.threads.run(services.records.submit, record)
     except PreconditionFailed:
         # A worker has begun it; or this took so long that another took the key.
         stored = await services.threads.run(services.records.read, task.task_id)
