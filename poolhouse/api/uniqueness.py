@@ -6,7 +6,6 @@ import asyncio
 from datetime import timedelta
 
 from poolhouse.api.problems import Problem, unavailable
-from poolhouse.api.routes import scheduled
 from poolhouse.api.services import Services
 from poolhouse.pipeline.errors import PoolhouseError, PreconditionFailed
 from poolhouse.pipeline.messaging.message import TaskMessage
@@ -34,7 +33,7 @@ async def submit(task: TaskMessage, unique: Unique, services: Services) -> str:
     keys, claim = _claim(task, unique, services)
     generation = await _take(keys, claim, unique, services)
     try:
-        message_id = await scheduled.wake(task, services, now=services.clock())
+        message_id = await services.send(await services.submitting(task), now=services.clock())
         await _record(task, services)
     except (PoolhouseError, Problem):
         await services.threads.run(keys.release, claim, generation)
@@ -60,7 +59,7 @@ def _claim(task: TaskMessage, unique: Unique, services: Services) -> tuple[Uniqu
         submitted_at=now,
         submitting_until=now + timedelta(seconds=services.settings.publish_timeout_s) + SUBMIT_TIME,
     )
-    return UniqueKeys(services.store, longest_wait=services.longest_wait), claim
+    return UniqueKeys(services.store, longest_wait=services.topology.longest_wait), claim
 
 
 async def _take(keys: UniqueKeys, claim: UniqueClaim, unique: Unique, services: Services) -> int:
@@ -92,7 +91,7 @@ async def _record(task: TaskMessage, services: Services) -> None:
     try:
         await services.threads.run(services.records.submit, record)
     except PreconditionFailed:
-        # A worker has begun it; or this took so long that another took the key.
+        # The same call has written it before; or this took so long that another took the key.
         stored = await services.threads.run(services.records.read, task.task_id)
         if stored is not None and (stored.record.reason or "").startswith(ABANDONED):
             raise unavailable("submitting the task took too long, and another took its key") from None

@@ -11,7 +11,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
+from poolhouse.pipeline import hooks
 from poolhouse.pipeline.config.settings import Settings
+from poolhouse.pipeline.control.state import QueueControl
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.tasks.dead_letter_attributes import earlier_deliveries
 from poolhouse.pipeline.tasks.task_ids import TaskIds
@@ -52,6 +54,7 @@ class OneWorker:
         monotonic: Callable[[], float],
         pause: Callable[[float], None],
         on_deferred: Callable[[Pulled, float], None],
+        control: Callable[[], QueueControl],
     ) -> None:
         """Does nothing yet.
 
@@ -59,6 +62,7 @@ class OneWorker:
             life: dies where the test says; `store` and `topics` know it too.
             pause: lets time pass while a call is to be tried again, in seconds.
             on_deferred: called with a message that is put off, and for how many seconds.
+            control: gives what is decided about the queues.
         """
         self.life = life
         self._broker = broker
@@ -78,6 +82,8 @@ class OneWorker:
             task_ids=task_ids,
             now=now,
             retry_io=RetryUntilStopped(_Pauses(pause)),
+            control=control,
+            hooks=registry.hooks(hooks.load(settings.topology.hooks)),
         )
         #: The limits of task types; parked deliveries go on in `resume`.
         self._limits = Limits(lambda delivery: self._resumed.append((delivery, True)), monotonic=monotonic)
@@ -92,14 +98,7 @@ class OneWorker:
             on_abandoned=lambda _: None,
             monotonic=monotonic,
         )
-        self._dead_letters = DeadLetterKeeper(
-            store,
-            topology=settings.topology,
-            registry=registry,
-            publisher=self._publisher,
-            task_ids=task_ids,
-            now=now,
-        )
+        self._dead_letters = DeadLetterKeeper(services)
 
     @property
     def next_start_s(self) -> float | None:

@@ -6,7 +6,6 @@ record first: what wakes the task too early is put off by the worker, what wakes
 
 from __future__ import annotations
 
-import asyncio
 from datetime import datetime
 from typing import Any
 
@@ -25,7 +24,6 @@ from poolhouse.pipeline.tasks import records
 from poolhouse.pipeline.tasks.record_store import Stored
 from poolhouse.pipeline.tasks.records import Status, TaskRecord
 from poolhouse.pipeline.timing.delays import LONGEST_WAIT_S
-from poolhouse.pipeline.timing.timers import Timers
 
 router = APIRouter(tags=["tasks"])
 _log = structlog.get_logger("poolhouse.api.routes.scheduled")
@@ -69,7 +67,7 @@ class Moved(BaseModel):
 async def schedule(task: TaskMessage, services: Services) -> str:
     """Let a task wait for its time: what wakes it first, then the record that shows it waiting."""
     now = services.clock()
-    message_id = await wake(task, services, now=now)
+    message_id = await services.send(await services.submitting(task), now=now)
     if services.registry[task.task_type].record:
         try:
             await services.threads.run(services.records.submit, records.fresh(task, now=now))
@@ -113,15 +111,9 @@ async def _move(task_id: str, services: Services, at: datetime | None) -> Respon
         return records.moved(found.record, not_before=at, now=now)
 
     before, record = await rewrite(task_id, services, change)
-    await wake(records.message_of(record), services, now=services.clock())
+    await services.send(records.message_of(record), now=services.clock())
     if record.status is Status.QUEUED:
         # After a move to another time the old timer stays: another call may be moving the task back to it.
         await timerless(before, services)
     answer = Moved(task_id=task_id, status=record.status, not_before=record.not_before)
     return json_answer(answer.model_dump(mode="json", exclude_none=True))
-
-
-async def wake(task: TaskMessage, services: Services, *, now: datetime) -> str:
-    """Send what wakes a task at its time; returns the message's id, empty where it is a timer."""
-    sent = await services.threads.run(Timers(services.store).send, task, services.publisher, now=now)
-    return await asyncio.wrap_future(sent)

@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from pydantic import ValidationError
 
 from poolhouse.pipeline import names
+from poolhouse.pipeline.control.filters import Filter
 from poolhouse.pipeline.errors import InvalidName, ObjectNotFound, PreconditionFailed, RecordUnreadable
 from poolhouse.pipeline.store import ABSENT, ObjectInfo, ObjectStore
 from poolhouse.pipeline.tasks.record_version import Mark, Version, metadata_of, version_of
 from poolhouse.pipeline.tasks.records import Status, TaskRecord
+from poolhouse.pipeline.tasks.scan import scan
 
-#: Objects that one call of `page` looks at, at the most, before it answers with what it found and a token to go on.
-SCAN_LIMIT = 10_000
-#: Objects that a task may have.
-_OBJECTS = 3
 #: Numbers the writes of this process: with the writer's token, which no other process has, a mark of one write.
 _writes = itertools.count()
 
@@ -201,54 +199,33 @@ class RecordStore:
         except ObjectNotFound:
             return None
 
-    def page(
-        self,
-        *,
-        status: Status | None = None,
-        task_type: str | None = None,
-        queue: str | None = None,
-        page_size: int = 100,
-        page_token: str | None = None,
-    ) -> RecordPage:
-        """Return a page of the tasks that have a record, the newest first.
+    def page(self, chosen: Filter, *, page_size: int = 100, page_token: str | None = None) -> RecordPage:
+        """Return a page of the tasks that have a record and are chosen, the newest first.
 
         It may be short of `page_size`, even empty, before the last.
 
         Raises:
             InvalidName: `page_token` is none.
         """
-        wanted = {
-            name: value for name, value in (("status", status), ("task_type", task_type), ("queue", queue)) if value
-        }
-        found: list[RecordSummary] = []
-        last = None if page_token is None else _token(page_token)
-        scanned = 0
-        # A filter may match few of many, and to list many at once costs an emulator no more than to list some.
-        for task_id, objects in self._tasks(last, at_once=SCAN_LIMIT if wanted else _OBJECTS * (page_size + 1)):
-            if task_id == last:
-                continue  # the listing begins with the last one of the page before
-            if len(found) == page_size or scanned >= SCAN_LIMIT:
-                return RecordPage(tuple(found), last)
-            scanned, last = scanned + len(objects), task_id
-            found += _matching(task_id, objects, wanted)
-        return RecordPage(tuple(found), None)
 
-    def _tasks(self, first: str | None, *, at_once: int) -> Iterator[tuple[str, Mapping[str, ObjectInfo]]]:
-        """Each task from `first` on, with those of its objects that there are; a task's objects are listed in a row."""
-        infos = self._objects(None if first is None else names.record(first), at_once=at_once)
-        for task_id, group in itertools.groupby(infos, key=lambda info: names.recorded_task(info.name)):
-            yield task_id, {info.name: info for info in group}
-
-    def _objects(self, start: str | None, *, at_once: int) -> Iterator[ObjectInfo]:
-        token: str | None = None
-        while True:
-            page = self._store.list(
-                names.TASKS, page_size=at_once, page_token=token, start=None if token is not None else start
+        def read(*infos: ObjectInfo) -> RecordSummary | None:
+            summary = _summary(infos)
+            meant = chosen.matches(
+                queue=summary.queue, task_type=summary.task_type, status=summary.status, at=summary.submitted_at
             )
-            yield from page.objects
-            token = page.next_token
-            if token is None:
-                return
+            return summary if meant else None
+
+        scanned = scan(
+            self._store,
+            names.TASKS,
+            read=read,
+            entry_of=lambda name: names.record(names.recorded_task(name)),
+            objects_each=3,
+            filtered=not chosen.empty,
+            page_size=page_size,
+            after=None if page_token is None else _name_of(page_token),
+        )
+        return RecordPage(scanned.found, None if scanned.last is None else names.recorded_task(scanned.last))
 
 
 def written_by(record: TaskRecord, writer: str) -> bool:
@@ -256,33 +233,34 @@ def written_by(record: TaskRecord, writer: str) -> bool:
     return record.write_token.startswith(f"{writer}.")
 
 
-def _matching(task_id: str, objects: Mapping[str, ObjectInfo], wanted: Mapping[str, str]) -> Iterator[RecordSummary]:
-    info = _truth(task_id, objects)
-    if all(info.metadata.get(key) == value for key, value in wanted.items()):
-        yield RecordSummary(
-            task_id=task_id,
-            task_type=info.metadata.get("task_type", ""),
-            queue=info.metadata.get("queue", ""),
-            status=Status(info.metadata.get("status", Status.QUEUED)),
-            submitted_at=info.metadata.get("submitted_at", ""),
-            updated_at=info.updated_at.isoformat() if info.updated_at else "",
-            not_before=info.metadata.get("not_before"),
-        )
+def _summary(infos: Iterable[ObjectInfo]) -> RecordSummary:
+    info = _truth({info.name: info for info in infos})
+    return RecordSummary(
+        task_id=names.recorded_task(info.name),
+        task_type=info.metadata.get("task_type", ""),
+        queue=info.metadata.get("queue", ""),
+        status=Status(info.metadata.get("status", Status.QUEUED)),
+        submitted_at=info.metadata.get("submitted_at", ""),
+        updated_at=info.updated_at.isoformat() if info.updated_at else "",
+        not_before=info.metadata.get("not_before"),
+    )
 
 
-def _truth(task_id: str, objects: Mapping[str, ObjectInfo]) -> ObjectInfo:
+def _truth(objects: Mapping[str, ObjectInfo]) -> ObjectInfo:
     """The one of a task's objects that is the truth."""
+    any_of_them = next(iter(objects.values()))
+    task_id = names.recorded_task(any_of_them.name)
     record, claim = objects.get(names.record(task_id)), objects.get(names.claim(task_id))
     if record is None or claim is None:
-        return record or claim or next(iter(objects.values()))
-    ends = version_of(Mark.on(record), Mark.on(claim)).step == Mark.on(record).step
-    return record if ends else claim
+        return record or claim or any_of_them
+    step = version_of(Mark.on(record), Mark.on(claim)).step
+    return record if step == Mark.on(record).step else claim
 
 
-def _token(page_token: str) -> str:
-    """The id that a page's token is: the last task of the page before."""
+def _name_of(page_token: str) -> str:
+    """The name of the last record of the page that gave the token: a task id."""
     try:
-        return names.check_task_id(page_token)
+        return names.record(page_token)
     except InvalidName:
         raise InvalidName("page_token: this is no token of such a listing") from None
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime
-
 import structlog
 
-from poolhouse.pipeline.config.topology import Topology
 from poolhouse.pipeline.errors import Conflict, ServiceUnavailable
-from poolhouse.pipeline.messaging.publisher import Publisher
-from poolhouse.pipeline.store import ObjectStore
+from poolhouse.pipeline.hooks import TaskInfo
+from poolhouse.pipeline.messaging import trace
+from poolhouse.pipeline.tasks.after_end import tasks_after
 from poolhouse.pipeline.tasks.dead_letters import DeadLetterStore, Kept
-from poolhouse.pipeline.tasks.task_ids import TaskIds
-from poolhouse.worker.registry import Registry
+from poolhouse.pipeline.tasks.records import TaskRecord
+from poolhouse.pipeline.timing.timers import Timers
 from poolhouse.worker.runtime.delivery import Delivery
+from poolhouse.worker.runtime.services import Services
 
 #: Wait before another look at a dead letter whose task is being run, or that a service did not take, in seconds.
 AGAIN_AFTER_S = 3
@@ -27,16 +25,9 @@ _log = structlog.get_logger(__name__)
 class DeadLetterKeeper:
     """Brings each message of a dead-letter subscription into the box, or back to its queue."""
 
-    def __init__(
-        self,
-        store: ObjectStore,
-        *,
-        topology: Topology,
-        registry: Registry,
-        publisher: Publisher,
-        task_ids: TaskIds,
-        now: Callable[[], datetime],
-    ) -> None:
+    def __init__(self, services: Services) -> None:
+        topology, registry = services.topology, services.registry
+
         def unrecorded_attempts(task_type: str, queue: str) -> int:
             handler = registry.get(task_type)
             if handler is None or handler.record:
@@ -44,10 +35,16 @@ class DeadLetterKeeper:
             return handler.attempts_in(topology.by_name[queue])
 
         self._box = DeadLetterStore(
-            store, queues=tuple(topology.by_name), task_ids=task_ids, unrecorded_attempts=unrecorded_attempts
+            services.store,
+            queues=tuple(topology.by_name),
+            task_ids=services.task_ids,
+            unrecorded_attempts=unrecorded_attempts,
         )
-        self._publisher = publisher
-        self._now = now
+        self._publisher = services.publisher
+        self._now = services.now
+        self._timers = Timers(services.store)
+        self._after_end = services.after_end
+        self._hooks = services.hooks
 
     def process(self, delivery: Delivery) -> None:
         """Keep the message, or let it come again. Never raises."""
@@ -61,6 +58,8 @@ class DeadLetterKeeper:
             )
             if verdict.kept is Kept.BACK:
                 self._publisher.publish_raw(delivery.queue, delivery.data, verdict.attributes).result()
+            elif verdict.record is not None:
+                self._publish_following(verdict.record)
         except (Conflict, ServiceUnavailable) as error:
             _log.info("a dead letter waits", message_id=delivery.message_id, why=str(error))
             delivery.defer(AGAIN_AFTER_S)
@@ -71,6 +70,19 @@ class DeadLetterKeeper:
         else:
             if verdict.kept is Kept.KEPT:
                 _log.warning("a task is dead", task_id=verdict.task_id, queue=delivery.queue)
+                if self._hooks and verdict.record is not None and verdict.ended:
+                    info = TaskInfo.of(verdict.record, trace=trace.context(verdict.attributes))
+                    self._hooks.of(info.task_type).on_death(info, verdict.record.reason or "")
             elif verdict.kept is Kept.BACK:
                 _log.info("a task that Pub/Sub gave up has attempts left", task_id=verdict.task_id)
             delivery.ack()
+
+    def _publish_following(self, record: TaskRecord) -> None:
+        """Publish what follows the end of a task that Pub/Sub, or a worker, gave up."""
+        now = self._now()
+        tasks = tasks_after(record, self._after_end)
+        if self._hooks:
+            tasks = [self._hooks.of(task.task_type).submitting(task) for task in tasks]
+        sent = [self._timers.send(task, self._publisher, now=now) for task in tasks]
+        for future in sent:
+            future.result()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from poolhouse.pipeline import names
 from poolhouse.pipeline.messaging.message import parse_time
 from poolhouse.pipeline.store import ABSENT
-from poolhouse.pipeline.tasks.records import Status
+from poolhouse.pipeline.tasks.records import FollowUp, Status, TaskRecord
 from poolhouse.pipeline.timing.timers import Timers
 from tests.kit.unit.api.conftest import Api
 
@@ -128,6 +129,21 @@ def test_only_a_task_that_waits_can_be_moved(api: Api, verb: str) -> None:
 def test_a_cancelled_task_leaves_no_timer(api: Api) -> None:
     post(api, scheduled(api), "cancel")
     assert api.store.names(names.TIMERS) == ()
+
+
+def test_what_follows_a_task_that_is_cancelled_while_it_waits_is_published_by_the_call(api: Api) -> None:
+    def rule(record: TaskRecord) -> list[FollowUp]:
+        return [FollowUp(task_id=f"after-{record.task_id}", task_type="anything", queue="default", payload={})]
+
+    application = api.app.state
+    application.services = replace(application.services, after_end=(rule,))
+    task_id = scheduled(api)
+    api.topics.down = True
+    assert post(api, task_id, "cancel").status_code == 503  # and the timer would make up for it
+    assert api.store.names(names.TIMERS) != ()
+    api.topics.down = False
+    assert post(api, task_id, "cancel").json()["status"] == "cancelled"
+    assert [published.message.attributes["task_id"] for published in api.topics.published] == [f"after-{task_id}"]
 
 
 def test_a_worker_that_claims_while_the_task_is_moved_wins(api: Api) -> None:

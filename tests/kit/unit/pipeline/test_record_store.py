@@ -11,6 +11,7 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from poolhouse.pipeline import names
+from poolhouse.pipeline.control.filters import EVERYTHING, Filter
 from poolhouse.pipeline.errors import PreconditionFailed, RecordUnreadable
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.store import ABSENT
@@ -250,7 +251,7 @@ class TestListing:
     def test_every_task_is_listed_once_with_its_status(self, many: World, page_size: int) -> None:
         found, token = [], None
         while True:
-            page = many.records.page(page_size=page_size, page_token=token)
+            page = many.records.page(EVERYTHING, page_size=page_size, page_token=token)
             found += [(summary.task_id, summary.status) for summary in page.records]
             assert len(page.records) <= page_size
             token = page.next_token
@@ -262,7 +263,7 @@ class TestListing:
 
     @pytest.mark.parametrize("status", STATUSES)
     def test_a_filter_knows_the_truth_alone(self, many: World, status: Status) -> None:
-        found = {summary.task_id for summary in many.records.page(status=status).records}
+        found = {summary.task_id for summary in many.records.page(Filter(status=frozenset({status}))).records}
         assert found == {task_id for task_id, is_now in self.truth(many).items() if is_now is status}
 
 
@@ -391,7 +392,7 @@ class Histories(RuleBasedStateMachine):
         assert stored is not None
         assert self.truth is not None
         assert (stored.record.status, stored.record.attempts) == (self.truth.status, self.truth.attempts)
-        [summary] = self.world.records.page().records
+        [summary] = self.world.records.page(EVERYTHING).records
         assert summary.status is self.truth.status
 
     @invariant()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -13,10 +13,13 @@ from typing import Any
 import pytest
 
 from poolhouse.pipeline.config.settings import Settings
+from poolhouse.pipeline.control.state import NOTHING
+from poolhouse.pipeline.hooks import Hooks
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.store import ABSENT
 from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks.after_end import Rule
 from poolhouse.pipeline.tasks.record_store import RecordStore, Stored
 from poolhouse.pipeline.tasks.records import TaskRecord
 from poolhouse.pipeline.tasks.task_ids import TaskIds
@@ -74,14 +77,18 @@ class Engine:
         self.task_ids = TaskIds(b"k" * 32)
         self.heartbeat = Heartbeat(now=self.clock)
         self.stopping = threading.Event()
+        #: What is decided about the queues.
+        self.control = NOTHING
         self.abandoned: list[int] = []
         self.resumed: list[Any] = []
         self.executor = Executor(task_handlers=("tests.kit.unit.worker.handlers",))
+        self.hooks = Hooks()
+        self.after_end: Sequence[Rule] = ()
         self.attempts = self.another("worker-1")
 
-    def another(self, name: str) -> Attempts:
-        """The engine of another worker on the same queue and bucket."""
-        services = Services(
+    def services(self) -> Services:
+        """What a worker on this queue and bucket works with."""
+        return Services(
             topology=self.settings.topology,
             registry=load(["tests.kit.unit.worker.handlers"]),
             store=self.store,
@@ -89,7 +96,14 @@ class Engine:
             task_ids=self.task_ids,
             now=self.clock,
             retry_io=RetryUntilStopped(self.stopping),
+            control=lambda: self.control,
+            hooks=self.hooks,
+            after_end=self.after_end,
         )
+
+    def another(self, name: str) -> Attempts:
+        """The engine of another worker on the same queue and bucket."""
+        services = self.services()
         return Attempts(
             services,
             settlement=Settlement(services),
