@@ -20,6 +20,7 @@ from poolhouse.api.access import Access
 from poolhouse.api.backlog import BacklogSource
 from poolhouse.api.body_gate import BodyGate
 from poolhouse.api.routes import (
+    bulk,
     dead_letters,
     docs,
     downloads,
@@ -85,6 +86,7 @@ def create_app(
     registry = given.get("registry") if registry is None else registry
     clock = clock or given.get("clock")
     registry = handlers.load(settings.handlers) if registry is None else registry
+    deployment = Deployment(store)
     services = Services(
         settings=settings,
         registry=registry,
@@ -94,7 +96,8 @@ def create_app(
         backlog=backlog or backlogs.open_source(settings),
         clock=clock or settings.clock,
         threads=Threads(wait_s=settings.storage_timeout_s),
-        deployment=Deployment(store),
+        deployment=deployment,
+        after_end=registry.after_end(settings.topology, deployment.load),
     )
     services.check()
 
@@ -127,6 +130,7 @@ def create_app(
         submissions,
         tasks,
         scheduled,
+        bulk,
         events,
         files,
         downloads,

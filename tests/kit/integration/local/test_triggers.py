@@ -41,9 +41,7 @@ def endpoints(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoints]:
     file = folder / "pipeline.toml"
     file.write_text(PIPELINE)
     backend = Embedded(folder)
-    options = UpOptions(
-        api_port=ports.choose(), timeout_s=120, attached=True, environment={"PIPELINE_FILE": str(file)}
-    )
+    options = UpOptions(api_port=ports.choose(), timeout_s=120, attached=True, environment={"PIPELINE_FILE": str(file)})
     try:
         yield backend.up(options, lambda _: None)
     finally:
