@@ -244,8 +244,8 @@ class Registry(Mapping[str, Handler]):
         """Check that handlers and queues fit together.
 
         Raises:
-            ConfigError: a handler names a queue that is not declared, or a webhook that can't be sent; or no payload has
-                the field that makes a queue fair.
+            ConfigError: a handler names a queue that is not declared, or a webhook that can't be sent; or no payload
+                has the field that makes a queue fair.
         """
         wrong = [handler for handler in self.values() if handler.queue not in {None, *topology.by_name}]
         if wrong:
