@@ -26,6 +26,7 @@ from poolhouse.api.routes import (
     events,
     files,
     health,
+    index,
     queues,
     scheduled,
     schedules,
@@ -37,6 +38,8 @@ from poolhouse.api.services import Deployment, Services, Threads
 from poolhouse.pipeline.config import settings as environment
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.errors import PoolhouseError
+from poolhouse.pipeline.index.journal import Journal, journalled
+from poolhouse.pipeline.index.task_index import TaskIndex
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.store import ObjectStore, open_store
 from poolhouse.worker import registry as handlers
@@ -82,15 +85,24 @@ def create_app(
     publisher = publisher or given.get("publisher")
     registry = given.get("registry") if registry is None else registry
     clock = clock or given.get("clock")
+    registry = handlers.load(settings.handlers) if registry is None else registry
+    publisher = publisher or Publisher(settings)
+    journal = Journal(store, flush_s=settings.topology.index.write_interval_s, unrecorded=registry.unrecorded)
+    publisher.on_submitted = journal.submitted
+    store = journalled(store, journal)
     services = Services(
         settings=settings,
-        registry=handlers.load(settings.handlers) if registry is None else registry,
+        registry=registry,
         store=store,
-        publisher=publisher or Publisher(settings),
+        publisher=publisher,
         backlog=backlog or backlogs.open_source(settings),
         clock=clock or settings.clock,
         threads=Threads(wait_s=settings.storage_timeout_s),
         deployment=Deployment(store),
+        index=TaskIndex(
+            store, journal=journal, longest_wait=settings.topology.longest_wait, clock=clock or settings.clock
+        ),
+        journal=journal,
     )
     services.check()
 
@@ -103,6 +115,8 @@ def create_app(
         with suppress(asyncio.CancelledError):
             await warming
         await asyncio.to_thread(services.publisher.close)
+        await asyncio.to_thread(services.journal.close)
+        await asyncio.to_thread(services.index.close)
         services.threads.close()
 
     app = FastAPI(
@@ -118,7 +132,10 @@ def create_app(
     app.state.services = services
     app.state.body_gate = BodyGate()
     app.state.events = TaskEvents(services, poll_s=event_poll_s)
-    parts = (submissions, tasks, scheduled, events, files, downloads, queues, dead_letters, schedules, health, docs)
+    parts = (
+        *(submissions, tasks, scheduled, events, files, downloads),
+        *(queues, index, dead_letters, schedules, health, docs),
+    )
     for part in parts:
         app.include_router(part.router)
     app.state.routes = [route for part in parts for route in part.router.routes]

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Annotated, ParamSpec, TypeVar
 
@@ -19,6 +19,8 @@ from poolhouse.api.counts import Counts
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.config.topology import Topology
 from poolhouse.pipeline.errors import StoreUnavailable
+from poolhouse.pipeline.index.journal import Journal
+from poolhouse.pipeline.index.task_index import TaskIndex
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.store import ObjectStore
@@ -53,6 +55,8 @@ class Services:
     clock: Callable[[], datetime]
     threads: Threads
     deployment: Deployment
+    index: TaskIndex
+    journal: Journal
     dead_letter_counts: Counts = field(default_factory=Counts)
     #: What follows the end of a task.
     after_end: Sequence[Rule] = ()
@@ -66,11 +70,6 @@ class Services:
     def records(self) -> RecordStore:
         """The records in the bucket."""
         return RecordStore(self.store)
-
-    @property
-    def longest_wait(self) -> timedelta:
-        """The time after which no message of a task is left in any queue."""
-        return timedelta(seconds=max(queue.retention_s for queue in self.topology.queues))
 
     async def task_ids(self) -> TaskIds:
         """The deployment's task ids; only the first call reads the bucket. Raises `StoreUnavailable`."""

@@ -60,7 +60,7 @@ def _claim(task: TaskMessage, unique: Unique, services: Services) -> tuple[Uniqu
         submitted_at=now,
         submitting_until=now + timedelta(seconds=services.settings.publish_timeout_s) + SUBMIT_TIME,
     )
-    return UniqueKeys(services.store, longest_wait=services.longest_wait), claim
+    return UniqueKeys(services.store, longest_wait=services.topology.longest_wait), claim
 
 
 async def _take(keys: UniqueKeys, claim: UniqueClaim, unique: Unique, services: Services) -> int:

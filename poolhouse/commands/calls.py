@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from poolhouse.client import units
 from poolhouse.client.client import Client
@@ -16,6 +17,7 @@ from poolhouse.commands import task_events
 from poolhouse.commands import tasks as listing
 from poolhouse.commands.dlq import Edit, Filter
 from poolhouse.commands.submit import Submission
+from poolhouse.commands.tasks import Filter as TaskFilter
 from poolhouse.commands.terminal import Terminal
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.exit_codes import OK
@@ -35,7 +37,12 @@ def tasks(
     status: str = "",
     task_type: str = "",
     queue: str = "",
+    text: str = "",
+    id_prefix: str = "",
+    older: str = "",
+    newer: str = "",
     limit: int = 20,
+    count: bool = False,
     as_json: bool = False,
     follow: bool = False,
     cancel: bool = False,
@@ -46,8 +53,6 @@ def tasks(
 ) -> int:
     """`invoke tasks [ID …]`."""
     terminal = terminal or Terminal()
-    if follow and not words:
-        raise ConfigError("--follow: which task? ./invoke tasks ID --follow")
     timing = submissions.timing(delay, run_at)
     if cancel + run_now + bool(timing) > 1:
         raise ConfigError("--cancel, --run-now and --delay or --run-at: give one of them")
@@ -61,17 +66,24 @@ def tasks(
         return max(task_events.follow(api, task_id, as_json=as_json, terminal=terminal) for task_id in words)
     if words:
         return max(listing.show(api, task_id, as_json=as_json, terminal=terminal) for task_id in words)
-    if status and status not in set(Status):
-        raise ConfigError(f"--status {status!r}: one of {', '.join(Status)}.{did_you_mean(status, Status)}")
-    return listing.show_list(
-        api,
-        task_status=status,
+    for name in filter(None, status.split(",")):
+        if name not in set(Status):
+            raise ConfigError(f"--status {name!r}: one of {', '.join(Status)}.{did_you_mean(name, Status)}")
+    chosen = TaskFilter(
+        status=status,
         task_type=task_type,
         queue=queue,
-        limit=_positive(limit, option="--limit"),
-        as_json=as_json,
-        terminal=terminal,
+        text=text,
+        id_prefix=id_prefix,
+        older=_age(older, option="--older"),
+        newer=_age(newer, option="--newer"),
     )
+    if count:
+        return listing.count(api, chosen, terminal=terminal)
+    if follow:
+        return listing.follow_list(api, chosen, as_json=as_json, terminal=terminal)
+    limit = _positive(limit, option="--limit")
+    return listing.show_list(api, chosen, limit=limit, as_json=as_json, terminal=terminal)
 
 
 def dlq(
@@ -99,8 +111,8 @@ def dlq(
         queue=queue,
         task_type=task_type,
         reason=reason,
-        older=units.duration(older, option="--older") if older else None,
-        newer=units.duration(newer, option="--newer") if newer else None,
+        older=_age(older, option="--older"),
+        newer=_age(newer, option="--newer"),
     )
     per_s = units.rate(rate, option="--rate") if rate else None
     changes = tuple(word for word in words if "=" in word)
@@ -125,6 +137,13 @@ def dlq(
     raise _unknown("dlq", action, "list", "show", "replay", "discard")
 
 
+def index(api: Client, action: str, *, as_json: bool = False, terminal: Terminal | None = None) -> int:
+    """`invoke index rebuild`."""
+    if action != "rebuild":
+        raise _unknown("index", action, "rebuild")
+    return listing.rebuild(api, as_json=as_json, terminal=terminal or Terminal())
+
+
 def schedule(
     api: Client, action: str, words: Sequence[str] = (), *, as_json: bool = False, terminal: Terminal | None = None
 ) -> int:
@@ -140,6 +159,10 @@ def schedule(
 
 def _unknown(command: str, action: str, *known: str) -> ConfigError:
     return ConfigError(f"{command} {action!r}: one of {', '.join(known)}.{did_you_mean(action, known)}")
+
+
+def _age(text: str, *, option: str) -> timedelta | None:
+    return units.duration(text, option=option) if text else None
 
 
 def _positive(number: int, *, option: str) -> int:

@@ -2,8 +2,8 @@
 
 Prefixes: `uploads/` what clients sent, `processed/` what file tasks made, `results/` large results, `tasks/` the
 records, `dead-letters/` what failed for good, `idempotency/` keys of submit calls, `schedules/` what is remembered of
-schedules, `timers/` tasks that wait for a time, `unique/` which task has a key, `config/` what the deployment keeps for
-itself.
+schedules, `timers/` tasks that wait for a time, `unique/` which task has a key, `index/` what listings are made of,
+`config/` what the deployment keeps for itself.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ IDEMPOTENCY = "idempotency/"
 SCHEDULES = "schedules/"
 TIMERS = "timers/"
 UNIQUE = "unique/"
+INDEX = "index/"
 TASK_ID_KEY = "config/task-id-key"
 
 _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")

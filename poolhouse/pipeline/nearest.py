@@ -10,4 +10,4 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     from difflib import get_close_matches  # noqa: PLC0415 - only a mistake pays for it
 
     near = get_close_matches(name, list(known), n=1, cutoff=0.7)
-    return f" Did you mean {near[0]!r}?" if near else ""
+    return f" Did you mean {str(near[0])!r}?" if near else ""  # a name may be of an enumeration

@@ -6,13 +6,14 @@ import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import datetime
-from typing import IO, Annotated, Any, Literal
+from typing import IO, Any, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response, StreamingResponse
 
 from poolhouse.api.answers import json_answer
+from poolhouse.api.listing import Listed, summary, token_after
 from poolhouse.api.problems import Problem
 from poolhouse.api.services import Provided, Services
 from poolhouse.pipeline import names
@@ -55,7 +56,11 @@ class TaskSummary(BaseModel):
     status: Status
     submitted_at: str
     updated_at: str
+    attempts: int = Field(description="Attempts begun so far.")
+    started_at: str | None = Field(default=None, description="When its newest attempt began.")
+    ended_at: str | None = Field(default=None, description="When it ended for good.")
     not_before: str | None = Field(default=None, description="When a scheduled task is due.")
+    reason: str | None = Field(default=None, description="Why it is failed, dead or cancelled; or its last error.")
 
 
 class TaskPage(BaseModel):
@@ -63,6 +68,7 @@ class TaskPage(BaseModel):
 
     tasks: list[TaskSummary]
     next_page_token: str | None = Field(description="Send it as page_token for the next page; null on the last.")
+    total: int | None = Field(default=None, description="All tasks that are meant, where `count` was asked for.")
 
 
 class CancelAnswer(BaseModel):
@@ -89,7 +95,7 @@ async def find(task_id: str, services: Services) -> Stored | datetime:
     if not await services.issued(task_id):
         raise TaskNotFound(f"there is no task {task_id}: this deployment never issued that id")
     submitted_at = (await services.task_ids()).submitted_at(task_id)
-    if services.clock() - submitted_at > services.longest_wait:
+    if services.clock() - submitted_at > services.topology.longest_wait:
         raise TaskNotFound(
             f"task {task_id} was submitted at {submitted_at.isoformat()}: its record has expired, or it keeps none"
         )
@@ -129,39 +135,20 @@ async def get_task(task_id: str, services: Provided) -> Response:
     "/tasks",
     response_model=TaskPage,
     response_model_exclude_none=True,
-    summary="The tasks that are scheduled or that a worker has touched, newest first",
+    summary="The tasks, newest first",
 )
-async def list_tasks(
-    *,
-    services: Provided,
-    status: Annotated[Status | None, Query(description="Only tasks of this status.")] = None,
-    task_type: Annotated[str | None, Query(description="Only tasks of this type.")] = None,
-    queue: Annotated[str | None, Query(description="Only tasks of this queue.")] = None,
-    page_size: Annotated[int, Query(ge=1, le=1000)] = 100,
-    page_token: Annotated[str | None, Query(max_length=2000, description="next_page_token of the page before.")] = None,
-) -> Response:
-    """A page may be short, even empty, before the last: go on while there is a next_page_token."""
-    page = await services.threads.run(
-        services.records.page,
-        status=status,
-        task_type=task_type,
-        queue=queue,
-        page_size=page_size,
-        page_token=page_token or None,
-    )
-    tasks = [
-        {
-            "task_id": found.task_id,
-            "task_type": found.task_type,
-            "queue": found.queue,
-            "status": found.status,
-            "submitted_at": found.submitted_at,
-            "updated_at": found.updated_at,
-            **({"not_before": found.not_before} if found.not_before else {}),
-        }
-        for found in page.records
-    ]
-    return json_answer({"tasks": tasks, "next_page_token": page.next_token})
+async def list_tasks(services: Provided, listing: Listed) -> Response:
+    """Tasks that no worker has touched are listed too. What happened in the last seconds may be missing."""
+    query, after = listing.query(), listing.after()
+    found = await services.threads.run(services.index.page, query, size=listing.page_size + 1, after=after)
+    page = found[: listing.page_size]
+    answer: dict[str, Any] = {
+        "tasks": [summary(entry) for entry in page],
+        "next_page_token": token_after(page[-1]) if len(found) > len(page) else None,
+    }
+    if listing.count:
+        answer["total"] = await services.threads.run(services.index.count, query)
+    return json_answer(answer)
 
 
 @router.get(

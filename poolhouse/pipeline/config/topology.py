@@ -6,6 +6,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -21,7 +22,7 @@ from poolhouse.pipeline.config.stages import Stage, StageError
 from poolhouse.pipeline.errors import ConfigError
 
 Name = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,28}[a-z0-9])?$")]
-LifecyclePrefix = Literal["uploads", "processed", "results", "tasks", "dead-letters", "idempotency"]
+LifecyclePrefix = Literal["uploads", "processed", "results", "tasks", "dead-letters", "idempotency", "index"]
 
 
 #: What a field with a pattern takes, by its name; the others are names.
@@ -207,6 +208,13 @@ class Bucket(_Model):
     lifecycle_days: dict[LifecyclePrefix, Annotated[int, Field(ge=1, le=36_500)]] = {}
 
 
+class Index(_Model):
+    """The index of tasks, which listings and figures are made of (docs/task-index.md)."""
+
+    #: Least time between two writes of one process to it, in seconds: how old a listing may be, and what it costs.
+    write_interval_s: float = Field(default=2.0, ge=1, le=3600)
+
+
 class Topology(_Model):
     """All that `pipeline.toml` declares, for one stage."""
 
@@ -232,6 +240,8 @@ class Topology(_Model):
     schedules: tuple[Schedule, ...] = ()
     #: The bucket's lifecycle.
     bucket: Bucket = Bucket()
+    #: The index of tasks.
+    index: Index = Index()
 
     #: Which stage this is; set by `parse`.
     _stage: Stage | None = PrivateAttr(default=None)
@@ -254,6 +264,11 @@ class Topology(_Model):
     def default_queue(self) -> Queue:
         """Where a task goes that names no queue: `default` where declared, else the first."""
         return self.by_name.get("default", self.queues[0])
+
+    @property
+    def longest_wait(self) -> timedelta:
+        """The time after which no message of a task is left in any queue."""
+        return timedelta(seconds=max(queue.retention_s for queue in self.queues))
 
     def env_of(self, queue: Queue) -> Mapping[str, str]:
         """Variables of a queue's workers."""

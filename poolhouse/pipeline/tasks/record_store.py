@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from poolhouse.pipeline import names
 from poolhouse.pipeline.errors import InvalidName, ObjectNotFound, PreconditionFailed, RecordUnreadable
+from poolhouse.pipeline.index.journal import note_written
 from poolhouse.pipeline.store import ABSENT, ObjectInfo, ObjectStore
 from poolhouse.pipeline.tasks.records import Status, TaskRecord
 
@@ -94,6 +95,11 @@ class RecordStore:
             StoreUnavailable: storage did not answer in time; the write may have taken effect all the same, and if it
                 is tried again, `written_by` tells.
         """
+        stored = self._write(record, if_generation=if_generation, writer=writer)
+        note_written(self._store, stored.record)
+        return stored
+
+    def _write(self, record: TaskRecord, *, if_generation: int, writer: str) -> Stored:
         token = f"{writer or secrets.token_hex(8)}.{next(_writes)}"
         record = record.model_copy(update={"write_token": token})
         try:

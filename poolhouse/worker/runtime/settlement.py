@@ -82,8 +82,7 @@ class Settlement:
         self._publisher = services.publisher
         self._task_ids = services.task_ids
         self._timers = Timers(services.store)
-        longest_wait = timedelta(seconds=max(queue.retention_s for queue in services.topology.queues))
-        self._keys = UniqueKeys(services.store, longest_wait=longest_wait)
+        self._keys = UniqueKeys(services.store, longest_wait=services.topology.longest_wait)
         self._after_end = services.after_end
         self._retry_io = services.retry_io
         self._now = services.now

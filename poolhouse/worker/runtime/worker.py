@@ -21,6 +21,7 @@ from google.cloud.pubsub_v1.subscriber.message import Message
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.config.topology import Queue, Topology
 from poolhouse.pipeline.errors import BucketMissing, ConfigError
+from poolhouse.pipeline.index.journal import Journal, journalled
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.store import ObjectStore
 from poolhouse.pipeline.tasks.task_id_key import load_task_ids
@@ -121,7 +122,8 @@ class Worker:
         self._settings = settings
         self._options = options
         self._registry = registry
-        self._store = store
+        self._journal = Journal(store, flush_s=settings.topology.index.write_interval_s, unrecorded=registry.unrecorded)
+        self._store = journalled(store, self._journal)
         self._now = now
         self._topology = settings.topology
         self._name = f"{socket.gethostname()}-{os.getpid()}"
@@ -178,6 +180,7 @@ class Worker:
             )
         task_ids = RetryUntilStopped(self._stop_asked, hopeless=(BucketMissing,))(partial(load_task_ids, self._store))
         self._publisher = Publisher(self._settings)
+        self._publisher.on_submitted = self._journal.submitted
         services = Services(
             topology=self._topology,
             registry=self._registry,
@@ -358,6 +361,7 @@ class Worker:
         if self._timers is not None:
             self._timers.stop()
         self._publisher.close()  # what was handed over is acked once its copy is published
+        self._journal.close()
         for _, scheduler in self._streams:
             scheduler.release()
         for stream, _ in self._streams:
