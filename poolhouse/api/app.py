@@ -35,6 +35,7 @@ from poolhouse.api.routes import (
 )
 from poolhouse.api.routes.events import TaskEvents
 from poolhouse.api.services import Deployment, Services, Threads
+from poolhouse.pipeline import hooks
 from poolhouse.pipeline.config import settings as environment
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.errors import PoolhouseError
@@ -93,6 +94,7 @@ def create_app(
     services = Services(
         settings=settings,
         registry=registry,
+        hooks=registry.hooks(hooks.load(settings.topology.hooks)),
         store=store,
         publisher=publisher,
         backlog=backlog or backlogs.open_source(settings),
@@ -117,6 +119,7 @@ def create_app(
         await asyncio.to_thread(services.publisher.close)
         await asyncio.to_thread(services.journal.close)
         await asyncio.to_thread(services.index.close)
+        await asyncio.to_thread(services.hooks.close)
         services.threads.close()
 
     app = FastAPI(
@@ -130,7 +133,7 @@ def create_app(
         generate_unique_id_function=_operation_id,
     )
     app.state.services = services
-    app.state.body_gate = BodyGate()
+    app.state.body_gate = BodyGate(capacity_bytes=services.topology.payloads.max_bytes)
     app.state.events = TaskEvents(services, poll_s=event_poll_s)
     parts = (
         *(submissions, tasks, scheduled, events, files, downloads),

@@ -19,6 +19,7 @@ from poolhouse.api.counts import Counts
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.config.topology import Topology
 from poolhouse.pipeline.errors import StoreUnavailable
+from poolhouse.pipeline.hooks import Hooks
 from poolhouse.pipeline.index.journal import Journal
 from poolhouse.pipeline.index.task_index import TaskIndex
 from poolhouse.pipeline.messaging.message import TaskMessage
@@ -58,6 +59,7 @@ class Services:
     index: TaskIndex
     journal: Journal
     dead_letter_counts: Counts = field(default_factory=Counts)
+    hooks: Hooks = field(default_factory=Hooks)
     #: What follows the end of a task.
     after_end: Sequence[Rule] = ()
 
@@ -83,7 +85,12 @@ class Services:
 
     async def dead_letters(self) -> DeadLetterStore:
         """The dead letters in the bucket. Raises `StoreUnavailable`."""
-        return DeadLetterStore(self.store, queues=tuple(self.topology.by_name), task_ids=await self.task_ids())
+        return DeadLetterStore(
+            self.store,
+            queues=tuple(self.topology.by_name),
+            task_ids=await self.task_ids(),
+            inline_bytes=self.topology.payloads.inline_bytes,
+        )
 
     async def send(self, task: TaskMessage, *, now: datetime) -> str:
         """Send a task to its queue, or keep it until its time; returns the message's id, empty where it is a timer."""
@@ -93,7 +100,11 @@ class Services:
     async def send_following(self, record: TaskRecord) -> None:
         """Publish what follows the end of a task, again where it has been published. Raises `ServiceUnavailable`."""
         for task in tasks_after(record, self.after_end):
-            await self.send(task, now=self.clock())
+            await self.send(await self.submitting(task), now=self.clock())
+
+    async def submitting(self, task: TaskMessage) -> TaskMessage:
+        """Tell the hooks of a task that is about to be published; returns it with their trace context."""
+        return await self.hooks.of(task.task_type).submitting_async(task) if self.hooks else task
 
     def check(self) -> None:
         """Raise `ConfigError` where handlers and `pipeline.toml` don't fit together."""

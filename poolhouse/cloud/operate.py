@@ -13,6 +13,7 @@ from poolhouse.client.errors import ApiError
 from poolhouse.cloud.errors import CloudError
 from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
 from poolhouse.cloud.gcloud.runner import Gcloud
+from poolhouse.cloud.kinds import run
 from poolhouse.cloud.options import LABEL, Options
 from poolhouse.cloud.plan.actual import read_project
 from poolhouse.cloud.remote import connect
@@ -37,12 +38,10 @@ def status(gcloud: Gcloud, *, options: Options, tracks: ReleaseTracks) -> Json:
     Raises:
         CloudError: the project does not answer.
     """
-    region = flag("region", options.region)
-    run = "run.googleapis.com"
     reads = {
-        "service": Read(arguments=("run", "services", "list", region), api=run),
-        "pool": Read(arguments=(*tracks.worker_pools, "list", region), api=run),
-        "job": Read(arguments=("run", "jobs", "list", region), api=run),
+        "service": run.services_read(options),
+        "pool": run.pools_read(options, tracks),
+        "job": run.jobs_read(options),
     }
     listed = gcloud.read_all(tuple(reads.values()))
     services = [

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from poolhouse.cloud.errors import CloudError
 from poolhouse.cloud.gcloud.runner import Gcloud
 from poolhouse.cloud.kinds import project, secrets
-from poolhouse.cloud.options import Options
+from poolhouse.cloud.options import LABEL, Options
 from poolhouse.cloud.plan.actual import read_project, read_resources
 from poolhouse.cloud.plan.apply import Values, apply
 from poolhouse.cloud.plan.planner import plan
@@ -55,7 +55,7 @@ def set_value(
         raise ConfigError(f"{name}: a value has 1 to {MOST_BYTES} bytes; nothing was set.")
     secret = secrets.secret_id(name, options)
     if gcloud.read(Read(arguments=("secrets", "describe", secret), api=secrets.API)) is None:
-        labels = pairs({**options.labels, "poolhouse": options.identity})
+        labels = pairs({**options.labels, LABEL: options.identity})
         gcloud.run(command("secrets", "create", secret, "--replication-policy=automatic", flag("labels", labels)))
     gcloud.run(command("secrets", "versions", "add", secret, "--data-file=-"), secret=value)
     say(f"Set: a new version of {secret} in {options.project}.")

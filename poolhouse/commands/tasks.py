@@ -143,7 +143,7 @@ def show(api: Client, task_id: str, *, as_json: bool, terminal: Terminal) -> int
     if progress := task.get("progress"):
         terminal.line(f"  progress   {units.progress(progress)}  {progress.get('note') or ''}".rstrip())
     attempts.show(task.get("attempts", ()), terminal)
-    for name in ("payload", "result", "result_object"):
+    for name in ("payload", "payload_object", "result", "result_object"):
         if task.get(name) not in (None, {}):
             text = json.dumps(task[name], indent=2, ensure_ascii=False).replace("\n", "\n  ")
             terminal.line(f"  {name.replace('_', ' ')}: {text}")

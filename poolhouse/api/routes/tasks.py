@@ -25,8 +25,9 @@ from poolhouse.pipeline.errors import (
     StoreUnavailable,
     TaskNotFound,
 )
+from poolhouse.pipeline.hooks import TaskInfo
 from poolhouse.pipeline.store import ABSENT
-from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks import large_values, records
 from poolhouse.pipeline.tasks.record_store import Stored
 from poolhouse.pipeline.tasks.records import PRIVATE, Status, TaskRecord
 from poolhouse.pipeline.timing.timers import Timers
@@ -212,8 +213,14 @@ async def cancel_task(task_id: str, request: Request, services: Provided) -> Res
 
     before, record = await rewrite(task_id, services, change)
     if record.status is Status.CANCELLED:
+        # A task of unknown type: the worker that gets its message tells the hooks.
+        if services.hooks and record.task_type and (before is None or not before.status.final):
+            await services.hooks.of(record.task_type).on_cancel_async(TaskInfo.of(record))
         await services.send_following(record)  # before the timer goes, whose message would make up for it
         await timerless(before, services)
+        if record.payload_object is not None:
+            with contextlib.suppress(StoreUnavailable):  # the worker that meets the message does it, or the lifecycle
+                await services.threads.run(large_values.remove, services.store, record.payload_object)
     return _cancelled(record)
 
 

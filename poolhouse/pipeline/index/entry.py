@@ -75,14 +75,14 @@ def of_record(record: TaskRecord) -> Entry:
     )
 
 
-def of_message(data: bytes, attributes: Mapping[str, str], *, now: datetime) -> Entry:
+def of_message(data: bytes, attributes: Mapping[str, str], published_at: datetime) -> Entry:
     """The entry of a message that has just been published."""
     head = data[:_HEAD_BYTES]
     found = _SUBMITTED_AT.search(head)
     try:
-        submitted_at = parse_time(found[1].decode()) if found else now
+        submitted_at = parse_time(found[1].decode()) if found else published_at
     except ValueError:
-        submitted_at = now
+        submitted_at = published_at
     # The message begins with three fields of its own; what follows them is the payload.
     payload = b"{" + head[found.end() :] if found else head
     due = attributes.get(NOT_BEFORE)
@@ -90,7 +90,7 @@ def of_message(data: bytes, attributes: Mapping[str, str], *, now: datetime) -> 
         task_id=attributes["task_id"],
         task_type=attributes["task_type"],
         queue=attributes["queue"],
-        status=str(Status.QUEUED if due is None or parse_time(due) <= now else Status.SCHEDULED),
+        status=str(Status.QUEUED if due is None or parse_time(due) <= published_at else Status.SCHEDULED),
         submitted=micros(submitted_at),
         updated=micros(submitted_at),
         due=None if due is None else micros(parse_time(due)),

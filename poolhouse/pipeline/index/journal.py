@@ -8,8 +8,7 @@ index finds again by itself (`poolhouse.pipeline.index.task_index`).
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -22,14 +21,14 @@ from poolhouse.pipeline.index.entry import Entry
 from poolhouse.pipeline.store import ObjectStore
 from poolhouse.pipeline.tasks.records import TaskRecord
 
-#: A segment is written again until it has this age, in seconds, or size, in bytes; then another one begins.
-SEGMENT_S, SEGMENT_BYTES = 60.0, 256 * 1024
+#: A segment is written again until its minute is over or it has this size, in bytes; then another one begins.
+SEGMENT_BYTES = 256 * 1024
 #: Tasks noted that are written down at once.
 MOST_PENDING = 500
 #: Bytes kept while storage does not answer; more is lost, and found again by a rebuild.
 MOST_KEPT_BYTES = 4 * 1024 * 1024
 
-_Note = TaskRecord | tuple[bytes, Mapping[str, str]]
+_Note = TaskRecord | tuple[bytes, Mapping[str, str], datetime]
 _log = structlog.get_logger(__name__)
 
 
@@ -43,7 +42,6 @@ class Journal:
         flush_s: float,
         unrecorded: frozenset[str] = frozenset(),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start no thread before the first note.
 
@@ -52,20 +50,18 @@ class Journal:
             flush_s: the least time between two writes, in seconds.
             unrecorded: task types that keep no record: they are not listed, so a submit of one is no note.
             now: the machine's time, for the names of segments.
-            monotonic: a clock for the age of a segment, in seconds.
         """
         self._store = store
         self._flush_s = flush_s
         self._unrecorded = unrecorded
         self._now = now
-        self._monotonic = monotonic
         self._process = segments.process_name()
         self._pending: dict[str, _Note] = {}
         self._changed = threading.Condition()
         self._writing = threading.Lock()
         self._thread: threading.Thread | None = None
         self._closed = False
-        self._name, self._began_s = "", 0.0
+        self._name, self._minute, self._number = "", "", 0
         self._content = bytearray()
         #: Whether the last write of the segment failed.
         self._unwritten = False
@@ -77,26 +73,26 @@ class Journal:
 
     def submitted(self, data: bytes, attributes: Mapping[str, str]) -> None:
         """Note a task that was just published."""
-        task_id = attributes.get("task_id")
-        if task_id is None or attributes["task_type"] in self._unrecorded:
-            return
+        if not attributes.keys() >= {"task_id", "task_type", "queue"} or attributes["task_type"] in self._unrecorded:
+            return  # published by hand, and given back; or not listed
+        task_id = attributes["task_id"]
         with self._changed:
             known = task_id in self._pending  # by its record, which says more
         if not known:
-            self._add(task_id, (data, attributes))
+            self._add(task_id, (data, attributes, self._now()))
 
     def pending(self) -> list[Entry]:
         """What is noted and not written yet."""
         with self._changed:
             notes = list(self._pending.values())
-        return [self._entry(note) for note in notes]
+        return self._entries(notes)
 
     def flush(self) -> None:
         """Write down what is noted; keep it for the next time where storage does not answer."""
         with self._writing:
             with self._changed:
                 notes, self._pending = self._pending, {}
-            lines = [entries.to_line(self._entry(note)) for note in notes.values()]
+            lines = [entries.to_line(entry) for entry in self._entries(notes.values())]
             if not lines and not self._unwritten:
                 return
             self._turn_over()
@@ -137,27 +133,31 @@ class Journal:
                 )
                 if self._closed:
                     return
-            try:
-                self.flush()
-            except Exception:  # noqa: BLE001 - a mistake of ours in one note must not end the notes of all others
-                _log.exception("the index could not be written")
+            self.flush()
 
-    def _entry(self, note: _Note) -> Entry:
-        if isinstance(note, TaskRecord):
-            return entries.of_record(note)
-        return entries.of_message(*note, now=self._now())
+    def _entries(self, notes: Iterable[_Note]) -> list[Entry]:
+        found = []
+        for note in notes:
+            try:
+                entry = entries.of_record(note) if isinstance(note, TaskRecord) else entries.of_message(*note)
+            except Exception:  # noqa: BLE001 - one note that can't be read must not keep all others
+                _log.exception("the index leaves out a task")
+            else:
+                found.append(entry)
+        return found
 
     def _turn_over(self) -> None:
-        """Begin another segment where there is none, or the present one is old or large: readers look at young ones."""
-        old = self._monotonic() - self._began_s >= SEGMENT_S
-        if self._name and not old and len(self._content) < SEGMENT_BYTES:
+        """Begin another segment where there is none of this minute, or it is large."""
+        minute = segments.since(self._now())
+        if minute == self._minute and len(self._content) < SEGMENT_BYTES:
             return
         if len(self._content) > MOST_KEPT_BYTES:
             _log.warning("the index lost changes of tasks: ./invoke index rebuild finds them")
             self._unwritten = False
         if not self._unwritten:
             self._content.clear()
-        self._name, self._began_s = segments.segment(self._now(), self._process), self._monotonic()
+        self._number = self._number + 1 if minute == self._minute else 0
+        self._minute, self._name = minute, segments.segment(self._now(), self._process, self._number)
 
 
 class _JournalledStore:

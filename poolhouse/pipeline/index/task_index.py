@@ -23,15 +23,18 @@ from poolhouse.pipeline.index import entry as entries
 from poolhouse.pipeline.index import segments
 from poolhouse.pipeline.index.database import Database, TaskQuery
 from poolhouse.pipeline.index.entry import Entry, micros
-from poolhouse.pipeline.index.journal import SEGMENT_S, Journal
+from poolhouse.pipeline.index.journal import Journal
 from poolhouse.pipeline.names import INDEX
 from poolhouse.pipeline.store import ObjectInfo, ObjectStore
 from poolhouse.pipeline.tasks.record_store import RecordStore
 
-#: Shortest time between two looks for new segments, in seconds.
+#: Shortest time between two looks for what changed, in seconds.
 TAIL_S = 1.0
-#: How far back segments are looked at again, in seconds: their time, and as much for clocks that differ.
-WINDOW_S = SEGMENT_S + 240.0
+#: Part of the time that listings of segments may take. An emulator lists a large bucket in a second; until the next
+#: listing, the segments that known processes may have written are read by their names.
+LISTING_SHARE = 0.05
+#: How far back segments are looked at again, in seconds: their minute, and more for clocks that differ.
+WINDOW_S = 300.0
 #: A process that has not looked for so long begins with the snapshot: older segments may be in it alone.
 STALE_S = 1800.0
 #: Segments after which a new snapshot is made, and the age from which on its segments are deleted, in seconds.
@@ -89,10 +92,11 @@ class TaskIndex:
         self._monotonic = monotonic
         self._lock = threading.RLock()
         self._database: Database | None = None
-        #: The segments of the window, and the generation of each that was read.
+        #: The segments since some minutes ago, and the generation of each that was read.
         self._seen: dict[str, int] = {}
         self._tailed_at: datetime | None = None
         self._tailed_s = self._repaired_s = -STALE_S
+        self._next_listing_s = 0.0
         #: Segments since the last snapshot.
         self._since_snapshot = 0
 
@@ -178,14 +182,36 @@ class TaskIndex:
         if self._tailed_at is not None and now - self._tailed_at > timedelta(seconds=STALE_S):
             self._read_snapshot(database)
             self._tailed_at = None
-        start = INDEX if self._tailed_at is None else segments.since(self._tailed_at - timedelta(seconds=WINDOW_S))
-        listed = {info.name: info.generation for info in self._segments(start)}
-        new = [name for name, generation in listed.items() if self._seen.get(name) != generation]
+        began_s = self._monotonic()
+        if self._tailed_at is None or began_s >= self._next_listing_s:
+            start = INDEX if self._tailed_at is None else segments.since(now - timedelta(seconds=WINDOW_S))
+            listed = {info.name: info.generation for info in self._segments(start)}
+            self._next_listing_s = self._monotonic() + (self._monotonic() - began_s) / LISTING_SHARE
+            names = [name for name, generation in listed.items() if self._seen.get(name) != generation]
+        else:
+            listed, names = self._seen, self._expected(now)
         with _pool() as pool:
-            for data in pool.map(self._get, new):
-                database.apply(entries.from_lines(data))
-        self._since_snapshot += sum(name not in self._seen for name in new)
+            for name, found in zip(names, pool.map(self._get, names), strict=True):
+                if found is not None:
+                    data, generation = found
+                    self._since_snapshot += name not in self._seen
+                    self._seen[name] = listed[name] = generation
+                    database.apply(entries.from_lines(data))
         self._seen, self._tailed_at, self._tailed_s = listed, now, self._monotonic()
+
+    def _expected(self, now: datetime) -> list[str]:
+        """The segments that processes which wrote lately may have written since."""
+        newest: dict[tuple[str, str], int] = {}
+        for name in self._seen:
+            process, number = segments.origin(name)
+            for minute in (now, now - timedelta(minutes=1)):
+                key = (segments.since(minute), process)
+                newest[key] = max(newest.get(key, 0), number if name.startswith(key[0]) else 0)
+        return [
+            f"{minute}-{process}.{each}.jsonl"
+            for (minute, process), number in newest.items()
+            for each in (number, number + 1)
+        ]
 
     def _segments(self, start: str) -> Iterator[ObjectInfo]:
         token: str | None = None
@@ -196,11 +222,13 @@ class TaskIndex:
             if token is None:
                 return
 
-    def _get(self, name: str) -> bytes:
+    def _get(self, name: str) -> tuple[bytes, int] | None:
+        """A segment and its generation; None if there is none, or another process has put it into a snapshot."""
         try:
-            return self._store.get(name)[0]
+            data, info = self._store.get(name)
         except ObjectNotFound:
-            return b""  # another process has put it into a snapshot
+            return None
+        return data, info.generation
 
     def _repair(self, database: Database) -> None:
         """Look up tasks that have been unfinished for long: perhaps their worker was killed before it wrote."""

@@ -15,8 +15,16 @@ from poolhouse.pipeline.index import entry as entries
 from poolhouse.pipeline.index import segments
 from poolhouse.pipeline.index.database import Database, TaskQuery
 from poolhouse.pipeline.index.entry import Entry
-from poolhouse.pipeline.index.journal import MOST_PENDING, SEGMENT_S, Journal, journalled
-from poolhouse.pipeline.index.task_index import REPAIR_S, SILENT_S, SNAPSHOT_SEGMENTS, STALE_S, TAIL_S, TaskIndex
+from poolhouse.pipeline.index.journal import MOST_PENDING, Journal, journalled
+from poolhouse.pipeline.index.task_index import (
+    LISTING_SHARE,
+    REPAIR_S,
+    SILENT_S,
+    SNAPSHOT_SEGMENTS,
+    STALE_S,
+    TAIL_S,
+    TaskIndex,
+)
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.store import ABSENT
 from poolhouse.pipeline.tasks import records
@@ -26,6 +34,7 @@ from poolhouse.testing.doubles import ManualClock, MemoryStore
 from tests.kit.waiting import until
 
 EVERYTHING = TaskQuery()
+MINUTE_S = 60.0
 
 
 class World:
@@ -66,9 +75,7 @@ class Process:
 
     def __init__(self, world: World, *, unrecorded: frozenset[str] = frozenset()) -> None:
         self._world = world
-        self.journal = Journal(
-            world.store, flush_s=3600, unrecorded=unrecorded, now=world.clock, monotonic=lambda: world.seconds
-        )
+        self.journal = Journal(world.store, flush_s=3600, unrecorded=unrecorded, now=world.clock)
         self.records = RecordStore(journalled(world.store, self.journal))
 
     def message(self, task_type: str = "greet", **payload: Any) -> TaskMessage:
@@ -170,7 +177,7 @@ def test_a_segment_grows_for_a_minute_and_then_another_begins(world: World) -> N
         api.journal.flush()
         world.forward(2)
     assert len(set(index_writes(world))) == 1
-    world.forward(SEGMENT_S)
+    world.forward(MINUTE_S)
     api.submit()
     api.journal.flush()
     assert len(set(index_writes(world))) == 2
@@ -193,12 +200,60 @@ def test_a_reader_reads_only_the_segments_that_changed(world: World) -> None:
     assert world.store.calls - calls == 2  # not looked again within a second
 
 
+def test_where_listing_is_slow_segments_of_known_processes_are_read_by_name(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known, index = world.process(), world.index()
+    known.submit()
+    known.journal.flush()
+    listing = world.store.list
+
+    def slowly(*arguments: Any, **options: Any) -> Any:
+        world.seconds += 3
+        return listing(*arguments, **options)
+
+    monkeypatch.setattr(world.store, "list", slowly)
+    assert len(world.statuses(index)) == 1
+    lists = world.store.lists
+    for _ in range(40):  # into the next minute
+        known.submit(text="x")
+        known.journal.flush()
+        world.forward(TAIL_S)
+        assert len(world.statuses(index)) == world.made
+    stranger = world.process()
+    stranger.submit()
+    stranger.journal.flush()
+    assert world.store.lists - lists <= 1
+    world.forward(3 / LISTING_SHARE)
+    assert len(world.statuses(index)) == world.made
+
+
+def test_a_large_segment_is_followed_by_another_of_the_same_minute(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("poolhouse.pipeline.index.journal.SEGMENT_BYTES", 1000)
+    api = world.process()
+    for _ in range(9):
+        api.submit(text="x" * 300)
+        api.journal.flush()
+    assert len(set(index_writes(world))) == 3
+    assert len(world.statuses(world.index())) == 9
+
+
+def test_a_message_that_was_published_by_hand_is_no_note(world: World) -> None:
+    api = world.process()
+    api.journal.submitted(b"anything", {})
+    api.journal.submitted(b"{}", {"task_id": "t", "task_type": "greet", "queue": "default", "not_before": "soon"})
+    assert api.journal.pending() == []
+    api.journal.flush()
+
+
 def test_while_storage_is_down_notes_are_kept(world: World) -> None:
     api = world.process()
     first = api.submit()
     world.store.failure = StoreUnavailable("it is down")
     api.journal.flush()
-    world.forward(2 * SEGMENT_S)
+    world.forward(2 * MINUTE_S)
     second = api.submit()
     api.journal.flush()
     world.store.failure = None
@@ -259,10 +314,10 @@ def test_another_process_begins_with_the_snapshot_and_old_segments_go(world: Wor
     for _ in range(SNAPSHOT_SEGMENTS + 1):
         worker.submit()
         worker.journal.flush()
-        world.forward(SEGMENT_S)
+        world.forward(MINUTE_S)
     assert len(world.statuses(index)) == SNAPSHOT_SEGMENTS + 1
     left = [name for name in world.store.names("index/") if segments.is_segment(name)]
-    assert 0 < len(left) <= 2 * STALE_S / SEGMENT_S + 1
+    assert 0 < len(left) <= 2 * STALE_S / MINUTE_S + 1
     assert len(world.statuses(world.index())) == SNAPSHOT_SEGMENTS + 1
 
 
@@ -274,7 +329,7 @@ def test_a_reader_that_slept_for_long_misses_nothing(world: World) -> None:
     for _ in range(SNAPSHOT_SEGMENTS + 200):
         worker.submit()
         worker.journal.flush()
-        world.forward(SEGMENT_S)
+        world.forward(MINUTE_S)
         world.statuses(other)
     assert len(world.statuses(sleeper)) == len(world.statuses(other)) == SNAPSHOT_SEGMENTS + 201
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from poolhouse.pipeline.config.settings import Settings
+from poolhouse.pipeline.hooks import Hooks
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.tasks.after_end import Rule
 from poolhouse.pipeline.tasks.record_store import RecordStore
@@ -75,6 +76,7 @@ class Engine:
         self.abandoned: list[int] = []
         self.resumed: list[Any] = []
         self.executor = Executor(task_handlers=("tests.kit.unit.worker.handlers",))
+        self.hooks = Hooks()
         self.after_end: Sequence[Rule] = ()
         self.attempts = self.another("worker-1")
 
@@ -88,6 +90,7 @@ class Engine:
             task_ids=self.task_ids,
             now=self.clock,
             retry_io=RetryUntilStopped(self.stopping),
+            hooks=self.hooks,
             after_end=self.after_end,
         )
 
