@@ -14,6 +14,7 @@ from poolhouse.worker import (
     TaskContext,
     TaskTimeout,
     Unique,
+    Webhook,
     WorkerStopping,
     task,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "TaskTimeout",
     "TaskType",
     "Unique",
+    "Webhook",
     "WorkerStopping",
     "task",
 ]

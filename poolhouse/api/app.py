@@ -20,6 +20,7 @@ from poolhouse.api.access import Access
 from poolhouse.api.backlog import BacklogSource
 from poolhouse.api.body_gate import BodyGate
 from poolhouse.api.routes import (
+    bulk,
     dead_letters,
     docs,
     downloads,
@@ -91,6 +92,7 @@ def create_app(
     journal = Journal(store, flush_s=settings.topology.index.write_interval_s, unrecorded=registry.unrecorded)
     publisher.on_submitted = journal.submitted
     store = journalled(store, journal)
+    deployment = Deployment(store)
     services = Services(
         settings=settings,
         registry=registry,
@@ -100,7 +102,8 @@ def create_app(
         backlog=backlog or backlogs.open_source(settings),
         clock=clock or settings.clock,
         threads=Threads(wait_s=settings.storage_timeout_s),
-        deployment=Deployment(store),
+        deployment=deployment,
+        after_end=registry.after_end(settings.topology, deployment.load),
         index=TaskIndex(
             store, journal=journal, longest_wait=settings.topology.longest_wait, clock=clock or settings.clock
         ),
@@ -136,7 +139,7 @@ def create_app(
     app.state.body_gate = BodyGate(capacity_bytes=services.topology.payloads.max_bytes)
     app.state.events = TaskEvents(services, poll_s=event_poll_s)
     parts = (
-        *(submissions, tasks, scheduled, events, files, downloads),
+        *(submissions, tasks, scheduled, bulk, events, files, downloads),
         *(queues, index, dead_letters, schedules, health, docs),
     )
     for part in parts:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-import re
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import Query
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from poolhouse.api.selection import Moment
 from poolhouse.pipeline.errors import InvalidName
 from poolhouse.pipeline.index.database import TaskQuery
 from poolhouse.pipeline.index.entry import Entry, moment
@@ -24,20 +23,6 @@ def _statuses(text: str) -> str:
         if name not in set(Status):
             raise ValueError(f"{name!r} is none of {', '.join(Status)}.{did_you_mean(name, Status)}")
     return text
-
-
-def _moment(value: object) -> datetime:
-    if not isinstance(value, str) or not _TIME.fullmatch(value):
-        raise ValueError("must be an ISO 8601 time with its zone, such as 2030-01-31T08:00:00Z")
-    try:
-        return datetime.fromisoformat(value).astimezone(UTC)
-    except OverflowError:  # the year 1 or 9999, and a zone that leads out of it
-        raise ValueError("must be a time of the years 1 to 9999 in UTC") from None
-
-
-#: RFC 3339: numbers, which pydantic takes for times too, are none here.
-_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
-Moment = Annotated[datetime, BeforeValidator(_moment)]
 
 
 class Listing(BaseModel):

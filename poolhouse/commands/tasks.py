@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from itertools import islice
 
@@ -24,33 +23,8 @@ from poolhouse.pipeline.exit_codes import OK
 FOLLOW_S, FOLLOW_WINDOW_S = 1.0, 30.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Filter:
-    """Which tasks are meant."""
-
-    #: Statuses, with commas between them.
-    status: str = ""
-    task_type: str = ""
-    queue: str = ""
-    #: Part of payload, error or result.
-    text: str = ""
-    id_prefix: str = ""
-    older: timedelta | None = None
-    newer: timedelta | None = None
-
-    def query(self) -> dict[str, str]:
-        """The query of GET /tasks."""
-        names = ("status", "task_type", "queue", "text", "id_prefix")
-        query = {name: value for name in names if (value := getattr(self, name))}
-        for name, age in (("submitted_before", self.older), ("submitted_after", self.newer)):
-            if age is not None:
-                query[name] = (now() - age).isoformat()
-        return query
-
-
-def show_list(api: Client, chosen: Filter, *, limit: int, as_json: bool, terminal: Terminal) -> int:
+def show_list(api: Client, query: Mapping[str, str], *, limit: int, as_json: bool, terminal: Terminal) -> int:
     """List tasks, the newest first: a table, or a JSON object a line."""
-    query = chosen.query()
     page_size = str(min(max(limit, 1), 1000))
     tasks = list(islice(api.pages("/tasks", "tasks", page_size=page_size, **query), limit))
     if as_json:
@@ -69,15 +43,15 @@ def show_list(api: Client, chosen: Filter, *, limit: int, as_json: bool, termina
     return OK
 
 
-def count(api: Client, chosen: Filter, *, terminal: Terminal) -> int:
+def count(api: Client, query: Mapping[str, str], *, terminal: Terminal) -> int:
     """Print how many tasks are meant."""
-    terminal.line(str(_total(api, chosen.query())))
+    terminal.line(str(_total(api, query)))
     return OK
 
 
 def follow_list(
     api: Client,
-    chosen: Filter,
+    query: Mapping[str, str],
     *,
     as_json: bool,
     terminal: Terminal,
@@ -87,12 +61,11 @@ def follow_list(
 
     Args:
         api: the pipeline's.
-        chosen: which ones.
+        query: which ones, as GET /tasks takes it.
         as_json: a JSON object a line.
         terminal: where to write.
         sleep: the pause between two looks, given its seconds.
     """
-    query = chosen.query()
     since = now()
     seen: dict[str, str] | None = None  # until the first look, which only tells what is there already
     while True:
@@ -178,7 +151,7 @@ def _because(task: Document) -> str:
     return f": {escape(task['reason'])}" if task.get("reason") else ""
 
 
-def _total(api: Client, query: dict[str, str]) -> int:
+def _total(api: Client, query: Mapping[str, str]) -> int:
     return int(api.get("/tasks", page_size="1", count="true", **query)["total"])
 
 

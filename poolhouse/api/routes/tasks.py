@@ -28,7 +28,7 @@ from poolhouse.pipeline.errors import (
 from poolhouse.pipeline.hooks import TaskInfo
 from poolhouse.pipeline.store import ABSENT
 from poolhouse.pipeline.tasks import large_values, records
-from poolhouse.pipeline.tasks.record_store import Stored
+from poolhouse.pipeline.tasks.record_store import RecordSummary, Stored
 from poolhouse.pipeline.tasks.records import PRIVATE, Status, TaskRecord
 from poolhouse.pipeline.timing.timers import Timers
 
@@ -57,7 +57,7 @@ class TaskSummary(BaseModel):
     status: Status
     submitted_at: str
     updated_at: str
-    attempts: int = Field(description="Attempts begun so far.")
+    attempts: int | None = Field(default=None, description="Attempts begun so far.")
     started_at: str | None = Field(default=None, description="When its newest attempt began.")
     ended_at: str | None = Field(default=None, description="When it ended for good.")
     not_before: str | None = Field(default=None, description="When a scheduled task is due.")
@@ -130,6 +130,19 @@ async def get_task(task_id: str, services: Provided) -> Response:
     if isinstance(found, Stored):
         return json_answer(public(found.record, inside=services.settings.show_tracebacks))
     return json_answer(QueuedTask(task_id=task_id, submitted_at=found).model_dump(mode="json"))
+
+
+def summary_of(found: RecordSummary) -> dict[str, Any]:
+    """A task of a listing, as JSON."""
+    return {
+        "task_id": found.task_id,
+        "task_type": found.task_type,
+        "queue": found.queue,
+        "status": found.status,
+        "submitted_at": found.submitted_at,
+        "updated_at": found.updated_at,
+        **({"not_before": found.not_before} if found.not_before else {}),
+    }
 
 
 @router.get(
@@ -211,6 +224,13 @@ async def cancel_task(task_id: str, request: Request, services: Provided) -> Res
         )
         return records.cancelled(record, now=now)
 
+    return _cancelled(await cancel(task_id, services, change))
+
+
+async def cancel(
+    task_id: str, services: Services, change: Callable[[Stored | datetime, datetime], TaskRecord]
+) -> TaskRecord:
+    """Change a record as a cancel call does, and see to what follows; arguments and errors as of `rewrite`."""
     before, record = await rewrite(task_id, services, change)
     if record.status is Status.CANCELLED:
         # A task of unknown type: the worker that gets its message tells the hooks.
@@ -221,7 +241,7 @@ async def cancel_task(task_id: str, request: Request, services: Provided) -> Res
         if record.payload_object is not None:
             with contextlib.suppress(StoreUnavailable):  # the worker that meets the message does it, or the lifecycle
                 await services.threads.run(large_values.remove, services.store, record.payload_object)
-    return _cancelled(record)
+    return record
 
 
 async def rewrite(

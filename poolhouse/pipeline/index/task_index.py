@@ -18,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
+from poolhouse.pipeline.control.filters import EVERYTHING
 from poolhouse.pipeline.errors import ObjectNotFound, RecordUnreadable
 from poolhouse.pipeline.index import entry as entries
 from poolhouse.pipeline.index import segments
@@ -269,7 +270,7 @@ class TaskIndex:
         """The status of every task that has a record, some at a time: Cloud Storage lists 1,000, emulators more."""
         token: str | None = None
         while True:
-            page = self._records.page(page_size=10_000, page_token=token)
+            page = self._records.page(EVERYTHING, page_size=10_000, page_token=token)
             yield {found.task_id: str(found.status) for found in page.records}
             token = page.next_token
             if token is None:

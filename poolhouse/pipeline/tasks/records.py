@@ -107,7 +107,7 @@ class FollowUp(_Model):
 
 
 #: Fields of a `TaskRecord` that workers keep for each other; the API leaves them out.
-PRIVATE = frozenset({"owner", "write_token", "forgiven_attempts", "stops", "uncounted"})
+PRIVATE = frozenset({"owner", "write_token", "forgiven_attempts", "stops", "uncounted", "step", "follows"})
 
 
 class TaskRecord(_Model):
@@ -130,6 +130,8 @@ class TaskRecord(_Model):
     #: No attempt starts before this time.
     not_before: datetime | None = None
     cancel_requested_at: datetime | None = None
+    #: The URL to call when it has ended; None: its type's, if any.
+    webhook_url: str | None = None
     progress: Progress | None = None
     #: A small result itself; a large one is in `result_object`.
     result: Any = None
@@ -148,6 +150,9 @@ class TaskRecord(_Model):
     follow_ups: tuple[FollowUp, ...] = ()
     #: A mark of this very write: after a lost answer it tells one's own write from another's.
     write_token: str = ""
+    #: Which of the task's objects is the truth, kept by `RecordStore`: see `poolhouse.pipeline.tasks.record_version`.
+    step: int = 0
+    follows: int = 0
 
     @property
     def counted_attempts(self) -> int:
@@ -186,6 +191,15 @@ class LeasedElsewhere(Claim):
     """Another attempt is in hand; look again at `until`."""
 
     until: datetime
+
+
+class TakeOver(Claim):
+    """The worker of the attempt in hand is gone: write this record, which waits, and decide again.
+
+    A step of its own, so that an attempt's end and its being taken over compete for one write.
+    """
+
+    record: TaskRecord
 
 
 class NotDue(Claim):
@@ -241,6 +255,7 @@ def fresh(task: TaskMessage, *, now: datetime) -> TaskRecord:
         payload=_own_payload(task),
         payload_object=task.payload_object,
         not_before=task.not_before if waits else None,
+        webhook_url=task.webhook_url,
     )
 
 
@@ -272,7 +287,12 @@ def claim(
             return AlreadyClaimed(record=record)
         if record.lease_until is not None and record.lease_until > now:
             return LeasedElsewhere(until=record.lease_until)
-        record = _end_attempt(record, Outcome.LOST, now=now)
+        lost = _end_attempt(record, Outcome.LOST, now=now)
+        if lost.cancel_requested_at is not None:
+            return Exhausted(record=cancelled(lost, now=now))
+        if isinstance(end := after_failure(lost, _last_error(lost), max_attempts), Dead):
+            return Exhausted(record=died(lost, reason=end.reason, now=now))
+        return TakeOver(record=_waiting(lost, now=now, not_before=None))
     if record.cancel_requested_at is not None:
         return Exhausted(record=cancelled(record, now=now))
     if record.not_before is not None and record.not_before > now:
@@ -359,11 +379,11 @@ def cancelled(record: TaskRecord, *, now: datetime, reason: str = "cancelled") -
     return _final(_end_attempt(record, Outcome.CANCELLED, now=now), Status.CANCELLED, now=now, reason=reason)
 
 
-def cancel_requested(record: TaskRecord, *, now: datetime) -> TaskRecord:
+def cancel_requested(record: TaskRecord, *, now: datetime, reason: str = "cancelled") -> TaskRecord:
     """The record after a cancel call: final where nobody runs the task, else with the request in it."""
     if record.status is Status.RUNNING and record.lease_until is not None and record.lease_until > now:
         return record.model_copy(update={"cancel_requested_at": record.cancel_requested_at or now, "updated_at": now})
-    return cancelled(record, now=now)
+    return cancelled(record, now=now, reason=reason)
 
 
 def message_of(record: TaskRecord) -> TaskMessage:
@@ -376,6 +396,7 @@ def message_of(record: TaskRecord) -> TaskMessage:
         payload=record.payload,
         not_before=record.not_before,
         payload_object=record.payload_object,
+        webhook_url=record.webhook_url,
     )
 
 
@@ -392,6 +413,7 @@ def identified(record: TaskRecord, task: TaskMessage) -> TaskRecord:
             "queue": task.queue,
             "payload": _own_payload(task),
             "payload_object": task.payload_object,
+            "webhook_url": task.webhook_url,
         },
     )
 

@@ -29,6 +29,7 @@ from poolhouse.pipeline.tasks.records import (
     NotDue,
     Run,
     Status,
+    TakeOver,
     TaskRecord,
 )
 from poolhouse.worker.errors import Interrupted, TaskTimeout, WorkerStopping
@@ -109,6 +110,10 @@ class Attempts:
         try:
             task = self._read(delivery)
             handler = self._registry.get(task.task_type)
+            if self._cancelled_in_bulk(delivery, task, recorded=handler is None or handler.record):
+                if admitted and handler is not None:
+                    self._limits.leave(handler)
+                return
             if handler is None:
                 self._settlement.give_up(delivery, task.task_id, f"unknown task type: {task.task_type}")
             elif admitted or self._limits.admit(handler, delivery):
@@ -147,14 +152,26 @@ class Attempts:
         """Take back the deliveries that wait for room: nothing is resumed any more."""
         return [*self._limits.close(), *self._quarantine.close()]
 
-    def return_unstarted(self, delivery: Delivery) -> None:
-        """Give back a delivery that no thread has taken up."""
+    def parked_of(self, queue: str) -> list[Delivery]:
+        """Take back the deliveries of a queue that wait for room."""
+        return [*self._limits.take(queue), *self._quarantine.take(queue)]
+
+    def return_unstarted(self, delivery: Delivery, *, admitted: bool = False) -> None:
+        """Give back a delivery that no thread has taken up.
+
+        Args:
+            delivery: the delivery.
+            admitted: whether it has room in its type's limits, which it leaves.
+        """
         try:
             task = self._read(delivery)
         except MalformedMessage:
             delivery.nack()
-        else:
-            delivery.hand_over(task.task_id)
+            return
+        delivery.hand_over(task.task_id)
+        handler = self._registry.get(task.task_type)
+        if admitted and handler is not None:
+            self._limits.leave(handler)
 
     def _read(self, delivery: Delivery) -> TaskMessage:
         return decode(
@@ -165,6 +182,28 @@ class Attempts:
             published_at=delivery.published_at,
             task_ids=self._task_ids,
         )
+
+    def _cancelled_in_bulk(self, delivery: Delivery, task: TaskMessage, *, recorded: bool) -> bool:
+        """Bring a task to its end that an order cancels; False where none does: nothing has been done then."""
+        orders = self._services.control().concerning(task)
+        while orders:
+            current = self._retry_io(lambda: self._records.read(task.task_id)) if recorded else None
+            now = self._now()
+            results = (order.applied(current.record if current else None, task, now=now) for order in orders)
+            record = next((result for result in results if result is not None), None)
+            if record is None:
+                return False
+            if recorded:
+                try:
+                    generation = current.generation if current else ABSENT
+                    self._retry_io(partial(self._records.write, record, if_generation=generation))
+                except PreconditionFailed:
+                    continue
+            self._settlement.counts.add("cancelled")
+            self._settlement.close(delivery, record, payload_object=task.payload_object)
+            self._tell_end(record, task)
+            return True
+        return False
 
     def _attempt(self, delivery: Delivery, task: TaskMessage, handler: Handler) -> None:
         queue = self._topology.by_name[task.queue]
@@ -255,17 +294,18 @@ class Attempts:
             if isinstance(decision, Finished):
                 ours = written_by(decision.record, owner)  # the write below, when no answer came
                 self._settlement.counts.add(_count_of(decision.record) if ours else "duplicates")
-                if current is not None and not decision.record.task_type:
-                    self._identify(current, task)
-                    self._tell_end(decision.record, task)
-                self._settlement.close(delivery, decision.record, payload_object=task.payload_object)
+                record = decision.record
+                if current is not None and not record.task_type:
+                    record = self._identify(current, task)
+                    self._tell_end(record, task)
+                self._settlement.close(delivery, record, payload_object=task.payload_object)
                 return None
             if isinstance(decision, AlreadyClaimed):
                 return current
             if isinstance(decision, LeasedElsewhere | NotDue):
                 self._settlement.postpone(delivery, task.task_id, decision.until)
                 return None
-            assert isinstance(decision, Run | Exhausted)
+            assert isinstance(decision, Run | Exhausted | TakeOver)
             record = decision.record
             if isinstance(decision, Run) and lost_its_worker(record) and not self._quarantine.admit(delivery):
                 return None
@@ -276,6 +316,9 @@ class Attempts:
                 continue
             if isinstance(decision, Run):
                 return stored
+            if isinstance(decision, TakeOver):
+                current = stored
+                continue
             self._settlement.counts.add(_count_of(record))
             self._settlement.close(delivery, record)
             self._tell_end(record, task)
@@ -291,15 +334,11 @@ class Attempts:
         else:
             chain.on_death(info, record.reason or "")
 
-    def _identify(self, current: Stored, task: TaskMessage) -> None:
+    def _identify(self, current: Stored, task: TaskMessage) -> TaskRecord:
+        record = records.identified(current.record, task)
         with contextlib.suppress(PreconditionFailed):  # another worker met a copy of the message at the same time
-            self._retry_io(
-                partial(
-                    self._records.write,
-                    records.identified(current.record, task),
-                    if_generation=current.generation,
-                )
-            )
+            self._retry_io(partial(self._records.write, record, if_generation=current.generation))
+        return record
 
     def _abandon(self, once: _Once, delivery: Delivery, running: RunningTask, context: Context, thread_id: int) -> None:
         """The handler heeds no interruption: its attempt ends without it, and its thread is written off."""

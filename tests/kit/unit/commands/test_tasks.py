@@ -144,7 +144,7 @@ def test_what_changes_is_followed_and_what_was_there_is_not_told(
         made.append(submitted(served))
 
     with pytest.raises(KeyboardInterrupt):
-        listing.follow_list(served.api, listing.Filter(), as_json=True, terminal=screen.terminal, sleep=sleep)
+        listing.follow_list(served.api, {}, as_json=True, terminal=screen.terminal, sleep=sleep)
     told = [json.loads(line)["task_id"] for line in screen.out.getvalue().splitlines()]
     assert told == made
     assert known not in told

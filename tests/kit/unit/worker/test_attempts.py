@@ -14,11 +14,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from poolhouse.pipeline import names
+from poolhouse.pipeline.control.filters import Filter
 from poolhouse.pipeline.errors import StoreUnavailable
 from poolhouse.pipeline.messaging.message import TaskMessage, decode
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.tasks import records
 from poolhouse.pipeline.tasks.dead_letter_attributes import EARLIER_DELIVERIES, REASON
+from poolhouse.pipeline.tasks.record_store import Stored
 from poolhouse.pipeline.tasks.records import Outcome, Status, TaskRecord
 from poolhouse.pipeline.timing.timers import Timers
 from poolhouse.worker.errors import TaskCancelled, WorkerStopping
@@ -38,13 +40,13 @@ def test_a_task_that_succeeds_costs_two_writes_and_is_acked(engine: Engine) -> N
     assert delivery.ended == ["ack"]
     record = engine.record()
     assert (record.status, record.result, record.attempts[0].outcome) == (Status.SUCCEEDED, {"n": 3}, Outcome.SUCCEEDED)
-    assert engine.store.writes == [names.record("t-1")] * 2
+    assert engine.store.writes == [names.claim("t-1"), names.record("t-1")]
 
 
 def test_a_task_that_returns_nothing_costs_no_more_than_another(engine: Engine) -> None:
     engine.attempts.process(engine.task("nothing"))
     assert engine.record().status is Status.SUCCEEDED
-    assert engine.store.writes == [names.record("t-1")] * 2
+    assert engine.store.writes == [names.claim("t-1"), names.record("t-1")]
 
 
 def test_start_and_end_of_an_attempt_are_logged_with_its_duration_and_an_unrecorded_one_is_silent(
@@ -118,7 +120,7 @@ def test_a_claim_that_took_effect_without_an_answer_is_the_same_attempt(engine: 
     engine.attempts.process(delivery)
     assert delivery.ended == ["ack"]
     assert [attempt.outcome for attempt in engine.record().attempts] == [Outcome.SUCCEEDED]
-    assert engine.store.writes == [names.record("t-1")] * 2
+    assert engine.store.writes == [names.claim("t-1"), names.record("t-1")]
 
 
 def test_a_result_that_took_effect_without_an_answer_is_acked_at_once(engine: Engine) -> None:
@@ -128,7 +130,7 @@ def test_a_result_that_took_effect_without_an_answer_is_acked_at_once(engine: En
     assert delivery.ended == ["ack"]
     assert engine.record().result == {"n": 3}
     assert (engine.attempts.counts["succeeded"], engine.attempts.counts["duplicates"]) == (1, 0)
-    assert engine.store.writes == [names.record("t-1")] * 2
+    assert engine.store.writes == [names.claim("t-1"), names.record("t-1")]
 
 
 def test_a_failed_attempt_that_took_effect_without_an_answer_is_retried_as_ever(engine: Engine) -> None:
@@ -321,7 +323,7 @@ def test_a_record_made_by_a_cancel_call_learns_from_the_message_what_task_it_was
         {"n": 4},
     )
     assert len(engine.store.writes) == 2
-    assert [summary.task_type for summary in engine.records.page(queue="default").records] == ["echo"]
+    assert [summary.task_type for summary in engine.records.page(Filter(queue="default")).records] == ["echo"]
 
 
 def test_a_running_task_learns_that_it_was_cancelled(engine: Engine) -> None:
@@ -358,13 +360,7 @@ def test_a_worker_that_lost_the_lease_leaves_the_record_alone(engine: Engine) ->
     thread.start()
     until(lambda: handlers.runs)
     engine.clock.forward(21)  # the first worker slept through its lease
-    stored = engine.records.read("t-1")
-    assert stored is not None
-    taken = records.claim(
-        stored.record, _message(task, engine), owner="2", worker="w2", now=engine.clock.now, lease_s=20, max_attempts=5
-    )
-    assert isinstance(taken, records.Run)
-    engine.records.write(taken.record, if_generation=stored.generation)
+    engine.claim(_message(task, engine), engine.records.read("t-1"), owner="2")
     handlers.go_on.set()
     thread.join(5)
     assert task.ended == [("defer", 20)]
@@ -534,20 +530,9 @@ def test_a_task_that_kills_its_workers_dies_after_its_attempts(engine: Engine) -
 
 def _lose_all_attempts(engine: Engine, task: object) -> None:
     """Claim the task as often as it may be tried, each time by a worker that dies."""
-    record, generation = None, 0
+    stored: Stored | None = None
     for number in range(5):
-        claimed = records.claim(
-            record,
-            _message(task, engine),
-            owner=str(number),
-            worker="w",
-            now=engine.clock.now,
-            lease_s=20,
-            max_attempts=5,
-        )
-        assert isinstance(claimed, records.Run)
-        stored = engine.records.write(claimed.record, if_generation=generation)
-        record, generation = stored.record, stored.generation
+        stored = engine.claim(_message(task, engine), stored, owner=str(number))
         engine.clock.forward(21)
 
 
@@ -622,7 +607,7 @@ def test_a_delayed_follow_up_is_a_timer_made_once_its_parent_has_succeeded(engin
     assert names.timer_due_at(name) == engine.clock.now + timedelta(days=1)
     assert engine.topics.published == []
     assert engine.record().status is Status.SUCCEEDED
-    [follow_up] = engine.records.page(status="scheduled").records
+    [follow_up] = engine.records.page(Filter(status=frozenset({Status.SCHEDULED}))).records
     assert (follow_up.task_id, follow_up.task_type) == (engine.record().result, "echo")
     writes = len(engine.store.writes)
     engine.attempts.process(engine.task("delaying_parent", attempt=2))
