@@ -6,6 +6,7 @@ from poolhouse.client.errors import ApiError, ResultTimeout, TaskFailed
 from poolhouse.client.task_type import TaskType
 from poolhouse.worker import (
     Backoff,
+    Limit,
     Payload,
     Reject,
     Retry,
@@ -26,6 +27,7 @@ __all__ = [
     "AsyncTaskHandle",
     "Backoff",
     "Client",
+    "Limit",
     "Payload",
     "Reject",
     "ResultTimeout",

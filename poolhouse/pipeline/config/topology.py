@@ -21,7 +21,7 @@ from poolhouse.pipeline.config.stages import Stage, StageError
 from poolhouse.pipeline.errors import ConfigError
 
 Name = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,28}[a-z0-9])?$")]
-LifecyclePrefix = Literal["uploads", "processed", "results", "tasks", "dead-letters", "idempotency"]
+LifecyclePrefix = Literal["uploads", "processed", "results", "tasks", "dead-letters", "idempotency", "limits"]
 
 
 #: What a field with a pattern takes, by its name; the others are names.

@@ -32,11 +32,11 @@ from poolhouse.pipeline.tasks.records import (
 )
 from poolhouse.worker.errors import Interrupted, TaskTimeout, WorkerStopping
 from poolhouse.worker.registry import Handler
+from poolhouse.worker.runtime.admission.limits import Later, Limits
 from poolhouse.worker.runtime.delivery import Delivery
 from poolhouse.worker.runtime.endings import error_info, interrupted
 from poolhouse.worker.runtime.execution.executor import Executor, run_handler
 from poolhouse.worker.runtime.heartbeat import Heartbeat
-from poolhouse.worker.runtime.limits import Limits
 from poolhouse.worker.runtime.quarantine import Quarantine, lost_its_worker
 from poolhouse.worker.runtime.retrying import Stopping
 from poolhouse.worker.runtime.running_task import Context, RunningTask
@@ -67,7 +67,7 @@ class Attempts:
         Args:
             services: queues, bucket, handlers and clock.
             settlement: ends the attempts.
-            limits: parks deliveries whose type runs as often as it may.
+            limits: parks deliveries whose type, or key, runs as often as it may.
             quarantine: parks deliveries of tasks that may have killed a worker.
             executor: runs the handlers.
             heartbeat: renews the leases of running tasks.
@@ -108,12 +108,12 @@ class Attempts:
             handler = self._registry.get(task.task_type)
             if handler is None:
                 self._settlement.give_up(delivery, task.task_id, f"unknown task type: {task.task_type}")
-            elif admitted or self._limits.admit(handler, delivery):
+            elif admitted or self._admit(delivery, task, handler):
                 try:
                     self._attempt(delivery, _completed(task, handler), handler)
                 finally:
                     self._quarantine.leave(delivery)
-                    self._limits.leave(handler)
+                    self._limits.leave(delivery)
         except MalformedMessage as error:
             self._settlement.give_up_malformed(delivery, str(error))
         except RecordUnreadable as error:
@@ -128,6 +128,16 @@ class Attempts:
             # A mistake of ours must not end the thread, nor lose the message: it comes again, and dies in the end.
             _log.exception("the worker failed on a message", message_id=delivery.message_id)
             delivery.nack()
+
+    def _admit(self, delivery: Delivery, task: TaskMessage, handler: Handler) -> bool:
+        """Whether the attempt may start now; if not, the delivery is parked or comes again later."""
+        if handler.limited and task.not_before is not None and task.not_before > self._now():
+            self._settlement.postpone(delivery, task.task_id, task.not_before)
+            return False
+        admission = self._limits.admit(handler, task, delivery)
+        if isinstance(admission, Later):
+            self._settlement.put_off(delivery, task.task_id, after_s=admission.after_s)
+        return admission == "admitted"
 
     def _give_up_unreadable(self, delivery: Delivery, task_id: str, reason: str) -> None:
         try:
@@ -181,6 +191,7 @@ class Attempts:
             thread_id = threading.get_ident()
             running.abandon_handler = lambda: self._abandon(once, delivery, running, context, thread_id)
         self._heartbeat.add(running)
+        self._limits.started(delivery)
         try:
             end = run_handler(self._executor, running, context)
         finally:
