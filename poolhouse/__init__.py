@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from poolhouse.client.errors import ApiError, ResultTimeout, TaskFailed
 from poolhouse.client.task_type import TaskType
+from poolhouse.pipeline.hooks import AttemptEnd, AttemptInfo, Hook, TaskInfo
 from poolhouse.worker import (
     Backoff,
     Limit,
@@ -14,6 +15,7 @@ from poolhouse.worker import (
     TaskContext,
     TaskTimeout,
     Unique,
+    Webhook,
     WorkerStopping,
     task,
 )
@@ -25,8 +27,11 @@ __all__ = [
     "ApiError",
     "AsyncClient",
     "AsyncTaskHandle",
+    "AttemptEnd",
+    "AttemptInfo",
     "Backoff",
     "Client",
+    "Hook",
     "Limit",
     "Payload",
     "Reject",
@@ -36,9 +41,11 @@ __all__ = [
     "TaskContext",
     "TaskFailed",
     "TaskHandle",
+    "TaskInfo",
     "TaskTimeout",
     "TaskType",
     "Unique",
+    "Webhook",
     "WorkerStopping",
     "task",
 ]

@@ -72,6 +72,8 @@ def fingerprint(draft: Draft) -> str:
         meaning["run_at"] = draft.run_at.isoformat()
     if draft.unique is not None:
         meaning["unique"] = draft.unique.model_dump(mode="json")
+    if draft.webhook_url is not None:
+        meaning["webhook_url"] = draft.webhook_url
     text = json.dumps(meaning, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -89,16 +91,16 @@ class IdempotencyKeys:
     async def once(
         self,
         key: str,
-        draft: Draft,
+        body_sha256: str,
         *,
         new_id: Callable[[datetime], str],
         publish: Callable[[KeyRecord], Awaitable[str]],
     ) -> tuple[KeyRecord, bool]:
-        """Publish the draft's task unless a call with this key has done so.
+        """Publish a task unless a call with this key has done so.
 
         Args:
             key: the client's key.
-            draft: the task.
+            body_sha256: the `fingerprint` of what is asked for.
             new_id: makes the task's id.
             publish: publishes the task of the record's id and time; returns the message id.
 
@@ -113,7 +115,7 @@ class IdempotencyKeys:
         now = self._clock()
         mine = KeyRecord(
             task_id=new_id(now),
-            body_sha256=fingerprint(draft),
+            body_sha256=body_sha256,
             submitted_at=now,
             publishing_until=now + self._publish_time,
         )

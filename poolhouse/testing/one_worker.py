@@ -12,7 +12,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
+from poolhouse.pipeline import hooks
 from poolhouse.pipeline.config.settings import Settings
+from poolhouse.pipeline.control.state import QueueControl
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.tasks.dead_letter_attributes import earlier_deliveries
 from poolhouse.pipeline.tasks.task_ids import TaskIds
@@ -31,6 +33,7 @@ from poolhouse.worker.runtime.retrying import RetryUntilStopped
 from poolhouse.worker.runtime.running_task import Context, RunningTask
 from poolhouse.worker.runtime.services import Services
 from poolhouse.worker.runtime.settlement import Settlement
+from poolhouse.worker.webhooks.delivery import with_deliveries
 
 _T = TypeVar("_T")
 
@@ -53,6 +56,7 @@ class OneWorker:
         monotonic: Callable[[], float],
         pause: Callable[[float], None],
         on_deferred: Callable[[Pulled, float], None],
+        control: Callable[[], QueueControl],
     ) -> None:
         """Does nothing yet.
 
@@ -60,6 +64,7 @@ class OneWorker:
             life: dies where the test says; `store` and `topics` know it too.
             pause: lets time pass while a call is to be tried again, in seconds.
             on_deferred: called with a message that is put off, and for how many seconds.
+            control: gives what is decided about the queues.
         """
         self.life = life
         self._broker = broker
@@ -73,12 +78,15 @@ class OneWorker:
         self._publisher = Publisher(settings, topics=topics)
         services = Services(
             topology=settings.topology,
-            registry=registry,
+            registry=with_deliveries(registry, settings.topology),
             store=store,
             publisher=self._publisher,
             task_ids=task_ids,
             now=now,
             retry_io=RetryUntilStopped(_Pauses(pause)),
+            control=control,
+            hooks=registry.hooks(hooks.load(settings.topology.hooks)),
+            after_end=registry.after_end(settings.topology, lambda: task_ids),
         )
         #: The limits of task types; parked deliveries go on in `resume`.
         self._limits = Limits(

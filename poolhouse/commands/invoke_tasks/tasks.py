@@ -14,6 +14,7 @@ from poolhouse.commands.invoke_tasks.running import DEPLOYED, WORDS, call, comma
         **DEPLOYED,
         **WORDS,
         "type": "the task type, followed by key=value for each payload field",
+        "payload": "the payload as JSON, @FILE, or - for standard input; key=value changes fields of it",
         "file": "upload this file first and name it in the payload (FIELD=PATH if several fields name files)",
         "wait": "wait and print the result; exit code 1 unless the task succeeds",
         "watch": "like --wait, and print status and progress",
@@ -27,6 +28,7 @@ def submit(
     c: Context,
     type: str,
     word: list[str],
+    payload: str = "",
     file: str = "",
     wait: bool = False,
     watch: bool = False,
@@ -44,6 +46,7 @@ def submit(
     submission = Submission(
         task_type=type,
         words=tuple(word),
+        payload=payload,
         file=file,
         wait=wait,
         watch=watch,
@@ -66,6 +69,7 @@ def submit(
         "queue": "only this queue",
         "limit": "maximum number of tasks (20)",
         "json": "print one JSON object per line",
+        "follow": "print what happens to the tasks with these IDs until they end; exit code 1 unless they succeed",
         "cancel": "cancel the tasks with these IDs",
         "run_now": "run the scheduled tasks with these IDs now",
         "delay": "move the scheduled tasks with these IDs to this much later than now: 90s, 15m, 2h, 3d",
@@ -80,6 +84,7 @@ def tasks(
     queue: str = "",
     limit: int = 20,
     json: bool = False,
+    follow: bool = False,
     cancel: bool = False,
     run_now: bool = False,
     delay: str = "",
@@ -91,7 +96,7 @@ def tasks(
     from poolhouse.commands import calls as commands
 
     chosen = {"status": status, "task_type": type, "queue": queue, "limit": limit, "as_json": json}
-    chosen |= {"cancel": cancel, "run_now": run_now, "delay": delay, "run_at": run_at}
+    chosen |= {"follow": follow, "cancel": cancel, "run_now": run_now, "delay": delay, "run_at": run_at}
     call(commands.tasks, word, **chosen, project=project, stage=stage)
 
 
@@ -108,11 +113,12 @@ def tasks(
         "older": "only if dead for at least this long: 90s, 15m, 2h, 3d",
         "newer": "only if dead for at most this long",
         "all": "replay or discard every dead letter",
-        "payload": "replace the payload before the replay (JSON)",
+        "payload": "replace the payload before the replay: JSON, @FILE, or - for standard input",
         "edit": "edit the payload in your editor before the replay",
         "rate": "maximum rate: 10/s, 100/m",
         "limit": "maximum number to list (50)",
         "yes": "skip the confirmation of a discard",
+        "dry_run": "count what would be replayed or discarded, show some of it, and change nothing",
         "json": "print one JSON object per line",
     },
 )
@@ -131,6 +137,7 @@ def dlq(
     rate: str = "",
     limit: int = 50,
     yes: bool = False,
+    dry_run: bool = False,
     json: bool = False,
     project: str = "",
     stage: str = "",
@@ -139,7 +146,15 @@ def dlq(
     from poolhouse.commands import calls as commands
 
     chosen = {"task_type": type, "queue": queue, "reason": reason, "older": older, "newer": newer, "everything": all}
-    how = {"payload": payload, "edit": edit, "rate": rate, "limit": limit, "yes": yes, "as_json": json}
+    how = {
+        "payload": payload,
+        "edit": edit,
+        "rate": rate,
+        "limit": limit,
+        "yes": yes,
+        "dry_run": dry_run,
+        "as_json": json,
+    }
     call(commands.dlq, action, word, **chosen, **how, project=project, stage=stage)
 
 
@@ -158,3 +173,70 @@ def schedule(c: Context, action: str, word: list[str], json: bool = False, proje
     from poolhouse.commands import calls as commands
 
     call(commands.schedule, action, word, as_json=json, project=project, stage=stage)
+
+
+@command(
+    positional=["action"],
+    iterable=["word"],
+    help={
+        **DEPLOYED,
+        **WORDS,
+        "action": "list, pause, resume or purge; followed by names of queues",
+        "rate": "maximum rate of a purge: 10/s, 100/m",
+        "dry_run": "count what a purge would cancel, show some of it, and change nothing",
+        "yes": "skip the confirmation of a purge",
+        "json": "print one JSON object per line",
+    },
+)
+def queue(
+    c: Context,
+    action: str,
+    word: list[str],
+    rate: str = "",
+    dry_run: bool = False,
+    yes: bool = False,
+    json: bool = False,
+    project: str = "",
+    stage: str = "",
+) -> None:
+    """Manage queues: queue list, pause NAME, resume NAME, purge NAME."""
+    from poolhouse.commands import calls as commands
+
+    how = {"rate": rate, "dry_run": dry_run, "yes": yes, "as_json": json}
+    call(commands.queue, action, word, **how, project=project, stage=stage)
+
+
+@command(
+    positional=[],
+    help={
+        **DEPLOYED,
+        "status": "only this status: scheduled, queued or running",
+        "type": "only this task type",
+        "queue": "only this queue",
+        "older": "only if submitted at least this long ago: 90s, 15m, 2h, 3d",
+        "newer": "only if submitted at most this long ago",
+        "all": "cancel every task that has not ended",
+        "rate": "maximum rate: 10/s, 100/m",
+        "dry_run": "count what would be cancelled, show some of it, and change nothing",
+        "yes": "skip the confirmation",
+    },
+)
+def cancel(
+    c: Context,
+    status: str = "",
+    type: str = "",
+    queue: str = "",
+    older: str = "",
+    newer: str = "",
+    all: bool = False,
+    rate: str = "",
+    dry_run: bool = False,
+    yes: bool = False,
+    project: str = "",
+    stage: str = "",
+) -> None:
+    """Cancel all tasks that match; one by its id: tasks ID --cancel."""
+    from poolhouse.commands import calls as commands
+
+    chosen = {"status": status, "task_type": type, "queue": queue, "older": older, "newer": newer, "everything": all}
+    call(commands.cancel, **chosen, rate=rate, dry_run=dry_run, yes=yes, project=project, stage=stage)

@@ -33,6 +33,7 @@ def tasks_after(record: TaskRecord, rules: Iterable[Rule]) -> list[TaskMessage]:
             queue=each.queue,
             payload=each.payload,
             not_before=each.not_before,
+            payload_object=each.payload_object,
         )
         for each in (*submitted, *(follow_up for rule in rules for follow_up in rule(record)))
     ]

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Any
@@ -19,8 +20,10 @@ import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from poolhouse.pipeline import names
+from poolhouse.pipeline.control.filters import EVERYTHING, Filter
 from poolhouse.pipeline.errors import (
     Conflict,
+    InvalidName,
     MalformedMessage,
     ObjectNotFound,
     PoolhouseError,
@@ -33,13 +36,17 @@ from poolhouse.pipeline.json_values import Text, clean_text
 from poolhouse.pipeline.messaging.message import TaskMessage, decode, task_id_of
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.store import ABSENT, ObjectInfo, ObjectStore
-from poolhouse.pipeline.tasks import dead_letter_attributes, records
+from poolhouse.pipeline.tasks import dead_letter_attributes, large_values, records
+from poolhouse.pipeline.tasks.large_values import ValueObject
 from poolhouse.pipeline.tasks.record_store import RecordStore
 from poolhouse.pipeline.tasks.records import Attempt, Status, TaskRecord
+from poolhouse.pipeline.tasks.scan import scan
 from poolhouse.pipeline.tasks.task_ids import TaskIds
 
 #: A replay or discard that has not ended after this time, in seconds, has died: another may take the letter.
 CLAIM_S = 30.0
+#: A page's token: the queue and the task of its last letter.
+_TOKEN = re.compile(r"[a-z0-9-]+/[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 #: Dead letters counted by one list call. Cloud Storage answers with fewer; its emulator takes as long for a few.
 _COUNTED = 100_000
 
@@ -98,6 +105,8 @@ class Verdict:
     attributes: Mapping[str, str]
     #: The record of the dead task, where one is kept.
     record: TaskRecord | None = None
+    #: Whether it is this message that ended the record: a worker that gave the task up had done so before.
+    ended: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +137,7 @@ class DeadLetterStore:
         *,
         queues: tuple[str, ...],
         task_ids: TaskIds,
+        inline_bytes: int = large_values.INLINE_BYTES,
         unrecorded_attempts: Callable[[str, str], int] = lambda task_type, queue: 0,
     ) -> None:
         """The dead letters below `dead-letters/`.
@@ -136,6 +146,7 @@ class DeadLetterStore:
             store: the bucket.
             queues: the names of the queues.
             task_ids: of the deployment.
+            inline_bytes: up to which a payload given at a replay travels in its message.
             unrecorded_attempts: attempts that a task type without records has in a queue, 0 for other types; for
                 `keep`.
         """
@@ -143,6 +154,7 @@ class DeadLetterStore:
         self._records = RecordStore(store)
         self._queues = queues
         self._task_ids = task_ids
+        self._inline_bytes = inline_bytes
         self._unrecorded_attempts = unrecorded_attempts
 
     def keep(
@@ -164,6 +176,7 @@ class DeadLetterStore:
         task: TaskMessage | None = None
         attempts: tuple[Attempt, ...] = ()
         record: TaskRecord | None = None
+        ended_here = False
         try:
             task = decode(
                 data, original, queue=queue, message_id=source_id, published_at=published_at, task_ids=self._task_ids
@@ -184,7 +197,8 @@ class DeadLetterStore:
             else:
                 if isinstance(ended, Verdict):
                     return ended
-                record, attempts, reason = ended, ended.attempts, ended.reason or reason
+                record, ended_here = ended
+                attempts, reason = record.attempts, record.reason or reason
         self._write_letter(
             DeadLetter(
                 task_id=task_id,
@@ -200,13 +214,39 @@ class DeadLetterStore:
             ),
             now=now,
         )
-        return Verdict(kept=Kept.KEPT, task_id=task_id, attributes=original, record=record)
+        return Verdict(kept=Kept.KEPT, task_id=task_id, attributes=original, record=record, ended=ended_here)
 
-    def page(self, *, queue: str | None = None, page_size: int = 100, page_token: str | None = None) -> DeadLetterPage:
-        """A page of the dead letters of one queue, or of all."""
-        prefix = names.DEAD_LETTERS if queue is None else f"{names.DEAD_LETTERS}{queue}/"
-        page = self._store.list(prefix, page_size=page_size, page_token=page_token)
-        return DeadLetterPage(tuple(_summary(info) for info in page.objects), page.next_token)
+    def page(
+        self, chosen: Filter = EVERYTHING, *, page_size: int = 100, page_token: str | None = None
+    ) -> DeadLetterPage:
+        """Return a page of the dead letters that are chosen, by queue; the newest task of each first.
+
+        It may be short of `page_size`, even empty, before the last.
+
+        Raises:
+            InvalidName: `page_token` is none.
+        """
+
+        def read(info: ObjectInfo) -> DeadLetterSummary | None:
+            letter = _summary(info)
+            meant = chosen.matches(
+                queue=letter.queue, task_type=letter.task_type, reason=letter.reason, at=letter.died_at
+            )
+            return letter if meant else None
+
+        if page_token is not None and not _TOKEN.fullmatch(page_token):
+            raise InvalidName("page_token: this is no token of such a listing")
+        scanned = scan(
+            self._store,
+            names.DEAD_LETTERS if chosen.queue is None else f"{names.DEAD_LETTERS}{chosen.queue}/",
+            read=read,
+            filtered=replace(chosen, queue=None) != EVERYTHING,
+            page_size=page_size,
+            after=None if page_token is None else f"{names.DEAD_LETTERS}{page_token}.json",
+        )
+        last = scanned.last
+        token = None if last is None else last.removeprefix(names.DEAD_LETTERS).removesuffix(".json")
+        return DeadLetterPage(scanned.found, token)
 
     def count(self, queue: str) -> int:
         """Count the dead letters of a queue; a list call for each 1,000 of them."""
@@ -236,18 +276,30 @@ class DeadLetterStore:
         """
         with self._claimed(task_id, now=now) as (letter, generation):
             task = self._task_of(letter, payload)
+            changed = None if payload is None else task
+            if changed is not None and changed.payload_object is not None and changed.payload_data is not None:
+                large_values.write(self._store, changed.payload_object, changed.payload_data)
             try:
                 stored = self._records.read(task_id)
+                if stored is None and task is not None:
+                    # No record says that it was replayed: it is submitted anew, for cancel orders given before.
+                    task = replace(task, submitted_at=now)
                 if stored is not None:
                     self._check_over(stored.record, letter, generation)
-                    self._write_record(records.replayed(stored.record, now=now, payload=payload), stored.generation)
+                    self._write_record(records.replayed(stored.record, now=now, task=changed), stored.generation)
             except RecordUnreadable as error:
                 if task is not None:
                     self._write_record(records.fresh(task, now=now), error.generation)
             attributes = {**letter.attributes, "task_id": task_id}
+            if changed is not None:
+                attributes = large_values.without_reference(attributes)
+                if changed.payload_object is not None:
+                    attributes |= large_values.attributes_of(changed.payload_object)
             data = letter.body() if task is None else task.data()
             message_id = publisher.publish_raw(letter.queue, data, attributes).result()
         try:
+            if changed is not None:
+                self._remove_payload(letter, unless=changed.payload_object)
             self._delete(letter, generation)
         except StoreUnavailable as error:  # the task lives: the answer says so, and a second replay finds it
             _log.warning("the dead letter of a replayed task is still there", task_id=task_id, error=str(error))
@@ -260,7 +312,15 @@ class DeadLetterStore:
                 stored = self._records.read(task_id)
                 if stored is not None and _dead(stored.record):
                     self._write_record(records.discarded(stored.record, now=now), stored.generation)
+            self._remove_payload(letter)
             self._delete(letter, generation)
+
+    def _remove_payload(self, letter: DeadLetter, *, unless: ValueObject | None = None) -> None:
+        """Delete the object with the letter's payload, where it has one and it is not another's too."""
+        with contextlib.suppress(MalformedMessage):
+            value = large_values.referred(letter.task_id, letter.attributes)
+            if value is not None and value != unless:
+                large_values.remove(self._store, value)
 
     def _check_over(self, record: TaskRecord, letter: DeadLetter, generation: int) -> None:
         """Raise `Conflict` where the task lives, or ended well, since its letter was kept: the letter is deleted."""
@@ -354,8 +414,8 @@ class DeadLetterStore:
 
     def _end_record(
         self, task: TaskMessage, attributes: Mapping[str, str], *, reason: str, published_at: datetime, now: datetime
-    ) -> TaskRecord | Verdict:
-        """The record of a dead task; or the verdict where it is not dead."""
+    ) -> tuple[TaskRecord, bool] | Verdict:
+        """The record of a dead task, and whether it ended just now; or the verdict where it is not dead."""
         over = Verdict(kept=Kept.OVER, task_id=task.task_id, attributes={})
         given_up_by_us = dead_letter_attributes.REASON in attributes
         stored = self._records.read(task.task_id)
@@ -368,7 +428,7 @@ class DeadLetterStore:
         else:
             record = stored.record
             if record.status in {Status.DEAD, Status.FAILED}:
-                return record if record.discarded_at is None else over
+                return (record, False) if record.discarded_at is None else over
             if record.status.final or (record.replayed_at and published_at < record.replayed_at[-1]):
                 return over  # ended meanwhile, or a late copy of what has been replayed since
             if record.status is Status.RUNNING and record.lease_until is not None and record.lease_until > now:
@@ -382,7 +442,7 @@ class DeadLetterStore:
                     return _back(task, attributes, tried=record.last_attempt)
                 died = decided
         try:
-            return self._records.write(died, if_generation=stored.generation if stored else ABSENT).record
+            return self._records.write(died, if_generation=stored.generation if stored else ABSENT).record, True
         except PreconditionFailed:
             raise Conflict(f"task {task.task_id} changed just now") from None
 
@@ -398,22 +458,26 @@ class DeadLetterStore:
             )
         except MalformedMessage:
             if payload is not None and letter.task_type:
-                return TaskMessage(
+                made_anew = TaskMessage(
                     task_id=letter.task_id,
                     task_type=letter.task_type,
                     submitted_at=letter.published_at,
                     queue=letter.queue,
                     payload=payload,
                 )
+                return made_anew.by_reference(above_bytes=self._inline_bytes)
             return None
-        return TaskMessage(
+        again = TaskMessage(
             task_id=letter.task_id,
             task_type=task.task_type,
             submitted_at=task.submitted_at,
             queue=letter.queue,
             payload=task.payload if payload is None else payload,
             trace=task.trace,
+            payload_object=task.payload_object if payload is None else None,
+            webhook_url=task.webhook_url,
         )
+        return again if payload is None else again.by_reference(above_bytes=self._inline_bytes)
 
 
 def _dead(record: TaskRecord) -> bool:

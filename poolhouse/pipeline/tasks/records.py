@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 
 from poolhouse.pipeline.json_values import Figure, Text, Traceback, clean_text
 from poolhouse.pipeline.messaging.message import TaskMessage
+from poolhouse.pipeline.tasks.large_values import ValueObject
 
 #: Attempts kept in a record: the newest ones. Their numbers go on.
 KEPT_ATTEMPTS = 25
@@ -102,6 +103,7 @@ class FollowUp(_Model):
     queue: str
     payload: dict[str, Any]
     not_before: datetime | None = None
+    payload_object: ValueObject | None = None
 
 
 #: Fields of a `TaskRecord` that workers keep for each other; the API leaves them out.
@@ -118,6 +120,8 @@ class TaskRecord(_Model):
     submitted_at: datetime
     updated_at: datetime
     payload: dict[str, Any] = {}
+    #: The payload where it was too large for a message; deleted once the task has ended without a dead letter.
+    payload_object: ValueObject | None = None
     attempts: tuple[Attempt, ...] = ()
     #: Who has the task now: a token of one attempt of one worker.
     owner: str | None = None
@@ -126,6 +130,8 @@ class TaskRecord(_Model):
     #: No attempt starts before this time.
     not_before: datetime | None = None
     cancel_requested_at: datetime | None = None
+    #: The URL to call when it has ended; None: its type's, if any.
+    webhook_url: str | None = None
     progress: Progress | None = None
     #: A small result itself; a large one is in `result_object`.
     result: Any = None
@@ -234,8 +240,10 @@ def fresh(task: TaskMessage, *, now: datetime) -> TaskRecord:
         status=Status.SCHEDULED if waits else Status.QUEUED,
         submitted_at=task.submitted_at,
         updated_at=now,
-        payload=dict(task.payload),
+        payload=_own_payload(task),
+        payload_object=task.payload_object,
         not_before=task.not_before if waits else None,
+        webhook_url=task.webhook_url,
     )
 
 
@@ -354,11 +362,11 @@ def cancelled(record: TaskRecord, *, now: datetime, reason: str = "cancelled") -
     return _final(_end_attempt(record, Outcome.CANCELLED, now=now), Status.CANCELLED, now=now, reason=reason)
 
 
-def cancel_requested(record: TaskRecord, *, now: datetime) -> TaskRecord:
+def cancel_requested(record: TaskRecord, *, now: datetime, reason: str = "cancelled") -> TaskRecord:
     """The record after a cancel call: final where nobody runs the task, else with the request in it."""
     if record.status is Status.RUNNING and record.lease_until is not None and record.lease_until > now:
         return record.model_copy(update={"cancel_requested_at": record.cancel_requested_at or now, "updated_at": now})
-    return cancelled(record, now=now)
+    return cancelled(record, now=now, reason=reason)
 
 
 def message_of(record: TaskRecord) -> TaskMessage:
@@ -370,6 +378,8 @@ def message_of(record: TaskRecord) -> TaskMessage:
         queue=record.queue,
         payload=record.payload,
         not_before=record.not_before,
+        payload_object=record.payload_object,
+        webhook_url=record.webhook_url,
     )
 
 
@@ -381,19 +391,34 @@ def moved(record: TaskRecord, *, not_before: datetime | None, now: datetime) -> 
 def identified(record: TaskRecord, task: TaskMessage) -> TaskRecord:
     """The record that a cancel call made of a task nobody had looked at: type, queue and payload are in the message."""
     return record.model_copy(
-        update={"task_type": task.task_type, "queue": task.queue, "payload": dict(task.payload)},
+        update={
+            "task_type": task.task_type,
+            "queue": task.queue,
+            "payload": _own_payload(task),
+            "payload_object": task.payload_object,
+            "webhook_url": task.webhook_url,
+        },
     )
 
 
-def replayed(record: TaskRecord, *, now: datetime, payload: dict[str, Any] | None = None) -> TaskRecord:
-    """The record of a dead task that gets a new life: its history stays, its attempts start anew."""
+def replayed(record: TaskRecord, *, now: datetime, task: TaskMessage | None = None) -> TaskRecord:
+    """The record of a dead task that gets a new life: its history stays, its attempts start anew.
+
+    Args:
+        record: the dead task's.
+        now: the present.
+        task: the task with another payload, where it is given one.
+    """
+    if task is not None:
+        record = record.model_copy(
+            update={"payload": _own_payload(task), "payload_object": task.payload_object},
+        )
     return record.model_copy(
         update={
             "status": Status.QUEUED,
             "reason": None,
             "cancel_requested_at": None,
             "not_before": None,
-            "payload": record.payload if payload is None else payload,
             "discarded_at": None,
             "forgiven_attempts": record.last_attempt,
             "stops": 0,
@@ -425,6 +450,11 @@ def forwarded(record: TaskRecord, *, tried: int | None, reason: str, now: dateti
     if record.last_attempt > (tried or 0) or (record.not_before is not None and record.not_before > now):
         return None
     return died(record, reason=reason, now=now)
+
+
+def _own_payload(task: TaskMessage) -> dict[str, Any]:
+    """What a record keeps of a task's payload itself."""
+    return dict(task.payload) if task.payload_object is None else {}
 
 
 def _last_error(record: TaskRecord) -> ErrorInfo | str:

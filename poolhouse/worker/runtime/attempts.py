@@ -16,9 +16,10 @@ from functools import partial
 import structlog
 
 from poolhouse.pipeline.errors import MalformedMessage, PreconditionFailed, RecordUnreadable
+from poolhouse.pipeline.hooks import AttemptEnd, TaskInfo
 from poolhouse.pipeline.messaging.message import TaskMessage, decode
 from poolhouse.pipeline.store import ABSENT
-from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks import large_values, records
 from poolhouse.pipeline.tasks.record_store import RecordStore, Stored, written_by
 from poolhouse.pipeline.tasks.records import (
     AlreadyClaimed,
@@ -32,9 +33,10 @@ from poolhouse.pipeline.tasks.records import (
 )
 from poolhouse.worker.errors import Interrupted, TaskTimeout, WorkerStopping
 from poolhouse.worker.registry import Handler
+from poolhouse.worker.runtime import endings, task_log
 from poolhouse.worker.runtime.admission.limits import Later, Limits
 from poolhouse.worker.runtime.delivery import Delivery
-from poolhouse.worker.runtime.endings import error_info, interrupted
+from poolhouse.worker.runtime.endings import Ending, Stopped, error_info, interrupted
 from poolhouse.worker.runtime.execution.executor import Executor, run_handler
 from poolhouse.worker.runtime.heartbeat import Heartbeat
 from poolhouse.worker.runtime.quarantine import Quarantine, lost_its_worker
@@ -82,6 +84,7 @@ class Attempts:
         self._task_ids = services.task_ids
         self._now = services.now
         self._retry_io = services.retry_io
+        self._hooks = services.hooks
         self._settlement = settlement
         self._limits = limits
         self._quarantine = quarantine
@@ -106,6 +109,8 @@ class Attempts:
         try:
             task = self._read(delivery)
             handler = self._registry.get(task.task_type)
+            if self._cancelled_in_bulk(delivery, task, recorded=handler is None or handler.record):
+                return
             if handler is None:
                 self._settlement.give_up(delivery, task.task_id, f"unknown task type: {task.task_type}")
             elif admitted or self._admit(delivery, task, handler):
@@ -128,12 +133,19 @@ class Attempts:
             # A mistake of ours must not end the thread, nor lose the message: it comes again, and dies in the end.
             _log.exception("the worker failed on a message", message_id=delivery.message_id)
             delivery.nack()
+        finally:
+            if admitted:
+                self._limits.leave(delivery)
 
     def _admit(self, delivery: Delivery, task: TaskMessage, handler: Handler) -> bool:
         """Whether the attempt may start now; if not, the delivery is parked or comes again later."""
         if handler.limited and task.not_before is not None and task.not_before > self._now():
             self._settlement.postpone(delivery, task.task_id, task.not_before)
             return False
+        if task.payload_object is not None and handler.limited_by:
+            value = task.payload_object
+            with contextlib.suppress(large_values.ValueLost):  # its attempt fails with that for its reason
+                task = replace(task, payload=self._retry_io(lambda: large_values.read(self._services.store, value)))
         admission = self._limits.admit(handler, task, delivery)
         if isinstance(admission, Later):
             self._settlement.put_off(delivery, task.task_id, after_s=admission.after_s)
@@ -154,14 +166,19 @@ class Attempts:
         """Take back the deliveries that wait for room: nothing is resumed any more."""
         return [*self._limits.close(), *self._quarantine.close()]
 
+    def parked_of(self, queue: str) -> list[Delivery]:
+        """Take back the deliveries of a queue that wait for room."""
+        return [*self._limits.take(queue), *self._quarantine.take(queue)]
+
     def return_unstarted(self, delivery: Delivery) -> None:
-        """Give back a delivery that no thread has taken up."""
+        """Give back a delivery that no thread has taken up, and the room that it has in its limits."""
         try:
             task = self._read(delivery)
         except MalformedMessage:
             delivery.nack()
-        else:
-            delivery.hand_over(task.task_id)
+            return
+        delivery.hand_over(task.task_id)
+        self._limits.leave(delivery)
 
     def _read(self, delivery: Delivery) -> TaskMessage:
         return decode(
@@ -172,6 +189,28 @@ class Attempts:
             published_at=delivery.published_at,
             task_ids=self._task_ids,
         )
+
+    def _cancelled_in_bulk(self, delivery: Delivery, task: TaskMessage, *, recorded: bool) -> bool:
+        """Bring a task to its end that an order cancels; False where none does: nothing has been done then."""
+        orders = self._services.control().concerning(task)
+        while orders:
+            current = self._retry_io(lambda: self._records.read(task.task_id)) if recorded else None
+            now = self._now()
+            results = (order.applied(current.record if current else None, task, now=now) for order in orders)
+            record = next((result for result in results if result is not None), None)
+            if record is None:
+                return False
+            if recorded:
+                try:
+                    generation = current.generation if current else ABSENT
+                    self._retry_io(partial(self._records.write, record, if_generation=generation))
+                except PreconditionFailed:
+                    continue
+            self._settlement.counts.add("cancelled")
+            self._settlement.close(delivery, record, payload_object=task.payload_object)
+            self._tell_end(record, task)
+            return True
+        return False
 
     def _attempt(self, delivery: Delivery, task: TaskMessage, handler: Handler) -> None:
         queue = self._topology.by_name[task.queue]
@@ -184,6 +223,8 @@ class Attempts:
             started_s=self._monotonic(),
             store=self._records if handler.record else None,
             lease_s=queue.ack_deadline_s,
+            hooks=self._hooks.of(task.task_type) if self._hooks else None,
+            trace=task.trace,
         )
         context = Context(running, self._services)
         once = _Once()
@@ -191,13 +232,44 @@ class Attempts:
             thread_id = threading.get_ident()
             running.abandon_handler = lambda: self._abandon(once, delivery, running, context, thread_id)
         self._heartbeat.add(running)
-        self._limits.started(delivery)
+        task_log.started(running, context)
         try:
-            end = run_handler(self._executor, running, context)
+            end = self._load(running)
+            if running.hooks is not None:
+                running.hooks.before(running.info)
+            if end is None:
+                self._limits.started(delivery)
+                end = run_handler(self._executor, running, context)
         finally:
             self._heartbeat.remove(running)
         if once.first():
-            self._settlement.settle(delivery, running, context, end)
+            self._settle(delivery, running, context, end)
+
+    def _settle(self, delivery: Delivery, running: RunningTask, context: Context, end: Ending) -> None:
+        settled = self._settlement.settle(delivery, running, context, end)
+        if running.hooks is not None:
+            running.hooks.after(
+                running.info,
+                AttemptEnd(
+                    outcome=settled.outcome,
+                    duration_s=self._monotonic() - running.started_s,
+                    error=settled.error,
+                    retry_at=settled.retry_at,
+                ),
+            )
+
+    def _load(self, running: RunningTask) -> Ending | None:
+        """Read a large payload; how the attempt ends where that can't be."""
+        value = running.record.payload_object
+        if value is None:
+            return None
+        try:
+            running.payload = self._retry_io(lambda: large_values.read(self._services.store, value))
+        except large_values.ValueLost as error:
+            return endings.lost_payload(error)
+        except Stopping:
+            return Stopped()
+        return None
 
     def _claim(self, delivery: Delivery, task: TaskMessage, handler: Handler, *, lease_s: float) -> Stored | None:
         """The claimed record; None if the delivery has been brought to its end without a new attempt."""
@@ -231,9 +303,11 @@ class Attempts:
             if isinstance(decision, Finished):
                 ours = written_by(decision.record, owner)  # the write below, when no answer came
                 self._settlement.counts.add(_count_of(decision.record) if ours else "duplicates")
-                if current is not None and not decision.record.task_type:
-                    self._identify(current, task)
-                self._settlement.close(delivery, decision.record)
+                record = decision.record
+                if current is not None and not record.task_type:
+                    record = self._identify(current, task)
+                    self._tell_end(record, task)
+                self._settlement.close(delivery, record, payload_object=task.payload_object)
                 return None
             if isinstance(decision, AlreadyClaimed):
                 return current
@@ -253,17 +327,24 @@ class Attempts:
                 return stored
             self._settlement.counts.add(_count_of(record))
             self._settlement.close(delivery, record)
+            self._tell_end(record, task)
             return None
 
-    def _identify(self, current: Stored, task: TaskMessage) -> None:
+    def _tell_end(self, record: TaskRecord, task: TaskMessage) -> None:
+        """Tell the hooks of a task that ended without an attempt."""
+        if not self._hooks:
+            return
+        chain, info = self._hooks.of(task.task_type), TaskInfo.of(task)
+        if record.status is Status.CANCELLED:
+            chain.on_cancel(info)
+        else:
+            chain.on_death(info, record.reason or "")
+
+    def _identify(self, current: Stored, task: TaskMessage) -> TaskRecord:
+        record = records.identified(current.record, task)
         with contextlib.suppress(PreconditionFailed):  # another worker met a copy of the message at the same time
-            self._retry_io(
-                partial(
-                    self._records.write,
-                    records.identified(current.record, task),
-                    if_generation=current.generation,
-                )
-            )
+            self._retry_io(partial(self._records.write, record, if_generation=current.generation))
+        return record
 
     def _abandon(self, once: _Once, delivery: Delivery, running: RunningTask, context: Context, thread_id: int) -> None:
         """The handler heeds no interruption: its attempt ends without it, and its thread is written off."""
@@ -272,14 +353,14 @@ class Attempts:
             self._on_abandoned(thread_id)
             self._quarantine.leave(delivery)
             why = running.interruption or TaskTimeout()
-            self._settlement.settle(delivery, running, context, interrupted(why, error_info(why)))
+            self._settle(delivery, running, context, interrupted(why, error_info(why)))
             if not isinstance(why, TaskTimeout | WorkerStopping):  # else it is raised already, or all ends anyway
                 running.interrupt_handler(TaskTimeout("its attempt has been given up"))
 
 
 def _completed(task: TaskMessage, handler: Handler) -> TaskMessage:
     """The task with what default factories make: kept in its record, it is the same in every attempt."""
-    if not handler.makes_values:
+    if not handler.makes_values or task.payload_object is not None:  # which was completed before it was written
         return task
     try:
         return replace(task, payload=handler.completed(task.payload))

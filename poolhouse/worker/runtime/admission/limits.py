@@ -40,6 +40,8 @@ Admission = Literal["admitted", "parked"] | Later
 class _Inside:
     """An attempt that was admitted."""
 
+    #: Kept, so that no other delivery can have its identity.
+    delivery: Delivery
     gates: tuple[Gate, ...]
     started: bool = False
 
@@ -190,16 +192,18 @@ class Limits:
             waits = [gate.wait_s for gate in self._own.values() if gate.line]
             return self._monotonic() + min(waits) if waits else None
 
+    def take(self, queue: str) -> list[Delivery]:
+        """Take back what is parked of a queue."""
+        with self._lock:
+            return self._take(lambda delivery: delivery.queue == queue)
+
     def close(self) -> list[Delivery]:
         """Admit nothing more; returns what is parked."""
         with self._lock:
             self._closed = True
             if self._timer is not None:
                 self._timer.cancel()
-            left = sorted({id(parked): parked for gate in self._all() for parked in gate.line}.values())
-            for parked in left:
-                self._unpark(parked)
-            return [parked.delivery for parked in left]
+            return self._take(lambda delivery: True)
 
     def give_back(self) -> list[Callable[[], None]]:
         """Calls that give back all that shared limits have here, at the end of the process."""
@@ -231,6 +235,13 @@ class Limits:
     def _all(self) -> tuple[Gate, ...]:
         return (*self._own.values(), *self._shared.values())
 
+    def _take(self, wanted: Callable[[Delivery], bool]) -> list[Delivery]:
+        every = sorted({id(parked): parked for gate in self._all() for parked in gate.line}.values())
+        taken = [parked for parked in every if wanted(parked.delivery)]
+        for parked in taken:
+            self._unpark(parked)
+        return [parked.delivery for parked in taken]
+
     def _unpark(self, parked: Parked) -> None:
         for gate in parked.gates:
             gate.line.remove(parked)
@@ -238,7 +249,7 @@ class Limits:
         self._forget_next(parked.gates)
 
     def _enter(self, delivery: Delivery, gates: Sequence[Gate]) -> None:
-        inside = self._inside[id(delivery)] = _Inside(tuple(gates))
+        inside = self._inside[id(delivery)] = _Inside(delivery, tuple(gates))
         for gate in inside.gates:
             gate.enter()
 

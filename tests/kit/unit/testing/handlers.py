@@ -164,3 +164,19 @@ def in_turn(payload: Person, ctx: TaskContext) -> str:
     for each in during:
         each()
     return payload.name
+
+
+class Text(Payload):
+    text: str
+
+
+@task("count_letters")
+def count_letters(payload: Text, ctx: TaskContext) -> int:
+    """Count the letters of a text."""
+    return len(payload.text)
+
+
+@task("doubled")
+def doubled(payload: Text, ctx: TaskContext) -> str:
+    """Submit the text twice over."""
+    return ctx.submit("count_letters", Text(text=2 * payload.text))
