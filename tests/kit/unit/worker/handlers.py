@@ -283,7 +283,7 @@ def narrow(payload: Number, ctx: TaskContext) -> None:
     go_on.wait(5)
 
 
-@task("slow_rate", rate="1/h")
+@task("slow_rate", rate_per_process="1/h")
 def slow_rate(payload: Number, ctx: TaskContext) -> None:
     runs.append(ctx.task_id)
 
