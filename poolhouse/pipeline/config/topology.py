@@ -25,7 +25,9 @@ from poolhouse.pipeline.messaging.fair_tiers import TIERS
 from poolhouse.pipeline.tasks.large_values import INLINE_BYTES
 
 Name = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,28}[a-z0-9])?$")]
-LifecyclePrefix = Literal["uploads", "processed", "results", "tasks", "dead-letters", "idempotency", "payloads"]
+LifecyclePrefix = Literal[
+    "uploads", "processed", "results", "tasks", "dead-letters", "idempotency", "payloads", "limits", "index"
+]
 
 
 #: What the names of a fair queue's further topics and subscriptions go on with; no queue's name has a dot.
@@ -271,6 +273,13 @@ class Payloads(_Model):
         return self
 
 
+class Index(_Model):
+    """The index of tasks, which listings and figures are made of (docs/task-index.md)."""
+
+    #: Least time between two writes of one process to it, in seconds: how old a listing may be, and what it costs.
+    write_interval_s: float = Field(default=2.0, ge=1, le=3600)
+
+
 class Topology(_Model):
     """All that `pipeline.toml` declares, for one stage."""
 
@@ -301,6 +310,8 @@ class Topology(_Model):
     payloads: Payloads = Payloads()
     #: The bucket's lifecycle.
     bucket: Bucket = Bucket()
+    #: The index of tasks.
+    index: Index = Index()
     #: Completion webhooks; without the table there are none.
     webhooks: Webhooks | None = None
 

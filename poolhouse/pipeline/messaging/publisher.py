@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -75,6 +75,8 @@ class Publisher:
         }
         self._idle = threading.Condition()
         self._closed = False
+        #: Called with body and attributes of each message that a queue has taken.
+        self.on_submitted: Callable[[bytes, Mapping[str, str]], None] | None = None
 
     def submit(self, task: TaskMessage) -> Future[str]:
         """Publish a task to its queue.
@@ -94,13 +96,11 @@ class Publisher:
 
     def publish_raw(self, queue: str, data: bytes, attributes: Mapping[str, str]) -> Future[str]:
         """Publish a body as it is to a queue; the future is as `submit`'s."""
-        wanted = self._topology.by_name[queue]
-        fair = self._fair.get(queue)
-        if fair is None or TENANT not in attributes:
-            return self.publish(wanted.topic, data, attributes)
-        tier = attributes.get(TIER, "")  # a copy of a message stays where that was
-        number = int(tier) if tier in _TIERS else fair.next(attributes[TENANT])
-        return self.publish(wanted.tiers[number].topic, data, {**attributes, TIER: str(number)})
+        topic, attributes = self._placed(queue, attributes)
+        answer = self.publish(topic, data, attributes)
+        if (on_submitted := self.on_submitted) is not None:
+            answer.add_done_callback(lambda done: None if done.exception() else on_submitted(data, attributes))
+        return answer
 
     def dead_letter(self, queue: str, data: bytes, attributes: Mapping[str, str]) -> Future[str]:
         """Publish what failed for good to its queue's dead-letter topic; the future is as `submit`'s."""
@@ -136,6 +136,15 @@ class Publisher:
                 timeout=self._timeout_s,
             )
         self._topics.close()
+
+    def _placed(self, queue: str, attributes: Mapping[str, str]) -> tuple[str, Mapping[str, str]]:
+        """The topic of a message, and its attributes: of a fair queue the tier too."""
+        wanted, fair = self._topology.by_name[queue], self._fair.get(queue)
+        if fair is None or TENANT not in attributes:
+            return wanted.topic, attributes
+        tier = attributes.get(TIER, "")  # a copy of a message stays where that was
+        number = int(tier) if tier in _TIERS else fair.next(attributes[TENANT])
+        return wanted.tiers[number].topic, {**attributes, TIER: str(number)}
 
     def _send(self, lane: _Lane, batch: Sequence[_Waiting]) -> None:
         messages = [waiting.message for waiting in batch]
