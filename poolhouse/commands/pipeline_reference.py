@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from poolhouse.pipeline.config import stages
 from poolhouse.pipeline.config.deploy_options import Api, Deploy
-from poolhouse.pipeline.config.topology import Bucket, Payloads, Queue, Schedule, Topology, Workers
+from poolhouse.pipeline.config.topology import Bucket, Index, Payloads, Queue, Schedule, Topology, Workers
 from poolhouse.pipeline.config.triggers import Trigger
 from poolhouse.pipeline.config.webhook_options import Webhooks
 
@@ -25,6 +25,7 @@ TABLES: tuple[tuple[str, type[BaseModel], frozenset[str]], ...] = (
     ("triggers.NAME", Trigger, frozenset({"name"})),
     ("payloads", Payloads, frozenset()),
     ("bucket", Bucket, frozenset()),
+    ("index", Index, frozenset()),
     ("webhooks", Webhooks, frozenset()),
     ("deploy", Deploy, frozenset()),
     ("deploy.api", Api, frozenset()),

@@ -170,7 +170,13 @@ def handlers(own: Mapping[str, str], declared: topology.Topology) -> str:
 
 
 def specs(
-    endpoints: Endpoints, *, declared: Topology, data: Path, listener: int, own: Mapping[str, str]
+    endpoints: Endpoints,
+    *,
+    declared: Topology,
+    data: Path,
+    listener: int,
+    own: Mapping[str, str],
+    gcs_limits: bool = False,
 ) -> dict[str, Spec]:
     """The processes of a stack, by service.
 
@@ -200,7 +206,7 @@ def specs(
     return {
         "storage": Spec(
             service="storage",
-            command=fake_gcs.command(port=storage_port, root=data, inner=inner, more=events),
+            command=fake_gcs.command(port=storage_port, root=data, inner=inner, gcs_limits=gcs_limits, more=events),
             environment=ours,
             readiness=HttpReady(storage_port, "/_internal/healthcheck", binds=True),
             address=endpoints.storage_url,
