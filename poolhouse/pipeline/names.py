@@ -3,7 +3,7 @@
 Prefixes: `uploads/` what clients sent, `processed/` what file tasks made, `results/` large results, `tasks/` the
 records, `dead-letters/` what failed for good, `idempotency/` keys of submit calls, `schedules/` what is remembered of
 schedules, `timers/` tasks that wait for a time, `unique/` which task has a key, `payloads/` what is too large for a
-message, `config/` what the deployment keeps for itself.
+message or a record, `config/` what the deployment keeps for itself.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def result(kind: str, task_id: str, *, suffix: str = ".json") -> str:
 
 
 def payload(task_id: str, sha256: str) -> str:
-    """`payloads/ID/SHA256.json`, for a payload too large for a message."""
+    """`payloads/ID/SHA256.json`, for a payload too large for a message, or a step's result too large for a record."""
     return f"{PAYLOADS}{check_task_id(task_id)}/{sha256}.json"
 
 

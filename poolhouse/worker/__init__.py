@@ -5,12 +5,14 @@ from poolhouse.pipeline.timing.backoff import Backoff
 from poolhouse.worker.context import TaskContext
 from poolhouse.worker.errors import Reject, Retry, TaskCancelled, TaskTimeout, WorkerStopping
 from poolhouse.worker.registry import Payload, task
+from poolhouse.worker.steps import StepChanged
 
 __all__ = [
     "Backoff",
     "Payload",
     "Reject",
     "Retry",
+    "StepChanged",
     "TaskCancelled",
     "TaskContext",
     "TaskTimeout",
