@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from poolhouse.local.storage.proxy import Exchange
 from poolhouse.pipeline import names
@@ -21,6 +22,17 @@ class Write:
     status: Status | None
     #: Of a record: the type of its task; empty while only a cancel call has looked at the task.
     task_type: str = ""
+    #: Of a record: its steps, by name, and the attempt that ran each.
+    steps: Mapping[str, int] = field(default_factory=dict)
+
+
+#: Where handlers note that a step runs.
+MARKS = "chaos/"
+
+
+def mark(task_id: str, step: str, attempt: int) -> str:
+    """The object by which an attempt notes that it runs a step."""
+    return f"{MARKS}{task_id}/{step}/{attempt}.json"
 
 
 class Journal:
@@ -75,4 +87,12 @@ def parse(exchange: Exchange) -> Write | None:
         generation=int(json.loads(exchange.answer)["generation"]),
         status=None if status is None else Status(status),
         task_type=metadata.get("task_type", ""),
+        steps={} if b'"steps"' not in exchange.sent else _steps(exchange.sent, start),
     )
+
+
+def _steps(sent: bytes, start: int) -> dict[str, int]:
+    """The steps in a record, which is the second part of the body."""
+    content = sent.index(b"\r\n\r\n", start) + 4
+    record = json.loads(sent[content : sent.rindex(b"\r\n--")])
+    return {step["name"]: step["attempt"] for step in record.get("steps", ())}
