@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from poolhouse.client.errors import ApiError, ResultTimeout, TaskFailed
 from poolhouse.client.task_type import TaskType
+from poolhouse.pipeline.hooks import AttemptEnd, AttemptInfo, Hook, TaskInfo
 from poolhouse.worker import (
     Backoff,
     Payload,
@@ -25,8 +26,11 @@ __all__ = [
     "ApiError",
     "AsyncClient",
     "AsyncTaskHandle",
+    "AttemptEnd",
+    "AttemptInfo",
     "Backoff",
     "Client",
+    "Hook",
     "Payload",
     "Reject",
     "ResultTimeout",
@@ -36,6 +40,7 @@ __all__ = [
     "TaskContext",
     "TaskFailed",
     "TaskHandle",
+    "TaskInfo",
     "TaskTimeout",
     "TaskType",
     "Unique",

@@ -20,6 +20,7 @@ from poolhouse.api.access import Access
 from poolhouse.api.backlog import BacklogSource
 from poolhouse.api.body_gate import BodyGate
 from poolhouse.api.routes import (
+    bulk,
     dead_letters,
     docs,
     downloads,
@@ -34,6 +35,7 @@ from poolhouse.api.routes import (
 )
 from poolhouse.api.routes.events import TaskEvents
 from poolhouse.api.services import Deployment, Services, Threads
+from poolhouse.pipeline import hooks
 from poolhouse.pipeline.config import settings as environment
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.errors import PoolhouseError
@@ -82,9 +84,11 @@ def create_app(
     publisher = publisher or given.get("publisher")
     registry = given.get("registry") if registry is None else registry
     clock = clock or given.get("clock")
+    registry = handlers.load(settings.handlers) if registry is None else registry
     services = Services(
         settings=settings,
-        registry=handlers.load(settings.handlers) if registry is None else registry,
+        registry=registry,
+        hooks=registry.hooks(hooks.load(settings.topology.hooks)),
         store=store,
         publisher=publisher or Publisher(settings),
         backlog=backlog or backlogs.open_source(settings),
@@ -103,6 +107,7 @@ def create_app(
         with suppress(asyncio.CancelledError):
             await warming
         await asyncio.to_thread(services.publisher.close)
+        await asyncio.to_thread(services.hooks.close)
         services.threads.close()
 
     app = FastAPI(
@@ -118,7 +123,20 @@ def create_app(
     app.state.services = services
     app.state.body_gate = BodyGate(capacity_bytes=services.topology.payloads.max_bytes)
     app.state.events = TaskEvents(services, poll_s=event_poll_s)
-    parts = (submissions, tasks, scheduled, events, files, downloads, queues, dead_letters, schedules, health, docs)
+    parts = (
+        submissions,
+        tasks,
+        scheduled,
+        bulk,
+        events,
+        files,
+        downloads,
+        queues,
+        dead_letters,
+        schedules,
+        health,
+        docs,
+    )
     for part in parts:
         app.include_router(part.router)
     app.state.routes = [route for part in parts for route in part.router.routes]

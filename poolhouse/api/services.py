@@ -16,9 +16,11 @@ from fastapi import Depends, Request
 
 from poolhouse.api.backlog import BacklogSource
 from poolhouse.api.counts import Counts
+from poolhouse.api.problems import Problem
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.config.topology import Topology
-from poolhouse.pipeline.errors import StoreUnavailable
+from poolhouse.pipeline.errors import ConfigError, StoreUnavailable
+from poolhouse.pipeline.hooks import Hooks
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.store import ObjectStore
@@ -54,6 +56,7 @@ class Services:
     threads: Threads
     deployment: Deployment
     dead_letter_counts: Counts = field(default_factory=Counts)
+    hooks: Hooks = field(default_factory=Hooks)
     #: What follows the end of a task.
     after_end: Sequence[Rule] = ()
 
@@ -77,6 +80,13 @@ class Services:
         ids = await self.task_ids()
         return ids.issued(task_id) or await self.threads.run(self.deployment.issued, task_id)
 
+    async def on_state(self, call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """Make a call that reads state of the bucket; one that can't be read is a conflict that a person has to end."""
+        try:
+            return await self.threads.run(call, *args, **kwargs)
+        except ConfigError as error:
+            raise Problem(409, str(error)) from None
+
     async def dead_letters(self) -> DeadLetterStore:
         """The dead letters in the bucket. Raises `StoreUnavailable`."""
         return DeadLetterStore(
@@ -94,7 +104,11 @@ class Services:
     async def send_following(self, record: TaskRecord) -> None:
         """Publish what follows the end of a task, again where it has been published. Raises `ServiceUnavailable`."""
         for task in tasks_after(record, self.after_end):
-            await self.send(task, now=self.clock())
+            await self.send(await self.submitting(task), now=self.clock())
+
+    async def submitting(self, task: TaskMessage) -> TaskMessage:
+        """Tell the hooks of a task that is about to be published; returns it with their trace context."""
+        return await self.hooks.of(task.task_type).submitting_async(task) if self.hooks else task
 
     def check(self) -> None:
         """Raise `ConfigError` where handlers and `pipeline.toml` don't fit together."""

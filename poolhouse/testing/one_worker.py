@@ -11,7 +11,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
+from poolhouse.pipeline import hooks
 from poolhouse.pipeline.config.settings import Settings
+from poolhouse.pipeline.control.state import QueueControl
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.tasks.dead_letter_attributes import earlier_deliveries
 from poolhouse.pipeline.tasks.records import Step
@@ -54,6 +56,7 @@ class OneWorker:
         monotonic: Callable[[], float],
         pause: Callable[[float], None],
         on_deferred: Callable[[Pulled, float], None],
+        control: Callable[[], QueueControl],
     ) -> None:
         """Does nothing yet.
 
@@ -61,6 +64,7 @@ class OneWorker:
             life: dies where the test says; `store` and `topics` know it too.
             pause: lets time pass while a call is to be tried again, in seconds.
             on_deferred: called with a message that is put off, and for how many seconds.
+            control: gives what is decided about the queues.
         """
         self.life = life
         self._broker = broker
@@ -80,6 +84,8 @@ class OneWorker:
             task_ids=task_ids,
             now=now,
             retry_io=RetryUntilStopped(_Pauses(pause)),
+            control=control,
+            hooks=registry.hooks(hooks.load(settings.topology.hooks)),
         )
         #: The limits of task types; parked deliveries go on in `resume`.
         self._limits = Limits(lambda delivery: self._resumed.append((delivery, True)), monotonic=monotonic)

@@ -18,6 +18,7 @@ from functools import partial
 
 import structlog
 
+from poolhouse.pipeline import hooks
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.config.topology import Schedule
 from poolhouse.pipeline.errors import (
@@ -136,6 +137,7 @@ class Scheduler:
         self._store = store
         self._publisher = publisher
         self._now = now
+        self._hooks = registry.hooks(hooks.load(settings.topology.hooks))
         self._stop_asked = threading.Event()
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
@@ -167,6 +169,7 @@ class Scheduler:
             publisher=publisher,
             queue_of=partial(queue_of, task_types=self._registry, topology=topology),
             owner=owner,
+            hooks=self._hooks,
         )
         self._timers = TimerLoop(Timers(self._store), publisher, now=self._now)
         self._thread = threading.Thread(
@@ -201,3 +204,4 @@ class Scheduler:
         finally:
             self._timers.stop()
             publisher.close()
+            self._hooks.close()

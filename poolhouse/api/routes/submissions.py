@@ -14,7 +14,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from poolhouse.api import bodies, drafts, idempotency, problems, trace, uniqueness
+from poolhouse.api import bodies, drafts, idempotency, problems, uniqueness
 from poolhouse.api.answers import json_answer
 from poolhouse.api.drafts import Draft
 from poolhouse.api.idempotency import IdempotencyKeys, KeyRecord
@@ -23,6 +23,7 @@ from poolhouse.api.routes import scheduled
 from poolhouse.api.services import Provided, Services, services_of
 from poolhouse.api.uniqueness import TaskExists
 from poolhouse.pipeline.errors import PoolhouseError, ServiceUnavailable
+from poolhouse.pipeline.messaging import trace
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.tasks.task_ids import TaskIds
 from poolhouse.pipeline.timing.delays import LONGEST_WAIT_S
@@ -132,8 +133,19 @@ def publish(task: TaskMessage, data: bytes, draft: Draft, services: Services) ->
     if task.not_before is not None:
         return asyncio.ensure_future(scheduled.schedule(task, services))
     if task.payload_object is not None:
-        return asyncio.ensure_future(services.send(task, now=services.clock()))
+        return asyncio.ensure_future(_send_large(task, services))
+    if services.hooks:
+        return asyncio.ensure_future(_publish_hooked(task, data, services))
     return asyncio.wrap_future(services.publisher.publish_raw(task.queue, data, task.attributes()))
+
+
+async def _send_large(task: TaskMessage, services: Services) -> str:
+    return await services.send(await services.submitting(task), now=services.clock())
+
+
+async def _publish_hooked(task: TaskMessage, data: bytes, services: Services) -> str:
+    attributes = (await services.submitting(task)).attributes()
+    return await asyncio.wrap_future(services.publisher.publish_raw(task.queue, data, attributes))
 
 
 def _sendable(task: TaskMessage, services: Services) -> tuple[TaskMessage, bytes]:

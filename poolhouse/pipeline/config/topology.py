@@ -30,6 +30,7 @@ LifecyclePrefix = Literal["uploads", "processed", "results", "tasks", "dead-lett
 _PATTERNS = {
     "handlers": "the name of a module, such as worker.handlers",
     "api": "a function in a module, such as api.app:create",
+    "hooks": "a class or function in a module, such as shop.hooks:Metrics",
     "e2e": "the name of a module, such as local.e2e.cases",
 }
 #: A dotted module name.
@@ -244,6 +245,9 @@ class Topology(_Model):
     handlers: tuple[Annotated[str, Field(pattern=f"{_MODULE}$")], ...] = Field(
         default=("worker.handlers",), min_length=1
     )
+    #: Hooks, as `module:Name`: a class derived from `poolhouse.Hook`, or a function that makes one. API, workers,
+    #: scheduler and handler processes each have their own; the first is outermost.
+    hooks: tuple[Annotated[str, Field(pattern=f"{_MODULE}:[A-Za-z_][A-Za-z0-9_]*$")], ...] = ()
     #: The API to serve, as `module:function`: the function takes nothing and returns a FastAPI application.
     api: Annotated[str, Field(pattern=f"{_MODULE}:[A-Za-z_][A-Za-z0-9_]*$")] = "poolhouse.api.app:create_app"
     #: Modules with cases of `invoke e2e`, as `poolhouse.local.e2e.case` describes them.

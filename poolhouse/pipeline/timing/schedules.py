@@ -26,6 +26,7 @@ from poolhouse.pipeline.errors import (
     ScheduleNotFound,
     StoreUnavailable,
 )
+from poolhouse.pipeline.hooks import Hooks
 from poolhouse.pipeline.messaging.message import TaskMessage, format_time
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.store import ABSENT, ObjectStore
@@ -210,6 +211,7 @@ class Schedules:
         publisher: Publisher,
         queue_of: Callable[[str], str],
         owner: str,
+        hooks: Hooks | None = None,
     ) -> None:
         """The schedules of `topology`.
 
@@ -220,6 +222,7 @@ class Schedules:
             publisher: its queues.
             queue_of: the queue of a task type; for schedules that name none.
             owner: name of this process, in the claims that it makes.
+            hooks: told of each task that is published.
         """
         self._store = store
         self._by_name = {schedule.name: schedule for schedule in topology.schedules}
@@ -227,6 +230,10 @@ class Schedules:
         self._publisher = publisher
         self._queue_of = queue_of
         self._owner = owner
+        self._hooks = hooks or Hooks()
+
+    def _submitting(self, task: TaskMessage) -> TaskMessage:
+        return self._hooks.of(task.task_type).submitting(task) if self._hooks else task
 
     @property
     def declared(self) -> tuple[Schedule, ...]:
@@ -291,7 +298,7 @@ class Schedules:
         """
         schedule = self.named(name)
         task = self._task(schedule, task_id=self._task_ids.new(now), at=now)
-        message_id = self._publisher.submit(task).result()
+        message_id = self._publisher.submit(self._submitting(task)).result()
         made = Run(task_id=task.task_id, due_at=now, by_hand=True, owner=self._owner, claimed_at=now, published_at=now)
         # Only for people to see: the task is submitted, whatever becomes of this; and a run still to be published
         # is not forgotten for it.
@@ -323,7 +330,8 @@ class Schedules:
         """
         run = stored.state.pending
         assert run is not None
-        self._publisher.submit(self._task(self.named(name), task_id=run.task_id, at=run.due_at)).result()
+        task = self._task(self.named(name), task_id=run.task_id, at=run.due_at)
+        self._publisher.submit(self._submitting(task)).result()
         run = run.model_copy(update={"published_at": now})
         try:
             self._write(name, stored.state.model_copy(update={"last_run": run}), stored)

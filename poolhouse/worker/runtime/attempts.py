@@ -16,6 +16,7 @@ from functools import partial
 import structlog
 
 from poolhouse.pipeline.errors import MalformedMessage, PreconditionFailed, RecordUnreadable
+from poolhouse.pipeline.hooks import AttemptEnd, TaskInfo
 from poolhouse.pipeline.messaging.message import TaskMessage, decode
 from poolhouse.pipeline.store import ABSENT
 from poolhouse.pipeline.tasks import large_values, records
@@ -83,6 +84,7 @@ class Attempts:
         self._task_ids = services.task_ids
         self._now = services.now
         self._retry_io = services.retry_io
+        self._hooks = services.hooks
         self._settlement = settlement
         self._limits = limits
         self._quarantine = quarantine
@@ -107,6 +109,10 @@ class Attempts:
         try:
             task = self._read(delivery)
             handler = self._registry.get(task.task_type)
+            if self._cancelled_in_bulk(delivery, task, recorded=handler is None or handler.record):
+                if admitted and handler is not None:
+                    self._limits.leave(handler)
+                return
             if handler is None:
                 self._settlement.give_up(delivery, task.task_id, f"unknown task type: {task.task_type}")
             elif admitted or self._limits.admit(handler, delivery):
@@ -145,14 +151,26 @@ class Attempts:
         """Take back the deliveries that wait for room: nothing is resumed any more."""
         return [*self._limits.close(), *self._quarantine.close()]
 
-    def return_unstarted(self, delivery: Delivery) -> None:
-        """Give back a delivery that no thread has taken up."""
+    def parked_of(self, queue: str) -> list[Delivery]:
+        """Take back the deliveries of a queue that wait for room."""
+        return [*self._limits.take(queue), *self._quarantine.take(queue)]
+
+    def return_unstarted(self, delivery: Delivery, *, admitted: bool = False) -> None:
+        """Give back a delivery that no thread has taken up.
+
+        Args:
+            delivery: the delivery.
+            admitted: whether it has room in its type's limits, which it leaves.
+        """
         try:
             task = self._read(delivery)
         except MalformedMessage:
             delivery.nack()
-        else:
-            delivery.hand_over(task.task_id)
+            return
+        delivery.hand_over(task.task_id)
+        handler = self._registry.get(task.task_type)
+        if admitted and handler is not None:
+            self._limits.leave(handler)
 
     def _read(self, delivery: Delivery) -> TaskMessage:
         return decode(
@@ -163,6 +181,28 @@ class Attempts:
             published_at=delivery.published_at,
             task_ids=self._task_ids,
         )
+
+    def _cancelled_in_bulk(self, delivery: Delivery, task: TaskMessage, *, recorded: bool) -> bool:
+        """Bring a task to its end that an order cancels; False where none does: nothing has been done then."""
+        orders = self._services.control().concerning(task)
+        while orders:
+            current = self._retry_io(lambda: self._records.read(task.task_id)) if recorded else None
+            now = self._now()
+            results = (order.applied(current.record if current else None, task, now=now) for order in orders)
+            record = next((result for result in results if result is not None), None)
+            if record is None:
+                return False
+            if recorded:
+                try:
+                    generation = current.generation if current else ABSENT
+                    self._retry_io(partial(self._records.write, record, if_generation=generation))
+                except PreconditionFailed:
+                    continue
+            self._settlement.counts.add("cancelled")
+            self._settlement.close(delivery, record, payload_object=task.payload_object)
+            self._tell_end(record, task)
+            return True
+        return False
 
     def _attempt(self, delivery: Delivery, task: TaskMessage, handler: Handler) -> None:
         queue = self._topology.by_name[task.queue]
@@ -175,6 +215,8 @@ class Attempts:
             started_s=self._monotonic(),
             store=self._records if handler.record else None,
             lease_s=queue.ack_deadline_s,
+            hooks=self._hooks.of(task.task_type) if self._hooks else None,
+            trace=task.trace,
         )
         context = Context(running, self._services)
         once = _Once()
@@ -184,11 +226,27 @@ class Attempts:
         self._heartbeat.add(running)
         task_log.started(running, context)
         try:
-            end = self._load(running) or run_handler(self._executor, running, context)
+            end = self._load(running)
+            if running.hooks is not None:
+                running.hooks.before(running.info)
+            end = end or run_handler(self._executor, running, context)
         finally:
             self._heartbeat.remove(running)
         if once.first():
-            self._settlement.settle(delivery, running, context, end)
+            self._settle(delivery, running, context, end)
+
+    def _settle(self, delivery: Delivery, running: RunningTask, context: Context, end: Ending) -> None:
+        settled = self._settlement.settle(delivery, running, context, end)
+        if running.hooks is not None:
+            running.hooks.after(
+                running.info,
+                AttemptEnd(
+                    outcome=settled.outcome,
+                    duration_s=self._monotonic() - running.started_s,
+                    error=settled.error,
+                    retry_at=settled.retry_at,
+                ),
+            )
 
     def _load(self, running: RunningTask) -> Ending | None:
         """Read a large payload; how the attempt ends where that can't be."""
@@ -237,6 +295,7 @@ class Attempts:
                 self._settlement.counts.add(_count_of(decision.record) if ours else "duplicates")
                 if current is not None and not decision.record.task_type:
                     self._identify(current, task)
+                    self._tell_end(decision.record, task)
                 self._settlement.close(delivery, decision.record, payload_object=task.payload_object)
                 return None
             if isinstance(decision, AlreadyClaimed):
@@ -257,7 +316,18 @@ class Attempts:
                 return stored
             self._settlement.counts.add(_count_of(record))
             self._settlement.close(delivery, record)
+            self._tell_end(record, task)
             return None
+
+    def _tell_end(self, record: TaskRecord, task: TaskMessage) -> None:
+        """Tell the hooks of a task that ended without an attempt."""
+        if not self._hooks:
+            return
+        chain, info = self._hooks.of(task.task_type), TaskInfo.of(task)
+        if record.status is Status.CANCELLED:
+            chain.on_cancel(info)
+        else:
+            chain.on_death(info, record.reason or "")
 
     def _identify(self, current: Stored, task: TaskMessage) -> None:
         with contextlib.suppress(PreconditionFailed):  # another worker met a copy of the message at the same time
@@ -276,7 +346,7 @@ class Attempts:
             self._on_abandoned(thread_id)
             self._quarantine.leave(delivery)
             why = running.interruption or TaskTimeout()
-            self._settlement.settle(delivery, running, context, interrupted(why, error_info(why)))
+            self._settle(delivery, running, context, interrupted(why, error_info(why)))
             if not isinstance(why, TaskTimeout | WorkerStopping):  # else it is raised already, or all ends anyway
                 running.interrupt_handler(TaskTimeout("its attempt has been given up"))
 

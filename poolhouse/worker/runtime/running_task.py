@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from poolhouse.client.task_type import TaskType, name_of
 from poolhouse.pipeline import json_values
 from poolhouse.pipeline.errors import PreconditionFailed
+from poolhouse.pipeline.hooks import AttemptInfo, Chain, TaskInfo
 from poolhouse.pipeline.store import ABSENT, ObjectStore
 from poolhouse.pipeline.tasks import large_values, records
 from poolhouse.pipeline.tasks.record_store import RecordStore, Stored, written_by
@@ -39,7 +40,15 @@ class RunningTask:
     """One attempt in hand. The handler's thread and the keeper's change it, so every method takes its lock."""
 
     def __init__(
-        self, stored: Stored, handler: Handler, *, started_s: float, store: RecordStore | None, lease_s: float
+        self,
+        stored: Stored,
+        handler: Handler,
+        *,
+        started_s: float,
+        store: RecordStore | None,
+        lease_s: float,
+        hooks: Chain | None = None,
+        trace: Mapping[str, str] | None = None,
     ) -> None:
         """Wrap a record just claimed.
 
@@ -48,10 +57,14 @@ class RunningTask:
             started_s: when the attempt began, on a monotonic clock.
             store: where the record is kept; None where the handler keeps none.
             lease_s: length of the record's lease, in seconds.
+            hooks: of its task type; None where the deployment has none.
+            trace: the trace context of its message.
         """
         self.handler = handler
         self.started_s = started_s
         self.lease_s = lease_s
+        self.hooks = hooks
+        self.trace = trace or {}
         self._stored = stored
         self._store = store
         #: The task's payload: the record's own, or what its object holds once that is read.
@@ -75,6 +88,16 @@ class RunningTask:
     def record(self) -> TaskRecord:
         """The record as this worker last wrote it."""
         return self._stored.record
+
+    @cached_property
+    def info(self) -> AttemptInfo:
+        """The attempt as hooks see it."""
+        attempt = self.record.attempts[-1]
+        return AttemptInfo(
+            task=TaskInfo.of(self.record, trace=self.trace, payload=self.payload),
+            number=attempt.number,
+            started_at=attempt.started_at,
+        )
 
     @property
     def interruption(self) -> Interrupted | None:

@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from poolhouse.pipeline import names
 from poolhouse.pipeline.errors import MessageRefused, PreconditionFailed, QueueUnavailable
+from poolhouse.pipeline.hooks import AttemptOutcome
 from poolhouse.pipeline.json_values import clean_text
 from poolhouse.pipeline.messaging.message import TaskMessage, task_id_of
 from poolhouse.pipeline.store import ABSENT, CHUNK_BYTES
@@ -50,6 +51,16 @@ _log = structlog.get_logger(__name__)
 
 #: What became of a delivery.
 Disposition = Literal["succeeded", "retried", "failed", "dead", "cancelled", "stopped", "duplicates"]
+
+
+@dataclass(frozen=True)
+class Settled:
+    """How an attempt ended."""
+
+    outcome: AttemptOutcome
+    error: ErrorInfo | None = None
+    #: When the next attempt may start, where the handler or its backoff says so.
+    retry_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -85,32 +96,35 @@ class Settlement:
         self._timers = Timers(services.store)
         self._keys = UniqueKeys(services.store, longest_wait=services.topology.longest_wait)
         self._after_end = services.after_end
+        self._hooks = services.hooks
         self._retry_io = services.retry_io
         self._now = services.now
         self.counts = Counts()
 
-    def settle(self, delivery: Delivery, running: RunningTask, context: Context, end: Ending) -> None:
+    def settle(self, delivery: Delivery, running: RunningTask, context: Context, end: Ending) -> Settled:
         """Bring an attempt to its end: result, record, what is to be published, ack."""
         try:
-            self._settle_durably(delivery, running, context, end)
+            return self._settle_durably(delivery, running, context, end)
         except LeaseLost:
             self.counts.add("duplicates")
             delivery.defer(running.lease_s)
+            return Settled("lost")
         except Stopping:
             # The record still says running: the worker that gets the message waits for the lease, then starts the next
             # attempt.
             delivery.nack()
+            return Settled("stopped")
         except (ValueError, TypeError, RecursionError) as error:
             # What comes here was checked before; should a check be missing, another attempt would end here again.
             _log.exception("an outcome could not be recorded", task_id=running.record.task_id)
             reason = f"the outcome ({type(end).__name__.lower()}) could not be recorded: {clean_text(error, limit=300)}"
             unwritable = Refused(reason, ErrorInfo(type=type(error).__name__, message=reason))
             if not isinstance(end, Refused):
-                self.settle(delivery, running, context, unwritable)
-            else:
-                delivery.nack()
+                return self.settle(delivery, running, context, unwritable)
+            delivery.nack()
+            return Settled("retried", unwritable.error)
 
-    def _settle_durably(self, delivery: Delivery, running: RunningTask, context: Context, end: Ending) -> None:
+    def _settle_durably(self, delivery: Delivery, running: RunningTask, context: Context, end: Ending) -> Settled:
         now = self._now
         if isinstance(end, Returned):
             result, result_object = self._keep_result(running, end)
@@ -128,30 +142,33 @@ class Settlement:
             )
             self._ended(running, context, record, "succeeded")
             self.close(delivery, record)
-        elif isinstance(end, Refused):
+            return Settled("succeeded")
+        if isinstance(end, Refused):
             record = self._finish(
                 running, lambda record: records.failed(record, error=end.error, reason=end.reason, now=now())
             )
             self._ended(running, context, record, "failed")
             self.close(delivery, record)
-        elif isinstance(end, Cancelled):
+            return Settled("failed", end.error)
+        if isinstance(end, Cancelled):
             record = self._finish(running, lambda record: records.cancelled(record, now=now()))
             self._ended(running, context, record, "cancelled")
             self.close(delivery, record)
-        elif isinstance(end, Stopped):
+            return Settled("cancelled")
+        if isinstance(end, Stopped):
             record = self._finish(running, lambda record: records.stopped(record, now=now()))
             self._ended(running, context, record, "stopped")
             delivery.hand_over(running.record.task_id)
-        elif isinstance(end, Lost):
+            return Settled("stopped")
+        if isinstance(end, Lost):
             raise LeaseLost("another worker has it")
-        else:
-            self._retry_or_die(delivery, running, context, end)
+        return self._retry_or_die(delivery, running, context, end)
 
     def _ended(self, running: RunningTask, context: Context, record: TaskRecord, disposition: Disposition) -> None:
         self.counts.add(disposition)
         task_log.ended(running, context, record, outcome=disposition)
 
-    def _retry_or_die(self, delivery: Delivery, running: RunningTask, context: Context, end: Failed) -> None:
+    def _retry_or_die(self, delivery: Delivery, running: RunningTask, context: Context, end: Failed) -> Settled:
         handler = running.handler
         limit = handler.attempts_in(self._topology.by_name[running.record.queue])
         attempts = running.record.counted_attempts if running.recorded else delivery.attempt
@@ -163,7 +180,7 @@ class Settlement:
             )
             self._ended(running, context, record, "dead")
             self.close(delivery, record)
-            return
+            return Settled("dead", end.error)
         after_s = end.after_s
         if after_s is None and handler.backoff is not None:
             after_s = handler.backoff.wait_s(attempts, random=random.random())
@@ -179,6 +196,7 @@ class Settlement:
             delivery.nack()
         else:
             self.postpone(delivery, running.record.task_id, retry_at)
+        return Settled("retried", end.error, retry_at)
 
     def postpone(self, delivery: Delivery, task_id: str, until: datetime) -> None:
         """Let a message come again at a time, by Pub/Sub or by a timer, and be rid of it. Raises `Stopping`."""
@@ -234,6 +252,8 @@ class Settlement:
     def _publish_following(self, record: TaskRecord) -> None:
         now = self._now()
         tasks = [task for task in tasks_after(record, self._after_end) if self._takes_key(task, now)]
+        if self._hooks:
+            tasks = [self._hooks.of(task.task_type).submitting(task) for task in tasks]
         waiting = [self._retry_io(partial(self._timers.send, task, self._publisher, now=now)) for task in tasks]
         for future in waiting:
             future.result()

@@ -24,6 +24,8 @@ from poolhouse.client.task_type import TaskType, name_of
 from poolhouse.pipeline import json_values, logs
 from poolhouse.pipeline.config import settings as settings_module
 from poolhouse.pipeline.errors import InvalidValue
+from poolhouse.pipeline.hooks import AttemptInfo, Hooks, TaskInfo
+from poolhouse.pipeline.hooks import load as load_hooks
 from poolhouse.pipeline.json_values import clean_text
 from poolhouse.pipeline.store import ObjectStore, open_store
 from poolhouse.pipeline.tasks import current_task, large_values
@@ -54,12 +56,15 @@ INTERRUPTIONS: Mapping[str, type[Interrupted]] = {
 _REFUSALS: Mapping[str, type[Exception]] = {"KeyError": KeyError, "ValueError": ValueError}
 
 
-def serve(pipe: Connection, task_handlers: tuple[str, ...], environment: Mapping[str, str]) -> None:
+def serve(
+    pipe: Connection, task_handlers: tuple[str, ...], hook_names: tuple[str, ...], environment: Mapping[str, str]
+) -> None:
     """A handler process's life.
 
     Args:
         pipe: to the worker.
         task_handlers: the modules to import.
+        hook_names: the hooks of pipeline.toml.
         environment: the variables as they were when the worker began: its other handlers may have changed them since.
     """
     os.setsid()  # a group of its own: it can be ended with all that it starts, and Ctrl-C is for the worker alone
@@ -75,6 +80,7 @@ def serve(pipe: Connection, task_handlers: tuple[str, ...], environment: Mapping
         faulthandler.enable(file=sys.__stderr__ or 2)
         store = open_store(settings)
         registry = registry_module.load(task_handlers)
+        hooks = registry.hooks(load_hooks(hook_names))
         initial_state = ProcessState()
     except BaseException as error:  # noqa: BLE001 - whatever a module raises while it is imported
         inside.tasks.get()
@@ -83,7 +89,9 @@ def serve(pipe: Connection, task_handlers: tuple[str, ...], environment: Mapping
     while True:
         call = inside.tasks.get()
         # In a context of its own: what a handler sets in one, such as decimal's precision, is not the next one's.
-        answer = contextvars.copy_context().run(_run, call, inside, store=store, registry=registry, now=settings.clock)
+        answer = contextvars.copy_context().run(
+            _run, call, inside, store=store, registry=registry, hooks=hooks, now=settings.clock
+        )
         clean = not children.any_left()
         try:
             initial_state.restore()
@@ -259,16 +267,21 @@ class _ChildLedger:
 
 
 def _run(
-    call: _Call, inside: _Inside, *, store: ObjectStore, registry: Registry, now: Callable[[], datetime]
+    call: _Call, inside: _Inside, *, store: ObjectStore, registry: Registry, hooks: Hooks, now: Callable[[], datetime]
 ) -> tuple[Any, ...]:
     """Run a handler; whatever comes of it, as what is told to the worker."""
     context = _ChildContext(call, inside, store=store, registry=registry, now=now)
     handler = registry[context.task_type]
+    function = handler.function
+    if hooks:
+        function = hooks.of(context.task_type).around(
+            function, _attempt(call, context), interrupted=lambda: call.interruption is not None
+        )
     try:
         with children.Alone(), logs.Bound(context.fields), interruptible() as interrupt:
             call.raise_in_handler = interrupt
             try:
-                value = current_task.call(handler.function, handler.parse(call.payload), context)
+                value = current_task.call(function, handler.parse(call.payload), context)
             finally:
                 logs.end_printed()
             try:
@@ -282,6 +295,19 @@ def _run(
         return ("raised", *_told(error, handler))
     finally:
         call.ended = True
+
+
+def _attempt(call: _Call, context: _ChildContext) -> AttemptInfo:
+    """The attempt as hooks see it."""
+    task = TaskInfo(
+        task_id=context.task_id,
+        task_type=context.task_type,
+        queue=context.queue,
+        submitted_at=context.submitted_at,
+        trace=call.facts["trace"],
+        _payload=call.payload,
+    )
+    return AttemptInfo(task=task, number=context.attempt, started_at=call.facts["started_at"])
 
 
 def _answer(inside: _Inside, answer: tuple[Any, ...], clean: bool) -> None:

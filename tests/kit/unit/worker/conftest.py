@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from poolhouse.pipeline.config.settings import Settings
+from poolhouse.pipeline.control.state import NOTHING
+from poolhouse.pipeline.hooks import Hooks
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.tasks.after_end import Rule
 from poolhouse.pipeline.tasks.record_store import RecordStore
@@ -72,9 +74,12 @@ class Engine:
         self.task_ids = TaskIds(b"k" * 32)
         self.heartbeat = Heartbeat(now=self.clock)
         self.stopping = threading.Event()
+        #: What is decided about the queues.
+        self.control = NOTHING
         self.abandoned: list[int] = []
         self.resumed: list[Any] = []
         self.executor = Executor(task_handlers=("tests.kit.unit.worker.handlers",))
+        self.hooks = Hooks()
         self.after_end: Sequence[Rule] = ()
         self.attempts = self.another("worker-1")
 
@@ -88,6 +93,8 @@ class Engine:
             task_ids=self.task_ids,
             now=self.clock,
             retry_io=RetryUntilStopped(self.stopping),
+            control=lambda: self.control,
+            hooks=self.hooks,
             after_end=self.after_end,
         )
 
