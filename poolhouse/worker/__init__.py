@@ -3,9 +3,8 @@
 from poolhouse.pipeline.tasks.unique import Unique
 from poolhouse.pipeline.timing.backoff import Backoff
 from poolhouse.worker.context import TaskContext
-from poolhouse.worker.errors import Reject, Retry, TaskCancelled, TaskTimeout, WorkerStopping
+from poolhouse.worker.errors import Reject, Retry, StepChanged, TaskCancelled, TaskTimeout, WorkerStopping
 from poolhouse.worker.registry import Payload, task
-from poolhouse.worker.steps import StepChanged
 
 __all__ = [
     "Backoff",

@@ -21,9 +21,9 @@ from pydantic import PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from poolhouse.pipeline import json_values
-from poolhouse.pipeline.errors import InvalidValue, PoolhouseError
+from poolhouse.pipeline.errors import InvalidValue
 from poolhouse.pipeline.tasks.records import Step
-from poolhouse.worker.errors import Reject
+from poolhouse.worker.errors import Reject, StepChanged
 
 #: Steps of one attempt, and characters of a name.
 MAX_STEPS, MAX_NAME = 1000, 100
@@ -32,10 +32,6 @@ MAX_CURSOR_BYTES = 16 * 1024
 
 #: The step whose function is running here.
 _inside: ContextVar[str | None] = ContextVar("poolhouse_step", default=None)
-
-
-class StepChanged(PoolhouseError):
-    """The result of a recorded step is none that its function returns now."""
 
 
 class Ledger(Protocol):
