@@ -85,6 +85,7 @@ def create_app(
     registry = given.get("registry") if registry is None else registry
     clock = clock or given.get("clock")
     registry = handlers.load(settings.handlers) if registry is None else registry
+    deployment = Deployment(store)
     services = Services(
         settings=settings,
         registry=registry,
@@ -94,7 +95,8 @@ def create_app(
         backlog=backlog or backlogs.open_source(settings),
         clock=clock or settings.clock,
         threads=Threads(wait_s=settings.storage_timeout_s),
-        deployment=Deployment(store),
+        deployment=deployment,
+        after_end=registry.after_end(settings.topology, deployment.load),
     )
     services.check()
 

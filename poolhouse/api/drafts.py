@@ -14,6 +14,7 @@ from poolhouse.api.services import Services
 from poolhouse.pipeline.messaging.message import RESERVED_FIELDS, TaskMessage
 from poolhouse.pipeline.tasks.unique import Unique
 from poolhouse.pipeline.timing.delays import check_delay_s, run_time
+from poolhouse.pipeline.webhooks.urls import check_allowed
 from poolhouse.worker.registry import Handler, unique_problem
 
 #: Tasks of one batch call.
@@ -34,6 +35,8 @@ class Draft:
     run_at: datetime | None = None
     #: The call's own rule, or its type's; None: it is submitted whatever there is.
     unique: Unique | None = None
+    #: The URL to call when it has ended; None: its type's, if any.
+    webhook_url: str | None = None
 
     def message(self, *, task_id: str, at: datetime, trace: Mapping[str, str]) -> TaskMessage:
         """The task's message."""
@@ -46,6 +49,7 @@ class Draft:
             payload=self.payload,
             trace=trace,
             not_before=not_before if not_before > at else None,
+            webhook_url=self.webhook_url,
         )
 
 
@@ -57,7 +61,7 @@ def from_flat(
     Args:
         body: the request's body.
         services: handlers and queues.
-        options: what the client says beside the payload: `queue`, `delay_s`, `run_at`.
+        options: what the client says beside the payload: `queue`, `delay_s`, `run_at`, `webhook_url`.
         task_type: the type where the call itself says it; the body may then leave it out.
 
     Raises:
@@ -77,7 +81,16 @@ def from_flat(
         except ValueError:
             raise field_problem("delay_s", "must be a number of seconds") from None
     timing = _timing(delay_s, options.get("run_at"), services)
-    return _draft(handler, payload, options.get("queue"), services, prefix=(), timing=timing, unique=handler.unique)
+    return _draft(
+        handler,
+        payload,
+        options.get("queue"),
+        services,
+        prefix=(),
+        timing=timing,
+        unique=handler.unique,
+        webhook_url=options.get("webhook_url"),
+    )
 
 
 def from_nested(body: Mapping[str, Any], services: Services) -> Draft:
@@ -88,7 +101,7 @@ def from_nested(body: Mapping[str, Any], services: Services) -> Draft:
     errors = [
         FieldError(field=name, message=_SERVER_SETS if name in RESERVED_FIELDS else "there is no such field")
         for name in body
-        if name not in {"task_type", "payload", "queue", "delay_s", "run_at", "unique"}
+        if name not in {"task_type", "payload", "queue", "delay_s", "run_at", "unique", "webhook_url"}
     ]
     payload = body.get("payload", {})
     if not isinstance(payload, dict):
@@ -101,7 +114,16 @@ def from_nested(body: Mapping[str, Any], services: Services) -> Draft:
     timing = _timing(body.get("delay_s"), body.get("run_at"), services)
     handler = _handler(named, services)
     unique = _unique(body.get("unique"), handler)
-    return _draft(handler, payload, queue, services, prefix=("payload",), timing=timing, unique=unique)
+    return _draft(
+        handler,
+        payload,
+        queue,
+        services,
+        prefix=("payload",),
+        timing=timing,
+        unique=unique,
+        webhook_url=body.get("webhook_url"),
+    )
 
 
 def new_time(body: Mapping[str, Any], services: Services) -> datetime:
@@ -186,6 +208,7 @@ def _draft(
     prefix: tuple[str, ...],
     timing: Mapping[str, Any],
     unique: Unique | None,
+    webhook_url: object,
 ) -> Draft:
     errors = _payload_errors(handler, payload, prefix=prefix)
     if queue is not None and queue not in services.topology.by_name:
@@ -195,6 +218,8 @@ def _draft(
         if timing:
             errors.append(FieldError(field="delay_s", message="is unique.debounce_s here: give one of them"))
         timing = {"delay_s": unique.debounce_s}
+    if webhook_url is not None and (problem := _webhook_problem(webhook_url, services)) is not None:
+        errors.append(FieldError(field="webhook_url", message=problem))
     if errors:
         raise fields_problem(errors)
     return Draft(
@@ -203,8 +228,21 @@ def _draft(
         payload=handler.completed(payload),
         sent=payload,
         unique=unique,
+        webhook_url=webhook_url if isinstance(webhook_url, str) else None,
         **timing,
     )
+
+
+def _webhook_problem(url: object, services: Services) -> str | None:
+    if services.topology.webhooks is None:
+        return "this pipeline declares no [webhooks]: leave it out"
+    if not isinstance(url, str):
+        return "must be a string"
+    try:
+        check_allowed(url, services.topology.webhooks)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _payload_errors(handler: Handler, payload: dict[str, Any], *, prefix: tuple[str, ...]) -> list[FieldError]:

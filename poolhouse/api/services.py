@@ -103,6 +103,9 @@ class Services:
 
     async def send_following(self, record: TaskRecord) -> None:
         """Publish what follows the end of a task, again where it has been published. Raises `ServiceUnavailable`."""
+        if not self.after_end:
+            return
+        await self.task_ids()  # what rules derive ids with
         for task in tasks_after(record, self.after_end):
             await self.send(await self.submitting(task), now=self.clock())
 

@@ -34,6 +34,7 @@ from poolhouse.worker.runtime.running_task import Context, RunningTask
 from poolhouse.worker.runtime.services import Services
 from poolhouse.worker.runtime.settlement import Settlement
 from poolhouse.worker.steps import Ledger
+from poolhouse.worker.webhooks.delivery import with_deliveries
 
 _T = TypeVar("_T")
 
@@ -78,7 +79,7 @@ class OneWorker:
         self._publisher = Publisher(settings, topics=topics)
         services = Services(
             topology=settings.topology,
-            registry=registry,
+            registry=with_deliveries(registry, settings.topology),
             store=store,
             publisher=self._publisher,
             task_ids=task_ids,
@@ -86,6 +87,7 @@ class OneWorker:
             retry_io=RetryUntilStopped(_Pauses(pause)),
             control=control,
             hooks=registry.hooks(hooks.load(settings.topology.hooks)),
+            after_end=registry.after_end(settings.topology, lambda: task_ids),
         )
         #: The limits of task types; parked deliveries go on in `resume`.
         self._limits = Limits(lambda delivery: self._resumed.append((delivery, True)), monotonic=monotonic)

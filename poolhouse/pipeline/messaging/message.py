@@ -17,11 +17,14 @@ from poolhouse.pipeline.names import check_task_id, check_task_type
 from poolhouse.pipeline.tasks import large_values
 from poolhouse.pipeline.tasks.large_values import ValueObject
 from poolhouse.pipeline.tasks.task_ids import TaskIds
+from poolhouse.pipeline.webhooks.urls import check_url
 
 #: Fields of the message that only the server sets; no payload may use them.
 RESERVED_FIELDS = frozenset({"task_id", "task_type", "submitted_at"})
 #: Attribute of a message that must not be worked on before a time.
 NOT_BEFORE = "not_before"
+#: Attribute of a message whose task is to be followed by a webhook.
+WEBHOOK_URL = "webhook_url"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +44,8 @@ class TaskMessage:
     payload_object: ValueObject | None = None
     #: What that object is to hold, until it is written.
     payload_data: bytes | None = field(default=None, repr=False)
+    #: The URL to call when it has ended, where the submitter gave one.
+    webhook_url: str | None = None
 
     def by_reference(self, *, above_bytes: int) -> TaskMessage:
         """The task with its payload as an object, where that has more bytes; `payload_data` is still to be written."""
@@ -64,6 +69,8 @@ class TaskMessage:
         own = {"task_id": self.task_id, "task_type": self.task_type, "queue": self.queue, **self.trace}
         if self.payload_object is not None:
             own |= large_values.attributes_of(self.payload_object)
+        if self.webhook_url is not None:
+            own[WEBHOOK_URL] = self.webhook_url
         return own if self.not_before is None else {**own, NOT_BEFORE: format_time(self.not_before)}
 
 
@@ -119,7 +126,17 @@ def decode(
         trace={name: attributes[name] for name in ("traceparent", "tracestate") if name in attributes},
         not_before=_time(attributes.get(NOT_BEFORE), NOT_BEFORE),
         payload_object=payload_object,
+        webhook_url=_webhook_url(attributes.get(WEBHOOK_URL)),
     )
+
+
+def _webhook_url(url: str | None) -> str | None:
+    if url is not None:
+        try:
+            check_url(url)
+        except ValueError as error:
+            raise MalformedMessage(f"malformed message: {WEBHOOK_URL} {error}") from None
+    return url
 
 
 def task_id_of(task_ids: TaskIds, *, queue: str, message_id: str, published_at: datetime) -> str:

@@ -484,6 +484,7 @@ class DeadLetterStore:
             payload=task.payload if payload is None else payload,
             trace=task.trace,
             payload_object=task.payload_object if payload is None else None,
+            webhook_url=task.webhook_url,
         )
         return again if payload is None else again.by_reference(above_bytes=self._inline_bytes)
 

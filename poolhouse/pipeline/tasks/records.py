@@ -146,6 +146,8 @@ class TaskRecord(_Model):
     #: No attempt starts before this time.
     not_before: datetime | None = None
     cancel_requested_at: datetime | None = None
+    #: The URL to call when it has ended; None: its type's, if any.
+    webhook_url: str | None = None
     progress: Progress | None = None
     #: A small result itself; a large one is in `result_object`.
     result: Any = None
@@ -267,6 +269,7 @@ def fresh(task: TaskMessage, *, now: datetime) -> TaskRecord:
         payload=_own_payload(task),
         payload_object=task.payload_object,
         not_before=task.not_before if waits else None,
+        webhook_url=task.webhook_url,
     )
 
 
@@ -413,6 +416,7 @@ def message_of(record: TaskRecord) -> TaskMessage:
         payload=record.payload,
         not_before=record.not_before,
         payload_object=record.payload_object,
+        webhook_url=record.webhook_url,
     )
 
 
@@ -429,6 +433,7 @@ def identified(record: TaskRecord, task: TaskMessage) -> TaskRecord:
             "queue": task.queue,
             "payload": _own_payload(task),
             "payload_object": task.payload_object,
+            "webhook_url": task.webhook_url,
         },
     )
 

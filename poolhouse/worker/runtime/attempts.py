@@ -293,10 +293,11 @@ class Attempts:
             if isinstance(decision, Finished):
                 ours = written_by(decision.record, owner)  # the write below, when no answer came
                 self._settlement.counts.add(_count_of(decision.record) if ours else "duplicates")
-                if current is not None and not decision.record.task_type:
-                    self._identify(current, task)
-                    self._tell_end(decision.record, task)
-                self._settlement.close(delivery, decision.record, payload_object=task.payload_object)
+                record = decision.record
+                if current is not None and not record.task_type:
+                    record = self._identify(current, task)
+                    self._tell_end(record, task)
+                self._settlement.close(delivery, record, payload_object=task.payload_object)
                 return None
             if isinstance(decision, AlreadyClaimed):
                 return current
@@ -329,15 +330,11 @@ class Attempts:
         else:
             chain.on_death(info, record.reason or "")
 
-    def _identify(self, current: Stored, task: TaskMessage) -> None:
+    def _identify(self, current: Stored, task: TaskMessage) -> TaskRecord:
+        record = records.identified(current.record, task)
         with contextlib.suppress(PreconditionFailed):  # another worker met a copy of the message at the same time
-            self._retry_io(
-                partial(
-                    self._records.write,
-                    records.identified(current.record, task),
-                    if_generation=current.generation,
-                )
-            )
+            self._retry_io(partial(self._records.write, record, if_generation=current.generation))
+        return record
 
     def _abandon(self, once: _Once, delivery: Delivery, running: RunningTask, context: Context, thread_id: int) -> None:
         """The handler heeds no interruption: its attempt ends without it, and its thread is written off."""

@@ -48,6 +48,7 @@ from poolhouse.worker.runtime.services import Services
 from poolhouse.worker.runtime.settlement import Counts, Settlement
 from poolhouse.worker.runtime.subscriber import open_subscriber
 from poolhouse.worker.timer_loop import LOOKAHEAD_S, TimerLoop
+from poolhouse.worker.webhooks.delivery import with_deliveries
 
 #: Messages held beyond those that run, as a multiple of the queue's concurrency: they hide the way from Pub/Sub.
 PREFETCH = 1
@@ -137,7 +138,7 @@ class Worker:
     ) -> None:
         self._settings = settings
         self._options = options
-        self._registry = registry
+        self._registry = with_deliveries(registry, settings.topology)
         self._store = store
         self._now = now
         self._topology = settings.topology
@@ -209,6 +210,7 @@ class Worker:
             retry_io=RetryUntilStopped(self._giving_up),
             control=self._control,
             hooks=self._hooks,
+            after_end=self._registry.after_end(self._topology, lambda: task_ids),
         )
         self._attempts = Attempts(
             services,
