@@ -22,8 +22,10 @@ class Write:
     status: Status | None
     #: Of a record: the type of its task; empty while only a cancel call has looked at the task.
     task_type: str = ""
-    #: Of a record: its steps, by name, and the attempt that ran each.
-    steps: Mapping[str, int] = field(default_factory=dict)
+    #: Of a record: its place in the task's history, which is kept in objects that take turns.
+    step: int = 0
+    #: Of a record: the steps that its handler has taken, by name, and the attempt that ran each.
+    handler_steps: Mapping[str, int] = field(default_factory=dict)
 
 
 #: Where handlers note that a step runs.
@@ -66,7 +68,8 @@ class Journal:
                 for task_id in task_ids
                 if not any(
                     write.status is not None and write.status.final
-                    for write in self._writes.get(names.record(task_id), ())
+                    for name in (names.record(task_id), names.claim(task_id))
+                    for write in self._writes.get(name, ())
                 )
             }
 
@@ -87,7 +90,8 @@ def parse(exchange: Exchange) -> Write | None:
         generation=int(json.loads(exchange.answer)["generation"]),
         status=None if status is None else Status(status),
         task_type=metadata.get("task_type", ""),
-        steps={} if b'"steps"' not in exchange.sent else _steps(exchange.sent, start),
+        step=int(metadata.get("step", 0)),
+        handler_steps={} if b'"steps"' not in exchange.sent else _steps(exchange.sent, start),
     )
 
 

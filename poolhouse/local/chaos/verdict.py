@@ -125,9 +125,10 @@ def _steps(facts: Facts) -> Iterator[str]:
     """A step that a write of its record has does not run in a later attempt; a task that succeeded has run all."""
     for task_id, record in facts.records.items():
         recorded: dict[str, int] = {}
-        for write in facts.writes.get(names.record(task_id), ()):
-            for step, attempt in write.steps.items():
-                recorded.setdefault(step, attempt)
+        for name in (names.claim(task_id), names.record(task_id)):
+            for write in facts.writes.get(name, ()):
+                for step, attempt in write.handler_steps.items():
+                    recorded[step] = min(attempt, recorded.get(step, attempt))
         for step, attempt in recorded.items():
             again = [
                 later for later in range(attempt + 1, record.last_attempt + 1) if _ran(task_id, step, later, facts)
@@ -215,9 +216,13 @@ def _final_writes(facts: Facts) -> Iterator[str]:
 
     A record that a cancel call made is no exception: a worker may give it its type once, under the same status.
     """
-    for name, writes in facts.writes.items():
-        if not name.startswith(names.TASKS):
-            continue
+    histories: dict[str, list[Write]] = {}
+    for name, found in facts.writes.items():
+        if name.startswith(names.TASKS) and name != names.submitted(names.recorded_task(name)):
+            histories.setdefault(names.record(names.recorded_task(name)), []).extend(found)
+    for name, writes in histories.items():
+        # A lease that is renewed after the attempt's end is written, but before it: it changes nothing any more.
+        writes.sort(key=lambda write: (write.step, write.generation))
         statuses = [
             write.status
             for write, after in zip(writes, (*writes[1:], None), strict=True)

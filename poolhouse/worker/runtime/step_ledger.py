@@ -64,4 +64,4 @@ class StepLedger:
                     size_bytes=len(result),
                 )
             )
-            self._retry_io(lambda: running.renew(now=self._now()))
+            self._retry_io(lambda: running.renew(now=self._now))

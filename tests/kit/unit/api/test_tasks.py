@@ -244,7 +244,7 @@ class TestCancelling:
         task_id = api.submit()
 
         def between(name: str) -> None:
-            if name == names.record(task_id):
+            if name == names.claim(task_id):
                 api.store.before_write = lambda name: None
                 claim(api, task_id)
 
@@ -262,7 +262,7 @@ class TestCancelling:
         stored = claim(api, task_id)
 
         def between(name: str) -> None:
-            if name == names.record(task_id):
+            if name == names.claim(task_id):
                 api.store.before_write = lambda name: None
                 succeed(api, stored, result=1)
 
@@ -275,7 +275,7 @@ class TestCancelling:
         claim(api, task_id)
 
         def between(name: str) -> None:
-            if name != names.record(task_id):
+            if name != names.claim(task_id):
                 return
             api.store.before_write = lambda name: None
             stored = api.records.read(task_id)

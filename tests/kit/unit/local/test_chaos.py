@@ -94,8 +94,14 @@ def _stepped(*, ran: Iterable[tuple[str, int]] = (("step-0", 1), ("step-1", 2)),
     )
     name = names.record("a")
     writes = (
-        Write(name=name, generation=1, status=Status.RUNNING, task_type="stepped", steps={"step-0": 1}),
-        Write(name=name, generation=2, status=Status.SUCCEEDED, task_type="stepped", steps={"step-0": 1, "step-1": 2}),
+        Write(name=name, generation=1, status=Status.RUNNING, task_type="stepped", handler_steps={"step-0": 1}),
+        Write(
+            name=name,
+            generation=2,
+            status=Status.SUCCEEDED,
+            task_type="stepped",
+            handler_steps={"step-0": 1, "step-1": 2},
+        ),
     )
     marks = {mark("a", step, attempt): _writes(mark("a", step, attempt), None) for step, attempt in ran}
     job = Job(key="k", at_s=0, task_type="stepped", queue="urgent", payload={"number": 5})
@@ -132,6 +138,17 @@ UNKNOWN, KNOWN = (
     _writes(names.record("a"), Status.CANCELLED, task_type="")[0],
     _writes(names.record("a"), Status.CANCELLED)[0],
 )
+
+
+def test_a_lease_renewed_as_the_task_ended_is_no_later_status() -> None:
+    claim, record = names.claim("a"), names.record("a")
+    renewed = Write(name=claim, generation=9, status=Status.RUNNING, task_type="file", step=1)
+    ended = Write(name=record, generation=5, status=Status.SUCCEEDED, task_type="file", step=2)
+    facts = _facts()
+    writes = {**facts.writes, claim: (*_writes(claim, Status.RUNNING), renewed), record: (ended,)}
+    assert judge(replace(facts, writes=writes)) == []
+    late = replace(renewed, step=3)
+    assert any("then running" in problem for problem in judge(replace(facts, writes={**writes, claim: (late,)})))
 
 
 def test_a_task_cancelled_unseen_is_given_its_type_afterwards() -> None:
@@ -260,7 +277,7 @@ def test_the_journal_knows_which_steps_a_write_recorded() -> None:
     journal.see(_upload(RECORD, generation=2))
     named_so = record.model_copy(update={"steps": (), "payload": {"steps": 3}})
     journal.see(_upload(RECORD, generation=3, content=named_so.model_dump_json(exclude_defaults=True).encode()))
-    assert [dict(write.steps) for write in journal.writes("tasks/")[RECORD]] == [{"step-0": 2}, {}, {}]
+    assert [dict(write.handler_steps) for write in journal.writes("tasks/")[RECORD]] == [{"step-0": 2}, {}, {}]
 
 
 def test_the_journal_keeps_writes_that_took_effect_in_their_order_whatever_answer_the_client_got() -> None:

@@ -92,7 +92,7 @@ class TestWrites:
         def look() -> None:
             engine.clock.forward(1.5)
             [running] = engine.heartbeat.tasks()
-            running.renew(now=engine.clock.now)
+            running.renew(now=engine.clock)
             assert steps(engine) == [("page 1", 1)]
 
         handlers.in_step["page 2"] = look
@@ -205,7 +205,7 @@ class TestCursor:
         def look() -> None:
             engine.clock.forward(0.5)
             [running] = engine.heartbeat.tasks()
-            running.renew(now=engine.clock.now)
+            running.renew(now=engine.clock)
 
         for number in range(1, 10):
             handlers.in_step[f"number {number}"] = look
