@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from poolhouse.local.chaos.journal import mark
-from poolhouse.worker import Payload, Reject, Retry, TaskContext, Unique, task
+from poolhouse.worker import Limit, Payload, Reject, Retry, TaskContext, Unique, task
 
 
 class Number(Payload):
@@ -53,7 +53,7 @@ def nap(payload: Seconds, ctx: TaskContext) -> int:
 
 
 class Slot(Payload):
-    """How long to work, and in which place: one task at a time."""
+    """How long to work, and in which place, where others may not work."""
 
     number: int
     slot: int
@@ -86,6 +86,20 @@ def stepped(payload: Stages, ctx: TaskContext) -> int:
 
     for number in range(payload.steps):
         ctx.step(f"step-{number}", work, f"step-{number}")
+    return payload.number
+
+
+@task("narrow", limit=Limit(max_concurrency=2, key="slot"))
+def narrow(payload: Slot, ctx: TaskContext) -> int:
+    """Work beside one other in its slot, in all workers together."""
+    time.sleep(payload.seconds)
+    return payload.number
+
+
+@task("in_turn", serial_by="slot")
+def in_turn(payload: Slot, ctx: TaskContext) -> int:
+    """Work alone in its slot, and let the others wait."""
+    time.sleep(payload.seconds)
     return payload.number
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from poolhouse import Payload, Reject, Retry, TaskContext, Unique, task
+from poolhouse import Limit, Payload, Reject, Retry, TaskContext, Unique, task
 
 
 class Person(Payload):
@@ -88,7 +88,7 @@ def fan_out(payload: Times, ctx: TaskContext) -> list[str]:
     return [*ids, ctx.submit("greet", Person(name="late"), delay_s=3600)]
 
 
-@task("limited", rate="2/h")
+@task("limited", rate_per_process="2/h")
 def limited(payload: Times, ctx: TaskContext) -> str:
     """Start twice an hour."""
     return ctx.now().isoformat()
@@ -175,6 +175,20 @@ async def two_steps_async(payload: Person, ctx: TaskContext) -> list[str]:
         return f"{what} of {payload.name}"
 
     return [await ctx.step(what, work, what) for what in ("first", "second")]
+
+
+@task("shared", limit=Limit(rate="2/h", key="name"))
+def shared(payload: Person, ctx: TaskContext) -> str:
+    """Start twice an hour for each name, in all workers together."""
+    return ctx.now().isoformat()
+
+
+@task("in_turn", serial_by="name")
+def in_turn(payload: Person, ctx: TaskContext) -> str:
+    """One at a time for each name."""
+    for each in during:
+        each()
+    return payload.name
 
 
 class Text(Payload):

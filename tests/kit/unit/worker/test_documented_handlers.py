@@ -19,6 +19,7 @@ from poolhouse.worker.registry import load
         ("delays.md", ["fetch"]),
         ("large-payloads.md", ["print_report"]),
         ("steps.md", ["import_rows", "subtitles"]),
+        ("limits.md", ["book", "call_crm", "render"]),
         ("unique.md", ["index", "monthly_report"]),
     ],
 )
