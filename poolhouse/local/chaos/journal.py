@@ -99,12 +99,12 @@ def parse(exchange: Exchange) -> Write | None:
         status=None if status is None else Status(status),
         task_type=metadata.get("task_type", ""),
         step=int(metadata.get("step", 0)),
-        handler_steps={} if b'"steps"' not in exchange.sent else _steps(exchange.sent, start),
+        handler_steps={} if b'"steps"' not in exchange.sent else _steps(exchange.sent),
     )
 
 
-def _steps(sent: bytes, start: int) -> dict[str, int]:
+def _steps(sent: bytes) -> dict[str, int]:
     """The steps in a record, which is the second part of the body."""
-    content = sent.index(b"\r\n\r\n", start) + 4
-    record = json.loads(sent[content : sent.rindex(b"\r\n--")])
+    content = sent.split(b"\r\n\r\n", 2)[2]
+    record = json.loads(content[: content.rindex(b"\r\n--")])
     return {step["name"]: step["attempt"] for step in record.get("steps", ())}
