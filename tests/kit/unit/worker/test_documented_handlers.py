@@ -17,6 +17,7 @@ from poolhouse.worker.registry import load
     ("page", "task_types"),
     [
         ("delays.md", ["fetch"]),
+        ("fairness.md", ["tenant_export"]),
         ("large-payloads.md", ["print_report"]),
         ("steps.md", ["import_rows", "subtitles"]),
         ("limits.md", ["book", "call_crm", "render"]),
