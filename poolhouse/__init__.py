@@ -7,6 +7,7 @@ from poolhouse.client.task_type import TaskType
 from poolhouse.pipeline.hooks import AttemptEnd, AttemptInfo, Hook, TaskInfo
 from poolhouse.worker import (
     Backoff,
+    Limit,
     Payload,
     Reject,
     Retry,
@@ -31,6 +32,7 @@ __all__ = [
     "Backoff",
     "Client",
     "Hook",
+    "Limit",
     "Payload",
     "Reject",
     "ResultTimeout",

@@ -3,7 +3,8 @@
 Prefixes: `uploads/` what clients sent, `processed/` what file tasks made, `results/` large results, `tasks/` the
 records and the claims of their attempts, `dead-letters/` what failed for good, `idempotency/` keys of submit calls,
 `schedules/` what is remembered of schedules, `timers/` tasks that wait for a time, `unique/` which task has a key,
-`payloads/` what is too large for a message, `config/` what the deployment keeps for itself.
+`payloads/` what is too large for a message, `limits/` which workers share a limit, `index/` what listings are made of,
+`config/` what the deployment keeps for itself.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ IDEMPOTENCY = "idempotency/"
 SCHEDULES = "schedules/"
 TIMERS = "timers/"
 UNIQUE = "unique/"
+INDEX = "index/"
+LIMITS = "limits/"
 PAYLOADS = "payloads/"
 TASK_ID_KEY = "config/task-id-key"
 #: Which queues are paused, and which waiting tasks are not to start.
@@ -144,6 +147,11 @@ def dead_letter(queue: str, task_id: str) -> str:
 def schedule(name: str) -> str:
     """`schedules/NAME.json`; `name` is one of pipeline.toml's."""
     return f"{SCHEDULES}{name}.json"
+
+
+def limit(task_type: str, kind: str, digest: str) -> str:
+    """`limits/TYPE/KIND-DIGEST.json`; the digest stands for the key's values."""
+    return f"{LIMITS}{check_task_type(task_type)}/{kind}-{digest}.json"
 
 
 def timer(due_at: datetime, task_id: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import socket
 import threading
 import time
@@ -25,6 +26,7 @@ from poolhouse.pipeline.config.topology import Queue, Topology
 from poolhouse.pipeline.control.control_store import ControlStore
 from poolhouse.pipeline.control.state import QueueControl
 from poolhouse.pipeline.errors import BucketMissing, ConfigError
+from poolhouse.pipeline.index.journal import Journal, journalled
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.store import ObjectStore
 from poolhouse.pipeline.tasks.task_id_key import load_task_ids
@@ -32,6 +34,8 @@ from poolhouse.pipeline.timing import clock
 from poolhouse.pipeline.timing.timers import Timers
 from poolhouse.worker.errors import WorkerStopping
 from poolhouse.worker.registry import Handler, Registry
+from poolhouse.worker.runtime.admission.keeper import LimitKeeper
+from poolhouse.worker.runtime.admission.limits import Limits
 from poolhouse.worker.runtime.attempts import Attempts
 from poolhouse.worker.runtime.await_topology import await_topology
 from poolhouse.worker.runtime.control_watch import ControlWatch
@@ -41,7 +45,6 @@ from poolhouse.worker.runtime.execution.executor import Executor
 from poolhouse.worker.runtime.execution.thread_pool import LaneScheduler, TaskThreads
 from poolhouse.worker.runtime.half_close import half_close
 from poolhouse.worker.runtime.heartbeat import Heartbeat
-from poolhouse.worker.runtime.limits import Limits
 from poolhouse.worker.runtime.quarantine import Quarantine
 from poolhouse.worker.runtime.retrying import LONGEST_WAIT_S, RetryUntilStopped
 from poolhouse.worker.runtime.services import Services
@@ -119,7 +122,7 @@ def messages_held(queue: str, concurrency: int, handlers: Iterable[Handler], *, 
     """
     handlers = tuple(handlers)
     short = any(not handler.record for handler in handlers if handler.queue_in(topology) == queue)
-    limited = any(handler.max_concurrency or handler.rate for handler in handlers)
+    limited = any(handler.limited for handler in handlers)
     prefetch = PREFETCH_UNRECORDED if short else PREFETCH
     return concurrency * (1 + prefetch) + (PARKED_MESSAGES if limited else 0)
 
@@ -139,7 +142,10 @@ class Worker:
         self._settings = settings
         self._options = options
         self._registry = with_deliveries(registry, settings.topology)
-        self._store = store
+        self._journal = Journal(
+            store, flush_s=settings.topology.index.write_interval_s, unrecorded=self._registry.unrecorded
+        )
+        self._store = journalled(store, self._journal)
         self._now = now
         self._topology = settings.topology
         self._name = f"{socket.gethostname()}-{os.getpid()}"
@@ -153,6 +159,13 @@ class Worker:
         self._executor = Executor(task_handlers=settings.handlers, hooks=self._topology.hooks)
         self._hooks = registry.hooks(hooks.load(self._topology.hooks))
         self._timers: TimerLoop | None = None
+        self._limits = Limits(
+            partial(self._resume, admitted=True),
+            store=store,
+            process=f"{self._name}-{secrets.token_hex(4)}",
+            now=now,
+        )
+        self._limit_keeper = LimitKeeper(self._limits, now=now)
         #: Reentrant: `stop` is called by signal handlers, which may interrupt a call that holds it.
         self._lifecycle = threading.RLock()
         self._started = False
@@ -200,6 +213,7 @@ class Worker:
         task_ids = until_ready(partial(load_task_ids, self._store))
         until_ready(self._control.look)
         self._publisher = Publisher(self._settings)
+        self._publisher.on_submitted = self._journal.submitted
         services = Services(
             topology=self._topology,
             registry=self._registry,
@@ -215,7 +229,7 @@ class Worker:
         self._attempts = Attempts(
             services,
             settlement=Settlement(services),
-            limits=Limits(partial(self._resume, admitted=True)),
+            limits=self._limits,
             quarantine=Quarantine(partial(self._resume, admitted=False)),
             executor=self._executor,
             heartbeat=self._heartbeat,
@@ -223,6 +237,7 @@ class Worker:
             on_abandoned=self._threads.abandon,
         )
         self._heartbeat.start()
+        self._limit_keeper.start()
         self._keeper = DeadLetterKeeper(services)
         with self._lifecycle:
             self._follow(self._control())
@@ -363,7 +378,7 @@ class Worker:
         self._threads.put(
             delivery.queue,
             lambda: self._attempts.process(delivery, admitted=admitted),
-            give_back=lambda: self._attempts.return_unstarted(delivery, admitted=admitted),
+            give_back=lambda: self._attempts.return_unstarted(delivery),
         )
 
     def _stop(self, reason: str) -> None:
@@ -408,10 +423,12 @@ class Worker:
 
     def _close(self, streams: Sequence[_Stream]) -> None:
         self._heartbeat.stop()
+        self._limit_keeper.stop()
         self._executor.stop()
         if self._timers is not None:
             self._timers.stop()
         self._publisher.close()  # what was handed over is acked once its copy is published
+        self._journal.close()
         for stream in streams:
             stream.scheduler.release()
         for stream in streams:
