@@ -12,8 +12,8 @@ def until(
     """Poll a condition until it is true.
 
     Args:
-        condition: called every 10 ms at first, later every 50 ms: one that asks a stack takes processor time from what it
-            waits for.
+        condition: called every 10 ms at first, later every 50 ms: asking a stack takes processor time from what is
+            waited for.
         what: what is waited for, or a function that returns the state found instead; for the error.
         timeout_s: longest wait, in seconds.
 

@@ -22,10 +22,15 @@ from tests.kit.waiting import until
 TIMEOUT_S = 60
 
 
-def up(state_dir: Path, *, keep: bool = True, workers: int = 1) -> tuple[Embedded, Endpoints]:
-    backend = Embedded(state_dir)
-    options = UpOptions(api_port=ports.choose(), timeout_s=120, attached=True, keep=keep, workers=workers)
-    return backend, backend.up(options, lambda _: None)
+@pytest.fixture
+def backend(tmp_path: Path) -> Iterator[Embedded]:
+    backend = Embedded(tmp_path)
+    yield backend
+    backend.down()
+
+
+def up(backend: Embedded) -> Endpoints:
+    return backend.up(UpOptions(api_port=ports.choose(), timeout_s=120, attached=True, keep=True), lambda _: None)
 
 
 def submit(endpoints: Endpoints, value: Any) -> str:
@@ -52,14 +57,8 @@ def kill(state_dir: Path) -> None:
     assert found.supervisor.wait(TIMEOUT_S)
 
 
-@pytest.fixture
-def state_dir(tmp_path: Path) -> Iterator[Path]:
-    yield tmp_path
-    Embedded(tmp_path).down()
-
-
-def test_queued_tasks_and_results_outlive_the_stack_and_volumes_deletes_them(state_dir: Path) -> None:
-    backend, endpoints = up(state_dir)
+def test_queued_tasks_and_results_outlive_the_stack_and_volumes_deletes_them(backend: Embedded, tmp_path: Path) -> None:
+    endpoints = up(backend)
     first = (endpoints.project, endpoints.bucket)
     for ending in ("down", "kill -9"):
         done = submit(endpoints, f"done before {ending}")
@@ -67,16 +66,16 @@ def test_queued_tasks_and_results_outlive_the_stack_and_volumes_deletes_them(sta
         backend.scale("worker", 0)
         waiting = [submit(endpoints, number) for number in range(5)]
         if ending == "kill -9":
-            kill(state_dir)
+            kill(tmp_path)
         backend.down()
-        backend, endpoints = up(state_dir)
+        endpoints = up(backend)
         assert (endpoints.project, endpoints.bucket) == first
         assert [value_of(endpoints, task_id) for task_id in waiting] == list(range(5))
         assert value_of(endpoints, done) == f"done before {ending}"
         assert len(requests.get(f"{endpoints.api_url}/tasks/{done}", timeout=10).json()["attempts"]) == 1
     assert backend.down(volumes=True)
-    assert not Kept.of(state_dir).root.exists()
-    _, endpoints = up(state_dir)
+    assert not Kept.of(tmp_path).root.exists()
+    endpoints = up(backend)
     assert endpoints.bucket != first[1]
     assert requests.get(f"{endpoints.api_url}/tasks/{done}", timeout=10).status_code == requests.codes.not_found
 
