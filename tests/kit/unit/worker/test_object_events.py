@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from poolhouse.pipeline import names
 from poolhouse.pipeline.config.settings import Settings
-from poolhouse.pipeline.tasks.records import Status
+from poolhouse.pipeline.tasks.records import Status, TaskRecord
 from poolhouse.worker.runtime.dead_letters import DeadLetterKeeper
 from tests.kit.unit.pipeline.test_object_events import event
 from tests.kit.unit.worker.conftest import Engine, FakeDelivery
@@ -46,8 +45,8 @@ def told(engine: Engine, name: str, **changes: str) -> FakeDelivery:
     return FakeDelivery(data=b'{"kind":"storage#object"}', attributes=attributes, published_at=engine.clock.now)
 
 
-def records(engine: Engine) -> list[Any]:
-    return [json.loads(engine.store.get(name)[0]) for name in dict.fromkeys(engine.store.names(names.TASKS))]
+def records(engine: Engine) -> list[TaskRecord]:
+    return [engine.record(summary.task_id) for summary in engine.records.page().records]
 
 
 def test_a_file_starts_its_task_in_place_and_costs_no_more_than_a_task(engine: Engine) -> None:
@@ -55,9 +54,9 @@ def test_a_file_starts_its_task_in_place_and_costs_no_more_than_a_task(engine: E
     engine.attempts.process(delivery)
     assert delivery.ended == ["ack"]
     (record,) = records(engine)
-    assert record["task_type"] == "upload"
-    assert record["payload"] == {"name": "in/a.txt"}
-    assert record["status"] == Status.SUCCEEDED
+    assert record.task_type == "upload"
+    assert record.payload == {"name": "in/a.txt"}
+    assert record.status == Status.SUCCEEDED
     assert len(engine.store.writes) == 2
     assert engine.topics.published == []
 
@@ -69,7 +68,7 @@ def test_the_same_version_told_twice_runs_once_and_another_runs_again(engine: En
         assert delivery.ended == ["ack"]
     found = records(engine)
     assert len(found) == 2
-    assert [len(record["attempts"]) for record in found] == [1, 1]
+    assert [len(record.attempts) for record in found] == [1, 1]
 
 
 def test_a_task_of_another_queue_is_sent_there(engine: Engine) -> None:
@@ -111,8 +110,8 @@ def test_a_file_whose_name_the_handler_refuses_is_a_dead_letter_of_its_task(engi
     engine.attempts.process(delivery)
     assert delivery.ended == ["ack"]
     (record,) = records(engine)
-    assert (record["task_type"], record["status"]) == ("upload", Status.FAILED)
-    assert ".. segment" in record["reason"]
+    assert (record.task_type, record.status) == ("upload", Status.FAILED)
+    assert ".. segment" in (record.reason or "")
 
 
 def test_an_event_that_pubsub_gave_up_is_kept_as_its_task_and_ends_the_record(engine: Engine) -> None:
@@ -125,7 +124,7 @@ def test_an_event_that_pubsub_gave_up_is_kept_as_its_task_and_ends_the_record(en
     assert kept["task_type"] == "upload"
     assert json.loads(kept["data"])["name"] == "in/a.txt"
     (record,) = records(engine)
-    assert record["status"] == Status.DEAD
+    assert record.status == Status.DEAD
 
 
 def test_an_event_that_pubsub_gave_up_and_that_is_for_elsewhere_is_sent_there(engine: Engine) -> None:
