@@ -24,7 +24,7 @@ CREATE TABLE tasks(
 CREATE INDEX listing ON tasks(submitted DESC, task_id, status, task_type, queue, updated);
 CREATE INDEX endings ON tasks(ended, task_type, queue, status, submitted, due, started, last_started)
     WHERE ended IS NOT NULL;
-CREATE INDEX unfinished ON tasks(checked, updated) WHERE ended IS NULL;
+CREATE INDEX unfinished ON tasks(queue, status, checked, updated) WHERE ended IS NULL;
 """
 # Of two of the same time the one with the lower id: ids are made so that newer ones come first.
 _NEWEST = "ORDER BY submitted DESC, task_id"
