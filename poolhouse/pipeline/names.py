@@ -37,9 +37,12 @@ UNIQUE = "unique/"
 INDEX = "index/"
 LIMITS = "limits/"
 PAYLOADS = "payloads/"
-TASK_ID_KEY = "config/task-id-key"
+CONFIG = "config/"
+#: What the kit keeps for itself. Objects below other prefixes are files, and the effects of handlers.
+OF_THE_KIT = (RESULTS, TASKS, DEAD_LETTERS, IDEMPOTENCY, SCHEDULES, TIMERS, UNIQUE, INDEX, LIMITS, PAYLOADS, CONFIG)
+TASK_ID_KEY = f"{CONFIG}task-id-key"
 #: Which queues are paused, and which waiting tasks are not to start.
-QUEUE_CONTROL = "config/queues.json"
+QUEUE_CONTROL = f"{CONFIG}queues.json"
 
 #: What is left of an object's name for a client's file, with a margin for suffixes.
 MAX_FILE_NAME_BYTES = MAX_OBJECT_NAME_BYTES - max(len(UPLOADS), len(PROCESSED)) - 32

@@ -63,6 +63,9 @@ class Settled:
     retry_at: datetime | None = None
 
 
+_SUCCEEDED = Settled("succeeded")
+
+
 @dataclass(frozen=True)
 class Counts:
     """How many deliveries of this worker ended in each way. Thread-safe."""
@@ -142,7 +145,7 @@ class Settlement:
             )
             self._ended(running, context, record, "succeeded")
             self.close(delivery, record)
-            return Settled("succeeded")
+            return _SUCCEEDED
         if isinstance(end, Refused):
             record = self._finish(
                 running, lambda record: records.failed(record, error=end.error, reason=end.reason, now=now())
@@ -238,7 +241,7 @@ class Settlement:
             payload_object: what the message refers to; a record that a cancel call made does not know of it.
         """
         try:
-            self._publish_following(record)
+            self._publish_following(delivery, record)
         except QueueUnavailable:
             delivery.nack()
             return
@@ -262,9 +265,12 @@ class Settlement:
             if value is not None and data is not None:
                 self._retry_io(partial(large_values.write, self._store, value, data))
 
-    def _publish_following(self, record: TaskRecord) -> None:
+    def _publish_following(self, delivery: Delivery, record: TaskRecord) -> None:
+        following = tasks_after(record, self._after_end, attributes=delivery.attributes)
+        if not following:
+            return
         now = self._now()
-        tasks = [task for task in tasks_after(record, self._after_end) if self._takes_key(task, now)]
+        tasks = [task for task in following if self._takes_key(task, now)]
         if self._hooks:
             tasks = [self._hooks.of(task.task_type).submitting(task) for task in tasks]
         waiting = [self._retry_io(partial(self._timers.send, task, self._publisher, now=now)) for task in tasks]
