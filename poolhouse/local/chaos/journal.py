@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import threading
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from poolhouse.local.storage.proxy import Exchange
+from poolhouse.local.storage.proxy import Exchange, Mutation
+from poolhouse.local.storage.proxy.mutations import upload_properties
 from poolhouse.pipeline import names
 from poolhouse.pipeline.tasks.records import Status
 
@@ -23,6 +25,17 @@ class Write:
     task_type: str = ""
     #: Of a record: its place in the task's history, which is kept in objects that take turns.
     step: int = 0
+    #: Of a record: the steps that its handler has taken, by name, and the attempt that ran each.
+    handler_steps: Mapping[str, int] = field(default_factory=dict)
+
+
+#: Where handlers note that a step runs.
+MARKS = "chaos/"
+
+
+def mark(task_id: str, step: str, attempt: int) -> str:
+    """The object by which an attempt notes that it runs a step."""
+    return f"{MARKS}{task_id}/{step}/{attempt}.json"
 
 
 class Journal:
@@ -31,6 +44,8 @@ class Journal:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._writes: dict[str, list[Write]] = {}
+        #: Changes that came too early for Cloud Storage's rates, where those are enforced.
+        self.refused: list[Mutation] = []
 
     def see(self, exchange: Exchange) -> None:
         """Note an exchange, if it is a write that took effect."""
@@ -38,6 +53,11 @@ class Journal:
         if write is not None:
             with self._lock:
                 self._writes.setdefault(write.name, []).append(write)
+
+    def see_refused(self, mutation: Mutation) -> None:
+        """Note a change that came too early; for `WriteLimits`."""
+        with self._lock:
+            self.refused.append(mutation)
 
     def writes(self, prefix: str) -> dict[str, tuple[Write, ...]]:
         """The writes of the objects below a prefix, each object's in the order in which they took effect."""
@@ -68,9 +88,9 @@ def parse(exchange: Exchange) -> Write | None:
         return None
     if exchange.sent is None or exchange.answer is None:
         return None
-    # The first part of the body is the object's properties (JSON API, Multipart uploads).
-    start = exchange.sent.index(b"\r\n\r\n") + 4
-    properties = json.loads(exchange.sent[start : exchange.sent.index(b"\r\n--", start)])
+    properties = upload_properties(exchange.sent)
+    if not properties:
+        return None
     metadata = properties.get("metadata", {})
     status = metadata.get("status")
     return Write(
@@ -79,4 +99,12 @@ def parse(exchange: Exchange) -> Write | None:
         status=None if status is None else Status(status),
         task_type=metadata.get("task_type", ""),
         step=int(metadata.get("step", 0)),
+        handler_steps={} if b'"steps"' not in exchange.sent else _steps(exchange.sent),
     )
+
+
+def _steps(sent: bytes) -> dict[str, int]:
+    """The steps in a record, which is the second part of the body."""
+    content = sent.split(b"\r\n\r\n", 2)[2]
+    record = json.loads(content[: content.rindex(b"\r\n--")])
+    return {step["name"]: step["attempt"] for step in record.get("steps", ())}

@@ -78,7 +78,9 @@ class EmbeddedStack:
         clock_file.unlink(missing_ok=True)  # an earlier stack's
         own = environment.child({**os.environ, **options.environment, "CLOCK_FILE": str(clock_file)})
         objects = self._kept.objects if self._kept else data / "objects"
-        self._specs = specs.specs(endpoints, data=objects, listener=addresses.api.fileno(), own=own)
+        self._specs = specs.specs(
+            endpoints, data=objects, listener=addresses.api.fileno(), own=own, gcs_limits=options.gcs_limits
+        )
         self._reloads: Reloads | None = None
         if options.reload:
             self._specs = specs.reloading(self._specs, own=own)
@@ -274,11 +276,13 @@ class EmbeddedStack:
         found: dict[str, int | None] = dict.fromkeys(self._queues)
         paused = self._paused()
         for name, queue in self._queues.items():
-            path = f"projects/{self._endpoints.project}/subscriptions/{queue.subscription}"
-            with contextlib.suppress(StatusError):  # it has been deleted
-                figures = self._emulator.inspect(path, messages=0)
+            paths = [f"projects/{self._endpoints.project}/subscriptions/{tier.subscription}" for tier in queue.tiers]
+            with contextlib.suppress(StatusError):  # one has been deleted
+                figures = [self._emulator.inspect(path, messages=0) for path in paths]
                 found[name] = counted_backlog(
-                    unfinished=figures.unacked, in_flight=figures.outstanding, paused=name in paused
+                    unfinished=sum(tier.unacked for tier in figures),
+                    in_flight=sum(tier.outstanding for tier in figures),
+                    paused=name in paused,
                 )
         return found
 

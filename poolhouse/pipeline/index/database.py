@@ -83,7 +83,7 @@ class Database:
         self._lock = threading.RLock()
         self._connection = sqlite3.connect("", check_same_thread=False, isolation_level=None)
         self._connection.executescript(
-            "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -16000;" + _SCHEMA
+            "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -64000;" + _SCHEMA
         )
 
     def apply(self, found: Iterable[Entry]) -> None:

@@ -29,6 +29,13 @@ def unrecorded(payload: Nothing, ctx: TaskContext) -> None:
     """Nothing, without a record."""
 
 
+@task("stepped")
+def stepped(payload: Nothing, ctx: TaskContext) -> None:
+    """Five steps that do nothing, with a record."""
+    for number in range(5):
+        ctx.step(f"step {number}", int)
+
+
 @task("text")
 def text(payload: Text, ctx: TaskContext) -> int:
     """Read a text, which may be a large payload."""
@@ -39,3 +46,19 @@ def text(payload: Text, ctx: TaskContext) -> int:
 def nap(payload: Seconds, ctx: TaskContext) -> None:
     """Keep a place for a while."""
     time.sleep(payload.seconds)
+
+
+class Shared(Payload):
+    tenant: str
+    seconds: float = 0.0
+
+
+@task("shared", record=False)
+def shared(payload: Shared, ctx: TaskContext) -> None:
+    """Keep a place for a while, for a tenant."""
+    time.sleep(payload.seconds)
+
+
+@task("shared_recorded")
+def shared_recorded(payload: Shared, ctx: TaskContext) -> None:
+    """Leave a record that says when it started."""

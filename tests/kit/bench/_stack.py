@@ -24,6 +24,7 @@ from poolhouse.local import provision
 from poolhouse.local.processes import ports
 from poolhouse.local.storage import fake_gcs
 from poolhouse.local.storage.fake_gcs import FakeGcs
+from poolhouse.local.storage.proxy import FaultProxy, WriteLimits
 from poolhouse.pipeline.config import topology
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.messaging.message import TaskMessage
@@ -82,9 +83,9 @@ class Stack:
         for future in [self.submit(task_type)[0] for _ in range(count)]:
             future.result()
 
-    def unacked(self) -> int:
+    def unacked(self, subscription: str = SUBSCRIPTION) -> int:
         """Messages that are not done."""
-        url = f"http://{self.environment['PUBSUB_EMULATOR_HOST']}/admin/subscriptions/{PROJECT}/{SUBSCRIPTION}"
+        url = f"http://{self.environment['PUBSUB_EMULATOR_HOST']}/admin/subscriptions/{PROJECT}/{subscription}"
         view = self._session.get(url, timeout=10).json()
         return int(view["undelivered"] + view["outstanding"] + view["delayed"])
 
@@ -196,12 +197,20 @@ def _process(command: tuple[str, ...], environment: Mapping[str, str], url: str)
 
 
 @contextmanager
-def stack() -> Iterator[Stack]:
-    """Fresh servers with an empty queue and an empty bucket; the environment of this process names them."""
+def stack(
+    pipeline: str = PIPELINE, *, relayed: bool = False, write_limits: WriteLimits | None = None
+) -> Iterator[Stack]:
+    """Fresh servers with an empty queue and an empty bucket; the environment of this process names them.
+
+    Args:
+        pipeline: the text of pipeline.toml.
+        relayed: whether storage is reached through a proxy in this process.
+        write_limits: rates that the proxy enforces; None for none.
+    """
     with ExitStack() as running:
         root = fake_gcs.temporary_root()
         running.callback(shutil.rmtree, root, ignore_errors=True)
-        (root / "pipeline.toml").write_text(PIPELINE)
+        (root / "pipeline.toml").write_text(pipeline)
         queue, storage, inner = ports.choose(), ports.choose(), fake_gcs.hidden_address()
         variables = {
             "GOOGLE_CLOUD_PROJECT": PROJECT,
@@ -227,6 +236,9 @@ def stack() -> Iterator[Stack]:
         client = FakeGcs(variables["STORAGE_EMULATOR_HOST"])
         client.create_bucket(BUCKET)
         client.close()
+        if relayed:
+            proxy = running.enter_context(FaultProxy(variables["STORAGE_EMULATOR_HOST"], write_limits=write_limits))
+            os.environ["STORAGE_EMULATOR_HOST"] = proxy.url
         built = Stack(pubsub, gcs, os.environ)
         running.callback(built.publisher.close)
         yield built
