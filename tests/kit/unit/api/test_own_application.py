@@ -128,6 +128,7 @@ def test_operation_ids_are_stable_names_and_no_two_are_the_same(app: FastAPI) ->
         ("get", "/tasks"): "list_tasks",
         ("post", "/tasks:batch"): "create_tasks",
         ("post", "/tasks:cancel"): "cancel_tasks",
+        ("post", "/index:rebuild"): "rebuild_index",
         ("post", "/dead-letters:replay"): "replay_dead_letters",
         ("post", "/dead-letters:discard"): "discard_dead_letters",
         ("post", "/queues/{name}:pause"): "pause_queue",
