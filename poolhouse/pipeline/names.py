@@ -157,6 +157,11 @@ def limit(task_type: str, kind: str, digest: str) -> str:
     return f"{LIMITS}{check_task_type(task_type)}/{kind}-{digest}.json"
 
 
+def published_run(name: str) -> str:
+    """`schedules/NAME.json,published`: the run of a schedule that Pub/Sub has last taken."""
+    return f"{schedule(name)},published"
+
+
 def timer(due_at: datetime, task_id: str) -> str:
     """`timers/DAY/TIME-ID.json`, so that a listing shows what is due first; the time is UTC, to the millisecond."""
     at = due_at.astimezone(UTC)
