@@ -31,6 +31,7 @@ from poolhouse.api.routes import (
     queues,
     scheduled,
     schedules,
+    statistics,
     submissions,
     tasks,
     triggers,
@@ -141,7 +142,11 @@ def create_app(
     app.state.events = TaskEvents(services, poll_s=event_poll_s)
     parts = (
         *(submissions, tasks, scheduled, bulk, events, files, downloads),
+<<<<<<< HEAD
         *(queues, index, dead_letters, schedules, triggers, health, docs),
+=======
+        *(queues, statistics, index, dead_letters, schedules, health, docs),
+>>>>>>> main
     )
     for part in parts:
         app.include_router(part.router)
