@@ -142,11 +142,7 @@ def create_app(
     app.state.events = TaskEvents(services, poll_s=event_poll_s)
     parts = (
         *(submissions, tasks, scheduled, bulk, events, files, downloads),
-<<<<<<< HEAD
-        *(queues, index, dead_letters, schedules, triggers, health, docs),
-=======
-        *(queues, statistics, index, dead_letters, schedules, health, docs),
->>>>>>> main
+        *(queues, statistics, index, dead_letters, schedules, triggers, health, docs),
     )
     for part in parts:
         app.include_router(part.router)

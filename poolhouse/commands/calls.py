@@ -16,11 +16,8 @@ from poolhouse.commands import schedule as schedules
 from poolhouse.commands import submit as submissions
 from poolhouse.commands import task_events
 from poolhouse.commands import tasks as listing
-<<<<<<< HEAD
-from poolhouse.commands import trigger as triggers
-=======
 from poolhouse.commands import top as watching
->>>>>>> main
+from poolhouse.commands import trigger as triggers
 from poolhouse.commands.dlq import Edit
 from poolhouse.commands.submit import Submission
 from poolhouse.commands.terminal import Terminal, now

@@ -9,6 +9,7 @@ import pytest
 
 from poolhouse.pipeline import names
 from poolhouse.pipeline.config.settings import Settings
+from poolhouse.pipeline.control.filters import Filter
 from poolhouse.pipeline.tasks.records import Status, TaskRecord
 from poolhouse.worker.runtime.dead_letters import DeadLetterKeeper
 from tests.kit.unit.pipeline.test_object_events import event
@@ -46,7 +47,7 @@ def told(engine: Engine, name: str, **changes: str) -> FakeDelivery:
 
 
 def records(engine: Engine) -> list[TaskRecord]:
-    return [engine.record(summary.task_id) for summary in engine.records.page().records]
+    return [engine.record(summary.task_id) for summary in engine.records.page(Filter()).records]
 
 
 def test_a_file_starts_its_task_in_place_and_costs_no_more_than_a_task(engine: Engine) -> None:
