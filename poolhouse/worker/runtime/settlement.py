@@ -248,15 +248,17 @@ class Settlement:
         if record.status in {Status.FAILED, Status.DEAD} and record.discarded_at is None:
             self.give_up(delivery, record.task_id, record.reason or "")
         else:
-            self._remove_payload(record, payload_object or record.payload_object)
+            self._remove_large_values(record, payload_object)
             delivery.ack()
 
-    def _remove_payload(self, record: TaskRecord, value: ValueObject | None) -> None:
-        """Delete the payload of a task that ended without a dead letter. The bucket's lifecycle has what stays."""
+    def _remove_large_values(self, record: TaskRecord, payload_object: ValueObject | None = None) -> None:
+        """Delete what a task that ended without a dead letter had in objects. The bucket's lifecycle has what stays."""
         handler = self._registry.get(record.task_type)
-        if value is None or (handler is not None and not handler.record):
-            return  # without a record a duplicate runs again, and wants it
-        self._retry_io(lambda: large_values.remove(self._store, value))
+        if handler is not None and not handler.record:
+            return  # without a record a duplicate runs again, and wants its payload
+        values = {*record.large_values, *(() if payload_object is None else (payload_object,))}
+        for value in values:
+            self._retry_io(partial(large_values.remove, self._store, value))
 
     def _keep_payloads(self, context: Context) -> None:
         """Write the large payloads of follow-ups, before the record that names them."""
@@ -319,7 +321,7 @@ class Settlement:
         reason = f"not submitted: task {answer.task_id} has its key and is {answer.status}"
         refused = records.cancelled(records.fresh(task, now=now), now=now, reason=reason)
         self._retry_io(partial(self._record, refused))
-        self._remove_payload(refused, value)
+        self._remove_large_values(refused)
         return False
 
     def _record(self, record: TaskRecord) -> None:
