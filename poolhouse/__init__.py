@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from poolhouse.client.errors import ApiError, ResultTimeout, TaskFailed
+from poolhouse.client.task_ref import TaskRef
 from poolhouse.client.task_type import TaskType
 from poolhouse.worker import (
     Backoff,
@@ -18,14 +19,16 @@ from poolhouse.worker import (
 )
 
 if TYPE_CHECKING:
-    from poolhouse.client import AsyncClient, AsyncTaskHandle, Client, TaskHandle
+    from poolhouse.client import AsyncClient, AsyncGroupHandle, AsyncTaskHandle, Client, GroupHandle, TaskHandle
 
 __all__ = [
     "ApiError",
     "AsyncClient",
+    "AsyncGroupHandle",
     "AsyncTaskHandle",
     "Backoff",
     "Client",
+    "GroupHandle",
     "Payload",
     "Reject",
     "ResultTimeout",
@@ -34,6 +37,7 @@ __all__ = [
     "TaskContext",
     "TaskFailed",
     "TaskHandle",
+    "TaskRef",
     "TaskTimeout",
     "TaskType",
     "Unique",
@@ -41,7 +45,7 @@ __all__ = [
     "task",
 ]
 #: Imported at first use: handlers alone need no HTTP client.
-_OF_CLIENT = {"AsyncClient", "AsyncTaskHandle", "Client", "TaskHandle"}
+_OF_CLIENT = {"AsyncClient", "AsyncGroupHandle", "AsyncTaskHandle", "Client", "GroupHandle", "TaskHandle"}
 
 
 def __getattr__(name: str) -> Any:

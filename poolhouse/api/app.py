@@ -25,6 +25,7 @@ from poolhouse.api.routes import (
     downloads,
     events,
     files,
+    groups,
     health,
     queues,
     scheduled,
@@ -37,6 +38,7 @@ from poolhouse.api.services import Deployment, Services, Threads
 from poolhouse.pipeline.config import settings as environment
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.errors import PoolhouseError
+from poolhouse.pipeline.groups.following import LinkedTasks
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.store import ObjectStore, open_store
 from poolhouse.worker import registry as handlers
@@ -82,6 +84,7 @@ def create_app(
     publisher = publisher or given.get("publisher")
     registry = given.get("registry") if registry is None else registry
     clock = clock or given.get("clock")
+    deployment = Deployment(store)
     services = Services(
         settings=settings,
         registry=handlers.load(settings.handlers) if registry is None else registry,
@@ -90,7 +93,8 @@ def create_app(
         backlog=backlog or backlogs.open_source(settings),
         clock=clock or settings.clock,
         threads=Threads(wait_s=settings.storage_timeout_s),
-        deployment=Deployment(store),
+        deployment=deployment,
+        after_end=(LinkedTasks(store, deployment.load),),
     )
     services.check()
 
@@ -118,7 +122,20 @@ def create_app(
     app.state.services = services
     app.state.body_gate = BodyGate()
     app.state.events = TaskEvents(services, poll_s=event_poll_s)
-    parts = (submissions, tasks, scheduled, events, files, downloads, queues, dead_letters, schedules, health, docs)
+    parts = (
+        submissions,
+        tasks,
+        scheduled,
+        groups,
+        events,
+        files,
+        downloads,
+        queues,
+        dead_letters,
+        schedules,
+        health,
+        docs,
+    )
     for part in parts:
         app.include_router(part.router)
     app.state.routes = [route for part in parts for route in part.router.routes]

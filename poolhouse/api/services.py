@@ -93,8 +93,12 @@ class Services:
 
     async def send_following(self, record: TaskRecord) -> None:
         """Publish what follows the end of a task, again where it has been published. Raises `ServiceUnavailable`."""
+        await self.threads.run(self.follow, record)
+
+    def follow(self, record: TaskRecord) -> None:
+        """As `send_following`, blocking."""
         for task in tasks_after(record, self.after_end):
-            await self.send(task, now=self.clock())
+            Timers(self.store).send(task, self.publisher, now=self.clock()).result()
 
     def check(self) -> None:
         """Raise `ConfigError` where handlers and `pipeline.toml` don't fit together."""

@@ -2,8 +2,8 @@
 
 Prefixes: `uploads/` what clients sent, `processed/` what file tasks made, `results/` large results, `tasks/` the
 records, `dead-letters/` what failed for good, `idempotency/` keys of submit calls, `schedules/` what is remembered of
-schedules, `timers/` tasks that wait for a time, `unique/` which task has a key, `config/` what the deployment keeps for
-itself.
+schedules, `timers/` tasks that wait for a time, `unique/` which task has a key, `groups/` tasks that
+belong together, `config/` what the deployment keeps for itself.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ IDEMPOTENCY = "idempotency/"
 SCHEDULES = "schedules/"
 TIMERS = "timers/"
 UNIQUE = "unique/"
+GROUPS = "groups/"
 TASK_ID_KEY = "config/task-id-key"
 
 _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
@@ -120,6 +121,11 @@ def dead_letter(queue: str, task_id: str) -> str:
 def schedule(name: str) -> str:
     """`schedules/NAME.json`; `name` is one of pipeline.toml's."""
     return f"{SCHEDULES}{name}.json"
+
+
+def group(group_id: str) -> str:
+    """`groups/ID/group.json`: what a group is; the prefix `groups/ID/` has all that is kept of it."""
+    return f"{GROUPS}{check_task_id(group_id)}/group.json"
 
 
 def timer(due_at: datetime, task_id: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -14,8 +14,11 @@ from typing import IO, Any
 import structlog
 from pydantic import BaseModel
 
+from poolhouse.client.task_ref import TaskRef
 from poolhouse.client.task_type import TaskType, name_of
 from poolhouse.pipeline.errors import ObjectNotFound, PreconditionFailed, QueueUnavailable
+from poolhouse.pipeline.groups.group import WaitFor
+from poolhouse.pipeline.groups.results import MemberResult
 from poolhouse.pipeline.messaging.pubsub_transport import Message
 from poolhouse.pipeline.store import ABSENT, ObjectInfo, ObjectPage, ObjectStore, printable
 from poolhouse.worker.errors import TaskCancelled
@@ -174,6 +177,10 @@ class FakeContext:
         self.progress_calls: list[tuple[float, float | None, str | None]] = []
         self.checkpoints = 0
         self.submitted: list[tuple[str, BaseModel | Mapping[str, Any]]] = []
+        #: The groups that were submitted.
+        self.groups: list[FakeGroup] = []
+        #: What `group_results` yields.
+        self.results: list[MemberResult[Any]] = []
         self._cancel_after = cancel_after
 
     def now(self) -> datetime:
@@ -189,15 +196,42 @@ class FakeContext:
 
     def submit(
         self,
-        task_type: str | TaskType[Any, Any],
-        payload: BaseModel | Mapping[str, Any],
+        task_type: str | TaskType[Any, Any] | TaskRef[Any],
+        payload: BaseModel | Mapping[str, Any] | None = None,
         *,
         queue: str | None = None,
         delay_s: float | None = None,
         run_at: datetime | None = None,
     ) -> str:
-        self.submitted.append((name_of(task_type), payload))
+        if isinstance(task_type, TaskRef):
+            self.submitted.append((task_type.of.task_type, task_type.payload))
+        else:
+            self.submitted.append((name_of(task_type), {} if payload is None else payload))
         return f"follow-up-{len(self.submitted)}"
+
+    def group(
+        self,
+        members: Iterable[TaskRef[Any]],
+        *,
+        then: TaskRef[Any] | None = None,
+        on_failure: TaskRef[Any] | None = None,
+        wait_for: WaitFor = "succeeded",
+    ) -> str:
+        self.groups.append(FakeGroup(tuple(members), then, on_failure, wait_for))
+        return f"group-{len(self.groups)}"
+
+    def group_results(self, task_type: TaskType[Any, Any] | None = None) -> Iterator[MemberResult[Any]]:
+        return iter(self.results)
+
+
+@dataclass(frozen=True)
+class FakeGroup:
+    """A group that a `FakeContext` was given."""
+
+    members: tuple[TaskRef[Any], ...]
+    then: TaskRef[Any] | None
+    on_failure: TaskRef[Any] | None
+    wait_for: WaitFor
 
 
 class DirectoryStore(MemoryStore):

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from poolhouse.pipeline.config.settings import Settings
+from poolhouse.pipeline.groups.following import LinkedTasks
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.tasks.dead_letter_attributes import earlier_deliveries
 from poolhouse.pipeline.tasks.task_ids import TaskIds
@@ -78,6 +79,7 @@ class OneWorker:
             task_ids=task_ids,
             now=now,
             retry_io=RetryUntilStopped(_Pauses(pause)),
+            after_end=(LinkedTasks(store, lambda: task_ids),),
         )
         #: The limits of task types; parked deliveries go on in `resume`.
         self._limits = Limits(lambda delivery: self._resumed.append((delivery, True)), monotonic=monotonic)

@@ -28,6 +28,7 @@ from poolhouse.pipeline.store import ABSENT
 from poolhouse.pipeline.tasks import records
 from poolhouse.pipeline.tasks.record_store import Stored
 from poolhouse.pipeline.tasks.records import PRIVATE, Status, TaskRecord
+from poolhouse.pipeline.tasks.task_ids import is_group
 from poolhouse.pipeline.timing.timers import Timers
 
 #: Bytes of a result that are sent at a time.
@@ -86,7 +87,7 @@ async def find(task_id: str, services: Services) -> Stored | datetime:
     stored = await services.threads.run(services.records.read, task_id)
     if stored is not None:
         return stored
-    if not await services.issued(task_id):
+    if not await services.issued(task_id) or is_group(task_id):
         raise TaskNotFound(f"there is no task {task_id}: this deployment never issued that id")
     submitted_at = (await services.task_ids()).submitted_at(task_id)
     if services.clock() - submitted_at > services.longest_wait:
@@ -209,6 +210,17 @@ async def get_result(task_id: str, services: Provided) -> Response:
 )
 async def cancel_task(task_id: str, request: Request, services: Provided) -> Response:
     """A queued task never starts. A running one is told: its handler sees it at its next checkpoint."""
+    return _cancelled(await cancel(task_id, services))
+
+
+async def cancel(task_id: str, services: Services) -> TaskRecord:
+    """Cancel a task; returns its record after that.
+
+    Raises:
+        TaskNotFound: there is no such task.
+        Conflict: it has ended already.
+        ServiceUnavailable: not known to be cancelled: the same call may be repeated.
+    """
 
     def change(found: Stored | datetime, now: datetime) -> TaskRecord:
         if isinstance(found, Stored):
@@ -227,7 +239,7 @@ async def cancel_task(task_id: str, request: Request, services: Provided) -> Res
     if record.status is Status.CANCELLED:
         await services.send_following(record)  # before the timer goes, whose message would make up for it
         await timerless(before, services)
-    return _cancelled(record)
+    return record
 
 
 async def rewrite(

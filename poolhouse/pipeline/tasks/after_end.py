@@ -8,6 +8,7 @@ task ends without a worker (a cancel call, a dead letter by Pub/Sub's count), so
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import datetime
 
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.tasks.records import FollowUp, Status, TaskRecord
@@ -25,14 +26,18 @@ def tasks_after(record: TaskRecord, rules: Iterable[Rule]) -> list[TaskMessage]:
         rules: of this deployment.
     """
     submitted = record.follow_ups if record.status is Status.SUCCEEDED else ()
-    return [
-        TaskMessage(
-            task_id=each.task_id,
-            task_type=each.task_type,
-            submitted_at=record.updated_at,
-            queue=each.queue,
-            payload=each.payload,
-            not_before=each.not_before,
-        )
-        for each in (*submitted, *(follow_up for rule in rules for follow_up in rule(record)))
-    ]
+    following = (*submitted, *(follow_up for rule in rules for follow_up in rule(record)))
+    return [message_of(each, submitted_at=record.updated_at) for each in following]
+
+
+def message_of(follow_up: FollowUp, *, submitted_at: datetime) -> TaskMessage:
+    """The message of a task that follows another."""
+    return TaskMessage(
+        task_id=follow_up.task_id,
+        task_type=follow_up.task_type,
+        submitted_at=submitted_at,
+        queue=follow_up.queue,
+        payload=follow_up.payload,
+        not_before=follow_up.not_before,
+        links=follow_up.links,
+    )

@@ -16,6 +16,8 @@ from poolhouse.pipeline.tasks.records import Status, TaskRecord
 
 #: Objects that one call of `page` looks at, at the most, before it answers with what it found and a token to go on.
 SCAN_LIMIT = 10_000
+#: Metadata of the record of a task whose dead letter was discarded.
+_DISCARDED = "discarded"
 #: Numbers the writes of this process: with the writer's token, which no other process has, a mark of one write.
 _writes = itertools.count()
 
@@ -32,6 +34,8 @@ class RecordSummary:
     updated_at: str
     #: When a scheduled task is due.
     not_before: str | None = None
+    #: Whether it failed and its dead letter was discarded.
+    discarded: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,13 @@ class RecordStore:
             return self._store.stat(names.record(task_id)).generation
         except ObjectNotFound:
             return ABSENT
+
+    def summary(self, task_id: str) -> RecordSummary | None:
+        """The record's summary; None if there is none yet. Cheaper than reading it."""
+        try:
+            return _summary(self._store.stat(names.record(task_id)))
+        except ObjectNotFound:
+            return None
 
     def write(self, record: TaskRecord, *, if_generation: int, writer: str = "") -> Stored:
         """Write the record if `if_generation` is still current (`ABSENT`: if there is none).
@@ -156,15 +167,20 @@ def written_by(record: TaskRecord, writer: str) -> bool:
 
 def _matching(info: ObjectInfo, wanted: Mapping[str, str]) -> Iterator[RecordSummary]:
     if all(info.metadata.get(key) == value for key, value in wanted.items()):
-        yield RecordSummary(
-            task_id=_id_of(info.name),
-            task_type=info.metadata.get("task_type", ""),
-            queue=info.metadata.get("queue", ""),
-            status=Status(info.metadata.get("status", Status.QUEUED)),
-            submitted_at=info.metadata.get("submitted_at", ""),
-            updated_at=info.updated_at.isoformat() if info.updated_at else "",
-            not_before=info.metadata.get("not_before"),
-        )
+        yield _summary(info)
+
+
+def _summary(info: ObjectInfo) -> RecordSummary:
+    return RecordSummary(
+        task_id=_id_of(info.name),
+        task_type=info.metadata.get("task_type", ""),
+        queue=info.metadata.get("queue", ""),
+        status=Status(info.metadata.get("status", Status.QUEUED)),
+        submitted_at=info.metadata.get("submitted_at", ""),
+        updated_at=info.updated_at.isoformat() if info.updated_at else "",
+        not_before=info.metadata.get("not_before"),
+        discarded=_DISCARDED in info.metadata,
+    )
 
 
 def _id_of(name: str) -> str:
@@ -186,4 +202,5 @@ def _metadata(record: TaskRecord) -> dict[str, str]:
         "queue": record.queue,
         "submitted_at": record.submitted_at.isoformat(),
         **({"not_before": record.not_before.isoformat()} if record.not_before is not None else {}),
+        **({_DISCARDED: "true"} if record.discarded_at is not None else {}),
     }

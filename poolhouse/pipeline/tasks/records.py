@@ -17,8 +17,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from poolhouse.pipeline.groups.group import Group
 from poolhouse.pipeline.json_values import Figure, Text, Traceback, clean_text
 from poolhouse.pipeline.messaging.message import TaskMessage
+from poolhouse.pipeline.tasks.links import Links, links_of
 
 #: Attempts kept in a record: the newest ones. Their numbers go on.
 KEPT_ATTEMPTS = 25
@@ -102,13 +104,14 @@ class FollowUp(_Model):
     queue: str
     payload: dict[str, Any]
     not_before: datetime | None = None
+    links: Links | None = None
 
 
 #: Fields of a `TaskRecord` that workers keep for each other; the API leaves them out.
 PRIVATE = frozenset({"owner", "write_token", "forgiven_attempts", "stops", "uncounted"})
 
 
-class TaskRecord(_Model):
+class TaskRecord(_Model, Links):
     """All that is kept of a task."""
 
     task_id: str
@@ -142,6 +145,8 @@ class TaskRecord(_Model):
     #: When its dead letter was discarded: late copies of the message make no new one.
     discarded_at: datetime | None = None
     follow_ups: tuple[FollowUp, ...] = ()
+    #: Groups that the handler made; their members are published once the task has succeeded.
+    groups: tuple[Group, ...] | None = None
     #: A mark of this very write: after a lost answer it tells one's own write from another's.
     write_token: str = ""
 
@@ -236,6 +241,7 @@ def fresh(task: TaskMessage, *, now: datetime) -> TaskRecord:
         updated_at=now,
         payload=dict(task.payload),
         not_before=task.not_before if waits else None,
+        **_linked(task),
     )
 
 
@@ -248,6 +254,7 @@ def claim(
     now: datetime,
     lease_s: float,
     max_attempts: int,
+    group_cancelled: bool = False,
 ) -> Claim:
     """Decide whether the holder of a delivery may start an attempt.
 
@@ -257,6 +264,7 @@ def claim(
         worker: name of the worker, for people.
         lease_s: how long the claim holds without renewal, in seconds.
         max_attempts: attempts after which the task is dead.
+        group_cancelled: whether its whole group is cancelled.
     """
     if record is None:
         record = fresh(task, now=now)
@@ -268,7 +276,7 @@ def claim(
         if record.lease_until is not None and record.lease_until > now:
             return LeasedElsewhere(until=record.lease_until)
         record = _end_attempt(record, Outcome.LOST, now=now)
-    if record.cancel_requested_at is not None:
+    if record.cancel_requested_at is not None or group_cancelled:
         return Exhausted(record=cancelled(record, now=now))
     if record.not_before is not None and record.not_before > now:
         return NotDue(until=record.not_before)
@@ -308,6 +316,7 @@ def succeeded(
     result: Any = None,
     result_object: ResultObject | None = None,
     follow_ups: tuple[FollowUp, ...] = (),
+    groups: tuple[Group, ...] = (),
     progress: Progress | None = None,
 ) -> TaskRecord:
     """The record of a task whose handler returned."""
@@ -319,6 +328,7 @@ def succeeded(
         result=result,
         result_object=result_object,
         follow_ups=follow_ups,
+        groups=groups or None,
         progress=progress or record.progress,
     )
 
@@ -370,6 +380,7 @@ def message_of(record: TaskRecord) -> TaskMessage:
         queue=record.queue,
         payload=record.payload,
         not_before=record.not_before,
+        links=links_of(record),
     )
 
 
@@ -381,7 +392,7 @@ def moved(record: TaskRecord, *, not_before: datetime | None, now: datetime) -> 
 def identified(record: TaskRecord, task: TaskMessage) -> TaskRecord:
     """The record that a cancel call made of a task nobody had looked at: type, queue and payload are in the message."""
     return record.model_copy(
-        update={"task_type": task.task_type, "queue": task.queue, "payload": dict(task.payload)},
+        update={"task_type": task.task_type, "queue": task.queue, "payload": dict(task.payload), **_linked(task)},
     )
 
 
@@ -425,6 +436,11 @@ def forwarded(record: TaskRecord, *, tried: int | None, reason: str, now: dateti
     if record.last_attempt > (tried or 0) or (record.not_before is not None and record.not_before > now):
         return None
     return died(record, reason=reason, now=now)
+
+
+def _linked(task: TaskMessage) -> dict[str, Any]:
+    """The fields of a record that say what its task is linked with; they refer to parts that are kept as they are."""
+    return {} if task.links is None else {name: getattr(task.links, name) for name in task.links.model_fields_set}
 
 
 def _last_error(record: TaskRecord) -> ErrorInfo | str:

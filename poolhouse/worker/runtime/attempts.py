@@ -16,6 +16,7 @@ from functools import partial
 import structlog
 
 from poolhouse.pipeline.errors import MalformedMessage, PreconditionFailed, RecordUnreadable
+from poolhouse.pipeline.groups.group_store import GroupStore
 from poolhouse.pipeline.messaging.message import TaskMessage, decode
 from poolhouse.pipeline.store import ABSENT
 from poolhouse.pipeline.tasks import records
@@ -79,6 +80,7 @@ class Attempts:
         self._topology = services.topology
         self._registry = services.registry
         self._records = RecordStore(services.store)
+        self._groups = GroupStore(services.store)
         self._task_ids = services.task_ids
         self._now = services.now
         self._retry_io = services.retry_io
@@ -193,6 +195,7 @@ class Attempts:
         max_attempts = handler.attempts_in(self._topology.by_name[task.queue])
         owner = secrets.token_hex(8)
         current: Stored | None = None
+        group_cancelled = self._group_cancelled(task)
         if not handler.record:
             decision = records.claim(
                 None, task, owner=owner, worker=self._worker_name, now=self._now(), lease_s=0, max_attempts=max_attempts
@@ -215,14 +218,16 @@ class Attempts:
                 now=self._now(),
                 lease_s=lease_s,
                 max_attempts=max_attempts,
+                group_cancelled=group_cancelled,
             )
             generation = current.generation if current else ABSENT
             if isinstance(decision, Finished):
                 ours = written_by(decision.record, owner)  # the write below, when no answer came
                 self._settlement.counts.add(_count_of(decision.record) if ours else "duplicates")
-                if current is not None and not decision.record.task_type:
-                    self._identify(current, task)
-                self._settlement.close(delivery, decision.record)
+                record = decision.record
+                if current is not None and not record.task_type:
+                    record = self._identify(current, task)
+                self._settlement.close(delivery, record)
                 return None
             if isinstance(decision, AlreadyClaimed):
                 return current
@@ -244,15 +249,18 @@ class Attempts:
             self._settlement.close(delivery, record)
             return None
 
-    def _identify(self, current: Stored, task: TaskMessage) -> None:
+    def _group_cancelled(self, task: TaskMessage) -> bool:
+        """Whether the task belongs to a group that is cancelled; looked up now for the join, of which there is one."""
+        if task.links is None or task.links.group_id is None:
+            return False
+        group_id, fresh = task.links.group_id, task.links.group_index is None
+        return self._retry_io(lambda: self._groups.cancelled(group_id, now=self._now(), fresh=fresh))
+
+    def _identify(self, current: Stored, task: TaskMessage) -> TaskRecord:
+        record = records.identified(current.record, task)
         with contextlib.suppress(PreconditionFailed):  # another worker met a copy of the message at the same time
-            self._retry_io(
-                partial(
-                    self._records.write,
-                    records.identified(current.record, task),
-                    if_generation=current.generation,
-                )
-            )
+            self._retry_io(partial(self._records.write, record, if_generation=current.generation))
+        return record
 
     def _abandon(self, once: _Once, delivery: Delivery, running: RunningTask, context: Context, thread_id: int) -> None:
         """The handler heeds no interruption: its attempt ends without it, and its thread is written off."""

@@ -22,12 +22,14 @@ from pydantic import ValidationError
 
 from poolhouse.pipeline import names
 from poolhouse.pipeline.errors import MessageRefused, PreconditionFailed, QueueUnavailable
+from poolhouse.pipeline.groups.launch import launch
 from poolhouse.pipeline.json_values import clean_text
 from poolhouse.pipeline.messaging.message import TaskMessage, task_id_of
 from poolhouse.pipeline.store import ABSENT, CHUNK_BYTES
 from poolhouse.pipeline.tasks import records
 from poolhouse.pipeline.tasks.after_end import tasks_after
 from poolhouse.pipeline.tasks.dead_letter_attributes import EARLIER_DELIVERIES, attributes_for
+from poolhouse.pipeline.tasks.links import chain_problem
 from poolhouse.pipeline.tasks.record_store import RecordStore
 from poolhouse.pipeline.tasks.records import ErrorInfo, ResultObject, Status, TaskRecord
 from poolhouse.pipeline.tasks.unique_keys import SUBMIT_TIME, Held, Pending, Taken, UniqueClaim, UniqueKeys
@@ -111,6 +113,8 @@ class Settlement:
 
     def _settle_durably(self, delivery: Delivery, running: RunningTask, context: Context, end: Ending) -> None:
         now = self._now
+        if isinstance(end, Returned) and (problem := chain_problem(running.record, end.encoded)) is not None:
+            end = Refused(problem, ErrorInfo(type="InvalidValue", message=problem))
         if isinstance(end, Returned):
             result, result_object = self._keep_result(running, end)
             record = self._finish(
@@ -121,6 +125,7 @@ class Settlement:
                     result=result,
                     result_object=result_object,
                     follow_ups=tuple(context.follow_ups),
+                    groups=tuple(context.groups),
                     progress=running.progress,
                 ),
             )
@@ -204,10 +209,13 @@ class Settlement:
 
     def _publish_following(self, record: TaskRecord) -> None:
         now = self._now()
-        tasks = [task for task in tasks_after(record, self._after_end) if self._takes_key(task, now)]
+        following = self._retry_io(partial(tasks_after, record, self._after_end))
+        tasks = [task for task in following if self._takes_key(task, now)]
         waiting = [self._retry_io(partial(self._timers.send, task, self._publisher, now=now)) for task in tasks]
         for future in waiting:
             future.result()
+        for group in record.groups or ():
+            self._retry_io(partial(launch, group, self._store, self._publisher, self._task_ids))
         for task in tasks:
             handler = self._registry.get(task.task_type)  # None: gone since the parent ran
             waits = task.not_before is not None and task.not_before > now

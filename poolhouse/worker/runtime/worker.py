@@ -21,6 +21,7 @@ from google.cloud.pubsub_v1.subscriber.message import Message
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.config.topology import Queue, Topology
 from poolhouse.pipeline.errors import BucketMissing, ConfigError
+from poolhouse.pipeline.groups.following import LinkedTasks
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.store import ObjectStore
 from poolhouse.pipeline.tasks.task_id_key import load_task_ids
@@ -186,6 +187,7 @@ class Worker:
             task_ids=task_ids,
             now=self._now,
             retry_io=RetryUntilStopped(self._giving_up),
+            after_end=(LinkedTasks(self._store, lambda: task_ids),),
         )
         self._attempts = Attempts(
             services,

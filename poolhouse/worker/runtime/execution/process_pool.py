@@ -13,7 +13,7 @@ import os
 import signal
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -115,7 +115,8 @@ class _Process:
         with self._turn:
             self._task = task
         try:
-            self._send(("run", {**context.fields, "submitted_at": context.submitted_at}, dict(payload)))
+            facts = {**context.fields, "submitted_at": context.submitted_at, "group_id": task.record.group_id}
+            self._send(("run", facts, dict(payload)))
             if task.interruption is not None:  # it came before the process could hear of it
                 self.interrupt(task, task.interruption)
             while True:
@@ -123,7 +124,14 @@ class _Process:
                 if kind == "progress":
                     context.progress(*values)
                 elif kind == "submit":
-                    self._send(("submitted", *_submitted(context, *values)))
+                    task_type, fields, options = values
+                    self._send(("submitted", *_answered(context.submit, task_type, fields, named=options)))
+                elif kind == "submit linked":
+                    self._send(("submitted", *_answered(context.submit_linked, *values)))
+                elif kind == "new group":
+                    self._send(("submitted", *_answered(context.new_group)))
+                elif kind == "add group":
+                    self._send(("submitted", *_answered(context.add_group, *values)))
                 else:
                     *values, clean = values
                     self.reusable = clean and task.interruption is None
@@ -203,11 +211,12 @@ def _close_pipes() -> None:
 os.register_at_fork(after_in_child=_close_pipes)
 
 
-def _submitted(
-    context: Context, task_type: str, fields: Mapping[str, Any], options: Mapping[str, Any]
-) -> tuple[str | None, str]:
+def _answered(
+    call: Callable[..., Any], *arguments: Any, named: Mapping[str, Any] | None = None
+) -> tuple[str | None, Any]:
+    """What a call of the context comes to: what the handler is to raise, if anything, and the text or the answer."""
     try:
-        return None, context.submit(task_type, fields, **options)
+        return None, call(*arguments, **(named or {}))
     except KeyError as error:
         return "KeyError", str(error.args[0])
     except ValueError as error:  # pydantic's ValidationError is one

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from poolhouse.pipeline.config.settings import Settings
+from poolhouse.pipeline.groups.following import LinkedTasks
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.tasks.after_end import Rule
 from poolhouse.pipeline.tasks.record_store import RecordStore
@@ -75,7 +76,7 @@ class Engine:
         self.abandoned: list[int] = []
         self.resumed: list[Any] = []
         self.executor = Executor(task_handlers=("tests.kit.unit.worker.handlers",))
-        self.after_end: Sequence[Rule] = ()
+        self.after_end: Sequence[Rule] = (LinkedTasks(self.store, lambda: self.task_ids),)
         self.attempts = self.another("worker-1")
 
     def services(self) -> Services:
