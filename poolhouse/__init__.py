@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from poolhouse.client.errors import ApiError, ResultTimeout, TaskFailed
 from poolhouse.client.task_ref import TaskRef
 from poolhouse.client.task_type import TaskType
+from poolhouse.pipeline.hooks import AttemptEnd, AttemptInfo, Hook, TaskInfo
 from poolhouse.worker import (
     Backoff,
     Payload,
@@ -26,9 +27,12 @@ __all__ = [
     "AsyncClient",
     "AsyncGroupHandle",
     "AsyncTaskHandle",
+    "AttemptEnd",
+    "AttemptInfo",
     "Backoff",
     "Client",
     "GroupHandle",
+    "Hook",
     "Payload",
     "Reject",
     "ResultTimeout",
@@ -37,6 +41,7 @@ __all__ = [
     "TaskContext",
     "TaskFailed",
     "TaskHandle",
+    "TaskInfo",
     "TaskRef",
     "TaskTimeout",
     "TaskType",

@@ -12,7 +12,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from poolhouse.api import bodies, problems, trace
+from poolhouse.api import bodies, problems
+from poolhouse.pipeline.messaging import trace
 from poolhouse.pipeline.web_guard import WebGuard
 
 #: A client's own id for its request, where it is short and harmless.

@@ -35,6 +35,7 @@ from poolhouse.api.routes import (
 )
 from poolhouse.api.routes.events import TaskEvents
 from poolhouse.api.services import Deployment, Services, Threads
+from poolhouse.pipeline import hooks
 from poolhouse.pipeline.config import settings as environment
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.errors import PoolhouseError
@@ -85,9 +86,11 @@ def create_app(
     registry = given.get("registry") if registry is None else registry
     clock = clock or given.get("clock")
     deployment = Deployment(store)
+    registry = handlers.load(settings.handlers) if registry is None else registry
     services = Services(
         settings=settings,
-        registry=handlers.load(settings.handlers) if registry is None else registry,
+        registry=registry,
+        hooks=registry.hooks(hooks.load(settings.topology.hooks)),
         store=store,
         publisher=publisher or Publisher(settings),
         backlog=backlog or backlogs.open_source(settings),
@@ -107,6 +110,7 @@ def create_app(
         with suppress(asyncio.CancelledError):
             await warming
         await asyncio.to_thread(services.publisher.close)
+        await asyncio.to_thread(services.hooks.close)
         services.threads.close()
 
     app = FastAPI(
@@ -120,7 +124,7 @@ def create_app(
         generate_unique_id_function=_operation_id,
     )
     app.state.services = services
-    app.state.body_gate = BodyGate()
+    app.state.body_gate = BodyGate(capacity_bytes=services.topology.payloads.max_bytes)
     app.state.events = TaskEvents(services, poll_s=event_poll_s)
     parts = (
         submissions,

@@ -15,8 +15,6 @@ from starlette.types import Scope
 from poolhouse.api.body_gate import BodyGate
 from poolhouse.api.problems import FieldError, Problem, fields_problem
 
-#: Longest body of a request, in bytes: what a Pub/Sub message can carry.
-MAX_BODY_BYTES = 10_000_000
 #: Bytes and seconds of an oversize body that are read and thrown away: who still sends does not hear the answer.
 DRAIN_BYTES = 64_000_000
 DRAIN_S = 5.0
@@ -29,6 +27,11 @@ LARGE_BYTES = 64 * 1024
 MAX_VALUES = 100_000
 #: Deepest nesting of lists and objects.
 MAX_DEPTH = 64
+#: What to do about a payload that is too large.
+TOO_LARGE = (
+    "The limit is payloads.max_bytes in pipeline.toml. Send large content as a file (POST /files) and name the file in "
+    "the payload."
+)
 #: Where a request keeps the room that its body takes.
 PERMIT = "poolhouse.body_permit"
 #: Integers beyond 64 bits mean different things to different readers (RFC 8259, section 6).
@@ -37,12 +40,13 @@ _Given = ParamSpec("_Given")
 _Answer = TypeVar("_Answer")
 
 
-async def read(request: Request, *, limit: int = MAX_BODY_BYTES) -> bytes:
-    """The body; never more than `limit` bytes of it are held.
+async def read(request: Request) -> bytes:
+    """The body; never more than `payloads.max_bytes` of pipeline.toml are held.
 
     Raises:
-        Problem: 413, longer than `limit` bytes; as soon as that is clear.
+        Problem: 413, longer than that; as soon as that is clear.
     """
+    limit = _gate(request).capacity_bytes
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
         raise await _too_large(request, limit)
@@ -78,9 +82,14 @@ def release(scope: Scope) -> None:
 
 
 async def _enter(request: Request, size: int) -> None:
+    gate = _gate(request)
+    request.scope[PERMIT] = gate, await gate.enter(size)
+
+
+def _gate(request: Request) -> BodyGate:
     gate = request.app.state.body_gate
     assert isinstance(gate, BodyGate)
-    request.scope[PERMIT] = gate, await gate.enter(size)
+    return gate
 
 
 async def off_loop(
@@ -92,14 +101,14 @@ async def off_loop(
     return call(*args, **kwargs)
 
 
-async def read_object(request: Request, *, limit: int = MAX_BODY_BYTES) -> dict[str, Any]:
+async def read_object(request: Request) -> dict[str, Any]:
     """The body as a JSON object.
 
     Raises:
         Problem: 413 too long, 415 not declared as JSON, 400 no body, not JSON or not an object, 422 a value that
             readers of JSON don't agree on (with its field).
     """
-    body = await read(request, limit=limit)
+    body = await read(request)
     if not body.strip():
         raise Problem(400, "a JSON body is required", detail="Send a JSON object as the request's body.")
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -241,7 +250,12 @@ def _check(value: Any, path: tuple[str, ...], wrong: list[FieldError]) -> None:
 async def _too_large(request: Request, limit: int) -> Problem:
     if request.headers.get("expect", "").lower() != "100-continue":
         await _drain(request)
-    return Problem(413, f"the body must not be longer than {limit:,} bytes", headers={"connection": "close"})
+    return Problem(
+        413,
+        f"the body must not be longer than {limit:,} bytes",
+        detail=TOO_LARGE,
+        headers={"connection": "close"},
+    )
 
 
 async def _drain(request: Request) -> None:

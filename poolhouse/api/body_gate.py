@@ -7,8 +7,6 @@ from collections import deque
 
 from poolhouse.api.problems import unavailable
 
-#: Bytes of large bodies in hand. A body becomes several times its size as objects; one of the largest fits.
-CAPACITY_BYTES = 12_000_000
 #: The longest that a body waits for its turn, in seconds.
 WAIT_S = 30.0
 
@@ -16,8 +14,16 @@ WAIT_S = 30.0
 class BodyGate:
     """Lets large bodies in, in the order in which they come, as long as there is room."""
 
-    def __init__(self, *, capacity_bytes: int = CAPACITY_BYTES, wait_s: float = WAIT_S) -> None:
-        self._capacity_bytes = self._free_bytes = capacity_bytes
+    def __init__(self, *, capacity_bytes: int, wait_s: float = WAIT_S) -> None:
+        """Let everything in that fits.
+
+        Args:
+            capacity_bytes: large bodies in hand; also the longest that one body may be. A body becomes several times
+                its size as objects.
+            wait_s: the longest that a body waits for its turn, in seconds.
+        """
+        self.capacity_bytes = capacity_bytes
+        self._free_bytes = capacity_bytes
         self._wait_s = wait_s
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
@@ -30,7 +36,7 @@ class BodyGate:
         Raises:
             Problem: 503, no room in time.
         """
-        size = min(size, self._capacity_bytes)
+        size = min(size, self.capacity_bytes)
         if not self._waiting and size <= self._free_bytes:
             self._free_bytes -= size
             return size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from concurrent.futures import Future
 
 from pydantic import BaseModel
 
@@ -15,6 +16,7 @@ from poolhouse.pipeline.groups import members as group_members
 from poolhouse.pipeline.groups.following import LinkedTasks
 from poolhouse.pipeline.groups.group import Group
 from poolhouse.pipeline.groups.group_store import GroupStore
+from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.store import ABSENT, ObjectStore
 from poolhouse.pipeline.tasks.after_end import message_of
 from poolhouse.pipeline.tasks.links import Planned
@@ -96,16 +98,22 @@ async def close(group_id: str, *, size: int, services: Services) -> Group:
 
 async def _publish(group: Group, members: Sequence[Planned], *, offset: int, services: Services) -> None:
     ids = await services.task_ids()
-    await services.threads.run(
-        group_members.publish, group, members, offset=offset, publisher=services.publisher, task_ids=ids
-    )
+    above_bytes = services.topology.payloads.inline_bytes
+
+    def send(task: TaskMessage) -> Future[str]:
+        return services.send_blocking(task.by_reference(above_bytes=above_bytes))
+
+    await services.threads.run(group_members.publish, group, members, offset=offset, send=send, task_ids=ids)
 
 
 async def _follow_closed(group: Group, services: Services) -> None:
     ids = await services.task_ids()
-    following = await services.threads.run(lambda: list(LinkedTasks(services.store, lambda: ids).of_closed(group)))
-    for follow_up in following:
-        await services.send(message_of(follow_up, submitted_at=group.created_at), now=services.clock())
+
+    def follow() -> None:
+        for follow_up in LinkedTasks(services.store, lambda: ids).of_closed(group):
+            services.send_blocking(message_of(follow_up, submitted_at=group.created_at)).result()
+
+    await services.threads.run(follow)
 
 
 async def _id_of_key(key: str, group: Group, services: Services) -> str:

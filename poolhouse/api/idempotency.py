@@ -99,16 +99,16 @@ class IdempotencyKeys:
     async def once(
         self,
         key: str,
-        draft: Draft,
+        body_sha256: str,
         *,
         new_id: Callable[[datetime], str],
         publish: Callable[[KeyRecord], Awaitable[str]],
     ) -> tuple[KeyRecord, bool]:
-        """Publish the draft's task unless a call with this key has done so.
+        """Publish a task unless a call with this key has done so.
 
         Args:
             key: the client's key.
-            draft: the task.
+            body_sha256: the `fingerprint` of what is asked for.
             new_id: makes the task's id.
             publish: publishes the task of the record's id and time; returns the message id.
 
@@ -123,7 +123,7 @@ class IdempotencyKeys:
         now = self._clock()
         mine = KeyRecord(
             task_id=new_id(now),
-            body_sha256=fingerprint(draft),
+            body_sha256=body_sha256,
             submitted_at=now,
             publishing_until=now + self._publish_time,
         )

@@ -6,9 +6,9 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Annotated, ParamSpec, TypeVar
 
@@ -19,6 +19,7 @@ from poolhouse.api.counts import Counts
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.config.topology import Topology
 from poolhouse.pipeline.errors import StoreUnavailable
+from poolhouse.pipeline.hooks import Hooks
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.store import ObjectStore
@@ -54,6 +55,7 @@ class Services:
     threads: Threads
     deployment: Deployment
     dead_letter_counts: Counts = field(default_factory=Counts)
+    hooks: Hooks = field(default_factory=Hooks)
     #: What follows the end of a task.
     after_end: Sequence[Rule] = ()
 
@@ -67,11 +69,6 @@ class Services:
         """The records in the bucket."""
         return RecordStore(self.store)
 
-    @property
-    def longest_wait(self) -> timedelta:
-        """The time after which no message of a task is left in any queue."""
-        return timedelta(seconds=max(queue.retention_s for queue in self.topology.queues))
-
     async def task_ids(self) -> TaskIds:
         """The deployment's task ids; only the first call reads the bucket. Raises `StoreUnavailable`."""
         known = self.deployment.task_ids
@@ -84,7 +81,12 @@ class Services:
 
     async def dead_letters(self) -> DeadLetterStore:
         """The dead letters in the bucket. Raises `StoreUnavailable`."""
-        return DeadLetterStore(self.store, queues=tuple(self.topology.by_name), task_ids=await self.task_ids())
+        return DeadLetterStore(
+            self.store,
+            queues=tuple(self.topology.by_name),
+            task_ids=await self.task_ids(),
+            inline_bytes=self.topology.payloads.inline_bytes,
+        )
 
     async def send(self, task: TaskMessage, *, now: datetime) -> str:
         """Send a task to its queue, or keep it until its time; returns the message's id, empty where it is a timer."""
@@ -97,8 +99,17 @@ class Services:
 
     def follow(self, record: TaskRecord) -> None:
         """As `send_following`, blocking."""
-        for task in tasks_after(record, self.after_end):
-            Timers(self.store).send(task, self.publisher, now=self.clock()).result()
+        for task in tasks_after(record, self.after_end, inline_bytes=self.topology.payloads.inline_bytes):
+            self.send_blocking(task).result()
+
+    def send_blocking(self, task: TaskMessage) -> Future[str]:
+        """Publish a task that follows another or belongs to a group; the future is as `Publisher.submit`'s."""
+        told = self.hooks.of(task.task_type).submitting(task) if self.hooks else task
+        return Timers(self.store).send(told, self.publisher, now=self.clock())
+
+    async def submitting(self, task: TaskMessage) -> TaskMessage:
+        """Tell the hooks of a task that is about to be published; returns it with their trace context."""
+        return await self.hooks.of(task.task_type).submitting_async(task) if self.hooks else task
 
     def check(self) -> None:
         """Raise `ConfigError` where handlers and `pipeline.toml` don't fit together."""

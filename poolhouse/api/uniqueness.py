@@ -34,7 +34,7 @@ async def submit(task: TaskMessage, unique: Unique, services: Services) -> str:
     keys, claim = _claim(task, unique, services)
     generation = await _take(keys, claim, unique, services)
     try:
-        message_id = await services.send(task, now=services.clock())
+        message_id = await services.send(await services.submitting(task), now=services.clock())
         await _record(task, services)
     except (PoolhouseError, Problem):
         await services.threads.run(keys.release, claim, generation)
@@ -60,7 +60,7 @@ def _claim(task: TaskMessage, unique: Unique, services: Services) -> tuple[Uniqu
         submitted_at=now,
         submitting_until=now + timedelta(seconds=services.settings.publish_timeout_s) + SUBMIT_TIME,
     )
-    return UniqueKeys(services.store, longest_wait=services.longest_wait), claim
+    return UniqueKeys(services.store, longest_wait=services.topology.longest_wait), claim
 
 
 async def _take(keys: UniqueKeys, claim: UniqueClaim, unique: Unique, services: Services) -> int:

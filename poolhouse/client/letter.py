@@ -7,10 +7,16 @@ import json
 from poolhouse.client.answers import Document
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.messaging.message import RESERVED_FIELDS
+from poolhouse.pipeline.tasks.large_values import PAYLOAD_SHA256
 
 
 def own_payload(letter: Document) -> Document:
-    """The payload of the original message. Raises `ConfigError` where the message is none of a task."""
+    """The payload of the original message. Raises `ConfigError` where it is not there, or the message is no task's."""
+    if PAYLOAD_SHA256 in letter.get("attributes", {}):
+        raise ConfigError(
+            f"the payload of {letter['task_id']} is large, an object of the bucket: replay it as it is, or give a "
+            "whole one with --payload"
+        )
     try:
         body = json.loads(letter.get("data") or "")
     except json.JSONDecodeError:

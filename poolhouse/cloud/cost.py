@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +30,7 @@ LOG_BYTES = 3000
 IMAGE_GIB, IMAGES = 0.15, 10
 
 Prices = Mapping[str, Mapping[str, float]]
+_WAYS: tuple[Literal["pool", "job"], ...] = ("pool", "job")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,9 +211,20 @@ def break_even(load: Load, prices: Prices) -> float | None:
     return high
 
 
+def figures(load: Load, prices: Prices, *, as_of: date) -> dict[str, Any]:
+    """The estimate for a program: both ways to run workers, part by part."""
+    return {
+        "prices_of": as_of.isoformat(),
+        "tasks_per_day": load.tasks_per_day,
+        "seconds": load.seconds,
+        **{way: [asdict(item) for item in estimate(load, prices, workers=way)] for way in _WAYS},
+        "break_even_tasks_per_day": break_even(load, prices),
+    }
+
+
 def report(load: Load, prices: Prices, *, as_of: date) -> str:
     """The estimate for a person: both ways to run workers, part by part."""
-    pool, job = (estimate(load, prices, workers=way) for way in ("pool", "job"))
+    pool, job = (estimate(load, prices, workers=way) for way in _WAYS)
     busy = load.workers[0]
     lines = [
         f"A month of {load.tasks_per_day:,.0f} tasks a day of {load.seconds:g} s, all to the default queue, "

@@ -63,7 +63,7 @@ def prepare(
             topology, options=options, tracks=tracks, project_number=project.number, tag=tag, image=path
         )
 
-    sweeping = tuple(sweep for sweep in sweeps(options, tracks) if sweep.kind not in _ALWAYS_WANTED)
+    sweeping = tuple(sweep for sweep in sweeps(options, tracks) if sweep.kind not in _NEVER_LEFT_OVER)
     snapshot = read_resources(gcloud, wanted(TO_BE_BUILT), base=project, sweeps=sweeping)
     # The image's digest is known only from what was read: then the fields that name it are compared with it.
     listing = snapshot.get(registry.image(tag, options=options).read.arguments)
@@ -79,8 +79,8 @@ def handler_modules(topology: Topology) -> frozenset[str]:
     return frozenset(name for env in environments for name in topology.handlers_under(env))
 
 
-#: Kinds that every deploy has: none of them can be left over.
-_ALWAYS_WANTED = frozenset({"repository", "bucket"})
+#: Every deploy has a repository and a bucket; accounts stay for `destroy`, since the deployer of CI may delete none.
+_NEVER_LEFT_OVER = frozenset({"repository", "bucket", "account"})
 
 
 def deploy(

@@ -13,6 +13,7 @@ from poolhouse.client.errors import ApiError
 from poolhouse.cloud.errors import CloudError
 from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
 from poolhouse.cloud.gcloud.runner import Gcloud
+from poolhouse.cloud.kinds import run
 from poolhouse.cloud.options import LABEL, Options
 from poolhouse.cloud.plan.actual import read_project
 from poolhouse.cloud.remote import connect
@@ -29,34 +30,46 @@ def api(gcloud: Gcloud, options: Options) -> Client:
     return connect(gcloud, options.api_url(read_project(gcloud, options.project).number))
 
 
-def status(gcloud: Gcloud, *, options: Options, tracks: ReleaseTracks) -> str:
-    """Services, pools and jobs with their image and state, and the queues as the API reports them.
+def status(gcloud: Gcloud, *, options: Options, tracks: ReleaseTracks) -> Json:
+    """Return the services, pools and jobs with their image and state, and the queues as the API reports them.
 
-    The queues are left out, with the reason, where the API does not answer: all else is known without it.
+    `queues` is None, and `problem` has the reason, where the API does not answer: all else is known without it.
 
     Raises:
         CloudError: the project does not answer.
     """
-    region = flag("region", options.region)
-    run = "run.googleapis.com"
     reads = {
-        "service": Read(arguments=("run", "services", "list", region), api=run),
-        "pool": Read(arguments=(*tracks.worker_pools, "list", region), api=run),
-        "job": Read(arguments=("run", "jobs", "list", region), api=run),
+        "service": run.services_read(options),
+        "pool": run.pools_read(options, tracks),
+        "job": run.jobs_read(options),
     }
     listed = gcloud.read_all(tuple(reads.values()))
-    lines = [f"{'':9}{'':28}{'ready':7}{'instances':11}image"]
-    for kind, read in reads.items():
-        for item in listed[read.arguments] or ():
-            if item["metadata"].get("labels", {}).get(LABEL) == options.name:
-                lines.append(_runtime(kind, item))
+    services = [
+        _runtime(kind, item)
+        for kind, read in reads.items()
+        for item in listed[read.arguments] or ()
+        if item["metadata"].get("labels", {}).get(LABEL) == options.name
+    ]
+    queues, problem = None, None
     try:
         with api(gcloud, options) as client:
             queues = client.get("/queues")["queues"]
     except (ApiError, CloudError) as error:
-        return "\n".join([*lines, "", "The queues are not known, since the API does not answer:", str(error)])
+        problem = str(error)
+    return {"project": options.project, "services": services, "queues": queues, "problem": problem}
+
+
+def status_text(found: Json) -> str:
+    """Return what `status` found as text for a person."""
+    lines = [f"{'':9}{'':28}{'ready':7}{'instances':11}image"]
+    for item in found["services"]:
+        ready = {True: "yes", False: "no", None: "?"}[item["ready"]]
+        instances = "-" if item["instances"] is None else str(item["instances"])
+        lines.append(f"{item['kind']:9}{item['name']:28}{ready:7}{instances:11}{item['image']}")
+    if found["queues"] is None:
+        return "\n".join([*lines, "", "The queues are not known, since the API does not answer:", found["problem"]])
     lines += ["", f"{'queue':16}{'waiting':>10}{'in flight':>11}{'oldest':>10}{'dead':>7}"]
-    for queue in queues:
+    for queue in found["queues"]:
         cells = (queue.get("backlog"), queue.get("in_flight"), queue.get("oldest_age_s"), queue.get("dead_letters"))
         waiting, flight, age, dead = ("-" if cell is None else f"{cell:g}" for cell in cells)
         lines.append(f"{queue['name']:16}{waiting:>10}{flight:>11}{age + ' s' if age != '-' else age:>10}{dead:>7}")
@@ -131,12 +144,16 @@ def _request(request: Json) -> str:
     return " ".join(str(request[key]) for key in ("requestMethod", "requestUrl", "status") if key in request)
 
 
-def _runtime(kind: str, item: Json) -> str:
+def _runtime(kind: str, item: Json) -> Json:
     metadata = item["metadata"]
     conditions = {entry["type"]: entry.get("status") for entry in item.get("status", {}).get("conditions", ())}
     spec = item["spec"]["template"]["spec"]
     pod = spec.get("template", {}).get("spec", spec)
-    ready = {"True": "yes", "False": "no"}.get(conditions.get("Ready", ""), "?")
-    instances = metadata.get("annotations", {}).get("run.googleapis.com/manualInstanceCount", "-")
-    image = pod["containers"][0].get("image", "").rpartition("@")[2][:19]
-    return f"{kind:9}{metadata['name']:28}{ready:7}{instances:11}{image}"
+    instances = metadata.get("annotations", {}).get("run.googleapis.com/manualInstanceCount")
+    return {
+        "kind": kind,
+        "name": metadata["name"],
+        "ready": {"True": True, "False": False}.get(conditions.get("Ready", "")),
+        "instances": None if instances is None else int(instances),
+        "image": pod["containers"][0].get("image", "").rpartition("@")[2][:19],
+    }

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from poolhouse.cloud.errors import CloudError
 from poolhouse.cloud.gcloud.runner import Gcloud
 from poolhouse.cloud.kinds import project, secrets
-from poolhouse.cloud.options import Options
+from poolhouse.cloud.options import LABEL, Options
 from poolhouse.cloud.plan.actual import read_project, read_resources
 from poolhouse.cloud.plan.apply import Values, apply
 from poolhouse.cloud.plan.planner import plan
@@ -54,22 +55,44 @@ def set_value(
         raise ConfigError(f"{name}: a value has 1 to {MOST_BYTES} bytes; nothing was set.")
     secret = secrets.secret_id(name, options)
     if gcloud.read(Read(arguments=("secrets", "describe", secret), api=secrets.API)) is None:
-        labels = pairs({**options.labels, "poolhouse": options.identity})
+        labels = pairs({**options.labels, LABEL: options.identity})
         gcloud.run(command("secrets", "create", secret, "--replication-policy=automatic", flag("labels", labels)))
     gcloud.run(command("secrets", "versions", "add", secret, "--data-file=-"), secret=value)
     say(f"Set: a new version of {secret} in {options.project}.")
     _let_in(gcloud, topology, name, options=options, say=say)
 
 
-def listing(gcloud: Gcloud, topology: Topology, *, options: Options) -> str:
-    """The declared secrets for a person, with the newest version of each. Raises `CloudError`."""
+@dataclass(frozen=True, kw_only=True)
+class Declared:
+    """A secret of pipeline.toml."""
+
+    #: The variable that has its value.
+    name: str
+    #: Its newest version; None: it is not set.
+    version: int | None
+    #: Its id in Secret Manager.
+    secret: str
+
+
+def listing(gcloud: Gcloud, topology: Topology, *, options: Options) -> tuple[Declared, ...]:
+    """The declared secrets, with the newest version of each. Raises `CloudError`."""
     base = read_project(gcloud, options.project)
     reads = {name: secrets.versions(name, options) for name in topology.all_secrets}
     found = gcloud.read_all(tuple(reads.values())) if secrets.API in base.enabled else {}
+    return tuple(
+        Declared(
+            name=name,
+            version=max(secrets.enabled(found.get(read.arguments)), default=None),
+            secret=secrets.secret_id(name, options),
+        )
+        for name, read in reads.items()
+    )
+
+
+def text(found: Sequence[Declared]) -> str:
+    """The declared secrets for a person."""
     lines = [f"{'secret':40}{'version':>8}  in"]
-    for name, read in reads.items():
-        numbers = secrets.enabled(found.get(read.arguments))
-        lines.append(f"{name:40}{max(numbers) if numbers else 'not set':>8}  {secrets.secret_id(name, options)}")
+    lines += [f"{each.name:40}{each.version or 'not set':>8}  {each.secret}" for each in found]
     return "\n".join(lines)
 
 

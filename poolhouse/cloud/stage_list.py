@@ -29,8 +29,8 @@ class Row:
     state: str = "not deployed"
 
 
-def text(gcloud: Gcloud, declared: Sequence[Topology], *, project: str) -> str:
-    """The stages for a person. Raises `CloudError`.
+def read(gcloud: Gcloud, declared: Sequence[Topology], *, project: str) -> tuple[Row, ...]:
+    """The stages and which are deployed. Raises `CloudError`.
 
     Args:
         gcloud: with what.
@@ -39,7 +39,11 @@ def text(gcloud: Gcloud, declared: Sequence[Topology], *, project: str) -> str:
     """
     base = read_project(gcloud, project)
     snapshot = gcloud.read_all([read for read in (SERVICES, storage.BUCKETS) if read.api in base.enabled])
-    found = rows(declared, services=snapshot.get(SERVICES.arguments), buckets=snapshot.get(storage.BUCKETS.arguments))
+    return rows(declared, services=snapshot.get(SERVICES.arguments), buckets=snapshot.get(storage.BUCKETS.arguments))
+
+
+def text(found: Sequence[Row]) -> str:
+    """The stages for a person."""
     lines = [f"{'stage':16}{'prefix':26}{'region':16}{'deployed':22}state"]
     lines += [f"{row.stage:16}{row.prefix:26}{row.region:16}{row.deployed or '-':22}{row.state}" for row in found]
     return "\n".join(lines)

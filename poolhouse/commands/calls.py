@@ -12,6 +12,7 @@ from poolhouse.client.client import Client
 from poolhouse.commands import dlq as dead_letters
 from poolhouse.commands import schedule as schedules
 from poolhouse.commands import submit as submissions
+from poolhouse.commands import task_events
 from poolhouse.commands import tasks as listing
 from poolhouse.commands.dlq import Edit, Filter
 from poolhouse.commands.submit import Submission
@@ -36,6 +37,7 @@ def tasks(
     queue: str = "",
     limit: int = 20,
     as_json: bool = False,
+    follow: bool = False,
     cancel: bool = False,
     run_now: bool = False,
     delay: str = "",
@@ -44,6 +46,8 @@ def tasks(
 ) -> int:
     """`invoke tasks [ID …]`."""
     terminal = terminal or Terminal()
+    if follow and not words:
+        raise ConfigError("--follow: which task? ./invoke tasks ID --follow")
     timing = submissions.timing(delay, run_at)
     if cancel + run_now + bool(timing) > 1:
         raise ConfigError("--cancel, --run-now and --delay or --run-at: give one of them")
@@ -53,6 +57,8 @@ def tasks(
         for task_id in words:
             listing.change(api, task_id, cancel=cancel, timing=timing, terminal=terminal)
         return OK
+    if words and follow:
+        return max(task_events.follow(api, task_id, as_json=as_json, terminal=terminal) for task_id in words)
     if words:
         return max(listing.show(api, task_id, as_json=as_json, terminal=terminal) for task_id in words)
     if status and status not in set(Status):

@@ -9,11 +9,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from poolhouse.cloud import (
     cost,
@@ -46,6 +46,9 @@ from poolhouse.pipeline.config import topology
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.visible import visible
 from poolhouse.project import ROOT
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,11 +85,11 @@ def run_deploy(
     return 0
 
 
-def list_releases(*, project: str = "", stage: str = "") -> int:
+def list_releases(*, project: str = "", stage: str = "", as_json: bool = False) -> int:
     """`invoke releases`."""
     _, options = _declared(project, stage)
-    print(releases.text(releases.read(Gcloud(options.project), options=options)))
-    return 0
+    found = releases.read(Gcloud(options.project), options=options)
+    return _lines(found) if as_json else _text(releases.text(found))
 
 
 def rollback(*, to: str = "1", project: str = "", stage: str = "", dry_run: bool = False, yes: bool = False) -> int:
@@ -118,15 +121,12 @@ def run_destroy(*, project: str = "", stage: str = "", delete_bucket: bool = Fal
     return 0
 
 
-def stages(*, project: str = "", env: Mapping[str, str] | None = None) -> int:
+def stages(*, project: str = "", as_json: bool = False, env: Mapping[str, str] | None = None) -> int:
     """`invoke stages`."""
     _, options = _declared(project, "")
-    print(
-        stage_list.text(
-            Gcloud(options.project, env=env), topology.load_all(ROOT / "pipeline.toml"), project=options.project
-        )
-    )
-    return 0
+    gcloud = Gcloud(options.project, env=env)
+    found = stage_list.read(gcloud, topology.load_all(ROOT / "pipeline.toml"), project=options.project)
+    return _lines(found) if as_json else _text(stage_list.text(found))
 
 
 def rehearse(*, workers: str = "pool", autoscale: bool = False, fault: str = "", requests: bool = False) -> int:
@@ -244,28 +244,35 @@ def set_secret(*, name: str, project: str = "", stage: str = "", env: Mapping[st
     return 0
 
 
-def list_secrets(*, project: str = "", stage: str = "", env: Mapping[str, str] | None = None) -> int:
+def list_secrets(
+    *, project: str = "", stage: str = "", as_json: bool = False, env: Mapping[str, str] | None = None
+) -> int:
     """`invoke secret list`."""
     declared, options = _declared(project, stage)
-    print(secret_store.listing(Gcloud(options.project, env=env), declared, options=options))
-    return 0
+    found = secret_store.listing(Gcloud(options.project, env=env), declared, options=options)
+    return _lines(found) if as_json else _text(secret_store.text(found))
 
 
-def estimate(*, tasks_per_day: float, seconds: float, stage: str = "") -> int:
+def estimate(*, tasks_per_day: float, seconds: float, stage: str = "", as_json: bool = False) -> int:
     """`invoke cost`."""
     as_of, prices = cost.load_prices()
     declared = topology.load(ROOT / "pipeline.toml", stage=stage)
     load = cost.load_of(declared, tasks_per_day=tasks_per_day, seconds=seconds)
-    print(cost.report(load, prices, as_of=as_of))
-    return 0
+    if as_json:
+        Terminal().json(cost.figures(load, prices, as_of=as_of), indent=2)
+        return 0
+    return _text(cost.report(load, prices, as_of=as_of))
 
 
-def status(*, project: str = "", stage: str = "") -> int:
+def status(*, project: str = "", stage: str = "", as_json: bool = False) -> int:
     """`invoke status --project`."""
     _, options = _declared(project, stage)
     gcloud = Gcloud(options.project)
-    print(operate.status(gcloud, options=options, tracks=release_tracks.installed(gcloud)))
-    return 0
+    found = operate.status(gcloud, options=options, tracks=release_tracks.installed(gcloud))
+    if as_json:
+        Terminal().json(found, indent=2)
+        return 0
+    return _text(operate.status_text(found))
 
 
 def logs(*, project: str = "", stage: str = "", service: str = "", lines: int = 50, follow: bool = False) -> int:
@@ -298,6 +305,19 @@ def access(*, project: str = "", stage: str = "") -> Access:
     gcloud = Gcloud(options.project)
     url = operate.api(gcloud, options).url
     return Access(project=options.project, url=url, token=lambda: identity_token(gcloud, url))
+
+
+def _lines(rows: Iterable[DataclassInstance]) -> int:
+    """Print a JSON object a line."""
+    terminal = Terminal()
+    for row in rows:
+        terminal.json(asdict(row))
+    return 0
+
+
+def _text(text: str) -> int:
+    print(text)
+    return 0
 
 
 def _declared(project: str, stage: str) -> tuple[topology.Topology, Options]:

@@ -24,6 +24,7 @@ from poolhouse.client.client import Client
 from poolhouse.client.errors import ApiError
 from poolhouse.client.letter import own_payload
 from poolhouse.client.units import Pace
+from poolhouse.commands import attempts, payload_option
 from poolhouse.commands.terminal import Terminal, now
 from poolhouse.pipeline import text_files
 from poolhouse.pipeline.errors import ConfigError
@@ -72,7 +73,7 @@ class Edit:
 
     #: Fields to set, as `key=value` words; the others stay.
     words: tuple[str, ...] = ()
-    #: A whole payload instead, as JSON.
+    #: A whole payload instead: JSON, `@FILE`, or `-` for standard input.
     payload: str = ""
     #: Open the payload in an editor.
     editor: bool = False
@@ -245,7 +246,7 @@ def _payloads(api: Client, edit: Edit) -> Callable[[str], Any]:
     if sum((bool(edit.words), bool(edit.payload), edit.editor)) > 1:
         raise ConfigError("one of key=value, --payload and --edit: not several")
     if edit.payload:
-        whole = schema.written(edit.payload, what="--payload")
+        whole = payload_option.read(edit.payload)
         return lambda task_id: whole
     openapi = api.get("/openapi.json") if edit.words else {}
 
@@ -289,10 +290,7 @@ def _print(letter: Document, terminal: Terminal) -> None:
     terminal.line(f"  died       {letter['died_at']} ({_ago(letter, moment)} ago)")
     terminal.line(f"  reason     {letter['reason']}")
     terminal.line(f"  message    {letter['message_id']}, published {letter['published_at']}")
-    for attempt in letter.get("attempts", ()):
-        error = attempt.get("error") or {}
-        said = f": {error.get('type', '')}: {error.get('message', '')}" if error else ""
-        terminal.line(f"  attempt {attempt['number']}  {attempt['started_at']} on {attempt.get('worker', '?')}{said}")
+    attempts.show(letter.get("attempts", ()), terminal)
     if "data" in letter and letter["data"] is not None:
         try:
             terminal.line(json.dumps(json.loads(letter["data"]), indent=2, ensure_ascii=False))

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from poolhouse.pipeline.config import stages
 from poolhouse.pipeline.config.deploy_options import Api, Deploy
-from poolhouse.pipeline.config.topology import Bucket, Queue, Schedule, Topology, Workers
+from poolhouse.pipeline.config.topology import Bucket, Payloads, Queue, Schedule, Topology, Workers
 
 #: The tables of the file: header, the model that reads it, and fields that are not written by hand.
 TABLES: tuple[tuple[str, type[BaseModel], frozenset[str]], ...] = (
@@ -20,6 +20,7 @@ TABLES: tuple[tuple[str, type[BaseModel], frozenset[str]], ...] = (
     ("queues.NAME", Queue, frozenset({"name", "prefix"})),
     ("queues.NAME.workers", Workers, frozenset()),
     ("schedules.NAME", Schedule, frozenset({"name"})),
+    ("payloads", Payloads, frozenset()),
     ("bucket", Bucket, frozenset()),
     ("deploy", Deploy, frozenset()),
     ("deploy.api", Api, frozenset()),

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -153,18 +154,28 @@ def scale(wanted: str, *, state_dir: Path | None = None) -> int:
     return OK
 
 
-def status(*, state_dir: Path | None = None) -> int:
-    """Show services and queues; 1 where not all is ready."""
+def status(*, as_json: bool = False, state_dir: Path | None = None) -> int:
+    """Show services and queues, as tables or as one JSON object; 1 where not all is ready."""
     state_dir = state_dir or default_state_dir()
     backend = backends.current(state_dir)
     endpoints = backend.endpoints()
-    table = Table("service", "state", "pid", "address", "up", "restarts", "last exit", box=None, header_style="bold")
-    all_ready = True
     entries = backend.status()
+    # The console is no part of what must be ready.
+    all_ready = all(entry.state is ServiceState.READY for entry in entries if entry.service in SERVICES)
+    code = OK if all_ready else FAILED
+    if as_json:
+        found = {
+            "backend": backend.name,
+            **asdict(endpoints),
+            "services": [asdict(entry) for entry in entries],
+            "queues": _queues(endpoints),
+            "scaling": [asdict(entry) for entry in backend.scaling()],
+        }
+        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+        return code
+    table = Table("service", "state", "pid", "address", "up", "restarts", "last exit", box=None, header_style="bold")
     for entry in entries:
         ready = entry.state is ServiceState.READY
-        # The console is no part of what must be ready.
-        all_ready = all_ready and (ready or entry.service not in SERVICES)
         table.add_row(
             entry.instance,
             f"[{'green' if ready else 'red'}]{entry.state}[/]",
@@ -182,7 +193,7 @@ def status(*, state_dir: Path | None = None) -> int:
             _out.print(f"[red]{entry.instance}: {_plain(entry.note)}[/]")
     _print_queues(endpoints)
     _print_scaling(backend.scaling())
-    return OK if all_ready else FAILED
+    return code
 
 
 def show_logs(
@@ -316,14 +327,22 @@ def _print_endpoints(endpoints: Endpoints) -> None:
     _out.print(f"  console  {endpoints.console_url or './invoke console'}")
 
 
-def _print_queues(endpoints: Endpoints) -> None:
+def _queues(endpoints: Endpoints) -> list[dict[str, Any]] | None:
+    """The queues as the API reports them; None, and a line about it, where it does not."""
     try:
         with loopback.session() as session:
             answer = session.get(f"{endpoints.api_url}/queues", timeout=5)
         answer.raise_for_status()
-        queues = answer.json()["queues"]
+        queues: list[dict[str, Any]] = answer.json()["queues"]
     except (requests.RequestException, ValueError, KeyError) as error:
         _err.print(f"[red]the API returned no queues: {_plain(error)}[/]")
+        return None
+    return queues
+
+
+def _print_queues(endpoints: Endpoints) -> None:
+    queues = _queues(endpoints)
+    if queues is None:
         return
     table = Table("queue", "waiting", "in flight", "oldest", "dead letters", box=None, header_style="bold")
     for queue in queues:

@@ -13,10 +13,9 @@ from poolhouse.client import schema, units
 from poolhouse.client.answers import Document
 from poolhouse.client.calls import content_type
 from poolhouse.client.client import Client
-from poolhouse.client.event_stream import Event
 from poolhouse.client.files import CHUNK_BYTES
 from poolhouse.client.schema import Payload, UnknownTaskType
-from poolhouse.commands import restart
+from poolhouse.commands import payload_option, restart, task_events
 from poolhouse.commands.terminal import Terminal, status
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.exit_codes import FAILED, OK
@@ -29,6 +28,8 @@ class Submission:
     task_type: str
     #: `key=value` fields of the payload.
     words: tuple[str, ...] = ()
+    #: The payload, which `words` then change: JSON, `@FILE`, or `-` for standard input.
+    payload: str = ""
     #: A file to upload first: its path, or `field=path` where several fields of the payload name files.
     file: str = ""
     #: The queue to use instead of the task type's own.
@@ -55,7 +56,8 @@ def run(api: Client, submission: Submission, *, terminal: Terminal) -> int:
     except UnknownTaskType as error:
         advice = restart.unknown_type(submission.task_type) if api.here else ""
         raise ConfigError(f"{error}\n{advice}".rstrip()) from None
-    payload = schema.fields(submission.words, known)
+    payload = payload_option.read_object(submission.payload) if submission.payload else {}
+    payload |= schema.fields(submission.words, known)
     if submission.file:
         field, path = _upload_field(submission.file, known)
         name = payload.setdefault(field, path.name)
@@ -135,7 +137,7 @@ def _follow(api: Client, task_id: str, *, watch: bool, terminal: Terminal) -> Do
             data = event.data
             _advance(bars, bar, data)
             if watch:
-                terminal.say(_line(event))
+                terminal.say(task_events.line(event))
     return data
 
 
@@ -149,17 +151,6 @@ def _advance(bars: Progress, bar: TaskID, data: Document) -> None:
         completed=progress.get("done") or 0,
         total=progress.get("total"),
     )
-
-
-def _line(event: Event) -> str:
-    data = event.data
-    if event.name != "progress":
-        attempt = f" (attempt {data['attempt']})" if data.get("attempt", 0) > 1 else ""
-        because = f": {escape(str(data['reason']))}" if data.get("reason") else ""
-        return f"{status(data['status'])}{attempt}{because}"
-    progress = data.get("progress") or {}
-    note = f"  {escape(str(progress['note']))}" if progress.get("note") else ""
-    return f"  {units.progress(progress)}{note}"
 
 
 def _result(api: Client, task_id: str, output: str, terminal: Terminal) -> None:

@@ -11,6 +11,7 @@ from poolhouse.client import units
 from poolhouse.client.answers import Document
 from poolhouse.client.calls import segment
 from poolhouse.client.client import Client
+from poolhouse.commands import attempts
 from poolhouse.commands.terminal import Terminal, now, status
 from poolhouse.pipeline.exit_codes import OK
 
@@ -68,12 +69,8 @@ def show(api: Client, task_id: str, *, as_json: bool, terminal: Terminal) -> int
             terminal.line(f"  {name.replace('_', ' '):<10} {task[name]}")
     if progress := task.get("progress"):
         terminal.line(f"  progress   {units.progress(progress)}  {progress.get('note') or ''}".rstrip())
-    for attempt in task.get("attempts", ()):
-        error = attempt.get("error")
-        said = f": {error['type']}: {error['message']}" if error else ""
-        ended = f" to {attempt['ended_at']}" if attempt.get("ended_at") else ""
-        terminal.line(f"  attempt {attempt['number']}  {attempt['outcome']}  {attempt['started_at']}{ended}{said}")
-    for name in ("payload", "result", "result_object"):
+    attempts.show(task.get("attempts", ()), terminal)
+    for name in ("payload", "payload_object", "result", "result_object"):
         if task.get(name) not in (None, {}):
             text = json.dumps(task[name], indent=2, ensure_ascii=False).replace("\n", "\n  ")
             terminal.line(f"  {name.replace('_', ' ')}: {text}")

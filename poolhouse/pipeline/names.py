@@ -2,8 +2,8 @@
 
 Prefixes: `uploads/` what clients sent, `processed/` what file tasks made, `results/` large results, `tasks/` the
 records, `dead-letters/` what failed for good, `idempotency/` keys of submit calls, `schedules/` what is remembered of
-schedules, `timers/` tasks that wait for a time, `unique/` which task has a key, `groups/` tasks that
-belong together, `config/` what the deployment keeps for itself.
+schedules, `timers/` tasks that wait for a time, `unique/` which task has a key, `groups/` tasks that belong together,
+`payloads/` what is too large for a message, `config/` what the deployment keeps for itself.
 """
 
 from __future__ import annotations
@@ -34,7 +34,11 @@ SCHEDULES = "schedules/"
 TIMERS = "timers/"
 UNIQUE = "unique/"
 GROUPS = "groups/"
+PAYLOADS = "payloads/"
 TASK_ID_KEY = "config/task-id-key"
+
+#: What is left of an object's name for a client's file, with a margin for suffixes.
+MAX_FILE_NAME_BYTES = MAX_OBJECT_NAME_BYTES - max(len(UPLOADS), len(PROCESSED)) - 32
 
 _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
@@ -51,10 +55,8 @@ def check_file_name(name: str) -> str:
         size = len(name.encode())
     except UnicodeEncodeError:
         raise InvalidName("a file name must be valid Unicode") from None
-    if size > MAX_OBJECT_NAME_BYTES - max(len(UPLOADS), len(PROCESSED)) - 32:
-        raise InvalidName(
-            f"a file name must not be longer than {MAX_OBJECT_NAME_BYTES - 42} bytes, this one has {size}"
-        )
+    if size > MAX_FILE_NAME_BYTES:
+        raise InvalidName(f"a file name must not be longer than {MAX_FILE_NAME_BYTES} bytes, this one has {size}")
     if any(unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} for character in name):
         raise InvalidName("a file name must not have control characters or line breaks")
     if "\\" in name:
@@ -111,6 +113,11 @@ def record(task_id: str) -> str:
 def result(kind: str, task_id: str, *, suffix: str = ".json") -> str:
     """`results/KIND_ID.json`, for a result too large for the record or asked for as a file."""
     return f"{RESULTS}{kind}_{check_task_id(task_id)}{suffix}"
+
+
+def payload(task_id: str, sha256: str) -> str:
+    """`payloads/ID/SHA256.json`, for a payload too large for a message."""
+    return f"{PAYLOADS}{check_task_id(task_id)}/{sha256}.json"
 
 
 def dead_letter(queue: str, task_id: str) -> str:

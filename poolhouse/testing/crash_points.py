@@ -19,7 +19,7 @@ from poolhouse.testing.surroundings import Submission
 TOLD = 20
 #: Objects that are the kit's own: they are no effects of a handler. What results hold, their tasks tell.
 _BOOKKEEPING = (
-    *(names.TASKS, names.TIMERS, names.RESULTS, names.SCHEDULES, names.DEAD_LETTERS, names.IDEMPOTENCY),
+    *(names.TASKS, names.TIMERS, names.RESULTS, names.SCHEDULES, names.DEAD_LETTERS, names.IDEMPOTENCY, names.PAYLOADS),
     names.GROUPS,
     "config/",
 )

@@ -21,13 +21,14 @@ from poolhouse.pipeline.groups.group import WaitFor
 from poolhouse.pipeline.groups.results import MemberResult
 from poolhouse.pipeline.messaging.pubsub_transport import Message
 from poolhouse.pipeline.store import ABSENT, ObjectInfo, ObjectPage, ObjectStore, printable
+from poolhouse.pipeline.timing import clock
 from poolhouse.worker.errors import TaskCancelled
 
 
 class MemoryStore:
     """`ObjectStore` in a dict, with Cloud Storage's rules for generations."""
 
-    def __init__(self, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(self, *, now: Callable[[], datetime] = clock.now) -> None:
         self._now = now
         self._objects: dict[str, tuple[bytes, ObjectInfo]] = {}
         self._generation = 1000

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
-from poolhouse.pipeline import names
+from poolhouse.pipeline import hooks, names
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.messaging.publisher import Publisher
@@ -77,6 +77,7 @@ class LocalPipeline(Pipeline):
         self._subscriptions = [name for name, _, _ in self._sources]
         self._queue_of_topic = {queue.topic: queue.name for queue in settings.topology.queues}
         self.clock = _Clock(self)
+        self._hooks = registry.hooks(hooks.load(settings.topology.hooks))
         self._worker: OneWorker | None = None
         super().__init__(settings, registry=registry, store=self._begin(settings, task_ids), task_ids=task_ids)
 
@@ -127,6 +128,8 @@ class LocalPipeline(Pipeline):
                 payload=payload,
                 not_before=not_before,
             )
+            task = task.by_reference(above_bytes=self.settings.topology.payloads.inline_bytes)
+            task = self._hooks.of(task.task_type).submitting(task)
             Timers(self.api_store).send(task, self._publisher, now=now).result()
             if not_before is not None and handler.record:
                 RecordStore(self.api_store).write(records.fresh(task, now=now), if_generation=ABSENT)
@@ -329,6 +332,7 @@ class LocalPipeline(Pipeline):
             publisher=self._publisher,
             queue_of=lambda task_type: queue_of(task_type, task_types=self.registry, topology=topology),
             owner="test",
+            hooks=self._hooks,
         )
         self._planner = SchedulePlanner(schedules, owner="test")
         self._schedules_wake_at = self._planner.tick(self.clock.now())

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
+from poolhouse.pipeline import hooks
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.groups.following import LinkedTasks
 from poolhouse.pipeline.messaging.publisher import Publisher
@@ -80,6 +81,7 @@ class OneWorker:
             now=now,
             retry_io=RetryUntilStopped(_Pauses(pause)),
             after_end=(LinkedTasks(store, lambda: task_ids),),
+            hooks=registry.hooks(hooks.load(settings.topology.hooks)),
         )
         #: The limits of task types; parked deliveries go on in `resume`.
         self._limits = Limits(lambda delivery: self._resumed.append((delivery, True)), monotonic=monotonic)

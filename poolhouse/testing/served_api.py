@@ -24,6 +24,22 @@ if TYPE_CHECKING:
 _TIMEOUT_S = 30.0
 
 
+def submit(session: requests.Session, url: str, body: dict[str, Any]) -> str:
+    """Submit a task to the API at `url`; returns its id.
+
+    Raises:
+        ServiceUnavailable: 503: the queue or the bucket did not take it.
+        ValueError: any other refusal.
+    """
+    answer = session.post(f"{url}/tasks", json=body, timeout=_TIMEOUT_S)
+    if answer.status_code == 202:
+        return str(answer.json()["task_id"])
+    if answer.status_code == 503:
+        kind = StoreUnavailable if "storage" in answer.text else QueueUnavailable
+        raise kind(f"the API answered 503: {answer.text}")
+    raise ValueError(f"the API answered {answer.status_code}: {answer.text}")
+
+
 class ServedApi:
     """A server that starts at the first need. Its application is the project's, as pipeline.toml names it."""
 
@@ -45,21 +61,10 @@ class ServedApi:
         return self._url
 
     def submit(self, body: dict[str, Any]) -> str:
-        """Submit a task; returns its id.
-
-        Raises:
-            ServiceUnavailable: 503: the queue or the bucket did not take it.
-            ValueError: any other refusal.
-        """
+        """Submit a task; returns its id. Raises as `submit` of this module does."""
         url = self.url
         assert self._session is not None
-        answer = self._session.post(f"{url}/tasks", json=body, timeout=_TIMEOUT_S)
-        if answer.status_code == 202:
-            return str(answer.json()["task_id"])
-        if answer.status_code == 503:
-            kind = StoreUnavailable if "storage" in answer.text else QueueUnavailable
-            raise kind(f"the API answered 503: {answer.text}")
-        raise ValueError(f"the API answered {answer.status_code}: {answer.text}")
+        return submit(self._session, url, body)
 
     def close(self) -> None:
         """Stop the server."""

@@ -15,7 +15,8 @@ from poolhouse.pipeline.store import GcsStore
 from poolhouse.pipeline.tasks.record_store import RecordStore, Stored
 from poolhouse.pipeline.tasks.records import Status
 from poolhouse.pipeline.tasks.task_id_key import load_task_ids
-from poolhouse.testing import spans
+from poolhouse.pipeline.timing import clock
+from poolhouse.testing import served_api, spans
 from poolhouse.testing.calls import Calls
 from poolhouse.testing.crash_points import Turn
 from poolhouse.testing.faults import Faults, refuse
@@ -26,7 +27,6 @@ from poolhouse.worker.registry import Handler, Registry
 
 #: Longest time that `run_until_idle` waits, in seconds: on this level waits are real.
 LONGEST_WAIT_S = 120.0
-_TIMEOUT_S = 30.0
 _POLL_S = 0.02
 
 
@@ -43,7 +43,7 @@ class StackPipeline(Pipeline):
         self._records_seen: dict[str, Submission] = {}
         store = GcsStore(settings.bucket_name, project=settings.google_cloud_project)
         self._records = RecordStore(store)
-        calls = Calls(now=lambda: datetime.now(UTC))
+        calls = Calls(now=clock.now)
         self._calls = calls
         self.faults = Faults(calls, duplicate=self._cannot("duplicate messages"))
         for word in ("on", "wrap"):
@@ -59,10 +59,7 @@ class StackPipeline(Pipeline):
         body: dict[str, Any] = {"task_type": handler.task_type, "payload": payload, "queue": queue}
         if not_before is not None:
             body["run_at"] = not_before.isoformat()
-        answer = self._session.post(f"{self.api_url}/tasks", json=body, timeout=_TIMEOUT_S)
-        if answer.status_code != 202:
-            raise ValueError(f"the API answered {answer.status_code}: {answer.text}")
-        task_id = str(answer.json()["task_id"])
+        task_id = served_api.submit(self._session, self.api_url, body)
         self._records_seen[task_id] = Submission(
             task_id=task_id, task_type=handler.task_type, queue=queue, payload=payload
         )

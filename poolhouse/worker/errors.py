@@ -67,14 +67,6 @@ class LeaseLost(Interrupted):
     """Another worker has taken the task over: whatever this one makes would be a second result."""
 
 
-def message_of(error: BaseException) -> str:
-    """The error's text, also of one whose `__str__` raises."""
-    try:
-        return str(error)
-    except Exception as failure:  # noqa: BLE001 - whatever a stranger's __str__ raises
-        return f"(its text can't be read: __str__ raised {type(failure).__name__})"
-
-
 def meaning_of(error: BaseException) -> BaseException:
     """What a handler meant to raise: the `Interrupted`, `Reject` or `Retry` in what it did raise, or the error itself.
 

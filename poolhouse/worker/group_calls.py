@@ -50,7 +50,9 @@ def group_of(
     failure = None if on_failure is None else planned(on_failure, Place.FAILURE, "on_failure")
     each = (planned(member, Place.MEMBER, f"members.{index}") for index, member in enumerate(members))
     assert group.written_by is not None
-    size = group_members.write(store, group.group_id, each, written_by=group.written_by)
+    size = group_members.write(
+        store, group.group_id, each, written_by=group.written_by, max_bytes=topology.payloads.max_bytes
+    )
     return group.model_copy(update={"size": size, "then": join, "on_failure": failure, "wait_for": wait_for})
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from poolhouse.pipeline.config.topology import Queue, Topology, line_of
 from poolhouse.pipeline.errors import ConfigError, InvalidName
+from poolhouse.pipeline.hooks import Hook, Hooks
 from poolhouse.pipeline.messaging import payloads
 from poolhouse.pipeline.messaging.message import RESERVED_FIELDS
 from poolhouse.pipeline.names import check_task_type
@@ -64,6 +65,8 @@ class Handler:
     unique: Unique | None = None
     #: Name under which the result is also kept as `results/NAME_ID.json`; None: only where it is too large.
     result_file: str | None = None
+    #: Code that runs around its attempts, after the hooks of pipeline.toml.
+    hooks: tuple[Hook, ...] = ()
     #: File and line of the decorator.
     defined_at: str = ""
 
@@ -195,6 +198,10 @@ class Registry(Mapping[str, Handler]):
                     f"{_name(other)} ({other.defined_at}) and {_name(handler)} ({handler.defined_at}); rename one"
                 )
 
+    def hooks(self, declared: Iterable[Hook]) -> Hooks:
+        """The hooks of a deployment: pipeline.toml's, and those of these task types."""
+        return Hooks(declared, {handler.task_type: handler.hooks for handler in self.values() if handler.hooks})
+
     def check(self, topology: Topology, *, declared_in: str) -> None:
         """Check that these handlers and `pipeline.toml` fit together.
 
@@ -290,6 +297,8 @@ def _check(handler: Handler) -> None:
             continue
         if not isinstance(kinds, tuple) or not all(isinstance(k, type) and issubclass(k, Exception) for k in kinds):
             raise ValueError(f"{name} must be a tuple of exception classes, such as (ConnectionError,), not {kinds!r}")
+    if not isinstance(handler.hooks, tuple) or not all(isinstance(hook, Hook) for hook in handler.hooks):
+        raise ValueError(f"hooks must be a tuple of hooks, such as (Metrics(),), not {handler.hooks!r}")
     both = set(handler.retry_on or ()) & set(handler.reject_on)
     if both:
         names = ", ".join(sorted(kind.__name__ for kind in both))

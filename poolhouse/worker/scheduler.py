@@ -13,11 +13,12 @@ import secrets
 import socket
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 import structlog
 
+from poolhouse.pipeline import hooks
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.config.topology import Schedule
 from poolhouse.pipeline.errors import (
@@ -31,8 +32,9 @@ from poolhouse.pipeline.errors import (
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.store import ObjectStore
 from poolhouse.pipeline.tasks.task_id_key import load_task_ids
+from poolhouse.pipeline.timing import clock
 from poolhouse.pipeline.timing.cron import next_due
-from poolhouse.pipeline.timing.schedules import CLOCK_MARGIN_S, Schedules, StoredState, problem_of, queue_of, run_due
+from poolhouse.pipeline.timing.schedules import Schedules, StoredState, problem_of, queue_of, run_due
 from poolhouse.pipeline.timing.timers import Timers
 from poolhouse.worker.registry import Registry
 from poolhouse.worker.runtime.retrying import RetryUntilStopped
@@ -60,7 +62,7 @@ class SchedulePlanner:
 
     def tick(self, now: datetime) -> datetime | None:
         """Do what is due; returns when to be called again, None if nothing will ever be due."""
-        if self._ticked_at is not None and now < self._ticked_at - timedelta(seconds=CLOCK_MARGIN_S):
+        if self._ticked_at is not None and now < self._ticked_at - clock.MARGIN:
             _log.warning("the clock was set back: every schedule is looked at again", was=self._ticked_at.isoformat())
             self._wake_at.clear()
         self._ticked_at = now
@@ -119,7 +121,7 @@ class Scheduler:
         registry: Registry,
         store: ObjectStore,
         publisher: Publisher | None = None,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Callable[[], datetime] = clock.now,
     ) -> None:
         """Nothing is called yet.
 
@@ -135,6 +137,7 @@ class Scheduler:
         self._store = store
         self._publisher = publisher
         self._now = now
+        self._hooks = registry.hooks(hooks.load(settings.topology.hooks))
         self._stop_asked = threading.Event()
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
@@ -166,6 +169,7 @@ class Scheduler:
             publisher=publisher,
             queue_of=partial(queue_of, task_types=self._registry, topology=topology),
             owner=owner,
+            hooks=self._hooks,
         )
         self._timers = TimerLoop(Timers(self._store), publisher, now=self._now)
         self._thread = threading.Thread(
@@ -200,3 +204,4 @@ class Scheduler:
         finally:
             self._timers.stop()
             publisher.close()
+            self._hooks.close()

@@ -13,6 +13,8 @@ from poolhouse_pubsub.ui.layout import link, moment, path_of, span
 from poolhouse_pubsub.ui.markup import Html, html, join
 
 STATES: tuple[MessageState, ...] = get_args(MessageState)
+#: States that people know by another name.
+STATE_NAMES = {"outstanding": "leased"}
 #: Most characters of one message's data on a page.
 _MOST_CHARACTERS = 20_000
 _PREVIEW_CHARACTERS = 120
@@ -66,7 +68,7 @@ def _message(console: Console, view: SubscriptionView, message: MessageView, now
     return html(
         _MESSAGE,
         id=message.message_id,
-        state={"outstanding": "leased"}.get(message.state, message.state),
+        state=STATE_NAMES.get(message.state, message.state),
         preview=" ".join(preview[:_PREVIEW_CHARACTERS].split()),
         published=moment(message.publish_time),
         attempt=message.delivery_attempt,

@@ -14,7 +14,7 @@ from poolhouse_pubsub.ui.calls import Form, go_to, run
 from poolhouse_pubsub.ui.console import Console
 from poolhouse_pubsub.ui.layout import amount, config_text, link, page, path_of, span
 from poolhouse_pubsub.ui.markup import Html, html, options
-from poolhouse_pubsub.ui.messages import STATES, message_list
+from poolhouse_pubsub.ui.messages import STATE_NAMES, STATES, message_list
 from poolhouse_pubsub.ui.overview import kind_of, rate_and_count
 
 _LIMITS = (20, 100, 500)
@@ -87,7 +87,7 @@ def show(console: Console, name: str, request: HttpRequest, *, notice: str, erro
         finished=rate_and_count(console, name, view.finished),
         dead=amount(view.dead_lettered),
         delivery_error=_delivery_error(view.delivery_error),
-        states=options(((one, _STATE_NAMES.get(one, one)) for one in STATES), chosen=state or ""),
+        states=options(((one, STATE_NAMES.get(one, one)) for one in STATES), chosen=state or ""),
         limits=options(((str(one), str(one)) for one in _LIMITS), chosen=str(limit)),
         messages=message_list(console, view, now=now),
         most=_MOST_PULLED,
@@ -185,7 +185,6 @@ ACTIONS: Mapping[str, Callable[[Console, str, Form], Awaitable[HttpResponse]]] =
     "detach": detach,
     "delete": delete,
 }
-_STATE_NAMES = {"outstanding": "leased"}
 
 
 def _limit(request: HttpRequest) -> int:

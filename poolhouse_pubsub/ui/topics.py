@@ -42,17 +42,21 @@ _BODY = """
 <div><button class="solid">Publish</button></div></form>{help}</section>
 <section aria-labelledby="subscriptions"><h2 id="subscriptions">Subscriptions</h2>
 <div data-live="subscriptions">{subscriptions}</div>
-<details class="more"><summary>Create a subscription…</summary>
+<details class="more"{refused}><summary>Create a subscription…</summary>
 <form method="post" action="{path}/subscribe" class="grid">
-<label>Subscription <input name="subscription" required placeholder="orders-worker" autocomplete="off"></label>
-<label>Ack deadline, in seconds <input name="ack_deadline_s" type="number" min="10" max="600" value="10"></label>
-<label>Filter <input name="filter" placeholder='attributes.kind = "new"' autocomplete="off"></label>
-<label>Push endpoint <input name="push_endpoint" type="url" placeholder="none: it is pulled"></label>
+<label>Subscription
+<input name="subscription" required value="{subscription}" placeholder="orders-worker" autocomplete="off"></label>
+<label>Ack deadline, in seconds
+<input name="ack_deadline_s" type="number" min="10" max="600" value="{ack_deadline_s}"></label>
+<label>Filter
+<input name="filter" value="{filter}" placeholder='attributes.kind = "new"' autocomplete="off"></label>
+<label>Push endpoint
+<input name="push_endpoint" type="url" value="{push_endpoint}" placeholder="none: it is pulled"></label>
 <label>Dead letters to <select name="dead_letter_topic"><option value="">nowhere</option>{topics}</select></label>
-<label>after attempts <input name="attempts" type="number" min="5" max="100" value="5"></label>
-<label class="check"><input type="checkbox" name="ordered"> in order of keys</label>
-<label class="check"><input type="checkbox" name="exactly_once"> exactly once</label>
-<label class="check"><input type="checkbox" name="retain"> keep acknowledged messages</label>
+<label>after attempts <input name="attempts" type="number" min="5" max="100" value="{attempts}"></label>
+<label class="check"><input type="checkbox" name="ordered"{ordered}> in order of keys</label>
+<label class="check"><input type="checkbox" name="exactly_once"{exactly_once}> exactly once</label>
+<label class="check"><input type="checkbox" name="retain"{retain}> keep acknowledged messages</label>
 <button class="solid">Create</button></form></details></section>
 <section><details><summary>Configuration</summary><pre>
 {config}</pre></details>
@@ -70,7 +74,8 @@ def show(console: Console, name: str, request: HttpRequest, *, notice: str, erro
     topic = _topic(console, name)
     _, project, _, id = name.split("/", 3)
     schema = _schema(console, topic)
-    filled = form or _copied(console, request) or _begun(topic, schema)
+    wanted = form if "subscription" in form else Form()
+    filled = (form if not wanted else None) or _copied(console, request) or _begun(topic, schema)
     body = html(
         _BODY,
         id=id,
@@ -87,7 +92,19 @@ def show(console: Console, name: str, request: HttpRequest, *, notice: str, erro
         attributes=filled.get("attributes", ""),
         help=_help(console, topic, schema) if schema is not None else None,
         subscriptions=subscription_table(console, sorted(topic.subscriptions)[:200]),
-        topics=options((other, other) for other in sorted(console.service.emulator.topics)[:1_000]),
+        refused=_flag("open", bool(wanted)),
+        subscription=wanted.get("subscription", ""),
+        ack_deadline_s=wanted.get("ack_deadline_s", "10"),
+        filter=wanted.get("filter", ""),
+        push_endpoint=wanted.get("push_endpoint", ""),
+        topics=options(
+            ((other, other) for other in sorted(console.service.emulator.topics)[:1_000]),
+            chosen=wanted.get("dead_letter_topic", ""),
+        ),
+        attempts=wanted.get("attempts", "5"),
+        ordered=_flag("checked", "ordered" in wanted),
+        exactly_once=_flag("checked", "exactly_once" in wanted),
+        retain=_flag("checked", "retain" in wanted),
         config=config_text(topic.config),
     )
     return page(id, body, here="/ui", notice=notice, error=error)
@@ -113,7 +130,7 @@ async def subscribe(console: Console, name: str, form: Form) -> HttpResponse:
     fields: dict[str, Any] = {
         "name": subscription,
         "topic": name,
-        "ack_deadline_seconds": int(form.number("ack_deadline_s", default=10)),
+        "ack_deadline_seconds": form.whole("ack_deadline_s", default=10, most=600),
         "filter": form.text("filter"),
         "enable_message_ordering": "ordered" in form,
         "enable_exactly_once_delivery": "exactly_once" in form,
@@ -124,7 +141,7 @@ async def subscribe(console: Console, name: str, form: Form) -> HttpResponse:
     if form.text("dead_letter_topic"):
         fields["dead_letter_policy"] = {
             "dead_letter_topic": form.text("dead_letter_topic"),
-            "max_delivery_attempts": int(form.number("attempts", default=5)),
+            "max_delivery_attempts": form.whole("attempts", default=5, most=100),
         }
     await run(console.service, "Subscriber/CreateSubscription", **fields)
     return go_to(path_of(subscription), done="created")
@@ -175,6 +192,10 @@ def _forms(topic: Topic, schema: ParsedSchema | None) -> list[tuple[str, str]]:
     if schema is not None and topic.config.schema_settings.encoding == _BINARY:
         forms.insert(0, ("schema", "JSON, to be encoded by the schema"))
     return forms
+
+
+def _flag(attribute: str, given: bool) -> Html | None:
+    return Html(f" {attribute}") if given else None
 
 
 def _begun(topic: Topic, schema: ParsedSchema | None) -> Mapping[str, str]:

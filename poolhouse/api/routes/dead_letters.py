@@ -20,6 +20,7 @@ from poolhouse.pipeline.errors import InvalidName, TaskNotFound
 from poolhouse.pipeline.names import check_task_id
 from poolhouse.pipeline.tasks import records
 from poolhouse.pipeline.tasks.dead_letters import DeadLetter
+from poolhouse.pipeline.tasks.large_values import ValueLost, read
 
 router = APIRouter(tags=["dead letters"])
 
@@ -136,6 +137,9 @@ async def _take_key(task_id: str, payload: Mapping[str, Any] | None, services: S
     task = records.message_of(stored.record)
     if payload is not None:
         task = replace(task, payload=payload)
+    elif task.payload_object is not None:
+        with suppress(ValueLost):  # what it dies of
+            task = replace(task, payload=await services.threads.run(read, services.store, task.payload_object))
     with suppress(ValidationError):  # what it died of: it will again
         await uniqueness.replaying(task, handler.unique, services)
 

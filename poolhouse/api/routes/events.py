@@ -134,14 +134,16 @@ def snapshot(task_id: str, found: Any) -> Snapshot:
         data = {"task_id": task_id, "status": Status.QUEUED, "attempt": 0, "submitted_at": found.isoformat()}
         return Snapshot(generation=ABSENT, status=Status.QUEUED, attempt=0, data=data)
     record = found.record
-    attempt = record.attempts[-1].number if record.attempts else 0
     public = record.model_dump(
         mode="json",
         include={"task_id", "status", "progress", "reason", "submitted_at", "updated_at", "cancel_requested_at"},
         exclude_none=True,
     )
     return Snapshot(
-        generation=found.generation, status=record.status, attempt=attempt, data={**public, "attempt": attempt}
+        generation=found.generation,
+        status=record.status,
+        attempt=record.last_attempt,
+        data={**public, "attempt": record.last_attempt},
     )
 
 

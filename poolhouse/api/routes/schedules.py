@@ -163,6 +163,7 @@ async def _schedules(services: Services) -> Schedules:
         publisher=services.publisher,
         queue_of=partial(queue_of, task_types=services.registry, topology=services.topology),
         owner=_OWNER,
+        hooks=services.hooks,
     )
 
 

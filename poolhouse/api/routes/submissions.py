@@ -14,7 +14,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from poolhouse.api import bodies, drafts, idempotency, problems, trace, uniqueness
+from poolhouse.api import bodies, drafts, idempotency, problems, uniqueness
 from poolhouse.api.answers import json_answer
 from poolhouse.api.drafts import Draft
 from poolhouse.api.idempotency import IdempotencyKeys, KeyRecord
@@ -23,7 +23,8 @@ from poolhouse.api.routes import scheduled
 from poolhouse.api.services import Provided, Services, services_of
 from poolhouse.api.uniqueness import TaskExists
 from poolhouse.pipeline.errors import PoolhouseError, ServiceUnavailable
-from poolhouse.pipeline.messaging.message import MAX_MESSAGE_BYTES, TaskMessage
+from poolhouse.pipeline.messaging import trace
+from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.tasks.task_ids import TaskIds
 from poolhouse.pipeline.timing.delays import LONGEST_WAIT_S
 
@@ -101,18 +102,20 @@ async def _submit(draft: Draft, services: Services, request: Request) -> Publish
     if key is None:
         now = services.clock()
         task = draft.message(task_id=ids.new(now), at=now, trace=context)
-        data = await bodies.off_loop(request, _data, task)
+        task, data = await bodies.off_loop(request, _sendable, task, services)
         return Published(task.task_id, await publish(task, data, draft, services), task.not_before is not None)
     key = idempotency.check_key(key)
     # Before the key is taken: a task too large can't be submitted under it.
     probe = draft.message(task_id=ids.new(services.clock()), at=services.clock(), trace=context)
-    await bodies.off_loop(request, _data, probe)
+    await bodies.off_loop(request, _sendable, probe, services)
 
     async def publish_of(record: KeyRecord) -> str:
         task = draft.message(task_id=record.task_id, at=record.submitted_at, trace=context)
-        return await publish(task, await bodies.off_loop(request, _data, task), draft, services)
+        task, data = await bodies.off_loop(request, _sendable, task, services)
+        return await publish(task, data, draft, services)
 
-    record, repeated = await IdempotencyKeys(services).once(key, draft, new_id=ids.new, publish=publish_of)
+    body_sha256 = await bodies.off_loop(request, idempotency.fingerprint, draft)
+    record, repeated = await IdempotencyKeys(services).once(key, body_sha256, new_id=ids.new, publish=publish_of)
     return Published(record.task_id, record.message_id or "", probe.not_before is not None, repeated)
 
 
@@ -120,25 +123,45 @@ def publish(task: TaskMessage, data: bytes, draft: Draft, services: Services) ->
     """Give a task to its queue, or to the bucket until its time; the future is as `Publisher.submit`'s.
 
     Args:
-        data: the task's message, as `TaskMessage.data` makes it.
+        task: as `_sendable` makes it.
+        data: its message.
+        draft: what was asked for.
+        services: queue and bucket.
     """
     if draft.unique is not None:
         return asyncio.ensure_future(uniqueness.submit(task, draft.unique, services))
     if task.not_before is not None:
         return asyncio.ensure_future(scheduled.schedule(task, services))
+    if task.payload_object is not None:
+        return asyncio.ensure_future(_send_large(task, services))
+    if services.hooks:
+        return asyncio.ensure_future(_publish_hooked(task, data, services))
     return asyncio.wrap_future(services.publisher.publish_raw(task.queue, data, task.attributes()))
 
 
-def _data(task: TaskMessage) -> bytes:
-    """The task's message. Raises `Problem`: 413, larger than a message may be."""
+async def _send_large(task: TaskMessage, services: Services) -> str:
+    return await services.send(await services.submitting(task), now=services.clock())
+
+
+async def _publish_hooked(task: TaskMessage, data: bytes, services: Services) -> str:
+    attributes = (await services.submitting(task)).attributes()
+    return await asyncio.wrap_future(services.publisher.publish_raw(task.queue, data, attributes))
+
+
+def _sendable(task: TaskMessage, services: Services) -> tuple[TaskMessage, bytes]:
+    """The task as it is sent, and its message: a large payload is by reference. Raises `Problem`: 413, too large."""
+    limits = services.topology.payloads
     data = task.data()
-    if len(data) > MAX_MESSAGE_BYTES:
+    if len(data) <= limits.inline_bytes:
+        return task, data
+    if len(data) > limits.max_bytes:  # as it is kept it may be longer than it came: 1e9 becomes 1000000000.0
         raise Problem(
             413,
-            f"the task has {len(data):,} bytes, and a message holds {MAX_MESSAGE_BYTES:,}",
-            detail="Send large content as a file (POST /files) and name the file in the payload.",
+            f"the task has {len(data):,} bytes, and may have {limits.max_bytes:,}",
+            detail=bodies.TOO_LARGE,
         )
-    return data
+    task = task.by_reference(above_bytes=limits.inline_bytes)
+    return task, task.data()
 
 
 # The calls that must be fast take nothing but the request: FastAPI's parameters cost as much as all the rest together.
@@ -264,8 +287,8 @@ def _message(
     try:
         now = services.clock()
         draft = drafts.from_nested(entry, services)
-        task = draft.message(task_id=ids.new(now), at=now, trace=trace)
-        return task, _data(task), draft
+        task, data = _sendable(draft.message(task_id=ids.new(now), at=now, trace=trace), services)
+        return task, data, draft
     except Problem as problem:
         return problem
 

@@ -24,8 +24,9 @@ from poolhouse.pipeline.errors import (
     StoreUnavailable,
     TaskNotFound,
 )
+from poolhouse.pipeline.hooks import TaskInfo
 from poolhouse.pipeline.store import ABSENT
-from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks import large_values, records
 from poolhouse.pipeline.tasks.record_store import Stored
 from poolhouse.pipeline.tasks.records import PRIVATE, Status, TaskRecord
 from poolhouse.pipeline.tasks.task_ids import is_group
@@ -90,7 +91,7 @@ async def find(task_id: str, services: Services) -> Stored | datetime:
     if not await services.issued(task_id) or is_group(task_id):
         raise TaskNotFound(f"there is no task {task_id}: this deployment never issued that id")
     submitted_at = (await services.task_ids()).submitted_at(task_id)
-    if services.clock() - submitted_at > services.longest_wait:
+    if services.clock() - submitted_at > services.topology.longest_wait:
         raise TaskNotFound(
             f"task {task_id} was submitted at {submitted_at.isoformat()}: its record has expired, or it keeps none"
         )
@@ -237,8 +238,14 @@ async def cancel(task_id: str, services: Services) -> TaskRecord:
 
     before, record = await rewrite(task_id, services, change)
     if record.status is Status.CANCELLED:
+        # A task of unknown type: the worker that gets its message tells the hooks.
+        if services.hooks and record.task_type and (before is None or not before.status.final):
+            await services.hooks.of(record.task_type).on_cancel_async(TaskInfo.of(record))
         await services.send_following(record)  # before the timer goes, whose message would make up for it
         await timerless(before, services)
+        if record.payload_object is not None:
+            with contextlib.suppress(StoreUnavailable):  # the worker that meets the message does it, or the lifecycle
+                await services.threads.run(large_values.remove, services.store, record.payload_object)
     return record
 
 

@@ -171,7 +171,7 @@ def pool(queue: Queue, *, topology: Topology, image: str, options: Options, trac
         arguments=scaled,
         options=options,
         account="worker",
-        read=Read(arguments=(*tracks.worker_pools, "list", flag("region", options.region)), api=API),
+        read=pools_read(options, tracks),
         update=lambda raw: (command(*(scaled if fixed else arguments)),),
         after=(*_granted(options, queue.subscription), *secrets.granted(topology.secrets_of(queue), options)),
     )
@@ -229,6 +229,11 @@ def _worker(queue: Queue, arguments: tuple[str, ...], *, topology: Topology, opt
 def services_read(options: Options) -> Read:
     """How services are listed."""
     return Read(arguments=("run", "services", "list", flag("region", options.region)), api=API)
+
+
+def pools_read(options: Options, tracks: ReleaseTracks) -> Read:
+    """How worker pools are listed."""
+    return Read(arguments=(*tracks.worker_pools, "list", flag("region", options.region)), api=API)
 
 
 def jobs_read(options: Options) -> Read:

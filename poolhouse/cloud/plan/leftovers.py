@@ -44,7 +44,6 @@ def sweeps(options: Options, tracks: ReleaseTracks, *, keep_bucket: bool = True)
 
         return LeftoverQuery(kind=kind, read=read, find=find)
 
-    run_api = "run.googleapis.com"
     found = [
         by(
             "schedule",
@@ -59,7 +58,7 @@ def sweeps(options: Options, tracks: ReleaseTracks, *, keep_bucket: bool = True)
         ),
         by(
             "pool",
-            Read(arguments=(*tracks.worker_pools, "list", region), api=run_api),
+            run.pools_read(options, tracks),
             lambda item: command(*tracks.worker_pools, "delete", _last(item), region),
         ),
         by("job", run.jobs_read(options), lambda item: command("run", "jobs", "delete", _last(item), region)),

@@ -47,27 +47,28 @@ def destroy(c: Context, project: str = "", stage: str = "", delete_bucket: bool 
         **CLOUD,
         "action": "list, or set NAME; set prompts for the value or reads it from standard input",
         **WORDS,
+        "json": "print one JSON object per line",
     },
 )
-def secret(c: Context, action: str, word: list[str], project: str = "", stage: str = "") -> None:
+def secret(c: Context, action: str, word: list[str], json: bool = False, project: str = "", stage: str = "") -> None:
     """List the secrets of pipeline.toml on Google Cloud, or set one: secret list, secret set NAME."""
     from poolhouse.commands import cloud as commands
 
     match action, word:
         case "list", []:
-            run(commands.list_secrets, project=project, stage=stage)
+            run(commands.list_secrets, project=project, stage=stage, as_json=json)
         case "set", [name]:
             run(commands.set_secret, name=name, project=project, stage=stage)
         case _:
             sys.exit("secret list, or secret set NAME")
 
 
-@command(help=CLOUD)
-def releases(c: Context, project: str = "", stage: str = "") -> None:
+@command(help={**CLOUD, "json": "print one JSON object per line"})
+def releases(c: Context, json: bool = False, project: str = "", stage: str = "") -> None:
     """List the released images and the one that is running."""
     from poolhouse.commands import cloud as commands
 
-    run(commands.list_releases, project=project, stage=stage)
+    run(commands.list_releases, project=project, stage=stage, as_json=json)
 
 
 @command(
@@ -89,12 +90,12 @@ def rollback(
     run(commands.rollback, to=" ".join(word) or "1", project=project, stage=stage, dry_run=dry_run, yes=yes)
 
 
-@command(help={"project": CLOUD["project"]})
-def stages(c: Context, project: str = "") -> None:
+@command(help={"project": CLOUD["project"], "json": "print one JSON object per line"})
+def stages(c: Context, json: bool = False, project: str = "") -> None:
     """List the stages of pipeline.toml and which are deployed."""
     from poolhouse.commands import cloud as commands
 
-    run(commands.stages, project=project)
+    run(commands.stages, project=project, as_json=json)
 
 
 @command(
@@ -119,13 +120,15 @@ def rehearse(
         "tasks_per_day": "tasks per day",
         "seconds": "seconds that one task takes",
         "stage": "which stage of pipeline.toml",
+        "json": "print JSON",
     }
 )
-def cost(c: Context, tasks_per_day: float, seconds: float, stage: str = "") -> None:
+def cost(c: Context, tasks_per_day: float, seconds: float, stage: str = "", json: bool = False) -> None:
     """Estimate the monthly cost on Google Cloud, worker pools compared with jobs."""
     from poolhouse.commands import cloud as commands
 
-    run(commands.estimate, tasks_per_day=float(tasks_per_day), seconds=float(seconds), stage=stage)
+    figures = {"tasks_per_day": float(tasks_per_day), "seconds": float(seconds)}
+    run(commands.estimate, **figures, stage=stage, as_json=json)
 
 
 @command(

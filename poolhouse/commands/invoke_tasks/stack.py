@@ -96,20 +96,16 @@ def scale(c: Context, wanted: str) -> None:
     run(commands.scale, wanted)
 
 
-@command(
-    help={
-        **DEPLOYED,
-    }
-)
-def status(c: Context, project: str = "", stage: str = "") -> None:
+@command(help={**DEPLOYED, "json": "print JSON"})
+def status(c: Context, json: bool = False, project: str = "", stage: str = "") -> None:
     """Show services, ports and the backlog of the queues."""
     if project or stage:
         from poolhouse.commands import cloud as deployed
 
-        run(deployed.status, project=project, stage=stage)
+        run(deployed.status, project=project, stage=stage, as_json=json)
     from poolhouse.commands import stack as commands
 
-    run(commands.status)
+    run(commands.status, as_json=json)
 
 
 @command(help={"format": 'shell (default, for `eval "$(./invoke env)"`), dotenv or json'})

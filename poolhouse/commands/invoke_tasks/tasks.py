@@ -14,6 +14,7 @@ from poolhouse.commands.invoke_tasks.running import DEPLOYED, WORDS, call, comma
         **DEPLOYED,
         **WORDS,
         "type": "the task type, followed by key=value for each payload field",
+        "payload": "the payload as JSON, @FILE, or - for standard input; key=value changes fields of it",
         "file": "upload this file first and name it in the payload (FIELD=PATH if several fields name files)",
         "wait": "wait and print the result; exit code 1 unless the task succeeds",
         "watch": "like --wait, and print status and progress",
@@ -27,6 +28,7 @@ def submit(
     c: Context,
     type: str,
     word: list[str],
+    payload: str = "",
     file: str = "",
     wait: bool = False,
     watch: bool = False,
@@ -44,6 +46,7 @@ def submit(
     submission = Submission(
         task_type=type,
         words=tuple(word),
+        payload=payload,
         file=file,
         wait=wait,
         watch=watch,
@@ -66,6 +69,7 @@ def submit(
         "queue": "only this queue",
         "limit": "maximum number of tasks (20)",
         "json": "print one JSON object per line",
+        "follow": "print what happens to the tasks with these IDs until they end; exit code 1 unless they succeed",
         "cancel": "cancel the tasks with these IDs",
         "run_now": "run the scheduled tasks with these IDs now",
         "delay": "move the scheduled tasks with these IDs to this much later than now: 90s, 15m, 2h, 3d",
@@ -80,6 +84,7 @@ def tasks(
     queue: str = "",
     limit: int = 20,
     json: bool = False,
+    follow: bool = False,
     cancel: bool = False,
     run_now: bool = False,
     delay: str = "",
@@ -91,7 +96,7 @@ def tasks(
     from poolhouse.commands import calls as commands
 
     chosen = {"status": status, "task_type": type, "queue": queue, "limit": limit, "as_json": json}
-    chosen |= {"cancel": cancel, "run_now": run_now, "delay": delay, "run_at": run_at}
+    chosen |= {"follow": follow, "cancel": cancel, "run_now": run_now, "delay": delay, "run_at": run_at}
     call(commands.tasks, word, **chosen, project=project, stage=stage)
 
 
@@ -108,7 +113,7 @@ def tasks(
         "older": "only if dead for at least this long: 90s, 15m, 2h, 3d",
         "newer": "only if dead for at most this long",
         "all": "replay or discard every dead letter",
-        "payload": "replace the payload before the replay (JSON)",
+        "payload": "replace the payload before the replay: JSON, @FILE, or - for standard input",
         "edit": "edit the payload in your editor before the replay",
         "rate": "maximum rate: 10/s, 100/m",
         "limit": "maximum number to list (50)",

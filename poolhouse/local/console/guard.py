@@ -13,8 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from poolhouse.pipeline.web_guard import Refusal, WebGuard
 
-#: Bytes of a form: a payload fits into a Pub/Sub message of 10 MB, and is about as long again when encoded.
-MOST_FORM_BYTES = 32 * 1024**2
+#: Bytes of a form: a payload of as many bytes as the API takes, and it may be three times as long when encoded.
+MOST_FORM_BYTES = 64 * 1024**2
 #: Bytes of a form with files.
 MOST_UPLOAD_BYTES = 1024**3
 #: Where such forms go.

@@ -6,6 +6,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -19,15 +20,17 @@ from poolhouse.pipeline.config.deploy_options import Api, Deploy
 from poolhouse.pipeline.config.environment import Env, Secrets, Version
 from poolhouse.pipeline.config.stages import Stage, StageError
 from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.tasks.large_values import INLINE_BYTES
 
 Name = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,28}[a-z0-9])?$")]
-LifecyclePrefix = Literal["uploads", "processed", "results", "tasks", "dead-letters", "idempotency"]
+LifecyclePrefix = Literal["uploads", "processed", "results", "tasks", "dead-letters", "idempotency", "payloads"]
 
 
 #: What a field with a pattern takes, by its name; the others are names.
 _PATTERNS = {
     "handlers": "the name of a module, such as worker.handlers",
     "api": "a function in a module, such as api.app:create",
+    "hooks": "a class or function in a module, such as shop.hooks:Metrics",
     "e2e": "the name of a module, such as local.e2e.cases",
 }
 #: A dotted module name.
@@ -206,6 +209,32 @@ class Bucket(_Model):
     #: By prefix, days after which its objects are deleted; an unnamed prefix is kept for ever.
     lifecycle_days: dict[LifecyclePrefix, Annotated[int, Field(ge=1, le=36_500)]] = {}
 
+    @model_validator(mode="after")
+    def _payloads_outlive_letters(self) -> Self:
+        payloads, letters = self.lifecycle_days.get("payloads"), self.lifecycle_days.get("dead-letters")
+        if payloads is not None and (letters is None or payloads < letters):
+            kept = "for ever" if letters is None else f"for {letters} days"
+            raise ValueError(f"lifecycle_days: payloads go after {payloads} days, but dead letters are kept {kept}")
+        return self
+
+
+class Payloads(_Model):
+    """How large payloads may be, and from when on they are objects of the bucket instead of parts of their messages."""
+
+    #: Bytes, as JSON, up to which a payload travels in its message and is kept in its task's record. A larger one is
+    #: written to the bucket once, and message and record refer to it. A message holds 10 MB, its attributes included.
+    inline_bytes: int = Field(default=INLINE_BYTES, ge=1000, le=9_900_000)
+    #: Longest body of a request to the API, in bytes, and so the largest payload. An instance of the API holds bodies
+    #: of this many bytes at the same time, and takes up to thirteen times as much memory for them (`memory_mib` of
+    #: `[deploy.api]`). Cloud Run takes requests of 32 MiB.
+    max_bytes: int = Field(default=20_000_000, ge=100_000, le=256_000_000)
+
+    @model_validator(mode="after")
+    def _inline_before_most(self) -> Self:
+        if self.inline_bytes > self.max_bytes:
+            raise ValueError(f"inline_bytes ({self.inline_bytes}) is above max_bytes ({self.max_bytes})")
+        return self
+
 
 class Topology(_Model):
     """All that `pipeline.toml` declares, for one stage."""
@@ -216,6 +245,9 @@ class Topology(_Model):
     handlers: tuple[Annotated[str, Field(pattern=f"{_MODULE}$")], ...] = Field(
         default=("worker.handlers",), min_length=1
     )
+    #: Hooks, as `module:Name`: a class derived from `poolhouse.Hook`, or a function that makes one. API, workers,
+    #: scheduler and handler processes each have their own; the first is outermost.
+    hooks: tuple[Annotated[str, Field(pattern=f"{_MODULE}:[A-Za-z_][A-Za-z0-9_]*$")], ...] = ()
     #: The API to serve, as `module:function`: the function takes nothing and returns a FastAPI application.
     api: Annotated[str, Field(pattern=f"{_MODULE}:[A-Za-z_][A-Za-z0-9_]*$")] = "poolhouse.api.app:create_app"
     #: Modules with cases of `invoke e2e`, as `poolhouse.local.e2e.case` describes them.
@@ -230,6 +262,8 @@ class Topology(_Model):
     queues: tuple[Queue, ...] = Field(min_length=1)
     #: One table per schedule.
     schedules: tuple[Schedule, ...] = ()
+    #: Sizes of payloads.
+    payloads: Payloads = Payloads()
     #: The bucket's lifecycle.
     bucket: Bucket = Bucket()
 
@@ -254,6 +288,11 @@ class Topology(_Model):
     def default_queue(self) -> Queue:
         """Where a task goes that names no queue: `default` where declared, else the first."""
         return self.by_name.get("default", self.queues[0])
+
+    @property
+    def longest_wait(self) -> timedelta:
+        """The time after which no message of a task is left in any queue."""
+        return timedelta(seconds=max(queue.retention_s for queue in self.queues))
 
     def env_of(self, queue: Queue) -> Mapping[str, str]:
         """Variables of a queue's workers."""
@@ -407,7 +446,8 @@ def _choice(values: Iterable[object]) -> str:
 
 
 def _fields(path: tuple[str, ...]) -> list[str]:
-    models: dict[str, type[BaseModel]] = {"queues": Queue, "schedules": Schedule, "bucket": Bucket, "deploy": Deploy}
+    models: dict[str, type[BaseModel]] = {"queues": Queue, "schedules": Schedule, "bucket": Bucket}
+    models |= {"payloads": Payloads, "deploy": Deploy}
     model = models.get(path[0], Topology) if path else Topology
     if path[-1:] == ("workers",):
         model = Workers

@@ -6,21 +6,27 @@ once Pub/Sub has its members. So the chunks that are there are those still to be
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import io
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 
 from pydantic import BaseModel
 
 from poolhouse.pipeline import names
 from poolhouse.pipeline.errors import ObjectNotFound
 from poolhouse.pipeline.groups.group import MAX_MEMBERS, Group
-from poolhouse.pipeline.messaging.message import MAX_MESSAGE_BYTES, TaskMessage
-from poolhouse.pipeline.messaging.publisher import Publisher
+from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.store import ObjectStore
+from poolhouse.pipeline.tasks.large_values import PIECE_BYTES
 from poolhouse.pipeline.tasks.links import Links, Planned
 from poolhouse.pipeline.tasks.task_ids import TaskIds
 
 #: Members of one chunk, and bytes of them, at the most; a single member may have more.
 CHUNK_MEMBERS, CHUNK_BYTES = 500, 2_000_000
+
+
+#: Sends a task to its queue: what the future gives does not matter.
+Send = Callable[[TaskMessage], Future[str]]
 
 
 class Chunk(BaseModel):
@@ -30,14 +36,15 @@ class Chunk(BaseModel):
     members: tuple[Planned, ...]
 
 
-def write(store: ObjectStore, group_id: str, members: Iterable[Planned], *, written_by: int) -> int:
+def write(store: ObjectStore, group_id: str, members: Iterable[Planned], *, written_by: int, max_bytes: int) -> int:
     """Keep the members of a group, however many, a chunk at a time in memory; returns how many there are.
 
     Args:
         written_by: the attempt that writes them: what another one left behind is not mixed with it.
+        max_bytes: the size of a payload, as JSON, at the most.
 
     Raises:
-        ValueError: there are more than a group may have, or one of them is larger than a message may be.
+        ValueError: there are more than a group may have, or one of them is larger than a payload may be.
         StoreUnavailable: storage does not answer.
     """
     offset = size = 0
@@ -46,8 +53,11 @@ def write(store: ObjectStore, group_id: str, members: Iterable[Planned], *, writ
         if offset + len(encoded) == MAX_MEMBERS:
             raise ValueError(f"a group has {MAX_MEMBERS:,} members at the most: submit several groups")
         text = member.model_dump_json(exclude_defaults=True)
-        if len(text) > MAX_MESSAGE_BYTES:
-            raise ValueError(f"member {offset + len(encoded)} ({member.task_type}) is larger than a message may be")
+        if len(text) > max_bytes:
+            number = offset + len(encoded)
+            raise ValueError(
+                f"member {number} ({member.task_type}) is larger than the {max_bytes:,} bytes of a payload"
+            )
         if encoded and (len(encoded) == CHUNK_MEMBERS or size + len(text) > CHUNK_BYTES):
             _put(store, group_id, offset, encoded, written_by)
             offset, size, encoded = offset + len(encoded), 0, []
@@ -58,15 +68,14 @@ def write(store: ObjectStore, group_id: str, members: Iterable[Planned], *, writ
     return offset + len(encoded)
 
 
-def publish(group: Group, members: Sequence[Planned], *, offset: int, publisher: Publisher, task_ids: TaskIds) -> None:
+def publish(group: Group, members: Sequence[Planned], *, offset: int, send: Send, task_ids: TaskIds) -> None:
     """Publish members of a group, from the one at `offset` on; again, where they have been published, does no harm.
 
     Raises:
-        QueueUnavailable: the queue does not take all of them.
+        ServiceUnavailable: the queue does not take all of them.
     """
     sent = [
-        publisher.submit(message(group, member, index=index, task_ids=task_ids))
-        for index, member in enumerate(members, offset)
+        send(message(group, member, index=index, task_ids=task_ids)) for index, member in enumerate(members, offset)
     ]
     for future in sent:
         future.result()
@@ -86,7 +95,7 @@ def message(group: Group, member: Planned, *, index: int, task_ids: TaskIds) -> 
     )
 
 
-def publish_chunks(group: Group, store: ObjectStore, publisher: Publisher, task_ids: TaskIds) -> None:
+def publish_chunks(group: Group, store: ObjectStore, *, send: Send, task_ids: TaskIds) -> None:
     """Publish what is left of the chunks that a handler wrote.
 
     Raises:
@@ -98,13 +107,17 @@ def publish_chunks(group: Group, store: ObjectStore, publisher: Publisher, task_
         except ObjectNotFound:
             continue  # published by another worker, which has a duplicate of the parent's message
         chunk = Chunk.model_validate_json(data)
-        publish(group, chunk.members, offset=chunk.offset, publisher=publisher, task_ids=task_ids)
+        publish(group, chunk.members, offset=chunk.offset, send=send, task_ids=task_ids)
         store.delete(name)
 
 
 def _put(store: ObjectStore, group_id: str, offset: int, encoded: Sequence[str], written_by: int) -> None:
     name = f"{names.GROUPS}{group_id}/members/{written_by}-{offset:06d}.json"
-    store.put(name, f'{{"offset":{offset},"members":[{",".join(encoded)}]}}'.encode())
+    data = f'{{"offset":{offset},"members":[{",".join(encoded)}]}}'.encode()
+    if len(data) > PIECE_BYTES:  # in pieces: each has the time that a whole small object has
+        store.upload(name, io.BytesIO(data), content_type="application/json", size_bytes=len(data))
+    else:
+        store.put(name, data)
 
 
 def _chunks(store: ObjectStore, prefix: str) -> Iterator[str]:

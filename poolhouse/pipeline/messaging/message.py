@@ -7,7 +7,7 @@ that tools and filters need not parse the body.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +16,8 @@ from pydantic import ValidationError
 from poolhouse.pipeline import json_values
 from poolhouse.pipeline.errors import InvalidName, MalformedMessage
 from poolhouse.pipeline.names import check_task_id, check_task_type
+from poolhouse.pipeline.tasks import large_values
+from poolhouse.pipeline.tasks.large_values import ValueObject
 from poolhouse.pipeline.tasks.links import Links
 from poolhouse.pipeline.tasks.task_ids import TaskIds
 
@@ -23,8 +25,6 @@ from poolhouse.pipeline.tasks.task_ids import TaskIds
 LINKS = "_poolhouse"
 #: Fields of the message that only the server sets; no payload may use them.
 RESERVED_FIELDS = frozenset({"task_id", "task_type", "submitted_at", LINKS})
-#: Pub/Sub, Quotas and limits: 10 MB a message, attributes included; the margin is theirs.
-MAX_MESSAGE_BYTES = 10_000_000 - 10_000
 #: Attribute of a message that must not be worked on before a time.
 NOT_BEFORE = "not_before"
 
@@ -44,6 +44,17 @@ class TaskMessage:
     not_before: datetime | None = None
     #: What it is linked with; None: nothing.
     links: Links | None = None
+    #: The object with the payload, where it is too large for a message; `payload` may then be empty.
+    payload_object: ValueObject | None = None
+    #: What that object is to hold, until it is written.
+    payload_data: bytes | None = field(default=None, repr=False)
+
+    def by_reference(self, *, above_bytes: int) -> TaskMessage:
+        """The task with its payload as an object, where that has more bytes; `payload_data` is still to be written."""
+        data = json_values.encode(self.payload, what="the payload")
+        if len(data) <= above_bytes:
+            return self
+        return replace(self, payload_object=large_values.payload_object(self.task_id, data), payload_data=data)
 
     def data(self) -> bytes:
         """The message's body."""
@@ -51,7 +62,7 @@ class TaskMessage:
             "task_id": self.task_id,
             "task_type": self.task_type,
             "submitted_at": format_time(self.submitted_at),
-            **self.payload,
+            **(self.payload if self.payload_object is None else {}),
         }
         if self.links is not None:
             body[LINKS] = self.links.model_dump(mode="json", exclude_none=True)
@@ -60,6 +71,8 @@ class TaskMessage:
     def attributes(self) -> dict[str, str]:
         """The message's attributes."""
         own = {"task_id": self.task_id, "task_type": self.task_type, "queue": self.queue, **self.trace}
+        if self.payload_object is not None:
+            own |= large_values.attributes_of(self.payload_object)
         return own if self.not_before is None else {**own, NOT_BEFORE: format_time(self.not_before)}
 
 
@@ -78,7 +91,8 @@ def decode(
     of it is the same task.
 
     Raises:
-        MalformedMessage: not a JSON object that a record can keep, no task type, or an impossible id or time.
+        MalformedMessage: not a JSON object that a record can keep, no task type, or an impossible id, time or reference
+            to a payload.
     """
     try:
         body = json_values.parse(data)
@@ -101,15 +115,20 @@ def decode(
         check_task_id(task_id)
     except InvalidName as error:
         raise MalformedMessage(f"malformed message: {error}") from None
+    payload = {name: value for name, value in body.items() if name not in RESERVED_FIELDS}
+    payload_object = large_values.referred(task_id, attributes)
+    if payload and payload_object is not None:
+        raise MalformedMessage("malformed message: it has a payload, and refers to another")
     return TaskMessage(
         task_id=task_id,
         task_type=task_type,
         submitted_at=_time(body.get("submitted_at"), "submitted_at") or published_at,
         queue=queue,
-        payload={name: value for name, value in body.items() if name not in RESERVED_FIELDS},
+        payload=payload,
         trace={name: attributes[name] for name in ("traceparent", "tracestate") if name in attributes},
         not_before=_time(attributes.get(NOT_BEFORE), NOT_BEFORE),
         links=_links(body[LINKS]) if LINKS in body else None,
+        payload_object=payload_object,
     )
 
 

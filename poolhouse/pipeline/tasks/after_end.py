@@ -18,16 +18,20 @@ from poolhouse.pipeline.tasks.records import FollowUp, Status, TaskRecord
 Rule = Callable[[TaskRecord], Iterable[FollowUp]]
 
 
-def tasks_after(record: TaskRecord, rules: Iterable[Rule]) -> list[TaskMessage]:
+def tasks_after(record: TaskRecord, rules: Iterable[Rule], *, inline_bytes: int) -> list[TaskMessage]:
     """All tasks that follow the end of a task: what its handler submitted, where it succeeded, and those of the rules.
 
     Args:
         record: its final record.
         rules: of this deployment.
+        inline_bytes: payloads that rules make travel by reference above this size.
     """
     submitted = record.follow_ups if record.status is Status.SUCCEEDED else ()
-    following = (*submitted, *(follow_up for rule in rules for follow_up in rule(record)))
-    return [message_of(each, submitted_at=record.updated_at) for each in following]
+    ruled = (follow_up for rule in rules for follow_up in rule(record))
+    return [
+        *(message_of(each, submitted_at=record.updated_at) for each in submitted),
+        *(message_of(each, submitted_at=record.updated_at).by_reference(above_bytes=inline_bytes) for each in ruled),
+    ]
 
 
 def message_of(follow_up: FollowUp, *, submitted_at: datetime) -> TaskMessage:
@@ -40,4 +44,5 @@ def message_of(follow_up: FollowUp, *, submitted_at: datetime) -> TaskMessage:
         payload=follow_up.payload,
         not_before=follow_up.not_before,
         links=follow_up.links,
+        payload_object=follow_up.payload_object,
     )

@@ -33,7 +33,8 @@ from poolhouse.pipeline.json_values import Text, clean_text
 from poolhouse.pipeline.messaging.message import TaskMessage, decode, task_id_of
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.store import ABSENT, ObjectInfo, ObjectStore
-from poolhouse.pipeline.tasks import dead_letter_attributes, records
+from poolhouse.pipeline.tasks import dead_letter_attributes, large_values, records
+from poolhouse.pipeline.tasks.large_values import ValueObject
 from poolhouse.pipeline.tasks.record_store import RecordStore
 from poolhouse.pipeline.tasks.records import Attempt, Status, TaskRecord
 from poolhouse.pipeline.tasks.task_ids import TaskIds
@@ -98,6 +99,8 @@ class Verdict:
     attributes: Mapping[str, str]
     #: The record of the dead task, where one is kept.
     record: TaskRecord | None = None
+    #: Whether it is this message that ended the record: a worker that gave the task up had done so before.
+    ended: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +131,7 @@ class DeadLetterStore:
         *,
         queues: tuple[str, ...],
         task_ids: TaskIds,
+        inline_bytes: int = large_values.INLINE_BYTES,
         unrecorded_attempts: Callable[[str, str], int] = lambda task_type, queue: 0,
     ) -> None:
         """The dead letters below `dead-letters/`.
@@ -136,6 +140,7 @@ class DeadLetterStore:
             store: the bucket.
             queues: the names of the queues.
             task_ids: of the deployment.
+            inline_bytes: up to which a payload given at a replay travels in its message.
             unrecorded_attempts: attempts that a task type without records has in a queue, 0 for other types; for
                 `keep`.
         """
@@ -143,6 +148,7 @@ class DeadLetterStore:
         self._records = RecordStore(store)
         self._queues = queues
         self._task_ids = task_ids
+        self._inline_bytes = inline_bytes
         self._unrecorded_attempts = unrecorded_attempts
 
     def keep(
@@ -164,6 +170,7 @@ class DeadLetterStore:
         task: TaskMessage | None = None
         attempts: tuple[Attempt, ...] = ()
         record: TaskRecord | None = None
+        ended_here = False
         try:
             task = decode(
                 data, original, queue=queue, message_id=source_id, published_at=published_at, task_ids=self._task_ids
@@ -184,7 +191,8 @@ class DeadLetterStore:
             else:
                 if isinstance(ended, Verdict):
                     return ended
-                record, attempts, reason = ended, ended.attempts, ended.reason or reason
+                record, ended_here = ended
+                attempts, reason = record.attempts, record.reason or reason
         self._write_letter(
             DeadLetter(
                 task_id=task_id,
@@ -200,7 +208,7 @@ class DeadLetterStore:
             ),
             now=now,
         )
-        return Verdict(kept=Kept.KEPT, task_id=task_id, attributes=original, record=record)
+        return Verdict(kept=Kept.KEPT, task_id=task_id, attributes=original, record=record, ended=ended_here)
 
     def page(self, *, queue: str | None = None, page_size: int = 100, page_token: str | None = None) -> DeadLetterPage:
         """A page of the dead letters of one queue, or of all."""
@@ -236,18 +244,27 @@ class DeadLetterStore:
         """
         with self._claimed(task_id, now=now) as (letter, generation):
             task = self._task_of(letter, payload)
+            changed = None if payload is None else task
+            if changed is not None and changed.payload_object is not None and changed.payload_data is not None:
+                large_values.write(self._store, changed.payload_object, changed.payload_data)
             try:
                 stored = self._records.read(task_id)
                 if stored is not None:
                     self._check_over(stored.record, letter, generation)
-                    self._write_record(records.replayed(stored.record, now=now, payload=payload), stored.generation)
+                    self._write_record(records.replayed(stored.record, now=now, task=changed), stored.generation)
             except RecordUnreadable as error:
                 if task is not None:
                     self._write_record(records.fresh(task, now=now), error.generation)
             attributes = {**letter.attributes, "task_id": task_id}
+            if changed is not None:
+                attributes = large_values.without_reference(attributes)
+                if changed.payload_object is not None:
+                    attributes |= large_values.attributes_of(changed.payload_object)
             data = letter.body() if task is None else task.data()
             message_id = publisher.publish_raw(letter.queue, data, attributes).result()
         try:
+            if changed is not None:
+                self._remove_payload(letter, unless=changed.payload_object)
             self._delete(letter, generation)
         except StoreUnavailable as error:  # the task lives: the answer says so, and a second replay finds it
             _log.warning("the dead letter of a replayed task is still there", task_id=task_id, error=str(error))
@@ -272,7 +289,15 @@ class DeadLetterStore:
                     record = records.discarded(stored.record, now=now)
                     self._write_record(record, stored.generation)
                     follow(record)
+            self._remove_payload(letter)
             self._delete(letter, generation)
+
+    def _remove_payload(self, letter: DeadLetter, *, unless: ValueObject | None = None) -> None:
+        """Delete the object with the letter's payload, where it has one and it is not another's too."""
+        with contextlib.suppress(MalformedMessage):
+            value = large_values.referred(letter.task_id, letter.attributes)
+            if value is not None and value != unless:
+                large_values.remove(self._store, value)
 
     def _check_over(self, record: TaskRecord, letter: DeadLetter, generation: int) -> None:
         """Raise `Conflict` where the task lives, or ended well, since its letter was kept: the letter is deleted."""
@@ -366,8 +391,8 @@ class DeadLetterStore:
 
     def _end_record(
         self, task: TaskMessage, attributes: Mapping[str, str], *, reason: str, published_at: datetime, now: datetime
-    ) -> TaskRecord | Verdict:
-        """The record of a dead task; or the verdict where it is not dead."""
+    ) -> tuple[TaskRecord, bool] | Verdict:
+        """The record of a dead task, and whether it ended just now; or the verdict where it is not dead."""
         over = Verdict(kept=Kept.OVER, task_id=task.task_id, attributes={})
         given_up_by_us = dead_letter_attributes.REASON in attributes
         stored = self._records.read(task.task_id)
@@ -380,7 +405,7 @@ class DeadLetterStore:
         else:
             record = stored.record
             if record.status in {Status.DEAD, Status.FAILED}:
-                return record if record.discarded_at is None else over
+                return (record, False) if record.discarded_at is None else over
             if record.status.final or (record.replayed_at and published_at < record.replayed_at[-1]):
                 return over  # ended meanwhile, or a late copy of what has been replayed since
             if record.status is Status.RUNNING and record.lease_until is not None and record.lease_until > now:
@@ -394,7 +419,7 @@ class DeadLetterStore:
                     return _back(task, attributes, tried=record.last_attempt)
                 died = decided
         try:
-            return self._records.write(died, if_generation=stored.generation if stored else ABSENT).record
+            return self._records.write(died, if_generation=stored.generation if stored else ABSENT).record, True
         except PreconditionFailed:
             raise Conflict(f"task {task.task_id} changed just now") from None
 
@@ -410,15 +435,16 @@ class DeadLetterStore:
             )
         except MalformedMessage:
             if payload is not None and letter.task_type:
-                return TaskMessage(
+                made_anew = TaskMessage(
                     task_id=letter.task_id,
                     task_type=letter.task_type,
                     submitted_at=letter.published_at,
                     queue=letter.queue,
                     payload=payload,
                 )
+                return made_anew.by_reference(above_bytes=self._inline_bytes)
             return None
-        return TaskMessage(
+        again = TaskMessage(
             task_id=letter.task_id,
             task_type=task.task_type,
             submitted_at=task.submitted_at,
@@ -426,7 +452,9 @@ class DeadLetterStore:
             payload=task.payload if payload is None else payload,
             trace=task.trace,
             links=task.links,
+            payload_object=task.payload_object if payload is None else None,
         )
+        return again if payload is None else again.by_reference(above_bytes=self._inline_bytes)
 
 
 def _dead(record: TaskRecord) -> bool:

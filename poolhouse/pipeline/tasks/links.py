@@ -12,9 +12,6 @@ from pydantic import BaseModel, ConfigDict
 from poolhouse.pipeline import json_values
 from poolhouse.pipeline.errors import InvalidValue
 
-#: Bytes of a payload that is handed on; a message holds somewhat more, with what else is in it.
-MAX_PAYLOAD_BYTES = 9_000_000
-
 
 class Link(BaseModel):
     """A task that follows another one."""
@@ -75,12 +72,13 @@ def handed(link: Link, value: Any) -> dict[str, Any]:
     )
 
 
-def chain_problem(linked: Links, encoded: bytes) -> str | None:
+def chain_problem(linked: Links, encoded: bytes, *, max_bytes: int) -> str | None:
     """Why a result can't be handed to the next task of the chain; None if it can, or there is none.
 
     Args:
         linked: the record of the task that returned it.
         encoded: the result, as JSON.
+        max_bytes: the size of a payload, as JSON, at the most.
     """
     if not linked.then:
         return None
@@ -89,6 +87,7 @@ def chain_problem(linked: Links, encoded: bytes) -> str | None:
         payload = handed(following, json_values.parse(encoded))
     except InvalidValue as error:
         return f"its result can't be handed on: {error}"
-    if len(json_values.encode(payload, what="the payload")) > MAX_PAYLOAD_BYTES:
-        return f"its result can't be handed on: it is larger than a message of {following.task_type} may be"
+    if len(json_values.encode(payload, what="the payload")) > max_bytes:
+        too_large = f"the payload of {following.task_type} would have more than {max_bytes:,} bytes"
+        return f"its result can't be handed on: {too_large}"
     return None

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict
 from poolhouse.pipeline.groups.group import Group
 from poolhouse.pipeline.json_values import Figure, Text, Traceback, clean_text
 from poolhouse.pipeline.messaging.message import TaskMessage
+from poolhouse.pipeline.tasks.large_values import ValueObject
 from poolhouse.pipeline.tasks.links import Links, links_of
 
 #: Attempts kept in a record: the newest ones. Their numbers go on.
@@ -105,6 +106,7 @@ class FollowUp(_Model):
     payload: dict[str, Any]
     not_before: datetime | None = None
     links: Links | None = None
+    payload_object: ValueObject | None = None
 
 
 #: Fields of a `TaskRecord` that workers keep for each other; the API leaves them out.
@@ -121,6 +123,8 @@ class TaskRecord(_Model, Links):
     submitted_at: datetime
     updated_at: datetime
     payload: dict[str, Any] = {}
+    #: The payload where it was too large for a message; deleted once the task has ended without a dead letter.
+    payload_object: ValueObject | None = None
     attempts: tuple[Attempt, ...] = ()
     #: Who has the task now: a token of one attempt of one worker.
     owner: str | None = None
@@ -239,7 +243,8 @@ def fresh(task: TaskMessage, *, now: datetime) -> TaskRecord:
         status=Status.SCHEDULED if waits else Status.QUEUED,
         submitted_at=task.submitted_at,
         updated_at=now,
-        payload=dict(task.payload),
+        payload=_own_payload(task),
+        payload_object=task.payload_object,
         not_before=task.not_before if waits else None,
         **_linked(task),
     )
@@ -381,6 +386,7 @@ def message_of(record: TaskRecord) -> TaskMessage:
         payload=record.payload,
         not_before=record.not_before,
         links=links_of(record),
+        payload_object=record.payload_object,
     )
 
 
@@ -392,19 +398,34 @@ def moved(record: TaskRecord, *, not_before: datetime | None, now: datetime) -> 
 def identified(record: TaskRecord, task: TaskMessage) -> TaskRecord:
     """The record that a cancel call made of a task nobody had looked at: type, queue and payload are in the message."""
     return record.model_copy(
-        update={"task_type": task.task_type, "queue": task.queue, "payload": dict(task.payload), **_linked(task)},
+        update={
+            "task_type": task.task_type,
+            "queue": task.queue,
+            "payload": _own_payload(task),
+            "payload_object": task.payload_object,
+            **_linked(task),
+        },
     )
 
 
-def replayed(record: TaskRecord, *, now: datetime, payload: dict[str, Any] | None = None) -> TaskRecord:
-    """The record of a dead task that gets a new life: its history stays, its attempts start anew."""
+def replayed(record: TaskRecord, *, now: datetime, task: TaskMessage | None = None) -> TaskRecord:
+    """The record of a dead task that gets a new life: its history stays, its attempts start anew.
+
+    Args:
+        record: the dead task's.
+        now: the present.
+        task: the task with another payload, where it is given one.
+    """
+    if task is not None:
+        record = record.model_copy(
+            update={"payload": _own_payload(task), "payload_object": task.payload_object},
+        )
     return record.model_copy(
         update={
             "status": Status.QUEUED,
             "reason": None,
             "cancel_requested_at": None,
             "not_before": None,
-            "payload": record.payload if payload is None else payload,
             "discarded_at": None,
             "forgiven_attempts": record.last_attempt,
             "stops": 0,
@@ -441,6 +462,11 @@ def forwarded(record: TaskRecord, *, tried: int | None, reason: str, now: dateti
 def _linked(task: TaskMessage) -> dict[str, Any]:
     """The fields of a record that say what its task is linked with; they refer to parts that are kept as they are."""
     return {} if task.links is None else {name: getattr(task.links, name) for name in task.links.model_fields_set}
+
+
+def _own_payload(task: TaskMessage) -> dict[str, Any]:
+    """What a record keeps of a task's payload itself."""
+    return dict(task.payload) if task.payload_object is None else {}
 
 
 def _last_error(record: TaskRecord) -> ErrorInfo | str:

@@ -25,13 +25,12 @@ from poolhouse.pipeline.tasks import records
 from poolhouse.pipeline.tasks.record_store import RecordStore
 from poolhouse.pipeline.tasks.records import Status, TaskRecord
 from poolhouse.pipeline.tasks.unique import WAITING, Unique
+from poolhouse.pipeline.timing import clock
 
 #: Pause between two looks at a key that another submit is at, in seconds.
 POLL_S = 0.1
 #: Time from a claim to its task's record, apart from the publish call's: a submit that takes longer may lose its key.
 SUBMIT_TIME = timedelta(seconds=15)
-#: A claim from further ahead than this was written by a clock that was wrong.
-CLOCK_MARGIN = timedelta(seconds=60)
 #: What the reason of a task begins with whose submit did not come to its end.
 ABANDONED = "its submit did not come to its end:"
 #: Times that a key is looked at anew, because others write it or its task's record meanwhile.
@@ -82,7 +81,7 @@ def standing(claim: UniqueClaim, record: TaskRecord | None, unique: Unique, *, n
         unique: the rule for the task that wants the key.
         now: the present.
     """
-    believable = claim.submitted_at <= now + CLOCK_MARGIN
+    believable = claim.submitted_at <= now + clock.MARGIN
     pending = believable and now < claim.submitting_until
     if record is None:
         return Standing.PENDING if pending else Standing.ABANDONED

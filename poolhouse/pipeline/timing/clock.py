@@ -6,6 +6,9 @@ import contextlib
 import os
 from datetime import UTC, datetime, timedelta
 
+#: What is dated further ahead than this was written by a clock that was wrong: those of two machines differ by less.
+MARGIN = timedelta(seconds=60)
+
 
 def now() -> datetime:
     """The machine's time."""

@@ -26,10 +26,12 @@ from poolhouse.pipeline.errors import (
     ScheduleNotFound,
     StoreUnavailable,
 )
+from poolhouse.pipeline.hooks import Hooks
 from poolhouse.pipeline.messaging.message import TaskMessage, format_time
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.store import ABSENT, ObjectStore
 from poolhouse.pipeline.tasks.task_ids import TaskIds
+from poolhouse.pipeline.timing import clock
 from poolhouse.pipeline.timing.cron import latest_due
 
 #: A run noticed later than this after its time counts as missed, in seconds: as long as a scheduler's restart may take.
@@ -39,9 +41,6 @@ MISSED_AFTER_S = 60.0
 CLAIM_S = 30.0
 #: Times that a change is tried anew because another wrote in between.
 _TRIES = 10
-#: A time that is further ahead than this was written by a clock that was wrong, in seconds: the clocks of two machines
-#: differ by less.
-CLOCK_MARGIN_S = 60.0
 #: Oldest due time that is run when a scheduler outside asks for it: older ones are no retry of a scheduler.
 LONGEST_DELAY = timedelta(days=31)
 #: Times outside are taken for these: in between there is room for any zone and any wait.
@@ -140,7 +139,7 @@ class StoredState:
 def due_time_problem(due_at: datetime, *, now: datetime) -> str | None:
     """Return what is wrong with a due time that a scheduler outside names; None where nothing is."""
     if _is_ahead(due_at, now):
-        return f"is more than {CLOCK_MARGIN_S:g} s ahead of the time here, {format_time(now)}"
+        return f"is more than {clock.MARGIN.total_seconds():g} s ahead of the time here, {format_time(now)}"
     if due_at < now - LONGEST_DELAY:
         return f"is more than {LONGEST_DELAY.days} days ago"
     return None
@@ -197,7 +196,7 @@ def run_due(schedule: Schedule, state: ScheduleState, *, now: datetime) -> datet
 
 
 def _is_ahead(at: datetime, now: datetime) -> bool:
-    return at - now > timedelta(seconds=CLOCK_MARGIN_S)
+    return at - now > clock.MARGIN
 
 
 class Schedules:
@@ -212,6 +211,7 @@ class Schedules:
         publisher: Publisher,
         queue_of: Callable[[str], str],
         owner: str,
+        hooks: Hooks | None = None,
     ) -> None:
         """The schedules of `topology`.
 
@@ -222,6 +222,7 @@ class Schedules:
             publisher: its queues.
             queue_of: the queue of a task type; for schedules that name none.
             owner: name of this process, in the claims that it makes.
+            hooks: told of each task that is published.
         """
         self._store = store
         self._by_name = {schedule.name: schedule for schedule in topology.schedules}
@@ -229,6 +230,10 @@ class Schedules:
         self._publisher = publisher
         self._queue_of = queue_of
         self._owner = owner
+        self._hooks = hooks or Hooks()
+
+    def _submitting(self, task: TaskMessage) -> TaskMessage:
+        return self._hooks.of(task.task_type).submitting(task) if self._hooks else task
 
     @property
     def declared(self) -> tuple[Schedule, ...]:
@@ -293,7 +298,7 @@ class Schedules:
         """
         schedule = self.named(name)
         task = self._task(schedule, task_id=self._task_ids.new(now), at=now)
-        message_id = self._publisher.submit(task).result()
+        message_id = self._publisher.submit(self._submitting(task)).result()
         made = Run(task_id=task.task_id, due_at=now, by_hand=True, owner=self._owner, claimed_at=now, published_at=now)
         # Only for people to see: the task is submitted, whatever becomes of this; and a run still to be published
         # is not forgotten for it.
@@ -325,7 +330,8 @@ class Schedules:
         """
         run = stored.state.pending
         assert run is not None
-        self._publisher.submit(self._task(self.named(name), task_id=run.task_id, at=run.due_at)).result()
+        task = self._task(self.named(name), task_id=run.task_id, at=run.due_at)
+        self._publisher.submit(self._submitting(task)).result()
         run = run.model_copy(update={"published_at": now})
         try:
             self._write(name, stored.state.model_copy(update={"last_run": run}), stored)

@@ -15,6 +15,7 @@ import base64
 import contextlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime
 
 import structlog
@@ -25,6 +26,7 @@ from poolhouse.pipeline.errors import MessageRefused, ObjectNotFound, Preconditi
 from poolhouse.pipeline.messaging.message import NOT_BEFORE, TaskMessage, format_time
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.store import ABSENT, ObjectStore
+from poolhouse.pipeline.tasks import large_values
 from poolhouse.pipeline.timing.delays import SHORT_WAIT_S, seconds_until
 
 #: Timers fired at the same time: each is three calls, one after the other.
@@ -73,11 +75,14 @@ class Timers:
         self._store.delete(names.timer(not_before, task_id))
 
     def send(self, task: TaskMessage, publisher: Publisher, *, now: datetime) -> Future[str]:
-        """Publish a task now, or keep it until its time where that is far.
+        """Publish a task now, or keep it until its time where that is far; its large payload is written before.
 
         Returns:
             A future as `Publisher.submit`'s; an empty id where the bucket has the task.
         """
+        if task.payload_object is not None and task.payload_data is not None:
+            large_values.write(self._store, task.payload_object, task.payload_data)
+            task = replace(task, payload_data=None)
         if task.not_before is None or seconds_until(task.not_before, now=now) <= SHORT_WAIT_S:
             return publisher.submit(task)
         self.put(task.queue, task.data(), task.attributes(), task_id=task.task_id, not_before=task.not_before)

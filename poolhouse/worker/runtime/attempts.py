@@ -17,9 +17,10 @@ import structlog
 
 from poolhouse.pipeline.errors import MalformedMessage, PreconditionFailed, RecordUnreadable
 from poolhouse.pipeline.groups.group_store import GroupStore
+from poolhouse.pipeline.hooks import AttemptEnd, TaskInfo
 from poolhouse.pipeline.messaging.message import TaskMessage, decode
 from poolhouse.pipeline.store import ABSENT
-from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks import large_values, records
 from poolhouse.pipeline.tasks.record_store import RecordStore, Stored, written_by
 from poolhouse.pipeline.tasks.records import (
     AlreadyClaimed,
@@ -33,8 +34,9 @@ from poolhouse.pipeline.tasks.records import (
 )
 from poolhouse.worker.errors import Interrupted, TaskTimeout, WorkerStopping
 from poolhouse.worker.registry import Handler
+from poolhouse.worker.runtime import endings, task_log
 from poolhouse.worker.runtime.delivery import Delivery
-from poolhouse.worker.runtime.endings import error_info, interrupted
+from poolhouse.worker.runtime.endings import Ending, Stopped, error_info, interrupted
 from poolhouse.worker.runtime.execution.executor import Executor, run_handler
 from poolhouse.worker.runtime.heartbeat import Heartbeat
 from poolhouse.worker.runtime.limits import Limits
@@ -84,6 +86,7 @@ class Attempts:
         self._task_ids = services.task_ids
         self._now = services.now
         self._retry_io = services.retry_io
+        self._hooks = services.hooks
         self._settlement = settlement
         self._limits = limits
         self._quarantine = quarantine
@@ -176,6 +179,8 @@ class Attempts:
             started_s=self._monotonic(),
             store=self._records if handler.record else None,
             lease_s=queue.ack_deadline_s,
+            hooks=self._hooks.of(task.task_type) if self._hooks else None,
+            trace=task.trace,
         )
         context = Context(running, self._services)
         once = _Once()
@@ -183,12 +188,42 @@ class Attempts:
             thread_id = threading.get_ident()
             running.abandon_handler = lambda: self._abandon(once, delivery, running, context, thread_id)
         self._heartbeat.add(running)
+        task_log.started(running, context)
         try:
-            end = run_handler(self._executor, running, context)
+            end = self._load(running)
+            if running.hooks is not None:
+                running.hooks.before(running.info)
+            end = end or run_handler(self._executor, running, context)
         finally:
             self._heartbeat.remove(running)
         if once.first():
-            self._settlement.settle(delivery, running, context, end)
+            self._settle(delivery, running, context, end)
+
+    def _settle(self, delivery: Delivery, running: RunningTask, context: Context, end: Ending) -> None:
+        settled = self._settlement.settle(delivery, running, context, end)
+        if running.hooks is not None:
+            running.hooks.after(
+                running.info,
+                AttemptEnd(
+                    outcome=settled.outcome,
+                    duration_s=self._monotonic() - running.started_s,
+                    error=settled.error,
+                    retry_at=settled.retry_at,
+                ),
+            )
+
+    def _load(self, running: RunningTask) -> Ending | None:
+        """Read a large payload; how the attempt ends where that can't be."""
+        value = running.record.payload_object
+        if value is None:
+            return None
+        try:
+            running.payload = self._retry_io(lambda: large_values.read(self._services.store, value))
+        except large_values.ValueLost as error:
+            return endings.lost_payload(error)
+        except Stopping:
+            return Stopped()
+        return None
 
     def _claim(self, delivery: Delivery, task: TaskMessage, handler: Handler, *, lease_s: float) -> Stored | None:
         """The claimed record; None if the delivery has been brought to its end without a new attempt."""
@@ -227,7 +262,8 @@ class Attempts:
                 record = decision.record
                 if current is not None and not record.task_type:
                     record = self._identify(current, task)
-                self._settlement.close(delivery, record)
+                    self._tell_end(record, task)
+                self._settlement.close(delivery, record, payload_object=task.payload_object)
                 return None
             if isinstance(decision, AlreadyClaimed):
                 return current
@@ -247,6 +283,7 @@ class Attempts:
                 return stored
             self._settlement.counts.add(_count_of(record))
             self._settlement.close(delivery, record)
+            self._tell_end(record, task)
             return None
 
     def _group_cancelled(self, task: TaskMessage) -> bool:
@@ -255,6 +292,16 @@ class Attempts:
             return False
         group_id, fresh = task.links.group_id, task.links.group_index is None
         return self._retry_io(lambda: self._groups.cancelled(group_id, now=self._now(), fresh=fresh))
+
+    def _tell_end(self, record: TaskRecord, task: TaskMessage) -> None:
+        """Tell the hooks of a task that ended without an attempt."""
+        if not self._hooks:
+            return
+        chain, info = self._hooks.of(task.task_type), TaskInfo.of(task)
+        if record.status is Status.CANCELLED:
+            chain.on_cancel(info)
+        else:
+            chain.on_death(info, record.reason or "")
 
     def _identify(self, current: Stored, task: TaskMessage) -> TaskRecord:
         record = records.identified(current.record, task)
@@ -269,14 +316,14 @@ class Attempts:
             self._on_abandoned(thread_id)
             self._quarantine.leave(delivery)
             why = running.interruption or TaskTimeout()
-            self._settlement.settle(delivery, running, context, interrupted(why, error_info(why)))
+            self._settle(delivery, running, context, interrupted(why, error_info(why)))
             if not isinstance(why, TaskTimeout | WorkerStopping):  # else it is raised already, or all ends anyway
                 running.interrupt_handler(TaskTimeout("its attempt has been given up"))
 
 
 def _completed(task: TaskMessage, handler: Handler) -> TaskMessage:
     """The task with what default factories make: kept in its record, it is the same in every attempt."""
-    if not handler.makes_values:
+    if not handler.makes_values or task.payload_object is not None:  # which was completed before it was written
         return task
     try:
         return replace(task, payload=handler.completed(task.payload))

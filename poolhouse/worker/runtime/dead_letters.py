@@ -5,6 +5,8 @@ from __future__ import annotations
 import structlog
 
 from poolhouse.pipeline.errors import Conflict, ServiceUnavailable
+from poolhouse.pipeline.hooks import TaskInfo
+from poolhouse.pipeline.messaging import trace
 from poolhouse.pipeline.tasks.after_end import tasks_after
 from poolhouse.pipeline.tasks.dead_letters import DeadLetterStore, Kept
 from poolhouse.pipeline.tasks.records import TaskRecord
@@ -42,6 +44,8 @@ class DeadLetterKeeper:
         self._now = services.now
         self._timers = Timers(services.store)
         self._after_end = services.after_end
+        self._inline_bytes = topology.payloads.inline_bytes
+        self._hooks = services.hooks
 
     def process(self, delivery: Delivery) -> None:
         """Keep the message, or let it come again. Never raises."""
@@ -67,6 +71,9 @@ class DeadLetterKeeper:
         else:
             if verdict.kept is Kept.KEPT:
                 _log.warning("a task is dead", task_id=verdict.task_id, queue=delivery.queue)
+                if self._hooks and verdict.record is not None and verdict.ended:
+                    info = TaskInfo.of(verdict.record, trace=trace.context(verdict.attributes))
+                    self._hooks.of(info.task_type).on_death(info, verdict.record.reason or "")
             elif verdict.kept is Kept.BACK:
                 _log.info("a task that Pub/Sub gave up has attempts left", task_id=verdict.task_id)
             delivery.ack()
@@ -74,6 +81,9 @@ class DeadLetterKeeper:
     def _publish_following(self, record: TaskRecord) -> None:
         """Publish what follows the end of a task that Pub/Sub, or a worker, gave up."""
         now = self._now()
-        sent = [self._timers.send(task, self._publisher, now=now) for task in tasks_after(record, self._after_end)]
+        tasks = tasks_after(record, self._after_end, inline_bytes=self._inline_bytes)
+        if self._hooks:
+            tasks = [self._hooks.of(task.task_type).submitting(task) for task in tasks]
+        sent = [self._timers.send(task, self._publisher, now=now) for task in tasks]
         for future in sent:
             future.result()

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from poolhouse.pipeline import json_values
 from poolhouse.pipeline.errors import InvalidValue
 from poolhouse.pipeline.json_values import clean_text
+from poolhouse.pipeline.tasks.large_values import ValueLost
 from poolhouse.pipeline.tasks.records import ErrorInfo
 from poolhouse.pipeline.timing.delays import check_delay_s
 from poolhouse.worker.errors import Interrupted, LeaseLost, Reject, Retry, TaskCancelled, WorkerStopping, meaning_of
@@ -137,6 +138,12 @@ def _traceback_lines(error: BaseException) -> list[str]:
         return "".join(traceback.format_exception(error)).splitlines()
     except Exception as failure:  # noqa: BLE001 - user code: notes, causes and groups of errors may do anything
         return [f"no traceback: {type(failure).__name__} while it was formatted"]
+
+
+def lost_payload(error: ValueLost) -> Ending:
+    """Return how an attempt ends whose payload was an object that can't be read any more."""
+    reason = f"the payload can't be read: {error}"
+    return Refused(reason, ErrorInfo(type=type(error).__name__, message=str(error)))
 
 
 def invalid_payload(error: ValidationError) -> Ending:

@@ -121,4 +121,4 @@ class Heartbeat:
             try:
                 self.tick()
             except Exception:  # noqa: BLE001 - a mistake about one task must not cost all others their leases
-                _log.exception("the keeper failed")
+                _log.exception("the heartbeat failed")

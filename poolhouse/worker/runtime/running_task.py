@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 import structlog
@@ -17,9 +18,9 @@ from poolhouse.pipeline import json_values
 from poolhouse.pipeline.errors import PreconditionFailed
 from poolhouse.pipeline.groups.group import Group, WaitFor
 from poolhouse.pipeline.groups.results import MemberResult
-from poolhouse.pipeline.messaging.message import MAX_MESSAGE_BYTES
+from poolhouse.pipeline.hooks import AttemptInfo, Chain, TaskInfo
 from poolhouse.pipeline.store import ABSENT, ObjectStore
-from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks import large_values, records
 from poolhouse.pipeline.tasks.links import Links
 from poolhouse.pipeline.tasks.record_store import RecordStore, Stored, written_by
 from poolhouse.pipeline.tasks.records import FollowUp, Progress, TaskRecord
@@ -33,7 +34,8 @@ from poolhouse.worker.runtime.services import Services
 
 #: Least time between two writes of a task's progress, in seconds.
 PROGRESS_INTERVAL_S = 1.0
-#: Payloads of all follow-up tasks of a task, in bytes: its record holds them until they are published.
+#: Payloads of all follow-up tasks of a task, in bytes: its record, and the worker's memory, hold them until they are
+#: published.
 MAX_FOLLOW_UP_BYTES = 32_000_000
 
 
@@ -41,7 +43,15 @@ class RunningTask:
     """One attempt in hand. The handler's thread and the keeper's change it, so every method takes its lock."""
 
     def __init__(
-        self, stored: Stored, handler: Handler, *, started_s: float, store: RecordStore | None, lease_s: float
+        self,
+        stored: Stored,
+        handler: Handler,
+        *,
+        started_s: float,
+        store: RecordStore | None,
+        lease_s: float,
+        hooks: Chain | None = None,
+        trace: Mapping[str, str] | None = None,
     ) -> None:
         """Wrap a record just claimed.
 
@@ -50,12 +60,18 @@ class RunningTask:
             started_s: when the attempt began, on a monotonic clock.
             store: where the record is kept; None where the handler keeps none.
             lease_s: length of the record's lease, in seconds.
+            hooks: of its task type; None where the deployment has none.
+            trace: the trace context of its message.
         """
         self.handler = handler
         self.started_s = started_s
         self.lease_s = lease_s
+        self.hooks = hooks
+        self.trace = trace or {}
         self._stored = stored
         self._store = store
+        #: The task's payload: the record's own, or what its object holds once that is read.
+        self.payload: Mapping[str, Any] = stored.record.payload
         #: Marks our writes: one that took effect though storage did not answer is told from another worker's.
         self._writer = stored.record.owner or ""
         self._interruption: Interrupted | None = None
@@ -72,6 +88,16 @@ class RunningTask:
     def record(self) -> TaskRecord:
         """The record as this worker last wrote it."""
         return self._stored.record
+
+    @cached_property
+    def info(self) -> AttemptInfo:
+        """The attempt as hooks see it."""
+        attempt = self.record.attempts[-1]
+        return AttemptInfo(
+            task=TaskInfo.of(self.record, trace=self.trace, payload=self.payload),
+            number=attempt.number,
+            started_at=attempt.started_at,
+        )
 
     @property
     def interruption(self) -> Interrupted | None:
@@ -172,8 +198,11 @@ class Context:
         self._task_ids = services.task_ids
         self._now = services.now
         self._log: Logger | None = None
+        self._payloads = services.topology.payloads
         self.follow_ups: list[FollowUp] = []
         self.groups: list[Group] = []
+        #: Payloads of follow-ups that are too large for a message, as JSON, by the follow-up's id.
+        self.large_payloads: dict[str, bytes] = {}
         self._follow_up_bytes = 0
 
     @property
@@ -277,24 +306,32 @@ class Context:
         queue = queue or handler.queue_in(self._topology)
         if queue not in self._topology.by_name:
             raise KeyError(f"there is no queue {queue}")
-        if len(encoded) > MAX_MESSAGE_BYTES:
-            raise ValueError(f"the payload of the follow-up {task_type} is larger than a message may be")
-        if self._follow_up_bytes + len(encoded) > MAX_FOLLOW_UP_BYTES:
+        if len(encoded) > self._payloads.max_bytes:
             raise ValueError(
-                f"the follow-ups of one task hold more than {MAX_FOLLOW_UP_BYTES:,} bytes together: "
+                f"the payload of the follow-up {task_type} has {len(encoded):,} bytes, and may have "
+                f"{self._payloads.max_bytes:,} (payloads.max_bytes in pipeline.toml)"
+            )
+        if self._follow_up_bytes + len(encoded) > max(MAX_FOLLOW_UP_BYTES, self._payloads.max_bytes):
+            raise ValueError(
+                f"the follow-ups of one task hold more than {max(MAX_FOLLOW_UP_BYTES, self._payloads.max_bytes):,} "
+                "bytes together: "
                 "write what is large to a file, and name the file in the payloads"
             )
         self._follow_up_bytes += len(encoded)
         # Derived from the parent and the position: an attempt that runs again names the same tasks.
         task_id = self._task_ids.derive(f"follow-up {self.task_id} {len(self.follow_ups)}", self.submitted_at)
+        large = len(encoded) > self._payloads.inline_bytes
+        if large:
+            self.large_payloads[task_id] = encoded
         self.follow_ups.append(
             FollowUp(
                 task_id=task_id,
                 task_type=task_type,
                 queue=queue,
-                payload=json.loads(encoded),
+                payload={} if large else json.loads(encoded),
                 not_before=not_before if not_before > now else None,
                 links=links,
+                payload_object=large_values.payload_object(task_id, encoded) if large else None,
             )
         )
         return task_id

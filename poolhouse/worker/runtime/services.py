@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from poolhouse.pipeline.config.topology import Topology
+from poolhouse.pipeline.hooks import Hooks
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.store import ObjectStore
 from poolhouse.pipeline.tasks.after_end import Rule
@@ -27,5 +28,6 @@ class Services:
     now: Callable[[], datetime]
     #: Repeats calls to storage and Pub/Sub until they succeed or the worker stops.
     retry_io: RetryUntilStopped
+    hooks: Hooks = field(default_factory=Hooks)
     #: What follows the end of a task.
     after_end: Sequence[Rule] = ()

@@ -12,6 +12,7 @@ import json
 import random
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -23,12 +24,14 @@ from pydantic import ValidationError
 from poolhouse.pipeline import names
 from poolhouse.pipeline.errors import MessageRefused, PreconditionFailed, QueueUnavailable
 from poolhouse.pipeline.groups.launch import launch
+from poolhouse.pipeline.hooks import AttemptOutcome
 from poolhouse.pipeline.json_values import clean_text
 from poolhouse.pipeline.messaging.message import TaskMessage, task_id_of
 from poolhouse.pipeline.store import ABSENT, CHUNK_BYTES
-from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks import large_values, records
 from poolhouse.pipeline.tasks.after_end import tasks_after
 from poolhouse.pipeline.tasks.dead_letter_attributes import EARLIER_DELIVERIES, attributes_for
+from poolhouse.pipeline.tasks.large_values import ValueLost, ValueObject
 from poolhouse.pipeline.tasks.links import chain_problem
 from poolhouse.pipeline.tasks.record_store import RecordStore
 from poolhouse.pipeline.tasks.records import ErrorInfo, ResultObject, Status, TaskRecord
@@ -36,6 +39,7 @@ from poolhouse.pipeline.tasks.unique_keys import SUBMIT_TIME, Held, Pending, Tak
 from poolhouse.pipeline.timing.delays import SHORT_WAIT_S, seconds_until
 from poolhouse.pipeline.timing.timers import Timers
 from poolhouse.worker.errors import LeaseLost
+from poolhouse.worker.runtime import task_log
 from poolhouse.worker.runtime.delivery import Delivery
 from poolhouse.worker.runtime.endings import Cancelled, Ending, Failed, Lost, Refused, Returned, Stopped
 from poolhouse.worker.runtime.retrying import Stopping
@@ -50,6 +54,16 @@ _log = structlog.get_logger(__name__)
 
 #: What became of a delivery.
 Disposition = Literal["succeeded", "retried", "failed", "dead", "cancelled", "stopped", "duplicates"]
+
+
+@dataclass(frozen=True)
+class Settled:
+    """How an attempt ended."""
+
+    outcome: AttemptOutcome
+    error: ErrorInfo | None = None
+    #: When the next attempt may start, where the handler or its backoff says so.
+    retry_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -83,40 +97,43 @@ class Settlement:
         self._publisher = services.publisher
         self._task_ids = services.task_ids
         self._timers = Timers(services.store)
-        longest_wait = timedelta(seconds=max(queue.retention_s for queue in services.topology.queues))
-        self._keys = UniqueKeys(services.store, longest_wait=longest_wait)
+        self._keys = UniqueKeys(services.store, longest_wait=services.topology.longest_wait)
         self._after_end = services.after_end
+        self._hooks = services.hooks
         self._retry_io = services.retry_io
         self._now = services.now
         self.counts = Counts()
 
-    def settle(self, delivery: Delivery, running: RunningTask, context: Context, end: Ending) -> None:
+    def settle(self, delivery: Delivery, running: RunningTask, context: Context, end: Ending) -> Settled:
         """Bring an attempt to its end: result, record, what is to be published, ack."""
         try:
-            self._settle_durably(delivery, running, context, end)
+            return self._settle_durably(delivery, running, context, end)
         except LeaseLost:
             self.counts.add("duplicates")
             delivery.defer(running.lease_s)
+            return Settled("lost")
         except Stopping:
             # The record still says running: the worker that gets the message waits for the lease, then starts the next
             # attempt.
             delivery.nack()
+            return Settled("stopped")
         except (ValueError, TypeError, RecursionError) as error:
             # What comes here was checked before; should a check be missing, another attempt would end here again.
             _log.exception("an outcome could not be recorded", task_id=running.record.task_id)
             reason = f"the outcome ({type(end).__name__.lower()}) could not be recorded: {clean_text(error, limit=300)}"
             unwritable = Refused(reason, ErrorInfo(type=type(error).__name__, message=reason))
             if not isinstance(end, Refused):
-                self.settle(delivery, running, context, unwritable)
-            else:
-                delivery.nack()
+                return self.settle(delivery, running, context, unwritable)
+            delivery.nack()
+            return Settled("retried", unwritable.error)
 
-    def _settle_durably(self, delivery: Delivery, running: RunningTask, context: Context, end: Ending) -> None:
+    def _settle_durably(self, delivery: Delivery, running: RunningTask, context: Context, end: Ending) -> Settled:
         now = self._now
-        if isinstance(end, Returned) and (problem := chain_problem(running.record, end.encoded)) is not None:
+        if isinstance(end, Returned) and (problem := self._chain_problem(running, end)) is not None:
             end = Refused(problem, ErrorInfo(type="InvalidValue", message=problem))
         if isinstance(end, Returned):
             result, result_object = self._keep_result(running, end)
+            self._keep_payloads(context)
             record = self._finish(
                 running,
                 lambda record: records.succeeded(
@@ -129,28 +146,35 @@ class Settlement:
                     progress=running.progress,
                 ),
             )
-            self.counts.add("succeeded")
+            self._ended(running, context, record, "succeeded")
             self.close(delivery, record)
-        elif isinstance(end, Refused):
+            return Settled("succeeded")
+        if isinstance(end, Refused):
             record = self._finish(
                 running, lambda record: records.failed(record, error=end.error, reason=end.reason, now=now())
             )
-            self.counts.add("failed")
+            self._ended(running, context, record, "failed")
             self.close(delivery, record)
-        elif isinstance(end, Cancelled):
+            return Settled("failed", end.error)
+        if isinstance(end, Cancelled):
             record = self._finish(running, lambda record: records.cancelled(record, now=now()))
-            self.counts.add("cancelled")
+            self._ended(running, context, record, "cancelled")
             self.close(delivery, record)
-        elif isinstance(end, Stopped):
-            self._finish(running, lambda record: records.stopped(record, now=now()))
-            self.counts.add("stopped")
+            return Settled("cancelled")
+        if isinstance(end, Stopped):
+            record = self._finish(running, lambda record: records.stopped(record, now=now()))
+            self._ended(running, context, record, "stopped")
             delivery.hand_over(running.record.task_id)
-        elif isinstance(end, Lost):
+            return Settled("stopped")
+        if isinstance(end, Lost):
             raise LeaseLost("another worker has it")
-        else:
-            self._retry_or_die(delivery, running, end)
+        return self._retry_or_die(delivery, running, context, end)
 
-    def _retry_or_die(self, delivery: Delivery, running: RunningTask, end: Failed) -> None:
+    def _ended(self, running: RunningTask, context: Context, record: TaskRecord, disposition: Disposition) -> None:
+        self.counts.add(disposition)
+        task_log.ended(running, context, record, outcome=disposition)
+
+    def _retry_or_die(self, delivery: Delivery, running: RunningTask, context: Context, end: Failed) -> Settled:
         handler = running.handler
         limit = handler.attempts_in(self._topology.by_name[running.record.queue])
         attempts = running.record.counted_attempts if running.recorded else delivery.attempt
@@ -160,24 +184,25 @@ class Settlement:
             record = self._finish(
                 running, lambda record: records.died(record, reason=reason, now=self._now(), error=end.error)
             )
-            self.counts.add("dead")
+            self._ended(running, context, record, "dead")
             self.close(delivery, record)
-            return
+            return Settled("dead", end.error)
         after_s = end.after_s
         if after_s is None and handler.backoff is not None:
             after_s = handler.backoff.wait_s(attempts, random=random.random())
         retry_at = None if after_s is None else self._now() + timedelta(seconds=after_s)
-        self._finish(
+        record = self._finish(
             running,
             lambda record: records.retried(
                 record, error=end.error, now=self._now(), retry_at=retry_at, counts=end.counts
             ),
         )
-        self.counts.add("retried")
+        self._ended(running, context, record, "retried")
         if retry_at is None:
             delivery.nack()
         else:
             self.postpone(delivery, running.record.task_id, retry_at)
+        return Settled("retried", end.error, retry_at)
 
     def postpone(self, delivery: Delivery, task_id: str, until: datetime) -> None:
         """Let a message come again at a time, by Pub/Sub or by a timer, and be rid of it. Raises `Stopping`."""
@@ -195,8 +220,14 @@ class Settlement:
     def _finish(self, running: RunningTask, change: Callable[[TaskRecord], TaskRecord]) -> TaskRecord:
         return self._retry_io(lambda: running.finish(change))
 
-    def close(self, delivery: Delivery, record: TaskRecord) -> None:
-        """Publish what follows a task's end, then ack. Done again for a duplicate: all of it is idempotent."""
+    def close(self, delivery: Delivery, record: TaskRecord, *, payload_object: ValueObject | None = None) -> None:
+        """Publish what follows a task's end, then ack. Done again for a duplicate: all of it is idempotent.
+
+        Args:
+            delivery: the message in hand.
+            record: the final one.
+            payload_object: what the message refers to; a record that a cancel call made does not know of it.
+        """
         try:
             self._publish_following(record)
         except QueueUnavailable:
@@ -205,17 +236,45 @@ class Settlement:
         if record.status in {Status.FAILED, Status.DEAD} and record.discarded_at is None:
             self.give_up(delivery, record.task_id, record.reason or "")
         else:
+            self._remove_payload(record, payload_object or record.payload_object)
             delivery.ack()
+
+    def _remove_payload(self, record: TaskRecord, value: ValueObject | None) -> None:
+        """Delete the payload of a task that ended without a dead letter. The bucket's lifecycle has what stays."""
+        handler = self._registry.get(record.task_type)
+        if value is None or (handler is not None and not handler.record):
+            return  # without a record a duplicate runs again, and wants it
+        self._retry_io(lambda: large_values.remove(self._store, value))
+
+    def _keep_payloads(self, context: Context) -> None:
+        """Write the large payloads of follow-ups, before the record that names them."""
+        for follow_up in context.follow_ups:
+            value, data = follow_up.payload_object, context.large_payloads.get(follow_up.task_id)
+            if value is not None and data is not None:
+                self._retry_io(partial(large_values.write, self._store, value, data))
+
+    def _chain_problem(self, running: RunningTask, end: Returned) -> str | None:
+        return chain_problem(running.record, end.encoded, max_bytes=self._topology.payloads.max_bytes)
+
+    def _send(self, task: TaskMessage) -> Future[str]:
+        """Send a member of a group."""
+        told = self._hooks.of(task.task_type).submitting(task) if self._hooks else task
+        told = told.by_reference(above_bytes=self._topology.payloads.inline_bytes)
+        return self._timers.send(told, self._publisher, now=self._now())
 
     def _publish_following(self, record: TaskRecord) -> None:
         now = self._now()
-        following = self._retry_io(partial(tasks_after, record, self._after_end))
+        following = self._retry_io(
+            partial(tasks_after, record, self._after_end, inline_bytes=self._topology.payloads.inline_bytes)
+        )
         tasks = [task for task in following if self._takes_key(task, now)]
+        if self._hooks:
+            tasks = [self._hooks.of(task.task_type).submitting(task) for task in tasks]
         waiting = [self._retry_io(partial(self._timers.send, task, self._publisher, now=now)) for task in tasks]
         for future in waiting:
             future.result()
         for group in record.groups or ():
-            self._retry_io(partial(launch, group, self._store, self._publisher, self._task_ids))
+            self._retry_io(partial(launch, group, self._store, send=self._send, task_ids=self._task_ids))
         for task in tasks:
             handler = self._registry.get(task.task_type)  # None: gone since the parent ran
             waits = task.not_before is not None and task.not_before > now
@@ -231,8 +290,12 @@ class Settlement:
         if handler is None or handler.unique is None:
             return True
         unique = handler.unique
+        value = task.payload_object
         try:
-            by = handler.unique_by(task.payload, unique)
+            payload = task.payload if value is None else self._retry_io(lambda: large_values.read(self._store, value))
+            by = handler.unique_by(payload, unique)
+        except ValueLost:  # it has run and ended: this is a duplicate of its parent
+            return False
         except ValidationError:  # its model is another since the parent ran: it fails with that for its reason
             return True
         claim = UniqueClaim(
@@ -253,7 +316,9 @@ class Settlement:
         if isinstance(answer, Taken):
             return True
         reason = f"not submitted: task {answer.task_id} has its key and is {answer.status}"
-        self._retry_io(partial(self._record, records.cancelled(records.fresh(task, now=now), now=now, reason=reason)))
+        refused = records.cancelled(records.fresh(task, now=now), now=now, reason=reason)
+        self._retry_io(partial(self._record, refused))
+        self._remove_payload(refused, value)
         return False
 
     def _record(self, record: TaskRecord) -> None:

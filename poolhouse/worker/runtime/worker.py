@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from google.api_core import exceptions as google_errors
 from google.cloud import pubsub_v1
 from google.cloud.pubsub_v1.subscriber.message import Message
 
+from poolhouse.pipeline import hooks
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.config.topology import Queue, Topology
 from poolhouse.pipeline.errors import BucketMissing, ConfigError
@@ -25,6 +26,7 @@ from poolhouse.pipeline.groups.following import LinkedTasks
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.store import ObjectStore
 from poolhouse.pipeline.tasks.task_id_key import load_task_ids
+from poolhouse.pipeline.timing import clock
 from poolhouse.pipeline.timing.timers import Timers
 from poolhouse.worker.errors import WorkerStopping
 from poolhouse.worker.registry import Handler, Registry
@@ -117,7 +119,7 @@ class Worker:
         *,
         registry: Registry,
         store: ObjectStore,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Callable[[], datetime] = clock.now,
     ) -> None:
         self._settings = settings
         self._options = options
@@ -131,7 +133,8 @@ class Worker:
             lanes[DEAD_LETTER_LANE] = DEAD_LETTER_CONCURRENCY
         self._threads = TaskThreads(lanes)
         self._heartbeat = Heartbeat(now=now)
-        self._executor = Executor(task_handlers=settings.handlers)
+        self._executor = Executor(task_handlers=settings.handlers, hooks=self._topology.hooks)
+        self._hooks = registry.hooks(hooks.load(self._topology.hooks))
         self._streams: list[tuple[Any, LaneScheduler]] = []
         self._timers: TimerLoop | None = None
         #: Reentrant: `stop` is called by signal handlers, which may interrupt a call that holds it.
@@ -188,6 +191,7 @@ class Worker:
             now=self._now,
             retry_io=RetryUntilStopped(self._giving_up),
             after_end=(LinkedTasks(self._store, lambda: task_ids),),
+            hooks=self._hooks,
         )
         self._attempts = Attempts(
             services,
@@ -366,3 +370,6 @@ class Worker:
             with contextlib.suppress(Exception):  # what ended the stream has been logged already
                 stream.result(timeout=2)
         self._subscriber.close()
+        self._hooks.close()
+        if failed := hooks.failures():
+            _log.warning("hooks have failed", times=dict(failed))

@@ -11,6 +11,10 @@ class Nothing(Payload):
     number: int = 0
 
 
+class Text(Payload):
+    text: str
+
+
 class Seconds(Payload):
     seconds: float
 
@@ -23,6 +27,12 @@ def noop(payload: Nothing, ctx: TaskContext) -> None:
 @task("unrecorded", record=False)
 def unrecorded(payload: Nothing, ctx: TaskContext) -> None:
     """Nothing, without a record."""
+
+
+@task("text")
+def text(payload: Text, ctx: TaskContext) -> int:
+    """Read a text, which may be a large payload."""
+    return len(payload.text)
 
 
 @task("nap")

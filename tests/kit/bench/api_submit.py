@@ -2,7 +2,8 @@
 
 Runs the Pub/Sub emulator, fake-gcs-server and `python -m poolhouse.api`, each in a process of its own, and sends
 submits over kept connections. Prints one line of JSON for each concurrency. With `--baseline` the same for the
-usual API, in the same run: once as it is mostly written, waiting in the event loop, and once on threads.
+usual API, in the same run: once as it is mostly written, waiting in the event loop, and once on threads. With `--text`
+also payloads of so many bytes: in their messages, or beyond `payloads.inline_bytes` as objects of the bucket.
 """
 
 from __future__ import annotations
@@ -54,19 +55,28 @@ SERVERS: dict[str, tuple[str, ...]] = {
 }
 
 
+#: Bytes sent for one figure about large payloads.
+TEXT_BYTES = 200_000_000
+
+
 def measure(name: str, options: argparse.Namespace) -> None:
-    """Print a line for each concurrency."""
+    """Print a line for each concurrency, and for each size of a text."""
     with stack() as servers, servers.api(*SERVERS[name]) as (url, serving):
         port = int(url.rpartition(":")[2])
         sent = request(port, options.path, options.body.encode())
         asyncio.run(load(port, sent, count=min(500, options.count), concurrency=16))
-        for concurrency in options.concurrency:
+        cases = [(sent, options.count, concurrency, 0) for concurrency in options.concurrency]
+        for size in options.text:
+            body = json.dumps({"task_type": "text", "text": "x" * size}).encode()
+            cases.append((request(port, options.path, body), max(20, min(400, TEXT_BYTES // size)), 4, size))
+        for sent, count, concurrency, size in cases:
             before = cpu_s(serving)
-            took, times = asyncio.run(load(port, sent, count=options.count, concurrency=concurrency))
+            took, times = asyncio.run(load(port, sent, count=count, concurrency=concurrency))
             used = cpu_s(serving) - before
             cuts = statistics.quantiles(times, n=1000)
             line = {
                 "api": name,
+                **({"text_bytes": size} if size else {}),
                 "concurrency": concurrency,
                 "accepted_per_s": round(len(times) / took),
                 "p50_ms": round(1000 * cuts[499], 2),
@@ -84,6 +94,7 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 16, 64])
     parser.add_argument("--path", default="/submit-task")
     parser.add_argument("--body", default=json.dumps({"task_type": "noop", "number": 1}))
+    parser.add_argument("--text", type=int, nargs="*", default=[], metavar="BYTES", help="payloads of this size too")
     parser.add_argument("--baseline", action="store_true", help="the usual API too")
     options = parser.parse_args()
     for name in SERVERS if options.baseline else ("ours",):

@@ -22,6 +22,8 @@ ALLOWED = {
     # The API checks payloads against the handlers' models; it runs none of them.
     "poolhouse.api": ("poolhouse.pipeline", "poolhouse.worker.plans", "poolhouse.worker.registry"),
     "poolhouse.client": ("poolhouse.pipeline",),
+    # Hooks that need an optional extra.
+    "poolhouse.telemetry": ("poolhouse.pipeline",),
     "poolhouse.local": ("poolhouse.client", "poolhouse.pipeline", "poolhouse.project", "poolhouse_pubsub"),
     # Chaos and the samples are task types of the local stack: they are written as a user writes them.
     "poolhouse.local.chaos": ("poolhouse", "poolhouse_pubsub"),
@@ -87,7 +89,10 @@ def test_every_module_belongs_to_a_part() -> None:
     ("module", "unwanted"),
     [
         # What a module of task types imports, in a web application that only submits, too.
-        ("poolhouse", {"google", "grpc", "requests", "fastapi", "starlette", "pydantic_settings"}),
+        (
+            "poolhouse",
+            {"google", "grpc", "requests", "fastapi", "starlette", "pydantic_settings", "opentelemetry", "asyncio"},
+        ),
         ("poolhouse_pubsub", {"poolhouse", "fastapi", "starlette", "uvicorn", "requests", "grpc"}),
         ("poolhouse_pubsub.server", {"poolhouse", "fastapi", "starlette", "uvicorn", "requests"}),
     ],

@@ -19,6 +19,7 @@ from poolhouse.client.errors import ApiError
 from poolhouse.client.letter import own_payload
 from poolhouse.local.console import fields, forms, rendering
 from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.tasks.large_values import PAYLOAD_SHA256
 
 _EVERY_S = 3.0
 _PAGE = 50
@@ -114,7 +115,9 @@ def _payload(letter: Document) -> str:
     try:
         return json.dumps(own_payload(letter), indent=2, ensure_ascii=False)
     except ConfigError:
-        return "{}"  # the message is none of a task: a payload has to be written anew
+        # The message is none of a task: a payload has to be written anew. A large one stays where it is, and an empty
+        # text can't be sent in its place by mistake.
+        return "" if PAYLOAD_SHA256 in letter.get("attributes", {}) else "{}"
 
 
 def _message(letter: Document) -> str:

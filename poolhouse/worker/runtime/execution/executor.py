@@ -23,32 +23,36 @@ from poolhouse.worker.runtime.running_task import Context, RunningTask
 class Executor:
     """Runs handlers of all kinds; one for a worker."""
 
-    def __init__(self, *, task_handlers: tuple[str, ...]) -> None:
+    def __init__(self, *, task_handlers: tuple[str, ...], hooks: tuple[str, ...] = ()) -> None:
         """Start neither loop nor processes before a handler needs them.
 
         Args:
             task_handlers: the modules that a handler process imports.
+            hooks: those of pipeline.toml, which a handler process has too.
         """
         self._lock = threading.Lock()
         self._loop: EventLoop | None = None
-        self._processes = ProcessRunner(task_handlers)
+        self._processes = ProcessRunner(task_handlers, hooks)
 
     def run(self, task: RunningTask, payload: BaseModel, context: Context) -> Any:
         """Call the handler and return what it returns; raises what it raises, or `Interrupted`."""
         if task.handler.cpu:
             # As it came: not every model that is dumped and parsed again is the same.
-            return self._processes.run(task, task.record.payload, context)
+            return self._processes.run(task, task.payload, context)
         return self.run_here(task, payload, context)
 
     def run_here(self, task: RunningTask, payload: BaseModel, context: Context) -> Any:
         """Call the handler in this process: in the thread at hand, or on the event loop. Raises as `run`."""
+        function = task.handler.function
+        if task.hooks is not None:
+            function = task.hooks.around(function, task.info, interrupted=lambda: task.interruption is not None)
         with logs.Bound(context.fields):
             if task.handler.is_async:
-                return self._started_loop().run(task, current_task.call(task.handler.function, payload, context))
+                return self._started_loop().run(task, current_task.call(function, payload, context))
             try:
                 with children.Alone(), interruptible() as task.interrupt_handler:
                     # What a handler sets in its context, such as decimal's precision, is not the thread's next one's.
-                    return contextvars.copy_context().run(current_task.call, task.handler.function, payload, context)
+                    return contextvars.copy_context().run(current_task.call, function, payload, context)
             finally:
                 logs.end_printed()
 
@@ -68,7 +72,7 @@ class Executor:
 def run_handler(executor: Executor, running: RunningTask, context: Context) -> Ending:
     """Run the handler of a claimed task; what it raises is an ending too."""
     try:
-        payload = running.handler.parse(running.record.payload)
+        payload = running.handler.parse(running.payload)
     except ValidationError as error:
         return endings.invalid_payload(error)
     except BaseException as error:  # noqa: BLE001 - a mistake in a validator

@@ -26,6 +26,9 @@ from poolhouse.pipeline.config.topology import Topology
 from poolhouse.pipeline.errors import InvalidValue
 from poolhouse.pipeline.groups.group import Group, WaitFor
 from poolhouse.pipeline.groups.results import MemberResult
+from poolhouse.pipeline.hooks import AttemptInfo, Hooks, TaskInfo
+from poolhouse.pipeline.hooks import load as load_hooks
+from poolhouse.pipeline.json_values import clean_text
 from poolhouse.pipeline.store import ObjectStore, open_store
 from poolhouse.pipeline.tasks import current_task
 from poolhouse.pipeline.tasks.records import Progress
@@ -41,7 +44,6 @@ from poolhouse.worker.errors import (
     TaskTimeout,
     WorkerStopping,
     meaning_of,
-    message_of,
 )
 from poolhouse.worker.group_calls import group_of, results_of
 from poolhouse.worker.registry import Handler, Registry
@@ -57,12 +59,15 @@ INTERRUPTIONS: Mapping[str, type[Interrupted]] = {
 _REFUSALS: Mapping[str, type[Exception]] = {"KeyError": KeyError, "ValueError": ValueError}
 
 
-def serve(pipe: Connection, task_handlers: tuple[str, ...], environment: Mapping[str, str]) -> None:
+def serve(
+    pipe: Connection, task_handlers: tuple[str, ...], hook_names: tuple[str, ...], environment: Mapping[str, str]
+) -> None:
     """A handler process's life.
 
     Args:
         pipe: to the worker.
         task_handlers: the modules to import.
+        hook_names: the hooks of pipeline.toml.
         environment: the variables as they were when the worker began: its other handlers may have changed them since.
     """
     os.setsid()  # a group of its own: it can be ended with all that it starts, and Ctrl-C is for the worker alone
@@ -78,6 +83,7 @@ def serve(pipe: Connection, task_handlers: tuple[str, ...], environment: Mapping
         faulthandler.enable(file=sys.__stderr__ or 2)
         store = open_store(settings)
         registry = registry_module.load(task_handlers)
+        hooks = registry.hooks(load_hooks(hook_names))
         initial_state = ProcessState()
     except BaseException as error:  # noqa: BLE001 - whatever a module raises while it is imported
         inside.tasks.get()
@@ -87,7 +93,14 @@ def serve(pipe: Connection, task_handlers: tuple[str, ...], environment: Mapping
         call = inside.tasks.get()
         # In a context of its own: what a handler sets in one, such as decimal's precision, is not the next one's.
         answer = contextvars.copy_context().run(
-            _run, call, inside, store=store, registry=registry, topology=settings.topology, now=settings.clock
+            _run,
+            call,
+            inside,
+            store=store,
+            registry=registry,
+            topology=settings.topology,
+            hooks=hooks,
+            now=settings.clock,
         )
         clean = not children.any_left()
         try:
@@ -262,16 +275,22 @@ def _run(
     store: ObjectStore,
     registry: Registry,
     topology: Topology,
+    hooks: Hooks,
     now: Callable[[], datetime],
 ) -> tuple[Any, ...]:
     """Run a handler; whatever comes of it, as what is told to the worker."""
     context = _ChildContext(call, inside, store=store, registry=registry, topology=topology, now=now)
     handler = registry[context.task_type]
+    function = handler.function
+    if hooks:
+        function = hooks.of(context.task_type).around(
+            function, _attempt(call, context), interrupted=lambda: call.interruption is not None
+        )
     try:
         with children.Alone(), logs.Bound(context.fields), interruptible() as interrupt:
             call.raise_in_handler = interrupt
             try:
-                value = current_task.call(handler.function, handler.parse(call.payload), context)
+                value = current_task.call(function, handler.parse(call.payload), context)
             finally:
                 logs.end_printed()
             try:
@@ -285,6 +304,19 @@ def _run(
         return ("raised", *_told(error, handler))
     finally:
         call.ended = True
+
+
+def _attempt(call: _Call, context: _ChildContext) -> AttemptInfo:
+    """The attempt as hooks see it."""
+    task = TaskInfo(
+        task_id=context.task_id,
+        task_type=context.task_type,
+        queue=context.queue,
+        submitted_at=context.submitted_at,
+        trace=call.facts["trace"],
+        _payload=call.payload,
+    )
+    return AttemptInfo(task=task, number=context.attempt, started_at=call.facts["started_at"])
 
 
 def _answer(inside: _Inside, answer: tuple[Any, ...], clean: bool) -> None:
@@ -311,5 +343,5 @@ def _told(error: BaseException, handler: Handler | None = None) -> tuple[str, st
     try:
         lines = "".join(traceback.format_exception(error))
     except Exception:  # noqa: BLE001 - such as a recursion while the traceback is made
-        lines = f"{type(error).__name__}: {message_of(error)}"
-    return kind, type(meant).__name__, message_of(meant), lines, after_s
+        lines = f"{type(error).__name__}: {clean_text(error)}"
+    return kind, type(meant).__name__, clean_text(meant), lines, after_s

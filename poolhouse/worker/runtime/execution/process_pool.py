@@ -49,8 +49,9 @@ class HandlerError(PoolhouseError):
 class ProcessRunner:
     """Keeps handler processes. Thread-safe."""
 
-    def __init__(self, task_handlers: tuple[str, ...]) -> None:
+    def __init__(self, task_handlers: tuple[str, ...], hooks: tuple[str, ...] = ()) -> None:
         self._task_handlers = task_handlers
+        self._hooks = hooks
         self._environment = dict(os.environ)
         self._idle: list[_Process] = []
         self._all: set[_Process] = set()
@@ -62,7 +63,7 @@ class ProcessRunner:
         with self._lock:
             process = self._idle.pop() if self._idle else None
         if process is None:
-            process = _Process(self._task_handlers, self._environment)
+            process = _Process(self._task_handlers, self._hooks, self._environment)
             with self._lock:
                 self._all.add(process)
         task.interrupt_handler = lambda interruption: process.interrupt(task, interruption)
@@ -95,12 +96,12 @@ class ProcessRunner:
 
 
 class _Process:
-    def __init__(self, task_handlers: tuple[str, ...], environment: Mapping[str, str]) -> None:
+    def __init__(self, task_handlers: tuple[str, ...], hooks: tuple[str, ...], environment: Mapping[str, str]) -> None:
         spawn = multiprocessing.get_context("spawn")  # a fork would copy the locks of gRPC's threads
         self._pipe, theirs = spawn.Pipe()
         _pipes.add(self._pipe)
         # No daemon: those may have no children, and handlers may use pools.
-        self._process = spawn.Process(target=serve, args=(theirs, task_handlers, environment), daemon=False)
+        self._process = spawn.Process(target=serve, args=(theirs, task_handlers, hooks, environment), daemon=False)
         self._process.start()
         theirs.close()
         self._sending = threading.Lock()
@@ -116,6 +117,8 @@ class _Process:
             self._task = task
         try:
             facts = {**context.fields, "submitted_at": context.submitted_at, "group_id": task.record.group_id}
+            if task.hooks is not None:
+                facts |= {"started_at": task.info.started_at, "trace": dict(task.trace)}
             self._send(("run", facts, dict(payload)))
             if task.interruption is not None:  # it came before the process could hear of it
                 self.interrupt(task, task.interruption)

@@ -53,7 +53,7 @@ class TaskThreads:
         self._changed = threading.Condition(lock)
         #: Notified when nothing runs or waits any more.
         self._at_rest = threading.Condition(lock)
-        #: QueueShare of the task that each busy thread runs.
+        #: Lane of the task that each busy thread runs.
         self._busy: dict[int, _Lane] = {}
         self._threads = 0
         self._idle = 0

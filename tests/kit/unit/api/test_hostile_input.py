@@ -77,8 +77,8 @@ class TestValues:
     @pytest.mark.parametrize(
         "value",
         [
-            json.dumps("a,[{" * 500_000),
-            json.dumps('"\\,[' * 300_000),
+            json.dumps("a,[{" * 200_000),
+            json.dumps('"\\,[' * 150_000),
             json.dumps(list(range(90_000))),
             json.dumps([[] for _ in range(90_000)]),
             json.dumps([{} for _ in range(90_000)]).replace("{}", "{ }"),
@@ -141,7 +141,7 @@ class TestGate:
         asyncio.run(run())
 
     @pytest.mark.parametrize("path", ["/submit-task", "/tasks", "/tasks:batch"])
-    @pytest.mark.parametrize("size", [10, 1_000_000])
+    @pytest.mark.parametrize("size", [10, 900_000])
     def test_large_bodies_are_validated_and_written_off_the_event_loop(
         self, api: Api, path: str, size: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -171,7 +171,7 @@ class TestGate:
         gate = api.app.state.body_gate
         for value, status in ((b'"%s"' % (b"x" * 1_000_000), 200), (b"[" * 1_000_000, 400)):
             assert api.client.post("/submit-task", content=BIG % value, headers=JSON).status_code == status
-            assert gate._free_bytes == gate._capacity_bytes
+            assert gate._free_bytes == gate.capacity_bytes
 
 
 @contextmanager

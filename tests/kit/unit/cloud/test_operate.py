@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from poolhouse.cloud.errors import GcloudFailed
 from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
-from poolhouse.cloud.operate import FOLLOW_LINES, log_filter, log_line, log_lines, status
+from poolhouse.cloud.operate import FOLLOW_LINES, log_filter, log_line, log_lines, status, status_text
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.resource import Read
 
@@ -80,7 +81,9 @@ class NoApi:
 
 
 def test_what_runs_is_shown_even_where_the_api_can_not_be_asked() -> None:
-    shown = status(NoApi(), options=OPTIONS, tracks=ReleaseTracks())  # type: ignore[arg-type]
+    found = status(NoApi(), options=OPTIONS, tracks=ReleaseTracks())  # type: ignore[arg-type]
+    assert (found["queues"], json.loads(json.dumps(found))) == (None, found)
+    shown = status_text(found)
     assert "shop-api" in shown
     assert "yes" in shown
     assert "The queues are not known" in shown

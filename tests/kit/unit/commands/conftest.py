@@ -6,7 +6,7 @@ import io
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,11 +58,13 @@ class Served:
         *,
         reason: str = "it would not work",
         data: bytes | None = None,
+        before: Callable[[str], object] = lambda task_id: None,
         **payload: Any,
     ) -> str:
-        """Submit a task and let it die; its id."""
+        """Submit a task, call `before` with its id, and let it die; its id."""
         self.api.post("/tasks", {"task_type": task_type, "payload": payload})
         published = self.topics.published[-1]
+        before(json.loads(published.message.data)["task_id"])
         queue = published.message.attributes["queue"]
         attributes = {
             **published.message.attributes,
@@ -80,7 +82,7 @@ class Served:
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
     (tmp_path / "pipeline.toml").write_text(PIPELINE)
-    environment = settings(pipeline_file=str(tmp_path / "pipeline.toml"))
+    environment = settings(pipeline_file=str(tmp_path / "pipeline.toml"), show_tracebacks=True)
     store, topics, clock = MemoryStore(), MemoryTopics(), ManualClock()
     app = application(store, topics, clock, environment=environment)
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, ws="none", lifespan="on", timeout_graceful_shutdown=1))

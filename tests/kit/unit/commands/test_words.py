@@ -117,6 +117,42 @@ def test_every_command_and_every_option_has_a_text_and_no_option_a_letter(name: 
         assert flags.startswith("--"), f"{name} {flags}"
 
 
+#: Commands that change, start or print something else than data.
+ACTING = frozenset(
+    {
+        *(
+            "up",
+            "down",
+            "images",
+            "compose-file",
+            "scale",
+            "console",
+            "submit",
+            "e2e",
+            "test",
+            "check",
+            "chaos",
+            "bench",
+        ),
+        *("lock", "upgrade", "new-project", "new-task", "build", "docs", "completion", "deploy", "destroy", "rollback"),
+        *("rehearse", "github-oidc"),
+    }
+)
+
+
+def test_every_command_that_reads_prints_for_programs_too() -> None:
+    kit = collection(of_the_kit=True)
+    reading = set(kit.task_names) - ACTING
+    without = {
+        name
+        for name in reading
+        if not {"--json", "--raw", "--format"}
+        & {flags.split("=")[0] for flags, _ in command_line._command(kit, name).help_tuples()}
+    }
+    assert reading >= {"tasks", "dlq", "schedule", "status", "stages", "releases", "secret", "cost"}
+    assert without == set()
+
+
 def test_a_command_that_a_project_adds_gets_help_and_suggestions(tmp_path: Path) -> None:
     (tmp_path / "tasks.py").write_text(
         "from invoke import task\nfrom poolhouse.commands import collection\n\n"

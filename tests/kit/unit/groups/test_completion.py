@@ -6,7 +6,7 @@ import random
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from poolhouse.pipeline import names
@@ -51,7 +51,8 @@ class World:
         return len(self.store.names(f"{names.GROUPS}{self.group.group_id}/done/"))
 
 
-@given(st.integers(1, 3 * FAN * FAN), st.randoms(use_true_random=False))
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, FAN * FAN + 3), st.randoms(use_true_random=False))
 def test_the_last_of_any_order_and_no_other_finds_it_complete(size: int, rng: random.Random) -> None:
     world = World(size)
     order = rng.sample(range(size), size)
@@ -62,7 +63,8 @@ def test_the_last_of_any_order_and_no_other_finds_it_complete(size: int, rng: ra
     assert world.look(order[-1])
 
 
-@given(st.integers(2, 2 * FAN * FAN), st.data())
+@settings(max_examples=15, deadline=None)
+@given(st.integers(2, FAN * FAN + 3), st.data())
 def test_some_look_finds_it_complete_however_writes_and_looks_are_mixed(size: int, data: st.DataObject) -> None:
     world = World(size)
     to_end, to_look, found = list(range(size)), [], False
@@ -77,12 +79,13 @@ def test_some_look_finds_it_complete_however_writes_and_looks_are_mixed(size: in
     assert found
 
 
-def test_a_look_after_a_crash_or_a_duplicate_finds_what_the_first_would_have(size: int = 40) -> None:
+def test_a_look_after_a_crash_or_a_duplicate_finds_what_the_first_would_have() -> None:
+    size = 40
     world = World(size)
     for index in range(size):
         world.end(index)  # no look: every worker died behind its write
     assert not world.look(3)  # the others' messages come again, too
-    assert any([world.look(index) for index in range(size)])
+    assert sum(world.look(index) for index in range(size)) > 0
     assert world.look(0)
 
 
@@ -107,7 +110,7 @@ def test_an_open_group_is_never_complete_and_a_closed_one_by_its_last_member() -
     assert world.look(FAN - 1)
 
 
-@pytest.mark.parametrize("size", [1, FAN, FAN + 1, 1000])
+@pytest.mark.parametrize("size", [1, FAN, FAN + 1, 300])
 def test_a_group_costs_few_writes(size: int) -> None:
     world = World(size)
     for index in range(size):
@@ -120,10 +123,8 @@ def test_a_group_costs_few_writes(size: int) -> None:
 
 @pytest.mark.parametrize("order", ["forwards", "backwards", "at random"])
 def test_no_order_of_ends_makes_looking_expensive(order: str) -> None:
-    world, size = World(1024), 1024
+    size = 500
     indexes = {"forwards": range(size), "backwards": range(size)[::-1], "at random": random.sample(range(size), size)}
-    for index in indexes[order]:
-        world.end(index)
     world = World(size)
     calls = 0
     for index in indexes[order]:

@@ -70,6 +70,18 @@ def test_status_fails_where_something_is_not_ready_but_for_the_console(
     assert "it takes its time" in capsys.readouterr().out
 
 
+def test_status_for_programs_is_one_object_without_queues_where_the_api_is_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nowhere = Endpoints(api_url="http://127.0.0.1:9", pubsub_host="", storage_url="", project="p", bucket="b")
+    backend = MadeUpBackend(nowhere)
+    monkeypatch.setattr(backends, "current", lambda state_dir: backend)
+    stack.status(as_json=True, state_dir=tmp_path)
+    found = json.loads(capsys.readouterr().out)
+    assert (found["project"], found["queues"]) == ("p", None)
+    assert [entry["state"] for entry in found["services"]] == [str(entry.state) for entry in backend.services]
+
+
 def test_without_a_stack_status_fails_and_down_is_content(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert stack.exit_code(stack.status, state_dir=tmp_path) == stack.FAILED
     assert "./invoke up" in capsys.readouterr().err

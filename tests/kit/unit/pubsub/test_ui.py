@@ -216,6 +216,17 @@ def test_a_message_that_is_refused_stays_in_the_form(browser: Browser, fields: d
     assert browser.world.pull(5) == []
 
 
+def test_a_subscription_that_is_refused_stays_in_the_form(browser: Browser) -> None:
+    fields = {"subscription": "urgent", "ack_deadline_s": "30", "filter": "kind is not a filter", "ordered": "on"}
+    text = browser.post(f"{TOPIC_PAGE}/subscribe", status=400, **fields)
+    assert '<details class="more" open>' in text
+    for name in ("subscription", "ack_deadline_s", "filter"):
+        assert re.search(rf'name="{name}"[^>]* value="{fields[name]}"', text), name
+    assert 'name="ordered" checked>' in text
+    assert 'name="exactly_once">' in text
+    assert 'name="copies" type="number" min="1" max="1000" value="1"' in text
+
+
 def test_a_message_is_pulled_acknowledged_and_given_back(browser: Browser) -> None:
     browser.world.publish("one", "two")
     assert browser.post(f"{PAGE}/pull", count="2").endswith("done=pulled")

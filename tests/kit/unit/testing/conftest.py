@@ -18,6 +18,8 @@ retry_min_backoff_s = 1
 ack_deadline_s = 20
 retry_min_backoff_s = 2
 max_attempts = 3
+[payloads]
+inline_bytes = 1000
 [schedules.hourly]
 cron = "0 * * * *"
 task_type = "greet"

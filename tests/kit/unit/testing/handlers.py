@@ -150,3 +150,19 @@ def mail(payload: Nothing, ctx: TaskContext) -> None:
     """Do what the test has put there."""
     for each in during:
         each()
+
+
+class Text(Payload):
+    text: str
+
+
+@task("count_letters")
+def count_letters(payload: Text, ctx: TaskContext) -> int:
+    """Count the letters of a text."""
+    return len(payload.text)
+
+
+@task("doubled")
+def doubled(payload: Text, ctx: TaskContext) -> str:
+    """Submit the text twice over."""
+    return ctx.submit("count_letters", Text(text=2 * payload.text))

@@ -14,6 +14,7 @@ import pytest
 
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.groups.following import LinkedTasks
+from poolhouse.pipeline.hooks import Hooks
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.tasks.after_end import Rule
 from poolhouse.pipeline.tasks.record_store import RecordStore
@@ -77,6 +78,7 @@ class Engine:
         self.resumed: list[Any] = []
         self.executor = Executor(task_handlers=("tests.kit.unit.worker.handlers",))
         self.after_end: Sequence[Rule] = (LinkedTasks(self.store, lambda: self.task_ids),)
+        self.hooks = Hooks()
         self.attempts = self.another("worker-1")
 
     def services(self) -> Services:
@@ -89,6 +91,7 @@ class Engine:
             task_ids=self.task_ids,
             now=self.clock,
             retry_io=RetryUntilStopped(self.stopping),
+            hooks=self.hooks,
             after_end=self.after_end,
         )
 

@@ -281,3 +281,47 @@ def broken_model(payload: Broken, ctx: TaskContext) -> None: ...
 def narrow(payload: Number, ctx: TaskContext) -> None:
     runs.append(ctx.task_id)
     go_on.wait(5)
+
+
+class Text(Payload):
+    text: str = ""
+    n: int = 0
+
+
+@task("length")
+def length(payload: Text, ctx: TaskContext) -> int:
+    runs.append(ctx.task_id)
+    return len(payload.text)
+
+
+@task("length_of_cpu", cpu=True)
+def length_of_cpu(payload: Text, ctx: TaskContext) -> int:
+    return len(payload.text)
+
+
+@task("length_unrecorded", record=False)
+def length_unrecorded(payload: Text, ctx: TaskContext) -> int:
+    runs.append(ctx.task_id)
+    return len(payload.text)
+
+
+@task("length_refused")
+def length_refused(payload: Text, ctx: TaskContext) -> None:
+    raise Reject("too long")
+
+
+@task("boom_text")
+def boom_text(payload: Text, ctx: TaskContext) -> None:
+    raise RuntimeError("boom")
+
+
+@task("one_text", unique=Unique(by=("n",)))
+def one_text(payload: Text, ctx: TaskContext) -> int:
+    return len(payload.text)
+
+
+@task("large_parent")
+def large_parent(payload: Text, ctx: TaskContext) -> list[str]:
+    runs.append(ctx.task_id)
+    large = Text(text="x" * payload.n)
+    return [ctx.submit("length", large), ctx.submit("length", Text(text="small")), ctx.submit("one_text", large)]

@@ -12,7 +12,14 @@ from poolhouse.project import ROOT
 from poolhouse.worker.registry import load
 
 
-@pytest.mark.parametrize(("page", "task_types"), [("delays.md", ["fetch"]), ("unique.md", ["index", "monthly_report"])])
+@pytest.mark.parametrize(
+    ("page", "task_types"),
+    [
+        ("delays.md", ["fetch"]),
+        ("large-payloads.md", ["print_report"]),
+        ("unique.md", ["index", "monthly_report"]),
+    ],
+)
 def test_the_handlers_of_a_page_are_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str, task_types: list[str]
 ) -> None:

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from poolhouse.worker.errors import Interrupted, Reject, Retry, TaskCancelled, meaning_of, message_of
-
-
-class Mute(Exception):
-    def __str__(self) -> str:
-        raise ValueError("no words")
+from poolhouse.worker.errors import Interrupted, Reject, Retry, TaskCancelled, meaning_of
 
 
 def test_code_that_catches_exceptions_does_not_catch_an_interruption() -> None:
@@ -34,8 +29,3 @@ def test_a_refusal_counts_where_it_is_all_that_a_group_holds() -> None:
     both = ExceptionGroup("two", [refusal, ValueError()])
     assert meaning_of(both) is both
     assert meaning_of(refusal) is refusal
-
-
-def test_an_error_without_a_readable_text_has_one_all_the_same() -> None:
-    assert message_of(ValueError("text")) == "text"
-    assert message_of(Mute()) == "(its text can't be read: __str__ raised ValueError)"

@@ -1,0 +1,108 @@
+"""JSON values too large for a message or a record: objects of their own, named by what they hold.
+
+What a message or a record says of such a value is its size and its hash; the object's name follows from the task's id
+and the hash. So a message that somebody publishes by hand can name no other object, and whatever is read is what was
+written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict
+from pydantic_core import from_json
+
+from poolhouse.pipeline import names
+from poolhouse.pipeline.errors import MalformedMessage, ObjectNotFound, PoolhouseError
+
+if TYPE_CHECKING:
+    from poolhouse.pipeline.store import ObjectStore  # which imports Google's clients
+
+#: Attributes of a message whose payload is an object.
+PAYLOAD_SHA256, PAYLOAD_BYTES = "payload_sha256", "payload_bytes"
+#: Bytes, as JSON, up to which a payload travels in its message unless pipeline.toml says otherwise.
+INLINE_BYTES = 1_000_000
+#: Bytes written or read by one request: each has the time that a whole small object has.
+PIECE_BYTES = 8 * 1024 * 1024
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_MOST_DIGITS = 10
+
+
+class ValueLost(PoolhouseError):
+    """The object of a large value is gone, or is not what was written."""
+
+
+class ValueObject(BaseModel):
+    """A large value, by reference."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: str
+    size_bytes: int
+    sha256: str
+
+
+def payload_object(task_id: str, data: bytes) -> ValueObject:
+    """The object of a task's payload, whose JSON is `data`."""
+    sha256 = hashlib.sha256(data).hexdigest()
+    return ValueObject(name=names.payload(task_id, sha256), size_bytes=len(data), sha256=sha256)
+
+
+def attributes_of(value: ValueObject) -> dict[str, str]:
+    """The attributes by which a message refers to its payload."""
+    return {PAYLOAD_SHA256: value.sha256, PAYLOAD_BYTES: str(value.size_bytes)}
+
+
+def without_reference(attributes: Mapping[str, str]) -> dict[str, str]:
+    """The attributes of a message that has its payload in itself."""
+    return {name: text for name, text in attributes.items() if name not in {PAYLOAD_SHA256, PAYLOAD_BYTES}}
+
+
+def referred(task_id: str, attributes: Mapping[str, str]) -> ValueObject | None:
+    """The payload's object by a message's attributes; None if they name none. Raises `MalformedMessage`."""
+    sha256, size = attributes.get(PAYLOAD_SHA256), attributes.get(PAYLOAD_BYTES, "")
+    if sha256 is None:
+        return None
+    if not _SHA256.fullmatch(sha256) or not (size.isascii() and size.isdigit() and len(size) <= _MOST_DIGITS):
+        raise MalformedMessage(f"malformed message: {PAYLOAD_SHA256} and {PAYLOAD_BYTES} are no reference to a payload")
+    return ValueObject(name=names.payload(task_id, sha256), size_bytes=int(size), sha256=sha256)
+
+
+def write(store: ObjectStore, value: ValueObject, data: bytes) -> None:
+    """Write the object; again changes nothing, since its name follows from what it holds."""
+    if len(data) > PIECE_BYTES:
+        store.upload(value.name, io.BytesIO(data), content_type="application/json", size_bytes=len(data))
+    else:
+        store.put(value.name, data)
+
+
+def read(store: ObjectStore, value: ValueObject) -> Any:
+    """The value; never more than its size is held.
+
+    Raises:
+        ValueLost: the object is gone or another; the text says which.
+    """
+    digest, pieces, size = hashlib.sha256(), list[bytes](), 0
+    try:
+        with store.open_read(value.name) as stream:
+            while size <= value.size_bytes and (piece := stream.read(min(PIECE_BYTES, value.size_bytes + 1 - size))):
+                digest.update(piece)
+                pieces.append(piece)
+                size += len(piece)
+    except ObjectNotFound:
+        raise ValueLost(f"{value.name} is gone: deleted by hand, or by the bucket's lifecycle") from None
+    if size != value.size_bytes or digest.hexdigest() != value.sha256:
+        raise ValueLost(f"{value.name} is not what was written: its size or SHA-256 is another")
+    try:
+        return from_json(b"".join(pieces))
+    except ValueError as error:
+        raise ValueLost(f"{value.name} is not JSON: {error}") from None
+
+
+def remove(store: ObjectStore, value: ValueObject) -> None:
+    """Delete the object; one that is absent already is fine."""
+    store.delete(value.name)

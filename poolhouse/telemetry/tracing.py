@@ -1,0 +1,92 @@
+"""Spans of tasks: one trace from the call that submits a task, through its message, to each of its attempts.
+
+The trace context travels as `traceparent` in the message's attributes (W3C Trace Context), so a retry an hour later, in
+another process, is still part of it.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from opentelemetry.trace import (
+    SpanKind,
+    Status,
+    StatusCode,
+    Tracer,
+    TracerProvider,
+    get_current_span,
+    get_tracer,
+    get_tracer_provider,
+)
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from poolhouse.pipeline.hooks import AttemptInfo, Hook, TaskInfo
+
+#: Longest time that a process waits for its exporter when it ends, in milliseconds.
+FLUSH_MS = 3000
+_W3C = TraceContextTextMapPropagator()
+
+
+class Tracing(Hook):
+    """A span for each submit, and one for each attempt below it."""
+
+    def __init__(self, tracer_provider: TracerProvider | None = None) -> None:
+        """Trace with a provider.
+
+        Args:
+            tracer_provider: by default OpenTelemetry's global one.
+        """
+        self._provider = tracer_provider
+
+    def on_submit(self, task: TaskInfo, trace: dict[str, str]) -> None:
+        """A span below the caller's own, or below the one of its `traceparent`; the message carries it on."""
+        inside = get_current_span().get_span_context().is_valid
+        parent = None if inside else _W3C.extract(trace)
+        with self._tracer.start_as_current_span(
+            f"submit {task.task_type}", context=parent, kind=SpanKind.PRODUCER, attributes=_attributes(task)
+        ):
+            _W3C.inject(trace)
+
+    @contextmanager
+    def around(self, attempt: AttemptInfo) -> Iterator[None]:
+        """A span of the attempt, current while the handler runs: the spans of its libraries are below it."""
+        try:
+            with self._tracer.start_as_current_span(
+                f"run {attempt.task.task_type}",
+                context=_W3C.extract(attempt.task.trace),
+                kind=SpanKind.CONSUMER,
+                attributes={**_attributes(attempt.task), "poolhouse.attempt": attempt.number},
+                record_exception=False,
+                set_status_on_exception=False,
+            ) as span:
+                try:
+                    yield
+                except BaseException as error:
+                    span.record_exception(error)
+                    span.set_status(Status(StatusCode.ERROR, type(error).__name__))
+                    raise
+        finally:
+            if multiprocessing.parent_process() is not None:
+                self.close()  # a handler process may be ended at any time once its task is done
+
+    def close(self) -> None:
+        """Send what is kept back."""
+        flush = getattr(self._provider or get_tracer_provider(), "force_flush", None)
+        if flush is not None:
+            flush(FLUSH_MS)
+
+    @property
+    def _tracer(self) -> Tracer:
+        return get_tracer("poolhouse", tracer_provider=self._provider)
+
+
+def _attributes(task: TaskInfo) -> dict[str, str]:
+    """Of OpenTelemetry's conventions for messaging, and our own."""
+    return {
+        "messaging.system": "gcp_pubsub",
+        "messaging.destination.name": task.queue,
+        "poolhouse.task_id": task.task_id,
+        "poolhouse.task_type": task.task_type,
+    }

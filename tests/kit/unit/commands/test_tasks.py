@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from poolhouse.commands import calls
+from poolhouse.commands.submit import Submission
+from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.messaging.message import TaskMessage
+from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks.record_store import RecordStore
+from poolhouse.pipeline.tasks.records import ErrorInfo, TaskRecord
+from tests.kit.unit.commands.conftest import Screen, Served
+
+TRACEBACK = 'Traceback (most recent call last):\n  File "greet.py", line 7, in greet\nKeyError: [red]'
+
+
+def claimed(served: Served, task_id: str) -> TaskRecord:
+    now = served.clock()
+    task = TaskMessage(task_id=task_id, task_type="anything", submitted_at=now, queue="default", payload={"value": 1})
+    claim = records.claim(None, task, owner="o", worker="w-1", now=now, lease_s=60, max_attempts=5)
+    assert isinstance(claim, records.Run)
+    return claim.record
+
+
+def keep(served: Served, record: TaskRecord) -> None:
+    kept = RecordStore(served.store)
+    kept.write(record, if_generation=kept.generation(record.task_id))
+
+
+def died(served: Served, task_id: str) -> TaskRecord:
+    error = ErrorInfo(type="KeyError", message="'name'", traceback=TRACEBACK)
+    return records.died(claimed(served, task_id), reason="no attempt left", now=served.clock(), error=error)
+
+
+def submitted(served: Served) -> str:
+    task_id: str = served.api.post("/tasks", {"task_type": "anything", "payload": {"value": 1}})["task_id"]
+    return task_id
+
+
+def test_a_task_is_shown_with_the_traceback_of_its_newest_failure(served: Served, screen: Screen) -> None:
+    task_id = submitted(served)
+    keep(served, died(served, task_id))
+    assert calls.tasks(served.api, [task_id], terminal=screen.terminal) == 0
+    shown = screen.out.getvalue()
+    assert "KeyError: 'name'" in shown
+    assert '      File "greet.py", line 7, in greet\n    KeyError: [red]\n' in shown
+
+
+def test_a_dead_letter_is_shown_with_the_traceback(served: Served, screen: Screen) -> None:
+    task_id = served.bury(value=1, before=lambda task_id: keep(served, died(served, task_id)))
+    assert calls.dlq(served.api, "show", [task_id], terminal=screen.terminal) == 0
+    assert 'File "greet.py", line 7' in screen.out.getvalue()
+
+
+@pytest.mark.parametrize(("ends", "code"), [("succeeded", 0), ("dead", 1)])
+def test_a_task_is_followed_to_its_end(served: Served, screen: Screen, ends: str, code: int) -> None:
+    task_id = submitted(served)
+    end = died(served, task_id)
+    if ends == "succeeded":
+        end = records.succeeded(claimed(served, task_id), now=served.clock(), result=7)
+    keep(served, end)
+    assert calls.tasks(served.api, [task_id], follow=True, as_json=True, terminal=screen.terminal) == code
+    events = [json.loads(line) for line in screen.out.getvalue().splitlines()]
+    assert (events[-1]["task_id"], events[-1]["event"], events[-1]["status"]) == (task_id, "status", ends)
+
+
+def submit(served: Served, screen: Screen, *words: str, **options: Any) -> int:
+    submission = Submission(task_type="data_transformation", words=words, **options)
+    return calls.submit(served.api, submission, terminal=screen.terminal)
+
+
+def test_a_payload_comes_from_the_command_line_a_file_or_standard_input(
+    served: Served, screen: Screen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "payload.json").write_text('{"dataset_size": 4}')
+    monkeypatch.setattr("sys.stdin", io.StringIO('{"dataset_size": 5}'))
+    for given in ('{"dataset_size": 3}', f"@{tmp_path}/payload.json", "-"):
+        assert submit(served, screen, payload=given) == 0
+    assert submit(served, screen, "dataset_size=6", payload='{"dataset_size": 3, "columns": ["a"]}') == 0
+    assert [body["dataset_size"] for body in served.published] == [3, 4, 5, 6]
+    assert served.published[-1]["columns"] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("{", "--payload is not JSON"),
+        ("[1]", "a payload is a JSON object"),
+        ("@nowhere.json", "there is no file nowhere.json"),
+        ("-", "standard input is not JSON"),
+    ],
+)
+def test_a_payload_that_is_none_is_wrong_use(
+    served: Served, screen: Screen, given: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("no json"))
+    with pytest.raises(ConfigError, match=said):
+        submit(served, screen, payload=given)
+    assert served.published == []
