@@ -63,6 +63,9 @@ def plan(value: object, place: Place, registry: Registry, topology: Topology, *,
     handler = _handler(value.get("task_type"), registry, field=f"{field}.task_type")
     if place is not Place.NEXT:
         _check_counted(handler, field=f"{field}.task_type")
+    for name in ("queue", "into"):
+        if not isinstance(value.get(name), str | None):
+            raise PlanError(f"{field}.{name}", "must be a string")
     queue = value.get("queue")
     if queue is not None and queue not in topology.by_name:
         raise PlanError(f"{field}.queue", f"there is no queue {queue!r} (queues: {', '.join(topology.by_name)})")
