@@ -80,6 +80,10 @@ _TYPES: dict[str, tuple[int, Callable[[random.Random], dict[str, Any]]]] = {
     "refuse": (4, lambda rng: {}),
     "boom": (3, lambda rng: {}),
     "single": (10, lambda rng: {"slot": rng.randrange(4), "seconds": round(rng.uniform(0.05, 0.5), 2)}),
+    "crowd": (
+        2,
+        lambda rng: {"echoes": rng.randint(1, 24), "refused": rng.choice((0, 0, 1, 2)), "anyway": rng.random() < 0.5},
+    ),
     "parent": (6, lambda rng: {"times": rng.randint(1, 3)}),
 }
 #: The faults, each with the probability range of a spell of it.

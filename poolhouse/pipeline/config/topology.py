@@ -23,7 +23,9 @@ from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.tasks.large_values import INLINE_BYTES
 
 Name = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,28}[a-z0-9])?$")]
-LifecyclePrefix = Literal["uploads", "processed", "results", "tasks", "dead-letters", "idempotency", "payloads", "groups"]
+LifecyclePrefix = Literal[
+    "uploads", "processed", "results", "tasks", "dead-letters", "idempotency", "payloads", "groups"
+]
 
 
 #: What a field with a pattern takes, by its name; the others are names.
