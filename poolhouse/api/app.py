@@ -20,6 +20,7 @@ from poolhouse.api.access import Access
 from poolhouse.api.backlog import BacklogSource
 from poolhouse.api.body_gate import BodyGate
 from poolhouse.api.routes import (
+    bulk,
     dead_letters,
     docs,
     downloads,
@@ -131,6 +132,7 @@ def create_app(
         tasks,
         scheduled,
         groups,
+        bulk,
         events,
         files,
         downloads,

@@ -16,9 +16,10 @@ from fastapi import Depends, Request
 
 from poolhouse.api.backlog import BacklogSource
 from poolhouse.api.counts import Counts
+from poolhouse.api.problems import Problem
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.config.topology import Topology
-from poolhouse.pipeline.errors import StoreUnavailable
+from poolhouse.pipeline.errors import ConfigError, StoreUnavailable
 from poolhouse.pipeline.hooks import Hooks
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.messaging.publisher import Publisher
@@ -78,6 +79,13 @@ class Services:
         """Whether this deployment made an id. Raises `StoreUnavailable`."""
         ids = await self.task_ids()
         return ids.issued(task_id) or await self.threads.run(self.deployment.issued, task_id)
+
+    async def on_state(self, call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """Make a call that reads state of the bucket; one that can't be read is a conflict that a person has to end."""
+        try:
+            return await self.threads.run(call, *args, **kwargs)
+        except ConfigError as error:
+            raise Problem(409, str(error)) from None
 
     async def dead_letters(self) -> DeadLetterStore:
         """The dead letters in the bucket. Raises `StoreUnavailable`."""

@@ -8,16 +8,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from poolhouse.client import units
+from poolhouse.client.answers import Document
 from poolhouse.client.client import Client
 from poolhouse.commands import dlq as dead_letters
 from poolhouse.commands import group as groups
+from poolhouse.commands import queue as queues
 from poolhouse.commands import schedule as schedules
 from poolhouse.commands import submit as submissions
 from poolhouse.commands import task_events
 from poolhouse.commands import tasks as listing
-from poolhouse.commands.dlq import Edit, Filter
+from poolhouse.commands.dlq import Edit
 from poolhouse.commands.submit import Submission
-from poolhouse.commands.terminal import Terminal
+from poolhouse.commands.terminal import Terminal, now
+from poolhouse.pipeline.control.filters import LIVE
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.exit_codes import OK
 from poolhouse.pipeline.nearest import did_you_mean
@@ -109,18 +112,13 @@ def dlq(
     rate: str = "",
     limit: int = 50,
     yes: bool = False,
+    dry_run: bool = False,
     as_json: bool = False,
     terminal: Terminal | None = None,
 ) -> int:
     """`invoke dlq list|show|replay|discard [ID …] [key=value …]`."""
     terminal = terminal or Terminal()
-    chosen = Filter(
-        queue=queue,
-        task_type=task_type,
-        reason=reason,
-        older=units.duration(older, option="--older") if older else None,
-        newer=units.duration(newer, option="--newer") if newer else None,
-    )
+    chosen = _set({"queue": queue, "task_type": task_type, "reason": reason}) | _times(older, newer, prefix="died")
     per_s = units.rate(rate, option="--rate") if rate else None
     changes = tuple(word for word in words if "=" in word)
     ids = [word for word in words if "=" not in word]
@@ -134,6 +132,8 @@ def dlq(
             return dead_letters.show_list(api, chosen, limit=count, as_json=as_json, terminal=terminal)
         case "show":
             return dead_letters.show(api, ids, as_json=as_json, terminal=terminal)
+        case "replay" | "discard" if dry_run:
+            return dead_letters.dry_run(api, ids, chosen, everything=everything, verb=action, terminal=terminal)
         case "replay":
             change = Edit(words=changes, payload=payload, editor=edit)
             return dead_letters.replay(
@@ -155,6 +155,66 @@ def schedule(
         case "run" | "pause" | "resume":
             return schedules.change(api, action, words, terminal=terminal)
     raise _unknown("schedule", action, "list", "run", "pause", "resume")
+
+
+def queue(
+    api: Client,
+    action: str,
+    words: Sequence[str] = (),
+    *,
+    rate: str = "",
+    dry_run: bool = False,
+    yes: bool = False,
+    as_json: bool = False,
+    terminal: Terminal | None = None,
+) -> int:
+    """`invoke queue list|pause|resume|purge [NAME …]`."""
+    terminal = terminal or Terminal()
+    match action:
+        case "list":
+            return queues.show_list(api, as_json=as_json, terminal=terminal)
+        case "pause" | "resume":
+            return queues.change(api, action, words, terminal=terminal)
+        case "purge":
+            per_s = units.rate(rate, option="--rate") if rate else None
+            return queues.purge(api, words, dry_run=dry_run, yes=yes, rate=per_s, terminal=terminal)
+    raise _unknown("queue", action, "list", "pause", "resume", "purge")
+
+
+def cancel(
+    api: Client,
+    *,
+    status: str = "",
+    task_type: str = "",
+    queue: str = "",
+    older: str = "",
+    newer: str = "",
+    everything: bool = False,
+    rate: str = "",
+    dry_run: bool = False,
+    yes: bool = False,
+    terminal: Terminal | None = None,
+) -> int:
+    """`invoke cancel` with filters."""
+    if status and status not in LIVE:
+        raise ConfigError(f"--status {status!r}: one of {', '.join(sorted(LIVE))}.{did_you_mean(status, LIVE)}")
+    chosen = _set({"queue": queue, "task_type": task_type, "all": everything})
+    chosen |= _times(older, newer, prefix="submitted") | ({"status": [status]} if status else {})
+    per_s = units.rate(rate, option="--rate") if rate else None
+    return queues.cancel(api, chosen, dry_run=dry_run, yes=yes, rate=per_s, terminal=terminal or Terminal())
+
+
+def _set(fields: Document) -> Document:
+    return {name: value for name, value in fields.items() if value}
+
+
+def _times(older: str, newer: str, *, prefix: str) -> Document:
+    """The fields of a filter for --older and --newer."""
+    return {
+        f"{prefix}_{name}": (now() - units.duration(text, option=option)).isoformat()
+        for name, text, option in (("before", older, "--older"), ("after", newer, "--newer"))
+        if text
+    }
 
 
 def _unknown(command: str, action: str, *known: str) -> ConfigError:

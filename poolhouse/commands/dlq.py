@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,39 +32,8 @@ from poolhouse.pipeline.exit_codes import FAILED, OK
 
 #: Statuses of answers on a dead letter that another call has dealt with meanwhile.
 _GONE = frozenset({404, 409})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Filter:
-    """Which dead letters are meant."""
-
-    queue: str = ""
-    task_type: str = ""
-    #: Part of the reason, in any case.
-    reason: str = ""
-    older: timedelta | None = None
-    newer: timedelta | None = None
-
-    @property
-    def empty(self) -> bool:
-        """Whether all dead letters are meant."""
-        return self == Filter()
-
-    def matches(self, letter: Document, *, now: datetime) -> bool:
-        """Whether a listing's entry is meant; one whose time is unknown is neither old nor new."""
-        if self.queue and letter["queue"] != self.queue:
-            return False
-        if self.task_type and letter["task_type"] != self.task_type:
-            return False
-        if self.reason.lower() not in letter["reason"].lower():
-            return False
-        if self.older is None and self.newer is None:
-            return True
-        died_at = units.moment(letter["died_at"])
-        if died_at is None:
-            return False
-        age = now - died_at
-        return (self.older is None or age >= self.older) and (self.newer is None or age <= self.newer)
+#: Dead letters that a dry run shows.
+_SAMPLES = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +53,7 @@ class Edit:
         return self == Edit()
 
 
-def show_list(api: Client, chosen: Filter, *, limit: int, as_json: bool, terminal: Terminal) -> int:
+def show_list(api: Client, chosen: Document, *, limit: int, as_json: bool, terminal: Terminal) -> int:
     """List dead letters: a table, or a JSON object a line."""
     letters: list[Document] = []
     more = False
@@ -98,22 +67,9 @@ def show_list(api: Client, chosen: Filter, *, limit: int, as_json: bool, termina
     if as_json:
         return OK
     if not letters:
-        terminal.say("no dead letters" if chosen.empty else "no matching dead letters")
+        terminal.say("no matching dead letters" if chosen else "no dead letters")
         return OK
-    moment = now()
-    terminal.table(
-        ("task", "type", "queue", "died", "reason"),
-        (
-            (
-                escape(letter["task_id"]),
-                escape(letter["task_type"]),
-                letter["queue"],
-                _ago(letter, moment),
-                escape(_short(letter)),
-            )
-            for letter in letters
-        ),
-    )
+    _table(letters, terminal)
     if more:
         terminal.say(f"the first {limit}; --limit shows more")
     return OK
@@ -135,7 +91,7 @@ def show(api: Client, ids: Sequence[str], *, as_json: bool, terminal: Terminal) 
 def replay(
     api: Client,
     ids: Sequence[str],
-    chosen: Filter,
+    chosen: Document,
     *,
     everything: bool,
     edit: Edit,
@@ -168,7 +124,7 @@ def replay(
 def discard(
     api: Client,
     ids: Sequence[str],
-    chosen: Filter,
+    chosen: Document,
     *,
     everything: bool,
     yes: bool,
@@ -187,31 +143,43 @@ def discard(
     return _each(meant, one, done="discarded", pace=Pace(rate), terminal=terminal)
 
 
-def _matching(api: Client, chosen: Filter) -> Iterator[Document]:
-    moment = now()
-    query = {"queue": chosen.queue} if chosen.queue else {}
-    for letter in api.pages("/dead-letters", "dead_letters", page_size="1000", **query):
-        if chosen.matches(letter, now=moment):
-            yield letter
+def dry_run(
+    api: Client, ids: Sequence[str], chosen: Document, *, everything: bool, verb: str, terminal: Terminal
+) -> int:
+    """Show how many dead letters a replay or discard would take, and the first of them."""
+    letters = _meant(api, ids, chosen, everything=everything, verb=verb)
+    if ids:
+        letters = [_get(api, letter["task_id"]) for letter in letters]
+    _table(letters[:_SAMPLES], terminal)
+    terminal.say(f"would {verb} {_count(len(letters))}; nothing was changed: this was a dry run")
+    return OK
 
 
-def _meant(api: Client, ids: Sequence[str], chosen: Filter, *, everything: bool, verb: str) -> list[str]:
-    if ids and not (chosen.empty and not everything):
+def _matching(api: Client, chosen: Document) -> Iterator[Document]:
+    return api.pages("/dead-letters", "dead_letters", page_size="1000", **chosen)
+
+
+def _meant(api: Client, ids: Sequence[str], chosen: Document, *, everything: bool, verb: str) -> list[Document]:
+    """The dead letters that are meant; of ids no more than those."""
+    if ids and (chosen or everything):
         raise ConfigError("either ids, or filters and --all: not both")
     if ids:
-        return list(dict.fromkeys(ids))
-    if chosen.empty and not everything:
+        return [{"task_id": task_id} for task_id in dict.fromkeys(ids)]
+    if not chosen and not everything:
         raise ConfigError(
             f"which ones? ./invoke dlq {verb} ID …, or filters (--type, --reason, --queue, --older, --newer), or --all"
         )
-    # All of them first: the pages of a listing shift while its entries go.
-    return [letter["task_id"] for letter in _matching(api, chosen)]
+    # All of them first, for the question and the progress.
+    return list(_matching(api, chosen))
 
 
-def _each(ids: Sequence[str], call: Callable[[str], None], *, done: str, pace: Pace, terminal: Terminal) -> int:
-    if not ids:
+def _each(
+    letters: Sequence[Document], call: Callable[[str], None], *, done: str, pace: Pace, terminal: Terminal
+) -> int:
+    if not letters:
         terminal.say("no matching dead letters")
         return OK
+    ids = [letter["task_id"] for letter in letters]
     succeeded, gone, errors = 0, 0, dict[str, str]()
     with terminal.bars(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()) as bars:
         for task_id in bars.track(ids, description=done):
@@ -258,6 +226,25 @@ def _payloads(api: Client, edit: Edit) -> Callable[[str], Any]:
         return {**own, **schema.fields(edit.words, schema.payload(openapi, letter["task_type"]))}
 
     return edited
+
+
+def _table(letters: Sequence[Document], terminal: Terminal) -> None:
+    if not letters:
+        return
+    moment = now()
+    terminal.table(
+        ("task", "type", "queue", "died", "reason"),
+        (
+            (
+                escape(letter["task_id"]),
+                escape(letter["task_type"]),
+                letter["queue"],
+                _ago(letter, moment),
+                escape(_short(letter)),
+            )
+            for letter in letters
+        ),
+    )
 
 
 def _get(api: Client, task_id: str) -> Document:

@@ -344,11 +344,12 @@ def _print_queues(endpoints: Endpoints) -> None:
     queues = _queues(endpoints)
     if queues is None:
         return
-    table = Table("queue", "waiting", "in flight", "oldest", "dead letters", box=None, header_style="bold")
+    table = Table("queue", "state", "waiting", "in flight", "oldest", "dead letters", box=None, header_style="bold")
     for queue in queues:
         age = queue["oldest_age_s"]
         figures = ["?" if queue[key] is None else str(queue[key]) for key in ("backlog", "in_flight")]
-        table.add_row(queue["name"], *figures, "" if not age else units.span(age), str(queue["dead_letters"]))
+        state = "[yellow]paused[/]" if queue["paused_at"] else "runs"
+        table.add_row(queue["name"], state, *figures, "" if not age else units.span(age), str(queue["dead_letters"]))
     _out.print()
     _out.print(table)
 

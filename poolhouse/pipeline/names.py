@@ -36,6 +36,8 @@ UNIQUE = "unique/"
 GROUPS = "groups/"
 PAYLOADS = "payloads/"
 TASK_ID_KEY = "config/task-id-key"
+#: Which queues are paused, and which waiting tasks are not to start.
+QUEUE_CONTROL = "config/queues.json"
 
 #: What is left of an object's name for a client's file, with a margin for suffixes.
 MAX_FILE_NAME_BYTES = MAX_OBJECT_NAME_BYTES - max(len(UPLOADS), len(PROCESSED)) - 32

@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 from poolhouse.pipeline import hooks, names
 from poolhouse.pipeline.config.settings import Settings
+from poolhouse.pipeline.control.control_store import parse
+from poolhouse.pipeline.control.state import NOTHING
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.messaging.pubsub_transport import Message
@@ -74,7 +76,6 @@ class LocalPipeline(Pipeline):
         self._over_http = over_http
         self._sources = [(queue.subscription, queue.name, False) for queue in settings.topology.queues]
         self._sources += [(queue.dead_letter_subscription, queue.name, True) for queue in settings.topology.queues]
-        self._subscriptions = [name for name, _, _ in self._sources]
         self._queue_of_topic = {queue.topic: queue.name for queue in settings.topology.queues}
         self.clock = _Clock(self)
         self._hooks = registry.hooks(hooks.load(settings.topology.hooks))
@@ -92,6 +93,7 @@ class LocalPipeline(Pipeline):
         self.faults = Faults(self._calls, duplicate=self._add_duplicates)
         self._submitted: dict[str, Submission] = {}
         self._timer_names: set[str] = set()
+        self._control = NOTHING
         #: Messages that wait because somebody asked for it, and until when.
         self._asked_waits: dict[str, float] = {}
         self._planner: SchedulePlanner | None = None
@@ -234,6 +236,11 @@ class LocalPipeline(Pipeline):
 
     # --- work
 
+    @property
+    def _subscriptions(self) -> list[str]:
+        """Those that a worker pulls from: of a paused queue not the tasks, but the dead letters."""
+        return [name for name, queue, dead in self._sources if dead or queue not in self._control.paused]
+
     def _run_ready(self) -> None:
         """Do all that can be done now."""
         for _ in range(MOST_DELIVERIES):
@@ -302,6 +309,7 @@ class LocalPipeline(Pipeline):
                 monotonic=self._now_s,
                 pause=lambda seconds: self._move(self._now_s() + seconds),
                 on_deferred=self._deferred,
+                control=lambda: self._control,
             )
         return self._worker
 
@@ -345,10 +353,13 @@ class LocalPipeline(Pipeline):
     # --- seams
 
     def _seen_store(self, life: WorkerLife | None) -> SeenStore:
-        return SeenStore(self._bucket, self._calls, worker=life, on_timer=self._timer_written)
+        return SeenStore(self._bucket, self._calls, worker=life, on_timer=self._timer_written, on_control=self._decided)
 
     def _seen_topics(self, life: WorkerLife | None) -> SeenTopics:
         return SeenTopics(self._broker.topics(), self._calls, worker=life, on_message=self._published)
+
+    def _decided(self, data: bytes) -> None:
+        self._control = parse(data)
 
     def _timer_written(self, name: str, data: bytes) -> None:
         self._timer_names.add(name)

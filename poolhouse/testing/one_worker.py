@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from poolhouse.pipeline import hooks
 from poolhouse.pipeline.config.settings import Settings
+from poolhouse.pipeline.control.state import QueueControl
 from poolhouse.pipeline.groups.following import LinkedTasks
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.tasks.dead_letter_attributes import earlier_deliveries
@@ -54,6 +55,7 @@ class OneWorker:
         monotonic: Callable[[], float],
         pause: Callable[[float], None],
         on_deferred: Callable[[Pulled, float], None],
+        control: Callable[[], QueueControl],
     ) -> None:
         """Does nothing yet.
 
@@ -61,6 +63,7 @@ class OneWorker:
             life: dies where the test says; `store` and `topics` know it too.
             pause: lets time pass while a call is to be tried again, in seconds.
             on_deferred: called with a message that is put off, and for how many seconds.
+            control: gives what is decided about the queues.
         """
         self.life = life
         self._broker = broker
@@ -81,6 +84,7 @@ class OneWorker:
             now=now,
             retry_io=RetryUntilStopped(_Pauses(pause)),
             after_end=(LinkedTasks(store, lambda: task_ids),),
+            control=control,
             hooks=registry.hooks(hooks.load(settings.topology.hooks)),
         )
         #: The limits of task types; parked deliveries go on in `resume`.

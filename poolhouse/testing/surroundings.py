@@ -34,13 +34,25 @@ class SeenStore:
     """`ObjectStore` on another one: its calls may fail, and its callers may die."""
 
     def __init__(
-        self, store: ObjectStore, calls: Calls, *, worker: WorkerLife | None, on_timer: Callable[[str, bytes], None]
+        self,
+        store: ObjectStore,
+        calls: Calls,
+        *,
+        worker: WorkerLife | None,
+        on_timer: Callable[[str, bytes], None],
+        on_control: Callable[[bytes], None],
     ) -> None:
-        """Args: on_timer: called with the name and the content of each timer that is written."""
+        """Begin without a fault.
+
+        Args:
+            on_timer: called with the name and the content of each timer that is written.
+            on_control: called with what is decided about the queues, each time that changes.
+        """
         self._store = store
         self._calls = calls
         self._worker = worker
         self._on_timer = on_timer
+        self._on_control = on_control
 
     def get(self, name: str) -> tuple[bytes, ObjectInfo]:
         return self._act("storage.read", name, lambda: self._store.get(name))
@@ -63,6 +75,8 @@ class SeenStore:
             )
             if name.startswith(names.TIMERS):
                 self._on_timer(name, data)
+            if name == names.QUEUE_CONTROL:
+                self._on_control(data)
             if name.startswith(names.TASKS):
                 self._calls.tell(f"record {name}: {(metadata or {}).get('status', '')}")
             return generation

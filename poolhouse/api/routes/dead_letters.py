@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -15,7 +15,9 @@ from poolhouse.api import bodies, drafts, uniqueness
 from poolhouse.api.answers import json_answer
 from poolhouse.api.problems import field_problem
 from poolhouse.api.routes.tasks import hide_inside
+from poolhouse.api.selection import Moment, check_queue
 from poolhouse.api.services import Provided, Services
+from poolhouse.pipeline.control.filters import Filter
 from poolhouse.pipeline.errors import InvalidName, TaskNotFound
 from poolhouse.pipeline.names import check_task_id
 from poolhouse.pipeline.tasks import records
@@ -58,26 +60,22 @@ class Replayed(BaseModel):
 
 @router.get("/dead-letters", response_model=DeadLetterList, summary="What failed for good")
 async def list_dead_letters(
+    *,
     services: Provided,
     queue: Annotated[str | None, Query(description="Only dead letters of this queue.")] = None,
+    task_type: Annotated[str | None, Query(description="Only dead letters of this task type.")] = None,
+    reason: Annotated[str | None, Query(description="Only with this text in the reason, in any case.")] = None,
+    died_before: Annotated[Moment | None, Query(description="Only what died before this.")] = None,
+    died_after: Annotated[Moment | None, Query(description="Only what died then or later.")] = None,
     page_size: Annotated[int, Query(ge=1, le=1000)] = 100,
     page_token: Annotated[str | None, Query(max_length=2000, description="next_page_token of the page before.")] = None,
 ) -> Response:
-    """By queue; the newest task of each first."""
-    if queue is not None and queue not in services.topology.by_name:
-        raise field_problem("queue", f"there is no such queue (queues: {', '.join(services.topology.by_name)})")
+    """By queue; the newest task of each first. A page may be short, even empty, before the last."""
+    check_queue(queue, services)
+    chosen = Filter(queue=queue, task_type=task_type, reason=reason, before=died_before, after=died_after)
     box = await services.dead_letters()
-    page = await services.threads.run(box.page, queue=queue, page_size=page_size, page_token=page_token or None)
-    letters = [
-        {
-            "task_id": letter.task_id,
-            "task_type": letter.task_type,
-            "queue": letter.queue,
-            "reason": letter.reason,
-            "died_at": letter.died_at,
-        }
-        for letter in page.dead_letters
-    ]
+    page = await services.threads.run(box.page, chosen, page_size=page_size, page_token=page_token or None)
+    letters = [asdict(letter) for letter in page.dead_letters]
     return json_answer({"dead_letters": letters, "next_page_token": page.next_token})
 
 
@@ -111,7 +109,7 @@ async def replay_dead_letter(task_id: str, request: Request, services: Provided)
     if body.get("payload") is not None:
         letter = await services.threads.run(box.get, _known(task_id))
         payload = drafts.check_payload(letter.task_type, body["payload"], services)
-    await _take_key(task_id, payload, services)
+    await take_key(task_id, payload, services)
     message_id = await services.threads.run(
         box.replay, _known(task_id), services.publisher, now=services.clock(), payload=payload
     )
@@ -126,7 +124,7 @@ async def discard_dead_letter(task_id: str, services: Provided) -> Response:
     return Response(status_code=204)
 
 
-async def _take_key(task_id: str, payload: Mapping[str, Any] | None, services: Services) -> None:
+async def take_key(task_id: str, payload: Mapping[str, Any] | None, services: Services) -> None:
     """Take the key of a unique task that is replayed. Raises `Problem`: 409, another task has it."""
     if not any(handler.unique for handler in services.registry.values()):
         return  # spares a look at the record

@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Literal, get_args
 
 from fastapi import APIRouter, Request
@@ -17,7 +18,7 @@ from poolhouse.api import bodies, grouping, idempotency
 from poolhouse.api.answers import json_answer
 from poolhouse.api.drafts import MAX_BATCH, planned
 from poolhouse.api.problems import field_problem
-from poolhouse.api.routes.tasks import cancel
+from poolhouse.api.routes.tasks import cancel, request_cancel
 from poolhouse.api.services import Provided, Services
 from poolhouse.pipeline.errors import Conflict, GroupNotFound, InvalidName
 from poolhouse.pipeline.groups import counts
@@ -198,7 +199,7 @@ async def cancel_group(group_id: str, request: Request, services: Provided) -> R
 
 async def _told(task_id: str, services: Services) -> bool:
     try:
-        await cancel(task_id, services)
+        await cancel(task_id, services, partial(request_cancel, task_id=task_id))
     except Conflict:
         return False  # it has ended meanwhile
     return True

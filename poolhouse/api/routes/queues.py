@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from datetime import datetime
 from typing import Any, Literal
 
 import structlog
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from poolhouse.api import selection
 from poolhouse.api.answers import json_answer
 from poolhouse.api.backlog import BacklogUnavailable
+from poolhouse.api.problems import Problem
+from poolhouse.api.routes.bulk import BulkCancelled, cancel_page
+from poolhouse.api.selection import Step, described
 from poolhouse.api.services import Provided, Services
 from poolhouse.pipeline.config.topology import Queue
+from poolhouse.pipeline.control.control_store import ControlStore
+from poolhouse.pipeline.control.filters import Filter
+from poolhouse.pipeline.control.state import QueueControl
+from poolhouse.pipeline.messaging.message import format_time
+from poolhouse.pipeline.tasks.records import Status
 
 router = APIRouter(tags=["queues"])
 _log = structlog.get_logger("poolhouse.api.routes.queues")
@@ -23,6 +34,7 @@ class QueueFigures(BaseModel):
     """Figures of one queue; null where unknown."""
 
     name: str
+    paused_at: datetime | None = Field(description="Since when it is paused; null while it runs.")
     backlog: int | None = Field(description="Messages not finished yet, those in flight included.")
     in_flight: int | None = Field(description="Messages that workers hold.")
     oldest_age_s: float | None = Field(description="Age of the oldest message not finished yet, in seconds.")
@@ -38,20 +50,72 @@ class QueueList(BaseModel):
     queues: list[QueueFigures]
 
 
+class QueueState(BaseModel):
+    """Whether a queue runs."""
+
+    name: str
+    paused_at: datetime | None = Field(description="Since when it is paused; null while it runs.")
+
+
 @router.get("/queues", response_model=QueueList, summary="The queues and their backlog")
 async def list_queues(services: Provided) -> Response:
     """Figures come from the source that BACKLOG_SOURCE names; those of Cloud Monitoring are some minutes old."""
-    queues = await asyncio.gather(*(_figures(queue, services) for queue in services.topology.queues))
+    control = (await services.on_state(ControlStore(services.store).read)).control
+    queues = await asyncio.gather(*(_figures(queue, services, control) for queue in services.topology.queues))
     return json_answer({"backlog_source": services.settings.backlog_source, "queues": queues})
 
 
-async def _figures(queue: Queue, services: Services) -> dict[str, Any]:
+@router.post("/queues/{name}:pause", response_model=QueueState, summary="Pause a queue")
+async def pause_queue(name: str, services: Provided) -> Response:
+    """Its workers start nothing more, within two seconds; what runs goes on. Submits go on too, and wait."""
+    queue = _named(name, services)
+    return await _decide(queue, services, lambda control: control.pause(queue.name, now=services.clock()))
+
+
+@router.post("/queues/{name}:resume", response_model=QueueState, summary="Resume a queue")
+async def resume_queue(name: str, services: Provided) -> Response:
+    """What waits runs, the longest waiting first as far as Pub/Sub keeps that."""
+    queue = _named(name, services)
+    return await _decide(queue, services, lambda control: control.resume(queue.name))
+
+
+@router.post(
+    "/queues/{name}:purge",
+    response_model=BulkCancelled,
+    summary="Cancel all that waits in a queue",
+    openapi_extra=described(Step),
+)
+async def purge_queue(name: str, request: Request, services: Provided) -> Response:
+    """Cancels waiting and delayed tasks submitted until now; what runs goes on. As `POST /tasks:cancel` by queue."""
+    queue = _named(name, services)
+    step = await selection.read(Step, request, services)
+    chosen = Filter(queue=queue.name, status=frozenset({Status.QUEUED, Status.SCHEDULED}))
+    return await cancel_page(chosen, step, services, reason=f"queue {queue.name} was purged")
+
+
+async def _decide(queue: Queue, services: Services, change: Callable[[QueueControl], QueueControl]) -> Response:
+    control = await services.on_state(ControlStore(services.store).change, change)
+    state = QueueState(name=queue.name, paused_at=control.paused.get(queue.name))
+    return json_answer(state.model_dump(mode="json"))
+
+
+def _named(name: str, services: Services) -> Queue:
+    try:
+        return services.topology.by_name[name]
+    except KeyError:
+        known = ", ".join(services.topology.by_name)
+        raise Problem(404, f"there is no queue {name[:100]!r} (queues: {known})") from None
+
+
+async def _figures(queue: Queue, services: Services, control: QueueControl) -> dict[str, Any]:
     box = await services.dead_letters()
     figures, dead_letters = await asyncio.gather(
         asyncio.to_thread(_look, queue, services),
         services.dead_letter_counts.of(queue.name, lambda: services.threads.run(box.count, queue.name)),
     )
-    return {"name": queue.name, **figures, "dead_letters": dead_letters}
+    paused_at = control.paused.get(queue.name)
+    paused = None if paused_at is None else format_time(paused_at)
+    return {"name": queue.name, "paused_at": paused, **figures, "dead_letters": dead_letters}
 
 
 def _look(queue: Queue, services: Services) -> dict[str, Any]:

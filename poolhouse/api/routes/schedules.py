@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
-from typing import Annotated, Any, Literal, ParamSpec, TypeVar
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header
 from pydantic import BaseModel, ConfigDict, Field
@@ -26,9 +25,6 @@ from poolhouse.pipeline.timing.schedules import Schedules, ScheduleState, due_ti
 
 #: Name of this process in the claims that it makes.
 _OWNER = f"api-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
 
 router = APIRouter(tags=["schedules"])
 
@@ -94,7 +90,7 @@ async def pause_schedule(name: str, services: Provided) -> Response:
     """It runs no more until it is resumed; pausing it again changes nothing."""
     schedules = await _schedules(services)
     schedule = schedules.named(name)
-    state = await _on(schedules.pause, services, name, now=services.clock())
+    state = await services.on_state(schedules.pause, name, now=services.clock())
     return json_answer(_view(schedule, state, schedules, services))
 
 
@@ -103,7 +99,7 @@ async def resume_schedule(name: str, services: Provided) -> Response:
     """What was due meanwhile is not made up for."""
     schedules = await _schedules(services)
     schedule = schedules.named(name)
-    state = await _on(schedules.resume, services, name, now=services.clock())
+    state = await services.on_state(schedules.resume, name, now=services.clock())
     return json_answer(_view(schedule, state, schedules, services))
 
 
@@ -140,19 +136,11 @@ async def schedule_due(
     absurd = due_time_problem(at, now=now)
     if absurd is not None:
         raise field_problem("X-CloudScheduler-ScheduleTime", absurd)
-    run = await _on(schedules.run_at, services, name, due_at=at, now=now)
+    run = await services.on_state(schedules.run_at, name, due_at=at, now=now)
     outcome = ScheduleOutcome(status="skipped")
     if run is not None:
         outcome = ScheduleOutcome(status="submitted", run=ScheduleRun.model_validate(run))
     return json_answer(outcome.model_dump(mode="json", exclude_none=True))
-
-
-async def _on(call: Callable[_P, _T], services: Services, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """Make a call that blocks; a state in the bucket that can't be read is a conflict that a person has to end."""
-    try:
-        return await services.threads.run(call, *args, **kwargs)
-    except ConfigError as error:
-        raise Problem(409, str(error)) from None
 
 
 async def _schedules(services: Services) -> Schedules:

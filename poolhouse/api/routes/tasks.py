@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import datetime
+from functools import partial
 from typing import IO, Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -14,8 +15,10 @@ from starlette.responses import Response, StreamingResponse
 
 from poolhouse.api.answers import json_answer
 from poolhouse.api.problems import Problem
+from poolhouse.api.selection import Moment
 from poolhouse.api.services import Provided, Services
 from poolhouse.pipeline import names
+from poolhouse.pipeline.control.filters import Filter
 from poolhouse.pipeline.errors import (
     Conflict,
     InvalidName,
@@ -27,7 +30,7 @@ from poolhouse.pipeline.errors import (
 from poolhouse.pipeline.hooks import TaskInfo
 from poolhouse.pipeline.store import ABSENT
 from poolhouse.pipeline.tasks import large_values, records
-from poolhouse.pipeline.tasks.record_store import Stored
+from poolhouse.pipeline.tasks.record_store import RecordSummary, Stored
 from poolhouse.pipeline.tasks.records import PRIVATE, Status, TaskRecord
 from poolhouse.pipeline.tasks.task_ids import is_group
 from poolhouse.pipeline.timing.timers import Timers
@@ -127,6 +130,19 @@ async def get_task(task_id: str, services: Provided) -> Response:
     return json_answer(QueuedTask(task_id=task_id, submitted_at=found).model_dump(mode="json"))
 
 
+def summary_of(found: RecordSummary) -> dict[str, Any]:
+    """A task of a listing, as JSON."""
+    return {
+        "task_id": found.task_id,
+        "task_type": found.task_type,
+        "queue": found.queue,
+        "status": found.status,
+        "submitted_at": found.submitted_at,
+        "updated_at": found.updated_at,
+        **({"not_before": found.not_before} if found.not_before else {}),
+    }
+
+
 @router.get(
     "/tasks",
     response_model=TaskPage,
@@ -139,30 +155,25 @@ async def list_tasks(
     status: Annotated[Status | None, Query(description="Only tasks of this status.")] = None,
     task_type: Annotated[str | None, Query(description="Only tasks of this type.")] = None,
     queue: Annotated[str | None, Query(description="Only tasks of this queue.")] = None,
+    submitted_before: Annotated[Moment | None, Query(description="Only tasks submitted before this.")] = None,
+    submitted_after: Annotated[Moment | None, Query(description="Only tasks submitted then or later.")] = None,
     page_size: Annotated[int, Query(ge=1, le=1000)] = 100,
     page_token: Annotated[str | None, Query(max_length=2000, description="next_page_token of the page before.")] = None,
 ) -> Response:
     """A page may be short, even empty, before the last: go on while there is a next_page_token."""
     page = await services.threads.run(
         services.records.page,
-        status=status,
-        task_type=task_type,
-        queue=queue,
+        Filter(
+            status=frozenset() if status is None else frozenset({status}),
+            task_type=task_type,
+            queue=queue,
+            before=submitted_before,
+            after=submitted_after,
+        ),
         page_size=page_size,
         page_token=page_token or None,
     )
-    tasks = [
-        {
-            "task_id": found.task_id,
-            "task_type": found.task_type,
-            "queue": found.queue,
-            "status": found.status,
-            "submitted_at": found.submitted_at,
-            "updated_at": found.updated_at,
-            **({"not_before": found.not_before} if found.not_before else {}),
-        }
-        for found in page.records
-    ]
+    tasks = [summary_of(found) for found in page.records]
     return json_answer({"tasks": tasks, "next_page_token": page.next_token})
 
 
@@ -211,31 +222,28 @@ async def get_result(task_id: str, services: Provided) -> Response:
 )
 async def cancel_task(task_id: str, request: Request, services: Provided) -> Response:
     """A queued task never starts. A running one is told: its handler sees it at its next checkpoint."""
-    return _cancelled(await cancel(task_id, services))
+    return _cancelled(await cancel(task_id, services, partial(request_cancel, task_id=task_id)))
 
 
-async def cancel(task_id: str, services: Services) -> TaskRecord:
-    """Cancel a task; returns its record after that.
+def request_cancel(found: Stored | datetime, now: datetime, *, task_id: str) -> TaskRecord:
+    """The record of a task that is to end, for `cancel`. Raises `Conflict`: it has ended already."""
+    if isinstance(found, Stored):
+        if found.record.status is Status.CANCELLED:
+            return found.record
+        if found.record.status.final:
+            raise Conflict(f"task {task_id} is {found.record.status} already")
+        return records.cancel_requested(found.record, now=now)
+    # Nobody has read the message yet, so its type, queue and payload are known to nobody here.
+    record = TaskRecord(
+        task_id=task_id, task_type="", queue="", status=Status.QUEUED, submitted_at=found, updated_at=now
+    )
+    return records.cancelled(record, now=now)
 
-    Raises:
-        TaskNotFound: there is no such task.
-        Conflict: it has ended already.
-        ServiceUnavailable: not known to be cancelled: the same call may be repeated.
-    """
 
-    def change(found: Stored | datetime, now: datetime) -> TaskRecord:
-        if isinstance(found, Stored):
-            if found.record.status is Status.CANCELLED:
-                return found.record
-            if found.record.status.final:
-                raise Conflict(f"task {task_id} is {found.record.status} already")
-            return records.cancel_requested(found.record, now=now)
-        # Nobody has read the message yet, so its type, queue and payload are known to nobody here.
-        record = TaskRecord(
-            task_id=task_id, task_type="", queue="", status=Status.QUEUED, submitted_at=found, updated_at=now
-        )
-        return records.cancelled(record, now=now)
-
+async def cancel(
+    task_id: str, services: Services, change: Callable[[Stored | datetime, datetime], TaskRecord]
+) -> TaskRecord:
+    """Change a record as a cancel call does, and see to what follows; arguments and errors as of `rewrite`."""
     before, record = await rewrite(task_id, services, change)
     if record.status is Status.CANCELLED:
         # A task of unknown type: the worker that gets its message tells the hooks.

@@ -143,6 +143,7 @@ def group(
         "rate": "maximum rate: 10/s, 100/m",
         "limit": "maximum number to list (50)",
         "yes": "skip the confirmation of a discard",
+        "dry_run": "count what would be replayed or discarded, show some of it, and change nothing",
         "json": "print one JSON object per line",
     },
 )
@@ -161,6 +162,7 @@ def dlq(
     rate: str = "",
     limit: int = 50,
     yes: bool = False,
+    dry_run: bool = False,
     json: bool = False,
     project: str = "",
     stage: str = "",
@@ -169,7 +171,15 @@ def dlq(
     from poolhouse.commands import calls as commands
 
     chosen = {"task_type": type, "queue": queue, "reason": reason, "older": older, "newer": newer, "everything": all}
-    how = {"payload": payload, "edit": edit, "rate": rate, "limit": limit, "yes": yes, "as_json": json}
+    how = {
+        "payload": payload,
+        "edit": edit,
+        "rate": rate,
+        "limit": limit,
+        "yes": yes,
+        "dry_run": dry_run,
+        "as_json": json,
+    }
     call(commands.dlq, action, word, **chosen, **how, project=project, stage=stage)
 
 
@@ -188,3 +198,70 @@ def schedule(c: Context, action: str, word: list[str], json: bool = False, proje
     from poolhouse.commands import calls as commands
 
     call(commands.schedule, action, word, as_json=json, project=project, stage=stage)
+
+
+@command(
+    positional=["action"],
+    iterable=["word"],
+    help={
+        **DEPLOYED,
+        **WORDS,
+        "action": "list, pause, resume or purge; followed by names of queues",
+        "rate": "maximum rate of a purge: 10/s, 100/m",
+        "dry_run": "count what a purge would cancel, show some of it, and change nothing",
+        "yes": "skip the confirmation of a purge",
+        "json": "print one JSON object per line",
+    },
+)
+def queue(
+    c: Context,
+    action: str,
+    word: list[str],
+    rate: str = "",
+    dry_run: bool = False,
+    yes: bool = False,
+    json: bool = False,
+    project: str = "",
+    stage: str = "",
+) -> None:
+    """Manage queues: queue list, pause NAME, resume NAME, purge NAME."""
+    from poolhouse.commands import calls as commands
+
+    how = {"rate": rate, "dry_run": dry_run, "yes": yes, "as_json": json}
+    call(commands.queue, action, word, **how, project=project, stage=stage)
+
+
+@command(
+    positional=[],
+    help={
+        **DEPLOYED,
+        "status": "only this status: scheduled, queued or running",
+        "type": "only this task type",
+        "queue": "only this queue",
+        "older": "only if submitted at least this long ago: 90s, 15m, 2h, 3d",
+        "newer": "only if submitted at most this long ago",
+        "all": "cancel every task that has not ended",
+        "rate": "maximum rate: 10/s, 100/m",
+        "dry_run": "count what would be cancelled, show some of it, and change nothing",
+        "yes": "skip the confirmation",
+    },
+)
+def cancel(
+    c: Context,
+    status: str = "",
+    type: str = "",
+    queue: str = "",
+    older: str = "",
+    newer: str = "",
+    all: bool = False,
+    rate: str = "",
+    dry_run: bool = False,
+    yes: bool = False,
+    project: str = "",
+    stage: str = "",
+) -> None:
+    """Cancel all tasks that match; one by its id: tasks ID --cancel."""
+    from poolhouse.commands import calls as commands
+
+    chosen = {"status": status, "task_type": type, "queue": queue, "older": older, "newer": newer, "everything": all}
+    call(commands.cancel, **chosen, rate=rate, dry_run=dry_run, yes=yes, project=project, stage=stage)

@@ -13,7 +13,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,9 +32,11 @@ from poolhouse.local.processes import environment
 from poolhouse.local.processes.addresses import Addresses
 from poolhouse.local.processes.reaper import Reaper
 from poolhouse.pipeline.config import topology
-from poolhouse.pipeline.errors import PoolhouseError
+from poolhouse.pipeline.config.scaling import counted_backlog
+from poolhouse.pipeline.errors import ConfigError, PoolhouseError, StoreUnavailable
 
 if TYPE_CHECKING:
+    from poolhouse.pipeline.control.control_store import ControlStore, Known
     from poolhouse_pubsub.server import EmulatorServer
 
 #: A log larger than this starts anew, its old text beside it: a stack may run for weeks.
@@ -94,6 +96,8 @@ class EmbeddedStack:
         self._console = OnDemand(self._instance("console", spec), addresses.console)
         self._emulator: EmulatorServer | None = None
         self._emulator_started_at: float | None = None
+        #: What is decided about the queues, as last seen; only where workers follow the backlog.
+        self._control: tuple[ControlStore, Known] | None = None
         self._changing = asyncio.Lock()
         self.stop_asked = asyncio.Event()
 
@@ -268,11 +272,28 @@ class EmbeddedStack:
 
         assert self._emulator is not None
         found: dict[str, int | None] = dict.fromkeys(self._queues)
+        paused = self._paused()
         for name, queue in self._queues.items():
             path = f"projects/{self._endpoints.project}/subscriptions/{queue.subscription}"
             with contextlib.suppress(StatusError):  # it has been deleted
-                found[name] = self._emulator.inspect(path, messages=0).unacked
+                figures = self._emulator.inspect(path, messages=0)
+                found[name] = counted_backlog(
+                    unfinished=figures.unacked, in_flight=figures.outstanding, paused=name in paused
+                )
         return found
+
+    def _paused(self) -> Container[str]:
+        """The names of the paused queues; as they were while storage does not answer."""
+        from poolhouse.pipeline.config import settings  # noqa: PLC0415 - heavy, as above
+        from poolhouse.pipeline.control.control_store import ControlStore, Known  # noqa: PLC0415
+        from poolhouse.pipeline.store import open_store  # noqa: PLC0415
+
+        if self._control is None:
+            self._control = ControlStore(open_store(settings.load())), Known()
+        store, known = self._control
+        with contextlib.suppress(StoreUnavailable, ConfigError):
+            self._control = store, store.look(known)
+        return self._control[1].control.paused
 
     async def _start_again(self, chosen: list[Instance]) -> None:
         for child in chosen:

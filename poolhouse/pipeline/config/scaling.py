@@ -41,6 +41,17 @@ def wanted_instances(backlog: int, *, current: int, workers: Workers) -> int:
     return min(workers.max_instances, max(workers.min_instances, wish))
 
 
+def counted_backlog(*, unfinished: int, in_flight: int, paused: bool) -> int:
+    """Return the backlog to scale a queue for: while it is paused, what runs alone, since nothing else starts.
+
+    Args:
+        unfinished: messages of the queue that are not finished.
+        in_flight: those of them that workers hold.
+        paused: whether the queue is paused.
+    """
+    return in_flight if paused else unfinished
+
+
 @dataclass
 class Scaler:
     """The wishes of one queue over time; the clock is the caller's."""

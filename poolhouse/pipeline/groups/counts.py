@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from poolhouse.pipeline.control.filters import Filter
 from poolhouse.pipeline.groups.completion import settled as is_settled
 from poolhouse.pipeline.groups.group import FAILURE, JOIN, Group
 from poolhouse.pipeline.store import ObjectStore
@@ -55,7 +56,7 @@ def members(group: Group, store: ObjectStore, task_ids: TaskIds) -> Iterator[Rec
     records = RecordStore(store)
     token: str | None = prefix.ljust(len(group.group_id), "0")
     while token is not None:
-        page = records.page(page_size=_PAGE, page_token=token)
+        page = records.page(Filter(), page_size=_PAGE, page_token=token)
         for found in page.records:
             if not found.task_id.startswith(prefix):
                 return

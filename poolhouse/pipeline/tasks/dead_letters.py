@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Any
@@ -19,8 +20,10 @@ import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from poolhouse.pipeline import names
+from poolhouse.pipeline.control.filters import EVERYTHING, Filter
 from poolhouse.pipeline.errors import (
     Conflict,
+    InvalidName,
     MalformedMessage,
     ObjectNotFound,
     PoolhouseError,
@@ -37,10 +40,13 @@ from poolhouse.pipeline.tasks import dead_letter_attributes, large_values, recor
 from poolhouse.pipeline.tasks.large_values import ValueObject
 from poolhouse.pipeline.tasks.record_store import RecordStore
 from poolhouse.pipeline.tasks.records import Attempt, Status, TaskRecord
+from poolhouse.pipeline.tasks.scan import scan
 from poolhouse.pipeline.tasks.task_ids import TaskIds
 
 #: A replay or discard that has not ended after this time, in seconds, has died: another may take the letter.
 CLAIM_S = 30.0
+#: A page's token: the queue and the task of its last letter.
+_TOKEN = re.compile(r"[a-z0-9-]+/[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 #: Dead letters counted by one list call. Cloud Storage answers with fewer; its emulator takes as long for a few.
 _COUNTED = 100_000
 
@@ -210,11 +216,37 @@ class DeadLetterStore:
         )
         return Verdict(kept=Kept.KEPT, task_id=task_id, attributes=original, record=record, ended=ended_here)
 
-    def page(self, *, queue: str | None = None, page_size: int = 100, page_token: str | None = None) -> DeadLetterPage:
-        """A page of the dead letters of one queue, or of all."""
-        prefix = names.DEAD_LETTERS if queue is None else f"{names.DEAD_LETTERS}{queue}/"
-        page = self._store.list(prefix, page_size=page_size, page_token=page_token)
-        return DeadLetterPage(tuple(_summary(info) for info in page.objects), page.next_token)
+    def page(
+        self, chosen: Filter = EVERYTHING, *, page_size: int = 100, page_token: str | None = None
+    ) -> DeadLetterPage:
+        """Return a page of the dead letters that are chosen, by queue; the newest task of each first.
+
+        It may be short of `page_size`, even empty, before the last.
+
+        Raises:
+            InvalidName: `page_token` is none.
+        """
+
+        def read(info: ObjectInfo) -> DeadLetterSummary | None:
+            letter = _summary(info)
+            meant = chosen.matches(
+                queue=letter.queue, task_type=letter.task_type, reason=letter.reason, at=letter.died_at
+            )
+            return letter if meant else None
+
+        if page_token is not None and not _TOKEN.fullmatch(page_token):
+            raise InvalidName("page_token: this is no token of such a listing")
+        scanned = scan(
+            self._store,
+            names.DEAD_LETTERS if chosen.queue is None else f"{names.DEAD_LETTERS}{chosen.queue}/",
+            read=read,
+            filtered=replace(chosen, queue=None) != EVERYTHING,
+            page_size=page_size,
+            after=None if page_token is None else f"{names.DEAD_LETTERS}{page_token}.json",
+        )
+        last = scanned.last
+        token = None if last is None else last.removeprefix(names.DEAD_LETTERS).removesuffix(".json")
+        return DeadLetterPage(scanned.found, token)
 
     def count(self, queue: str) -> int:
         """Count the dead letters of a queue; a list call for each 1,000 of them."""
@@ -249,6 +281,9 @@ class DeadLetterStore:
                 large_values.write(self._store, changed.payload_object, changed.payload_data)
             try:
                 stored = self._records.read(task_id)
+                if stored is None and task is not None:
+                    # No record says that it was replayed: it is submitted anew, for cancel orders given before.
+                    task = replace(task, submitted_at=now)
                 if stored is not None:
                     self._check_over(stored.record, letter, generation)
                     self._write_record(records.replayed(stored.record, now=now, task=changed), stored.generation)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from pydantic import ValidationError
 
 from poolhouse.pipeline import names
+from poolhouse.pipeline.control.filters import Filter
 from poolhouse.pipeline.errors import InvalidName, ObjectNotFound, PreconditionFailed, RecordUnreadable
 from poolhouse.pipeline.store import ABSENT, ObjectInfo, ObjectStore
 from poolhouse.pipeline.tasks.records import Status, TaskRecord
+from poolhouse.pipeline.tasks.scan import scan
 
-#: Objects that one call of `page` looks at, at the most, before it answers with what it found and a token to go on.
-SCAN_LIMIT = 10_000
 #: Metadata of the record of a task whose dead letter was discarded.
 _DISCARDED = "discarded"
 #: Numbers the writes of this process: with the writer's token, which no other process has, a mark of one write.
@@ -121,53 +120,30 @@ class RecordStore:
             return current
         return Stored(record, generation)
 
-    def page(
-        self,
-        *,
-        status: Status | None = None,
-        task_type: str | None = None,
-        queue: str | None = None,
-        page_size: int = 100,
-        page_token: str | None = None,
-    ) -> RecordPage:
-        """Return a page of the tasks that have a record, the newest first.
+    def page(self, chosen: Filter, *, page_size: int = 100, page_token: str | None = None) -> RecordPage:
+        """Return a page of the tasks that have a record and are chosen, the newest first.
 
         It may be short of `page_size`, even empty, before the last.
 
         Raises:
             InvalidName: `page_token` is none.
         """
-        wanted = {
-            name: value for name, value in (("status", status), ("task_type", task_type), ("queue", queue)) if value
-        }
-        found: list[RecordSummary] = []
-        last: str | None = None if page_token is None else _token(page_token)
-        scanned = 0
-        while scanned < SCAN_LIMIT:
-            # A filter may match few of many, and to list many at once costs an emulator no more than to list some.
-            size = SCAN_LIMIT if wanted else page_size - len(found)
-            # Two more: the last one of the page before, and one that tells whether there is a page after this one.
-            listed = self._store.list(names.TASKS, page_size=size + 2, start=last)
-            for info in listed.objects:
-                if info.name == last:
-                    continue  # the listing begins with the last one of the page before
-                if len(found) == page_size or scanned == SCAN_LIMIT:
-                    return RecordPage(tuple(found), _id_of(last or ""))
-                scanned, last = scanned + 1, info.name
-                found += _matching(info, wanted)
-            if listed.next_token is None:
-                return RecordPage(tuple(found), None)
-        return RecordPage(tuple(found), _id_of(last or ""))
+
+        def read(info: ObjectInfo) -> RecordSummary | None:
+            summary = _summary(info)
+            meant = chosen.matches(
+                queue=summary.queue, task_type=summary.task_type, status=summary.status, at=summary.submitted_at
+            )
+            return summary if meant else None
+
+        after = None if page_token is None else _name_of(page_token)
+        scanned = scan(self._store, names.TASKS, read=read, filtered=not chosen.empty, page_size=page_size, after=after)
+        return RecordPage(scanned.found, None if scanned.last is None else _id_of(scanned.last))
 
 
 def written_by(record: TaskRecord, writer: str) -> bool:
     """Whether the last write of the record was this writer's."""
     return record.write_token.startswith(f"{writer}.")
-
-
-def _matching(info: ObjectInfo, wanted: Mapping[str, str]) -> Iterator[RecordSummary]:
-    if all(info.metadata.get(key) == value for key, value in wanted.items()):
-        yield _summary(info)
 
 
 def _summary(info: ObjectInfo) -> RecordSummary:
@@ -187,7 +163,7 @@ def _id_of(name: str) -> str:
     return name.removeprefix(names.TASKS).removesuffix(".json")
 
 
-def _token(page_token: str) -> str:
+def _name_of(page_token: str) -> str:
     """The name of the last record of the page that gave the token: a task id."""
     try:
         return names.record(page_token)

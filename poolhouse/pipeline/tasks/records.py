@@ -369,11 +369,11 @@ def cancelled(record: TaskRecord, *, now: datetime, reason: str = "cancelled") -
     return _final(_end_attempt(record, Outcome.CANCELLED, now=now), Status.CANCELLED, now=now, reason=reason)
 
 
-def cancel_requested(record: TaskRecord, *, now: datetime) -> TaskRecord:
+def cancel_requested(record: TaskRecord, *, now: datetime, reason: str = "cancelled") -> TaskRecord:
     """The record after a cancel call: final where nobody runs the task, else with the request in it."""
     if record.status is Status.RUNNING and record.lease_until is not None and record.lease_until > now:
         return record.model_copy(update={"cancel_requested_at": record.cancel_requested_at or now, "updated_at": now})
-    return cancelled(record, now=now)
+    return cancelled(record, now=now, reason=reason)
 
 
 def message_of(record: TaskRecord) -> TaskMessage:

@@ -111,6 +111,10 @@ class Attempts:
         try:
             task = self._read(delivery)
             handler = self._registry.get(task.task_type)
+            if self._cancelled_in_bulk(delivery, task, recorded=handler is None or handler.record):
+                if admitted and handler is not None:
+                    self._limits.leave(handler)
+                return
             if handler is None:
                 self._settlement.give_up(delivery, task.task_id, f"unknown task type: {task.task_type}")
             elif admitted or self._limits.admit(handler, delivery):
@@ -149,14 +153,26 @@ class Attempts:
         """Take back the deliveries that wait for room: nothing is resumed any more."""
         return [*self._limits.close(), *self._quarantine.close()]
 
-    def return_unstarted(self, delivery: Delivery) -> None:
-        """Give back a delivery that no thread has taken up."""
+    def parked_of(self, queue: str) -> list[Delivery]:
+        """Take back the deliveries of a queue that wait for room."""
+        return [*self._limits.take(queue), *self._quarantine.take(queue)]
+
+    def return_unstarted(self, delivery: Delivery, *, admitted: bool = False) -> None:
+        """Give back a delivery that no thread has taken up.
+
+        Args:
+            delivery: the delivery.
+            admitted: whether it has room in its type's limits, which it leaves.
+        """
         try:
             task = self._read(delivery)
         except MalformedMessage:
             delivery.nack()
-        else:
-            delivery.hand_over(task.task_id)
+            return
+        delivery.hand_over(task.task_id)
+        handler = self._registry.get(task.task_type)
+        if admitted and handler is not None:
+            self._limits.leave(handler)
 
     def _read(self, delivery: Delivery) -> TaskMessage:
         return decode(
@@ -167,6 +183,28 @@ class Attempts:
             published_at=delivery.published_at,
             task_ids=self._task_ids,
         )
+
+    def _cancelled_in_bulk(self, delivery: Delivery, task: TaskMessage, *, recorded: bool) -> bool:
+        """Bring a task to its end that an order cancels; False where none does: nothing has been done then."""
+        orders = self._services.control().concerning(task)
+        while orders:
+            current = self._retry_io(lambda: self._records.read(task.task_id)) if recorded else None
+            now = self._now()
+            results = (order.applied(current.record if current else None, task, now=now) for order in orders)
+            record = next((result for result in results if result is not None), None)
+            if record is None:
+                return False
+            if recorded:
+                try:
+                    generation = current.generation if current else ABSENT
+                    self._retry_io(partial(self._records.write, record, if_generation=generation))
+                except PreconditionFailed:
+                    continue
+            self._settlement.counts.add("cancelled")
+            self._settlement.close(delivery, record, payload_object=task.payload_object)
+            self._tell_end(record, task)
+            return True
+        return False
 
     def _attempt(self, delivery: Delivery, task: TaskMessage, handler: Handler) -> None:
         queue = self._topology.by_name[task.queue]

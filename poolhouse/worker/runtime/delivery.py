@@ -50,11 +50,25 @@ class PubSubDelivery:
     """`Delivery` of the client library's streaming pull."""
 
     def __init__(
-        self, message: Message, queue: str, republish: Callable[[str, bytes, Mapping[str, str]], Future[str]]
+        self,
+        message: Message,
+        queue: str,
+        republish: Callable[[str, bytes, Mapping[str, str]], Future[str]],
+        *,
+        on_end: Callable[[], None],
     ) -> None:
+        """Hold a message.
+
+        Args:
+            message: the client library's.
+            queue: the name of its queue.
+            republish: publishes a copy to a queue.
+            on_end: called once the client library knows how the delivery ended.
+        """
         self._message = message
         self._queue = queue
         self._republish = republish
+        self._on_end = on_end
 
     @property
     def queue(self) -> str:
@@ -83,15 +97,18 @@ class PubSubDelivery:
 
     def ack(self) -> None:
         self._message.ack()
+        self._on_end()
 
     def nack(self) -> None:
         self._message.nack()
+        self._on_end()
 
     def defer(self, seconds: float) -> None:
         # A whole number: the client library fails on any other, and with it loses the acks that it sends together.
         deadline_s = MAX_DEFER_S if seconds >= MAX_DEFER_S else max(1, math.ceil(seconds))
         self._message.modify_ack_deadline(deadline_s)
         self._message.drop()  # the client library would go on extending the lease
+        self._on_end()
 
     def hand_over(self, task_id: str) -> None:
         """Publish a copy, then ack: a nack would wait out the retry policy's backoff and count as a failed delivery.
@@ -102,8 +119,8 @@ class PubSubDelivery:
 
         def published(future: Future[Any]) -> None:
             if future.exception() is None:
-                self._message.ack()
+                self.ack()
             else:
-                self._message.nack()
+                self.nack()
 
         copy.add_done_callback(published)

@@ -84,6 +84,15 @@ class Limits:
         for handler in handlers:
             self._pump(handler)
 
+    def take(self, queue: str) -> list[Delivery]:
+        """Take back what is parked of a queue."""
+        taken: list[Delivery] = []
+        with self._lock:
+            for gate in self._gates.values():
+                taken += [delivery for delivery in gate.parked if delivery.queue == queue]
+                gate.parked = deque(delivery for delivery in gate.parked if delivery.queue != queue)
+        return taken
+
     def close(self) -> list[Delivery]:
         """Admit nothing more; returns what is parked."""
         with self._lock:

@@ -70,6 +70,13 @@ class Quarantine:
         with self._lock:
             return bool(self._parked)
 
+    def take(self, queue: str) -> list[Delivery]:
+        """Take back what is parked of a queue."""
+        with self._lock:
+            taken = [delivery for delivery in self._parked if delivery.queue == queue]
+            self._parked = deque(delivery for delivery in self._parked if delivery.queue != queue)
+            return taken
+
     def close(self) -> list[Delivery]:
         """Resume nothing more; returns what is parked."""
         with self._lock:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from poolhouse.pipeline.config.topology import Topology
+from poolhouse.pipeline.control.state import NOTHING, QueueControl
 from poolhouse.pipeline.hooks import Hooks
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.store import ObjectStore
@@ -28,6 +29,8 @@ class Services:
     now: Callable[[], datetime]
     #: Repeats calls to storage and Pub/Sub until they succeed or the worker stops.
     retry_io: RetryUntilStopped
+    #: What is decided about the queues, as far as this worker knows.
+    control: Callable[[], QueueControl] = lambda: NOTHING
     hooks: Hooks = field(default_factory=Hooks)
     #: What follows the end of a task.
     after_end: Sequence[Rule] = ()

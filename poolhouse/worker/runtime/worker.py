@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from operator import methodcaller
 from typing import Any
 
 import structlog
@@ -21,6 +22,8 @@ from google.cloud.pubsub_v1.subscriber.message import Message
 from poolhouse.pipeline import hooks
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.config.topology import Queue, Topology
+from poolhouse.pipeline.control.control_store import ControlStore
+from poolhouse.pipeline.control.state import QueueControl
 from poolhouse.pipeline.errors import BucketMissing, ConfigError
 from poolhouse.pipeline.groups.following import LinkedTasks
 from poolhouse.pipeline.messaging.publisher import Publisher
@@ -32,6 +35,7 @@ from poolhouse.worker.errors import WorkerStopping
 from poolhouse.worker.registry import Handler, Registry
 from poolhouse.worker.runtime.attempts import Attempts
 from poolhouse.worker.runtime.await_topology import await_topology
+from poolhouse.worker.runtime.control_watch import ControlWatch
 from poolhouse.worker.runtime.dead_letters import DeadLetterKeeper
 from poolhouse.worker.runtime.delivery import Delivery, PubSubDelivery
 from poolhouse.worker.runtime.execution.executor import Executor
@@ -92,6 +96,17 @@ class _Source:
     lane: str
 
 
+@dataclass
+class _Stream:
+    """An open streaming pull."""
+
+    source: _Source
+    future: Any
+    scheduler: LaneScheduler
+    #: Whether it is being closed because its queue is paused; the tasks that run keep their leases through it.
+    paused: bool = False
+
+
 def messages_held(queue: str, concurrency: int, handlers: Iterable[Handler], *, topology: Topology) -> int:
     """Return how many messages of a queue a worker holds at the most: those that run, and those that wait in it.
 
@@ -133,9 +148,10 @@ class Worker:
             lanes[DEAD_LETTER_LANE] = DEAD_LETTER_CONCURRENCY
         self._threads = TaskThreads(lanes)
         self._heartbeat = Heartbeat(now=now)
+        self._streams: list[_Stream] = []
+        self._control = ControlWatch(ControlStore(store), on_change=self._follow)
         self._executor = Executor(task_handlers=settings.handlers, hooks=self._topology.hooks)
         self._hooks = registry.hooks(hooks.load(self._topology.hooks))
-        self._streams: list[tuple[Any, LaneScheduler]] = []
         self._timers: TimerLoop | None = None
         #: Reentrant: `stop` is called by signal handlers, which may interrupt a call that holds it.
         self._lifecycle = threading.RLock()
@@ -180,7 +196,9 @@ class Worker:
                 timeout_s=self._settings.wait_for_topology_s,
                 stopping=self._stop_asked,
             )
-        task_ids = RetryUntilStopped(self._stop_asked, hopeless=(BucketMissing,))(partial(load_task_ids, self._store))
+        until_ready = RetryUntilStopped(self._stop_asked, hopeless=(BucketMissing,))
+        task_ids = until_ready(partial(load_task_ids, self._store))
+        until_ready(self._control.look)
         self._publisher = Publisher(self._settings)
         services = Services(
             topology=self._topology,
@@ -191,6 +209,7 @@ class Worker:
             now=self._now,
             retry_io=RetryUntilStopped(self._giving_up),
             after_end=(LinkedTasks(self._store, lambda: task_ids),),
+            control=self._control,
             hooks=self._hooks,
         )
         self._attempts = Attempts(
@@ -204,12 +223,9 @@ class Worker:
             on_abandoned=self._threads.abandon,
         )
         self._heartbeat.start()
-        keeper = DeadLetterKeeper(services)
-        for source in self._sources():
-            if source.lane == DEAD_LETTER_LANE:
-                self._open(source, process=keeper.process, give_back=lambda delivery: delivery.nack())
-            else:
-                self._open(source, process=self._attempts.process, give_back=self._attempts.return_unstarted)
+        self._keeper = DeadLetterKeeper(services)
+        with self._lifecycle:
+            self._follow(self._control())
         if self._options.dead_letters:
             self._timers = TimerLoop(
                 Timers(self._store), self._publisher, now=self._now, lookahead_s=self._options.lookahead_s
@@ -218,6 +234,7 @@ class Worker:
         _log.info("worker ready", worker=self._name, queues=list(self._options.queues))
         with self._lifecycle:
             self._started = True
+            self._control.start()
             if self._stop_reason is not None:
                 self._begin_stop(self._stop_reason)
 
@@ -242,20 +259,44 @@ class Worker:
             raise self._failure
         return ended
 
-    def _open(
-        self, source: _Source, *, process: Callable[[Delivery], None], give_back: Callable[[Delivery], None]
-    ) -> None:
+    def _follow(self, control: QueueControl) -> None:
+        """Open and close the streams as the queues are resumed and paused."""
+        with self._lifecycle:
+            if self._stop_reason is not None:
+                return
+            for source in self._sources():
+                stream = next((each for each in self._streams if each.source == source and not each.paused), None)
+                paused = source.lane != DEAD_LETTER_LANE and source.queue.name in control.paused
+                if paused and stream is not None:
+                    stream.paused = True
+                    stream.scheduler.hold()
+                    threading.Thread(target=self._close_paused, args=(stream,), name="pause", daemon=True).start()
+                elif not paused and stream is None:
+                    self._open(source)
+
+    def _close_paused(self, stream: _Stream) -> None:
+        """Pull no more, give back what has not started, and let what runs go on."""
+        self._cut([stream])
+        for give_back in self._threads.withdraw(stream.source.lane):
+            give_back()
+        for delivery in self._attempts.parked_of(stream.source.queue.name):
+            self._attempts.return_unstarted(delivery)
+        stream.scheduler.release_when_empty()
+        _log.info("queue paused", worker=self._name, queue=stream.source.queue.name, running=self._threads.running)
+
+    def _open(self, source: _Source) -> None:
         queue, lane = source.queue, source.lane
-        republish = self._publisher.publish_raw
-        if lane == queue.name:
+        process: Callable[[Delivery], None] = self._keeper.process
+        give_back: Callable[[Delivery], None] = methodcaller("nack")
+        held = DEAD_LETTER_CONCURRENCY * (1 + PREFETCH)
+        if lane != DEAD_LETTER_LANE:
+            process, give_back = self._attempts.process, self._attempts.return_unstarted
             held = messages_held(
                 queue.name,
                 queue.workers.concurrency,
                 self._registry.values(),
                 topology=self._topology,
             )
-        else:
-            held = DEAD_LETTER_CONCURRENCY * (1 + PREFETCH)
         flow_control = pubsub_v1.types.FlowControl(
             max_messages=held,
             max_lease_duration=MAX_LEASE_S,
@@ -263,38 +304,29 @@ class Worker:
             max_duration_per_lease_extension=queue.ack_deadline_s,
         )
 
+        def delivery(message: Message) -> Delivery:
+            return PubSubDelivery(message, queue.name, self._publisher.publish_raw, on_end=scheduler.ended)
+
         def receive(message: Message) -> None:
             self._last_activity_s = time.monotonic()
-            process(PubSubDelivery(message, queue.name, republish))
+            process(delivery(message))
             self._last_activity_s = time.monotonic()
 
-        scheduler = LaneScheduler(
-            self._threads, lane, give_back=lambda message: give_back(PubSubDelivery(message, queue.name, republish))
-        )
+        scheduler = LaneScheduler(self._threads, lane, give_back=lambda message: give_back(delivery(message)))
         path = self._path(source)
-        stream = self._subscriber.subscribe(path, receive, flow_control=flow_control, scheduler=scheduler)
+        future = self._subscriber.subscribe(path, receive, flow_control=flow_control, scheduler=scheduler)
+        stream = _Stream(source, future, scheduler)
+        self._streams.append(stream)
+        future.add_done_callback(lambda done: self._stream_ended(stream, path, done))
 
-        def ended(future: Any) -> None:
-            refused = not future.cancelled() and isinstance(future.exception(), google_errors.Forbidden)
-            if refused and time.monotonic() < self._patient_until_s:
-                threading.Thread(target=self._open_later, args=(reopen, path), name="reopen", daemon=True).start()
-            else:
-                self._stream_ended(path, future)
-
-        def reopen() -> None:
-            self._streams.remove((stream, scheduler))
-            self._open(source, process=process, give_back=give_back)
-
-        self._streams.append((stream, scheduler))
-        stream.add_done_callback(ended)
-
-    def _open_later(self, reopen: Callable[[], None], path: str) -> None:
+    def _open_later(self, stream: _Stream, path: str) -> None:
         """Open a stream again that was refused: the grant of a role comes into force some minutes after it is made."""
         _log.warning("waiting for the right to pull", subscription=path, wait_s=LONGEST_WAIT_S)
         self._stop_asked.wait(LONGEST_WAIT_S)
         with self._lifecycle:
             if self._stop_reason is None:
-                reopen()
+                self._streams.remove(stream)
+                self._follow(self._control())
 
     def _sources(self) -> Iterator[_Source]:
         for name in self._options.queues:
@@ -307,8 +339,16 @@ class Worker:
     def _path(self, source: _Source) -> str:
         return str(self._subscriber.subscription_path(self._settings.google_cloud_project, source.subscription))
 
-    def _stream_ended(self, path: str, future: Any) -> None:
-        if self._stop_asked.is_set() or future.cancelled():
+    def _stream_ended(self, stream: _Stream, path: str, future: Any) -> None:
+        if self._stop_asked.is_set():
+            return
+        if future.cancelled():  # its queue was paused, and what ran has ended
+            with self._lifecycle:
+                self._streams.remove(stream)
+            return
+        refused = isinstance(future.exception(), google_errors.Forbidden)
+        if refused and time.monotonic() < self._patient_until_s:
+            threading.Thread(target=self._open_later, args=(stream, path), name="reopen", daemon=True).start()
             return
         error = future.exception()
         if isinstance(error, google_errors.NotFound):
@@ -323,19 +363,19 @@ class Worker:
         self._threads.put(
             delivery.queue,
             lambda: self._attempts.process(delivery, admitted=admitted),
-            give_back=lambda: self._attempts.return_unstarted(delivery),
+            give_back=lambda: self._attempts.return_unstarted(delivery, admitted=admitted),
         )
 
     def _stop(self, reason: str) -> None:
         grace_s = self._settings.worker_grace_s
         deadline_s = time.monotonic() + grace_s
         _log.info("worker stopping", worker=self._name, reason=reason, running=self._threads.running, grace_s=grace_s)
-        for stream, scheduler in self._streams:
-            scheduler.hold()
-            half_close(stream)
-        self._giving_up.wait(HALF_CLOSE_S)
-        for stream, _ in self._streams:
-            stream.cancel()
+        self._control.stop()
+        with self._lifecycle:
+            streams = list(self._streams)
+        for stream in streams:
+            stream.scheduler.hold()
+        self._cut(streams)
         for give_back in self._threads.close():
             give_back()
         for delivery in self._attempts.parked():
@@ -348,7 +388,7 @@ class Worker:
         for task in self._heartbeat.tasks():
             task.abandon_handler()
         self._threads.wait_idle(max(0.0, deadline_s - time.monotonic()))
-        self._close()
+        self._close(streams)
         _log.info("worker stopped", worker=self._name)
         self._ended.set()
 
@@ -358,17 +398,25 @@ class Worker:
             if self._threads.wait_idle(min(0.1, max(0.0, until_s - time.monotonic()))):
                 return
 
-    def _close(self) -> None:
+    def _cut(self, streams: Sequence[_Stream]) -> None:
+        """End streams, those that are being closed already too."""
+        for stream in streams:
+            half_close(stream.future)
+        self._giving_up.wait(HALF_CLOSE_S)
+        for stream in streams:
+            stream.future.cancel()
+
+    def _close(self, streams: Sequence[_Stream]) -> None:
         self._heartbeat.stop()
         self._executor.stop()
         if self._timers is not None:
             self._timers.stop()
         self._publisher.close()  # what was handed over is acked once its copy is published
-        for _, scheduler in self._streams:
-            scheduler.release()
-        for stream, _ in self._streams:
+        for stream in streams:
+            stream.scheduler.release()
+        for stream in streams:
             with contextlib.suppress(Exception):  # what ended the stream has been logged already
-                stream.result(timeout=2)
+                stream.future.result(timeout=2)
         self._subscriber.close()
         self._hooks.close()
         if failed := hooks.failures():

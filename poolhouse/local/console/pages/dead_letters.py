@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from urllib.parse import urlencode
 
 from starlette.datastructures import FormData
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -17,12 +18,13 @@ from poolhouse.client.calls import segment
 from poolhouse.client.client import Client
 from poolhouse.client.errors import ApiError
 from poolhouse.client.letter import own_payload
-from poolhouse.local.console import fields, forms, rendering
+from poolhouse.local.console import bulk, fields, forms, rendering
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.tasks.large_values import PAYLOAD_SHA256
 
 _EVERY_S = 3.0
 _PAGE = 50
+_FILTERS = ("queue", "task_type", "reason")
 #: Bytes of a message that is no text, as they are shown.
 _SHOWN_BYTES = 256
 
@@ -30,7 +32,7 @@ _SHOWN_BYTES = 256
 def listing(request: Request) -> Response:
     """The dead letters of one queue, or of all."""
     asked = request.query_params
-    query = {name: asked[name] for name in ("queue", "page_token") if asked.get(name)}
+    query = {name: asked[name] for name in (*_FILTERS, "page_token") if asked.get(name)}
     with rendering.of(request).stack.api() as api:
         page = api.get("/dead-letters", page_size=str(_PAGE), **query)
         queues = [queue["name"] for queue in api.get("/queues")["queues"]]
@@ -41,7 +43,8 @@ def listing(request: Request) -> Response:
         "dead_letters.html",
         every_s=None if token else _EVERY_S,
         letters=page["dead_letters"],
-        queue=query.get("queue", ""),
+        chosen=query,
+        first=not token,
         queues=queues,
         older=f"/dead-letters?{urlencode({**query, 'page_token': following})}" if following else "",
     )
@@ -62,6 +65,17 @@ def replay(request: Request, form: FormData) -> Response:
 def discard(request: Request, form: FormData) -> Response:
     """Give the chosen ones up for good."""
     return _each(request, form, verb="discard", done="Discarded")
+
+
+def all_matching(request: Request, form: FormData) -> Response:
+    """Replay or discard all that the page's filters mean."""
+    verb = request.path_params["verb"]
+    if verb not in {"replay", "discard"}:
+        raise HTTPException(404)
+    chosen = {name: forms.text(form, name) for name in _FILTERS if forms.text(form, name)}
+    with rendering.of(request).stack.api() as api:
+        note = bulk.dead_letters(api, verb, {**chosen, "all": True})
+    return rendering.go_to(request, f"/dead-letters?{urlencode(chosen)}", note=note)
 
 
 def replay_changed(request: Request, form: FormData) -> Response:
@@ -137,6 +151,7 @@ routes = [
     Route("/dead-letters", listing),
     Route("/dead-letters/replay", forms.posted(replay), methods=["POST"]),
     Route("/dead-letters/discard", forms.posted(discard), methods=["POST"]),
+    Route("/dead-letters/matching/{verb}", forms.posted(all_matching), methods=["POST"]),
     Route("/dead-letters/{task_id}", show, methods=["GET"]),
     Route("/dead-letters/{task_id}/replay", forms.posted(replay_changed), methods=["POST"]),
 ]

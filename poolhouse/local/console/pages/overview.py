@@ -9,14 +9,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from starlette.datastructures import FormData
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from poolhouse.client.answers import Document
+from poolhouse.client.calls import segment
 from poolhouse.client.errors import ApiError
 from poolhouse.local.backend import QueueScale, ServiceStatus
-from poolhouse.local.console import rendering
+from poolhouse.local.console import bulk, forms, rendering
 from poolhouse.local.console.emulator import Emulator
 from poolhouse.local.console.throughput import Counts, Rates, Throughput
 from poolhouse.local.errors import StackError
@@ -28,6 +31,7 @@ from poolhouse.project import ROOT
 _EVERY_S = 2.0
 #: Tasks that are shown.
 _NEWEST = 8
+_TOLD = {"pause": "{} is paused: what runs goes on.", "resume": "{} runs."}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +39,8 @@ class QueueView:
     """A queue: its figures as the API reports them, and where they come from."""
 
     name: str
+    #: Since when it is paused; None while it runs.
+    paused_at: str | None
     #: Messages that wait: those not finished which no worker holds; None where unknown.
     waiting: int | None
     in_flight: int | None
@@ -95,6 +101,7 @@ def _queues(
     return [
         QueueView(
             name=figures["name"],
+            paused_at=figures["paused_at"],
             waiting=_waiting(figures),
             in_flight=figures["in_flight"],
             oldest_age_s=figures["oldest_age_s"],
@@ -127,4 +134,17 @@ def _rates(emulator: Emulator | None, throughput: Throughput) -> Iterator[tuple[
             yield name.rpartition("/")[2], found
 
 
-routes = [Route("/", overview)]
+def change(request: Request, form: FormData) -> Response:
+    """Pause, resume or purge a queue."""
+    name, verb = request.path_params["name"], request.path_params["verb"]
+    if verb not in {"purge", *_TOLD}:
+        raise HTTPException(404)
+    path = f"/queues/{segment(name)}:{verb}"
+    with rendering.of(request).stack.api() as api:
+        if verb == "purge":
+            return rendering.go_to(request, "/", note=bulk.cancel(api, path, {}))
+        api.post(path)
+    return rendering.go_to(request, "/", note=_TOLD[verb].format(name))
+
+
+routes = [Route("/", overview), Route("/queues/{name}/{verb}", forms.posted(change), methods=["POST"])]

@@ -19,7 +19,8 @@ from poolhouse.client.client import Client
 from poolhouse.client.errors import ApiError
 from poolhouse.client.event_stream import FINAL
 from poolhouse.client.files import CHUNK_BYTES
-from poolhouse.local.console import forms, lines, rendering
+from poolhouse.local.console import bulk, forms, lines, rendering
+from poolhouse.pipeline.control.filters import LIVE
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.tasks.records import Status
 
@@ -51,9 +52,19 @@ def listing(request: Request) -> Response:
         newest=_address(query),
         older=_address({**query, "page_token": following}) if following else "",
         statuses=list(Status),
+        cancellable=query.get("status", Status.QUEUED) in LIVE,
         types=sorted(types),
         queues=schema.payload(openapi, types[0]).queues if types else (),
     )
+
+
+def cancel_all(request: Request, form: FormData) -> Response:
+    """Cancel all that the page's filters mean."""
+    chosen = {name: forms.text(form, name) for name in ("status", "task_type", "queue") if forms.text(form, name)}
+    meant = {**chosen, "status": [chosen["status"]]} if "status" in chosen else {**chosen, "all": True}
+    with rendering.of(request).stack.api() as api:
+        note = bulk.cancel(api, "/tasks:cancel", meant)
+    return rendering.go_to(request, _address(chosen), note=note)
 
 
 def find(request: Request) -> Response:
@@ -165,6 +176,7 @@ def _address(query: dict[str, str]) -> str:
 
 routes = [
     Route("/tasks", listing),
+    Route("/tasks/matching/cancel", forms.posted(cancel_all), methods=["POST"]),
     Route("/find", find),
     Route("/tasks/{task_id}", show, methods=["GET"]),
     Route("/tasks/{task_id}/result", result),

@@ -91,6 +91,15 @@ class TaskThreads:
             self._notify_if_at_rest()
             return left
 
+    def withdraw(self, queue: str) -> list[Work]:
+        """Take back what waits in a queue's lane; returns the `give_back` of each."""
+        with self._changed:
+            lane = self._lanes[queue]
+            left = [give_back for _, give_back in lane.waiting]
+            lane.waiting.clear()
+            self._notify_if_at_rest()
+            return left
+
     def wait_idle(self, timeout_s: float) -> bool:
         """Wait until nothing runs; False when the time is over first."""
         with self._at_rest:
@@ -178,6 +187,10 @@ class LaneScheduler(Scheduler):  # type: ignore[misc]  # the client library has 
         self._lane = lane
         self._give_back = give_back
         self._requests: queues.Queue[Any] = queues.Queue()
+        self._holding = False
+        self._count = threading.Lock()
+        self._in_hand = 0
+        self._emptying = False
         self._released = threading.Event()
         self._released.set()
 
@@ -188,6 +201,11 @@ class LaneScheduler(Scheduler):  # type: ignore[misc]  # the client library has 
 
     def schedule(self, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         """Run the callback on a slot; the message is its first argument."""
+        with self._count:
+            self._in_hand += 1
+        if self._holding:
+            self._give_back(args[0])
+            return
         self._slots.put(self._lane, lambda: callback(*args, **kwargs), give_back=lambda: self._give_back(args[0]))
 
     def shutdown(self, await_msg_callbacks: bool = False) -> list[Any]:
@@ -196,8 +214,23 @@ class LaneScheduler(Scheduler):  # type: ignore[misc]  # the client library has 
         return []
 
     def hold(self) -> None:
-        """From here on, `shutdown` returns only after `release`."""
+        """From here on, what arrives is given back, and `shutdown` returns only after `release`."""
+        self._holding = True
         self._released.clear()
+
+    def ended(self) -> None:
+        """Note that a message has been acked or given back."""
+        with self._count:
+            self._in_hand -= 1
+            if self._emptying and self._in_hand <= 0:
+                self._released.set()
+
+    def release_when_empty(self) -> None:
+        """`release` as soon as every message that came has ended."""
+        with self._count:
+            self._emptying = True
+            if self._in_hand <= 0:
+                self._released.set()
 
     def release(self) -> None:
         """Every message has been acked or given back: let the client library send that, and end."""

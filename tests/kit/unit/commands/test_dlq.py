@@ -2,14 +2,13 @@ from __future__ import annotations
 
 import json
 import stat
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from poolhouse.client.errors import ApiError
 from poolhouse.commands import calls, terminal
-from poolhouse.commands.dlq import Filter
 from poolhouse.pipeline.errors import ConfigError
 from tests.kit.unit.commands.conftest import Screen, Served
 
@@ -18,7 +17,8 @@ from tests.kit.unit.commands.conftest import Screen, Served
 def _clock(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """The commands' clock is the API's."""
     monkeypatch.setattr(terminal, "now", served.clock)
-    monkeypatch.setattr("poolhouse.commands.dlq.now", served.clock)
+    for module in ("dlq", "calls"):
+        monkeypatch.setattr(f"poolhouse.commands.{module}.now", served.clock)
 
 
 def dlq(served: Served, screen: Screen, action: str, *words: str, **options: Any) -> int:
@@ -76,14 +76,6 @@ def test_filters_choose(served: Served, screen: Screen, chosen: dict[str, str], 
     served.clock.forward(7200)
     assert dlq(served, screen, "list", **chosen) == 0
     assert (task_id in screen.out.getvalue()) == matches
-
-
-def test_a_dead_letter_of_unknown_age_is_neither_old_nor_new() -> None:
-    letter = {"queue": "q", "task_type": "t", "reason": "r", "died_at": ""}
-    now = datetime(2026, 1, 1, tzinfo=UTC)
-    assert Filter().matches(letter, now=now)
-    assert not Filter(older=timedelta(0)).matches(letter, now=now)
-    assert not Filter(newer=timedelta(days=999)).matches(letter, now=now)
 
 
 def test_one_dead_letter_is_shown_with_its_message(served: Served, screen: Screen) -> None:
@@ -254,3 +246,24 @@ def test_wrong_use_says_what_to_write(
 ) -> None:
     with pytest.raises(ConfigError, match=said):
         dlq(served, screen, *line.split(), **options)
+
+
+@pytest.mark.parametrize("action", ["replay", "discard"])
+def test_a_dry_run_counts_and_shows_and_changes_nothing(served: Served, screen: Screen, action: str) -> None:
+    dead = {served.bury(value=value, reason="timeout") for value in range(12)}
+    served.bury(value=13)
+    writes = len(served.store.writes)
+    assert dlq(served, screen, action, reason="timeout", dry_run=True) == 0
+    assert screen.said == f"would {action} 12 dead letters; nothing was changed: this was a dry run"
+    assert {row[0] for row in screen.rows[1:]} < dead
+    assert len(screen.rows) == 11
+    assert len(served.store.writes) == writes
+    assert served.published == []
+
+
+def test_a_dry_run_of_named_ones_looks_at_them(served: Served, screen: Screen) -> None:
+    task_id = served.bury(value=1)
+    assert dlq(served, screen, "replay", task_id, dry_run=True) == 0
+    assert screen.rows[1][0] == task_id
+    with pytest.raises(ApiError, match="no dead letter"):
+        dlq(served, screen, "replay", "unheard-of", dry_run=True)

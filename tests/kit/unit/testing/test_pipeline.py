@@ -266,3 +266,31 @@ def test_time_stands_still_until_it_is_moved(pipeline: Pipeline) -> None:
     assert pipeline.clock.now() - before == pytest.approx(timedelta(days=1), abs=timedelta(milliseconds=1))
     with pytest.raises(ValueError, match="no span of time"):
         pipeline.clock.advance("7 moons")
+
+
+def test_a_paused_queue_waits_while_others_run(pipeline: Pipeline) -> None:
+    requests.post(f"{pipeline.api_url}/queues/default:pause", timeout=10).raise_for_status()
+    waiting = pipeline.submit(greet, name="Ada")
+    urgent = pipeline.submit(greet, Person(name="Bob"), queue="urgent")
+    pipeline.run_until_idle()
+    assert urgent.result().text == "Hello, Bob!"
+    pipeline.clock.advance("1 h")
+    assert waiting.status is Status.QUEUED
+    requests.post(f"{pipeline.api_url}/queues/default:resume", timeout=10).raise_for_status()
+    pipeline.run_until_idle()
+    assert waiting.result().text == "Hello, Ada!"
+
+
+def test_a_purged_task_never_runs(pipeline: Pipeline) -> None:
+    waiting = pipeline.submit(greet, name="Ada")
+    delayed = pipeline.submit(greet, Person(name="Bob"), delay="2 days")
+    pipeline.clock.advance("1 s")  # which runs what waits
+    again = pipeline.submit(greet, name="Cem")
+    requests.post(f"{pipeline.api_url}/queues/default:pause", timeout=10).raise_for_status()
+    pipeline.clock.advance("1 s")
+    requests.post(f"{pipeline.api_url}/queues/default:purge", timeout=10).raise_for_status()
+    requests.post(f"{pipeline.api_url}/queues/default:resume", timeout=10).raise_for_status()
+    pipeline.clock.advance("3 days")
+    assert waiting.status is Status.SUCCEEDED
+    assert (again.status, again.record.reason) == (Status.CANCELLED, "queue default was purged")
+    assert delayed.status is Status.CANCELLED

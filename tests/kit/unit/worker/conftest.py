@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from poolhouse.pipeline.config.settings import Settings
+from poolhouse.pipeline.control.state import NOTHING
 from poolhouse.pipeline.groups.following import LinkedTasks
 from poolhouse.pipeline.hooks import Hooks
 from poolhouse.pipeline.messaging.publisher import Publisher
@@ -74,6 +75,8 @@ class Engine:
         self.task_ids = TaskIds(b"k" * 32)
         self.heartbeat = Heartbeat(now=self.clock)
         self.stopping = threading.Event()
+        #: What is decided about the queues.
+        self.control = NOTHING
         self.abandoned: list[int] = []
         self.resumed: list[Any] = []
         self.executor = Executor(task_handlers=("tests.kit.unit.worker.handlers",))
@@ -91,6 +94,7 @@ class Engine:
             task_ids=self.task_ids,
             now=self.clock,
             retry_io=RetryUntilStopped(self.stopping),
+            control=lambda: self.control,
             hooks=self.hooks,
             after_end=self.after_end,
         )

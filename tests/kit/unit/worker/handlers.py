@@ -283,6 +283,11 @@ def narrow(payload: Number, ctx: TaskContext) -> None:
     go_on.wait(5)
 
 
+@task("slow_rate", rate="1/h")
+def slow_rate(payload: Number, ctx: TaskContext) -> None:
+    runs.append(ctx.task_id)
+
+
 class Text(Payload):
     text: str = ""
     n: int = 0

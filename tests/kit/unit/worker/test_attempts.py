@@ -14,6 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from poolhouse.pipeline import names
+from poolhouse.pipeline.control.filters import Filter
 from poolhouse.pipeline.errors import StoreUnavailable
 from poolhouse.pipeline.messaging.message import TaskMessage, decode
 from poolhouse.pipeline.messaging.publisher import Publisher
@@ -321,7 +322,7 @@ def test_a_record_made_by_a_cancel_call_learns_from_the_message_what_task_it_was
         {"n": 4},
     )
     assert len(engine.store.writes) == 2
-    assert [summary.task_type for summary in engine.records.page(queue="default").records] == ["echo"]
+    assert [summary.task_type for summary in engine.records.page(Filter(queue="default")).records] == ["echo"]
 
 
 def test_a_running_task_learns_that_it_was_cancelled(engine: Engine) -> None:
@@ -622,7 +623,7 @@ def test_a_delayed_follow_up_is_a_timer_made_once_its_parent_has_succeeded(engin
     assert names.timer_due_at(name) == engine.clock.now + timedelta(days=1)
     assert engine.topics.published == []
     assert engine.record().status is Status.SUCCEEDED
-    [follow_up] = engine.records.page(status="scheduled").records
+    [follow_up] = engine.records.page(Filter(status=frozenset({Status.SCHEDULED}))).records
     assert (follow_up.task_id, follow_up.task_type) == (engine.record().result, "echo")
     writes = len(engine.store.writes)
     engine.attempts.process(engine.task("delaying_parent", attempt=2))

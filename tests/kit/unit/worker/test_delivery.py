@@ -21,7 +21,7 @@ class Recorded(list[Any]):
 
 def delivery(requests: Recorded, *, attempt: int = 1, **attributes: str) -> PubSubDelivery:
     message = Message(PubsubMessage(data=b"{}", attributes=attributes)._pb, "ack-1", attempt, requests)  # type: ignore[arg-type]
-    return PubSubDelivery(message, "default", lambda *_: pytest.fail("nothing is published"))
+    return PubSubDelivery(message, "default", lambda *_: pytest.fail("nothing is published"), on_end=lambda: None)
 
 
 @pytest.mark.parametrize(

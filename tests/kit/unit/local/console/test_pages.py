@@ -323,3 +323,47 @@ def test_a_mistake_of_the_console_is_a_page_without_a_traceback(shown: Shown) ->
     page = shown.page("/", status=500)
     assert "The console made a mistake" in page
     assert "Traceback" not in page
+
+
+def test_a_queue_is_paused_and_resumed_on_its_card(shown: Shown) -> None:
+    assert shown.post("/queues/bulk/pause").startswith("/?note=")
+    assert "paused" in shown.text("/")
+    assert "/queues/bulk/resume" in shown.page("/")
+    assert "/queues/default/pause" in shown.page("/")
+    shown.post("/queues/bulk/resume")
+    assert "/queues/bulk/pause" in shown.page("/")
+    assert shown.post("/queues/bulk/empty", status=404)
+
+
+def test_a_queue_is_purged(shown: Shown) -> None:
+    task_id = shown.served.api.post("/tasks", {"task_type": "anything", "delay_s": 86_400})["task_id"]
+    shown.served.clock.forward(1)
+    assert "Cancelled 1 with a record." in shown.text(shown.post("/queues/default/purge"))
+    assert "queue default was purged" in shown.text(f"/tasks/{task_id}")
+
+
+def test_all_tasks_that_match_are_cancelled(shown: Shown) -> None:
+    delayed = shown.served.api.post("/tasks", {"task_type": "anything", "delay_s": 86_400})["task_id"]
+    other = shown.served.api.post("/tasks", {"task_type": "stamped", "delay_s": 86_400})["task_id"]
+    shown.served.clock.forward(1)
+    assert "Cancel all" in shown.page("/tasks?task_type=anything&status=scheduled")
+    assert "Cancel all" not in shown.page("/tasks?status=succeeded")
+    where = shown.post("/tasks/matching/cancel", task_type="anything", queue="default")
+    assert where.startswith("/tasks?task_type=anything&queue=default&note=")
+    assert "Cancelled 1 with a record." in shown.text(where)
+    statuses = [shown.served.api.get(f"/tasks/{task_id}")["status"] for task_id in (delayed, other)]
+    assert statuses == ["cancelled", "scheduled"]
+
+
+def test_all_dead_letters_that_match_are_replayed_or_discarded(shown: Shown) -> None:
+    timeouts = {shown.served.bury(value=value, reason="timeout") for value in range(3)}
+    other = shown.served.bury(value=4, reason=HOSTILE)
+    page = shown.page("/dead-letters?reason=TIME")
+    assert all(task_id in page for task_id in timeouts)
+    assert other not in page
+    assert "Replayed 3." in shown.text(shown.post("/dead-letters/matching/replay", reason="TIME"))
+    assert shown.served.dead == [other]
+    assert "No matching dead letters." in shown.text("/dead-letters?reason=TIME")
+    assert "Discarded 1." in shown.text(shown.post("/dead-letters/matching/discard"))
+    assert shown.served.dead == []
+    assert shown.post("/dead-letters/matching/keep", status=404)

@@ -1,0 +1,50 @@
+"""Bulk calls of the API for one click: page after page, for as long as a person waits for an answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from poolhouse.client.answers import Document
+from poolhouse.client.client import Client
+
+#: Seconds after which a click is answered; the next one goes on.
+_PATIENCE_S = 20.0
+_PAGE = 200
+
+
+def cancel(api: Client, path: str, chosen: Document) -> str:
+    """Cancel what matches; returns what came of it."""
+    pages = list(_pages(api, path, chosen))
+    cancelled, told = (sum(page[name] for page in pages) for name in ("cancelled", "told"))
+    said = [f"Cancelled {cancelled} with a record."]
+    if told:
+        said.append(f"{told} that run were told to stop.")
+    if pages[-1]["waiting"]:
+        said.append("Waiting ones without a record are cancelled when a worker meets them.")
+    return " ".join([*said, *_more(pages)])
+
+
+def dead_letters(api: Client, verb: str, chosen: Document) -> str:
+    """Replay or discard what matches; returns what came of it."""
+    pages = list(_pages(api, f"/dead-letters:{verb}", chosen))
+    done, skipped = (sum(page[name] for page in pages) for name in ("done", "skipped"))
+    said = [f"{'Replayed' if verb == 'replay' else 'Discarded'} {done}."]
+    if skipped:
+        said.append(f"{skipped} were dealt with elsewhere, or their key is taken.")
+    return " ".join([*said, *_more(pages)])
+
+
+def _pages(api: Client, path: str, chosen: Document) -> Iterator[Document]:
+    token: str | None = None
+    end_s = time.monotonic() + _PATIENCE_S
+    while True:
+        page = api.post(path, {**chosen, "page_size": _PAGE, "page_token": token})
+        yield page
+        token = page["next_page_token"]
+        if token is None or time.monotonic() >= end_s:
+            return
+
+
+def _more(pages: list[Document]) -> list[str]:
+    return ["There are more: click again to go on."] if pages[-1]["next_page_token"] is not None else []

@@ -1,0 +1,1 @@
+"""What people decide about queues and tasks in bulk: pauses, cancel orders, and the filter that chooses tasks."""
