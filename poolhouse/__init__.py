@@ -15,6 +15,7 @@ from poolhouse.worker import (
     TaskContext,
     TaskTimeout,
     Unique,
+    Webhook,
     WorkerStopping,
     task,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "TaskTimeout",
     "TaskType",
     "Unique",
+    "Webhook",
     "WorkerStopping",
     "task",
 ]

@@ -40,7 +40,6 @@ from poolhouse.pipeline import hooks
 from poolhouse.pipeline.config import settings as environment
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.errors import PoolhouseError
-from poolhouse.pipeline.groups.following import LinkedTasks
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.store import ObjectStore, open_store
 from poolhouse.worker import registry as handlers
@@ -86,8 +85,8 @@ def create_app(
     publisher = publisher or given.get("publisher")
     registry = given.get("registry") if registry is None else registry
     clock = clock or given.get("clock")
-    deployment = Deployment(store)
     registry = handlers.load(settings.handlers) if registry is None else registry
+    deployment = Deployment(store)
     services = Services(
         settings=settings,
         registry=registry,
@@ -98,7 +97,7 @@ def create_app(
         clock=clock or settings.clock,
         threads=Threads(wait_s=settings.storage_timeout_s),
         deployment=deployment,
-        after_end=(LinkedTasks(store, deployment.load),),
+        after_end=registry.after_end(settings.topology, deployment.load, store=store),
     )
     services.check()
 

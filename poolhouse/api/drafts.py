@@ -15,6 +15,7 @@ from poolhouse.pipeline.messaging.message import RESERVED_FIELDS, TaskMessage
 from poolhouse.pipeline.tasks.links import Link, Links
 from poolhouse.pipeline.tasks.unique import Unique
 from poolhouse.pipeline.timing.delays import check_delay_s, run_time
+from poolhouse.pipeline.webhooks.urls import check_allowed
 from poolhouse.worker import plans
 from poolhouse.worker.registry import Handler, unique_problem
 
@@ -42,6 +43,8 @@ class Draft:
     on_failure: Link | None = None
     #: The call's own rule, or its type's; None: it is submitted whatever there is.
     unique: Unique | None = None
+    #: The URL to call when it has ended; None: its type's, if any.
+    webhook_url: str | None = None
 
     def message(self, *, task_id: str, at: datetime, trace: Mapping[str, str]) -> TaskMessage:
         """The task's message."""
@@ -55,6 +58,7 @@ class Draft:
             trace=trace,
             not_before=not_before if not_before > at else None,
             links=Links(then=self.then or None, on_failure=self.on_failure) if self.then or self.on_failure else None,
+            webhook_url=self.webhook_url,
         )
 
 
@@ -66,7 +70,7 @@ def from_flat(
     Args:
         body: the request's body.
         services: handlers and queues.
-        options: what the client says beside the payload: `queue`, `delay_s`, `run_at`.
+        options: what the client says beside the payload: `queue`, `delay_s`, `run_at`, `webhook_url`.
         task_type: the type where the call itself says it; the body may then leave it out.
 
     Raises:
@@ -86,7 +90,16 @@ def from_flat(
         except ValueError:
             raise field_problem("delay_s", "must be a number of seconds") from None
     timing = _timing(delay_s, options.get("run_at"), services)
-    return _draft(handler, payload, options.get("queue"), services, prefix=(), timing=timing, unique=handler.unique)
+    return _draft(
+        handler,
+        payload,
+        options.get("queue"),
+        services,
+        prefix=(),
+        timing=timing,
+        unique=handler.unique,
+        webhook_url=options.get("webhook_url"),
+    )
 
 
 def from_nested(body: Mapping[str, Any], services: Services) -> Draft:
@@ -97,7 +110,8 @@ def from_nested(body: Mapping[str, Any], services: Services) -> Draft:
     errors = [
         FieldError(field=name, message=_SERVER_SETS if name in RESERVED_FIELDS else "there is no such field")
         for name in body
-        if name not in {"task_type", "payload", "queue", "delay_s", "run_at", "unique", "then", "on_failure"}
+        if name
+        not in {"task_type", "payload", "queue", "delay_s", "run_at", "unique", "then", "on_failure", "webhook_url"}
     ]
     payload = body.get("payload", {})
     if not isinstance(payload, dict):
@@ -110,7 +124,16 @@ def from_nested(body: Mapping[str, Any], services: Services) -> Draft:
     timing = _timing(body.get("delay_s"), body.get("run_at"), services)
     handler = _handler(named, services)
     unique = _unique(body.get("unique"), handler)
-    draft = _draft(handler, payload, queue, services, prefix=("payload",), timing=timing, unique=unique)
+    draft = _draft(
+        handler,
+        payload,
+        queue,
+        services,
+        prefix=("payload",),
+        timing=timing,
+        unique=unique,
+        webhook_url=body.get("webhook_url"),
+    )
     if body.get("then") is None and body.get("on_failure") is None:
         return draft
     then, on_failure = planned(plans.follow_ups, body, services.registry, services.topology)
@@ -207,6 +230,7 @@ def _draft(
     prefix: tuple[str, ...],
     timing: Mapping[str, Any],
     unique: Unique | None,
+    webhook_url: object,
 ) -> Draft:
     errors = _payload_errors(handler, payload, prefix=prefix)
     if queue is not None and queue not in services.topology.by_name:
@@ -216,6 +240,8 @@ def _draft(
         if timing:
             errors.append(FieldError(field="delay_s", message="is unique.debounce_s here: give one of them"))
         timing = {"delay_s": unique.debounce_s}
+    if webhook_url is not None and (problem := _webhook_problem(webhook_url, services)) is not None:
+        errors.append(FieldError(field="webhook_url", message=problem))
     if errors:
         raise fields_problem(errors)
     return Draft(
@@ -224,8 +250,21 @@ def _draft(
         payload=handler.completed(payload),
         sent=payload,
         unique=unique,
+        webhook_url=webhook_url if isinstance(webhook_url, str) else None,
         **timing,
     )
+
+
+def _webhook_problem(url: object, services: Services) -> str | None:
+    if services.topology.webhooks is None:
+        return "this pipeline declares no [webhooks]: leave it out"
+    if not isinstance(url, str):
+        return "must be a string"
+    try:
+        check_allowed(url, services.topology.webhooks)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _payload_errors(handler: Handler, payload: dict[str, Any], *, prefix: tuple[str, ...]) -> list[FieldError]:

@@ -82,6 +82,8 @@ def fingerprint(draft: Draft) -> str:
         meaning["links"] = [len(draft.then), *(link.model_dump(mode="json") for link in links)]
     if draft.unique is not None:
         meaning["unique"] = draft.unique.model_dump(mode="json")
+    if draft.webhook_url is not None:
+        meaning["webhook_url"] = draft.webhook_url
     text = json.dumps(meaning, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -18,6 +18,7 @@ from poolhouse.api.routes.submissions import TASK_TYPE
 from poolhouse.pipeline.config.topology import Topology
 from poolhouse.pipeline.tasks.unique import Unique
 from poolhouse.pipeline.timing.delays import LONGEST_WAIT_S
+from poolhouse.pipeline.webhooks.urls import MAX_URL_LENGTH
 from poolhouse.worker.registry import Handler, Registry
 
 _JSON = "application/json"
@@ -158,6 +159,12 @@ def _nested(
                 "type": ["string", "null"],
                 "format": "date-time",
                 "description": "The time, with its zone, before which the task does not run; instead of delay_s.",
+            },
+            "webhook_url": {
+                "type": ["string", "null"],
+                "format": "uri",
+                "maxLength": MAX_URL_LENGTH,
+                "description": "The URL to call when the task has ended; instead of its type's.",
             },
             "unique": {
                 "anyOf": [{"$ref": f"{REF}Unique"}, {"type": "null"}],

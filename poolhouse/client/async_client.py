@@ -74,6 +74,7 @@ class AsyncClient:
         queue: str | None = ...,
         delay_s: float | None = ...,
         run_at: datetime | None = ...,
+        webhook_url: str | None = ...,
         idempotency_key: str | None = ...,
     ) -> AsyncTaskHandle[R]: ...
     @overload
@@ -87,6 +88,7 @@ class AsyncClient:
         queue: str | None = ...,
         delay_s: float | None = ...,
         run_at: datetime | None = ...,
+        webhook_url: str | None = ...,
         idempotency_key: str | None = ...,
     ) -> AsyncTaskHandle[Any]: ...
     async def submit(
@@ -97,6 +99,7 @@ class AsyncClient:
         queue: str | None = None,
         delay_s: float | None = None,
         run_at: datetime | None = None,
+        webhook_url: str | None = None,
         idempotency_key: str | None = None,
     ) -> AsyncTaskHandle[Any]:
         """Submit a task; returns once the queue has it. Arguments as of `TaskType.submit`."""
@@ -105,7 +108,13 @@ class AsyncClient:
             return self._handle(await self.send(call), task_type.of)
         payload = {} if payload is None else payload
         call = calls.submit(
-            task_type, payload, queue=queue, delay_s=delay_s, run_at=run_at, idempotency_key=idempotency_key
+            task_type,
+            payload,
+            queue=queue,
+            delay_s=delay_s,
+            run_at=run_at,
+            webhook_url=webhook_url,
+            idempotency_key=idempotency_key,
         )
         return self._handle(await self.send(call), task_type)
 

@@ -54,6 +54,7 @@ def submit(
     queue: str | None,
     delay_s: float | None,
     run_at: datetime | None,
+    webhook_url: str | None,
     idempotency_key: str | None,
 ) -> Call[str]:
     """Submit a task; the answer is its id. Raises `ValueError` where the payload or a time can't be."""
@@ -65,6 +66,7 @@ def submit(
         "queue": queue,
         "delay_s": delay_s,
         "run_at": None if run_at is None else run_at.isoformat(),
+        "webhook_url": webhook_url,
     }
     return Call(
         method="POST",

@@ -87,6 +87,7 @@ class Client:
         queue: str | None = ...,
         delay_s: float | None = ...,
         run_at: datetime | None = ...,
+        webhook_url: str | None = ...,
         idempotency_key: str | None = ...,
     ) -> TaskHandle[R]: ...
     @overload
@@ -100,6 +101,7 @@ class Client:
         queue: str | None = ...,
         delay_s: float | None = ...,
         run_at: datetime | None = ...,
+        webhook_url: str | None = ...,
         idempotency_key: str | None = ...,
     ) -> TaskHandle[Any]: ...
     def submit(
@@ -110,6 +112,7 @@ class Client:
         queue: str | None = None,
         delay_s: float | None = None,
         run_at: datetime | None = None,
+        webhook_url: str | None = None,
         idempotency_key: str | None = None,
     ) -> TaskHandle[Any]:
         """Submit a task; returns once the queue has it. Arguments as of `TaskType.submit`."""
@@ -118,7 +121,13 @@ class Client:
             return self._handle(self.send(call), task_type.of)
         payload = {} if payload is None else payload
         call = calls.submit(
-            task_type, payload, queue=queue, delay_s=delay_s, run_at=run_at, idempotency_key=idempotency_key
+            task_type,
+            payload,
+            queue=queue,
+            delay_s=delay_s,
+            run_at=run_at,
+            webhook_url=webhook_url,
+            idempotency_key=idempotency_key,
         )
         return self._handle(self.send(call), task_type)
 

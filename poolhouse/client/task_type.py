@@ -72,6 +72,7 @@ class TaskType(Generic[P, R]):
         queue: str | None = None,
         delay_s: float | None = None,
         run_at: datetime | None = None,
+        webhook_url: str | None = None,
         idempotency_key: str | None = None,
     ) -> TaskHandle[R]:
         """Submit a task of this type.
@@ -84,6 +85,7 @@ class TaskType(Generic[P, R]):
             queue: instead of the task type's own.
             delay_s: seconds from this call before which it does not run.
             run_at: the time, with its zone, before which it does not run; instead of `delay_s`.
+            webhook_url: the URL to call when it has ended; not in a handler, where `on_complete` of the type counts.
             idempotency_key: the same key with the same payload gives the same task, however often; not in a handler,
                 whose follow-ups need none.
 
@@ -96,11 +98,17 @@ class TaskType(Generic[P, R]):
 
         ctx = current_task.context()
         if ctx is not None:
-            _check_no_key(idempotency_key)
+            _check_outside(idempotency_key=idempotency_key, webhook_url=webhook_url)
             task_id = ctx.submit(self, payload, queue=queue, delay_s=delay_s, run_at=run_at)
             return handles.TaskHandle(task_id, self.result_adapter, client=None)
         return default.client().submit(
-            self, payload, queue=queue, delay_s=delay_s, run_at=run_at, idempotency_key=idempotency_key
+            self,
+            payload,
+            queue=queue,
+            delay_s=delay_s,
+            run_at=run_at,
+            webhook_url=webhook_url,
+            idempotency_key=idempotency_key,
         )
 
     async def submit_async(
@@ -110,6 +118,7 @@ class TaskType(Generic[P, R]):
         queue: str | None = None,
         delay_s: float | None = None,
         run_at: datetime | None = None,
+        webhook_url: str | None = None,
         idempotency_key: str | None = None,
     ) -> AsyncTaskHandle[R]:
         """Submit a task of this type; arguments and errors are those of `submit`."""
@@ -117,12 +126,18 @@ class TaskType(Generic[P, R]):
 
         ctx = current_task.context()
         if ctx is not None:
-            _check_no_key(idempotency_key)
+            _check_outside(idempotency_key=idempotency_key, webhook_url=webhook_url)
             task_id = ctx.submit(self, payload, queue=queue, delay_s=delay_s, run_at=run_at)
             return handles.AsyncTaskHandle(task_id, self.result_adapter, client=None)
         client = await default.async_client()
         return await client.submit(
-            self, payload, queue=queue, delay_s=delay_s, run_at=run_at, idempotency_key=idempotency_key
+            self,
+            payload,
+            queue=queue,
+            delay_s=delay_s,
+            run_at=run_at,
+            webhook_url=webhook_url,
+            idempotency_key=idempotency_key,
         )
 
 
@@ -136,8 +151,12 @@ def fields_of(payload: BaseModel | Mapping[str, Any]) -> dict[str, Any]:
     return payloads.sent(payload) if isinstance(payload, BaseModel) else dict(payload)
 
 
-def _check_no_key(key: str | None) -> None:
-    if key is not None:
+def _check_outside(*, idempotency_key: str | None, webhook_url: str | None) -> None:
+    if idempotency_key is not None:
         raise ValueError(
             "idempotency_key: a task that a handler submits is the same in every attempt; leave the key out"
+        )
+    if webhook_url is not None:
+        raise ValueError(
+            "webhook_url: a task that a handler submits has the webhook of its type: use @task(on_complete=…)"
         )

@@ -14,7 +14,6 @@ from pydantic import BaseModel
 from poolhouse.pipeline import hooks
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.control.state import QueueControl
-from poolhouse.pipeline.groups.following import LinkedTasks
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.tasks.dead_letter_attributes import earlier_deliveries
 from poolhouse.pipeline.tasks.task_ids import TaskIds
@@ -33,6 +32,7 @@ from poolhouse.worker.runtime.retrying import RetryUntilStopped
 from poolhouse.worker.runtime.running_task import Context, RunningTask
 from poolhouse.worker.runtime.services import Services
 from poolhouse.worker.runtime.settlement import Settlement
+from poolhouse.worker.webhooks.delivery import with_deliveries
 
 _T = TypeVar("_T")
 
@@ -77,15 +77,15 @@ class OneWorker:
         self._publisher = Publisher(settings, topics=topics)
         services = Services(
             topology=settings.topology,
-            registry=registry,
+            registry=with_deliveries(registry, settings.topology),
             store=store,
             publisher=self._publisher,
             task_ids=task_ids,
             now=now,
             retry_io=RetryUntilStopped(_Pauses(pause)),
-            after_end=(LinkedTasks(store, lambda: task_ids),),
             control=control,
             hooks=registry.hooks(hooks.load(settings.topology.hooks)),
+            after_end=registry.after_end(settings.topology, lambda: task_ids, store=store),
         )
         #: The limits of task types; parked deliveries go on in `resume`.
         self._limits = Limits(lambda delivery: self._resumed.append((delivery, True)), monotonic=monotonic)

@@ -2,6 +2,7 @@
 
 from poolhouse.pipeline.tasks.unique import Unique
 from poolhouse.pipeline.timing.backoff import Backoff
+from poolhouse.pipeline.webhooks.webhook import Webhook
 from poolhouse.worker.context import TaskContext
 from poolhouse.worker.errors import Reject, Retry, TaskCancelled, TaskTimeout, WorkerStopping
 from poolhouse.worker.registry import Payload, task
@@ -15,6 +16,7 @@ __all__ = [
     "TaskContext",
     "TaskTimeout",
     "Unique",
+    "Webhook",
     "WorkerStopping",
     "task",
 ]

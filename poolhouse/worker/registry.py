@@ -8,7 +8,7 @@ import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -18,11 +18,19 @@ from poolhouse.pipeline.hooks import Hook, Hooks
 from poolhouse.pipeline.messaging import payloads
 from poolhouse.pipeline.messaging.message import RESERVED_FIELDS
 from poolhouse.pipeline.names import check_task_type
+from poolhouse.pipeline.tasks.after_end import Rule
+from poolhouse.pipeline.tasks.task_ids import TaskIds
 from poolhouse.pipeline.tasks.unique import Unique
 from poolhouse.pipeline.timing.backoff import Backoff
+from poolhouse.pipeline.webhooks.events import CompletionEvents
+from poolhouse.pipeline.webhooks.urls import check_allowed
+from poolhouse.pipeline.webhooks.webhook import Webhook
 from poolhouse.worker.discovery import import_all
 from poolhouse.worker.rate import parse_rate
 from poolhouse.worker.task_function import AsyncTaskFunction, Decorated, TaskDecorator, TaskFunction
+
+if TYPE_CHECKING:
+    from poolhouse.pipeline.store import ObjectStore  # which imports Google's clients
 
 #: Name in a module: the handlers that `@task` has made while the module was executed, and that execution's spec.
 _MADE = "__poolhouse_made__"
@@ -65,6 +73,8 @@ class Handler:
     unique: Unique | None = None
     #: Name under which the result is also kept as `results/NAME_ID.json`; None: only where it is too large.
     result_file: str | None = None
+    #: The URL to call when a task has ended; a submit may name another.
+    on_complete: Webhook | None = None
     #: Code that runs around its attempts, after the hooks of pipeline.toml.
     hooks: tuple[Hook, ...] = ()
     #: File and line of the decorator.
@@ -202,6 +212,22 @@ class Registry(Mapping[str, Handler]):
         """The hooks of a deployment: pipeline.toml's, and those of these task types."""
         return Hooks(declared, {handler.task_type: handler.hooks for handler in self.values() if handler.hooks})
 
+    def after_end(self, topology: Topology, task_ids: Callable[[], TaskIds], *, store: ObjectStore) -> tuple[Rule, ...]:
+        """What follows the end of a task, beside what its handler has submitted.
+
+        Args:
+            topology: the declaration.
+            task_ids: of the deployment; called once a task has ended.
+            store: the bucket.
+        """
+        from poolhouse.pipeline.groups.following import LinkedTasks  # noqa: PLC0415 - it imports Google's clients
+
+        linked = LinkedTasks(store, task_ids)
+        if topology.webhooks is None:
+            return (linked,)
+        by_type = {handler.task_type: handler.on_complete for handler in self.values() if handler.on_complete}
+        return (linked, CompletionEvents(topology.webhooks, by_type=by_type, task_ids=task_ids))
+
     def check(self, topology: Topology, *, declared_in: str) -> None:
         """Check that these handlers and `pipeline.toml` fit together.
 
@@ -221,7 +247,7 @@ class Registry(Mapping[str, Handler]):
             )
 
     def check_queues(self, topology: Topology, *, declared_in: str) -> None:
-        """Raise `ConfigError` where handlers name queues that are not declared."""
+        """Raise `ConfigError` where handlers name queues that are not declared, or webhooks that can't be sent."""
         wrong = [handler for handler in self.values() if handler.queue not in {None, *topology.by_name}]
         if wrong:
             queues = line_of(declared_in, "queues", topology.queues[0].name)
@@ -232,6 +258,9 @@ class Registry(Mapping[str, Handler]):
                     for handler in wrong
                 )
             )
+        for handler in self.values():
+            if handler.on_complete is not None:
+                _check_webhook(handler.on_complete, handler.defined_at, topology)
 
     def __getitem__(self, task_type: str) -> Handler:
         try:
@@ -283,6 +312,15 @@ def _name(handler: Handler) -> str:
     return f"{handler.function.__module__}.{getattr(handler.function, '__qualname__', handler.function)}"
 
 
+def _check_webhook(webhook: Webhook, defined_at: str, topology: Topology) -> None:
+    if topology.webhooks is None:
+        raise ConfigError(f"{defined_at}: on_complete: pipeline.toml declares no [webhooks]")
+    try:
+        check_allowed(webhook.url, topology.webhooks)
+    except ValueError as error:
+        raise ConfigError(f"{defined_at}: on_complete: the URL {error}") from None
+
+
 def _check(handler: Handler) -> None:
     """Raise `ValueError` for an option that can't be, or a function that can't be a handler."""
     for name in ("timeout_s", "max_attempts", "max_concurrency"):
@@ -297,6 +335,8 @@ def _check(handler: Handler) -> None:
             continue
         if not isinstance(kinds, tuple) or not all(isinstance(k, type) and issubclass(k, Exception) for k in kinds):
             raise ValueError(f"{name} must be a tuple of exception classes, such as (ConnectionError,), not {kinds!r}")
+    if handler.on_complete is not None and not isinstance(handler.on_complete, Webhook):
+        raise ValueError(f"on_complete must be a Webhook(url=…), not {handler.on_complete!r}")
     if not isinstance(handler.hooks, tuple) or not all(isinstance(hook, Hook) for hook in handler.hooks):
         raise ValueError(f"hooks must be a tuple of hooks, such as (Metrics(),), not {handler.hooks!r}")
     both = set(handler.retry_on or ()) & set(handler.reject_on)

@@ -27,6 +27,7 @@ from poolhouse.pipeline.messaging import trace
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.tasks.task_ids import TaskIds
 from poolhouse.pipeline.timing.delays import LONGEST_WAIT_S
+from poolhouse.pipeline.webhooks.urls import MAX_URL_LENGTH
 
 router = APIRouter(tags=["submit"])
 
@@ -185,8 +186,14 @@ _RUN_AT = {
     "schema": {"type": "string", "format": "date-time"},
     "description": "The time, with its zone, before which the task does not run; instead of delay_s.",
 }
+_WEBHOOK_URL = {
+    "name": "webhook_url",
+    "in": "query",
+    "schema": {"type": "string", "format": "uri", "maxLength": MAX_URL_LENGTH},
+    "description": "The URL to call when the task has ended; instead of its type's.",
+}
 _SIMPLE: dict[str, Any] = {
-    "openapi_extra": {"parameters": [_QUEUE, _DELAY, _RUN_AT, idempotency.PARAMETER]},
+    "openapi_extra": {"parameters": [_QUEUE, _DELAY, _RUN_AT, _WEBHOOK_URL, idempotency.PARAMETER]},
     "response_model": Submitted,
 }
 

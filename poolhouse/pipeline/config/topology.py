@@ -19,6 +19,7 @@ from poolhouse.pipeline.config import cron_expression, environment, stages
 from poolhouse.pipeline.config.deploy_options import Api, Deploy
 from poolhouse.pipeline.config.environment import Env, Secrets, Version
 from poolhouse.pipeline.config.stages import Stage, StageError
+from poolhouse.pipeline.config.webhook_options import Webhooks
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.tasks.large_values import INLINE_BYTES
 
@@ -268,6 +269,8 @@ class Topology(_Model):
     payloads: Payloads = Payloads()
     #: The bucket's lifecycle.
     bucket: Bucket = Bucket()
+    #: Completion webhooks; without the table there are none.
+    webhooks: Webhooks | None = None
 
     #: Which stage this is; set by `parse`.
     _stage: Stage | None = PrivateAttr(default=None)
@@ -314,6 +317,19 @@ class Topology(_Model):
         environment.check(self.env, self.secrets)
         for queue in self.queues:
             environment.check(self.env_of(queue), self.secrets_of(queue))
+        return self
+
+    @model_validator(mode="after")
+    def _webhooks_can_be_sent(self) -> Self:
+        options = self.webhooks
+        if options is None:
+            return self
+        if options.queue is not None and options.queue not in self.by_name:
+            names = ", ".join(self.by_name)
+            raise ValueError(f"webhooks.queue: there is no queue {options.queue!r} (queues: {names})")
+        secrets = self.secrets if options.queue is None else self.secrets_of(self.by_name[options.queue])
+        if options.secret not in secrets:
+            raise ValueError(f"webhooks.secret: {options.secret} is not declared: add it under [secrets]")
         return self
 
     @model_validator(mode="after")
@@ -449,7 +465,7 @@ def _choice(values: Iterable[object]) -> str:
 
 def _fields(path: tuple[str, ...]) -> list[str]:
     models: dict[str, type[BaseModel]] = {"queues": Queue, "schedules": Schedule, "bucket": Bucket}
-    models |= {"payloads": Payloads, "deploy": Deploy}
+    models |= {"payloads": Payloads, "deploy": Deploy, "webhooks": Webhooks}
     model = models.get(path[0], Topology) if path else Topology
     if path[-1:] == ("workers",):
         model = Workers

@@ -20,6 +20,7 @@ from poolhouse.pipeline.tasks import large_values
 from poolhouse.pipeline.tasks.large_values import ValueObject
 from poolhouse.pipeline.tasks.links import Links
 from poolhouse.pipeline.tasks.task_ids import TaskIds
+from poolhouse.pipeline.webhooks.urls import check_url
 
 #: Field of a message that has what its task is linked with; a plain task's has none.
 LINKS = "_poolhouse"
@@ -27,6 +28,8 @@ LINKS = "_poolhouse"
 RESERVED_FIELDS = frozenset({"task_id", "task_type", "submitted_at", LINKS})
 #: Attribute of a message that must not be worked on before a time.
 NOT_BEFORE = "not_before"
+#: Attribute of a message whose task is to be followed by a webhook.
+WEBHOOK_URL = "webhook_url"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +51,8 @@ class TaskMessage:
     payload_object: ValueObject | None = None
     #: What that object is to hold, until it is written.
     payload_data: bytes | None = field(default=None, repr=False)
+    #: The URL to call when it has ended, where the submitter gave one.
+    webhook_url: str | None = None
 
     def by_reference(self, *, above_bytes: int) -> TaskMessage:
         """The task with its payload as an object, where that has more bytes; `payload_data` is still to be written."""
@@ -73,6 +78,8 @@ class TaskMessage:
         own = {"task_id": self.task_id, "task_type": self.task_type, "queue": self.queue, **self.trace}
         if self.payload_object is not None:
             own |= large_values.attributes_of(self.payload_object)
+        if self.webhook_url is not None:
+            own[WEBHOOK_URL] = self.webhook_url
         return own if self.not_before is None else {**own, NOT_BEFORE: format_time(self.not_before)}
 
 
@@ -129,7 +136,17 @@ def decode(
         not_before=_time(attributes.get(NOT_BEFORE), NOT_BEFORE),
         links=_links(body[LINKS]) if LINKS in body else None,
         payload_object=payload_object,
+        webhook_url=_webhook_url(attributes.get(WEBHOOK_URL)),
     )
+
+
+def _webhook_url(url: str | None) -> str | None:
+    if url is not None:
+        try:
+            check_url(url)
+        except ValueError as error:
+            raise MalformedMessage(f"malformed message: {WEBHOOK_URL} {error}") from None
+    return url
 
 
 def task_id_of(task_ids: TaskIds, *, queue: str, message_id: str, published_at: datetime) -> str:

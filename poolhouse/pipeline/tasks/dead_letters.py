@@ -488,6 +488,7 @@ class DeadLetterStore:
             trace=task.trace,
             links=task.links,
             payload_object=task.payload_object if payload is None else None,
+            webhook_url=task.webhook_url,
         )
         return again if payload is None else again.by_reference(above_bytes=self._inline_bytes)
 

@@ -133,6 +133,8 @@ class TaskRecord(_Model, Links):
     #: No attempt starts before this time.
     not_before: datetime | None = None
     cancel_requested_at: datetime | None = None
+    #: The URL to call when it has ended; None: its type's, if any.
+    webhook_url: str | None = None
     progress: Progress | None = None
     #: A small result itself; a large one is in `result_object`.
     result: Any = None
@@ -247,6 +249,7 @@ def fresh(task: TaskMessage, *, now: datetime) -> TaskRecord:
         payload_object=task.payload_object,
         not_before=task.not_before if waits else None,
         **_linked(task),
+        webhook_url=task.webhook_url,
     )
 
 
@@ -387,6 +390,7 @@ def message_of(record: TaskRecord) -> TaskMessage:
         not_before=record.not_before,
         links=links_of(record),
         payload_object=record.payload_object,
+        webhook_url=record.webhook_url,
     )
 
 
@@ -404,6 +408,7 @@ def identified(record: TaskRecord, task: TaskMessage) -> TaskRecord:
             "payload": _own_payload(task),
             "payload_object": task.payload_object,
             **_linked(task),
+            "webhook_url": task.webhook_url,
         },
     )
 

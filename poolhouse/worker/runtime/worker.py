@@ -25,7 +25,6 @@ from poolhouse.pipeline.config.topology import Queue, Topology
 from poolhouse.pipeline.control.control_store import ControlStore
 from poolhouse.pipeline.control.state import QueueControl
 from poolhouse.pipeline.errors import BucketMissing, ConfigError
-from poolhouse.pipeline.groups.following import LinkedTasks
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.store import ObjectStore
 from poolhouse.pipeline.tasks.task_id_key import load_task_ids
@@ -49,6 +48,7 @@ from poolhouse.worker.runtime.services import Services
 from poolhouse.worker.runtime.settlement import Counts, Settlement
 from poolhouse.worker.runtime.subscriber import open_subscriber
 from poolhouse.worker.timer_loop import LOOKAHEAD_S, TimerLoop
+from poolhouse.worker.webhooks.delivery import with_deliveries
 
 #: Messages held beyond those that run, as a multiple of the queue's concurrency: they hide the way from Pub/Sub.
 PREFETCH = 1
@@ -138,7 +138,7 @@ class Worker:
     ) -> None:
         self._settings = settings
         self._options = options
-        self._registry = registry
+        self._registry = with_deliveries(registry, settings.topology)
         self._store = store
         self._now = now
         self._topology = settings.topology
@@ -208,9 +208,9 @@ class Worker:
             task_ids=task_ids,
             now=self._now,
             retry_io=RetryUntilStopped(self._giving_up),
-            after_end=(LinkedTasks(self._store, lambda: task_ids),),
             control=self._control,
             hooks=self._hooks,
+            after_end=self._registry.after_end(self._topology, lambda: task_ids, store=self._store),
         )
         self._attempts = Attempts(
             services,
