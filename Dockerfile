@@ -108,8 +108,16 @@ ENV PATH=/opt/venv/bin:$PATH \
     HOST=0.0.0.0
 LABEL dev.poolhouse.image=pipeline
 WORKDIR /app
-#project| # Debian packages that handlers need, in the place of NAME:
-#project| # RUN apt-get update && apt-get install --yes --no-install-recommends NAME && rm -rf /var/lib/apt/lists/*
+#project| # The Debian packages that handlers need. Without any there is no call of apt, which would need a network.
+#project| COPY apt.txt /build/
+#project| RUN set -eu; \
+#project|     packages=$(sed 's/#.*//' /build/apt.txt | xargs); \
+#project|     [ -n "$packages" ] || exit 0; \
+#project|     export DEBIAN_FRONTEND=noninteractive; \
+#project|     apt-get -o Acquire::Retries=3 -o APT::Update::Error-Mode=any update --quiet; \
+#project|     apt-get -o Acquire::Retries=3 install --quiet --yes --no-install-recommends $packages; \
+#project|     apt-get clean; \
+#project|     rm -rf /var/lib/apt/lists/*
 COPY --from=dependencies /opt/venv /opt/venv
 # A number, not a name: Kubernetes and Cloud Run can see that it is not root. It owns nothing; /tmp is all it writes.
 USER 65532:65532

@@ -9,7 +9,6 @@ from poolhouse.api.problems import Problem, unavailable
 from poolhouse.api.services import Services
 from poolhouse.pipeline.errors import PoolhouseError, PreconditionFailed
 from poolhouse.pipeline.messaging.message import TaskMessage
-from poolhouse.pipeline.store import ABSENT
 from poolhouse.pipeline.tasks import records
 from poolhouse.pipeline.tasks.unique import Unique
 from poolhouse.pipeline.tasks.unique_keys import ABANDONED, POLL_S, SUBMIT_TIME, Held, Pending, UniqueClaim, UniqueKeys
@@ -90,9 +89,9 @@ async def _record(task: TaskMessage, services: Services) -> None:
     """Write the record that says that the task was submitted."""
     record = records.fresh(task, now=services.clock())
     try:
-        await services.threads.run(services.records.write, record, if_generation=ABSENT)
+        await services.threads.run(services.records.submit, record)
     except PreconditionFailed:
-        # A worker has begun it; or this took so long that another took the key.
+        # The same call has written it before; or this took so long that another took the key.
         stored = await services.threads.run(services.records.read, task.task_id)
         if stored is not None and (stored.record.reason or "").startswith(ABANDONED):
             raise unavailable("submitting the task took too long, and another took its key") from None

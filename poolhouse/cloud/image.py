@@ -48,7 +48,7 @@ def inputs(dockerfile: str) -> Inputs:
     """
     stages: list[tuple[set[str], dict[str, None], dict[str, None]]] = []  # needed stages, copied, mounted
     names: dict[str, int] = {}
-    for line in _instructions(dockerfile):
+    for line in instructions(dockerfile):
         words = line.split()
         match words[0].upper():
             case "FROM":
@@ -186,7 +186,7 @@ def build_config(image: str) -> str:
     return json.dumps({"steps": [step], "images": [image], "options": {"logging": "GCS_ONLY"}, "timeout": "1200s"})
 
 
-def _instructions(dockerfile: str) -> Iterator[str]:
+def instructions(dockerfile: str) -> Iterator[str]:
     """One instruction a line: comments gone, continued lines joined."""
     lines = "\n".join(line for line in dockerfile.splitlines() if not line.lstrip().startswith("#"))
     for line in lines.replace("\\\n", " ").splitlines():

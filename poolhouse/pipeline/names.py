@@ -1,9 +1,10 @@
 """The bucket's layout, and the names that clients may choose in it.
 
 Prefixes: `uploads/` what clients sent, `processed/` what file tasks made, `results/` large results, `tasks/` the
-records, `dead-letters/` what failed for good, `idempotency/` keys of submit calls, `schedules/` what is remembered of
-schedules, `timers/` tasks that wait for a time, `unique/` which task has a key, `groups/` tasks that belong together,
-`payloads/` what is too large for a message, `config/` what the deployment keeps for itself.
+records and the claims of their attempts, `dead-letters/` what failed for good, `idempotency/` keys of submit calls,
+`schedules/` what is remembered of schedules, `timers/` tasks that wait for a time, `unique/` which task has a key,
+`groups/` tasks that belong together, `payloads/` what is too large for a message, `config/` what the deployment keeps
+for itself.
 """
 
 from __future__ import annotations
@@ -110,6 +111,21 @@ def processed(name: str) -> str:
 def record(task_id: str) -> str:
     """`tasks/ID.json`."""
     return f"{TASKS}{check_task_id(task_id)}.json"
+
+
+def claim(task_id: str) -> str:
+    """`tasks/ID.json,claim`. A comma sorts before all that an id may have: no other task's object lies between."""
+    return f"{record(task_id)},claim"
+
+
+def submitted(task_id: str) -> str:
+    """`tasks/ID.json,submitted`."""
+    return f"{record(task_id)},submitted"
+
+
+def recorded_task(name: str) -> str:
+    """The id of the task that a record, a claim or what its submit call wrote belongs to."""
+    return name.removeprefix(TASKS).partition(",")[0].removesuffix(".json")
 
 
 def result(kind: str, task_id: str, *, suffix: str = ".json") -> str:

@@ -163,7 +163,7 @@ async def close_group(group_id: str, request: Request, services: Provided) -> Re
 
 @router.get("/groups/{group_id}", response_model=GroupAnswer, summary="One group, its members counted by status")
 async def get_group(group_id: str, services: Provided) -> Response:
-    """A list call for each 1,000 members."""
+    """A list call for each 500 members."""
     return json_answer(await _shown(await _read(group_id, services), services))
 
 

@@ -20,7 +20,6 @@ from poolhouse.api.routes.tasks import rewrite, timerless
 from poolhouse.api.services import Provided, Services
 from poolhouse.pipeline.errors import Conflict, PreconditionFailed, StoreUnavailable
 from poolhouse.pipeline.messaging.message import TaskMessage
-from poolhouse.pipeline.store import ABSENT
 from poolhouse.pipeline.tasks import records
 from poolhouse.pipeline.tasks.record_store import Stored
 from poolhouse.pipeline.tasks.records import Status, TaskRecord
@@ -71,7 +70,7 @@ async def schedule(task: TaskMessage, services: Services) -> str:
     message_id = await services.send(await services.submitting(task), now=now)
     if services.registry[task.task_type].record:
         try:
-            await services.threads.run(services.records.write, records.fresh(task, now=now), if_generation=ABSENT)
+            await services.threads.run(services.records.submit, records.fresh(task, now=now))
         except PreconditionFailed:
             pass  # submitted before, under the same key
         except StoreUnavailable as error:

@@ -21,6 +21,8 @@ class Write:
     status: Status | None
     #: Of a record: the type of its task; empty while only a cancel call has looked at the task.
     task_type: str = ""
+    #: Of a record: its place in the task's history, which is kept in objects that take turns.
+    step: int = 0
 
 
 class Journal:
@@ -54,7 +56,8 @@ class Journal:
                 for task_id in task_ids
                 if not any(
                     write.status is not None and write.status.final
-                    for write in self._writes.get(names.record(task_id), ())
+                    for name in (names.record(task_id), names.claim(task_id))
+                    for write in self._writes.get(name, ())
                 )
             }
 
@@ -75,4 +78,5 @@ def parse(exchange: Exchange) -> Write | None:
         generation=int(json.loads(exchange.answer)["generation"]),
         status=None if status is None else Status(status),
         task_type=metadata.get("task_type", ""),
+        step=int(metadata.get("step", 0)),
     )

@@ -158,8 +158,9 @@ def _come_to_rest(stack: Stack, accepted: list[Accepted], *, deadline_s: float) 
             return problems
         time.sleep(_POLL_S)
     for task_id in sorted(left)[:10]:
-        record = stack.storage.download(stacks.BUCKET, names.record(task_id))
-        problems.append(f"{task_id}: has not ended in time: {'no record' if record is None else record.decode()}")
+        objects = [stack.storage.download(stacks.BUCKET, name(task_id)) for name in (names.claim, names.record)]
+        found = " ".join(data.decode() for data in objects if data is not None) or "no record"
+        problems.append(f"{task_id}: has not ended in time: {found}")
     problems += [f"{name}: {count} messages are still unacked" for name, count in unacked.items()]
     return problems
 
@@ -175,6 +176,7 @@ def _facts(stack: Stack, accepted: list[Accepted]) -> Facts:
         }
 
     records = [TaskRecord.model_validate_json(data) for data in read(names.TASKS).values()]
+    records.sort(key=lambda record: record.step)  # of a task's objects the one with the latest step counts
     handlers = registry.load(("poolhouse.local.chaos.handlers",))
     queues = stack.topology.queues
     return Facts(

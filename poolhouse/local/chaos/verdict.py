@@ -239,9 +239,13 @@ def _final_writes(facts: Facts) -> Iterator[str]:
 
     A record that a cancel call made is no exception: a worker may give it its type once, under the same status.
     """
-    for name, writes in facts.writes.items():
-        if not name.startswith(names.TASKS):
-            continue
+    histories: dict[str, list[Write]] = {}
+    for name, found in facts.writes.items():
+        if name.startswith(names.TASKS) and name != names.submitted(names.recorded_task(name)):
+            histories.setdefault(names.record(names.recorded_task(name)), []).extend(found)
+    for name, writes in histories.items():
+        # A lease that is renewed after the attempt's end is written, but before it: it changes nothing any more.
+        writes.sort(key=lambda write: (write.step, write.generation))
         statuses = [
             write.status
             for write, after in zip(writes, (*writes[1:], None), strict=True)

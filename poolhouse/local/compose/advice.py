@@ -67,6 +67,25 @@ _RULES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
         r"no matching distribution found|could not find a version that satisfies",
         "the build found no package index: run ./invoke images once where there is a network, it keeps the wheels",
     ),
+    # Before what apt says next: without its lists it knows no package.
+    (
+        r"temporary failure resolving|some index files failed to download|unable to fetch some archives",
+        "the build did not reach Debian's mirror for the packages of apt.txt: build once where there is a network, the "
+        "engine keeps them until apt.txt changes",
+    ),
+    (
+        r"unable to locate package (\S+)|package '?([^\s']+)'? has no installation candidate|"
+        r"version '\S+' for '(\S+)' was not found",
+        lambda found: (
+            f"apt.txt names {next(name for name in found.groups() if name)}, which Debian does not have in the base "
+            "image's release: https://packages.debian.org shows the names and versions"
+        ),
+    ),
+    (
+        r"apt-get: (command )?not found",
+        "the base image has no apt-get for the packages of apt.txt: run ./invoke images, which renews a stand-in made "
+        "by an earlier version, or name a Debian image in PYTHON_IMAGE",
+    ),
     (
         r"no such image: (\S+)|pull access denied for ([^\s,]+)|manifest (?:for (\S+) )?(?:not found|unknown)|"
         r"failed to resolve (?:reference \"?([^\s\"]+)|source metadata for (\S+))|"

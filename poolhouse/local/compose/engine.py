@@ -176,6 +176,16 @@ def has_image(name: str) -> bool:
     return found == architecture()
 
 
+def image_label(name: str, label: str) -> str | None:
+    """The value of an image's label; None where there is no such image or label."""
+    try:
+        found = docker("image", "inspect", "--format", "{{json .Config.Labels}}", name, timeout_s=PROBE_TIMEOUT_S)
+    except EngineError:
+        return None
+    value: str | None = (json.loads(found) or {}).get(label)
+    return value
+
+
 def can_pull(name: str) -> bool:
     """Whether a registry has the image and answers now."""
     try:

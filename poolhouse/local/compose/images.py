@@ -88,7 +88,7 @@ def prepare(*, stand_ins: bool = False, say: Callable[[str], None] = print) -> t
 
 def _obtain(image: Wanted, *, stand_in: bool, say: Callable[[str], None]) -> Present:
     started = time.monotonic()
-    if not stand_in and engine.has_image(image.name):
+    if not stand_in and engine.has_image(image.name) and not _outdated(image):
         how = "here"
     elif not stand_in and engine.can_pull(image.name):
         docker("pull", "--quiet", image.name, timeout_s=engine.BUILD_TIMEOUT_S)
@@ -101,6 +101,17 @@ def _obtain(image: Wanted, *, stand_in: bool, say: Callable[[str], None]) -> Pre
         words["made"] = "made a stand-in"
     say(f"  {image.name}: {words[how]} ({time.monotonic() - started:.0f} s)")
     return Present(image, how)
+
+
+def _outdated(image: Wanted) -> bool:
+    """Whether it is a stand-in by another recipe than this version's."""
+    label = engine.image_label(image.name, STAND_IN_LABEL)
+    if label is None:
+        return False
+    try:
+        return label != _RECIPES[image.role]().label
+    except StackError:
+        return False  # what it was made from is gone
 
 
 def _make(image: Wanted) -> None:

@@ -43,10 +43,10 @@ class Recipe:
 
 
 def python() -> Recipe:
-    """For python:3.11-slim: `python3` and pip. Its Python is Debian's, in /usr/bin instead of /usr/local/bin."""
-    # libstdc++: the public image has it, and compiled wheels rely on it.
-    packages = ("python3", "python3-pip", "ca-certificates", "tzdata", "libstdc++6")
-    return Recipe(label=f"debian-{SUITE}-python3", tar=lambda: _debian(packages))
+    """For python:3.11-slim: `python3`, pip and apt. Its Python is Debian's, in /usr/bin instead of /usr/local/bin."""
+    # libstdc++: the public image has it, and compiled wheels rely on it. apt: for the packages of a project's apt.txt.
+    packages = ("python3", "python3-pip", "ca-certificates", "tzdata", "libstdc++6", "apt")
+    return Recipe(label=f"debian-{SUITE}-python3-apt", tar=lambda: _debian(packages))
 
 
 def pubsub() -> Recipe:
@@ -99,7 +99,7 @@ def _debian(packages: Sequence[str], *, files: dict[Path, str] | None = None) ->
         _run(
             "mmdebstrap",
             "--quiet",
-            # Without apt and its keys; usr-is-merged in place of usrmerge, which would bring all of Perl.
+            # No apt and its keys unless asked for; usr-is-merged in place of usrmerge, which would bring all of Perl.
             "--variant=essential",
             "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
             f"--include={','.join(('usr-is-merged', *packages))}",

@@ -29,6 +29,8 @@ from poolhouse.project import ROOT
 
 #: The longest that the tasks may take, in seconds; a restart of the workers and three backoffs are in it.
 TIMEOUT_S = 120
+#: The longest that a stack of its own may take to start, in seconds: a busy machine is no failure of the pipeline.
+UP_TIMEOUT_S = 180
 #: Tasks that the latency is measured with, one after the other.
 _LATENCY_TASKS, _QUICK_LATENCY_TASKS = 30, 3
 _POLL_S = 0.05
@@ -76,7 +78,7 @@ def run(
     console.print(f"starting a stack: {choice.backend.name} ({choice.reason})")
     started = time.monotonic()
     # Attached: should this process be killed, the stack ends too.
-    choice.backend.up(UpOptions(attached=True, pubsub=pubsub), console.print)
+    choice.backend.up(UpOptions(attached=True, timeout_s=UP_TIMEOUT_S, pubsub=pubsub), console.print)
     try:
         console.print(f"ready in {time.monotonic() - started:.1f} s")
         return check(choice.backend, console, quick=quick)

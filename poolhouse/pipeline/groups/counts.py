@@ -14,7 +14,7 @@ from poolhouse.pipeline.tasks.record_store import RecordStore, RecordSummary
 from poolhouse.pipeline.tasks.records import Status
 from poolhouse.pipeline.tasks.task_ids import TaskIds, group_prefix
 
-#: Records asked for at a time.
+#: Records asked for at a time, at the most.
 _PAGE = 10_000
 
 
@@ -28,7 +28,7 @@ class Counts:
 
 
 def count(group: Group, store: ObjectStore, task_ids: TaskIds) -> Counts:
-    """Count the members of a group by status; a list call for each 1,000 of them.
+    """Count the members of a group by status; a list call for each 500 of them.
 
     Members of a group that is still open count once a worker has claimed them.
 
@@ -54,9 +54,10 @@ def members(group: Group, store: ObjectStore, task_ids: TaskIds) -> Iterator[Rec
     prefix = group_prefix(group.group_id)
     after_all = {task_ids.in_group(group.group_id, place) for place in (JOIN, FAILURE)}
     records = RecordStore(store)
+    page_size = _PAGE if group.size is None else min(_PAGE, group.size + len(after_all) + 1)
     token: str | None = prefix.ljust(len(group.group_id), "0")
     while token is not None:
-        page = records.page(Filter(), page_size=_PAGE, page_token=token)
+        page = records.page(Filter(), page_size=page_size, page_token=token)
         for found in page.records:
             if not found.task_id.startswith(prefix):
                 return

@@ -110,7 +110,7 @@ class FollowUp(_Model):
 
 
 #: Fields of a `TaskRecord` that workers keep for each other; the API leaves them out.
-PRIVATE = frozenset({"owner", "write_token", "forgiven_attempts", "stops", "uncounted"})
+PRIVATE = frozenset({"owner", "write_token", "forgiven_attempts", "stops", "uncounted", "step", "follows"})
 
 
 class TaskRecord(_Model, Links):
@@ -155,6 +155,9 @@ class TaskRecord(_Model, Links):
     groups: tuple[Group, ...] | None = None
     #: A mark of this very write: after a lost answer it tells one's own write from another's.
     write_token: str = ""
+    #: Which of the task's objects is the truth, kept by `RecordStore`: see `poolhouse.pipeline.tasks.record_version`.
+    step: int = 0
+    follows: int = 0
 
     @property
     def counted_attempts(self) -> int:
@@ -193,6 +196,15 @@ class LeasedElsewhere(Claim):
     """Another attempt is in hand; look again at `until`."""
 
     until: datetime
+
+
+class TakeOver(Claim):
+    """The worker of the attempt in hand is gone: write this record, which waits, and decide again.
+
+    A step of its own, so that an attempt's end and its being taken over compete for one write.
+    """
+
+    record: TaskRecord
 
 
 class NotDue(Claim):
@@ -283,7 +295,12 @@ def claim(
             return AlreadyClaimed(record=record)
         if record.lease_until is not None and record.lease_until > now:
             return LeasedElsewhere(until=record.lease_until)
-        record = _end_attempt(record, Outcome.LOST, now=now)
+        lost = _end_attempt(record, Outcome.LOST, now=now)
+        if lost.cancel_requested_at is not None or group_cancelled:
+            return Exhausted(record=cancelled(lost, now=now))
+        if isinstance(end := after_failure(lost, _last_error(lost), max_attempts), Dead):
+            return Exhausted(record=died(lost, reason=end.reason, now=now))
+        return TakeOver(record=_waiting(lost, now=now, not_before=None))
     if record.cancel_requested_at is not None or group_cancelled:
         return Exhausted(record=cancelled(record, now=now))
     if record.not_before is not None and record.not_before > now:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -16,7 +17,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Scanned(Generic[_T]):
-    """What one call found, and the name of the object it ended with; None on the last page."""
+    """What one call found, and the entry that it ended with; None on the last page."""
 
     found: tuple[_T, ...]
     last: str | None
@@ -26,38 +27,51 @@ def scan(
     store: ObjectStore,
     prefix: str,
     *,
-    read: Callable[[ObjectInfo], _T | None],
+    read: Callable[..., _T | None],
     filtered: bool,
     page_size: int,
     after: str | None,
+    entry_of: Callable[[str], str] = lambda name: name,
+    objects_each: int = 1,
 ) -> Scanned[_T]:
-    """Return the objects below a prefix in the order of their names, those that `read` wants.
+    """Return the entries below a prefix in the order of their names, those that `read` wants.
 
     Args:
         store: the bucket.
         prefix: the beginning of their names.
-        read: returns what is to be known of an object; None where it is not wanted.
+        read: called with the objects of an entry; returns what is to be known of it, None where it is not wanted.
         filtered: whether `read` may leave out many.
         page_size: the most to return; fewer, even none, may come before the last page.
-        after: the name of the object that the page before ended with.
+        after: the entry that the page before ended with.
+        entry_of: the entry that the object of a name belongs to: the first name that one of its objects may have. All
+            of them are listed in a row.
+        objects_each: the most objects of an entry.
     """
     found: list[_T] = []
     last = after
     scanned = 0
-    while scanned < SCAN_LIMIT:
-        # A filter may match few of many, and to list many at once costs an emulator no more than to list some.
-        size = SCAN_LIMIT if filtered else page_size - len(found)
-        # Two more: the last one of the page before, and one that tells whether there is a page after this one.
-        listed = store.list(prefix, page_size=size + 2, start=last)
-        for info in listed.objects:
-            if info.name == last:
-                continue  # the listing begins with the last one of the page before
-            if len(found) == page_size or scanned == SCAN_LIMIT:
-                return Scanned(tuple(found), last or "")
-            scanned, last = scanned + 1, info.name
-            entry = read(info)
-            if entry is not None:
-                found.append(entry)
-        if listed.next_token is None:
-            return Scanned(tuple(found), None)
-    return Scanned(tuple(found), last or "")
+    # A filter may match few of many, and to list many at once costs an emulator no more than to list some. Two entries
+    # more: the last one of the page before, and one that tells whether there is a page after this one.
+    at_once = SCAN_LIMIT if filtered else objects_each * (page_size + 2)
+    infos = _objects(store, prefix, start=after, at_once=at_once)
+    for entry, objects in itertools.groupby(infos, key=lambda info: entry_of(info.name)):
+        if entry == after:
+            continue  # the listing begins with the last one of the page before
+        if len(found) == page_size or scanned >= SCAN_LIMIT:
+            return Scanned(tuple(found), last or "")
+        group = tuple(objects)
+        scanned, last = scanned + len(group), entry
+        wanted = read(*group)
+        if wanted is not None:
+            found.append(wanted)
+    return Scanned(tuple(found), None)
+
+
+def _objects(store: ObjectStore, prefix: str, *, start: str | None, at_once: int) -> Iterator[ObjectInfo]:
+    token: str | None = None
+    while True:
+        page = store.list(prefix, page_size=at_once, page_token=token, start=start)
+        yield from page.objects
+        token = page.next_token
+        if token is None:
+            return

@@ -192,11 +192,15 @@ class UniqueKeys:
                     updated_at=now,
                 )
                 lost = records.cancelled(unknown, now=now, reason=f"{ABANDONED} {mine.task_id} has its key")
-                return self._settle(lost, ABSENT)
+                return self._settle(lost, None)
         return None
 
-    def _settle(self, record: TaskRecord, generation: int) -> Pending | None:
+    def _settle(self, record: TaskRecord, generation: int | None) -> Pending | None:
+        """Write how a task ended that had the key; without a generation, one whose record nobody has written."""
         try:
+            if generation is None:
+                self._records.submit(record)  # a submit call that is only slow, and then a worker, is kept out by it
+                generation = ABSENT
             self._records.write(record, if_generation=generation)
         except PreconditionFailed:
             return Pending()  # it lives: look again

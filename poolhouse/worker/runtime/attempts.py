@@ -30,6 +30,7 @@ from poolhouse.pipeline.tasks.records import (
     NotDue,
     Run,
     Status,
+    TakeOver,
     TaskRecord,
 )
 from poolhouse.worker.errors import Interrupted, TaskTimeout, WorkerStopping
@@ -308,7 +309,7 @@ class Attempts:
             if isinstance(decision, LeasedElsewhere | NotDue):
                 self._settlement.postpone(delivery, task.task_id, decision.until)
                 return None
-            assert isinstance(decision, Run | Exhausted)
+            assert isinstance(decision, Run | Exhausted | TakeOver)
             record = decision.record
             if isinstance(decision, Run) and lost_its_worker(record) and not self._quarantine.admit(delivery):
                 return None
@@ -319,6 +320,9 @@ class Attempts:
                 continue
             if isinstance(decision, Run):
                 return stored
+            if isinstance(decision, TakeOver):
+                current = stored
+                continue
             self._settlement.counts.add(_count_of(record))
             self._settlement.close(delivery, record)
             self._tell_end(record, task)

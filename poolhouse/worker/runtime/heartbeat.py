@@ -17,7 +17,8 @@ from poolhouse.worker.runtime.running_task import RunningTask
 
 #: Seconds between two looks at the tasks in hand: so long a cancel call may go unseen.
 TICK_S = 1.0
-#: Tasks younger than this are left alone: most end before anything needs to be written, or read, for them.
+#: Tasks younger than this are left alone: most end before anything needs to be written, or read, for them. Not less
+#: than a second from the claim: storage takes no second write before.
 QUIET_S = 1.0
 
 _log = structlog.get_logger(__name__)
@@ -101,7 +102,7 @@ class Heartbeat:
 
     def _renew_and_look(self, task: RunningTask) -> None:
         try:
-            task.renew(now=self._now())
+            task.renew(now=self._now)
             task.look()
         except LeaseLost:
             _log.warning("another worker has taken a task over", task_id=task.record.task_id)

@@ -32,7 +32,8 @@ from poolhouse.worker.plans import follow_ups
 from poolhouse.worker.registry import Handler
 from poolhouse.worker.runtime.services import Services
 
-#: Least time between two writes of a task's progress, in seconds.
+#: Least time from the answer to a write until progress is written again, in seconds: Cloud Storage takes one write a
+#: second of an object's name.
 PROGRESS_INTERVAL_S = 1.0
 #: Payloads of all follow-up tasks of a task, in bytes: its record, and the worker's memory, hold them until they are
 #: published.
@@ -76,6 +77,8 @@ class RunningTask:
         self._writer = stored.record.owner or ""
         self._interruption: Interrupted | None = None
         self._progress: Progress | None = None
+        #: When the last write was answered, as far as is known here.
+        self._answered_at = stored.record.updated_at
         self._lock = threading.RLock()
         self.ended = False
         #: Whether the handler has been told to end: a checkpoint has raised, or its coroutine was cancelled.
@@ -121,18 +124,23 @@ class RunningTask:
         """Remember the newest progress; the keeper writes it."""
         self._progress = progress
 
-    def renew(self, *, now: datetime) -> None:
-        """Write a new lease once it is half over, and the newest progress at most once in `PROGRESS_INTERVAL_S`."""
+    def renew(self, *, now: Callable[[], datetime]) -> None:
+        """Write a new lease once it is half over, and the newest progress at most once in `PROGRESS_INTERVAL_S`.
+
+        Args:
+            now: tells the time; asked again once the write is answered.
+        """
         with self._lock:
             if self.ended or self._store is None:
                 return
-            lease_until = self.record.lease_until
-            due = lease_until is None or (lease_until - now).total_seconds() < self.lease_s / 2
+            at, lease_until = now(), self.record.lease_until
+            due = lease_until is None or (lease_until - at).total_seconds() < self.lease_s / 2
             if self._progress is not None:
-                due |= (now - self.record.updated_at).total_seconds() >= PROGRESS_INTERVAL_S
+                due |= (at - self._answered_at).total_seconds() >= PROGRESS_INTERVAL_S
             if due:
                 progress, self._progress = self._progress, None
-                self._write(lambda record: records.renewed(record, now=now, lease_s=self.lease_s, progress=progress))
+                self._write(lambda record: records.renewed(record, now=at, lease_s=self.lease_s, progress=progress))
+                self._answered_at = now()
 
     def look(self) -> None:
         """See whether somebody else changed the record: a cancel call, or another worker that took over."""

@@ -324,7 +324,7 @@ class Settlement:
     def _record(self, record: TaskRecord) -> None:
         """Write the record by which a follow-up is found before a worker has seen it."""
         with contextlib.suppress(PreconditionFailed):  # a duplicate of its parent, or a worker, was first
-            RecordStore(self._store).write(record, if_generation=ABSENT)
+            RecordStore(self._store).submit(record)
 
     def give_up_malformed(self, delivery: Delivery, reason: str) -> None:
         """Send a message that is no task to the dead letters, under the id that belongs to its message id."""

@@ -45,11 +45,52 @@ def invoice(payload: Amount, ctx: TaskContext) -> Words:
     """Write an amount in words."""
     return Words(words=str(engine().number_to_words(payload.euros)))  # type: ignore[arg-type]
 '''
+#: Another, which calls a program of a Debian package.
+PAYMENT_CODES = '''"""`payment_code`: draws a QR code."""
+
+from __future__ import annotations
+
+import subprocess
+
+from poolhouse import Payload, TaskContext, task
+from pydantic import BaseModel
+
+
+class Reference(Payload):
+    """What clients send."""
+
+    reference: str
+
+
+class Code(BaseModel):
+    """What clients get."""
+
+    size: int
+    corner: str
+
+
+@task("payment_code", queue="slow")
+def payment_code(payload: Reference, ctx: TaskContext) -> Code:
+    """Draw the code of a reference, two characters a module."""
+    command = ("qrencode", "--type=ASCII", "--margin=0", payload.reference)
+    rows = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    return Code(size=len(rows), corner=rows[0][:16])
+'''
 CASE = """        Case(
             name="invoice",
             through="/tasks",
             submit=one("/tasks", {"task_type": "invoice", "payload": {"euros": 42}}),
             check=all_of(succeeded(), result({"words": "forty-two"})),
+        ),
+"""
+
+
+#: The smallest code has 21 rows, and a finder pattern of 7 modules in its corner.
+PAYMENT_CODE_CASE = """        Case(
+            name="payment-code",
+            through="/tasks",
+            submit=one("/tasks", {"task_type": "payment_code", "payload": {"reference": "INV-42"}}),
+            check=all_of(succeeded(), result({"size": 21, "corner": "##############  "})),
         ),
 """
 
@@ -126,7 +167,7 @@ def test_what_does_not_fit_the_declaration_is_told_with_its_line(shop: Path) -> 
         run("./invoke", "down", cwd=shop)
 
 
-def test_an_image_without_the_handlers_is_told_and_with_them_it_runs_on_compose(shop: Path) -> None:
+def test_an_image_without_the_handlers_is_told_and_with_them_and_their_program_it_runs_on_compose(shop: Path) -> None:
     require_engine()
     said = run("./invoke", "rehearse", cwd=shop, code=1)
     assert "does not copy billing/__init__.py" in " ".join(said.split())
@@ -136,11 +177,16 @@ def test_an_image_without_the_handlers_is_told_and_with_them_it_runs_on_compose(
         "COPY --chmod=755 api ./api\nCOPY --chmod=755 billing ./billing\n",
     )
     edit(shop / ".dockerignore", "!worker\n", "!worker\n!billing\n")
+    (shop / "billing" / "payment_codes.py").write_text(PAYMENT_CODES)
+    edit(shop / "local" / "e2e" / "cases.py", "    return [\n", f"    return [\n{PAYMENT_CODE_CASE}")
+    with (shop / "apt.txt").open("a") as file:
+        file.write("qrencode  # draws what billing sends\n")
     run("./invoke", "images", cwd=shop, timeout_s=600)
     run("./invoke", "compose-file", cwd=shop)
     assert "worker-slow:" in (shop / "docker-compose.yml").read_text()
     told = run("./invoke", "e2e", "--backend", "compose", cwd=shop, timeout_s=600)
     assert "invoice" in told
+    assert "payment-code" in told
     assert "all as expected" in told
 
 
@@ -151,6 +197,7 @@ def test_its_deploy_is_rehearsed(shop: Path) -> None:
     assert "left: nothing" in said
 
 
+@pytest.mark.xdist_group("wheels")  # its projects are its own: beside the tests above
 def test_an_upgrade_renews_what_was_left_alone_shows_what_was_edited_and_tells_what_is_new(
     kit: Kit, tmp_path: Path
 ) -> None:
@@ -181,7 +228,7 @@ def test_an_upgrade_renews_what_was_left_alone_shows_what_was_edited_and_tells_w
     assert sorted(path.name for path in (shop / "vendor").glob("*.whl")) == [kit.poolhouse.name, kit.emulator.name]
     assert wheels.version() in run("./invoke", "check", cwd=shop) + (shop / "pyproject.toml").read_text()
     # What was shown once is not shown again.
-    assert "kept" not in run("./invoke", "upgrade", kit.poolhouse, cwd=shop)
+    assert "which you edited" not in run("./invoke", "upgrade", kit.poolhouse, cwd=shop)
     refused = run("./invoke", "upgrade", "no-such.whl", cwd=shop, code=2)
     assert "name the wheel of poolhouse" in refused
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 _NOWHERE = "http://127.0.0.1:9"
 _BERLIN = "/usr/share/zoneinfo/Europe/Berlin"
@@ -28,9 +29,16 @@ class Case:
     first: str = ""
     #: Programs that it needs; `root` and `mounts` stand for what they say.
     needs: tuple[str, ...] = ()
+    #: Those that it puts together; empty: it is one of its own.
+    parts: tuple[Case, ...] = ()
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def is_variables(self) -> bool:
+        """Whether it is variables alone, so that it can be tried together with another that has others."""
+        return not (self.without or self.wrap or self.first or self.needs)
 
 
 def _variables(name: str, **variables: str) -> Case:
@@ -163,4 +171,23 @@ _VARIABLES = [
         SSL_CERT_FILE="/nonexistent.pem",
     ),
 ]
-CASES = [*_TIME, *_PROXIES, *_TEXT, *_FOLDERS, *_NETWORK, *_PROCESSES, *_PYTHON, *_VARIABLES]
+
+
+def _together(*subjects: Iterable[Case]) -> Iterator[Case]:
+    """Put variables of different subjects into one environment, the first of each, the second of each and so on.
+
+    They don't touch one another, and each run brings a whole stack up: five runs show what twenty-one would.
+    """
+    for row in zip_longest(*([case for case in subject if case.is_variables] for subject in subjects)):
+        parts = tuple(case for case in row if case is not None)
+        variables = {name: value for case in parts for name, value in case.variables.items()}
+        assert len(variables) == sum(len(case.variables) for case in parts), "one would hide the other's"
+        yield Case(name=", ".join(case.name for case in parts), variables=variables, parts=parts)
+
+
+_SUBJECTS = (_TIME, _PROXIES, _TEXT, _PYTHON, _VARIABLES)
+CASES = [
+    *_together(*_SUBJECTS),
+    *(case for subject in _SUBJECTS for case in subject if not case.is_variables),
+    *(*_FOLDERS, *_NETWORK, *_PROCESSES),
+]

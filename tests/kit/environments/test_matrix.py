@@ -20,8 +20,9 @@ from tests.kit.environments.conftest import lacking
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_up_e2e_and_down(case: Case, plain: Checkout) -> None:
     require(*case.needs)
-    shell = plain.having(case.variables, without=case.without, wrap=case.wrap)
-    _works(shell, first=case.first)
+    trouble = _trouble(plain, case)
+    guilty = {part.name: found for part in case.parts if trouble for found in [_trouble(plain, part)] if found}
+    assert not trouble, guilty or trouble
 
 
 def test_in_a_folder_with_blanks_umlauts_and_quotes(odd: Checkout) -> None:
@@ -78,6 +79,15 @@ def test_another_python(version: str, tmp_path_factory: pytest.TempPathFactory) 
     assert made.code == 0, made.output
     assert f"Python {version}" in made.output
     _works(shell)
+
+
+def _trouble(plain: Checkout, case: Case) -> str:
+    """What goes wrong in an environment; empty: nothing."""
+    try:
+        _works(plain.having(case.variables, without=case.without, wrap=case.wrap), first=case.first)
+    except AssertionError as error:
+        return str(error) or repr(error)
+    return ""
 
 
 def _works(shell: Checkout, *, first: str = "") -> None:

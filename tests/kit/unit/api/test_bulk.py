@@ -141,7 +141,7 @@ def test_a_page_that_broke_off_is_called_again_and_the_rest_is_done(api: Api) ->
     body = {"all": True, "page_token": token}
 
     def breaks(name: str) -> None:
-        if name == f"tasks/{ids[0]}.json":  # the oldest, which comes last
+        if name == f"tasks/{ids[0]}.json,claim":  # the oldest, which comes last
             raise StoreUnavailable("gone for a moment")
 
     api.store.before_write = breaks

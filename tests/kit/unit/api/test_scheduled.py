@@ -167,7 +167,7 @@ def test_writes_of_a_delayed_task(api: Api) -> None:
     assert [name for name in api.store.writes if not name.startswith("config/")] == []
     task_id = scheduled(api)
     timer = names.timer(due_at(api, task_id), task_id)
-    assert [name for name in api.store.writes if not name.startswith("config/")] == [timer, names.record(task_id)]
+    assert [name for name in api.store.writes if not name.startswith("config/")] == [timer, names.submitted(task_id)]
 
 
 def test_the_timer_of_a_moved_task_wakes_it_for_its_new_time_only(api: Api) -> None:

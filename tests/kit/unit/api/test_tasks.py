@@ -240,7 +240,7 @@ class TestCancelling:
         task_id = api.submit()
 
         def between(name: str) -> None:
-            if name == names.record(task_id):
+            if name == names.claim(task_id):
                 api.store.before_write = lambda name: None
                 claim(api, task_id)
 
@@ -258,7 +258,7 @@ class TestCancelling:
         stored = claim(api, task_id)
 
         def between(name: str) -> None:
-            if name == names.record(task_id):
+            if name == names.claim(task_id):
                 api.store.before_write = lambda name: None
                 succeed(api, stored, result=1)
 
@@ -271,7 +271,7 @@ class TestCancelling:
         claim(api, task_id)
 
         def between(name: str) -> None:
-            if name != names.record(task_id):
+            if name != names.claim(task_id):
                 return
             api.store.before_write = lambda name: None
             stored = api.records.read(task_id)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -40,6 +42,7 @@ def test_the_marks_of_shared_files_are_in_pairs_and_none_is_left(path: str) -> N
 def test_the_image_of_a_project_has_its_own_code_and_the_kit_by_its_lock() -> None:
     assert set(image.inputs(TEXTS["Dockerfile"]).copied) == {
         "requirements.lock",
+        "apt.txt",
         "vendor",
         "worker",
         "api",
@@ -48,9 +51,35 @@ def test_the_image_of_a_project_has_its_own_code_and_the_kit_by_its_lock() -> No
     assert "poolhouse" in image.inputs((ROOT / "Dockerfile").read_text()).copied[1]
     sent = {line[1:] for line in TEXTS[".dockerignore"].splitlines() if line.startswith("!")}
     assert sent == {
-        *("vendor", "worker", "api", "pipeline.toml", ".wheelhouse"),
+        *("apt.txt", "vendor", "worker", "api", "pipeline.toml", ".wheelhouse"),
         *("requirements.lock", "requirements-pubsub.lock"),
     }
+
+
+@pytest.mark.parametrize(
+    ("apt", "installed"),
+    [
+        (TEXTS["apt.txt"], []),
+        ("", []),
+        ("# none\n\nqrencode  # codes\nfonts-dejavu-core=2.37-6\n", ["qrencode", "fonts-dejavu-core=2.37-6"]),
+    ],
+    ids=["new", "empty", "two"],
+)
+def test_the_image_has_the_packages_of_apt_txt_and_asks_no_mirror_where_there_are_none(
+    tmp_path: Path, apt: str, installed: list[str]
+) -> None:
+    instruction = next(line for line in image.instructions(TEXTS["Dockerfile"]) if "apt-get" in line)
+    script = instruction.removeprefix("RUN").replace("/build/", f"{tmp_path}/").replace("/var/lib", f"{tmp_path}/lib")
+    (tmp_path / "apt.txt").write_text(apt)
+    program = tmp_path / "bin" / "apt-get"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\necho "$@" >>"{tmp_path}/calls"\n')
+    program.chmod(0o755)
+    path = f"{program.parent}:{os.environ['PATH']}"
+    subprocess.run(("sh", "-c", script), env={"PATH": path}, check=True)
+    calls = (tmp_path / "calls").read_text().splitlines() if (tmp_path / "calls").exists() else []
+    assert [call.split()[-1] for call in calls] == (["--quiet", installed[-1], "clean"] if installed else [])
+    assert not installed or calls[1].split()[-len(installed) :] == installed
 
 
 def test_the_compose_file_of_a_new_project_has_the_workers_of_its_queues(shop: Path) -> None:

@@ -130,7 +130,7 @@ def test_a_break_says_how_to_go_on_and_the_same_command_does(served: Served, scr
     ids = [delayed(served) for _ in range(4)]
 
     def breaks(name: str) -> None:
-        if name == f"tasks/{ids[0]}.json":  # the oldest, which comes last
+        if name == f"tasks/{ids[0]}.json,claim":  # the oldest, which comes last
             raise StoreUnavailable("gone for a moment")
 
     served.store.before_write = breaks

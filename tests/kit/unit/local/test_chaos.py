@@ -86,6 +86,17 @@ UNKNOWN, KNOWN = (
 )
 
 
+def test_a_lease_renewed_as_the_task_ended_is_no_later_status() -> None:
+    claim, record = names.claim("a"), names.record("a")
+    renewed = Write(name=claim, generation=9, status=Status.RUNNING, task_type="file", step=1)
+    ended = Write(name=record, generation=5, status=Status.SUCCEEDED, task_type="file", step=2)
+    facts = _facts()
+    writes = {**facts.writes, claim: (*_writes(claim, Status.RUNNING), renewed), record: (ended,)}
+    assert judge(replace(facts, writes=writes)) == []
+    late = replace(renewed, step=3)
+    assert any("then running" in problem for problem in judge(replace(facts, writes={**writes, claim: (late,)})))
+
+
 def test_a_task_cancelled_unseen_is_given_its_type_afterwards() -> None:
     assert judge(_cancelled(UNKNOWN, KNOWN)) == []
 

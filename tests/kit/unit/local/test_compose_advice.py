@@ -90,6 +90,23 @@ MESSAGES = {
         "ERROR: No matching distribution found for annotated-doc==0.0.7",
         "run ./invoke images once where there is a network",
     ),
+    "no Debian mirror in a build": (
+        "W: Failed to fetch http://deb.debian.org/debian/dists/bookworm/InRelease  Temporary failure resolving "
+        "'deb.debian.org'\nE: Some index files failed to download.\nE: Unable to locate package qrencode",
+        "did not reach Debian's mirror",
+    ),
+    "unknown Debian package": (
+        "E: Unable to locate package no-such-package",
+        "apt.txt names no-such-package, which Debian does not have",
+    ),
+    "unknown version of a Debian package": (
+        "E: Version '9.9' for 'qrencode' was not found",
+        "apt.txt names qrencode, which Debian does not have",
+    ),
+    "base image without apt": (
+        "/bin/sh: 1: apt-get: not found",
+        "run ./invoke images, which renews a stand-in",
+    ),
     "proxy with its own authority": (
         "SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed'))",
         "name its CA bundle in SSL_CERT_FILE",

@@ -99,16 +99,26 @@ def test_no_mmdebstrap_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(
-    ("here", "pullable", "forced", "how"),
+    ("here", "label", "pullable", "forced", "how"),
     [
-        (True, False, False, "here"),
-        (False, True, False, "pulled"),
-        (False, False, False, "made"),
-        (True, True, True, "made"),
+        (True, None, False, False, "here"),
+        (True, "made-of-nothing", False, False, "here"),
+        (True, "made-of-less", False, False, "made"),
+        (True, "made-of-less", True, False, "pulled"),
+        (False, None, True, False, "pulled"),
+        (False, None, False, False, "made"),
+        (True, None, True, True, "made"),
     ],
 )
 def test_an_image_is_pulled_where_it_can_be_and_made_where_not(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, here: bool, pullable: bool, forced: bool, how: str
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    *,
+    here: bool,
+    label: str | None,
+    pullable: bool,
+    forced: bool,
+    how: str,
 ) -> None:
     present = {"x:1"} if here else set()
     ran: list[tuple[str, ...]] = []
@@ -125,6 +135,7 @@ def test_an_image_is_pulled_where_it_can_be_and_made_where_not(
         yield file
 
     monkeypatch.setattr(engine, "has_image", lambda name: name in present)
+    monkeypatch.setattr(engine, "image_label", lambda name, wanted: label)
     monkeypatch.setattr(engine, "can_pull", lambda name: pullable)
     monkeypatch.setattr(images, "docker", docker)
     recipe = stand_ins.Recipe(label="made-of-nothing", tar=tar)

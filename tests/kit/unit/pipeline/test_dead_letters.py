@@ -187,7 +187,7 @@ def test_what_is_discarded_stays_failed_and_no_late_copy_brings_it_back(world: W
     assert world.status() is Status.FAILED
     assert not world.keep()
     assert world.box.count("default") == 0
-    assert world.store.get(names.record("t-1"))
+    assert world.records.read("t-1") is not None
 
 
 def test_a_long_reason_and_many_attributes_fit_pubsubs_limits() -> None:

@@ -152,7 +152,7 @@ def test_a_task_that_begins_just_before_it_would_be_given_up_keeps_its_key(world
     world.clock.forward(SUBMIT_TIME.total_seconds())
 
     def begin(name: str) -> None:
-        if name == names.record("slow"):
+        if name == names.claim("slow"):
             world.store.before_write = lambda name: None
             world.record("slow", Status.RUNNING)
 

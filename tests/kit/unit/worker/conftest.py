@@ -16,9 +16,12 @@ from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.control.state import NOTHING
 from poolhouse.pipeline.groups.following import LinkedTasks
 from poolhouse.pipeline.hooks import Hooks
+from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.messaging.publisher import Publisher
+from poolhouse.pipeline.store import ABSENT
+from poolhouse.pipeline.tasks import records
 from poolhouse.pipeline.tasks.after_end import Rule
-from poolhouse.pipeline.tasks.record_store import RecordStore
+from poolhouse.pipeline.tasks.record_store import RecordStore, Stored
 from poolhouse.pipeline.tasks.records import TaskRecord
 from poolhouse.pipeline.tasks.task_ids import TaskIds
 from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
@@ -120,8 +123,6 @@ class Engine:
         return FakeDelivery(data=data, attributes={}, published_at=self.clock.now, **fields)
 
     def task(self, task_type: str, task_id: str = "t-1", *, attempt: int = 1, **payload: Any) -> FakeDelivery:
-        from poolhouse.pipeline.messaging.message import TaskMessage
-
         message = TaskMessage(
             task_id=task_id, task_type=task_type, submitted_at=self.clock.now, queue="default", payload=payload
         )
@@ -133,6 +134,23 @@ class Engine:
         stored = self.records.read(task_id)
         assert stored is not None
         return stored.record
+
+    def claim(self, task: TaskMessage, stored: Stored | None, *, owner: str) -> Stored:
+        """Claim a task from its record as another worker does, taking it over where that one's lease is over."""
+        while True:
+            claimed = records.claim(
+                stored.record if stored else None,
+                task,
+                owner=owner,
+                worker="w",
+                now=self.clock.now,
+                lease_s=20,
+                max_attempts=5,
+            )
+            assert isinstance(claimed, records.Run | records.TakeOver)
+            stored = self.records.write(claimed.record, if_generation=stored.generation if stored else ABSENT)
+            if isinstance(claimed, records.Run):
+                return stored
 
     @property
     def dead_letters(self) -> list[Mapping[str, str]]:

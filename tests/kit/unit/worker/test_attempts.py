@@ -20,6 +20,7 @@ from poolhouse.pipeline.messaging.message import TaskMessage, decode
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.tasks import records
 from poolhouse.pipeline.tasks.dead_letter_attributes import EARLIER_DELIVERIES, REASON
+from poolhouse.pipeline.tasks.record_store import Stored
 from poolhouse.pipeline.tasks.records import Outcome, Status, TaskRecord
 from poolhouse.pipeline.timing.timers import Timers
 from poolhouse.worker.errors import TaskCancelled, WorkerStopping
@@ -39,13 +40,13 @@ def test_a_task_that_succeeds_costs_two_writes_and_is_acked(engine: Engine) -> N
     assert delivery.ended == ["ack"]
     record = engine.record()
     assert (record.status, record.result, record.attempts[0].outcome) == (Status.SUCCEEDED, {"n": 3}, Outcome.SUCCEEDED)
-    assert engine.store.writes == [names.record("t-1")] * 2
+    assert engine.store.writes == [names.claim("t-1"), names.record("t-1")]
 
 
 def test_a_task_that_returns_nothing_costs_no_more_than_another(engine: Engine) -> None:
     engine.attempts.process(engine.task("nothing"))
     assert engine.record().status is Status.SUCCEEDED
-    assert engine.store.writes == [names.record("t-1")] * 2
+    assert engine.store.writes == [names.claim("t-1"), names.record("t-1")]
 
 
 def test_start_and_end_of_an_attempt_are_logged_with_its_duration_and_an_unrecorded_one_is_silent(
@@ -119,7 +120,7 @@ def test_a_claim_that_took_effect_without_an_answer_is_the_same_attempt(engine: 
     engine.attempts.process(delivery)
     assert delivery.ended == ["ack"]
     assert [attempt.outcome for attempt in engine.record().attempts] == [Outcome.SUCCEEDED]
-    assert engine.store.writes == [names.record("t-1")] * 2
+    assert engine.store.writes == [names.claim("t-1"), names.record("t-1")]
 
 
 def test_a_result_that_took_effect_without_an_answer_is_acked_at_once(engine: Engine) -> None:
@@ -129,7 +130,7 @@ def test_a_result_that_took_effect_without_an_answer_is_acked_at_once(engine: En
     assert delivery.ended == ["ack"]
     assert engine.record().result == {"n": 3}
     assert (engine.attempts.counts["succeeded"], engine.attempts.counts["duplicates"]) == (1, 0)
-    assert engine.store.writes == [names.record("t-1")] * 2
+    assert engine.store.writes == [names.claim("t-1"), names.record("t-1")]
 
 
 def test_a_failed_attempt_that_took_effect_without_an_answer_is_retried_as_ever(engine: Engine) -> None:
@@ -359,13 +360,7 @@ def test_a_worker_that_lost_the_lease_leaves_the_record_alone(engine: Engine) ->
     thread.start()
     until(lambda: handlers.runs)
     engine.clock.forward(21)  # the first worker slept through its lease
-    stored = engine.records.read("t-1")
-    assert stored is not None
-    taken = records.claim(
-        stored.record, _message(task, engine), owner="2", worker="w2", now=engine.clock.now, lease_s=20, max_attempts=5
-    )
-    assert isinstance(taken, records.Run)
-    engine.records.write(taken.record, if_generation=stored.generation)
+    engine.claim(_message(task, engine), engine.records.read("t-1"), owner="2")
     handlers.go_on.set()
     thread.join(5)
     assert task.ended == [("defer", 20)]
@@ -535,20 +530,9 @@ def test_a_task_that_kills_its_workers_dies_after_its_attempts(engine: Engine) -
 
 def _lose_all_attempts(engine: Engine, task: object) -> None:
     """Claim the task as often as it may be tried, each time by a worker that dies."""
-    record, generation = None, 0
+    stored: Stored | None = None
     for number in range(5):
-        claimed = records.claim(
-            record,
-            _message(task, engine),
-            owner=str(number),
-            worker="w",
-            now=engine.clock.now,
-            lease_s=20,
-            max_attempts=5,
-        )
-        assert isinstance(claimed, records.Run)
-        stored = engine.records.write(claimed.record, if_generation=generation)
-        record, generation = stored.record, stored.generation
+        stored = engine.claim(_message(task, engine), stored, owner=str(number))
         engine.clock.forward(21)
 
 

@@ -32,7 +32,7 @@ def test_a_purged_task_never_runs_and_costs_one_write(engine: Engine) -> None:
     assert delivery.ended == ["ack"]
     assert (engine.record().status, engine.record().reason) == (Status.CANCELLED, "purged")
     assert handlers.runs == []
-    assert engine.store.writes == ["tasks/t-1.json"]
+    assert engine.store.writes == ["tasks/t-1.json,claim"]
     assert engine.attempts.counts["cancelled"] == 1
     again = engine.task("echo", n=1, attempt=2)
     engine.attempts.process(again)
@@ -101,7 +101,7 @@ def test_another_workers_write_in_between_is_looked_at(engine: Engine) -> None:
 
     engine.store.before_write = first
     engine.attempts.process(delivery)
-    assert engine.store.writes == ["tasks/t-1.json"]
+    assert engine.store.writes == ["tasks/t-1.json,claim"]
     assert delivery.ended == ["ack"]
 
 

@@ -50,7 +50,7 @@ def test_a_task_that_was_lost_waits_for_another_that_was_lost_and_loses_no_attem
         running.join(0.01)
     other.process(neighbour)
     assert (neighbour.ended, other.waiting) == ([], True)
-    assert [attempt.outcome for attempt in engine.record("t-2").attempts] == [Outcome.RUNNING]
+    assert [attempt.outcome for attempt in engine.record("t-2").attempts] == [Outcome.LOST]
     handlers.go_on.set()
     running.join(20)
     assert engine.resumed == [(neighbour, False)]
