@@ -8,6 +8,7 @@ from poolhouse.client.task_type import TaskType
 from poolhouse.pipeline.hooks import AttemptEnd, AttemptInfo, Hook, TaskInfo
 from poolhouse.worker import (
     Backoff,
+    Limit,
     Payload,
     Reject,
     Retry,
@@ -34,6 +35,7 @@ __all__ = [
     "Client",
     "GroupHandle",
     "Hook",
+    "Limit",
     "Payload",
     "Reject",
     "ResultTimeout",

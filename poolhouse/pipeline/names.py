@@ -3,8 +3,8 @@
 Prefixes: `uploads/` what clients sent, `processed/` what file tasks made, `results/` large results, `tasks/` the
 records and the claims of their attempts, `dead-letters/` what failed for good, `idempotency/` keys of submit calls,
 `schedules/` what is remembered of schedules, `timers/` tasks that wait for a time, `unique/` which task has a key,
-`groups/` tasks that belong together, `payloads/` what is too large for a message, `config/` what the deployment keeps
-for itself.
+`groups/` tasks that belong together, `payloads/` what is too large for a message, `limits/` which workers share a
+limit, `config/` what the deployment keeps for itself.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ SCHEDULES = "schedules/"
 TIMERS = "timers/"
 UNIQUE = "unique/"
 GROUPS = "groups/"
+LIMITS = "limits/"
 PAYLOADS = "payloads/"
 TASK_ID_KEY = "config/task-id-key"
 #: Which queues are paused, and which waiting tasks are not to start.
@@ -151,6 +152,11 @@ def schedule(name: str) -> str:
 def group(group_id: str) -> str:
     """`groups/ID/group.json`: what a group is; the prefix `groups/ID/` has all that is kept of it."""
     return f"{GROUPS}{check_task_id(group_id)}/group.json"
+
+
+def limit(task_type: str, kind: str, digest: str) -> str:
+    """`limits/TYPE/KIND-DIGEST.json`; the digest stands for the key's values."""
+    return f"{LIMITS}{check_task_type(task_type)}/{kind}-{digest}.json"
 
 
 def timer(due_at: datetime, task_id: str) -> str:

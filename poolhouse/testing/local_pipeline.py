@@ -208,10 +208,12 @@ class LocalPipeline(Pipeline):
             worker = self._worker
             tasks = worker.heartbeat.tasks() if worker is not None else ()
             held = [(pulled.subscription, pulled.ack_id) for pulled in worker.held.values()] if worker else []
-            step = min((task.lease_s / 2 for task in tasks), default=target)
-            self._emulation.advance(min(target, self._now_s() + step) if tasks else target, held=held)
+            steps = [task.lease_s / 2 for task in tasks]
+            if worker is not None and tasks and (look_s := worker.next_look_s) is not None:
+                steps.append(max(0.05, look_s - self._now_s()))
+            self._emulation.advance(min([target, *(self._now_s() + step for step in steps)]), held=held)
             if worker is not None:
-                worker.heartbeat.tick()
+                worker.keep()
             if self._now_s() >= target:
                 return
 
@@ -230,8 +232,10 @@ class LocalPipeline(Pipeline):
             found += [due.timestamp() + 0.001 for due in timers if due is not None]
             if self._schedules_wake_at is not None:
                 found.append(self._schedules_wake_at.timestamp())
-            if self._worker is not None and self._worker.next_start_s is not None:
-                found.append(self._worker.next_start_s)
+        if self._worker is not None:
+            next_s = self._worker.next_look_s if asked else self._worker.next_try_s
+            # Never a moment too early, as above.
+            found += [] if next_s is None else [max(now_s, next_s) + 0.001]
         return found
 
     # --- work
@@ -279,7 +283,7 @@ class LocalPipeline(Pipeline):
         return pulled
 
     def _resume_parked(self) -> None:
-        if self._worker is not None and self._worker.held:
+        if self._worker is not None:
             self._alive(self._worker.resume)
 
     def _alive(self, work: Callable[[], None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor as Pool
@@ -21,12 +22,12 @@ from poolhouse.testing.broker import Broker, Pulled
 from poolhouse.testing.calls import Calls, WorkerDied, WorkerLife
 from poolhouse.testing.surroundings import SeenStore, SeenTopics
 from poolhouse.worker.registry import Registry
+from poolhouse.worker.runtime.admission.limits import Limits
 from poolhouse.worker.runtime.attempts import Attempts
 from poolhouse.worker.runtime.dead_letters import DeadLetterKeeper
 from poolhouse.worker.runtime.delivery import MAX_DEFER_S, Delivery
 from poolhouse.worker.runtime.execution.executor import Executor
 from poolhouse.worker.runtime.heartbeat import Heartbeat
-from poolhouse.worker.runtime.limits import Limits
 from poolhouse.worker.runtime.quarantine import Quarantine
 from poolhouse.worker.runtime.retrying import RetryUntilStopped
 from poolhouse.worker.runtime.running_task import Context, RunningTask
@@ -88,7 +89,16 @@ class OneWorker:
             after_end=registry.after_end(settings.topology, lambda: task_ids, store=store),
         )
         #: The limits of task types; parked deliveries go on in `resume`.
-        self._limits = Limits(lambda delivery: self._resumed.append((delivery, True)), monotonic=monotonic)
+        self._limits = Limits(
+            lambda delivery: self._resumed.append((delivery, True)),
+            store=store,
+            process=life.name,
+            now=now,
+            monotonic=monotonic,
+            chance=random.Random(life.name),
+        )
+        self._now = now
+        self._monotonic = monotonic
         self._attempts = Attempts(
             services,
             settlement=Settlement(services),
@@ -103,9 +113,22 @@ class OneWorker:
         self._dead_letters = DeadLetterKeeper(services)
 
     @property
-    def next_start_s(self) -> float | None:
-        """When a limit lets a parked task start, on the monotonic clock."""
-        return self._limits.next_start_s
+    def next_look_s(self) -> float | None:
+        """When limits are to be looked at, on the monotonic clock; None where none is in use."""
+        found = [self._limits.next_start_s, self._monotonic_s(self._limits.next_act_at())]
+        return min((at_s for at_s in found if at_s is not None), default=None)
+
+    @property
+    def next_try_s(self) -> float | None:
+        """When a limit that keeps a task waiting, and not by its rate, is looked at again; None where none does."""
+        return self._monotonic_s(self._limits.next_act_at(waits_for_rate=False))
+
+    def keep(self) -> None:
+        """Renew what is held, while time passes."""
+        self.heartbeat.tick()
+        while (at_s := self._monotonic_s(self._limits.next_act_at())) is not None and at_s <= self._monotonic():
+            self._limits.act(_AtOnce())
+            self._limits.look()
 
     def work(self, pulled: Pulled, *, queue: str, dead_letter: bool) -> None:
         """Bring a message to its end. Raises `WorkerDied`."""
@@ -121,10 +144,12 @@ class OneWorker:
     def resume(self) -> None:
         """Go on with parked tasks that have room by now. Raises `WorkerDied`."""
         self._limits.look()
+        self.keep()
         while self._resumed:
             delivery, admitted = self._resumed.pop(0)
             self._attempts.process(delivery, admitted=admitted)
             self._survives()
+            self.keep()
 
     def close(self) -> None:
         """End it; what it holds comes again once its lease is over."""
@@ -159,6 +184,9 @@ class OneWorker:
         """Publish a copy of a message, and ack it."""
         self._publisher.publish_raw(queue, pulled.data, {**pulled.attributes, "task_id": task_id}).result()
         self.acknowledge(pulled)
+
+    def _monotonic_s(self, at: datetime | None) -> float | None:
+        return None if at is None else self._monotonic() + (at - self._now()).total_seconds()
 
     def _survives(self) -> None:
         if self.life.dead:  # code of the handler's may have caught it

@@ -1,5 +1,6 @@
 """The runtime that pulls tasks, runs their handlers and records what came of them; and the handlers that ship."""
 
+from poolhouse.pipeline.limits.limit import Limit
 from poolhouse.pipeline.tasks.unique import Unique
 from poolhouse.pipeline.timing.backoff import Backoff
 from poolhouse.pipeline.webhooks.webhook import Webhook
@@ -9,6 +10,7 @@ from poolhouse.worker.registry import Payload, task
 
 __all__ = [
     "Backoff",
+    "Limit",
     "Payload",
     "Reject",
     "Retry",

@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict
 from poolhouse.pipeline.config.topology import Queue, Topology, line_of
 from poolhouse.pipeline.errors import ConfigError, InvalidName
 from poolhouse.pipeline.hooks import Hook, Hooks
+from poolhouse.pipeline.limits.limit import Limit
+from poolhouse.pipeline.limits.rate import parse_rate
 from poolhouse.pipeline.messaging import payloads
 from poolhouse.pipeline.messaging.message import RESERVED_FIELDS
 from poolhouse.pipeline.names import check_task_type
@@ -26,7 +28,6 @@ from poolhouse.pipeline.webhooks.events import CompletionEvents
 from poolhouse.pipeline.webhooks.urls import check_allowed
 from poolhouse.pipeline.webhooks.webhook import Webhook
 from poolhouse.worker.discovery import import_all
-from poolhouse.worker.rate import parse_rate
 from poolhouse.worker.task_function import AsyncTaskFunction, Decorated, TaskDecorator, TaskFunction
 
 if TYPE_CHECKING:
@@ -61,10 +62,14 @@ class Handler:
     retry_on: tuple[type[Exception], ...] | None = None
     #: Errors that no attempt helps against: they are as `Reject`.
     reject_on: tuple[type[Exception], ...] = ()
+    #: What all workers together may run and start, by key; None: no limit.
+    limit: Limit | None = None
+    #: Fields of the payload: of tasks with equal values one runs at a time, in all workers together.
+    serial_by: tuple[str, ...] = ()
     #: Attempts at the same time in one worker process; None: as many as the queue runs.
-    max_concurrency: int | None = None
+    max_concurrency_per_process: int | None = None
     #: Attempts started in one worker process, such as `10/m` (s, m, h); None: no limit.
-    rate: str | None = None
+    rate_per_process: str | None = None
     #: Whether it runs in a process of its own: for work that holds the interpreter.
     cpu: bool = False
     #: Whether a record is kept. Without one a task is faster, can't be looked up, and a duplicate delivery runs again.
@@ -84,6 +89,16 @@ class Handler:
     def is_async(self) -> bool:
         """Whether the function is a coroutine function."""
         return inspect.iscoroutinefunction(self.function)
+
+    @property
+    def limited(self) -> bool:
+        """Whether its tasks may have to wait for a limit, of one process or of all together."""
+        return bool(self.limit or self.serial_by or self.max_concurrency_per_process or self.rate_per_process)
+
+    @property
+    def limited_by(self) -> tuple[str, ...]:
+        """The payload fields by whose values its tasks are limited."""
+        return (*(self.limit.key if self.limit else ()), *self.serial_by)
 
     def rejects(self, error: BaseException) -> bool:
         """Whether an error of the function ends its task for good, by `retry_on` and `reject_on`."""
@@ -116,7 +131,12 @@ class Handler:
 
     def unique_by(self, payload: Mapping[str, Any], unique: Unique) -> dict[str, Any]:
         """The values of the fields that make a task's key; equal for payloads that mean the same."""
-        return self.parse(payload).model_dump(mode="json", include=set(unique.by))
+        return self.values_of(payload, unique.by)
+
+    def values_of(self, payload: Mapping[str, Any], fields: Iterable[str]) -> dict[str, Any]:
+        """The values of some fields, as JSON; equal for payloads that mean the same."""
+        include = set(fields)
+        return self.parse(payload).model_dump(mode="json", include=include) if include else {}
 
     def payload_of(self, payload: BaseModel | Mapping[str, Any]) -> dict[str, Any]:
         """What a task of this type is submitted with: JSON values, complete.
@@ -171,6 +191,8 @@ def task(task_type: str, **options: Any) -> TaskDecorator:
             check_task_type(task_type)
         except InvalidName as error:
             raise ConfigError(f"{where}: {task_type!r} is no task type: {error}") from None
+        if isinstance(options.get("serial_by"), str):
+            options["serial_by"] = (options["serial_by"],)
         try:
             handler = Handler(
                 task_type=task_type,
@@ -323,7 +345,7 @@ def _check_webhook(webhook: Webhook, defined_at: str, topology: Topology) -> Non
 
 def _check(handler: Handler) -> None:
     """Raise `ValueError` for an option that can't be, or a function that can't be a handler."""
-    for name in ("timeout_s", "max_attempts", "max_concurrency"):
+    for name in ("timeout_s", "max_attempts", "max_concurrency_per_process"):
         value = getattr(handler, name)
         if value is not None and not (isinstance(value, int | float) and value > 0):
             raise ValueError(f"{name} must be a number above 0, not {value!r}")
@@ -349,12 +371,33 @@ def _check(handler: Handler) -> None:
         problem = unique_problem(handler, handler.unique)
         if problem is not None:
             raise ValueError(f"unique: {problem}")
-    if handler.rate is not None:
-        parse_rate(handler.rate)
+    if handler.rate_per_process is not None:
+        parse_rate(handler.rate_per_process)
+    _check_limits(handler)
     if inspect.isgeneratorfunction(handler.function) or inspect.isasyncgenfunction(handler.function):
         raise ValueError("a handler returns its result: it can't yield")
     if handler.cpu and handler.is_async:
         raise ValueError("cpu=True runs an ordinary function in a process: use def, or leave cpu=True out")
+
+
+def _check_limits(handler: Handler) -> None:
+    """Raise `ValueError` where what all workers are to share can't be."""
+    if handler.limit is not None and not isinstance(handler.limit, Limit):
+        raise ValueError(f'limit must be a Limit(rate="10/s", key="tenant"), not {handler.limit!r}')
+    if not isinstance(handler.serial_by, tuple) or not all(isinstance(name, str) for name in handler.serial_by):
+        raise ValueError(
+            f"serial_by must be the name of a payload field, or a tuple of them, not {handler.serial_by!r}"
+        )
+    known = handler.payload_type.model_fields
+    for option, fields in (
+        ("limit: key", handler.limit.key if handler.limit else ()),
+        ("serial_by", handler.serial_by),
+    ):
+        unknown = [name for name in fields if name not in known]
+        if unknown:
+            raise ValueError(
+                f"{option}: the payload has no field {', '.join(unknown)} (fields: {', '.join(known) or 'none'})"
+            )
 
 
 def unique_problem(handler: Handler, unique: Unique) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from poolhouse.worker import Payload, Reject, Retry, TaskContext, Unique, task
+from poolhouse.worker import Limit, Payload, Reject, Retry, TaskContext, Unique, task
 
 
 class Number(Payload):
@@ -52,7 +52,7 @@ def nap(payload: Seconds, ctx: TaskContext) -> int:
 
 
 class Slot(Payload):
-    """How long to work, and in which place: one task at a time."""
+    """How long to work, and in which place, where others may not work."""
 
     number: int
     slot: int
@@ -62,6 +62,20 @@ class Slot(Payload):
 @task("single", unique=Unique(by=("slot",)))
 def single(payload: Slot, ctx: TaskContext) -> int:
     """Work alone in its slot."""
+    time.sleep(payload.seconds)
+    return payload.number
+
+
+@task("narrow", limit=Limit(max_concurrency=2, key="slot"))
+def narrow(payload: Slot, ctx: TaskContext) -> int:
+    """Work beside one other in its slot, in all workers together."""
+    time.sleep(payload.seconds)
+    return payload.number
+
+
+@task("in_turn", serial_by="slot")
+def in_turn(payload: Slot, ctx: TaskContext) -> int:
+    """Work alone in its slot, and let the others wait."""
     time.sleep(payload.seconds)
     return payload.number
 

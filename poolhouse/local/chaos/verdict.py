@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from itertools import pairwise
+from datetime import datetime, timedelta
+from itertools import accumulate, pairwise
 
 from poolhouse.local.chaos.client import Accepted
 from poolhouse.local.chaos.journal import Write
@@ -25,9 +25,13 @@ _ENDS = {
     "parent": Status.SUCCEEDED,
     "crowd": Status.SUCCEEDED,
     "single": Status.SUCCEEDED,
+    "narrow": Status.SUCCEEDED,
+    "in_turn": Status.SUCCEEDED,
     "refuse": Status.FAILED,
     "boom": Status.DEAD,
 }
+#: Tasks of a type that may run at a time in a slot.
+_AT_A_TIME = {"narrow": 2, "in_turn": 1}
 #: Times in messages have milliseconds.
 _ROUNDING = timedelta(milliseconds=2)
 
@@ -61,6 +65,7 @@ def judge(facts: Facts) -> list[str]:
         *_follow_ups(facts),
         *_groups(facts),
         *_one_in_a_slot(facts),
+        *_limits(facts),
         *_final_writes(facts),
         *_dead_letters(facts),
     ]
@@ -121,6 +126,27 @@ def _one_in_a_slot(facts: Facts) -> Iterator[str]:
         for first, second in pairwise(found):
             if second.attempts[0].started_at < first.updated_at:
                 yield f"{second.task_id} (single): began in slot {slot} before {first.task_id} had ended"
+
+
+def _limits(facts: Facts) -> Iterator[str]:
+    """Limits of all workers together: how many attempts ran at once in a slot.
+
+    One that was lost with its worker has no known end, and is left out.
+    """
+    turns: dict[tuple[str, int], list[tuple[datetime, int]]] = {}
+    for record in facts.records.values():
+        if record.task_type in _AT_A_TIME:
+            turns.setdefault((record.task_type, record.payload["slot"]), []).extend(
+                turn
+                for attempt in record.attempts
+                if attempt.outcome is not Outcome.LOST and attempt.ended_at is not None
+                for turn in ((attempt.started_at, 1), (attempt.ended_at, -1))
+            )
+    for (task_type, slot), found in turns.items():
+        # Of a moment's turns the ends come first: a place is free when the attempt in it has ended.
+        most = max(accumulate(change for _, change in sorted(found)), default=0)
+        if most > _AT_A_TIME[task_type]:
+            yield f"{most} tasks of {task_type} ran at once in slot {slot}: {_AT_A_TIME[task_type]} may"
 
 
 def _attempts(record: TaskRecord, facts: Facts) -> Iterator[str]:

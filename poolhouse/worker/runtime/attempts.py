@@ -36,11 +36,11 @@ from poolhouse.pipeline.tasks.records import (
 from poolhouse.worker.errors import Interrupted, TaskTimeout, WorkerStopping
 from poolhouse.worker.registry import Handler
 from poolhouse.worker.runtime import endings, task_log
+from poolhouse.worker.runtime.admission.limits import Later, Limits
 from poolhouse.worker.runtime.delivery import Delivery
 from poolhouse.worker.runtime.endings import Ending, Stopped, error_info, interrupted
 from poolhouse.worker.runtime.execution.executor import Executor, run_handler
 from poolhouse.worker.runtime.heartbeat import Heartbeat
-from poolhouse.worker.runtime.limits import Limits
 from poolhouse.worker.runtime.quarantine import Quarantine, lost_its_worker
 from poolhouse.worker.runtime.retrying import Stopping
 from poolhouse.worker.runtime.running_task import Context, RunningTask
@@ -71,7 +71,7 @@ class Attempts:
         Args:
             services: queues, bucket, handlers and clock.
             settlement: ends the attempts.
-            limits: parks deliveries whose type runs as often as it may.
+            limits: parks deliveries whose type, or key, runs as often as it may.
             quarantine: parks deliveries of tasks that may have killed a worker.
             executor: runs the handlers.
             heartbeat: renews the leases of running tasks.
@@ -113,17 +113,15 @@ class Attempts:
             task = self._read(delivery)
             handler = self._registry.get(task.task_type)
             if self._cancelled_in_bulk(delivery, task, recorded=handler is None or handler.record):
-                if admitted and handler is not None:
-                    self._limits.leave(handler)
                 return
             if handler is None:
                 self._settlement.give_up(delivery, task.task_id, f"unknown task type: {task.task_type}")
-            elif admitted or self._limits.admit(handler, delivery):
+            elif admitted or self._admit(delivery, task, handler):
                 try:
                     self._attempt(delivery, _completed(task, handler), handler)
                 finally:
                     self._quarantine.leave(delivery)
-                    self._limits.leave(handler)
+                    self._limits.leave(delivery)
         except MalformedMessage as error:
             self._settlement.give_up_malformed(delivery, str(error))
         except RecordUnreadable as error:
@@ -138,6 +136,23 @@ class Attempts:
             # A mistake of ours must not end the thread, nor lose the message: it comes again, and dies in the end.
             _log.exception("the worker failed on a message", message_id=delivery.message_id)
             delivery.nack()
+        finally:
+            if admitted:
+                self._limits.leave(delivery)
+
+    def _admit(self, delivery: Delivery, task: TaskMessage, handler: Handler) -> bool:
+        """Whether the attempt may start now; if not, the delivery is parked or comes again later."""
+        if handler.limited and task.not_before is not None and task.not_before > self._now():
+            self._settlement.postpone(delivery, task.task_id, task.not_before)
+            return False
+        if task.payload_object is not None and handler.limited_by:
+            value = task.payload_object
+            with contextlib.suppress(large_values.ValueLost):  # its attempt fails with that for its reason
+                task = replace(task, payload=self._retry_io(lambda: large_values.read(self._services.store, value)))
+        admission = self._limits.admit(handler, task, delivery)
+        if isinstance(admission, Later):
+            self._settlement.put_off(delivery, task.task_id, after_s=admission.after_s)
+        return admission == "admitted"
 
     def _give_up_unreadable(self, delivery: Delivery, task_id: str, reason: str) -> None:
         try:
@@ -158,22 +173,15 @@ class Attempts:
         """Take back the deliveries of a queue that wait for room."""
         return [*self._limits.take(queue), *self._quarantine.take(queue)]
 
-    def return_unstarted(self, delivery: Delivery, *, admitted: bool = False) -> None:
-        """Give back a delivery that no thread has taken up.
-
-        Args:
-            delivery: the delivery.
-            admitted: whether it has room in its type's limits, which it leaves.
-        """
+    def return_unstarted(self, delivery: Delivery) -> None:
+        """Give back a delivery that no thread has taken up, and the room that it has in its limits."""
         try:
             task = self._read(delivery)
         except MalformedMessage:
             delivery.nack()
             return
         delivery.hand_over(task.task_id)
-        handler = self._registry.get(task.task_type)
-        if admitted and handler is not None:
-            self._limits.leave(handler)
+        self._limits.leave(delivery)
 
     def _read(self, delivery: Delivery) -> TaskMessage:
         return decode(
@@ -232,7 +240,9 @@ class Attempts:
             end = self._load(running)
             if running.hooks is not None:
                 running.hooks.before(running.info)
-            end = end or run_handler(self._executor, running, context)
+            if end is None:
+                self._limits.started(delivery)
+                end = run_handler(self._executor, running, context)
         finally:
             self._heartbeat.remove(running)
         if once.first():

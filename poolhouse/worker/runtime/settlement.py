@@ -26,7 +26,7 @@ from poolhouse.pipeline.errors import MessageRefused, PreconditionFailed, QueueU
 from poolhouse.pipeline.groups.launch import launch
 from poolhouse.pipeline.hooks import AttemptOutcome
 from poolhouse.pipeline.json_values import clean_text
-from poolhouse.pipeline.messaging.message import TaskMessage, task_id_of
+from poolhouse.pipeline.messaging.message import NOT_BEFORE, TaskMessage, format_time, task_id_of
 from poolhouse.pipeline.store import ABSENT, CHUNK_BYTES
 from poolhouse.pipeline.tasks import large_values, records
 from poolhouse.pipeline.tasks.after_end import tasks_after
@@ -215,6 +215,21 @@ class Settlement:
         self._retry_io(
             lambda: self._timers.put(delivery.queue, delivery.data, attributes, task_id=task_id, not_before=until)
         )
+        delivery.ack()
+
+    def put_off(self, delivery: Delivery, task_id: str, *, after_s: float) -> None:
+        """Let a message that waits for a limit come again later, by a copy: it is no failed delivery.
+
+        Raises `Stopping`.
+        """
+        attributes = {
+            **delivery.attributes,
+            "task_id": task_id,
+            NOT_BEFORE: format_time(self._now() + timedelta(seconds=after_s)),
+            # The copy is delivered twice before its time has come, and this delivery was no attempt.
+            EARLIER_DELIVERIES: str(max(0, delivery.attempt - 2)),
+        }
+        self._retry_io(lambda: self._publisher.publish_raw(delivery.queue, delivery.data, attributes).result())
         delivery.ack()
 
     def _finish(self, running: RunningTask, change: Callable[[TaskRecord], TaskRecord]) -> TaskRecord:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import socket
 import threading
 import time
@@ -32,6 +33,8 @@ from poolhouse.pipeline.timing import clock
 from poolhouse.pipeline.timing.timers import Timers
 from poolhouse.worker.errors import WorkerStopping
 from poolhouse.worker.registry import Handler, Registry
+from poolhouse.worker.runtime.admission.keeper import LimitKeeper
+from poolhouse.worker.runtime.admission.limits import Limits
 from poolhouse.worker.runtime.attempts import Attempts
 from poolhouse.worker.runtime.await_topology import await_topology
 from poolhouse.worker.runtime.control_watch import ControlWatch
@@ -41,7 +44,6 @@ from poolhouse.worker.runtime.execution.executor import Executor
 from poolhouse.worker.runtime.execution.thread_pool import LaneScheduler, TaskThreads
 from poolhouse.worker.runtime.half_close import half_close
 from poolhouse.worker.runtime.heartbeat import Heartbeat
-from poolhouse.worker.runtime.limits import Limits
 from poolhouse.worker.runtime.quarantine import Quarantine
 from poolhouse.worker.runtime.retrying import LONGEST_WAIT_S, RetryUntilStopped
 from poolhouse.worker.runtime.services import Services
@@ -119,7 +121,7 @@ def messages_held(queue: str, concurrency: int, handlers: Iterable[Handler], *, 
     """
     handlers = tuple(handlers)
     short = any(not handler.record for handler in handlers if handler.queue_in(topology) == queue)
-    limited = any(handler.max_concurrency or handler.rate for handler in handlers)
+    limited = any(handler.limited for handler in handlers)
     prefetch = PREFETCH_UNRECORDED if short else PREFETCH
     return concurrency * (1 + prefetch) + (PARKED_MESSAGES if limited else 0)
 
@@ -153,6 +155,13 @@ class Worker:
         self._executor = Executor(task_handlers=settings.handlers, hooks=self._topology.hooks)
         self._hooks = registry.hooks(hooks.load(self._topology.hooks))
         self._timers: TimerLoop | None = None
+        self._limits = Limits(
+            partial(self._resume, admitted=True),
+            store=store,
+            process=f"{self._name}-{secrets.token_hex(4)}",
+            now=now,
+        )
+        self._limit_keeper = LimitKeeper(self._limits, now=now)
         #: Reentrant: `stop` is called by signal handlers, which may interrupt a call that holds it.
         self._lifecycle = threading.RLock()
         self._started = False
@@ -215,7 +224,7 @@ class Worker:
         self._attempts = Attempts(
             services,
             settlement=Settlement(services),
-            limits=Limits(partial(self._resume, admitted=True)),
+            limits=self._limits,
             quarantine=Quarantine(partial(self._resume, admitted=False)),
             executor=self._executor,
             heartbeat=self._heartbeat,
@@ -223,6 +232,7 @@ class Worker:
             on_abandoned=self._threads.abandon,
         )
         self._heartbeat.start()
+        self._limit_keeper.start()
         self._keeper = DeadLetterKeeper(services)
         with self._lifecycle:
             self._follow(self._control())
@@ -363,7 +373,7 @@ class Worker:
         self._threads.put(
             delivery.queue,
             lambda: self._attempts.process(delivery, admitted=admitted),
-            give_back=lambda: self._attempts.return_unstarted(delivery, admitted=admitted),
+            give_back=lambda: self._attempts.return_unstarted(delivery),
         )
 
     def _stop(self, reason: str) -> None:
@@ -408,6 +418,7 @@ class Worker:
 
     def _close(self, streams: Sequence[_Stream]) -> None:
         self._heartbeat.stop()
+        self._limit_keeper.stop()
         self._executor.stop()
         if self._timers is not None:
             self._timers.stop()

@@ -126,6 +126,18 @@ def _singles(*, apart_s: float, **changes: Any) -> Facts:
     )
 
 
+def _of_type(facts: Facts, task_type: str) -> list[str]:
+    """The problems with limits, were the tasks of another type."""
+    changed = {task_id: record.model_copy(update={"task_type": task_type}) for task_id, record in facts.records.items()}
+    return [line for line in judge(replace(facts, records=changed)) if "ran at once" in line]
+
+
+def test_more_at_a_time_than_a_limit_allows_is_a_problem_and_as_many_is_none() -> None:
+    assert _of_type(_singles(apart_s=4), "in_turn") == ["2 tasks of in_turn ran at once in slot 1: 1 may"]
+    assert _of_type(_singles(apart_s=5), "in_turn") == []
+    assert _of_type(_singles(apart_s=4), "narrow") == []
+
+
 def test_unique_tasks_one_after_the_other_are_no_problem() -> None:
     assert judge(_singles(apart_s=5)) == []
 

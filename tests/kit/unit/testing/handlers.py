@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from poolhouse import Payload, Reject, Retry, TaskContext, Unique, task
+from poolhouse import Limit, Payload, Reject, Retry, TaskContext, Unique, task
 
 
 class Person(Payload):
@@ -88,7 +88,7 @@ def fan_out(payload: Times, ctx: TaskContext) -> list[str]:
     return [*ids, ctx.submit("greet", Person(name="late"), delay_s=3600)]
 
 
-@task("limited", rate="2/h")
+@task("limited", rate_per_process="2/h")
 def limited(payload: Times, ctx: TaskContext) -> str:
     """Start twice an hour."""
     return ctx.now().isoformat()
@@ -150,6 +150,20 @@ def mail(payload: Nothing, ctx: TaskContext) -> None:
     """Do what the test has put there."""
     for each in during:
         each()
+
+
+@task("shared", limit=Limit(rate="2/h", key="name"))
+def shared(payload: Person, ctx: TaskContext) -> str:
+    """Start twice an hour for each name, in all workers together."""
+    return ctx.now().isoformat()
+
+
+@task("in_turn", serial_by="name")
+def in_turn(payload: Person, ctx: TaskContext) -> str:
+    """One at a time for each name."""
+    for each in during:
+        each()
+    return payload.name
 
 
 class Text(Payload):

@@ -119,6 +119,38 @@ def test_limits_go_by_the_clock(pipeline: Pipeline) -> None:
     assert all(len(task.attempts) == 1 for task in tasks)
 
 
+def test_limits_of_all_workers_go_by_the_clock_and_by_key(pipeline: Pipeline) -> None:
+    tasks = [pipeline.submit(handlers.shared, name="Ada") for _ in range(5)]
+    other = pipeline.submit(handlers.shared, name="Bob")
+    pipeline.run_until_idle()
+    assert sum(task.status is Status.SUCCEEDED for task in tasks) == 2
+    assert other.status is Status.SUCCEEDED
+    pipeline.clock.advance("61 minutes")
+    assert sum(task.status is Status.SUCCEEDED for task in tasks) == 4
+    pipeline.clock.advance("61 minutes")
+    assert all(task.status is Status.SUCCEEDED for task in tasks)
+    assert all(len(task.attempts) == 1 for task in tasks)
+
+
+def test_a_limit_is_kept_over_the_death_of_the_worker_that_held_it(pipeline: Pipeline) -> None:
+    begun = pipeline.clock.now()
+    with pipeline.kill_worker(at="after-claim"):
+        task = pipeline.submit(handlers.in_turn, name="Ada")
+        pipeline.run_until_idle()
+    assert task.result() == "Ada"
+    assert timedelta(seconds=23) <= pipeline.clock.now() - begun <= timedelta(minutes=2)
+
+
+def test_a_handler_that_takes_long_keeps_its_turn(pipeline: Pipeline) -> None:
+    handlers.during.append(lambda: pipeline.clock.advance("5 minutes"))
+    tasks = [pipeline.submit(handlers.in_turn, name="Ada") for _ in range(2)]
+    pipeline.run_until_idle()
+    assert [task.result() for task in tasks] == ["Ada", "Ada"]
+    assert all(len(task.attempts) == 1 for task in tasks)
+    pipeline.clock.advance("1 minute")
+    assert pipeline.store.list("limits/").objects == ()
+
+
 def test_a_handler_that_takes_too_long_is_interrupted_and_one_that_does_not_keeps_its_lease(pipeline: Pipeline) -> None:
     handlers.during.append(lambda: pipeline.clock.advance("50 s"))
     in_time = pipeline.submit(handlers.slow, times=1)

@@ -26,10 +26,10 @@ from poolhouse.pipeline.tasks.records import TaskRecord
 from poolhouse.pipeline.tasks.task_ids import TaskIds
 from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
 from poolhouse.worker.registry import load
+from poolhouse.worker.runtime.admission.limits import Limits
 from poolhouse.worker.runtime.attempts import Attempts
 from poolhouse.worker.runtime.execution.executor import Executor
 from poolhouse.worker.runtime.heartbeat import Heartbeat
-from poolhouse.worker.runtime.limits import Limits
 from poolhouse.worker.runtime.quarantine import Quarantine
 from poolhouse.worker.runtime.retrying import RetryUntilStopped
 from poolhouse.worker.runtime.services import Services
@@ -108,7 +108,7 @@ class Engine:
         return Attempts(
             services,
             settlement=Settlement(services),
-            limits=Limits(partial(self._resume, admitted=True)),
+            limits=Limits(partial(self._resume, admitted=True), store=self.store, process=name, now=self.clock),
             quarantine=Quarantine(partial(self._resume, admitted=False)),
             executor=self.executor,
             heartbeat=self.heartbeat,

@@ -277,13 +277,13 @@ class Broken(Payload):
 def broken_model(payload: Broken, ctx: TaskContext) -> None: ...
 
 
-@task("narrow", max_concurrency=1)
+@task("narrow", max_concurrency_per_process=1)
 def narrow(payload: Number, ctx: TaskContext) -> None:
     runs.append(ctx.task_id)
     go_on.wait(5)
 
 
-@task("slow_rate", rate="1/h")
+@task("slow_rate", rate_per_process="1/h")
 def slow_rate(payload: Number, ctx: TaskContext) -> None:
     runs.append(ctx.task_id)
 

@@ -1,4 +1,4 @@
-"""Limits by task type: places and starts in a span of time."""
+"""Limits of a task type within one process: places and starts in a span of time."""
 
 from __future__ import annotations
 
@@ -9,14 +9,37 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poolhouse.pipeline.errors import ConfigError
-from poolhouse.worker.rate import Rate, RateWindow, parse_rate
+from poolhouse.pipeline.limits.rate import Rate, RateWindow, parse_rate
+from poolhouse.pipeline.messaging.message import TaskMessage
+from poolhouse.testing.doubles import ManualClock, MemoryStore
 from poolhouse.worker.registry import Handler
-from poolhouse.worker.runtime.limits import Limits
+from poolhouse.worker.runtime.admission.limits import Limits
 from tests.kit.unit.worker.handlers import Number, echo
 
 
 def handler(**limits: Any) -> Handler:
     return Handler(task_type="limited", function=echo, payload_type=Number, **limits)
+
+
+class Gates:
+    """`Limits` on a clock of the test's; deliveries are texts."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.resumed: list[Any] = []
+        self.clock = ManualClock()
+        self.limits = Limits(
+            self.resumed.append, store=MemoryStore(), process="p", now=self.clock, monotonic=lambda: self.now_s
+        )
+
+    def admit(self, handler: Handler, delivery: str) -> bool:
+        task = TaskMessage(
+            task_id=delivery, task_type="limited", submitted_at=self.clock.now, queue="default", payload={"number": 1}
+        )
+        return self.limits.admit(handler, task, delivery) == "admitted"  # type: ignore[arg-type]
+
+    def leave(self, delivery: str) -> None:
+        self.limits.leave(delivery)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("text", "rate"), [("10/m", Rate(10, 60)), ("1/s", Rate(1, 1)), ("500/h", Rate(500, 3600))])
@@ -44,33 +67,42 @@ def test_no_span_ever_has_more_starts_than_the_rate(pauses: list[float], starts:
 
 
 def test_a_type_without_limits_is_always_admitted() -> None:
-    limits = Limits(lambda delivery: None)
-    assert all(limits.admit(handler(), object()) for _ in range(100))  # type: ignore[arg-type]
+    gates = Gates()
+    assert all(gates.admit(handler(), f"t-{number}") for number in range(100))
 
 
 def test_a_place_that_gets_free_goes_to_the_one_that_waited_longest() -> None:
-    resumed: list[Any] = []
-    limits = Limits(resumed.append)
-    narrow = handler(max_concurrency=1)
-    assert limits.admit(narrow, "first")  # type: ignore[arg-type]
-    assert not limits.admit(narrow, "second")  # type: ignore[arg-type]
-    assert not limits.admit(narrow, "third")  # type: ignore[arg-type]
-    limits.leave(narrow)
-    assert resumed == ["second"]
-    assert not limits.admit(narrow, "fourth")  # type: ignore[arg-type]
-    assert limits.close() == ["third", "fourth"]
-    limits.leave(narrow)
-    assert resumed == ["second"]
+    gates = Gates()
+    narrow = handler(max_concurrency_per_process=1)
+    assert gates.admit(narrow, "first")
+    assert not gates.admit(narrow, "second")
+    assert not gates.admit(narrow, "third")
+    gates.leave("first")
+    assert gates.resumed == ["second"]
+    assert not gates.admit(narrow, "fourth")
+    assert gates.limits.close() == ["third", "fourth"]
+    gates.leave("second")
+    assert gates.resumed == ["second"]
 
 
 def test_a_rate_admits_again_when_its_span_is_over() -> None:
-    now = 0.0
-    limits = Limits(lambda delivery: None, monotonic=lambda: now)
-    slow = handler(rate="1/h")
-    assert limits.admit(slow, "first")  # type: ignore[arg-type]
-    limits.leave(slow)
-    assert not limits.admit(slow, "second")  # type: ignore[arg-type]
-    limits.close()
-    now = 3600.0
-    limits = Limits(lambda delivery: None, monotonic=lambda: now)
-    assert limits.admit(slow, "third")  # type: ignore[arg-type]
+    gates = Gates()
+    slow = handler(rate_per_process="1/h")
+    assert gates.admit(slow, "first")
+    gates.leave("first")
+    assert not gates.admit(slow, "second")
+    assert gates.limits.next_start_s == 3600
+    gates.now_s = 3600.0
+    gates.limits.look()
+    assert gates.resumed == ["second"]
+
+
+def test_a_limit_within_the_process_costs_no_storage_call() -> None:
+    gates = Gates()
+    store = MemoryStore()
+    gates.limits = Limits(gates.resumed.append, store=store, process="p", now=gates.clock)
+    narrow = handler(max_concurrency_per_process=1, rate_per_process="10/h")
+    assert gates.admit(narrow, "first")
+    gates.leave("first")
+    assert gates.limits.next_act_at() is None
+    assert store.calls == 0

@@ -15,7 +15,7 @@ from poolhouse.pipeline.errors import ConfigError
 from poolhouse.worker.registry import Registry
 from poolhouse.worker.registry import load as load_handlers
 
-HEAD = "from poolhouse import Payload, TaskContext, task\n\nclass P(Payload):\n    pass\n\n"
+HEAD = "from poolhouse import Limit, Payload, TaskContext, task\n\nclass P(Payload):\n    pass\n\n"
 Write = Callable[..., Registry]
 
 
@@ -117,7 +117,21 @@ def test_two_handlers_of_one_type_are_an_error_that_names_both_places(found: Wri
         (HEAD + '@task("no type")\ndef f(payload: P, ctx): ...\n', "bad.py:6: found_here.bad.f: 'no type' is no task"),
         (HEAD + '@task("t", timeout=1)\ndef f(payload: P, ctx): ...\n', "unexpected keyword argument 'timeout'"),
         (HEAD + '@task("t", timeout_s=0)\ndef f(payload: P, ctx): ...\n', "timeout_s must be a number above 0"),
-        (HEAD + '@task("t", rate="10/d")\ndef f(payload: P, ctx): ...\n', "'10/d' is no rate"),
+        (HEAD + '@task("t", rate_per_process="10/d")\ndef f(payload: P, ctx): ...\n', "'10/d' is no rate"),
+        (HEAD + '@task("t", rate="10/m")\ndef f(payload: P, ctx): ...\n', "unexpected keyword argument 'rate'"),
+        (HEAD + '@task("t", limit="10/m")\ndef f(payload: P, ctx): ...\n', 'limit must be a Limit(rate="10/s"'),
+        (HEAD + '@task("t", limit=Limit(rate="10/d"))\ndef f(payload: P, ctx): ...\n', "'10/d' is no rate"),
+        (
+            HEAD + '@task("t", limit=Limit(key="a"))\ndef f(payload: P, ctx): ...\n',
+            'give rate="10/s", max_concurrency=5',
+        ),
+        (HEAD + '@task("t", limit=Limit(max_concurrency=0))\ndef f(payload: P, ctx): ...\n', "max_concurrency"),
+        (
+            HEAD + '@task("t", limit=Limit(rate="1/s", key="b"))\ndef f(payload: P, ctx): ...\n',
+            "limit: key: the payload has no field b",
+        ),
+        (HEAD + '@task("t", serial_by="b")\ndef f(payload: P, ctx): ...\n', "serial_by: the payload has no field b"),
+        (HEAD + '@task("t", serial_by=1)\ndef f(payload: P, ctx): ...\n', "serial_by must be the name of a payload"),
         (HEAD + '@task("t", cpu=True)\nasync def f(payload: P, ctx): ...\n', "cpu=True runs an ordinary function"),
         (HEAD + '@task("t")\ndef f(payload: P, ctx):\n    yield 1\n', "it can't yield"),
         (HEAD + '@task("t")\ndef f(payload: "Q", ctx): ...\n', "name 'Q' is not defined"),

@@ -31,8 +31,8 @@ def handler(**options: Any) -> Handler:
         ([handler()], 16),  # little beyond what runs: another worker may be free
         ([handler(), handler(record=False)], 56),
         ([handler(), handler(record=False, queue="bulk")], 16),  # short tasks of another queue
-        ([handler(), handler(rate="1/m")], 1016),
-        ([handler(max_concurrency=1, record=False)], 1056),
+        ([handler(), handler(rate_per_process="1/m")], 1016),
+        ([handler(max_concurrency_per_process=1, record=False)], 1056),
     ],
 )
 def test_a_worker_holds_more_messages_where_its_tasks_are_short_or_have_to_wait(

@@ -1,4 +1,4 @@
-"""Rates of starts, as `@task(rate="10/m")` declares them."""
+"""Rates of starts, as `Limit(rate="10/m")` and `rate_per_process` declare them."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Whether an attempt may start now: limits of one process, and limits that all workers share."""

@@ -1,0 +1,424 @@
+"""One process's part of a limit that all workers share: what it holds, and when it reads or writes the limit's object.
+
+The rules are `poolhouse.pipeline.limits.shares`. Between two writes the process uses what it holds without asking: a
+slot for one task after the other, a start again once its span is over. Before a write that gives units back it stops
+using them; after a write whose outcome is unknown it uses only what both outcomes allow, until a later write has
+settled it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+import structlog
+
+from poolhouse.pipeline.errors import PreconditionFailed, StoreUnavailable
+from poolhouse.pipeline.limits.limit_store import LimitStore, object_name
+from poolhouse.pipeline.limits.shares import (
+    CLOCK_MARGIN,
+    Cooling,
+    Holder,
+    LimitState,
+    Need,
+    Rule,
+    Surplus,
+    claimed,
+    released,
+    surplus,
+)
+from poolhouse.pipeline.store import ABSENT
+from poolhouse.worker.runtime.admission.gate import Line
+
+#: Least time between two writes of one limit by this process, and after another's.
+WRITE_EVERY = timedelta(seconds=1)
+#: Time between two looks at what others need, while this process has units to spare or tasks that wait.
+LOOK_EVERY = timedelta(seconds=2)
+#: First and longest time between two looks of a process that waits for units.
+FIRST_POLL, LONGEST_POLL = timedelta(seconds=0.5), timedelta(seconds=5)
+#: Time that a process with tasks of its own keeps what it got, before others that lack it get their turn.
+TURN = timedelta(seconds=2)
+#: Time without use after which all is given back.
+IDLE = timedelta(seconds=5)
+#: Longest span of a rate that an idle process waits out to give its starts back unused.
+KEPT_SPAN = timedelta(seconds=60)
+#: A wait for a rate longer than this is slept through without a lease.
+LONG_WAIT = timedelta(seconds=30)
+LONGEST_SLEEP = timedelta(seconds=300)
+#: Longest pause after a storage error.
+LONGEST_PAUSE_S = 5.0
+#: Deliveries that wait at one gate; more come again later.
+MOST_WAITING = 100
+#: Deliveries that wait at all gates of a process; at a gate with waiting ones no more are added beyond that.
+MOST_WAITING_IN_ALL = 500
+#: A delivery that comes again later does so after this share of the time that it would wait by our guess.
+COMES_AGAIN = 0.5
+SOONEST_S, LATEST_S = 5.0, 500.0
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What to do next with the object, and when."""
+
+    at: datetime
+    what: Literal["look", "claim", "release"]
+
+
+class SharedGate:
+    """`Gate` of one limit and key. `plan` and what `Gate` has are called under the lock; `act` takes it itself."""
+
+    def __init__(
+        self,
+        state: LimitState,
+        rule: Rule,
+        *,
+        process: str,
+        store: LimitStore,
+        lock: AbstractContextManager[object],
+        now: Callable[[], datetime],
+        chance: random.Random,
+    ) -> None:
+        """Hold nothing yet, and call nothing.
+
+        Args:
+            state: what a new object of this limit says.
+            rule: how many units there are.
+            process: the name of this process, unlike any other's.
+            lock: held by the caller of all but `act`.
+            now: the clock.
+            chance: keeps processes that collided from doing so again.
+        """
+        self.line = Line()
+        self.rule = rule
+        self.name = object_name(state.task_type, state.kind, state.key)
+        self._new = state
+        self._process = process
+        self._store = store
+        self._lock = lock
+        self._now = now
+        self._chance = chance
+        #: What the object said, as far as we know, and its generation; None: it must be read first.
+        self._seen = state
+        self._generation: int | None = ABSENT
+        #: Whether a write may still take effect that we know nothing of.
+        self._unsettled = False
+        self._slots = self._starts = 0
+        self._until = _NEVER
+        self._renew_at = _NEVER
+        self._running = self._starting = 0
+        self._started: deque[datetime] = deque()
+        self._wrote_at = self._looked_at = self._turn_since = self._used_at = _NEVER
+        self._not_before = self._asleep_until = _NEVER
+        self._failures = 0
+        #: When those come again that were put off, a heap.
+        self._later: list[datetime] = []
+        self._task_s = 1.0
+        self._entered: deque[datetime] = deque()
+        self._acting = threading.Lock()
+
+    # --- the gate
+
+    def open(self) -> bool:
+        now = self._now()
+        if now >= self._until:
+            return False
+        kept = self._surplus(now) if self._yields(now) else Surplus()
+        slots, starts = self._busy(now)
+        return (self.rule.slots is None or slots < self._slots - kept.slots) and (
+            self.rule.rate is None or starts < self._starts - kept.starts
+        )
+
+    def enter(self) -> None:
+        self._running += 1
+        self._starting += 1
+        self._entered.append(self._now())
+
+    def start(self) -> None:
+        self._starting -= 1
+        if self.rule.rate is not None:
+            self._started.append(self._now())
+
+    def leave(self, *, started: bool) -> None:
+        now = self._now()
+        self._running -= 1
+        if not started:
+            self._starting -= 1
+        self._used_at = now
+        took_s = (now - self._entered.popleft()).total_seconds()  # of some task: good enough for a guess
+        self._task_s += (max(0.0, took_s) - self._task_s) / 8
+
+    def full(self, waiting: int) -> float | None:
+        if len(self.line) < MOST_WAITING and (waiting < MOST_WAITING_IN_ALL or not self.line):
+            return None
+        now = self._now()
+        while self._later and self._later[0] <= now:
+            heapq.heappop(self._later)
+        wait_s = COMES_AGAIN * self._each_s() * (len(self.line) + len(self._later))
+        after_s = min(LATEST_S, max(SOONEST_S, wait_s))
+        heapq.heappush(self._later, now + timedelta(seconds=after_s))
+        return after_s
+
+    def _each_s(self) -> float:
+        """Seconds between two tasks that this process may begin, by what is known."""
+        sharing = max(1, len(self._seen.holders))
+        each_s = 0.0
+        if self.rule.slots is not None:
+            each_s = self._task_s / (self._slots or max(1, self.rule.slots // sharing))
+        if self.rule.rate is not None:
+            each_s = max(each_s, self.rule.rate.span_s / (self._starts or max(1, self.rule.rate.starts // sharing)))
+        return each_s
+
+    # --- the object
+
+    @property
+    def unused(self) -> bool:
+        """Whether it can be forgotten."""
+        return self.plan() is None
+
+    @property
+    def waits_for_rate(self) -> bool:
+        """Whether nothing but the span of a rate keeps what waits from starting."""
+        now = self._now()
+        return self._asleep_until > now or (
+            self.rule.rate is not None and now < self._until and self._busy(now)[1] >= self._starts > 0
+        )
+
+    def next_room_at(self, now: datetime) -> datetime | None:
+        """When a start's span ends, so that something that waits may start; None where that is not waited for."""
+        if not self.line or self.rule.rate is None or not self._started:
+            return None
+        at = self._started[0] + self.rule.span
+        return at if at > now else None
+
+    def plan(self) -> Step | None:
+        """What to do next; None where it holds nothing and nothing needs it."""
+        now = self._now()
+        slots, starts = self._needs(now)
+        idle = not self.line and not self._running
+        mine = self._seen.holders.get(self._process)
+        if mine is None and idle and not self._unsettled:
+            return None
+        if self._generation is None:
+            return Step(self._not_before, "look")
+        may_write = max(self._wrote_at + WRITE_EVERY, self._not_before)
+        if mine is None or self._unsettled:
+            return Step(max(may_write, self._asleep_until), "claim" if not idle else "release")
+        lacking = surplus(self._seen, self._process, rule=self.rule, slots=slots, starts=starts, now=now)
+        if idle:
+            return self._plan_idle(may_write, others_wait=lacking != Surplus())
+        if self._sleep_until(now) is not None:
+            return Step(may_write, "release")
+        steps = [Step(max(self._renew_at, self._not_before), "claim")]
+        if self.line and not self.open():
+            steps.append(self._plan_wait(mine, slots, starts, may_write))
+        if lacking != Surplus():
+            turn_ends = self._turn_since + TURN if self.line else now
+            steps.append(Step(max(may_write, turn_ends), "claim"))
+        if self.line or slots.busy < self._slots or starts.busy < self._starts:
+            steps.append(Step(self._looked_at + LOOK_EVERY, "look"))
+        return min(steps, key=lambda step: step.at)
+
+    def act(self) -> bool:
+        """Do what is due, one call; returns whether something was. One that is acting already does nothing."""
+        if not self._acting.acquire(blocking=False):
+            return False
+        try:
+            with self._lock:
+                now = self._now()
+                step = self.plan()
+                if step is None or step.at > now:
+                    return False
+                change = None if step.what == "look" else self._change(step, now)
+            if change is None:
+                self._look()
+            else:
+                self._write(*change, now=now)
+        finally:
+            self._acting.release()
+        return True
+
+    def give_back(self) -> None:
+        """Give back all that is not in use, at the end of the process; never raises."""
+        with self._lock:
+            if self._process not in self._seen.holders or self._generation is None or self._running:
+                return  # its lease ends by itself
+            now = self._now()
+            change = self._change(Step(now, "release"), now)
+        self._write(*change, now=now)
+
+    def _plan_idle(self, may_write: datetime, *, others_wait: bool) -> Step:
+        gone_at = self._used_at + IDLE
+        if self._started and self.rule.span <= KEPT_SPAN:
+            gone_at = max(gone_at, self._started[-1] + self.rule.span)
+        if others_wait:
+            return Step(may_write, "claim" if self._started else "release")
+        steps = [
+            Step(max(may_write, gone_at), "release"),
+            Step(max(self._renew_at, self._not_before), "claim"),
+            # At once after its last task, for what waits elsewhere; then now and then.
+            Step(self._looked_at + (FIRST_POLL if self._looked_at < self._used_at else LOOK_EVERY), "look"),
+        ]
+        return min(steps, key=lambda step: step.at)
+
+    def _plan_wait(self, mine: Holder, slots: Need, starts: Need, may_write: datetime) -> Step:
+        """Tell others what is needed, where they can't know it; else look whether it is there."""
+        first = self.line.first_submitted_at
+        told = mine.waiting_since is not None and first is not None and first >= mine.waiting_since
+        more = slots.want > 2 * mine.slots.want or starts.want > 2 * mine.starts.want
+        if not told or more or self._free_for(slots, starts):
+            return Step(may_write, "claim")
+        waited = self._looked_at - self._wrote_at
+        return Step(self._looked_at + min(LONGEST_POLL, max(FIRST_POLL, waited / 8)), "look")
+
+    def _free_for(self, slots: Need, starts: Need) -> bool:
+        """Whether the object shows units that are nobody's, and that are lacking here."""
+        holders = self._seen.holders.values()
+        free_slots = (self.rule.slots or 0) - sum(holder.slots.have for holder in holders)
+        if self.rule.slots is not None and slots.busy >= self._slots and free_slots <= 0:
+            return False
+        if self.rule.rate is None:
+            return free_slots > 0
+        cooling = sum(each.count for each in self._seen.cooling if each.free_at > self._now())
+        free_starts = self.rule.rate.starts - cooling - sum(holder.starts.have for holder in holders)
+        return free_starts > 0 if starts.busy >= self._starts else free_slots > 0
+
+    def _sleep_until(self, now: datetime) -> datetime | None:
+        """Until when only the spans of a long rate are waited for; None where that is not so, or soon."""
+        if self.rule.rate is None or self._running or not self.line:
+            return None
+        others = (holder for name, holder in self._seen.holders.items() if name != self._process)
+        if self._starts > len(self._started) or any(holder.starts.have for holder in others):
+            return None
+        ends = [each.free_at for each in self._seen.cooling]
+        ends += [at + self.rule.span + CLOCK_MARGIN for at in self._started]
+        earliest = min(ends, default=now)
+        return min(earliest, now + LONGEST_SLEEP) if earliest - now > LONG_WAIT else None
+
+    def _change(self, step: Step, now: datetime) -> tuple[LimitState, bool]:
+        """The state to write, and whether it gives all back; from here on only what it leaves is used."""
+        if step.what == "release":
+            until = self._sleep_until(now)
+            state = released(self._seen, self._process, rule=self.rule, cooling=self._cooling(), now=now)
+            self._slots = self._starts = 0
+            self._asleep_until = until or _NEVER
+            return state, True
+        slots, starts = self._needs(now)
+        state = claimed(
+            self._seen,
+            self._process,
+            rule=self.rule,
+            slots=slots,
+            starts=starts,
+            waiting=len(self.line),
+            waiting_since=self.line.first_submitted_at,
+            now=now,
+        )
+        mine = state.holders[self._process]
+        self._slots = min(self._slots, mine.slots.have)
+        self._starts = min(self._starts, mine.starts.have)
+        return state, False
+
+    def _write(self, state: LimitState, gives_back: bool, *, now: datetime) -> None:
+        assert self._generation is not None
+        try:
+            generation = self._store.write(self.name, state, if_generation=self._generation)
+        except PreconditionFailed:
+            with self._lock:
+                self._generation = None
+                self._not_before = self._now() + timedelta(seconds=self._chance.uniform(0.05, 0.3))
+            return
+        except StoreUnavailable as error:
+            with self._lock:
+                self._unsettled = True
+                self._fail(error)
+            return
+        with self._lock:
+            before = self._slots, self._starts
+            self._generation, self._seen, self._unsettled, self._failures = generation, state, False, 0
+            self._wrote_at = self._looked_at = now
+            if gives_back:
+                self._started.clear()
+                self._until = _NEVER
+                return
+            mine = state.holders[self._process]
+            self._slots, self._starts, self._until = mine.slots.have, mine.starts.have, mine.until
+            self._renew_at = now + (mine.until - now) / 3
+            if before != (self._slots, self._starts):
+                self._turn_since = now
+
+    def _look(self) -> None:
+        try:
+            state, generation = self._store.read(self.name)
+        except StoreUnavailable as error:
+            with self._lock:
+                self._fail(error)
+            return
+        with self._lock:
+            now = self._now()
+            self._failures = 0
+            self._seen, self._generation, self._looked_at = state or self._new, generation, now
+            if state is not None and timedelta() <= now - state.updated_at < WRITE_EVERY:
+                jitter = timedelta(seconds=self._chance.uniform(0, 0.3))
+                self._not_before = max(self._not_before, state.updated_at + WRITE_EVERY + jitter)
+            mine = self._seen.holders.get(self._process)
+            slots, starts = (mine.slots.have, mine.starts.have) if mine else (0, 0)
+            if self._unsettled:
+                slots, starts = min(slots, self._slots), min(starts, self._starts)
+            if (slots, starts) != (self._slots, self._starts):
+                self._turn_since = now
+            self._slots, self._starts = slots, starts
+            self._until = mine.until if mine else _NEVER
+
+    def _fail(self, error: StoreUnavailable) -> None:
+        self._generation = None
+        self._failures += 1
+        pause_s = min(LONGEST_PAUSE_S, 0.5 * 2.0**self._failures) * self._chance.uniform(0.5, 1)
+        self._not_before = self._now() + timedelta(seconds=pause_s)
+        _log.warning("a limit waits for storage", limit=self.name, error=str(error), wait_s=round(pause_s, 1))
+
+    # --- what is in use
+
+    def _busy(self, now: datetime) -> tuple[int, int]:
+        while self._started and self._started[0] + self.rule.span <= now:
+            self._started.popleft()
+        return self._running, self._starting + len(self._started)
+
+    def _needs(self, now: datetime) -> tuple[Need, Need]:
+        slots, starts = self._busy(now)
+        waiting = len(self.line)
+        most_slots = self.rule.slots or 0
+        most_starts = self.rule.rate.starts if self.rule.rate else 0
+        return (
+            Need(slots, max(slots, min(most_slots, slots + waiting))) if self.rule.slots else Need(),
+            Need(starts, max(starts, min(most_starts, starts + waiting))) if self.rule.rate else Need(),
+        )
+
+    def _yields(self, now: datetime) -> bool:
+        """Whether it is time to let others have what they lack."""
+        if len(self._seen.holders) < 2 or now < self._not_before or now < self._wrote_at + WRITE_EVERY:
+            return False
+        return not self.line or now >= self._turn_since + TURN
+
+    def _surplus(self, now: datetime) -> Surplus:
+        slots, starts = self._needs(now)
+        return surplus(self._seen, self._process, rule=self.rule, slots=slots, starts=starts, now=now)
+
+    def _cooling(self) -> list[Cooling]:
+        """The starts whose span is not over, in a few groups, each as of its last one."""
+        groups: dict[int, Cooling] = {}
+        group_s = max(1.0, self.rule.span.total_seconds() / 20)
+        for at in self._started:
+            free_at = at + self.rule.span + CLOCK_MARGIN
+            known = groups.get(key := int(free_at.timestamp() // group_s))
+            groups[key] = Cooling(free_at=free_at, count=1 + (known.count if known else 0))
+        return list(groups.values())

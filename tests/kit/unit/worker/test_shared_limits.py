@@ -1,0 +1,187 @@
+"""Limits that hold for all workers together, in a simulation: bounds, writes, order, and what a loss costs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from poolhouse.pipeline.errors import StoreUnavailable
+from poolhouse.worker import Limit, Payload, TaskContext
+from poolhouse.worker.registry import Handler
+from tests.kit.unit.worker.limit_world import World, most_in_a_span
+
+
+class Call(Payload):
+    tenant: str
+
+
+def run(payload: Call, ctx: TaskContext) -> None:
+    """Never called: the simulation has tasks of its own."""
+
+
+def handler(**limits: Any) -> Handler:
+    return Handler(task_type="limited", function=run, payload_type=Call, **limits)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_never_more_at_a_time_than_declared_whatever_fails(seed: int) -> None:
+    limited = handler(limit=Limit(max_concurrency=3, key="tenant"))
+    world = World(limited, seed=seed, processes=4, skew_s=1, failing=0.15)
+    for _ in range(120):
+        world.submit(world.chance.choice("ab"), world.chance.uniform(0.05, 2), after_s=world.chance.uniform(0, 30))
+    for at_s in (5, 12, 31):
+        world.at(at_s, world.kill)
+    world.run(world.all_ended, most_s=600)
+    assert world.most["a"] <= 3
+    assert world.most["b"] <= 3
+    assert max(world.most.values()) >= 2
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_never_more_starts_in_any_span_than_declared_whatever_fails(seed: int) -> None:
+    limited = handler(limit=Limit(rate="10/s", key="tenant"))
+    world = World(limited, seed=seed, processes=4, skew_s=1, failing=0.15)
+    for _ in range(300):
+        world.submit(world.chance.choice("ab"), 0.05, after_s=world.chance.uniform(0, 10))
+    for at_s in (3, 8):
+        world.at(at_s, world.kill)
+    world.run(world.all_ended, most_s=900)
+    for key in "ab":
+        times_s = [at_s for at_s, of in world.began if of == key]
+        assert most_in_a_span(times_s, 1) <= 10
+
+
+@pytest.mark.parametrize(("rate", "span_s", "most"), [("5/m", 60, 5), ("20/h", 3600, 20)])
+def test_a_long_span_is_kept_across_stops_deaths_and_idle_times(rate: str, span_s: float, most: int) -> None:
+    world = World(handler(limit=Limit(rate=rate)), seed=1, processes=3, skew_s=1)
+    for number in range(3 * most):
+        world.submit("a", 0.1, after_s=number * span_s / most / 2)
+    world.at(span_s * 0.3, world.kill)
+    world.at(span_s * 0.6, lambda: world.stop(world.processes[0]))
+    took_s = world.run(world.all_ended, most_s=8 * span_s)
+    assert most_in_a_span([at_s for at_s, _ in world.began], span_s) == most
+    assert took_s < 4.5 * span_s
+
+
+def test_both_limits_of_a_type_hold_together() -> None:
+    world = World(handler(limit=Limit(rate="4/s", max_concurrency=2), serial_by=("tenant",)), seed=3, processes=3)
+    for number in range(60):
+        world.submit("abc"[number % 3], 0.2)
+    world.run(world.all_ended, most_s=300)
+    assert most_in_a_span([at_s for at_s, _ in world.began], 1) <= 4
+    for key in "abc":
+        assert world.most[key] <= 2
+
+
+def test_a_rate_is_used_to_the_full_by_four_processes() -> None:
+    world = World(handler(limit=Limit(rate="20/s")), seed=5, processes=4)
+    for _ in range(1200):
+        world.submit("a", 0.01)
+    world.run(world.all_ended, most_s=600)
+    times_s = sorted(at_s for at_s, _ in world.began)
+    per_s = sum(10 <= at_s < 40 for at_s in times_s) / 30
+    assert 18 <= per_s <= 20
+
+
+def test_a_slot_is_used_to_the_full_by_four_processes() -> None:
+    world = World(handler(limit=Limit(max_concurrency=4)), seed=5, processes=4)
+    for _ in range(400):
+        world.submit("a", 0.4)
+    took_s = world.run(world.all_ended, most_s=600)
+    assert took_s < 1.25 * 400 * 0.4 / 4
+
+
+def test_writes_are_bounded_by_about_one_a_second_and_key_however_many_tasks_and_processes() -> None:
+    for processes in (1, 4, 16):
+        world = World(handler(limit=Limit(rate="100/s", max_concurrency=20)), seed=2, processes=processes)
+        for number in range(500):
+            world.submit("a", 0.05, after_s=number / 20)
+        world.run(world.all_ended, most_s=600)
+        (written_s,) = world.storage.written_s.values()
+        assert len(written_s) <= (world.now_s if processes > 1 else world.now_s / 4)
+        assert most_in_a_span(written_s, 0.9) <= 2
+
+
+def test_a_key_that_is_used_once_costs_one_write_and_leaves_nothing() -> None:
+    world = World(handler(limit=Limit(rate="10/s", max_concurrency=5, key="tenant")), seed=2, processes=1)
+    world.submit("a", 0.05)
+    world.run(world.all_ended, most_s=10)
+    world.run(most_s=30)
+    assert len(world.storage.writes) == 1
+    assert world.storage.names() == ()
+    assert world.processes[0].limits.next_act_at() is None
+
+
+def test_what_a_dead_process_held_comes_back_when_its_lease_has_ended() -> None:
+    world = World(handler(limit=Limit(max_concurrency=1)), seed=4, processes=1, skew_s=1)
+    job = world.submit("a", 1000)
+    world.run(lambda: len(job.began_s) == 1, most_s=5)
+    world.kill()
+    assert 10 <= world.run(lambda: len(job.began_s) == 2, most_s=60) <= 21 + 2 + 5 + 1
+
+
+def test_a_process_without_storage_starts_nothing_once_its_lease_has_ended() -> None:
+    world = World(handler(limit=Limit(rate="5/s")), seed=4, processes=1)
+    for number in range(400):
+        world.submit("a", 0.01, after_s=number / 4)
+    world.run(most_s=10)
+    world.storage.down = True
+    world.run(most_s=22)
+    began = len(world.began)
+    world.run(most_s=20)
+    assert len(world.began) == began
+    world.storage.down = False
+    world.run(world.all_ended, most_s=200)
+    assert most_in_a_span([at_s for at_s, _ in world.began], 1) <= 5
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_tasks_of_a_serial_key_run_one_at_a_time_and_in_the_order_of_their_submission(seed: int) -> None:
+    world = World(handler(serial_by=("tenant",)), seed=seed, processes=4, skew_s=1)
+    jobs = [world.submit("a", 0.5, after_s=0.0 if number < 20 else 6.0 * number) for number in range(40)]
+    world.run(world.all_ended, most_s=600)
+    assert world.most["a"] == 1
+    began = sorted(jobs, key=lambda job: job.began_s[0])
+    assert [job.number for job in began if job.number >= 20] == list(range(20, 40))
+
+
+def test_many_that_wait_for_one_key_do_not_keep_others_waiting() -> None:
+    world = World(handler(limit=Limit(rate="1/s", key="tenant")), seed=6, processes=2)
+    for _ in range(3000):
+        world.submit("crowd", 0.01)
+    world.run(most_s=5)
+    alone = world.submit("alone", 0.01)
+    assert world.run(lambda: alone.ended, most_s=30) < 1
+    assert sum(process.limits._parked for process in world.processes) <= 200
+    world.run(most_s=300)
+    assert world.put_off < 10 * 3000
+    assert len([key for _, key in world.began if key == "crowd"]) >= 270
+
+
+def test_a_write_that_takes_effect_long_after_it_failed_gives_no_unit_to_two() -> None:
+    """What a process gave back by such a write it does not use, though the object shows it for a while."""
+    world = World(handler(limit=Limit(max_concurrency=2)), seed=1, processes=1)
+    first = world.processes[0]
+    early = [world.submit("a", 60) for _ in range(2)]
+    world.run(lambda: all(job.began_s for job in early), most_s=5)
+    world.processes.append(world.process())
+    late = world.submit("a", 60, after_s=1)
+    world.deliver = world.processes[1].deliver  # type: ignore[method-assign]
+    world.run(lambda: "p1" in world.holders(), most_s=10)
+    world.run(most_s=3)
+    ended = early[0]
+    put = world.storage.put
+
+    def lost(name: str, data: bytes, **options: Any) -> int:
+        world.storage.put = put  # type: ignore[method-assign]
+        world.at(0.8, lambda: world.late(lambda: put(name, data, **options)))
+        raise StoreUnavailable("no answer")
+
+    world.at(0, lambda: setattr(world.storage, "put", lost))
+    world.at(0, lambda: first.end(ended))
+    for _ in range(3):
+        world.at(0.1, lambda: first.deliver(world.job("a", 60)))
+    world.run(lambda: bool(late.began_s), most_s=30)
+    world.run(most_s=10)
+    assert world.most["a"] == 2
