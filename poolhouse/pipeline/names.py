@@ -4,7 +4,7 @@ Prefixes: `uploads/` what clients sent, `processed/` what file tasks made, `resu
 records and the claims of their attempts, `dead-letters/` what failed for good, `idempotency/` keys of submit calls,
 `schedules/` what is remembered of schedules, `timers/` tasks that wait for a time, `unique/` which task has a key,
 `groups/` tasks that belong together, `payloads/` what is too large for a message, `limits/` which workers share a
-limit, `config/` what the deployment keeps for itself.
+limit, `index/` what listings are made of, `config/` what the deployment keeps for itself.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ SCHEDULES = "schedules/"
 TIMERS = "timers/"
 UNIQUE = "unique/"
 GROUPS = "groups/"
+INDEX = "index/"
 LIMITS = "limits/"
 PAYLOADS = "payloads/"
 TASK_ID_KEY = "config/task-id-key"
