@@ -17,6 +17,7 @@ from poolhouse.worker.registry import load
     [
         ("delays.md", ["fetch"]),
         ("groups.md", ["alert", "bind_book", "render_book", "render_page"]),
+        ("fairness.md", ["tenant_export"]),
         ("large-payloads.md", ["print_report"]),
         ("limits.md", ["book", "call_crm", "render"]),
         ("unique.md", ["index", "monthly_report"]),
