@@ -7,9 +7,11 @@ task ends without a worker (a cancel call, a dead letter by Pub/Sub's count), so
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from types import MappingProxyType
 
+from poolhouse.pipeline.messaging import trace
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.tasks.records import FollowUp, Status, TaskRecord
 
@@ -18,23 +20,37 @@ from poolhouse.pipeline.tasks.records import FollowUp, Status, TaskRecord
 Rule = Callable[[TaskRecord], Iterable[FollowUp]]
 
 
-def tasks_after(record: TaskRecord, rules: Iterable[Rule], *, inline_bytes: int) -> list[TaskMessage]:
+def tasks_after(
+    record: TaskRecord,
+    rules: Iterable[Rule],
+    *,
+    inline_bytes: int,
+    attributes: Mapping[str, str] = MappingProxyType({}),
+) -> list[TaskMessage]:
     """All tasks that follow the end of a task: what its handler submitted, where it succeeded, and those of the rules.
 
     Args:
         record: its final record.
         rules: of this deployment.
         inline_bytes: payloads that rules make travel by reference above this size.
+        attributes: of the ended task's message, where it is at hand: what follows belongs to the same trace.
     """
     submitted = record.follow_ups if record.status is Status.SUCCEEDED else ()
     ruled = (follow_up for rule in rules for follow_up in rule(record))
     return [
-        *(message_of(each, submitted_at=record.updated_at) for each in submitted),
-        *(message_of(each, submitted_at=record.updated_at).by_reference(above_bytes=inline_bytes) for each in ruled),
+        *(message_of(each, submitted_at=record.updated_at, attributes=attributes) for each in submitted),
+        *(
+            message_of(each, submitted_at=record.updated_at, attributes=attributes).by_reference(
+                above_bytes=inline_bytes
+            )
+            for each in ruled
+        ),
     ]
 
 
-def message_of(follow_up: FollowUp, *, submitted_at: datetime) -> TaskMessage:
+def message_of(
+    follow_up: FollowUp, *, submitted_at: datetime, attributes: Mapping[str, str] = MappingProxyType({})
+) -> TaskMessage:
     """The message of a task that follows another."""
     return TaskMessage(
         task_id=follow_up.task_id,
@@ -45,4 +61,5 @@ def message_of(follow_up: FollowUp, *, submitted_at: datetime) -> TaskMessage:
         not_before=follow_up.not_before,
         links=follow_up.links,
         payload_object=follow_up.payload_object,
+        trace=trace.context(attributes),
     )

@@ -66,6 +66,9 @@ class Settled:
     retry_at: datetime | None = None
 
 
+_SUCCEEDED = Settled("succeeded")
+
+
 @dataclass(frozen=True)
 class Counts:
     """How many deliveries of this worker ended in each way. Thread-safe."""
@@ -148,7 +151,7 @@ class Settlement:
             )
             self._ended(running, context, record, "succeeded")
             self.close(delivery, record)
-            return Settled("succeeded")
+            return _SUCCEEDED
         if isinstance(end, Refused):
             record = self._finish(
                 running, lambda record: records.failed(record, error=end.error, reason=end.reason, now=now())
@@ -244,22 +247,24 @@ class Settlement:
             payload_object: what the message refers to; a record that a cancel call made does not know of it.
         """
         try:
-            self._publish_following(record)
+            self._publish_following(delivery, record)
         except QueueUnavailable:
             delivery.nack()
             return
         if record.status in {Status.FAILED, Status.DEAD} and record.discarded_at is None:
             self.give_up(delivery, record.task_id, record.reason or "")
         else:
-            self._remove_payload(record, payload_object or record.payload_object)
+            self._remove_large_values(record, payload_object)
             delivery.ack()
 
-    def _remove_payload(self, record: TaskRecord, value: ValueObject | None) -> None:
-        """Delete the payload of a task that ended without a dead letter. The bucket's lifecycle has what stays."""
+    def _remove_large_values(self, record: TaskRecord, payload_object: ValueObject | None = None) -> None:
+        """Delete what a task that ended without a dead letter had in objects. The bucket's lifecycle has what stays."""
         handler = self._registry.get(record.task_type)
-        if value is None or (handler is not None and not handler.record):
-            return  # without a record a duplicate runs again, and wants it
-        self._retry_io(lambda: large_values.remove(self._store, value))
+        if handler is not None and not handler.record:
+            return  # without a record a duplicate runs again, and wants its payload
+        values = {*record.large_values, *(() if payload_object is None else (payload_object,))}
+        for value in values:
+            self._retry_io(partial(large_values.remove, self._store, value))
 
     def _keep_payloads(self, context: Context) -> None:
         """Write the large payloads of follow-ups, before the record that names them."""
@@ -277,11 +282,19 @@ class Settlement:
         told = told.by_reference(above_bytes=self._topology.payloads.inline_bytes)
         return self._timers.send(told, self._publisher, now=self._now())
 
-    def _publish_following(self, record: TaskRecord) -> None:
-        now = self._now()
+    def _publish_following(self, delivery: Delivery, record: TaskRecord) -> None:
         following = self._retry_io(
-            partial(tasks_after, record, self._after_end, inline_bytes=self._topology.payloads.inline_bytes)
+            partial(
+                tasks_after,
+                record,
+                self._after_end,
+                inline_bytes=self._topology.payloads.inline_bytes,
+                attributes=delivery.attributes,
+            )
         )
+        if not following and not record.groups:
+            return
+        now = self._now()
         tasks = [task for task in following if self._takes_key(task, now)]
         if self._hooks:
             tasks = [self._hooks.of(task.task_type).submitting(task) for task in tasks]
@@ -333,7 +346,7 @@ class Settlement:
         reason = f"not submitted: task {answer.task_id} has its key and is {answer.status}"
         refused = records.cancelled(records.fresh(task, now=now), now=now, reason=reason)
         self._retry_io(partial(self._record, refused))
-        self._remove_payload(refused, value)
+        self._remove_large_values(refused)
         return False
 
     def _record(self, record: TaskRecord) -> None:
