@@ -31,8 +31,10 @@ from poolhouse.api.routes import (
     queues,
     scheduled,
     schedules,
+    statistics,
     submissions,
     tasks,
+    triggers,
 )
 from poolhouse.api.routes.events import TaskEvents
 from poolhouse.api.services import Deployment, Services, Threads
@@ -140,7 +142,7 @@ def create_app(
     app.state.events = TaskEvents(services, poll_s=event_poll_s)
     parts = (
         *(submissions, tasks, scheduled, bulk, events, files, downloads),
-        *(queues, index, dead_letters, schedules, health, docs),
+        *(queues, statistics, index, dead_letters, schedules, triggers, health, docs),
     )
     for part in parts:
         app.include_router(part.router)

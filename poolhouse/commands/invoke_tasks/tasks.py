@@ -173,6 +173,14 @@ def dlq(
     call(commands.dlq, action, word, **chosen, **how, project=project, stage=stage)
 
 
+@command(help={**DEPLOYED, "json": "print the figures once, as JSON"})
+def top(c: Context, json: bool = False, project: str = "", stage: str = "") -> None:
+    """Watch queues, task types and running tasks; printed once where the output is no terminal."""
+    from poolhouse.commands import calls as commands
+
+    call(commands.top, as_json=json, project=project, stage=stage)
+
+
 @command(positional=["action"], help={**DEPLOYED, "action": "rebuild", "json": "print JSON"})
 def index(c: Context, action: str, json: bool = False, project: str = "", stage: str = "") -> None:
     """Compare the index of tasks, which listings come from, with the records: index rebuild."""
@@ -263,3 +271,29 @@ def cancel(
 
     chosen = {"status": status, "task_type": type, "queue": queue, "older": older, "newer": newer, "everything": all}
     call(commands.cancel, **chosen, rate=rate, dry_run=dry_run, yes=yes, project=project, stage=stage)
+
+
+@command(
+    positional=["action"],
+    iterable=["word"],
+    help={
+        **DEPLOYED,
+        **WORDS,
+        "action": "list, or backfill followed by the name of a trigger",
+        "json": "print one JSON object per line",
+        "dry-run": "only count the files that backfill would start tasks for",
+    },
+)
+def trigger(
+    c: Context,
+    action: str,
+    word: list[str],
+    json: bool = False,
+    dry_run: bool = False,
+    project: str = "",
+    stage: str = "",
+) -> None:
+    """Files that start tasks: trigger list, backfill NAME for files that were there before."""
+    from poolhouse.commands import calls as commands
+
+    call(commands.trigger, action, word, as_json=json, dry_run=dry_run, project=project, stage=stage)
