@@ -1,9 +1,8 @@
-"""A group of no-ops with its join, beside as many plain no-ops: time, and writes beyond the two of each task. `python -m tests.kit.bench.groups`.
+"""A group of no-ops with its join, beside as many plain no-ops: time, and writes beyond the two of each task.
 
     python -m tests.kit.bench.groups [--members 10000] [--processes 2]
 
-One line of JSON. Read the times only beside each other, on a quiet machine; objects are counted, each of which was
-written once but for the group's chunks, which are gone by then.
+One line of JSON. Read the times only beside each other, on a quiet machine.
 """
 
 from __future__ import annotations
