@@ -27,6 +27,7 @@ from poolhouse.api.routes import (
     events,
     files,
     health,
+    limits,
     queues,
     scheduled,
     schedules,
@@ -136,6 +137,7 @@ def create_app(
         queues,
         dead_letters,
         schedules,
+        limits,
         health,
         docs,
     )

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from poolhouse.pipeline.limits.rate import Rate
+from poolhouse.pipeline.limits.rate import Rate, parse_rate
 
 #: What the clocks of two workers may differ by: units of another process are free so much later than its lease says.
 CLOCK_MARGIN = timedelta(seconds=2)
@@ -116,6 +116,13 @@ class Surplus:
 
     slots: int = 0
     starts: int = 0
+
+
+def current(state: LimitState, *, now: datetime) -> LimitState:
+    """The state as it is now, by what it says of its rule."""
+    return settled(
+        state, Rule(slots=state.max_concurrency, rate=parse_rate(state.rate) if state.rate else None), now=now
+    )
 
 
 def settled(state: LimitState, rule: Rule, *, now: datetime) -> LimitState:
