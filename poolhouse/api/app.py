@@ -27,6 +27,7 @@ from poolhouse.api.routes import (
     events,
     files,
     health,
+    index,
     limits,
     queues,
     scheduled,
@@ -40,6 +41,8 @@ from poolhouse.pipeline import hooks
 from poolhouse.pipeline.config import settings as environment
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.errors import PoolhouseError
+from poolhouse.pipeline.index.journal import Journal, journalled
+from poolhouse.pipeline.index.task_index import TaskIndex
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.store import ObjectStore, open_store
 from poolhouse.worker import registry as handlers
@@ -86,18 +89,26 @@ def create_app(
     registry = given.get("registry") if registry is None else registry
     clock = clock or given.get("clock")
     registry = handlers.load(settings.handlers) if registry is None else registry
+    publisher = publisher or Publisher(settings)
+    journal = Journal(store, flush_s=settings.topology.index.write_interval_s, unrecorded=registry.unrecorded)
+    publisher.on_submitted = journal.submitted
+    store = journalled(store, journal)
     deployment = Deployment(store)
     services = Services(
         settings=settings,
         registry=registry,
         hooks=registry.hooks(hooks.load(settings.topology.hooks)),
         store=store,
-        publisher=publisher or Publisher(settings),
+        publisher=publisher,
         backlog=backlog or backlogs.open_source(settings),
         clock=clock or settings.clock,
         threads=Threads(wait_s=settings.storage_timeout_s),
         deployment=deployment,
         after_end=registry.after_end(settings.topology, deployment.load),
+        index=TaskIndex(
+            store, journal=journal, longest_wait=settings.topology.longest_wait, clock=clock or settings.clock
+        ),
+        journal=journal,
     )
     services.check()
 
@@ -110,6 +121,8 @@ def create_app(
         with suppress(asyncio.CancelledError):
             await warming
         await asyncio.to_thread(services.publisher.close)
+        await asyncio.to_thread(services.journal.close)
+        await asyncio.to_thread(services.index.close)
         await asyncio.to_thread(services.hooks.close)
         services.threads.close()
 
@@ -127,19 +140,8 @@ def create_app(
     app.state.body_gate = BodyGate(capacity_bytes=services.topology.payloads.max_bytes)
     app.state.events = TaskEvents(services, poll_s=event_poll_s)
     parts = (
-        submissions,
-        tasks,
-        scheduled,
-        bulk,
-        events,
-        files,
-        downloads,
-        queues,
-        dead_letters,
-        schedules,
-        limits,
-        health,
-        docs,
+        *(submissions, tasks, scheduled, bulk, events, files, downloads),
+        *(queues, index, dead_letters, schedules, limits, health, docs),
     )
     for part in parts:
         app.include_router(part.router)

@@ -21,6 +21,8 @@ from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.config.topology import Topology
 from poolhouse.pipeline.errors import ConfigError, StoreUnavailable
 from poolhouse.pipeline.hooks import Hooks
+from poolhouse.pipeline.index.journal import Journal
+from poolhouse.pipeline.index.task_index import TaskIndex
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.store import ObjectStore
@@ -55,6 +57,8 @@ class Services:
     clock: Callable[[], datetime]
     threads: Threads
     deployment: Deployment
+    index: TaskIndex
+    journal: Journal
     dead_letter_counts: Counts = field(default_factory=Counts)
     hooks: Hooks = field(default_factory=Hooks)
     #: What follows the end of a task.

@@ -38,7 +38,12 @@ def tasks(
     status: str = "",
     task_type: str = "",
     queue: str = "",
+    text: str = "",
+    id_prefix: str = "",
+    older: str = "",
+    newer: str = "",
     limit: int = 20,
+    count: bool = False,
     as_json: bool = False,
     follow: bool = False,
     cancel: bool = False,
@@ -49,8 +54,6 @@ def tasks(
 ) -> int:
     """`invoke tasks [ID …]`."""
     terminal = terminal or Terminal()
-    if follow and not words:
-        raise ConfigError("--follow: which task? ./invoke tasks ID --follow")
     timing = submissions.timing(delay, run_at)
     if cancel + run_now + bool(timing) > 1:
         raise ConfigError("--cancel, --run-now and --delay or --run-at: give one of them")
@@ -64,17 +67,17 @@ def tasks(
         return max(task_events.follow(api, task_id, as_json=as_json, terminal=terminal) for task_id in words)
     if words:
         return max(listing.show(api, task_id, as_json=as_json, terminal=terminal) for task_id in words)
-    if status and status not in set(Status):
-        raise ConfigError(f"--status {status!r}: one of {', '.join(Status)}.{did_you_mean(status, Status)}")
-    return listing.show_list(
-        api,
-        task_status=status,
-        task_type=task_type,
-        queue=queue,
-        limit=_positive(limit, option="--limit"),
-        as_json=as_json,
-        terminal=terminal,
-    )
+    for name in filter(None, status.split(",")):
+        if name not in set(Status):
+            raise ConfigError(f"--status {name!r}: one of {', '.join(Status)}.{did_you_mean(name, Status)}")
+    named = {"status": status, "task_type": task_type, "queue": queue, "text": text, "id_prefix": id_prefix}
+    chosen = _set(named) | _times(older, newer, prefix="submitted")
+    if count:
+        return listing.count(api, chosen, terminal=terminal)
+    if follow:
+        return listing.follow_list(api, chosen, as_json=as_json, terminal=terminal)
+    limit = _positive(limit, option="--limit")
+    return listing.show_list(api, chosen, limit=limit, as_json=as_json, terminal=terminal)
 
 
 def dlq(
@@ -123,6 +126,13 @@ def dlq(
         case "discard":
             return dead_letters.discard(api, ids, chosen, everything=everything, yes=yes, rate=per_s, terminal=terminal)
     raise _unknown("dlq", action, "list", "show", "replay", "discard")
+
+
+def index(api: Client, action: str, *, as_json: bool = False, terminal: Terminal | None = None) -> int:
+    """`invoke index rebuild`."""
+    if action != "rebuild":
+        raise _unknown("index", action, "rebuild")
+    return listing.rebuild(api, as_json=as_json, terminal=terminal or Terminal())
 
 
 def schedule(

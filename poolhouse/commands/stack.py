@@ -108,7 +108,12 @@ def up(
         raise ConfigError("--workers can't be combined with --autoscale; limits come from pipeline.toml")
     if options.scale_down_after_s is not None and not options.autoscale:
         raise ConfigError("--scale-down-after is for --autoscale")
-    own = {"--keep": options.keep, "--reload": options.reload, "--autoscale": options.autoscale}
+    own = {
+        "--keep": options.keep,
+        "--reload": options.reload,
+        "--autoscale": options.autoscale,
+        "--gcs-limits": options.gcs_limits,
+    }
     if any(own.values()):
         word = next(word for word, given in own.items() if given)
         if backend not in {None, "embedded"}:

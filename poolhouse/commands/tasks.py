@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable, Mapping
+from datetime import timedelta
 from itertools import islice
 
 from rich.markup import escape
@@ -15,13 +18,13 @@ from poolhouse.commands import attempts
 from poolhouse.commands.terminal import Terminal, now, status
 from poolhouse.pipeline.exit_codes import OK
 
+#: Pause between two looks for changed tasks, and how far back each looks, in seconds: processes write to the index at
+#: times of their own.
+FOLLOW_S, FOLLOW_WINDOW_S = 1.0, 30.0
 
-def show_list(
-    api: Client, *, task_status: str, task_type: str, queue: str, limit: int, as_json: bool, terminal: Terminal
-) -> int:
+
+def show_list(api: Client, query: Mapping[str, str], *, limit: int, as_json: bool, terminal: Terminal) -> int:
     """List tasks, the newest first: a table, or a JSON object a line."""
-    query = {"status": task_status, "task_type": task_type, "queue": queue}
-    query = {name: value for name, value in query.items() if value}
     page_size = str(min(max(limit, 1), 1000))
     tasks = list(islice(api.pages("/tasks", "tasks", page_size=page_size, **query), limit))
     if as_json:
@@ -29,24 +32,67 @@ def show_list(
             terminal.json(task)
         return OK
     if not tasks:
-        terminal.say("no matching tasks" if query else "no task is scheduled, and no worker has claimed one yet")
+        terminal.say("no matching tasks" if query else "no tasks yet")
         return OK
     terminal.table(
-        ("task", "type", "queue", "status", "submitted", "changed"),
-        (
-            (
-                escape(task["task_id"]),
-                escape(task["task_type"]),
-                task["queue"],
-                f"{status(task['status'])} {_in(task.get('not_before'))}".rstrip(),
-                _ago(task["submitted_at"]),
-                _ago(task["updated_at"]),
-            )
-            for task in tasks
-        ),
+        ("task", "type", "queue", "status", "submitted", "changed", "reason"),
+        ((*_cells(task), escape(task.get("reason", ""))) for task in tasks),
     )
     if len(tasks) == limit:
-        terminal.say(f"the newest {limit}; --limit shows more")
+        terminal.say(f"the newest {limit} of {_total(api, query)}; --limit shows more")
+    return OK
+
+
+def count(api: Client, query: Mapping[str, str], *, terminal: Terminal) -> int:
+    """Print how many tasks are meant."""
+    terminal.line(str(_total(api, query)))
+    return OK
+
+
+def follow_list(
+    api: Client,
+    query: Mapping[str, str],
+    *,
+    as_json: bool,
+    terminal: Terminal,
+    sleep: Callable[[float], object] = time.sleep,
+) -> int:
+    """Print each task that changes, as it is then, until Ctrl-C.
+
+    Args:
+        api: the pipeline's.
+        query: which ones, as GET /tasks takes it.
+        as_json: a JSON object a line.
+        terminal: where to write.
+        sleep: the pause between two looks, given its seconds.
+    """
+    since = now()
+    seen: dict[str, str] | None = None  # until the first look, which only tells what is there already
+    while True:
+        after = since - timedelta(seconds=FOLLOW_WINDOW_S)
+        found = list(api.pages("/tasks", "tasks", page_size="1000", changed_after=after.isoformat(), **query))
+        for task in sorted(found, key=lambda task: str(task["updated_at"])):
+            if seen is None or seen.get(task["task_id"]) == task["updated_at"]:
+                continue
+            if as_json:
+                terminal.json(task)
+            else:
+                terminal.out.print(f"{task['updated_at'][11:19]}  {'  '.join(_cells(task)[:4])}{_because(task)}")
+        seen = {task["task_id"]: task["updated_at"] for task in found}
+        since = max([since, *(at for task in found if (at := units.moment(task["updated_at"])) is not None)])
+        sleep(FOLLOW_S)
+
+
+def rebuild(api: Client, *, as_json: bool, terminal: Terminal) -> int:
+    """Compare the index with the records, and say what was wrong in it."""
+    done: Document = api.post("/index:rebuild")
+    if as_json:
+        terminal.json(done)
+        return OK
+    terminal.line(
+        f"{done['records']} records in {done['seconds']:.1f} s: "
+        f"{done['corrected']} corrected in the index, {done['removed']} removed from it"
+    )
     return OK
 
 
@@ -88,6 +134,25 @@ def change(api: Client, task_id: str, *, cancel: bool, timing: Document, termina
     answer = api.post(f"{path}:reschedule", timing) if timing else api.post(f"{path}:run-now")
     due = f", due {_in(answer['not_before'])}" if answer.get("not_before") else ""
     terminal.say(f"{task_id} is {status(answer['status'])}{due}")
+
+
+def _cells(task: Document) -> tuple[str, str, str, str, str, str]:
+    return (
+        escape(task["task_id"]),
+        escape(task["task_type"]),
+        task["queue"],
+        f"{status(task['status'])} {_in(task.get('not_before'))}".rstrip(),
+        _ago(task["submitted_at"]),
+        _ago(task["updated_at"]),
+    )
+
+
+def _because(task: Document) -> str:
+    return f": {escape(task['reason'])}" if task.get("reason") else ""
+
+
+def _total(api: Client, query: Mapping[str, str]) -> int:
+    return int(api.get("/tasks", page_size="1", count="true", **query)["total"])
 
 
 def _in(text: str | None) -> str:

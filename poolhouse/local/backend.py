@@ -73,6 +73,8 @@ class UpOptions:
     reload: bool = False
     #: Whether queues and objects outlive the stack, for the next one that is brought up with this.
     keep: bool = False
+    #: Whether storage takes changes at the rates of Cloud Storage only.
+    gcs_limits: bool = False
     #: Whether each queue has workers of its own, whose number follows its backlog.
     autoscale: bool = False
     #: How long fewer workers must be enough before some are stopped, in seconds; None: as on Google Cloud.

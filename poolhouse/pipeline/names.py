@@ -3,8 +3,8 @@
 Prefixes: `uploads/` what clients sent, `processed/` what file tasks made, `results/` large results, `tasks/` the
 records and the claims of their attempts, `dead-letters/` what failed for good, `idempotency/` keys of submit calls,
 `schedules/` what is remembered of schedules, `timers/` tasks that wait for a time, `unique/` which task has a key,
-`payloads/` what is too large for a message, `limits/` which workers share a limit, `config/` what the deployment keeps
-for itself.
+`payloads/` what is too large for a message, `limits/` which workers share a limit, `index/` what listings are made of,
+`config/` what the deployment keeps for itself.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ IDEMPOTENCY = "idempotency/"
 SCHEDULES = "schedules/"
 TIMERS = "timers/"
 UNIQUE = "unique/"
+INDEX = "index/"
 LIMITS = "limits/"
 PAYLOADS = "payloads/"
 TASK_ID_KEY = "config/task-id-key"

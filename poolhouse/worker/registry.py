@@ -277,6 +277,11 @@ class Registry(Mapping[str, Handler]):
             if handler.on_complete is not None:
                 _check_webhook(handler.on_complete, handler.defined_at, topology)
 
+    @property
+    def unrecorded(self) -> frozenset[str]:
+        """The task types that keep no records."""
+        return frozenset(task_type for task_type, handler in self._handlers.items() if not handler.record)
+
     def __getitem__(self, task_type: str) -> Handler:
         try:
             return self._handlers[task_type]

@@ -29,6 +29,7 @@ from poolhouse.pipeline.errors import (
     PreconditionFailed,
     ServiceUnavailable,
 )
+from poolhouse.pipeline.index.journal import Journal, journalled
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.store import ObjectStore
 from poolhouse.pipeline.tasks.task_id_key import load_task_ids
@@ -134,7 +135,8 @@ class Scheduler:
         """
         self._settings = settings
         self._registry = registry
-        self._store = store
+        self._journal = Journal(store, flush_s=settings.topology.index.write_interval_s, unrecorded=registry.unrecorded)
+        self._store = journalled(store, self._journal)
         self._publisher = publisher
         self._now = now
         self._hooks = registry.hooks(hooks.load(settings.topology.hooks))
@@ -162,6 +164,7 @@ class Scheduler:
         owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         task_ids = RetryUntilStopped(self._stop_asked, hopeless=(BucketMissing,))(partial(load_task_ids, self._store))
         publisher = self._publisher or Publisher(self._settings)
+        publisher.on_submitted = self._journal.submitted
         schedules = Schedules(
             self._store,
             topology=topology.model_copy(update={"schedules": tuple(runnable)}),
@@ -204,4 +207,5 @@ class Scheduler:
         finally:
             self._timers.stop()
             publisher.close()
+            self._journal.close()
             self._hooks.close()

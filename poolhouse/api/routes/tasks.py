@@ -6,18 +6,17 @@ import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import datetime
-from typing import IO, Annotated, Any, Literal
+from typing import IO, Any, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response, StreamingResponse
 
 from poolhouse.api.answers import json_answer
+from poolhouse.api.listing import Listed, summary, token_after
 from poolhouse.api.problems import Problem
-from poolhouse.api.selection import Moment
 from poolhouse.api.services import Provided, Services
 from poolhouse.pipeline import names
-from poolhouse.pipeline.control.filters import Filter
 from poolhouse.pipeline.errors import (
     Conflict,
     InvalidName,
@@ -58,7 +57,11 @@ class TaskSummary(BaseModel):
     status: Status
     submitted_at: str
     updated_at: str
+    attempts: int | None = Field(default=None, description="Attempts begun so far.")
+    started_at: str | None = Field(default=None, description="When its newest attempt began.")
+    ended_at: str | None = Field(default=None, description="When it ended for good.")
     not_before: str | None = Field(default=None, description="When a scheduled task is due.")
+    reason: str | None = Field(default=None, description="Why it is failed, dead or cancelled; or its last error.")
 
 
 class TaskPage(BaseModel):
@@ -66,6 +69,7 @@ class TaskPage(BaseModel):
 
     tasks: list[TaskSummary]
     next_page_token: str | None = Field(description="Send it as page_token for the next page; null on the last.")
+    total: int | None = Field(default=None, description="All tasks that are meant, where `count` was asked for.")
 
 
 class CancelAnswer(BaseModel):
@@ -145,34 +149,20 @@ def summary_of(found: RecordSummary) -> dict[str, Any]:
     "/tasks",
     response_model=TaskPage,
     response_model_exclude_none=True,
-    summary="The tasks that are scheduled or that a worker has touched, newest first",
+    summary="The tasks, newest first",
 )
-async def list_tasks(
-    *,
-    services: Provided,
-    status: Annotated[Status | None, Query(description="Only tasks of this status.")] = None,
-    task_type: Annotated[str | None, Query(description="Only tasks of this type.")] = None,
-    queue: Annotated[str | None, Query(description="Only tasks of this queue.")] = None,
-    submitted_before: Annotated[Moment | None, Query(description="Only tasks submitted before this.")] = None,
-    submitted_after: Annotated[Moment | None, Query(description="Only tasks submitted then or later.")] = None,
-    page_size: Annotated[int, Query(ge=1, le=1000)] = 100,
-    page_token: Annotated[str | None, Query(max_length=2000, description="next_page_token of the page before.")] = None,
-) -> Response:
-    """A page may be short, even empty, before the last: go on while there is a next_page_token."""
-    page = await services.threads.run(
-        services.records.page,
-        Filter(
-            status=frozenset() if status is None else frozenset({status}),
-            task_type=task_type,
-            queue=queue,
-            before=submitted_before,
-            after=submitted_after,
-        ),
-        page_size=page_size,
-        page_token=page_token or None,
-    )
-    tasks = [summary_of(found) for found in page.records]
-    return json_answer({"tasks": tasks, "next_page_token": page.next_token})
+async def list_tasks(services: Provided, listing: Listed) -> Response:
+    """Tasks that no worker has touched are listed too. What happened in the last seconds may be missing."""
+    query, after = listing.query(), listing.after()
+    found = await services.threads.run(services.index.page, query, size=listing.page_size + 1, after=after)
+    page = found[: listing.page_size]
+    answer: dict[str, Any] = {
+        "tasks": [summary(entry) for entry in page],
+        "next_page_token": token_after(page[-1]) if len(found) > len(page) else None,
+    }
+    if listing.count:
+        answer["total"] = await services.threads.run(services.index.count, query)
+    return json_answer(answer)
 
 
 @router.get(

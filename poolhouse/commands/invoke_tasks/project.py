@@ -54,14 +54,22 @@ def check(c: Context) -> None:
         "minutes": "duration; at least one round of about two minutes is run (5)",
         "seed": "random seed of the first round (0: chosen at random)",
         "tasks": "tasks per round (2000)",
+        "gcs_limits": "take changes of objects at the rates of Cloud Storage only",
         "verbose": "log each kill and injected fault",
     }
 )
-def chaos(c: Context, minutes: float = 5.0, seed: int = 0, tasks: int = 2000, verbose: bool = False) -> None:
+def chaos(
+    c: Context,
+    minutes: float = 5.0,
+    seed: int = 0,
+    tasks: int = 2000,
+    gcs_limits: bool = False,
+    verbose: bool = False,
+) -> None:
     """Kill workers, restart the API and inject faults; verify that no task is lost and none completes twice."""
     from poolhouse.local.chaos.command import chaos
 
-    run(chaos, minutes=minutes, seed=seed or None, tasks=tasks, verbose=verbose)
+    run(chaos, minutes=minutes, seed=seed or None, tasks=tasks, gcs_limits=gcs_limits, verbose=verbose)
 
 
 @command(help={"name": "name of the benchmark (default: list them)"})

@@ -64,12 +64,20 @@ def submit(
     help={
         **DEPLOYED,
         **WORDS,
-        "status": "only this status: scheduled, queued, running, succeeded, failed, cancelled or dead",
+        "status": "only this status, or several: failed,dead. scheduled: waits for a time; queued: waits for a worker; "
+        "running; succeeded; failed: its handler refused it for good, or its dead letter was discarded; "
+        "dead: its attempts are used up; cancelled: by a call. What is failed or dead has a dead letter (./invoke dlq)",
         "type": "only this task type",
         "queue": "only this queue",
+        "text": "only with this text, in any case, in the first 200 characters of payload, error or result",
+        "id": "only if the id begins so",
+        "older": "only if submitted at least this long ago: 90s, 15m, 2h, 3d",
+        "newer": "only if submitted at most this long ago",
         "limit": "maximum number of tasks (20)",
+        "count": "print the number of all such tasks only",
         "json": "print one JSON object per line",
-        "follow": "print what happens to the tasks with these IDs until they end; exit code 1 unless they succeed",
+        "follow": "print what happens to the tasks with these IDs until they end (exit code 1 unless they succeed); "
+        "without IDs, each task that changes, until Ctrl-C",
         "cancel": "cancel the tasks with these IDs",
         "run_now": "run the scheduled tasks with these IDs now",
         "delay": "move the scheduled tasks with these IDs to this much later than now: 90s, 15m, 2h, 3d",
@@ -82,7 +90,12 @@ def tasks(
     status: str = "",
     type: str = "",
     queue: str = "",
+    text: str = "",
+    id: str = "",
+    older: str = "",
+    newer: str = "",
     limit: int = 20,
+    count: bool = False,
     json: bool = False,
     follow: bool = False,
     cancel: bool = False,
@@ -92,12 +105,14 @@ def tasks(
     project: str = "",
     stage: str = "",
 ) -> None:
-    """List the scheduled and the claimed tasks, or show, cancel or move some: tasks, tasks ID."""
+    """List tasks, or show, follow, cancel or move some: tasks, tasks ID."""
     from poolhouse.commands import calls as commands
 
-    chosen = {"status": status, "task_type": type, "queue": queue, "limit": limit, "as_json": json}
-    chosen |= {"follow": follow, "cancel": cancel, "run_now": run_now, "delay": delay, "run_at": run_at}
-    call(commands.tasks, word, **chosen, project=project, stage=stage)
+    chosen = {"status": status, "task_type": type, "queue": queue, "text": text, "id_prefix": id}
+    chosen |= {"older": older, "newer": newer}
+    shown = {"limit": limit, "count": count, "as_json": json, "follow": follow}
+    change = {"cancel": cancel, "run_now": run_now, "delay": delay, "run_at": run_at}
+    call(commands.tasks, word, **chosen, **shown, **change, project=project, stage=stage)
 
 
 @command(
@@ -156,6 +171,14 @@ def dlq(
         "as_json": json,
     }
     call(commands.dlq, action, word, **chosen, **how, project=project, stage=stage)
+
+
+@command(positional=["action"], help={**DEPLOYED, "action": "rebuild", "json": "print JSON"})
+def index(c: Context, action: str, json: bool = False, project: str = "", stage: str = "") -> None:
+    """Compare the index of tasks, which listings come from, with the records: index rebuild."""
+    from poolhouse.commands import calls as commands
+
+    call(commands.index, action, as_json=json, project=project, stage=stage)
 
 
 @command(

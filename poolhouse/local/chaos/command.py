@@ -17,12 +17,20 @@ from poolhouse.pipeline.exit_codes import FAILED, OK
 ROUND_TASKS, ROUND_S = 2000, 60.0
 
 
-def chaos(*, minutes: float, seed: int | None = None, tasks: int = ROUND_TASKS, verbose: bool = False) -> int:
+def chaos(
+    *,
+    minutes: float,
+    seed: int | None = None,
+    tasks: int = ROUND_TASKS,
+    gcs_limits: bool = False,
+    verbose: bool = False,
+) -> int:
     """Run rounds, each from a seed of its own, until the time is over: at least one, and none is cut off.
 
     Args:
         seed: of the first round, the next ones count on from it; a random one where none is given. The seed that a
             report names makes the same plan again, alone: with the same `tasks`.
+        gcs_limits: take changes of objects at the rates of Cloud Storage only.
 
     Returns:
         1 if a promise was broken; the logs of that round are kept, and the output names them.
@@ -37,12 +45,15 @@ def chaos(*, minutes: float, seed: int | None = None, tasks: int = ROUND_TASKS, 
         directory = Path(tempfile.mkdtemp(prefix=f"poolhouse-chaos-{number}-"))
         print(f"round {rounds + 1}, seed {number}", flush=True)
         plan = make_plan(number, tasks=tasks, length_s=ROUND_S)
-        report = run_round(plan, directory=directory, say=print if verbose else lambda line: None)
+        report = run_round(
+            plan, directory=directory, gcs_limits=gcs_limits, say=print if verbose else lambda line: None
+        )
         print(report.summary(), flush=True)
         rounds += 1
         if report.problems:
             failed += 1
-            print(f"  logs: {directory}; again: ./invoke chaos --seed {number} --tasks {tasks}", file=sys.stderr)
+            again = f"./invoke chaos --seed {number} --tasks {tasks}{' --gcs-limits' * gcs_limits}"
+            print(f"  logs: {directory}; again: {again}", file=sys.stderr)
         else:
             _remove(directory)
     print(f"{rounds} rounds, {failed} with a broken promise")

@@ -6,7 +6,8 @@ import json
 import threading
 from dataclasses import dataclass
 
-from poolhouse.local.storage.proxy import Exchange
+from poolhouse.local.storage.proxy import Exchange, Mutation
+from poolhouse.local.storage.proxy.mutations import upload_properties
 from poolhouse.pipeline import names
 from poolhouse.pipeline.tasks.records import Status
 
@@ -31,6 +32,8 @@ class Journal:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._writes: dict[str, list[Write]] = {}
+        #: Changes that came too early for Cloud Storage's rates, where those are enforced.
+        self.refused: list[Mutation] = []
 
     def see(self, exchange: Exchange) -> None:
         """Note an exchange, if it is a write that took effect."""
@@ -38,6 +41,11 @@ class Journal:
         if write is not None:
             with self._lock:
                 self._writes.setdefault(write.name, []).append(write)
+
+    def see_refused(self, mutation: Mutation) -> None:
+        """Note a change that came too early; for `WriteLimits`."""
+        with self._lock:
+            self.refused.append(mutation)
 
     def writes(self, prefix: str) -> dict[str, tuple[Write, ...]]:
         """The writes of the objects below a prefix, each object's in the order in which they took effect."""
@@ -68,9 +76,9 @@ def parse(exchange: Exchange) -> Write | None:
         return None
     if exchange.sent is None or exchange.answer is None:
         return None
-    # The first part of the body is the object's properties (JSON API, Multipart uploads).
-    start = exchange.sent.index(b"\r\n\r\n") + 4
-    properties = json.loads(exchange.sent[start : exchange.sent.index(b"\r\n--", start)])
+    properties = upload_properties(exchange.sent)
+    if not properties:
+        return None
     metadata = properties.get("metadata", {})
     status = metadata.get("status")
     return Write(

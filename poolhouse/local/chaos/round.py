@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +16,7 @@ from poolhouse.local.chaos.client import Accepted, Submitter
 from poolhouse.local.chaos.plan import Blow, Plan, Spell
 from poolhouse.local.chaos.stack import Stack
 from poolhouse.local.chaos.verdict import Facts, judge
+from poolhouse.local.storage.proxy import Mutation
 from poolhouse.pipeline import names
 from poolhouse.pipeline.tasks.records import TaskRecord
 from poolhouse.worker import registry
@@ -46,6 +47,9 @@ class Report:
     faults: dict[str, int]
     starts: int
     peace_s: float
+    #: Changes by the prefix of their objects that came too early for Cloud Storage's rates and were repeated; None
+    #: where those are not enforced.
+    too_early: dict[str, int] | None = None
 
     def summary(self) -> str:
         """The report in a few lines."""
@@ -56,24 +60,32 @@ class Report:
             f"  attempts: {_counts(self.outcomes)}",
             f"  faults: {_counts(self.faults)}",
         ]
+        if self.too_early is not None:
+            lines.append(f"  answered 429 by the rates of Cloud Storage: {_counts(self.too_early)}")
         lines += [f"  WRONG: {problem}" for problem in self.problems]
         return "\n".join(lines)
 
 
 def run_round(
-    plan: Plan, *, directory: Path, peace_s: float = 120, say: Callable[[str], None] = lambda line: None
+    plan: Plan,
+    *,
+    directory: Path,
+    peace_s: float = 120,
+    gcs_limits: bool = False,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Report:
     """Run a plan.
 
     Args:
         directory: for the logs of the processes.
         peace_s: how long the pipeline may take to end every task once nothing goes wrong any more, in seconds.
+        gcs_limits: take changes of objects at the rates of Cloud Storage only.
         say: called with each event, as text.
 
     Raises:
         StackError: the stack does not start.
     """
-    with stacks.running(seed=plan.seed, workers=plan.workers, directory=directory) as stack:
+    with stacks.running(seed=plan.seed, workers=plan.workers, directory=directory, gcs_limits=gcs_limits) as stack:
         give_up = threading.Event()
         submitter = Submitter(stack.api_url, give_up=give_up)
         started_s = time.monotonic()
@@ -103,6 +115,7 @@ def run_round(
             faults=stack.struck(),
             starts=stack.starts,
             peace_s=rested_s,
+            too_early=_prefixes(stack.journal.refused) if gcs_limits else None,
         )
 
 
@@ -190,6 +203,15 @@ def _facts(stack: Stack, accepted: list[Accepted]) -> Facts:
             for handler in handlers.values()
         },
     )
+
+
+def _prefixes(refused: Iterable[Mutation]) -> dict[str, int]:
+    """How many of these objects are of each kind, such as `tasks,claim` and `schedules`."""
+    kinds = Counter[str]()
+    for mutation in refused:
+        prefix, _, name = mutation.name.partition("/")[2].partition("/")
+        kinds[f"{prefix},{name.partition(',')[2]}" if "," in name else prefix or mutation.kind] += 1
+    return dict(kinds)
 
 
 def _counts(counts: dict[str, int]) -> str:

@@ -24,7 +24,7 @@ from poolhouse.local.errors import StackError
 from poolhouse.local.processes import environment, parent_death, ports
 from poolhouse.local.storage import proxy as storage_proxy
 from poolhouse.local.storage.fake_gcs import FakeGcs
-from poolhouse.local.storage.proxy import FaultProxy
+from poolhouse.local.storage.proxy import FaultProxy, WriteLimits
 from poolhouse.pipeline.config.topology import Topology, load
 from poolhouse.project import ROOT
 from poolhouse.testing.servers import storage_server
@@ -193,14 +193,15 @@ class Stack:
 
 
 @contextmanager
-def running(*, seed: int, workers: int, directory: Path) -> Iterator[Stack]:
+def running(*, seed: int, workers: int, directory: Path, gcs_limits: bool = False) -> Iterator[Stack]:
     """A whole stack; its logs are in `directory`. Raises `StackError` where it does not start."""
     journal = Journal()
+    limits = WriteLimits(on_refused=journal.see_refused) if gcs_limits else None
     declared = provision.declaration(load(PIPELINE_FILE), project=PROJECT)
     with ExitStack() as stack:
         pubsub = stack.enter_context(EmulatorServer(topology=declared, seed=seed))
         storage_url = stack.enter_context(storage_server())
-        proxy = stack.enter_context(FaultProxy(storage_url, seed=seed, on_exchange=journal.see))
+        proxy = stack.enter_context(FaultProxy(storage_url, seed=seed, on_exchange=journal.see, write_limits=limits))
         storage = FakeGcs(storage_url)
         stack.callback(storage.close)
         storage.create_bucket(BUCKET)

@@ -163,7 +163,9 @@ def handlers(own: Mapping[str, str], declared: topology.Topology) -> str:
     return ",".join(dict.fromkeys((*declared.handlers_under(own), SAMPLE_HANDLERS)))
 
 
-def specs(endpoints: Endpoints, *, data: Path, listener: int, own: Mapping[str, str]) -> dict[str, Spec]:
+def specs(
+    endpoints: Endpoints, *, data: Path, listener: int, own: Mapping[str, str], gcs_limits: bool = False
+) -> dict[str, Spec]:
     """The processes of a stack, by service.
 
     Args:
@@ -189,7 +191,7 @@ def specs(endpoints: Endpoints, *, data: Path, listener: int, own: Mapping[str, 
     return {
         "storage": Spec(
             service="storage",
-            command=fake_gcs.command(port=storage_port, root=data, inner=inner),
+            command=fake_gcs.command(port=storage_port, root=data, inner=inner, gcs_limits=gcs_limits),
             environment=ours,
             readiness=HttpReady(storage_port, "/_internal/healthcheck", binds=True),
             address=endpoints.storage_url,

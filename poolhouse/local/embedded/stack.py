@@ -78,7 +78,9 @@ class EmbeddedStack:
         clock_file.unlink(missing_ok=True)  # an earlier stack's
         own = environment.child({**os.environ, **options.environment, "CLOCK_FILE": str(clock_file)})
         objects = self._kept.objects if self._kept else data / "objects"
-        self._specs = specs.specs(endpoints, data=objects, listener=addresses.api.fileno(), own=own)
+        self._specs = specs.specs(
+            endpoints, data=objects, listener=addresses.api.fileno(), own=own, gcs_limits=options.gcs_limits
+        )
         self._reloads: Reloads | None = None
         if options.reload:
             self._specs = specs.reloading(self._specs, own=own)

@@ -51,7 +51,9 @@ def binary() -> Path:
     raise StackError(f"{_WHEEL} has no server for this machine ({name}); use --backend compose")
 
 
-def command(*, port: int, root: Path, host: str = "127.0.0.1", inner: str | None = None) -> tuple[str, ...]:
+def command(
+    *, port: int, root: Path, host: str = "127.0.0.1", inner: str | None = None, gcs_limits: bool = False
+) -> tuple[str, ...]:
     """The command line of a server that keeps its objects below `root`, behind a front that web pages don't pass.
 
     Args:
@@ -59,11 +61,13 @@ def command(*, port: int, root: Path, host: str = "127.0.0.1", inner: str | None
         root: folder of the objects.
         host: of the front.
         inner: HOST:PORT of the server itself, from `hidden_address`, for programs that need no front.
+        gcs_limits: take changes at the rates of Cloud Storage only.
     """
     return (
         *(sys.executable, "-m", "poolhouse.local.storage.proxy"),
         *("--host", host, "--port", str(port), "--root", str(root)),
         *(("--inner", inner) if inner else ()),
+        *(("--gcs-limits",) if gcs_limits else ()),
     )
 
 

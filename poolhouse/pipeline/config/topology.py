@@ -25,7 +25,7 @@ from poolhouse.pipeline.tasks.large_values import INLINE_BYTES
 
 Name = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,28}[a-z0-9])?$")]
 LifecyclePrefix = Literal[
-    "uploads", "processed", "results", "tasks", "dead-letters", "idempotency", "payloads", "limits"
+    "uploads", "processed", "results", "tasks", "dead-letters", "idempotency", "payloads", "limits", "index"
 ]
 
 
@@ -239,6 +239,13 @@ class Payloads(_Model):
         return self
 
 
+class Index(_Model):
+    """The index of tasks, which listings and figures are made of (docs/task-index.md)."""
+
+    #: Least time between two writes of one process to it, in seconds: how old a listing may be, and what it costs.
+    write_interval_s: float = Field(default=2.0, ge=1, le=3600)
+
+
 class Topology(_Model):
     """All that `pipeline.toml` declares, for one stage."""
 
@@ -269,6 +276,8 @@ class Topology(_Model):
     payloads: Payloads = Payloads()
     #: The bucket's lifecycle.
     bucket: Bucket = Bucket()
+    #: The index of tasks.
+    index: Index = Index()
     #: Completion webhooks; without the table there are none.
     webhooks: Webhooks | None = None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -69,6 +69,8 @@ class Publisher:
         self._lanes: dict[str, _Lane] = {}
         self._idle = threading.Condition()
         self._closed = False
+        #: Called with body and attributes of each message that a queue has taken.
+        self.on_submitted: Callable[[bytes, Mapping[str, str]], None] | None = None
 
     def submit(self, task: TaskMessage) -> Future[str]:
         """Publish a task to its queue.
@@ -81,7 +83,10 @@ class Publisher:
 
     def publish_raw(self, queue: str, data: bytes, attributes: Mapping[str, str]) -> Future[str]:
         """Publish a body as it is to a queue; the future is as `submit`'s."""
-        return self.publish(self._topology.by_name[queue].topic, data, attributes)
+        answer = self.publish(self._topology.by_name[queue].topic, data, attributes)
+        if (on_submitted := self.on_submitted) is not None:
+            answer.add_done_callback(lambda done: None if done.exception() else on_submitted(data, attributes))
+        return answer
 
     def dead_letter(self, queue: str, data: bytes, attributes: Mapping[str, str]) -> Future[str]:
         """Publish what failed for good to its queue's dead-letter topic; the future is as `submit`'s."""

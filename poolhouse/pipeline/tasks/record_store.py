@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from poolhouse.pipeline import names
 from poolhouse.pipeline.control.filters import Filter
 from poolhouse.pipeline.errors import InvalidName, ObjectNotFound, PreconditionFailed, RecordUnreadable
+from poolhouse.pipeline.index.journal import note_written
 from poolhouse.pipeline.store import ABSENT, ObjectInfo, ObjectStore
 from poolhouse.pipeline.tasks.record_version import Mark, Version, metadata_of, version_of
 from poolhouse.pipeline.tasks.records import Status, TaskRecord
@@ -122,6 +123,7 @@ class RecordStore:
         """
         token = f"{secrets.token_hex(8)}.{next(_writes)}"
         self._put(names.submitted(record.task_id), record.model_copy(update={"write_token": token}), ABSENT)
+        note_written(self._store, record)
 
     def write(self, record: TaskRecord, *, if_generation: int, writer: str = "") -> Stored:
         """Write the record if `if_generation` is still current (`ABSENT`: if there is none).
@@ -138,6 +140,11 @@ class RecordStore:
             StoreUnavailable: storage did not answer in time; the write may have taken effect all the same, and if it
                 is tried again, `written_by` tells.
         """
+        stored = self._write(record, if_generation=if_generation, writer=writer)
+        note_written(self._store, stored.record)
+        return stored
+
+    def _write(self, record: TaskRecord, *, if_generation: int, writer: str) -> Stored:
         before = Version.of(if_generation)
         token = f"{writer or secrets.token_hex(8)}.{next(_writes)}"
         running = record.status is Status.RUNNING

@@ -26,6 +26,7 @@ from poolhouse.pipeline.config.topology import Queue, Topology
 from poolhouse.pipeline.control.control_store import ControlStore
 from poolhouse.pipeline.control.state import QueueControl
 from poolhouse.pipeline.errors import BucketMissing, ConfigError
+from poolhouse.pipeline.index.journal import Journal, journalled
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.store import ObjectStore
 from poolhouse.pipeline.tasks.task_id_key import load_task_ids
@@ -141,7 +142,10 @@ class Worker:
         self._settings = settings
         self._options = options
         self._registry = with_deliveries(registry, settings.topology)
-        self._store = store
+        self._journal = Journal(
+            store, flush_s=settings.topology.index.write_interval_s, unrecorded=self._registry.unrecorded
+        )
+        self._store = journalled(store, self._journal)
         self._now = now
         self._topology = settings.topology
         self._name = f"{socket.gethostname()}-{os.getpid()}"
@@ -209,6 +213,7 @@ class Worker:
         task_ids = until_ready(partial(load_task_ids, self._store))
         until_ready(self._control.look)
         self._publisher = Publisher(self._settings)
+        self._publisher.on_submitted = self._journal.submitted
         services = Services(
             topology=self._topology,
             registry=self._registry,
@@ -423,6 +428,7 @@ class Worker:
         if self._timers is not None:
             self._timers.stop()
         self._publisher.close()  # what was handed over is acked once its copy is published
+        self._journal.close()
         for stream in streams:
             stream.scheduler.release()
         for stream in streams:

@@ -24,6 +24,7 @@ from poolhouse.local import provision
 from poolhouse.local.processes import ports
 from poolhouse.local.storage import fake_gcs
 from poolhouse.local.storage.fake_gcs import FakeGcs
+from poolhouse.local.storage.proxy import FaultProxy, WriteLimits
 from poolhouse.pipeline.config import topology
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.messaging.message import TaskMessage
@@ -196,8 +197,13 @@ def _process(command: tuple[str, ...], environment: Mapping[str, str], url: str)
 
 
 @contextmanager
-def stack() -> Iterator[Stack]:
-    """Fresh servers with an empty queue and an empty bucket; the environment of this process names them."""
+def stack(*, relayed: bool = False, write_limits: WriteLimits | None = None) -> Iterator[Stack]:
+    """Fresh servers with an empty queue and an empty bucket; the environment of this process names them.
+
+    Args:
+        relayed: whether storage is reached through a proxy in this process.
+        write_limits: rates that the proxy enforces; None for none.
+    """
     with ExitStack() as running:
         root = fake_gcs.temporary_root()
         running.callback(shutil.rmtree, root, ignore_errors=True)
@@ -227,6 +233,9 @@ def stack() -> Iterator[Stack]:
         client = FakeGcs(variables["STORAGE_EMULATOR_HOST"])
         client.create_bucket(BUCKET)
         client.close()
+        if relayed:
+            proxy = running.enter_context(FaultProxy(variables["STORAGE_EMULATOR_HOST"], write_limits=write_limits))
+            os.environ["STORAGE_EMULATOR_HOST"] = proxy.url
         built = Stack(pubsub, gcs, os.environ)
         running.callback(built.publisher.close)
         yield built

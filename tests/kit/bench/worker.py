@@ -27,6 +27,7 @@ import requests
 import urllib3
 from google.cloud import storage as storage_client
 
+from poolhouse.local.storage.proxy import Mutation, WriteLimits
 from poolhouse.pipeline import names
 from poolhouse.pipeline.gcs.json_objects import SmallObjects
 from tests.kit.bench._stack import BUCKET, PROJECT, Stack, cpu_s, stack
@@ -112,6 +113,19 @@ def backlog(scale: float) -> Line:
     return {**line, "uploads_per_s": round(line["tasks_per_s"] * WRITES_A_TASK)}
 
 
+def backlog_relayed(scale: float) -> Line:
+    """The same through a proxy that limits nothing: what to compare the next one with."""
+    return _backlog("noop", int(1500 * scale), relayed=True)
+
+
+def backlog_gcs_limits(scale: float) -> Line:
+    """The same through a proxy that takes writes at the rates of Cloud Storage."""
+    refused: list[Mutation] = []
+    limits = WriteLimits(on_refused=refused.append)
+    line = _backlog("noop", int(1500 * scale), relayed=True, write_limits=limits)
+    return {**line, "answers_429": len(refused)}
+
+
 def backlog_2(scale: float) -> Line:
     """The same with two worker processes."""
     return _backlog("noop", int(3000 * scale), processes=2)
@@ -132,8 +146,18 @@ def baseline(scale: float) -> Line:
     return _backlog("noop", int(1500 * scale), "tests.kit.bench.baseline")
 
 
-def _backlog(task_type: str, count: int, *command: str, processes: int = 1) -> Line:
-    with stack() as servers, servers.worker(*command, processes=processes) as workers:
+def _backlog(
+    task_type: str,
+    count: int,
+    *command: str,
+    processes: int = 1,
+    relayed: bool = False,
+    write_limits: WriteLimits | None = None,
+) -> Line:
+    with (
+        stack(relayed=relayed, write_limits=write_limits) as servers,
+        servers.worker(*command, processes=processes) as workers,
+    ):
         drained = servers.work_off(task_type, count, workers)
     return {
         "tasks_per_s": round(drained.per_s),
@@ -250,6 +274,8 @@ MEASUREMENTS: dict[str, Callable[[float], Line]] = {
         storage,
         storage_clients,
         backlog,
+        backlog_relayed,
+        backlog_gcs_limits,
         backlog_2,
         unrecorded,
         unrecorded_2,

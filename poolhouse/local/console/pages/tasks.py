@@ -32,11 +32,11 @@ _LETTER_TIME = timedelta(seconds=30)
 
 
 def listing(request: Request) -> Response:
-    """The tasks that are scheduled or that workers have touched, the newest first."""
+    """The tasks, the newest first."""
     asked = request.query_params
-    query = {name: asked[name] for name in ("status", "task_type", "queue", "page_token") if asked.get(name)}
+    query = {name: asked[name] for name in ("status", "task_type", "queue", "text", "page_token") if asked.get(name)}
     with rendering.of(request).stack.api() as api:
-        page = api.get("/tasks", page_size=str(_PAGE), **query)
+        page = api.get("/tasks", page_size=str(_PAGE), count="true", **query)
         openapi = api.get("/openapi.json")
     token = query.pop("page_token", "")
     following = page["next_page_token"]
@@ -47,12 +47,14 @@ def listing(request: Request) -> Response:
         # Only the newest change: an older page stays as it is while it is being read.
         every_s=None if token else _LIST_EVERY_S,
         tasks=page["tasks"],
+        total=page.get("total"),
         chosen=query,
         first=not token,
         newest=_address(query),
         older=_address({**query, "page_token": following}) if following else "",
-        statuses=list(Status),
-        cancellable=query.get("status", Status.QUEUED) in LIVE,
+        statuses=[*Status, "failed,dead", "queued,running,scheduled"],
+        # A bulk cancel knows no text: what it would cancel is more than what is shown.
+        cancellable=query.get("status", Status.QUEUED) in LIVE and "text" not in query,
         types=sorted(types),
         queues=schema.payload(openapi, types[0]).queues if types else (),
     )

@@ -10,9 +10,12 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Callable
 
+from poolhouse.local.storage.proxy import limits, mutations
 from poolhouse.local.storage.proxy.exchange import SHOWN_BYTES, Exchange
 from poolhouse.local.storage.proxy.faults import Fault, Faults
 from poolhouse.local.storage.proxy.http import Head, NotHttp, answer_body, endless, request_body
+from poolhouse.local.storage.proxy.limits import WriteLimits
+from poolhouse.local.storage.proxy.mutations import Mutation
 
 #: SO_LINGER with a time of 0: closing sends a reset.
 _RESET = struct.pack("ii", 1, 0)
@@ -32,12 +35,22 @@ class Relay:
         server: tuple[str, int],
         faults: Faults,
         on_exchange: Callable[[Exchange], None],
+        write_limits: WriteLimits | None,
     ) -> None:
-        """Args: server: host and port of the storage server."""
+        """Wrap a connection.
+
+        Args:
+            client: the connection.
+            server: host and port of the storage server.
+            faults: what happens to requests.
+            on_exchange: called with each request that reached the server.
+            write_limits: the rates that are enforced; None for none.
+        """
         self._reader, self._writer = client
         self._server = server
         self._faults = faults
         self._on_exchange = on_exchange
+        self._write_limits = write_limits
         self._upstream: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def run(self) -> None:
@@ -74,9 +87,30 @@ class Relay:
             self._writer.write(_refusal(fault))
             await self._writer.drain()
             return not head.closes
-        return await self._pass_on(head, body, fault)
+        if self._write_limits is None:
+            return await self._pass_on(head, body, fault, not_written=_nothing)
+        mutation, body = await _mutation(head, body)
+        not_written = _nothing if mutation is None else self._write_limits.admit(mutation)
+        if not_written is None:
+            assert mutation is not None
+            async for _ in body:
+                pass
+            self._writer.write(_answer("429 Too Many Requests", limits.refusal(mutation)))
+            await self._writer.drain()
+            return not head.closes
+        return await self._pass_on(head, body, fault, not_written=not_written)
 
-    async def _pass_on(self, head: Head, body: AsyncIterator[bytes], fault: Fault | None) -> bool:
+    async def _pass_on(
+        self, head: Head, body: AsyncIterator[bytes], fault: Fault | None, *, not_written: Callable[[], None]
+    ) -> bool:
+        """Send a request on, and its answer back.
+
+        Args:
+            head: of the request.
+            body: of the request.
+            fault: what happens to the answer.
+            not_written: called where the server refuses the request.
+        """
         reader, writer = await self._connected()
         writer.write(head.encode())
         sent = bytearray()
@@ -91,6 +125,8 @@ class Relay:
             answer = await Head.read(reader)
         if answer is None:
             raise NotHttp("the server ended the connection instead of answering")
+        if answer.status >= 300:
+            not_written()
         received, delivered = await self._answer(answer, reader, method=head.method, fault=fault)
         self._on_exchange(
             Exchange(
@@ -163,9 +199,36 @@ class Relay:
             self._upstream = None
 
 
+async def _mutation(head: Head, body: AsyncIterator[bytes]) -> tuple[Mutation | None, AsyncIterator[bytes]]:
+    """What a request changes, and its body, which may have to be read for that."""
+    if not mutations.names_in_body(head.method, head.target):
+        return mutations.mutation_of(head.method, head.target, {}), body
+    read = b""
+    properties = None
+    async for piece in body:
+        read += piece
+        properties = mutations.upload_properties(read)
+        if properties is not None or len(read) > mutations.PROPERTIES_WITHIN_BYTES:
+            break
+
+    async def whole() -> AsyncIterator[bytes]:
+        yield read
+        async for piece in body:
+            yield piece
+
+    return mutations.mutation_of(head.method, head.target, properties or {}), whole()
+
+
+def _nothing() -> None:
+    pass
+
+
 def _refusal(fault: Fault) -> bytes:
     """An error as Cloud Storage writes it (JSON API, Errors)."""
     error = {"code": fault.status, "message": f"Injected fault: {fault.status}."}
-    body = json.dumps({"error": error}).encode()
-    head = f"HTTP/1.1 {fault.status} Injected Fault\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    return _answer(f"{fault.status} Injected Fault", json.dumps({"error": error}).encode())
+
+
+def _answer(status: str, body: bytes) -> bytes:
+    head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
     return f"{head}\r\n\r\n".encode() + body

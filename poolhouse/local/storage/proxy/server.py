@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
 from poolhouse.local.storage.proxy.exchange import Exchange
 from poolhouse.local.storage.proxy.faults import Faults
+from poolhouse.local.storage.proxy.limits import WriteLimits
 from poolhouse.local.storage.proxy.relay import Relay
 
 _START_TIMEOUT_S = 10.0
@@ -29,6 +30,7 @@ class FaultProxy:
         host: str = "127.0.0.1",
         port: int = 0,
         on_exchange: Callable[[Exchange], None] = lambda exchange: None,
+        write_limits: WriteLimits | None = None,
     ) -> None:
         """Nothing is started yet.
 
@@ -37,6 +39,7 @@ class FaultProxy:
             seed: of all choices.
             port: where to listen; 0 for a free port.
             on_exchange: called on the proxy's thread with every request that reached the server, once it is answered.
+            write_limits: rates at which changes are taken; used on the proxy's thread.
 
         Raises:
             ValueError: the address is not one of plain HTTP.
@@ -49,6 +52,7 @@ class FaultProxy:
         self._host = host
         self._port = port
         self._on_exchange = on_exchange
+        self._write_limits = write_limits
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._thread = threading.Thread(target=self._run, name="storage-proxy", daemon=True)
@@ -85,25 +89,57 @@ class FaultProxy:
 
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        relays: set[asyncio.Task[None]] = set()
+        async with relaying(
+            (self._host, self._port),
+            server=self._upstream,
+            faults=self.faults,
+            on_exchange=self._on_exchange,
+            write_limits=self._write_limits,
+        ) as port:
+            self._port = port
+            self._ready.set()
+            await self._stop.wait()
 
-        async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.current_task()
-            assert task is not None
-            relays.add(task)
-            relay = Relay((reader, writer), server=self._upstream, faults=self.faults, on_exchange=self._on_exchange)
-            try:
-                # The end of the proxy cancels it; to the client that is the end of a connection.
-                with contextlib.suppress(asyncio.CancelledError):
-                    await relay.run()
-            finally:
-                relays.discard(task)
 
-        server = await asyncio.start_server(accept, self._host, self._port)
-        self._port = server.sockets[0].getsockname()[1]
-        self._ready.set()
-        await self._stop.wait()
-        server.close()
+@contextlib.asynccontextmanager
+async def relaying(
+    address: tuple[str, int],
+    *,
+    server: tuple[str, int],
+    faults: Faults,
+    on_exchange: Callable[[Exchange], None] = lambda exchange: None,
+    write_limits: WriteLimits | None,
+) -> AsyncIterator[int]:
+    """Relay connections on this event loop; gives the port.
+
+    Args:
+        address: where to listen; port 0 for a free one.
+        server: where the storage server listens.
+        faults: what happens to requests.
+        on_exchange: called with every request that reached the server, once it is answered.
+        write_limits: rates at which changes are taken.
+    """
+    relays: set[asyncio.Task[None]] = set()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        relays.add(task)
+        relay = Relay(
+            (reader, writer), server=server, faults=faults, on_exchange=on_exchange, write_limits=write_limits
+        )
+        try:
+            # The end of the proxy cancels it; to the client that is the end of a connection.
+            with contextlib.suppress(asyncio.CancelledError):
+                await relay.run()
+        finally:
+            relays.discard(task)
+
+    listener = await asyncio.start_server(accept, *address, backlog=512)
+    try:
+        yield listener.sockets[0].getsockname()[1]
+    finally:
+        listener.close()
         for task in tuple(relays):
             task.cancel()
         await asyncio.gather(*relays)

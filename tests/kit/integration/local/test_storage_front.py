@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 import requests
 
+from poolhouse.local.probe import answers
+from poolhouse.local.processes import ports
+from poolhouse.local.storage import fake_gcs
+from poolhouse.local.storage.fake_gcs import FakeGcs
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.store import open_store
 from poolhouse.testing.servers import Servers
+from tests.kit.waiting import until
 
 PAGE = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
 
@@ -92,3 +99,24 @@ def test_a_broken_request_after_a_good_one_is_refused(base: str) -> None:
         while piece := connection.recv(65536):
             answer += piece
     assert answer.startswith(b"HTTP/1.1 421")
+
+
+def test_the_server_takes_writes_at_the_rates_of_cloud_storage_where_it_is_told_to(tmp_path: Path) -> None:
+    port, inner = ports.choose(), fake_gcs.hidden_address()
+    command = fake_gcs.command(port=port, root=tmp_path / "objects", inner=inner, gcs_limits=True)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            addresses = [f"http://127.0.0.1:{port}", f"http://{inner}"]  # as pages and as the stack's own processes do
+            until(lambda: all(answers(f"{address}/_internal/healthcheck") for address in addresses))
+            client = FakeGcs(addresses[0])
+            client.create_bucket("box")
+            client.close()
+            for number, address in enumerate(addresses):
+                upload = f"{address}/upload/storage/v1/b/box/o?uploadType=media&name=a{number}"
+                made, again = (requests.post(upload, b"x", timeout=10) for _ in range(2))
+                assert (made.status_code, again.status_code) == (200, 429)
+                assert again.json()["error"]["errors"][0]["reason"] == "rateLimitExceeded"
+        finally:
+            server.terminate()
+            told = server.communicate(timeout=20)[1]
+    assert "429, changed again too early: object box/a0" in told

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 import requests
 
-from poolhouse.local.storage.proxy import Exchange, FaultProxy
+from poolhouse.local.storage.proxy import Exchange, FaultProxy, Mutation, WriteLimits
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.errors import PreconditionFailed, StoreUnavailable
 from poolhouse.pipeline.store import ABSENT, CHUNK_BYTES, GcsStore
@@ -115,3 +115,45 @@ def test_faults_without_end_are_an_outage(store: GcsStore, proxy: FaultProxy) ->
 def test_an_address_that_is_no_plain_http_is_refused() -> None:
     with pytest.raises(ValueError, match="not the address of a plain HTTP server"):
         FaultProxy("https://storage.googleapis.com")
+
+
+@pytest.fixture
+def refused() -> list[Mutation]:
+    return []
+
+
+@pytest.fixture
+def limited(
+    poolhouse_servers: Servers, poolhouse_settings: Settings, refused: list[Mutation], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[GcsStore]:
+    with FaultProxy(poolhouse_servers.storage_url, write_limits=WriteLimits(on_refused=refused.append)) as proxy:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.url)
+        yield GcsStore(poolhouse_settings.bucket_name, project="p", timeout_s=5)
+
+
+def test_under_limits_the_second_write_of_a_name_waits_for_its_second(
+    limited: GcsStore, refused: list[Mutation]
+) -> None:
+    began_s = time.monotonic()
+    limited.put("tasks/a.json,claim", b"{}", if_generation=ABSENT)
+    limited.put("tasks/a.json", b"{}", if_generation=ABSENT)
+    assert refused == []
+    limited.put("tasks/a.json", b"{}")
+    assert time.monotonic() - began_s >= 1
+    assert {mutation.name.partition("/")[2] for mutation in refused} == {"tasks/a.json"}
+
+
+def test_under_limits_a_failed_precondition_is_no_write_and_a_deletion_is_one(
+    limited: GcsStore, refused: list[Mutation]
+) -> None:
+    limited.put("a", b"{}")
+    limited.put("b", b"{}")
+    limited.delete("a")  # waits for its second: that of b is over then
+    refused.clear()
+    with pytest.raises(PreconditionFailed):
+        limited.put("b", b"{}", if_generation=ABSENT)
+    limited.put("b", b"{}")
+    assert refused == []
+    limited.upload("a", io.BytesIO(b"x" * (CHUNK_BYTES + 1)), content_type="text/plain", size_bytes=CHUNK_BYTES + 1)
+    assert {mutation.name.partition("/")[2] for mutation in refused} == {"a"}
+    assert limited.stat("a").size_bytes == CHUNK_BYTES + 1

@@ -42,10 +42,11 @@ def test_a_scheduled_task_is_listed_with_its_time_though_no_worker_has_seen_it(a
 def test_a_list_of_the_scheduled_among_many_costs_a_bounded_number_of_calls(api: Api) -> None:
     for _ in range(50):
         scheduled(api)
-    before = api.store.lists
+    api.client.get("/tasks")  # loads the index
+    before = api.store.calls
     page = api.client.get("/tasks", params={"status": "scheduled", "page_size": 10}).json()
     assert (len(page["tasks"]), bool(page["next_page_token"])) == (10, True)
-    assert api.store.lists - before == 1
+    assert api.store.calls - before <= 1  # for what other processes wrote, once a second at the most
 
 
 def test_run_now_queues_the_task_at_once_and_leaves_no_timer(api: Api) -> None:

@@ -122,6 +122,55 @@ class TestListing:
         assert [task["task_id"] for task in running["tasks"]] == [ids[2], ids[1]]
         assert api.client.get("/tasks?queue=bulk").json()["tasks"] == []
 
+    def test_a_task_that_no_worker_has_touched_is_listed_and_found_by_its_text(self, api: Api) -> None:
+        task_id = api.submit(value="Ada Lovelace")
+        api.submit(value="Grace Hopper")
+
+        answer = api.client.get("/tasks", params={"text": "lovelace", "count": True}).json()
+
+        assert answer["total"] == 1
+        [task] = answer["tasks"]
+        assert (task["task_id"], task["status"], task["task_type"]) == (task_id, "queued", "anything")
+        assert (task["queue"], task["attempts"]) == ("default", 0)
+        assert "total" not in api.client.get("/tasks").json()
+
+    def test_a_listing_costs_no_call_but_one_a_second(self, api: Api) -> None:
+        for _ in range(3):
+            claim(api, api.submit())
+        api.client.get("/tasks")
+        calls = api.store.calls
+
+        for status in ("running", "failed,dead", "queued"):
+            api.client.get("/tasks", params={"status": status, "text": "x", "count": True})
+
+        assert api.store.calls - calls <= 1
+
+    @pytest.mark.parametrize(
+        ("query", "field"),
+        [
+            ({"status": "done"}, "status"),
+            ({"status": "failed,done"}, "status"),
+            ({"submitted_after": "yesterday"}, "submitted_after"),
+            ({"submitted_before": "2026-03-01T12:00:00"}, "submitted_before"),
+            ({"text": "x" * 201}, "text"),
+            ({"page_size": 0}, "page_size"),
+            ({"page_token": "nonsense"}, "page_token"),
+            ({"page_token": "WyJ4Il0="}, "page_token"),
+        ],
+    )
+    def test_a_parameter_that_is_none_is_named(self, api: Api, query: dict[str, Any], field: str) -> None:
+        answer = api.client.get("/tasks", params=query)
+
+        assert 400 <= answer.status_code < 500
+        assert field in answer.json()["error"]
+
+    def test_a_rebuild_finds_what_a_killed_process_did_not_write_down(self, api: Api) -> None:
+        api.client.get("/tasks")
+        claim(api, api.submit())
+
+        assert api.client.post("/index:rebuild").json()["corrected"] == 1
+        assert [task["status"] for task in api.client.get("/tasks").json()["tasks"]] == ["running"]
+
     def test_pages_follow_each_other(self, api: Api) -> None:
         ids = {claim(api, api.submit()).record.task_id for _ in range(5)}
         found: list[str] = []

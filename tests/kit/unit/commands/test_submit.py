@@ -168,7 +168,7 @@ def test_a_listing_of_tasks_can_be_chosen_from(served: Served, screen: Screen, m
         assert len(shown.rows) == count
     shown = Screen()
     assert calls.tasks(served.api, (), terminal=shown.terminal) == 0
-    assert shown.rows[0] == ["task", "type", "queue", "status", "submitted", "changed"]
+    assert shown.rows[0] == ["task", "type", "queue", "status", "submitted", "changed", "reason"]
     assert {row[3] for row in shown.rows[1:]} == {"succeeded"}
 
 

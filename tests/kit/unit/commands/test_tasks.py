@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from poolhouse.commands import calls
+from poolhouse.commands import tasks as listing
 from poolhouse.commands.submit import Submission
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.messaging.message import TaskMessage
@@ -102,3 +103,55 @@ def test_a_payload_that_is_none_is_wrong_use(
     with pytest.raises(ConfigError, match=said):
         submit(served, screen, payload=given)
     assert served.published == []
+
+
+def listed(served: Served, **options: Any) -> list[str]:
+    screen = Screen()
+    assert calls.tasks(served.api, (), as_json=True, terminal=screen.terminal, **options) == 0
+    return [json.loads(line)["task_id"] for line in screen.out.getvalue().splitlines()]
+
+
+def test_tasks_are_chosen_by_several_statuses_text_id_and_age(served: Served, screen: Screen) -> None:
+    dead, untouched = submitted(served), submitted(served)
+    keep(served, died(served, dead))
+    assert set(listed(served)) == {dead, untouched}
+    assert listed(served, status="failed,dead") == [dead]
+    assert set(listed(served, status="dead,queued")) == {dead, untouched}
+    assert listed(served, id_prefix=untouched) == [untouched]
+    assert listed(served, text="NO ATTEMPT LEFT") == [dead]
+    assert listed(served, newer="1m") == []  # the stack's clock is months back
+    assert set(listed(served, older="1m")) == {dead, untouched}
+    assert calls.tasks(served.api, (), status="queued", count=True, terminal=screen.terminal) == 0
+    assert screen.out.getvalue() == "1\n"
+
+
+def test_an_unknown_status_among_several_is_wrong_use(served: Served, screen: Screen) -> None:
+    with pytest.raises(ConfigError, match=r"--status 'daed': one of .* Did you mean 'dead'"):
+        calls.tasks(served.api, (), status="failed,daed", terminal=screen.terminal)
+
+
+def test_what_changes_is_followed_and_what_was_there_is_not_told(
+    served: Served, screen: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("poolhouse.commands.tasks.now", served.clock)
+    known = submitted(served)
+    made: list[str] = []
+
+    def sleep(seconds: float) -> None:
+        if len(made) == 3:
+            raise KeyboardInterrupt
+        served.clock.forward(seconds)
+        made.append(submitted(served))
+
+    with pytest.raises(KeyboardInterrupt):
+        listing.follow_list(served.api, {}, as_json=True, terminal=screen.terminal, sleep=sleep)
+    told = [json.loads(line)["task_id"] for line in screen.out.getvalue().splitlines()]
+    assert told == made
+    assert known not in told
+
+
+def test_a_rebuild_says_what_was_wrong(served: Served, screen: Screen) -> None:
+    listed(served)
+    keep(served, died(served, submitted(served)))  # past the journal, as a killed worker
+    assert calls.index(served.api, "rebuild", terminal=screen.terminal) == 0
+    assert screen.out.getvalue().endswith("1 corrected in the index, 0 removed from it\n")

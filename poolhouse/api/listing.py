@@ -1,0 +1,102 @@
+"""What a listing of tasks is asked for: its parameters read, and its page tokens."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Annotated, Any
+
+from fastapi import Query
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from poolhouse.api.selection import Moment
+from poolhouse.pipeline.errors import InvalidName
+from poolhouse.pipeline.index.database import TaskQuery
+from poolhouse.pipeline.index.entry import Entry, moment
+from poolhouse.pipeline.messaging.message import format_time
+from poolhouse.pipeline.nearest import did_you_mean
+from poolhouse.pipeline.tasks.records import Status
+
+
+def _statuses(text: str) -> str:
+    for name in filter(None, text.split(",")):
+        if name not in set(Status):
+            raise ValueError(f"{name!r} is none of {', '.join(Status)}.{did_you_mean(name, Status)}")
+    return text
+
+
+class Listing(BaseModel):
+    """Which tasks are meant: the query of GET /tasks."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    status: Annotated[str, AfterValidator(_statuses)] = Field(
+        default="", description="Only tasks of this status; several with commas between them: `failed,dead`."
+    )
+    task_type: str | None = Field(default=None, description="Only tasks of this type.")
+    queue: str | None = Field(default=None, description="Only tasks of this queue.")
+    submitted_after: Moment | None = Field(default=None, description="Only tasks submitted then or later.")
+    submitted_before: Moment | None = Field(default=None, description="Only tasks submitted before.")
+    changed_after: Moment | None = Field(default=None, description="Only tasks that changed later than this.")
+    id_prefix: str | None = Field(default=None, max_length=128, description="Only tasks whose id begins so.")
+    text: str | None = Field(
+        default=None,
+        max_length=200,
+        description="Only tasks with this text, in any case, in the first 200 characters of payload, error or result.",
+    )
+    count: bool = Field(default=False, description="Whether the answer has the number of all such tasks in `total`.")
+    page_size: int = Field(default=100, ge=1, le=1000)
+    page_token: str | None = Field(default=None, max_length=2000, description="next_page_token of the page before.")
+
+    def query(self) -> TaskQuery:
+        """Which tasks are meant."""
+        return TaskQuery(
+            statuses=frozenset(filter(None, self.status.split(","))),
+            task_type=self.task_type or None,
+            queue=self.queue or None,
+            submitted_after=self.submitted_after,
+            submitted_before=self.submitted_before,
+            changed_after=self.changed_after,
+            id_prefix=self.id_prefix or None,
+            text=self.text or None,
+        )
+
+    def after(self) -> tuple[int, str] | None:
+        """Submit time and id of the last task of the page before. Raises `InvalidName`."""
+        if not self.page_token:
+            return None
+        try:
+            submitted, task_id = json.loads(base64.urlsafe_b64decode(self.page_token))
+            return int(submitted), str(task_id)
+        except (ValueError, TypeError):
+            raise InvalidName("page_token: this is no token of such a listing") from None
+
+
+Listed = Annotated[Listing, Query()]
+
+
+def token_after(last: Entry) -> str:
+    """The token of the page after the one that ends with a task."""
+    return base64.urlsafe_b64encode(json.dumps([last.submitted, last.task_id]).encode()).decode()
+
+
+def summary(entry: Entry) -> dict[str, Any]:
+    """A task as a listing has it."""
+    found = {
+        "task_id": entry.task_id,
+        "task_type": entry.task_type,
+        "queue": entry.queue,
+        "status": entry.status,
+        "submitted_at": _time(entry.submitted),
+        "updated_at": _time(entry.updated),
+        "attempts": entry.attempts,
+        "started_at": _time(entry.last_started),
+        "ended_at": _time(entry.ended),
+        "not_before": _time(entry.due) if entry.status == Status.SCHEDULED else None,
+        "reason": entry.reason or None,
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _time(at: int | None) -> str | None:
+    return None if at is None else format_time(moment(at))
