@@ -20,6 +20,7 @@ TOLD = 20
 #: Objects that are the kit's own: they are no effects of a handler. What results hold, their tasks tell.
 _BOOKKEEPING = (
     *(names.TASKS, names.TIMERS, names.RESULTS, names.SCHEDULES, names.DEAD_LETTERS, names.IDEMPOTENCY, names.PAYLOADS),
+    names.LIMITS,
     "config/",
 )
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)?")
