@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -60,7 +60,10 @@ class EmulatorBacklog:
         self._url = f"http://{host}/admin/subscriptions/{quote(project, safe='')}"
 
     def look(self, queue: Queue) -> Backlog:
-        url = f"{self._url}/{queue.subscription}"
+        return _together([self._look(tier.subscription) for tier in queue.tiers])
+
+    def _look(self, subscription: str) -> Backlog:
+        url = f"{self._url}/{subscription}"
         try:
             answer = requests.get(url, timeout=TIMEOUT_S)
             answer.raise_for_status()
@@ -83,15 +86,18 @@ class MonitoringBacklog:
         self._session = session
 
     def look(self, queue: Queue) -> Backlog:
-        backlog = self._newest(queue, "num_undelivered_messages")
-        age = self._newest(queue, "oldest_unacked_message_age")
+        return _together([self._look(tier.subscription) for tier in queue.tiers])
+
+    def _look(self, subscription: str) -> Backlog:
+        backlog = self._newest(subscription, "num_undelivered_messages")
+        age = self._newest(subscription, "oldest_unacked_message_age")
         return Backlog(backlog=None if backlog is None else int(backlog), oldest_age_s=age)
 
-    def _newest(self, queue: Queue, metric: str) -> float | None:
+    def _newest(self, subscription: str, metric: str) -> float | None:
         now = datetime.now(UTC)
         query = {
             "filter": f'metric.type="pubsub.googleapis.com/subscription/{metric}"'
-            f' AND resource.labels.subscription_id="{queue.subscription}"',
+            f' AND resource.labels.subscription_id="{subscription}"',
             "interval.startTime": (now - _WINDOW).isoformat(),
             "interval.endTime": now.isoformat(),
             "pageSize": "1",
@@ -105,10 +111,10 @@ class MonitoringBacklog:
             value = series[0]["points"][0]["value"]  # points come newest first
             return float(value["int64Value"] if "int64Value" in value else value["doubleValue"])
         except (requests.RequestException, google.auth.exceptions.GoogleAuthError) as error:
-            raise BacklogUnavailable(f"Cloud Monitoring returned no {metric} of {queue.name}: {error}") from None
+            raise BacklogUnavailable(f"Cloud Monitoring returned no {metric} of {subscription}: {error}") from None
         except (ValueError, KeyError, IndexError, TypeError) as error:
             raise BacklogUnavailable(
-                f"Cloud Monitoring returned {metric} of {queue.name} in an unknown form: {error!r}"
+                f"Cloud Monitoring returned {metric} of {subscription} in an unknown form: {error!r}"
             ) from None
 
     def _authorized(self) -> requests.Session:
@@ -116,6 +122,18 @@ class MonitoringBacklog:
             credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/monitoring.read"])
             self._session = google.auth.transport.requests.AuthorizedSession(credentials)
         return self._session
+
+
+def _together(tiers: Sequence[Backlog]) -> Backlog:
+    """The figures of a queue from those of its tiers; unknown where one is."""
+    counts = [tier.backlog for tier in tiers if tier.backlog is not None]
+    flying = [tier.in_flight for tier in tiers if tier.in_flight is not None]
+    ages = [tier.oldest_age_s for tier in tiers if tier.oldest_age_s is not None]
+    return Backlog(
+        backlog=sum(counts) if len(counts) == len(tiers) else None,
+        in_flight=sum(flying) if len(flying) == len(tiers) else None,
+        oldest_age_s=max(ages, default=None),
+    )
 
 
 def open_source(settings: Settings) -> BacklogSource:

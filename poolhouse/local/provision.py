@@ -95,7 +95,9 @@ def declaration(topology: Topology, *, project: str) -> dict[str, Any]:
 
 
 def _topics(topology: Topology) -> list[str]:
-    return [topic for queue in topology.queues for topic in (queue.dead_letter_topic, queue.topic)]
+    return [
+        topic for queue in topology.queues for topic in (queue.dead_letter_topic, *(tier.topic for tier in queue.tiers))
+    ]
 
 
 def _topic(project: str, topic: str) -> str:
@@ -121,22 +123,24 @@ def _subscriptions(queue: Queue, project: str) -> Iterator[_Subscription]:
             "expiration_policy": pubsub_v1.types.ExpirationPolicy(),
         },
     )
-    yield _Subscription(
-        queue.subscription,
-        queue.topic,
-        {
-            "ack_deadline_seconds": queue.ack_deadline_s,
-            "message_retention_duration": _duration(queue.retention_s),
-            "retry_policy": _retry(queue.retry_min_backoff_s, queue.retry_max_backoff_s),
-            "dead_letter_policy": pubsub_v1.types.DeadLetterPolicy(
-                dead_letter_topic=_topic(project, queue.dead_letter_topic),
-                max_delivery_attempts=queue.max_delivery_attempts,
-            ),
-            "enable_exactly_once_delivery": queue.exactly_once,
-            # Set and empty: never. Unset it would be deleted after 31 quiet days.
-            "expiration_policy": pubsub_v1.types.ExpirationPolicy(),
-        },
-    )
+    for tier in queue.tiers:
+        yield _Subscription(tier.subscription, tier.topic, _work(queue, project))
+
+
+def _work(queue: Queue, project: str) -> dict[str, Any]:
+    """The fields of what a queue's workers pull."""
+    return {
+        "ack_deadline_seconds": queue.ack_deadline_s,
+        "message_retention_duration": _duration(queue.retention_s),
+        "retry_policy": _retry(queue.retry_min_backoff_s, queue.retry_max_backoff_s),
+        "dead_letter_policy": pubsub_v1.types.DeadLetterPolicy(
+            dead_letter_topic=_topic(project, queue.dead_letter_topic),
+            max_delivery_attempts=queue.max_delivery_attempts,
+        ),
+        "enable_exactly_once_delivery": queue.exactly_once,
+        # Set and empty: never. Unset it would be deleted after 31 quiet days.
+        "expiration_policy": pubsub_v1.types.ExpirationPolicy(),
+    }
 
 
 def _ensure_topic(publisher: pubsub_v1.PublisherClient, project: str, topic: str) -> bool:

@@ -74,9 +74,11 @@ class LocalPipeline(Pipeline):
         self._new_store = new_store
         self._api = api
         self._over_http = over_http
-        self._sources = [(queue.subscription, queue.name, False) for queue in settings.topology.queues]
+        self._sources = [
+            (tier.subscription, queue.name, False) for queue in settings.topology.queues for tier in queue.tiers
+        ]
         self._sources += [(queue.dead_letter_subscription, queue.name, True) for queue in settings.topology.queues]
-        self._queue_of_topic = {queue.topic: queue.name for queue in settings.topology.queues}
+        self._queue_of_topic = {tier.topic: queue.name for queue in settings.topology.queues for tier in queue.tiers}
         self.clock = _Clock(self)
         self._hooks = registry.hooks(hooks.load(settings.topology.hooks))
         self._worker: OneWorker | None = None

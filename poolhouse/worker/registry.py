@@ -20,6 +20,7 @@ from poolhouse.pipeline.limits.rate import parse_rate
 from poolhouse.pipeline.messaging import payloads
 from poolhouse.pipeline.messaging.message import RESERVED_FIELDS
 from poolhouse.pipeline.names import check_task_type
+from poolhouse.pipeline.nearest import did_you_mean
 from poolhouse.pipeline.tasks.after_end import Rule
 from poolhouse.pipeline.tasks.task_ids import TaskIds
 from poolhouse.pipeline.tasks.unique import Unique
@@ -262,7 +263,12 @@ class Registry(Mapping[str, Handler]):
             )
 
     def check_queues(self, topology: Topology, *, declared_in: str) -> None:
-        """Raise `ConfigError` where handlers name queues that are not declared, or webhooks that can't be sent."""
+        """Check that handlers and queues fit together.
+
+        Raises:
+            ConfigError: a handler names a queue that is not declared, or a webhook that can't be sent; or no payload
+                has the field that makes a queue fair.
+        """
         wrong = [handler for handler in self.values() if handler.queue not in {None, *topology.by_name}]
         if wrong:
             queues = line_of(declared_in, "queues", topology.queues[0].name)
@@ -276,6 +282,19 @@ class Registry(Mapping[str, Handler]):
         for handler in self.values():
             if handler.on_complete is not None:
                 _check_webhook(handler.on_complete, handler.defined_at, topology)
+        self._check_fairness(topology, declared_in=declared_in)
+
+    def _check_fairness(self, topology: Topology, *, declared_in: str) -> None:
+        models = [handler.payload_type for handler in self.values()]
+        fields = {name for model in models for name in _field_names(model)}
+        if not models or any(model.model_config.get("extra") == "allow" for model in models):
+            return
+        for queue in topology.queues:
+            if queue.fair_by is not None and queue.fair_by not in fields:
+                raise ConfigError(
+                    f"{line_of(declared_in, 'queues', queue.name, 'fair_by')}: queues.{queue.name}.fair_by: no task "
+                    f"type has a payload with the field {queue.fair_by!r}.{did_you_mean(queue.fair_by, fields)}"
+                )
 
     @property
     def unrecorded(self) -> frozenset[str]:

@@ -26,16 +26,20 @@ def config(topology: Topology, options: Options) -> str:
     targets = []
     for queue in topology.queues:
         pool = f"projects/{options.project}/locations/{options.region}/workerpools/{queue.topic}"
-        trigger = {
-            "type": "gcp-pubsub",
-            "name": queue.name,
-            "metadata": {
-                "subscriptionName": f"projects/{options.project}/subscriptions/{queue.subscription}",
-                "mode": "SubscriptionSize",
-                "value": str(queue.workers.target_backlog),
-            },
-            "authenticationRef": {"name": "own-account"},
-        }
+        # Of several triggers the one that wants most instances decides (KEDA, Scaling deployments).
+        triggers = [
+            {
+                "type": "gcp-pubsub",
+                "name": queue.name if number == 0 else f"{queue.name}-tier-{number}",
+                "metadata": {
+                    "subscriptionName": f"projects/{options.project}/subscriptions/{tier.subscription}",
+                    "mode": "SubscriptionSize",
+                    "value": str(queue.workers.target_backlog),
+                },
+                "authenticationRef": {"name": "own-account"},
+            }
+            for number, tier in enumerate(queue.tiers)
+        ]
         behavior = {"scaleDown": {"stabilizationWindowSeconds": SCALE_DOWN_WINDOW_S}}
         targets.append(
             {
@@ -43,7 +47,7 @@ def config(topology: Topology, options: Options) -> str:
                     "scaleTargetRef": {"name": pool},
                     "minReplicaCount": queue.workers.min_instances,
                     "maxReplicaCount": queue.workers.max_instances,
-                    "triggers": [trigger],
+                    "triggers": triggers,
                     "advanced": {"horizontalPodAutoscalerConfig": {"behavior": behavior}},
                 }
             }

@@ -90,7 +90,7 @@ def dashboard(topology: Topology, *, options: Options) -> Resource:
 def alerts(topology: Topology, *, options: Options, tracks: ReleaseTracks) -> Iterator[Resource]:
     """The alert policies, each found again by its user labels."""
     service = _service(options)
-    live = _any("subscription_id", (queue.subscription for queue in topology.queues))
+    live = _any("subscription_id", (tier.subscription for queue in topology.queues for tier in queue.tiers))
     rules: dict[str, tuple[str, str, Json, float, str]] = {
         "backlog-age": (
             f"Tasks wait longer than {BACKLOG_AGE_S // 60} minutes",
@@ -280,7 +280,7 @@ def _metric_fields(body: Json) -> Fields:
 
 
 def _tiles(topology: Topology, options: Options) -> Iterator[Json]:
-    live = _any("subscription_id", (queue.subscription for queue in topology.queues))
+    live = _any("subscription_id", (tier.subscription for queue in topology.queues for tier in queue.tiers))
     dead = _any("subscription_id", (queue.dead_letter_subscription for queue in topology.queues))
     names = [queue.topic for queue in topology.queues]
     api = f'{_service(options)} AND metric.type="run.googleapis.com/'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.resource import Command, Fields, Json, Read, Resource, command, entry, flag, pairs
-from poolhouse.pipeline.config.topology import Queue
+from poolhouse.pipeline.config.topology import Queue, Tier
 
 TOPICS = Read(arguments=("pubsub", "topics", "list"), api="pubsub.googleapis.com")
 SUBSCRIPTIONS = Read(arguments=("pubsub", "subscriptions", "list"), api="pubsub.googleapis.com")
@@ -43,13 +43,13 @@ def topic(name: str, *, options: Options) -> Resource:
     )
 
 
-def work_subscription(queue: Queue, *, options: Options) -> Resource:
-    """The subscription that a queue's workers pull."""
+def work_subscription(queue: Queue, tier: Tier, *, options: Options) -> Resource:
+    """A subscription that a queue's workers pull."""
     return _subscription(
-        queue.subscription,
+        tier.subscription,
         options=options,
         wanted={
-            "topic": queue.topic,
+            "topic": tier.topic,
             "ack_deadline_s": queue.ack_deadline_s,
             "retry_min_backoff_s": float(queue.retry_min_backoff_s),
             "retry_max_backoff_s": float(queue.retry_max_backoff_s),

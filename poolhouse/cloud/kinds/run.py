@@ -111,7 +111,7 @@ def service(topology: Topology, *, image: str, options: Options) -> Resource:
         update=update,
         after=(
             f"grants/bucket/{options.bucket}",
-            *(f"grants/topic/{queue.topic}" for queue in topology.queues),
+            *(f"grants/topic/{tier.topic}" for queue in topology.queues for tier in queue.tiers),
             *secrets.granted(topology.secrets, options),
         ),
     )
@@ -173,7 +173,10 @@ def pool(queue: Queue, *, topology: Topology, image: str, options: Options, trac
         account="worker",
         read=pools_read(options, tracks),
         update=lambda raw: (command(*(scaled if fixed else arguments)),),
-        after=(*_granted(options, queue.subscription), *secrets.granted(topology.secrets_of(queue), options)),
+        after=(
+            *_granted(options, *(tier.subscription for tier in queue.tiers)),
+            *secrets.granted(topology.secrets_of(queue), options),
+        ),
     )
 
 
@@ -191,7 +194,10 @@ def drain_job(queue: Queue, *, topology: Topology, image: str, options: Options)
         image=image,
         options=options,
         account="worker",
-        after=(*_granted(options, queue.subscription), *secrets.granted(topology.secrets_of(queue), options)),
+        after=(
+            *_granted(options, *(tier.subscription for tier in queue.tiers)),
+            *secrets.granted(topology.secrets_of(queue), options),
+        ),
     )
 
 

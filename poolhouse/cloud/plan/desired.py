@@ -95,16 +95,17 @@ def _queues(topology: Topology, options: Options, tracks: ReleaseTracks, agent: 
     yield project.pubsub_agent(agent, topology.queues[0].subscription, options=options, tracks=tracks)
 
     for queue in topology.queues:
-        yield pubsub.topic(queue.topic, options=options)
+        yield from (pubsub.topic(tier.topic, options=options) for tier in queue.tiers)
         yield pubsub.topic(queue.dead_letter_topic, options=options)
-        yield pubsub.work_subscription(queue, options=options)
+        yield from (pubsub.work_subscription(queue, tier, options=options) for tier in queue.tiers)
         yield pubsub.dead_letter_subscription(queue, options=options)
         # Workers publish too: what a task submits itself. And the job that keeps dead letters: tasks that waited for a
         # time.
-        yield bind("topic", queue.topic, {publisher: (api, worker, keeper), viewer: (api,)})
+        publishers = {publisher: (api, worker, keeper), viewer: (api,)}
+        yield from (bind("topic", tier.topic, publishers) for tier in queue.tiers)
         # Pub/Sub's own agent forwards what was delivered too often; workers send what they reject.
         yield bind("topic", queue.dead_letter_topic, {publisher: (agent, worker)})
-        yield bind("subscription", queue.subscription, {subscriber: (agent, worker)})
+        yield from (bind("subscription", tier.subscription, {subscriber: (agent, worker)}) for tier in queue.tiers)
         yield bind("subscription", queue.dead_letter_subscription, {subscriber: (keeper,)})
 
 

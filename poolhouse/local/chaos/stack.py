@@ -138,7 +138,9 @@ class Stack:
     def unfinished(self) -> dict[str, int]:
         """How many messages each subscription still has, those without any left out."""
         subscriptions = (
-            name for queue in self.topology.queues for name in (queue.subscription, queue.dead_letter_subscription)
+            name
+            for queue in self.topology.queues
+            for name in (*(tier.subscription for tier in queue.tiers), queue.dead_letter_subscription)
         )
         views = {
             name: self.pubsub.inspect(f"projects/{PROJECT}/subscriptions/{name}", messages=0) for name in subscriptions

@@ -276,11 +276,13 @@ class EmbeddedStack:
         found: dict[str, int | None] = dict.fromkeys(self._queues)
         paused = self._paused()
         for name, queue in self._queues.items():
-            path = f"projects/{self._endpoints.project}/subscriptions/{queue.subscription}"
-            with contextlib.suppress(StatusError):  # it has been deleted
-                figures = self._emulator.inspect(path, messages=0)
+            paths = [f"projects/{self._endpoints.project}/subscriptions/{tier.subscription}" for tier in queue.tiers]
+            with contextlib.suppress(StatusError):  # one has been deleted
+                figures = [self._emulator.inspect(path, messages=0) for path in paths]
                 found[name] = counted_backlog(
-                    unfinished=figures.unacked, in_flight=figures.outstanding, paused=name in paused
+                    unfinished=sum(tier.unacked for tier in figures),
+                    in_flight=sum(tier.outstanding for tier in figures),
+                    paused=name in paused,
                 )
         return found
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
@@ -21,6 +21,7 @@ from poolhouse.pipeline.config.environment import Env, Secrets, Version
 from poolhouse.pipeline.config.stages import Stage, StageError
 from poolhouse.pipeline.config.webhook_options import Webhooks
 from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.messaging.fair_tiers import TIERS
 from poolhouse.pipeline.tasks.large_values import INLINE_BYTES
 
 Name = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,28}[a-z0-9])?$")]
@@ -29,6 +30,8 @@ LifecyclePrefix = Literal[
 ]
 
 
+#: What the names of a fair queue's further topics and subscriptions go on with; no queue's name has a dot.
+TIER_SUFFIX = ".tier-"
 #: What a field with a pattern takes, by its name; the others are names.
 _PATTERNS = {
     "handlers": "the name of a module, such as worker.handlers",
@@ -92,6 +95,13 @@ class Workers(_Model):
         return self
 
 
+class Tier(NamedTuple):
+    """A topic of a queue, and the subscription that its workers pull."""
+
+    topic: str
+    subscription: str
+
+
 class Queue(_Model):
     """One priority level: topic, subscription, dead-letter topic and subscription, and its own workers.
 
@@ -114,6 +124,11 @@ class Queue(_Model):
     retention_s: int = Field(default=604_800, ge=600, le=2_678_400)
     #: Pub/Sub's exactly-once delivery: fewer duplicates, slower acks. Records recognise duplicates either way.
     exactly_once: bool = False
+    #: Field of the payload that names the tenant: tasks of one tenant don't keep those of another waiting. Unset: first
+    #: in, first out, as far as Pub/Sub keeps that.
+    fair_by: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    #: By tenant, how many of its tasks count as one of the others; only with `fair_by`.
+    fair_weights: dict[str, Annotated[float, Field(gt=0, le=1000)]] = {}
     #: Size and number of its workers.
     workers: Workers = Workers()
     #: Variables of this queue's workers, on top of those of all.
@@ -129,6 +144,25 @@ class Queue(_Model):
                 f"retry_max_backoff_s ({self.retry_max_backoff_s:g})"
             )
         return self
+
+    @model_validator(mode="after")
+    def _weights_of_tenants(self) -> Self:
+        if self.fair_weights and self.fair_by is None:
+            raise ValueError("fair_weights has no meaning without fair_by: name the field of the payload")
+        return self
+
+    @property
+    def tiers(self) -> tuple[Tier, ...]:
+        """Where its tasks wait, the first tier first; one tier without `fair_by`."""
+        first = Tier(topic=self.topic, subscription=self.subscription)
+        more = range(1, TIERS if self.fair_by is not None else 1)
+        return (
+            first,
+            *(
+                Tier(topic=f"{self.topic}{TIER_SUFFIX}{n}", subscription=f"{self.subscription}{TIER_SUFFIX}{n}")
+                for n in more
+            ),
+        )
 
     @property
     def topic(self) -> str:

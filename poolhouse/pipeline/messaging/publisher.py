@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.errors import MessageRefused, QueueUnavailable
+from poolhouse.pipeline.messaging.fair_tiers import TENANT, TIER, TIERS, FairTiers, tenant_of
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.messaging.pubsub_transport import Message, PubSubTopics, Topics
 
@@ -23,6 +24,8 @@ REQUESTS_IN_FLIGHT = 2
 #: Pub/Sub, Quotas and limits: 1,000 messages and 10 MB a request.
 REQUEST_MESSAGES = 1000
 REQUEST_BYTES = 4_000_000
+#: The tiers of a fair queue, as attributes have them.
+_TIERS = frozenset(str(number) for number in range(TIERS))
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,9 @@ class Publisher:
         self._timeout_s = settings.publish_timeout_s
         self._topics = PubSubTopics(settings.google_cloud_project) if topics is None else topics
         self._lanes: dict[str, _Lane] = {}
+        self._fair = {
+            queue.name: FairTiers(queue.fair_weights) for queue in self._topology.queues if queue.fair_by is not None
+        }
         self._idle = threading.Condition()
         self._closed = False
         #: Called with body and attributes of each message that a queue has taken.
@@ -79,11 +85,19 @@ class Publisher:
             A future that gives the message id, or raises `QueueUnavailable` (the message may have arrived all the
             same, if only its answer was lost) or `MessageRefused`.
         """
-        return self.publish_raw(task.queue, task.data(), task.attributes())
+        return self.publish_raw(task.queue, task.data(), self.attributes_of(task))
+
+    def attributes_of(self, task: TaskMessage) -> dict[str, str]:
+        """Return the attributes of a task's message: its own, and its tenant where the queue is fair."""
+        fair_by = self._topology.by_name[task.queue].fair_by
+        if fair_by is None:
+            return task.attributes()
+        return {**task.attributes(), TENANT: tenant_of(task.payload.get(fair_by))}
 
     def publish_raw(self, queue: str, data: bytes, attributes: Mapping[str, str]) -> Future[str]:
         """Publish a body as it is to a queue; the future is as `submit`'s."""
-        answer = self.publish(self._topology.by_name[queue].topic, data, attributes)
+        topic, attributes = self._placed(queue, attributes)
+        answer = self.publish(topic, data, attributes)
         if (on_submitted := self.on_submitted) is not None:
             answer.add_done_callback(lambda done: None if done.exception() else on_submitted(data, attributes))
         return answer
@@ -110,7 +124,8 @@ class Publisher:
     def check(self) -> None:
         """Raise `QueueUnavailable` unless Pub/Sub answers and has every queue's topic."""
         for queue in self._topology.queues:
-            self._topics.check(queue.topic, timeout_s=2)
+            for tier in queue.tiers:
+                self._topics.check(tier.topic, timeout_s=2)
 
     def close(self) -> None:
         """Send what waits, for as long as one publish call may take, and close the connection."""
@@ -121,6 +136,15 @@ class Publisher:
                 timeout=self._timeout_s,
             )
         self._topics.close()
+
+    def _placed(self, queue: str, attributes: Mapping[str, str]) -> tuple[str, Mapping[str, str]]:
+        """The topic of a message, and its attributes: of a fair queue the tier too."""
+        wanted, fair = self._topology.by_name[queue], self._fair.get(queue)
+        if fair is None or TENANT not in attributes:
+            return wanted.topic, attributes
+        tier = attributes.get(TIER, "")  # a copy of a message stays where that was
+        number = int(tier) if tier in _TIERS else fair.next(attributes[TENANT])
+        return wanted.tiers[number].topic, {**attributes, TIER: str(number)}
 
     def _send(self, lane: _Lane, batch: Sequence[_Waiting]) -> None:
         messages = [waiting.message for waiting in batch]

@@ -85,7 +85,9 @@ class Timers:
             task = replace(task, payload_data=None)
         if task.not_before is None or seconds_until(task.not_before, now=now) <= SHORT_WAIT_S:
             return publisher.submit(task)
-        self.put(task.queue, task.data(), task.attributes(), task_id=task.task_id, not_before=task.not_before)
+        self.put(
+            task.queue, task.data(), publisher.attributes_of(task), task_id=task.task_id, not_before=task.not_before
+        )
         kept: Future[str] = Future()
         kept.set_result("")
         return kept

@@ -97,6 +97,8 @@ class _Source:
     queue: Queue
     subscription: str
     lane: str
+    #: Its place in the lane, where the queue is fair.
+    tier: int = 0
 
 
 @dataclass
@@ -327,7 +329,9 @@ class Worker:
             process(delivery(message))
             self._last_activity_s = time.monotonic()
 
-        scheduler = LaneScheduler(self._threads, lane, give_back=lambda message: give_back(delivery(message)))
+        scheduler = LaneScheduler(
+            self._threads, lane, give_back=lambda message: give_back(delivery(message)), tier=source.tier
+        )
         path = self._path(source)
         future = self._subscriber.subscribe(path, receive, flow_control=flow_control, scheduler=scheduler)
         stream = _Stream(source, future, scheduler)
@@ -346,7 +350,8 @@ class Worker:
     def _sources(self) -> Iterator[_Source]:
         for name in self._options.queues:
             queue = self._topology.by_name[name]
-            yield _Source(queue, queue.subscription, name)
+            for number, tier in enumerate(queue.tiers):
+                yield _Source(queue, tier.subscription, name, number)
         if self._options.dead_letters:
             for queue in self._topology.queues:
                 yield _Source(queue, queue.dead_letter_subscription, DEAD_LETTER_LANE)

@@ -39,3 +39,19 @@ def text(payload: Text, ctx: TaskContext) -> int:
 def nap(payload: Seconds, ctx: TaskContext) -> None:
     """Keep a place for a while."""
     time.sleep(payload.seconds)
+
+
+class Shared(Payload):
+    tenant: str
+    seconds: float = 0.0
+
+
+@task("shared", record=False)
+def shared(payload: Shared, ctx: TaskContext) -> None:
+    """Keep a place for a while, for a tenant."""
+    time.sleep(payload.seconds)
+
+
+@task("shared_recorded")
+def shared_recorded(payload: Shared, ctx: TaskContext) -> None:
+    """Leave a record that says when it started."""

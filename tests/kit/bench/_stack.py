@@ -83,9 +83,9 @@ class Stack:
         for future in [self.submit(task_type)[0] for _ in range(count)]:
             future.result()
 
-    def unacked(self) -> int:
+    def unacked(self, subscription: str = SUBSCRIPTION) -> int:
         """Messages that are not done."""
-        url = f"http://{self.environment['PUBSUB_EMULATOR_HOST']}/admin/subscriptions/{PROJECT}/{SUBSCRIPTION}"
+        url = f"http://{self.environment['PUBSUB_EMULATOR_HOST']}/admin/subscriptions/{PROJECT}/{subscription}"
         view = self._session.get(url, timeout=10).json()
         return int(view["undelivered"] + view["outstanding"] + view["delayed"])
 
@@ -197,17 +197,20 @@ def _process(command: tuple[str, ...], environment: Mapping[str, str], url: str)
 
 
 @contextmanager
-def stack(*, relayed: bool = False, write_limits: WriteLimits | None = None) -> Iterator[Stack]:
+def stack(
+    pipeline: str = PIPELINE, *, relayed: bool = False, write_limits: WriteLimits | None = None
+) -> Iterator[Stack]:
     """Fresh servers with an empty queue and an empty bucket; the environment of this process names them.
 
     Args:
+        pipeline: the text of pipeline.toml.
         relayed: whether storage is reached through a proxy in this process.
         write_limits: rates that the proxy enforces; None for none.
     """
     with ExitStack() as running:
         root = fake_gcs.temporary_root()
         running.callback(shutil.rmtree, root, ignore_errors=True)
-        (root / "pipeline.toml").write_text(PIPELINE)
+        (root / "pipeline.toml").write_text(pipeline)
         queue, storage, inner = ports.choose(), ports.choose(), fake_gcs.hidden_address()
         variables = {
             "GOOGLE_CLOUD_PROJECT": PROJECT,

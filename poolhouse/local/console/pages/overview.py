@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +25,7 @@ from poolhouse.local.console.emulator import Emulator
 from poolhouse.local.console.throughput import Counts, Rates, Throughput
 from poolhouse.local.errors import StackError
 from poolhouse.pipeline.config import topology
-from poolhouse.pipeline.config.topology import Queue
+from poolhouse.pipeline.config.topology import TIER_SUFFIX, Queue
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.project import ROOT
 
@@ -124,7 +125,9 @@ def _rates(emulator: Emulator | None, throughput: Throughput) -> Iterator[tuple[
     if emulator is None:
         return
     try:
-        counts = {entry["subscription"]: int(entry["finished"]) for entry in emulator.subscriptions()}
+        counts = Counter[str]()
+        for entry in emulator.subscriptions():
+            counts[entry["subscription"].partition(TIER_SUFFIX)[0]] += int(entry["finished"])
     except StackError:
         return  # the page has a line for each service; this chart is no place to say it again
     throughput.add(Counts(time.monotonic(), counts))

@@ -21,12 +21,49 @@ SHARE = 4
 Work = Callable[[], None]
 
 
+class _Waiting:
+    """What waits in a lane: by tier, each of which has `SHARE` times the turns of the next lower one."""
+
+    def __init__(self) -> None:
+        #: What to do, and what to do instead if it is never started.
+        self._tiers: dict[int, deque[tuple[Work, Work]]] = {0: deque()}
+        self._passed = {0: 0}
+
+    def __bool__(self) -> bool:
+        return any(self._tiers.values())
+
+    def append(self, work: Work, give_back: Work, *, tier: int) -> None:
+        """Let one more wait."""
+        waiting = self._tiers.setdefault(tier, deque())
+        if not waiting:
+            # A tier that had nothing to do has not saved up its share.
+            others = [self._passed[other] for other, entries in self._tiers.items() if entries]
+            self._passed[tier] = max(self._passed.get(tier, 0), min(others, default=0))
+        waiting.append((work, give_back))
+
+    def popleft(self) -> tuple[Work, Work]:
+        """Take the one whose turn it is."""
+        if len(self._tiers) == 1:
+            return self._tiers[0].popleft()
+        tier = min(
+            (tier for tier, entries in self._tiers.items() if entries), key=lambda tier: (self._passed[tier], tier)
+        )
+        self._passed[tier] += SHARE**tier
+        return self._tiers[tier].popleft()
+
+    def clear(self) -> list[Work]:
+        """Let nothing wait; returns the `give_back` of each."""
+        left = [give_back for entries in self._tiers.values() for _, give_back in entries]
+        for entries in self._tiers.values():
+            entries.clear()
+        return left
+
+
 @dataclass
 class _Lane:
     stride: float
     concurrency: int
-    #: What to do, and what to do instead if it is never started.
-    waiting: deque[tuple[Work, Work]] = field(default_factory=deque)
+    waiting: _Waiting = field(default_factory=_Waiting)
     running: int = 0
     passed: float = 0.0
 
@@ -71,12 +108,19 @@ class TaskThreads:
         with self._changed:
             return self._any_work()
 
-    def put(self, queue: str, work: Work, *, give_back: Work) -> None:
-        """Run `work` when its turn comes; call `give_back` at once if the pool takes no more."""
+    def put(self, queue: str, work: Work, *, give_back: Work, tier: int = 0) -> None:
+        """Run `work` when its turn comes; call `give_back` at once if the pool takes no more.
+
+        Args:
+            queue: whose lane it waits in.
+            work: what to do.
+            give_back: what to do instead if it is never started.
+            tier: its place in the lane of a fair queue, 0 the first.
+        """
         with self._changed:
             closed = self._closed
             if not closed:
-                self._enqueue(queue, work, give_back)
+                self._enqueue(queue, work, give_back, tier)
         if closed:
             give_back()
 
@@ -84,9 +128,7 @@ class TaskThreads:
         """Start nothing more; returns the `give_back` of what has not been started."""
         with self._changed:
             self._closed = True
-            left = [give_back for lane in self._lanes.values() for _, give_back in lane.waiting]
-            for lane in self._lanes.values():
-                lane.waiting.clear()
+            left = [give_back for lane in self._lanes.values() for give_back in lane.waiting.clear()]
             self._changed.notify_all()
             self._notify_if_at_rest()
             return left
@@ -94,9 +136,7 @@ class TaskThreads:
     def withdraw(self, queue: str) -> list[Work]:
         """Take back what waits in a queue's lane; returns the `give_back` of each."""
         with self._changed:
-            lane = self._lanes[queue]
-            left = [give_back for _, give_back in lane.waiting]
-            lane.waiting.clear()
+            left = self._lanes[queue].waiting.clear()
             self._notify_if_at_rest()
             return left
 
@@ -114,13 +154,13 @@ class TaskThreads:
                 self._start_thread()
                 self._notify_if_at_rest()
 
-    def _enqueue(self, queue: str, work: Work, give_back: Work) -> None:
+    def _enqueue(self, queue: str, work: Work, give_back: Work, tier: int) -> None:
         lane = self._lanes[queue]
         if not lane.waiting and not lane.running:
             # A queue that had nothing to do has not saved up its share.
             others = [other.passed for other in self._lanes.values() if other.waiting or other.running]
             lane.passed = max(lane.passed, min(others, default=0.0))
-        lane.waiting.append((work, give_back))
+        lane.waiting.append(work, give_back, tier=tier)
         if self._idle == 0 and self._threads < sum(lane.concurrency for lane in self._lanes.values()):
             self._start_thread()
         self._changed.notify()
@@ -175,16 +215,18 @@ class TaskThreads:
 class LaneScheduler(Scheduler):  # type: ignore[misc]  # the client library has no types
     """Puts the client library's callbacks of one subscription into a lane of `TaskThreads`."""
 
-    def __init__(self, slots: TaskThreads, lane: str, *, give_back: Callable[[Any], None]) -> None:
+    def __init__(self, slots: TaskThreads, lane: str, *, give_back: Callable[[Any], None], tier: int = 0) -> None:
         """Take messages from the start on.
 
         Args:
             slots: the threads.
             lane: the queue share that the messages wait in.
             give_back: called with a message that no thread takes up any more.
+            tier: their place in the lane of a fair queue.
         """
         self._slots = slots
         self._lane = lane
+        self._tier = tier
         self._give_back = give_back
         self._requests: queues.Queue[Any] = queues.Queue()
         self._holding = False
@@ -206,7 +248,12 @@ class LaneScheduler(Scheduler):  # type: ignore[misc]  # the client library has 
         if self._holding:
             self._give_back(args[0])
             return
-        self._slots.put(self._lane, lambda: callback(*args, **kwargs), give_back=lambda: self._give_back(args[0]))
+        self._slots.put(
+            self._lane,
+            lambda: callback(*args, **kwargs),
+            give_back=lambda: self._give_back(args[0]),
+            tier=self._tier,
+        )
 
     def shutdown(self, await_msg_callbacks: bool = False) -> list[Any]:
         """Called once nothing is pulled any more; until it returns, the client library goes on extending leases."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 from poolhouse.worker import Payload, Reject, TaskContext, task
@@ -44,3 +45,18 @@ def refuse(payload: Refusal, ctx: TaskContext) -> str:
     if not payload.really:
         raise Reject("never")
     return "all right then"
+
+
+class Visit(Payload):
+    tenant: str
+    visits: str
+    gate: str
+
+
+@task("visit", record=False)
+def visit(payload: Visit, ctx: TaskContext) -> None:
+    """Note the tenant in a file; the first visitors wait at the gate."""
+    while not os.path.exists(payload.gate):
+        time.sleep(0.01)
+    with open(payload.visits, "a", encoding="utf-8") as file:
+        file.write(f"{payload.tenant}\n")

@@ -131,6 +131,7 @@ class TestQueues:
         assert [queue["name"] for queue in answer["queues"]] == ["urgent", "default", "bulk"]
         assert answer["queues"][0] == {
             "name": "urgent",
+            "paused_at": None,
             "backlog": None,
             "in_flight": None,
             "oldest_age_s": None,
@@ -144,7 +145,13 @@ class TestQueues:
         with TestClient(app) as client:
             queues = {queue.pop("name"): queue for queue in client.get("/queues").json()["queues"]}
 
-        assert queues["default"] == {"backlog": 7, "in_flight": 2, "oldest_age_s": 1.5, "dead_letters": 1}
+        assert queues["default"] == {
+            "paused_at": None,
+            "backlog": 7,
+            "in_flight": 2,
+            "oldest_age_s": 1.5,
+            "dead_letters": 1,
+        }
         assert queues["bulk"]["backlog"] is None
 
     def test_cloud_monitoring_is_asked_for_the_newest_figure_of_the_subscription(self) -> None:
@@ -155,6 +162,23 @@ class TestQueues:
         assert source.look(self.QUEUE) == Backlog(backlog=41, in_flight=None, oldest_age_s=None)
         assert 'subscription_id="poolhouse-default-workers"' in session.queries[0]["filter"]
         assert "num_undelivered_messages" in session.queries[0]["filter"]
+
+    def test_the_figures_of_a_fair_queue_are_those_of_its_tiers_together(self) -> None:
+        def figure(value: int) -> dict[str, Any]:
+            return {"timeSeries": [{"points": [{"value": {"int64Value": str(value)}}]}]}
+
+        answers = [figure(value) for tier in ((1, 60), (20, 5), (300, 7), (4000, 1)) for value in tier]
+        source = MonitoringBacklog("p", session=_Session(*answers))  # type: ignore[arg-type]
+        fair = self.QUEUE.model_copy(update={"fair_by": "tenant"})
+
+        assert source.look(fair) == Backlog(backlog=4321, in_flight=None, oldest_age_s=60)
+
+    def test_a_fair_queue_with_a_tier_of_unknown_figures_is_unknown(self) -> None:
+        points = [{"points": [{"value": {"int64Value": "41"}}]}]
+        source = MonitoringBacklog("p", session=_Session({"timeSeries": points}, *[{}] * 7))  # type: ignore[arg-type]
+        fair = self.QUEUE.model_copy(update={"fair_by": "tenant"})
+
+        assert source.look(fair).backlog is None
 
     def test_an_answer_of_another_form_is_no_figure(self) -> None:
         source = MonitoringBacklog("p", session=_Session({"timeSeries": [{"points": []}]}))  # type: ignore[arg-type]
@@ -221,7 +245,7 @@ class TestReference:
         paths = api.client.get("/openapi.json").json()["paths"]
 
         calls = [operation for operations in paths.values() for operation in operations.values()]
-        assert len(calls) == 26
+        assert len(calls) == 33
         for call in calls:
             assert call["summary"]
             assert "application/problem+json" in call["responses"]["default"]["content"]

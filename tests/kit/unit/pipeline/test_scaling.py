@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from poolhouse.pipeline.config.scaling import Scaler, wanted_instances
+from poolhouse.pipeline.config.scaling import Scaler, counted_backlog, wanted_instances
 from poolhouse.pipeline.config.topology import Workers
 
 WORKERS = Workers(min_instances=0, max_instances=10, target_backlog=100)
@@ -51,3 +51,8 @@ def test_a_fresh_scaler_does_not_stop_what_it_finds() -> None:
 def test_a_negative_backlog_is_a_mistake_of_the_caller() -> None:
     with pytest.raises(ValueError, match="can't be negative"):
         wanted_instances(-1, current=0, workers=WORKERS)
+
+
+def test_a_paused_queue_is_scaled_for_what_runs_alone() -> None:
+    assert counted_backlog(unfinished=1000, in_flight=3, paused=True) == 3
+    assert counted_backlog(unfinished=1000, in_flight=3, paused=False) == 1000

@@ -16,6 +16,7 @@ from poolhouse.worker.registry import load
     ("page", "task_types"),
     [
         ("delays.md", ["fetch"]),
+        ("fairness.md", ["tenant_export"]),
         ("large-payloads.md", ["print_report"]),
         ("limits.md", ["book", "call_crm", "render"]),
         ("unique.md", ["index", "monthly_report"]),

@@ -164,6 +164,19 @@ def test_a_schedule_of_a_task_type_without_a_handler_is_an_error_with_its_line(f
     assert str(caught.value) == f"{file}:7: schedules.two: unknown task type 'nope' (known: t)"
 
 
+def test_a_queue_that_is_fair_by_a_field_of_no_payload_is_an_error_with_its_line(found: Write, tmp_path: Path) -> None:
+    file = tmp_path / "pipeline.toml"
+    registry = found({"found_here/__init__": HEAD.replace("pass", 'tenant: str = ""') + handler("t")})
+    file.write_text('[queues.default]\nfair_by = "tenant"\n')
+    registry.check(load(str(file)), declared_in=str(file))
+    file.write_text('[queues.default]\n\nfair_by = "tenannt"\n')
+    with pytest.raises(ConfigError) as caught:
+        registry.check(load(str(file)), declared_in=str(file))
+    assert str(caught.value) == (
+        f"{file}:3: queues.default.fair_by: no task type has a payload with the field 'tenannt'. Did you mean 'tenant'?"
+    )
+
+
 def test_a_backoff_that_can_not_be_is_named_with_the_line_that_makes_it(found: Write) -> None:
     text = (
         HEAD.replace("import", "import Backoff,", 1)

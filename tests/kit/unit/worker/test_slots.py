@@ -111,3 +111,50 @@ def test_an_abandoned_thread_gives_its_place_to_another() -> None:
     again = threading.Event()
     slots.put("default", again.set, give_back=nothing)
     assert again.wait(10)
+
+
+def test_the_tiers_of_a_lane_have_shares_and_one_that_was_empty_goes_next() -> None:
+    slots = TaskThreads({"fair": 1})
+    order: list[str] = []
+    gate = threading.Event()
+    slots.put("fair", lambda: gate.wait(10) and None, give_back=nothing)
+    for _ in range(40):
+        slots.put("fair", lambda: order.append("flood"), give_back=nothing, tier=1)
+    for _ in range(8):
+        slots.put("fair", lambda: order.append("first"), give_back=nothing)
+    gate.set()
+    assert slots.wait_idle(10)
+    assert Counter(order[:10]) == {"first": 8, "flood": 2}
+    assert order[10:] == ["flood"] * 38
+
+
+def test_a_task_of_a_tier_that_was_empty_waits_for_none_that_waits() -> None:
+    slots = TaskThreads({"fair": 1})
+    order: list[str] = []
+    late = threading.Event()
+
+    def flood() -> None:
+        order.append("flood")
+        if len(order) == 500:
+            slots.put("fair", lambda: order.append("late"), give_back=nothing)
+            late.set()
+
+    for _ in range(1000):
+        slots.put("fair", flood, give_back=nothing, tier=3)
+    assert slots.wait_idle(10)
+    assert late.is_set()
+    assert order.index("late") == 500
+
+
+def test_what_waits_in_a_lane_is_taken_back_from_all_its_tiers() -> None:
+    slots = TaskThreads({"fair": 1, "other": 1})
+    gate = threading.Event()
+    slots.put("fair", lambda: gate.wait(10) and None, give_back=nothing)
+    back: list[int] = []
+    for tier in (0, 1, 3):
+        slots.put("fair", lambda: back.append(-1), give_back=lambda tier=tier: back.append(tier), tier=tier)
+    for give_back in slots.withdraw("fair"):
+        give_back()
+    gate.set()
+    assert slots.wait_idle(10)
+    assert sorted(back) == [0, 1, 3]
