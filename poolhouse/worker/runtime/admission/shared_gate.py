@@ -19,6 +19,7 @@ from typing import Literal
 import structlog
 
 from poolhouse.pipeline.errors import PreconditionFailed, StoreUnavailable
+from poolhouse.pipeline.json_values import clean_text
 from poolhouse.pipeline.limits.limit_store import LimitStore, object_name
 from poolhouse.pipeline.limits.shares import (
     CLOCK_MARGIN,
@@ -96,6 +97,7 @@ class SharedGate:
             chance: keeps processes that collided from doing so again.
         """
         self.line = Line()
+        self.title = _title(state)
         self.rule = rule
         self.name = object_name(state.task_type, state.kind, state.key)
         self._new = state
@@ -371,3 +373,9 @@ class SharedGate:
     def _surplus(self, now: datetime) -> Surplus:
         slots, starts = self._needs(now)
         return surplus(self._seen, self._process, rule=self.rule, slots=slots, starts=starts, now=now)
+
+
+def _title(state: LimitState) -> str:
+    values = ", ".join(f"{name}={value}" for name, value in state.key.items())
+    what = "the turn" if state.kind == "serial" else "the limit"
+    return clean_text(f"{what} of {state.task_type}{f' ({values})' if values else ''}", one_line=True, limit=300)

@@ -330,3 +330,8 @@ def large_parent(payload: Text, ctx: TaskContext) -> list[str]:
     runs.append(ctx.task_id)
     large = Text(text="x" * payload.n)
     return [ctx.submit("length", large), ctx.submit("length", Text(text="small")), ctx.submit("one_text", large)]
+
+
+@task("turns", serial_by="n")
+def turns(payload: Number, ctx: TaskContext) -> None:
+    """One at a time for each number."""
