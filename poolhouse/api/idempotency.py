@@ -2,7 +2,8 @@
 
 The key's object (`idempotency/SHA256.json`) is made before the message is published, with the precondition that there
 is none, so of many calls one wins. It holds the task's id, so that a later call that has to publish again publishes the
-same task, which workers recognise. `publishing_until` says until when another call may still be publishing.
+same task, which workers recognise. `publishing_until` says until when another call may still be publishing. What came
+of it is an object of its own (`idempotency/SHA256.json,end`): Cloud Storage takes one write per second of a name.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -50,10 +52,42 @@ class KeyRecord(BaseModel):
     submitted_at: datetime
     #: Until when the call that made or took over the key may be publishing.
     publishing_until: datetime
-    #: Set once Pub/Sub has the message; empty where the bucket has the task until its time.
+
+
+class KeyEnd(BaseModel):
+    """What came of a call that had a key."""
+
+    model_config = ConfigDict(frozen=True)
+
+    task_id: str
+    #: The generation of the key that it had.
+    key: int
+    #: Set once Pub/Sub has the message; empty where the bucket has the task until its time. None: the call failed, and
+    #: the next one need not wait.
     message_id: str | None = None
     #: Whether the task can't be published as it is: the key is free again, also for another body.
     refused: bool = False
+
+
+@dataclass(frozen=True)
+class Held:
+    """A key as it was found."""
+
+    record: KeyRecord
+    generation: int
+    end: KeyEnd | None = None
+    end_generation: int = ABSENT
+
+    @property
+    def message_id(self) -> str | None:
+        """The id of the message; None where none is known to be published."""
+        # A call that published it late, after another had taken the key over, published the same task.
+        return self.end.message_id if self.end is not None and self.end.task_id == self.record.task_id else None
+
+    @property
+    def given_back(self) -> bool:
+        """Whether the call that had it ended without a message."""
+        return self.end is not None and self.end.key == self.generation and self.end.message_id is None
 
 
 def check_key(key: str) -> str:
@@ -95,7 +129,7 @@ class IdempotencyKeys:
         *,
         new_id: Callable[[datetime], str],
         publish: Callable[[KeyRecord], Awaitable[str]],
-    ) -> tuple[KeyRecord, bool]:
+    ) -> tuple[KeyRecord, str, bool]:
         """Publish a task unless a call with this key has done so.
 
         Args:
@@ -105,7 +139,7 @@ class IdempotencyKeys:
             publish: publishes the task of the record's id and time; returns the message id.
 
         Returns:
-            The key's record, with a message id, and whether another call had published it.
+            The key's record, the message's id, and whether another call had published it.
 
         Raises:
             Problem: 409, the key belongs to another body.
@@ -120,34 +154,33 @@ class IdempotencyKeys:
             publishing_until=now + self._publish_time,
         )
         try:
-            generation = await self._write(name, mine, ABSENT)
+            held = Held(mine, await self._write(name, mine, ABSENT))
         except PreconditionFailed:
-            mine, generation = await self._take_over(name, mine)
-            if mine.message_id is not None:
-                return mine, True
+            held = await self._take_over(name, mine)
+            mine = held.record
+            if held.message_id is not None:
+                return mine, held.message_id, True
+        end = KeyEnd(task_id=mine.task_id, key=held.generation)
         try:
             message_id = await publish(mine)
         except BaseException as error:
             # Another task is the answer to a unique one: the key is not used up by it.
             refused = isinstance(error, Problem | MessageRefused | TaskExists)
-            await self._let_go(name, mine.model_copy(update={"refused": refused}), generation)
+            # Where another has taken the key over and published, that stays.
+            await self._end(name, end.model_copy(update={"refused": refused}), if_generation=held.end_generation)
             raise
-        done = mine.model_copy(update={"message_id": message_id})
-        try:
-            await self._write(name, done, generation)
-        except (PreconditionFailed, StoreUnavailable, ObjectNotFound) as error:
-            # The task is submitted, and the answer says so; a repeated call would publish the same task again.
-            _log.warning("an idempotency key could not be marked as published", task_id=mine.task_id, error=str(error))
-        return done, False
+        await self._end(name, end.model_copy(update={"message_id": message_id}), if_generation=None)
+        return mine, message_id, False
 
-    async def _take_over(self, name: str, mine: KeyRecord) -> tuple[KeyRecord, int]:
-        """The key's record: with a message id; or ours to publish, since no other call is publishing."""
+    async def _take_over(self, name: str, mine: KeyRecord) -> Held:
+        """The key: with a message id; or ours to publish, since no other call is publishing."""
         deadline = self._clock() + self._publish_time
         while True:
-            found, generation = await self._read(name)
-            if found.refused:
+            held = await self._read(name)
+            found = held.record
+            if held.given_back and held.end is not None and held.end.refused:
                 try:
-                    return mine, await self._write(name, mine, generation)
+                    return await self._again(name, mine, held)
                 except PreconditionFailed:
                     continue
             if found.body_sha256 != mine.body_sha256:
@@ -157,36 +190,55 @@ class IdempotencyKeys:
                     detail=f"A call with this key submitted task {found.task_id}: use a new key for another task.",
                 )
             now = self._clock()
-            if found.message_id is not None or found.task_id == mine.task_id:  # our own write, its answer lost
-                return found, generation
-            if found.publishing_until <= now:
+            if held.message_id is not None or found.task_id == mine.task_id:  # our own write, its answer lost
+                return held
+            if held.given_back or found.publishing_until <= now:
                 taken = found.model_copy(update={"publishing_until": now + self._publish_time})
                 try:
-                    return taken, await self._write(name, taken, generation)
+                    return await self._again(name, taken, held)
                 except PreconditionFailed:
                     continue
             if now >= deadline:
                 raise QueueUnavailable("another call with this Idempotency-Key is still waiting for the queue")
             await asyncio.sleep(POLL_S)
 
-    async def _read(self, name: str) -> tuple[KeyRecord, int]:
+    async def _again(self, name: str, record: KeyRecord, held: Held) -> Held:
+        """Write the key for a call of its own, which has no end yet. Raises `PreconditionFailed`."""
+        generation = await self._write(name, record, held.generation)
+        return Held(record, generation, end_generation=held.end_generation)
+
+    async def _read(self, name: str) -> Held:
         try:
             data, info = await self._threads.run(self._store.get, name)
         except ObjectNotFound:
             raise StoreUnavailable("the idempotency key was deleted just now") from None
         try:
-            return KeyRecord.model_validate_json(data), info.generation
+            record = KeyRecord.model_validate_json(data)
         except ValidationError as error:
             raise StoreUnavailable(f"{name} is not an idempotency key: delete it ({error})") from None
+        try:
+            data, end = await self._threads.run(self._store.get, _end_of(name))
+        except ObjectNotFound:
+            return Held(record, info.generation)
+        try:
+            return Held(record, info.generation, KeyEnd.model_validate_json(data), end.generation)
+        except ValidationError as error:
+            raise StoreUnavailable(f"{_end_of(name)} is not the end of a call: delete it ({error})") from None
 
     async def _write(self, name: str, record: KeyRecord, generation: int) -> int:
         return await self._threads.run(
             self._store.put, name, record.model_dump_json().encode(), if_generation=generation
         )
 
-    async def _let_go(self, name: str, record: KeyRecord, generation: int) -> None:
-        """Record that no call is publishing, so that the next call need not wait."""
+    async def _end(self, name: str, end: KeyEnd, *, if_generation: int | None) -> None:
+        """Record what came of the call. Never raises: a repeated call would publish the same task again."""
         try:
-            await self._write(name, record.model_copy(update={"publishing_until": self._clock()}), generation)
+            await self._threads.run(
+                self._store.put, _end_of(name), end.model_dump_json().encode(), if_generation=if_generation
+            )
         except PoolhouseError as error:
-            _log.info("an idempotency key could not be released", task_id=record.task_id, error=str(error))
+            _log.warning("what came of an idempotency key could not be recorded", task_id=end.task_id, error=str(error))
+
+
+def _end_of(name: str) -> str:
+    return f"{name},end"

@@ -116,6 +116,12 @@ def show(api: Client, task_id: str, *, as_json: bool, terminal: Terminal) -> int
     if progress := task.get("progress"):
         terminal.line(f"  progress   {units.progress(progress)}  {progress.get('note') or ''}".rstrip())
     attempts.show(task.get("attempts", ()), terminal)
+    for step in task.get("steps", ()):
+        terminal.line(
+            f"  step {step['name']}  attempt {step['attempt']}  {_took(step)}  {units.size(step['size_bytes'])}"
+        )
+    if task.get("cursor") is not None:
+        terminal.line(f"  cursor     {json.dumps(task['cursor'], ensure_ascii=False)}")
     for name in ("payload", "payload_object", "result", "result_object"):
         if task.get(name) not in (None, {}):
             text = json.dumps(task[name], indent=2, ensure_ascii=False).replace("\n", "\n  ")
@@ -158,6 +164,11 @@ def _total(api: Client, query: Mapping[str, str]) -> int:
 def _in(text: str | None) -> str:
     at = units.moment(text)
     return "" if at is None else units.age(at, now=now())
+
+
+def _took(step: Document) -> str:
+    began, ended = units.moment(step["started_at"]), units.moment(step["ended_at"])
+    return "?" if began is None or ended is None else units.span((ended - began).total_seconds())
 
 
 def _ago(text: str) -> str:

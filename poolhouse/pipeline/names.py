@@ -3,8 +3,8 @@
 Prefixes: `uploads/` what clients sent, `processed/` what file tasks made, `results/` large results, `tasks/` the
 records and the claims of their attempts, `dead-letters/` what failed for good, `idempotency/` keys of submit calls,
 `schedules/` what is remembered of schedules, `timers/` tasks that wait for a time, `unique/` which task has a key,
-`payloads/` what is too large for a message, `limits/` which workers share a limit, `index/` what listings are made of,
-`config/` what the deployment keeps for itself.
+`payloads/` what is too large for a message or a record, `limits/` which workers share a limit, `index/` what listings
+are made of, `config/` what the deployment keeps for itself.
 """
 
 from __future__ import annotations
@@ -37,9 +37,12 @@ UNIQUE = "unique/"
 INDEX = "index/"
 LIMITS = "limits/"
 PAYLOADS = "payloads/"
-TASK_ID_KEY = "config/task-id-key"
+CONFIG = "config/"
+#: What the kit keeps for itself. Objects below other prefixes are files, and the effects of handlers.
+OF_THE_KIT = (RESULTS, TASKS, DEAD_LETTERS, IDEMPOTENCY, SCHEDULES, TIMERS, UNIQUE, INDEX, LIMITS, PAYLOADS, CONFIG)
+TASK_ID_KEY = f"{CONFIG}task-id-key"
 #: Which queues are paused, and which waiting tasks are not to start.
-QUEUE_CONTROL = "config/queues.json"
+QUEUE_CONTROL = f"{CONFIG}queues.json"
 
 #: What is left of an object's name for a client's file, with a margin for suffixes.
 MAX_FILE_NAME_BYTES = MAX_OBJECT_NAME_BYTES - max(len(UPLOADS), len(PROCESSED)) - 32
@@ -135,7 +138,7 @@ def result(kind: str, task_id: str, *, suffix: str = ".json") -> str:
 
 
 def payload(task_id: str, sha256: str) -> str:
-    """`payloads/ID/SHA256.json`, for a payload too large for a message."""
+    """`payloads/ID/SHA256.json`, for a payload too large for a message, or a step's result too large for a record."""
     return f"{PAYLOADS}{check_task_id(task_id)}/{sha256}.json"
 
 
@@ -152,6 +155,11 @@ def schedule(name: str) -> str:
 def limit(task_type: str, kind: str, digest: str) -> str:
     """`limits/TYPE/KIND-DIGEST.json`; the digest stands for the key's values."""
     return f"{LIMITS}{check_task_type(task_type)}/{kind}-{digest}.json"
+
+
+def published_run(name: str) -> str:
+    """`schedules/NAME.json,published`: the run of a schedule that Pub/Sub has last taken."""
+    return f"{schedule(name)},published"
 
 
 def timer(due_at: datetime, task_id: str) -> str:

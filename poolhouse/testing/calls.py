@@ -167,6 +167,7 @@ def crash_points(made: list[tuple[str, str]]) -> list[CrashPoint]:
     kinds: dict[str, tuple[How, ...]] = {
         "queue.pull": (DIES_AFTER,),
         "handler": (DIES_AFTER,),
+        "step": (DIES_BEFORE, DIES_AFTER),
         "storage.read": (FAILS,),
         "storage.list": (FAILS,),
         "queue.ack": (DIES_BEFORE,),

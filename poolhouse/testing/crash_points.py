@@ -17,12 +17,6 @@ from poolhouse.testing.surroundings import Submission
 
 #: Failures that are told in full.
 TOLD = 20
-#: Objects that are the kit's own: they are no effects of a handler. What results hold, their tasks tell.
-_BOOKKEEPING = (
-    *(names.TASKS, names.TIMERS, names.RESULTS, names.SCHEDULES, names.DEAD_LETTERS, names.IDEMPOTENCY, names.PAYLOADS),
-    names.LIMITS,
-    "config/",
-)
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)?")
 
 
@@ -137,7 +131,7 @@ def effects_of(bucket: ObjectStore, submitted: Sequence[Submission], *, results:
         found += [
             (_without_chance(info.name, same), bucket.get(info.name)[0])
             for info in page.objects
-            if not info.name.startswith(_BOOKKEEPING)
+            if not info.name.startswith(names.OF_THE_KIT)
         ]
         token = page.next_token
         if token is None:

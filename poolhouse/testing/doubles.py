@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -13,13 +14,17 @@ from typing import IO, Any
 
 import structlog
 from pydantic import BaseModel
+from pydantic_core import from_json, to_json
 
 from poolhouse.client.task_type import TaskType, name_of
+from poolhouse.pipeline import json_values
 from poolhouse.pipeline.errors import ObjectNotFound, PreconditionFailed, QueueUnavailable
 from poolhouse.pipeline.messaging.pubsub_transport import Message
 from poolhouse.pipeline.store import ABSENT, ObjectInfo, ObjectPage, ObjectStore, printable
+from poolhouse.pipeline.tasks.records import Step
 from poolhouse.pipeline.timing import clock
 from poolhouse.worker.errors import TaskCancelled
+from poolhouse.worker.steps import Steps, cursor_value, refuse_inside
 
 
 class MemoryStore:
@@ -151,8 +156,38 @@ class ManualClock:
         return self.now
 
 
+class MemoryLedger:
+    """`Ledger` in memory: the steps of a task, by name."""
+
+    def __init__(self, results: Mapping[str, Any], *, now: Callable[[], datetime]) -> None:
+        self._now = now
+        self.steps: dict[str, Step] = {}
+        for name, result in results.items():
+            self.record(name, json_values.encode(result, what=f"the result of step {name!r}"), started_at=now())
+
+    def find(self, name: str) -> Step | None:
+        return self.steps.get(name)
+
+    def load(self, step: Step) -> bytes:
+        return to_json(step.result)
+
+    def record(self, name: str, result: bytes, *, started_at: datetime) -> None:
+        self.steps[name] = Step(
+            name=name,
+            attempt=1,
+            started_at=started_at,
+            ended_at=self._now(),
+            result=from_json(result),
+            size_bytes=len(result),
+        )
+
+
 class FakeContext:
-    """`TaskContext` of one attempt; `cancel_after` checkpoints it is told to stop."""
+    """`TaskContext` of one attempt; `cancel_after` checkpoints it is told to stop.
+
+    `steps` are results of steps that an earlier attempt has recorded, by name, and `cursor` is where it was. What this
+    one has then done is in `results`.
+    """
 
     def __init__(
         self,
@@ -163,6 +198,8 @@ class FakeContext:
         cancel_after: int | None = None,
         attempt: int = 1,
         clock: Callable[[], datetime] | None = None,
+        steps: Mapping[str, Any] | None = None,
+        cursor: Any = None,
     ) -> None:
         self.store: ObjectStore = store if store is not None else MemoryStore()
         self.task_id = task_id
@@ -176,6 +213,25 @@ class FakeContext:
         self.checkpoints = 0
         self.submitted: list[tuple[str, BaseModel | Mapping[str, Any]]] = []
         self._cancel_after = cancel_after
+        self._cursor = cursor_value(cursor)
+        self._ledger = MemoryLedger(steps or {}, now=self._clock)
+        self._steps = Steps(self._ledger, checkpoint=self.checkpoint, now=self._clock)
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """The results of all steps that have ended, by name."""
+        return {name: step.result for name, step in self._ledger.steps.items()}
+
+    def step(self, name: str, function: Callable[..., Any], /, *args: Any, **named: Any) -> Any:
+        return self._steps.run(name, function, args, named)
+
+    @property
+    def cursor(self) -> Any:
+        return copy.deepcopy(self._cursor)
+
+    @cursor.setter
+    def cursor(self, value: Any) -> None:
+        self._cursor = cursor_value(value)
 
     def now(self) -> datetime:
         return self._clock()
@@ -197,6 +253,7 @@ class FakeContext:
         delay_s: float | None = None,
         run_at: datetime | None = None,
     ) -> str:
+        refuse_inside("ctx.submit")
         self.submitted.append((name_of(task_type), payload))
         return f"follow-up-{len(self.submitted)}"
 

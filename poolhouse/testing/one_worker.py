@@ -17,6 +17,7 @@ from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.control.state import QueueControl
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.tasks.dead_letter_attributes import earlier_deliveries
+from poolhouse.pipeline.tasks.records import Step
 from poolhouse.pipeline.tasks.task_ids import TaskIds
 from poolhouse.testing.broker import Broker, Pulled
 from poolhouse.testing.calls import Calls, WorkerDied, WorkerLife
@@ -33,6 +34,7 @@ from poolhouse.worker.runtime.retrying import RetryUntilStopped
 from poolhouse.worker.runtime.running_task import Context, RunningTask
 from poolhouse.worker.runtime.services import Services
 from poolhouse.worker.runtime.settlement import Settlement
+from poolhouse.worker.steps import Ledger
 from poolhouse.worker.webhooks.delivery import with_deliveries
 
 _T = TypeVar("_T")
@@ -258,6 +260,7 @@ class _CallingThread(Executor):
                 self._life.in_handler = False
 
         number = task.record.last_attempt
+        context.steps.ledger = _SeenLedger(context.steps.ledger, self._calls, self._life, task.record.task_type)
         self._calls.tell(f"attempt {number} of {task.record.task_type} {task.record.task_id} begins")
         try:
             value = handle()
@@ -266,6 +269,31 @@ class _CallingThread(Executor):
             raise
         return self._calls.act(
             "handler", lambda: value, target=f"of {task.record.task_type}", by=self._life, step="handler"
+        )
+
+
+class _SeenLedger:
+    """`Ledger` whose worker may die before or after a step is recorded."""
+
+    def __init__(self, ledger: Ledger, calls: Calls, life: WorkerLife, task_type: str) -> None:
+        self._ledger = ledger
+        self._calls = calls
+        self._life = life
+        self._task_type = task_type
+
+    def find(self, name: str) -> Step | None:
+        return self._ledger.find(name)
+
+    def load(self, step: Step) -> bytes:
+        return self._ledger.load(step)
+
+    def record(self, name: str, result: bytes, *, started_at: datetime) -> None:
+        self._calls.tell(f"step {name!r} of {self._task_type} ends")
+        self._calls.act(
+            "step",
+            lambda: self._ledger.record(name, result, started_at=started_at),
+            target=f"{name!r} of {self._task_type}",
+            by=self._life,
         )
 
 

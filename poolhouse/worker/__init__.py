@@ -5,7 +5,7 @@ from poolhouse.pipeline.tasks.unique import Unique
 from poolhouse.pipeline.timing.backoff import Backoff
 from poolhouse.pipeline.webhooks.webhook import Webhook
 from poolhouse.worker.context import TaskContext
-from poolhouse.worker.errors import Reject, Retry, TaskCancelled, TaskTimeout, WorkerStopping
+from poolhouse.worker.errors import Reject, Retry, StepChanged, TaskCancelled, TaskTimeout, WorkerStopping
 from poolhouse.worker.registry import Payload, task
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Payload",
     "Reject",
     "Retry",
+    "StepChanged",
     "TaskCancelled",
     "TaskContext",
     "TaskTimeout",

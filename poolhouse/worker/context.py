@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
 from pydantic import BaseModel
 
@@ -12,6 +12,10 @@ from poolhouse.client.task_type import P, TaskType
 
 if TYPE_CHECKING:
     from poolhouse.pipeline.store import ObjectStore  # which imports Google's clients
+
+
+_Given = ParamSpec("_Given")
+_Result = TypeVar("_Result")
 
 
 class Logger(Protocol):
@@ -63,6 +67,46 @@ class TaskContext(Protocol):
         Raises:
             TaskCancelled, WorkerStopping, TaskTimeout, LeaseLost: all `Interrupted`; let them pass.
         """
+
+    @overload
+    def step(
+        self,
+        name: str,
+        function: Callable[_Given, Coroutine[Any, Any, _Result]],
+        /,
+        *args: _Given.args,
+        **named: _Given.kwargs,
+    ) -> Coroutine[Any, Any, _Result]: ...
+    @overload
+    def step(
+        self, name: str, function: Callable[_Given, _Result], /, *args: _Given.args, **named: _Given.kwargs
+    ) -> _Result: ...
+    def step(self, name: str, function: Callable[..., Any], /, *args: Any, **named: Any) -> Any:
+        """Return what the function returns; or what it returned in an earlier attempt, where the record has that.
+
+        A step that was recorded never runs again, whether its task was retried, stopped, killed or replayed. It is
+        recorded before the next one begins if a second has passed since the last write of the record, else with those
+        that follow within that second. Each begins with a checkpoint.
+
+            text = ctx.step("extract", extract, payload.name)
+            pages = await ctx.step("render", render, text)  # in an async handler, of an async function
+
+        Args:
+            name: of the step, unlike all others of the task.
+            function: what to do; its return annotation is the result's type, a model or whatever JSON has a form for.
+            *args: handed to the function.
+            **named: handed to the function.
+
+        Raises:
+            ValueError: the name can't be, or was used before in this attempt.
+            TypeError: an async handler gives an ordinary function.
+            Reject: the result can't be kept.
+            StepChanged: the recorded result does not fit what the function returns now.
+        """
+
+    #: Where a loop is: any small JSON value (16 KiB). Set it as often as you like: it is written with progress, at most
+    #: once a second, and at each end of an attempt. The next attempt finds it; None before it was set.
+    cursor: Any
 
     @overload
     def submit(

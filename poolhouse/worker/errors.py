@@ -43,6 +43,10 @@ class Reject(PoolhouseError):
         self.reason = reason
 
 
+class StepChanged(PoolhouseError):
+    """The result of a recorded step is none that its function returns now: see `TaskContext.step`."""
+
+
 class Interrupted(BaseException):
     """Base of what `TaskContext.checkpoint` raises; a handler lets it pass, after tidying up.
 

@@ -116,8 +116,10 @@ async def _submit(draft: Draft, services: Services, request: Request) -> Publish
         return await publish(task, data, draft, services)
 
     body_sha256 = await bodies.off_loop(request, idempotency.fingerprint, draft)
-    record, repeated = await IdempotencyKeys(services).once(key, body_sha256, new_id=ids.new, publish=publish_of)
-    return Published(record.task_id, record.message_id or "", probe.not_before is not None, repeated)
+    record, message_id, repeated = await IdempotencyKeys(services).once(
+        key, body_sha256, new_id=ids.new, publish=publish_of
+    )
+    return Published(record.task_id, message_id, probe.not_before is not None, repeated)
 
 
 def publish(task: TaskMessage, data: bytes, draft: Draft, services: Services) -> asyncio.Future[str]:

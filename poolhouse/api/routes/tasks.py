@@ -107,11 +107,14 @@ def public(record: TaskRecord, *, inside: bool) -> dict[str, Any]:
     """A record as clients see it: without what workers keep in it for each other.
 
     Args:
-        inside: with tracebacks and the names of workers too, which are a host and a process.
+        inside: with tracebacks, the names of workers (a host and a process), the cursor and the results of steps too.
     """
     shown = record.model_dump(mode="json", exclude=set(PRIVATE), exclude_none=True)
     if not inside:
         hide_inside(shown["attempts"])
+        shown.pop("cursor", None)
+        for step in shown["steps"]:
+            step.pop("result", None)
     return shown
 
 
@@ -238,9 +241,9 @@ async def cancel(
             await services.hooks.of(record.task_type).on_cancel_async(TaskInfo.of(record))
         await services.send_following(record)  # before the timer goes, whose message would make up for it
         await timerless(before, services)
-        if record.payload_object is not None:
-            with contextlib.suppress(StoreUnavailable):  # the worker that meets the message does it, or the lifecycle
-                await services.threads.run(large_values.remove, services.store, record.payload_object)
+        with contextlib.suppress(StoreUnavailable):  # the worker that meets the message does it, or the lifecycle
+            for value in record.large_values:
+                await services.threads.run(large_values.remove, services.store, value)
     return record
 
 

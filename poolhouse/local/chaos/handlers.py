@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
+from poolhouse.local.chaos.journal import mark
 from poolhouse.worker import Limit, Payload, Reject, Retry, TaskContext, Unique, task
 
 
@@ -63,6 +64,28 @@ class Slot(Payload):
 def single(payload: Slot, ctx: TaskContext) -> int:
     """Work alone in its slot."""
     time.sleep(payload.seconds)
+    return payload.number
+
+
+class Stages(Payload):
+    """How many steps to take, and how long each lasts."""
+
+    number: int
+    steps: int
+    seconds: float
+
+
+@task("stepped")
+def stepped(payload: Stages, ctx: TaskContext) -> int:
+    """Take steps, each of which leaves a mark whenever it runs."""
+
+    def work(step: str) -> str:
+        ctx.store.put(mark(ctx.task_id, step, ctx.attempt), b"{}")
+        time.sleep(payload.seconds)
+        return step
+
+    for number in range(payload.steps):
+        ctx.step(f"step-{number}", work, f"step-{number}")
     return payload.number
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from poolhouse.local.storage.proxy import Exchange, Mutation
 from poolhouse.local.storage.proxy.mutations import upload_properties
@@ -24,6 +25,17 @@ class Write:
     task_type: str = ""
     #: Of a record: its place in the task's history, which is kept in objects that take turns.
     step: int = 0
+    #: Of a record: the steps that its handler has taken, by name, and the attempt that ran each.
+    handler_steps: Mapping[str, int] = field(default_factory=dict)
+
+
+#: Where handlers note that a step runs.
+MARKS = "chaos/"
+
+
+def mark(task_id: str, step: str, attempt: int) -> str:
+    """The object by which an attempt notes that it runs a step."""
+    return f"{MARKS}{task_id}/{step}/{attempt}.json"
 
 
 class Journal:
@@ -87,4 +99,12 @@ def parse(exchange: Exchange) -> Write | None:
         status=None if status is None else Status(status),
         task_type=metadata.get("task_type", ""),
         step=int(metadata.get("step", 0)),
+        handler_steps={} if b'"steps"' not in exchange.sent else _steps(exchange.sent),
     )
+
+
+def _steps(sent: bytes) -> dict[str, int]:
+    """The steps in a record, which is the second part of the body."""
+    content = sent.split(b"\r\n\r\n", 2)[2]
+    record = json.loads(content[: content.rindex(b"\r\n--")])
+    return {step["name"]: step["attempt"] for step in record.get("steps", ())}

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from itertools import accumulate, pairwise
 
 from poolhouse.local.chaos.client import Accepted
-from poolhouse.local.chaos.journal import Write
+from poolhouse.local.chaos.journal import Write, mark
 from poolhouse.pipeline import names
 from poolhouse.pipeline.tasks.records import Outcome, Status, TaskRecord
 
@@ -23,6 +23,7 @@ _ENDS = {
     "flaky": Status.SUCCEEDED,
     "parent": Status.SUCCEEDED,
     "single": Status.SUCCEEDED,
+    "stepped": Status.SUCCEEDED,
     "narrow": Status.SUCCEEDED,
     "in_turn": Status.SUCCEEDED,
     "refuse": Status.FAILED,
@@ -62,6 +63,7 @@ def judge(facts: Facts) -> list[str]:
         *(problem for accepted in facts.accepted for problem in _task(accepted, facts)),
         *_follow_ups(facts),
         *_one_in_a_slot(facts),
+        *_steps(facts),
         *_limits(facts),
         *_final_writes(facts),
         *_dead_letters(facts),
@@ -122,6 +124,32 @@ def _one_in_a_slot(facts: Facts) -> Iterator[str]:
         for first, second in pairwise(found):
             if second.attempts[0].started_at < first.updated_at:
                 yield f"{second.task_id} (single): began in slot {slot} before {first.task_id} had ended"
+
+
+def _steps(facts: Facts) -> Iterator[str]:
+    """A step that a write of its record has does not run in a later attempt; a task that succeeded has run all."""
+    for task_id, record in facts.records.items():
+        recorded: dict[str, int] = {}
+        for name in (names.claim(task_id), names.record(task_id)):
+            for write in facts.writes.get(name, ()):
+                for step, attempt in write.handler_steps.items():
+                    recorded[step] = min(attempt, recorded.get(step, attempt))
+        for step, attempt in recorded.items():
+            again = [
+                later for later in range(attempt + 1, record.last_attempt + 1) if _ran(task_id, step, later, facts)
+            ]
+            if again:
+                yield f"{task_id} (stepped): {step} was recorded in attempt {attempt} and ran again in {again}"
+            if not _ran(task_id, step, attempt, facts):
+                yield f"{task_id} (stepped): {step} is said to have run in attempt {attempt}, and has not"
+        if record.task_type == "stepped" and record.status is Status.SUCCEEDED:
+            wanted = [f"step-{number}" for number in range(record.payload["steps"])]
+            if [step.name for step in record.steps] != wanted:
+                yield f"{task_id} (stepped): has succeeded with the steps {[step.name for step in record.steps]}"
+
+
+def _ran(task_id: str, step: str, attempt: int, facts: Facts) -> bool:
+    return mark(task_id, step, attempt) in facts.writes
 
 
 def _limits(facts: Facts) -> Iterator[str]:

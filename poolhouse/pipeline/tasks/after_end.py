@@ -7,8 +7,10 @@ task ends without a worker (a cancel call, a dead letter by Pub/Sub's count), so
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 
+from poolhouse.pipeline.messaging import trace
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.tasks.records import FollowUp, Status, TaskRecord
 
@@ -17,12 +19,15 @@ from poolhouse.pipeline.tasks.records import FollowUp, Status, TaskRecord
 Rule = Callable[[TaskRecord], Iterable[FollowUp]]
 
 
-def tasks_after(record: TaskRecord, rules: Iterable[Rule]) -> list[TaskMessage]:
+def tasks_after(
+    record: TaskRecord, rules: Iterable[Rule], *, attributes: Mapping[str, str] = MappingProxyType({})
+) -> list[TaskMessage]:
     """All tasks that follow the end of a task: what its handler submitted, where it succeeded, and those of the rules.
 
     Args:
         record: its final record.
         rules: of this deployment.
+        attributes: of the ended task's message, where it is at hand: what follows belongs to the same trace.
     """
     submitted = record.follow_ups if record.status is Status.SUCCEEDED else ()
     return [
@@ -34,6 +39,7 @@ def tasks_after(record: TaskRecord, rules: Iterable[Rule]) -> list[TaskMessage]:
             payload=each.payload,
             not_before=each.not_before,
             payload_object=each.payload_object,
+            trace=trace.context(attributes),
         )
         for each in (*submitted, *(follow_up for rule in rules for follow_up in rule(record)))
     ]

@@ -287,6 +287,8 @@ class DeadLetterStore:
                 if stored is not None:
                     self._check_over(stored.record, letter, generation)
                     self._write_record(records.replayed(stored.record, now=now, task=changed), stored.generation)
+                    if changed is not None:
+                        self._remove_steps(stored.record)
             except RecordUnreadable as error:
                 if task is not None:
                     self._write_record(records.fresh(task, now=now), error.generation)
@@ -312,8 +314,15 @@ class DeadLetterStore:
                 stored = self._records.read(task_id)
                 if stored is not None and _dead(stored.record):
                     self._write_record(records.discarded(stored.record, now=now), stored.generation)
+                    self._remove_steps(stored.record)
             self._remove_payload(letter)
             self._delete(letter, generation)
+
+    def _remove_steps(self, record: TaskRecord) -> None:
+        """Delete the objects with results of the record's steps."""
+        for step in record.steps:
+            if step.result_object is not None:
+                large_values.remove(self._store, step.result_object)
 
     def _remove_payload(self, letter: DeadLetter, *, unless: ValueObject | None = None) -> None:
         """Delete the object with the letter's payload, where it has one and it is not another's too."""

@@ -47,7 +47,7 @@ class ValueObject(BaseModel):
 
 
 def payload_object(task_id: str, data: bytes) -> ValueObject:
-    """The object of a task's payload, whose JSON is `data`."""
+    """The object of a task's payload, or of a step's result, whose JSON is `data`."""
     sha256 = hashlib.sha256(data).hexdigest()
     return ValueObject(name=names.payload(task_id, sha256), size_bytes=len(data), sha256=sha256)
 
@@ -81,7 +81,15 @@ def write(store: ObjectStore, value: ValueObject, data: bytes) -> None:
 
 
 def read(store: ObjectStore, value: ValueObject) -> Any:
-    """The value; never more than its size is held.
+    """The value. Raises `ValueLost`, as `read_bytes`."""
+    try:
+        return from_json(read_bytes(store, value))
+    except ValueError as error:
+        raise ValueLost(f"{value.name} is not JSON: {error}") from None
+
+
+def read_bytes(store: ObjectStore, value: ValueObject) -> bytes:
+    """The value as JSON; never more than its size is held.
 
     Raises:
         ValueLost: the object is gone or another; the text says which.
@@ -97,10 +105,7 @@ def read(store: ObjectStore, value: ValueObject) -> Any:
         raise ValueLost(f"{value.name} is gone: deleted by hand, or by the bucket's lifecycle") from None
     if size != value.size_bytes or digest.hexdigest() != value.sha256:
         raise ValueLost(f"{value.name} is not what was written: its size or SHA-256 is another")
-    try:
-        return from_json(b"".join(pieces))
-    except ValueError as error:
-        raise ValueLost(f"{value.name} is not JSON: {error}") from None
+    return b"".join(pieces)
 
 
 def remove(store: ObjectStore, value: ValueObject) -> None:

@@ -11,6 +11,7 @@ replayed.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -95,6 +96,21 @@ class ResultObject(_Model):
     content_type: str = "application/json"
 
 
+class Step(_Model):
+    """A step of a task that has ended, in whichever attempt: it is not run again."""
+
+    name: str
+    #: The attempt that ran it.
+    attempt: int
+    started_at: datetime
+    ended_at: datetime
+    #: What it returned; a large result is in `result_object`, until the task has ended.
+    result: Any = None
+    result_object: ValueObject | None = None
+    #: Length of the result as JSON.
+    size_bytes: int = 0
+
+
 class FollowUp(_Model):
     """A task that a handler submitted; published once its own task has succeeded."""
 
@@ -150,6 +166,10 @@ class TaskRecord(_Model):
     #: When its dead letter was discarded: late copies of the message make no new one.
     discarded_at: datetime | None = None
     follow_ups: tuple[FollowUp, ...] = ()
+    #: Steps that have ended, in the order in which they did.
+    steps: tuple[Step, ...] = ()
+    #: Where a loop of the handler is, as it said last.
+    cursor: Any = None
     #: A mark of this very write: after a lost answer it tells one's own write from another's.
     write_token: str = ""
     #: Which of the task's objects is the truth, kept by `RecordStore`: see `poolhouse.pipeline.tasks.record_version`.
@@ -160,6 +180,12 @@ class TaskRecord(_Model):
     def counted_attempts(self) -> int:
         """Attempts that count against the limit."""
         return self.last_attempt - self.forgiven_attempts - self.stops - self.uncounted
+
+    @property
+    def large_values(self) -> tuple[ValueObject, ...]:
+        """The objects with its payload and the results of its steps, as far as these are too large for the record."""
+        found = (self.payload_object, *(step.result_object for step in self.steps))
+        return tuple(value for value in found if value is not None)
 
     @property
     def last_attempt(self) -> int:
@@ -334,6 +360,17 @@ def renewed(record: TaskRecord, *, now: datetime, lease_s: float, progress: Prog
     )
 
 
+def carried_on(record: TaskRecord, *, steps: Iterable[Step], cursor: tuple[Any] | None) -> TaskRecord:
+    """The record with further steps, and the cursor where there is a new one."""
+    known = {step.name for step in record.steps}
+    return record.model_copy(
+        update={
+            "steps": (*record.steps, *(step for step in steps if step.name not in known)),
+            "cursor": record.cursor if cursor is None else cursor[0],
+        }
+    )
+
+
 def succeeded(
     record: TaskRecord,
     *,
@@ -436,7 +473,12 @@ def replayed(record: TaskRecord, *, now: datetime, task: TaskMessage | None = No
     """
     if task is not None:
         record = record.model_copy(
-            update={"payload": _own_payload(task), "payload_object": task.payload_object},
+            update={
+                "payload": _own_payload(task),
+                "payload_object": task.payload_object,
+                "steps": (),  # they were taken with the old one
+                "cursor": None,
+            },
         )
     return record.model_copy(
         update={

@@ -260,9 +260,19 @@ class Schedules:
         except ObjectNotFound:
             return None
         try:
-            return StoredState(ScheduleState.model_validate_json(data), info.generation)
+            state = ScheduleState.model_validate_json(data)
+            if state.pending is not None:
+                state = _noted(state, self._note(name))
+            return StoredState(state, info.generation)
         except ValidationError as error:
             raise ConfigError(f"{names.schedule(name)} in the bucket is no schedule's state: delete it") from error
+
+    def _note(self, name: str) -> Run | None:
+        """The last run that is known to be published."""
+        try:
+            return Run.model_validate_json(self._store.get(names.published_run(name))[0])
+        except ObjectNotFound:
+            return None
 
     def look(self, name: str, *, now: datetime, since: datetime | None = None) -> StoredState:
         """What is remembered, brought up to date with pipeline.toml, begun where there is nothing yet.
@@ -333,10 +343,8 @@ class Schedules:
         task = self._task(self.named(name), task_id=run.task_id, at=run.due_at)
         self._publisher.submit(self._submitting(task)).result()
         run = run.model_copy(update={"published_at": now})
-        try:
-            self._write(name, stored.state.model_copy(update={"last_run": run}), stored)
-        except PreconditionFailed:
-            self._change(name, lambda state: _noted(state, run), now=now)  # paused, say, in between
+        # An object of its own: storage takes one write per second of a name, and the claim was written just now.
+        self._store.put(names.published_run(name), run.model_dump_json(exclude_none=True).encode())
         return run
 
     def run_at(self, name: str, *, due_at: datetime, now: datetime) -> Run | None:
@@ -403,8 +411,8 @@ class Schedules:
             raise
 
 
-def _noted(state: ScheduleState, run: Run) -> ScheduleState:
-    same = state.last_run is not None and state.last_run.task_id == run.task_id
+def _noted(state: ScheduleState, run: Run | None) -> ScheduleState:
+    same = run is not None and state.last_run is not None and state.last_run.task_id == run.task_id
     return state.model_copy(update={"last_run": run}) if same else state
 
 

@@ -85,7 +85,7 @@ class Attempts:
         self._task_ids = services.task_ids
         self._now = services.now
         self._retry_io = services.retry_io
-        self._hooks = services.hooks
+        self._hooks = services.hooks if services.hooks else None  # asked for each task
         self._settlement = settlement
         self._limits = limits
         self._quarantine = quarantine
@@ -234,7 +234,7 @@ class Attempts:
             started_s=self._monotonic(),
             store=self._records if handler.record else None,
             lease_s=queue.ack_deadline_s,
-            hooks=self._hooks.of(task.task_type) if self._hooks else None,
+            hooks=None if self._hooks is None else self._hooks.of(task.task_type),
             trace=task.trace,
         )
         context = Context(running, self._services)
@@ -346,7 +346,7 @@ class Attempts:
 
     def _tell_end(self, record: TaskRecord, task: TaskMessage) -> None:
         """Tell the hooks of a task that ended without an attempt."""
-        if not self._hooks:
+        if self._hooks is None:
             return
         chain, info = self._hooks.of(task.task_type), TaskInfo.of(task)
         if record.status is Status.CANCELLED:

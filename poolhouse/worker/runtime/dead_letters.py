@@ -8,7 +8,7 @@ from poolhouse.pipeline.errors import Conflict, ServiceUnavailable
 from poolhouse.pipeline.hooks import TaskInfo
 from poolhouse.pipeline.messaging import trace
 from poolhouse.pipeline.tasks.after_end import tasks_after
-from poolhouse.pipeline.tasks.dead_letters import DeadLetterStore, Kept
+from poolhouse.pipeline.tasks.dead_letters import DeadLetterStore, Kept, Verdict
 from poolhouse.pipeline.tasks.records import TaskRecord
 from poolhouse.pipeline.timing.timers import Timers
 from poolhouse.worker.runtime.delivery import Delivery
@@ -59,7 +59,7 @@ class DeadLetterKeeper:
             if verdict.kept is Kept.BACK:
                 self._publisher.publish_raw(delivery.queue, delivery.data, verdict.attributes).result()
             elif verdict.record is not None:
-                self._publish_following(verdict.record)
+                self._publish_following(verdict, verdict.record)
         except (Conflict, ServiceUnavailable) as error:
             _log.info("a dead letter waits", message_id=delivery.message_id, why=str(error))
             delivery.defer(AGAIN_AFTER_S)
@@ -77,11 +77,11 @@ class DeadLetterKeeper:
                 _log.info("a task that Pub/Sub gave up has attempts left", task_id=verdict.task_id)
             delivery.ack()
 
-    def _publish_following(self, record: TaskRecord) -> None:
+    def _publish_following(self, verdict: Verdict, record: TaskRecord) -> None:
         """Publish what follows the end of a task that Pub/Sub, or a worker, gave up."""
         now = self._now()
-        tasks = tasks_after(record, self._after_end)
-        if self._hooks:
+        tasks = tasks_after(record, self._after_end, attributes=verdict.attributes)
+        if self._hooks and verdict.ended:  # else a worker has told them, or this is a copy of the message
             tasks = [self._hooks.of(task.task_type).submitting(task) for task in tasks]
         sent = [self._timers.send(task, self._publisher, now=now) for task in tasks]
         for future in sent:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import threading
 from collections.abc import Callable, Mapping
@@ -19,12 +20,14 @@ from poolhouse.pipeline.hooks import AttemptInfo, Chain, TaskInfo
 from poolhouse.pipeline.store import ABSENT, ObjectStore
 from poolhouse.pipeline.tasks import large_values, records
 from poolhouse.pipeline.tasks.record_store import RecordStore, Stored, written_by
-from poolhouse.pipeline.tasks.records import FollowUp, Progress, TaskRecord
+from poolhouse.pipeline.tasks.records import FollowUp, Progress, Step, TaskRecord
 from poolhouse.pipeline.timing.delays import run_time
 from poolhouse.worker.context import Logger
 from poolhouse.worker.errors import Interrupted, LeaseLost, TaskCancelled
 from poolhouse.worker.registry import Handler
 from poolhouse.worker.runtime.services import Services
+from poolhouse.worker.runtime.step_ledger import StepLedger
+from poolhouse.worker.steps import Steps, cursor_value, refuse_inside
 
 #: Least time from the answer to a write until progress is written again, in seconds: Cloud Storage takes one write a
 #: second of an object's name.
@@ -71,6 +74,9 @@ class RunningTask:
         self._writer = stored.record.owner or ""
         self._interruption: Interrupted | None = None
         self._progress: Progress | None = None
+        #: Steps, and a cursor, that are not written yet.
+        self._new_steps: tuple[Step, ...] = ()
+        self._new_cursor: tuple[Any] | None = None
         #: When the last write was answered, as far as is known here.
         self._answered_at = stored.record.updated_at
         self._lock = threading.RLock()
@@ -118,8 +124,29 @@ class RunningTask:
         """Remember the newest progress; the keeper writes it."""
         self._progress = progress
 
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The steps that have ended, written or not."""
+        with self._lock:
+            return (*self.record.steps, *self._new_steps)
+
+    def add_step(self, step: Step) -> None:
+        """Remember a step that has ended; the next write has it."""
+        with self._lock:
+            self._new_steps = (*self._new_steps, step)
+
+    @property
+    def cursor(self) -> Any:
+        """The cursor as it was set last."""
+        new = self._new_cursor
+        return self.record.cursor if new is None else new[0]
+
+    def set_cursor(self, value: Any) -> None:
+        """Remember the newest cursor; the keeper writes it, as it does progress."""
+        self._new_cursor = (value,)
+
     def renew(self, *, now: Callable[[], datetime]) -> None:
-        """Write a new lease once it is half over, and the newest progress at most once in `PROGRESS_INTERVAL_S`.
+        """Write a new lease once it is half over, and what is new at most once in `PROGRESS_INTERVAL_S`.
 
         Args:
             now: tells the time; asked again once the write is answered.
@@ -129,7 +156,7 @@ class RunningTask:
                 return
             at, lease_until = now(), self.record.lease_until
             due = lease_until is None or (lease_until - at).total_seconds() < self.lease_s / 2
-            if self._progress is not None:
+            if self._progress is not None or self._new_steps or self._new_cursor is not None:
                 due |= (at - self._answered_at).total_seconds() >= PROGRESS_INTERVAL_S
             if due:
                 progress, self._progress = self._progress, None
@@ -166,10 +193,17 @@ class RunningTask:
     def _write(self, change: Callable[[TaskRecord], TaskRecord]) -> None:
         assert self._store is not None
         while True:
+            steps, cursor = self._new_steps, self._new_cursor
+            record = self.record
+            if steps or cursor is not None:
+                record = records.carried_on(record, steps=steps, cursor=cursor)
             try:
                 self._stored = self._store.write(
-                    change(self.record), if_generation=self._stored.generation, writer=self._writer
+                    change(record), if_generation=self._stored.generation, writer=self._writer
                 )
+                self._new_steps = ()
+                if self._new_cursor is cursor:  # else the handler has gone on meanwhile
+                    self._new_cursor = None
                 return
             except PreconditionFailed:
                 self._refresh()
@@ -194,6 +228,7 @@ class Context:
 
     def __init__(self, running: RunningTask, services: Services) -> None:
         self._running = running
+        self._services = services
         self._store = services.store
         self._registry = services.registry
         self._topology = services.topology
@@ -259,6 +294,22 @@ class Context:
             self._running.told = True
             raise interruption
 
+    @cached_property
+    def steps(self) -> Steps:
+        """The steps of this attempt."""
+        return Steps(StepLedger(self._running, self._services), checkpoint=self.checkpoint, now=self._now)
+
+    def step(self, name: str, function: Callable[..., Any], /, *args: Any, **named: Any) -> Any:
+        return self.steps.run(name, function, args, named)
+
+    @property
+    def cursor(self) -> Any:
+        return copy.deepcopy(self._running.cursor)
+
+    @cursor.setter
+    def cursor(self, value: Any) -> None:
+        self._running.set_cursor(cursor_value(value))
+
     def submit(
         self,
         task_type: str | TaskType[Any, Any],
@@ -270,6 +321,7 @@ class Context:
     ) -> str:
         if self._running.ended:
             raise RuntimeError("the attempt has ended: nothing can be submitted for it any more")
+        refuse_inside("ctx.submit")
         task_type = name_of(task_type)
         handler = self._registry[task_type]
         now = self._now()

@@ -63,6 +63,9 @@ class Settled:
     retry_at: datetime | None = None
 
 
+_SUCCEEDED = Settled("succeeded")
+
+
 @dataclass(frozen=True)
 class Counts:
     """How many deliveries of this worker ended in each way. Thread-safe."""
@@ -142,7 +145,7 @@ class Settlement:
             )
             self._ended(running, context, record, "succeeded")
             self.close(delivery, record)
-            return Settled("succeeded")
+            return _SUCCEEDED
         if isinstance(end, Refused):
             record = self._finish(
                 running, lambda record: records.failed(record, error=end.error, reason=end.reason, now=now())
@@ -238,22 +241,24 @@ class Settlement:
             payload_object: what the message refers to; a record that a cancel call made does not know of it.
         """
         try:
-            self._publish_following(record)
+            self._publish_following(delivery, record)
         except QueueUnavailable:
             delivery.nack()
             return
         if record.status in {Status.FAILED, Status.DEAD} and record.discarded_at is None:
             self.give_up(delivery, record.task_id, record.reason or "")
         else:
-            self._remove_payload(record, payload_object or record.payload_object)
+            self._remove_large_values(record, payload_object)
             delivery.ack()
 
-    def _remove_payload(self, record: TaskRecord, value: ValueObject | None) -> None:
-        """Delete the payload of a task that ended without a dead letter. The bucket's lifecycle has what stays."""
+    def _remove_large_values(self, record: TaskRecord, payload_object: ValueObject | None = None) -> None:
+        """Delete what a task that ended without a dead letter had in objects. The bucket's lifecycle has what stays."""
         handler = self._registry.get(record.task_type)
-        if value is None or (handler is not None and not handler.record):
-            return  # without a record a duplicate runs again, and wants it
-        self._retry_io(lambda: large_values.remove(self._store, value))
+        if handler is not None and not handler.record:
+            return  # without a record a duplicate runs again, and wants its payload
+        values = {*record.large_values, *(() if payload_object is None else (payload_object,))}
+        for value in values:
+            self._retry_io(partial(large_values.remove, self._store, value))
 
     def _keep_payloads(self, context: Context) -> None:
         """Write the large payloads of follow-ups, before the record that names them."""
@@ -262,9 +267,12 @@ class Settlement:
             if value is not None and data is not None:
                 self._retry_io(partial(large_values.write, self._store, value, data))
 
-    def _publish_following(self, record: TaskRecord) -> None:
+    def _publish_following(self, delivery: Delivery, record: TaskRecord) -> None:
+        following = tasks_after(record, self._after_end, attributes=delivery.attributes)
+        if not following:
+            return
         now = self._now()
-        tasks = [task for task in tasks_after(record, self._after_end) if self._takes_key(task, now)]
+        tasks = [task for task in following if self._takes_key(task, now)]
         if self._hooks:
             tasks = [self._hooks.of(task.task_type).submitting(task) for task in tasks]
         waiting = [self._retry_io(partial(self._timers.send, task, self._publisher, now=now)) for task in tasks]
@@ -313,7 +321,7 @@ class Settlement:
         reason = f"not submitted: task {answer.task_id} has its key and is {answer.status}"
         refused = records.cancelled(records.fresh(task, now=now), now=now, reason=reason)
         self._retry_io(partial(self._record, refused))
-        self._remove_payload(refused, value)
+        self._remove_large_values(refused)
         return False
 
     def _record(self, record: TaskRecord) -> None:

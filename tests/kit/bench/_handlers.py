@@ -29,6 +29,13 @@ def unrecorded(payload: Nothing, ctx: TaskContext) -> None:
     """Nothing, without a record."""
 
 
+@task("stepped")
+def stepped(payload: Nothing, ctx: TaskContext) -> None:
+    """Five steps that do nothing, with a record."""
+    for number in range(5):
+        ctx.step(f"step {number}", int)
+
+
 @task("text")
 def text(payload: Text, ctx: TaskContext) -> int:
     """Read a text, which may be a large payload."""

@@ -131,6 +131,11 @@ def backlog_2(scale: float) -> Line:
     return _backlog("noop", int(3000 * scale), processes=2)
 
 
+def stepped(scale: float) -> Line:
+    """The same with five steps a task: as many writes."""
+    return _backlog("stepped", int(3000 * scale))
+
+
 def unrecorded(scale: float) -> Line:
     """No-op tasks with record=False from a full queue."""
     return _backlog("unrecorded", int(10000 * scale))
@@ -274,6 +279,7 @@ MEASUREMENTS: dict[str, Callable[[float], Line]] = {
         storage,
         storage_clients,
         backlog,
+        stepped,
         backlog_relayed,
         backlog_gcs_limits,
         backlog_2,

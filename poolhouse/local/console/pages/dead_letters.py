@@ -83,6 +83,8 @@ def replay_changed(request: Request, form: FormData) -> Response:
     task_id, text = request.path_params["task_id"], forms.text(form, "payload")
     with rendering.of(request).stack.api() as api:
         try:
+            if not text.strip():  # as the form of a large payload is: an empty object has to be meant
+                raise ConfigError("Write a whole payload as JSON, or replay the task as it is.")
             api.post(f"/dead-letters/{segment(task_id)}:replay", {"payload": fields.whole(text)})
         except (ConfigError, ApiError) as error:
             letter = api.get(f"/dead-letters/{segment(task_id)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import copy
 import faulthandler
 import os
 import queue
@@ -12,11 +13,12 @@ import threading
 import traceback
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import cached_property
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
 from pydantic import BaseModel
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from poolhouse.client.task_type import TaskType, name_of
 from poolhouse.pipeline import json_values, logs
@@ -26,8 +28,8 @@ from poolhouse.pipeline.hooks import AttemptInfo, Hooks, TaskInfo
 from poolhouse.pipeline.hooks import load as load_hooks
 from poolhouse.pipeline.json_values import clean_text
 from poolhouse.pipeline.store import ObjectStore, open_store
-from poolhouse.pipeline.tasks import current_task
-from poolhouse.pipeline.tasks.records import Progress
+from poolhouse.pipeline.tasks import current_task, large_values
+from poolhouse.pipeline.tasks.records import Progress, Step
 from poolhouse.worker import registry as registry_module
 from poolhouse.worker.context import Logger
 from poolhouse.worker.errors import (
@@ -44,12 +46,13 @@ from poolhouse.worker.registry import Handler, Registry
 from poolhouse.worker.runtime.execution import children
 from poolhouse.worker.runtime.execution.interruption import interruptible
 from poolhouse.worker.runtime.execution.process_state import ProcessState
+from poolhouse.worker.steps import Steps, cursor_value, refuse_inside, unrecorded
 
 #: What travels by its name.
 INTERRUPTIONS: Mapping[str, type[Interrupted]] = {
     kind.__name__: kind for kind in (TaskCancelled, TaskTimeout, WorkerStopping, LeaseLost)
 }
-#: What `TaskContext.submit` raises; anything else is a mistake of ours.
+#: What the worker refuses with what a context asks; anything else is a mistake of ours.
 _REFUSALS: Mapping[str, type[Exception]] = {"KeyError": KeyError, "ValueError": ValueError}
 
 
@@ -106,8 +109,8 @@ class _Call:
         self.interruption: Interrupted | None = None
         #: Raises a time limit in the handler's thread.
         self.raise_in_handler: Callable[[Interrupted], None] = lambda interruption: None
-        #: Answers to `TaskContext.submit`: what it is to raise, if anything, and the text or the task's id.
-        self.submitted: queue.SimpleQueue[tuple[str | None, str]] = queue.SimpleQueue()
+        #: Answers to what the context asks: what it is to raise, if anything, and the text or the task's id.
+        self.answers: queue.SimpleQueue[tuple[str | None, str]] = queue.SimpleQueue()
         self.told = False
         self.ended = False
 
@@ -141,8 +144,8 @@ class _Inside:
                 self.tasks.put(call)
             elif call is not None and kind == "interrupt":
                 call.interrupt(INTERRUPTIONS.get(values[0], Interrupted)(values[1]))
-            elif call is not None and kind == "submitted":
-                call.submitted.put((values[0], values[1]))
+            elif call is not None and kind == "answer":
+                call.answers.put((values[0], values[1]))
 
 
 def _end() -> NoReturn:
@@ -167,7 +170,8 @@ class _ChildContext:
         self._inside = inside
         self._registry = registry
         self._now = now
-        self._submitting = threading.Lock()
+        self._asking = threading.Lock()
+        self._cursor: Any = call.facts["cursor"]
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -203,16 +207,63 @@ class _ChildContext:
         delay_s: float | None = None,
         run_at: datetime | None = None,
     ) -> str:
+        refuse_inside("ctx.submit")
         task_type = name_of(task_type)
         fields = self._registry[task_type].payload_of(payload)
-        with self._submitting:
+        return self._ask("submit", task_type, fields, {"queue": queue, "delay_s": delay_s, "run_at": run_at})
+
+    @cached_property
+    def steps(self) -> Steps:
+        """The steps of this attempt."""
+        return Steps(_ChildLedger(self._call, self.store, self._ask), checkpoint=self.checkpoint, now=self._now)
+
+    def step(self, name: str, function: Callable[..., Any], /, *args: Any, **named: Any) -> Any:
+        return self.steps.run(name, function, args, named)
+
+    @property
+    def cursor(self) -> Any:
+        return copy.deepcopy(self._cursor)
+
+    @cursor.setter
+    def cursor(self, value: Any) -> None:
+        self._cursor = cursor_value(value)
+        if not self._call.ended:
+            self._inside.send(("cursor", self._cursor))
+
+    def _ask(self, *question: Any) -> str:
+        """Ask the worker, and wait for its answer. Raises what it refuses with."""
+        with self._asking:
             if self._call.ended:
-                raise RuntimeError("the attempt has ended: nothing can be submitted for it any more")
-            self._inside.send(("submit", task_type, fields, {"queue": queue, "delay_s": delay_s, "run_at": run_at}))
-            refusal, text = self._call.submitted.get()
+                raise RuntimeError("the attempt has ended: nothing can be submitted or recorded for it any more")
+            self._inside.send(question)
+            refusal, text = self._call.answers.get()
         if refusal is not None:
             raise _REFUSALS.get(refusal, RuntimeError)(text)
         return text
+
+
+class _ChildLedger:
+    """`Ledger` inside a handler process: the worker has the record."""
+
+    def __init__(self, call: _Call, store: ObjectStore, ask: Callable[..., str]) -> None:
+        self._recorded: bool = call.facts["recorded"]
+        self._task_type: str = call.facts["task_type"]
+        self._steps: dict[str, Step] = {step.name: step for step in call.facts["steps"]}
+        self._store = store
+        self._ask = ask
+
+    def find(self, name: str) -> Step | None:
+        if not self._recorded:
+            raise RuntimeError(unrecorded(self._task_type))
+        return self._steps.get(name)
+
+    def load(self, step: Step) -> bytes:
+        if step.result_object is None:
+            return to_json(step.result)
+        return large_values.read_bytes(self._store, step.result_object)
+
+    def record(self, name: str, result: bytes, *, started_at: datetime) -> None:
+        self._ask("step", name, result, started_at)
 
 
 def _run(

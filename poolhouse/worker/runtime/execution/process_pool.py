@@ -14,6 +14,7 @@ import signal
 import threading
 import weakref
 from collections.abc import Mapping
+from datetime import datetime
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -116,7 +117,7 @@ class _Process:
         with self._turn:
             self._task = task
         try:
-            facts = {**context.fields, "submitted_at": context.submitted_at}
+            facts = {**context.fields, **_facts(task)}
             if task.hooks is not None:
                 facts |= {"started_at": task.info.started_at, "trace": dict(task.trace)}
             self._send(("run", facts, dict(payload)))
@@ -126,8 +127,12 @@ class _Process:
                 kind, *values = self._receive()
                 if kind == "progress":
                     context.progress(*values)
+                elif kind == "cursor":
+                    task.set_cursor(values[0])
                 elif kind == "submit":
-                    self._send(("submitted", *_submitted(context, *values)))
+                    self._send(("answer", *_submitted(context, *values)))
+                elif kind == "step":
+                    self._send(("answer", *_recorded(context, *values)))
                 else:
                     *values, clean = values
                     self.reusable = clean and task.interruption is None
@@ -205,6 +210,27 @@ def _close_pipes() -> None:
 
 
 os.register_at_fork(after_in_child=_close_pipes)
+
+
+def _facts(task: RunningTask) -> dict[str, Any]:
+    """What the process's context knows of the record."""
+    record = task.record
+    return {
+        "submitted_at": record.submitted_at,
+        "recorded": task.recorded,
+        "steps": record.steps,
+        "cursor": record.cursor,
+    }
+
+
+def _recorded(context: Context, name: str, result: bytes, started_at: datetime) -> tuple[str | None, str]:
+    try:
+        context.steps.ledger.record(name, result, started_at=started_at)
+    except Interrupted:
+        pass  # the process hears of it by itself, at its next checkpoint
+    except RuntimeError as error:
+        return "RuntimeError", str(error)
+    return None, ""
 
 
 def _submitted(

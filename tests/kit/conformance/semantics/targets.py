@@ -36,6 +36,9 @@ _SDK_ROOTS = ("/usr/lib/google-cloud-sdk", "/opt/google-cloud-sdk", "/snap/googl
 
 #: Longest a test waits for something that should come, in seconds.
 PATIENCE_S = 10.0
+#: Longest time of one call, in seconds. A transform that never ends is refused after half a second of CPU, which takes
+#: many times as long on a machine with much else to do.
+CALL_TIMEOUT_S = 60.0
 #: How long a test looks whether something comes that should not, in seconds.
 GLANCE_S = 0.7
 
@@ -132,7 +135,7 @@ class Plain:
         self._client = client
 
     def __getattr__(self, name: str) -> Any:
-        return functools.partial(getattr(self._client, name), retry=None, timeout=PATIENCE_S)
+        return functools.partial(getattr(self._client, name), retry=None, timeout=CALL_TIMEOUT_S)
 
 
 class Clients:

@@ -83,20 +83,17 @@ def test_it_starts_when_it_is_opened_comes_again_when_it_dies_and_goes_with_the_
     assert ports.is_free(int(url(endpoints).rpartition(":")[2]))
 
 
-def test_it_listens_on_this_machine_alone(backend: Embedded) -> None:
+def test_it_listens_on_this_machine_alone_and_its_own_requests_are_not_in_the_apis_log(
+    backend: Embedded, tmp_path: Path
+) -> None:
     endpoints = backend.up(options(console_port=ports.choose()), quiet)
-    requests.get(url(endpoints), timeout=TIMEOUT_S)
+    for path in ("/", "/tasks", "/dead-letters", "/schedules"):
+        assert requests.get(url(endpoints) + path, timeout=TIMEOUT_S).ok
     [process] = consoles(backend)
     listening = [
         connection.laddr.ip for connection in process.net_connections("inet") if connection.status == psutil.CONN_LISTEN
     ]
     assert listening == ["127.0.0.1"]
-
-
-def test_its_own_requests_are_not_in_the_apis_log(backend: Embedded, tmp_path: Path) -> None:
-    endpoints = backend.up(options(console_port=ports.choose()), quiet)
-    for path in ("/", "/tasks", "/dead-letters", "/schedules"):
-        assert requests.get(url(endpoints) + path, timeout=TIMEOUT_S).ok
     requests.get(f"{endpoints.api_url}/tasks", timeout=TIMEOUT_S)
     log = tmp_path / "logs" / "api.log"
     # Told after the answer, and after all that was told of earlier ones.

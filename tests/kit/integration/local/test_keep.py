@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,15 @@ from tests.kit.waiting import until
 TIMEOUT_S = 60
 
 
-def up(state_dir: Path, *, keep: bool = True, workers: int = 1) -> tuple[Embedded, Endpoints]:
-    backend = Embedded(state_dir)
-    options = UpOptions(api_port=ports.choose(), timeout_s=120, attached=True, keep=keep, workers=workers)
-    return backend, backend.up(options, lambda _: None)
+@pytest.fixture
+def backend(tmp_path: Path) -> Iterator[Embedded]:
+    backend = Embedded(tmp_path)
+    yield backend
+    backend.down()
+
+
+def up(backend: Embedded) -> Endpoints:
+    return backend.up(UpOptions(api_port=ports.choose(), timeout_s=120, attached=True, keep=True), lambda _: None)
 
 
 def submit(endpoints: Endpoints, value: Any) -> str:
@@ -43,37 +49,35 @@ def value_of(endpoints: Endpoints, task_id: str) -> Any:
     return requests.get(f"{endpoints.api_url}/tasks/{task_id}/result", timeout=10).json()["value"]
 
 
-@pytest.mark.parametrize("ending", ["down", "kill -9"])
-def test_queued_tasks_and_results_outlive_the_stack_and_volumes_deletes_them(tmp_path: Path, ending: str) -> None:
-    backend, first = up(tmp_path)
-    try:
-        done = submit(first, "done before")
-        assert value_of(first, done) == "done before"
+def kill(state_dir: Path) -> None:
+    found = state.read_live(state_dir)
+    assert found is not None
+    assert found.supervisor is not None
+    found.supervisor.signal(signal.SIGKILL)
+    assert found.supervisor.wait(TIMEOUT_S)
+
+
+def test_queued_tasks_and_results_outlive_the_stack_and_volumes_deletes_them(backend: Embedded, tmp_path: Path) -> None:
+    endpoints = up(backend)
+    first = (endpoints.project, endpoints.bucket)
+    for ending in ("down", "kill -9"):
+        done = submit(endpoints, f"done before {ending}")
+        assert value_of(endpoints, done) == f"done before {ending}"
         backend.scale("worker", 0)
-        waiting = [submit(first, number) for number in range(5)]
-        found = state.read_live(tmp_path)
-        assert found is not None
-        assert found.supervisor is not None
+        waiting = [submit(endpoints, number) for number in range(5)]
         if ending == "kill -9":
-            found.supervisor.signal(signal.SIGKILL)
-            assert found.supervisor.wait(TIMEOUT_S)
-    finally:
+            kill(tmp_path)
         backend.down()
-    backend, second = up(tmp_path)
-    try:
-        assert (second.project, second.bucket) == (first.project, first.bucket)
-        assert [value_of(second, task_id) for task_id in waiting] == list(range(5))
-        assert value_of(second, done) == "done before"
-        assert len(requests.get(f"{second.api_url}/tasks/{done}", timeout=10).json()["attempts"]) == 1
-    finally:
-        backend.down(volumes=True)
+        endpoints = up(backend)
+        assert (endpoints.project, endpoints.bucket) == first
+        assert [value_of(endpoints, task_id) for task_id in waiting] == list(range(5))
+        assert value_of(endpoints, done) == f"done before {ending}"
+        assert len(requests.get(f"{endpoints.api_url}/tasks/{done}", timeout=10).json()["attempts"]) == 1
+    assert backend.down(volumes=True)
     assert not Kept.of(tmp_path).root.exists()
-    backend, third = up(tmp_path)
-    try:
-        assert third.bucket != first.bucket
-        assert requests.get(f"{third.api_url}/tasks/{done}", timeout=10).status_code == requests.codes.not_found
-    finally:
-        backend.down()
+    endpoints = up(backend)
+    assert endpoints.bucket != first[1]
+    assert requests.get(f"{endpoints.api_url}/tasks/{done}", timeout=10).status_code == requests.codes.not_found
 
 
 def test_volumes_deletes_what_is_kept_when_no_stack_is_up(tmp_path: Path) -> None:

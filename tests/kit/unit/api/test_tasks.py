@@ -17,7 +17,7 @@ from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.store import ABSENT
 from poolhouse.pipeline.tasks import records
 from poolhouse.pipeline.tasks.record_store import Stored
-from poolhouse.pipeline.tasks.records import ErrorInfo, Progress, ResultObject, Run
+from poolhouse.pipeline.tasks.records import ErrorInfo, Progress, ResultObject, Run, Step
 from poolhouse.pipeline.tasks.task_ids import TaskIds, new_key
 from tests.kit.unit.api.conftest import Api, application, settings
 
@@ -62,8 +62,10 @@ class TestLookingUp:
         task_id = api.submit()
         first = claim(api, task_id)
         error = ErrorInfo(type="ValueError", message="no such row", traceback='File "/srv/app/secret.py", line 3')
+        step = Step(name="read", attempt=1, started_at=api.clock(), ended_at=api.clock(), result="what a step found")
+        stepped = records.carried_on(first.record, steps=[step], cursor=("where it is",))
         api.records.write(
-            records.failed(first.record, error=error, now=api.clock(), reason="no such row"),
+            records.failed(stepped, error=error, now=api.clock(), reason="no such row"),
             if_generation=first.generation,
         )
         environment = settings(show_tracebacks=shown)
@@ -72,7 +74,9 @@ class TestLookingUp:
             text = client.get(f"/tasks/{task_id}").text
 
         assert "no such row" in text
-        assert ("secret.py" in text, '"w1"' in text) == (shown, shown)
+        assert '"read"' in text
+        for inside in ("secret.py", '"w1"', "what a step found", "where it is"):
+            assert (inside in text) == shown
 
     def test_a_record_that_no_one_can_read_is_told_as_such(self, api: Api) -> None:
         task_id = api.submit()
@@ -369,10 +373,10 @@ class TestFollowing:
         seen: list[int] = []
 
         def when_looked_at() -> None:
-            """Wait until the followers have looked at the record twice more."""
+            """Wait until the followers have looked at the record twice more: each look is up to six calls."""
             seen.append(api.store.calls)
             done = threading.Event()
-            while api.store.calls < seen[-1] + 4:
+            while api.store.calls < seen[-1] + 12:
                 done.wait(0.005)
 
         with ThreadPoolExecutor(3) as pool:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.tasks import records
 from poolhouse.pipeline.tasks.record_store import RecordStore
-from poolhouse.pipeline.tasks.records import ErrorInfo, TaskRecord
+from poolhouse.pipeline.tasks.records import ErrorInfo, Step, TaskRecord
 from tests.kit.unit.commands.conftest import Screen, Served
 
 TRACEBACK = 'Traceback (most recent call last):\n  File "greet.py", line 7, in greet\nKeyError: [red]'
@@ -50,6 +51,16 @@ def test_a_task_is_shown_with_the_traceback_of_its_newest_failure(served: Served
     shown = screen.out.getvalue()
     assert "KeyError: 'name'" in shown
     assert '      File "greet.py", line 7, in greet\n    KeyError: [red]\n' in shown
+
+
+def test_a_task_is_shown_with_its_steps_and_its_cursor(served: Served, screen: Screen) -> None:
+    task_id, now = submitted(served), served.clock()
+    step = Step(name="page [1]", attempt=2, started_at=now, ended_at=now + timedelta(seconds=7), size_bytes=1200)
+    keep(served, claimed(served, task_id).model_copy(update={"steps": (step,), "cursor": {"row": 7}}))
+    assert calls.tasks(served.api, [task_id], terminal=screen.terminal) == 0
+    shown = screen.out.getvalue()
+    assert "  step page [1]  attempt 2  7 s  1.2 kB\n" in shown
+    assert '  cursor     {"row": 7}\n' in shown
 
 
 def test_a_dead_letter_is_shown_with_the_traceback(served: Served, screen: Screen) -> None:

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from poolhouse.local.chaos.client import Accepted
-from poolhouse.local.chaos.journal import Journal, Write
+from poolhouse.local.chaos.journal import Journal, Write, mark
 from poolhouse.local.chaos.plan import Job, make_plan
 from poolhouse.local.chaos.verdict import Facts, judge
 from poolhouse.local.storage.proxy import Exchange
 from poolhouse.pipeline import names
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.tasks import records
-from poolhouse.pipeline.tasks.records import FollowUp, Outcome, Status, TaskRecord
+from poolhouse.pipeline.tasks.records import FollowUp, Outcome, Status, Step, TaskRecord
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -77,6 +77,61 @@ def _cancelled(*writes: Write) -> Facts:
     return replace(
         _facts(), accepted=(Accepted(job, "a"),), records={"a": record}, results={}, writes={names.record("a"): writes}
     )
+
+
+def _stepped(*, ran: Iterable[tuple[str, int]] = (("step-0", 1), ("step-1", 2)), steps: int = 2) -> Facts:
+    """A task of two steps whose first attempt was lost behind the first of them."""
+    record = _record("a", "stepped", result=5)
+    [first] = record.attempts
+    lost = first.model_copy(update={"outcome": Outcome.LOST})
+    taken = [Step(name=f"step-{n}", attempt=n + 1, started_at=NOW, ended_at=NOW) for n in range(2)]
+    record = record.model_copy(
+        update={
+            "attempts": (lost, first.model_copy(update={"number": 2})),
+            "steps": tuple(taken),
+            "payload": {"number": 5, "steps": steps},
+        }
+    )
+    name = names.record("a")
+    writes = (
+        Write(name=name, generation=1, status=Status.RUNNING, task_type="stepped", handler_steps={"step-0": 1}),
+        Write(
+            name=name,
+            generation=2,
+            status=Status.SUCCEEDED,
+            task_type="stepped",
+            handler_steps={"step-0": 1, "step-1": 2},
+        ),
+    )
+    marks = {mark("a", step, attempt): _writes(mark("a", step, attempt), None) for step, attempt in ran}
+    job = Job(key="k", at_s=0, task_type="stepped", queue="urgent", payload={"number": 5})
+    return replace(
+        _facts(),
+        accepted=(Accepted(job, "a"),),
+        records={"a": record},
+        writes={name: writes, **marks},
+        results={},
+        most_attempts={"stepped": 3},
+    )
+
+
+def test_a_task_that_went_on_behind_its_recorded_step_has_no_problems() -> None:
+    assert judge(_stepped()) == []
+    unrecorded = (("step-0", 1), ("step-1", 1), ("step-1", 2))  # it was killed before its second step was recorded
+    assert judge(_stepped(ran=unrecorded)) == []
+
+
+@pytest.mark.parametrize(
+    ("facts", "problem"),
+    [
+        (_stepped(ran=(("step-0", 1), ("step-0", 2), ("step-1", 2))), "step-0 was recorded in attempt 1 and ran again"),
+        (_stepped(ran=(("step-0", 1),)), "step-1 is said to have run in attempt 2, and has not"),
+        (_stepped(steps=3), "has succeeded with the steps"),
+    ],
+)
+def test_a_broken_promise_about_steps_is_found(facts: Facts, problem: str) -> None:
+    [found] = judge(facts)
+    assert problem in found
 
 
 UNKNOWN, KNOWN = (
@@ -211,9 +266,11 @@ def test_every_broken_promise_is_reported(facts: Facts, words: str) -> None:
     assert any(words in problem for problem in judge(facts)), judge(facts)
 
 
-def _upload(name: str, *, status: int = 200, generation: int = 1, task_status: str = "running") -> Exchange:
+def _upload(
+    name: str, *, status: int = 200, generation: int = 1, task_status: str = "running", content: bytes = b"{}"
+) -> Exchange:
     properties = json.dumps({"name": name, "metadata": {"status": task_status, "task_type": "file"}}).encode()
-    body = b"--x\r\ncontent-type: application/json\r\n\r\n" + properties + b"\r\n--x\r\n\r\n{}\r\n--x--"
+    body = b"--x\r\ncontent-type: application/json\r\n\r\n" + properties + b"\r\n--x\r\n\r\n" + content + b"\r\n--x--"
     return Exchange(
         method="POST",
         target="/upload/storage/v1/b/b/o?uploadType=multipart",
@@ -222,6 +279,17 @@ def _upload(name: str, *, status: int = 200, generation: int = 1, task_status: s
         answer=json.dumps({"generation": str(generation)}).encode(),
         delivered=False,
     )
+
+
+def test_the_journal_knows_which_steps_a_write_recorded() -> None:
+    journal = Journal()
+    step = Step(name="step-0", attempt=2, started_at=NOW, ended_at=NOW, result="a\r\n--x")
+    record = _record("a", "stepped").model_copy(update={"steps": (step,)})
+    journal.see(_upload(RECORD, content=record.model_dump_json(exclude_defaults=True).encode()))
+    journal.see(_upload(RECORD, generation=2))
+    named_so = record.model_copy(update={"steps": (), "payload": {"steps": 3}})
+    journal.see(_upload(RECORD, generation=3, content=named_so.model_dump_json(exclude_defaults=True).encode()))
+    assert [dict(write.handler_steps) for write in journal.writes("tasks/")[RECORD]] == [{"step-0": 2}, {}, {}]
 
 
 def test_the_journal_keeps_writes_that_took_effect_in_their_order_whatever_answer_the_client_got() -> None:

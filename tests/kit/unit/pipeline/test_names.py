@@ -57,3 +57,8 @@ def test_whatever_passes_stays_below_its_prefix_and_within_cloud_storages_limits
 def test_an_id_that_could_be_a_path_is_refused(task_id: str) -> None:
     with pytest.raises(InvalidName):
         names.record(task_id)
+
+
+def test_every_prefix_is_one_of_files_or_of_the_kit() -> None:
+    prefixes = {value for name, value in vars(names).items() if isinstance(value, str) and value.endswith("/")}
+    assert prefixes == {names.UPLOADS, names.PROCESSED, *names.OF_THE_KIT}

@@ -54,3 +54,8 @@ def traced(payload: Times, ctx: TaskContext) -> None:
 async def traced_async(payload: Times, ctx: TaskContext) -> None:
     with tracers.get_tracer("handler").start_as_current_span("inside"):
         pass
+
+
+@task("traced_parent")
+def traced_parent(payload: Times, ctx: TaskContext) -> None:
+    ctx.submit("traced_async", {})

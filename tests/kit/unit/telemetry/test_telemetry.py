@@ -84,6 +84,18 @@ def test_spans_of_a_coroutine_are_below_its_attempt(pipeline: Pipeline) -> None:
     assert parent(inside) == span_id(attempt)
 
 
+def test_what_follows_a_task_is_part_of_its_trace(pipeline: Pipeline) -> None:
+    submit(pipeline, "traced_parent")
+    pipeline.run_until_idle()
+    [published], [followed], [attempt] = (
+        spans("submit traced_parent"),
+        spans("submit traced_async"),
+        spans("run traced_async"),
+    )
+    assert f"{attempt.context.trace_id:032x}" == TRACE_ID
+    assert (parent(followed), parent(attempt)) == (span_id(published), span_id(followed))
+
+
 def test_a_process_of_its_own_sends_the_span_of_its_attempt_before_it_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,7 +152,7 @@ def test_metrics_count_what_is_submitted_and_how_it_ends(pipeline: Pipeline) -> 
     submit(pipeline, "traced")
     pipeline.run_until_idle()
     now = counted()
-    assert {name: now[name] - before.get(name, 0) for name in now if "async" not in name} == {
+    assert {name: now[name] - before.get(name, 0) for name in now if name.endswith(" traced")} == {
         "submitted traced": 2,
         "wait traced": 2,
         "dead traced": 1,

@@ -152,6 +152,31 @@ def mail(payload: Nothing, ctx: TaskContext) -> None:
         each()
 
 
+@task("two_steps")
+def two_steps(payload: Person, ctx: TaskContext) -> list[str]:
+    """Do two things, each of them once if it takes a second."""
+
+    def work(what: str) -> str:
+        ledger.append(what)
+        for each in during:
+            each()
+        return f"{what} of {payload.name}"
+
+    return [ctx.step(what, work, what) for what in ("first", "second")]
+
+
+@task("two_steps_async")
+async def two_steps_async(payload: Person, ctx: TaskContext) -> list[str]:
+    """As two_steps, on the event loop."""
+
+    async def work(what: str) -> str:
+        await asyncio.sleep(0)
+        ledger.append(what)
+        return f"{what} of {payload.name}"
+
+    return [await ctx.step(what, work, what) for what in ("first", "second")]
+
+
 @task("shared", limit=Limit(rate="2/h", key="name"))
 def shared(payload: Person, ctx: TaskContext) -> str:
     """Start twice an hour for each name, in all workers together."""

@@ -34,3 +34,8 @@ def once_broken(payload: Order, ctx: TaskContext) -> str:
     if not mended:
         raise ConnectionError("the warehouse is closed")
     return "open again"
+
+
+@task("measure", cpu=True)
+def measure(payload: Order, ctx: TaskContext) -> int:
+    return payload.number

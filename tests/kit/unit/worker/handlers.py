@@ -6,9 +6,10 @@ import asyncio
 import os
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
-from pydantic import model_validator
+from pydantic import BaseModel, model_validator
 
 from poolhouse.worker import Backoff, Payload, Reject, Retry, TaskContext, Unique, WorkerStopping, task
 
@@ -330,6 +331,88 @@ def large_parent(payload: Text, ctx: TaskContext) -> list[str]:
     runs.append(ctx.task_id)
     large = Text(text="x" * payload.n)
     return [ctx.submit("length", large), ctx.submit("length", Text(text="small")), ctx.submit("one_text", large)]
+
+
+class Page(BaseModel):
+    number: int
+    made_in: int
+
+
+#: Names of steps whose functions have run, and what a test lets happen in one.
+steps_run: list[str] = []
+in_step: dict[str, Callable[[], None]] = {}
+
+
+def make_page(number: int, ctx: TaskContext) -> Page:
+    steps_run.append(f"page {number}")
+    in_step.get(f"page {number}", lambda: None)()
+    return Page(number=number, made_in=ctx.attempt)
+
+
+async def make_page_async(number: int, ctx: TaskContext) -> Page:
+    await asyncio.sleep(0)
+    return make_page(number, ctx)
+
+
+def _fail_once(payload: Number, ctx: TaskContext) -> None:
+    if ctx.attempt <= payload.n:
+        raise RuntimeError(f"attempt {ctx.attempt} fails")
+
+
+@task("stepped")
+def stepped(payload: Number, ctx: TaskContext) -> list[int]:
+    first, second = (ctx.step(f"page {number}", make_page, number, ctx) for number in (1, 2))
+    _fail_once(payload, ctx)
+    return [first.made_in, second.made_in, ctx.step("page 3", make_page, 3, ctx).made_in]
+
+
+@task("stepped_process", cpu=True)
+def stepped_process(payload: Number, ctx: TaskContext) -> list[int]:
+    return stepped.function(payload, ctx)  # type: ignore[no-any-return]
+
+
+@task("stepped_async")
+async def stepped_async(payload: Number, ctx: TaskContext) -> list[int]:
+    first, second = [await ctx.step(f"page {number}", make_page_async, number, ctx) for number in (1, 2)]
+    _fail_once(payload, ctx)
+    return [first.made_in, second.made_in, (await ctx.step("page 3", make_page_async, 3, ctx)).made_in]
+
+
+@task("stepped_unrecorded", record=False, max_attempts=1)
+def stepped_unrecorded(payload: Number, ctx: TaskContext) -> None:
+    ctx.step("page 1", make_page, 1, ctx)
+
+
+@task("submits_in_step", max_attempts=1)
+def submits_in_step(payload: Number, ctx: TaskContext) -> None:
+    ctx.step("submit", ctx.submit, "echo", Number())
+
+
+@task("large_steps")
+def large_steps(payload: Number, ctx: TaskContext) -> list[int]:
+    def text(length: int) -> str:
+        steps_run.append(f"text {length}")
+        return "x" * length
+
+    lengths = [len(ctx.step(f"text {length}", text, length)) for length in (40_000, 30_000, 10_000, 100_000)]
+    _fail_once(payload, ctx)
+    return lengths
+
+
+@task("counting")
+def counting(payload: Number, ctx: TaskContext) -> list[int]:
+    begun = ctx.cursor or 0
+    for number in range(begun, 10):
+        in_step.get(f"number {number}", lambda: None)()
+        if number == 5:
+            _fail_once(payload, ctx)
+        ctx.cursor = number + 1
+    return [begun, ctx.cursor]
+
+
+@task("counting_process", cpu=True)
+def counting_process(payload: Number, ctx: TaskContext) -> list[int]:
+    return counting.function(payload, ctx)  # type: ignore[no-any-return]
 
 
 @task("turns", serial_by="n")

@@ -43,6 +43,22 @@ def test_a_task_that_succeeds_costs_two_writes_and_is_acked(engine: Engine) -> N
     assert engine.store.writes == [names.claim("t-1"), names.record("t-1")]
 
 
+def test_a_task_that_succeeds_costs_no_call_but_its_two_writes(engine: Engine) -> None:
+    engine.attempts.process(engine.task("echo", n=3))
+    assert engine.store.calls == 2
+
+
+@pytest.mark.parametrize(("attempt", "costs"), [(1, 3), (2, 1)])
+def test_a_duplicate_costs_a_read_and_where_none_was_expected_the_claim_that_fails_and_a_look_whose_it_is(
+    engine: Engine, attempt: int, costs: int
+) -> None:
+    engine.attempts.process(engine.task("echo", n=3))
+    calls = engine.store.calls
+    engine.another("worker-2").process(engine.task("echo", n=3, attempt=attempt))
+    assert engine.store.calls - calls == costs
+    assert len(engine.store.writes) == 2
+
+
 def test_a_task_that_returns_nothing_costs_no_more_than_another(engine: Engine) -> None:
     engine.attempts.process(engine.task("nothing"))
     assert engine.record().status is Status.SUCCEEDED

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -18,6 +19,7 @@ from poolhouse.worker.registry import load
         ("delays.md", ["fetch"]),
         ("fairness.md", ["tenant_export"]),
         ("large-payloads.md", ["print_report"]),
+        ("steps.md", ["import_rows", "subtitles"]),
         ("limits.md", ["book", "call_crm", "render"]),
         ("unique.md", ["index", "monthly_report"]),
     ],
@@ -32,3 +34,19 @@ def test_the_handlers_of_a_page_are_loaded(
     registry = load(["documented_here"])
     assert list(registry) == task_types
     sys.modules.pop("documented_here")
+
+
+@pytest.mark.parametrize("page", ["steps.md"])
+def test_the_tests_of_a_page_pass(page: str) -> None:
+    text = (ROOT / "docs" / page).read_text()
+    module = ModuleType("documented_tests")
+    sys.modules[module.__name__] = module  # models look their annotations up there
+    try:
+        for code in re.findall(r"```python(?: test)?\n(.*?)```", text, re.DOTALL):
+            exec(code, vars(module))
+        tests = [value for name, value in vars(module).items() if name.startswith("test_")]
+        assert tests
+        for each in tests:
+            each()
+    finally:
+        del sys.modules[module.__name__]

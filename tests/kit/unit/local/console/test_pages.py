@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from html import escape
 from typing import Any
 
@@ -184,6 +185,37 @@ def test_a_running_task_shows_its_attempts_and_its_progress(shown: Shown) -> Non
     assert "KeyError" in page
     assert HOSTILE not in page
     assert escape("<script>", quote=False) in page
+
+
+def test_a_task_shows_its_steps_and_its_cursor(shown: Shown) -> None:
+    now = shown.served.clock()
+    made = {"name": "payloads/a/b.json", "size_bytes": 70_000, "sha256": "0" * 64}
+    times = {"started_at": now.isoformat(), "ended_at": (now + timedelta(seconds=7)).isoformat()}
+    steps = [
+        {"name": HOSTILE, "attempt": 1, "size_bytes": 9, "result": HOSTILE, **times},
+        {"name": "render", "attempt": 2, "size_bytes": 70_000, "result_object": made, **times},
+    ]
+    page = shown.page(f"/tasks/{run(shown, status='running', steps=steps, cursor={'row': 7})}")
+    assert "7 s, 70.0 kB, attempt 2" in page
+    assert "payloads/a/b.json" in page
+    assert "&#34;row&#34;: 7" in page
+    assert HOSTILE not in page
+
+
+def test_a_large_payload_is_named_and_nothing_offers_to_submit_it_again(shown: Shown) -> None:
+    made = {"name": "payloads/a/b.json", "size_bytes": 3_400_000, "sha256": "0" * 64}
+    page = shown.page(f"/tasks/{run(shown, status='running', payload_object=made)}")
+    assert "payloads/a/b.json" in page
+    assert "3.4 MB" in page
+    assert "Submit another like it" not in page
+
+
+def test_a_dead_letter_with_a_large_payload_can_not_be_replayed_with_none_by_mistake(shown: Shown) -> None:
+    task_id = shown.served.bury(value="x" * 1_100_000)
+    page = shown.page(f"/dead-letters/{task_id}")
+    assert "an object of the bucket" in page
+    assert '<textarea id="payload" name="payload" rows="10" class="mono" spellcheck="false"></textarea>' in page
+    assert "Write a whole payload" in shown.post(f"/dead-letters/{task_id}/replay", status=422, payload="")
 
 
 def test_a_result_is_shown_and_linked(shown: Shown) -> None:
