@@ -141,7 +141,7 @@ def settled(state: LimitState, rule: Rule, *, now: datetime) -> LimitState:
     )
 
 
-def claimed(
+def renewed(
     state: LimitState,
     process: str,
     *,

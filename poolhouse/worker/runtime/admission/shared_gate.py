@@ -28,7 +28,7 @@ from poolhouse.pipeline.limits.shares import (
     Need,
     Rule,
     Surplus,
-    claimed,
+    renewed,
     released,
     surplus,
 )
@@ -69,7 +69,7 @@ class Step:
     """What to do next with the object, and when."""
 
     at: datetime
-    what: Literal["look", "claim", "release"]
+    what: Literal["look", "renew", "release"]
 
 
 class SharedGate:
@@ -187,18 +187,18 @@ class SharedGate:
             return Step(self._not_before, "look")
         may_write = max(self._wrote_at + WRITE_EVERY, self._not_before)
         if mine is None or self._unsettled:
-            return Step(max(may_write, self._asleep_until), "claim" if not idle else "release")
+            return Step(max(may_write, self._asleep_until), "renew" if not idle else "release")
         lacking = surplus(self._seen, self._process, rule=self.rule, slots=slots, starts=starts, now=now)
         if idle:
             return self._plan_idle(may_write, others_wait=lacking != Surplus())
         if self._sleep_until(now) is not None:
             return Step(may_write, "release")
-        steps = [Step(max(self._renew_at, self._not_before), "claim")]
+        steps = [Step(max(self._renew_at, self._not_before), "renew")]
         if self.line and not self.open():
             steps.append(self._plan_wait(mine, slots, starts, may_write))
         if lacking != Surplus():
             turn_ends = self._turn_since + TURN if self.line else now
-            steps.append(Step(max(may_write, turn_ends), "claim"))
+            steps.append(Step(max(may_write, turn_ends), "renew"))
         if self.line or slots.busy < self._slots or starts.busy < self._starts:
             steps.append(Step(self._looked_at + LOOK_EVERY, "look"))
         return min(steps, key=lambda step: step.at)
@@ -236,10 +236,10 @@ class SharedGate:
         if self._usage.started and self.rule.span <= KEPT_SPAN:
             gone_at = max(gone_at, self._usage.started[-1] + self.rule.span)
         if others_wait:
-            return Step(may_write, "claim" if self._usage.started else "release")
+            return Step(may_write, "renew" if self._usage.started else "release")
         steps = [
             Step(max(may_write, gone_at), "release"),
-            Step(max(self._renew_at, self._not_before), "claim"),
+            Step(max(self._renew_at, self._not_before), "renew"),
             # At once after its last task, for what waits elsewhere; then now and then.
             Step(self._looked_at + (FIRST_POLL if self._looked_at < self._usage.used_at else LOOK_EVERY), "look"),
         ]
@@ -251,7 +251,7 @@ class SharedGate:
         told = mine.waiting_since is not None and first is not None and first >= mine.waiting_since
         more = slots.want > 2 * mine.slots.want or starts.want > 2 * mine.starts.want
         if not told or more or self._free_for(slots, starts):
-            return Step(may_write, "claim")
+            return Step(may_write, "renew")
         waited = self._looked_at - self._wrote_at
         return Step(self._looked_at + min(LONGEST_POLL, max(FIRST_POLL, waited / 8)), "look")
 
@@ -288,7 +288,7 @@ class SharedGate:
             self._asleep_until = until or _NEVER
             return state, True
         slots, starts = self._needs(now)
-        state = claimed(
+        state = renewed(
             self._seen,
             self._process,
             rule=self.rule,

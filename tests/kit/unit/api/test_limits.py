@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from poolhouse.pipeline import names
 from poolhouse.pipeline.limits.limit_store import object_name
 from poolhouse.pipeline.limits.rate import Rate
-from poolhouse.pipeline.limits.shares import LimitState, Need, Rule, claimed
+from poolhouse.pipeline.limits.shares import LimitState, Need, Rule, renewed
 from tests.kit.unit.api.conftest import Api, application, settings
 
 
@@ -25,7 +25,7 @@ def _use(api: Api, tenant: str, **processes: int) -> None:
         updated_at=api.clock(),
     )
     for process, wanted in processes.items():
-        state = claimed(
+        state = renewed(
             state,
             process,
             rule=Rule(slots=3, rate=Rate(10, 1)),
