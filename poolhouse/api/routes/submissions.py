@@ -139,7 +139,8 @@ def publish(task: TaskMessage, data: bytes, draft: Draft, services: Services) ->
         return asyncio.ensure_future(_send_large(task, services))
     if services.hooks:
         return asyncio.ensure_future(_publish_hooked(task, data, services))
-    return asyncio.wrap_future(services.publisher.publish_raw(task.queue, data, task.attributes()))
+    attributes = services.publisher.attributes_of(task)
+    return asyncio.wrap_future(services.publisher.publish_raw(task.queue, data, attributes))
 
 
 async def _send_large(task: TaskMessage, services: Services) -> str:
@@ -147,7 +148,7 @@ async def _send_large(task: TaskMessage, services: Services) -> str:
 
 
 async def _publish_hooked(task: TaskMessage, data: bytes, services: Services) -> str:
-    attributes = (await services.submitting(task)).attributes()
+    attributes = services.publisher.attributes_of(await services.submitting(task))
     return await asyncio.wrap_future(services.publisher.publish_raw(task.queue, data, attributes))
 
 

@@ -87,6 +87,10 @@ class Publisher:
         """
         return self.publish_raw(task.queue, task.data(), self.attributes_of(task))
 
+    def needs_payload(self, task: TaskMessage) -> bool:
+        """Whether the attributes of a task's message name its tenant, which its payload tells."""
+        return self._topology.by_name[task.queue].fair_by is not None
+
     def attributes_of(self, task: TaskMessage) -> dict[str, str]:
         """Return the attributes of a task's message: its own, and its tenant where the queue is fair."""
         fair_by = self._topology.by_name[task.queue].fair_by

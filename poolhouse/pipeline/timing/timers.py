@@ -83,6 +83,9 @@ class Timers:
         if task.payload_object is not None and task.payload_data is not None:
             large_values.write(self._store, task.payload_object, task.payload_data)
             task = replace(task, payload_data=None)
+        elif task.payload_object is not None and not task.payload and publisher.needs_payload(task):
+            with contextlib.suppress(large_values.ValueLost):  # which its attempt ends with
+                task = replace(task, payload=large_values.read(self._store, task.payload_object))
         if task.not_before is None or seconds_until(task.not_before, now=now) <= SHORT_WAIT_S:
             return publisher.submit(task)
         self.put(

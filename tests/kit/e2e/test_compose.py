@@ -162,14 +162,20 @@ def test_containers_stop_in_an_orderly_way_within_seconds(stack: Compose) -> Non
     for container in engine.containers(_project(stack)):
         if container.state != "running" or (container.service == "pubsub" and not _keeps(stack)):
             continue
-        started = time.monotonic()
-        docker("stop", "--time", "30", container.id)
-        took_s = time.monotonic() - started
-        (entry,) = json.loads(docker("inspect", container.id))
-        # Not killed (137): told by SIGTERM, which reached the program itself. The bound is for a machine that is busy.
-        assert entry["State"]["ExitCode"] != 137, container.service
-        assert took_s < 8, container.service
-        docker("start", container.id)
+        # One that waits out its grace period does so each time; a machine that is busy is not always.
+        assert any(_stop_s(container) < 8 for _ in range(3)), container.service
+
+
+def _stop_s(container: engine.Container) -> float:
+    """How long a container takes to stop, in seconds; it is started again."""
+    started = time.monotonic()
+    docker("stop", "--time", "30", container.id)
+    took_s = time.monotonic() - started
+    (entry,) = json.loads(docker("inspect", container.id))
+    docker("start", container.id)
+    # Not killed (137): told by SIGTERM, which reached the program itself.
+    assert entry["State"]["ExitCode"] != 137, container.service
+    return took_s
 
 
 def test_a_restarted_pubsub_has_its_topology_again_and_tasks_run(stack: Compose, client: Client) -> None:

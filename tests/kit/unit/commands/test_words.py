@@ -128,6 +128,7 @@ ACTING = frozenset(
             "scale",
             "console",
             "submit",
+            "cancel",
             "e2e",
             "test",
             "check",
