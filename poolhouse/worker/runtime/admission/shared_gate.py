@@ -28,8 +28,8 @@ from poolhouse.pipeline.limits.shares import (
     Need,
     Rule,
     Surplus,
-    renewed,
     released,
+    renewed,
     surplus,
 )
 from poolhouse.pipeline.store import ABSENT
