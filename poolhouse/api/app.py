@@ -32,6 +32,7 @@ from poolhouse.api.routes import (
     queues,
     scheduled,
     schedules,
+    statistics,
     submissions,
     tasks,
 )
@@ -141,7 +142,7 @@ def create_app(
     app.state.events = TaskEvents(services, poll_s=event_poll_s)
     parts = (
         *(submissions, tasks, scheduled, bulk, events, files, downloads),
-        *(queues, index, dead_letters, schedules, limits, health, docs),
+        *(queues, statistics, index, dead_letters, schedules, limits, health, docs),
     )
     for part in parts:
         app.include_router(part.router)

@@ -137,7 +137,7 @@ def payload(openapi: Document, task_type: str) -> Payload:
         required=frozenset(found.get("required", ())),
         summary=new_task.get("description", ""),
         description=found.get("description", ""),
-        queues=tuple(new_task["properties"].get("queue", {}).get("enum", ())),
+        queues=tuple(name for name in new_task["properties"].get("queue", {}).get("enum", ()) if name is not None),
     )
 
 

@@ -76,6 +76,13 @@ def span(seconds: float) -> str:
     return f"{seconds / 86_400:.0f} d"
 
 
+def brief(seconds: float) -> str:
+    """How long, to two digits where it is short: `12 ms`, `0.3 s`, `4.2 s`, then as `span`."""
+    if seconds < 0.1:
+        return f"{1000 * seconds:.0f} ms"
+    return f"{seconds:.1f} s" if seconds < 10 else span(seconds)
+
+
 def moment(text: str | None) -> datetime | None:
     """Read a time of the API's; None for what is none."""
     try:

@@ -16,6 +16,7 @@ from poolhouse.commands import schedule as schedules
 from poolhouse.commands import submit as submissions
 from poolhouse.commands import task_events
 from poolhouse.commands import tasks as listing
+from poolhouse.commands import top as watching
 from poolhouse.commands.dlq import Edit
 from poolhouse.commands.submit import Submission
 from poolhouse.commands.terminal import Terminal, now
@@ -126,6 +127,11 @@ def dlq(
         case "discard":
             return dead_letters.discard(api, ids, chosen, everything=everything, yes=yes, rate=per_s, terminal=terminal)
     raise _unknown("dlq", action, "list", "show", "replay", "discard")
+
+
+def top(api: Client, *, as_json: bool = False, terminal: Terminal | None = None) -> int:
+    """`invoke top`."""
+    return watching.run(api, as_json=as_json, terminal=terminal or Terminal())
 
 
 def index(api: Client, action: str, *, as_json: bool = False, terminal: Terminal | None = None) -> int:

@@ -173,6 +173,14 @@ def dlq(
     call(commands.dlq, action, word, **chosen, **how, project=project, stage=stage)
 
 
+@command(help={**DEPLOYED, "json": "print the figures once, as JSON"})
+def top(c: Context, json: bool = False, project: str = "", stage: str = "") -> None:
+    """Watch queues, task types and running tasks; printed once where the output is no terminal."""
+    from poolhouse.commands import calls as commands
+
+    call(commands.top, as_json=json, project=project, stage=stage)
+
+
 @command(positional=["action"], help={**DEPLOYED, "action": "rebuild", "json": "print JSON"})
 def index(c: Context, action: str, json: bool = False, project: str = "", stage: str = "") -> None:
     """Compare the index of tasks, which listings come from, with the records: index rebuild."""

@@ -17,7 +17,6 @@ from poolhouse.local.console.notes import Notes
 from poolhouse.local.console.pages import dead_letters, logs, overview, schedules, submit, tasks
 from poolhouse.local.console.rendering import Console
 from poolhouse.local.console.stacks import Stack
-from poolhouse.local.console.throughput import Throughput
 from poolhouse.local.errors import NoStack
 from poolhouse.pipeline.errors import PoolhouseError
 from poolhouse.pipeline.web_guard import WebGuard
@@ -41,7 +40,7 @@ def create_app(stack: Stack, *, guard: WebGuard | None = None) -> ASGIApp:
             Exception: _unexpected,
         },
     )
-    app.state.console = Console(stack, Throughput(), Notes(), rendering.templates())
+    app.state.console = Console(stack, Notes(), rendering.templates())
     return Guard(app, guard or WebGuard())  # around the page for a mistake too
 
 

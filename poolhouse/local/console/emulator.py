@@ -1,13 +1,10 @@
-"""Poolhouse's Pub/Sub emulator: what is in its subscriptions, and where its own console is."""
+"""Poolhouse's Pub/Sub emulator: whether it is there, and where its own console is."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import requests
 
 from poolhouse.client import loopback
-from poolhouse.local.errors import StackError
 
 _TIMEOUT_S = 5.0
 
@@ -35,22 +32,6 @@ class Emulator:
     def console_url(self) -> str:
         """The emulator's own console."""
         return f"{self._url}/ui"
-
-    def subscriptions(self) -> list[dict[str, Any]]:
-        """Return the counts of every subscription.
-
-        Raises:
-            StackError: it does not answer, or with an error.
-        """
-        try:
-            answer = self._get("/admin/subscriptions")
-            document: dict[str, Any] = answer.json()
-        except requests.RequestException as error:
-            raise StackError(f"the Pub/Sub emulator does not answer ({type(error).__name__})") from None
-        if not answer.ok:
-            raise StackError(str(document.get("error", {}).get("message") or f"the emulator said {answer.status_code}"))
-        found: list[dict[str, Any]] = document["subscriptions"]
-        return found
 
     def _get(self, path: str) -> requests.Response:
         with loopback.session() as session:

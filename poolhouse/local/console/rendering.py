@@ -18,7 +18,6 @@ from poolhouse.client import units
 from poolhouse.client.calls import segment
 from poolhouse.local.console.notes import Notes
 from poolhouse.local.console.stacks import Stack, StackInfo
-from poolhouse.local.console.throughput import Throughput
 from poolhouse.pipeline.errors import PoolhouseError
 
 HERE = Path(__file__).parent
@@ -40,7 +39,6 @@ class Console:
     """What the pages stand on; `request.app.state.console`."""
 
     stack: Stack
-    throughput: Throughput
     notes: Notes
     templates: Environment
 
@@ -62,6 +60,7 @@ def templates() -> Environment:
     )
     environment.filters |= {
         "age": _age,
+        "brief": units.brief,
         "moment": _moment,
         "pretty": _pretty,
         "segment": segment,

@@ -24,7 +24,7 @@ CREATE TABLE tasks(
 CREATE INDEX listing ON tasks(submitted DESC, task_id, status, task_type, queue, updated);
 CREATE INDEX endings ON tasks(ended, task_type, queue, status, submitted, due, started, last_started)
     WHERE ended IS NOT NULL;
-CREATE INDEX unfinished ON tasks(checked, updated) WHERE ended IS NULL;
+CREATE INDEX unfinished ON tasks(queue, status, checked, updated) WHERE ended IS NULL;
 """
 # Of two of the same time the one with the lower id: ids are made so that newer ones come first.
 _NEWEST = "ORDER BY submitted DESC, task_id"
@@ -83,7 +83,7 @@ class Database:
         self._lock = threading.RLock()
         self._connection = sqlite3.connect("", check_same_thread=False, isolation_level=None)
         self._connection.executescript(
-            "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -16000;" + _SCHEMA
+            "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -64000;" + _SCHEMA
         )
 
     def apply(self, found: Iterable[Entry]) -> None:

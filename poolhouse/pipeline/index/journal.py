@@ -98,11 +98,11 @@ class Journal:
             self._turn_over()
             for line in lines:
                 self._content += line
+            self._unwritten = True
             try:
                 self._store.put(self._name, bytes(self._content), content_type="application/x-ndjson")
                 self._unwritten = False
             except PoolhouseError as error:
-                self._unwritten = True
                 _log.warning("the index waits for storage", error=str(error))
 
     def close(self) -> None:
@@ -133,7 +133,10 @@ class Journal:
                 )
                 if self._closed:
                     return
-            self.flush()
+            try:
+                self.flush()
+            except Exception:  # noqa: BLE001 - whatever it is, the next changes must be written
+                _log.exception("the index could not be written")
 
     def _entries(self, notes: Iterable[_Note]) -> list[Entry]:
         found = []

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,11 +19,9 @@ from poolhouse.client.calls import segment
 from poolhouse.client.errors import ApiError
 from poolhouse.local.backend import QueueScale, ServiceStatus
 from poolhouse.local.console import bulk, forms, rendering
-from poolhouse.local.console.emulator import Emulator
-from poolhouse.local.console.throughput import Counts, Rates, Throughput
-from poolhouse.local.errors import StackError
+from poolhouse.local.console.charts import Chart, chart
 from poolhouse.pipeline.config import topology
-from poolhouse.pipeline.config.topology import TIER_SUFFIX, Queue
+from poolhouse.pipeline.config.topology import Queue
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.project import ROOT
 
@@ -35,6 +31,17 @@ _NEWEST = 8
 _TOLD = {"pause": "{} is paused: what runs goes on.", "resume": "{} runs."}
 
 
+@dataclass(frozen=True)
+class Window:
+    """How far back charts and times look."""
+
+    name: str
+    minutes: int
+
+
+WINDOWS = (Window("1 h", 60), Window("24 h", 1440))
+
+
 @dataclass(frozen=True, kw_only=True)
 class QueueView:
     """A queue: its figures as the API reports them, and where they come from."""
@@ -42,14 +49,12 @@ class QueueView:
     name: str
     #: Since when it is paused; None while it runs.
     paused_at: str | None
-    #: Messages that wait: those not finished which no worker holds; None where unknown.
-    waiting: int | None
-    in_flight: int | None
     oldest_age_s: float | None
-    dead_letters: int
+    #: How many tasks are where, and what came and went, as GET /statistics has it.
+    figures: Document
+    chart: Chart
     #: Its topics and subscription; None where pipeline.toml does not declare it now.
     declared: Queue | None
-    rates: Rates | None
     scale: QueueScale | None
 
 
@@ -58,15 +63,17 @@ def overview(request: Request) -> Response:
     console = rendering.of(request)
     backend = console.stack.backend()
     services = backend.status() if backend else ()
+    window = next((each for each in WINDOWS if each.name == request.query_params.get("window")), WINDOWS[0])
     queues: Sequence[QueueView] = ()
+    statistics: Document = {"queues": [], "task_types": []}
     newest: list[Document] = []
     problem = source = ""
     with console.stack.api() as api:
         try:
-            rates = dict(_rates(console.stack.emulator(), console.throughput))
-            figures = api.get("/queues")
-            source = figures["backlog_source"]
-            queues = _queues(figures["queues"], scaling=backend.scaling() if backend else (), rates=rates)
+            found = api.get("/queues")
+            source = found["backlog_source"]
+            statistics = api.get("/statistics", minutes=str(window.minutes))
+            queues = _queues(found["queues"], statistics, scaling=backend.scaling() if backend else ())
             newest = api.get("/tasks", page_size=str(_NEWEST))["tasks"]
         except ApiError as error:
             problem = str(error)
@@ -77,6 +84,9 @@ def overview(request: Request) -> Response:
         services=services,
         notes=_notes(services),
         queues=queues,
+        windows=WINDOWS,
+        window=window,
+        task_types=statistics["task_types"],
         newest=newest,
         problem=problem,
         source=source,
@@ -93,48 +103,25 @@ def _notes(services: Sequence[ServiceStatus]) -> dict[str, list[str]]:
 
 
 def _queues(
-    found: Sequence[Mapping[str, Any]], *, scaling: Sequence[QueueScale], rates: Mapping[str, Rates]
+    found: Sequence[Mapping[str, Any]], statistics: Document, *, scaling: Sequence[QueueScale]
 ) -> Sequence[QueueView]:
     declared: Mapping[str, Queue] = {}
     with contextlib.suppress(ConfigError):  # it is being edited; the stack goes on with what it has read
         declared = topology.load(os.environ.get("PIPELINE_FILE") or ROOT / "pipeline.toml").by_name
     scales = {scale.queue: scale for scale in scaling}
+    figures = {each["name"]: each for each in statistics["queues"]}
     return [
         QueueView(
-            name=figures["name"],
-            paused_at=figures["paused_at"],
-            waiting=_waiting(figures),
-            in_flight=figures["in_flight"],
-            oldest_age_s=figures["oldest_age_s"],
-            dead_letters=figures["dead_letters"],
-            declared=(queue := declared.get(figures["name"])),
-            rates=None if queue is None else rates.get(queue.subscription),
-            scale=scales.get(figures["name"]),
+            name=queue["name"],
+            paused_at=queue["paused_at"],
+            oldest_age_s=queue["oldest_age_s"],
+            figures=(own := figures[queue["name"]]),
+            chart=chart(submitted=own["submitted"], ended=own["ended"], failed=own["failed"]),
+            declared=declared.get(queue["name"]),
+            scale=scales.get(queue["name"]),
         )
-        for figures in found
+        for queue in found
     ]
-
-
-def _waiting(figures: Mapping[str, Any]) -> int | None:
-    backlog, in_flight = figures["backlog"], figures["in_flight"]
-    return None if backlog is None or in_flight is None else max(0, int(backlog) - int(in_flight))
-
-
-def _rates(emulator: Emulator | None, throughput: Throughput) -> Iterator[tuple[str, Rates]]:
-    """The rates of every subscription, by its id, where they are counted."""
-    if emulator is None:
-        return
-    try:
-        counts = Counter[str]()
-        for entry in emulator.subscriptions():
-            counts[entry["subscription"].partition(TIER_SUFFIX)[0]] += int(entry["finished"])
-    except StackError:
-        return  # the page has a line for each service; this chart is no place to say it again
-    throughput.add(Counts(time.monotonic(), counts))
-    for name in counts:
-        found = throughput.rates(name)
-        if found is not None:
-            yield name.rpartition("/")[2], found
 
 
 def change(request: Request, form: FormData) -> Response:

@@ -188,6 +188,32 @@ class TestListing:
         assert set(found) == ids
 
 
+class TestStatistics:
+    def test_the_numbers_of_a_queue_are_those_of_its_listings(self, api: Api) -> None:
+        done, running, _, _ = (api.submit() for _ in range(4))
+        stored = claim(api, done)
+        api.clock.forward(2)
+        succeed(api, stored)
+        claim(api, running)
+
+        found = api.client.get("/statistics").json()
+
+        [queue] = [each for each in found["queues"] if each["name"] == "default"]
+        for name, status in (("waiting", "queued"), ("running", "running"), ("delayed", "scheduled")):
+            listed = api.client.get("/tasks", params={"status": status, "queue": "default", "count": True}).json()
+            assert queue[name] == listed["total"]
+        assert (queue["waiting"], queue["running"], queue["dead"], queue["parked"]) == (2, 1, 0, None)
+        assert (sum(queue["submitted"]), sum(queue["ended"]), sum(queue["failed"])) == (4, 1, 0)
+        [mail] = found["task_types"]
+        assert (mail["task_type"], mail["ends"]["ended"], mail["ends"]["run"]["p50_s"]) == ("anything", 1, 2.0)
+
+    @pytest.mark.parametrize("minutes", ["0", "x", "10081"])
+    def test_a_window_that_is_none_is_named(self, api: Api, minutes: str) -> None:
+        answer = api.client.get("/statistics", params={"minutes": minutes})
+        assert answer.status_code == 422
+        assert "minutes" in answer.json()["error"]
+
+
 class TestResults:
     def test_a_result_in_the_record_is_json(self, api: Api) -> None:
         task_id = api.submit()

@@ -136,7 +136,7 @@ ACTING = frozenset(
             "bench",
         ),
         *("lock", "upgrade", "new-project", "new-task", "build", "docs", "completion", "deploy", "destroy", "rollback"),
-        *("rehearse", "github-oidc"),
+        *("rehearse", "github-oidc", "cancel"),
     }
 )
 

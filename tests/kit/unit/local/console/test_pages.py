@@ -89,7 +89,7 @@ def test_the_overview_shows_notes_first_and_unknown_figures_as_none(shown: Shown
     assert page.count("old goes on") == 1
     assert "worker-1, worker-2" in page
     text = shown.text("/")
-    assert "– waiting – in flight" in text
+    assert "0 waiting 0 running 0 delayed – parked 0 dead" in text
     assert "2 of 10 workers, 3 wanted" in text
 
 
