@@ -20,6 +20,7 @@ class Job:
         at_s: when, in seconds after the start.
         cancel: whether to ask for its cancellation right after.
         delay_s: how long it has to wait, in seconds.
+        told: whether its end is to be told by a webhook.
     """
 
     key: str
@@ -29,6 +30,7 @@ class Job:
     payload: dict[str, Any]
     cancel: bool = False
     delay_s: float = 0
+    told: bool = False
 
     @property
     def number(self) -> int:
@@ -146,6 +148,7 @@ def _jobs(rng: random.Random, tasks: int, length_s: float) -> tuple[Job, ...]:
                 payload={"number": number, **_TYPES[task_type][1](rng)},
                 cancel=rng.random() < 0.03,
                 delay_s=round(rng.uniform(0.5, 5), 2) if rng.random() < 0.15 else 0,
+                told=rng.random() < 0.25,
             )
         )
     return tuple(jobs)

@@ -10,8 +10,10 @@ from itertools import accumulate, pairwise
 
 from poolhouse.local.chaos.client import Accepted
 from poolhouse.local.chaos.journal import Write, mark
+from poolhouse.local.chaos.receiver import Told
 from poolhouse.pipeline import names
 from poolhouse.pipeline.tasks.records import Outcome, Status, TaskRecord
+from poolhouse.pipeline.webhooks.events import WEBHOOK
 
 #: The statuses in which a task of each type ends. Any may be dead besides, its attempts lost with their workers; and
 #: cancelled, if that was asked for.
@@ -45,6 +47,7 @@ class Facts:
         results: the result objects in the bucket, by name.
         dead_letters: names of the dead letters in the bucket.
         writes: what storage saw, by object name, in the order in which it took effect.
+        told: the deliveries of webhooks that their receiver took.
         most_attempts: attempts after which a task is dead, by task type.
     """
 
@@ -54,6 +57,7 @@ class Facts:
     dead_letters: frozenset[str]
     writes: Mapping[str, Sequence[Write]]
     most_attempts: Mapping[str, int]
+    told: Sequence[Told] = ()
 
 
 def judge(facts: Facts) -> list[str]:
@@ -65,6 +69,7 @@ def judge(facts: Facts) -> list[str]:
         *_one_in_a_slot(facts),
         *_steps(facts),
         *_limits(facts),
+        *_events(facts),
         *_final_writes(facts),
         *_dead_letters(facts),
     ]
@@ -77,6 +82,8 @@ def _ids(facts: Facts) -> Iterator[str]:
     known = {accepted.task_id for accepted in facts.accepted} | set(follow_up_ids(facts.records))
     for task_id in facts.records.keys() - known:
         record = facts.records[task_id]
+        if record.task_type == WEBHOOK:
+            continue  # it follows the end of a task
         if record.task_type == "single" and (record.status is Status.CANCELLED or _was_repeated(record, facts)):
             continue  # its call was not answered, and another task had its key when it was repeated
         yield f"{task_id}: was run, but no call was answered with it: a second task of one idempotency key?"
@@ -171,6 +178,24 @@ def _limits(facts: Facts) -> Iterator[str]:
         most = max(accumulate(change for _, change in sorted(found)), default=0)
         if most > _AT_A_TIME[task_type]:
             yield f"{most} tasks of {task_type} ran at once in slot {slot}: {_AT_A_TIME[task_type]} may"
+
+
+def _events(facts: Facts) -> Iterator[str]:
+    """Webhooks: each end is told, as one event, whatever becomes of the workers that deliver it."""
+    events: dict[str, set[str]] = {}
+    for told in facts.told:
+        events.setdefault(told.task_id, set()).add(told.event_id)
+        record = facts.records.get(told.task_id)
+        if record is None or record.status != told.status:
+            yield f"{told.task_id}: its webhook told {told.status}, it is {record.status if record else 'unknown'}"
+    for task_id, ids in events.items():
+        if len(ids) > 1:
+            yield f"{task_id}: its end was told as {len(ids)} events: {', '.join(sorted(ids))}"
+    for accepted in facts.accepted:
+        record = facts.records.get(accepted.task_id)
+        wanted = accepted.job.told and not accepted.exists and record is not None and record.status.final
+        if wanted and accepted.task_id not in events:
+            yield f"{accepted.task_id} ({accepted.job.task_type}): its end was not told"
 
 
 def _attempts(record: TaskRecord, facts: Facts) -> Iterator[str]:

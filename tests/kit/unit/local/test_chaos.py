@@ -13,6 +13,7 @@ import pytest
 from poolhouse.local.chaos.client import Accepted
 from poolhouse.local.chaos.journal import Journal, Write, mark
 from poolhouse.local.chaos.plan import Job, make_plan
+from poolhouse.local.chaos.receiver import Told
 from poolhouse.local.chaos.verdict import Facts, judge
 from poolhouse.local.storage.proxy import Exchange
 from poolhouse.pipeline import names
@@ -302,3 +303,25 @@ def test_the_journal_keeps_writes_that_took_effect_in_their_order_whatever_answe
     assert [write.status for write in writes] == [Status.RUNNING, Status.SUCCEEDED]
     assert {write.task_type for write in writes} == {"file"}
     assert journal.open_tasks({"a", "z"}) == {"z"}
+
+
+def _told(*deliveries: Told) -> Facts:
+    facts = _facts()
+    job = replace(facts.accepted[0].job, told=True)
+    return replace(facts, accepted=(Accepted(job, "a"),), told=deliveries)
+
+
+@pytest.mark.parametrize(
+    ("deliveries", "problem"),
+    [
+        ((Told("e", "a", "succeeded"),), None),
+        ((Told("e", "a", "succeeded"), Told("e", "a", "succeeded")), None),
+        ((), "its end was not told"),
+        ((Told("e", "a", "succeeded"), Told("f", "a", "succeeded")), "told as 2 events"),
+        ((Told("e", "a", "dead"),), "told dead"),
+    ],
+)
+def test_each_end_is_told_as_one_event(deliveries: tuple[Told, ...], problem: str | None) -> None:
+    found = judge(_told(*deliveries))
+    assert len(found) == (problem is not None)
+    assert problem is None or problem in found[0]
