@@ -35,6 +35,7 @@ from poolhouse.api.routes import (
     statistics,
     submissions,
     tasks,
+    triggers,
 )
 from poolhouse.api.routes.events import TaskEvents
 from poolhouse.api.services import Deployment, Services, Threads
@@ -142,7 +143,8 @@ def create_app(
     app.state.events = TaskEvents(services, poll_s=event_poll_s)
     parts = (
         *(submissions, tasks, scheduled, bulk, events, files, downloads),
-        *(queues, statistics, index, dead_letters, schedules, limits, health, docs),
+        *(queues, statistics, index, dead_letters, schedules, triggers, health, docs),
+        limits,
     )
     for part in parts:
         app.include_router(part.router)

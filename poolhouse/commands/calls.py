@@ -17,6 +17,7 @@ from poolhouse.commands import submit as submissions
 from poolhouse.commands import task_events
 from poolhouse.commands import tasks as listing
 from poolhouse.commands import top as watching
+from poolhouse.commands import trigger as triggers
 from poolhouse.commands.dlq import Edit
 from poolhouse.commands.submit import Submission
 from poolhouse.commands.terminal import Terminal, now
@@ -152,6 +153,27 @@ def schedule(
         case "run" | "pause" | "resume":
             return schedules.change(api, action, words, terminal=terminal)
     raise _unknown("schedule", action, "list", "run", "pause", "resume")
+
+
+def trigger(
+    api: Client,
+    action: str,
+    words: Sequence[str] = (),
+    *,
+    as_json: bool = False,
+    dry_run: bool = False,
+    terminal: Terminal | None = None,
+) -> int:
+    """`invoke trigger list|backfill [NAME]`."""
+    terminal = terminal or Terminal()
+    match action:
+        case "list":
+            return triggers.show_list(api, as_json=as_json, terminal=terminal)
+        case "backfill":
+            if len(words) != 1:
+                raise ConfigError("which one? ./invoke trigger backfill NAME (./invoke trigger list shows the names)")
+            return triggers.backfill(api, words[0], dry_run=dry_run, terminal=terminal)
+    raise _unknown("trigger", action, "list", "backfill")
 
 
 def queue(

@@ -82,6 +82,7 @@ class OneWorker:
             topology=settings.topology,
             registry=with_deliveries(registry, settings.topology),
             store=store,
+            bucket=settings.bucket_name,
             publisher=self._publisher,
             task_ids=task_ids,
             now=now,

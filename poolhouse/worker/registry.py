@@ -248,17 +248,19 @@ class Registry(Mapping[str, Handler]):
         """Check that these handlers and `pipeline.toml` fit together.
 
         Raises:
-            ConfigError: as `check_queues`, or a schedule submits a task type that has no handler here.
+            ConfigError: as `check_queues`, or a schedule or a trigger submits a task type that has no handler here.
         """
         self.check_queues(topology, declared_in=declared_in)
-        unknown = [schedule for schedule in topology.schedules if schedule.task_type not in self]
+        declared = [("schedules", each.name, each.task_type) for each in topology.schedules]
+        declared += [("triggers", each.name, each.task_type) for each in topology.triggers]
+        unknown = [entry for entry in declared if entry[2] not in self]
         if unknown:
             known = ", ".join(self) or "none"
             raise ConfigError(
                 "\n".join(
-                    f"{line_of(declared_in, 'schedules', schedule.name, 'task_type')}: schedules.{schedule.name}: "
-                    f"unknown task type {schedule.task_type!r} (known: {known})"
-                    for schedule in unknown
+                    f"{line_of(declared_in, table, name, 'task_type')}: {table}.{name}: "
+                    f"unknown task type {task_type!r} (known: {known})"
+                    for table, name, task_type in unknown
                 )
             )
 

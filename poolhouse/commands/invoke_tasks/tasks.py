@@ -279,3 +279,29 @@ def cancel(
 
     chosen = {"status": status, "task_type": type, "queue": queue, "older": older, "newer": newer, "everything": all}
     call(commands.cancel, **chosen, rate=rate, dry_run=dry_run, yes=yes, project=project, stage=stage)
+
+
+@command(
+    positional=["action"],
+    iterable=["word"],
+    help={
+        **DEPLOYED,
+        **WORDS,
+        "action": "list, or backfill followed by the name of a trigger",
+        "json": "print one JSON object per line",
+        "dry-run": "only count the files that backfill would start tasks for",
+    },
+)
+def trigger(
+    c: Context,
+    action: str,
+    word: list[str],
+    json: bool = False,
+    dry_run: bool = False,
+    project: str = "",
+    stage: str = "",
+) -> None:
+    """Files that start tasks: trigger list, backfill NAME for files that were there before."""
+    from poolhouse.commands import calls as commands
+
+    call(commands.trigger, action, word, as_json=json, dry_run=dry_run, project=project, stage=stage)

@@ -18,6 +18,7 @@ import structlog
 from poolhouse.pipeline.errors import MalformedMessage, PreconditionFailed, RecordUnreadable, StoreUnavailable
 from poolhouse.pipeline.hooks import AttemptEnd, TaskInfo
 from poolhouse.pipeline.messaging.message import TaskMessage, decode
+from poolhouse.pipeline.messaging.object_events import is_object_event
 from poolhouse.pipeline.store import ABSENT
 from poolhouse.pipeline.tasks import large_values, records
 from poolhouse.pipeline.tasks.record_store import RecordStore, Stored, written_by
@@ -40,6 +41,7 @@ from poolhouse.worker.runtime.delivery import Delivery
 from poolhouse.worker.runtime.endings import Ending, Stopped, error_info, interrupted
 from poolhouse.worker.runtime.execution.executor import Executor, run_handler
 from poolhouse.worker.runtime.heartbeat import Heartbeat
+from poolhouse.worker.runtime.object_events import ObjectEvents
 from poolhouse.worker.runtime.quarantine import Quarantine, lost_its_worker
 from poolhouse.worker.runtime.retrying import Stopping
 from poolhouse.worker.runtime.running_task import Context, RunningTask
@@ -87,6 +89,7 @@ class Attempts:
         self._retry_io = services.retry_io
         self._hooks = services.hooks if services.hooks else None  # asked for each task
         self._settlement = settlement
+        self._object_events = ObjectEvents(services)
         self._limits = limits
         self._quarantine = quarantine
         self._executor = executor
@@ -121,7 +124,7 @@ class Attempts:
                     self._quarantine.leave(delivery)
                     self._limits.leave(delivery)
         except MalformedMessage as error:
-            self._settlement.give_up_malformed(delivery, str(error))
+            self._not_a_task(delivery, str(error))
         except RecordUnreadable as error:
             assert task is not None
             self._give_up_unreadable(delivery, task.task_id, str(error))
@@ -161,6 +164,16 @@ class Attempts:
             return  # it has none, or most likely has one already
         with contextlib.suppress(PreconditionFailed, StoreUnavailable):
             self._records.submit(records.waiting(task, limit=limit, now=self._now()))
+
+    def _not_a_task(self, delivery: Delivery, reason: str) -> None:
+        """End what is no task message: an event of the bucket, or nothing at all."""
+        if is_object_event(delivery.attributes):
+            try:
+                self._object_events.process(delivery, run=self.process)
+                return
+            except MalformedMessage as error:
+                reason = str(error)
+        self._settlement.give_up_malformed(delivery, reason)
 
     def _give_up_unreadable(self, delivery: Delivery, task_id: str, reason: str) -> None:
         try:

@@ -219,6 +219,7 @@ class Worker:
             topology=self._topology,
             registry=self._registry,
             store=self._store,
+            bucket=self._settings.bucket_name,
             publisher=self._publisher,
             task_ids=task_ids,
             now=self._now,

@@ -92,6 +92,7 @@ class Engine:
             topology=self.settings.topology,
             registry=load(["tests.kit.unit.worker.handlers"]),
             store=self.store,
+            bucket=self.settings.bucket_name,
             publisher=Publisher(self.settings, topics=self.topics),
             task_ids=self.task_ids,
             now=self.clock,
