@@ -26,6 +26,7 @@ from poolhouse.api.routes import (
     downloads,
     events,
     files,
+    groups,
     health,
     index,
     queues,
@@ -34,6 +35,7 @@ from poolhouse.api.routes import (
     statistics,
     submissions,
     tasks,
+    triggers,
 )
 from poolhouse.api.routes.events import TaskEvents
 from poolhouse.api.services import Deployment, Services, Threads
@@ -104,7 +106,7 @@ def create_app(
         clock=clock or settings.clock,
         threads=Threads(wait_s=settings.storage_timeout_s),
         deployment=deployment,
-        after_end=registry.after_end(settings.topology, deployment.load),
+        after_end=registry.after_end(settings.topology, deployment.load, store=store),
         index=TaskIndex(
             store, journal=journal, longest_wait=settings.topology.longest_wait, clock=clock or settings.clock
         ),
@@ -140,8 +142,8 @@ def create_app(
     app.state.body_gate = BodyGate(capacity_bytes=services.topology.payloads.max_bytes)
     app.state.events = TaskEvents(services, poll_s=event_poll_s)
     parts = (
-        *(submissions, tasks, scheduled, bulk, events, files, downloads),
-        *(queues, statistics, index, dead_letters, schedules, health, docs),
+        *(submissions, tasks, scheduled, groups, bulk, events, files, downloads),
+        *(queues, statistics, index, dead_letters, schedules, triggers, health, docs),
     )
     for part in parts:
         app.include_router(part.router)

@@ -11,12 +11,14 @@ from poolhouse.client import units
 from poolhouse.client.answers import Document
 from poolhouse.client.client import Client
 from poolhouse.commands import dlq as dead_letters
+from poolhouse.commands import group as groups
 from poolhouse.commands import queue as queues
 from poolhouse.commands import schedule as schedules
 from poolhouse.commands import submit as submissions
 from poolhouse.commands import task_events
 from poolhouse.commands import tasks as listing
 from poolhouse.commands import top as watching
+from poolhouse.commands import trigger as triggers
 from poolhouse.commands.dlq import Edit
 from poolhouse.commands.submit import Submission
 from poolhouse.commands.terminal import Terminal, now
@@ -79,6 +81,24 @@ def tasks(
         return listing.follow_list(api, chosen, as_json=as_json, terminal=terminal)
     limit = _positive(limit, option="--limit")
     return listing.show_list(api, chosen, limit=limit, as_json=as_json, terminal=terminal)
+
+
+def group(
+    api: Client,
+    group_id: str,
+    *,
+    watch: bool = False,
+    cancel: bool = False,
+    as_json: bool = False,
+    terminal: Terminal | None = None,
+) -> int:
+    """`invoke group ID`."""
+    terminal = terminal or Terminal()
+    if cancel and watch:
+        raise ConfigError("--cancel and --watch: give one of them")
+    if cancel:
+        return groups.cancel(api, group_id, terminal=terminal)
+    return groups.show(api, group_id, watch=watch, as_json=as_json, terminal=terminal)
 
 
 def dlq(
@@ -152,6 +172,27 @@ def schedule(
         case "run" | "pause" | "resume":
             return schedules.change(api, action, words, terminal=terminal)
     raise _unknown("schedule", action, "list", "run", "pause", "resume")
+
+
+def trigger(
+    api: Client,
+    action: str,
+    words: Sequence[str] = (),
+    *,
+    as_json: bool = False,
+    dry_run: bool = False,
+    terminal: Terminal | None = None,
+) -> int:
+    """`invoke trigger list|backfill [NAME]`."""
+    terminal = terminal or Terminal()
+    match action:
+        case "list":
+            return triggers.show_list(api, as_json=as_json, terminal=terminal)
+        case "backfill":
+            if len(words) != 1:
+                raise ConfigError("which one? ./invoke trigger backfill NAME (./invoke trigger list shows the names)")
+            return triggers.backfill(api, words[0], dry_run=dry_run, terminal=terminal)
+    raise _unknown("trigger", action, "list", "backfill")
 
 
 def queue(

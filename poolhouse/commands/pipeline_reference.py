@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from poolhouse.pipeline.config import stages
 from poolhouse.pipeline.config.deploy_options import Api, Deploy
 from poolhouse.pipeline.config.topology import Bucket, Index, Payloads, Queue, Schedule, Topology, Workers
+from poolhouse.pipeline.config.triggers import Trigger
 from poolhouse.pipeline.config.webhook_options import Webhooks
 
 #: The tables of the file: header, the model that reads it, and fields that are not written by hand.
@@ -21,6 +22,7 @@ TABLES: tuple[tuple[str, type[BaseModel], frozenset[str]], ...] = (
     ("queues.NAME", Queue, frozenset({"name", "prefix"})),
     ("queues.NAME.workers", Workers, frozenset()),
     ("schedules.NAME", Schedule, frozenset({"name"})),
+    ("triggers.NAME", Trigger, frozenset({"name"})),
     ("payloads", Payloads, frozenset()),
     ("bucket", Bucket, frozenset()),
     ("index", Index, frozenset()),

@@ -19,7 +19,8 @@ class SafeConsole(Console):
 
     def __init__(self, **options: Any) -> None:
         """Take the options of rich's console."""
-        super().__init__(**options)
+        # Emoji codes are off: `pipeline.toml:100:` is a place in a file.
+        super().__init__(**options, emoji=False)
         if self.width < 1:  # COLUMNS=0, as of a terminal whose size nobody has set: nothing would be shown at all
             self.width = 80
         reconfigure = getattr(self.file, "reconfigure", None)

@@ -31,6 +31,7 @@ def main() -> int:
     try:
         loaded = settings.load()
         _check_workers(loaded.topology, os.environ.get(workers.VARIABLE))
+        _check_events(loaded.topology, os.environ.get(workers.EVENTS))
         _await_servers(time.monotonic() + options.wait)
         changes = realise(loaded)
     except PoolhouseError as error:
@@ -55,6 +56,19 @@ def _check_workers(topology: Topology, listed: str | None) -> None:
     if wrong:
         raise ConfigError(
             f"docker-compose.yml is older than pipeline.toml, it has {', '.join(wrong)}: {workers.RENEW} renews it"
+        )
+
+
+def _check_events(topology: Topology, told: str | None) -> None:
+    """Refuse triggers that nothing would tell of new objects. Raises `ConfigError`.
+
+    Args:
+        topology: what is to be made.
+        told: what docker-compose.yml tells of; None: it is not Compose that runs this.
+    """
+    if told is not None and told != workers.events(topology):
+        raise ConfigError(
+            f"docker-compose.yml is older than pipeline.toml, whose triggers are others: {workers.RENEW} renews it"
         )
 
 

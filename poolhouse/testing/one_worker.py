@@ -82,13 +82,14 @@ class OneWorker:
             topology=settings.topology,
             registry=with_deliveries(registry, settings.topology),
             store=store,
+            bucket=settings.bucket_name,
             publisher=self._publisher,
             task_ids=task_ids,
             now=now,
             retry_io=RetryUntilStopped(_Pauses(pause)),
             control=control,
             hooks=registry.hooks(hooks.load(settings.topology.hooks)),
-            after_end=registry.after_end(settings.topology, lambda: task_ids),
+            after_end=registry.after_end(settings.topology, lambda: task_ids, store=store),
         )
         #: The limits of task types; parked deliveries go on in `resume`.
         self._limits = Limits(

@@ -14,17 +14,16 @@ from poolhouse.cloud.kinds import project
 from poolhouse.cloud.options import ACCOUNTS, AUTOSCALER, Options
 from poolhouse.cloud.resource import Command, Fields, Json, Read, Resource, command, flag
 
+#: Ends of the names of service agents that a deploy gives roles to.
+_AGENTS = tuple(f"@{part}.iam.gserviceaccount.com" for part in ("gcp-sa-pubsub", "gs-project-accounts"))
 #: Role to members.
 Bindings = Mapping[str, tuple[str, ...]]
 
 
 def managed(options: Options) -> Callable[[str], bool]:
-    """Whether a member is this pipeline's business: its own accounts, and Pub/Sub's service agent."""
+    """Whether a member is this pipeline's business: its own accounts, and the agents of Pub/Sub and Cloud Storage."""
     ours = {options.member(purpose) for purpose in (*ACCOUNTS, *AUTOSCALER)}
-    return lambda member: (
-        member in ours
-        or (member.startswith("serviceAccount:service-") and member.endswith("@gcp-sa-pubsub.iam.gserviceaccount.com"))
-    )
+    return lambda member: member in ours or (member.startswith("serviceAccount:service-") and member.endswith(_AGENTS))
 
 
 def merge(policy: Json, wanted: Bindings, *, ours: Callable[[str], bool]) -> Json:

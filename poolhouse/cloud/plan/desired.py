@@ -5,11 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
-from poolhouse.cloud.kinds import autoscaler, monitoring, project, pubsub, registry, run, scheduler, secrets, storage
+from poolhouse.cloud.kinds import (
+    autoscaler,
+    monitoring,
+    notifications,
+    project,
+    pubsub,
+    registry,
+    run,
+    scheduler,
+    secrets,
+    storage,
+)
 from poolhouse.cloud.kinds.grants import Bindings, grants, project_grants
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.resource import Resource, flag
 from poolhouse.pipeline.config.topology import Topology
+from poolhouse.pipeline.messaging.object_events import prefixes
 
 
 def resources(
@@ -30,7 +42,7 @@ def resources(
         project.apis(options),
         *(project.account(purpose, description, options=options) for purpose, description in options.accounts.items()),
         *_storage(topology, options),
-        *_queues(topology, options, tracks, agent),
+        *_queues(topology, options, tracks, agent, project_number),
         project_grants(_on_project(options, tracks), options=options),
         registry.image(tag, options=options),
         *_compute(topology, options, tracks, image),
@@ -82,16 +94,26 @@ def _storage(topology: Topology, options: Options) -> Iterator[Resource]:
     )
 
 
-def _queues(topology: Topology, options: Options, tracks: ReleaseTracks, agent: str) -> Iterator[Resource]:
+def _queues(
+    topology: Topology, options: Options, tracks: ReleaseTracks, agent: str, project_number: str
+) -> Iterator[Resource]:
     api, worker, keeper = options.member("api"), options.member("worker"), options.member("dead-letters")
     publisher, subscriber, viewer = "roles/pubsub.publisher", "roles/pubsub.subscriber", "roles/pubsub.viewer"
+
+    teller = notifications.agent(project_number)
+    agents = {agent: "agent/pubsub", teller: "agent/storage"}
 
     def bind(kind: str, name: str, bindings: Bindings) -> Resource:
         return grants(
             f"{kind}/{name}", bindings, options=options, arguments=("pubsub", f"{kind}s"), name=name, api="pubsub",
-            after=("agent/pubsub",) if any(agent in members for members in bindings.values()) else (),
+            after=tuple(
+                id for member, id in agents.items() if any(member in members for members in bindings.values())
+            ),
         )  # fmt: skip
 
+    if topology.triggers:
+        yield notifications.storage_agent(teller, topology.queue_of(topology.triggers[0]).topic, options=options)
+        yield notifications.notifications(topology, options=options)
     yield project.pubsub_agent(agent, topology.queues[0].subscription, options=options, tracks=tracks)
 
     for queue in topology.queues:
@@ -102,7 +124,9 @@ def _queues(topology: Topology, options: Options, tracks: ReleaseTracks, agent: 
         # Workers publish too: what a task submits itself. And the job that keeps dead letters: tasks that waited for a
         # time.
         publishers = {publisher: (api, worker, keeper), viewer: (api,)}
-        yield from (bind("topic", tier.topic, publishers) for tier in queue.tiers)
+        for tier in queue.tiers:
+            told = (teller,) if tier.topic == queue.topic and queue.name in prefixes(topology) else ()
+            yield bind("topic", tier.topic, {**publishers, publisher: (*publishers[publisher], *told)})
         # Pub/Sub's own agent forwards what was delivered too often; workers send what they reject.
         yield bind("topic", queue.dead_letter_topic, {publisher: (agent, worker)})
         yield from (bind("subscription", tier.subscription, {subscriber: (agent, worker)}) for tier in queue.tiers)

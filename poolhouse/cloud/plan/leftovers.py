@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
-from poolhouse.cloud.kinds import autoscaler, monitoring, project, pubsub, run, scheduler, storage
+from poolhouse.cloud.kinds import autoscaler, monitoring, notifications, project, pubsub, run, scheduler, storage
 from poolhouse.cloud.options import ACCOUNTS, AUTOSCALER, LABEL, Options
 from poolhouse.cloud.resource import Command, Json, Leftover, LeftoverQuery, Read, command, flag
 
@@ -112,7 +112,7 @@ def sweeps(options: Options, tracks: ReleaseTracks, *, keep_bucket: bool = True)
         ),
     ]
     # After what reads it. Versions first: a parameter that has some can't be deleted.
-    return (*found[:4], *_parameters(options, labelled), *found[4:])
+    return (*found[:4], *_parameters(options, labelled), notifications.left_over(options), *found[4:])
 
 
 def project_bindings(policy: Json, options: Options) -> tuple[Leftover, ...]:

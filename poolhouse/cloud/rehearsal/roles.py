@@ -15,5 +15,6 @@ PERMISSIONS: Mapping[str, frozenset[str]] = {
     "roles/storage.admin": frozenset({"storage.buckets.get", "storage.buckets.list", *_OBJECTS}),
     "roles/artifactregistry.writer": frozenset({"artifactregistry.repositories.uploadArtifacts"}),
     "roles/parametermanager.parameterViewer": frozenset({"parametermanager.parameterVersions.get"}),
+    "roles/pubsub.publisher": frozenset({"pubsub.topics.publish"}),
     "roles/secretmanager.secretAccessor": frozenset({"secretmanager.versions.access"}),
 }

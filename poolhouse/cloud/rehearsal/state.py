@@ -21,6 +21,11 @@ PROJECT_NUMBER = "123456789012"
 _STANDARD_ALPHABET = str.maketrans("-_", "+/")
 _CONCURRENT = "There were concurrent policy changes. Please retry the whole read-modify-write with exponential backoff."
 _ROLE = re.compile(r"(roles|projects/[a-z0-9-]+/roles)/[A-Za-z0-9_.]+")
+#: Service agents, which are there once they are asked for: the ends of their addresses, and their services.
+_AGENTS = {
+    "@gcp-sa-pubsub.iam.gserviceaccount.com": "pubsub.googleapis.com",
+    "@gs-project-accounts.iam.gserviceaccount.com": "storage.googleapis.com",
+}
 _MEMBER = re.compile(
     r"allUsers|allAuthenticatedUsers|(user|serviceAccount|group|domain|principal|principalSet):\S+|"
     r"project(Owner|Editor|Viewer):\S+"
@@ -133,9 +138,10 @@ class State:
 
     def account_known(self, email: str) -> bool:
         """Whether there is such a service account; a fresh one is refused as often as the faults say."""
-        if email.endswith("@gcp-sa-pubsub.iam.gserviceaccount.com"):
-            ours = email == f"service-{PROJECT_NUMBER}@gcp-sa-pubsub.iam.gserviceaccount.com"
-            return ours and "pubsub.googleapis.com" in self.agents and self._use(email, self.faults.agent_uses)
+        for domain, service in _AGENTS.items():
+            if email.endswith(domain):
+                ours = email == f"service-{PROJECT_NUMBER}{domain}"
+                return ours and service in self.agents and self._use(email, self.faults.agent_uses)
         there = f"iam/projects/{self.project}/serviceAccounts/{email}" in self.items
         return there and self._use(email, self.faults.account_uses)
 

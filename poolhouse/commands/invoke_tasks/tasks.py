@@ -116,6 +116,31 @@ def tasks(
 
 
 @command(
+    positional=["id"],
+    help={
+        **DEPLOYED,
+        "id": "the group's id",
+        "watch": "show its progress until it has ended; exit code 1 unless its join succeeds",
+        "cancel": "cancel it: no further member starts, nor the join",
+        "json": "print one JSON object per line",
+    },
+)
+def group(
+    c: Context,
+    id: str,
+    watch: bool = False,
+    cancel: bool = False,
+    json: bool = False,
+    project: str = "",
+    stage: str = "",
+) -> None:
+    """Show a group with its members counted by status, watch or cancel it: group ID."""
+    from poolhouse.commands import calls as commands
+
+    call(commands.group, id, watch=watch, cancel=cancel, as_json=json, project=project, stage=stage)
+
+
+@command(
     positional=["action"],
     iterable=["word"],
     help={
@@ -271,3 +296,29 @@ def cancel(
 
     chosen = {"status": status, "task_type": type, "queue": queue, "older": older, "newer": newer, "everything": all}
     call(commands.cancel, **chosen, rate=rate, dry_run=dry_run, yes=yes, project=project, stage=stage)
+
+
+@command(
+    positional=["action"],
+    iterable=["word"],
+    help={
+        **DEPLOYED,
+        **WORDS,
+        "action": "list, or backfill followed by the name of a trigger",
+        "json": "print one JSON object per line",
+        "dry-run": "only count the files that backfill would start tasks for",
+    },
+)
+def trigger(
+    c: Context,
+    action: str,
+    word: list[str],
+    json: bool = False,
+    dry_run: bool = False,
+    project: str = "",
+    stage: str = "",
+) -> None:
+    """Files that start tasks: trigger list, backfill NAME for files that were there before."""
+    from poolhouse.commands import calls as commands
+
+    call(commands.trigger, action, word, as_json=json, dry_run=dry_run, project=project, stage=stage)

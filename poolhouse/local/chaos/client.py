@@ -36,8 +36,15 @@ class Accepted:
 class Submitter:
     """Submits jobs at their times, from some threads."""
 
-    def __init__(self, api_url: str, *, give_up: threading.Event) -> None:
-        """Args: give_up: once set, calls are not repeated any more."""
+    def __init__(self, api_url: str, *, webhook_url: str, give_up: threading.Event) -> None:
+        """Nothing is called yet.
+
+        Args:
+            api_url: where the API is.
+            webhook_url: the receiver of jobs whose end is to be told.
+            give_up: once set, calls are not repeated any more.
+        """
+        self._webhook_url = webhook_url
         self._api = Client(api_url, timeout_s=_TIMEOUT_S)
         self._give_up = give_up
         self.refusals: list[str] = []
@@ -51,6 +58,8 @@ class Submitter:
     def _submit(self, job: Job, started_s: float) -> Accepted | None:
         self._give_up.wait(max(0.0, started_s + job.at_s - time.monotonic()))
         body: dict[str, Any] = {"task_type": job.task_type, "queue": job.queue, "payload": job.payload}
+        if job.told:
+            body["webhook_url"] = self._webhook_url
         if job.delay_s:
             body["delay_s"] = job.delay_s
         call = Call(method="POST", path="/tasks", body=body, headers={"Idempotency-Key": job.key}, read=answers.json_of)

@@ -20,6 +20,7 @@ class Job:
         at_s: when, in seconds after the start.
         cancel: whether to ask for its cancellation right after.
         delay_s: how long it has to wait, in seconds.
+        told: whether its end is to be told by a webhook.
     """
 
     key: str
@@ -29,6 +30,7 @@ class Job:
     payload: dict[str, Any]
     cancel: bool = False
     delay_s: float = 0
+    told: bool = False
 
     @property
     def number(self) -> int:
@@ -80,6 +82,10 @@ _TYPES: dict[str, tuple[int, Callable[[random.Random], dict[str, Any]]]] = {
     "refuse": (4, lambda rng: {}),
     "boom": (3, lambda rng: {}),
     "single": (10, lambda rng: {"slot": rng.randrange(4), "seconds": round(rng.uniform(0.05, 0.5), 2)}),
+    "crowd": (
+        2,
+        lambda rng: {"echoes": rng.randint(1, 24), "refused": rng.choice((0, 0, 1, 2)), "anyway": rng.random() < 0.5},
+    ),
     "stepped": (8, lambda rng: {"steps": rng.randint(2, 5), "seconds": round(rng.uniform(0.2, 1.2), 2)}),
     "narrow": (6, lambda rng: {"slot": rng.randrange(2), "seconds": round(rng.uniform(0.05, 0.5), 2)}),
     "in_turn": (6, lambda rng: {"slot": rng.randrange(3), "seconds": round(rng.uniform(0.02, 0.2), 2)}),
@@ -146,6 +152,7 @@ def _jobs(rng: random.Random, tasks: int, length_s: float) -> tuple[Job, ...]:
                 payload={"number": number, **_TYPES[task_type][1](rng)},
                 cancel=rng.random() < 0.03,
                 delay_s=round(rng.uniform(0.5, 5), 2) if rng.random() < 0.15 else 0,
+                told=rng.random() < 0.25,
             )
         )
     return tuple(jobs)

@@ -36,6 +36,7 @@ class Report:
         statuses: how many tasks ended how, follow-up tasks included.
         outcomes: the same of attempts.
         faults: how often each injected fault struck.
+        told: how many ends were told by a webhook.
         peace_s: how long it took to come to an end once nothing went wrong any more, in seconds.
     """
 
@@ -46,6 +47,7 @@ class Report:
     outcomes: dict[str, int]
     faults: dict[str, int]
     starts: int
+    told: int
     peace_s: float
     #: Changes by the prefix of their objects that came too early for Cloud Storage's rates and were repeated; None
     #: where those are not enforced.
@@ -59,6 +61,7 @@ class Report:
             f"  tasks: {_counts(self.statuses)}",
             f"  attempts: {_counts(self.outcomes)}",
             f"  faults: {_counts(self.faults)}",
+            f"  webhooks: {self.told} ends told",
         ]
         if self.too_early is not None:
             lines.append(f"  answered 429 by the rates of Cloud Storage: {_counts(self.too_early)}")
@@ -87,7 +90,7 @@ def run_round(
     """
     with stacks.running(seed=plan.seed, workers=plan.workers, directory=directory, gcs_limits=gcs_limits) as stack:
         give_up = threading.Event()
-        submitter = Submitter(stack.api_url, give_up=give_up)
+        submitter = Submitter(stack.api_url, webhook_url=stack.receiver.url, give_up=give_up)
         started_s = time.monotonic()
         with ThreadPoolExecutor(1) as background:
             submitting = background.submit(submitter.run, plan.jobs, started_s=started_s)
@@ -113,6 +116,7 @@ def run_round(
                 Counter(str(attempt.outcome) for record in facts.records.values() for attempt in record.attempts)
             ),
             faults=stack.struck(),
+            told=len({told.event_id for told in facts.told}),
             starts=stack.starts,
             peace_s=rested_s,
             too_early=_prefixes(stack.journal.refused) if gcs_limits else None,
@@ -198,6 +202,7 @@ def _facts(stack: Stack, accepted: list[Accepted]) -> Facts:
         results=read(names.RESULTS),
         dead_letters=frozenset(name for name in names_in_bucket if name.startswith(names.DEAD_LETTERS)),
         writes=stack.journal.writes(""),
+        told=stack.receiver.told,
         most_attempts={
             handler.task_type: handler.max_attempts or max(queue.max_attempts for queue in queues)
             for handler in handlers.values()

@@ -20,6 +20,7 @@ from poolhouse.client import loopback
 from poolhouse.local import provision
 from poolhouse.local.chaos.journal import Journal
 from poolhouse.local.chaos.plan import Blow, Spell
+from poolhouse.local.chaos.receiver import Receiver, receiving
 from poolhouse.local.errors import StackError
 from poolhouse.local.processes import environment, parent_death, ports
 from poolhouse.local.storage import proxy as storage_proxy
@@ -33,6 +34,8 @@ from poolhouse_pubsub.server import EmulatorServer
 
 PROJECT, BUCKET = "chaos-project", "chaos-bucket"
 PIPELINE_FILE = Path(__file__).with_name("pipeline.toml")
+#: What signs the webhooks of a round; the receiver takes them all.
+WEBHOOK_SECRET = "whsec_" + "c" * 32
 #: Time that a worker has for its tasks at SIGTERM, in seconds.
 WORKER_GRACE_S = 3
 #: Time in which the API has to end at SIGTERM, in seconds: its 8 for the calls in hand, and room for a busy machine.
@@ -50,12 +53,14 @@ class Stack:
         proxy: FaultProxy,
         storage: FakeGcs,
         journal: Journal,
+        receiver: Receiver,
         directory: Path,
     ) -> None:
         self.pubsub = pubsub
         self.proxy = proxy
         self.storage = storage
         self.journal = journal
+        self.receiver = receiver
         self.topology: Topology = load(str(PIPELINE_FILE))
         self.directory = directory
         self.api_port = ports.choose()
@@ -183,6 +188,7 @@ class Stack:
             "STORAGE_EMULATOR_HOST": self.proxy.url,
             "WORKER_GRACE_S": str(WORKER_GRACE_S),
             "BACKLOG_SOURCE": "none",
+            "WEBHOOK_SECRET": WEBHOOK_SECRET,
         }
 
     def _log(self, name: str, index: int) -> Path:
@@ -207,7 +213,10 @@ def running(*, seed: int, workers: int, directory: Path, gcs_limits: bool = Fals
         storage = FakeGcs(storage_url)
         stack.callback(storage.close)
         storage.create_bucket(BUCKET)
-        built = Stack(pubsub=pubsub, proxy=proxy, storage=storage, journal=journal, directory=directory)
+        receiver = stack.enter_context(receiving())
+        built = Stack(
+            pubsub=pubsub, proxy=proxy, storage=storage, journal=journal, receiver=receiver, directory=directory
+        )
         stack.callback(built.stop)
         built.start(workers=workers)
         yield built

@@ -10,8 +10,11 @@ from itertools import accumulate, pairwise
 
 from poolhouse.local.chaos.client import Accepted
 from poolhouse.local.chaos.journal import Write, mark
+from poolhouse.local.chaos.receiver import Told
 from poolhouse.pipeline import names
+from poolhouse.pipeline.groups.group import Group
 from poolhouse.pipeline.tasks.records import Outcome, Status, TaskRecord
+from poolhouse.pipeline.webhooks.events import WEBHOOK
 
 #: The statuses in which a task of each type ends. Any may be dead besides, its attempts lost with their workers; and
 #: cancelled, if that was asked for.
@@ -22,6 +25,7 @@ _ENDS = {
     "doze": Status.SUCCEEDED,
     "flaky": Status.SUCCEEDED,
     "parent": Status.SUCCEEDED,
+    "crowd": Status.SUCCEEDED,
     "single": Status.SUCCEEDED,
     "stepped": Status.SUCCEEDED,
     "narrow": Status.SUCCEEDED,
@@ -45,6 +49,7 @@ class Facts:
         results: the result objects in the bucket, by name.
         dead_letters: names of the dead letters in the bucket.
         writes: what storage saw, by object name, in the order in which it took effect.
+        told: the deliveries of webhooks that their receiver took.
         most_attempts: attempts after which a task is dead, by task type.
     """
 
@@ -54,6 +59,7 @@ class Facts:
     dead_letters: frozenset[str]
     writes: Mapping[str, Sequence[Write]]
     most_attempts: Mapping[str, int]
+    told: Sequence[Told] = ()
 
 
 def judge(facts: Facts) -> list[str]:
@@ -62,9 +68,11 @@ def judge(facts: Facts) -> list[str]:
         *_ids(facts),
         *(problem for accepted in facts.accepted for problem in _task(accepted, facts)),
         *_follow_ups(facts),
+        *_groups(facts),
         *_one_in_a_slot(facts),
         *_steps(facts),
         *_limits(facts),
+        *_events(facts),
         *_final_writes(facts),
         *_dead_letters(facts),
     ]
@@ -75,8 +83,11 @@ def _ids(facts: Facts) -> Iterator[str]:
     if len(set(ids)) != len(ids):
         yield "two jobs were given the same task id"
     known = {accepted.task_id for accepted in facts.accepted} | set(follow_up_ids(facts.records))
+    known |= {record.task_id for record in facts.records.values() if record.group_id in _group_ids(facts)}
     for task_id in facts.records.keys() - known:
         record = facts.records[task_id]
+        if record.task_type == WEBHOOK:
+            continue  # it follows the end of a task
         if record.task_type == "single" and (record.status is Status.CANCELLED or _was_repeated(record, facts)):
             continue  # its call was not answered, and another task had its key when it was repeated
         yield f"{task_id}: was run, but no call was answered with it: a second task of one idempotency key?"
@@ -173,6 +184,24 @@ def _limits(facts: Facts) -> Iterator[str]:
             yield f"{most} tasks of {task_type} ran at once in slot {slot}: {_AT_A_TIME[task_type]} may"
 
 
+def _events(facts: Facts) -> Iterator[str]:
+    """Webhooks: each end is told, as one event, whatever becomes of the workers that deliver it."""
+    events: dict[str, set[str]] = {}
+    for told in facts.told:
+        events.setdefault(told.task_id, set()).add(told.event_id)
+        record = facts.records.get(told.task_id)
+        if record is None or record.status != told.status:
+            yield f"{told.task_id}: its webhook told {told.status}, it is {record.status if record else 'unknown'}"
+    for task_id, ids in events.items():
+        if len(ids) > 1:
+            yield f"{task_id}: its end was told as {len(ids)} events: {', '.join(sorted(ids))}"
+    for accepted in facts.accepted:
+        record = facts.records.get(accepted.task_id)
+        wanted = accepted.job.told and not accepted.exists and record is not None and record.status.final
+        if wanted and accepted.task_id not in events:
+            yield f"{accepted.task_id} ({accepted.job.task_type}): its end was not told"
+
+
 def _attempts(record: TaskRecord, facts: Facts) -> Iterator[str]:
     name = f"{record.task_id} ({record.task_type})"
     outcomes = [attempt.outcome for attempt in record.attempts]
@@ -207,6 +236,9 @@ def _result(accepted: Accepted, record: TaskRecord, facts: Facts) -> Iterator[st
             yield f"{name}: the record says {record.result}, the result object {data.decode()}, wanted {number}"
         if len(writes) != 1:
             yield f"{name}: its result was written {len(writes)} times"
+    elif record.task_type == "crowd":
+        if record.result not in {group.group_id for group in record.groups or ()}:
+            yield f"{name}: its result is {record.result!r}, its group is another"
     elif record.task_type == "parent":
         if record.result != [follow_up.task_id for follow_up in record.follow_ups]:
             yield f"{name}: its result is {record.result}, its follow-ups are others"
@@ -235,6 +267,50 @@ def _follow_ups(facts: Facts) -> Iterator[str]:
             yield f"{task_id}: a follow-up task that ended as {record.status}"
         else:
             yield from _attempts(record, facts)
+
+
+def _group_ids(facts: Facts) -> set[str]:
+    """The ids of the groups of all tasks that have succeeded."""
+    return {group.group_id for record in facts.records.values() for group in record.groups or ()}
+
+
+def _groups(facts: Facts) -> Iterator[str]:
+    """Each join runs once, after all members, with their results; it does not run while it has to wait for one."""
+    of_group: dict[str, list[TaskRecord]] = {}
+    for record in facts.records.values():
+        if record.group_id is not None:
+            of_group.setdefault(record.group_id, []).append(record)
+    for maker in facts.records.values():
+        for group in maker.groups or ():
+            found = of_group.get(group.group_id, [])
+            members = {record.group_index: record for record in found if record.group_index is not None}
+            joins = [record for record in found if record.group_index is None]
+            if sorted(members) != list(range(group.size or 0)):
+                yield f"{group.group_id}: of {group.size} members {len(members)} were run"
+                continue
+            yield from _join(group, [members[index] for index in range(group.size or 0)], joins, facts)
+
+
+def _join(group: Group, members: Sequence[TaskRecord], joins: Sequence[TaskRecord], facts: Facts) -> Iterator[str]:
+    for member in members:
+        yield from _attempts(member, facts)
+        if not member.status.final:
+            yield f"{member.task_id} ({member.task_type}): a member that has not ended: {member.status}"
+    waits = group.wait_for == "succeeded" and any(member.status is not Status.SUCCEEDED for member in members)
+    if waits or len(joins) != 1:
+        if joins or not waits:
+            yield f"{group.group_id}: has {len(joins)} joins, wanted {0 if waits else 1}"
+        return
+    [join] = joins
+    yield from _attempts(join, facts)
+    last_end = max((member.updated_at for member in members), default=join.submitted_at)
+    if join.attempts and join.attempts[0].started_at < last_end:
+        yield f"{join.task_id} ({join.task_type}): began before the last member of {group.group_id} had ended"
+    wanted = [member.result if member.status is Status.SUCCEEDED else None for member in members]
+    if join.status is Status.SUCCEEDED and join.result != wanted:
+        yield f"{join.task_id} ({join.task_type}): its result is {join.result}, the members' are {wanted}"
+    elif join.status not in {Status.SUCCEEDED, Status.DEAD}:
+        yield f"{join.task_id} ({join.task_type}): a join that ended as {join.status}"
 
 
 def _final_writes(facts: Facts) -> Iterator[str]:

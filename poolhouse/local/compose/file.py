@@ -39,6 +39,11 @@ def services(environment: Mapping[str, str], *, path: Path = COMPOSE_FILE) -> di
     return found
 
 
+def command(service: str, *, path: Path = COMPOSE_FILE) -> list[str]:
+    """The command of a service, its variables not put in."""
+    return list(yaml.safe_load(path.read_text(encoding="utf-8"))["services"][service]["command"])
+
+
 def _filled(value: Any, environment: Mapping[str, str]) -> Any:
     """Variables are put in after YAML was read, as Compose does it: what a variable holds is never syntax."""
     match value:

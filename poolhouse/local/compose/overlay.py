@@ -55,8 +55,14 @@ def overlay(
     if attached:
         for name in {*base, *workers} - {SETUP}:
             services.setdefault(name, {})["restart"] = "on-failure"
+    storage = compose_file.command(compose_workers.STORAGE)
+    if (command := compose_workers.storage_command(declared, storage)) != storage:
+        services.setdefault(compose_workers.STORAGE, {})["command"] = command
     services[SETUP] = {
-        "environment": {compose_workers.VARIABLE: compose_workers.listed(declared)},
+        "environment": {
+            compose_workers.VARIABLE: compose_workers.listed(declared),
+            compose_workers.EVENTS: compose_workers.events(declared),
+        },
         **({"volumes": mounts} if mounts else {}),
     }
     return {"services": services}

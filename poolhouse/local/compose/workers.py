@@ -1,16 +1,18 @@
-"""The worker services of docker-compose.yml: one for each queue of pipeline.toml, with the limits that it declares.
+"""What docker-compose.yml has of pipeline.toml: a worker service for each queue, and the events of its triggers.
 
 `./invoke compose-file` renews them in the file; `up` lays them over it, so that one that is out of date does no harm.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from poolhouse.local.compose.file import COMPOSE_FILE
+from poolhouse.local.storage import object_events
 from poolhouse.pipeline.config import topology
 from poolhouse.pipeline.config.topology import Queue, Topology
 from poolhouse.pipeline.errors import ConfigError
@@ -19,7 +21,15 @@ from poolhouse.project import ROOT
 RENEW = "./invoke compose-file"
 #: The setting of the service `setup` that lists the queues with workers.
 VARIABLE = "QUEUES_WITH_WORKERS"
+#: The setting of the service `setup` that says which objects the storage server tells of.
+EVENTS = "OBJECT_EVENTS"
+#: The storage server.
+STORAGE = "gcs"
+#: The project on the emulators, as docker-compose.yml has it.
+_PROJECT = "${GOOGLE_CLOUD_PROJECT:-poolhouse-local}"
 _LIST = re.compile(rf"(?<=^      {VARIABLE}: ).*$", re.MULTILINE)
+_EVENTS = re.compile(rf"(?<=^      {EVENTS}: ).*$", re.MULTILINE)
+_FLAGS = re.compile(r"(?<=renewed as the workers below are\. {\n).*?(?=^      # }$)", re.DOTALL | re.MULTILINE)
 _BLOCK = re.compile(rf"(?<={re.escape(RENEW)}`\. {{\n).*?(?=^  # }}$)", re.DOTALL | re.MULTILINE)
 
 
@@ -42,22 +52,45 @@ def listed(declared: Topology) -> str:
     return ",".join(queue.name for queue in declared.queues)
 
 
+def events(declared: Topology) -> str:
+    """The value of `EVENTS`."""
+    return " ".join(object_events.flags(declared, project=""))
+
+
+def storage_command(declared: Topology, command: Sequence[str]) -> list[str]:
+    """The storage server's arguments, with the events that `declared` needs in the place of others.
+
+    Args:
+        command: those of docker-compose.yml, their variables not put in.
+    """
+    others = [argument for argument in command if not argument.startswith(object_events.FLAG)]
+    return [*others, *object_events.flags(declared, project=_PROJECT)]
+
+
 def renewed(text: str, declared: Topology) -> str:
     """The text of docker-compose.yml with the queues of `declared`. Raises `ConfigError`: its marks are gone."""
     block = "\n".join(_yaml(queue) for queue in declared.queues)
-    for pattern, content in ((_LIST, listed(declared)), (_BLOCK, block)):
+    flags = "".join(f"      - {json.dumps(flag)}\n" for flag in object_events.flags(declared, project=_PROJECT))
+    for pattern, content in (
+        (_LIST, listed(declared)),
+        (_EVENTS, json.dumps(events(declared))),
+        (_FLAGS, flags),
+        (_BLOCK, block),
+    ):
         text, found = pattern.subn(lambda _, content=content: content, text)  # type: ignore[misc]  # mypy on defaults
         if found != 1:
             raise ConfigError(
-                f"docker-compose.yml lacks the lines that {RENEW} renews ({VARIABLE}: and `# }}` after the workers): "
-                "git checkout docker-compose.yml brings them back"
+                f"docker-compose.yml lacks the lines that {RENEW} renews ({VARIABLE}, {EVENTS}, and two blocks that "
+                "end with `# }`): git checkout docker-compose.yml brings them back"
             )
     return text
 
 
 def without_queues(text: str) -> str:
     """The text of docker-compose.yml without what `renewed` puts in."""
-    return _LIST.sub("", _BLOCK.sub("", text))
+    for pattern in (_LIST, _EVENTS, _FLAGS, _BLOCK):
+        text = pattern.sub("", text)
+    return text
 
 
 def renew(*, path: Path = COMPOSE_FILE, pipeline_file: Path = ROOT / "pipeline.toml") -> int:
@@ -68,7 +101,7 @@ def renew(*, path: Path = COMPOSE_FILE, pipeline_file: Path = ROOT / "pipeline.t
         print(f"{path.name} is up to date with {pipeline_file.name}")
     else:
         path.write_text(after, encoding="utf-8")
-        print(f"{path.name} now has the workers that {pipeline_file.name} declares")
+        print(f"{path.name} now has what {pipeline_file.name} declares")
     return 0
 
 

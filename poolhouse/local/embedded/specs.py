@@ -13,8 +13,9 @@ from typing import Protocol
 
 from poolhouse.local.backend import Endpoints
 from poolhouse.local.processes import environment, ports
-from poolhouse.local.storage import fake_gcs
+from poolhouse.local.storage import fake_gcs, object_events
 from poolhouse.pipeline.config import topology
+from poolhouse.pipeline.config.topology import Topology
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.web_guard import LOCAL, WebGuard
 from poolhouse.project import ROOT
@@ -131,6 +132,11 @@ def grace_s(own: Mapping[str, str]) -> float:
     return seconds
 
 
+def pipeline_file(own: Mapping[str, str]) -> str:
+    """The declaration of a stack."""
+    return own.get("PIPELINE_FILE") or str(ROOT / "pipeline.toml")
+
+
 def variables(endpoints: Endpoints, own: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of the API and the workers.
 
@@ -138,7 +144,7 @@ def variables(endpoints: Endpoints, own: Mapping[str, str]) -> dict[str, str]:
         own: as `environment.child` gives it: what it sets for Poolhouse holds, but for the addresses and names of the
             stack, and for a LOG_LEVEL above INFO: the lines that report a process as ready are of that level.
     """
-    file = own.get("PIPELINE_FILE") or str(ROOT / "pipeline.toml")
+    file = pipeline_file(own)
     return {
         **own,
         "BACKLOG_SOURCE": "emulator",
@@ -164,11 +170,19 @@ def handlers(own: Mapping[str, str], declared: topology.Topology) -> str:
 
 
 def specs(
-    endpoints: Endpoints, *, data: Path, listener: int, own: Mapping[str, str], gcs_limits: bool = False
+    endpoints: Endpoints,
+    *,
+    declared: Topology,
+    data: Path,
+    listener: int,
+    own: Mapping[str, str],
+    gcs_limits: bool = False,
 ) -> dict[str, Spec]:
     """The processes of a stack, by service.
 
     Args:
+        endpoints: those of the stack.
+        declared: pipeline.toml.
         data: a folder for objects.
         listener: the API's listening socket, by number: no other program can get its port, and no call is refused
             while the API restarts. Of an old and a new API each takes connections from it, side by side.
@@ -188,10 +202,11 @@ def specs(
         raise ConfigError(f"ALLOWED_HOSTS or ALLOWED_ORIGINS: {error}") from None
     api_port, storage_port = _port(endpoints.api_url), _port(endpoints.storage_url)
     launch = (sys.executable, "-m", "poolhouse.local.embedded.preload")
+    events = object_events.flags(declared, project=endpoints.project)
     return {
         "storage": Spec(
             service="storage",
-            command=fake_gcs.command(port=storage_port, root=data, inner=inner, gcs_limits=gcs_limits),
+            command=fake_gcs.command(port=storage_port, root=data, inner=inner, gcs_limits=gcs_limits, more=events),
             environment=ours,
             readiness=HttpReady(storage_port, "/_internal/healthcheck", binds=True),
             address=endpoints.storage_url,

@@ -31,6 +31,7 @@ from poolhouse.local.errors import StackError
 from poolhouse.local.processes import environment
 from poolhouse.local.processes.addresses import Addresses
 from poolhouse.local.processes.reaper import Reaper
+from poolhouse.local.storage import object_events
 from poolhouse.pipeline.config import topology
 from poolhouse.pipeline.config.scaling import counted_backlog
 from poolhouse.pipeline.errors import ConfigError, PoolhouseError, StoreUnavailable
@@ -78,8 +79,14 @@ class EmbeddedStack:
         clock_file.unlink(missing_ok=True)  # an earlier stack's
         own = environment.child({**os.environ, **options.environment, "CLOCK_FILE": str(clock_file)})
         objects = self._kept.objects if self._kept else data / "objects"
+        declared = topology.load(specs.pipeline_file(own))
         self._specs = specs.specs(
-            endpoints, data=objects, listener=addresses.api.fileno(), own=own, gcs_limits=options.gcs_limits
+            endpoints,
+            declared=declared,
+            data=objects,
+            listener=addresses.api.fileno(),
+            own=own,
+            gcs_limits=options.gcs_limits,
         )
         self._reloads: Reloads | None = None
         if options.reload:
@@ -87,8 +94,7 @@ class EmbeddedStack:
             self._reloads = Reloads(self._again, say=say)
         self._storage = self._instance("storage", self._specs["storage"])
         self._api = self._instance("api", self._specs["api"])
-        declared = topology.load(self._specs["worker"].environment["PIPELINE_FILE"])
-        self._queues = declared.by_name
+        self._queues, self._events = declared.by_name, object_events.flags(declared, project=endpoints.project)
         self._workers = Workers(self._specs["worker"], declared, options, make=self._instance, say=say)
         #: One, where pipeline.toml declares schedules; or where there may be no worker to fire timers.
         self._schedulers: list[Instance] = []
@@ -329,6 +335,8 @@ class EmbeddedStack:
             declared = topology.load(self._specs["worker"].environment["PIPELINE_FILE"])
             if self._workers.follow_backlog and declared.by_name.keys() != self._queues.keys():
                 raise StackError("other queues with --autoscale take a ./invoke down and up")
+            if object_events.flags(declared, project=self._endpoints.project) != self._events:
+                raise StackError("triggers for other folders take a ./invoke down and up")
             await _on_a_thread(self._realise)
         except PoolhouseError as error:
             self._reloads.problems[self._api.name] = f"the saved pipeline.toml does not count, the old does: {error}"

@@ -14,6 +14,7 @@ import random
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -52,7 +53,13 @@ def binary() -> Path:
 
 
 def command(
-    *, port: int, root: Path, host: str = "127.0.0.1", inner: str | None = None, gcs_limits: bool = False
+    *,
+    port: int,
+    root: Path,
+    host: str = "127.0.0.1",
+    inner: str | None = None,
+    gcs_limits: bool = False,
+    more: Sequence[str] = (),
 ) -> tuple[str, ...]:
     """The command line of a server that keeps its objects below `root`, behind a front that web pages don't pass.
 
@@ -62,12 +69,14 @@ def command(
         host: of the front.
         inner: HOST:PORT of the server itself, from `hidden_address`, for programs that need no front.
         gcs_limits: take changes at the rates of Cloud Storage only.
+        more: further arguments of the server.
     """
     return (
         *(sys.executable, "-m", "poolhouse.local.storage.proxy"),
         *("--host", host, "--port", str(port), "--root", str(root)),
         *(("--inner", inner) if inner else ()),
         *(("--gcs-limits",) if gcs_limits else ()),
+        *(("--", *more) if more else ()),
     )
 
 

@@ -10,7 +10,9 @@ from typing import Any
 from poolhouse.pipeline.errors import ConfigError
 
 #: What a stage may change.
-TABLES = frozenset({"name", "ref", "deploy", "env", "secrets", "queues", "schedules", "payloads", "bucket", "webhooks"})
+TABLES = frozenset(
+    {"name", "ref", "deploy", "env", "secrets", "queues", "schedules", "triggers", "payloads", "bucket", "webhooks"}
+)
 _KEY = re.compile(r"[a-z][a-z0-9-]*\*?")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 #: Ends of names that every deployment has beside those of its queues and schedules.

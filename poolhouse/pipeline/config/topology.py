@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -18,7 +17,9 @@ from poolhouse.pipeline import text_files
 from poolhouse.pipeline.config import cron_expression, environment, stages
 from poolhouse.pipeline.config.deploy_options import Api, Deploy
 from poolhouse.pipeline.config.environment import Env, Secrets, Version
+from poolhouse.pipeline.config.payload import DeclaredPayload
 from poolhouse.pipeline.config.stages import Stage, StageError
+from poolhouse.pipeline.config.triggers import Trigger
 from poolhouse.pipeline.config.webhook_options import Webhooks
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.messaging.fair_tiers import TIERS
@@ -26,7 +27,7 @@ from poolhouse.pipeline.tasks.large_values import INLINE_BYTES
 
 Name = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,28}[a-z0-9])?$")]
 LifecyclePrefix = Literal[
-    "uploads", "processed", "results", "tasks", "dead-letters", "idempotency", "payloads", "limits", "index"
+    "uploads", "processed", "results", "tasks", "dead-letters", "idempotency", "payloads", "groups", "limits", "index"
 ]
 
 
@@ -208,7 +209,7 @@ class Schedule(_Model):
     #: Queue of the task; unset: the task type's own.
     queue: str | None = None
     #: Payload of the task.
-    payload: dict[str, Any] = {}
+    payload: DeclaredPayload = {}
     #: Runs missed while nothing was running: `skip` drops them, `once` makes up for the latest (on Google Cloud: within
     #: a day).
     missed_runs: Literal["skip", "once"] = "skip"
@@ -217,15 +218,6 @@ class Schedule(_Model):
     @classmethod
     def _cron(cls, value: str) -> str:
         return cron_expression.normalized(value)
-
-    @field_validator("payload")
-    @classmethod
-    def _json(cls, value: dict[str, Any]) -> dict[str, Any]:
-        try:
-            json.dumps(value, allow_nan=False)
-        except (TypeError, ValueError):
-            raise ValueError("holds what JSON can't: write dates and times as strings, and no nan or inf") from None
-        return value
 
     @field_validator("time_zone")
     @classmethod
@@ -306,6 +298,8 @@ class Topology(_Model):
     queues: tuple[Queue, ...] = Field(min_length=1)
     #: One table per schedule.
     schedules: tuple[Schedule, ...] = ()
+    #: One table per trigger.
+    triggers: tuple[Trigger, ...] = ()
     #: Sizes of payloads.
     payloads: Payloads = Payloads()
     #: The bucket's lifecycle.
@@ -342,6 +336,10 @@ class Topology(_Model):
         """The time after which no message of a task is left in any queue."""
         return timedelta(seconds=max(queue.retention_s for queue in self.queues))
 
+    def queue_of(self, trigger: Trigger) -> Queue:
+        """The queue of a trigger's tasks."""
+        return self.default_queue if trigger.queue is None else self.by_name[trigger.queue]
+
     def env_of(self, queue: Queue) -> Mapping[str, str]:
         """Variables of a queue's workers."""
         return {**self.env, **queue.env}
@@ -377,10 +375,11 @@ class Topology(_Model):
 
     @model_validator(mode="after")
     def _queues_exist(self) -> Self:
-        for schedule in self.schedules:
-            if schedule.queue is not None and schedule.queue not in self.by_name:
-                names = ", ".join(self.by_name)
-                raise ValueError(f"schedule {schedule.name}: there is no queue {schedule.queue!r} (queues: {names})")
+        for kind, entries in (("schedule", self.schedules), ("trigger", self.triggers)):
+            for entry in entries:
+                if entry.queue is not None and entry.queue not in self.by_name:
+                    names = ", ".join(self.by_name)
+                    raise ValueError(f"{kind} {entry.name}: there is no queue {entry.queue!r} (queues: {names})")
         return self
 
 
@@ -466,7 +465,7 @@ def _parse(document: Mapping[str, Any], name: str, text: str, source: str) -> To
 
 def _validate(document: dict[str, Any], text: str, source: str, under: tuple[str, ...]) -> Topology:
     prefix = document.get("name", "poolhouse")
-    for table, extra in (("queues", {"prefix": prefix}), ("schedules", {})):
+    for table, extra in (("queues", {"prefix": prefix}), ("schedules", {}), ("triggers", {})):
         named = document.get(table, {})
         if not isinstance(named, dict) or not all(isinstance(entry, dict) for entry in named.values()):
             raise ConfigError(f"{source}:{_line(text, (table,))}: write one table for each, as in [{table}.NAME]")
@@ -507,14 +506,15 @@ def _choice(values: Iterable[object]) -> str:
 
 
 def _fields(path: tuple[str, ...]) -> list[str]:
-    models: dict[str, type[BaseModel]] = {"queues": Queue, "schedules": Schedule, "bucket": Bucket}
+    models: dict[str, type[BaseModel]] = {"queues": Queue, "schedules": Schedule, "triggers": Trigger, "bucket": Bucket}
     models |= {"payloads": Payloads, "deploy": Deploy, "webhooks": Webhooks}
     model = models.get(path[0], Topology) if path else Topology
     if path[-1:] == ("workers",):
         model = Workers
     if path == ("deploy", "api"):
         model = Api
-    return [name for name in model.model_fields if name not in {"name", "prefix"} or model is Topology]
+    fixed = {Queue: {"name", "prefix"}, Schedule: {"name"}, Trigger: {"name"}}.get(model, set())
+    return [name for name in model.model_fields if name not in fixed]
 
 
 def _line(text: str, path: tuple[str, ...]) -> int:

@@ -73,11 +73,16 @@ def queue_of(task_type: str, *, task_types: Mapping[str, TaskType], topology: To
 
 def problem_of(schedule: Schedule, task_types: Mapping[str, TaskType]) -> str | None:
     """Why the tasks of a schedule can't be submitted; None if they can."""
-    found = task_types.get(schedule.task_type)
+    return payload_problem(schedule.task_type, schedule.payload, task_types)
+
+
+def payload_problem(task_type: str, payload: Mapping[str, Any], task_types: Mapping[str, TaskType]) -> str | None:
+    """Why a declared task can't be submitted; None if it can."""
+    found = task_types.get(task_type)
     if found is None:
-        return f"unknown task type {schedule.task_type!r} (known: {', '.join(task_types) or 'none'})"
+        return f"unknown task type {task_type!r} (known: {', '.join(task_types) or 'none'})"
     try:
-        found.parse(schedule.payload)
+        found.parse(payload)
     except ValidationError as error:
         return "; ".join(
             f"payload.{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()

@@ -16,8 +16,10 @@ from functools import partial
 import structlog
 
 from poolhouse.pipeline.errors import MalformedMessage, PreconditionFailed, RecordUnreadable
+from poolhouse.pipeline.groups.group_store import GroupStore
 from poolhouse.pipeline.hooks import AttemptEnd, TaskInfo
 from poolhouse.pipeline.messaging.message import TaskMessage, decode
+from poolhouse.pipeline.messaging.object_events import is_object_event
 from poolhouse.pipeline.store import ABSENT
 from poolhouse.pipeline.tasks import large_values, records
 from poolhouse.pipeline.tasks.record_store import RecordStore, Stored, written_by
@@ -40,6 +42,7 @@ from poolhouse.worker.runtime.delivery import Delivery
 from poolhouse.worker.runtime.endings import Ending, Stopped, error_info, interrupted
 from poolhouse.worker.runtime.execution.executor import Executor, run_handler
 from poolhouse.worker.runtime.heartbeat import Heartbeat
+from poolhouse.worker.runtime.object_events import ObjectEvents
 from poolhouse.worker.runtime.quarantine import Quarantine, lost_its_worker
 from poolhouse.worker.runtime.retrying import Stopping
 from poolhouse.worker.runtime.running_task import Context, RunningTask
@@ -82,11 +85,13 @@ class Attempts:
         self._topology = services.topology
         self._registry = services.registry
         self._records = RecordStore(services.store)
+        self._groups = GroupStore(services.store)
         self._task_ids = services.task_ids
         self._now = services.now
         self._retry_io = services.retry_io
         self._hooks = services.hooks if services.hooks else None  # asked for each task
         self._settlement = settlement
+        self._object_events = ObjectEvents(services)
         self._limits = limits
         self._quarantine = quarantine
         self._executor = executor
@@ -121,7 +126,7 @@ class Attempts:
                     self._quarantine.leave(delivery)
                     self._limits.leave(delivery)
         except MalformedMessage as error:
-            self._settlement.give_up_malformed(delivery, str(error))
+            self._not_a_task(delivery, str(error))
         except RecordUnreadable as error:
             assert task is not None
             self._give_up_unreadable(delivery, task.task_id, str(error))
@@ -151,6 +156,16 @@ class Attempts:
         if isinstance(admission, Later):
             self._settlement.put_off(delivery, task.task_id, after_s=admission.after_s)
         return admission == "admitted"
+
+    def _not_a_task(self, delivery: Delivery, reason: str) -> None:
+        """End what is no task message: an event of the bucket, or nothing at all."""
+        if is_object_event(delivery.attributes):
+            try:
+                self._object_events.process(delivery, run=self.process)
+                return
+            except MalformedMessage as error:
+                reason = str(error)
+        self._settlement.give_up_malformed(delivery, reason)
 
     def _give_up_unreadable(self, delivery: Delivery, task_id: str, reason: str) -> None:
         try:
@@ -277,6 +292,7 @@ class Attempts:
         max_attempts = handler.attempts_in(self._topology.by_name[task.queue])
         owner = secrets.token_hex(8)
         current: Stored | None = None
+        group_cancelled = self._group_cancelled(task)
         if not handler.record:
             decision = records.claim(
                 None, task, owner=owner, worker=self._worker_name, now=self._now(), lease_s=0, max_attempts=max_attempts
@@ -299,6 +315,7 @@ class Attempts:
                 now=self._now(),
                 lease_s=lease_s,
                 max_attempts=max_attempts,
+                group_cancelled=group_cancelled,
             )
             generation = current.generation if current else ABSENT
             if isinstance(decision, Finished):
@@ -333,6 +350,13 @@ class Attempts:
             self._settlement.close(delivery, record)
             self._tell_end(record, task)
             return None
+
+    def _group_cancelled(self, task: TaskMessage) -> bool:
+        """Whether the task belongs to a group that is cancelled; looked up now for the join, of which there is one."""
+        if task.links is None or task.links.group_id is None:
+            return False
+        group_id, fresh = task.links.group_id, task.links.group_index is None
+        return self._retry_io(lambda: self._groups.cancelled(group_id, now=self._now(), fresh=fresh))
 
     def _tell_end(self, record: TaskRecord, task: TaskMessage) -> None:
         """Tell the hooks of a task that ended without an attempt."""

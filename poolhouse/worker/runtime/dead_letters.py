@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import structlog
 
-from poolhouse.pipeline.errors import Conflict, ServiceUnavailable
+from poolhouse.pipeline.errors import Conflict, MalformedMessage, ServiceUnavailable
 from poolhouse.pipeline.hooks import TaskInfo
 from poolhouse.pipeline.messaging import trace
+from poolhouse.pipeline.messaging.object_events import is_object_event
 from poolhouse.pipeline.tasks.after_end import tasks_after
 from poolhouse.pipeline.tasks.dead_letters import DeadLetterStore, Kept, Verdict
 from poolhouse.pipeline.tasks.records import TaskRecord
 from poolhouse.pipeline.timing.timers import Timers
 from poolhouse.worker.runtime.delivery import Delivery
+from poolhouse.worker.runtime.object_events import ObjectEvents
 from poolhouse.worker.runtime.services import Services
 
 #: Wait before another look at a dead letter whose task is being run, or that a service did not take, in seconds.
@@ -41,13 +45,23 @@ class DeadLetterKeeper:
             unrecorded_attempts=unrecorded_attempts,
         )
         self._publisher = services.publisher
+        self._object_events = ObjectEvents(services)
         self._now = services.now
         self._timers = Timers(services.store)
         self._after_end = services.after_end
+        self._inline_bytes = topology.payloads.inline_bytes
         self._hooks = services.hooks
 
     def process(self, delivery: Delivery) -> None:
         """Keep the message, or let it come again. Never raises."""
+        if is_object_event(delivery.attributes):
+            # Of a file that no worker came to the end with: what is dead is the task that it starts.
+            with contextlib.suppress(MalformedMessage):
+                self._object_events.process(delivery, run=self._keep)
+                return
+        self._keep(delivery)
+
+    def _keep(self, delivery: Delivery) -> None:
         try:
             verdict = self._box.keep(
                 delivery.queue,
@@ -80,7 +94,7 @@ class DeadLetterKeeper:
     def _publish_following(self, verdict: Verdict, record: TaskRecord) -> None:
         """Publish what follows the end of a task that Pub/Sub, or a worker, gave up."""
         now = self._now()
-        tasks = tasks_after(record, self._after_end, attributes=verdict.attributes)
+        tasks = tasks_after(record, self._after_end, inline_bytes=self._inline_bytes, attributes=verdict.attributes)
         if self._hooks and verdict.ended:  # else a worker has told them, or this is a copy of the message
             tasks = [self._hooks.of(task.task_type).submitting(task) for task in tasks]
         sent = [self._timers.send(task, self._publisher, now=now) for task in tasks]

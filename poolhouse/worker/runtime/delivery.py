@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from google.cloud.pubsub_v1.subscriber.message import Message
 
+from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.tasks.dead_letter_attributes import earlier_deliveries
 
 #: Pub/Sub, ModifyAckDeadline: the longest deadline, in whole seconds.
@@ -124,3 +125,26 @@ class PubSubDelivery:
                 self.nack()
 
         copy.add_done_callback(published)
+
+
+class DeliveryOfTask:
+    """`Delivery` of a task that the message in hand only stands for, such as an event of the bucket."""
+
+    def __init__(self, delivery: Delivery, task: TaskMessage) -> None:
+        """Cover a delivery.
+
+        Args:
+            delivery: of the message.
+            task: what it stands for.
+        """
+        self.queue = delivery.queue
+        self.data = task.data()
+        self.attributes = {**delivery.attributes, **task.attributes()}
+        self.message_id = delivery.message_id
+        self.published_at = delivery.published_at
+        self.attempt = delivery.attempt
+        self.ack = delivery.ack
+        self.nack = delivery.nack
+        self.defer = delivery.defer
+        # A copy of the message: whoever gets that makes the same task of it.
+        self.hand_over = delivery.hand_over

@@ -24,6 +24,8 @@ class Services:
     topology: Topology
     registry: Registry
     store: ObjectStore
+    #: Name of the bucket that the store is.
+    bucket: str
     publisher: Publisher
     task_ids: TaskIds
     now: Callable[[], datetime]

@@ -220,13 +220,14 @@ class Worker:
             topology=self._topology,
             registry=self._registry,
             store=self._store,
+            bucket=self._settings.bucket_name,
             publisher=self._publisher,
             task_ids=task_ids,
             now=self._now,
             retry_io=RetryUntilStopped(self._giving_up),
             control=self._control,
             hooks=self._hooks,
-            after_end=self._registry.after_end(self._topology, lambda: task_ids),
+            after_end=self._registry.after_end(self._topology, lambda: task_ids, store=self._store),
         )
         self._attempts = Attempts(
             services,

@@ -162,6 +162,55 @@ def _set_policy(state: State, request: Request, bucket: str) -> Json:
     return {"kind": "storage#policy", **state.set_policy(_name(bucket), body)}
 
 
+_NOTIFICATION = {
+    "topic": text(r"//pubsub\.googleapis\.com/projects/[^/]+/topics/[^/]+"),
+    "event_types": list_of(one_of("OBJECT_FINALIZE", "OBJECT_METADATA_UPDATE", "OBJECT_DELETE", "OBJECT_ARCHIVE")),
+    "object_name_prefix": text(),
+    "payload_format": one_of("JSON_API_V1", "NONE"),
+    "custom_attributes": anything,
+}
+
+
+def _agent(state: State, request: Request, project: str) -> Json:
+    state.agents.add("storage.googleapis.com")
+    return {"kind": "storage#serviceAccount", "email_address": _AGENT.removeprefix("serviceAccount:")}
+
+
+_AGENT = f"serviceAccount:service-{PROJECT_NUMBER}@gs-project-accounts.iam.gserviceaccount.com"
+
+
+def _list_notifications(state: State, request: Request, bucket: str) -> Json:
+    state.get(_name(bucket), message="The specified bucket does not exist.")
+    return {"kind": "storage#notifications", "items": state.listed(f"{_name(bucket)}/notificationConfigs/")}
+
+
+def _create_notification(state: State, request: Request, bucket: str) -> Json:
+    state.get(_name(bucket), message="The specified bucket does not exist.")
+    body = request.json
+    check(body, _NOTIFICATION)
+    topic = body["topic"].removeprefix("//pubsub.googleapis.com/")
+    state.get(f"pubsub/{topic}", message=f"Topic {topic} does not exist.")
+    if not state.may(_AGENT, "pubsub.topics.publish", on=f"pubsub/{topic}"):
+        raise ApiError("INVALID_ARGUMENT", f"Cloud Storage's service account may not publish to {topic}.")
+    present = state.listed(f"{_name(bucket)}/notificationConfigs/")
+    number = str(1 + max((int(item["id"]) for item in present), default=0))
+    if len(present) >= _MOST_NOTIFICATIONS:
+        raise ApiError("INVALID_ARGUMENT", f"A bucket has at most {_MOST_NOTIFICATIONS} notification configurations.")
+    return state.create(
+        f"{_name(bucket)}/notificationConfigs/{number}",
+        {"kind": "storage#notification", "id": number, "etag": number, "payload_format": "JSON_API_V1", **body},
+    )
+
+
+#: Cloud Storage, Quotas and limits: notification configurations of a bucket.
+_MOST_NOTIFICATIONS = 100
+
+
+def _delete_notification(state: State, request: Request, bucket: str, number: str) -> Response:
+    state.delete(f"{_name(bucket)}/notificationConfigs/{number}")
+    return Response(status=204, body=b"")
+
+
 def _upload(state: State, request: Request, bucket: str) -> Response:
     state.get(_name(bucket))
     kind = request.query.get("uploadType")
@@ -271,6 +320,10 @@ ROUTES: tuple[Route, ...] = (
     _route("GET", "/storage/v1/b/{bucket}/managedFolders", _managed_folders),
     _route("GET", "/storage/v1/b/{bucket}/iam", _get_policy),
     _route("PUT", "/storage/v1/b/{bucket}/iam", _set_policy),
+    _route("GET", "/storage/v1/projects/{project}/serviceAccount", _agent),
+    _route("GET", "/storage/v1/b/{bucket}/notificationConfigs", _list_notifications),
+    _route("POST", "/storage/v1/b/{bucket}/notificationConfigs", _create_notification),
+    _route("DELETE", "/storage/v1/b/{bucket}/notificationConfigs/{number}", _delete_notification),
     _route("GET", "/storage/v1/b/{bucket}/o", _list_objects),
     _route("POST", "(?:/resumable)?/upload/storage/v1/b/{bucket}/o", _upload),
     _route("PUT", "(?:/resumable)?/upload/storage/v1/b/{bucket}/o", _upload_chunk),

@@ -9,6 +9,7 @@ import os
 import random
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from poolhouse.local.errors import StackError
@@ -40,19 +41,24 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--gcs-limits", action="store_true", help="take changes at the rates of Cloud Storage's quotas and no faster"
     )
+    parser.add_argument("more", nargs="*", metavar="ARGUMENT", help="further arguments of fake-gcs-server, after --")
     options = parser.parse_args(arguments)
     try:
         inner = options.inner or fake_gcs.hidden_address()
         guard = WebGuard.from_environment(os.environ)
         with asyncio.Runner(loop_factory=new_loop) as runner:
-            address = (options.host, options.port)
-            return runner.run(_run(address, inner=inner, root=options.root, guard=guard, limited=options.gcs_limits))
+            address, more = (options.host, options.port), tuple(options.more)
+            return runner.run(
+                _run(address, inner=inner, root=options.root, guard=guard, limited=options.gcs_limits, more=more)
+            )
     except (OSError, ValueError, StackError) as error:
         print(f"storage: {error}", file=sys.stderr)
         return 1
 
 
-async def _run(address: tuple[str, int], *, inner: str, root: Path, guard: WebGuard, limited: bool) -> int:
+async def _run(
+    address: tuple[str, int], *, inner: str, root: Path, guard: WebGuard, limited: bool, more: Sequence[str]
+) -> int:
     """Run server and front until either ends, or this process is stopped; return the exit code.
 
     Args:
@@ -62,6 +68,7 @@ async def _run(address: tuple[str, int], *, inner: str, root: Path, guard: WebGu
         guard: says what web pages may do.
         limited: whether changes are taken at Cloud Storage's rates only: the server is behind those, at an address of
             its own.
+        more: further arguments of the server.
     """
     async with contextlib.AsyncExitStack() as stack:
         server = inner
@@ -74,7 +81,7 @@ async def _run(address: tuple[str, int], *, inner: str, root: Path, guard: WebGu
                 write_limits=WriteLimits(on_refused=_report),
             )
             await stack.enter_async_context(relay)
-        return await _serve(address, inner=inner, server=server, root=root, guard=guard)
+        return await _serve(address, inner=inner, server=server, root=root, guard=guard, more=more)
 
 
 def _split(address: str) -> tuple[str, int]:
@@ -86,7 +93,9 @@ def _report(mutation: Mutation) -> None:
     print(f"storage: 429, changed again too early: {mutation.kind} {mutation.name}", file=sys.stderr, flush=True)
 
 
-async def _serve(address: tuple[str, int], *, inner: str, server: str, root: Path, guard: WebGuard) -> int:
+async def _serve(
+    address: tuple[str, int], *, inner: str, server: str, root: Path, guard: WebGuard, more: Sequence[str]
+) -> int:
     loop = asyncio.get_running_loop()
     host, port = address
     inner_host, inner_port = _split(inner)
@@ -104,7 +113,7 @@ async def _serve(address: tuple[str, int], *, inner: str, server: str, root: Pat
     listener = await loop.create_server(front, host, port, backlog=512, start_serving=False)
     command = fake_gcs.server_command(host=server_host, port=server_port, public=f"{host}:{port}", root=root)
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-I", "-S", str(Path(parent_death.__file__)), str(os.getpid())), *command
+        *(sys.executable, "-I", "-S", str(Path(parent_death.__file__)), str(os.getpid())), *command, *more
     )
     ended = asyncio.ensure_future(process.wait())
     stop = asyncio.Event()

@@ -20,6 +20,9 @@ exactly_once = true
 [schedules.nightly]
 cron = "30 3 * * *"
 task_type = "send_mail"
+[triggers.tables]
+prefix = "uploads/in/"
+task_type = "send_mail"
 [bucket.lifecycle_days]
 uploads = 30
 [env]

@@ -384,6 +384,10 @@ def test_destroy_leaves_nothing_but_what_is_not_ours_even_with_concurrent_change
 STAGES = (
     PIPELINE
     + """
+[triggers.welcome]
+prefix = "uploads/people/"
+suffix = ".csv"
+task_type = "sample.echo"
 [stages.prod]
 [stages."pr-*"]
 deploy = { workers = "job" }
@@ -406,13 +410,20 @@ def test_two_stages_in_one_project_leave_each_other_alone(tmp_path: Path) -> Non
             names = {*named, *(key for key in state.policies if prefix in key)}
             return copy.deepcopy({name: (state.items.get(name), state.policies.get(name)) for name in names})
 
+        def told(stage: str) -> list[tuple[str, str]]:
+            """Which objects are told of, and to which topic."""
+            configured = state.listed(f"storage/b/{PROJECT}-shop-{stage}/notificationConfigs/")
+            return [(item["object_name_prefix"], item["topic"].rpartition("/")[2]) for item in configured]
+
         rehearsal.deploy(stage="prod")
+        assert told("prod") == [("uploads/people/", "shop-prod-mail")]
         before = of("shop-prod")
         assert len(before) > 25
         preview = rehearsal.deploy(stage="pr-1")
         assert f"create bucket/{PROJECT}-shop-pr-1" in work(preview)
         assert "create job/shop-pr-1-mail" in work(preview)
         assert preview.plan.leftovers == ()
+        assert told("pr-1") == [("uploads/people/", "shop-pr-1-mail")]
         assert of("shop-prod") == before
         code, output = rehearsal.run("stages")
         assert code == 0, output

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, model_validator
 
+from poolhouse.pipeline.names import FileName
 from poolhouse.worker import Backoff, Payload, Reject, Retry, TaskContext, Unique, WorkerStopping, task
 
 #: Task ids in the order in which handlers started.
@@ -27,6 +28,15 @@ class Number(Payload):
 def echo(payload: Number, ctx: TaskContext) -> dict[str, int]:
     runs.append(ctx.task_id)
     return {"n": payload.n}
+
+
+class Upload(Payload):
+    name: FileName
+
+
+@task("upload")
+def upload(payload: Upload, ctx: TaskContext) -> dict[str, str]:
+    return {"name": payload.name}
 
 
 @task("nothing")

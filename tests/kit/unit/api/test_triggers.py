@@ -1,0 +1,113 @@
+"""Triggers over HTTP."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from poolhouse.api.routes import triggers
+from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
+from tests.kit.unit.api.conftest import Api, application, settings
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[Api]:
+    """The application over a pipeline.toml with two triggers; the tasks of one can't run."""
+    (tmp_path / "pipeline.toml").write_text(
+        """
+        [queues.default]
+        [queues.bulk]
+
+        [triggers.tables]
+        prefix = "uploads/in/"
+        suffix = ".csv"
+        task_type = "file_processing"
+        queue = "bulk"
+        payload = { processing_time = 0.5 }
+
+        [triggers.broken]
+        task_type = "file_processing"
+        payload = { processing_time = 0.5 }
+        field = "file"
+        """
+    )
+    environment = settings(pipeline_file=str(tmp_path / "pipeline.toml"))
+    store, topics, clock = MemoryStore(), MemoryTopics(), ManualClock()
+    app = application(store, topics, clock, environment=environment)
+    with TestClient(app, raise_server_exceptions=False) as client:
+        client.get("/ready")
+        yield Api(app, client, store, topics, clock, environment)
+
+
+def submitted(api: Api) -> list[dict[str, object]]:
+    return [json.loads(published.message.data) for published in api.topics.published]
+
+
+def test_a_listing_shows_which_files_start_which_task_and_what_is_wrong_with_it(api: Api) -> None:
+    tables, broken = api.client.get("/triggers").json()["triggers"]
+    assert tables == {
+        "name": "tables",
+        "prefix": "uploads/in/",
+        "suffix": ".csv",
+        "task_type": "file_processing",
+        "queue": "bulk",
+        "field": "filename",
+        "payload": {"processing_time": 0.5},
+        "problem": None,
+    }
+    assert (broken["name"], broken["queue"]) == ("broken", "default")
+    assert "payload.filename: Field required" in broken["problem"]
+
+
+def test_a_backfill_starts_the_task_of_each_file_and_again_the_same_one(api: Api) -> None:
+    for name in ("uploads/in/a.csv", "uploads/in/deep/b.csv", "uploads/in/c.txt", "uploads/d.csv"):
+        api.store.put(name, b"a\n1\n")
+    dry = api.client.post("/triggers/tables:backfill?dry_run=true").json()
+    assert dry == {
+        "files": 2,
+        "submitted": 0,
+        "examples": ["uploads/in/a.csv", "uploads/in/deep/b.csv"],
+        "next_page_token": None,
+    }
+    assert submitted(api) == []
+    for _ in range(2):
+        assert api.client.post("/triggers/tables:backfill").json()["submitted"] == 2
+    first, second = submitted(api)[:2], submitted(api)[2:]
+    assert [task["filename"] for task in first] == ["in/a.csv", "in/deep/b.csv"]
+    assert [task["task_id"] for task in first] == [task["task_id"] for task in second]
+    assert {published.message.attributes["queue"] for published in api.topics.published} == {"bulk"}
+
+
+def test_a_backfill_goes_on_where_a_page_ends(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triggers, "PAGE_OBJECTS", 2)
+    for number in range(5):
+        api.store.put(f"uploads/in/{number}.csv", b"")
+    counts, token = [], ""
+    while token is not None:
+        answer = api.client.post("/triggers/tables:backfill", params={"page_token": token} if token else {}).json()
+        counts.append(answer["submitted"])
+        token = answer["next_page_token"]
+    assert sum(counts) == 5
+    assert len(counts) >= 3
+    assert len({task["task_id"] for task in submitted(api)}) == 5
+
+
+def test_a_trigger_that_there_is_not_or_that_can_not_run_is_refused(api: Api) -> None:
+    unknown = api.client.post("/triggers/table:backfill")
+    assert unknown.status_code == 404
+    assert "declared: tables, broken" in unknown.json()["detail"]
+    broken = api.client.post("/triggers/broken:backfill")
+    assert broken.status_code == 409
+    assert "payload.filename" in broken.json()["detail"]
+
+
+def test_a_queue_that_is_down_is_an_error_and_the_backfill_can_be_repeated(api: Api) -> None:
+    api.store.put("uploads/in/a.csv", b"")
+    api.topics.down = True
+    assert api.client.post("/triggers/tables:backfill").status_code == 503
+    api.topics.down = False
+    assert api.client.post("/triggers/tables:backfill").json()["submitted"] == 1
