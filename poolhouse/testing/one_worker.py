@@ -89,7 +89,7 @@ class OneWorker:
             retry_io=RetryUntilStopped(_Pauses(pause)),
             control=control,
             hooks=registry.hooks(hooks.load(settings.topology.hooks)),
-            after_end=registry.after_end(settings.topology, lambda: task_ids),
+            after_end=registry.after_end(settings.topology, lambda: task_ids, store=store),
         )
         #: The limits of task types; parked deliveries go on in `resume`.
         self._limits = Limits(

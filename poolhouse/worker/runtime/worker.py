@@ -227,7 +227,7 @@ class Worker:
             retry_io=RetryUntilStopped(self._giving_up),
             control=self._control,
             hooks=self._hooks,
-            after_end=self._registry.after_end(self._topology, lambda: task_ids),
+            after_end=self._registry.after_end(self._topology, lambda: task_ids, store=self._store),
         )
         self._attempts = Attempts(
             services,
