@@ -29,6 +29,7 @@ from poolhouse.api.routes import (
     groups,
     health,
     index,
+    limits,
     queues,
     scheduled,
     schedules,
@@ -144,6 +145,7 @@ def create_app(
     parts = (
         *(submissions, tasks, scheduled, groups, bulk, events, files, downloads),
         *(queues, statistics, index, dead_letters, schedules, triggers, health, docs),
+        limits,
     )
     for part in parts:
         app.include_router(part.router)

@@ -132,6 +132,8 @@ class OneWorker:
         while (at_s := self._monotonic_s(self._limits.next_act_at())) is not None and at_s <= self._monotonic():
             self._limits.act(_AtOnce())
             self._limits.look()
+        for delivery, limit in self._limits.long_waiting():
+            self._attempts.note_waiting(delivery, limit)
 
     def work(self, pulled: Pulled, *, queue: str, dead_letter: bool) -> None:
         """Bring a message to its end. Raises `WorkerDied`."""

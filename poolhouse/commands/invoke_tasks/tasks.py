@@ -231,6 +231,14 @@ def schedule(c: Context, action: str, word: list[str], json: bool = False, proje
     call(commands.schedule, action, word, as_json=json, project=project, stage=stage)
 
 
+@command(help={**DEPLOYED, "json": "print one JSON object per line"})
+def limits(c: Context, json: bool = False, project: str = "", stage: str = "") -> None:
+    """List the limits that workers share: what is held, and how much waits."""
+    from poolhouse.commands import limits as commands
+
+    call(commands.show, as_json=json, project=project, stage=stage)
+
+
 @command(
     positional=["action"],
     iterable=["word"],

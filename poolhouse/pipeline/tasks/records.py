@@ -155,6 +155,8 @@ class TaskRecord(_Model, Links):
     #: A small result itself; a large one is in `result_object`.
     result: Any = None
     result_object: ResultObject | None = None
+    #: The limit that a queued task waits for, where it has waited for some seconds.
+    waits_for: str | None = None
     #: Why the task is failed, dead or cancelled.
     reason: str | None = None
     #: Attempts of earlier lives, before the last replay: they don't count against the limit.
@@ -291,6 +293,11 @@ def fresh(task: TaskMessage, *, now: datetime) -> TaskRecord:
     )
 
 
+def waiting(task: TaskMessage, *, limit: str, now: datetime) -> TaskRecord:
+    """The record of a task that no worker may begin yet, since a limit is used up."""
+    return fresh(task, now=now).model_copy(update={"waits_for": limit})
+
+
 def claim(
     record: TaskRecord | None,
     task: TaskMessage,
@@ -341,6 +348,7 @@ def claim(
                 "owner": owner,
                 "lease_until": now + timedelta(seconds=lease_s),
                 "not_before": None,
+                "waits_for": None,
                 "progress": None,
                 "attempts": (*record.attempts, attempt)[-KEPT_ATTEMPTS:],
                 "updated_at": now,
@@ -561,5 +569,13 @@ def _final(record: TaskRecord, status: Status, *, now: datetime, **fields: Any) 
     if fields.get("reason") is not None:
         fields["reason"] = clean_text(fields["reason"])
     return record.model_copy(
-        update={"status": status, "owner": None, "lease_until": None, "not_before": None, "updated_at": now, **fields}
+        update={
+            "status": status,
+            "owner": None,
+            "lease_until": None,
+            "not_before": None,
+            "waits_for": None,
+            "updated_at": now,
+            **fields,
+        }
     )

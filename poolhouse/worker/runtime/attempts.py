@@ -15,7 +15,7 @@ from functools import partial
 
 import structlog
 
-from poolhouse.pipeline.errors import MalformedMessage, PreconditionFailed, RecordUnreadable
+from poolhouse.pipeline.errors import MalformedMessage, PreconditionFailed, RecordUnreadable, StoreUnavailable
 from poolhouse.pipeline.groups.group_store import GroupStore
 from poolhouse.pipeline.hooks import AttemptEnd, TaskInfo
 from poolhouse.pipeline.messaging.message import TaskMessage, decode
@@ -154,8 +154,18 @@ class Attempts:
                 task = replace(task, payload=self._retry_io(lambda: large_values.read(self._services.store, value)))
         admission = self._limits.admit(handler, task, delivery)
         if isinstance(admission, Later):
+            self.note_waiting(delivery, admission.limit)
             self._settlement.put_off(delivery, task.task_id, after_s=admission.after_s)
         return admission == "admitted"
+
+    def note_waiting(self, delivery: Delivery, limit: str) -> None:
+        """Let the record of a task that nothing has been done for say which limit it waits for; never raises."""
+        task = self._read(delivery)
+        handler = self._registry.get(task.task_type)
+        if handler is None or not handler.record or delivery.attempt > 1 or task.not_before is not None:
+            return  # it has none, or most likely has one already
+        with contextlib.suppress(PreconditionFailed, StoreUnavailable):
+            self._records.submit(records.waiting(task, limit=limit, now=self._now()))
 
     def _not_a_task(self, delivery: Delivery, reason: str) -> None:
         """End what is no task message: an event of the bucket, or nothing at all."""
