@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from poolhouse.client.errors import ApiError, ResultTimeout, TaskFailed
+from poolhouse.client.task_ref import TaskRef
 from poolhouse.client.task_type import TaskType
 from poolhouse.pipeline.hooks import AttemptEnd, AttemptInfo, Hook, TaskInfo
 from poolhouse.worker import (
@@ -22,16 +23,18 @@ from poolhouse.worker import (
 )
 
 if TYPE_CHECKING:
-    from poolhouse.client import AsyncClient, AsyncTaskHandle, Client, TaskHandle
+    from poolhouse.client import AsyncClient, AsyncGroupHandle, AsyncTaskHandle, Client, GroupHandle, TaskHandle
 
 __all__ = [
     "ApiError",
     "AsyncClient",
+    "AsyncGroupHandle",
     "AsyncTaskHandle",
     "AttemptEnd",
     "AttemptInfo",
     "Backoff",
     "Client",
+    "GroupHandle",
     "Hook",
     "Limit",
     "Payload",
@@ -44,6 +47,7 @@ __all__ = [
     "TaskFailed",
     "TaskHandle",
     "TaskInfo",
+    "TaskRef",
     "TaskTimeout",
     "TaskType",
     "Unique",
@@ -52,7 +56,7 @@ __all__ = [
     "task",
 ]
 #: Imported at first use: handlers alone need no HTTP client.
-_OF_CLIENT = {"AsyncClient", "AsyncTaskHandle", "Client", "TaskHandle"}
+_OF_CLIENT = {"AsyncClient", "AsyncGroupHandle", "AsyncTaskHandle", "Client", "GroupHandle", "TaskHandle"}
 
 
 def __getattr__(name: str) -> Any:

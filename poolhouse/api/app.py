@@ -26,8 +26,10 @@ from poolhouse.api.routes import (
     downloads,
     events,
     files,
+    groups,
     health,
     index,
+    limits,
     queues,
     scheduled,
     schedules,
@@ -105,7 +107,7 @@ def create_app(
         clock=clock or settings.clock,
         threads=Threads(wait_s=settings.storage_timeout_s),
         deployment=deployment,
-        after_end=registry.after_end(settings.topology, deployment.load),
+        after_end=registry.after_end(settings.topology, deployment.load, store=store),
         index=TaskIndex(
             store, journal=journal, longest_wait=settings.topology.longest_wait, clock=clock or settings.clock
         ),
@@ -141,8 +143,9 @@ def create_app(
     app.state.body_gate = BodyGate(capacity_bytes=services.topology.payloads.max_bytes)
     app.state.events = TaskEvents(services, poll_s=event_poll_s)
     parts = (
-        *(submissions, tasks, scheduled, bulk, events, files, downloads),
+        *(submissions, tasks, scheduled, groups, bulk, events, files, downloads),
         *(queues, statistics, index, dead_letters, schedules, triggers, health, docs),
+        limits,
     )
     for part in parts:
         app.include_router(part.router)

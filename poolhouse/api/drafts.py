@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from pydantic import ValidationError
 
 from poolhouse.api.problems import FieldError, Problem, field_errors, field_problem, fields_problem
 from poolhouse.api.services import Services
 from poolhouse.pipeline.messaging.message import RESERVED_FIELDS, TaskMessage
+from poolhouse.pipeline.tasks.links import Link, Links
 from poolhouse.pipeline.tasks.unique import Unique
 from poolhouse.pipeline.timing.delays import check_delay_s, run_time
 from poolhouse.pipeline.webhooks.urls import check_allowed
+from poolhouse.worker import plans
 from poolhouse.worker.registry import Handler, unique_problem
 
 #: Tasks of one batch call.
 MAX_BATCH = 1000
+
+_Given = ParamSpec("_Given")
+_Read = TypeVar("_Read")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +38,9 @@ class Draft:
     #: Seconds from the call, or the time, before which it must not run; at most one of them is given.
     delay_s: float | None = None
     run_at: datetime | None = None
+    #: What follows its success, and its failure.
+    then: tuple[Link, ...] = ()
+    on_failure: Link | None = None
     #: The call's own rule, or its type's; None: it is submitted whatever there is.
     unique: Unique | None = None
     #: The URL to call when it has ended; None: its type's, if any.
@@ -49,6 +57,7 @@ class Draft:
             payload=self.payload,
             trace=trace,
             not_before=not_before if not_before > at else None,
+            links=Links(then=self.then or None, on_failure=self.on_failure) if self.then or self.on_failure else None,
             webhook_url=self.webhook_url,
         )
 
@@ -101,7 +110,8 @@ def from_nested(body: Mapping[str, Any], services: Services) -> Draft:
     errors = [
         FieldError(field=name, message=_SERVER_SETS if name in RESERVED_FIELDS else "there is no such field")
         for name in body
-        if name not in {"task_type", "payload", "queue", "delay_s", "run_at", "unique", "webhook_url"}
+        if name
+        not in {"task_type", "payload", "queue", "delay_s", "run_at", "unique", "then", "on_failure", "webhook_url"}
     ]
     payload = body.get("payload", {})
     if not isinstance(payload, dict):
@@ -114,7 +124,7 @@ def from_nested(body: Mapping[str, Any], services: Services) -> Draft:
     timing = _timing(body.get("delay_s"), body.get("run_at"), services)
     handler = _handler(named, services)
     unique = _unique(body.get("unique"), handler)
-    return _draft(
+    draft = _draft(
         handler,
         payload,
         queue,
@@ -124,6 +134,18 @@ def from_nested(body: Mapping[str, Any], services: Services) -> Draft:
         unique=unique,
         webhook_url=body.get("webhook_url"),
     )
+    if body.get("then") is None and body.get("on_failure") is None:
+        return draft
+    then, on_failure = planned(plans.follow_ups, body, services.registry, services.topology)
+    return replace(draft, then=then, on_failure=on_failure)
+
+
+def planned(read: Callable[_Given, _Read], *args: _Given.args, **kwargs: _Given.kwargs) -> _Read:
+    """Read what is to be submitted later, by a function of `poolhouse.worker.plans`. Raises `Problem`: 422."""
+    try:
+        return read(*args, **kwargs)
+    except plans.PlanError as error:
+        raise field_problem(error.field, error.message) from None
 
 
 def new_time(body: Mapping[str, Any], services: Services) -> datetime:

@@ -36,6 +36,13 @@ from poolhouse.pipeline.store import ABSENT
 
 HEADER = "Idempotency-Key"
 MAX_KEY_LENGTH = 255
+#: The header in the OpenAPI document.
+PARAMETER: dict[str, Any] = {
+    "name": HEADER,
+    "in": "header",
+    "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY_LENGTH},
+    "description": "Any text of the client's: the same key with the same body gives the same task, however often.",
+}
 #: Pause between looks at a key that another call is at, in seconds.
 POLL_S = 0.1
 
@@ -104,6 +111,9 @@ def fingerprint(draft: Draft) -> str:
         meaning["delay_s"] = draft.delay_s
     if draft.run_at is not None:
         meaning["run_at"] = draft.run_at.isoformat()
+    if draft.then or draft.on_failure is not None:
+        links = (*draft.then, *([] if draft.on_failure is None else [draft.on_failure]))
+        meaning["links"] = [len(draft.then), *(link.model_dump(mode="json") for link in links)]
     if draft.unique is not None:
         meaning["unique"] = draft.unique.model_dump(mode="json")
     if draft.webhook_url is not None:

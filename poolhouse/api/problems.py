@@ -19,6 +19,7 @@ from starlette.routing import Match
 from poolhouse.pipeline.errors import (
     BucketMissing,
     Conflict,
+    GroupNotFound,
     InvalidName,
     MessageRefused,
     ObjectNotFound,
@@ -144,7 +145,7 @@ def of(error: Exception) -> Problem:
             # Names of objects, hosts and projects are for the log alone.
             _log.warning("a service does not answer", error=str(error))
             return unavailable(_unavailable(error))
-        case TaskNotFound() | ScheduleNotFound():
+        case TaskNotFound() | GroupNotFound() | ScheduleNotFound():
             return Problem(404, str(error))
         case RecordUnreadable():
             _log.warning("a record can't be read", error=str(error))
@@ -199,6 +200,7 @@ _OURS = (
     ScheduleNotFound,
     RecordUnreadable,
     Conflict,
+    GroupNotFound,
     MessageRefused,
     InvalidName,
 )

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
-from poolhouse.api import result_schemas
+from poolhouse.api import planned_schemas, result_schemas
 from poolhouse.api.drafts import MAX_BATCH
 from poolhouse.api.problems import MEDIA_TYPE, ProblemDocument
 from poolhouse.api.result_schemas import REF, schema_name
@@ -56,6 +56,7 @@ def document(app: FastAPI, registry: Registry, topology: Topology) -> dict[str, 
             "tasks": {"type": "array", "minItems": 1, "maxItems": MAX_BATCH, "items": {"$ref": f"{REF}NewTask"}}
         },
     }
+    planned_schemas.add(schemas, registry, queues=queues, payloads=names)
     schemas["Replay"] = {
         "type": "object",
         "additionalProperties": False,
@@ -169,6 +170,8 @@ def _nested(
                 "anyOf": [{"$ref": f"{REF}Unique"}, {"type": "null"}],
                 "description": "When it is the same as another task, of which one is submitted; instead of its type's.",
             },
+            "then": planned_schemas.CHAIN,
+            "on_failure": planned_schemas.FAILURE,
         },
         "required": ["task_type", *(["payload"] if payload.get("required") else [])],
         "examples": [{"task_type": handler.task_type, "payload": example(payload, definitions)}],
@@ -204,6 +207,7 @@ def _bodies(paths: dict[str, Any], schemas: Mapping[str, Any], registry: Registr
             }
             value = {key: item for key, item in flat["examples"][0].items() if key != "task_type"}
             operations["post"]["requestBody"] = _body(optional, {task_type: {"value": value}})
+    planned_schemas.bodies(paths, schemas)
     file = {"name": "data.csv", "content_type": "text/csv"}
     paths["/files"]["post"]["requestBody"] = _body({"$ref": f"{REF}NewFile"}, {"file": {"value": file}})
 

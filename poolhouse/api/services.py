@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -107,11 +107,17 @@ class Services:
 
     async def send_following(self, record: TaskRecord) -> None:
         """Publish what follows the end of a task, again where it has been published. Raises `ServiceUnavailable`."""
-        if not self.after_end:
-            return
-        await self.task_ids()  # what rules derive ids with
-        for task in tasks_after(record, self.after_end):
-            await self.send(await self.submitting(task), now=self.clock())
+        await self.threads.run(self.follow, record)
+
+    def follow(self, record: TaskRecord) -> None:
+        """As `send_following`, blocking."""
+        for task in tasks_after(record, self.after_end, inline_bytes=self.topology.payloads.inline_bytes):
+            self.send_blocking(task).result()
+
+    def send_blocking(self, task: TaskMessage) -> Future[str]:
+        """Publish a task that follows another or belongs to a group; the future is as `Publisher.submit`'s."""
+        told = self.hooks.of(task.task_type).submitting(task) if self.hooks else task
+        return Timers(self.store).send(told, self.publisher, now=self.clock())
 
     async def submitting(self, task: TaskMessage) -> TaskMessage:
         """Tell the hooks of a task that is about to be published; returns it with their trace context."""

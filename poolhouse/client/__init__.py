@@ -9,31 +9,38 @@ if TYPE_CHECKING:
     from poolhouse.client.client import Client
     from poolhouse.client.errors import ApiError, ResultTimeout, TaskFailed
     from poolhouse.client.event_stream import Event
-    from poolhouse.client.handles import AsyncTaskHandle, TaskHandle
+    from poolhouse.client.handles import AsyncGroupHandle, AsyncTaskHandle, GroupHandle, TaskHandle
+    from poolhouse.client.task_ref import TaskRef
     from poolhouse.client.task_type import TaskType
 
 __all__ = [
     "ApiError",
     "AsyncClient",
+    "AsyncGroupHandle",
     "AsyncTaskHandle",
     "Client",
     "Document",
     "Event",
+    "GroupHandle",
     "ResultTimeout",
     "TaskFailed",
     "TaskHandle",
+    "TaskRef",
     "TaskType",
 ]
 _MODULES = {
     "ApiError": "errors",
     "AsyncClient": "async_client",
+    "AsyncGroupHandle": "handles",
     "AsyncTaskHandle": "handles",
     "Client": "client",
     "Document": "answers",
     "Event": "event_stream",
+    "GroupHandle": "handles",
     "ResultTimeout": "errors",
     "TaskFailed": "errors",
     "TaskHandle": "handles",
+    "TaskRef": "task_ref",
     "TaskType": "task_type",
 }
 

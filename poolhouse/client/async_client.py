@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
+from itertools import chain
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
@@ -18,8 +20,10 @@ from poolhouse.client.calls import Call
 from poolhouse.client.errors import ApiError
 from poolhouse.client.event_stream import Event, Following, Wait
 from poolhouse.client.files import AsyncFiles
-from poolhouse.client.handles import AsyncTaskHandle
+from poolhouse.client.handles import AsyncGroupHandle, AsyncTaskHandle
+from poolhouse.client.task_ref import TaskRef
 from poolhouse.client.task_type import P, R, TaskType
+from poolhouse.pipeline.groups.group import WaitFor
 
 _T = TypeVar("_T")
 _ANYTHING: TypeAdapter[Any] = TypeAdapter(Any)
@@ -74,6 +78,8 @@ class AsyncClient:
         idempotency_key: str | None = ...,
     ) -> AsyncTaskHandle[R]: ...
     @overload
+    async def submit(self, task_type: TaskRef[R], *, idempotency_key: str | None = ...) -> AsyncTaskHandle[R]: ...
+    @overload
     async def submit(
         self,
         task_type: str,
@@ -87,8 +93,8 @@ class AsyncClient:
     ) -> AsyncTaskHandle[Any]: ...
     async def submit(
         self,
-        task_type: str | TaskType[Any, Any],
-        payload: BaseModel | Mapping[str, Any],
+        task_type: str | TaskType[Any, Any] | TaskRef[Any],
+        payload: BaseModel | Mapping[str, Any] | None = None,
         *,
         queue: str | None = None,
         delay_s: float | None = None,
@@ -97,6 +103,10 @@ class AsyncClient:
         idempotency_key: str | None = None,
     ) -> AsyncTaskHandle[Any]:
         """Submit a task; returns once the queue has it. Arguments as of `TaskType.submit`."""
+        if isinstance(task_type, TaskRef):
+            call = calls.submit_ref(task_type, idempotency_key=idempotency_key)
+            return self._handle(await self.send(call), task_type.of)
+        payload = {} if payload is None else payload
         call = calls.submit(
             task_type,
             payload,
@@ -107,6 +117,37 @@ class AsyncClient:
             idempotency_key=idempotency_key,
         )
         return self._handle(await self.send(call), task_type)
+
+    async def group(
+        self,
+        members: Iterable[TaskRef[Any]],
+        *,
+        then: TaskRef[R] | None = None,
+        on_failure: TaskRef[Any] | None = None,
+        wait_for: WaitFor = "succeeded",
+        idempotency_key: str | None = None,
+    ) -> AsyncGroupHandle[R]:
+        """Submit tasks that belong together, as `Client.group`."""
+        key = idempotency_key or secrets.token_hex(16)
+        batches = calls.batches(members)
+        first, second = next(batches, ()), next(batches, None)
+        answer = await self.send(
+            calls.new_group(
+                first if second is None else None,
+                then=then,
+                on_failure=on_failure,
+                wait_for=wait_for,
+                idempotency_key=key,
+            )
+        )
+        group_id, size = str(answer["group_id"]), 0
+        if second is not None:
+            for batch in chain((first, second), batches):
+                await self.send(calls.add_members(group_id, batch, offset=size))
+                size += len(batch)
+            await self.send(calls.close_group(group_id, size=size))
+        join = None if then is None else self.task(str(answer["join_task_id"]), then.of)
+        return AsyncGroupHandle(group_id, join, client=self)
 
     @overload
     def task(self, task_id: str, task_type: TaskType[Any, R]) -> AsyncTaskHandle[R]: ...

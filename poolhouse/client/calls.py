@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import mimetypes
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 from typing import Any, Generic, TypeVar, cast
 from urllib.parse import quote
 
@@ -14,9 +15,13 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from poolhouse.client.answers import Document, json_of
 from poolhouse.client.errors import ApiError
+from poolhouse.client.task_ref import TaskRef
 from poolhouse.client.task_type import TaskType, fields_of, name_of
+from poolhouse.pipeline.groups.group import WaitFor
 from poolhouse.pipeline.tasks.records import Status
 
+#: Members of a group that one call submits.
+BATCH = 500
 _T = TypeVar("_T")
 
 
@@ -70,6 +75,89 @@ def submit(
         headers={} if idempotency_key is None else {"Idempotency-Key": idempotency_key},
         read=lambda answer: str(json_of(answer)["task_id"]),
     )
+
+
+def submit_ref(ref: TaskRef[Any], *, idempotency_key: str | None) -> Call[str]:
+    """Submit a task with what follows it; the answer is its id. Raises `ValueError` where a payload can't be."""
+    body = ref.body()
+    if "into" in body:
+        raise ValueError("ref(into=…) is for a task that follows another, not for the first")
+    return Call(
+        method="POST",
+        path="/tasks",
+        body=body,
+        headers={} if idempotency_key is None else {"Idempotency-Key": idempotency_key},
+        read=lambda answer: str(json_of(answer)["task_id"]),
+    )
+
+
+def new_group(
+    members: Sequence[TaskRef[Any]] | None,
+    *,
+    then: TaskRef[Any] | None,
+    on_failure: TaskRef[Any] | None,
+    wait_for: WaitFor,
+    idempotency_key: str,
+) -> Call[Document]:
+    """Submit a group; without members an open one. Raises `ValueError` where a payload can't be."""
+    body: Document = {"wait_for": wait_for}
+    body |= {"open": True} if members is None else {"tasks": [member.body() for member in members]}
+    if then is not None:
+        body["then"] = then.body()
+    if on_failure is not None:
+        body["on_failure"] = on_failure.body()
+    return Call(
+        method="POST",
+        path="/groups",
+        body=body,
+        headers={"Idempotency-Key": idempotency_key},
+        read=lambda answer: cast(Document, json_of(answer)),
+    )
+
+
+def batches(members: Iterable[TaskRef[Any]]) -> Iterator[tuple[TaskRef[Any], ...]]:
+    """The members of a group in batches for a call each; holds one batch at a time."""
+    iterator = iter(members)
+    while batch := tuple(islice(iterator, BATCH)):
+        yield batch
+
+
+def add_members(group_id: str, members: Sequence[TaskRef[Any]], *, offset: int) -> Call[Document]:
+    """Add members to an open group."""
+    body = {"offset": offset, "tasks": [member.body() for member in members]}
+    return Call(
+        method="POST",
+        path=f"{group_path(group_id)}:add",
+        body=body,
+        read=lambda answer: cast(Document, json_of(answer)),
+    )
+
+
+def close_group(group_id: str, *, size: int) -> Call[Document]:
+    """Say that all members of an open group have been added."""
+    return Call(
+        method="POST",
+        path=f"{group_path(group_id)}:close",
+        body={"size": size},
+        read=lambda answer: cast(Document, json_of(answer)),
+    )
+
+
+def group(group_id: str) -> Call[Document]:
+    """A group, its members counted by status."""
+    return Call(method="GET", path=group_path(group_id), read=lambda answer: cast(Document, json_of(answer)))
+
+
+def cancel_group(group_id: str) -> Call[Document]:
+    """Cancel a group."""
+    return Call(
+        method="POST", path=f"{group_path(group_id)}:cancel", read=lambda answer: cast(Document, json_of(answer))
+    )
+
+
+def group_path(group_id: str) -> str:
+    """The path of a group."""
+    return f"/groups/{segment(group_id)}"
 
 
 def record(task_id: str) -> Call[Document]:

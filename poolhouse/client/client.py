@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import datetime
+from itertools import chain
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
@@ -18,8 +20,10 @@ from poolhouse.client.calls import Call
 from poolhouse.client.errors import ApiError
 from poolhouse.client.event_stream import Event, Following, Wait
 from poolhouse.client.files import Files
-from poolhouse.client.handles import TaskHandle
+from poolhouse.client.handles import GroupHandle, TaskHandle
+from poolhouse.client.task_ref import TaskRef
 from poolhouse.client.task_type import P, R, TaskType
+from poolhouse.pipeline.groups.group import WaitFor
 
 _T = TypeVar("_T")
 _ANYTHING: TypeAdapter[Any] = TypeAdapter(Any)
@@ -87,6 +91,8 @@ class Client:
         idempotency_key: str | None = ...,
     ) -> TaskHandle[R]: ...
     @overload
+    def submit(self, task_type: TaskRef[R], *, idempotency_key: str | None = ...) -> TaskHandle[R]: ...
+    @overload
     def submit(
         self,
         task_type: str,
@@ -100,8 +106,8 @@ class Client:
     ) -> TaskHandle[Any]: ...
     def submit(
         self,
-        task_type: str | TaskType[Any, Any],
-        payload: BaseModel | Mapping[str, Any],
+        task_type: str | TaskType[Any, Any] | TaskRef[Any],
+        payload: BaseModel | Mapping[str, Any] | None = None,
         *,
         queue: str | None = None,
         delay_s: float | None = None,
@@ -110,6 +116,10 @@ class Client:
         idempotency_key: str | None = None,
     ) -> TaskHandle[Any]:
         """Submit a task; returns once the queue has it. Arguments as of `TaskType.submit`."""
+        if isinstance(task_type, TaskRef):
+            call = calls.submit_ref(task_type, idempotency_key=idempotency_key)
+            return self._handle(self.send(call), task_type.of)
+        payload = {} if payload is None else payload
         call = calls.submit(
             task_type,
             payload,
@@ -120,6 +130,46 @@ class Client:
             idempotency_key=idempotency_key,
         )
         return self._handle(self.send(call), task_type)
+
+    def group(
+        self,
+        members: Iterable[TaskRef[Any]],
+        *,
+        then: TaskRef[R] | None = None,
+        on_failure: TaskRef[Any] | None = None,
+        wait_for: WaitFor = "succeeded",
+        idempotency_key: str | None = None,
+    ) -> GroupHandle[R]:
+        """Submit tasks that belong together; returns once the queue has all of them, some hundred by each call.
+
+        Args:
+            members: up to 100,000 tasks, such as `render.ref(Page(number=1))`; not held in memory.
+            then: the join: it runs once, when all members have succeeded (or have been given up: cancelled, discarded).
+                Its handler reads their results with `ctx.group_results`.
+            on_failure: runs once, at the first member that fails for good.
+            wait_for: `ended` lets the join run once all members have ended, however.
+            idempotency_key: the same key with the same tasks gives the same group: a call that failed half-way goes on.
+        """
+        key = idempotency_key or secrets.token_hex(16)
+        batches = calls.batches(members)
+        first, second = next(batches, ()), next(batches, None)
+        answer = self.send(
+            calls.new_group(
+                first if second is None else None,
+                then=then,
+                on_failure=on_failure,
+                wait_for=wait_for,
+                idempotency_key=key,
+            )
+        )
+        group_id, size = str(answer["group_id"]), 0
+        if second is not None:
+            for batch in chain((first, second), batches):
+                self.send(calls.add_members(group_id, batch, offset=size))
+                size += len(batch)
+            self.send(calls.close_group(group_id, size=size))
+        join = None if then is None else self.task(str(answer["join_task_id"]), then.of)
+        return GroupHandle(group_id, join, client=self)
 
     @overload
     def task(self, task_id: str, task_type: TaskType[Any, R]) -> TaskHandle[R]: ...

@@ -109,6 +109,54 @@ class AsyncTaskHandle(Generic[R]):
         return self._client if self._client is not None else _refuse(self.task_id)
 
 
+class GroupHandle(Generic[R]):
+    """A group of tasks, `R` the result of its join. Every method may raise `ApiError`."""
+
+    def __init__(self, group_id: str, join: TaskHandle[R] | None, *, client: Client) -> None:
+        """Refer to a group.
+
+        Args:
+            group_id: its id.
+            join: the task that runs once all members have ended; None where it has none.
+            client: of the API that has it.
+        """
+        self.group_id = group_id
+        self.join = join
+        self._client = client
+
+    def __repr__(self) -> str:
+        return f"<group {self.group_id}>"
+
+    def state(self) -> Document:
+        """Return how it gets on: its status, and its members counted by status."""
+        return self._client.send(calls.group(self.group_id))
+
+    def cancel(self) -> Document:
+        """Cancel it: no further member starts, nor the join. `ApiError` 409: its join has ended already."""
+        return self._client.send(calls.cancel_group(self.group_id))
+
+
+class AsyncGroupHandle(Generic[R]):
+    """A group of tasks, for asyncio. Every method may raise `ApiError`."""
+
+    def __init__(self, group_id: str, join: AsyncTaskHandle[R] | None, *, client: AsyncClient) -> None:
+        """Refer to a group; arguments as of `GroupHandle`."""
+        self.group_id = group_id
+        self.join = join
+        self._client = client
+
+    def __repr__(self) -> str:
+        return f"<group {self.group_id}>"
+
+    async def state(self) -> Document:
+        """Return how it gets on, as `GroupHandle.state`."""
+        return await self._client.send(calls.group(self.group_id))
+
+    async def cancel(self) -> Document:
+        """Cancel it, as `GroupHandle.cancel`."""
+        return await self._client.send(calls.cancel_group(self.group_id))
+
+
 def _refuse(task_id: str) -> NoReturn:
     raise RuntimeError(
         f"task {task_id} is a follow-up: it is published once this handler has succeeded, and can't be waited for or "

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from pydantic import BaseModel, TypeAdapter
 from pydantic.errors import PydanticSchemaGenerationError
 
+from poolhouse.client.task_ref import TaskRef
 from poolhouse.pipeline.messaging import payloads
 from poolhouse.pipeline.tasks import current_task
 
@@ -50,6 +51,19 @@ class TaskType(Generic[P, R]):
             return TypeAdapter(self.result_type)
         except PydanticSchemaGenerationError:
             return TypeAdapter(Any)
+
+    def ref(
+        self, payload: P | Mapping[str, Any] | None = None, *, queue: str | None = None, into: str | None = None
+    ) -> TaskRef[R]:
+        """Return a task that is not submitted yet: for a group, a chain, or what follows a failure.
+
+        Args:
+            payload: what the handler is given; of a task that follows another, the part that is known before.
+            queue: instead of the task type's own.
+            into: the payload's field that takes what came before: the result of the task before it in a chain, or the
+                failure that it follows.
+        """
+        return TaskRef(of=self, payload={} if payload is None else payload, queue=queue, into=into)
 
     def submit(
         self,

@@ -11,6 +11,7 @@ from poolhouse.client import units
 from poolhouse.client.answers import Document
 from poolhouse.client.client import Client
 from poolhouse.commands import dlq as dead_letters
+from poolhouse.commands import group as groups
 from poolhouse.commands import queue as queues
 from poolhouse.commands import schedule as schedules
 from poolhouse.commands import submit as submissions
@@ -80,6 +81,24 @@ def tasks(
         return listing.follow_list(api, chosen, as_json=as_json, terminal=terminal)
     limit = _positive(limit, option="--limit")
     return listing.show_list(api, chosen, limit=limit, as_json=as_json, terminal=terminal)
+
+
+def group(
+    api: Client,
+    group_id: str,
+    *,
+    watch: bool = False,
+    cancel: bool = False,
+    as_json: bool = False,
+    terminal: Terminal | None = None,
+) -> int:
+    """`invoke group ID`."""
+    terminal = terminal or Terminal()
+    if cancel and watch:
+        raise ConfigError("--cancel and --watch: give one of them")
+    if cancel:
+        return groups.cancel(api, group_id, terminal=terminal)
+    return groups.show(api, group_id, watch=watch, as_json=as_json, terminal=terminal)
 
 
 def dlq(

@@ -65,6 +65,13 @@ class TaskNotFound(PoolhouseError, KeyError):
         return str(self.args[0]) if self.args else ""
 
 
+class GroupNotFound(PoolhouseError, KeyError):
+    """There is no group of that id, or it has expired."""
+
+    def __str__(self) -> str:  # as above
+        return str(self.args[0]) if self.args else ""
+
+
 class ScheduleNotFound(PoolhouseError, KeyError):
     """`pipeline.toml` declares no schedule of that name."""
 

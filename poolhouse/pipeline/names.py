@@ -3,8 +3,8 @@
 Prefixes: `uploads/` what clients sent, `processed/` what file tasks made, `results/` large results, `tasks/` the
 records and the claims of their attempts, `dead-letters/` what failed for good, `idempotency/` keys of submit calls,
 `schedules/` what is remembered of schedules, `timers/` tasks that wait for a time, `unique/` which task has a key,
-`payloads/` what is too large for a message or a record, `limits/` which workers share a limit, `index/` what listings
-are made of, `config/` what the deployment keeps for itself.
+`groups/` tasks that belong together, `payloads/` what is too large for a message or a record, `limits/` which workers
+share a limit, `index/` what listings are made of, `config/` what the deployment keeps for itself.
 """
 
 from __future__ import annotations
@@ -34,12 +34,26 @@ IDEMPOTENCY = "idempotency/"
 SCHEDULES = "schedules/"
 TIMERS = "timers/"
 UNIQUE = "unique/"
+GROUPS = "groups/"
 INDEX = "index/"
 LIMITS = "limits/"
 PAYLOADS = "payloads/"
 CONFIG = "config/"
 #: What the kit keeps for itself. Objects below other prefixes are files, and the effects of handlers.
-OF_THE_KIT = (RESULTS, TASKS, DEAD_LETTERS, IDEMPOTENCY, SCHEDULES, TIMERS, UNIQUE, INDEX, LIMITS, PAYLOADS, CONFIG)
+OF_THE_KIT = (
+    RESULTS,
+    TASKS,
+    DEAD_LETTERS,
+    IDEMPOTENCY,
+    SCHEDULES,
+    TIMERS,
+    UNIQUE,
+    GROUPS,
+    INDEX,
+    LIMITS,
+    PAYLOADS,
+    CONFIG,
+)
 TASK_ID_KEY = f"{CONFIG}task-id-key"
 #: Which queues are paused, and which waiting tasks are not to start.
 QUEUE_CONTROL = f"{CONFIG}queues.json"
@@ -150,6 +164,11 @@ def dead_letter(queue: str, task_id: str) -> str:
 def schedule(name: str) -> str:
     """`schedules/NAME.json`; `name` is one of pipeline.toml's."""
     return f"{SCHEDULES}{name}.json"
+
+
+def group(group_id: str) -> str:
+    """`groups/ID/group.json`: what a group is; the prefix `groups/ID/` has all that is kept of it."""
+    return f"{GROUPS}{check_task_id(group_id)}/group.json"
 
 
 def limit(task_type: str, kind: str, digest: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -16,9 +16,12 @@ import structlog
 from pydantic import BaseModel
 from pydantic_core import from_json, to_json
 
+from poolhouse.client.task_ref import TaskRef
 from poolhouse.client.task_type import TaskType, name_of
 from poolhouse.pipeline import json_values
 from poolhouse.pipeline.errors import ObjectNotFound, PreconditionFailed, QueueUnavailable
+from poolhouse.pipeline.groups.group import WaitFor
+from poolhouse.pipeline.groups.results import MemberResult
 from poolhouse.pipeline.messaging.pubsub_transport import Message
 from poolhouse.pipeline.store import ABSENT, ObjectInfo, ObjectPage, ObjectStore, printable
 from poolhouse.pipeline.tasks.records import Step
@@ -212,6 +215,10 @@ class FakeContext:
         self.progress_calls: list[tuple[float, float | None, str | None]] = []
         self.checkpoints = 0
         self.submitted: list[tuple[str, BaseModel | Mapping[str, Any]]] = []
+        #: The groups that were submitted.
+        self.groups: list[FakeGroup] = []
+        #: What `group_results` yields.
+        self.member_results: list[MemberResult[Any]] = []
         self._cancel_after = cancel_after
         self._cursor = cursor_value(cursor)
         self._ledger = MemoryLedger(steps or {}, now=self._clock)
@@ -246,16 +253,44 @@ class FakeContext:
 
     def submit(
         self,
-        task_type: str | TaskType[Any, Any],
-        payload: BaseModel | Mapping[str, Any],
+        task_type: str | TaskType[Any, Any] | TaskRef[Any],
+        payload: BaseModel | Mapping[str, Any] | None = None,
         *,
         queue: str | None = None,
         delay_s: float | None = None,
         run_at: datetime | None = None,
     ) -> str:
         refuse_inside("ctx.submit")
-        self.submitted.append((name_of(task_type), payload))
+        if isinstance(task_type, TaskRef):
+            self.submitted.append((task_type.of.task_type, task_type.payload))
+        else:
+            self.submitted.append((name_of(task_type), {} if payload is None else payload))
         return f"follow-up-{len(self.submitted)}"
+
+    def group(
+        self,
+        members: Iterable[TaskRef[Any]],
+        *,
+        then: TaskRef[Any] | None = None,
+        on_failure: TaskRef[Any] | None = None,
+        wait_for: WaitFor = "succeeded",
+    ) -> str:
+        refuse_inside("ctx.group")
+        self.groups.append(FakeGroup(tuple(members), then, on_failure, wait_for))
+        return f"group-{len(self.groups)}"
+
+    def group_results(self, task_type: TaskType[Any, Any] | None = None) -> Iterator[MemberResult[Any]]:
+        return iter(self.member_results)
+
+
+@dataclass(frozen=True)
+class FakeGroup:
+    """A group that a `FakeContext` was given."""
+
+    members: tuple[TaskRef[Any], ...]
+    then: TaskRef[Any] | None
+    on_failure: TaskRef[Any] | None
+    wait_for: WaitFor
 
 
 class DirectoryStore(MemoryStore):

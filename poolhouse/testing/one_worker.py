@@ -89,7 +89,7 @@ class OneWorker:
             retry_io=RetryUntilStopped(_Pauses(pause)),
             control=control,
             hooks=registry.hooks(hooks.load(settings.topology.hooks)),
-            after_end=registry.after_end(settings.topology, lambda: task_ids),
+            after_end=registry.after_end(settings.topology, lambda: task_ids, store=store),
         )
         #: The limits of task types; parked deliveries go on in `resume`.
         self._limits = Limits(
@@ -132,6 +132,8 @@ class OneWorker:
         while (at_s := self._monotonic_s(self._limits.next_act_at())) is not None and at_s <= self._monotonic():
             self._limits.act(_AtOnce())
             self._limits.look()
+        for delivery, limit in self._limits.long_waiting():
+            self._attempts.note_waiting(delivery, limit)
 
     def work(self, pulled: Pulled, *, queue: str, dead_letter: bool) -> None:
         """Bring a message to its end. Raises `WorkerDied`."""

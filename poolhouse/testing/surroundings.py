@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import IO, Any, TypeVar
 
 from poolhouse.pipeline import names
+from poolhouse.pipeline.messaging.message import LINKS
 from poolhouse.pipeline.messaging.pubsub_transport import Message, Topics
 from poolhouse.pipeline.store import ObjectInfo, ObjectPage, ObjectStore
 from poolhouse.pipeline.tasks.records import Status
@@ -126,7 +127,7 @@ class SeenStore:
             return "claim" if (metadata or {}).get("status") == Status.RUNNING else "record"
         if name.startswith(names.RESULTS):
             return "result"
-        return "follow-ups" if name.startswith(names.TIMERS) else None
+        return "follow-ups" if name.startswith((names.TIMERS, names.GROUPS)) else None
 
 
 class SeenTopics:
@@ -171,6 +172,7 @@ def submission_of(queue: str, data: bytes) -> Submission | None:
     except (ValueError, KeyError, AttributeError, TypeError):
         return None
     body.pop("submitted_at", None)
+    body.pop(LINKS, None)
     return Submission(task_id=task_id, task_type=task_type, queue=queue, payload=body)
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
 from pydantic import BaseModel
 
-from poolhouse.client.task_type import P, TaskType
+from poolhouse.client.task_ref import TaskRef
+from poolhouse.client.task_type import P, R, TaskType
+from poolhouse.pipeline.groups.group import WaitFor
 
 if TYPE_CHECKING:
+    from poolhouse.pipeline.groups.results import MemberResult
     from poolhouse.pipeline.store import ObjectStore  # which imports Google's clients
 
 
@@ -119,6 +122,8 @@ class TaskContext(Protocol):
         run_at: datetime | None = ...,
     ) -> str: ...
     @overload
+    def submit(self, task_type: TaskRef[Any]) -> str: ...
+    @overload
     def submit(
         self,
         task_type: str,
@@ -130,8 +135,8 @@ class TaskContext(Protocol):
     ) -> str: ...
     def submit(
         self,
-        task_type: str | TaskType[Any, Any],
-        payload: BaseModel | Mapping[str, Any],
+        task_type: str | TaskType[Any, Any] | TaskRef[Any],
+        payload: BaseModel | Mapping[str, Any] | None = None,
         *,
         queue: str | None = None,
         delay_s: float | None = None,
@@ -142,7 +147,8 @@ class TaskContext(Protocol):
         A redelivery of this task publishes the same follow-ups, not others.
 
         Args:
-            task_type: the decorated handler, or the task type's name.
+            task_type: the decorated handler, or the task type's name; or a task with what follows it
+                (`fetch.ref(…).then(parse)`), and no other argument.
             payload: what it is given.
             queue: instead of the task type's own.
             delay_s: seconds from this call before which it does not run.
@@ -153,4 +159,44 @@ class TaskContext(Protocol):
             KeyError: no such task type or queue.
             ValueError: the payload holds what JSON has no form for, or is larger than a message may be; or the time is
                 none, or more than ten years ahead.
+        """
+
+    def group(
+        self,
+        members: Iterable[TaskRef[Any]],
+        *,
+        then: TaskRef[Any] | None = None,
+        on_failure: TaskRef[Any] | None = None,
+        wait_for: WaitFor = "succeeded",
+    ) -> str:
+        """Submit tasks that belong together, published only once this task has succeeded; returns the group's id.
+
+        A redelivery of this task publishes the same tasks, not others. The members are taken one after the other and
+        not held in memory: give a generator where there are many.
+
+        Args:
+            members: up to 100,000 tasks, such as `render.ref(Page(number=1))`.
+            then: the join: it runs once, when all members have succeeded (or have been given up: cancelled, discarded).
+                Its handler reads their results with `group_results`. A member that died makes it wait for a replay.
+            on_failure: runs once, at the first member that fails for good.
+            wait_for: `ended` lets the join run once all members have ended, however.
+
+        Raises:
+            ValueError: a task can't be such a member, join or follow-up, or there are too many.
+            poolhouse.pipeline.errors.StoreUnavailable: storage does not answer.
+        """
+
+    @overload
+    def group_results(self, task_type: TaskType[Any, R]) -> Iterator[MemberResult[R]]: ...
+    @overload
+    def group_results(self, task_type: None = ...) -> Iterator[MemberResult[Any]]: ...
+    def group_results(self, task_type: TaskType[Any, Any] | None = None) -> Iterator[MemberResult[Any]]:
+        """Yield how the members of the group ended whose join this task is, in their order; reads a few at a time.
+
+        Args:
+            task_type: of the members: gives the results their type.
+
+        Raises:
+            RuntimeError: this task is no join.
+            poolhouse.pipeline.errors.StoreUnavailable: storage does not answer.
         """

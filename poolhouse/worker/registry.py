@@ -8,7 +8,7 @@ import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -30,6 +30,9 @@ from poolhouse.pipeline.webhooks.urls import check_allowed
 from poolhouse.pipeline.webhooks.webhook import Webhook
 from poolhouse.worker.discovery import import_all
 from poolhouse.worker.task_function import AsyncTaskFunction, Decorated, TaskDecorator, TaskFunction
+
+if TYPE_CHECKING:
+    from poolhouse.pipeline.store import ObjectStore  # which imports Google's clients
 
 #: Name in a module: the handlers that `@task` has made while the module was executed, and that execution's spec.
 _MADE = "__poolhouse_made__"
@@ -232,17 +235,21 @@ class Registry(Mapping[str, Handler]):
         """The hooks of a deployment: pipeline.toml's, and those of these task types."""
         return Hooks(declared, {handler.task_type: handler.hooks for handler in self.values() if handler.hooks})
 
-    def after_end(self, topology: Topology, task_ids: Callable[[], TaskIds]) -> tuple[Rule, ...]:
+    def after_end(self, topology: Topology, task_ids: Callable[[], TaskIds], *, store: ObjectStore) -> tuple[Rule, ...]:
         """What follows the end of a task, beside what its handler has submitted.
 
         Args:
             topology: the declaration.
             task_ids: of the deployment; called once a task has ended.
+            store: the bucket.
         """
+        from poolhouse.pipeline.groups.following import LinkedTasks  # noqa: PLC0415 - it imports Google's clients
+
+        linked = LinkedTasks(store, task_ids)
         if topology.webhooks is None:
-            return ()
+            return (linked,)
         by_type = {handler.task_type: handler.on_complete for handler in self.values() if handler.on_complete}
-        return (CompletionEvents(topology.webhooks, by_type=by_type, task_ids=task_ids),)
+        return (linked, CompletionEvents(topology.webhooks, by_type=by_type, task_ids=task_ids))
 
     def check(self, topology: Topology, *, declared_in: str) -> None:
         """Check that these handlers and `pipeline.toml` fit together.

@@ -86,3 +86,25 @@ def failing(payload: Failing, ctx: TaskContext) -> None:
 def reject(payload: Failing, ctx: TaskContext) -> None:
     """Refuse the task for good."""
     raise Reject(payload.message)
+
+
+class Nothing(Payload):
+    """No fields."""
+
+
+@task("sample.collect")
+def collect(payload: Nothing, ctx: TaskContext) -> list[Any]:
+    """Return the results of a group whose members are echoes; null for one without."""
+    return [member.result.value if member.succeeded else None for member in ctx.group_results(echo)]
+
+
+class FanOut(Payload):
+    """How many echoes to submit."""
+
+    count: int = Field(default=10, ge=0, le=100_000)
+
+
+@task("sample.fan_out", cpu=True)
+def fan_out(payload: FanOut, ctx: TaskContext) -> str:
+    """Submit a group of echoes, from a process of its own; return its id."""
+    return ctx.group((echo.ref(Echo(value=number)) for number in range(payload.count)), then=collect.ref())

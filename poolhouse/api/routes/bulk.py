@@ -114,7 +114,9 @@ async def discard_dead_letters(request: Request, services: Provided) -> Response
     """As `POST /dead-letters/ID:discard` does."""
     box = await services.dead_letters()
     return await _dead_letters(
-        request, services, lambda task_id: services.threads.run(box.discard, task_id, now=services.clock())
+        request,
+        services,
+        lambda task_id: services.threads.run(box.discard, task_id, now=services.clock(), follow=services.follow),
     )
 
 

@@ -120,7 +120,7 @@ async def replay_dead_letter(task_id: str, request: Request, services: Provided)
 async def discard_dead_letter(task_id: str, services: Provided) -> Response:
     """Its dead letter is deleted, and its record reads failed."""
     box = await services.dead_letters()
-    await services.threads.run(box.discard, _known(task_id), now=services.clock())
+    await services.threads.run(box.discard, _known(task_id), now=services.clock(), follow=services.follow)
     return Response(status_code=204)
 
 

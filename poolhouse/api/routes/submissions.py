@@ -169,12 +169,6 @@ def _sendable(task: TaskMessage, services: Services) -> tuple[TaskMessage, bytes
 
 
 # The calls that must be fast take nothing but the request: FastAPI's parameters cost as much as all the rest together.
-_KEY = {
-    "name": idempotency.HEADER,
-    "in": "header",
-    "schema": {"type": "string", "minLength": 1, "maxLength": idempotency.MAX_KEY_LENGTH},
-    "description": "Any text of the client's: the same key with the same body gives the same task, however often.",
-}
 _QUEUE = {
     "name": "queue",
     "in": "query",
@@ -202,7 +196,7 @@ _WEBHOOK_URL = {
     "description": "The URL to call when the task has ended; instead of its type's.",
 }
 _SIMPLE: dict[str, Any] = {
-    "openapi_extra": {"parameters": [_QUEUE, _DELAY, _RUN_AT, _WEBHOOK_URL, _KEY]},
+    "openapi_extra": {"parameters": [_QUEUE, _DELAY, _RUN_AT, _WEBHOOK_URL, idempotency.PARAMETER]},
     "response_model": Submitted,
 }
 
@@ -245,7 +239,7 @@ def simple_call(path: str, task_type: str) -> APIRouter:
     response_model=Submitted,
     status_code=202,
     summary="Submit a task",
-    openapi_extra={"parameters": [_KEY]},
+    openapi_extra={"parameters": [idempotency.PARAMETER]},
 )
 async def create_task(request: Request) -> Response:
     """Answers 202 with the task's address in `Location`, once the queue has the task."""

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import datetime
+from functools import partial
 from typing import IO, Any, Literal
 
 from fastapi import APIRouter, Request
@@ -30,6 +31,7 @@ from poolhouse.pipeline.store import ABSENT
 from poolhouse.pipeline.tasks import large_values, records
 from poolhouse.pipeline.tasks.record_store import RecordSummary, Stored
 from poolhouse.pipeline.tasks.records import PRIVATE, Status, TaskRecord
+from poolhouse.pipeline.tasks.task_ids import is_group
 from poolhouse.pipeline.timing.timers import Timers
 
 #: Bytes of a result that are sent at a time.
@@ -93,7 +95,7 @@ async def find(task_id: str, services: Services) -> Stored | datetime:
     stored = await services.threads.run(services.records.read, task_id)
     if stored is not None:
         return stored
-    if not await services.issued(task_id):
+    if not await services.issued(task_id) or is_group(task_id):
         raise TaskNotFound(f"there is no task {task_id}: this deployment never issued that id")
     submitted_at = (await services.task_ids()).submitted_at(task_id)
     if services.clock() - submitted_at > services.topology.longest_wait:
@@ -213,21 +215,22 @@ async def get_result(task_id: str, services: Provided) -> Response:
 )
 async def cancel_task(task_id: str, request: Request, services: Provided) -> Response:
     """A queued task never starts. A running one is told: its handler sees it at its next checkpoint."""
+    return _cancelled(await cancel(task_id, services, partial(request_cancel, task_id=task_id)))
 
-    def change(found: Stored | datetime, now: datetime) -> TaskRecord:
-        if isinstance(found, Stored):
-            if found.record.status is Status.CANCELLED:
-                return found.record
-            if found.record.status.final:
-                raise Conflict(f"task {task_id} is {found.record.status} already")
-            return records.cancel_requested(found.record, now=now)
-        # Nobody has read the message yet, so its type, queue and payload are known to nobody here.
-        record = TaskRecord(
-            task_id=task_id, task_type="", queue="", status=Status.QUEUED, submitted_at=found, updated_at=now
-        )
-        return records.cancelled(record, now=now)
 
-    return _cancelled(await cancel(task_id, services, change))
+def request_cancel(found: Stored | datetime, now: datetime, *, task_id: str) -> TaskRecord:
+    """The record of a task that is to end, for `cancel`. Raises `Conflict`: it has ended already."""
+    if isinstance(found, Stored):
+        if found.record.status is Status.CANCELLED:
+            return found.record
+        if found.record.status.final:
+            raise Conflict(f"task {task_id} is {found.record.status} already")
+        return records.cancel_requested(found.record, now=now)
+    # Nobody has read the message yet, so its type, queue and payload are known to nobody here.
+    record = TaskRecord(
+        task_id=task_id, task_type="", queue="", status=Status.QUEUED, submitted_at=found, updated_at=now
+    )
+    return records.cancelled(record, now=now)
 
 
 async def cancel(

@@ -116,6 +116,31 @@ def tasks(
 
 
 @command(
+    positional=["id"],
+    help={
+        **DEPLOYED,
+        "id": "the group's id",
+        "watch": "show its progress until it has ended; exit code 1 unless its join succeeds",
+        "cancel": "cancel it: no further member starts, nor the join",
+        "json": "print one JSON object per line",
+    },
+)
+def group(
+    c: Context,
+    id: str,
+    watch: bool = False,
+    cancel: bool = False,
+    json: bool = False,
+    project: str = "",
+    stage: str = "",
+) -> None:
+    """Show a group with its members counted by status, watch or cancel it: group ID."""
+    from poolhouse.commands import calls as commands
+
+    call(commands.group, id, watch=watch, cancel=cancel, as_json=json, project=project, stage=stage)
+
+
+@command(
     positional=["action"],
     iterable=["word"],
     help={
@@ -204,6 +229,14 @@ def schedule(c: Context, action: str, word: list[str], json: bool = False, proje
     from poolhouse.commands import calls as commands
 
     call(commands.schedule, action, word, as_json=json, project=project, stage=stage)
+
+
+@command(help={**DEPLOYED, "json": "print one JSON object per line"})
+def limits(c: Context, json: bool = False, project: str = "", stage: str = "") -> None:
+    """List the limits that workers share: what is held, and how much waits."""
+    from poolhouse.commands import limits as commands
+
+    call(commands.show, as_json=json, project=project, stage=stage)
 
 
 @command(

@@ -121,7 +121,7 @@ def flaky(payload: Times, ctx: TaskContext) -> int:
 
 
 @task("refuse")
-def refuse(payload: Number, ctx: TaskContext) -> None:
+def refuse(payload: Number, ctx: TaskContext) -> int:
     """Say that no retry can help."""
     raise Reject(f"no to {payload.number}")
 
@@ -136,3 +136,28 @@ def boom(payload: Number, ctx: TaskContext) -> None:
 def parent(payload: Times, ctx: TaskContext) -> list[str]:
     """Submit other tasks; the result is their ids."""
     return [ctx.submit("echo", Number(number=payload.number)) for _ in range(payload.times)]
+
+
+class Crowd(Payload):
+    """A group: how many echoes, how many that are refused, and whether the join runs in spite of those."""
+
+    number: int
+    echoes: int
+    refused: int
+    anyway: bool
+
+
+@task("crowd")
+def crowd(payload: Crowd, ctx: TaskContext) -> str:
+    """Make a group; the result is its id."""
+    members = [echo.ref(Number(number=index)) for index in range(payload.echoes)]
+    members += [refuse.ref(Number(number=index)) for index in range(payload.refused)]
+    return ctx.group(
+        members, then=gather.ref(Number(number=payload.number)), wait_for="ended" if payload.anyway else "succeeded"
+    )
+
+
+@task("gather")
+def gather(payload: Number, ctx: TaskContext) -> list[int | None]:
+    """Return the results of a group, in order."""
+    return [member.result if member.succeeded else None for member in ctx.group_results()]

@@ -82,6 +82,10 @@ _TYPES: dict[str, tuple[int, Callable[[random.Random], dict[str, Any]]]] = {
     "refuse": (4, lambda rng: {}),
     "boom": (3, lambda rng: {}),
     "single": (10, lambda rng: {"slot": rng.randrange(4), "seconds": round(rng.uniform(0.05, 0.5), 2)}),
+    "crowd": (
+        2,
+        lambda rng: {"echoes": rng.randint(1, 24), "refused": rng.choice((0, 0, 1, 2)), "anyway": rng.random() < 0.5},
+    ),
     "stepped": (8, lambda rng: {"steps": rng.randint(2, 5), "seconds": round(rng.uniform(0.2, 1.2), 2)}),
     "narrow": (6, lambda rng: {"slot": rng.randrange(2), "seconds": round(rng.uniform(0.05, 0.5), 2)}),
     "in_turn": (6, lambda rng: {"slot": rng.randrange(3), "seconds": round(rng.uniform(0.02, 0.2), 2)}),

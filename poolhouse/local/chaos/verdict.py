@@ -12,6 +12,7 @@ from poolhouse.local.chaos.client import Accepted
 from poolhouse.local.chaos.journal import Write, mark
 from poolhouse.local.chaos.receiver import Told
 from poolhouse.pipeline import names
+from poolhouse.pipeline.groups.group import Group
 from poolhouse.pipeline.tasks.records import Outcome, Status, TaskRecord
 from poolhouse.pipeline.webhooks.events import WEBHOOK
 
@@ -24,6 +25,7 @@ _ENDS = {
     "doze": Status.SUCCEEDED,
     "flaky": Status.SUCCEEDED,
     "parent": Status.SUCCEEDED,
+    "crowd": Status.SUCCEEDED,
     "single": Status.SUCCEEDED,
     "stepped": Status.SUCCEEDED,
     "narrow": Status.SUCCEEDED,
@@ -66,6 +68,7 @@ def judge(facts: Facts) -> list[str]:
         *_ids(facts),
         *(problem for accepted in facts.accepted for problem in _task(accepted, facts)),
         *_follow_ups(facts),
+        *_groups(facts),
         *_one_in_a_slot(facts),
         *_steps(facts),
         *_limits(facts),
@@ -80,6 +83,7 @@ def _ids(facts: Facts) -> Iterator[str]:
     if len(set(ids)) != len(ids):
         yield "two jobs were given the same task id"
     known = {accepted.task_id for accepted in facts.accepted} | set(follow_up_ids(facts.records))
+    known |= {record.task_id for record in facts.records.values() if record.group_id in _group_ids(facts)}
     for task_id in facts.records.keys() - known:
         record = facts.records[task_id]
         if record.task_type == WEBHOOK:
@@ -232,6 +236,9 @@ def _result(accepted: Accepted, record: TaskRecord, facts: Facts) -> Iterator[st
             yield f"{name}: the record says {record.result}, the result object {data.decode()}, wanted {number}"
         if len(writes) != 1:
             yield f"{name}: its result was written {len(writes)} times"
+    elif record.task_type == "crowd":
+        if record.result not in {group.group_id for group in record.groups or ()}:
+            yield f"{name}: its result is {record.result!r}, its group is another"
     elif record.task_type == "parent":
         if record.result != [follow_up.task_id for follow_up in record.follow_ups]:
             yield f"{name}: its result is {record.result}, its follow-ups are others"
@@ -260,6 +267,50 @@ def _follow_ups(facts: Facts) -> Iterator[str]:
             yield f"{task_id}: a follow-up task that ended as {record.status}"
         else:
             yield from _attempts(record, facts)
+
+
+def _group_ids(facts: Facts) -> set[str]:
+    """The ids of the groups of all tasks that have succeeded."""
+    return {group.group_id for record in facts.records.values() for group in record.groups or ()}
+
+
+def _groups(facts: Facts) -> Iterator[str]:
+    """Each join runs once, after all members, with their results; it does not run while it has to wait for one."""
+    of_group: dict[str, list[TaskRecord]] = {}
+    for record in facts.records.values():
+        if record.group_id is not None:
+            of_group.setdefault(record.group_id, []).append(record)
+    for maker in facts.records.values():
+        for group in maker.groups or ():
+            found = of_group.get(group.group_id, [])
+            members = {record.group_index: record for record in found if record.group_index is not None}
+            joins = [record for record in found if record.group_index is None]
+            if sorted(members) != list(range(group.size or 0)):
+                yield f"{group.group_id}: of {group.size} members {len(members)} were run"
+                continue
+            yield from _join(group, [members[index] for index in range(group.size or 0)], joins, facts)
+
+
+def _join(group: Group, members: Sequence[TaskRecord], joins: Sequence[TaskRecord], facts: Facts) -> Iterator[str]:
+    for member in members:
+        yield from _attempts(member, facts)
+        if not member.status.final:
+            yield f"{member.task_id} ({member.task_type}): a member that has not ended: {member.status}"
+    waits = group.wait_for == "succeeded" and any(member.status is not Status.SUCCEEDED for member in members)
+    if waits or len(joins) != 1:
+        if joins or not waits:
+            yield f"{group.group_id}: has {len(joins)} joins, wanted {0 if waits else 1}"
+        return
+    [join] = joins
+    yield from _attempts(join, facts)
+    last_end = max((member.updated_at for member in members), default=join.submitted_at)
+    if join.attempts and join.attempts[0].started_at < last_end:
+        yield f"{join.task_id} ({join.task_type}): began before the last member of {group.group_id} had ended"
+    wanted = [member.result if member.status is Status.SUCCEEDED else None for member in members]
+    if join.status is Status.SUCCEEDED and join.result != wanted:
+        yield f"{join.task_id} ({join.task_type}): its result is {join.result}, the members' are {wanted}"
+    elif join.status not in {Status.SUCCEEDED, Status.DEAD}:
+        yield f"{join.task_id} ({join.task_type}): a join that ended as {join.status}"
 
 
 def _final_writes(facts: Facts) -> Iterator[str]:

@@ -27,7 +27,7 @@ from poolhouse.pipeline.tasks.large_values import INLINE_BYTES
 
 Name = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,28}[a-z0-9])?$")]
 LifecyclePrefix = Literal[
-    "uploads", "processed", "results", "tasks", "dead-letters", "idempotency", "payloads", "limits", "index"
+    "uploads", "processed", "results", "tasks", "dead-letters", "idempotency", "payloads", "groups", "limits", "index"
 ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
@@ -59,9 +59,11 @@ class LimitStore:
             self._store.delete(name, if_generation=if_generation)
         return ABSENT
 
-    def in_use(self, *, most: int) -> Iterator[LimitState]:
-        """The limits in use, by type and key, the first `most`; reads each."""
-        for info in self._store.list(names.LIMITS, page_size=most).objects:
+    def in_use(self, *, most: int) -> tuple[list[LimitState], bool]:
+        """The first limits in use, by type and key, and whether there are more than `most`; reads each."""
+        page = self._store.list(names.LIMITS, page_size=most)
+        found: list[LimitState] = []
+        for info in page.objects:
             try:
                 state, _ = self.read(info.name)
             except StoreUnavailable as error:
@@ -69,5 +71,5 @@ class LimitStore:
                     raise
                 _log.warning("a limit can't be shown", limit=info.name, error=str(error))
                 continue
-            if state is not None:
-                yield state
+            found += [state] if state is not None else []
+        return found, page.next_token is not None

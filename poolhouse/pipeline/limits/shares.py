@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from poolhouse.pipeline.limits.rate import Rate
+from poolhouse.pipeline.limits.rate import Rate, parse_rate
 
 #: What the clocks of two workers may differ by: units of another process are free so much later than its lease says.
 CLOCK_MARGIN = timedelta(seconds=2)
@@ -118,6 +118,13 @@ class Surplus:
     starts: int = 0
 
 
+def current(state: LimitState, *, now: datetime) -> LimitState:
+    """The state as it is now, by what it says of its rule."""
+    return settled(
+        state, Rule(slots=state.max_concurrency, rate=parse_rate(state.rate) if state.rate else None), now=now
+    )
+
+
 def settled(state: LimitState, rule: Rule, *, now: datetime) -> LimitState:
     """The state without processes whose leases have ended, and starts that have cooled."""
     gone = [holder for holder in state.holders.values() if holder.until + CLOCK_MARGIN <= now]
@@ -134,7 +141,7 @@ def settled(state: LimitState, rule: Rule, *, now: datetime) -> LimitState:
     )
 
 
-def claimed(
+def renewed(
     state: LimitState,
     process: str,
     *,

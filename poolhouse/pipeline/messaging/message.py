@@ -11,16 +11,21 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from pydantic import ValidationError
+
 from poolhouse.pipeline import json_values
 from poolhouse.pipeline.errors import InvalidName, MalformedMessage
 from poolhouse.pipeline.names import check_task_id, check_task_type
 from poolhouse.pipeline.tasks import large_values
 from poolhouse.pipeline.tasks.large_values import ValueObject
+from poolhouse.pipeline.tasks.links import Links
 from poolhouse.pipeline.tasks.task_ids import TaskIds
 from poolhouse.pipeline.webhooks.urls import check_url
 
+#: Field of a message that has what its task is linked with; a plain task's has none.
+LINKS = "_poolhouse"
 #: Fields of the message that only the server sets; no payload may use them.
-RESERVED_FIELDS = frozenset({"task_id", "task_type", "submitted_at"})
+RESERVED_FIELDS = frozenset({"task_id", "task_type", "submitted_at", LINKS})
 #: Attribute of a message that must not be worked on before a time.
 NOT_BEFORE = "not_before"
 #: Attribute of a message whose task is to be followed by a webhook.
@@ -40,6 +45,8 @@ class TaskMessage:
     trace: Mapping[str, str] = field(default_factory=dict)
     #: The time before which it must not run; None: at once.
     not_before: datetime | None = None
+    #: What it is linked with; None: nothing.
+    links: Links | None = None
     #: The object with the payload, where it is too large for a message; `payload` may then be empty.
     payload_object: ValueObject | None = None
     #: What that object is to hold, until it is written.
@@ -62,6 +69,8 @@ class TaskMessage:
             "submitted_at": format_time(self.submitted_at),
             **(self.payload if self.payload_object is None else {}),
         }
+        if self.links is not None:
+            body[LINKS] = self.links.model_dump(mode="json", exclude_none=True)
         return json_values.encode(body, what="the task")
 
     def attributes(self) -> dict[str, str]:
@@ -125,6 +134,7 @@ def decode(
         payload=payload,
         trace={name: attributes[name] for name in ("traceparent", "tracestate") if name in attributes},
         not_before=_time(attributes.get(NOT_BEFORE), NOT_BEFORE),
+        links=_links(body[LINKS]) if LINKS in body else None,
         payload_object=payload_object,
         webhook_url=_webhook_url(attributes.get(WEBHOOK_URL)),
     )
@@ -142,6 +152,17 @@ def _webhook_url(url: str | None) -> str | None:
 def task_id_of(task_ids: TaskIds, *, queue: str, message_id: str, published_at: datetime) -> str:
     """The task id of a message that names none: the same for every delivery, and wherever it is read."""
     return task_ids.derive(f"message {queue} {message_id}", published_at)
+
+
+def _links(value: object) -> Links:
+    try:
+        links = Links.model_validate(value)
+        for task_id in (links.parent_id, links.group_id):
+            if task_id is not None:
+                check_task_id(task_id)
+    except (ValidationError, InvalidName):
+        raise MalformedMessage(f"malformed message: {LINKS} is for the server alone, and this is none of its") from None
+    return links
 
 
 def _time(value: object, field_name: str) -> datetime | None:

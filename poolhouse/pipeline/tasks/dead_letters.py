@@ -307,13 +307,25 @@ class DeadLetterStore:
             _log.warning("the dead letter of a replayed task is still there", task_id=task_id, error=str(error))
         return message_id
 
-    def discard(self, task_id: str, *, now: datetime) -> None:
-        """Give a task up: it stays failed, and its dead letter is deleted. Raises `TaskNotFound`, `Conflict`."""
+    def discard(
+        self, task_id: str, *, now: datetime, follow: Callable[[TaskRecord], None] = lambda record: None
+    ) -> None:
+        """Give a task up: it stays failed, and its dead letter is deleted.
+
+        Args:
+            follow: called with the record before the letter is gone: after a crash in between the call can be repeated.
+
+        Raises:
+            TaskNotFound: there is no such dead letter.
+            Conflict: another call is at it; and whatever `follow` raises.
+        """
         with self._claimed(task_id, now=now) as (letter, generation):
             with contextlib.suppress(RecordUnreadable):
                 stored = self._records.read(task_id)
                 if stored is not None and _dead(stored.record):
-                    self._write_record(records.discarded(stored.record, now=now), stored.generation)
+                    record = records.discarded(stored.record, now=now)
+                    self._write_record(record, stored.generation)
+                    follow(record)
                     self._remove_steps(stored.record)
             self._remove_payload(letter)
             self._delete(letter, generation)
@@ -483,6 +495,7 @@ class DeadLetterStore:
             queue=letter.queue,
             payload=task.payload if payload is None else payload,
             trace=task.trace,
+            links=task.links,
             payload_object=task.payload_object if payload is None else None,
             webhook_url=task.webhook_url,
         )

@@ -6,6 +6,7 @@ and why there are several, is in `poolhouse.pipeline.tasks.record_version`.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import secrets
 from collections.abc import Iterable, Mapping
@@ -23,6 +24,8 @@ from poolhouse.pipeline.tasks.record_version import Mark, Version, metadata_of, 
 from poolhouse.pipeline.tasks.records import Status, TaskRecord
 from poolhouse.pipeline.tasks.scan import scan
 
+#: Metadata of the record of a task whose dead letter was discarded.
+_DISCARDED = "discarded"
 #: Numbers the writes of this process: with the writer's token, which no other process has, a mark of one write.
 _writes = itertools.count()
 
@@ -39,6 +42,8 @@ class RecordSummary:
     updated_at: str
     #: When a scheduled task is due.
     not_before: str | None = None
+    #: Whether it failed and its dead letter was discarded.
+    discarded: bool = False
 
 
 @dataclass(frozen=True)
@@ -124,6 +129,19 @@ class RecordStore:
         token = f"{secrets.token_hex(8)}.{next(_writes)}"
         self._put(names.submitted(record.task_id), record.model_copy(update={"write_token": token}), ABSENT)
         note_written(self._store, record)
+
+    def summary(self, task_id: str) -> RecordSummary | None:
+        """The record's summary; None until a worker or a call has met the task.
+
+        One call for a task that has succeeded, two for others, none of which reads a record.
+        """
+        found = []
+        for name in (names.record(task_id), names.claim(task_id)):
+            with contextlib.suppress(ObjectNotFound):
+                found.append(self._store.stat(name))
+                if Mark.on(found[0]).status is Status.SUCCEEDED:
+                    break
+        return _summary(found) if found else None
 
     def write(self, record: TaskRecord, *, if_generation: int, writer: str = "") -> Stored:
         """Write the record if `if_generation` is still current (`ABSENT`: if there is none).
@@ -250,6 +268,7 @@ def _summary(infos: Iterable[ObjectInfo]) -> RecordSummary:
         submitted_at=info.metadata.get("submitted_at", ""),
         updated_at=info.updated_at.isoformat() if info.updated_at else "",
         not_before=info.metadata.get("not_before"),
+        discarded=_DISCARDED in info.metadata,
     )
 
 
@@ -279,5 +298,6 @@ def _metadata(record: TaskRecord) -> dict[str, str]:
         "queue": record.queue,
         "submitted_at": record.submitted_at.isoformat(),
         **({"not_before": record.not_before.isoformat()} if record.not_before is not None else {}),
+        **({_DISCARDED: "true"} if record.discarded_at is not None else {}),
         **metadata_of(record.step, record.follows),
     }

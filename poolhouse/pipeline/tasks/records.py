@@ -18,9 +18,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from poolhouse.pipeline.groups.group import Group
 from poolhouse.pipeline.json_values import Figure, Text, Traceback, clean_text
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.tasks.large_values import ValueObject
+from poolhouse.pipeline.tasks.links import Links, links_of
 
 #: Attempts kept in a record: the newest ones. Their numbers go on.
 KEPT_ATTEMPTS = 25
@@ -119,6 +121,7 @@ class FollowUp(_Model):
     queue: str
     payload: dict[str, Any]
     not_before: datetime | None = None
+    links: Links | None = None
     payload_object: ValueObject | None = None
 
 
@@ -126,7 +129,7 @@ class FollowUp(_Model):
 PRIVATE = frozenset({"owner", "write_token", "forgiven_attempts", "stops", "uncounted", "step", "follows"})
 
 
-class TaskRecord(_Model):
+class TaskRecord(_Model, Links):
     """All that is kept of a task."""
 
     task_id: str
@@ -152,6 +155,8 @@ class TaskRecord(_Model):
     #: A small result itself; a large one is in `result_object`.
     result: Any = None
     result_object: ResultObject | None = None
+    #: The limit that a queued task waits for, where it has waited for some seconds.
+    waits_for: str | None = None
     #: Why the task is failed, dead or cancelled.
     reason: str | None = None
     #: Attempts of earlier lives, before the last replay: they don't count against the limit.
@@ -164,6 +169,8 @@ class TaskRecord(_Model):
     #: When its dead letter was discarded: late copies of the message make no new one.
     discarded_at: datetime | None = None
     follow_ups: tuple[FollowUp, ...] = ()
+    #: Groups that the handler made; their members are published once the task has succeeded.
+    groups: tuple[Group, ...] | None = None
     #: Steps that have ended, in the order in which they did.
     steps: tuple[Step, ...] = ()
     #: Where a loop of the handler is, as it said last.
@@ -281,8 +288,14 @@ def fresh(task: TaskMessage, *, now: datetime) -> TaskRecord:
         payload=_own_payload(task),
         payload_object=task.payload_object,
         not_before=task.not_before if waits else None,
+        **_linked(task),
         webhook_url=task.webhook_url,
     )
+
+
+def waiting(task: TaskMessage, *, limit: str, now: datetime) -> TaskRecord:
+    """The record of a task that no worker may begin yet, since a limit is used up."""
+    return fresh(task, now=now).model_copy(update={"waits_for": limit})
 
 
 def claim(
@@ -294,6 +307,7 @@ def claim(
     now: datetime,
     lease_s: float,
     max_attempts: int,
+    group_cancelled: bool = False,
 ) -> Claim:
     """Decide whether the holder of a delivery may start an attempt.
 
@@ -303,6 +317,7 @@ def claim(
         worker: name of the worker, for people.
         lease_s: how long the claim holds without renewal, in seconds.
         max_attempts: attempts after which the task is dead.
+        group_cancelled: whether its whole group is cancelled.
     """
     if record is None:
         record = fresh(task, now=now)
@@ -314,12 +329,12 @@ def claim(
         if record.lease_until is not None and record.lease_until > now:
             return LeasedElsewhere(until=record.lease_until)
         lost = _end_attempt(record, Outcome.LOST, now=now)
-        if lost.cancel_requested_at is not None:
+        if lost.cancel_requested_at is not None or group_cancelled:
             return Exhausted(record=cancelled(lost, now=now))
         if isinstance(end := after_failure(lost, _last_error(lost), max_attempts), Dead):
             return Exhausted(record=died(lost, reason=end.reason, now=now))
         return TakeOver(record=_waiting(lost, now=now, not_before=None))
-    if record.cancel_requested_at is not None:
+    if record.cancel_requested_at is not None or group_cancelled:
         return Exhausted(record=cancelled(record, now=now))
     if record.not_before is not None and record.not_before > now:
         return NotDue(until=record.not_before)
@@ -333,6 +348,7 @@ def claim(
                 "owner": owner,
                 "lease_until": now + timedelta(seconds=lease_s),
                 "not_before": None,
+                "waits_for": None,
                 "progress": None,
                 "attempts": (*record.attempts, attempt)[-KEPT_ATTEMPTS:],
                 "updated_at": now,
@@ -370,6 +386,7 @@ def succeeded(
     result: Any = None,
     result_object: ResultObject | None = None,
     follow_ups: tuple[FollowUp, ...] = (),
+    groups: tuple[Group, ...] = (),
     progress: Progress | None = None,
 ) -> TaskRecord:
     """The record of a task whose handler returned."""
@@ -381,6 +398,7 @@ def succeeded(
         result=result,
         result_object=result_object,
         follow_ups=follow_ups,
+        groups=groups or None,
         progress=progress or record.progress,
     )
 
@@ -432,6 +450,7 @@ def message_of(record: TaskRecord) -> TaskMessage:
         queue=record.queue,
         payload=record.payload,
         not_before=record.not_before,
+        links=links_of(record),
         payload_object=record.payload_object,
         webhook_url=record.webhook_url,
     )
@@ -450,6 +469,7 @@ def identified(record: TaskRecord, task: TaskMessage) -> TaskRecord:
             "queue": task.queue,
             "payload": _own_payload(task),
             "payload_object": task.payload_object,
+            **_linked(task),
             "webhook_url": task.webhook_url,
         },
     )
@@ -511,6 +531,11 @@ def forwarded(record: TaskRecord, *, tried: int | None, reason: str, now: dateti
     return died(record, reason=reason, now=now)
 
 
+def _linked(task: TaskMessage) -> dict[str, Any]:
+    """The fields of a record that say what its task is linked with; they refer to parts that are kept as they are."""
+    return {} if task.links is None else {name: getattr(task.links, name) for name in task.links.model_fields_set}
+
+
 def _own_payload(task: TaskMessage) -> dict[str, Any]:
     """What a record keeps of a task's payload itself."""
     return dict(task.payload) if task.payload_object is None else {}
@@ -544,5 +569,13 @@ def _final(record: TaskRecord, status: Status, *, now: datetime, **fields: Any) 
     if fields.get("reason") is not None:
         fields["reason"] = clean_text(fields["reason"])
     return record.model_copy(
-        update={"status": status, "owner": None, "lease_until": None, "not_before": None, "updated_at": now, **fields}
+        update={
+            "status": status,
+            "owner": None,
+            "lease_until": None,
+            "not_before": None,
+            "waits_for": None,
+            "updated_at": now,
+            **fields,
+        }
     )

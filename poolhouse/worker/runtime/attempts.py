@@ -15,7 +15,8 @@ from functools import partial
 
 import structlog
 
-from poolhouse.pipeline.errors import MalformedMessage, PreconditionFailed, RecordUnreadable
+from poolhouse.pipeline.errors import MalformedMessage, PreconditionFailed, RecordUnreadable, StoreUnavailable
+from poolhouse.pipeline.groups.group_store import GroupStore
 from poolhouse.pipeline.hooks import AttemptEnd, TaskInfo
 from poolhouse.pipeline.messaging.message import TaskMessage, decode
 from poolhouse.pipeline.messaging.object_events import is_object_event
@@ -84,6 +85,7 @@ class Attempts:
         self._topology = services.topology
         self._registry = services.registry
         self._records = RecordStore(services.store)
+        self._groups = GroupStore(services.store)
         self._task_ids = services.task_ids
         self._now = services.now
         self._retry_io = services.retry_io
@@ -152,8 +154,18 @@ class Attempts:
                 task = replace(task, payload=self._retry_io(lambda: large_values.read(self._services.store, value)))
         admission = self._limits.admit(handler, task, delivery)
         if isinstance(admission, Later):
+            self.note_waiting(delivery, admission.limit)
             self._settlement.put_off(delivery, task.task_id, after_s=admission.after_s)
         return admission == "admitted"
+
+    def note_waiting(self, delivery: Delivery, limit: str) -> None:
+        """Let the record of a task that nothing has been done for say which limit it waits for; never raises."""
+        task = self._read(delivery)
+        handler = self._registry.get(task.task_type)
+        if handler is None or not handler.record or delivery.attempt > 1 or task.not_before is not None:
+            return  # it has none, or most likely has one already
+        with contextlib.suppress(PreconditionFailed, StoreUnavailable):
+            self._records.submit(records.waiting(task, limit=limit, now=self._now()))
 
     def _not_a_task(self, delivery: Delivery, reason: str) -> None:
         """End what is no task message: an event of the bucket, or nothing at all."""
@@ -290,6 +302,7 @@ class Attempts:
         max_attempts = handler.attempts_in(self._topology.by_name[task.queue])
         owner = secrets.token_hex(8)
         current: Stored | None = None
+        group_cancelled = self._group_cancelled(task)
         if not handler.record:
             decision = records.claim(
                 None, task, owner=owner, worker=self._worker_name, now=self._now(), lease_s=0, max_attempts=max_attempts
@@ -312,6 +325,7 @@ class Attempts:
                 now=self._now(),
                 lease_s=lease_s,
                 max_attempts=max_attempts,
+                group_cancelled=group_cancelled,
             )
             generation = current.generation if current else ABSENT
             if isinstance(decision, Finished):
@@ -346,6 +360,13 @@ class Attempts:
             self._settlement.close(delivery, record)
             self._tell_end(record, task)
             return None
+
+    def _group_cancelled(self, task: TaskMessage) -> bool:
+        """Whether the task belongs to a group that is cancelled; looked up now for the join, of which there is one."""
+        if task.links is None or task.links.group_id is None:
+            return False
+        group_id, fresh = task.links.group_id, task.links.group_index is None
+        return self._retry_io(lambda: self._groups.cancelled(group_id, now=self._now(), fresh=fresh))
 
     def _tell_end(self, record: TaskRecord, task: TaskMessage) -> None:
         """Tell the hooks of a task that ended without an attempt."""

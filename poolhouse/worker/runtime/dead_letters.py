@@ -49,6 +49,7 @@ class DeadLetterKeeper:
         self._now = services.now
         self._timers = Timers(services.store)
         self._after_end = services.after_end
+        self._inline_bytes = topology.payloads.inline_bytes
         self._hooks = services.hooks
 
     def process(self, delivery: Delivery) -> None:
@@ -93,7 +94,7 @@ class DeadLetterKeeper:
     def _publish_following(self, verdict: Verdict, record: TaskRecord) -> None:
         """Publish what follows the end of a task that Pub/Sub, or a worker, gave up."""
         now = self._now()
-        tasks = tasks_after(record, self._after_end, attributes=verdict.attributes)
+        tasks = tasks_after(record, self._after_end, inline_bytes=self._inline_bytes, attributes=verdict.attributes)
         if self._hooks and verdict.ended:  # else a worker has told them, or this is a copy of the message
             tasks = [self._hooks.of(task.task_type).submitting(task) for task in tasks]
         sent = [self._timers.send(task, self._publisher, now=now) for task in tasks]

@@ -53,9 +53,13 @@ class Quarantine:
         return True
 
     def leave(self, delivery: Delivery) -> None:
-        """Note that a delivery has ended, whether it was quarantined or not."""
+        """Note that a delivery has ended, whether it was quarantined or not.
+
+        One that was resumed may end without asking to be admitted, since another worker has its task: the next one's
+        turn has come then, too.
+        """
         with self._lock:
-            if self._running is not delivery:
+            if self._running is not None and self._running is not delivery:
                 return
             self._running = None
             if self._clearing is not None:

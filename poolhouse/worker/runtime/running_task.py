@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -13,17 +13,23 @@ from typing import Any
 import structlog
 from pydantic import BaseModel
 
+from poolhouse.client.task_ref import TaskRef
 from poolhouse.client.task_type import TaskType, name_of
 from poolhouse.pipeline import json_values
 from poolhouse.pipeline.errors import PreconditionFailed
+from poolhouse.pipeline.groups.group import Group, WaitFor
+from poolhouse.pipeline.groups.results import MemberResult
 from poolhouse.pipeline.hooks import AttemptInfo, Chain, TaskInfo
 from poolhouse.pipeline.store import ABSENT, ObjectStore
 from poolhouse.pipeline.tasks import large_values, records
+from poolhouse.pipeline.tasks.links import Links
 from poolhouse.pipeline.tasks.record_store import RecordStore, Stored, written_by
 from poolhouse.pipeline.tasks.records import FollowUp, Progress, Step, TaskRecord
 from poolhouse.pipeline.timing.delays import run_time
 from poolhouse.worker.context import Logger
 from poolhouse.worker.errors import Interrupted, LeaseLost, TaskCancelled
+from poolhouse.worker.group_calls import group_of, results_of
+from poolhouse.worker.plans import follow_ups
 from poolhouse.worker.registry import Handler
 from poolhouse.worker.runtime.services import Services
 from poolhouse.worker.runtime.step_ledger import StepLedger
@@ -237,6 +243,7 @@ class Context:
         self._log: Logger | None = None
         self._payloads = services.topology.payloads
         self.follow_ups: list[FollowUp] = []
+        self.groups: list[Group] = []
         #: Payloads of follow-ups that are too large for a message, as JSON, by the follow-up's id.
         self.large_payloads: dict[str, bytes] = {}
         self._follow_up_bytes = 0
@@ -312,17 +319,42 @@ class Context:
 
     def submit(
         self,
-        task_type: str | TaskType[Any, Any],
-        payload: BaseModel | Mapping[str, Any],
+        task_type: str | TaskType[Any, Any] | TaskRef[Any],
+        payload: BaseModel | Mapping[str, Any] | None = None,
         *,
         queue: str | None = None,
         delay_s: float | None = None,
         run_at: datetime | None = None,
     ) -> str:
-        if self._running.ended:
-            raise RuntimeError("the attempt has ended: nothing can be submitted for it any more")
         refuse_inside("ctx.submit")
-        task_type = name_of(task_type)
+        if isinstance(task_type, TaskRef):
+            return self.submit_linked(task_type.body())
+        return self._submit(
+            name_of(task_type),
+            {} if payload is None else payload,
+            links=Links(parent_id=self.task_id),
+            queue=queue,
+            delay_s=delay_s,
+            run_at=run_at,
+        )
+
+    def submit_linked(self, body: Mapping[str, Any]) -> str:
+        """Submit a follow-up with what follows it, as `TaskRef.body` has them. Raises as `submit`."""
+        chain, failure = follow_ups(body, self._registry, self._topology)
+        links = Links(parent_id=self.task_id, then=chain or None, on_failure=failure)
+        return self._submit(body["task_type"], body["payload"], links=links, queue=body.get("queue"))
+
+    def _submit(
+        self,
+        task_type: str,
+        payload: BaseModel | Mapping[str, Any],
+        *,
+        links: Links,
+        queue: str | None,
+        delay_s: float | None = None,
+        run_at: datetime | None = None,
+    ) -> str:
+        self._check_going_on()
         handler = self._registry[task_type]
         now = self._now()
         if handler.unique is not None and handler.unique.debounce_s is not None:
@@ -358,7 +390,53 @@ class Context:
                 queue=queue,
                 payload={} if large else json.loads(encoded),
                 not_before=not_before if not_before > now else None,
+                links=links,
                 payload_object=large_values.payload_object(task_id, encoded) if large else None,
             )
         )
         return task_id
+
+    def group(
+        self,
+        members: Iterable[TaskRef[Any]],
+        *,
+        then: TaskRef[Any] | None = None,
+        on_failure: TaskRef[Any] | None = None,
+        wait_for: WaitFor = "succeeded",
+    ) -> str:
+        refuse_inside("ctx.group")
+        written = group_of(
+            self.new_group(),
+            members,
+            then=then,
+            on_failure=on_failure,
+            wait_for=wait_for,
+            registry=self._registry,
+            topology=self._topology,
+            store=self._store,
+        )
+        self.add_group(written)
+        return written.group_id
+
+    def new_group(self) -> Group:
+        """The next group of this attempt, still without members: an attempt that runs again gives it the same id."""
+        self._check_going_on()
+        seed = f"group {self.task_id} {len(self.groups)}"
+        return Group(
+            group_id=self._task_ids.derive_group(seed, self.submitted_at),
+            created_at=self.submitted_at,
+            parent_id=self.task_id,
+            written_by=self.attempt,
+        )
+
+    def add_group(self, group: Group) -> None:
+        """Publish a group, whose members are kept by now, once the task has succeeded."""
+        self._check_going_on()
+        self.groups.append(group)
+
+    def group_results(self, task_type: TaskType[Any, Any] | None = None) -> Iterator[MemberResult[Any]]:
+        return results_of(self._running.record.group_id, task_type, store=self._store, task_ids=self._task_ids)
+
+    def _check_going_on(self) -> None:
+        if self._running.ended:
+            raise RuntimeError("the attempt has ended: nothing can be submitted for it any more")

@@ -12,6 +12,7 @@ import json
 import random
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -22,6 +23,7 @@ from pydantic import ValidationError
 
 from poolhouse.pipeline import names
 from poolhouse.pipeline.errors import MessageRefused, PreconditionFailed, QueueUnavailable
+from poolhouse.pipeline.groups.launch import launch
 from poolhouse.pipeline.hooks import AttemptOutcome
 from poolhouse.pipeline.json_values import clean_text
 from poolhouse.pipeline.messaging.message import NOT_BEFORE, TaskMessage, format_time, task_id_of
@@ -30,6 +32,7 @@ from poolhouse.pipeline.tasks import large_values, records
 from poolhouse.pipeline.tasks.after_end import tasks_after
 from poolhouse.pipeline.tasks.dead_letter_attributes import EARLIER_DELIVERIES, attributes_for
 from poolhouse.pipeline.tasks.large_values import ValueLost, ValueObject
+from poolhouse.pipeline.tasks.links import chain_problem
 from poolhouse.pipeline.tasks.record_store import RecordStore
 from poolhouse.pipeline.tasks.records import ErrorInfo, ResultObject, Status, TaskRecord
 from poolhouse.pipeline.tasks.unique_keys import SUBMIT_TIME, Held, Pending, Taken, UniqueClaim, UniqueKeys
@@ -129,6 +132,8 @@ class Settlement:
 
     def _settle_durably(self, delivery: Delivery, running: RunningTask, context: Context, end: Ending) -> Settled:
         now = self._now
+        if isinstance(end, Returned) and (problem := self._chain_problem(running, end)) is not None:
+            end = Refused(problem, ErrorInfo(type="InvalidValue", message=problem))
         if isinstance(end, Returned):
             result, result_object = self._keep_result(running, end)
             self._keep_payloads(context)
@@ -140,6 +145,7 @@ class Settlement:
                     result=result,
                     result_object=result_object,
                     follow_ups=tuple(context.follow_ups),
+                    groups=tuple(context.groups),
                     progress=running.progress,
                 ),
             )
@@ -267,9 +273,26 @@ class Settlement:
             if value is not None and data is not None:
                 self._retry_io(partial(large_values.write, self._store, value, data))
 
+    def _chain_problem(self, running: RunningTask, end: Returned) -> str | None:
+        return chain_problem(running.record, end.encoded, max_bytes=self._topology.payloads.max_bytes)
+
+    def _send(self, task: TaskMessage) -> Future[str]:
+        """Send a member of a group."""
+        told = self._hooks.of(task.task_type).submitting(task) if self._hooks else task
+        told = told.by_reference(above_bytes=self._topology.payloads.inline_bytes)
+        return self._timers.send(told, self._publisher, now=self._now())
+
     def _publish_following(self, delivery: Delivery, record: TaskRecord) -> None:
-        following = tasks_after(record, self._after_end, attributes=delivery.attributes)
-        if not following:
+        following = self._retry_io(
+            partial(
+                tasks_after,
+                record,
+                self._after_end,
+                inline_bytes=self._topology.payloads.inline_bytes,
+                attributes=delivery.attributes,
+            )
+        )
+        if not following and not record.groups:
             return
         now = self._now()
         tasks = [task for task in following if self._takes_key(task, now)]
@@ -278,6 +301,8 @@ class Settlement:
         waiting = [self._retry_io(partial(self._timers.send, task, self._publisher, now=now)) for task in tasks]
         for future in waiting:
             future.result()
+        for group in record.groups or ():
+            self._retry_io(partial(launch, group, self._store, send=self._send, task_ids=self._task_ids))
         for task in tasks:
             handler = self._registry.get(task.task_type)  # None: gone since the parent ran
             waits = task.not_before is not None and task.not_before > now

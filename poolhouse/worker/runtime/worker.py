@@ -167,7 +167,6 @@ class Worker:
             process=f"{self._name}-{secrets.token_hex(4)}",
             now=now,
         )
-        self._limit_keeper = LimitKeeper(self._limits, now=now)
         #: Reentrant: `stop` is called by signal handlers, which may interrupt a call that holds it.
         self._lifecycle = threading.RLock()
         self._started = False
@@ -227,7 +226,7 @@ class Worker:
             retry_io=RetryUntilStopped(self._giving_up),
             control=self._control,
             hooks=self._hooks,
-            after_end=self._registry.after_end(self._topology, lambda: task_ids),
+            after_end=self._registry.after_end(self._topology, lambda: task_ids, store=self._store),
         )
         self._attempts = Attempts(
             services,
@@ -240,6 +239,7 @@ class Worker:
             on_abandoned=self._threads.abandon,
         )
         self._heartbeat.start()
+        self._limit_keeper = LimitKeeper(self._limits, now=self._now, note_waiting=self._attempts.note_waiting)
         self._limit_keeper.start()
         self._keeper = DeadLetterKeeper(services)
         with self._lifecycle:

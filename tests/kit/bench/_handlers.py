@@ -62,3 +62,19 @@ def shared(payload: Shared, ctx: TaskContext) -> None:
 @task("shared_recorded")
 def shared_recorded(payload: Shared, ctx: TaskContext) -> None:
     """Leave a record that says when it started."""
+
+
+class Many(Payload):
+    count: int
+
+
+@task("many")
+def many(payload: Many, ctx: TaskContext) -> str:
+    """Make a group of no-ops."""
+    return ctx.group((noop.ref(Nothing(number=number)) for number in range(payload.count)), then=last.ref(Nothing()))
+
+
+@task("last")
+def last(payload: Nothing, ctx: TaskContext) -> int:
+    """Read all results; return how many there are."""
+    return sum(member.succeeded for member in ctx.group_results())

@@ -18,9 +18,9 @@ ALLOWED = {
     "poolhouse.project": (),
     "poolhouse.pipeline": (),
     # A handler is the reference to its task type that callers use.
-    "poolhouse.worker": ("poolhouse.pipeline", "poolhouse.client.task_type"),
+    "poolhouse.worker": ("poolhouse.pipeline", "poolhouse.client.task_type", "poolhouse.client.task_ref"),
     # The API checks payloads against the handlers' models; it runs none of them.
-    "poolhouse.api": ("poolhouse.pipeline", "poolhouse.worker.registry"),
+    "poolhouse.api": ("poolhouse.pipeline", "poolhouse.worker.plans", "poolhouse.worker.registry"),
     "poolhouse.client": ("poolhouse.pipeline",),
     # Hooks that need an optional extra.
     "poolhouse.telemetry": ("poolhouse.pipeline",),

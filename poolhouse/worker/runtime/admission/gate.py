@@ -14,15 +14,19 @@ from poolhouse.worker.runtime.delivery import Delivery
 _arrivals = itertools.count()
 
 
-@dataclass(order=True)
+@dataclass(order=True, kw_only=True)
 class Parked:
     """A delivery that waits: it holds its lease, but no thread."""
 
     submitted_at: datetime
     arrival: int = field(default_factory=lambda: next(_arrivals), init=False)
     delivery: Delivery = field(compare=False)
+    #: Since when it waits here.
+    since: datetime = field(compare=False)
     #: All gates that it has to pass: it waits at each of them until all are open.
     gates: Sequence[Gate] = field(compare=False)
+    #: Whether its record says that it waits.
+    noted: bool = field(default=False, compare=False)
 
 
 class Line:
@@ -55,6 +59,8 @@ class Gate(Protocol):
     """A limit as one process sees it; called under the lock of `Limits`."""
 
     line: Line
+    #: What it limits, for people.
+    title: str
 
     def open(self) -> bool:
         """Whether one more may pass now."""

@@ -10,6 +10,7 @@ from datetime import datetime
 import structlog
 
 from poolhouse.worker.runtime.admission.limits import Limits
+from poolhouse.worker.runtime.delivery import Delivery
 
 #: Longest and shortest time between two looks at what is due, in seconds: the clock may have been moved meanwhile.
 LONGEST_S, SHORTEST_S = 0.5, 0.05
@@ -24,13 +25,17 @@ _log = structlog.get_logger(__name__)
 class LimitKeeper:
     """Acts for `Limits` from `start` until `stop`."""
 
-    def __init__(self, limits: Limits, *, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, limits: Limits, *, now: Callable[[], datetime], note_waiting: Callable[[Delivery, str], None]
+    ) -> None:
         """Start nothing yet.
 
         Args:
             limits: what is kept.
             now: the clock.
+            note_waiting: called with a delivery that has waited for some time, and with what it waits for.
         """
+        self._note_waiting = note_waiting
         self._limits = limits
         limits.changed = self._wake_up
         self._now = now
@@ -65,6 +70,8 @@ class LimitKeeper:
                     continue
                 limits.act(self._calls)
                 limits.look()
+                for delivery, limit in limits.long_waiting():
+                    self._calls.submit(self._note_waiting, delivery, limit)
                 due = limits.next_act_at()
             except Exception:  # noqa: BLE001 - a mistake about one limit must not stop all others
                 _log.exception("limits could not be looked at")

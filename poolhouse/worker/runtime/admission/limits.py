@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from poolhouse.pipeline.limits.limit_store import LimitStore, object_name
@@ -31,8 +31,12 @@ class Later:
     """Too many wait already: the delivery is to come again after some seconds."""
 
     after_s: float
+    #: What it waits for, for people.
+    limit: str
 
 
+#: Time that a delivery waits before its record says so: most get their turn earlier, and cost no write.
+NOTED_AFTER = timedelta(seconds=10)
 Admission = Literal["admitted", "parked"] | Later
 
 
@@ -101,10 +105,10 @@ class Limits:
             if all(gate.open() and not gate.line for gate in gates):
                 self._enter(delivery, gates)
                 return "admitted"
-            after_s = [again_s for gate in gates if (again_s := gate.full(self._parked)) is not None]
-            if after_s and not self._closed:
-                return Later(max(after_s))
-            parked = Parked(submitted_at=task.submitted_at, delivery=delivery, gates=gates)
+            full = [(again_s, gate.title) for gate in gates if (again_s := gate.full(self._parked)) is not None]
+            if full and not self._closed:
+                return Later(*max(full))
+            parked = Parked(submitted_at=task.submitted_at, delivery=delivery, gates=gates, since=self._now())
             for gate in gates:
                 gate.line.add(parked)
             self._parked += 1
@@ -167,6 +171,19 @@ class Limits:
             due = [gate for name, gate in self._shared.items() if (at := self._next_of(name)) is not None and at <= now]
         for gate in due:
             calls.submit(self._act, gate)
+
+    def long_waiting(self) -> list[tuple[Delivery, str]]:
+        """The deliveries that have waited at shared limits for some time, and for what; each is told once."""
+        with self._lock:
+            before = self._now() - NOTED_AFTER
+            found: list[tuple[Delivery, str]] = []
+            for gate in self._shared.values():
+                for parked in gate.line:
+                    if not parked.noted and parked.since <= before:
+                        parked.noted = True
+                        closed = next((other for other in parked.gates if not other.open()), gate)
+                        found.append((parked.delivery, closed.title))
+            return found
 
     def next_act_at(self, *, waits_for_rate: bool = True) -> datetime | None:
         """When the next `act` or `look` is due; None where nothing is.

@@ -15,6 +15,7 @@ class ProcessGate:
     def __init__(self, handler: Handler, *, monotonic: Callable[[], float]) -> None:
         rate = handler.rate_per_process
         self.line = Line()
+        self.title = f"the limits of {handler.task_type} within a worker process"
         self._most = handler.max_concurrency_per_process
         self._window = RateWindow(parse_rate(rate)) if rate else None
         self._monotonic = monotonic

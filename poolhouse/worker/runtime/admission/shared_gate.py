@@ -8,10 +8,8 @@ settled it.
 
 from __future__ import annotations
 
-import heapq
 import random
 import threading
-from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -21,21 +19,22 @@ from typing import Literal
 import structlog
 
 from poolhouse.pipeline.errors import PreconditionFailed, StoreUnavailable
+from poolhouse.pipeline.json_values import clean_text
 from poolhouse.pipeline.limits.limit_store import LimitStore, object_name
 from poolhouse.pipeline.limits.shares import (
     CLOCK_MARGIN,
-    Cooling,
     Holder,
     LimitState,
     Need,
     Rule,
     Surplus,
-    claimed,
     released,
+    renewed,
     surplus,
 )
 from poolhouse.pipeline.store import ABSENT
 from poolhouse.worker.runtime.admission.gate import Line
+from poolhouse.worker.runtime.admission.usage import Usage
 
 #: Least time between two writes of one limit by this process, and after another's.
 WRITE_EVERY = timedelta(seconds=1)
@@ -56,11 +55,10 @@ LONGEST_SLEEP = timedelta(seconds=300)
 LONGEST_PAUSE_S = 5.0
 #: Deliveries that wait at one gate; more come again later.
 MOST_WAITING = 100
-#: Deliveries that wait at all gates of a process; at a gate with waiting ones no more are added beyond that.
+#: Deliveries that wait at all gates of a process; beyond that only the first one at a gate may.
 MOST_WAITING_IN_ALL = 500
-#: A delivery that comes again later does so after this share of the time that it would wait by our guess.
-COMES_AGAIN = 0.5
-SOONEST_S, LATEST_S = 5.0, 500.0
+#: Beyond this none does: the rest of what a worker holds is for tasks that need not wait (`PARKED_MESSAGES`).
+MOST_WAITING_EVER = 800
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _log = structlog.get_logger(__name__)
@@ -71,7 +69,7 @@ class Step:
     """What to do next with the object, and when."""
 
     at: datetime
-    what: Literal["look", "claim", "release"]
+    what: Literal["look", "renew", "release"]
 
 
 class SharedGate:
@@ -99,6 +97,7 @@ class SharedGate:
             chance: keeps processes that collided from doing so again.
         """
         self.line = Line()
+        self.title = _title(state)
         self.rule = rule
         self.name = object_name(state.task_type, state.kind, state.key)
         self._new = state
@@ -115,15 +114,10 @@ class SharedGate:
         self._slots = self._starts = 0
         self._until = _NEVER
         self._renew_at = _NEVER
-        self._running = self._starting = 0
-        self._started: deque[datetime] = deque()
-        self._wrote_at = self._looked_at = self._turn_since = self._used_at = _NEVER
+        self._usage = Usage(rule)
+        self._wrote_at = self._looked_at = self._turn_since = _NEVER
         self._not_before = self._asleep_until = _NEVER
         self._failures = 0
-        #: When those come again that were put off, a heap.
-        self._later: list[datetime] = []
-        self._task_s = 1.0
-        self._entered: deque[datetime] = deque()
         self._acting = threading.Lock()
 
     # --- the gate
@@ -133,50 +127,31 @@ class SharedGate:
         if now >= self._until:
             return False
         kept = self._surplus(now) if self._yields(now) else Surplus()
-        slots, starts = self._busy(now)
+        slots, starts = self._usage.busy(now)
         return (self.rule.slots is None or slots < self._slots - kept.slots) and (
             self.rule.rate is None or starts < self._starts - kept.starts
         )
 
     def enter(self) -> None:
-        self._running += 1
-        self._starting += 1
-        self._entered.append(self._now())
+        self._usage.enter(self._now())
 
     def start(self) -> None:
-        self._starting -= 1
-        if self.rule.rate is not None:
-            self._started.append(self._now())
+        self._usage.start(self._now())
 
     def leave(self, *, started: bool) -> None:
-        now = self._now()
-        self._running -= 1
-        if not started:
-            self._starting -= 1
-        self._used_at = now
-        took_s = (now - self._entered.popleft()).total_seconds()  # of some task: good enough for a guess
-        self._task_s += (max(0.0, took_s) - self._task_s) / 8
+        self._usage.leave(self._now(), started=started)
 
     def full(self, waiting: int) -> float | None:
-        if len(self.line) < MOST_WAITING and (waiting < MOST_WAITING_IN_ALL or not self.line):
+        most = MOST_WAITING_IN_ALL if self.line else MOST_WAITING_EVER
+        if len(self.line) < MOST_WAITING and waiting < most:
             return None
-        now = self._now()
-        while self._later and self._later[0] <= now:
-            heapq.heappop(self._later)
-        wait_s = COMES_AGAIN * self._each_s() * (len(self.line) + len(self._later))
-        after_s = min(LATEST_S, max(SOONEST_S, wait_s))
-        heapq.heappush(self._later, now + timedelta(seconds=after_s))
-        return after_s
-
-    def _each_s(self) -> float:
-        """Seconds between two tasks that this process may begin, by what is known."""
-        sharing = max(1, len(self._seen.holders))
-        each_s = 0.0
-        if self.rule.slots is not None:
-            each_s = self._task_s / (self._slots or max(1, self.rule.slots // sharing))
-        if self.rule.rate is not None:
-            each_s = max(each_s, self.rule.rate.span_s / (self._starts or max(1, self.rule.rate.starts // sharing)))
-        return each_s
+        return self._usage.put_off_s(
+            self._now(),
+            slots=self._slots,
+            starts=self._starts,
+            sharing=max(1, len(self._seen.holders)),
+            waiting=len(self.line),
+        )
 
     # --- the object
 
@@ -190,21 +165,21 @@ class SharedGate:
         """Whether nothing but the span of a rate keeps what waits from starting."""
         now = self._now()
         return self._asleep_until > now or (
-            self.rule.rate is not None and now < self._until and self._busy(now)[1] >= self._starts > 0
+            self.rule.rate is not None and now < self._until and self._usage.busy(now)[1] >= self._starts > 0
         )
 
     def next_room_at(self, now: datetime) -> datetime | None:
         """When a start's span ends, so that something that waits may start; None where that is not waited for."""
-        if not self.line or self.rule.rate is None or not self._started:
+        if not self.line or self.rule.rate is None or not self._usage.started:
             return None
-        at = self._started[0] + self.rule.span
+        at = self._usage.started[0] + self.rule.span
         return at if at > now else None
 
     def plan(self) -> Step | None:
         """What to do next; None where it holds nothing and nothing needs it."""
         now = self._now()
         slots, starts = self._needs(now)
-        idle = not self.line and not self._running
+        idle = not self.line and not self._usage.running
         mine = self._seen.holders.get(self._process)
         if mine is None and idle and not self._unsettled:
             return None
@@ -212,18 +187,18 @@ class SharedGate:
             return Step(self._not_before, "look")
         may_write = max(self._wrote_at + WRITE_EVERY, self._not_before)
         if mine is None or self._unsettled:
-            return Step(max(may_write, self._asleep_until), "claim" if not idle else "release")
+            return Step(max(may_write, self._asleep_until), "renew" if not idle else "release")
         lacking = surplus(self._seen, self._process, rule=self.rule, slots=slots, starts=starts, now=now)
         if idle:
             return self._plan_idle(may_write, others_wait=lacking != Surplus())
         if self._sleep_until(now) is not None:
             return Step(may_write, "release")
-        steps = [Step(max(self._renew_at, self._not_before), "claim")]
+        steps = [Step(max(self._renew_at, self._not_before), "renew")]
         if self.line and not self.open():
             steps.append(self._plan_wait(mine, slots, starts, may_write))
         if lacking != Surplus():
             turn_ends = self._turn_since + TURN if self.line else now
-            steps.append(Step(max(may_write, turn_ends), "claim"))
+            steps.append(Step(max(may_write, turn_ends), "renew"))
         if self.line or slots.busy < self._slots or starts.busy < self._starts:
             steps.append(Step(self._looked_at + LOOK_EVERY, "look"))
         return min(steps, key=lambda step: step.at)
@@ -250,23 +225,23 @@ class SharedGate:
     def give_back(self) -> None:
         """Give back all that is not in use, at the end of the process; never raises."""
         with self._lock:
-            if self._process not in self._seen.holders or self._generation is None or self._running:
+            if self._process not in self._seen.holders or self._generation is None or self._usage.running:
                 return  # its lease ends by itself
             now = self._now()
             change = self._change(Step(now, "release"), now)
         self._write(*change, now=now)
 
     def _plan_idle(self, may_write: datetime, *, others_wait: bool) -> Step:
-        gone_at = self._used_at + IDLE
-        if self._started and self.rule.span <= KEPT_SPAN:
-            gone_at = max(gone_at, self._started[-1] + self.rule.span)
+        gone_at = self._usage.used_at + IDLE
+        if self._usage.started and self.rule.span <= KEPT_SPAN:
+            gone_at = max(gone_at, self._usage.started[-1] + self.rule.span)
         if others_wait:
-            return Step(may_write, "claim" if self._started else "release")
+            return Step(may_write, "renew" if self._usage.started else "release")
         steps = [
             Step(max(may_write, gone_at), "release"),
-            Step(max(self._renew_at, self._not_before), "claim"),
+            Step(max(self._renew_at, self._not_before), "renew"),
             # At once after its last task, for what waits elsewhere; then now and then.
-            Step(self._looked_at + (FIRST_POLL if self._looked_at < self._used_at else LOOK_EVERY), "look"),
+            Step(self._looked_at + (FIRST_POLL if self._looked_at < self._usage.used_at else LOOK_EVERY), "look"),
         ]
         return min(steps, key=lambda step: step.at)
 
@@ -276,7 +251,7 @@ class SharedGate:
         told = mine.waiting_since is not None and first is not None and first >= mine.waiting_since
         more = slots.want > 2 * mine.slots.want or starts.want > 2 * mine.starts.want
         if not told or more or self._free_for(slots, starts):
-            return Step(may_write, "claim")
+            return Step(may_write, "renew")
         waited = self._looked_at - self._wrote_at
         return Step(self._looked_at + min(LONGEST_POLL, max(FIRST_POLL, waited / 8)), "look")
 
@@ -294,13 +269,13 @@ class SharedGate:
 
     def _sleep_until(self, now: datetime) -> datetime | None:
         """Until when only the spans of a long rate are waited for; None where that is not so, or soon."""
-        if self.rule.rate is None or self._running or not self.line:
+        if self.rule.rate is None or self._usage.running or not self.line:
             return None
         others = (holder for name, holder in self._seen.holders.items() if name != self._process)
-        if self._starts > len(self._started) or any(holder.starts.have for holder in others):
+        if self._starts > len(self._usage.started) or any(holder.starts.have for holder in others):
             return None
         ends = [each.free_at for each in self._seen.cooling]
-        ends += [at + self.rule.span + CLOCK_MARGIN for at in self._started]
+        ends += [at + self.rule.span + CLOCK_MARGIN for at in self._usage.started]
         earliest = min(ends, default=now)
         return min(earliest, now + LONGEST_SLEEP) if earliest - now > LONG_WAIT else None
 
@@ -308,12 +283,12 @@ class SharedGate:
         """The state to write, and whether it gives all back; from here on only what it leaves is used."""
         if step.what == "release":
             until = self._sleep_until(now)
-            state = released(self._seen, self._process, rule=self.rule, cooling=self._cooling(), now=now)
+            state = released(self._seen, self._process, rule=self.rule, cooling=self._usage.cooling(), now=now)
             self._slots = self._starts = 0
             self._asleep_until = until or _NEVER
             return state, True
         slots, starts = self._needs(now)
-        state = claimed(
+        state = renewed(
             self._seen,
             self._process,
             rule=self.rule,
@@ -347,7 +322,7 @@ class SharedGate:
             self._generation, self._seen, self._unsettled, self._failures = generation, state, False, 0
             self._wrote_at = self._looked_at = now
             if gives_back:
-                self._started.clear()
+                self._usage.started.clear()
                 self._until = _NEVER
                 return
             mine = state.holders[self._process]
@@ -386,22 +361,8 @@ class SharedGate:
         self._not_before = self._now() + timedelta(seconds=pause_s)
         _log.warning("a limit waits for storage", limit=self.name, error=str(error), wait_s=round(pause_s, 1))
 
-    # --- what is in use
-
-    def _busy(self, now: datetime) -> tuple[int, int]:
-        while self._started and self._started[0] + self.rule.span <= now:
-            self._started.popleft()
-        return self._running, self._starting + len(self._started)
-
     def _needs(self, now: datetime) -> tuple[Need, Need]:
-        slots, starts = self._busy(now)
-        waiting = len(self.line)
-        most_slots = self.rule.slots or 0
-        most_starts = self.rule.rate.starts if self.rule.rate else 0
-        return (
-            Need(slots, max(slots, min(most_slots, slots + waiting))) if self.rule.slots else Need(),
-            Need(starts, max(starts, min(most_starts, starts + waiting))) if self.rule.rate else Need(),
-        )
+        return self._usage.needs(now, waiting=len(self.line))
 
     def _yields(self, now: datetime) -> bool:
         """Whether it is time to let others have what they lack."""
@@ -413,12 +374,8 @@ class SharedGate:
         slots, starts = self._needs(now)
         return surplus(self._seen, self._process, rule=self.rule, slots=slots, starts=starts, now=now)
 
-    def _cooling(self) -> list[Cooling]:
-        """The starts whose span is not over, in a few groups, each as of its last one."""
-        groups: dict[int, Cooling] = {}
-        group_s = max(1.0, self.rule.span.total_seconds() / 20)
-        for at in self._started:
-            free_at = at + self.rule.span + CLOCK_MARGIN
-            known = groups.get(key := int(free_at.timestamp() // group_s))
-            groups[key] = Cooling(free_at=free_at, count=1 + (known.count if known else 0))
-        return list(groups.values())
+
+def _title(state: LimitState) -> str:
+    values = ", ".join(f"{name}={value}" for name, value in state.key.items())
+    what = "the turn" if state.kind == "serial" else "the limit"
+    return clean_text(f"{what} of {state.task_type}{f' ({values})' if values else ''}", one_line=True, limit=300)

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import cached_property
 from multiprocessing.connection import Connection
@@ -20,16 +20,21 @@ from typing import Any, NoReturn
 from pydantic import BaseModel
 from pydantic_core import from_json, to_json
 
+from poolhouse.client.task_ref import TaskRef
 from poolhouse.client.task_type import TaskType, name_of
 from poolhouse.pipeline import json_values, logs
 from poolhouse.pipeline.config import settings as settings_module
+from poolhouse.pipeline.config.topology import Topology
 from poolhouse.pipeline.errors import InvalidValue
+from poolhouse.pipeline.groups.group import Group, WaitFor
+from poolhouse.pipeline.groups.results import MemberResult
 from poolhouse.pipeline.hooks import AttemptInfo, Hooks, TaskInfo
 from poolhouse.pipeline.hooks import load as load_hooks
 from poolhouse.pipeline.json_values import clean_text
 from poolhouse.pipeline.store import ObjectStore, open_store
 from poolhouse.pipeline.tasks import current_task, large_values
 from poolhouse.pipeline.tasks.records import Progress, Step
+from poolhouse.pipeline.tasks.task_id_key import load_task_ids
 from poolhouse.worker import registry as registry_module
 from poolhouse.worker.context import Logger
 from poolhouse.worker.errors import (
@@ -42,6 +47,7 @@ from poolhouse.worker.errors import (
     WorkerStopping,
     meaning_of,
 )
+from poolhouse.worker.group_calls import group_of, results_of
 from poolhouse.worker.registry import Handler, Registry
 from poolhouse.worker.runtime.execution import children
 from poolhouse.worker.runtime.execution.interruption import interruptible
@@ -90,7 +96,14 @@ def serve(
         call = inside.tasks.get()
         # In a context of its own: what a handler sets in one, such as decimal's precision, is not the next one's.
         answer = contextvars.copy_context().run(
-            _run, call, inside, store=store, registry=registry, hooks=hooks, now=settings.clock
+            _run,
+            call,
+            inside,
+            store=store,
+            registry=registry,
+            topology=settings.topology,
+            hooks=hooks,
+            now=settings.clock,
         )
         clean = not children.any_left()
         try:
@@ -109,8 +122,8 @@ class _Call:
         self.interruption: Interrupted | None = None
         #: Raises a time limit in the handler's thread.
         self.raise_in_handler: Callable[[Interrupted], None] = lambda interruption: None
-        #: Answers to what the context asks: what it is to raise, if anything, and the text or the task's id.
-        self.answers: queue.SimpleQueue[tuple[str | None, str]] = queue.SimpleQueue()
+        #: Answers to what the context asks: what it is to raise, if anything, and the text or the answer.
+        self.answers: queue.SimpleQueue[tuple[str | None, Any]] = queue.SimpleQueue()
         self.told = False
         self.ended = False
 
@@ -158,7 +171,14 @@ class _ChildContext:
     """`TaskContext` inside a handler process."""
 
     def __init__(
-        self, call: _Call, inside: _Inside, *, store: ObjectStore, registry: Registry, now: Callable[[], datetime]
+        self,
+        call: _Call,
+        inside: _Inside,
+        *,
+        store: ObjectStore,
+        registry: Registry,
+        topology: Topology,
+        now: Callable[[], datetime],
     ) -> None:
         self.task_id: str = call.facts["task_id"]
         self.task_type: str = call.facts["task_type"]
@@ -169,6 +189,7 @@ class _ChildContext:
         self._call = call
         self._inside = inside
         self._registry = registry
+        self._topology = topology
         self._now = now
         self._asking = threading.Lock()
         self._cursor: Any = call.facts["cursor"]
@@ -200,17 +221,46 @@ class _ChildContext:
 
     def submit(
         self,
-        task_type: str | TaskType[Any, Any],
-        payload: BaseModel | Mapping[str, Any],
+        task_type: str | TaskType[Any, Any] | TaskRef[Any],
+        payload: BaseModel | Mapping[str, Any] | None = None,
         *,
         queue: str | None = None,
         delay_s: float | None = None,
         run_at: datetime | None = None,
     ) -> str:
         refuse_inside("ctx.submit")
+        if isinstance(task_type, TaskRef):
+            return str(self._ask("submit linked", task_type.body()))
         task_type = name_of(task_type)
-        fields = self._registry[task_type].payload_of(payload)
-        return self._ask("submit", task_type, fields, {"queue": queue, "delay_s": delay_s, "run_at": run_at})
+        fields = self._registry[task_type].payload_of({} if payload is None else payload)
+        return str(self._ask("submit", task_type, fields, {"queue": queue, "delay_s": delay_s, "run_at": run_at}))
+
+    def group(
+        self,
+        members: Iterable[TaskRef[Any]],
+        *,
+        then: TaskRef[Any] | None = None,
+        on_failure: TaskRef[Any] | None = None,
+        wait_for: WaitFor = "succeeded",
+    ) -> str:
+        refuse_inside("ctx.group")
+        new: Group = self._ask("new group")
+        # The members go to the bucket from here: the pipe to the worker is no place for 100,000 of them.
+        written = group_of(
+            new,
+            members,
+            then=then,
+            on_failure=on_failure,
+            wait_for=wait_for,
+            registry=self._registry,
+            topology=self._topology,
+            store=self.store,
+        )
+        self._ask("add group", written)
+        return written.group_id
+
+    def group_results(self, task_type: TaskType[Any, Any] | None = None) -> Iterator[MemberResult[Any]]:
+        return results_of(self._call.facts["group_id"], task_type, store=self.store, task_ids=load_task_ids(self.store))
 
     @cached_property
     def steps(self) -> Steps:
@@ -230,16 +280,16 @@ class _ChildContext:
         if not self._call.ended:
             self._inside.send(("cursor", self._cursor))
 
-    def _ask(self, *question: Any) -> str:
+    def _ask(self, *question: Any) -> Any:
         """Ask the worker, and wait for its answer. Raises what it refuses with."""
         with self._asking:
             if self._call.ended:
                 raise RuntimeError("the attempt has ended: nothing can be submitted or recorded for it any more")
             self._inside.send(question)
-            refusal, text = self._call.answers.get()
+            refusal, answer = self._call.answers.get()
         if refusal is not None:
-            raise _REFUSALS.get(refusal, RuntimeError)(text)
-        return text
+            raise _REFUSALS.get(refusal, RuntimeError)(answer)
+        return answer
 
 
 class _ChildLedger:
@@ -267,10 +317,17 @@ class _ChildLedger:
 
 
 def _run(
-    call: _Call, inside: _Inside, *, store: ObjectStore, registry: Registry, hooks: Hooks, now: Callable[[], datetime]
+    call: _Call,
+    inside: _Inside,
+    *,
+    store: ObjectStore,
+    registry: Registry,
+    topology: Topology,
+    hooks: Hooks,
+    now: Callable[[], datetime],
 ) -> tuple[Any, ...]:
     """Run a handler; whatever comes of it, as what is told to the worker."""
-    context = _ChildContext(call, inside, store=store, registry=registry, now=now)
+    context = _ChildContext(call, inside, store=store, registry=registry, topology=topology, now=now)
     handler = registry[context.task_type]
     function = handler.function
     if hooks:

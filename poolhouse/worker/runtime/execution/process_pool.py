@@ -13,7 +13,7 @@ import os
 import signal
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from multiprocessing.connection import Connection
 from typing import Any
@@ -130,7 +130,14 @@ class _Process:
                 elif kind == "cursor":
                     task.set_cursor(values[0])
                 elif kind == "submit":
-                    self._send(("answer", *_submitted(context, *values)))
+                    task_type, fields, options = values
+                    self._send(("answer", *_answered(context.submit, task_type, fields, named=options)))
+                elif kind == "submit linked":
+                    self._send(("answer", *_answered(context.submit_linked, *values)))
+                elif kind == "new group":
+                    self._send(("answer", *_answered(context.new_group)))
+                elif kind == "add group":
+                    self._send(("answer", *_answered(context.add_group, *values)))
                 elif kind == "step":
                     self._send(("answer", *_recorded(context, *values)))
                 else:
@@ -217,6 +224,7 @@ def _facts(task: RunningTask) -> dict[str, Any]:
     record = task.record
     return {
         "submitted_at": record.submitted_at,
+        "group_id": record.group_id,
         "recorded": task.recorded,
         "steps": record.steps,
         "cursor": record.cursor,
@@ -233,11 +241,12 @@ def _recorded(context: Context, name: str, result: bytes, started_at: datetime) 
     return None, ""
 
 
-def _submitted(
-    context: Context, task_type: str, fields: Mapping[str, Any], options: Mapping[str, Any]
-) -> tuple[str | None, str]:
+def _answered(
+    call: Callable[..., Any], *arguments: Any, named: Mapping[str, Any] | None = None
+) -> tuple[str | None, Any]:
+    """What a call of the context comes to: what the handler is to raise, if anything, and the text or the answer."""
     try:
-        return None, context.submit(task_type, fields, **options)
+        return None, call(*arguments, **(named or {}))
     except KeyError as error:
         return "KeyError", str(error.args[0])
     except ValueError as error:  # pydantic's ValidationError is one

@@ -10,9 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from poolhouse import ApiError, AsyncClient, Client, ResultTimeout, TaskFailed, TaskType
+from poolhouse.client import calls
 from poolhouse.client.files import CHUNK_BYTES
 from poolhouse.testing.plugin import Stack
-from poolhouse.worker.samples import Echo, Echoed, Failing, Slow, echo, reject, slow
+from poolhouse.worker.samples import Echo, Echoed, Failing, FanOut, Slow, collect, echo, fan_out, reject, slow
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +50,54 @@ def test_one_client_serves_many_threads(address: str) -> None:
     with Client(address) as client, ThreadPoolExecutor(8) as pool:
         results = pool.map(lambda n: client.submit(echo, Echo(value=n)).result(timeout_s=30), range(16))
         assert [result.value for result in results] == list(range(16))
+
+
+@pytest.mark.parametrize("size", [0, 5, 25])
+def test_a_group_is_joined_with_a_result_of_its_type(address: str, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(calls, "BATCH", 10)  # three calls for 25
+    with Client(address) as client:
+        group = client.group((echo.ref(Echo(value=number)) for number in range(size)), then=collect.ref())
+        assert group.join is not None
+        assert group.join.result(timeout_s=60) == list(range(size))
+        state = group.state()
+        assert (state["status"], state["settled"], state["counts"]["succeeded"]) == ("ended", size, size)
+        with pytest.raises(ApiError) as caught:
+            group.cancel()
+        assert caught.value.status == 409
+
+
+def test_the_same_key_goes_on_with_a_group(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "BATCH", 10)
+    with Client(address) as client:
+        twice = [
+            client.group([echo.ref(Echo(value=n)) for n in range(25)], idempotency_key="typed-group") for _ in range(2)
+        ]
+    assert twice[0].group_id == twice[1].group_id
+    assert twice[0].join is None
+
+
+def test_a_group_with_asyncio(address: str) -> None:
+    async def grouped() -> list[object]:
+        async with AsyncClient(address) as client:
+            group = await client.group([echo.ref(Echo(value=number)) for number in range(5)], then=collect.ref())
+            assert group.join is not None
+            found = await group.join.result(timeout_s=60)
+            assert (await group.state())["status"] == "ended"
+            return found
+
+    assert asyncio.run(grouped()) == list(range(5))
+
+
+def test_a_handler_in_a_process_of_its_own_makes_a_group(address: str) -> None:
+    group_id = fan_out.submit(FanOut(count=20)).result(timeout_s=60)
+    with Client(address) as client:
+        join = client.get(f"/groups/{group_id}")["then"]["task_id"]
+        assert client.task(join, collect).result(timeout_s=60) == list(range(20))
+
+
+def test_a_chain_is_submitted_with_its_first_task() -> None:
+    first = echo.ref(Echo(value="a")).then(echo.ref(into="value")).submit()
+    assert first.result(timeout_s=30) == Echoed(value="a", attempt=1)
 
 
 def test_a_wait_that_is_too_short_leaves_the_task_alone() -> None:

@@ -106,7 +106,7 @@ def test_any_bytes_end_as_one_kept_dead_letter_and_no_loop_spins(pipeline: Pipel
 
 def test_a_record_that_can_not_be_read_ends_its_message_as_a_dead_letter(pipeline: Pipeline) -> None:
     task_id = pipeline.task_ids.new(datetime.now(UTC))
-    pipeline.store.put(names.record(task_id), b'{"task_id": 1}')
+    pipeline.store.put(names.claim(task_id), b'{"task_id": 1}')
     message = TaskMessage(
         task_id=task_id, task_type="plain", submitted_at=datetime.now(UTC), queue="default", payload={}
     )

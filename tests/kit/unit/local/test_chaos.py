@@ -17,6 +17,7 @@ from poolhouse.local.chaos.receiver import Told
 from poolhouse.local.chaos.verdict import Facts, judge
 from poolhouse.local.storage.proxy import Exchange
 from poolhouse.pipeline import names
+from poolhouse.pipeline.groups.group import Group
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.tasks import records
 from poolhouse.pipeline.tasks.records import FollowUp, Outcome, Status, Step, TaskRecord
@@ -303,6 +304,59 @@ def test_the_journal_keeps_writes_that_took_effect_in_their_order_whatever_answe
     assert [write.status for write in writes] == [Status.RUNNING, Status.SUCCEEDED]
     assert {write.task_type for write in writes} == {"file"}
     assert journal.open_tasks({"a", "z"}) == {"z"}
+
+
+def _group_facts(*, wait_for: str = "succeeded", second: Status = Status.SUCCEEDED, joins: int = 1) -> Facts:
+    """A round with a group of two echoes."""
+    made = Group(group_id="g", created_at=NOW, size=2, wait_for=wait_for)  # type: ignore[arg-type]
+    maker = _record("a", "crowd", result="g").model_copy(update={"groups": (made,)})
+    members = [
+        _record(f"m{index}", "echo", result=index).model_copy(update={"group_id": "g", "group_index": index})
+        for index in range(2)
+    ]
+    if second is not Status.SUCCEEDED:
+        refused = members[1].attempts[0].model_copy(update={"outcome": Outcome.REJECTED})
+        members[1] = members[1].model_copy(update={"status": second, "attempts": (refused,), "result": None})
+    wanted = [member.result for member in members]
+    found = [
+        _record(f"j{index}", "gather", result=wanted).model_copy(update={"group_id": "g"}) for index in range(joins)
+    ]
+    everything = {record.task_id: record for record in (maker, *members, *found)}
+    job = Job(key="k", at_s=0, task_type="crowd", queue="urgent", payload={"number": 5})
+    return Facts(
+        accepted=(Accepted(job, "a"),),
+        records=everything,
+        results={},
+        dead_letters=frozenset({names.dead_letter("urgent", "m1")} if second is Status.FAILED else ()),
+        writes={},
+        most_attempts={"crowd": 3, "echo": 3, "gather": 3},
+    )
+
+
+def test_a_group_that_went_well_has_no_problems() -> None:
+    assert judge(_group_facts()) == []
+    assert judge(_group_facts(second=Status.FAILED, joins=0)) == []
+    assert judge(_group_facts(second=Status.FAILED, wait_for="ended")) == []
+
+
+def _changed(facts: Facts, task_id: str, **fields: Any) -> Facts:
+    return replace(facts, records={**facts.records, task_id: facts.records[task_id].model_copy(update=fields)})
+
+
+@pytest.mark.parametrize(
+    ("facts", "problem"),
+    [
+        (_group_facts(joins=0), "has 0 joins, wanted 1"),
+        (_group_facts(joins=2), "has 2 joins, wanted 1"),
+        (_group_facts(second=Status.FAILED), "has 1 joins, wanted 0"),
+        (_changed(_group_facts(), "j0", result=[0]), "its result is [0], the members' are [0, 1]"),
+        (_changed(_group_facts(), "m1", updated_at=NOW + timedelta(seconds=1)), "began before the last member"),
+        (_changed(_group_facts(), "m1", group_index=7), "of 2 members 2 were run"),
+        (_changed(_group_facts(), "a", result="other"), "its group is another"),
+    ],
+)
+def test_a_join_that_is_missing_early_or_wrong_is_a_problem(facts: Facts, problem: str) -> None:
+    assert any(problem in line for line in judge(facts)), judge(facts)
 
 
 def _told(*deliveries: Told) -> Facts:

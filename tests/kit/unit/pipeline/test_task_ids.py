@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poolhouse.pipeline.names import check_task_id
-from poolhouse.pipeline.tasks.task_ids import TaskIds, new_key
+from poolhouse.pipeline.tasks.task_ids import GROUP_PLACE, TaskIds, group_prefix, is_group, new_key
 
 IDS = TaskIds(b"k" * 32)
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -54,3 +54,36 @@ def test_a_seed_always_gives_the_same_id_and_another_seed_another() -> None:
 
 def test_the_key_does_not_show() -> None:
     assert "kkk" not in repr(IDS)
+
+
+def test_the_tasks_of_a_group_stand_side_by_side_in_order_and_are_issued() -> None:
+    ids = TaskIds(b"k" * 32)
+    group_id = ids.new_group(AT)
+    members = [ids.in_group(group_id, place) for place in (0, 1, 31, 32, 99_999, GROUP_PLACE - 1)]
+    assert members == sorted(members)
+    assert all(ids.issued(member) and member.startswith(group_prefix(group_id)) for member in members)
+    assert members[-1] < group_id
+    assert len(set(members)) == 6
+    assert not any(is_group(member) for member in members)
+    assert is_group(group_id)
+
+
+def test_a_groups_ids_stay_the_same_when_the_key_is_rotated() -> None:
+    before = TaskIds(b"k" * 32)
+    group_id = before.new_group(AT)
+    after = TaskIds(b"n" * 32, retired=(before.key,))
+    assert after.in_group(group_id, 7) == before.in_group(group_id, 7)
+
+
+def test_only_a_group_of_the_deployment_has_tasks() -> None:
+    ids = TaskIds(b"k" * 32)
+    for wrong in ("group", ids.new(AT), TaskIds(b"o" * 32).new_group(AT)):
+        with pytest.raises(ValueError, match="not a group of this deployment"):
+            ids.in_group(wrong, 0)
+
+
+def test_no_plain_id_is_taken_for_a_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("secrets.randbits", lambda bits: (1 << bits) - 1)
+    ids = TaskIds(b"k" * 32)
+    assert is_group(ids.new_group(AT))
+    assert not is_group(ids.new(AT))

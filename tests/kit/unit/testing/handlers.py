@@ -205,3 +205,9 @@ def count_letters(payload: Text, ctx: TaskContext) -> int:
 def doubled(payload: Text, ctx: TaskContext) -> str:
     """Submit the text twice over."""
     return ctx.submit("count_letters", Text(text=2 * payload.text))
+
+
+@task("spend_in_turn", limit=Limit(max_concurrency=2), serial_by="name")
+def spend_in_turn(payload: Person, ctx: TaskContext) -> int:
+    """Repeatable, and limited."""
+    return spend_once.function(payload, ctx)

@@ -100,3 +100,16 @@ def test_results_that_tell_the_attempt_are_left_out_on_request(pipeline: Pipelin
     run(results=False)
     with pytest.raises(AssertionError, match="not in the undisturbed turn: flaky"):
         run(results=True)
+
+
+def test_a_task_under_limits_runs_once_whatever_becomes_of_a_call(pipeline: Pipeline) -> None:
+    ledger.clear()
+    count = 0
+    for turn in pipeline.crash_points():
+        count += 1
+        with turn:
+            ledger.clear()
+            pipeline.submit(handlers.spend_in_turn, name="Ada")
+            pipeline.run_until_idle()
+            assert len(ledger) == 1
+    assert count >= 14  # the calls for its limits among them

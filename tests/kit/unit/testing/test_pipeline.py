@@ -125,10 +125,13 @@ def test_limits_of_all_workers_go_by_the_clock_and_by_key(pipeline: Pipeline) ->
     pipeline.run_until_idle()
     assert sum(task.status is Status.SUCCEEDED for task in tasks) == 2
     assert other.status is Status.SUCCEEDED
+    pipeline.clock.advance("1 minute")
+    assert [task.record.waits_for for task in tasks[2:]] == ["the limit of shared (name=Ada)"] * 3
     pipeline.clock.advance("61 minutes")
     assert sum(task.status is Status.SUCCEEDED for task in tasks) == 4
     pipeline.clock.advance("61 minutes")
     assert all(task.status is Status.SUCCEEDED for task in tasks)
+    assert not any(task.record.waits_for for task in tasks)
     assert all(len(task.attempts) == 1 for task in tasks)
 
 

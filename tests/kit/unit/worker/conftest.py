@@ -14,6 +14,7 @@ import pytest
 
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.control.state import NOTHING
+from poolhouse.pipeline.groups.following import LinkedTasks
 from poolhouse.pipeline.hooks import Hooks
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.messaging.publisher import Publisher
@@ -82,8 +83,8 @@ class Engine:
         self.abandoned: list[int] = []
         self.resumed: list[Any] = []
         self.executor = Executor(task_handlers=("tests.kit.unit.worker.handlers",))
+        self.after_end: Sequence[Rule] = (LinkedTasks(self.store, lambda: self.task_ids),)
         self.hooks = Hooks()
-        self.after_end: Sequence[Rule] = ()
         self.attempts = self.another("worker-1")
 
     def services(self) -> Services:

@@ -423,3 +423,8 @@ def counting(payload: Number, ctx: TaskContext) -> list[int]:
 @task("counting_process", cpu=True)
 def counting_process(payload: Number, ctx: TaskContext) -> list[int]:
     return counting.function(payload, ctx)  # type: ignore[no-any-return]
+
+
+@task("turns", serial_by="n")
+def turns(payload: Number, ctx: TaskContext) -> None:
+    """One at a time for each number."""

@@ -17,6 +17,7 @@ from poolhouse.worker.registry import load
     ("page", "task_types"),
     [
         ("delays.md", ["fetch"]),
+        ("groups.md", ["alert", "bind_book", "render_book", "render_page"]),
         ("fairness.md", ["tenant_export"]),
         ("large-payloads.md", ["print_report"]),
         ("steps.md", ["import_rows", "subtitles"]),
@@ -27,7 +28,7 @@ from poolhouse.worker.registry import load
 def test_the_handlers_of_a_page_are_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str, task_types: list[str]
 ) -> None:
-    [code] = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
+    code, *_ = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
     (tmp_path / "documented_here.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "documented_here", raising=False)

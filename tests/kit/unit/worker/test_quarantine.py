@@ -56,3 +56,13 @@ def test_a_task_that_was_lost_waits_for_another_that_was_lost_and_loses_no_attem
     assert engine.resumed == [(neighbour, False)]
     other.process(neighbour)
     assert [attempt.outcome for attempt in engine.record("t-2").attempts] == [Outcome.LOST, Outcome.SUCCEEDED]
+
+
+def test_a_resumed_delivery_that_ends_without_an_attempt_lets_the_next_one_go_on(engine: Engine) -> None:
+    resumed: list[object] = []
+    quarantine = Quarantine(resumed.append)
+    first, second, third = (engine.task("wait", task_id, attempt=2) for task_id in ("t-1", "t-2", "t-3"))
+    assert [quarantine.admit(each) for each in (first, second, third)] == [True, False, False]  # type: ignore[arg-type]
+    quarantine.leave(first)  # type: ignore[arg-type]
+    quarantine.leave(second)  # type: ignore[arg-type] - its task had been taken over by another worker
+    assert resumed == [second, third]

@@ -1,0 +1,24 @@
+"""Starting the groups that a handler made, once its task has succeeded."""
+
+from __future__ import annotations
+
+from poolhouse.pipeline.groups import members
+from poolhouse.pipeline.groups.following import LinkedTasks
+from poolhouse.pipeline.groups.group import Group
+from poolhouse.pipeline.groups.group_store import GroupStore
+from poolhouse.pipeline.store import ObjectStore
+from poolhouse.pipeline.tasks.after_end import message_of
+from poolhouse.pipeline.tasks.task_ids import TaskIds
+
+
+def launch(group: Group, store: ObjectStore, *, send: members.Send, task_ids: TaskIds) -> None:
+    """Keep a group and publish its members; where that was begun before, what is left of them.
+
+    Raises:
+        ServiceUnavailable: the queue or the bucket is down; call it again.
+    """
+    kept = GroupStore(store).create(group)
+    members.publish_chunks(kept, store, send=send, task_ids=task_ids)
+    if kept.size == 0:
+        for follow_up in LinkedTasks(store, lambda: task_ids).of_closed(kept):
+            send(message_of(follow_up, submitted_at=kept.created_at)).result()
