@@ -171,7 +171,7 @@ _NOTIFICATION = {
 }
 
 
-def _agent(state: State, request: Request, project: str) -> Json:
+def _agent(state: State, request: Request) -> Json:
     state.agents.add("storage.googleapis.com")
     return {"kind": "storage#serviceAccount", "email_address": _AGENT.removeprefix("serviceAccount:")}
 
