@@ -116,15 +116,15 @@ def test_the_emulator_reports_the_backlog(start_api: Start) -> None:
     assert figures["urgent"]["backlog"] == 0
 
 
-def test_eleven_megabytes_in_chunks_are_refused_and_the_answer_arrives(api: ApiProcess) -> None:
+def test_a_body_over_the_limit_is_refused_in_chunks_too_and_the_answer_arrives(api: ApiProcess) -> None:
     def chunks() -> Iterator[bytes]:
         yield b'{"task_type": "data_transformation", "value": "'
-        for _ in range(110):
+        for _ in range(210):
             yield b"x" * 100_000
 
     headers = {"Content-Type": "application/json"}
     chunked = requests.post(f"{api.url}/submit-task", data=chunks(), headers=headers, timeout=20)
-    declared = requests.post(f"{api.url}/submit-task", data=b"x" * 11_000_000, headers=headers, timeout=20)
+    declared = requests.post(f"{api.url}/submit-task", data=b"x" * 21_000_000, headers=headers, timeout=20)
 
     assert (chunked.status_code, declared.status_code) == (413, 413)
     assert chunked.json()["status"] == 413
