@@ -163,7 +163,7 @@ def _set_policy(state: State, request: Request, bucket: str) -> Json:
 
 
 _NOTIFICATION = {
-    "topic": text(r"//pubsub\.googleapis\.com/projects/[^/]+/topics/[^/]+"),
+    "topic": text(r"(//pubsub\.googleapis\.com/)?projects/[^/]+/topics/[^/]+"),
     "event_types": list_of(one_of("OBJECT_FINALIZE", "OBJECT_METADATA_UPDATE", "OBJECT_DELETE", "OBJECT_ARCHIVE")),
     "object_name_prefix": text(),
     "payload_format": one_of("JSON_API_V1", "NONE"),
@@ -198,7 +198,14 @@ def _create_notification(state: State, request: Request, bucket: str) -> Json:
         raise ApiError("INVALID_ARGUMENT", f"A bucket has at most {_MOST_NOTIFICATIONS} notification configurations.")
     return state.create(
         f"{_name(bucket)}/notificationConfigs/{number}",
-        {"kind": "storage#notification", "id": number, "etag": number, "payload_format": "JSON_API_V1", **body},
+        {
+            "kind": "storage#notification",
+            "id": number,
+            "etag": number,
+            "payload_format": "JSON_API_V1",
+            **body,
+            "topic": f"//pubsub.googleapis.com/{topic}",
+        },
     )
 
 
