@@ -213,6 +213,10 @@ def _create_notification(state: State, request: Request, bucket: str) -> Json:
 _MOST_NOTIFICATIONS = 100
 
 
+def _get_notification(state: State, request: Request, bucket: str, number: str) -> Json:
+    return state.get(f"{_name(bucket)}/notificationConfigs/{number}")
+
+
 def _delete_notification(state: State, request: Request, bucket: str, number: str) -> Response:
     state.delete(f"{_name(bucket)}/notificationConfigs/{number}")
     return Response(status=204, body=b"")
@@ -330,6 +334,7 @@ ROUTES: tuple[Route, ...] = (
     _route("GET", "/storage/v1/projects/{project}/serviceAccount", _agent),
     _route("GET", "/storage/v1/b/{bucket}/notificationConfigs", _list_notifications),
     _route("POST", "/storage/v1/b/{bucket}/notificationConfigs", _create_notification),
+    _route("GET", "/storage/v1/b/{bucket}/notificationConfigs/{number}", _get_notification),
     _route("DELETE", "/storage/v1/b/{bucket}/notificationConfigs/{number}", _delete_notification),
     _route("GET", "/storage/v1/b/{bucket}/o", _list_objects),
     _route("POST", "(?:/resumable)?/upload/storage/v1/b/{bucket}/o", _upload),
