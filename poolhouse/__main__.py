@@ -32,7 +32,7 @@ def new(path: Path, *, name: str | None = None) -> int:
         ConfigError: it can't be written there, or this is an installation for production alone.
     """
     try:
-        from poolhouse.commands import new_project  # noqa: PLC0415 - of the extra `local`
+        from poolhouse.commands.project import new_project  # noqa: PLC0415 - of the extra `local`
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"`poolhouse new` needs the local stack, and {error.name} is not installed: pip install 'poolhouse[local]'"
@@ -60,7 +60,7 @@ def _version() -> str:
     try:
         return metadata.version("poolhouse")
     except metadata.PackageNotFoundError:  # a checkout, which has all there is
-        from poolhouse.commands import wheels  # noqa: PLC0415
+        from poolhouse.commands.project import wheels  # noqa: PLC0415
 
         return wheels.version()
 

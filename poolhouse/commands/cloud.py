@@ -40,7 +40,7 @@ from poolhouse.cloud.plan.progress import Lines
 from poolhouse.cloud.plan.rendering import plan_text
 from poolhouse.cloud.remote import identity_token
 from poolhouse.cloud.resource import command
-from poolhouse.commands import declaration
+from poolhouse.commands.project import declaration
 from poolhouse.commands.terminal import Terminal
 from poolhouse.pipeline.config import topology
 from poolhouse.pipeline.errors import ConfigError

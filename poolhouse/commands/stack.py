@@ -433,7 +433,7 @@ def check() -> int:
     Raises:
         ConfigError: the handlers and pipeline.toml don't fit together.
     """
-    from poolhouse.commands import declaration  # noqa: PLC0415 - no other command imports handlers
+    from poolhouse.commands.project import declaration  # noqa: PLC0415 - no other command imports handlers
 
     declaration.check()
     checks = [("ruff", "format", "--check", "--quiet", "."), ("ruff", "check", "--quiet", "."), ("mypy",)]

@@ -8,7 +8,7 @@ import sys
 from importlib.resources import files as resources
 from pathlib import Path
 
-from poolhouse.commands import lock, new_project, project_files, wheels
+from poolhouse.commands.project import lock, new_project, project_files, wheels
 from poolhouse.pipeline import text_files
 from poolhouse.pipeline.errors import ConfigError, PoolhouseError
 from poolhouse.project import ROOT

@@ -83,7 +83,7 @@ def bench(c: Context, name: str = "") -> None:
 @command()
 def lock(c: Context) -> None:
     """Resolve pyproject.toml into requirements.lock and requirements-dev.lock."""
-    from poolhouse.commands import lock as locks
+    from poolhouse.commands.project import lock as locks
 
     run(locks.run)
 
@@ -114,7 +114,7 @@ def build(c: Context, folder: str = "dist") -> None:
     """Build and check the wheels and sdists of both distributions."""
     from pathlib import Path
 
-    from poolhouse.commands import wheels
+    from poolhouse.commands.project import wheels
 
     run(wheels.build_all, Path(folder))
 
@@ -122,7 +122,7 @@ def build(c: Context, folder: str = "dist") -> None:
 @command(help={"name": "name of the task type, such as make_report", "queue": "its queue (the default queue)"})
 def new_task(c: Context, name: str, queue: str = "") -> None:
     """Create a task type: handler, payload model, test, and a line in the README."""
-    from poolhouse.commands import new_task as writing
+    from poolhouse.commands.project import new_task as writing
 
     run(writing.run, name, queue=queue)
 
@@ -130,7 +130,7 @@ def new_task(c: Context, name: str, queue: str = "") -> None:
 @command()
 def docs(c: Context) -> None:
     """Write docs/pipeline-toml.md from the models and build the documentation site in site/."""
-    from poolhouse.commands import documentation
+    from poolhouse.commands.project import documentation
 
     run(documentation.build)
 

@@ -40,8 +40,8 @@ def submit(
     stage: str = "",
 ) -> None:
     """Submit a task: submit TYPE [key=value …]."""
-    from poolhouse.commands import calls as commands
-    from poolhouse.commands.submit import Submission
+    from poolhouse.commands.tasks import calls as commands
+    from poolhouse.commands.tasks.submit import Submission
 
     submission = Submission(
         task_type=type,
@@ -106,7 +106,7 @@ def tasks(
     stage: str = "",
 ) -> None:
     """List tasks, or show, follow, cancel or move some: tasks, tasks ID."""
-    from poolhouse.commands import calls as commands
+    from poolhouse.commands.tasks import calls as commands
 
     chosen = {"status": status, "task_type": type, "queue": queue, "text": text, "id_prefix": id}
     chosen |= {"older": older, "newer": newer}
@@ -135,7 +135,7 @@ def group(
     stage: str = "",
 ) -> None:
     """Show a group with its members counted by status, watch or cancel it: group ID."""
-    from poolhouse.commands import calls as commands
+    from poolhouse.commands.tasks import calls as commands
 
     call(commands.group, id, watch=watch, cancel=cancel, as_json=json, project=project, stage=stage)
 
@@ -183,7 +183,7 @@ def dlq(
     stage: str = "",
 ) -> None:
     """Manage dead letters: dlq list, show ID, replay ID [key=value …], discard ID."""
-    from poolhouse.commands import calls as commands
+    from poolhouse.commands.tasks import calls as commands
 
     chosen = {"task_type": type, "queue": queue, "reason": reason, "older": older, "newer": newer, "everything": all}
     how = {
@@ -201,7 +201,7 @@ def dlq(
 @command(help={**DEPLOYED, "json": "print the figures once, as JSON"})
 def top(c: Context, json: bool = False, project: str = "", stage: str = "") -> None:
     """Watch queues, task types and running tasks; printed once where the output is no terminal."""
-    from poolhouse.commands import calls as commands
+    from poolhouse.commands.tasks import calls as commands
 
     call(commands.top, as_json=json, project=project, stage=stage)
 
@@ -209,7 +209,7 @@ def top(c: Context, json: bool = False, project: str = "", stage: str = "") -> N
 @command(positional=["action"], help={**DEPLOYED, "action": "rebuild", "json": "print JSON"})
 def index(c: Context, action: str, json: bool = False, project: str = "", stage: str = "") -> None:
     """Compare the index of tasks, which listings come from, with the records: index rebuild."""
-    from poolhouse.commands import calls as commands
+    from poolhouse.commands.tasks import calls as commands
 
     call(commands.index, action, as_json=json, project=project, stage=stage)
 
@@ -226,7 +226,7 @@ def index(c: Context, action: str, json: bool = False, project: str = "", stage:
 )
 def schedule(c: Context, action: str, word: list[str], json: bool = False, project: str = "", stage: str = "") -> None:
     """Manage schedules: schedule list, run NAME, pause NAME, resume NAME."""
-    from poolhouse.commands import calls as commands
+    from poolhouse.commands.tasks import calls as commands
 
     call(commands.schedule, action, word, as_json=json, project=project, stage=stage)
 
@@ -234,7 +234,7 @@ def schedule(c: Context, action: str, word: list[str], json: bool = False, proje
 @command(help={**DEPLOYED, "json": "print one JSON object per line"})
 def limits(c: Context, json: bool = False, project: str = "", stage: str = "") -> None:
     """List the limits that workers share: what is held, and how much waits."""
-    from poolhouse.commands import limits as commands
+    from poolhouse.commands.tasks import limits as commands
 
     call(commands.show, as_json=json, project=project, stage=stage)
 
@@ -264,7 +264,7 @@ def queue(
     stage: str = "",
 ) -> None:
     """Manage queues: queue list, pause NAME, resume NAME, purge NAME."""
-    from poolhouse.commands import calls as commands
+    from poolhouse.commands.tasks import calls as commands
 
     how = {"rate": rate, "dry_run": dry_run, "yes": yes, "as_json": json}
     call(commands.queue, action, word, **how, project=project, stage=stage)
@@ -300,7 +300,7 @@ def cancel(
     stage: str = "",
 ) -> None:
     """Cancel all tasks that match; one by its id: tasks ID --cancel."""
-    from poolhouse.commands import calls as commands
+    from poolhouse.commands.tasks import calls as commands
 
     chosen = {"status": status, "task_type": type, "queue": queue, "older": older, "newer": newer, "everything": all}
     call(commands.cancel, **chosen, rate=rate, dry_run=dry_run, yes=yes, project=project, stage=stage)
@@ -327,6 +327,6 @@ def trigger(
     stage: str = "",
 ) -> None:
     """Files that start tasks: trigger list, backfill NAME for files that were there before."""
-    from poolhouse.commands import calls as commands
+    from poolhouse.commands.tasks import calls as commands
 
     call(commands.trigger, action, word, as_json=json, dry_run=dry_run, project=project, stage=stage)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from poolhouse.commands import wheels
+from poolhouse.commands.project import wheels
 
 #: What says of this process's own stack and environment what a command elsewhere must not hear.
 _OWN = ("POOLHOUSE_", "TASK_HANDLERS", "PIPELINE_", "PYTEST_", "PYTHON", "VIRTUAL_ENV", "PUBSUB_", "STORAGE_")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from poolhouse.commands import wheels
+from poolhouse.commands.project import wheels
 from poolhouse.project import ROOT
 from tests.kit.e2e.conftest import Kit, fresh_environment, run
 from tests.kit.engine import require_engine

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from poolhouse.commands import wheels
+from poolhouse.commands.project import wheels
 from poolhouse.project import ROOT
 from tests.kit.e2e.conftest import Kit, run
 from tests.kit.interpreters import require

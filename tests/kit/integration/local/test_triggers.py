@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from poolhouse.client.client import Client
-from poolhouse.commands import calls
+from poolhouse.commands.tasks import calls
 from poolhouse.commands.terminal import Terminal
 from poolhouse.local.backend import Endpoints, UpOptions
 from poolhouse.local.embedded.backend import Embedded

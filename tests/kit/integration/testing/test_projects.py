@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from poolhouse.commands import new_project
+from poolhouse.commands.project import new_project
 from poolhouse.project import ROOT
 
 TESTS = '''

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from poolhouse.client.errors import ApiError
-from poolhouse.commands import calls, terminal
+from poolhouse.commands import terminal
+from poolhouse.commands.tasks import calls
 from poolhouse.pipeline.errors import ConfigError
 from tests.kit.unit.commands.conftest import Screen, Served
 
@@ -18,7 +19,7 @@ def _clock(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """The commands' clock is the API's."""
     monkeypatch.setattr(terminal, "now", served.clock)
     for module in ("dlq", "calls"):
-        monkeypatch.setattr(f"poolhouse.commands.{module}.now", served.clock)
+        monkeypatch.setattr(f"poolhouse.commands.tasks.{module}.now", served.clock)
 
 
 def dlq(served: Served, screen: Screen, action: str, *words: str, **options: Any) -> int:
@@ -214,7 +215,7 @@ def test_a_discard_asks_and_without_a_terminal_does_nothing(
 
 def test_a_rate_spaces_the_replays(served: Served, screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
     from poolhouse.client.units import Pace
-    from poolhouse.commands import dlq as module
+    from poolhouse.commands.tasks import dlq as module
 
     slept: list[float] = []
     monkeypatch.setattr(module, "Pace", lambda per_s: Pace(per_s, clock=lambda: sum(slept), sleep=slept.append))

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from poolhouse.client.errors import ApiError
-from poolhouse.commands import calls
-from poolhouse.commands import group as command
+from poolhouse.commands.tasks import calls
+from poolhouse.commands.tasks import group as command
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.store import ABSENT
 from poolhouse.pipeline.tasks.record_store import RecordStore

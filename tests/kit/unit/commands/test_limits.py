@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 
-from poolhouse.commands import limits
+from poolhouse.commands.tasks import limits
 from poolhouse.pipeline.limits.limit_store import object_name
 from poolhouse.pipeline.limits.shares import Hold, Holder, LimitState
 from tests.kit.unit.commands.conftest import Screen, Served

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from poolhouse.commands import new_task
+from poolhouse.commands.project import new_task
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.project import ROOT
 

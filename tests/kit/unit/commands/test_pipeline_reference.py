@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel
 
-from poolhouse.commands import documentation, pipeline_reference
+from poolhouse.commands.project import documentation, pipeline_reference
 from poolhouse.pipeline.config.topology import MEMORY_MIB, Topology, Workers
 from poolhouse.project import ROOT
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from poolhouse.cloud import image
-from poolhouse.commands import project_files
+from poolhouse.commands.project import project_files
 from poolhouse.local.compose import workers
 from poolhouse.pipeline.config import topology
 from poolhouse.pipeline.errors import ConfigError

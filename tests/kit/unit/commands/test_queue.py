@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from poolhouse.client.errors import ApiError
-from poolhouse.commands import calls
+from poolhouse.commands.tasks import calls
 from poolhouse.pipeline.control.control_store import ControlStore
 from poolhouse.pipeline.errors import ConfigError, StoreUnavailable
 from tests.kit.unit.commands.conftest import Screen, Served
@@ -16,7 +16,7 @@ from tests.kit.unit.commands.conftest import Screen, Served
 def _clock(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """The commands' clock is the API's."""
     for module in ("queue", "calls"):
-        monkeypatch.setattr(f"poolhouse.commands.{module}.now", served.clock)
+        monkeypatch.setattr(f"poolhouse.commands.tasks.{module}.now", served.clock)
 
 
 def queue(served: Served, screen: Screen, action: str, *words: str, **options: Any) -> int:

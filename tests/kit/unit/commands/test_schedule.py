@@ -6,14 +6,14 @@ import re
 import pytest
 
 from poolhouse.client.errors import ApiError
-from poolhouse.commands import calls
+from poolhouse.commands.tasks import calls
 from poolhouse.pipeline.errors import ConfigError
 from tests.kit.unit.commands.conftest import Screen, Served
 
 
 @pytest.fixture(autouse=True)
 def _clock(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("poolhouse.commands.schedule.now", served.clock)
+    monkeypatch.setattr("poolhouse.commands.tasks.schedule.now", served.clock)
 
 
 def test_a_listing_shows_when_each_is_due_and_when_it_last_ran(served: Served, screen: Screen) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from poolhouse.client.errors import ApiError
-from poolhouse.commands import calls
-from poolhouse.commands.submit import Submission
+from poolhouse.commands.tasks import calls
+from poolhouse.commands.tasks.submit import Submission
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.store import ABSENT

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from poolhouse.commands import calls
-from poolhouse.commands import tasks as listing
-from poolhouse.commands.submit import Submission
+from poolhouse.commands.tasks import calls, listing
+from poolhouse.commands.tasks.submit import Submission
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.tasks import records
@@ -144,7 +143,7 @@ def test_an_unknown_status_among_several_is_wrong_use(served: Served, screen: Sc
 def test_what_changes_is_followed_and_what_was_there_is_not_told(
     served: Served, screen: Screen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("poolhouse.commands.tasks.now", served.clock)
+    monkeypatch.setattr("poolhouse.commands.tasks.listing.now", served.clock)
     known = submitted(served)
     made: list[str] = []
 

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from poolhouse.client.errors import ApiError
-from poolhouse.commands import calls, top
+from poolhouse.commands.tasks import calls, top
 from poolhouse.commands.terminal import Terminal
 from tests.kit.unit.commands.conftest import Screen, Served
 from tests.kit.unit.commands.test_tasks import claimed, died, keep, submitted

@@ -10,7 +10,8 @@ import pytest
 from invoke import Collection, Context, ParserContext, Task, task
 
 from poolhouse.client.client import Client
-from poolhouse.commands import calls, collection, command_line, completion
+from poolhouse.commands import collection, command_line, completion
+from poolhouse.commands.tasks import calls
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.project import ROOT
 

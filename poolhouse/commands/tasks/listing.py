@@ -14,7 +14,7 @@ from poolhouse.client import units
 from poolhouse.client.answers import Document
 from poolhouse.client.calls import segment
 from poolhouse.client.client import Client
-from poolhouse.commands import attempts
+from poolhouse.commands.tasks import attempts
 from poolhouse.commands.terminal import Terminal, now, status
 from poolhouse.pipeline.exit_codes import OK
 

@@ -10,7 +10,7 @@ from importlib.resources import files as resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from poolhouse.commands import project_files, wheels
+from poolhouse.commands.project import project_files, wheels
 from poolhouse.pipeline.errors import ConfigError
 
 #: Lock files of a project without dependencies of its own, made by `invoke lock` in the kit's repository, and which of

@@ -12,7 +12,7 @@ from importlib.resources import files as resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from poolhouse.commands.wheels import CHECKOUT, is_checkout
+from poolhouse.commands.project.wheels import CHECKOUT, is_checkout
 from poolhouse.local.compose import workers
 from poolhouse.pipeline import text_files
 from poolhouse.pipeline.config import topology

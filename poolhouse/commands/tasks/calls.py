@@ -10,17 +10,16 @@ from collections.abc import Sequence
 from poolhouse.client import units
 from poolhouse.client.answers import Document
 from poolhouse.client.client import Client
-from poolhouse.commands import dlq as dead_letters
-from poolhouse.commands import group as groups
-from poolhouse.commands import queue as queues
-from poolhouse.commands import schedule as schedules
-from poolhouse.commands import submit as submissions
-from poolhouse.commands import task_events
-from poolhouse.commands import tasks as listing
-from poolhouse.commands import top as watching
-from poolhouse.commands import trigger as triggers
-from poolhouse.commands.dlq import Edit
-from poolhouse.commands.submit import Submission
+from poolhouse.commands.tasks import dlq as dead_letters
+from poolhouse.commands.tasks import group as groups
+from poolhouse.commands.tasks import listing, task_events
+from poolhouse.commands.tasks import queue as queues
+from poolhouse.commands.tasks import schedule as schedules
+from poolhouse.commands.tasks import submit as submissions
+from poolhouse.commands.tasks import top as watching
+from poolhouse.commands.tasks import trigger as triggers
+from poolhouse.commands.tasks.dlq import Edit
+from poolhouse.commands.tasks.submit import Submission
 from poolhouse.commands.terminal import Terminal, now
 from poolhouse.pipeline.control.filters import LIVE
 from poolhouse.pipeline.errors import ConfigError

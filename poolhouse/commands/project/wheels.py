@@ -18,7 +18,7 @@ from poolhouse.pipeline.errors import ConfigError
 #: The distributions of the kit, and in a checkout the folder of each.
 DISTRIBUTIONS = {"poolhouse": ".", "poolhouse-pubsub": "poolhouse_pubsub"}
 #: The checkout that this code is in; of an installed kit it has no pyproject.toml.
-CHECKOUT = Path(__file__).resolve().parents[2]
+CHECKOUT = Path(__file__).resolve().parents[3]
 #: Files of an installation that are not of the wheel (Recording installed projects; pip, uv).
 _OF_THE_INSTALLER = {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json"}
 #: A fixed time, so that the same files make the same wheel (ZIP holds none before 1980).

@@ -15,7 +15,8 @@ from poolhouse.client.calls import content_type
 from poolhouse.client.client import Client
 from poolhouse.client.files import CHUNK_BYTES
 from poolhouse.client.schema import Payload, UnknownTaskType
-from poolhouse.commands import payload_option, restart, task_events
+from poolhouse.commands import restart
+from poolhouse.commands.tasks import payload_option, task_events
 from poolhouse.commands.terminal import Terminal, status
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.exit_codes import FAILED, OK

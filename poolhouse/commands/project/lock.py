@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from poolhouse.commands import project_files, wheels
+from poolhouse.commands.project import project_files, wheels
 from poolhouse.pipeline import text_files
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.project import ROOT

@@ -24,7 +24,7 @@ from poolhouse.client.client import Client
 from poolhouse.client.errors import ApiError
 from poolhouse.client.letter import own_payload
 from poolhouse.client.units import Pace
-from poolhouse.commands import attempts, payload_option
+from poolhouse.commands.tasks import attempts, payload_option
 from poolhouse.commands.terminal import Terminal, now
 from poolhouse.pipeline import text_files
 from poolhouse.pipeline.errors import ConfigError

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from poolhouse.commands import pipeline_reference
+from poolhouse.commands.project import pipeline_reference
 from poolhouse.project import ROOT
 
 #: The page that is made of the models.

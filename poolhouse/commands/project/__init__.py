@@ -1,0 +1,1 @@
+"""Commands on the project itself: made, checked, locked, built, documented."""

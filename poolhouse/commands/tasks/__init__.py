@@ -1,0 +1,1 @@
+"""Commands on tasks and what they go through, on the local stack or a deployed one."""
