@@ -13,8 +13,8 @@ import google.auth
 import google.auth.transport.requests
 import requests
 
+from poolhouse.pipeline.config.queue import Queue
 from poolhouse.pipeline.config.settings import Settings
-from poolhouse.pipeline.config.topology import Queue
 from poolhouse.pipeline.errors import PoolhouseError
 
 #: Longest time of one look-up, in seconds.

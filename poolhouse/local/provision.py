@@ -19,8 +19,9 @@ from google.protobuf import duration_pb2, field_mask_pb2, json_format
 
 from poolhouse.local.errors import StackError
 from poolhouse.local.storage.fake_gcs import FakeGcs
+from poolhouse.pipeline.config.queue import Queue
 from poolhouse.pipeline.config.settings import Settings
-from poolhouse.pipeline.config.topology import Queue, Topology
+from poolhouse.pipeline.config.topology import Topology
 
 #: Ack deadline of dead-letter subscriptions, in seconds: keeping a dead letter is two or three storage calls.
 DEAD_LETTER_ACK_DEADLINE_S = 60

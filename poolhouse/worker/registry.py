@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
-from poolhouse.pipeline.config.topology import Queue, Topology, line_of
+from poolhouse.pipeline.config.queue import Queue
+from poolhouse.pipeline.config.topology import Topology, line_of
 from poolhouse.pipeline.errors import ConfigError, InvalidName
 from poolhouse.pipeline.hooks import Hook, Hooks
 from poolhouse.pipeline.limits.limit import Limit

@@ -19,8 +19,8 @@ from functools import partial
 import structlog
 
 from poolhouse.pipeline import hooks
+from poolhouse.pipeline.config.schedule import Schedule
 from poolhouse.pipeline.config.settings import Settings
-from poolhouse.pipeline.config.topology import Schedule
 from poolhouse.pipeline.errors import (
     BucketMissing,
     ConfigError,

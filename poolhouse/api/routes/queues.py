@@ -19,7 +19,7 @@ from poolhouse.api.problems import Problem
 from poolhouse.api.routes.bulk import BulkCancelled, cancel_page
 from poolhouse.api.selection import Step, described
 from poolhouse.api.services import Provided, Services
-from poolhouse.pipeline.config.topology import Queue
+from poolhouse.pipeline.config.queue import Queue
 from poolhouse.pipeline.control.control_store import ControlStore
 from poolhouse.pipeline.control.filters import Filter
 from poolhouse.pipeline.control.state import QueueControl

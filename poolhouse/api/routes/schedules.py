@@ -17,7 +17,7 @@ from poolhouse.api.answers import json_answer
 from poolhouse.api.problems import Problem, field_problem
 from poolhouse.api.routes.submissions import Submitted
 from poolhouse.api.services import Provided, Services
-from poolhouse.pipeline.config.topology import Schedule
+from poolhouse.pipeline.config.schedule import Schedule
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.messaging.message import parse_time
 from poolhouse.pipeline.timing.cron import next_due

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from poolhouse.api.answers import json_answer
 from poolhouse.api.backlog import BacklogUnavailable
 from poolhouse.api.services import Provided, Services
-from poolhouse.pipeline.config.topology import Queue
+from poolhouse.pipeline.config.queue import Queue
 from poolhouse.pipeline.index.figures import Ends, Figures, figures
 from poolhouse.pipeline.messaging.message import format_time
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.resource import Command, Fields, Json, Read, Resource, command, entry, flag, pairs
-from poolhouse.pipeline.config.topology import Queue, Tier
+from poolhouse.pipeline.config.queue import Queue, Tier
 
 TOPICS = Read(arguments=("pubsub", "topics", "list"), api="pubsub.googleapis.com")
 SUBSCRIPTIONS = Read(arguments=("pubsub", "subscriptions", "list"), api="pubsub.googleapis.com")

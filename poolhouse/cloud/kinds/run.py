@@ -9,7 +9,8 @@ from poolhouse.cloud.kinds import containers, secrets
 from poolhouse.cloud.kinds.containers import Container
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.resource import IMAGE, Command, Fields, Json, Read, Resource, command, flag, pairs
-from poolhouse.pipeline.config.topology import Queue, Topology
+from poolhouse.pipeline.config.queue import Queue
+from poolhouse.pipeline.config.topology import Topology
 
 #: Longest time of one execution of a job, in seconds: its budget and the longest task that it still finishes.
 JOB_TIMEOUT_S = 3600 * 4

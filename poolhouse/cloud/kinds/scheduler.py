@@ -6,7 +6,7 @@ import base64
 
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.resource import Command, Fields, Json, Read, Resource, command, entry, flag
-from poolhouse.pipeline.config.topology import Schedule
+from poolhouse.pipeline.config.schedule import Schedule
 
 #: How long a call may take, in seconds: a submit is done in milliseconds, but a cold API needs its start.
 ATTEMPT_DEADLINE_S = 60

@@ -11,8 +11,11 @@ from typing import Any
 from pydantic import BaseModel
 
 from poolhouse.pipeline.config import stages
+from poolhouse.pipeline.config.bucket import Bucket, Index, Payloads
 from poolhouse.pipeline.config.deploy_options import Api, Deploy
-from poolhouse.pipeline.config.topology import Bucket, Index, Payloads, Queue, Schedule, Topology, Workers
+from poolhouse.pipeline.config.queue import Queue, Workers
+from poolhouse.pipeline.config.schedule import Schedule
+from poolhouse.pipeline.config.topology import Topology
 from poolhouse.pipeline.config.triggers import Trigger
 from poolhouse.pipeline.config.webhook_options import Webhooks
 
@@ -38,7 +41,7 @@ _HEAD = """\
 # pipeline.toml
 
 The declaration of a pipeline, read by the local stack and by the deploy alike. A mistake is one message with file, line
-and the allowed values. This page is generated from `poolhouse/pipeline/config/topology.py`: `./invoke docs` writes it.
+and the allowed values. This page is generated from the models in `poolhouse/pipeline/config/`: `./invoke docs` writes it.
 """
 _STAGES = """\
 ## [stages.NAME]

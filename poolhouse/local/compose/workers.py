@@ -14,7 +14,8 @@ from typing import Any
 from poolhouse.local.compose.file import COMPOSE_FILE
 from poolhouse.local.storage import object_events
 from poolhouse.pipeline.config import topology
-from poolhouse.pipeline.config.topology import Queue, Topology
+from poolhouse.pipeline.config.queue import Queue
+from poolhouse.pipeline.config.topology import Topology
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.project import ROOT
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from poolhouse.local.backend import QueueScale
+from poolhouse.pipeline.config.queue import Queue
 from poolhouse.pipeline.config.scaling import SCALE_DOWN_WINDOW_S, Scaler
-from poolhouse.pipeline.config.topology import Queue
 
 #: How often the backlog is looked at, in seconds. The deployed autoscaler looks less often
 #: (`poolhouse.pipeline.config.scaling.POLL_S`): its figures cost a call and are minutes old,

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from poolhouse.pipeline.config.base import Table
 
 Region = Annotated[str, Field(pattern=r"^[a-z]+-[a-z]+[0-9]+$")]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Api(_Model):
+class Api(Table):
     """The API's instances."""
 
     #: vCPUs of an instance.
@@ -34,7 +32,7 @@ class Api(_Model):
         return self
 
 
-class Deploy(_Model):
+class Deploy(Table):
     """Where a pipeline goes on Google Cloud, and how."""
 
     #: Id of the project; where it is left out, `--project` names it.

@@ -11,7 +11,7 @@ import math
 from collections import deque
 from dataclasses import dataclass, field
 
-from poolhouse.pipeline.config.topology import Workers
+from poolhouse.pipeline.config.queue import Workers
 
 #: Part by which backlog and capacity may differ before the number changes (horizontal-pod-autoscaler-tolerance).
 TOLERANCE = 0.1

@@ -4,35 +4,27 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Self
-from zoneinfo import ZoneInfo, available_timezones
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
 
 from poolhouse.pipeline import text_files
-from poolhouse.pipeline.config import cron_expression, environment, stages
+from poolhouse.pipeline.config import environment, stages
+from poolhouse.pipeline.config.base import Name, Table
+from poolhouse.pipeline.config.bucket import Bucket, Index, Payloads
 from poolhouse.pipeline.config.deploy_options import Api, Deploy
 from poolhouse.pipeline.config.environment import Env, Secrets, Version
-from poolhouse.pipeline.config.payload import DeclaredPayload
+from poolhouse.pipeline.config.queue import Queue, Workers
+from poolhouse.pipeline.config.schedule import Schedule
 from poolhouse.pipeline.config.stages import Stage, StageError
 from poolhouse.pipeline.config.triggers import Trigger
 from poolhouse.pipeline.config.webhook_options import Webhooks
 from poolhouse.pipeline.errors import ConfigError
-from poolhouse.pipeline.messaging.fair_tiers import TIERS
-from poolhouse.pipeline.tasks.large_values import INLINE_BYTES
 
-Name = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,28}[a-z0-9])?$")]
-LifecyclePrefix = Literal[
-    "uploads", "processed", "results", "tasks", "dead-letters", "idempotency", "payloads", "groups", "limits", "index"
-]
-
-
-#: What the names of a fair queue's further topics and subscriptions go on with; no queue's name has a dot.
-TIER_SUFFIX = ".tier-"
 #: What a field with a pattern takes, by its name; the others are names.
 _PATTERNS = {
     "handlers": "the name of a module, such as worker.handlers",
@@ -42,237 +34,9 @@ _PATTERNS = {
 }
 #: A dotted module name.
 _MODULE = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*"
-#: Least and most memory by vCPUs, in MiB (Cloud Run, memory limits for worker pools).
-MEMORY_MIB: Mapping[int, tuple[int, int]] = {
-    1: (512, 4096),
-    2: (512, 8192),
-    4: (2048, 16_384),
-    6: (4096, 24_576),
-    8: (4096, 32_768),
-}
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Workers(_Model):
-    """The workers of one queue: size of an instance and how many of them."""
-
-    #: vCPUs of an instance: 1, 2, 4, 6 or 8 (Cloud Run, CPU limits for worker pools; jobs take the same).
-    cpu: int = 1
-    #: Memory of an instance, in MiB. 512 to 4,096 with 1 vCPU, up to 8,192 with 2; 2,048 to 16,384 with 4; 4,096 to
-    #: 24,576 with 6; 4,096 to 32,768 with 8.
-    memory_mib: int = 1024
-    #: Tasks that one instance runs at the same time.
-    concurrency: int = Field(default=8, ge=1, le=1000)
-    #: Fewest instances; above 0 a queue never waits for the first one to start.
-    min_instances: int = Field(default=0, ge=0, le=1000)
-    #: Most instances, whatever the backlog.
-    max_instances: int = Field(default=10, ge=1, le=1000)
-    #: Backlog that one instance should have: the backlog divided by this is the wanted number of instances.
-    target_backlog: int = Field(default=100, ge=1)
-
-    @field_validator("cpu")
-    @classmethod
-    def _whole_cpus(cls, value: int) -> int:
-        if value not in MEMORY_MIB:
-            raise ValueError(f"an instance of a worker pool has {_choice(MEMORY_MIB)} vCPU, not {value}")
-        return value
-
-    @model_validator(mode="after")
-    def _memory_fits(self) -> Self:
-        least, most = MEMORY_MIB[self.cpu]
-        if not least <= self.memory_mib <= most:
-            raise ValueError(
-                f"memory_mib is {self.memory_mib}: with {self.cpu} vCPU a worker pool takes {least} to {most} MiB"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _least_before_most(self) -> Self:
-        if self.min_instances > self.max_instances:
-            raise ValueError(f"min_instances ({self.min_instances}) is above max_instances ({self.max_instances})")
-        return self
-
-
-class Tier(NamedTuple):
-    """A topic of a queue, and the subscription that its workers pull."""
-
-    topic: str
-    subscription: str
-
-
-class Queue(_Model):
-    """One priority level: topic, subscription, dead-letter topic and subscription, and its own workers.
-
-    Ranges are Pub/Sub's (Subscription properties). The names derive from the pipeline's name and the queue's.
-    """
-
-    #: Name of the queue, from the table's name.
-    name: Name
-    #: The pipeline's name: prefix of the resources.
-    prefix: Name
-    #: Lease of a task, in seconds, extended while its handler runs: after it, a task of a dead worker is redelivered.
-    ack_deadline_s: int = Field(default=30, ge=10, le=600)
-    #: Seconds before the first retry; the pause grows exponentially from here.
-    retry_min_backoff_s: float = Field(default=2, ge=0, le=600)
-    #: Longest pause between two attempts, in seconds.
-    retry_max_backoff_s: float = Field(default=300, ge=0, le=600)
-    #: Attempts before a task becomes a dead letter.
-    max_attempts: int = Field(default=5, ge=1, le=100)
-    #: How long an unprocessed message is kept, in seconds: 10 minutes to 31 days.
-    retention_s: int = Field(default=604_800, ge=600, le=2_678_400)
-    #: Pub/Sub's exactly-once delivery: fewer duplicates, slower acks. Records recognise duplicates either way.
-    exactly_once: bool = False
-    #: Field of the payload that names the tenant: tasks of one tenant don't keep those of another waiting. Unset: first
-    #: in, first out, as far as Pub/Sub keeps that.
-    fair_by: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
-    #: By tenant, how many of its tasks count as one of the others; only with `fair_by`.
-    fair_weights: dict[str, Annotated[float, Field(gt=0, le=1000)]] = {}
-    #: Size and number of its workers.
-    workers: Workers = Workers()
-    #: Variables of this queue's workers, on top of those of all.
-    env: Env = {}
-    #: Secrets of this queue's workers, on top of those of all: by variable, the version.
-    secrets: Secrets = {}
-
-    @model_validator(mode="after")
-    def _backoff_in_order(self) -> Self:
-        if self.retry_min_backoff_s > self.retry_max_backoff_s:
-            raise ValueError(
-                f"retry_min_backoff_s ({self.retry_min_backoff_s:g}) is above "
-                f"retry_max_backoff_s ({self.retry_max_backoff_s:g})"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _weights_of_tenants(self) -> Self:
-        if self.fair_weights and self.fair_by is None:
-            raise ValueError("fair_weights has no meaning without fair_by: name the field of the payload")
-        return self
-
-    @property
-    def tiers(self) -> tuple[Tier, ...]:
-        """Where its tasks wait, the first tier first; one tier without `fair_by`."""
-        first = Tier(topic=self.topic, subscription=self.subscription)
-        more = range(1, TIERS if self.fair_by is not None else 1)
-        return (
-            first,
-            *(
-                Tier(topic=f"{self.topic}{TIER_SUFFIX}{n}", subscription=f"{self.subscription}{TIER_SUFFIX}{n}")
-                for n in more
-            ),
-        )
-
-    @property
-    def topic(self) -> str:
-        """Topic id (the last part of its path)."""
-        return f"{self.prefix}-{self.name}"
-
-    @property
-    def subscription(self) -> str:
-        """Id of the subscription that the workers pull."""
-        return f"{self.topic}-workers"
-
-    @property
-    def dead_letter_topic(self) -> str:
-        """Id of the topic that takes what failed for good."""
-        return f"{self.topic}-dead-letters"
-
-    @property
-    def dead_letter_subscription(self) -> str:
-        """Id of the subscription that the dead-letter worker pulls."""
-        return self.dead_letter_topic
-
-    @property
-    def max_delivery_attempts(self) -> int:
-        """The subscription's own limit, 5 to 100 (Pub/Sub, DeadLetterPolicy).
-
-        The records count attempts; Pub/Sub also counts deliveries that were none (a duplicate that waits for the
-        attempt in hand, a worker told to stop). So Pub/Sub's limit is the backstop behind the records', not the rule.
-        """
-        return min(100, max(5, 3 * self.max_attempts))
-
-
-class Schedule(_Model):
-    """A task submitted at the times of a cron expression."""
-
-    #: Name of the schedule, from the table's name.
-    name: Name
-    #: Cron expression with five fields, such as `30 3 * * *`.
-    cron: str
-    #: IANA time zone that the expression is read in, such as `Europe/Berlin`.
-    time_zone: str = "Etc/UTC"
-    #: Task type to submit.
-    task_type: str = Field(min_length=1)
-    #: Queue of the task; unset: the task type's own.
-    queue: str | None = None
-    #: Payload of the task.
-    payload: DeclaredPayload = {}
-    #: Runs missed while nothing was running: `skip` drops them, `once` makes up for the latest (on Google Cloud: within
-    #: a day).
-    missed_runs: Literal["skip", "once"] = "skip"
-
-    @field_validator("cron")
-    @classmethod
-    def _cron(cls, value: str) -> str:
-        return cron_expression.normalized(value)
-
-    @field_validator("time_zone")
-    @classmethod
-    def _time_zone(cls, value: str) -> str:
-        if value not in available_timezones():
-            raise ValueError("not a time zone of the IANA database, such as Europe/Berlin or Etc/UTC")
-        return value
-
-    @property
-    def zone(self) -> ZoneInfo:
-        """The time zone that the expression is read in."""
-        return ZoneInfo(self.time_zone)
-
-
-class Bucket(_Model):
-    """The bucket's lifecycle."""
-
-    #: By prefix, days after which its objects are deleted; an unnamed prefix is kept for ever.
-    lifecycle_days: dict[LifecyclePrefix, Annotated[int, Field(ge=1, le=36_500)]] = {}
-
-    @model_validator(mode="after")
-    def _payloads_outlive_letters(self) -> Self:
-        payloads, letters = self.lifecycle_days.get("payloads"), self.lifecycle_days.get("dead-letters")
-        if payloads is not None and (letters is None or payloads < letters):
-            kept = "for ever" if letters is None else f"for {letters} days"
-            raise ValueError(f"lifecycle_days: payloads go after {payloads} days, but dead letters are kept {kept}")
-        return self
-
-
-class Payloads(_Model):
-    """How large payloads may be, and from when on they are objects of the bucket instead of parts of their messages."""
-
-    #: Bytes, as JSON, up to which a payload travels in its message and is kept in its task's record. A larger one is
-    #: written to the bucket once, and message and record refer to it. A message holds 10 MB, its attributes included.
-    inline_bytes: int = Field(default=INLINE_BYTES, ge=1000, le=9_900_000)
-    #: Longest body of a request to the API, in bytes, and so the largest payload. An instance of the API holds bodies
-    #: of this many bytes at the same time, and takes up to thirteen times as much memory for them (`memory_mib` of
-    #: `[deploy.api]`). Cloud Run takes requests of 32 MiB.
-    max_bytes: int = Field(default=20_000_000, ge=100_000, le=256_000_000)
-
-    @model_validator(mode="after")
-    def _inline_before_most(self) -> Self:
-        if self.inline_bytes > self.max_bytes:
-            raise ValueError(f"inline_bytes ({self.inline_bytes}) is above max_bytes ({self.max_bytes})")
-        return self
-
-
-class Index(_Model):
-    """The index of tasks, which listings and figures are made of (docs/task-index.md)."""
-
-    #: Least time between two writes of one process to it, in seconds: how old a listing may be, and what it costs.
-    write_interval_s: float = Field(default=2.0, ge=1, le=3600)
-
-
-class Topology(_Model):
+class Topology(Table):
     """All that `pipeline.toml` declares, for one stage."""
 
     #: Name of the pipeline: prefix of its topics, subscriptions and Cloud Run services.
@@ -291,9 +55,9 @@ class Topology(_Model):
     #: Where and how it is deployed.
     deploy: Deploy = Deploy()
     #: Variables of the API and of all workers.
-    env: Env = {}
+    env: Env = Field(default_factory=dict)
     #: Secrets of the API and of all workers: by variable, the version.
-    secrets: Secrets = {}
+    secrets: Secrets = Field(default_factory=dict)
     #: One table per queue; the first has the highest priority.
     queues: tuple[Queue, ...] = Field(min_length=1)
     #: One table per schedule.
@@ -497,12 +261,6 @@ def _explain(error: ValidationError, document: dict[str, Any], text: str, source
         where = (*under, *path)
         lines.append(f"{source}:{_line(text, where)}: {'.'.join(where) or 'pipeline'}: {message}")
     return "\n".join(lines)
-
-
-def _choice(values: Iterable[object]) -> str:
-    """The values as a person lists them: 1, 2 or 3."""
-    *most, last = map(str, values)
-    return f"{', '.join(most)} or {last}" if most else last
 
 
 def _fields(path: tuple[str, ...]) -> list[str]:

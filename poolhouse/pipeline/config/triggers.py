@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from poolhouse.pipeline import names
+from poolhouse.pipeline.config.base import Name, Table
 from poolhouse.pipeline.config.payload import DeclaredPayload
 
 
-class Trigger(BaseModel):
+class Trigger(Table):
     """A task for each file that is uploaded: an object below `uploads/`, once for each version of it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     #: Name of the trigger, from the table's name.
-    name: Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,28}[a-z0-9])?$")]
+    name: Name
     #: Beginning of the names of its objects, such as `uploads/img/`.
     prefix: str = names.UPLOADS
     #: End of the names of its objects, such as `.jpg`; upper case is another one.
@@ -28,7 +27,7 @@ class Trigger(BaseModel):
     #: Field of the payload that gets the file's name, without `uploads/`.
     field: str = Field(default="filename", min_length=1)
     #: The other fields of the payload.
-    payload: DeclaredPayload = {}
+    payload: DeclaredPayload = Field(default_factory=dict)
 
     @field_validator("prefix")
     @classmethod

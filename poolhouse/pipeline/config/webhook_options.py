@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool
+from pydantic import Field, StrictBool
 
+from poolhouse.pipeline.config.base import Table
 from poolhouse.pipeline.config.environment import Variable
 
 
-class Webhooks(BaseModel):
+class Webhooks(Table):
     """Completion webhooks: signed calls of a URL when a task has ended. Without this table there are none."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     #: Which of `[secrets]` signs them: `whsec_` and 24 to 64 random bytes in base64; two, separated by a space, while
     #: one takes the other's place.

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from cronsim import CronSim
 
-from poolhouse.pipeline.config.topology import Schedule
+from poolhouse.pipeline.config.schedule import Schedule
 
 #: How far `latest_due` looks back, again and again further: a schedule of every minute is found in the first step.
 _LOOK_BACK = tuple(timedelta(days=days) for days in (1 / 24, 1, 32, 366, 4 * 366 + 1, 40 * 366))

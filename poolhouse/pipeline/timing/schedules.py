@@ -17,7 +17,8 @@ from typing import Annotated, Any, Protocol
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from poolhouse.pipeline import names
-from poolhouse.pipeline.config.topology import Schedule, Topology
+from poolhouse.pipeline.config.schedule import Schedule
+from poolhouse.pipeline.config.topology import Topology
 from poolhouse.pipeline.errors import (
     ConfigError,
     Conflict,

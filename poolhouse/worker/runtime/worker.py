@@ -21,8 +21,9 @@ from google.cloud import pubsub_v1
 from google.cloud.pubsub_v1.subscriber.message import Message
 
 from poolhouse.pipeline import hooks
+from poolhouse.pipeline.config.queue import Queue
 from poolhouse.pipeline.config.settings import Settings
-from poolhouse.pipeline.config.topology import Queue, Topology
+from poolhouse.pipeline.config.topology import Topology
 from poolhouse.pipeline.control.control_store import ControlStore
 from poolhouse.pipeline.control.state import QueueControl
 from poolhouse.pipeline.errors import BucketMissing, ConfigError

@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from poolhouse.pipeline.config.queue import Workers
 from poolhouse.pipeline.config.scaling import POLL_S, Scaler
-from poolhouse.pipeline.config.topology import Workers
 
 
 @dataclass(frozen=True, kw_only=True)

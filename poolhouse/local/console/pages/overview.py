@@ -21,7 +21,7 @@ from poolhouse.local.backend import QueueScale, ServiceStatus
 from poolhouse.local.console import bulk, forms, rendering
 from poolhouse.local.console.charts import Chart, chart
 from poolhouse.pipeline.config import topology
-from poolhouse.pipeline.config.topology import Queue
+from poolhouse.pipeline.config.queue import Queue
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.project import ROOT
 

@@ -11,7 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from poolhouse.api.backlog import Backlog, BacklogUnavailable
-from poolhouse.pipeline.config.topology import Queue
+from poolhouse.pipeline.config.queue import Queue
 from poolhouse.pipeline.control.control_store import ControlStore
 from poolhouse.pipeline.errors import StoreUnavailable
 from poolhouse.pipeline.messaging.message import TaskMessage

@@ -19,7 +19,7 @@ from poolhouse.api.backlog import (
     NoBacklog,
     open_source,
 )
-from poolhouse.pipeline.config.topology import Queue
+from poolhouse.pipeline.config.queue import Queue
 from poolhouse.pipeline.errors import ConfigError, StoreUnavailable
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics

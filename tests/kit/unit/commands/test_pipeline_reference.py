@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pydantic import BaseModel
 
 from poolhouse.commands.project import documentation, pipeline_reference
-from poolhouse.pipeline.config.topology import MEMORY_MIB, Topology, Workers
+from poolhouse.pipeline.config.queue import MEMORY_MIB, Workers
+from poolhouse.pipeline.config.topology import Topology
 from poolhouse.project import ROOT
 
 

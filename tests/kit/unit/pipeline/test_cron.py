@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poolhouse.pipeline.config.topology import Schedule
+from poolhouse.pipeline.config.schedule import Schedule
 from poolhouse.pipeline.timing.cron import latest_due, next_due
 
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from poolhouse.pipeline.config.queue import Workers
 from poolhouse.pipeline.config.scaling import Scaler, counted_backlog, wanted_instances
-from poolhouse.pipeline.config.topology import Workers
 
 WORKERS = Workers(min_instances=0, max_instances=10, target_backlog=100)
 
