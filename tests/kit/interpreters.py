@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,7 +13,11 @@ import pytest
 
 def require(version: str) -> str:
     """Return the path of a Python, such as `3.12`. Without one the test is skipped; in CI that is a failure."""
-    kept = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"), reverse=True)
+    # pyenv is in the account's home, whatever HOME says.
+    homes = dict.fromkeys((Path.home(), Path(pwd.getpwuid(os.getuid()).pw_dir)))
+    kept = [
+        path for home in homes for path in sorted(home.glob(f".pyenv/versions/{version}.*/bin/python"), reverse=True)
+    ]
     for candidate in (shutil.which(f"python{version}"), *map(str, kept)):
         if candidate and _is(candidate, version):
             return candidate
