@@ -41,7 +41,8 @@ _HEAD = """\
 # pipeline.toml
 
 The declaration of a pipeline, read by the local stack and by the deploy alike. A mistake is one message with file, line
-and the allowed values. This page is generated from the models in `poolhouse/pipeline/config/`: `./invoke docs` writes it.
+and the allowed values. This page is generated from the models in `poolhouse/pipeline/config/`: `./invoke docs` writes
+it.
 """
 _STAGES = """\
 ## [stages.NAME]
