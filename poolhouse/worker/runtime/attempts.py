@@ -220,13 +220,14 @@ class Attempts:
         """Bring a task to its end that an order cancels; False where none does: nothing has been done then."""
         orders = self._services.control().concerning(task)
         while orders:
-            current = self._retry_io(lambda: self._records.read(task.task_id)) if recorded else None
+            # Also of a type without records: the one that a dead letter left says whether the task was replayed since.
+            current = self._retry_io(lambda: self._records.read(task.task_id))
             now = self._now()
             results = (order.applied(current.record if current else None, task, now=now) for order in orders)
             record = next((result for result in results if result is not None), None)
             if record is None:
                 return False
-            if recorded:
+            if recorded or current is not None:
                 try:
                     generation = current.generation if current else ABSENT
                     self._retry_io(partial(self._records.write, record, if_generation=generation))
