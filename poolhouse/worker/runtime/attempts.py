@@ -165,6 +165,8 @@ class Attempts:
         if handler is None or not handler.record or delivery.attempt > 1 or task.not_before is not None:
             return  # it has none, or most likely has one already
         with contextlib.suppress(PreconditionFailed, StoreUnavailable):
+            if self._records.summary(task.task_id) is not None:
+                return  # a duplicate: it runs already, or has ended
             self._records.submit(records.waiting(task, limit=limit, now=self._now()))
 
     def _not_a_task(self, delivery: Delivery, reason: str) -> None:
