@@ -18,7 +18,7 @@ import structlog
 from poolhouse.pipeline.errors import MalformedMessage, PreconditionFailed, RecordUnreadable, StoreUnavailable
 from poolhouse.pipeline.groups.group_store import GroupStore
 from poolhouse.pipeline.hooks import AttemptEnd, TaskInfo
-from poolhouse.pipeline.messaging.message import TaskMessage, decode
+from poolhouse.pipeline.messaging.message import TaskMessage, decode, task_id_of
 from poolhouse.pipeline.messaging.object_events import is_object_event
 from poolhouse.pipeline.store import ABSENT
 from poolhouse.pipeline.tasks import large_values, records
@@ -203,10 +203,19 @@ class Attempts:
         try:
             task = self._read(delivery)
         except MalformedMessage:
-            delivery.nack()
+            if is_object_event(delivery.attributes):
+                delivery.hand_over(self._id_of(delivery))
+            else:
+                delivery.nack()
             return
         delivery.hand_over(task.task_id)
         self._limits.leave(delivery)
+
+    def _id_of(self, delivery: Delivery) -> str:
+        """The id of what is no task message, such as an event that waits to become tasks."""
+        return task_id_of(
+            self._task_ids, queue=delivery.queue, message_id=delivery.message_id, published_at=delivery.published_at
+        )
 
     def _read(self, delivery: Delivery) -> TaskMessage:
         return decode(
@@ -222,13 +231,14 @@ class Attempts:
         """Bring a task to its end that an order cancels; False where none does: nothing has been done then."""
         orders = self._services.control().concerning(task)
         while orders:
-            current = self._retry_io(lambda: self._records.read(task.task_id)) if recorded else None
+            # Also of a type without records: the one that a dead letter left says whether the task was replayed since.
+            current = self._retry_io(lambda: self._records.read(task.task_id))
             now = self._now()
             results = (order.applied(current.record if current else None, task, now=now) for order in orders)
             record = next((result for result in results if result is not None), None)
             if record is None:
                 return False
-            if recorded:
+            if recorded or current is not None:
                 try:
                     generation = current.generation if current else ABSENT
                     self._retry_io(partial(self._records.write, record, if_generation=generation))
