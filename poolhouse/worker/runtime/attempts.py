@@ -218,7 +218,8 @@ class Attempts:
 
     def _cancelled_in_bulk(self, delivery: Delivery, task: TaskMessage, *, recorded: bool) -> bool:
         """Bring a task to its end that an order cancels; False where none does: nothing has been done then."""
-        orders = self._services.control().concerning(task)
+        control = self._services.control()
+        orders = control.concerning(task, now=self._now(), keep=self._topology.longest_wait) if control.orders else ()
         while orders:
             current = self._retry_io(lambda: self._records.read(task.task_id)) if recorded else None
             now = self._now()
