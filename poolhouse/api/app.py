@@ -109,7 +109,11 @@ def create_app(
         deployment=deployment,
         after_end=registry.after_end(settings.topology, deployment.load, store=store),
         index=TaskIndex(
-            store, journal=journal, longest_wait=settings.topology.longest_wait, clock=clock or settings.clock
+            store,
+            journal=journal,
+            longest_wait=settings.topology.longest_wait,
+            keep=settings.topology.bucket.keeps("tasks"),
+            clock=clock or settings.clock,
         ),
         journal=journal,
     )

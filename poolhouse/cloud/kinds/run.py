@@ -203,9 +203,11 @@ def drain_job(queue: Queue, *, topology: Topology, image: str, options: Options)
 
 
 def dead_letter_job(topology: Topology, *, image: str, options: Options) -> Resource:
-    """The job that keeps dead letters in the bucket. It runs no handler, so it has none of their secrets."""
+    """The job that keeps dead letters in the bucket. It runs no handler, but the hooks, and has their secrets."""
+    found = topology.secrets_of_hooks
     container = Container(
         env=containers.environment(options, topology.env),
+        secrets=secrets.references(found, options),
         account=options.account("dead-letters"),
         cpu=1,
         memory_mib=512,
@@ -217,7 +219,10 @@ def dead_letter_job(topology: Topology, *, image: str, options: Options) -> Reso
         image=image,
         options=options,
         account="dead-letters",
-        after=_granted(options, *(queue.dead_letter_subscription for queue in topology.queues)),
+        after=(
+            *_granted(options, *(queue.dead_letter_subscription for queue in topology.queues)),
+            *secrets.granted(found, options),
+        ),
     )
 
 

@@ -41,6 +41,7 @@ def access(name: str, topology: Topology, *, options: Options) -> Resource:
     readers = (
         *((options.member("api"),) if name in topology.secrets else ()),
         *((options.member("worker"),) if any(name in topology.secrets_of(queue) for queue in topology.queues) else ()),
+        *((options.member("dead-letters"),) if name in topology.secrets_of_hooks else ()),
     )
     return grants(
         f"secret/{secret_id(name, options)}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -19,6 +20,11 @@ class Bucket(Table):
 
     #: By prefix, days after which its objects are deleted; an unnamed prefix is kept for ever.
     lifecycle_days: dict[LifecyclePrefix, Annotated[int, Field(ge=1, le=36_500)]] = Field(default_factory=dict)
+
+    def keeps(self, prefix: LifecyclePrefix) -> timedelta | None:
+        """How long an object is kept after it was last written; None for ever."""
+        days = self.lifecycle_days.get(prefix)
+        return None if days is None else timedelta(days=days)
 
     @model_validator(mode="after")
     def _payloads_outlive_letters(self) -> Self:

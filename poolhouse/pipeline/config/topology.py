@@ -113,6 +113,11 @@ class Topology(Table):
         return {**self.secrets, **queue.secrets}
 
     @property
+    def secrets_of_hooks(self) -> Mapping[str, Version]:
+        """Secrets of a part that runs hooks and no handler: any of them may be a hook's."""
+        return self.secrets if self.hooks else {}
+
+    @property
     def all_secrets(self) -> tuple[str, ...]:
         """Names of all secrets, each once."""
         return tuple(dict.fromkeys([*self.secrets, *(name for queue in self.queues for name in queue.secrets)]))

@@ -29,14 +29,15 @@ CREATE INDEX unfinished ON tasks(queue, status, checked, updated) WHERE ended IS
 # Of two of the same time the one with the lower id: ids are made so that newer ones come first.
 _NEWEST = "ORDER BY submitted DESC, task_id"
 _COLUMNS = ", ".join(Entry._fields)
-# What comes from a record beats what comes from a message; of two records the newer one.
-_UPSERT = f"""
+# What comes from a record beats what comes from a message.
+_CORRECT = f"""
 INSERT INTO tasks({_COLUMNS}) VALUES ({", ".join("?" * len(Entry._fields))})
 ON CONFLICT(task_id) DO UPDATE SET
     {", ".join(f"{name} = excluded.{name}" for name in Entry._fields if name not in {"task_id", "due"})},
     due = coalesce(excluded.due, due)
-WHERE excluded.recorded AND (excluded.updated >= tasks.updated OR NOT tasks.recorded)
-"""  # noqa: S608 - names of columns alone
+WHERE excluded.recorded"""  # noqa: S608 - names of columns alone
+# Of two records the newer one.
+_UPSERT = f"{_CORRECT} AND (excluded.updated >= tasks.updated OR NOT tasks.recorded)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,10 +89,15 @@ class Database:
 
     def apply(self, found: Iterable[Entry]) -> None:
         """Take entries in; those that are older than what is known change nothing."""
-        with self._lock:
-            self._connection.execute("BEGIN")
-            self._connection.executemany(_UPSERT, found)
-            self._connection.execute("COMMIT")
+        self._write(_UPSERT, found)
+
+    def correct(self, found: Iterable[Entry]) -> None:
+        """Take in the entries of records that were just read: they are right, whatever is known."""
+        self._write(_CORRECT, found)
+
+    def remove_ended(self, *, before: int) -> None:
+        """Forget ended tasks whose records were last written before a time."""
+        self.execute("DELETE FROM tasks WHERE ended IS NOT NULL AND updated < ?", (before,))
 
     def remove(self, task_ids: Iterable[str]) -> None:
         """Forget tasks."""
@@ -170,6 +176,12 @@ class Database:
         """Give the file back."""
         with self._lock:
             self._connection.close()
+
+    def _write(self, statement: str, found: Iterable[Entry]) -> None:
+        with self._lock:
+            self._connection.execute("BEGIN")
+            self._connection.executemany(statement, found)
+            self._connection.execute("COMMIT")
 
     def _entries(self, statement: str, values: Sequence[Any]) -> list[Entry]:
         return [Entry(*row) for row in self.rows(statement, values)]

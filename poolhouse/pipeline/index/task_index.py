@@ -70,6 +70,7 @@ class TaskIndex:
         *,
         journal: Journal | None = None,
         longest_wait: timedelta,
+        keep: timedelta | None,
         clock: Callable[[], datetime],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         monotonic: Callable[[], float] = time.monotonic,
@@ -80,6 +81,7 @@ class TaskIndex:
             store: the bucket.
             journal: what this process itself has noted and not written yet.
             longest_wait: the time after which no message of a task is left in any queue.
+            keep: the time after which the bucket deletes records; None if it never does.
             clock: the deployment's time, which records have.
             now: the machine's time, which names of segments have.
             monotonic: a clock, in seconds.
@@ -88,6 +90,7 @@ class TaskIndex:
         self._records = RecordStore(store)
         self._journal = journal
         self._longest_wait = longest_wait
+        self._keep = keep
         self._clock = clock
         self._now = now
         self._monotonic = monotonic
@@ -157,6 +160,7 @@ class TaskIndex:
         with stream, gzip.open(stream) as lines:
             while some := lines.readlines(1 << 20):
                 database.apply(entries.from_lines(b"".join(some)))
+        self._remove_deleted(database)
         self._since_snapshot = 0
         return True
 
@@ -171,7 +175,7 @@ class TaskIndex:
                 known = database.statuses(list(statuses))
                 wrong = [task_id for task_id, status in statuses.items() if known.get(task_id) != status]
                 corrected += len(wrong)
-                database.apply(self._read(pool, wrong))
+                database.correct(self._read(pool, wrong))
         removed = self._forget(database, found, before=began)
         self._save(database)
         seconds = self._monotonic() - began_s
@@ -242,7 +246,7 @@ class TaskIndex:
         if not found:
             return
         with _pool() as pool:
-            database.apply(self._read(pool, [task_id for task_id, _ in found]))
+            database.correct(self._read(pool, [task_id for task_id, _ in found]))
         database.check([task_id for task_id, _ in found], at=micros(now))
         database.execute(
             "DELETE FROM tasks WHERE NOT recorded AND ended IS NULL AND coalesce(due, submitted) < ?",
@@ -251,6 +255,7 @@ class TaskIndex:
 
     def _save(self, database: Database) -> None:
         """Write a snapshot, and delete the segments that every reader has it for."""
+        self._remove_deleted(database)
         packed = io.BytesIO()
         with gzip.GzipFile(fileobj=packed, mode="wb", compresslevel=1) as lines:
             for each in database.all():
@@ -265,6 +270,11 @@ class TaskIndex:
         with _pool() as pool:
             list(pool.map(self._store.delete, old))
         _log.info("the index has a new snapshot", size_bytes=size, segments_deleted=len(old))
+
+    def _remove_deleted(self, database: Database) -> None:
+        """Forget ended tasks whose records the bucket's lifecycle has deleted."""
+        if self._keep is not None:
+            database.remove_ended(before=micros(self._clock() - self._keep))
 
     def _summaries(self) -> Iterator[dict[str, str]]:
         """The status of every task that has a record, some at a time: Cloud Storage lists 1,000, emulators more."""

@@ -183,7 +183,8 @@ class DeadLetterStore:
             )
             task_id = task.task_id
         except MalformedMessage as error:
-            reason = str(error)
+            if dead_letter_attributes.REASON not in attributes:  # a worker knows more: what the message was taken for
+                reason = str(error)
             # Never the id in the attributes: the publisher of the message chose it, and it may be another task's.
             task_id = task_id_of(self._task_ids, queue=queue, message_id=source_id, published_at=published_at)
         if task is not None:
@@ -288,7 +289,7 @@ class DeadLetterStore:
                     self._check_over(stored.record, letter, generation)
                     self._write_record(records.replayed(stored.record, now=now, task=changed), stored.generation)
                     if changed is not None:
-                        self._remove_steps(stored.record)
+                        self._remove_steps(stored.record, unless=changed.payload_object)
             except RecordUnreadable as error:
                 if task is not None:
                     self._write_record(records.fresh(task, now=now), error.generation)
@@ -330,10 +331,10 @@ class DeadLetterStore:
             self._remove_payload(letter)
             self._delete(letter, generation)
 
-    def _remove_steps(self, record: TaskRecord) -> None:
-        """Delete the objects with results of the record's steps."""
+    def _remove_steps(self, record: TaskRecord, *, unless: ValueObject | None = None) -> None:
+        """Delete the objects with results of the record's steps, but not one that is the task's payload too."""
         for step in record.steps:
-            if step.result_object is not None:
+            if step.result_object is not None and step.result_object != unless:
                 large_values.remove(self._store, step.result_object)
 
     def _remove_payload(self, letter: DeadLetter, *, unless: ValueObject | None = None) -> None:

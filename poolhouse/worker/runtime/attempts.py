@@ -18,7 +18,7 @@ import structlog
 from poolhouse.pipeline.errors import MalformedMessage, PreconditionFailed, RecordUnreadable, StoreUnavailable
 from poolhouse.pipeline.groups.group_store import GroupStore
 from poolhouse.pipeline.hooks import AttemptEnd, TaskInfo
-from poolhouse.pipeline.messaging.message import TaskMessage, decode
+from poolhouse.pipeline.messaging.message import TaskMessage, decode, task_id_of
 from poolhouse.pipeline.messaging.object_events import is_object_event
 from poolhouse.pipeline.store import ABSENT
 from poolhouse.pipeline.tasks import large_values, records
@@ -165,6 +165,8 @@ class Attempts:
         if handler is None or not handler.record or delivery.attempt > 1 or task.not_before is not None:
             return  # it has none, or most likely has one already
         with contextlib.suppress(PreconditionFailed, StoreUnavailable):
+            if self._records.summary(task.task_id) is not None:
+                return  # a duplicate: it runs already, or has ended
             self._records.submit(records.waiting(task, limit=limit, now=self._now()))
 
     def _not_a_task(self, delivery: Delivery, reason: str) -> None:
@@ -201,10 +203,19 @@ class Attempts:
         try:
             task = self._read(delivery)
         except MalformedMessage:
-            delivery.nack()
+            if is_object_event(delivery.attributes):
+                delivery.hand_over(self._id_of(delivery))
+            else:
+                delivery.nack()
             return
         delivery.hand_over(task.task_id)
         self._limits.leave(delivery)
+
+    def _id_of(self, delivery: Delivery) -> str:
+        """The id of what is no task message, such as an event that waits to become tasks."""
+        return task_id_of(
+            self._task_ids, queue=delivery.queue, message_id=delivery.message_id, published_at=delivery.published_at
+        )
 
     def _read(self, delivery: Delivery) -> TaskMessage:
         return decode(
@@ -221,13 +232,14 @@ class Attempts:
         control = self._services.control()
         orders = control.concerning(task, now=self._now(), keep=self._topology.longest_wait) if control.orders else ()
         while orders:
-            current = self._retry_io(lambda: self._records.read(task.task_id)) if recorded else None
+            # Also of a type without records: the one that a dead letter left says whether the task was replayed since.
+            current = self._retry_io(lambda: self._records.read(task.task_id))
             now = self._now()
             results = (order.applied(current.record if current else None, task, now=now) for order in orders)
             record = next((result for result in results if result is not None), None)
             if record is None:
                 return False
-            if recorded:
+            if recorded or current is not None:
                 try:
                     generation = current.generation if current else ABSENT
                     self._retry_io(partial(self._records.write, record, if_generation=generation))

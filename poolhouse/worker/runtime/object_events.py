@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -33,13 +33,20 @@ class ObjectEvents:
             MalformedMessage: the event is none of this pipeline's bucket.
         """
         services = self._services
-        tasks = tasks_of(delivery.attributes, services.topology, bucket=services.bucket, task_ids=services.task_ids)
-        if len(tasks) == 1 and tasks[0].queue == delivery.queue:
+        tasks = [
+            services.hooks.of(task.task_type).submitting(task) if services.hooks else task
+            for task in tasks_of(
+                delivery.attributes, services.topology, bucket=services.bucket, task_ids=services.task_ids
+            )
+        ]
+        # A task of a fair queue goes round by its topics, where it takes its tenant's turn.
+        fair = services.topology.by_name[delivery.queue].fair_by is not None
+        if len(tasks) == 1 and tasks[0].queue == delivery.queue and not fair:
             run(DeliveryOfTask(delivery, tasks[0]))
         else:
             self._publish(delivery, tasks)
 
-    def _publish(self, delivery: Delivery, tasks: tuple[TaskMessage, ...]) -> None:
+    def _publish(self, delivery: Delivery, tasks: Sequence[TaskMessage]) -> None:
         """Send the tasks to their queues: the event is done once they are there."""
         try:
             for future in [self._services.publisher.submit(task) for task in tasks]:

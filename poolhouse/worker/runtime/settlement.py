@@ -319,7 +319,9 @@ class Settlement:
         if handler is None or handler.unique is None:
             return True
         unique = handler.unique
-        value = task.payload_object
+        value = (
+            None if task.payload_data is not None else task.payload_object
+        )  # with its data it is still to be written
         try:
             payload = task.payload if value is None else self._retry_io(lambda: large_values.read(self._store, value))
             by = handler.unique_by(payload, unique)

@@ -105,7 +105,13 @@ def timed(work: Callable[[], Any], *, repeats: int = REPEATS) -> tuple[float, An
 
 
 def open_index(servers: Stack, journal: Journal | None = None) -> TaskIndex:
-    return TaskIndex(servers.store, journal=journal, longest_wait=timedelta(days=7), clock=lambda: datetime.now(UTC))
+    return TaskIndex(
+        servers.store,
+        journal=journal,
+        longest_wait=timedelta(days=7),
+        keep=None,
+        clock=lambda: datetime.now(UTC),
+    )
 
 
 def measure(servers: Stack, count: int) -> dict[str, Any]:

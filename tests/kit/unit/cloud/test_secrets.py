@@ -21,7 +21,9 @@ WEBHOOK_TOKEN = "latest"
 SMTP_PASSWORD = 2
 [queues.bulk]
 """
-API, WORKER = (f"serviceAccount:shop-{name}@some-project.iam.gserviceaccount.com" for name in ("api", "worker"))
+API, WORKER, LETTERS = (
+    f"serviceAccount:shop-{name}@some-project.iam.gserviceaccount.com" for name in ("api", "worker", "dead-letters")
+)
 
 
 def by_id(make: Make, **choices: Any) -> dict[str, Resource]:
@@ -37,7 +39,7 @@ def test_each_part_gets_its_own_variables_and_secrets(make: Make, workers: str) 
     assert mail[token] == bulk[token] == api[token] == "shop-WEBHOOK_TOKEN:latest"
     assert mail["secret SMTP_PASSWORD"] == "shop-SMTP_PASSWORD:2"
     assert not any("SMTP_PASSWORD" in field for item in (bulk, api, keeper) for field in item)
-    assert token not in keeper  # it runs no handler
+    assert token not in keeper  # it runs no handler, and there are no hooks
     assert {item["env SITE"] for item in (mail, bulk, api, keeper)} == {"example.com, really"}
 
 
@@ -47,6 +49,19 @@ def test_a_secret_can_be_read_by_its_readers_alone(make: Make) -> None:
     assert found["grants/secret/shop-WEBHOOK_TOKEN"].wanted == {accessor: tuple(sorted((API, WORKER)))}
     assert found["grants/secret/shop-SMTP_PASSWORD"].wanted == {accessor: (WORKER,)}
     assert "grants/secret/shop-SMTP_PASSWORD" in found["pool/shop-mail"].after
+
+
+def test_the_dead_letter_job_gets_secrets_where_it_runs_hooks(make: Make) -> None:
+    topology = parse(TEXT.replace('name = "shop"', 'name = "shop"\nhooks = ["shop.hooks:Sentry"]'))
+    found = {item.id: item for item in make(topology, secrets=True)}
+    keeper = found["job/shop-dead-letters"]
+    assert keeper.wanted["secret WEBHOOK_TOKEN"] == "shop-WEBHOOK_TOKEN:latest"
+    assert "secret SMTP_PASSWORD" not in keeper.wanted  # a queue's own, which its workers alone get
+    assert "grants/secret/shop-WEBHOOK_TOKEN" in keeper.after
+    readers = tuple(sorted((API, WORKER, LETTERS)))
+    accessor = "roles/secretmanager.secretAccessor"
+    assert found["grants/secret/shop-WEBHOOK_TOKEN"].wanted == {accessor: readers}
+    assert found["grants/secret/shop-SMTP_PASSWORD"].wanted == {accessor: (WORKER,)}
 
 
 def test_a_plan_is_refused_with_all_secrets_that_are_not_set(make: Make) -> None:

@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from poolhouse.pipeline import names
+from poolhouse.pipeline import json_values, names
 from poolhouse.pipeline.config.settings import Settings
+from poolhouse.pipeline.control.filters import Filter
 from poolhouse.pipeline.errors import Conflict, QueueUnavailable, StoreUnavailable, TaskNotFound
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.messaging.publisher import Publisher
-from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks import large_values, records
 from poolhouse.pipeline.tasks.dead_letter_attributes import EARLIER_DELIVERIES, REASON, TRIED, attributes_for
 from poolhouse.pipeline.tasks.dead_letters import DeadLetterStore, Kept, Verdict
 from poolhouse.pipeline.tasks.record_store import RecordStore
@@ -398,3 +399,26 @@ def test_thousands_are_counted_with_few_listings(world: World) -> None:
     before = world.store.lists
     assert world.box.count("default") == 3000
     assert world.store.lists == before + 1
+
+
+def test_the_workers_reason_stands_for_what_is_no_task_and_pubsubs_does_not(world: World) -> None:
+    assert world.keep(b"no task", reason="it tells of an object of the bucket other")
+    assert [letter.reason for letter in world.box.page().dead_letters] == ["it tells of an object of the bucket other"]
+    world.box.keep("bulk", b"no task", {}, message_id="78", now=world.clock.now)
+    (forwarded,) = world.box.page(Filter(queue="bulk")).dead_letters
+    assert forwarded.reason.startswith("malformed message: the body is not JSON")
+
+
+def test_a_new_payload_that_a_step_returned_before_outlives_the_replay(world: World) -> None:
+    box = DeadLetterStore(world.store, queues=("default",), task_ids=TaskIds(b"k" * 32), inline_bytes=2)
+    new = {"n": 2}
+    value = large_values.payload_object("t-1", json_values.encode(new, what="the payload"))
+    now = world.clock.now
+    step = records.Step(name="fetch", attempt=1, started_at=now, ended_at=now, result_object=value)
+    run = records.claim(None, world.task, owner="o", worker="w", now=now, lease_s=20, max_attempts=1)
+    assert isinstance(run, records.Run)
+    dead = records.died(run.record.model_copy(update={"steps": (step,)}), reason="it broke", now=now)
+    world.records.write(dead, if_generation=0)
+    assert world.keep()
+    box.replay("t-1", world.publisher, now=now, payload=new)
+    assert large_values.read(world.store, value) == new

@@ -50,11 +50,12 @@ class World:
     def process(self, **options: Any) -> Process:
         return Process(self, **options)
 
-    def index(self, journal: Journal | None = None) -> TaskIndex:
+    def index(self, journal: Journal | None = None, *, keep: timedelta | None = None) -> TaskIndex:
         index = TaskIndex(
             self.store,
             journal=journal,
             longest_wait=timedelta(days=7),
+            keep=keep,
             clock=self.clock,
             now=self.clock,
             monotonic=lambda: self.seconds,
@@ -298,6 +299,43 @@ def test_a_rebuild_finds_what_is_missing_and_removes_what_is_gone(world: World) 
     done = index.rebuild()
     assert (done.records, done.removed) == (2, 1)
     assert world.statuses(index) == {kept.task_id: "succeeded", unknown.task_id: "succeeded"}
+
+
+@pytest.mark.parametrize("how", ["rebuild", "look-up"])
+def test_a_note_that_is_newer_than_the_record_it_contradicts_is_corrected(world: World, how: str) -> None:
+    worker, index = world.process(), world.index()
+    task = worker.message()
+    worker.end(worker.claim(task))
+    assert world.statuses(index) == {task.task_id: "succeeded"}
+    world.forward(10)
+    worker.journal.note(records.waiting(task, limit="the turn", now=world.clock()))  # of a duplicate
+    worker.journal.flush()
+    assert world.statuses(index) == {task.task_id: "queued"}
+    if how == "rebuild":
+        assert index.rebuild().corrected == 1
+    else:
+        world.forward(SILENT_S + REPAIR_S + 1)
+    assert world.statuses(index) == {task.task_id: "succeeded"}
+
+
+def test_ended_tasks_leave_the_index_with_their_records(world: World) -> None:
+    worker, index = world.process(), world.index(keep=timedelta(days=30))
+    ended = worker.end(worker.claim(worker.message()))
+    waiting = worker.message()
+    worker.records.write(records.fresh(waiting, now=world.clock()), if_generation=ABSENT)
+    worker.journal.flush()
+    index.rebuild()  # which writes a snapshot
+    assert set(world.statuses(index)) == {ended.task_id, waiting.task_id}
+    for name in world.store.names(f"tasks/{ended.task_id}"):
+        world.store.delete(name)
+    for name in world.store.names("index/"):
+        if segments.is_segment(name):
+            world.store.delete(name)
+    world.forward(30 * 86_400 + 1)
+    assert set(world.statuses(world.index(keep=timedelta(days=30)))) == {waiting.task_id}  # read from the snapshot
+    assert set(world.statuses(world.index())) == {ended.task_id, waiting.task_id}  # where records are kept for ever
+    index._save(index.current())
+    assert set(world.statuses(world.index())) == {waiting.task_id}  # nor is it in the next snapshot
 
 
 def test_a_bucket_older_than_its_index_is_indexed_at_the_first_look(world: World) -> None:

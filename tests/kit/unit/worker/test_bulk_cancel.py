@@ -9,6 +9,9 @@ from datetime import timedelta
 import pytest
 
 from poolhouse.pipeline.control.state import NOTHING, CancelOrder, QueueControl
+from poolhouse.pipeline.messaging.message import TaskMessage
+from poolhouse.pipeline.store import ABSENT
+from poolhouse.pipeline.tasks import records
 from poolhouse.pipeline.tasks.records import Status
 from tests.kit.unit.worker import handlers
 from tests.kit.unit.worker.conftest import Engine
@@ -69,6 +72,29 @@ def test_a_task_of_a_type_without_records_is_dropped_without_a_write(engine: Eng
     engine.attempts.process(delivery)
     assert delivery.ended == ["ack"]
     assert engine.store.writes == []
+
+
+@pytest.mark.parametrize("replayed_first", [True, False])
+def test_a_replayed_task_of_a_type_without_records_runs_unless_it_is_purged_after_that(
+    engine: Engine, replayed_first: bool
+) -> None:
+    delivery = engine.task("light")
+    task = TaskMessage(
+        task_id="t-1", task_type="light", submitted_at=engine.clock.now, queue="default", payload={"n": 0}
+    )
+    dead = records.died(records.fresh(task, now=engine.clock.now), reason="too often", now=engine.clock.now)
+    engine.clock.forward(1)
+    if not replayed_first:
+        purge(engine)
+        engine.clock.forward(1)
+    engine.records.write(records.replayed(dead, now=engine.clock.now), if_generation=ABSENT)
+    if replayed_first:
+        engine.clock.forward(1)
+        purge(engine)
+    engine.attempts.process(delivery)
+    assert delivery.ended == ["ack"]
+    assert engine.attempts.counts["cancelled" if replayed_first else "succeeded"] == 1
+    assert engine.record().status is (Status.CANCELLED if replayed_first else Status.QUEUED)
 
 
 def test_a_task_of_a_type_that_is_gone_is_cancelled_and_no_dead_letter(engine: Engine) -> None:

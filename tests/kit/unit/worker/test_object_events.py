@@ -10,6 +10,7 @@ import pytest
 from poolhouse.pipeline import names
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.control.filters import Filter
+from poolhouse.pipeline.hooks import Hook, Hooks, TaskInfo
 from poolhouse.pipeline.tasks.records import Status, TaskRecord
 from poolhouse.worker.runtime.dead_letters import DeadLetterKeeper
 from tests.kit.unit.pipeline.test_object_events import event
@@ -135,3 +136,38 @@ def test_an_event_that_pubsub_gave_up_and_that_is_for_elsewhere_is_sent_there(en
     assert delivery.ended == ["ack"]
     assert [sent.message.attributes["queue"] for sent in engine.topics.published] == ["bulk"]
     assert engine.store.names(names.DEAD_LETTERS) == ()
+
+
+def test_an_event_that_no_thread_has_taken_up_goes_back_at_once(engine: Engine) -> None:
+    delivery = told(engine, "uploads/in/a.txt")
+    engine.attempts.return_unstarted(delivery)
+    ((how, task_id),) = delivery.ended
+    assert how == "hand over"
+    copy = told(engine, "uploads/in/a.txt", task_id=task_id)
+    engine.attempts.process(copy)
+    assert copy.ended == ["ack"]
+    assert [record.status for record in records(engine)] == [Status.SUCCEEDED]
+
+
+def test_a_task_of_a_fair_queue_takes_its_tenants_turn(engine: Engine, tmp_path: Path) -> None:
+    file = tmp_path / "pipeline.toml"
+    file.write_text(PIPELINE.replace("[queues.default]", '[queues.default]\nfair_by = "name"'))
+    engine.settings = Settings(google_cloud_project="test-project", bucket_name="test-bucket", pipeline_file=str(file))
+    delivery = told(engine, "uploads/in/a.txt")
+    engine.another("worker-2").process(delivery)
+    assert delivery.ended == ["ack"]
+    assert [json.loads(sent.message.data)["name"] for sent in engine.topics.published] == ["in/a.txt"]
+    assert engine.store.writes == []
+
+
+def test_hooks_hear_of_a_task_that_a_file_starts(engine: Engine) -> None:
+    heard: list[str] = []
+
+    class Listening(Hook):
+        def on_submit(self, task: TaskInfo, trace: dict[str, str]) -> None:
+            heard.append(task.task_type)
+
+    engine.hooks = Hooks((Listening(),))
+    engine.another("worker-2").process(told(engine, "uploads/in/a.txt"))
+    engine.another("worker-2").process(told(engine, "uploads/big/b.txt"))
+    assert heard == ["upload", "upload"]

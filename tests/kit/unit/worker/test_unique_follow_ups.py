@@ -10,6 +10,7 @@ from poolhouse.pipeline import names
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks.links import Link, Links
 from poolhouse.pipeline.tasks.records import Status
 from poolhouse.worker import Payload, TaskContext, Unique, task
 from tests.kit.unit.worker import handlers
@@ -91,3 +92,22 @@ def test_a_follow_up_whose_model_has_changed_meanwhile_is_published_and_fails_wi
     parent.attempt = 2
     engine.attempts.process(parent)
     assert (parent.ended, published(engine)) == (["ack"], ["f-1"])
+
+
+def test_a_unique_task_of_a_chain_is_handed_a_payload_larger_than_a_message_may_be(engine: Engine) -> None:
+    now = engine.clock.now
+    link = Link(task_type="one_text", queue="default", payload={"n": 1}, into="text")
+    parent = TaskMessage(
+        task_id="p-1",
+        task_type="big",
+        submitted_at=now,
+        queue="default",
+        payload={"n": 1_100_000},
+        links=Links(then=(link,)),
+    )
+    engine.attempts.process(FakeDelivery(parent.data(), parent.attributes(), now))
+    [message] = [each.message for each in engine.topics.published]
+    following = FakeDelivery(message.data, message.attributes, now)
+    engine.attempts.process(following)
+    assert following.ended == ["ack"]
+    assert engine.record(message.attributes["task_id"]).result == 1_100_000

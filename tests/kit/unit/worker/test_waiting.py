@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 from poolhouse.pipeline.messaging.message import NOT_BEFORE, parse_time
+from poolhouse.pipeline.store import ABSENT
+from poolhouse.pipeline.tasks import records
 from poolhouse.pipeline.tasks.dead_letter_attributes import earlier_deliveries
-from poolhouse.pipeline.tasks.records import Status
+from poolhouse.pipeline.tasks.records import Status, TaskRecord
 from poolhouse.worker.runtime.admission.shared_gate import MOST_WAITING
 from tests.kit.unit.worker.conftest import Engine, FakeDelivery
 
@@ -36,6 +38,20 @@ def test_one_too_many_comes_again_later_as_a_copy_and_its_record_says_what_it_wa
     assert (record.status, record.waits_for) == (Status.QUEUED, "the turn of turns (n=1)")
     assert len([name for name in engine.store.writes if name.startswith("tasks/")]) == 1
     assert engine.dead_letters == []
+
+
+def test_a_duplicate_of_a_task_that_has_ended_does_not_write_that_it_waits(engine: Engine) -> None:
+    now = engine.clock()
+    record = TaskRecord(
+        task_id="done", task_type="turns", queue="default", status=Status.RUNNING, submitted_at=now, updated_at=now
+    )
+    running = engine.records.write(record, if_generation=ABSENT)
+    engine.records.write(records.succeeded(record, now=now, result=None), if_generation=running.generation)
+    crowd(engine)
+    writes = list(engine.store.writes)
+    put_off(engine, engine.task("turns", "done", n=1))
+    assert engine.store.writes == writes
+    assert engine.record("done").status is Status.SUCCEEDED
 
 
 def test_a_copy_that_comes_too_early_is_deferred_and_takes_no_place(engine: Engine) -> None:
