@@ -1,10 +1,14 @@
-"""The objects of the limits: one for each task type and key in use, gone when nothing uses it."""
+"""The objects of the limits: one for each task type and key that has been in use.
+
+What nothing uses any more is written once more, empty, and left to the bucket's lifecycle. A delete would have to be
+conditional, since another process may just have joined, and emulators delete whatever the precondition says.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import structlog
@@ -13,7 +17,12 @@ from pydantic import ValidationError
 from poolhouse.pipeline import names
 from poolhouse.pipeline.errors import ObjectNotFound, StoreUnavailable
 from poolhouse.pipeline.limits.shares import Kind, LimitState
-from poolhouse.pipeline.store import ABSENT, ObjectStore
+from poolhouse.pipeline.store import ABSENT, ObjectInfo, ObjectStore
+
+#: Metadata of an object that says nothing: listings pass over it without reading it.
+_UNUSED = {"unused": "true"}
+#: Objects listed by one call.
+_PAGE = 1000
 
 _log = structlog.get_logger(__name__)
 
@@ -31,7 +40,7 @@ class LimitStore:
         self._store = store
 
     def read(self, name: str) -> tuple[LimitState | None, int]:
-        """A limit's state and generation; None and `ABSENT` where nothing uses it.
+        """A limit's state and generation; None and `ABSENT` where there is no object.
 
         Raises:
             StoreUnavailable: storage did not answer, or the object is none of ours.
@@ -46,24 +55,21 @@ class LimitStore:
             raise StoreUnavailable(f"{name} is no limit's state: delete it while no worker runs") from error
 
     def write(self, name: str, state: LimitState, *, if_generation: int) -> int:
-        """Write a limit's state, or delete its object where it says nothing; returns the generation.
+        """Write a limit's state; returns the generation.
 
         Raises:
             PreconditionFailed: another process wrote first.
             StoreUnavailable: storage did not answer; the write may have taken effect all the same.
         """
-        if not state.empty:
-            data = state.model_dump_json(exclude_defaults=True).encode()
-            return self._store.put(name, data, if_generation=if_generation)
-        if if_generation != ABSENT:
-            self._store.delete(name, if_generation=if_generation)
-        return ABSENT
+        data = state.model_dump_json(exclude_defaults=True).encode()
+        return self._store.put(name, data, metadata=_UNUSED if state.empty else None, if_generation=if_generation)
 
     def in_use(self, *, most: int) -> tuple[list[LimitState], bool]:
         """The first limits in use, by type and key, and whether there are more than `most`; reads each."""
-        page = self._store.list(names.LIMITS, page_size=most)
         found: list[LimitState] = []
-        for info in page.objects:
+        for info in self._used():
+            if len(found) == most:
+                return found, True
             try:
                 state, _ = self.read(info.name)
             except StoreUnavailable as error:
@@ -71,5 +77,15 @@ class LimitStore:
                     raise
                 _log.warning("a limit can't be shown", limit=info.name, error=str(error))
                 continue
-            found += [state] if state is not None else []
-        return found, page.next_token is not None
+            found += [state] if state is not None and not state.empty else []
+        return found, False
+
+    def _used(self) -> Iterator[ObjectInfo]:
+        """The objects that say something, as listed."""
+        token: str | None = None
+        while True:
+            page = self._store.list(names.LIMITS, page_size=_PAGE, page_token=token)
+            yield from (info for info in page.objects if info.metadata != _UNUSED)
+            token = page.next_token
+            if token is None:
+                return

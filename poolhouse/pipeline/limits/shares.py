@@ -83,7 +83,7 @@ class LimitState(_Model):
 
     @property
     def empty(self) -> bool:
-        """Whether it says nothing: its object may go."""
+        """Whether it says nothing: nothing uses the limit."""
         return not self.holders and not self.cooling
 
 

@@ -341,7 +341,8 @@ class SharedGate:
         with self._lock:
             now = self._now()
             self._failures = 0
-            self._seen, self._generation, self._looked_at = state or self._new, generation, now
+            self._seen = self._new if state is None or state.empty else state
+            self._generation, self._looked_at = generation, now
             if state is not None and timedelta() <= now - state.updated_at < WRITE_EVERY:
                 jitter = timedelta(seconds=self._chance.uniform(0, 0.3))
                 self._not_before = max(self._not_before, state.updated_at + WRITE_EVERY + jitter)

@@ -46,13 +46,18 @@ class Job:
 
 
 class Storage(MemoryStore):
-    """A bucket whose calls fail now and then: before they take effect, after it, or with the effect to come later."""
+    """A bucket whose calls fail now and then: before they take effect, after it, or with the effect to come later.
+
+    It deletes whatever the precondition says, as emulators do.
+    """
 
     def __init__(self, world: World, failing: float) -> None:
         super().__init__(now=lambda: EPOCH + timedelta(seconds=world.now_s))
         self._world = world
         self.failing = failing
         self.down = False
+        #: Called before each change: what another process does in between.
+        self.before_strike: Callable[[], None] = lambda: None
         #: When each object was written.
         self.written_s: dict[str, list[float]] = {}
 
@@ -74,7 +79,7 @@ class Storage(MemoryStore):
 
     def delete(self, name: str, *, if_generation: int | None = None) -> None:
         def remove() -> None:
-            super(Storage, self).delete(name, if_generation=if_generation)
+            super(Storage, self).delete(name)
             self.written_s.setdefault(name, []).append(self._world.now_s)
 
         self._strike(remove)
@@ -85,6 +90,7 @@ class Storage(MemoryStore):
         return super().get(name)
 
     def _strike(self, effect: Callable[[], Any]) -> Any:
+        self.before_strike()
         chance = self._world.chance
         if self.down or chance.random() < self.failing:
             how = "before" if self.down else chance.choice(("before", "after", "later"))

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from poolhouse.pipeline.errors import StoreUnavailable
+from poolhouse.pipeline.limits.limit_store import LimitStore
 from poolhouse.worker import Limit, Payload, TaskContext
 from poolhouse.worker.registry import Handler
-from tests.kit.unit.worker.limit_world import World, most_in_a_span
+from tests.kit.unit.worker.limit_world import AtOnce, World, most_in_a_span
 
 
 class Call(Payload):
@@ -103,14 +104,36 @@ def test_writes_are_bounded_by_about_one_a_second_and_key_however_many_tasks_and
         assert most_in_a_span(written_s, 0.9) <= 2
 
 
-def test_a_key_that_is_used_once_costs_one_write_and_leaves_nothing() -> None:
+def test_a_key_that_is_used_once_costs_two_writes_and_leaves_an_object_that_says_nothing() -> None:
     world = World(handler(limit=Limit(rate="10/s", max_concurrency=5, key="tenant")), seed=2, processes=1)
     world.submit("a", 0.05)
     world.run(world.all_ended, most_s=10)
     world.run(most_s=30)
-    assert len(world.storage.writes) == 1
-    assert world.storage.names() == ()
+    assert len(world.storage.writes) == 2
+    assert len(world.storage.names()) == 1
+    assert LimitStore(world.storage).in_use(most=10) == ([], False)
     assert world.processes[0].limits.next_act_at() is None
+
+
+def test_a_process_that_joins_while_the_last_one_gives_back_keeps_what_it_got() -> None:
+    world = World(handler(limit=Limit(max_concurrency=8)), seed=2, processes=2)
+    first, second = world.processes
+    first.deliver(world.job("a", 0.05))
+    world.run(world.all_ended, most_s=5)
+    long = world.job("a", 60)
+
+    def join() -> None:
+        world.storage.before_strike = lambda: None
+        second.deliver(long)
+        while not second.holds("a"):
+            world.now_s += 0.5
+            second.limits.act(AtOnce())
+
+    world.storage.before_strike = join
+    world.run(lambda: bool(long.began_s), most_s=20)
+    assert "p1" in world.holders()
+    world.run(lambda: "p0" not in world.holders(), most_s=20)
+    assert world.holders() == {"p1"}
 
 
 def test_what_a_dead_process_held_comes_back_when_its_lease_has_ended() -> None:
