@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from datetime import datetime
 
 from pydantic import BaseModel
 
@@ -66,25 +67,37 @@ def write(store: ObjectStore, group_id: str, members: Iterable[Planned], *, writ
     return offset + len(encoded)
 
 
-def publish(group: Group, members: Sequence[Planned], *, offset: int, send: Send, task_ids: TaskIds) -> None:
+def publish(
+    group: Group,
+    members: Sequence[Planned],
+    *,
+    offset: int,
+    submitted_at: datetime,
+    send: Send,
+    task_ids: TaskIds,
+) -> None:
     """Publish members of a group, from the one at `offset` on; again, where they have been published, does no harm.
+
+    Args:
+        submitted_at: now, and not when the group was made: a purge in between does not mean them.
 
     Raises:
         ServiceUnavailable: the queue does not take all of them.
     """
     sent = [
-        send(message(group, member, index=index, task_ids=task_ids)) for index, member in enumerate(members, offset)
+        send(message(group, member, index=index, submitted_at=submitted_at, task_ids=task_ids))
+        for index, member in enumerate(members, offset)
     ]
     for future in sent:
         future.result()
 
 
-def message(group: Group, member: Planned, *, index: int, task_ids: TaskIds) -> TaskMessage:
+def message(group: Group, member: Planned, *, index: int, submitted_at: datetime, task_ids: TaskIds) -> TaskMessage:
     """The message of a member."""
     return TaskMessage(
         task_id=task_ids.in_group(group.group_id, index),
         task_type=member.task_type,
-        submitted_at=group.created_at,
+        submitted_at=submitted_at,
         queue=member.queue,
         payload=member.payload,
         links=Links(
@@ -93,7 +106,7 @@ def message(group: Group, member: Planned, *, index: int, task_ids: TaskIds) -> 
     )
 
 
-def publish_chunks(group: Group, store: ObjectStore, *, send: Send, task_ids: TaskIds) -> None:
+def publish_chunks(group: Group, store: ObjectStore, *, submitted_at: datetime, send: Send, task_ids: TaskIds) -> None:
     """Publish what is left of the chunks that a handler wrote.
 
     Raises:
@@ -105,7 +118,7 @@ def publish_chunks(group: Group, store: ObjectStore, *, send: Send, task_ids: Ta
         except ObjectNotFound:
             continue  # published by another worker, which has a duplicate of the parent's message
         chunk = Chunk.model_validate_json(data)
-        publish(group, chunk.members, offset=chunk.offset, send=send, task_ids=task_ids)
+        publish(group, chunk.members, offset=chunk.offset, submitted_at=submitted_at, send=send, task_ids=task_ids)
         store.delete(name)
 
 

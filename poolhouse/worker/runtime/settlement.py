@@ -301,7 +301,8 @@ class Settlement:
         for future in waiting:
             future.result()
         for group in record.groups or ():
-            self._retry_io(partial(launch, group, self._store, send=self._send, task_ids=self._task_ids))
+            started = partial(launch, group, self._store, submitted_at=record.updated_at)
+            self._retry_io(partial(started, send=self._send, task_ids=self._task_ids))
         for task in tasks:
             handler = self._registry.get(task.task_type)  # None: gone since the parent ran
             waits = task.not_before is not None and task.not_before > now

@@ -13,7 +13,7 @@ from poolhouse.api import create_app
 from poolhouse.pipeline import names
 from poolhouse.pipeline.errors import StoreUnavailable
 from poolhouse.pipeline.groups.group import JOIN
-from poolhouse.pipeline.messaging.message import LINKS, decode
+from poolhouse.pipeline.messaging.message import LINKS, decode, parse_time
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.store import ABSENT
 from poolhouse.pipeline.tasks import records
@@ -123,6 +123,19 @@ def test_members_are_added_in_batches_and_the_group_is_closed(api: Api) -> None:
     assert (closed.status_code, closed.json()["status"], closed.json()["size"]) == (200, "running", 6)
     assert api.client.post(f"/groups/{group_id}:close", json={"size": 6}).status_code == 200
     assert len(published(api)) == 6
+
+
+def test_tasks_of_a_group_are_submitted_when_they_are_published_and_not_when_it_was_made(api: Api) -> None:
+    """A purge in between does not mean them."""
+    group_id = api.client.post("/groups", json={"open": True, "then": JOINED}).json()["group_id"]
+    times = []
+    for call, body in (("add", {"offset": 0, "tasks": numbers(1)}), ("close", {"size": 1})):
+        api.clock.forward(5)
+        times.append(api.clock.now)
+        assert api.client.post(f"/groups/{group_id}:{call}", json=body).status_code == 200
+        if call == "add":
+            end(api, published(api)[0])
+    assert [parse_time(body["submitted_at"]) for body in published(api)] == times
 
 
 def test_a_group_that_is_closed_when_all_have_ended_joins_at_once(api: Api) -> None:
