@@ -18,14 +18,14 @@ class Store(MemoryStore):
 
     def __init__(self) -> None:
         super().__init__()
-        self.calls: list[str] = []
+        self.used: list[str] = []
 
     def put(self, *arguments: Any, **options: Any) -> int:
-        self.calls.append("put")
+        self.used.append("put")
         return super().put(*arguments, **options)
 
     def upload(self, *arguments: Any, **options: Any) -> Any:
-        self.calls.append("upload")
+        self.used.append("upload")
         return super().upload(*arguments, **options)
 
 
@@ -33,7 +33,7 @@ class Store(MemoryStore):
 def test_what_is_larger_than_a_piece_is_uploaded(size: int, call: str) -> None:
     store, data = Store(), b"1" * size
     pieces.write(store, "results/a.json", data)
-    assert store.calls[0] == call
+    assert store.used[0] == call
     assert store.get("results/a.json")[0] == data
 
 
