@@ -6,19 +6,17 @@ once Pub/Sub has its members. So the chunks that are there are those still to be
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from datetime import datetime
 
 from pydantic import BaseModel
 
-from poolhouse.pipeline import names
+from poolhouse.pipeline import names, pieces
 from poolhouse.pipeline.errors import ObjectNotFound
 from poolhouse.pipeline.groups.group import MAX_MEMBERS, Group
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.store import ObjectStore
-from poolhouse.pipeline.tasks.large_values import PIECE_BYTES
 from poolhouse.pipeline.tasks.links import Links, Planned
 from poolhouse.pipeline.tasks.task_ids import TaskIds
 
@@ -127,10 +125,7 @@ def publish_chunks(group: Group, store: ObjectStore, *, submitted_at: datetime, 
 def _put(store: ObjectStore, group_id: str, offset: int, encoded: Sequence[str], written_by: int) -> None:
     name = f"{names.GROUPS}{group_id}/members/{written_by}-{offset:06d}.json"
     data = f'{{"offset":{offset},"members":[{",".join(encoded)}]}}'.encode()
-    if len(data) > PIECE_BYTES:  # in pieces: each has the time that a whole small object has
-        store.upload(name, io.BytesIO(data), content_type="application/json", size_bytes=len(data))
-    else:
-        store.put(name, data)
+    pieces.write(store, name, data)
 
 
 def _chunks(store: ObjectStore, prefix: str) -> Iterator[str]:
