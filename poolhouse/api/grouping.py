@@ -103,7 +103,10 @@ async def _publish(group: Group, members: Sequence[Planned], *, offset: int, ser
     def send(task: TaskMessage) -> Future[str]:
         return services.send_blocking(task.by_reference(above_bytes=above_bytes))
 
-    await services.threads.run(group_members.publish, group, members, offset=offset, send=send, task_ids=ids)
+    now = services.clock()
+    await services.threads.run(
+        group_members.publish, group, members, offset=offset, submitted_at=now, send=send, task_ids=ids
+    )
 
 
 async def _follow_closed(group: Group, services: Services) -> None:
@@ -111,7 +114,7 @@ async def _follow_closed(group: Group, services: Services) -> None:
 
     def follow() -> None:
         for follow_up in LinkedTasks(services.store, lambda: ids).of_closed(group):
-            services.send_blocking(message_of(follow_up, submitted_at=group.created_at)).result()
+            services.send_blocking(message_of(follow_up, submitted_at=services.clock())).result()
 
     await services.threads.run(follow)
 

@@ -33,11 +33,10 @@ from poolhouse.pipeline.errors import (
 )
 from poolhouse.pipeline.gcs.json_objects import RETRIED_STATUSES, SmallObjects, connect
 from poolhouse.pipeline.json_values import clean_text
+from poolhouse.pipeline.pieces import PIECE_BYTES
 
 #: `if_generation` of a write that must be the first one.
 ABSENT = 0
-#: Bytes that a streamed read or write holds at a time; Cloud Storage wants multiples of 256 KiB.
-CHUNK_BYTES = 8 * 1024 * 1024
 #: Connections kept open to storage: threads above this number open new ones for each request.
 POOL_SIZE = 64
 
@@ -229,13 +228,13 @@ class GcsStore:
             # Without the download link: an emulator's names some address of its own; the client makes the right one.
             pinned._set_properties({name: value for name, value in blob._properties.items() if name != "mediaLink"})
         return _Reader(  # type: ignore[return-value]  # typeshed: no RawIOBase is an IO[bytes]
-            pinned.open("rb", chunk_size=CHUNK_BYTES, **self._options), name
+            pinned.open("rb", chunk_size=PIECE_BYTES, **self._options), name
         )
 
     def upload(self, name: str, source: IO[bytes], *, content_type: str, size_bytes: int | None = None) -> ObjectInfo:
         # One request where the whole fits: emulators re-hash the object at every chunk of a resumable upload.
         blob = self._bucket.blob(
-            name, chunk_size=None if size_bytes is not None and size_bytes <= CHUNK_BYTES else CHUNK_BYTES
+            name, chunk_size=None if size_bytes is not None and size_bytes <= PIECE_BYTES else PIECE_BYTES
         )
         with _errors(name, bucket=self.bucket):
             blob.upload_from_file(

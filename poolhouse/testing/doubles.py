@@ -23,6 +23,7 @@ from poolhouse.pipeline.errors import ObjectNotFound, PreconditionFailed, QueueU
 from poolhouse.pipeline.groups.group import WaitFor
 from poolhouse.pipeline.groups.results import MemberResult
 from poolhouse.pipeline.messaging.pubsub_transport import Message
+from poolhouse.pipeline.pieces import PIECE_BYTES
 from poolhouse.pipeline.store import ABSENT, ObjectInfo, ObjectPage, ObjectStore, printable
 from poolhouse.pipeline.tasks.records import Step
 from poolhouse.pipeline.timing import clock
@@ -314,7 +315,7 @@ class DirectoryStore(MemoryStore):
         path = self._root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as target:
-            while piece := source.read(8 * 1024 * 1024):
+            while piece := source.read(PIECE_BYTES):
                 target.write(piece)
         self.writes.append(name)
         return self.stat(name)

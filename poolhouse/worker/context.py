@@ -182,7 +182,8 @@ class TaskContext(Protocol):
             wait_for: `ended` lets the join run once all members have ended, however.
 
         Raises:
-            ValueError: a task can't be such a member, join or follow-up, or there are too many.
+            ValueError: a task can't be such a member, join or follow-up, or there are too many; or this task keeps no
+                record (`record=False`).
             poolhouse.pipeline.errors.StoreUnavailable: storage does not answer.
         """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -83,7 +84,9 @@ async def backfill_trigger(
             task_of(trigger, info.name, info.generation, topology=services.topology, bucket=bucket, task_ids=ids)
             for info in found
         ]
-        sent = [services.publisher.submit(await services.submitting(task)) for task in tasks]
+        # Not the time of the file, which its id has: a purge before this call does not mean them.
+        now = services.clock()
+        sent = [services.publisher.submit(await services.submitting(replace(task, submitted_at=now))) for task in tasks]
         await asyncio.gather(*map(asyncio.wrap_future, sent))
     return json_answer(
         {

@@ -68,6 +68,10 @@ class CancelOrder(BaseModel):
             return None
         return records.cancelled(record or records.fresh(task, now=now), now=now, reason=self.reason)
 
+    def over(self, now: datetime, *, keep: timedelta) -> bool:
+        """Return whether no message of a task that is meant can be left: each stays in a queue for `keep`."""
+        return now - self.at >= keep
+
     def covers(self, other: CancelOrder) -> bool:
         """Return whether an earlier order is not needed beside this one."""
         same = (self.queue, self.task_type, self.after) == (other.queue, other.task_type, other.after)
@@ -102,7 +106,7 @@ class QueueControl(BaseModel):
         Raises:
             Conflict: there are too many.
         """
-        left = [old for old in self.orders if not order.covers(old) and order.at - old.at < keep]
+        left = [old for old in self.orders if not order.covers(old) and not old.over(order.at, keep=keep)]
         if len(left) >= MOST_ORDERS:
             raise Conflict(
                 f"{MOST_ORDERS} bulk cancels with other filters may still meet tasks in the queues: cancel by queue or "
@@ -110,9 +114,15 @@ class QueueControl(BaseModel):
             )
         return self.model_copy(update={"orders": (order, *left)})
 
-    def concerning(self, task: TaskMessage) -> tuple[CancelOrder, ...]:
-        """Return the orders that may mean a task; none for nearly all tasks."""
-        return tuple(order for order in self.orders if order.concerns(task))
+    def concerning(self, task: TaskMessage, *, now: datetime, keep: timedelta) -> tuple[CancelOrder, ...]:
+        """Return the orders that may mean a task; none for nearly all tasks.
+
+        Args:
+            task: the task.
+            now: the time.
+            keep: as in `order`.
+        """
+        return tuple(order for order in self.orders if order.concerns(task) and not order.over(now, keep=keep))
 
 
 #: Nothing is decided.

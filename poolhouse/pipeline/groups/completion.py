@@ -20,7 +20,7 @@ from poolhouse.pipeline import names
 from poolhouse.pipeline.errors import ObjectNotFound, PreconditionFailed
 from poolhouse.pipeline.groups.group import Group
 from poolhouse.pipeline.store import ABSENT, ObjectStore
-from poolhouse.pipeline.tasks.record_store import RecordStore, RecordSummary
+from poolhouse.pipeline.tasks.record_store import RecordStore
 from poolhouse.pipeline.tasks.records import Status
 from poolhouse.pipeline.tasks.task_ids import TaskIds
 
@@ -28,16 +28,14 @@ from poolhouse.pipeline.tasks.task_ids import TaskIds
 FAN = 16
 
 
-def settled(group: Group, member: RecordSummary | None) -> bool:
+def settled(group: Group, status: Status, *, discarded: bool) -> bool:
     """Whether the join of a group waits no longer for a member.
 
     Cancelled and discarded tasks are given up: no replay makes them succeed any more.
     """
-    if member is None or not member.status.final:
+    if not status.final:
         return False
-    if group.wait_for == "ended" or member.discarded:
-        return True
-    return member.status in {Status.SUCCEEDED, Status.CANCELLED}
+    return group.wait_for == "ended" or discarded or status in {Status.SUCCEEDED, Status.CANCELLED}
 
 
 class Completion:
@@ -70,7 +68,8 @@ class Completion:
 
     def settled(self, group: Group, index: int) -> bool:
         """Whether a member is settled, by its record."""
-        return settled(group, self._records.summary(self._task_ids().in_group(group.group_id, index)))
+        member = self._records.summary(self._task_ids().in_group(group.group_id, index))
+        return member is not None and settled(group, member.status, discarded=member.discarded)
 
     def _there(self, group: Group, level: int, index: int) -> bool:
         if level == 0:

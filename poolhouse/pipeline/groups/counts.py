@@ -37,9 +37,12 @@ def count(group: Group, store: ObjectStore, task_ids: TaskIds) -> Counts:
     """
     by_status: Counter[Status] = Counter()
     seen = settled = 0
+    beyond = None if group.size is None else task_ids.in_group(group.group_id, group.size)
     for member in members(group, store, task_ids):
+        if beyond is not None and member.task_id >= beyond:
+            break  # added while the group was closed with fewer
         by_status[member.status] += 1
-        seen, settled = seen + 1, settled + is_settled(group, member)
+        seen, settled = seen + 1, settled + is_settled(group, member.status, discarded=member.discarded)
     if group.size is not None:
         by_status[Status.QUEUED] += group.size - seen
     return Counts({status: by_status[status] for status in Status}, settled)

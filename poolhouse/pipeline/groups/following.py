@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from poolhouse.pipeline.errors import GroupNotFound
-from poolhouse.pipeline.groups.completion import Completion
-from poolhouse.pipeline.groups.group import FAILURE, JOIN, Group
+from poolhouse.pipeline.groups.completion import Completion, settled
+from poolhouse.pipeline.groups.group import FAILURE, JOIN, MAX_MEMBERS, Group
 from poolhouse.pipeline.groups.group_store import GroupStore
 from poolhouse.pipeline.store import ObjectStore
 from poolhouse.pipeline.tasks.links import Link, Links, handed
@@ -51,18 +51,38 @@ class LinkedTasks:
             yield from self._join(group)
 
     def _of_group(self, record: TaskRecord, group_id: str, index: int, *, failed: bool) -> Iterator[FollowUp]:
-        try:
-            group = self._groups.closed(group_id)
-        except GroupNotFound:
-            return  # expired, and its join with it
+        group = self._of_member(record, group_id, index)
+        if group is None:
+            return
         if failed and record.discarded_at is None and group.on_failure is not None:
             task_id = self._task_ids().in_group(group_id, FAILURE)
             yield _follow_up(
                 task_id, group.on_failure, _failure(record), Links(parent_id=record.task_id, group_id=group_id)
             )
-        settled = record.status in {Status.SUCCEEDED, Status.CANCELLED} or record.discarded_at is not None
-        if group.then is not None and (settled or group.wait_for == "ended") and self._completion.reached(group, index):
+        if group.then is None or not settled(group, record.status, discarded=record.discarded_at is not None):
+            return
+        reached = self._completion.reached(group, index)
+        if not reached and group.size is None:
+            # Closed while we looked? Then the closing call may not have seen our mark, and we did not know where to end
+            # looking. One that is written after this read sees it.
+            closed = self._of_member(record, group_id, index)
+            reached = closed is not None and closed.size is not None and self._completion.reached(closed, index)
+        if reached:
             yield from self._join(group)
+
+    def _of_member(self, record: TaskRecord, group_id: str, index: int) -> Group | None:
+        """The group of a member; None if it has expired, and its join with it, or the task is none of its members.
+
+        Anybody who may publish can write any links into a message, and members may be added beyond the size that the
+        group is closed with.
+        """
+        try:
+            group = self._groups.closed(group_id)
+        except GroupNotFound:
+            return None
+        if not 0 <= index < (MAX_MEMBERS if group.size is None else group.size):
+            return None
+        return group if record.task_id == self._task_ids().in_group(group_id, index) else None
 
     def _last_settled(self, group: Group, index: int) -> bool:
         return self._completion.settled(group, index) and self._completion.reached(group, index)

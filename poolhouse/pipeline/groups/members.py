@@ -6,18 +6,17 @@ once Pub/Sub has its members. So the chunks that are there are those still to be
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from datetime import datetime
 
 from pydantic import BaseModel
 
-from poolhouse.pipeline import names
+from poolhouse.pipeline import names, pieces
 from poolhouse.pipeline.errors import ObjectNotFound
 from poolhouse.pipeline.groups.group import MAX_MEMBERS, Group
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.store import ObjectStore
-from poolhouse.pipeline.tasks.large_values import PIECE_BYTES
 from poolhouse.pipeline.tasks.links import Links, Planned
 from poolhouse.pipeline.tasks.task_ids import TaskIds
 
@@ -68,25 +67,37 @@ def write(store: ObjectStore, group_id: str, members: Iterable[Planned], *, writ
     return offset + len(encoded)
 
 
-def publish(group: Group, members: Sequence[Planned], *, offset: int, send: Send, task_ids: TaskIds) -> None:
+def publish(
+    group: Group,
+    members: Sequence[Planned],
+    *,
+    offset: int,
+    submitted_at: datetime,
+    send: Send,
+    task_ids: TaskIds,
+) -> None:
     """Publish members of a group, from the one at `offset` on; again, where they have been published, does no harm.
+
+    Args:
+        submitted_at: now, and not when the group was made: a purge in between does not mean them.
 
     Raises:
         ServiceUnavailable: the queue does not take all of them.
     """
     sent = [
-        send(message(group, member, index=index, task_ids=task_ids)) for index, member in enumerate(members, offset)
+        send(message(group, member, index=index, submitted_at=submitted_at, task_ids=task_ids))
+        for index, member in enumerate(members, offset)
     ]
     for future in sent:
         future.result()
 
 
-def message(group: Group, member: Planned, *, index: int, task_ids: TaskIds) -> TaskMessage:
+def message(group: Group, member: Planned, *, index: int, submitted_at: datetime, task_ids: TaskIds) -> TaskMessage:
     """The message of a member."""
     return TaskMessage(
         task_id=task_ids.in_group(group.group_id, index),
         task_type=member.task_type,
-        submitted_at=group.created_at,
+        submitted_at=submitted_at,
         queue=member.queue,
         payload=member.payload,
         links=Links(
@@ -95,7 +106,7 @@ def message(group: Group, member: Planned, *, index: int, task_ids: TaskIds) -> 
     )
 
 
-def publish_chunks(group: Group, store: ObjectStore, *, send: Send, task_ids: TaskIds) -> None:
+def publish_chunks(group: Group, store: ObjectStore, *, submitted_at: datetime, send: Send, task_ids: TaskIds) -> None:
     """Publish what is left of the chunks that a handler wrote.
 
     Raises:
@@ -107,17 +118,14 @@ def publish_chunks(group: Group, store: ObjectStore, *, send: Send, task_ids: Ta
         except ObjectNotFound:
             continue  # published by another worker, which has a duplicate of the parent's message
         chunk = Chunk.model_validate_json(data)
-        publish(group, chunk.members, offset=chunk.offset, send=send, task_ids=task_ids)
+        publish(group, chunk.members, offset=chunk.offset, submitted_at=submitted_at, send=send, task_ids=task_ids)
         store.delete(name)
 
 
 def _put(store: ObjectStore, group_id: str, offset: int, encoded: Sequence[str], written_by: int) -> None:
     name = f"{names.GROUPS}{group_id}/members/{written_by}-{offset:06d}.json"
     data = f'{{"offset":{offset},"members":[{",".join(encoded)}]}}'.encode()
-    if len(data) > PIECE_BYTES:  # in pieces: each has the time that a whole small object has
-        store.upload(name, io.BytesIO(data), content_type="application/json", size_bytes=len(data))
-    else:
-        store.put(name, data)
+    pieces.write(store, name, data)
 
 
 def _chunks(store: ObjectStore, prefix: str) -> Iterator[str]:

@@ -1,14 +1,13 @@
 """JSON values too large for a message or a record: objects of their own, named by what they hold.
 
 What a message or a record says of such a value is its size and its hash; the object's name follows from the task's id
-and the hash. So a message that somebody publishes by hand can name no other object, and whatever is read is what was
+and the hash. So a message that was published by hand can name no other object, and whatever is read is what was
 written.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -16,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 from pydantic_core import from_json
 
-from poolhouse.pipeline import names
+from poolhouse.pipeline import names, pieces
 from poolhouse.pipeline.errors import MalformedMessage, ObjectNotFound, PoolhouseError
+from poolhouse.pipeline.pieces import PIECE_BYTES
 
 if TYPE_CHECKING:
     from poolhouse.pipeline.store import ObjectStore  # which imports Google's clients
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 PAYLOAD_SHA256, PAYLOAD_BYTES = "payload_sha256", "payload_bytes"
 #: Bytes, as JSON, up to which a payload travels in its message unless pipeline.toml says otherwise.
 INLINE_BYTES = 1_000_000
-#: Bytes written or read by one request: each has the time that a whole small object has.
-PIECE_BYTES = 8 * 1024 * 1024
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MOST_DIGITS = 10
 
@@ -74,10 +72,7 @@ def referred(task_id: str, attributes: Mapping[str, str]) -> ValueObject | None:
 
 def write(store: ObjectStore, value: ValueObject, data: bytes) -> None:
     """Write the object; again changes nothing, since its name follows from what it holds."""
-    if len(data) > PIECE_BYTES:
-        store.upload(value.name, io.BytesIO(data), content_type="application/json", size_bytes=len(data))
-    else:
-        store.put(value.name, data)
+    pieces.write(store, value.name, data)
 
 
 def read(store: ObjectStore, value: ValueObject) -> Any:
@@ -94,18 +89,18 @@ def read_bytes(store: ObjectStore, value: ValueObject) -> bytes:
     Raises:
         ValueLost: the object is gone or another; the text says which.
     """
-    digest, pieces, size = hashlib.sha256(), list[bytes](), 0
+    digest, found, size = hashlib.sha256(), list[bytes](), 0
     try:
         with store.open_read(value.name) as stream:
             while size <= value.size_bytes and (piece := stream.read(min(PIECE_BYTES, value.size_bytes + 1 - size))):
                 digest.update(piece)
-                pieces.append(piece)
+                found.append(piece)
                 size += len(piece)
     except ObjectNotFound:
         raise ValueLost(f"{value.name} is gone: deleted by hand, or by the bucket's lifecycle") from None
     if size != value.size_bytes or digest.hexdigest() != value.sha256:
         raise ValueLost(f"{value.name} is not what was written: its size or SHA-256 is another")
-    return b"".join(pieces)
+    return b"".join(found)
 
 
 def remove(store: ObjectStore, value: ValueObject) -> None:

@@ -229,7 +229,8 @@ class Attempts:
 
     def _cancelled_in_bulk(self, delivery: Delivery, task: TaskMessage, *, recorded: bool) -> bool:
         """Bring a task to its end that an order cancels; False where none does: nothing has been done then."""
-        orders = self._services.control().concerning(task)
+        control = self._services.control()
+        orders = control.concerning(task, now=self._now(), keep=self._topology.longest_wait) if control.orders else ()
         while orders:
             # Also of a type without records: the one that a dead letter left says whether the task was replayed since.
             current = self._retry_io(lambda: self._records.read(task.task_id))

@@ -421,6 +421,11 @@ class Context:
     def new_group(self) -> Group:
         """The next group of this attempt, still without members: an attempt that runs again gives it the same id."""
         self._check_going_on()
+        if not self._running.recorded:
+            raise ValueError(
+                f"{self.task_type} keeps no record (record=False), and a group is kept there until its members are "
+                "published"
+            )
         seed = f"group {self.task_id} {len(self.groups)}"
         return Group(
             group_id=self._task_ids.derive_group(seed, self.submitted_at),

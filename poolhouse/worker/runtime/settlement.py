@@ -7,7 +7,6 @@ and all of it before the ack.
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import random
 import threading
@@ -21,13 +20,13 @@ from typing import Any, Literal, get_args
 import structlog
 from pydantic import ValidationError
 
-from poolhouse.pipeline import names
+from poolhouse.pipeline import names, pieces
 from poolhouse.pipeline.errors import Conflict, MessageRefused, PreconditionFailed, QueueUnavailable
 from poolhouse.pipeline.groups.launch import launch
 from poolhouse.pipeline.hooks import AttemptOutcome
 from poolhouse.pipeline.json_values import clean_text
 from poolhouse.pipeline.messaging.message import NOT_BEFORE, TaskMessage, format_time, task_id_of
-from poolhouse.pipeline.store import ABSENT, CHUNK_BYTES
+from poolhouse.pipeline.store import ABSENT
 from poolhouse.pipeline.tasks import large_values, records
 from poolhouse.pipeline.tasks.after_end import tasks_after
 from poolhouse.pipeline.tasks.dead_letter_attributes import EARLIER_DELIVERIES, attributes_for
@@ -321,7 +320,8 @@ class Settlement:
             if dead is not None:
                 self._publish_following(delivery, dead)
         for group in record.groups or ():
-            self._retry_io(partial(launch, group, self._store, send=self._send, task_ids=self._task_ids))
+            started = partial(launch, group, self._store, submitted_at=record.updated_at)
+            self._retry_io(partial(started, send=self._send, task_ids=self._task_ids))
         for task in tasks:
             handler = self._registry.get(task.task_type)  # None: gone since the parent ran
             waits = task.not_before is not None and task.not_before > now
@@ -418,13 +418,8 @@ class Settlement:
         size_bytes = len(end.encoded)
 
         def write() -> tuple[Any, ResultObject]:
-            if size_bytes > CHUNK_BYTES:  # in pieces: each has the time that a whole small object has
-                self._store.upload(
-                    name, io.BytesIO(end.encoded), content_type="application/json", size_bytes=size_bytes
-                )
-                return inline, ResultObject(name=name, size_bytes=size_bytes)
             try:
-                self._store.put(name, end.encoded, if_generation=ABSENT)
+                pieces.write(self._store, name, end.encoded, if_generation=ABSENT)
             except PreconditionFailed:
                 # An earlier attempt, or our own lost answer, wrote it: that one is the result.
                 data, info = self._store.get(name)

@@ -12,7 +12,8 @@ import polars as pl
 import pytest
 from sklearn import datasets
 
-from poolhouse.pipeline.store import CHUNK_BYTES, GcsStore, open_store
+from poolhouse.pipeline.pieces import PIECE_BYTES
+from poolhouse.pipeline.store import GcsStore, open_store
 from poolhouse.testing.doubles import FakeContext
 from poolhouse.worker.errors import TaskCancelled
 from worker.handlers.data_transformation import data_transformation
@@ -57,7 +58,7 @@ def test_a_table_of_several_chunks_is_transformed_whole(store: GcsStore) -> None
     rows = 700_000
     values = np.random.default_rng(5).normal(size=rows).round(6)
     data = pd.DataFrame({"id": range(rows), "value": values}).to_csv(index=False).encode()
-    assert len(data) > CHUNK_BYTES, "more than one request"
+    assert len(data) > PIECE_BYTES, "more than one request"
     store.upload("uploads/big.csv", io.BytesIO(data), content_type="text/csv", size_bytes=len(data))
     context = FakeContext(store, task_id="big-1")
     payload = DataTransformation(source="big.csv", transformation={"name": "normalize", "columns": ["value"]})

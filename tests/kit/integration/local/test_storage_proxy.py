@@ -13,7 +13,8 @@ import requests
 from poolhouse.local.storage.proxy import Exchange, FaultProxy, Mutation, WriteLimits
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.errors import PreconditionFailed, StoreUnavailable
-from poolhouse.pipeline.store import ABSENT, CHUNK_BYTES, GcsStore
+from poolhouse.pipeline.pieces import PIECE_BYTES
+from poolhouse.pipeline.store import ABSENT, GcsStore
 from poolhouse.testing.servers import Servers
 
 #: In the target of every request about objects: the client library also looks at the bucket once, when it pleases.
@@ -51,7 +52,7 @@ def _seen_all(seen: list[Exchange], count: int) -> None:
 def test_without_faults_all_goes_through_large_files_and_upload_sessions_too(
     store: GcsStore, proxy: FaultProxy
 ) -> None:
-    data = os.urandom(CHUNK_BYTES + 17)
+    data = os.urandom(PIECE_BYTES + 17)
     store.upload("uploads/large", io.BytesIO(data), content_type="text/plain", size_bytes=len(data))
     with store.open_read("uploads/large") as stream:
         assert stream.read() == data
@@ -154,6 +155,6 @@ def test_under_limits_a_failed_precondition_is_no_write_and_a_deletion_is_one(
         limited.put("b", b"{}", if_generation=ABSENT)
     limited.put("b", b"{}")
     assert refused == []
-    limited.upload("a", io.BytesIO(b"x" * (CHUNK_BYTES + 1)), content_type="text/plain", size_bytes=CHUNK_BYTES + 1)
+    limited.upload("a", io.BytesIO(b"x" * (PIECE_BYTES + 1)), content_type="text/plain", size_bytes=PIECE_BYTES + 1)
     assert {mutation.name.partition("/")[2] for mutation in refused} == {"a"}
-    assert limited.stat("a").size_bytes == CHUNK_BYTES + 1
+    assert limited.stat("a").size_bytes == PIECE_BYTES + 1

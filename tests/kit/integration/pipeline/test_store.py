@@ -13,7 +13,8 @@ import requests
 from poolhouse.pipeline import names
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.errors import BucketMissing, ObjectNotFound, PreconditionFailed, StoreUnavailable
-from poolhouse.pipeline.store import ABSENT, CHUNK_BYTES, GcsStore, open_store
+from poolhouse.pipeline.pieces import PIECE_BYTES
+from poolhouse.pipeline.store import ABSENT, GcsStore, open_store
 from poolhouse.pipeline.tasks.task_id_key import load_task_ids
 
 
@@ -76,7 +77,7 @@ def test_a_listing_comes_in_pages_in_the_order_of_names(store: GcsStore) -> None
     assert store.list("none/").objects == ()
 
 
-@pytest.mark.parametrize("size", [0, 1, CHUNK_BYTES, CHUNK_BYTES * 2 + 17])
+@pytest.mark.parametrize("size", [0, 1, PIECE_BYTES, PIECE_BYTES * 2 + 17])
 def test_a_stream_of_any_size_is_written_and_read(store: GcsStore, size: int) -> None:
     data = os.urandom(size)
     info = store.upload("uploads/stream", io.BytesIO(data), content_type="application/octet-stream", size_bytes=size)

@@ -13,7 +13,7 @@ from poolhouse.api import create_app
 from poolhouse.pipeline import names
 from poolhouse.pipeline.errors import StoreUnavailable
 from poolhouse.pipeline.groups.group import JOIN
-from poolhouse.pipeline.messaging.message import LINKS, decode
+from poolhouse.pipeline.messaging.message import LINKS, decode, parse_time
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.store import ABSENT
 from poolhouse.pipeline.tasks import records
@@ -123,6 +123,19 @@ def test_members_are_added_in_batches_and_the_group_is_closed(api: Api) -> None:
     assert (closed.status_code, closed.json()["status"], closed.json()["size"]) == (200, "running", 6)
     assert api.client.post(f"/groups/{group_id}:close", json={"size": 6}).status_code == 200
     assert len(published(api)) == 6
+
+
+def test_tasks_of_a_group_are_submitted_when_they_are_published_and_not_when_it_was_made(api: Api) -> None:
+    """A purge in between does not mean them."""
+    group_id = api.client.post("/groups", json={"open": True, "then": JOINED}).json()["group_id"]
+    times = []
+    for call, body in (("add", {"offset": 0, "tasks": numbers(1)}), ("close", {"size": 1})):
+        api.clock.forward(5)
+        times.append(api.clock.now)
+        assert api.client.post(f"/groups/{group_id}:{call}", json=body).status_code == 200
+        if call == "add":
+            end(api, published(api)[0])
+    assert [parse_time(body["submitted_at"]) for body in published(api)] == times
 
 
 def test_a_group_that_is_closed_when_all_have_ended_joins_at_once(api: Api) -> None:
@@ -273,6 +286,39 @@ def test_an_unknown_group_is_404_and_a_group_is_no_task(api: Api) -> None:
     for unknown in ("nothing", "..", load_task_ids(api.store).new_group(api.clock.now)):
         assert api.client.get(f"/groups/{unknown}").status_code == 404
         assert api.client.post(f"/groups/{unknown}:cancel").status_code == 404
+
+
+def test_what_follows_a_group_says_so_however_long_the_group_takes(api: Api) -> None:
+    failure = {"task_type": "anything", "into": "value"}
+    body = {"tasks": numbers(1), "then": JOINED, "on_failure": failure}
+    group = api.client.post("/groups", json=body).json()
+    without = api.client.post("/groups", json={"tasks": numbers(1)}).json()
+    ids = load_task_ids(api.store)
+    member, no_join = ids.in_group(group["group_id"], 0), ids.in_group(without["group_id"], JOIN)
+    for days, other in ((0, 200), (60, 404)):
+        api.clock.forward(days * 24 * 3600)
+        for name in ("join_task_id", "failure_task_id"):
+            shown = api.client.get(f"/tasks/{group[name]}")
+            assert (shown.status_code, shown.json()["status"]) == (200, "queued")
+            assert shown.json()["follows_group"] == group["group_id"]
+            result = api.client.get(f"/tasks/{group[name]}/result")
+            assert (result.status_code, result.json()["task_status"]) == (409, "queued")
+            assert f"follows the members of group {group['group_id']}" in result.json()["error"]
+        for task_id in (member, no_join):
+            shown = api.client.get(f"/tasks/{task_id}")
+            assert (shown.status_code, "follows_group" in shown.json()) == (other, False)
+    api.store.delete(names.group(group["group_id"]))
+    assert api.client.get(f"/tasks/{group['join_task_id']}").status_code == 404
+
+
+def test_only_a_task_that_may_follow_a_group_costs_a_look_at_one(api: Api) -> None:
+    task_id = api.client.post("/tasks", json=numbers(1)[0]).json()["task_id"]
+    api.client.get(f"/tasks/{task_id}")
+    before = api.store.calls
+    api.records.read(task_id)
+    of_a_record, before = api.store.calls - before, api.store.calls
+    api.client.get(f"/tasks/{task_id}")
+    assert api.store.calls - before == of_a_record
 
 
 def test_storage_that_is_down_is_503(api: Api) -> None:

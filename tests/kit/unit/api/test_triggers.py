@@ -10,6 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from poolhouse.api.routes import triggers
+from poolhouse.pipeline.messaging.message import parse_time
 from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
 from tests.kit.unit.api.conftest import Api, application, settings
 
@@ -75,8 +76,11 @@ def test_a_backfill_starts_the_task_of_each_file_and_again_the_same_one(api: Api
     }
     assert submitted(api) == []
     for _ in range(2):
+        api.clock.forward(5)
         assert api.client.post("/triggers/tables:backfill").json()["submitted"] == 2
     first, second = submitted(api)[:2], submitted(api)[2:]
+    # Not the files' time: a purge in between does not mean these tasks.
+    assert [parse_time(task["submitted_at"]) for task in second] == [api.clock.now] * 2
     assert [task["filename"] for task in first] == ["in/a.csv", "in/deep/b.csv"]
     assert [task["task_id"] for task in first] == [task["task_id"] for task in second]
     assert {published.message.attributes["queue"] for published in api.topics.published} == {"bulk"}

@@ -13,7 +13,7 @@ from poolhouse.pipeline.groups.group import WaitFor
 #: Numbers whose squares fail; what ran, in order.
 broken: set[int] = set()
 ran: list[str] = []
-#: What a test does while the square of a number is computed.
+#: What a test does while the square of a number is computed; -1: while a group of them is made.
 during: dict[int, Callable[[], object]] = {}
 
 
@@ -83,6 +83,7 @@ def alarm(payload: Alarm, ctx: TaskContext) -> str:
 @task("squares")
 def squares(payload: Count, ctx: TaskContext) -> str:
     """Make a group."""
+    during.get(-1, lambda: None)()
     return ctx.group(
         (square.ref(Number(number=number)) for number in range(payload.count)),
         then=total.ref(Label(label="of all")),
@@ -169,6 +170,18 @@ def once(payload: Label, ctx: TaskContext) -> None:
 @task("unrecorded", record=False)
 def unrecorded(payload: Label, ctx: TaskContext) -> None:
     """Keep no record."""
+
+
+@task("unrecorded_group", record=False, max_attempts=1)
+def unrecorded_group(payload: Label, ctx: TaskContext) -> str:
+    """Make a group without a record to keep it in."""
+    return ctx.group([square.ref(Number(number=1))])
+
+
+@task("unrecorded_group_in_a_process", record=False, max_attempts=1, cpu=True)
+def unrecorded_group_in_a_process(payload: Label, ctx: TaskContext) -> str:
+    """Do the same in a process of its own."""
+    return ctx.group([square.ref(Number(number=1))])
 
 
 @task("wrong_group")

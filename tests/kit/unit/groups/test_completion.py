@@ -37,7 +37,7 @@ class World:
 
     def end(self, index: int, status: Status = Status.SUCCEEDED) -> None:
         """Write the final record of a member."""
-        task = message(self.group, Planned(task_type="t", queue="q"), index=index, task_ids=IDS)
+        task = message(self.group, Planned(task_type="t", queue="q"), index=index, submitted_at=NOW, task_ids=IDS)
         record = records.fresh(task, now=NOW)
         found = self.records.read(task.task_id)
         generation = found.generation if found else ABSENT

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import requests
 
+from poolhouse.client.task_type import TaskType
 from poolhouse.pipeline import names
 from poolhouse.pipeline.groups import members as group_members
 from poolhouse.pipeline.groups.group import FAILURE, JOIN
@@ -224,6 +225,28 @@ def test_a_group_that_can_not_be_is_refused_where_it_is_made(pipeline: Pipeline,
     assert task.status is Status.DEAD
     assert problem in (task.record.reason or "")
     assert ran == []
+
+
+@pytest.mark.parametrize("handler", [handlers.unrecorded_group, handlers.unrecorded_group_in_a_process])
+def test_a_task_without_a_record_makes_no_group(pipeline: Pipeline, handler: TaskType[Label, str]) -> None:
+    pipeline.submit(handler, Label())
+    pipeline.run_until_idle()
+    letter = pipeline.assert_dead_lettered()
+    assert "keeps no record (record=False), and a group" in letter.reason
+    assert (ran, pipeline.store.list(names.GROUPS).objects) == ([], ())
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_a_purge_while_a_group_is_made_does_not_mean_its_tasks(pipeline: Pipeline, count: int) -> None:
+    group = pipeline.submit(handlers.squares, Count(count=count))
+
+    def purge() -> None:
+        assert api(pipeline, "POST", "/queues/default:purge")[0] == 200
+        pipeline.clock.advance("3 s")  # by now the worker knows
+
+    during[-1] = purge
+    pipeline.run_until_idle()
+    assert joined(pipeline, group) == {"total": sum(n**2 for n in range(count)), "missing": []}
 
 
 def test_a_group_has_so_many_members_at_the_most(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:

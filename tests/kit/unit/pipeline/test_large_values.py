@@ -11,6 +11,7 @@ from poolhouse.pipeline import names
 from poolhouse.pipeline.config import topology
 from poolhouse.pipeline.errors import ConfigError, MalformedMessage
 from poolhouse.pipeline.messaging.message import TaskMessage, decode
+from poolhouse.pipeline.pieces import PIECE_BYTES
 from poolhouse.pipeline.tasks import large_values
 from poolhouse.pipeline.tasks.large_values import ValueLost, payload_object
 from poolhouse.pipeline.tasks.task_ids import TaskIds
@@ -87,7 +88,7 @@ def test_what_is_gone_is_said_to_be() -> None:
 
 
 def test_more_than_a_request_holds_is_written_and_read_in_pieces() -> None:
-    data = json.dumps({"text": "x" * (2 * large_values.PIECE_BYTES)}).encode()
+    data = json.dumps({"text": "x" * (2 * PIECE_BYTES)}).encode()
     store, value = MemoryStore(), payload_object("t-1", data)
     large_values.write(store, value, data)
     assert large_values.read(store, value) == json.loads(data)

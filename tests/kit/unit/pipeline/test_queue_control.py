@@ -51,7 +51,13 @@ def retried(record: TaskRecord, *, now: datetime, retry_at: datetime | None = No
 )
 def test_an_order_concerns_what_its_filter_says(fields: dict[str, object], *, concerned: bool) -> None:
     assert order(**fields).concerns(TASK) == concerned
-    assert bool(NOTHING.order(order(**fields), keep=WEEK).concerning(TASK)) == concerned
+    assert bool(NOTHING.order(order(**fields), keep=WEEK).concerning(TASK, now=LATER, keep=WEEK)) == concerned
+
+
+def test_an_order_concerns_nothing_once_no_message_of_it_can_be_left() -> None:
+    control = NOTHING.order(order(), keep=WEEK)
+    assert control.concerning(TASK, now=AT + WEEK - timedelta(seconds=1), keep=WEEK) == control.orders
+    assert control.concerning(TASK, now=AT + WEEK, keep=WEEK) == ()
 
 
 def test_a_task_that_waited_for_a_worker_is_cancelled_with_the_reason() -> None:
