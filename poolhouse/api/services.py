@@ -116,6 +116,7 @@ class Services:
 
     def send_blocking(self, task: TaskMessage) -> Future[str]:
         """Publish a task that follows another or belongs to a group; the future is as `Publisher.submit`'s."""
+        task = self.registry.placed(task, self.topology)
         told = self.hooks.of(task.task_type).submitting(task) if self.hooks else task
         return Timers(self.store).send(told, self.publisher, now=self.clock())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any
 
@@ -102,9 +102,22 @@ def follow_ups(
         for index, link in enumerate(chain or ())
     ]
     failure = value.get("on_failure")
-    if failure is None:
-        return tuple(links), None
-    return tuple(links), _link(plan(failure, Place.FAILURE, registry, topology, field=f"{field}on_failure"))
+    following = None
+    if failure is not None:
+        following = _link(plan(failure, Place.FAILURE, registry, topology, field=f"{field}on_failure"))
+    _check_size(links, following, topology.payloads.inline_bytes, field=field)
+    return tuple(links), following
+
+
+def _check_size(chain: Sequence[Link], failure: Link | None, most: int, *, field: str) -> None:
+    """Raise `PlanError` where what follows does not fit into the message that carries it."""
+    size = sum(len(link.model_dump_json().encode()) for link in (*chain, *(() if failure is None else (failure,))))
+    if size > most:
+        raise PlanError(
+            f"{field}{'then' if chain else 'on_failure'}",
+            f"what follows has {size:,} bytes as JSON, and may have {most:,} (payloads.inline_bytes in pipeline.toml), "
+            "since it travels in the task's message: let each task hand on what the next needs",
+        )
 
 
 def _link(planned: Planned) -> Link:

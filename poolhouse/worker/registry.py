@@ -6,7 +6,7 @@ import inspect
 import sys
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from poolhouse.pipeline.hooks import Hook, Hooks
 from poolhouse.pipeline.limits.limit import Limit
 from poolhouse.pipeline.limits.rate import parse_rate
 from poolhouse.pipeline.messaging import payloads
-from poolhouse.pipeline.messaging.message import RESERVED_FIELDS
+from poolhouse.pipeline.messaging.message import RESERVED_FIELDS, TaskMessage
 from poolhouse.pipeline.names import check_task_type
 from poolhouse.pipeline.nearest import did_you_mean
 from poolhouse.pipeline.tasks.after_end import Rule
@@ -251,6 +251,14 @@ class Registry(Mapping[str, Handler]):
             return (linked,)
         by_type = {handler.task_type: handler.on_complete for handler in self.values() if handler.on_complete}
         return (linked, CompletionEvents(topology.webhooks, by_type=by_type, task_ids=task_ids))
+
+    def placed(self, task: TaskMessage, topology: Topology) -> TaskMessage:
+        """The task in a queue that there is: where its own is gone by a deploy, that of its type."""
+        if task.queue in topology.by_name:
+            return task
+        handler = self.get(task.task_type)
+        queue = topology.default_queue.name if handler is None else handler.queue_in(topology)
+        return replace(task, queue=queue)
 
     def check(self, topology: Topology, *, declared_in: str) -> None:
         """Check that these handlers and `pipeline.toml` fit together.

@@ -20,12 +20,15 @@ from poolhouse.api.services import Provided, Services
 from poolhouse.pipeline import names
 from poolhouse.pipeline.errors import (
     Conflict,
+    GroupNotFound,
     InvalidName,
     ObjectNotFound,
     PreconditionFailed,
     StoreUnavailable,
     TaskNotFound,
 )
+from poolhouse.pipeline.groups.group import FAILURE, JOIN
+from poolhouse.pipeline.groups.group_store import GroupStore
 from poolhouse.pipeline.hooks import TaskInfo
 from poolhouse.pipeline.store import ABSENT
 from poolhouse.pipeline.tasks import large_values, records
@@ -48,6 +51,11 @@ class QueuedTask(BaseModel):
     task_id: str
     status: Literal["queued"] = "queued"
     submitted_at: datetime
+    follows_group: str | None = Field(
+        default=None,
+        description="Only of the join and the failure task of a group: the group whose end, or first failure, they "
+        "follow. They are published once that has come.",
+    )
 
 
 class TaskSummary(BaseModel):
@@ -98,11 +106,27 @@ async def find(task_id: str, services: Services) -> Stored | datetime:
     if not await services.issued(task_id) or is_group(task_id):
         raise TaskNotFound(f"there is no task {task_id}: this deployment never issued that id")
     submitted_at = (await services.task_ids()).submitted_at(task_id)
-    if services.clock() - submitted_at > services.topology.longest_wait:
+    too_old = services.clock() - submitted_at > services.topology.longest_wait
+    if too_old and await followed_group(task_id, services) is None:
         raise TaskNotFound(
             f"task {task_id} was submitted at {submitted_at.isoformat()}: its record has expired, or it keeps none"
         )
     return submitted_at
+
+
+async def followed_group(task_id: str, services: Services) -> str | None:
+    """The group that a task without a record follows, as its join or its failure task, however long that takes.
+
+    Reads storage for such ids only.
+    """
+    group_id, place = (await services.task_ids()).place_of(task_id)
+    if place not in {JOIN, FAILURE}:
+        return None
+    try:
+        group = await services.threads.run(GroupStore(services.store).read, group_id)
+    except GroupNotFound:
+        return None
+    return None if (group.then if place == JOIN else group.on_failure) is None else group_id
 
 
 def public(record: TaskRecord, *, inside: bool) -> dict[str, Any]:
@@ -134,7 +158,9 @@ async def get_task(task_id: str, services: Provided) -> Response:
     found = await find(task_id, services)
     if isinstance(found, Stored):
         return json_answer(public(found.record, inside=services.settings.show_tracebacks))
-    return json_answer(QueuedTask(task_id=task_id, submitted_at=found).model_dump(mode="json"))
+    group_id = await followed_group(task_id, services)
+    queued = QueuedTask(task_id=task_id, submitted_at=found, follows_group=group_id)
+    return json_answer(queued.model_dump(mode="json", exclude_none=True))
 
 
 def summary_of(found: RecordSummary) -> dict[str, Any]:
@@ -179,7 +205,9 @@ async def get_result(task_id: str, services: Provided) -> Response:
     """409 while there is no result, and where there will never be one: `task_status` says which."""
     found = await find(task_id, services)
     if not isinstance(found, Stored):
-        raise Problem(409, f"task {task_id} is queued: it has no result yet", task_status="queued")
+        group_id = await followed_group(task_id, services)
+        what = "is queued" if group_id is None else f"follows the members of group {group_id}"
+        raise Problem(409, f"task {task_id} {what}: it has no result yet", task_status="queued")
     record = found.record
     if record.status is not Status.SUCCEEDED:
         why = "it will have none" if record.status.final else "it has no result yet"

@@ -70,6 +70,21 @@ class TaskIds:
         body = group_prefix(group_id) + _encode(place, _PLACE)
         return body + _proof(key, body)
 
+    def place_of(self, task_id: str) -> tuple[str, int]:
+        """The group, if there is one of that id, that an issued id belongs to, and its place there.
+
+        Any id has a place; that of a task that belongs to no group names a group that was never made.
+
+        Raises:
+            ValueError: this deployment never issued that id.
+        """
+        key = self._key_of(task_id)
+        if key is None:
+            raise ValueError(f"not an id of this deployment: {task_id}")
+        prefix = group_prefix(task_id)
+        body = prefix + _encode(GROUP_PLACE, _PLACE)
+        return body + _proof(key, body), _decode(task_id[len(prefix) : len(body)])
+
     def issued(self, task_id: str) -> bool:
         """Return whether this deployment made that id."""
         return self._key_of(task_id) is not None
@@ -78,10 +93,7 @@ class TaskIds:
         """When an issued id was made, to the millisecond. Raises `ValueError` for any other id."""
         if not self.issued(task_id):
             raise ValueError(f"not an id of this deployment: {task_id}")
-        value = 0
-        for character in task_id[:_TIME]:
-            value = value * 32 + _ALPHABET.index(character)
-        return _EPOCH + timedelta(milliseconds=_LAST_MS - value)
+        return _EPOCH + timedelta(milliseconds=_LAST_MS - _decode(task_id[:_TIME]))
 
     def _digest(self, seed: str) -> int:
         digest = hmac.digest(self.key, b"derive\0" + seed.encode(), hashlib.sha256)
@@ -134,3 +146,10 @@ def _encode(value: int, length: int) -> str:
         value, digit = divmod(value, 32)
         characters.append(_ALPHABET[digit])
     return "".join(reversed(characters))
+
+
+def _decode(text: str) -> int:
+    value = 0
+    for character in text:
+        value = value * 32 + _ALPHABET.index(character)
+    return value

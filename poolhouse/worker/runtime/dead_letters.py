@@ -7,14 +7,12 @@ import contextlib
 import structlog
 
 from poolhouse.pipeline.errors import Conflict, MalformedMessage, ServiceUnavailable
-from poolhouse.pipeline.hooks import TaskInfo
-from poolhouse.pipeline.messaging import trace
 from poolhouse.pipeline.messaging.object_events import is_object_event
 from poolhouse.pipeline.tasks.after_end import tasks_after
 from poolhouse.pipeline.tasks.dead_letters import DeadLetterStore, Kept, Verdict
 from poolhouse.pipeline.tasks.records import TaskRecord
-from poolhouse.pipeline.timing.timers import Timers
 from poolhouse.worker.runtime.delivery import Delivery
+from poolhouse.worker.runtime.follow_ups import FollowUps, refusals
 from poolhouse.worker.runtime.object_events import ObjectEvents
 from poolhouse.worker.runtime.services import Services
 
@@ -47,7 +45,7 @@ class DeadLetterKeeper:
         self._publisher = services.publisher
         self._object_events = ObjectEvents(services)
         self._now = services.now
-        self._timers = Timers(services.store)
+        self._follow_ups = FollowUps(services)
         self._after_end = services.after_end
         self._inline_bytes = topology.payloads.inline_bytes
         self._hooks = services.hooks
@@ -84,9 +82,7 @@ class DeadLetterKeeper:
         else:
             if verdict.kept is Kept.KEPT:
                 _log.warning("a task is dead", task_id=verdict.task_id, queue=delivery.queue)
-                if self._hooks and verdict.record is not None and verdict.ended:
-                    info = TaskInfo.of(verdict.record, trace=trace.context(verdict.attributes))
-                    self._hooks.of(info.task_type).on_death(info, verdict.record.reason or "")
+                self._follow_ups.tell_death(verdict)
             elif verdict.kept is Kept.BACK:
                 _log.info("a task that Pub/Sub gave up has attempts left", task_id=verdict.task_id)
             delivery.ack()
@@ -94,9 +90,11 @@ class DeadLetterKeeper:
     def _publish_following(self, verdict: Verdict, record: TaskRecord) -> None:
         """Publish what follows the end of a task that Pub/Sub, or a worker, gave up."""
         now = self._now()
-        tasks = tasks_after(record, self._after_end, inline_bytes=self._inline_bytes, attributes=verdict.attributes)
+        following = tasks_after(record, self._after_end, inline_bytes=self._inline_bytes, attributes=verdict.attributes)
+        tasks = [self._follow_ups.placed(task) for task in following]
         if self._hooks and verdict.ended:  # else a worker has told them, or this is a copy of the message
             tasks = [self._hooks.of(task.task_type).submitting(task) for task in tasks]
-        sent = [self._timers.send(task, self._publisher, now=now) for task in tasks]
-        for future in sent:
-            future.result()
+        for task, error in refusals([(task, self._follow_ups.send(task, now=now)) for task in tasks]):
+            refused = self._follow_ups.refused(task, error, now=now)
+            if refused.record is not None:
+                self._publish_following(refused, refused.record)

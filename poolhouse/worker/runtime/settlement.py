@@ -21,7 +21,7 @@ import structlog
 from pydantic import ValidationError
 
 from poolhouse.pipeline import names, pieces
-from poolhouse.pipeline.errors import MessageRefused, PreconditionFailed, QueueUnavailable
+from poolhouse.pipeline.errors import Conflict, MessageRefused, PreconditionFailed, QueueUnavailable
 from poolhouse.pipeline.groups.launch import launch
 from poolhouse.pipeline.hooks import AttemptOutcome
 from poolhouse.pipeline.json_values import clean_text
@@ -41,6 +41,7 @@ from poolhouse.worker.errors import LeaseLost
 from poolhouse.worker.runtime import task_log
 from poolhouse.worker.runtime.delivery import Delivery
 from poolhouse.worker.runtime.endings import Cancelled, Ending, Failed, Lost, Refused, Returned, Stopped
+from poolhouse.worker.runtime.follow_ups import FollowUps, refusals
 from poolhouse.worker.runtime.retrying import Stopping
 from poolhouse.worker.runtime.running_task import Context, RunningTask
 from poolhouse.worker.runtime.services import Services
@@ -101,6 +102,7 @@ class Settlement:
         self._timers = Timers(services.store)
         self._keys = UniqueKeys(services.store, longest_wait=services.topology.longest_wait)
         self._after_end = services.after_end
+        self._follow_ups = FollowUps(services)
         self._hooks = services.hooks
         self._retry_io = services.retry_io
         self._now = services.now
@@ -109,7 +111,7 @@ class Settlement:
     def settle(self, delivery: Delivery, running: RunningTask, context: Context, end: Ending) -> Settled:
         """Bring an attempt to its end: result, record, what is to be published, ack."""
         try:
-            return self._settle_durably(delivery, running, context, end)
+            settled, ended = self._settle_durably(delivery, running, context, end)
         except LeaseLost:
             self.counts.add("duplicates")
             delivery.defer(running.lease_s)
@@ -128,8 +130,23 @@ class Settlement:
                 return self.settle(delivery, running, context, unwritable)
             delivery.nack()
             return Settled("retried", unwritable.error)
+        if ended is None:
+            return settled
+        try:
+            self.close(delivery, ended)
+        except Stopping:
+            delivery.nack()
+            return Settled("stopped")
+        except Exception:  # noqa: BLE001
+            # A mistake of ours: the record has its end, and what follows it is published when the message comes again.
+            _log.exception("what follows a task could not be published", task_id=ended.task_id)
+            delivery.nack()
+        return settled
 
-    def _settle_durably(self, delivery: Delivery, running: RunningTask, context: Context, end: Ending) -> Settled:
+    def _settle_durably(
+        self, delivery: Delivery, running: RunningTask, context: Context, end: Ending
+    ) -> tuple[Settled, TaskRecord | None]:
+        """Write result and record; returns the record where the task has ended, and is still to be closed."""
         now = self._now
         if isinstance(end, Returned) and (problem := self._chain_problem(running, end)) is not None:
             end = Refused(problem, ErrorInfo(type="InvalidValue", message=problem))
@@ -149,25 +166,22 @@ class Settlement:
                 ),
             )
             self._ended(running, context, record, "succeeded")
-            self.close(delivery, record)
-            return _SUCCEEDED
+            return _SUCCEEDED, record
         if isinstance(end, Refused):
             record = self._finish(
                 running, lambda record: records.failed(record, error=end.error, reason=end.reason, now=now())
             )
             self._ended(running, context, record, "failed")
-            self.close(delivery, record)
-            return Settled("failed", end.error)
+            return Settled("failed", end.error), record
         if isinstance(end, Cancelled):
             record = self._finish(running, lambda record: records.cancelled(record, now=now()))
             self._ended(running, context, record, "cancelled")
-            self.close(delivery, record)
-            return Settled("cancelled")
+            return Settled("cancelled"), record
         if isinstance(end, Stopped):
             record = self._finish(running, lambda record: records.stopped(record, now=now()))
             self._ended(running, context, record, "stopped")
             delivery.hand_over(running.record.task_id)
-            return Settled("stopped")
+            return Settled("stopped"), None
         if isinstance(end, Lost):
             raise LeaseLost("another worker has it")
         return self._retry_or_die(delivery, running, context, end)
@@ -176,7 +190,9 @@ class Settlement:
         self.counts.add(disposition)
         task_log.ended(running, context, record, outcome=disposition)
 
-    def _retry_or_die(self, delivery: Delivery, running: RunningTask, context: Context, end: Failed) -> Settled:
+    def _retry_or_die(
+        self, delivery: Delivery, running: RunningTask, context: Context, end: Failed
+    ) -> tuple[Settled, TaskRecord | None]:
         handler = running.handler
         limit = handler.attempts_in(self._topology.by_name[running.record.queue])
         attempts = running.record.counted_attempts if running.recorded else delivery.attempt
@@ -187,8 +203,7 @@ class Settlement:
                 running, lambda record: records.died(record, reason=reason, now=self._now(), error=end.error)
             )
             self._ended(running, context, record, "dead")
-            self.close(delivery, record)
-            return Settled("dead", end.error)
+            return Settled("dead", end.error), record
         after_s = end.after_s
         if after_s is None and handler.backoff is not None:
             after_s = handler.backoff.wait_s(attempts, random=random.random())
@@ -204,7 +219,7 @@ class Settlement:
             delivery.nack()
         else:
             self.postpone(delivery, running.record.task_id, retry_at)
-        return Settled("retried", end.error, retry_at)
+        return Settled("retried", end.error, retry_at), None
 
     def postpone(self, delivery: Delivery, task_id: str, until: datetime) -> None:
         """Let a message come again at a time, by Pub/Sub or by a timer, and be rid of it. Raises `Stopping`."""
@@ -247,7 +262,7 @@ class Settlement:
         """
         try:
             self._publish_following(delivery, record)
-        except QueueUnavailable:
+        except (QueueUnavailable, Conflict):
             delivery.nack()
             return
         if record.status in {Status.FAILED, Status.DEAD} and record.discarded_at is None:
@@ -277,9 +292,10 @@ class Settlement:
 
     def _send(self, task: TaskMessage) -> Future[str]:
         """Send a member of a group."""
+        task = self._follow_ups.placed(task)
         told = self._hooks.of(task.task_type).submitting(task) if self._hooks else task
         told = told.by_reference(above_bytes=self._topology.payloads.inline_bytes)
-        return self._timers.send(told, self._publisher, now=self._now())
+        return self._follow_ups.send(told, now=self._now())
 
     def _publish_following(self, delivery: Delivery, record: TaskRecord) -> None:
         following = self._retry_io(
@@ -294,12 +310,15 @@ class Settlement:
         if not following and not record.groups:
             return
         now = self._now()
-        tasks = [task for task in following if self._takes_key(task, now)]
+        tasks = [task for task in map(self._follow_ups.placed, following) if self._takes_key(task, now)]
         if self._hooks:
             tasks = [self._hooks.of(task.task_type).submitting(task) for task in tasks]
-        waiting = [self._retry_io(partial(self._timers.send, task, self._publisher, now=now)) for task in tasks]
-        for future in waiting:
-            future.result()
+        sent = [(task, self._retry_io(partial(self._follow_ups.send, task, now=now))) for task in tasks]
+        for task, error in refusals(sent):
+            tasks.remove(task)
+            dead = self._retry_io(partial(self._follow_ups.refused, task, error, now=now)).record
+            if dead is not None:
+                self._publish_following(delivery, dead)
         for group in record.groups or ():
             started = partial(launch, group, self._store, submitted_at=record.updated_at)
             self._retry_io(partial(started, send=self._send, task_ids=self._task_ids))

@@ -288,6 +288,39 @@ def test_an_unknown_group_is_404_and_a_group_is_no_task(api: Api) -> None:
         assert api.client.post(f"/groups/{unknown}:cancel").status_code == 404
 
 
+def test_what_follows_a_group_says_so_however_long_the_group_takes(api: Api) -> None:
+    failure = {"task_type": "anything", "into": "value"}
+    body = {"tasks": numbers(1), "then": JOINED, "on_failure": failure}
+    group = api.client.post("/groups", json=body).json()
+    without = api.client.post("/groups", json={"tasks": numbers(1)}).json()
+    ids = load_task_ids(api.store)
+    member, no_join = ids.in_group(group["group_id"], 0), ids.in_group(without["group_id"], JOIN)
+    for days, other in ((0, 200), (60, 404)):
+        api.clock.forward(days * 24 * 3600)
+        for name in ("join_task_id", "failure_task_id"):
+            shown = api.client.get(f"/tasks/{group[name]}")
+            assert (shown.status_code, shown.json()["status"]) == (200, "queued")
+            assert shown.json()["follows_group"] == group["group_id"]
+            result = api.client.get(f"/tasks/{group[name]}/result")
+            assert (result.status_code, result.json()["task_status"]) == (409, "queued")
+            assert f"follows the members of group {group['group_id']}" in result.json()["error"]
+        for task_id in (member, no_join):
+            shown = api.client.get(f"/tasks/{task_id}")
+            assert (shown.status_code, "follows_group" in shown.json()) == (other, False)
+    api.store.delete(names.group(group["group_id"]))
+    assert api.client.get(f"/tasks/{group['join_task_id']}").status_code == 404
+
+
+def test_only_a_task_that_may_follow_a_group_costs_a_look_at_one(api: Api) -> None:
+    task_id = api.client.post("/tasks", json=numbers(1)[0]).json()["task_id"]
+    api.client.get(f"/tasks/{task_id}")
+    before = api.store.calls
+    api.records.read(task_id)
+    of_a_record, before = api.store.calls - before, api.store.calls
+    api.client.get(f"/tasks/{task_id}")
+    assert api.store.calls - before == of_a_record
+
+
 def test_storage_that_is_down_is_503(api: Api) -> None:
     group_id = api.client.post("/groups", json={"open": True}).json()["group_id"]
     api.store.failure = StoreUnavailable("down")

@@ -9,7 +9,7 @@ import pytest
 
 from poolhouse.pipeline.groups.counts import count
 from poolhouse.pipeline.groups.following import LinkedTasks
-from poolhouse.pipeline.groups.group import FAILURE, JOIN, MAX_MEMBERS, Group
+from poolhouse.pipeline.groups.group import MAX_MEMBERS, Group
 from poolhouse.pipeline.groups.group_store import GroupStore
 from poolhouse.pipeline.groups.members import message
 from poolhouse.pipeline.store import ABSENT, ObjectInfo
@@ -111,9 +111,6 @@ def test_a_task_with_another_id_is_no_member() -> None:
         assert world.follow(stranger) == []
     assert world.follow(world.member(1, Status.DEAD)) == ["alarm"]
     assert world.follow(world.end(1)) == ["join"]
-    assert {IDS.in_group(world.group.group_id, place) for place in (JOIN, FAILURE)}.isdisjoint(
-        each.task_id for each in (world.member(0), world.member(1))
-    )
 
 
 def test_a_member_that_was_added_beyond_the_size_is_not_counted() -> None:

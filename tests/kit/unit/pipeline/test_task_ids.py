@@ -56,6 +56,14 @@ def test_the_key_does_not_show() -> None:
     assert "kkk" not in repr(IDS)
 
 
+@given(times, st.integers(0, GROUP_PLACE - 1))
+def test_an_id_tells_its_group_and_its_place(at: datetime, place: int) -> None:
+    group_id = IDS.new_group(at)
+    assert IDS.place_of(IDS.in_group(group_id, place)) == (group_id, place)
+    with pytest.raises(ValueError, match="not an id"):
+        TaskIds(new_key()).place_of(IDS.in_group(group_id, place))
+
+
 def test_the_tasks_of_a_group_stand_side_by_side_in_order_and_are_issued() -> None:
     ids = TaskIds(b"k" * 32)
     group_id = ids.new_group(AT)
