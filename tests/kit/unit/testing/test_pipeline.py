@@ -9,6 +9,7 @@ import requests
 from pydantic import ValidationError
 
 from poolhouse.pipeline.errors import QueueUnavailable
+from poolhouse.pipeline.limits.limit_store import LimitStore
 from poolhouse.pipeline.tasks.records import Outcome, Status
 from poolhouse.testing.pipeline import Pipeline
 from tests.kit.unit.testing import handlers
@@ -151,7 +152,7 @@ def test_a_handler_that_takes_long_keeps_its_turn(pipeline: Pipeline) -> None:
     assert [task.result() for task in tasks] == ["Ada", "Ada"]
     assert all(len(task.attempts) == 1 for task in tasks)
     pipeline.clock.advance("1 minute")
-    assert pipeline.store.list("limits/").objects == ()
+    assert LimitStore(pipeline.store).in_use(most=10) == ([], False)
 
 
 def test_a_handler_that_takes_too_long_is_interrupted_and_one_that_does_not_keeps_its_lease(pipeline: Pipeline) -> None:
