@@ -111,7 +111,7 @@ def test_a_key_that_is_used_once_costs_two_writes_and_leaves_an_object_that_says
     world.run(most_s=30)
     assert len(world.storage.writes) == 2
     assert len(world.storage.names()) == 1
-    assert LimitStore(world.storage).in_use(most=10) == ([], False)
+    assert LimitStore(world.storage).in_use(most=10, now=world.clock()) == ([], False)
     assert world.processes[0].limits.next_act_at() is None
 
 
