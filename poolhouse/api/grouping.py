@@ -77,7 +77,7 @@ async def add(group: Group, members: Sequence[Planned], *, offset: int, sha256: 
 
 
 async def close(group_id: str, *, size: int, services: Services) -> Group:
-    """Say that all members have been added; where all of them have ended by now, the join is published.
+    """Close an open group; where all of them have ended by now, the join is published.
 
     Raises:
         Conflict: members are missing, or were added twice, or it was closed with another size.

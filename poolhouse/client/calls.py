@@ -134,7 +134,7 @@ def add_members(group_id: str, members: Sequence[TaskRef[Any]], *, offset: int) 
 
 
 def close_group(group_id: str, *, size: int) -> Call[Document]:
-    """Say that all members of an open group have been added."""
+    """Close an open group."""
     return Call(
         method="POST",
         path=f"{group_path(group_id)}:close",

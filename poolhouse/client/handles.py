@@ -59,7 +59,7 @@ class TaskHandle(Generic[R]):
         return self._api.send(calls.result(self.task_id, self._adapter))
 
     def cancel(self) -> Status:
-        """Cancel it; `running` where its handler is still to be told. `ApiError` 409: it has ended already."""
+        """Cancel it; `running` where its handler is still to be notified. `ApiError` 409: it has ended already."""
         return self._api.send(calls.cancel(self.task_id))
 
     def events(self) -> Iterator[Event]:

@@ -43,7 +43,7 @@ def install(program: Any) -> None:
     def prepared() -> None:
         tokens, names = program.core.unparsed, program.collection.task_names
         if "--" in program.argv:
-            # pyinvoke joins these with spaces, and nobody could tell any more where a word ended.
+            # pyinvoke joins these with spaces, which loses where a word ended.
             program.core.remainder = shlex.join(program.argv[program.argv.index("--") + 1 :])
         command = _command(program.collection, tokens[0]) if tokens and tokens[0] in names else None
         wanted = help_wanted(tokens, command=command, names=names)

@@ -36,7 +36,7 @@ from poolhouse.pipeline.visible import visible
 from poolhouse.project import ROOT
 
 #: Errors of the system, not of the code: a full disk, a folder of another user, too many open files, a path through a
-#: file. A file that is missing is none: whoever expects one says what to do about it.
+#: file. A missing file is none: the code that expects it says what to do about it.
 _REFUSALS = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE),
     *(errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP),

@@ -21,7 +21,7 @@ class SafeConsole(Console):
         """Take the options of rich's console."""
         # Emoji codes are off: `pipeline.toml:100:` is a place in a file.
         super().__init__(**options, emoji=False)
-        if self.width < 1:  # COLUMNS=0, as of a terminal whose size nobody has set: nothing would be shown at all
+        if self.width < 1:  # COLUMNS=0, as of a terminal whose size is unset: nothing would be shown at all
             self.width = 80
         reconfigure = getattr(self.file, "reconfigure", None)
         if reconfigure is not None:  # a terminal of another encoding lacks characters; that is no reason to fail

@@ -366,7 +366,9 @@ def _errors(name: str, *, bucket: str | None = None) -> Iterator[None]:
     except google_errors.PreconditionFailed:
         raise PreconditionFailed(f"{name}: another process wrote it first") from None
     except (google_errors.Forbidden, google_errors.Unauthorized) as error:
-        raise StoreForbidden(f"storage lets nobody of this account at {name}, or not yet: {error}") from error
+        raise StoreForbidden(
+            f"storage denies this account access to {name}, or has not granted it yet: {error}"
+        ) from error
     except google_errors.RequestRangeNotSatisfiable:
         raise
     except (google_errors.RetryError, google_errors.ServerError, google_errors.TooManyRequests) as error:

@@ -96,7 +96,7 @@ class LocalPipeline(Pipeline):
         self._submitted: dict[str, Submission] = {}
         self._timer_names: set[str] = set()
         self._control = NOTHING
-        #: Messages that wait because somebody asked for it, and until when.
+        #: Messages whose wait was requested, and until when.
         self._asked_waits: dict[str, float] = {}
         self._planner: SchedulePlanner | None = None
         self._schedules_wake_at: datetime | None = None
@@ -220,7 +220,7 @@ class LocalPipeline(Pipeline):
                 return
 
     def _waits(self, *, asked: bool) -> list[float]:
-        """When something comes due; what somebody asked to wait for only where that is wanted."""
+        """When something comes due; requested waits only where that is wanted."""
         held = {pulled.message_id for pulled in self._worker.held.values()} if self._worker else set()
         now_s = self._now_s()
         found = [
@@ -320,7 +320,7 @@ class LocalPipeline(Pipeline):
         return self._worker
 
     def _deferred(self, pulled: Pulled, seconds: float) -> None:
-        """Note whether somebody asked for the wait: all but those for the lease of another worker."""
+        """Note whether the wait was requested: all but those for the lease of another worker."""
         task_id = pulled.attributes.get("task_id", "")
         dead_letter = pulled.subscription.endswith("-dead-letters")
         stored = RecordStore(self._bucket).read(task_id) if task_id else None

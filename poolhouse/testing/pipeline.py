@@ -124,7 +124,7 @@ class Pipeline(abc.ABC):
         """Let the workers work until nothing is left to do now.
 
         Waits that are the machinery's own (a queue's backoff, the lease of a worker that died) are gone through, and
-        move the clock. Those that somebody asked for (a delay, `Retry(after_s=…)`, a rate, a schedule) are not:
+        move the clock. Those that were requested (a delay, `Retry(after_s=…)`, a rate, a schedule) are not:
         `clock.advance` moves on to them.
 
         Raises:

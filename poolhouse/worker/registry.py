@@ -272,7 +272,8 @@ class Registry(Mapping[str, Handler]):
         """Check that these handlers and `pipeline.toml` fit together.
 
         Raises:
-            ConfigError: as `check_queues`, or a schedule or a trigger submits a task type that has no handler here.
+            ConfigError: as `check_queues`; or a schedule or a trigger submits a task type that has no handler here, or
+                a trigger a payload that its type does not take.
         """
         self.check_queues(topology, declared_in=declared_in)
         declared = [("schedules", each.name, each.task_type) for each in topology.schedules]
@@ -285,6 +286,18 @@ class Registry(Mapping[str, Handler]):
                     f"{line_of(declared_in, table, name, 'task_type')}: {table}.{name}: "
                     f"unknown task type {task_type!r} (known: {known})"
                     for table, name, task_type in unknown
+                )
+            )
+        # With the publisher behind it, which a module of task types has no need of.
+        from poolhouse.pipeline.messaging.object_events import problem_of  # noqa: PLC0415
+
+        unfit = [(each, problem) for each in topology.triggers if (problem := problem_of(each, self))]
+        if unfit:
+            raise ConfigError(
+                "\n".join(
+                    f"{line_of(declared_in, 'triggers', each.name)}: triggers.{each.name}: {problem} "
+                    "(`field` names the one that gets the file's name, `payload` has the others)"
+                    for each, problem in unfit
                 )
             )
 

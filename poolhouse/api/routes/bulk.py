@@ -49,7 +49,7 @@ class BulkCancelled(BaseModel):
     dry_run: bool
     matched: int = Field(description="Tasks with a record that match, of this page.")
     cancelled: int = Field(description="Of those, the ones that never start now.")
-    told: int = Field(description="Of those, the running ones: their handlers see it at their next checkpoint.")
+    notified: int = Field(description="Of those, the running ones: their handlers see it at their next checkpoint.")
     skipped: int = Field(description="Of those, the ones that changed meanwhile: they ended, or started.")
     waiting: int | None = Field(
         description="Messages that wait in the queues concerned. A task that no worker has touched has no record: one "
@@ -162,7 +162,7 @@ async def cancel_page(chosen: Filter, step: Step, services: Services, *, reason:
         dry_run=step.dry_run,
         matched=len(page.records),
         cancelled=cancelled,
-        told=sum(record is not None for record in ended) - cancelled,
+        notified=sum(record is not None for record in ended) - cancelled,
         skipped=ended.count(None),
         waiting=await asyncio.to_thread(_waiting, chosen, services) if waiting else None,
         samples=[TaskSummary(**summary_of(found)) for found in page.records[:SAMPLES]],

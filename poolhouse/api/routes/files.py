@@ -41,9 +41,7 @@ class Upload(BaseModel):
 
     name: str
     object: str = Field(examples=["uploads/data.csv"])
-    upload_url: str = Field(
-        description="A resumable upload session of Cloud Storage. Whoever has it can write this file."
-    )
+    upload_url: str = Field(description="A resumable upload session of Cloud Storage. Its holder can write this file.")
     method: str = "PUT"
     headers: dict[str, str] = Field(description="Headers to send with the bytes.")
 

@@ -84,7 +84,7 @@ class CancelledGroup(BaseModel):
 
     group_id: str
     status: Literal["cancelled"] = "cancelled"
-    told: int = Field(description="Running members whose handlers are told; others never start.")
+    notified: int = Field(description="Running members whose handlers are notified; others never start.")
 
 
 @router.post(
@@ -148,7 +148,7 @@ async def add_members(group_id: str, request: Request, services: Provided) -> Re
     return json_answer({"group_id": group_id, "offset": offset, "count": len(members)})
 
 
-@router.post("/groups/{group_id}:close", response_model=GroupAnswer, summary="Say that all members have been added")
+@router.post("/groups/{group_id}:close", response_model=GroupAnswer, summary="Close an open group")
 async def close_group(group_id: str, request: Request, services: Provided) -> Response:
     """The join runs once all of them have ended, which may be at once. The same call again changes nothing."""
     body = await bodies.read_object(request)
@@ -176,7 +176,7 @@ async def get_group(group_id: str, services: Provided) -> Response:
 async def cancel_group(group_id: str, request: Request, services: Provided) -> Response:
     """No further member starts, nor the join.
 
-    Running members are told: their handlers see it at the next checkpoint. Those that wait become `cancelled` when
+    Running members are notified: their handlers see it at the next checkpoint. Those that wait become `cancelled` when
     their turn comes; a worker may start some for two seconds more.
     """
     group = await _read(group_id, services)
@@ -193,11 +193,11 @@ async def cancel_group(group_id: str, request: Request, services: Provided) -> R
     running = await services.threads.run(
         lambda: [each.task_id for each in counts.members(group, services.store, ids) if each.status is Status.RUNNING]
     )
-    told = await asyncio.gather(*(_told(task_id, services) for task_id in running))
-    return json_answer({"group_id": group_id, "status": "cancelled", "told": sum(told)})
+    notified = await asyncio.gather(*(_notify(task_id, services) for task_id in running))
+    return json_answer({"group_id": group_id, "status": "cancelled", "notified": sum(notified)})
 
 
-async def _told(task_id: str, services: Services) -> bool:
+async def _notify(task_id: str, services: Services) -> bool:
     try:
         await cancel(task_id, services, partial(request_cancel, task_id=task_id))
     except Conflict:

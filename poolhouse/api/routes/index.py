@@ -1,4 +1,4 @@
-"""The index of tasks: compared with the records when somebody asks for it."""
+"""The index of tasks: compared with the records on request."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ class CancelAnswer(BaseModel):
     """What became of a cancel call."""
 
     task_id: str
-    status: Status = Field(description="`cancelled`; or `running`, while the worker is being told.")
+    status: Status = Field(description="`cancelled`; or `running`, while the worker is being notified.")
     cancel_requested_at: datetime | None = None
 
 
@@ -242,7 +242,7 @@ async def get_result(task_id: str, services: Provided) -> Response:
     responses={409: {"description": "The task has ended already."}},
 )
 async def cancel_task(task_id: str, request: Request, services: Provided) -> Response:
-    """A queued task never starts. A running one is told: its handler sees it at its next checkpoint."""
+    """A queued task never starts. A running one is notified: its handler sees it at its next checkpoint."""
     return _cancelled(await cancel(task_id, services, partial(request_cancel, task_id=task_id)))
 
 
@@ -254,7 +254,7 @@ def request_cancel(found: Stored | datetime, now: datetime, *, task_id: str) -> 
         if found.record.status.final:
             raise Conflict(f"task {task_id} is {found.record.status} already")
         return records.cancel_requested(found.record, now=now)
-    # Nobody has read the message yet, so its type, queue and payload are known to nobody here.
+    # The message is still unread, so its type, queue and payload are unknown here.
     record = TaskRecord(
         task_id=task_id, task_type="", queue="", status=Status.QUEUED, submitted_at=found, updated_at=now
     )

@@ -14,7 +14,7 @@ from poolhouse.api.answers import json_answer
 from poolhouse.api.problems import Problem
 from poolhouse.api.services import Provided, Services
 from poolhouse.pipeline.config.triggers import Trigger
-from poolhouse.pipeline.messaging.object_events import problem_of, task_of
+from poolhouse.pipeline.messaging.object_events import task_of
 from poolhouse.pipeline.nearest import did_you_mean
 
 #: Objects that one call looks at, and so the most tasks that it submits: as many as storage lists at a time.
@@ -35,7 +35,6 @@ class TriggerView(BaseModel):
     queue: str
     field: str = Field(description="Field of the payload that gets the file's name.")
     payload: dict[str, Any] = Field(description="The other fields of the payload.")
-    problem: str | None = Field(description="Why its tasks can't run, where they can't.")
 
 
 class TriggerList(BaseModel):
@@ -72,8 +71,6 @@ async def backfill_trigger(
     as that task's record is kept.
     """
     trigger = _named(name, services)
-    if problem := problem_of(trigger, services.registry):
-        raise Problem(409, f"trigger {name}: {problem}")
     page = await services.threads.run(
         services.store.list, trigger.prefix, page_size=PAGE_OBJECTS, page_token=page_token or None
     )
@@ -107,8 +104,4 @@ def _named(name: str, services: Services) -> Trigger:
 
 
 def _view(trigger: Trigger, services: Services) -> dict[str, Any]:
-    return {
-        **trigger.model_dump(),
-        "queue": services.topology.queue_of(trigger).name,
-        "problem": problem_of(trigger, services.registry),
-    }
+    return {**trigger.model_dump(), "queue": services.topology.queue_of(trigger).name}

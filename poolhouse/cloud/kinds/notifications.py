@@ -1,4 +1,4 @@
-"""What Cloud Storage tells the queues of: new objects that triggers take."""
+"""Notifications of Cloud Storage to the queues: new objects that triggers take."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def storage_agent(member: str, topic: str, *, options: Options) -> Resource:
 
 
 def notifications(topology: Topology, *, options: Options) -> Resource:
-    """The events that the bucket sends to the queues' topics; those that somebody sends elsewhere are left alone."""
+    """The events that the bucket sends to the queues' topics; those sent elsewhere are left alone."""
     wanted = tuple(
         sorted(f"{prefix} to {topology.by_name[queue].topic}" for queue, prefix in _pairs(prefixes(topology)))
     )
 
-    def make(told: str) -> Command:
-        prefix, _, topic = told.rpartition(" to ")
+    def make(notified: str) -> Command:
+        prefix, _, topic = notified.rpartition(" to ")
         # Grants and topic are this plan's own business.
         return command(
             *_GROUP, "create", f"gs://{options.bucket}", flag("topic", topic), flag("event-types", FINALIZED),
@@ -59,8 +59,8 @@ def notifications(topology: Topology, *, options: Options) -> Resource:
 
     def update(raw: Json) -> tuple[Command, ...]:
         found = _ours(raw, options)
-        stale = [command(*_GROUP, "delete", name) for told, name in found.items() if told not in wanted]
-        return (*(make(told) for told in wanted if told not in found), *stale)
+        stale = [command(*_GROUP, "delete", name) for notified, name in found.items() if notified not in wanted]
+        return (*(make(notified) for notified in wanted if notified not in found), *stale)
 
     return Resource(
         kind="notifications",
@@ -104,10 +104,10 @@ def _ours(raw: Json, options: Options) -> Mapping[str, str]:
         item = entry.get("Notification Configuration", entry)  # gcloud wraps each in a title
         topic = str(item.get("topic", "")).rpartition("/")[2]
         if topic.startswith(f"{options.name}-"):
-            told = f"{item.get('object_name_prefix', '')} to {topic}"
-            as_made = item.get("event_types") == [FINALIZED] and told not in found
+            notified = f"{item.get('object_name_prefix', '')} to {topic}"
+            as_made = item.get("event_types") == [FINALIZED] and notified not in found
             name = f"projects/_/buckets/{options.bucket}/notificationConfigs/{item['id']}"
-            found[told if as_made else f"{told} ({item['id']})"] = name
+            found[notified if as_made else f"{notified} ({item['id']})"] = name
     return found
 
 

@@ -100,8 +100,8 @@ def _queues(
     api, worker, keeper = options.member("api"), options.member("worker"), options.member("dead-letters")
     publisher, subscriber, viewer = "roles/pubsub.publisher", "roles/pubsub.subscriber", "roles/pubsub.viewer"
 
-    teller = notifications.agent(project_number)
-    agents = {agent: "agent/pubsub", teller: "agent/storage"}
+    storage_agent = notifications.agent(project_number)
+    agents = {agent: "agent/pubsub", storage_agent: "agent/storage"}
 
     def bind(kind: str, name: str, bindings: Bindings) -> Resource:
         return grants(
@@ -112,7 +112,7 @@ def _queues(
         )  # fmt: skip
 
     if topology.triggers:
-        yield notifications.storage_agent(teller, topology.queue_of(topology.triggers[0]).topic, options=options)
+        yield notifications.storage_agent(storage_agent, topology.queue_of(topology.triggers[0]).topic, options=options)
         yield notifications.notifications(topology, options=options)
     yield project.pubsub_agent(agent, topology.queues[0].subscription, options=options, tracks=tracks)
 
@@ -125,8 +125,8 @@ def _queues(
         # time.
         publishers = {publisher: (api, worker, keeper), viewer: (api,)}
         for tier in queue.tiers:
-            told = (teller,) if tier.topic == queue.topic and queue.name in prefixes(topology) else ()
-            yield bind("topic", tier.topic, {**publishers, publisher: (*publishers[publisher], *told)})
+            notifiers = (storage_agent,) if tier.topic == queue.topic and queue.name in prefixes(topology) else ()
+            yield bind("topic", tier.topic, {**publishers, publisher: (*publishers[publisher], *notifiers)})
         # Pub/Sub's own agent forwards what was delivered too often; workers send what they reject.
         yield bind("topic", queue.dead_letter_topic, {publisher: (agent, worker)})
         yield from (bind("subscription", tier.subscription, {subscriber: (agent, worker)}) for tier in queue.tiers)

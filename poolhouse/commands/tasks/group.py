@@ -37,8 +37,8 @@ def show(api: Client, group_id: str, *, watch: bool, as_json: bool, terminal: Te
 def cancel(api: Client, group_id: str, *, terminal: Terminal) -> int:
     """Cancel a group."""
     answer = api.send(calls.cancel_group(group_id))
-    told = answer["told"]
-    running = f": {told} running members end at their next checkpoint" if told else ""
+    notified = answer["notified"]
+    running = f": {notified} running members end at their next checkpoint" if notified else ""
     terminal.say(f"{group_id} is {status('cancelled')}{running}")
     return OK
 

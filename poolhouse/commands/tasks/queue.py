@@ -122,7 +122,7 @@ def _cancel(
         return FAILED
     page_size = _PAGE if rate is None else max(1, min(_PAGE, int(rate)))
     pace = Pace(None if rate is None else rate / page_size)
-    done = {"cancelled": 0, "told": 0, "skipped": 0}
+    done = {"cancelled": 0, "notified": 0, "skipped": 0}
     token: str | None = None
     problem = ""
     with terminal.bars(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()) as bars:
@@ -140,7 +140,7 @@ def _cancel(
             token = answer["next_page_token"]
             if token is None:
                 break
-    words = {"told": "running and told to stop", "skipped": "ended or started meanwhile"}
+    words = {"notified": "running and notified", "skipped": "ended or started meanwhile"}
     others = [f"{done[name]} {text}" for name, text in words.items() if done[name]]
     terminal.say("; ".join([f"cancelled {_tasks(done['cancelled'])}", *others]))
     if problem:

@@ -16,10 +16,10 @@ _PAGE = 200
 def cancel(api: Client, path: str, chosen: Document) -> str:
     """Cancel what matches; returns what came of it."""
     pages = list(_pages(api, path, chosen))
-    cancelled, told = (sum(page[name] for page in pages) for name in ("cancelled", "told"))
+    cancelled, notified = (sum(page[name] for page in pages) for name in ("cancelled", "notified"))
     said = [f"Cancelled {cancelled} with a record."]
-    if told:
-        said.append(f"{told} that run were told to stop.")
+    if notified:
+        said.append(f"{notified} that run were notified.")
     if pages[-1]["waiting"]:
         said.append("Waiting ones without a record are cancelled when a worker meets them.")
     return " ".join([*said, *_more(pages)])

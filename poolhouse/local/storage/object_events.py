@@ -1,7 +1,7 @@
 """What makes fake-gcs-server tell Pub/Sub of new objects, where pipeline.toml has triggers.
 
-It publishes to one topic; on Google Cloud each queue with a trigger is told of its own objects (`poolhouse.cloud`). To
-workers this is the same: whoever is told sends what is for another queue there.
+It publishes to one topic; on Google Cloud each queue with a trigger is notified of its own objects (`poolhouse.cloud`).
+To workers this is the same: one that receives an event of another queue forwards it.
 """
 
 from __future__ import annotations

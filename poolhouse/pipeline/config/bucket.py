@@ -11,7 +11,17 @@ from poolhouse.pipeline.config.base import Table
 from poolhouse.pipeline.tasks.large_values import INLINE_BYTES
 
 LifecyclePrefix = Literal[
-    "uploads", "processed", "results", "tasks", "dead-letters", "idempotency", "payloads", "groups", "limits", "index"
+    "uploads",
+    "processed",
+    "results",
+    "tasks",
+    "dead-letters",
+    "idempotency",
+    "payloads",
+    "groups",
+    "limits",
+    "unique",
+    "index",
 ]
 
 

@@ -32,6 +32,8 @@ _PATTERNS = {
     "hooks": "a class or function in a module, such as shop.hooks:Metrics",
     "e2e": "the name of a module, such as local.e2e.cases",
 }
+#: A message of a check of several tables, which begins with the place of the mistake.
+_PLACED = re.compile(r"(?P<place>[a-z_]+(\.[\w-]+)+): (?P<text>.*)", re.DOTALL)
 #: A dotted module name.
 _MODULE = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*"
 
@@ -144,11 +146,12 @@ class Topology(Table):
 
     @model_validator(mode="after")
     def _queues_exist(self) -> Self:
-        for kind, entries in (("schedule", self.schedules), ("trigger", self.triggers)):
+        for table, entries in (("schedules", self.schedules), ("triggers", self.triggers)):
             for entry in entries:
                 if entry.queue is not None and entry.queue not in self.by_name:
                     names = ", ".join(self.by_name)
-                    raise ValueError(f"{kind} {entry.name}: there is no queue {entry.queue!r} (queues: {names})")
+                    place = f"{table}.{entry.name}.queue"
+                    raise ValueError(f"{place}: there is no queue {entry.queue!r} (queues: {names})")
         return self
 
 
@@ -257,6 +260,8 @@ def _explain(error: ValidationError, document: dict[str, Any], text: str, source
             keys[1] = document[str(keys[0])][keys[1]]["name"]
         path = tuple(str(key) for key in keys)
         message = problem["msg"].removeprefix("Value error, ")
+        if not path and (placed := _PLACED.fullmatch(message)):  # what the tables say together
+            path, message = tuple(placed["place"].split(".")), placed["text"]
         if problem["type"] == "extra_forbidden":
             message = f"unknown field (allowed: {', '.join(_fields(path[:-1]))})"
         elif problem["type"] == "string_pattern_mismatch":

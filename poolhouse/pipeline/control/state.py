@@ -55,7 +55,7 @@ class CancelOrder(BaseModel):
             task: a task that the order concerns.
             now: the time.
         """
-        not_before = task.not_before
+        not_before = None if task.put_off else task.not_before
         if record is not None:
             not_before = record.not_before
             last = record.attempts[-1] if record.attempts else None

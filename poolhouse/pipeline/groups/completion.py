@@ -2,11 +2,11 @@
 
 A counter would be one object that every member writes. Here the members' own final records are the count. They are the
 leaves of a tree, `FAN` below each node, and the mark of a node is an object that is written once all below it are
-there. Whoever ends a member looks at the members beside it; if all are settled it marks the node above, looks at the
-nodes beside that one, and so on up to the root.
+there. The worker that ends a member looks at the members beside it; if all are settled it marks the node above, looks
+at the nodes beside that one, and so on up to the root.
 
 None is missed: each looks after its own write, and a listing or read shows every write before it (Cloud Storage,
-Consistency), so whoever writes last below a node sees all others. Looking again, after a duplicate or a crash, does no
+Consistency), so the last writer below a node sees all others. Looking again, after a duplicate or a crash, does no
 harm. Looking comes before the ack, so a worker that dies in between leaves a message that comes again.
 """
 
@@ -49,7 +49,7 @@ class Completion:
     def reached(self, group: Group, index: int) -> bool:
         """Look whether all members of a group are settled, from the one at `index`, which is.
 
-        Where others are not, whoever settles the last of them will find all of them settled.
+        Where others are not, the worker that settles the last of them finds all of them settled.
         """
         level = 0
         width = group.size  # nodes on this level; None while the group is open

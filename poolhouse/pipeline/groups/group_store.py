@@ -99,7 +99,9 @@ class GroupStore:
         except ObjectNotFound:
             raise GroupNotFound(f"there is no group {group_id}, or it has expired") from None
         except ValidationError as error:
-            raise StoreUnavailable(f"{names.group(group_id)} is no group: mend or delete it ({error})") from None
+            raise StoreUnavailable(
+                f"{names.group(group_id)} is not a valid group: mend or delete it ({error})"
+            ) from None
 
 
 def _encoded(group: Group) -> bytes:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from poolhouse.pipeline.json_values import clean_text
-from poolhouse.pipeline.messaging.message import NOT_BEFORE, parse_time
+from poolhouse.pipeline.messaging.message import NOT_BEFORE, PUT_OFF, parse_time
 from poolhouse.pipeline.tasks.records import Status, TaskRecord
 
 #: Characters kept of a payload, of an error and of a result: what a search for text looks at.
@@ -85,7 +85,7 @@ def of_message(data: bytes, attributes: Mapping[str, str], published_at: datetim
         submitted_at = published_at
     # The message begins with three fields of its own; what follows them is the payload.
     payload = b"{" + head[found.end() :] if found else head
-    due = attributes.get(NOT_BEFORE)
+    due = None if PUT_OFF in attributes else attributes.get(NOT_BEFORE)
     return Entry(
         task_id=attributes["task_id"],
         task_type=attributes["task_type"],

@@ -1,4 +1,4 @@
-"""Figures of queues and task types over the last while, from the index: kept by the stack, whoever looks."""
+"""Figures of queues and task types over the last while, from the index: complete whether or not a page was open."""
 
 from __future__ import annotations
 

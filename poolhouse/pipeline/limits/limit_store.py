@@ -54,7 +54,7 @@ class LimitStore:
         try:
             return LimitState.model_validate_json(data), info.generation
         except ValidationError as error:
-            raise StoreUnavailable(f"{name} is no limit's state: delete it while no worker runs") from error
+            raise StoreUnavailable(f"{name} is not a valid state of a limit: delete it while no worker runs") from error
 
     def write(self, name: str, state: LimitState, *, if_generation: int) -> int:
         """Write a limit's state; returns the generation.

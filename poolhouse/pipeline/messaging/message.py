@@ -28,6 +28,8 @@ LINKS = "_poolhouse"
 RESERVED_FIELDS = frozenset({"task_id", "task_type", "submitted_at", LINKS})
 #: Attribute of a message that must not be worked on before a time.
 NOT_BEFORE = "not_before"
+#: Attribute of a message that waits for a limit: its time is that of the next look, and none that anybody asked for.
+PUT_OFF = "put_off"
 #: Attribute of a message whose task is to be followed by a webhook.
 WEBHOOK_URL = "webhook_url"
 
@@ -45,6 +47,8 @@ class TaskMessage:
     trace: Mapping[str, str] = field(default_factory=dict)
     #: The time before which it must not run; None: at once.
     not_before: datetime | None = None
+    #: Whether it waits for a limit, and not for `not_before`.
+    put_off: bool = False
     #: What it is linked with; None: nothing.
     links: Links | None = None
     #: The object with the payload, where it is too large for a message; `payload` may then be empty.
@@ -134,6 +138,7 @@ def decode(
         payload=payload,
         trace={name: attributes[name] for name in ("traceparent", "tracestate") if name in attributes},
         not_before=_time(attributes.get(NOT_BEFORE), NOT_BEFORE),
+        put_off=PUT_OFF in attributes,
         links=_links(body[LINKS]) if LINKS in body else None,
         payload_object=payload_object,
         webhook_url=_webhook_url(attributes.get(WEBHOOK_URL)),

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from poolhouse.pipeline.json_values import clean_text
-from poolhouse.pipeline.messaging.message import NOT_BEFORE, parse_time
+from poolhouse.pipeline.messaging.message import NOT_BEFORE, PUT_OFF, parse_time
 
 #: Attributes that a worker adds to what it sends to the dead-letter topic.
 REASON = "dead_letter_reason"
@@ -24,7 +24,7 @@ _MAX_ATTRIBUTES = 100
 EARLIER_DELIVERIES = "earlier_deliveries"
 TRIED = "tried_attempts"
 _OWN = (REASON, MESSAGE_ID, PUBLISHED_AT, EARLIER_DELIVERIES, TRIED, "task_id")
-_NOT_ORIGINAL = {*_OWN[:-1], NOT_BEFORE}
+_NOT_ORIGINAL = {*_OWN[:-1], NOT_BEFORE, PUT_OFF}
 #: Pub/Sub, Handle message failures: set on what Pub/Sub forwards by itself.
 _FORWARDED_PREFIX = "CloudPubSubDeadLetterSource"
 

@@ -3,8 +3,8 @@
 Cloud Storage takes one write per second of an object's name (Cloud Storage, Quotas and limits), and a short task is
 claimed and ended within milliseconds. So a record has objects of its own for its two kinds of change:
 
-- the *claim*, `tasks/ID.json,claim`: every change but the end of an attempt. Whoever starts a waiting task, or cancels,
-  moves or revives one, competes for its generation.
+- the *claim*, `tasks/ID.json,claim`: every change but the end of an attempt. Calls that start, cancel, move or
+  revive a waiting task compete for its generation.
 - the *record*, `tasks/ID.json`: the end of an attempt. A worker that lost its task and one that took it over compete
   for its generation.
 

@@ -312,7 +312,7 @@ def claim(
     """Decide whether the holder of a delivery may start an attempt.
 
     Args:
-        record: the task's record; None if nobody has written one.
+        record: the task's record; None if there is none yet.
         owner: token of the attempt that would start.
         worker: name of the worker, for people.
         lease_s: how long the claim holds without renewal, in seconds.
@@ -435,7 +435,7 @@ def cancelled(record: TaskRecord, *, now: datetime, reason: str = "cancelled") -
 
 
 def cancel_requested(record: TaskRecord, *, now: datetime, reason: str = "cancelled") -> TaskRecord:
-    """The record after a cancel call: final where nobody runs the task, else with the request in it."""
+    """The record after a cancel call: final where no worker runs the task, else with the request in it."""
     if record.status is Status.RUNNING and record.lease_until is not None and record.lease_until > now:
         return record.model_copy(update={"cancel_requested_at": record.cancel_requested_at or now, "updated_at": now})
     return cancelled(record, now=now, reason=reason)
@@ -462,7 +462,7 @@ def moved(record: TaskRecord, *, not_before: datetime | None, now: datetime) -> 
 
 
 def identified(record: TaskRecord, task: TaskMessage) -> TaskRecord:
-    """The record that a cancel call made of a task nobody had looked at: type, queue and payload are in the message."""
+    """The record that a cancel call made of an unread task: type, queue and payload are in the message."""
     return record.model_copy(
         update={
             "task_type": task.task_type,

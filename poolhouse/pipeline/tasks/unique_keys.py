@@ -146,7 +146,9 @@ class UniqueKeys:
                 generation = ABSENT
                 continue
             except ValidationError as error:
-                raise StoreUnavailable(f"{claim.object_name} is no claim of a unique task: delete it") from error
+                raise StoreUnavailable(
+                    f"{claim.object_name} is not a valid claim of a unique task: delete it"
+                ) from error
             generation = info.generation
             # Our own write, its answer lost; or an earlier try to submit the same task.
             if found.task_id == claim.task_id and (found.replaying or not claim.replaying):
@@ -196,7 +198,7 @@ class UniqueKeys:
         return None
 
     def _settle(self, record: TaskRecord, generation: int | None) -> Pending | None:
-        """Write how a task ended that had the key; without a generation, one whose record nobody has written."""
+        """Write how a task ended that had the key; without a generation, one that has no record."""
         try:
             if generation is None:
                 self._records.submit(record)  # a submit call that is only slow, and then a worker, is kept out by it

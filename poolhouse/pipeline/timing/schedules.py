@@ -271,7 +271,9 @@ class Schedules:
                 state = _noted(state, self._note(name))
             return StoredState(state, info.generation)
         except ValidationError as error:
-            raise ConfigError(f"{names.schedule(name)} in the bucket is no schedule's state: delete it") from error
+            raise ConfigError(
+                f"{names.schedule(name)} in the bucket is not a valid state of a schedule: delete it"
+            ) from error
 
     def _note(self, name: str) -> Run | None:
         """The last run that is known to be published."""

@@ -1,8 +1,8 @@
 """Tasks that wait for a time: at once in Pub/Sub where the time is near, in the bucket where it is not.
 
 A message can be put off for ten minutes at most (Pub/Sub, ModifyAckDeadline), and each time counts as a delivery. So a
-longer wait is a *timer*: the whole message as an object `timers/DAY/TIME-ID.json`, written once. Whoever keeps the
-clock (`poolhouse.worker.timer_loop`) lists the first of them, publishes what comes due within the next minutes with its
+longer wait is a *timer*: the whole message as an object `timers/DAY/TIME-ID.json`, written once. The timer
+loop (`poolhouse.worker.timer_loop`) lists the first of them, publishes what comes due within the next minutes with its
 time in an attribute, and deletes it. The worker puts off the rest of the wait, to the second.
 
 A timer decides nothing: it only wakes the task. One that is fired twice, or fired though its task was cancelled or runs

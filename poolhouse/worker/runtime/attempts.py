@@ -247,7 +247,7 @@ class Attempts:
                     continue
             self._settlement.counts.add("cancelled")
             self._settlement.close(delivery, record, payload_object=task.payload_object)
-            self._tell_end(record, task)
+            self._notify_end(record, task)
             return True
         return False
 
@@ -347,7 +347,7 @@ class Attempts:
                 record = decision.record
                 if current is not None and not record.task_type:
                     record = self._identify(current, task)
-                    self._tell_end(record, task)
+                    self._notify_end(record, task)
                 self._settlement.close(delivery, record, payload_object=task.payload_object)
                 return None
             if isinstance(decision, AlreadyClaimed):
@@ -371,7 +371,7 @@ class Attempts:
                 continue
             self._settlement.counts.add(_count_of(record))
             self._settlement.close(delivery, record)
-            self._tell_end(record, task)
+            self._notify_end(record, task)
             return None
 
     def _group_cancelled(self, task: TaskMessage) -> bool:
@@ -381,8 +381,8 @@ class Attempts:
         group_id, fresh = task.links.group_id, task.links.group_index is None
         return self._retry_io(lambda: self._groups.cancelled(group_id, now=self._now(), fresh=fresh))
 
-    def _tell_end(self, record: TaskRecord, task: TaskMessage) -> None:
-        """Tell the hooks of a task that ended without an attempt."""
+    def _notify_end(self, record: TaskRecord, task: TaskMessage) -> None:
+        """Call the hooks of a task that ended without an attempt."""
         if self._hooks is None:
             return
         chain, info = self._hooks.of(task.task_type), TaskInfo.of(task)

@@ -146,5 +146,5 @@ class DeliveryOfTask:
         self.ack = delivery.ack
         self.nack = delivery.nack
         self.defer = delivery.defer
-        # A copy of the message: whoever gets that makes the same task of it.
+        # A copy of the message: the worker that receives it makes the same task of it.
         self.hand_over = delivery.hand_over

@@ -89,7 +89,7 @@ class RunningTask:
         self.ended = False
         #: Whether the handler has been told to end: a checkpoint has raised, or its coroutine was cancelled.
         self.told = False
-        #: Set by whoever runs the handler: how to end it from outside at a soft and at a hard limit.
+        #: Set by the executor: how to end it from outside at a soft and at a hard limit.
         self.interrupt_handler: Callable[[Interrupted], None] = lambda interruption: None
         self.abandon_handler: Callable[[], None] = lambda: None
 
@@ -170,7 +170,7 @@ class RunningTask:
                 self._answered_at = now()
 
     def look(self) -> None:
-        """See whether somebody else changed the record: a cancel call, or another worker that took over."""
+        """Check whether the record was changed elsewhere: a cancel call, or another worker that took over."""
         with self._lock:
             if self.ended or self._store is None:
                 return

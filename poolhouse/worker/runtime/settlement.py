@@ -25,7 +25,7 @@ from poolhouse.pipeline.errors import Conflict, MessageRefused, PreconditionFail
 from poolhouse.pipeline.groups.launch import launch
 from poolhouse.pipeline.hooks import AttemptOutcome
 from poolhouse.pipeline.json_values import clean_text
-from poolhouse.pipeline.messaging.message import NOT_BEFORE, TaskMessage, format_time, task_id_of
+from poolhouse.pipeline.messaging.message import NOT_BEFORE, PUT_OFF, TaskMessage, format_time, task_id_of
 from poolhouse.pipeline.store import ABSENT
 from poolhouse.pipeline.tasks import large_values, records
 from poolhouse.pipeline.tasks.after_end import tasks_after
@@ -229,6 +229,7 @@ class Settlement:
             return
         # Pub/Sub's count begins anew with the message that the timer publishes; a task without a record has no other.
         attributes = {**delivery.attributes, EARLIER_DELIVERIES: str(delivery.attempt)}
+        attributes.pop(PUT_OFF, None)  # it waits for this time now
         self._retry_io(
             lambda: self._timers.put(delivery.queue, delivery.data, attributes, task_id=task_id, not_before=until)
         )
@@ -243,6 +244,7 @@ class Settlement:
             **delivery.attributes,
             "task_id": task_id,
             NOT_BEFORE: format_time(self._now() + timedelta(seconds=after_s)),
+            PUT_OFF: "true",
             # The copy is delivered twice before its time has come, and this delivery was no attempt.
             EARLIER_DELIVERIES: str(max(0, delivery.attempt - 2)),
         }

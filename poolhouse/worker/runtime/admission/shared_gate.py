@@ -246,17 +246,17 @@ class SharedGate:
         return min(steps, key=lambda step: step.at)
 
     def _plan_wait(self, mine: Holder, slots: Need, starts: Need, may_write: datetime) -> Step:
-        """Tell others what is needed, where they can't know it; else look whether it is there."""
+        """Announce what is needed where others can't know it; else check whether it is free."""
         first = self.line.first_submitted_at
-        told = mine.waiting_since is not None and first is not None and first >= mine.waiting_since
+        notified = mine.waiting_since is not None and first is not None and first >= mine.waiting_since
         more = slots.want > 2 * mine.slots.want or starts.want > 2 * mine.starts.want
-        if not told or more or self._free_for(slots, starts):
+        if not notified or more or self._free_for(slots, starts):
             return Step(may_write, "renew")
         waited = self._looked_at - self._wrote_at
         return Step(self._looked_at + min(LONGEST_POLL, max(FIRST_POLL, waited / 8)), "look")
 
     def _free_for(self, slots: Need, starts: Need) -> bool:
-        """Whether the object shows units that are nobody's, and that are lacking here."""
+        """Whether the object shows unassigned units that are lacking here."""
         holders = self._seen.holders.values()
         free_slots = (self.rule.slots or 0) - sum(holder.slots.have for holder in holders)
         if self.rule.slots is not None and slots.busy >= self._slots and free_slots <= 0:

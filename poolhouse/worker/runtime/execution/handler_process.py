@@ -151,7 +151,7 @@ class _Inside:
             try:
                 kind, *values = self._pipe.recv()
             except (EOFError, OSError):
-                _end()  # the worker has ended: nobody wants the result, or what the handler has started
+                _end()  # the worker has ended: the result is not needed, nor what the handler has started
             if kind == "run":
                 call = _Call(*values)
                 self.tasks.put(call)

@@ -153,7 +153,7 @@ class _Process:
                 self._task = None
 
     def interrupt(self, task: RunningTask, interruption: Interrupted) -> None:
-        """Let the handler's next checkpoint raise; if nobody wants its result any more, end it soon."""
+        """Let the handler's next checkpoint raise; if its result is not needed any more, end it soon."""
         with self._turn:
             if self._task is not task:
                 return
@@ -177,7 +177,7 @@ class _Process:
         children.end_tree(self._pid)
 
     def end(self) -> None:
-        """End it; nobody may be waiting for its answer."""
+        """End it; no task may be waiting for its answer."""
         self.kill()
         self._process.join(timeout=1)
         self._pipe.close()

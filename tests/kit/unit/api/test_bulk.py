@@ -63,15 +63,15 @@ def cancel(api: Api, **body: Any) -> Any:
     return answer.json()
 
 
-def test_what_has_not_ended_is_cancelled_and_what_runs_is_told(api: Api) -> None:
+def test_what_has_not_ended_is_cancelled_and_what_runs_is_notified(api: Api) -> None:
     ids = {status: recorded(api, status) for status in (Status.SCHEDULED, Status.QUEUED, Status.RUNNING)}
     done = recorded(api, Status.SUCCEEDED)
     api.clock.forward(1)
     answer = cancel(api, all=True)
-    assert {name: answer[name] for name in ("matched", "cancelled", "told", "skipped")} == {
+    assert {name: answer[name] for name in ("matched", "cancelled", "notified", "skipped")} == {
         "matched": 3,
         "cancelled": 2,
-        "told": 1,
+        "notified": 1,
         "skipped": 0,
     }
     assert record(api, ids[Status.SCHEDULED]).status is Status.CANCELLED
@@ -183,7 +183,7 @@ def test_running_ones_alone_need_no_order(api: Api) -> None:
     recorded(api, Status.RUNNING)
     api.clock.forward(1)
     answer = cancel(api, status=["running"])
-    assert answer["told"] == 1
+    assert answer["notified"] == 1
     assert answer["waiting"] is None
     assert ControlStore(api.store).read().control.orders == ()
 

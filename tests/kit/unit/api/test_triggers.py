@@ -17,7 +17,7 @@ from tests.kit.unit.api.conftest import Api, application, settings
 
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[Api]:
-    """The application over a pipeline.toml with two triggers; the tasks of one can't run."""
+    """The application over a pipeline.toml with a trigger."""
     (tmp_path / "pipeline.toml").write_text(
         """
         [queues.default]
@@ -29,11 +29,6 @@ def api(tmp_path: Path) -> Iterator[Api]:
         task_type = "file_processing"
         queue = "bulk"
         payload = { processing_time = 0.5 }
-
-        [triggers.broken]
-        task_type = "file_processing"
-        payload = { processing_time = 0.5 }
-        field = "file"
         """
     )
     environment = settings(pipeline_file=str(tmp_path / "pipeline.toml"))
@@ -48,8 +43,8 @@ def submitted(api: Api) -> list[dict[str, object]]:
     return [json.loads(published.message.data) for published in api.topics.published]
 
 
-def test_a_listing_shows_which_files_start_which_task_and_what_is_wrong_with_it(api: Api) -> None:
-    tables, broken = api.client.get("/triggers").json()["triggers"]
+def test_a_listing_shows_which_files_start_which_task(api: Api) -> None:
+    (tables,) = api.client.get("/triggers").json()["triggers"]
     assert tables == {
         "name": "tables",
         "prefix": "uploads/in/",
@@ -58,10 +53,7 @@ def test_a_listing_shows_which_files_start_which_task_and_what_is_wrong_with_it(
         "queue": "bulk",
         "field": "filename",
         "payload": {"processing_time": 0.5},
-        "problem": None,
     }
-    assert (broken["name"], broken["queue"]) == ("broken", "default")
-    assert "payload.filename: Field required" in broken["problem"]
 
 
 def test_a_backfill_starts_the_task_of_each_file_and_again_the_same_one(api: Api) -> None:
@@ -100,13 +92,10 @@ def test_a_backfill_goes_on_where_a_page_ends(api: Api, monkeypatch: pytest.Monk
     assert len({task["task_id"] for task in submitted(api)}) == 5
 
 
-def test_a_trigger_that_there_is_not_or_that_can_not_run_is_refused(api: Api) -> None:
+def test_a_trigger_that_there_is_not_is_refused(api: Api) -> None:
     unknown = api.client.post("/triggers/table:backfill")
     assert unknown.status_code == 404
-    assert "declared: tables, broken" in unknown.json()["detail"]
-    broken = api.client.post("/triggers/broken:backfill")
-    assert broken.status_code == 409
-    assert "payload.filename" in broken.json()["detail"]
+    assert "declared: tables" in unknown.json()["detail"]
 
 
 def test_a_queue_that_is_down_is_an_error_and_the_backfill_can_be_repeated(api: Api) -> None:

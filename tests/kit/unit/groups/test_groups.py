@@ -177,7 +177,7 @@ def test_of_a_cancelled_group_nothing_more_starts(pipeline: Pipeline) -> None:
 
     during[1] = cancel_all
     pipeline.run_until_idle()
-    assert answers == [(200, {"group_id": group.result(), "status": "cancelled", "told": 1})]
+    assert answers == [(200, {"group_id": group.result(), "status": "cancelled", "notified": 1})]
     assert ran == ["square 0", "square 1"]
     join = join_of(pipeline, group)
     assert join is not None

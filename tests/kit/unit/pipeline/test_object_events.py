@@ -146,7 +146,7 @@ def test_a_topic_is_told_once_of_folders_that_lie_in_each_other() -> None:
         ('prefix = "processed/"\ntask_type = "a"', "triggers.x.prefix: begins with uploads/"),
         ('prefix = "tasks/"\ntask_type = "a"', "begins with uploads/"),
         ('task_type = "a"\npayload = { filename = "b" }', "payload has filename, the field that gets the file's name"),
-        ('task_type = "a"\nqueue = "none"', "trigger x: there is no queue 'none' \\(queues: default\\)"),
+        ('task_type = "a"\nqueue = "none"', ":4: triggers.x.queue: there is no queue 'none' \\(queues: default\\)"),
         ('task_type = "a"\nevery = 3', "unknown field \\(allowed: prefix, suffix, task_type, queue, field, payload\\)"),
         ('prefix = "uploads/"', "triggers.x.task_type: Field required"),
         ('task_type = "a"\npayload = { day = 2026-01-01 }', "triggers.x.payload: holds what JSON can't"),

@@ -46,7 +46,11 @@ def test_pubsubs_own_limit_of_deliveries_is_a_backstop_behind_the_attempts(attem
         ("[queues.a]\n[schedules.s]\ncron = '* * *'\ntask_type = 't'", 3, "five fields"),
         ("[queues.a]\n[schedules.s]\ncron = '0 0 30 2 x'\ntask_type = 't'", 3, "not possible"),
         ("[queues.a]\n[schedules.s]\ncron = '0 0 * * *'\ntime_zone = 'Mars'\ntask_type = 't'", 4, "IANA"),
-        ("[queues.a]\n[schedules.s]\ncron = '0 0 * * *'\ntask_type = 't'\nqueue = 'b'", 1, "there is no queue 'b'"),
+        (
+            "[queues.a]\n[schedules.s]\ncron = '0 0 * * *'\ntask_type = 't'\nqueue = 'b'",
+            5,
+            "schedules.s.queue: there is no queue 'b'",
+        ),
         ("[queues.a]\n[bucket.lifecycle_days]\nattic = 1", 3, "'uploads', 'processed'"),
         ("[queues.a]\nname = 'b'", 2, "name is not set by hand"),
         ("queues = 3", 1, "write one table for each, as in [queues.NAME]"),

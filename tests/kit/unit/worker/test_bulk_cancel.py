@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from poolhouse.pipeline.control.state import NOTHING, CancelOrder, QueueControl
-from poolhouse.pipeline.messaging.message import TaskMessage
+from poolhouse.pipeline.messaging.message import NOT_BEFORE, PUT_OFF, TaskMessage, format_time
 from poolhouse.pipeline.store import ABSENT
 from poolhouse.pipeline.tasks import records
 from poolhouse.pipeline.tasks.records import Status
@@ -95,6 +95,20 @@ def test_a_replayed_task_of_a_type_without_records_runs_unless_it_is_purged_afte
     assert delivery.ended == ["ack"]
     assert engine.attempts.counts["cancelled" if replayed_first else "succeeded"] == 1
     assert engine.record().status is (Status.CANCELLED if replayed_first else Status.QUEUED)
+
+
+@pytest.mark.parametrize(("attributes", "waits_as"), [({}, Status.SCHEDULED), ({PUT_OFF: "true"}, Status.QUEUED)])
+@pytest.mark.parametrize("cancelled", [Status.SCHEDULED, Status.QUEUED])
+def test_a_copy_that_waits_for_a_limit_is_queued_and_one_that_waits_for_its_time_is_scheduled(
+    engine: Engine, attributes: dict[str, str], waits_as: Status, cancelled: Status
+) -> None:
+    delivery = engine.task("light")
+    engine.clock.forward(1)
+    due = format_time(engine.clock.now + timedelta(minutes=5))
+    delivery.attributes = {**delivery.attributes, NOT_BEFORE: due, **attributes}
+    purge(engine, status={cancelled})
+    engine.attempts.process(delivery)
+    assert engine.attempts.counts["cancelled"] == (cancelled is waits_as)
 
 
 def test_a_task_of_a_type_that_is_gone_is_cancelled_and_no_dead_letter(engine: Engine) -> None:

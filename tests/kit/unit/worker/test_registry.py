@@ -166,6 +166,25 @@ def test_a_schedule_of_a_task_type_without_a_handler_is_an_error_with_its_line(f
     assert str(caught.value) == f"{file}:7: schedules.two: unknown task type 'nope' (known: t)"
 
 
+def test_a_trigger_whose_task_can_not_run_is_an_error_with_its_line(found: Write, tmp_path: Path) -> None:
+    file = tmp_path / "pipeline.toml"
+    registry = found({"found_here/__init__": HEAD.replace("pass", "image: str\n    width: int") + handler("t")})
+
+    def problem(trigger: str) -> str:
+        file.write_text(f"[queues.default]\n[triggers.bad]\n{trigger}")
+        with pytest.raises(ConfigError) as caught:
+            registry.check(load(str(file)), declared_in=str(file))
+        return str(caught.value)
+
+    assert problem('task_type = "nope"') == f"{file}:3: triggers.bad: unknown task type 'nope' (known: t)"
+    assert problem('task_type = "t"\nfield = "image"').startswith(
+        f"{file}:2: triggers.bad: payload.width: Field required"
+    )
+    assert "payload.zip: Extra inputs" in problem('task_type = "t"\nfield = "zip"\npayload = { width = 1 }')
+    file.write_text('[queues.default]\n[triggers.good]\ntask_type = "t"\nfield = "image"\npayload = { width = 1 }')
+    registry.check(load(str(file)), declared_in=str(file))
+
+
 def test_a_queue_that_is_fair_by_a_field_of_no_payload_is_an_error_with_its_line(found: Write, tmp_path: Path) -> None:
     file = tmp_path / "pipeline.toml"
     registry = found({"found_here/__init__": HEAD.replace("pass", 'tenant: str = ""') + handler("t")})

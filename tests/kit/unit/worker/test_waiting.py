@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from poolhouse.pipeline.messaging.message import NOT_BEFORE, parse_time
+from poolhouse.pipeline.index.entry import of_message
+from poolhouse.pipeline.messaging.message import NOT_BEFORE, PUT_OFF, parse_time
 from poolhouse.pipeline.store import ABSENT
 from poolhouse.pipeline.tasks import records
 from poolhouse.pipeline.tasks.dead_letter_attributes import earlier_deliveries
@@ -33,6 +34,8 @@ def test_one_too_many_comes_again_later_as_a_copy_and_its_record_says_what_it_wa
     crowd(engine)
     copy = put_off(engine, engine.task("turns", "late", n=1))
     due = parse_time(copy.attributes[NOT_BEFORE])
+    assert copy.attributes[PUT_OFF] == "true"
+    assert of_message(copy.data, copy.attributes, engine.clock.now).status == "queued"
     assert timedelta(seconds=5) <= due - engine.clock.now <= timedelta(minutes=9)
     record = engine.record("late")
     assert (record.status, record.waits_for) == (Status.QUEUED, "the turn of turns (n=1)")
