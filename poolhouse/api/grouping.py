@@ -8,6 +8,7 @@ from concurrent.futures import Future
 
 from pydantic import BaseModel
 
+from poolhouse.api.drafts import MAX_BATCH
 from poolhouse.api.problems import Problem
 from poolhouse.api.services import Services
 from poolhouse.pipeline import names
@@ -67,6 +68,7 @@ async def add(group: Group, members: Sequence[Planned], *, offset: int, sha256: 
     if noted is None:
         if group.size is not None:
             raise Conflict(f"group {group.group_id} is closed, with {group.size:,} members")
+        await services.threads.run(_check_free, services.store, group.group_id, offset, len(members))
         await _publish(group, members, offset=offset, services=services)
         try:
             await services.threads.run(services.store.put, name, sha256.encode(), if_generation=ABSENT)
@@ -129,6 +131,20 @@ async def _id_of_key(key: str, group: Group, services: Services) -> str:
         data, _ = await services.threads.run(services.store.get, name)
         return _Key.model_validate_json(data).group_id
     return mine.group_id
+
+
+def _check_free(store: ObjectStore, group_id: str, offset: int, count: int) -> None:
+    """Raise `Conflict` where some of these places have been given to members of another batch."""
+    prefix = _batches(group_id)
+    # A batch that reaches to here begins less than a whole one before; names sort as their offsets do.
+    start = f"{prefix}{max(0, offset - MAX_BATCH + 1):06d}"
+    for info in store.list(prefix, start=start).objects:
+        first, _, others = info.name.removeprefix(prefix).partition("-")
+        begin, end = int(first), int(first) + int(others)
+        if begin >= offset + count:
+            return
+        if end > offset and (begin, end) != (offset, offset + count):
+            raise Conflict(f"group {group_id} has members {begin:,} to {end - 1:,} already: go on at offset {end:,}")
 
 
 def _check_whole(store: ObjectStore, group_id: str, size: int) -> None:

@@ -12,6 +12,7 @@ from poolhouse.pipeline import names
 from poolhouse.pipeline.store import ObjectStore
 from poolhouse.pipeline.tasks.record_store import RecordStore
 from poolhouse.pipeline.tasks.records import Status
+from poolhouse.pipeline.tasks.task_ids import TaskIds
 from poolhouse.testing.calls import CrashPoint
 from poolhouse.testing.surroundings import Submission
 
@@ -105,18 +106,19 @@ def turns(
     )
 
 
-def effects_of(bucket: ObjectStore, submitted: Sequence[Submission], *, results: bool) -> Effects:
-    """Return what a turn came to, without what differs from turn to turn: ids of tasks, and times.
+def effects_of(bucket: ObjectStore, submitted: Sequence[Submission], *, task_ids: TaskIds, results: bool) -> Effects:
+    """Return what a turn came to, without what differs from turn to turn: ids of tasks and groups, and times.
 
     Args:
         submitted: its tasks.
+        task_ids: made their ids.
         results: whether results count.
     """
-    same = {each.task_id: f"<{each.task_type} {dict(each.payload)}>" for each in submitted}
+    same = _labels(submitted, task_ids)
     tasks = []
     for each in submitted:
         stored = RecordStore(bucket).read(each.task_id)
-        shown = f"{each.task_type} {json.dumps(dict(each.payload), sort_keys=True)}"
+        shown = f"{each.task_type} {_payload(each)}"
         if stored is not None:
             shown += f" {stored.record.status}"
         if stored is not None and results and stored.record.status is Status.SUCCEEDED:
@@ -136,6 +138,21 @@ def effects_of(bucket: ObjectStore, submitted: Sequence[Submission], *, results:
         token = page.next_token
         if token is None:
             return Effects(tuple(sorted(tasks)), tuple(sorted(found)))
+
+
+def _labels(submitted: Sequence[Submission], task_ids: TaskIds) -> dict[str, str]:
+    """What stands for the ids of a turn: of its tasks, and of the groups that they belong to."""
+    labels: dict[str, str] = {}
+    groups: dict[str, set[str]] = {}
+    for each in submitted:  # in order: a payload has ids of earlier tasks alone
+        label = labels[each.task_id] = _without_chance(f"<{each.task_type} {_payload(each)}>", labels)
+        # Any id has a group; one that was never made is nowhere else.
+        groups.setdefault(task_ids.place_of(each.task_id)[0], set()).add(label)
+    return labels | {group_id: f"<group of {min(members)}>" for group_id, members in groups.items()}
+
+
+def _payload(task: Submission) -> str:
+    return json.dumps(dict(task.payload), sort_keys=True)
 
 
 def _without_chance(text: str, same: Mapping[str, str]) -> str:

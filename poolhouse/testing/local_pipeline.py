@@ -381,7 +381,7 @@ class LocalPipeline(Pipeline):
             self._submitted.setdefault(submission.task_id, submission)
 
     def _add_duplicates(self, queue: str, times: int) -> None:
-        subscription = self.settings.topology.by_name[queue].subscription
+        subscription = self.queue(queue).subscription
         self._emulation.add_fault("duplicate", count=times, subscription=self._emulation.path(subscription))
 
     def _finish_turn(self, *, results: bool) -> Effects:
@@ -390,7 +390,7 @@ class LocalPipeline(Pipeline):
         assert point is None or len(self._calls.made) > point.number, (
             "this turn did not get to the point: the body, or the handler, does something else each time"
         )
-        return effects_of(self._bucket, self.submitted, results=results)
+        return effects_of(self._bucket, self.submitted, task_ids=self.task_ids, results=results)
 
 
 class _Clock:

@@ -10,6 +10,7 @@ from typing import Any, Protocol, overload
 
 from pydantic import BaseModel
 
+from poolhouse.pipeline.config.queue import Queue
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.store import ObjectStore
 from poolhouse.pipeline.tasks.dead_letters import DeadLetterStore, DeadLetterSummary
@@ -106,8 +107,7 @@ class Pipeline(abc.ABC):
             if fields:
                 raise TypeError(f"submit takes a payload, or its fields: both {payload!r} and {', '.join(fields)}")
         queue = options.get("queue") or handler.queue or self.settings.topology.default_queue.name
-        if queue not in self.settings.topology.by_name:
-            raise LookupError(f"there is no queue {queue} (queues: {', '.join(self.settings.topology.by_name)})")
+        self.queue(queue)
         not_before = None
         if options.get("delay") is not None or options.get("run_at") is not None:
             delay = options.get("delay")
@@ -155,8 +155,8 @@ class Pipeline(abc.ABC):
                     assert ledger.of("A-1") == 100
 
         Each turn begins with an empty pipeline; a turn's block ends with `run_until_idle`. What the tasks came to, and
-        what handlers have written to the bucket, must be what it was in the undisturbed turn; times in ISO 8601 may
-        differ.
+        what handlers have written to the bucket, must be what it was in the undisturbed turn; times in ISO 8601, and
+        ids of tasks and groups, may differ.
 
         Args:
             results: whether results count; not where they tell, say, the number of the attempt.
@@ -180,6 +180,13 @@ class Pipeline(abc.ABC):
         """Every task that was submitted so far, follow-ups too, in order."""
 
     # --- looking
+
+    def queue(self, name: str) -> Queue:
+        """A queue of pipeline.toml. Raises `LookupError`, which names those that there are."""
+        queues = self.settings.topology.by_name
+        if name not in queues:
+            raise LookupError(f"there is no queue {name} (queues: {', '.join(queues)})")
+        return queues[name]
 
     def follow_ups(self, task: Task[Any]) -> tuple[Task[Any], ...]:
         """The tasks that a task has submitted: those that its record names once it has succeeded."""
@@ -217,10 +224,10 @@ class Pipeline(abc.ABC):
         """
         letters = self._letters()
         found = [
-            letter for letter in letters if reason in letter.reason and (task is None or letter.task_id == task.id)
+            letter for letter in letters if reason in letter.reason and (task is None or letter.task_id == task.task_id)
         ]
         there = "\n".join(f"  {each.task_type} {each.task_id}: {each.reason}" for each in letters)
-        of = "" if task is None else f" of task {task.id}"
+        of = "" if task is None else f" of task {task.task_id}"
         assert found, (
             f"there is no dead letter{of}{f' whose reason has {reason!r}' if reason else ''}. "
             f"There are:\n{there or '  none'}"

@@ -23,7 +23,7 @@ R_co = TypeVar("R_co", covariant=True)
 class Task(Generic[R_co]):
     """A task that was submitted; what it tells is read from its record each time."""
 
-    id: str
+    task_id: str
     task_type: str
     _store: ObjectStore = field(repr=False, compare=False)
     #: What the result is read as; None: as JSON.
@@ -32,23 +32,23 @@ class Task(Generic[R_co]):
     @property
     def record(self) -> TaskRecord:
         """Its record. Raises `AssertionError` where there is none yet, or its type keeps none."""
-        stored = RecordStore(self._store).read(self.id)
+        stored = RecordStore(self._store).read(self.task_id)
         assert stored is not None, (
-            f"task {self.id} ({self.task_type}) has no record: no worker has begun it (run_until_idle, clock.advance), "
-            "or its type keeps none (record=False)"
+            f"task {self.task_id} ({self.task_type}) has no record: no worker has begun it (run_until_idle, "
+            "clock.advance), or its type keeps none (record=False)"
         )
         return stored.record
 
     @property
     def status(self) -> Status:
         """Where it is; `queued` while no worker has begun it."""
-        stored = RecordStore(self._store).read(self.id)
+        stored = RecordStore(self._store).read(self.task_id)
         return Status.QUEUED if stored is None else stored.record.status
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
         """Its attempts so far, the newest last."""
-        stored = RecordStore(self._store).read(self.id)
+        stored = RecordStore(self._store).read(self.task_id)
         return () if stored is None else stored.record.attempts
 
     def result(self) -> R_co:
@@ -58,7 +58,7 @@ class Task(Generic[R_co]):
             AssertionError: it has not succeeded; the text says why.
         """
         record = self.record
-        assert record.status is Status.SUCCEEDED, f"task {self.id} ({self.task_type}) is {_state(record)}"
+        assert record.status is Status.SUCCEEDED, f"task {self.task_id} ({self.task_type}) is {_state(record)}"
         value = record.result
         if value is None and record.result_object is not None:
             value = json.loads(self._store.get(record.result_object.name)[0])

@@ -57,7 +57,10 @@ class FollowingTask(BaseModel):
 
     task_id: str
     task_type: str
-    status: Status | Literal["waiting"] = Field(description="`waiting` until it is due.")
+    status: Status | Literal["waiting", "not_needed"] = Field(
+        description="`waiting` until it is due; `not_needed` where it never will be: no member has failed, or the "
+        "group is cancelled."
+    )
 
 
 class GroupAnswer(BaseModel):
@@ -230,9 +233,19 @@ async def _shown(group: Group, services: Services) -> dict[str, Any]:
     for name, link, place in (("then", group.then, JOIN), ("on_failure", group.on_failure, FAILURE)):
         if link is not None:
             task_id = ids.in_group(group.group_id, place)
-            status = await _status(task_id, services) or "waiting"
+            status = await _status(task_id, services) or (
+                "not_needed" if _never_due(group, found, place) else "waiting"
+            )
             shown[name] = {"task_id": task_id, "task_type": link.task_type, "status": status}
     return GroupAnswer.model_validate(shown).model_dump(mode="json", exclude_none=True)
+
+
+def _never_due(group: Group, found: counts.Counts, place: int) -> bool:
+    """Whether a task that follows the group, and has not begun, will not: the group is cancelled, or none failed."""
+    if group.cancelled_at is not None:
+        return True
+    failed = any(found.by_status.get(status) for status in (Status.FAILED, Status.DEAD))
+    return place == FAILURE and _group_status(group, found) == "ended" and not failed
 
 
 def _group_status(group: Group, found: counts.Counts) -> GroupStatus:

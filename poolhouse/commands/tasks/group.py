@@ -53,7 +53,7 @@ def _describe(group: Document, terminal: Terminal) -> None:
     for name, label in (("then", "join"), ("on_failure", "on failure")):
         if group.get(name):
             task = group[name]
-            terminal.line(f"  {label:<10} {task['task_type']}  {task['task_id']}  {task['status']}")
+            terminal.line(f"  {label:<10} {task['task_type']}  {task['task_id']}  {task['status'].replace('_', ' ')}")
     if group["status"] == "waiting":
         terminal.say("members have failed: ./invoke dlq list shows why; replay or discard them, and the join goes on")
 

@@ -153,7 +153,6 @@ def test_a_group_that_is_closed_when_all_have_ended_joins_at_once(api: Api) -> N
     [
         ([(0, 2)], 3, "2 members were added, not 3"),
         ([(0, 2), (3, 1)], 4, "the members 2 to 2 are missing"),
-        ([(0, 2), (1, 2)], 3, "the members 1 to 1 were added twice"),
     ],
 )
 def test_a_group_is_closed_only_with_all_of_its_members(
@@ -164,6 +163,31 @@ def test_a_group_is_closed_only_with_all_of_its_members(
         api.client.post(f"/groups/{group_id}:add", json={"offset": offset, "tasks": numbers(*range(added))})
     answer = api.client.post(f"/groups/{group_id}:close", json={"size": size})
     assert (answer.status_code, problem in answer.json()["error"]) == (409, True)
+
+
+@pytest.mark.parametrize("offset", [0, 3, 5])
+def test_a_batch_that_overlaps_another_is_refused_at_once_and_the_group_can_be_closed(api: Api, offset: int) -> None:
+    group_id = api.client.post("/groups", json={"open": True}).json()["group_id"]
+    path = f"/groups/{group_id}"
+    for first, count in ((2, 4), (0, 2)):
+        answer = api.client.post(f"{path}:add", json={"offset": first, "tasks": numbers(*range(count))})
+        assert answer.status_code == 200
+    answer = api.client.post(f"{path}:add", json={"offset": offset, "tasks": numbers(1, 2, 3)})
+    assert answer.status_code == 409
+    assert "already: go on at offset" in answer.json()["error"]
+    assert api.client.post(f"{path}:close", json={"size": 6}).status_code == 200
+
+
+def test_a_failure_task_that_nothing_needs_says_so(api: Api) -> None:
+    following = {"then": {"task_type": "count", "payload": {"number": 0}}}
+    following["on_failure"] = following["then"]
+    for tasks, status in (([], "not_needed"), (numbers(1), "waiting")):
+        group_id = api.client.post("/groups", json={"tasks": tasks, **following}).json()["group_id"]
+        assert api.client.get(f"/groups/{group_id}").json()["on_failure"]["status"] == status
+    assert api.client.get(f"/groups/{group_id}").json()["then"]["status"] == "waiting"
+    api.client.post(f"/groups/{group_id}:cancel")
+    group = api.client.get(f"/groups/{group_id}").json()
+    assert (group["then"]["status"], group["on_failure"]["status"]) == ("not_needed", "not_needed")
 
 
 def test_what_does_not_fit_the_groups_state_is_a_conflict(api: Api) -> None:

@@ -25,7 +25,7 @@ def test_each_task_of_a_chain_is_handed_the_result_of_the_one_before(pipeline: P
     found = all_records(pipeline)
     assert found["shout"].result == "A/B HAS 3"
     assert found["measure"].payload == {"url": "a/b", "size": 3}
-    assert found["fetch"].parent_id == chain.id
+    assert found["fetch"].parent_id == chain.task_id
     assert found["measure"].parent_id == found["fetch"].task_id
     assert found["shout"].parent_id == found["measure"].task_id
     assert ran == ["fetch", "measure", "shout"]

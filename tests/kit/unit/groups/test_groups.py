@@ -36,7 +36,7 @@ def joined(pipeline: Pipeline, group: Task[str]) -> object:
 
 def group_id_of(pipeline: Pipeline, group: Task[str]) -> str:
     """The id of the group that a task makes, before it has succeeded."""
-    return pipeline.task_ids.derive_group(f"group {group.id} 0", group.record.submitted_at)
+    return pipeline.task_ids.derive_group(f"group {group.task_id} 0", group.record.submitted_at)
 
 
 def api(pipeline: Pipeline, method: str, path: str, **fields: object) -> tuple[int, dict[str, object]]:
@@ -64,8 +64,8 @@ def test_members_and_join_know_their_group_and_their_parent(pipeline: Pipeline) 
     member, join = record_at(pipeline, group, 1), join_of(pipeline, group)
     assert member is not None
     assert join is not None
-    assert (member.parent_id, member.group_id, member.group_index) == (group.id, group.result(), 1)
-    assert (join.parent_id, join.group_id, join.group_index) == (group.id, group.result(), None)
+    assert (member.parent_id, member.group_id, member.group_index) == (group.task_id, group.result(), 1)
+    assert (join.parent_id, join.group_id, join.group_index) == (group.task_id, group.result(), None)
 
 
 def test_no_point_of_failure_changes_what_a_group_comes_to(pipeline: Pipeline) -> None:

@@ -9,6 +9,7 @@ import requests
 from pydantic import ValidationError
 
 from poolhouse.pipeline.errors import QueueUnavailable
+from poolhouse.pipeline.limits.limit_store import LimitStore
 from poolhouse.pipeline.tasks.records import Outcome, Status
 from poolhouse.testing.pipeline import Pipeline
 from tests.kit.unit.testing import handlers
@@ -71,7 +72,7 @@ def test_what_uses_its_attempts_up_is_a_dead_letter(pipeline: Pipeline) -> None:
     task = pipeline.submit(handlers.flaky, times=99)
     pipeline.run_until_idle()
     assert task.status is Status.DEAD
-    assert pipeline.assert_dead_lettered(task, reason="attempt 3 fails").task_id == task.id
+    assert pipeline.assert_dead_lettered(task, reason="attempt 3 fails").task_id == task.task_id
     with pytest.raises(AssertionError, match="no dead letter whose reason has 'attempt 4'"):
         pipeline.assert_dead_lettered(reason="attempt 4")
 
@@ -151,7 +152,7 @@ def test_a_handler_that_takes_long_keeps_its_turn(pipeline: Pipeline) -> None:
     assert [task.result() for task in tasks] == ["Ada", "Ada"]
     assert all(len(task.attempts) == 1 for task in tasks)
     pipeline.clock.advance("1 minute")
-    assert pipeline.store.list("limits/").objects == ()
+    assert LimitStore(pipeline.store).in_use(most=10) == ([], False)
 
 
 def test_a_handler_that_takes_too_long_is_interrupted_and_one_that_does_not_keeps_its_lease(pipeline: Pipeline) -> None:
@@ -171,7 +172,7 @@ def test_follow_ups_are_tasks_of_the_test_too(pipeline: Pipeline) -> None:
     task = pipeline.submit(handlers.fan_out, times=2)
     pipeline.run_until_idle()
     children = pipeline.follow_ups(task)
-    assert [child.id for child in children] == task.result()
+    assert [child.task_id for child in children] == task.result()
     assert [child.status for child in children] == [Status.SUCCEEDED, Status.SUCCEEDED, Status.SCHEDULED]
     pipeline.assert_submitted(greet, name="child 1", times=1)
     pipeline.clock.advance("1 hour")
@@ -180,11 +181,11 @@ def test_follow_ups_are_tasks_of_the_test_too(pipeline: Pipeline) -> None:
 
 def test_of_unique_tasks_one_is_submitted(pipeline: Pipeline) -> None:
     first = pipeline.submit(handlers.only_one, name="Ada")
-    assert pipeline.submit(handlers.only_one, name="Ada").id == first.id
-    assert pipeline.submit(handlers.only_one, name="Bob").id != first.id
+    assert pipeline.submit(handlers.only_one, name="Ada").task_id == first.task_id
+    assert pipeline.submit(handlers.only_one, name="Bob").task_id != first.task_id
     pipeline.run_until_idle()
     assert first.result() == "Ada"
-    assert pipeline.submit(handlers.only_one, name="Ada").id != first.id
+    assert pipeline.submit(handlers.only_one, name="Ada").task_id != first.task_id
 
 
 def test_what_was_not_submitted_is_told_with_what_was(pipeline: Pipeline) -> None:
@@ -218,6 +219,11 @@ def test_a_fault_that_cannot_be_is_refused(pipeline: Pipeline) -> None:
         pipeline.faults.on("storage.write", error=200)
 
 
+def test_a_duplicate_of_an_unknown_queue_is_refused_with_those_that_there_are(pipeline: Pipeline) -> None:
+    with pytest.raises(LookupError, match=r"there is no queue nope \(queues: urgent, default\)"):
+        pipeline.faults.duplicate("nope")
+
+
 def test_a_duplicate_delivery_does_not_run_a_task_again(pipeline: Pipeline) -> None:
     pipeline.faults.duplicate("default")
     recorded, unrecorded = pipeline.submit(handlers.spend, name="once"), None
@@ -247,7 +253,7 @@ def test_a_worker_may_die_at_each_step_and_the_task_ends_all_the_same(
     with pipeline.kill_worker(at=f"{moment}-{step}"):
         pipeline.run_until_idle()
     assert task.result() == "report for Ada"
-    assert pipeline.store.get(f"results/report_{task.id}.json")[0] == b'"report for Ada"'
+    assert pipeline.store.get(f"results/report_{task.task_id}.json")[0] == b'"report for Ada"'
     died_inside = f"{moment}-{step}" in {
         *("after-claim", "before-handler", "after-handler", "before-result", "after-result", "before-record")
     }
@@ -278,7 +284,7 @@ def test_an_application_that_calls_the_api_is_tested_against_it(pipeline: Pipeli
     assert answer.status_code == 200, answer.text
     [task] = pipeline.assert_submitted(greet, name="Ada")
     pipeline.run_until_idle()
-    found = requests.get(f"{pipeline.api_url}/tasks/{task.id}", timeout=10).json()
+    found = requests.get(f"{pipeline.api_url}/tasks/{task.task_id}", timeout=10).json()
     assert (found["status"], found["result"]["text"]) == ("succeeded", "Hello, Ada!")
 
 

@@ -19,7 +19,7 @@ def a_second_goes_by(pipeline: Pipeline, task: Task[list[str]]) -> Callable[[], 
     """What happens in each step: none that runs is recorded already, and its end is due to be written."""
 
     def goes_by() -> None:
-        stored = RecordStore(pipeline.store).read(task.id)
+        stored = RecordStore(pipeline.store).read(task.task_id)
         assert stored is not None
         assert ledger[-1] not in {step.name for step in stored.record.steps}
         pipeline.clock.advance("2 s")

@@ -152,14 +152,14 @@ class TestRareCourse:
         assert task.status is Status.SUCCEEDED
         # The claim that was lost, and the end that the next worker wrote for it.
         assert changes.counts["tasks"] == 2 + 2 * (step != "claim")
-        assert set(changes.too_early) <= {names.record(task.id)}
+        assert set(changes.too_early) <= {names.record(task.task_id)}
 
     def test_the_replay_of_a_dead_letter(self, pipeline: Pipeline, changes: Changes) -> None:
         task = pipeline.submit(handlers.refuse, name="Ada")
         pipeline.run_until_idle()
         pipeline.clock.advance("1 minute")
         assert changes.too_early == []
-        answer = requests.post(f"{pipeline.api_url}/dead-letters/{task.id}:replay", timeout=10)
+        answer = requests.post(f"{pipeline.api_url}/dead-letters/{task.task_id}:replay", timeout=10)
         assert answer.status_code in {200, 202}
         pipeline.run_until_idle()
-        assert set(changes.too_early) <= {names.dead_letter("default", task.id), names.claim(task.id)}
+        assert set(changes.too_early) <= {names.dead_letter("default", task.task_id), names.claim(task.task_id)}
