@@ -187,6 +187,8 @@ def _unique(value: object, handler: Handler) -> Unique | None:
     """The call's own rule, or the type's where it gives none. Raises `Problem`."""
     if value is None:
         return handler.unique
+    if not isinstance(value, dict):
+        raise field_problem("unique", 'must be an object, such as {"by": ["tenant"]}')
     try:
         unique = Unique.model_validate(value)
     except ValidationError as error:

@@ -65,13 +65,14 @@ def _problem(answer: httpx2.Response) -> Document:
 
 
 def _words(answer: httpx2.Response, document: Document) -> str:
-    said = document.get("detail") or document.get("error")
+    error, detail = (str(document.get(name) or "") for name in ("error", "detail"))
+    said = f"{error}: {detail}" if error and detail and error not in detail else detail or error
     if not said:
         return f"{answer.request.method} {_path(answer)}: {answer.status_code} {answer.text[:300]}"
     errors = document.get("errors") or ()
     if len(errors) > 1:
         return "\n  ".join([f"{len(errors)} fields are wrong:", *(f"{e['field']}: {e['message']}" for e in errors)])
-    return str(said)
+    return said
 
 
 def _path(answer: httpx2.Response) -> str:

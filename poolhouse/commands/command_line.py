@@ -5,7 +5,8 @@
   and its words are handed to that option before pyinvoke looks at them.
 - `./invoke COMMAND --help` and `./invoke help COMMAND`, also where the command's arguments are missing.
 - What follows `--` is handed on word for word, as a shell would quote it.
-- A misspelt command or option gets a suggestion, and exit code 2 as any wrong use.
+- A misspelt command or option gets a suggestion, and exit code 2 as any wrong use; a word where a
+  number belongs is told with its option.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import inspect
 import re
 import shlex
 import textwrap
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from invoke import Exit, ParseError, ParserContext
@@ -25,6 +26,7 @@ from poolhouse.pipeline.nearest import did_you_mean
 
 #: The option that takes the words.
 OPTION = "--word"
+_NUMBERS = {int: "a whole number", float: "a number"}
 _UNKNOWN = re.compile(r"No idea what '(?P<token>.*)' is!")
 
 
@@ -53,6 +55,12 @@ def install(program: Any) -> None:
             parse()
         except ParseError as error:
             raise Exit(explain(error, names=names), code=USAGE) from None
+        except ValueError:
+            # pyinvoke lets the cast's own error through, which names no option.
+            problem = no_number(tokens, {name: _command(program.collection, name) for name in {*tokens} & {*names}})
+            if problem is None:
+                raise
+            raise Exit(problem, code=USAGE) from None
 
     program.parse_tasks = prepared
 
@@ -131,6 +139,36 @@ def explain(error: ParseError, *, names: Collection[str]) -> str:
     if command and not near:
         return f"invoke: {command} takes no argument {token!r}. {more}"
     return f"invoke: there is no command {token!r}.{near} ./invoke --list lists the commands."
+
+
+def no_number(tokens: Sequence[str], commands: Mapping[str, ParserContext]) -> str | None:
+    """Return what is wrong with the first option whose value is not the number that it takes; None without one.
+
+    Args:
+        tokens: what follows `invoke` and its own options.
+        commands: those that the tokens may name.
+    """
+    command: ParserContext | None = None
+    words = iter(tokens)
+    for token in words:
+        if not token.startswith("-"):
+            command = commands.get(token, command)
+            continue
+        flag, equals, value = token.partition("=")
+        argument = command.flags.get(flag) if command else None
+        if command is None or argument is None or not argument.takes_value:
+            continue
+        value = value if equals else next(words, "")
+        if argument.kind not in _NUMBERS:
+            continue
+        try:
+            argument.kind(value)
+        except ValueError:
+            return (
+                f"invoke: {command.name} {flag} takes {_NUMBERS[argument.kind]}, not {value!r}. "
+                f"./invoke {command.name} --help shows what it takes."
+            )
+    return None
 
 
 def _taking_a_value(command: ParserContext) -> set[str]:

@@ -8,6 +8,8 @@ import sysconfig
 import traceback
 from types import ModuleType
 
+from pydantic import ValidationError
+
 from poolhouse.pipeline.errors import ConfigError
 
 #: What decorators and factories of the kit raise is the fault of the line that uses them.
@@ -41,6 +43,20 @@ def told(error: BaseException) -> str:
         if not frame.filename.startswith(("<", _KIT)) and frame.filename != importlib.__file__
     ]
     own = [frame for frame in frames if not frame.filename.startswith(_LIBRARIES)]
-    what = str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
     places = own or frames
-    return f"{places[-1].filename}:{places[-1].lineno}: {what}" if places else what
+    return f"{places[-1].filename}:{places[-1].lineno}: {_what(error)}" if places else _what(error)
+
+
+def _what(error: BaseException) -> str:
+    match error:
+        case ConfigError():
+            return str(error)
+        case ValidationError():  # such as Limit(rate="often"): in one line, without pydantic's URL
+            found = error.errors(include_url=False, include_context=False, include_input=False)
+            return f"{error.title}: {'; '.join(_problem(each['loc'], each['msg']) for each in found)}"
+        case _:
+            return f"{type(error).__name__}: {error}"
+
+
+def _problem(loc: tuple[int | str, ...], message: str) -> str:
+    return ": ".join(filter(None, (".".join(map(str, loc)), message.removeprefix("Value error, "))))

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 #: Name in a module: the handlers that `@task` has made while the module was executed, and that execution's spec.
 _MADE = "__poolhouse_made__"
+#: What the task types of Poolhouse itself begin with; they are made without `@task`.
+_OURS = "poolhouse."
 
 
 class Payload(BaseModel):
@@ -193,8 +195,14 @@ def task(task_type: str, **options: Any) -> TaskDecorator:
             check_task_type(task_type)
         except InvalidName as error:
             raise ConfigError(f"{where}: {task_type!r} is no task type: {error}") from None
+        if task_type.startswith(_OURS):
+            raise ConfigError(
+                f"{where}: {task_type!r}: task types that begin with {_OURS} are Poolhouse's own: rename it"
+            )
         if isinstance(options.get("serial_by"), str):
             options["serial_by"] = (options["serial_by"],)
+        if "serial_by" in options and not options["serial_by"]:
+            raise ConfigError(f"{where}: serial_by names no field: name one, or leave it out")
         try:
             handler = Handler(
                 task_type=task_type,

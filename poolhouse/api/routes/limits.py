@@ -12,7 +12,7 @@ from starlette.responses import Response
 from poolhouse.api.answers import json_answer
 from poolhouse.api.services import Provided
 from poolhouse.pipeline.limits.limit_store import LimitStore
-from poolhouse.pipeline.limits.shares import LimitState, current
+from poolhouse.pipeline.limits.shares import LimitState
 
 #: Limits shown at the most: each is a read.
 MOST = 200
@@ -58,10 +58,10 @@ class LimitList(BaseModel):
 @router.get("/limits", response_model=LimitList, summary="The limits in use")
 async def list_limits(services: Provided) -> Response:
     """The first 200. A limit that no worker uses is not listed."""
-    states, more = await services.threads.run(LimitStore(services.store).in_use, most=MOST)
+    in_use = LimitStore(services.store).in_use
+    states, more = await services.threads.run(in_use, most=MOST, now=services.clock())
     inside = services.settings.show_tracebacks
-    now = services.clock()
-    views = [_view(current(state, now=now), inside=inside) for state in states]
+    views = [_view(state, inside=inside) for state in states]
     return json_answer(LimitList(limits=views, more=more).model_dump(mode="json"))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -16,6 +17,7 @@ from pydantic import ValidationError
 
 from poolhouse.pipeline import names
 from poolhouse.pipeline.errors import ObjectNotFound, StoreUnavailable
+from poolhouse.pipeline.limits import shares
 from poolhouse.pipeline.limits.shares import Kind, LimitState
 from poolhouse.pipeline.store import ABSENT, ObjectInfo, ObjectStore
 
@@ -64,8 +66,11 @@ class LimitStore:
         data = state.model_dump_json(exclude_defaults=True).encode()
         return self._store.put(name, data, metadata=_UNUSED if state.empty else None, if_generation=if_generation)
 
-    def in_use(self, *, most: int) -> tuple[list[LimitState], bool]:
-        """The first limits in use, by type and key, and whether there are more than `most`; reads each."""
+    def in_use(self, *, most: int, now: datetime) -> tuple[list[LimitState], bool]:
+        """The first limits in use, by type and key, and whether there are more than `most`; reads each.
+
+        What only processes that are gone have had is not in use: their objects stay until the next one needs the limit.
+        """
         found: list[LimitState] = []
         for info in self._used():
             if len(found) == most:
@@ -77,6 +82,7 @@ class LimitStore:
                     raise
                 _log.warning("a limit can't be shown", limit=info.name, error=str(error))
                 continue
+            state = None if state is None else shares.current(state, now=now)
             found += [state] if state is not None and not state.empty else []
         return found, False
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from poolhouse.pipeline.timing.delays import LONGEST_WAIT_S
 
@@ -23,7 +23,7 @@ class Unique(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    #: Fields of the payload; none: all tasks of the type are the same.
+    #: Field of the payload, or several; none: all tasks of the type are the same.
     by: tuple[str, ...] = ()
     #: Seconds from its submit for which a task has the key; None: as long as its status says.
     within_s: float | None = Field(default=None, gt=0, le=LONGEST_WAIT_S)
@@ -35,6 +35,11 @@ class Unique(BaseModel):
     on_conflict: Literal["return", "reject", "replace"] = "return"
     #: Seconds that a task waits for another that replaces it: of many submits the last one runs. With `replace` only.
     debounce_s: float | None = Field(default=None, gt=0, le=LONGEST_WAIT_S)
+
+    @field_validator("by", mode="before")
+    @classmethod
+    def _fields(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _fits(self) -> Unique:

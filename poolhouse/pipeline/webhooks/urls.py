@@ -47,6 +47,6 @@ def check_allowed(url: str, options: Webhooks) -> None:
         refused = addresses.refusal(host, host=host, tls=tls, options=options)
     except ValueError:  # a name
         allowed = tls or options.allow_private is True or options.lists(host)
-        refused = None if allowed else "must begin with https://"
+        refused = None if allowed else "must begin with https://, unless [webhooks] allow_private lists the host"
     if refused is not None:
         raise ValueError(refused)

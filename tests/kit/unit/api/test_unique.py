@@ -148,7 +148,7 @@ def test_a_call_may_have_a_rule_of_its_own(api: Api) -> None:
     ("task_type", "rule", "field"),
     [
         ("plain", {"by": ["nothing"]}, "unique"),
-        ("plain", {"by": "note"}, "unique.by"),
+        ("plain", {"by": 7}, "unique.by"),
         ("plain", {"while": ["gone"]}, "unique.while.0"),
         ("plain", {"on_conflict": "ignore"}, "unique.on_conflict"),
         ("plain", {"wihtin_s": 5}, "unique.wihtin_s"),
@@ -230,3 +230,17 @@ def test_a_submit_so_slow_that_another_took_its_key_is_503_and_its_idempotency_k
     assert submit(api, "report", key="slow")["task_id"] == others[0]
     end(api, others[0])
     assert submit(api, "report", key="slow")["task_id"] not in sent(api)[:2]
+
+
+def test_one_field_may_be_named_without_a_list(api: Api) -> None:
+    rule = {"by": "note", "on_conflict": "reject"}
+    submit(api, "plain", unique=rule)
+    assert submit(api, "plain", status=409, unique=rule)
+    assert Unique(by="note").by == ("note",)
+
+
+def test_what_is_no_object_is_told_in_the_words_of_json(api: Api) -> None:
+    body = {"task_type": "plain", "payload": {}, "unique": True}
+    assert (
+        api.client.post("/tasks", json=body).json()["error"] == 'unique: must be an object, such as {"by": ["tenant"]}'
+    )

@@ -323,3 +323,18 @@ def test_a_result_of_another_shape_is_an_error_that_names_the_task(
     scripted.answers = [(200, STREAM, event(1, "succeeded")), (200, "application/json", b'"many"')]
     with pytest.raises(ApiError, match="the result of task t is not what its type promises"):
         connect().task("t", number).result()
+
+
+@pytest.mark.parametrize(
+    ("problem", "told"),
+    [
+        ({"error": "payload is too large", "detail": "Put it into a file"}, "payload is too large: Put it into a file"),
+        ({"error": "no queue", "detail": "no queue. Try again"}, "no queue. Try again"),
+        ({"error": "no queue"}, "no queue"),
+    ],
+)
+def test_an_error_tells_what_is_wrong_and_what_to_do(scripted: Scripted, problem: dict[str, str], told: str) -> None:
+    scripted.answers = [(413, "application/problem+json", json.dumps(problem).encode())]
+    with Client(scripted.url) as client, pytest.raises(ApiError) as caught:
+        client.get("/tasks")
+    assert str(caught.value) == told

@@ -174,3 +174,32 @@ COMP_WORDS=(./invoke submit greet --wa); _poolhouse_invoke ./invoke --wa; echo "
 """
     ended = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False, cwd=ROOT, timeout=60)
     assert ended.stdout.splitlines() == ["submit", "--wait --watch"]
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("show --limit abc", "show --limit takes a whole number, not 'abc'."),
+        ("show --limit=1.5", "show --limit takes a whole number, not '1.5'."),
+        ("send t --file show show --limit x", "show --limit takes a whole number, not 'x'."),
+        ("show --limit 3", None),
+        ("send t --file abc", None),
+    ],
+)
+def test_a_word_where_a_number_belongs_is_told_with_its_option(line: str, told: str | None) -> None:
+    problem = command_line.no_number(line.split(), COMMANDS)
+    assert problem == (None if told is None else f"invoke: {told} ./invoke show --help shows what it takes.")
+
+
+def test_a_wrong_number_ends_a_command_without_a_traceback() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "invoke", "tasks", "--limit", "abc"],
+        check=False,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines() == [
+        "invoke: tasks --limit takes a whole number, not 'abc'. ./invoke tasks --help shows what it takes."
+    ]

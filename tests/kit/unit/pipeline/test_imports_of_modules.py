@@ -30,8 +30,12 @@ LOADERS: dict[str, Callable[[str], object]] = {
         ("\n1 / 0\n", "module.py:2: ZeroDivisionError"),
         ("import sys\nsys.exit(3)\n", "module.py:2: SystemExit: 3"),
         ("import json\njson.loads('x')\n", "module.py:2: JSONDecodeError"),
+        (
+            "from poolhouse import Limit\nLimit(rate='often', max_concurrency=0)\n",
+            "module.py:2: Limit: rate: 'often' is no rate",
+        ),
     ],
-    ids=["syntax", "import", "error", "exit", "library"],
+    ids=["syntax", "import", "error", "exit", "library", "model"],
 )
 def test_whatever_fails_is_told_with_its_place(
     loader: str, text: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -44,3 +48,17 @@ def test_whatever_fails_is_told_with_its_place(
             LOADERS[loader](name)
     finally:
         sys.modules.pop(name, None)
+
+
+def test_what_a_model_refuses_is_told_in_one_line_without_a_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "from poolhouse import Limit\n\nLimit(max_concurrency=0, colour='red')\n"
+    (tmp_path / "broken_model_module.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        registry.load(["broken_model_module"])
+    assert str(caught.value).endswith(
+        "module.py:3: Limit: max_concurrency: Input should be greater than or equal to 1; "
+        "colour: Extra inputs are not permitted"
+    )

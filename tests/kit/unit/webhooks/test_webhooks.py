@@ -261,7 +261,7 @@ def test_wherever_a_worker_dies_there_is_one_event_and_it_is_told(
     [
         (7, "must be a string"),
         ("shop.example", "must be a URL"),
-        ("http://shop.example/", "must begin with https://"),
+        ("http://shop.example/", "must begin with https://, unless [webhooks] allow_private lists the host"),
         ("https://10.0.0.1/", "private address"),
         ("https://user:word@shop.example/", "user name or password"),
     ],

@@ -131,6 +131,8 @@ def test_two_handlers_of_one_type_are_an_error_that_names_both_places(found: Wri
             "limit: key: the payload has no field b",
         ),
         (HEAD + '@task("t", serial_by="b")\ndef f(payload: P, ctx): ...\n', "serial_by: the payload has no field b"),
+        (HEAD + '@task("t", serial_by=())\ndef f(payload: P, ctx): ...\n', "serial_by names no field"),
+        (HEAD + '@task("poolhouse.t")\ndef f(payload: P, ctx): ...\n', "task types that begin with poolhouse."),
         (HEAD + '@task("t", serial_by=1)\ndef f(payload: P, ctx): ...\n', "serial_by must be the name of a payload"),
         (HEAD + '@task("t", cpu=True)\nasync def f(payload: P, ctx): ...\n', "cpu=True runs an ordinary function"),
         (HEAD + '@task("t")\ndef f(payload: P, ctx):\n    yield 1\n', "it can't yield"),

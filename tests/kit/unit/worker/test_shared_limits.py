@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from poolhouse.pipeline.errors import StoreUnavailable
 from poolhouse.pipeline.limits.limit_store import LimitStore
 from poolhouse.worker import Limit, Payload, TaskContext
 from poolhouse.worker.registry import Handler
-from tests.kit.unit.worker.limit_world import AtOnce, World, most_in_a_span
+from tests.kit.unit.worker.limit_world import EPOCH, AtOnce, World, most_in_a_span
 
 
 class Call(Payload):
@@ -111,7 +112,7 @@ def test_a_key_that_is_used_once_costs_two_writes_and_leaves_an_object_that_says
     world.run(most_s=30)
     assert len(world.storage.writes) == 2
     assert len(world.storage.names()) == 1
-    assert LimitStore(world.storage).in_use(most=10) == ([], False)
+    assert LimitStore(world.storage).in_use(most=10, now=EPOCH + timedelta(seconds=world.now_s)) == ([], False)
     assert world.processes[0].limits.next_act_at() is None
 
 
