@@ -59,9 +59,13 @@ class Level:
             )
             registry = handlers.load(settings.handlers)
             registry.check_queues(settings.topology, declared_in=pipeline_file)
-            if modules:  # schedules of the project's other handlers are not this test's
-                schedules = tuple(each for each in settings.topology.schedules if each.task_type in registry)
-                vars(settings)["topology"] = settings.topology.model_copy(update={"schedules": schedules})
+            if modules:  # schedules and triggers of the project's other handlers are not this test's
+                declared = settings.topology
+                own = {
+                    "schedules": tuple(each for each in declared.schedules if each.task_type in registry),
+                    "triggers": tuple(each for each in declared.triggers if each.task_type in registry),
+                }
+                vars(settings)["topology"] = declared.model_copy(update=own)
             api = ServedApi(settings, registry=registry)
             self._stack.callback(api.close)
             self._projects[key] = (settings, registry, api)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -11,10 +12,11 @@ from poolhouse.pipeline import hooks, names
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.control.control_store import parse
 from poolhouse.pipeline.control.state import NOTHING
+from poolhouse.pipeline.messaging import object_events
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.messaging.pubsub_transport import Message
-from poolhouse.pipeline.store import ObjectStore
+from poolhouse.pipeline.store import ObjectInfo, ObjectStore
 from poolhouse.pipeline.tasks import records
 from poolhouse.pipeline.tasks.record_store import RecordStore
 from poolhouse.pipeline.tasks.records import Status
@@ -29,7 +31,14 @@ from poolhouse.testing.faults import Faults
 from poolhouse.testing.one_worker import OneWorker
 from poolhouse.testing.pipeline import Pipeline
 from poolhouse.testing.spans import Span
-from poolhouse.testing.surroundings import SeenStore, SeenTopics, Submission, submission_of, submission_of_timer
+from poolhouse.testing.surroundings import (
+    SeenStore,
+    SeenTopics,
+    Submission,
+    submission_of,
+    submission_of_task,
+    submission_of_timer,
+)
 from poolhouse.worker.registry import Handler, Registry
 from poolhouse.worker.scheduler import SchedulePlanner
 
@@ -140,6 +149,17 @@ class LocalPipeline(Pipeline):
             task_id = task.task_id
         self._calls.tell(f"submitted: {handler.task_type} {task_id} to {queue}")
         return task_id
+
+    def _upload(self, name: str, data: bytes, content_type: str) -> ObjectInfo:
+        return self.api_store.upload(name, io.BytesIO(data), content_type=content_type)
+
+    def _uploaded(self, event: Mapping[str, str], tasks: Sequence[TaskMessage]) -> None:
+        for queue, prefixes in object_events.prefixes(self.settings.topology).items():
+            if event["objectId"].startswith(prefixes):
+                message = Message(b"{}", event)
+                self.api_topics.publish(self.queue(queue).topic, [message], timeout_s=10).result()
+        for task in tasks:
+            self._note(submission_of_task(task))
 
     def run_until_idle(self, limit: Span = "1 day") -> None:
         end = self._now_s() + spans.seconds(limit)

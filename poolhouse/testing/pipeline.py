@@ -10,9 +10,12 @@ from typing import Any, Protocol, overload
 
 from pydantic import BaseModel
 
+from poolhouse.pipeline import names
 from poolhouse.pipeline.config.queue import Queue
 from poolhouse.pipeline.config.settings import Settings
-from poolhouse.pipeline.store import ObjectStore
+from poolhouse.pipeline.messaging import object_events
+from poolhouse.pipeline.messaging.message import TaskMessage
+from poolhouse.pipeline.store import ObjectInfo, ObjectStore
 from poolhouse.pipeline.tasks.dead_letters import DeadLetterStore, DeadLetterSummary
 from poolhouse.pipeline.tasks.task_ids import TaskIds
 from poolhouse.pipeline.timing.delays import run_time
@@ -118,6 +121,33 @@ class Pipeline(abc.ABC):
 
     @abc.abstractmethod
     def _submit(self, handler: Handler, payload: dict[str, Any], *, queue: str, not_before: datetime | None) -> str: ...
+
+    def upload(self, name: str, data: bytes, content_type: str = "application/octet-stream") -> tuple[Task[Any], ...]:
+        """Upload a file, `uploads/NAME`, and tell the queues of it, as storage does; return the tasks of its triggers.
+
+        Raises:
+            poolhouse.pipeline.errors.InvalidName: no file has such a name.
+            poolhouse.pipeline.errors.ServiceUnavailable: the bucket, or a queue, did not take it.
+        """
+        info = self._upload(names.upload(name), data, content_type)
+        event = {
+            "eventType": object_events.FINALIZED,
+            "bucketId": self.settings.bucket_name,
+            "objectId": info.name,
+            "objectGeneration": str(info.generation),
+        }
+        tasks = object_events.tasks_of(
+            event, self.settings.topology, bucket=self.settings.bucket_name, task_ids=self.task_ids
+        )
+        self._uploaded(event, tasks)
+        return tuple(Task(each.task_id, each.task_type, self.store) for each in tasks)
+
+    @abc.abstractmethod
+    def _upload(self, name: str, data: bytes, content_type: str) -> ObjectInfo: ...
+
+    @abc.abstractmethod
+    def _uploaded(self, event: Mapping[str, str], tasks: Sequence[TaskMessage]) -> None:
+        """Note the tasks that an event starts, and deliver it where nothing else does."""
 
     @abc.abstractmethod
     def run_until_idle(self, limit: Span = "1 day") -> None:

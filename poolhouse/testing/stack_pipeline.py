@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any
@@ -11,7 +12,8 @@ from typing import Any
 from poolhouse.client import loopback
 from poolhouse.local.backend import Endpoints
 from poolhouse.pipeline.config.settings import Settings
-from poolhouse.pipeline.store import GcsStore
+from poolhouse.pipeline.messaging.message import TaskMessage
+from poolhouse.pipeline.store import GcsStore, ObjectInfo
 from poolhouse.pipeline.tasks.record_store import RecordStore, Stored
 from poolhouse.pipeline.tasks.records import Status
 from poolhouse.pipeline.tasks.task_id_key import load_task_ids
@@ -22,7 +24,7 @@ from poolhouse.testing.crash_points import Turn
 from poolhouse.testing.faults import Faults, refuse
 from poolhouse.testing.pipeline import Pipeline
 from poolhouse.testing.spans import Span
-from poolhouse.testing.surroundings import Submission
+from poolhouse.testing.surroundings import Submission, submission_of_task
 from poolhouse.worker.registry import Handler, Registry
 
 #: Longest time that `run_until_idle` waits, in seconds: on this level waits are real.
@@ -65,6 +67,13 @@ class StackPipeline(Pipeline):
         )
         self._calls.tell(f"submitted: {handler.task_type} {task_id} to {queue}")
         return task_id
+
+    def _upload(self, name: str, data: bytes, content_type: str) -> ObjectInfo:
+        return self.store.upload(name, io.BytesIO(data), content_type=content_type)
+
+    def _uploaded(self, event: Mapping[str, str], tasks: Sequence[TaskMessage]) -> None:
+        for task in tasks:  # storage itself tells of the file
+            self._records_seen[task.task_id] = submission_of_task(task)
 
     def run_until_idle(self, limit: Span = "1 day") -> None:
         end_s = time.monotonic() + min(LONGEST_WAIT_S, spans.seconds(limit))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import IO, Any, TypeVar
 
 from poolhouse.pipeline import names
-from poolhouse.pipeline.messaging.message import LINKS
+from poolhouse.pipeline.messaging.message import LINKS, TaskMessage
 from poolhouse.pipeline.messaging.pubsub_transport import Message, Topics
 from poolhouse.pipeline.store import ObjectInfo, ObjectPage, ObjectStore
 from poolhouse.pipeline.tasks.records import Status
@@ -174,6 +174,11 @@ def submission_of(queue: str, data: bytes) -> Submission | None:
     body.pop("submitted_at", None)
     body.pop(LINKS, None)
     return Submission(task_id=task_id, task_type=task_type, queue=queue, payload=body)
+
+
+def submission_of_task(task: TaskMessage) -> Submission:
+    """A task, as one that was submitted."""
+    return Submission(task_id=task.task_id, task_type=task.task_type, queue=task.queue, payload=task.payload)
 
 
 def submission_of_timer(data: bytes) -> Submission | None:
