@@ -28,6 +28,7 @@ from poolhouse.worker.runtime.retrying import Stopping
 from poolhouse.worker.runtime.worker import Worker, WorkerOptions
 from poolhouse.worker.scheduler import Scheduler
 from poolhouse.worker.timer_loop import LOOKAHEAD_S
+from poolhouse.worker.webhooks.delivery import check_secret
 
 
 def parser() -> argparse.ArgumentParser:
@@ -110,6 +111,7 @@ def _worker(options: Any) -> Worker:
     unknown = [name for name in chosen if name not in topology.by_name]
     if unknown:
         raise ConfigError(f"no such queue: {', '.join(unknown)} (queues: {', '.join(topology.by_name)})")
+    check_secret(topology, queues=chosen)
     return Worker(
         environment,
         WorkerOptions(

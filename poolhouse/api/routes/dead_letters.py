@@ -23,6 +23,7 @@ from poolhouse.pipeline.names import check_task_id
 from poolhouse.pipeline.tasks import records
 from poolhouse.pipeline.tasks.dead_letters import DeadLetter
 from poolhouse.pipeline.tasks.large_values import ValueLost, read
+from poolhouse.pipeline.tasks.records import Status
 
 router = APIRouter(tags=["dead letters"])
 
@@ -104,15 +105,24 @@ async def replay_dead_letter(task_id: str, request: Request, services: Provided)
     for name in body:
         if name != "payload":
             raise field_problem(name, "there is no such field")
+    known = _known(task_id)
     box = await services.dead_letters()
     payload = None
-    if body.get("payload") is not None:
-        letter = await services.threads.run(box.get, _known(task_id))
-        payload = drafts.check_payload(letter.task_type, body["payload"], services)
-    await take_key(task_id, payload, services)
-    message_id = await services.threads.run(
-        box.replay, _known(task_id), services.publisher, now=services.clock(), payload=payload
-    )
+    try:
+        if body.get("payload") is not None:
+            letter = await services.threads.run(box.get, known)
+            payload = drafts.check_payload(letter.task_type, body["payload"], services)
+        await take_key(known, payload, services)
+        message_id = await services.threads.run(
+            box.replay, known, services.publisher, now=services.clock(), payload=payload
+        )
+    except TaskNotFound as error:
+        stored = await services.threads.run(services.records.read, known)
+        if stored is None or stored.record.status is not Status.CANCELLED:
+            raise
+        raise TaskNotFound(
+            f"{error}: the task was cancelled, and only dead ones can be replayed; submit it anew"
+        ) from None
     return json_answer({"task_id": task_id, "message_id": message_id, "status": "queued"})
 
 

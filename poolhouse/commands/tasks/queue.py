@@ -76,6 +76,10 @@ def purge(
         question = f"Purge {name}?"
         if _cancel(api, path, {}, question, dry_run=dry_run, yes=yes, rate=rate, terminal=terminal) != OK:
             return FAILED
+        if not dry_run and any(queue["name"] == name and queue["paused_at"] for queue in api.get("/queues")["queues"]):
+            terminal.say(
+                f"{name} is paused: messages that wait are cancelled once it is resumed: ./invoke queue resume {name}"
+            )
     return OK
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+from collections.abc import Collection
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -13,6 +14,7 @@ from pydantic import BaseModel
 
 from poolhouse.pipeline.config.topology import Topology
 from poolhouse.pipeline.config.webhook_options import Webhooks
+from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.timing.backoff import Backoff
 from poolhouse.pipeline.webhooks.events import WEBHOOK
 from poolhouse.pipeline.webhooks.urls import check_url
@@ -65,6 +67,25 @@ def with_deliveries(registry: Registry, topology: Topology) -> Registry:
     if topology.webhooks is None:
         return registry
     return Registry([*registry.values(), handler(topology.webhooks)])
+
+
+def check_secret(topology: Topology, *, queues: Collection[str]) -> None:
+    """Check what signs the events, as a worker starts: without it each delivery would fail, for days.
+
+    Args:
+        topology: the declaration.
+        queues: the ones that the worker serves; it needs no secret where none of them has deliveries.
+
+    Raises:
+        ConfigError: the variable is missing, or is no secret.
+    """
+    options = topology.webhooks
+    if options is None or not queues or (options.queue is not None and options.queue not in queues):
+        return
+    try:
+        _secrets(options)
+    except RuntimeError as error:
+        raise ConfigError(f"webhooks.secret in pipeline.toml: {error}") from None
 
 
 def _deliver(payload: EventDelivery, ctx: TaskContext, options: Webhooks) -> Delivered:

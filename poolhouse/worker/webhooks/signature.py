@@ -13,6 +13,8 @@ from datetime import datetime
 PREFIX = "whsec_"
 #: The specification's range of a secret, in bytes.
 SECRET_BYTES = range(24, 65)
+#: What a secret looks like.
+VALID = f"it must be {PREFIX} and {SECRET_BYTES[0]} to {SECRET_BYTES[-1]} random bytes in base64 (see docs/webhooks.md)"
 
 
 def secrets_of(text: str) -> list[bytes]:
@@ -23,7 +25,7 @@ def secrets_of(text: str) -> list[bytes]:
     """
     found = [_secret(each) for each in text.split()]
     if not found:
-        raise ValueError("is empty")
+        raise ValueError(f"is empty: {VALID}")
     return found
 
 
@@ -50,7 +52,7 @@ def _secret(text: str) -> bytes:
     try:
         secret = base64.b64decode(text.removeprefix(PREFIX), validate=True)
     except (binascii.Error, ValueError):
-        raise ValueError(f"is no secret of Standard Webhooks: {PREFIX} and base64") from None
+        raise ValueError(f"is no secret of Standard Webhooks: {VALID}") from None
     if len(secret) not in SECRET_BYTES:
-        raise ValueError(f"has {len(secret)} bytes, and a secret has {SECRET_BYTES[0]} to {SECRET_BYTES[-1]}")
+        raise ValueError(f"has {len(secret)} bytes: {VALID}")
     return secret

@@ -268,3 +268,10 @@ def test_a_dry_run_of_named_ones_looks_at_them(served: Served, screen: Screen) -
     assert screen.rows[1][0] == task_id
     with pytest.raises(ApiError, match="no dead letter"):
         dlq(served, screen, "replay", "unheard-of", dry_run=True)
+
+
+def test_a_cancelled_task_is_no_dead_one(served: Served, screen: Screen) -> None:
+    task_id = served.api.post("/tasks", {"task_type": "anything", "delay_s": 86_400})["task_id"]
+    served.api.post(f"/tasks/{task_id}:cancel")
+    assert dlq(served, screen, "replay", task_id, yes=True) == 1
+    assert f"no dead letter {task_id}: the task was cancelled, and only dead ones can be replayed" in screen.said

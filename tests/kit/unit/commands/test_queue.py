@@ -140,3 +140,12 @@ def test_a_break_says_how_to_go_on_and_the_same_command_does(served: Served, scr
     served.store.before_write = lambda _: None
     assert cancel(served, screen, everything=True, yes=True) == 0
     assert {status_of(served, task_id) for task_id in ids} == {"cancelled"}
+
+
+def test_a_purge_of_a_paused_queue_says_when_waiting_messages_go(served: Served, screen: Screen) -> None:
+    assert queue(served, screen, "pause", "bulk") == 0
+    assert queue(served, screen, "purge", "bulk", yes=True) == 0
+    assert "messages that wait are cancelled once it is resumed: ./invoke queue resume bulk" in screen.said
+    other = Screen()
+    assert queue(served, other, "purge", "default", yes=True) == 0
+    assert "paused" not in other.said

@@ -13,7 +13,7 @@ from poolhouse.pipeline.config.webhook_options import Webhooks
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.webhooks.events import WEBHOOK, CompletionEvents
 from poolhouse.worker.registry import Registry, load
-from poolhouse.worker.webhooks.delivery import handler
+from poolhouse.worker.webhooks.delivery import check_secret, handler
 from tests.kit.push_endpoint import open_endpoint
 from tests.kit.unit.worker.conftest import Engine, FakeDelivery
 
@@ -124,3 +124,31 @@ def test_a_webhook_of_a_type_that_can_not_be_sent_is_an_error_with_its_place() -
 def test_a_url_that_can_not_be_is_an_error_where_it_is_written(url: str) -> None:
     with pytest.raises(ValueError, match="url"):
         Webhook(url=url)
+
+
+@pytest.mark.parametrize(
+    ("secret", "told"),
+    [("", "is empty"), ("hunter2", "is no secret"), ("whsec_aGk=", "has 2 bytes"), (None, "is empty")],
+)
+def test_a_worker_of_deliveries_does_not_start_without_a_secret(
+    monkeypatch: pytest.MonkeyPatch, secret: str | None, told: str
+) -> None:
+    declared = topology.parse("""
+        [secrets]
+        WEBHOOK_SECRET = "latest"
+        [webhooks]
+        secret = "WEBHOOK_SECRET"
+        queue = "urgent"
+        [queues.default]
+        [queues.urgent]
+    """)
+    monkeypatch.setenv("WEBHOOK_SECRET", "whsec_" + "A" * 32)
+    check_secret(declared, queues=["urgent"])
+    if secret is None:
+        monkeypatch.delenv("WEBHOOK_SECRET")
+    else:
+        monkeypatch.setenv("WEBHOOK_SECRET", secret)
+    with pytest.raises(ConfigError, match=rf"WEBHOOK_SECRET, .*{told}.*whsec_ and 24 to 64 random bytes in base64"):
+        check_secret(declared, queues=["default", "urgent"])
+    check_secret(declared, queues=["default"])
+    check_secret(declared, queues=[])
