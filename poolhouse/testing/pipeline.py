@@ -231,7 +231,9 @@ class Pipeline(abc.ABC):
             (each for each in self.submitted if groups and self.task_ids.place_of(each.task_id)[0] in groups),
             key=lambda each: each.task_id,
         )
-        return tuple(Task(each.task_id, each.task_type, self.store) for each in (*record.follow_ups, *of_groups))
+        made = [(each.task_id, each.task_type) for each in record.follow_ups]
+        made += [(each.task_id, each.task_type) for each in of_groups]
+        return tuple(Task(task_id, task_type, self.store) for task_id, task_type in made)
 
     def assert_submitted(self, task: Any, /, *, times: int | None = None, **fields: Any) -> tuple[Task[Any], ...]:
         """Assert that tasks of this type were submitted whose payloads have these fields; return them.
