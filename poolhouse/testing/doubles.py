@@ -34,10 +34,11 @@ from poolhouse.worker.steps import Steps, cursor_value, refuse_inside
 class MemoryStore:
     """`ObjectStore` in a dict, with Cloud Storage's rules for generations."""
 
-    def __init__(self, *, now: Callable[[], datetime] = clock.now) -> None:
+    def __init__(self, *, now: Callable[[], datetime] = clock.now, generation: int = 1000) -> None:
+        """Begin empty. Args: generation: of the next object, less one."""
         self._now = now
         self._objects: dict[str, tuple[bytes, ObjectInfo]] = {}
-        self._generation = 1000
+        self._generation = generation
         self._lock = threading.Lock()
         #: Names of the objects written, in order.
         self.writes: list[str] = []

@@ -48,7 +48,8 @@ class Level:
 
     def new_store(self, now: Callable[[], datetime]) -> ObjectStore:
         """Return an empty bucket."""
-        return MemoryStore(now=now)
+        # As in Cloud Storage, a number of microseconds: the tasks of triggers have their time from it.
+        return MemoryStore(now=now, generation=int(now().timestamp() * 1_000_000))
 
     def open(self, *, pipeline_file: str, modules: tuple[str, ...]) -> LocalPipeline:
         """Begin a test. Raises `ConfigError` where `pipeline_file` or a handler is wrong."""

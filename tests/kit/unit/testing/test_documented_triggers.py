@@ -45,6 +45,13 @@ def test_the_documented_test_passes(pipeline: Pipeline) -> None:
     assert pipeline.store.get("uploads/img/cat.jpg")[0] == b"..."
 
 
+def test_a_task_of_a_file_is_as_old_as_the_file(pipeline: Pipeline) -> None:
+    [task] = pipeline.upload("img/cat.jpg", b"...")
+    pipeline.run_until_idle()
+    written = pipeline.store.stat("uploads/img/cat.jpg").generation // 1_000_000
+    assert task.record.submitted_at.timestamp() == written > 1_700_000_000
+
+
 def test_a_file_that_no_trigger_takes_starts_nothing(pipeline: Pipeline) -> None:
     assert pipeline.upload("img/cat.txt", b"...") == ()
     pipeline.run_until_idle()
