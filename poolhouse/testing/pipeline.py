@@ -219,8 +219,21 @@ class Pipeline(abc.ABC):
         return queues[name]
 
     def follow_ups(self, task: Task[Any]) -> tuple[Task[Any], ...]:
-        """The tasks that a task has submitted: those that its record names once it has succeeded."""
-        return tuple(Task(each.task_id, each.task_type, self.store) for each in task.record.follow_ups)
+        """The tasks that a task has submitted, once it has succeeded; then those of its groups.
+
+        Of a group: its members in their order, and what has followed them so far. The levels `embedded` and
+        `containers` don't see the tasks of groups; there, `GET /groups/ID` tells of them.
+        """
+        record = task.record
+        groups = {group.group_id for group in record.groups or ()}
+        # The ids of a group's tasks are in the order of their places.
+        of_groups = sorted(
+            (each for each in self.submitted if groups and self.task_ids.place_of(each.task_id)[0] in groups),
+            key=lambda each: each.task_id,
+        )
+        made = [(each.task_id, each.task_type) for each in record.follow_ups]
+        made += [(each.task_id, each.task_type) for each in of_groups]
+        return tuple(Task(task_id, task_type, self.store) for task_id, task_type in made)
 
     def assert_submitted(self, task: Any, /, *, times: int | None = None, **fields: Any) -> tuple[Task[Any], ...]:
         """Assert that tasks of this type were submitted whose payloads have these fields; return them.

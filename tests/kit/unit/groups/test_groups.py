@@ -98,6 +98,15 @@ def test_members_are_published_on_after_a_crash_in_the_middle(
     assert left == []
 
 
+def test_the_tasks_of_a_group_are_follow_ups_of_the_task_that_made_it(pipeline: Pipeline) -> None:
+    pipeline.submit(handlers.squares, Count(count=2))  # another group, whose tasks are not among them
+    group = pipeline.submit(handlers.squares, Count(count=3))
+    pipeline.run_until_idle()
+    *members, join = pipeline.follow_ups(group)
+    assert [(each.task_type, each.result()) for each in members] == [("square", 0), ("square", 1), ("square", 4)]
+    assert (join.task_type, join.task_id) == ("total", pipeline.task_ids.in_group(group.result(), JOIN))
+
+
 def test_a_dead_member_makes_the_join_wait_for_its_replay(pipeline: Pipeline) -> None:
     broken.add(2)
     group = pipeline.submit(handlers.squares, Count(count=4))
