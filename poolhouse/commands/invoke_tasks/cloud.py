@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from invoke import Context
+from invoke import Context, Exit
 
 from poolhouse.commands.invoke_tasks.running import CLOUD, WORDS, command, run
+from poolhouse.pipeline.exit_codes import USAGE
 
 
 @command(
@@ -127,8 +128,16 @@ def cost(c: Context, tasks_per_day: float, seconds: float, stage: str = "", json
     """Estimate the monthly cost on Google Cloud, worker pools compared with jobs."""
     from poolhouse.commands import cloud as commands
 
-    figures = {"tasks_per_day": float(tasks_per_day), "seconds": float(seconds)}
+    figures = {"tasks_per_day": _number("tasks-per-day", tasks_per_day), "seconds": _number("seconds", seconds)}
     run(commands.estimate, **figures, stage=stage, as_json=json)
+
+
+def _number(name: str, value: float | str) -> float:
+    """An argument without a default, which pyinvoke hands over as text."""
+    try:
+        return float(value)
+    except ValueError:
+        raise Exit(f"invoke: cost --{name} takes a number, not {value!r}", code=USAGE) from None
 
 
 @command(
