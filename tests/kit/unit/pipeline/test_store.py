@@ -14,7 +14,7 @@ from poolhouse.pipeline.store import GcsStore
 
 @pytest.mark.parametrize("error", [google_errors.Forbidden("no role"), google_errors.Unauthorized("no token")])
 def test_a_role_that_is_missing_is_waited_for_like_an_outage(error: Exception) -> None:
-    with pytest.raises(StoreForbidden, match="or not yet"), store._errors("tasks/x.json"):
+    with pytest.raises(StoreForbidden, match="or has not granted it yet"), store._errors("tasks/x.json"):
         raise error
     assert issubclass(StoreForbidden, StoreUnavailable)
 
