@@ -11,7 +11,7 @@ import pytest
 
 from poolhouse.local import dotenv
 from poolhouse.local.compose import file as compose_file
-from poolhouse.local.compose import overlay
+from poolhouse.local.compose import overlay, workers
 from poolhouse.local.compose import variables as compose_variables
 from poolhouse.pipeline.config.topology import load
 
@@ -106,7 +106,19 @@ def test_a_queue_that_docker_compose_yml_does_not_know_has_all_of_its_worker(tmp
     assert (fresh["mem_limit"], fresh["read_only"], fresh["restart"]) == ("600m", True, "unless-stopped")
     assert fresh["environment"]["PUBSUB_EMULATOR_HOST"] == "pubsub:8085"
     assert "image" not in services["worker-default"]
-    assert services["setup"]["environment"] == {"QUEUES_WITH_WORKERS": "default,fresh"}
+    assert services["setup"]["environment"] == {"QUEUES_WITH_WORKERS": "default,fresh", "OBJECT_EVENTS": ""}
+    assert "command" not in services.get("gcs", {})
+
+
+def test_storage_tells_of_the_objects_that_triggers_take(tmp_path: Path) -> None:
+    path = Path(_pipeline(tmp_path, "default", "fresh"))
+    path.write_text(path.read_text() + '\n[triggers.t]\nprefix = "uploads/in/"\ntask_type = "t"\nqueue = "fresh"\n')
+    services = overlay.overlay(declared=load(path), variables={}, pipeline=None)["services"]
+    command = services["gcs"]["command"]
+    assert command[: len(compose_file.command("gcs"))] == compose_file.command("gcs")
+    assert "-event.object-prefix=uploads/in/" in command
+    assert any(argument.startswith("-event.pubsub-topic=") and argument.endswith("-fresh") for argument in command)
+    assert services["setup"]["environment"]["OBJECT_EVENTS"] == workers.events(load(path))
 
 
 def test_a_reboot_does_not_bring_back_what_ends_with_a_process(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from poolhouse.local.backend import Endpoints, UpOptions
 from poolhouse.local.embedded import instance
 from poolhouse.local.embedded import specs as services
 from poolhouse.local.embedded.supervisor import Config
+from poolhouse.pipeline.config.topology import parse
 from poolhouse.pipeline.errors import ConfigError
 
 ENDPOINTS = Endpoints(
@@ -46,7 +47,8 @@ def test_the_sample_handlers_are_loaded_beside_the_projects_own(own: dict[str, s
 
 
 def test_a_worker_gets_its_grace_period_and_some_more_to_stop(tmp_path: Path) -> None:
-    specs = services.specs(ENDPOINTS, data=tmp_path, listener=7, own={"WORKER_GRACE_S": "30"})
+    declared = parse("[queues.default]")
+    specs = services.specs(ENDPOINTS, declared=declared, data=tmp_path, listener=7, own={"WORKER_GRACE_S": "30"})
     assert specs["worker"].stop_timeout_s == 30 + services.STOP_MARGIN_S
 
 
