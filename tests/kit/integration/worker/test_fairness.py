@@ -41,6 +41,7 @@ def fair(poolhouse_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch,
         yield built
 
 
+@pytest.mark.usefixtures("poolhouse_emulator")  # Google's reports no backlog
 def test_one_task_behind_a_flood_of_another_tenant_waits_for_few_of_them(
     fair: Pipeline, poolhouse_environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -64,6 +65,7 @@ def test_one_task_behind_a_flood_of_another_tenant_waits_for_few_of_them(
     assert waited_for <= CONCURRENCY + LIMITS[0] + LIMITS[0] // 3 + len(LIMITS)
 
 
+@pytest.mark.usefixtures("poolhouse_emulator")  # Google's reports no backlog
 def test_a_pause_closes_all_tiers_and_gives_back_what_they_held(
     fair: Pipeline, poolhouse_environment: dict[str, str], tmp_path: Path
 ) -> None:
