@@ -94,7 +94,9 @@ class ServedApi:
         finally:
             provided.reset(token)
         listener = socket.create_server(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", http="httptools"))
+        # Not uvloop: its loops are not for collection by the threads of other loops, which a test process has.
+        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", http="httptools", loop="asyncio")
+        server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listener],), name="pipeline-api", daemon=True)
         thread.start()
 

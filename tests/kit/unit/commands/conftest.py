@@ -85,7 +85,10 @@ def served(tmp_path: Path) -> Iterator[Served]:
     environment = settings(pipeline_file=str(tmp_path / "pipeline.toml"), show_tracebacks=True)
     store, topics, clock = MemoryStore(), MemoryTopics(), ManualClock()
     app = application(store, topics, clock, environment=environment)
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, ws="none", lifespan="on", timeout_graceful_shutdown=1))
+    server = uvicorn.Server(
+        # Not uvloop: its loops are not for collection by the threads of other loops.
+        uvicorn.Config(app, log_config=None, ws="none", loop="asyncio", lifespan="on", timeout_graceful_shutdown=1)
+    )
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
