@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from poolhouse.testing.levels import Level, ServerLevel
-from poolhouse.testing.plugin import neutral_environment
 from tests.kit.unit.groups import handlers
+from tests.kit.unit.levels import pipeline_file, pipeline_level
+
+__all__ = ["pipeline_file", "pipeline_level"]
 
 PIPELINE = """
 [queues.default]
@@ -19,20 +18,8 @@ max_attempts = 3
 
 
 @pytest.fixture(scope="session")
-def pipeline_file(tmp_path_factory: pytest.TempPathFactory) -> str:
-    file = tmp_path_factory.mktemp("groups") / "pipeline.toml"
-    file.write_text(PIPELINE)
-    return str(file)
-
-
-@pytest.fixture(scope="session", params=[Level, ServerLevel], ids=["inline", "in-process"])
-def pipeline_level(request: pytest.FixtureRequest) -> Iterator[Level]:
-    with neutral_environment():
-        level: Level = request.param()
-        try:
-            yield level
-        finally:
-            level.close()
+def pipeline_text() -> str:
+    return PIPELINE
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,11 @@ from opentelemetry.trace import StatusCode
 from poolhouse.pipeline.hooks import Hooks, load
 from poolhouse.testing.pipeline import Pipeline
 from poolhouse.worker.runtime.execution.executor import Executor
+from tests.kit.unit.levels import pipeline_file
 from tests.kit.unit.telemetry import telemetry_hooks
 from tests.kit.unit.worker.conftest import PIPELINE, Engine
+
+__all__ = ["pipeline_file"]
 
 HOOKS = "tests.kit.unit.telemetry.telemetry_hooks"
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -22,10 +25,8 @@ CALLER = "00f067aa0ba902b7"
 
 
 @pytest.fixture(scope="session")
-def pipeline_file(tmp_path_factory: pytest.TempPathFactory) -> str:
-    file = tmp_path_factory.mktemp("telemetry") / "pipeline.toml"
-    file.write_text(f'hooks = ["{HOOKS}:tracing", "{HOOKS}:metrics"]\n[queues.default]\n')
-    return str(file)
+def pipeline_text() -> str:
+    return f'hooks = ["{HOOKS}:tracing", "{HOOKS}:metrics"]\n[queues.default]\n'
 
 
 @pytest.fixture(scope="session")

@@ -13,12 +13,13 @@ from standardwebhooks import Webhook
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.tasks.record_store import RecordStore
 from poolhouse.pipeline.tasks.records import Status, TaskRecord
-from poolhouse.testing.levels import Level, ServerLevel
 from poolhouse.testing.pipeline import Pipeline
-from poolhouse.testing.plugin import neutral_environment
 from tests.kit.push_endpoint import Endpoint, Received, open_endpoint
+from tests.kit.unit.levels import pipeline_file, pipeline_level
 from tests.kit.unit.webhooks import webhook_handlers
 from tests.kit.unit.webhooks.conftest import Resolving
+
+__all__ = ["pipeline_file", "pipeline_level"]
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of thirty-two characters").decode()
 PIPELINE = """
@@ -35,20 +36,8 @@ retry_max_backoff_s = 2
 
 
 @pytest.fixture(scope="session")
-def pipeline_file(tmp_path_factory: pytest.TempPathFactory) -> str:
-    file = tmp_path_factory.mktemp("webhooks") / "pipeline.toml"
-    file.write_text(PIPELINE)
-    return str(file)
-
-
-@pytest.fixture(scope="session", params=[Level, ServerLevel], ids=["inline", "in-process"])
-def pipeline_level(request: pytest.FixtureRequest) -> Iterator[Level]:
-    with neutral_environment():
-        level: Level = request.param()
-        try:
-            yield level
-        finally:
-            level.close()
+def pipeline_text() -> str:
+    return PIPELINE
 
 
 @pytest.fixture(scope="session")
