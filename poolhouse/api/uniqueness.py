@@ -9,7 +9,7 @@ from poolhouse.api.problems import Problem, unavailable
 from poolhouse.api.services import Services
 from poolhouse.pipeline.errors import PoolhouseError, PreconditionFailed
 from poolhouse.pipeline.messaging.message import TaskMessage
-from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks import transitions
 from poolhouse.pipeline.tasks.unique import Unique
 from poolhouse.pipeline.tasks.unique_keys import ABANDONED, POLL_S, SUBMIT_TIME, Held, Pending, UniqueClaim, UniqueKeys
 
@@ -87,7 +87,7 @@ def _taken(task_id: str) -> Problem:
 
 async def _record(task: TaskMessage, services: Services) -> None:
     """Write the record that says that the task was submitted."""
-    record = records.fresh(task, now=services.clock())
+    record = transitions.fresh(task, now=services.clock())
     try:
         await services.threads.run(services.records.submit, record)
     except PreconditionFailed:

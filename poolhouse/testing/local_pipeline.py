@@ -17,7 +17,7 @@ from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.messaging.pubsub_transport import Message
 from poolhouse.pipeline.store import ObjectInfo, ObjectStore
-from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks import transitions
 from poolhouse.pipeline.tasks.record_store import RecordStore
 from poolhouse.pipeline.tasks.records import Status
 from poolhouse.pipeline.tasks.task_ids import TaskIds
@@ -145,7 +145,7 @@ class LocalPipeline(Pipeline):
             task = self._hooks.of(task.task_type).submitting(task)
             Timers(self.api_store).send(task, self._publisher, now=now).result()
             if not_before is not None and handler.record:
-                RecordStore(self.api_store).submit(records.fresh(task, now=now))
+                RecordStore(self.api_store).submit(transitions.fresh(task, now=now))
             task_id = task.task_id
         self._calls.tell(f"submitted: {handler.task_type} {task_id} to {queue}")
         return task_id

@@ -31,7 +31,7 @@ from poolhouse.pipeline.control.filters import LIVE, Filter
 from poolhouse.pipeline.control.state import CancelOrder, QueueControl
 from poolhouse.pipeline.errors import Conflict, InvalidName, RecordUnreadable, TaskNotFound
 from poolhouse.pipeline.messaging.message import format_time, parse_time
-from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks import transitions
 from poolhouse.pipeline.tasks.record_store import Stored
 from poolhouse.pipeline.tasks.records import Status, TaskRecord
 
@@ -152,7 +152,7 @@ async def cancel_page(chosen: Filter, step: Step, services: Services, *, reason:
         def request_cancel(found: Stored | datetime, moment: datetime) -> TaskRecord:
             if not isinstance(found, Stored) or found.record.status not in chosen.status:
                 raise Conflict("it changed meanwhile")
-            return records.cancel_requested(found.record, now=moment, reason=reason)
+            return transitions.cancel_requested(found.record, now=moment, reason=reason)
 
         ended = await _each(
             (found.task_id for found in page.records), lambda each: cancel(each, services, request_cancel)

@@ -20,7 +20,7 @@ from poolhouse.api.services import Provided, Services
 from poolhouse.pipeline.control.filters import Filter
 from poolhouse.pipeline.errors import InvalidName, TaskNotFound
 from poolhouse.pipeline.names import check_task_id
-from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks import transitions
 from poolhouse.pipeline.tasks.dead_letters import DeadLetter
 from poolhouse.pipeline.tasks.large_values import ValueLost, read
 from poolhouse.pipeline.tasks.records import Status
@@ -142,7 +142,7 @@ async def take_key(task_id: str, payload: Mapping[str, Any] | None, services: Se
     handler = None if stored is None else services.registry.get(stored.record.task_type)
     if stored is None or handler is None or handler.unique is None:
         return
-    task = records.message_of(stored.record)
+    task = transitions.message_of(stored.record)
     if payload is not None:
         task = replace(task, payload=payload)
     elif task.payload_object is not None:

@@ -20,7 +20,7 @@ from poolhouse.api.routes.tasks import rewrite, timerless
 from poolhouse.api.services import Provided, Services
 from poolhouse.pipeline.errors import Conflict, PreconditionFailed, StoreUnavailable
 from poolhouse.pipeline.messaging.message import TaskMessage
-from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks import transitions
 from poolhouse.pipeline.tasks.record_store import Stored
 from poolhouse.pipeline.tasks.records import Status, TaskRecord
 from poolhouse.pipeline.timing.delays import LONGEST_WAIT_S
@@ -70,7 +70,7 @@ async def schedule(task: TaskMessage, services: Services) -> str:
     message_id = await services.send(await services.submitting(task), now=now)
     if services.registry[task.task_type].record:
         try:
-            await services.threads.run(services.records.submit, records.fresh(task, now=now))
+            await services.threads.run(services.records.submit, transitions.fresh(task, now=now))
         except PreconditionFailed:
             pass  # submitted before, under the same key
         except StoreUnavailable as error:
@@ -108,10 +108,10 @@ async def _move(task_id: str, services: Services, at: datetime | None) -> Respon
             return found.record
         if found.record.status is not Status.SCHEDULED:
             raise Conflict(f"task {task_id} is {found.record.status}: only a scheduled task can be moved")
-        return records.moved(found.record, not_before=at, now=now)
+        return transitions.moved(found.record, not_before=at, now=now)
 
     before, record = await rewrite(task_id, services, change)
-    await services.send(records.message_of(record), now=services.clock())
+    await services.send(transitions.message_of(record), now=services.clock())
     if record.status is Status.QUEUED:
         # After a move to another time the old timer stays: another call may be moving the task back to it.
         await timerless(before, services)

@@ -31,7 +31,7 @@ from poolhouse.pipeline.groups.group import FAILURE, JOIN
 from poolhouse.pipeline.groups.group_store import GroupStore
 from poolhouse.pipeline.hooks import TaskInfo
 from poolhouse.pipeline.store import ABSENT
-from poolhouse.pipeline.tasks import large_values, records
+from poolhouse.pipeline.tasks import large_values, transitions
 from poolhouse.pipeline.tasks.record_store import RecordSummary, Stored
 from poolhouse.pipeline.tasks.records import PRIVATE, Status, TaskRecord
 from poolhouse.pipeline.tasks.task_ids import is_group
@@ -253,12 +253,12 @@ def request_cancel(found: Stored | datetime, now: datetime, *, task_id: str) -> 
             return found.record
         if found.record.status.final:
             raise Conflict(f"task {task_id} is {found.record.status} already")
-        return records.cancel_requested(found.record, now=now)
+        return transitions.cancel_requested(found.record, now=now)
     # The message is still unread, so its type, queue and payload are unknown here.
     record = TaskRecord(
         task_id=task_id, task_type="", queue="", status=Status.QUEUED, submitted_at=found, updated_at=now
     )
-    return records.cancelled(record, now=now)
+    return transitions.cancelled(record, now=now)
 
 
 async def cancel(

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from poolhouse.pipeline.errors import Conflict
 from poolhouse.pipeline.messaging.message import TaskMessage
-from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks import transitions
 from poolhouse.pipeline.tasks.records import Status, TaskRecord
 
 #: Orders kept at the same time: workers look at each of them for each task.
@@ -66,7 +66,7 @@ class CancelOrder(BaseModel):
         waited = Status.SCHEDULED if not_before is not None and not_before > self.at else Status.QUEUED
         if waited not in self.status:
             return None
-        return records.cancelled(record or records.fresh(task, now=now), now=now, reason=self.reason)
+        return transitions.cancelled(record or transitions.fresh(task, now=now), now=now, reason=self.reason)
 
     def over(self, now: datetime, *, keep: timedelta) -> bool:
         """Return whether no message of a task that is meant can be left: each stays in a queue for `keep`."""

@@ -36,7 +36,7 @@ from poolhouse.pipeline.json_values import Text, clean_text
 from poolhouse.pipeline.messaging.message import TaskMessage, decode, task_id_of
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.store import ABSENT, ObjectInfo, ObjectStore
-from poolhouse.pipeline.tasks import dead_letter_attributes, large_values, records
+from poolhouse.pipeline.tasks import dead_letter_attributes, large_values, transitions
 from poolhouse.pipeline.tasks.large_values import ValueObject
 from poolhouse.pipeline.tasks.record_store import RecordStore
 from poolhouse.pipeline.tasks.records import Attempt, Status, TaskRecord
@@ -287,12 +287,12 @@ class DeadLetterStore:
                     task = replace(task, submitted_at=now)
                 if stored is not None:
                     self._check_over(stored.record, letter, generation)
-                    self._write_record(records.replayed(stored.record, now=now, task=changed), stored.generation)
+                    self._write_record(transitions.replayed(stored.record, now=now, task=changed), stored.generation)
                     if changed is not None:
                         self._remove_steps(stored.record, unless=changed.payload_object)
             except RecordUnreadable as error:
                 if task is not None:
-                    self._write_record(records.fresh(task, now=now), error.generation)
+                    self._write_record(transitions.fresh(task, now=now), error.generation)
             attributes = {**letter.attributes, "task_id": task_id}
             if changed is not None:
                 attributes = large_values.without_reference(attributes)
@@ -324,7 +324,7 @@ class DeadLetterStore:
             with contextlib.suppress(RecordUnreadable):
                 stored = self._records.read(task_id)
                 if stored is not None and _dead(stored.record):
-                    record = records.discarded(stored.record, now=now)
+                    record = transitions.discarded(stored.record, now=now)
                     self._write_record(record, stored.generation)
                     follow(record)
                     self._remove_steps(stored.record)
@@ -442,11 +442,11 @@ class DeadLetterStore:
         given_up_by_us = dead_letter_attributes.REASON in attributes
         stored = self._records.read(task.task_id)
         if stored is None:
-            record = records.fresh(task, now=now)
+            record = transitions.fresh(task, now=now)
             attempts = self._unrecorded_attempts(task.task_type, task.queue)
             if not given_up_by_us and dead_letter_attributes.deliveries(attributes) < attempts:
                 return _back(task, attributes, tried=0)
-            died = records.died(record, reason=reason, now=now)
+            died = transitions.died(record, reason=reason, now=now)
         else:
             record = stored.record
             if record.status in {Status.DEAD, Status.FAILED}:
@@ -456,10 +456,10 @@ class DeadLetterStore:
             if record.status is Status.RUNNING and record.lease_until is not None and record.lease_until > now:
                 raise Conflict(f"task {task.task_id} is running")
             if given_up_by_us:
-                died = records.died(record, reason=reason, now=now)
+                died = transitions.died(record, reason=reason, now=now)
             else:
                 tried = dead_letter_attributes.tried(attributes)
-                decided = records.forwarded(record, tried=tried, reason=reason, now=now)
+                decided = transitions.forwarded(record, tried=tried, reason=reason, now=now)
                 if decided is None:
                     return _back(task, attributes, tried=record.last_attempt)
                 died = decided

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from poolhouse.pipeline import names
 from poolhouse.pipeline.errors import Conflict, ObjectNotFound, PreconditionFailed, StoreUnavailable
 from poolhouse.pipeline.store import ABSENT, ObjectStore
-from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks import transitions
 from poolhouse.pipeline.tasks.record_store import RecordStore
 from poolhouse.pipeline.tasks.records import Status, TaskRecord
 from poolhouse.pipeline.tasks.unique import WAITING, Unique
@@ -181,7 +181,7 @@ class UniqueKeys:
                 assert stored is not None
                 if unique.on_conflict != "replace" or stored.record.status not in WAITING:
                     return Held(found.task_id, stored.record.status)
-                replaced = records.cancelled(stored.record, now=now, reason=f"replaced by {mine.task_id}")
+                replaced = transitions.cancelled(stored.record, now=now, reason=f"replaced by {mine.task_id}")
                 return self._settle(replaced, stored.generation)
             case Standing.ABANDONED if abs(now - found.submitted_at) < self._longest_wait:
                 # Perhaps it was published after all: so that it never runs beside ours, its record says so first.
@@ -193,7 +193,7 @@ class UniqueKeys:
                     submitted_at=found.submitted_at,
                     updated_at=now,
                 )
-                lost = records.cancelled(unknown, now=now, reason=f"{ABANDONED} {mine.task_id} has its key")
+                lost = transitions.cancelled(unknown, now=now, reason=f"{ABANDONED} {mine.task_id} has its key")
                 return self._settle(lost, None)
         return None
 

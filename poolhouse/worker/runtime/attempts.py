@@ -21,18 +21,17 @@ from poolhouse.pipeline.hooks import AttemptEnd, TaskInfo
 from poolhouse.pipeline.messaging.message import TaskMessage, decode, task_id_of
 from poolhouse.pipeline.messaging.object_events import is_object_event
 from poolhouse.pipeline.store import ABSENT
-from poolhouse.pipeline.tasks import large_values, records
+from poolhouse.pipeline.tasks import large_values, transitions
 from poolhouse.pipeline.tasks.record_store import RecordStore, Stored, written_by
-from poolhouse.pipeline.tasks.records import (
+from poolhouse.pipeline.tasks.records import Status, TaskRecord
+from poolhouse.pipeline.tasks.transitions import (
     AlreadyClaimed,
     Exhausted,
     Finished,
     LeasedElsewhere,
     NotDue,
     Run,
-    Status,
     TakeOver,
-    TaskRecord,
 )
 from poolhouse.worker.errors import Interrupted, TaskTimeout, WorkerStopping
 from poolhouse.worker.registry import Handler
@@ -167,7 +166,7 @@ class Attempts:
         with contextlib.suppress(PreconditionFailed, StoreUnavailable):
             if self._records.summary(task.task_id) is not None:
                 return  # a duplicate: it runs already, or has ended
-            self._records.submit(records.waiting(task, limit=limit, now=self._now()))
+            self._records.submit(transitions.waiting(task, limit=limit, now=self._now()))
 
     def _not_a_task(self, delivery: Delivery, reason: str) -> None:
         """End what is no task message: an event of the bucket, or nothing at all."""
@@ -317,7 +316,7 @@ class Attempts:
         current: Stored | None = None
         group_cancelled = self._group_cancelled(task)
         if not handler.record:
-            decision = records.claim(
+            decision = transitions.claim(
                 None, task, owner=owner, worker=self._worker_name, now=self._now(), lease_s=0, max_attempts=max_attempts
             )
             if isinstance(decision, NotDue):
@@ -330,7 +329,7 @@ class Attempts:
         ):  # most likely there is a record: spare a failing write
             current = self._retry_io(lambda: self._records.read(task.task_id))
         while True:
-            decision = records.claim(
+            decision = transitions.claim(
                 current.record if current else None,
                 task,
                 owner=owner,
@@ -392,7 +391,7 @@ class Attempts:
             chain.on_death(info, record.reason or "")
 
     def _identify(self, current: Stored, task: TaskMessage) -> TaskRecord:
-        record = records.identified(current.record, task)
+        record = transitions.identified(current.record, task)
         with contextlib.suppress(PreconditionFailed):  # another worker met a copy of the message at the same time
             self._retry_io(partial(self._records.write, record, if_generation=current.generation))
         return record

@@ -21,7 +21,7 @@ from poolhouse.pipeline.groups.group import Group, WaitFor
 from poolhouse.pipeline.groups.results import MemberResult
 from poolhouse.pipeline.hooks import AttemptInfo, Chain, TaskInfo
 from poolhouse.pipeline.store import ABSENT, ObjectStore
-from poolhouse.pipeline.tasks import large_values, records
+from poolhouse.pipeline.tasks import large_values, transitions
 from poolhouse.pipeline.tasks.links import Links
 from poolhouse.pipeline.tasks.record_store import RecordStore, Stored, written_by
 from poolhouse.pipeline.tasks.records import FollowUp, Progress, Step, TaskRecord
@@ -166,7 +166,7 @@ class RunningTask:
                 due |= (at - self._answered_at).total_seconds() >= PROGRESS_INTERVAL_S
             if due:
                 progress, self._progress = self._progress, None
-                self._write(lambda record: records.renewed(record, now=at, lease_s=self.lease_s, progress=progress))
+                self._write(lambda record: transitions.renewed(record, now=at, lease_s=self.lease_s, progress=progress))
                 self._answered_at = now()
 
     def look(self) -> None:
@@ -202,7 +202,7 @@ class RunningTask:
             steps, cursor = self._new_steps, self._new_cursor
             record = self.record
             if steps or cursor is not None:
-                record = records.carried_on(record, steps=steps, cursor=cursor)
+                record = transitions.carried_on(record, steps=steps, cursor=cursor)
             try:
                 self._stored = self._store.write(
                     change(record), if_generation=self._stored.generation, writer=self._writer

@@ -27,7 +27,7 @@ from poolhouse.pipeline.hooks import AttemptOutcome
 from poolhouse.pipeline.json_values import clean_text
 from poolhouse.pipeline.messaging.message import NOT_BEFORE, PUT_OFF, TaskMessage, format_time, task_id_of
 from poolhouse.pipeline.store import ABSENT
-from poolhouse.pipeline.tasks import large_values, records
+from poolhouse.pipeline.tasks import large_values, transitions
 from poolhouse.pipeline.tasks.after_end import tasks_after
 from poolhouse.pipeline.tasks.dead_letter_attributes import EARLIER_DELIVERIES, attributes_for
 from poolhouse.pipeline.tasks.large_values import ValueLost, ValueObject
@@ -155,7 +155,7 @@ class Settlement:
             self._keep_payloads(context)
             record = self._finish(
                 running,
-                lambda record: records.succeeded(
+                lambda record: transitions.succeeded(
                     record,
                     now=now(),
                     result=result,
@@ -169,16 +169,16 @@ class Settlement:
             return _SUCCEEDED, record
         if isinstance(end, Refused):
             record = self._finish(
-                running, lambda record: records.failed(record, error=end.error, reason=end.reason, now=now())
+                running, lambda record: transitions.failed(record, error=end.error, reason=end.reason, now=now())
             )
             self._ended(running, context, record, "failed")
             return Settled("failed", end.error), record
         if isinstance(end, Cancelled):
-            record = self._finish(running, lambda record: records.cancelled(record, now=now()))
+            record = self._finish(running, lambda record: transitions.cancelled(record, now=now()))
             self._ended(running, context, record, "cancelled")
             return Settled("cancelled"), record
         if isinstance(end, Stopped):
-            record = self._finish(running, lambda record: records.stopped(record, now=now()))
+            record = self._finish(running, lambda record: transitions.stopped(record, now=now()))
             self._ended(running, context, record, "stopped")
             delivery.hand_over(running.record.task_id)
             return Settled("stopped"), None
@@ -196,11 +196,11 @@ class Settlement:
         handler = running.handler
         limit = handler.attempts_in(self._topology.by_name[running.record.queue])
         attempts = running.record.counted_attempts if running.recorded else delivery.attempt
-        decision = records.after_failure(running.record, end.error, limit, attempts=attempts)
-        if isinstance(decision, records.Dead) and (end.counts or not running.recorded):
+        decision = transitions.after_failure(running.record, end.error, limit, attempts=attempts)
+        if isinstance(decision, transitions.Dead) and (end.counts or not running.recorded):
             reason = decision.reason
             record = self._finish(
-                running, lambda record: records.died(record, reason=reason, now=self._now(), error=end.error)
+                running, lambda record: transitions.died(record, reason=reason, now=self._now(), error=end.error)
             )
             self._ended(running, context, record, "dead")
             return Settled("dead", end.error), record
@@ -210,7 +210,7 @@ class Settlement:
         retry_at = None if after_s is None else self._now() + timedelta(seconds=after_s)
         record = self._finish(
             running,
-            lambda record: records.retried(
+            lambda record: transitions.retried(
                 record, error=end.error, now=self._now(), retry_at=retry_at, counts=end.counts
             ),
         )
@@ -328,7 +328,7 @@ class Settlement:
             handler = self._registry.get(task.task_type)  # None: gone since the parent ran
             waits = task.not_before is not None and task.not_before > now
             if handler is not None and (handler.unique is not None or (waits and handler.record)):
-                self._retry_io(partial(self._record, records.fresh(task, now=now)))
+                self._retry_io(partial(self._record, transitions.fresh(task, now=now)))
 
     def _takes_key(self, task: TaskMessage, now: datetime) -> bool:
         """Whether a follow-up may be published: it is not unique, or has its key now.
@@ -367,7 +367,7 @@ class Settlement:
         if isinstance(answer, Taken):
             return True
         reason = f"not submitted: task {answer.task_id} has its key and is {answer.status}"
-        refused = records.cancelled(records.fresh(task, now=now), now=now, reason=reason)
+        refused = transitions.cancelled(transitions.fresh(task, now=now), now=now, reason=reason)
         self._retry_io(partial(self._record, refused))
         self._remove_large_values(refused)
         return False

@@ -16,7 +16,8 @@ from typing import Any
 import psutil
 import pytest
 
-from poolhouse.pipeline.tasks.records import Outcome, Status, TaskRecord, cancel_requested
+from poolhouse.pipeline.tasks.records import Outcome, Status, TaskRecord
+from poolhouse.pipeline.tasks.transitions import cancel_requested
 from tests.kit.integration.worker.test_worker import Pipeline
 from tests.kit.integration.worker.test_worker import pipeline as pipeline  # noqa: PLC0414 - a fixture
 

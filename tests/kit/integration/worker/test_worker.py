@@ -22,8 +22,9 @@ from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.store import open_store
 from poolhouse.pipeline.tasks.dead_letters import DeadLetterStore
 from poolhouse.pipeline.tasks.record_store import RecordStore
-from poolhouse.pipeline.tasks.records import Outcome, Status, TaskRecord, cancel_requested
+from poolhouse.pipeline.tasks.records import Outcome, Status, TaskRecord
 from poolhouse.pipeline.tasks.task_id_key import load_task_ids
+from poolhouse.pipeline.tasks.transitions import cancel_requested
 
 ROOT = Path(__file__).parents[4]
 #: Short leases, so that a test need not wait for long ones.

@@ -16,7 +16,7 @@ from poolhouse.pipeline.control.control_store import ControlStore
 from poolhouse.pipeline.errors import StoreUnavailable
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.store import ABSENT
-from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks import transitions
 from poolhouse.pipeline.tasks.dead_letter_attributes import REASON
 from poolhouse.pipeline.tasks.dead_letters import DeadLetterStore
 from poolhouse.pipeline.tasks.records import Status, TaskRecord
@@ -31,13 +31,13 @@ def recorded(api: Api, status: Status, *, task_type: str = "anything", queue: st
     task = TaskMessage(task_id=task_id, task_type=task_type, submitted_at=now, queue=queue, payload={})
     if status is Status.SCHEDULED:
         task = replace(task, not_before=now + timedelta(days=1))
-    record = records.fresh(task, now=now)
+    record = transitions.fresh(task, now=now)
     if status not in {Status.QUEUED, Status.SCHEDULED}:
-        decision = records.claim(None, task, owner="o", worker="w", now=now, lease_s=3600, max_attempts=3)
-        assert isinstance(decision, records.Run)
+        decision = transitions.claim(None, task, owner="o", worker="w", now=now, lease_s=3600, max_attempts=3)
+        assert isinstance(decision, transitions.Run)
         record = decision.record
     if status is Status.SUCCEEDED:
-        record = records.succeeded(record, now=now)
+        record = transitions.succeeded(record, now=now)
     api.records.write(record, if_generation=ABSENT)
     return task_id
 
@@ -161,16 +161,16 @@ def test_a_task_that_starts_meanwhile_is_not_cancelled_as_a_queued_one(api: Api)
         api.store.before_write = lambda _: None
         stored = api.records.read(task_id)
         assert stored is not None
-        claimed = records.claim(
+        claimed = transitions.claim(
             stored.record,
-            records.message_of(stored.record),
+            transitions.message_of(stored.record),
             owner="o",
             worker="w",
             now=api.clock.now,
             lease_s=60,
             max_attempts=3,
         )
-        assert isinstance(claimed, records.Run)
+        assert isinstance(claimed, transitions.Run)
         api.records.write(claimed.record, if_generation=stored.generation)
 
     api.store.before_write = start

@@ -11,21 +11,22 @@ from fastapi.testclient import TestClient
 from poolhouse.pipeline.errors import StoreUnavailable
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.store import ABSENT
-from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks import transitions
 from poolhouse.pipeline.tasks.dead_letter_attributes import MESSAGE_ID, PUBLISHED_AT, REASON
 from poolhouse.pipeline.tasks.dead_letters import DeadLetterStore, Kept
-from poolhouse.pipeline.tasks.records import ErrorInfo, Run, Status
+from poolhouse.pipeline.tasks.records import ErrorInfo, Status
 from poolhouse.pipeline.tasks.task_id_key import load_task_ids
+from poolhouse.pipeline.tasks.transitions import Run
 from tests.kit.unit.api.conftest import Api, application, settings
 
 
 def fail(api: Api, task_id: str) -> None:
     """What a worker does whose handler fails for good."""
     task = TaskMessage(task_id=task_id, task_type="anything", submitted_at=api.clock(), queue="default", payload={})
-    decided = records.claim(None, task, owner="o", worker="host-17", now=api.clock(), lease_s=30, max_attempts=5)
+    decided = transitions.claim(None, task, owner="o", worker="host-17", now=api.clock(), lease_s=30, max_attempts=5)
     assert isinstance(decided, Run)
     error = ErrorInfo(type="ValueError", message="no such row", traceback='File "/srv/app/secret.py", line 3')
-    failed = records.failed(decided.record, error=error, now=api.clock(), reason="no such row")
+    failed = transitions.failed(decided.record, error=error, now=api.clock(), reason="no such row")
     api.records.write(failed, if_generation=ABSENT)
 
 

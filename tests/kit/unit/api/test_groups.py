@@ -16,7 +16,7 @@ from poolhouse.pipeline.groups.group import JOIN
 from poolhouse.pipeline.messaging.message import LINKS, decode, parse_time
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.store import ABSENT
-from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks import transitions
 from poolhouse.pipeline.tasks.records import Status
 from poolhouse.pipeline.tasks.task_id_key import load_task_ids
 from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
@@ -81,7 +81,7 @@ def end(api: Api, body: dict[str, Any], status: Status = Status.SUCCEEDED) -> No
         published_at=api.clock.now,
         task_ids=task_ids,
     )
-    record = records.fresh(read, now=api.clock.now).model_copy(update={"status": status})
+    record = transitions.fresh(read, now=api.clock.now).model_copy(update={"status": status})
     api.records.write(record, if_generation=ABSENT)
 
 

@@ -15,10 +15,11 @@ from poolhouse.pipeline import names
 from poolhouse.pipeline.errors import StoreUnavailable
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.store import ABSENT
-from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks import transitions
 from poolhouse.pipeline.tasks.record_store import Stored
-from poolhouse.pipeline.tasks.records import ErrorInfo, Progress, ResultObject, Run, Step
+from poolhouse.pipeline.tasks.records import ErrorInfo, Progress, ResultObject, Step
 from poolhouse.pipeline.tasks.task_ids import TaskIds, new_key
+from poolhouse.pipeline.tasks.transitions import Run
 from tests.kit.unit.api.conftest import Api, application, settings
 
 
@@ -27,7 +28,7 @@ def claim(api: Api, task_id: str, *, lease_s: float = 30) -> Stored:
     task = TaskMessage(
         task_id=task_id, task_type="anything", submitted_at=api.clock(), queue="default", payload={"value": 1}
     )
-    decided = records.claim(
+    decided = transitions.claim(
         None, task, owner="owner-token", worker="w1", now=api.clock(), lease_s=lease_s, max_attempts=5
     )
     assert isinstance(decided, Run)
@@ -35,7 +36,7 @@ def claim(api: Api, task_id: str, *, lease_s: float = 30) -> Stored:
 
 
 def succeed(api: Api, stored: Stored, **result: Any) -> Stored:
-    record = records.succeeded(stored.record, now=api.clock(), **result)
+    record = transitions.succeeded(stored.record, now=api.clock(), **result)
     return api.records.write(record, if_generation=stored.generation)
 
 
@@ -63,9 +64,9 @@ class TestLookingUp:
         first = claim(api, task_id)
         error = ErrorInfo(type="ValueError", message="no such row", traceback='File "/srv/app/secret.py", line 3')
         step = Step(name="read", attempt=1, started_at=api.clock(), ended_at=api.clock(), result="what a step found")
-        stepped = records.carried_on(first.record, steps=[step], cursor=("where it is",))
+        stepped = transitions.carried_on(first.record, steps=[step], cursor=("where it is",))
         api.records.write(
-            records.failed(stepped, error=error, now=api.clock(), reason="no such row"),
+            transitions.failed(stepped, error=error, now=api.clock(), reason="no such row"),
             if_generation=first.generation,
         )
         environment = settings(show_tracebacks=shown)
@@ -258,7 +259,7 @@ class TestResults:
         stored = claim(api, failed)
         error = ErrorInfo(type="Reject", message="no")
         api.records.write(
-            records.failed(stored.record, error=error, reason="input not found", now=api.clock()),
+            transitions.failed(stored.record, error=error, reason="input not found", now=api.clock()),
             if_generation=stored.generation,
         )
 
@@ -279,8 +280,10 @@ class TestCancelling:
         stored = api.records.read(task_id)
         assert stored is not None
         task = TaskMessage(task_id=task_id, task_type="anything", submitted_at=api.clock(), queue="default", payload={})
-        decided = records.claim(stored.record, task, owner="o", worker="w", now=api.clock(), lease_s=30, max_attempts=5)
-        assert isinstance(decided, records.Finished)
+        decided = transitions.claim(
+            stored.record, task, owner="o", worker="w", now=api.clock(), lease_s=30, max_attempts=5
+        )
+        assert isinstance(decided, transitions.Finished)
 
     def test_a_running_task_is_asked_to_stop(self, api: Api) -> None:
         task_id = api.submit()
@@ -356,7 +359,7 @@ class TestCancelling:
             stored = api.records.read(task_id)
             assert stored is not None
             api.records.write(
-                records.renewed(stored.record, now=api.clock(), lease_s=30), if_generation=stored.generation
+                transitions.renewed(stored.record, now=api.clock(), lease_s=30), if_generation=stored.generation
             )
             api.store.before_write = between
 
@@ -410,12 +413,12 @@ class TestFollowing:
             when_looked_at()
             stored = claim(api, task_id)
             when_looked_at()
-            renewed = records.renewed(stored.record, now=api.clock(), lease_s=60)  # tells clients nothing
+            renewed = transitions.renewed(stored.record, now=api.clock(), lease_s=60)  # tells clients nothing
             stored = api.records.write(renewed, if_generation=stored.generation)
             when_looked_at()
             progress = Progress(done=5, total=10, note="half", at=api.clock())
             stored = api.records.write(
-                records.renewed(stored.record, now=api.clock(), lease_s=60, progress=progress),
+                transitions.renewed(stored.record, now=api.clock(), lease_s=60, progress=progress),
                 if_generation=stored.generation,
             )
             when_looked_at()

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from poolhouse.api import create_app
 from poolhouse.pipeline import names
 from poolhouse.pipeline.messaging.publisher import Publisher
-from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks import transitions
 from poolhouse.pipeline.tasks.dead_letter_attributes import MESSAGE_ID, PUBLISHED_AT, REASON
 from poolhouse.pipeline.tasks.dead_letters import DeadLetterStore
 from poolhouse.pipeline.tasks.records import ErrorInfo, Status
@@ -74,9 +74,9 @@ def sent(api: Api) -> list[str]:
 def end(api: Api, task_id: str, *, dead: bool = False) -> None:
     stored = api.records.read(task_id)
     assert stored is not None
-    change = records.died(stored.record, reason="no", now=api.clock.now, error=ErrorInfo(type="E", message="no"))
+    change = transitions.died(stored.record, reason="no", now=api.clock.now, error=ErrorInfo(type="E", message="no"))
     if not dead:
-        change = records.succeeded(stored.record, now=api.clock.now)
+        change = transitions.succeeded(stored.record, now=api.clock.now)
     api.records.write(change, if_generation=stored.generation)
 
 

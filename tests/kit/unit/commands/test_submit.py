@@ -13,7 +13,7 @@ from poolhouse.commands.tasks.submit import Submission
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.store import ABSENT
-from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks import records, transitions
 from poolhouse.pipeline.tasks.record_store import RecordStore
 from poolhouse.pipeline.tasks.records import Outcome, TaskRecord
 from tests.kit.unit.commands.conftest import Screen, Served
@@ -46,13 +46,13 @@ class Worker:
         task = TaskMessage(
             task_id=body["task_id"], task_type=body["task_type"], submitted_at=now, queue=queue, payload={}
         )
-        record = _ended(records.fresh(task, now=now), reason=self._reason, result=self._result, now=now)
+        record = _ended(transitions.fresh(task, now=now), reason=self._reason, result=self._result, now=now)
         RecordStore(self._served.store).write(record, if_generation=ABSENT)
 
 
 def _ended(record: TaskRecord, *, reason: str, result: Any, now: Any) -> TaskRecord:
     if reason:
-        return records.died(record, reason=reason, now=now)
+        return transitions.died(record, reason=reason, now=now)
     attempt = records.Attempt(
         number=1, worker="w", started_at=now, ended_at=now + timedelta(seconds=1), outcome=Outcome.SUCCEEDED
     )

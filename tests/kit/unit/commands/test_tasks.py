@@ -12,7 +12,7 @@ from poolhouse.commands.tasks import calls, listing
 from poolhouse.commands.tasks.submit import Submission
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.messaging.message import TaskMessage
-from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks import transitions
 from poolhouse.pipeline.tasks.record_store import RecordStore
 from poolhouse.pipeline.tasks.records import ErrorInfo, Step, TaskRecord
 from tests.kit.unit.commands.conftest import Screen, Served
@@ -23,8 +23,8 @@ TRACEBACK = 'Traceback (most recent call last):\n  File "greet.py", line 7, in g
 def claimed(served: Served, task_id: str) -> TaskRecord:
     now = served.clock()
     task = TaskMessage(task_id=task_id, task_type="anything", submitted_at=now, queue="default", payload={"value": 1})
-    claim = records.claim(None, task, owner="o", worker="w-1", now=now, lease_s=60, max_attempts=5)
-    assert isinstance(claim, records.Run)
+    claim = transitions.claim(None, task, owner="o", worker="w-1", now=now, lease_s=60, max_attempts=5)
+    assert isinstance(claim, transitions.Run)
     return claim.record
 
 
@@ -35,7 +35,7 @@ def keep(served: Served, record: TaskRecord) -> None:
 
 def died(served: Served, task_id: str) -> TaskRecord:
     error = ErrorInfo(type="KeyError", message="'name'", traceback=TRACEBACK)
-    return records.died(claimed(served, task_id), reason="no attempt left", now=served.clock(), error=error)
+    return transitions.died(claimed(served, task_id), reason="no attempt left", now=served.clock(), error=error)
 
 
 def submitted(served: Served) -> str:
@@ -73,7 +73,7 @@ def test_a_task_is_followed_to_its_end(served: Served, screen: Screen, ends: str
     task_id = submitted(served)
     end = died(served, task_id)
     if ends == "succeeded":
-        end = records.succeeded(claimed(served, task_id), now=served.clock(), result=7)
+        end = transitions.succeeded(claimed(served, task_id), now=served.clock(), result=7)
     keep(served, end)
     assert calls.tasks(served.api, [task_id], follow=True, as_json=True, terminal=screen.terminal) == code
     events = [json.loads(line) for line in screen.out.getvalue().splitlines()]

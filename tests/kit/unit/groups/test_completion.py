@@ -15,7 +15,7 @@ from poolhouse.pipeline.groups.counts import count
 from poolhouse.pipeline.groups.group import Group
 from poolhouse.pipeline.groups.members import message
 from poolhouse.pipeline.store import ABSENT
-from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks import transitions
 from poolhouse.pipeline.tasks.links import Planned
 from poolhouse.pipeline.tasks.record_store import RecordStore
 from poolhouse.pipeline.tasks.records import Status
@@ -38,7 +38,7 @@ class World:
     def end(self, index: int, status: Status = Status.SUCCEEDED) -> None:
         """Write the final record of a member."""
         task = message(self.group, Planned(task_type="t", queue="q"), index=index, submitted_at=NOW, task_ids=IDS)
-        record = records.fresh(task, now=NOW)
+        record = transitions.fresh(task, now=NOW)
         found = self.records.read(task.task_id)
         generation = found.generation if found else ABSENT
         for each in (Status.RUNNING, status) if status is Status.SUCCEEDED else (status,):

@@ -13,7 +13,7 @@ from poolhouse.pipeline.groups.group import MAX_MEMBERS, Group
 from poolhouse.pipeline.groups.group_store import GroupStore
 from poolhouse.pipeline.groups.members import message
 from poolhouse.pipeline.store import ABSENT, ObjectInfo
-from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks import transitions
 from poolhouse.pipeline.tasks.links import Link, Planned
 from poolhouse.pipeline.tasks.record_store import RecordStore
 from poolhouse.pipeline.tasks.records import Status, TaskRecord
@@ -55,7 +55,7 @@ class World:
 
     def member(self, index: int, status: Status = Status.SUCCEEDED) -> TaskRecord:
         task = message(self.group, Planned(task_type="t", queue="q"), index=index, submitted_at=NOW, task_ids=IDS)
-        return records.fresh(task, now=NOW).model_copy(update={"status": status})
+        return transitions.fresh(task, now=NOW).model_copy(update={"status": status})
 
     def end(self, index: int) -> TaskRecord:
         """Write the final record of a member."""

@@ -19,7 +19,7 @@ from poolhouse.local.storage.proxy import Exchange
 from poolhouse.pipeline import names
 from poolhouse.pipeline.groups.group import Group
 from poolhouse.pipeline.messaging.message import TaskMessage
-from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks import transitions
 from poolhouse.pipeline.tasks.records import FollowUp, Outcome, Status, Step, TaskRecord
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -40,9 +40,9 @@ def test_every_kind_of_fault_comes_in_every_round_and_ends_with_it() -> None:
 
 def _record(task_id: str, task_type: str, *, result: Any = None, follow_ups: Iterable[FollowUp] = ()) -> TaskRecord:
     task = TaskMessage(task_id=task_id, task_type=task_type, submitted_at=NOW, queue="urgent", payload={"number": 5})
-    run = records.claim(None, task, owner="o", worker="w", now=NOW, lease_s=10, max_attempts=3)
-    assert isinstance(run, records.Run)
-    return records.succeeded(run.record, now=NOW, result=result, follow_ups=tuple(follow_ups))
+    run = transitions.claim(None, task, owner="o", worker="w", now=NOW, lease_s=10, max_attempts=3)
+    assert isinstance(run, transitions.Run)
+    return transitions.succeeded(run.record, now=NOW, result=result, follow_ups=tuple(follow_ups))
 
 
 def _writes(name: str, *statuses: Status | None, task_type: str = "file") -> tuple[Write, ...]:

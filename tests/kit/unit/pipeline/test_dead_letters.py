@@ -17,7 +17,7 @@ from poolhouse.pipeline.control.filters import Filter
 from poolhouse.pipeline.errors import Conflict, QueueUnavailable, StoreUnavailable, TaskNotFound
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.messaging.publisher import Publisher
-from poolhouse.pipeline.tasks import large_values, records
+from poolhouse.pipeline.tasks import large_values, records, transitions
 from poolhouse.pipeline.tasks.dead_letter_attributes import EARLIER_DELIVERIES, REASON, TRIED, attributes_for
 from poolhouse.pipeline.tasks.dead_letters import DeadLetterStore, Kept, Verdict
 from poolhouse.pipeline.tasks.record_store import RecordStore
@@ -44,9 +44,9 @@ class World:
         )
 
     def die(self, task_id: str = "t-1") -> None:
-        run = records.claim(None, self.task, owner="o", worker="w", now=self.clock.now, lease_s=20, max_attempts=1)
-        assert isinstance(run, records.Run)
-        dead = records.died(run.record, reason="it broke", now=self.clock.now)
+        run = transitions.claim(None, self.task, owner="o", worker="w", now=self.clock.now, lease_s=20, max_attempts=1)
+        assert isinstance(run, transitions.Run)
+        dead = transitions.died(run.record, reason="it broke", now=self.clock.now)
         self.records.write(dead, if_generation=0)
 
     def keep(self, data: bytes | None = None, reason: str = "it broke", **forwarded: str) -> bool:
@@ -106,16 +106,16 @@ def test_what_pubsub_forwarded_by_itself_ends_the_record(world: World) -> None:
 
 
 def test_a_task_that_succeeded_meanwhile_is_no_dead_letter(world: World) -> None:
-    run = records.claim(None, world.task, owner="o", worker="w", now=world.clock.now, lease_s=20, max_attempts=1)
-    assert isinstance(run, records.Run)
-    world.records.write(records.succeeded(run.record, now=world.clock.now), if_generation=0)
+    run = transitions.claim(None, world.task, owner="o", worker="w", now=world.clock.now, lease_s=20, max_attempts=1)
+    assert isinstance(run, transitions.Run)
+    world.records.write(transitions.succeeded(run.record, now=world.clock.now), if_generation=0)
     assert not world.keep()
     assert world.box.count("default") == 0
 
 
 def test_a_task_that_is_running_is_waited_for(world: World) -> None:
-    run = records.claim(None, world.task, owner="o", worker="w", now=world.clock.now, lease_s=20, max_attempts=1)
-    assert isinstance(run, records.Run)
+    run = transitions.claim(None, world.task, owner="o", worker="w", now=world.clock.now, lease_s=20, max_attempts=1)
+    assert isinstance(run, transitions.Run)
     world.records.write(run.record, if_generation=0)
     with pytest.raises(Conflict, match="running"):
         world.keep()
@@ -208,11 +208,11 @@ def die_again(world: World, *, message_id: str) -> Kept:
     """The replayed task is run, refused, and its message sent to the dead letters."""
     stored = world.records.read("t-1")
     assert stored is not None
-    run = records.claim(
+    run = transitions.claim(
         stored.record, world.task, owner="o2", worker="w2", now=world.clock.now, lease_s=20, max_attempts=5
     )
-    assert isinstance(run, records.Run)
-    dead = records.died(run.record, reason="it broke again", now=world.clock.now)
+    assert isinstance(run, transitions.Run)
+    dead = transitions.died(run.record, reason="it broke again", now=world.clock.now)
     world.records.write(dead, if_generation=stored.generation)
     return keep_again(world, message_id=message_id)
 
@@ -329,8 +329,8 @@ def forwarded(world: World, **more: str) -> Verdict:
 
 
 def test_a_task_with_attempts_left_goes_back_though_pubsub_gave_it_up(world: World) -> None:
-    run = records.claim(None, world.task, owner="o", worker="w", now=world.clock.now, lease_s=20, max_attempts=5)
-    assert isinstance(run, records.Run)
+    run = transitions.claim(None, world.task, owner="o", worker="w", now=world.clock.now, lease_s=20, max_attempts=5)
+    assert isinstance(run, transitions.Run)
     world.records.write(run.record, if_generation=0)
     world.clock.forward(21)  # its worker died
     verdict = forwarded(world)
@@ -343,11 +343,11 @@ def test_a_task_with_attempts_left_goes_back_though_pubsub_gave_it_up(world: Wor
 
 
 def test_a_task_that_waits_for_its_time_is_not_dead(world: World) -> None:
-    run = records.claim(None, world.task, owner="o", worker="w", now=world.clock.now, lease_s=20, max_attempts=5)
-    assert isinstance(run, records.Run)
+    run = transitions.claim(None, world.task, owner="o", worker="w", now=world.clock.now, lease_s=20, max_attempts=5)
+    assert isinstance(run, transitions.Run)
     error = records.ErrorInfo(type="Retry", message="later")
     retry_at = world.clock.now + timedelta(hours=6)
-    waits = records.retried(run.record, error=error, now=world.clock.now, retry_at=retry_at)
+    waits = transitions.retried(run.record, error=error, now=world.clock.now, retry_at=retry_at)
     world.records.write(waits, if_generation=0)
     assert forwarded(world, **{TRIED: "1"}).kept is Kept.BACK
     assert world.status() is Status.SCHEDULED
@@ -415,9 +415,9 @@ def test_a_new_payload_that_a_step_returned_before_outlives_the_replay(world: Wo
     value = large_values.payload_object("t-1", json_values.encode(new, what="the payload"))
     now = world.clock.now
     step = records.Step(name="fetch", attempt=1, started_at=now, ended_at=now, result_object=value)
-    run = records.claim(None, world.task, owner="o", worker="w", now=now, lease_s=20, max_attempts=1)
-    assert isinstance(run, records.Run)
-    dead = records.died(run.record.model_copy(update={"steps": (step,)}), reason="it broke", now=now)
+    run = transitions.claim(None, world.task, owner="o", worker="w", now=now, lease_s=20, max_attempts=1)
+    assert isinstance(run, transitions.Run)
+    dead = transitions.died(run.record.model_copy(update={"steps": (step,)}), reason="it broke", now=now)
     world.records.write(dead, if_generation=0)
     assert world.keep()
     box.replay("t-1", world.publisher, now=now, payload=new)

@@ -11,8 +11,9 @@ from poolhouse.pipeline.control.filters import EVERYTHING, Filter
 from poolhouse.pipeline.control.state import MOST_ORDERS, NOTHING, CancelOrder, QueueControl
 from poolhouse.pipeline.errors import ConfigError, Conflict
 from poolhouse.pipeline.messaging.message import TaskMessage
-from poolhouse.pipeline.tasks import records
-from poolhouse.pipeline.tasks.records import ErrorInfo, Run, Status, TaskRecord
+from poolhouse.pipeline.tasks import transitions
+from poolhouse.pipeline.tasks.records import ErrorInfo, Status, TaskRecord
+from poolhouse.pipeline.tasks.transitions import Run
 from poolhouse.testing.doubles import MemoryStore
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -27,13 +28,13 @@ def order(**fields: object) -> CancelOrder:
 
 
 def claimed(record: TaskRecord | None, *, now: datetime) -> TaskRecord:
-    decision = records.claim(record, TASK, owner="o", worker="w", now=now, lease_s=30, max_attempts=5)
+    decision = transitions.claim(record, TASK, owner="o", worker="w", now=now, lease_s=30, max_attempts=5)
     assert isinstance(decision, Run)
     return decision.record
 
 
 def retried(record: TaskRecord, *, now: datetime, retry_at: datetime | None = None) -> TaskRecord:
-    return records.retried(record, error=ErrorInfo(type="E", message="m"), now=now, retry_at=retry_at)
+    return transitions.retried(record, error=ErrorInfo(type="E", message="m"), now=now, retry_at=retry_at)
 
 
 @pytest.mark.parametrize(
@@ -72,9 +73,9 @@ def test_a_task_that_waited_for_a_worker_is_cancelled_with_the_reason() -> None:
         (claimed(None, now=BEFORE), "it ran when the order was given"),
         (claimed(None, now=LATER), "it began before its worker knew"),
         (retried(claimed(None, now=BEFORE), now=LATER), "it ran then, and waits for another attempt since"),
-        (records.succeeded(claimed(None, now=BEFORE), now=BEFORE), "it has ended"),
+        (transitions.succeeded(claimed(None, now=BEFORE), now=BEFORE), "it has ended"),
         (
-            records.replayed(records.died(claimed(None, now=BEFORE), reason="r", now=BEFORE), now=LATER),
+            transitions.replayed(transitions.died(claimed(None, now=BEFORE), reason="r", now=BEFORE), now=LATER),
             "it was replayed since",
         ),
     ],
@@ -98,7 +99,7 @@ def test_only_the_statuses_of_the_order_are_meant() -> None:
         other = Status.SCHEDULED if status is Status.QUEUED else Status.QUEUED
         assert order(status={status}).applied(None, task, now=LATER) is not None
         assert order(status={other}).applied(None, task, now=LATER) is None
-        assert order(status={other}).applied(records.fresh(task, now=BEFORE), task, now=LATER) is None
+        assert order(status={other}).applied(transitions.fresh(task, now=BEFORE), task, now=LATER) is None
 
 
 def test_a_newer_order_takes_the_place_of_those_that_it_covers() -> None:

@@ -15,7 +15,7 @@ from poolhouse.pipeline.control.filters import EVERYTHING, Filter
 from poolhouse.pipeline.errors import PreconditionFailed, RecordUnreadable
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.store import ABSENT
-from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks import transitions
 from poolhouse.pipeline.tasks.record_store import RecordStore, Stored
 from poolhouse.pipeline.tasks.record_version import Version
 from poolhouse.pipeline.tasks.records import ErrorInfo, Outcome, Status, TaskRecord
@@ -45,7 +45,7 @@ class World:
     def claim(
         self, stored: Stored | None = None, *, owner: str = "1", task_id: str = "t-1", now: datetime = NOW
     ) -> Stored:
-        decided = records.claim(
+        decided = transitions.claim(
             stored.record if stored else None,
             message(task_id),
             owner=owner,
@@ -54,26 +54,26 @@ class World:
             lease_s=LEASE_S,
             max_attempts=5,
         )
-        assert isinstance(decided, records.Run)
+        assert isinstance(decided, transitions.Run)
         return self.records.write(decided.record, if_generation=stored.generation if stored else ABSENT, writer=owner)
 
     def take_over(self, stored: Stored, *, now: datetime) -> Stored:
-        decided = records.claim(
+        decided = transitions.claim(
             stored.record, message(), owner="2", worker="2", now=now, lease_s=LEASE_S, max_attempts=5
         )
-        assert isinstance(decided, records.TakeOver)
+        assert isinstance(decided, transitions.TakeOver)
         return self.records.write(decided.record, if_generation=stored.generation, writer="2")
 
     def succeed(self, stored: Stored, *, result: int = 1, now: datetime = NOW) -> Stored:
-        record = records.succeeded(stored.record, now=now, result=result)
+        record = transitions.succeeded(stored.record, now=now, result=result)
         return self.records.write(record, if_generation=stored.generation, writer=stored.record.owner or "")
 
     def fail(self, stored: Stored, *, now: datetime = NOW) -> Stored:
-        record = records.retried(stored.record, error=ERROR, now=now)
+        record = transitions.retried(stored.record, error=ERROR, now=now)
         return self.records.write(record, if_generation=stored.generation, writer=stored.record.owner or "")
 
     def cancel(self, stored: Stored, *, now: datetime = NOW) -> Stored:
-        return self.records.write(records.cancel_requested(stored.record, now=now), if_generation=stored.generation)
+        return self.records.write(transitions.cancel_requested(stored.record, now=now), if_generation=stored.generation)
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_a_lease_renewed_too_late_does_not_bring_an_attempt_back(world: World) -
     late = NOW + timedelta(seconds=LEASE_S + 1)
     asleep = world.claim()
     world.take_over(world.read(), now=late)
-    renewed = records.renewed(asleep.record, now=late, lease_s=LEASE_S)
+    renewed = transitions.renewed(asleep.record, now=late, lease_s=LEASE_S)
     again = world.records.write(renewed, if_generation=asleep.generation, writer="1")
     assert world.read().record.status is Status.QUEUED
     assert world.records.generation("t-1") != again.generation, "its worker must see that the task is not its own"
@@ -143,10 +143,10 @@ def test_a_cancel_call_during_a_failing_attempt_is_not_lost(world: World) -> Non
     assert before_retry.record.cancel_requested_at == NOW
     world.fail(running)  # its worker has not seen the call
     assert world.read().record.cancel_requested_at == NOW
-    decided = records.claim(
+    decided = transitions.claim(
         world.read().record, message(), owner="2", worker="2", now=NOW, lease_s=LEASE_S, max_attempts=5
     )
-    assert isinstance(decided, records.Exhausted)
+    assert isinstance(decided, transitions.Exhausted)
     assert decided.record.status is Status.CANCELLED
 
 
@@ -168,9 +168,9 @@ def test_a_cancel_call_that_comes_after_the_end_is_told_so(world: World) -> None
 
 def test_a_revived_task_ends_again_and_its_first_end_counts_no_more(world: World) -> None:
     running = world.claim()
-    died = records.died(running.record, reason="boom", now=NOW)
+    died = transitions.died(running.record, reason="boom", now=NOW)
     dead = world.records.write(died, if_generation=running.generation, writer="1")
-    revived = world.records.write(records.replayed(dead.record, now=NOW), if_generation=dead.generation)
+    revived = world.records.write(transitions.replayed(dead.record, now=NOW), if_generation=dead.generation)
     assert world.read().record.status is Status.QUEUED
     again = world.claim(revived, owner="2")
     with pytest.raises(PreconditionFailed):
@@ -180,7 +180,7 @@ def test_a_revived_task_ends_again_and_its_first_end_counts_no_more(world: World
 
 
 def test_what_a_submit_call_writes_counts_until_a_worker_or_a_cancel_call_writes(world: World) -> None:
-    fresh = records.fresh(message(), now=NOW)
+    fresh = transitions.fresh(message(), now=NOW)
     world.records.submit(fresh)
     with pytest.raises(PreconditionFailed):
         world.records.submit(fresh)
@@ -195,7 +195,7 @@ def test_what_a_submit_call_writes_counts_until_a_worker_or_a_cancel_call_writes
 
 def test_a_submit_call_that_comes_after_the_worker_changes_nothing(world: World) -> None:
     world.claim()
-    world.records.submit(records.fresh(message(), now=NOW))
+    world.records.submit(transitions.fresh(message(), now=NOW))
     assert world.read().record.status is Status.RUNNING
 
 
@@ -204,7 +204,7 @@ def test_an_object_that_is_no_record_can_be_replaced(world: World, name: str) ->
     world.store.put(name, b'{"status":"of another version"}')
     with pytest.raises(RecordUnreadable, match=name) as raised:
         world.records.read("t-1")
-    fresh = records.fresh(message(), now=NOW)
+    fresh = transitions.fresh(message(), now=NOW)
     written = world.records.write(fresh, if_generation=raised.value.generation)
     assert (world.read().record.status, world.read().generation) == (Status.QUEUED, written.generation)
 
@@ -231,7 +231,7 @@ class TestListing:
         # Ids as people choose them: one that begins like another, with what sorts around the names of its objects.
         for number, task_id in enumerate(["a", "a-1", "a.json", "a.json-b", "a.json.claim", "a.submitted", "a0", "b"]):
             if number % 2:
-                world.records.submit(records.fresh(message(task_id), now=NOW))
+                world.records.submit(transitions.fresh(message(task_id), now=NOW))
             stored = world.claim(task_id=task_id)
             if number % 4 == 0:
                 world.succeed(stored)
@@ -298,7 +298,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule()
     def it_is_submitted(self) -> None:
-        fresh = records.fresh(message(), now=self.now)
+        fresh = transitions.fresh(message(), now=self.now)
         try:
             self.world.records.submit(fresh)
         except PreconditionFailed:
@@ -309,7 +309,7 @@ class Histories(RuleBasedStateMachine):
     def someone_claims(self, caller: int) -> None:
         stored = self.snapshots[caller]
         self.owners += 1
-        decided = records.claim(
+        decided = transitions.claim(
             stored.record if stored else None,
             message(),
             owner=str(self.owners),
@@ -318,16 +318,16 @@ class Histories(RuleBasedStateMachine):
             lease_s=LEASE_S,
             max_attempts=4,
         )
-        if isinstance(decided, records.Run | records.TakeOver | records.Exhausted):
+        if isinstance(decided, transitions.Run | transitions.TakeOver | transitions.Exhausted):
             self._step(caller, lambda record: decided.record)
 
     @rule(caller=callers, how=st.sampled_from(["succeeded", "retried", "died", "stopped"]))
     def someone_ends_its_attempt(self, caller: int, how: str) -> None:
         ends: dict[str, Callable[[TaskRecord], TaskRecord]] = {
-            "succeeded": lambda record: records.succeeded(record, now=self.now, result=1),
-            "retried": lambda record: records.retried(record, error=ERROR, now=self.now),
-            "died": lambda record: records.died(record, reason="boom", now=self.now),
-            "stopped": lambda record: records.stopped(record, now=self.now),
+            "succeeded": lambda record: transitions.succeeded(record, now=self.now, result=1),
+            "retried": lambda record: transitions.retried(record, error=ERROR, now=self.now),
+            "died": lambda record: transitions.died(record, reason="boom", now=self.now),
+            "stopped": lambda record: transitions.stopped(record, now=self.now),
         }
         if self._sees(caller, Status.RUNNING):
             self._step(caller, ends[how])
@@ -335,14 +335,14 @@ class Histories(RuleBasedStateMachine):
     @rule(caller=callers)
     def someone_renews_its_lease(self, caller: int) -> None:
         if self._sees(caller, Status.RUNNING):
-            self._write(caller, lambda record: records.renewed(record, now=self.now, lease_s=LEASE_S), writer="w")
+            self._write(caller, lambda record: transitions.renewed(record, now=self.now, lease_s=LEASE_S), writer="w")
 
     @rule(caller=callers)
     def someone_cancels(self, caller: int) -> None:
         stored = self.snapshots[caller]
         if stored is None or stored.record.status.final:
             return
-        asked = records.cancel_requested(stored.record, now=self.now)
+        asked = transitions.cancel_requested(stored.record, now=self.now)
         if asked.status is not Status.RUNNING:
             self._step(caller, lambda record: asked)
         elif self._write(caller, lambda record: asked):
@@ -351,7 +351,7 @@ class Histories(RuleBasedStateMachine):
     @rule(caller=callers)
     def someone_replays(self, caller: int) -> None:
         if self._sees(caller, Status.DEAD) and self._step(
-            caller, lambda record: records.replayed(record, now=self.now)
+            caller, lambda record: transitions.replayed(record, now=self.now)
         ):
             self.asked_at = None
 
@@ -376,7 +376,7 @@ class Histories(RuleBasedStateMachine):
 
     def _write(self, caller: int, change: Callable[[TaskRecord], TaskRecord], writer: str = "") -> bool:
         stored = self.snapshots[caller]
-        record = change(stored.record if stored else records.fresh(message(), now=self.now))
+        record = change(stored.record if stored else transitions.fresh(message(), now=self.now))
         try:
             self.snapshots[caller] = self.world.records.write(
                 record, if_generation=stored.generation if stored else ABSENT, writer=writer

@@ -8,7 +8,7 @@ import hypothesis.strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from poolhouse.pipeline.messaging.message import TaskMessage
-from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks import transitions
 from poolhouse.pipeline.tasks.records import ErrorInfo, Outcome, Status, TaskRecord
 
 LEASE_S = 20
@@ -40,7 +40,7 @@ class RecordLife(RuleBasedStateMachine):
     def a_worker_claims(self) -> None:
         self.owners += 1
         before = self.record
-        decision = records.claim(
+        decision = transitions.claim(
             before,
             TASK,
             owner=str(self.owners),
@@ -49,73 +49,73 @@ class RecordLife(RuleBasedStateMachine):
             lease_s=LEASE_S,
             max_attempts=MAX_ATTEMPTS,
         )
-        if isinstance(decision, records.Run):
+        if isinstance(decision, transitions.Run):
             assert before is None or not before.status.final
             assert before is None or before.cancel_requested_at is None
             held = before is not None and before.status is Status.RUNNING
             assert not held or (before.lease_until or self.now) <= self.now
             assert decision.record.owner == str(self.owners)
             self.record = decision.record
-        elif isinstance(decision, records.Exhausted):
+        elif isinstance(decision, transitions.Exhausted):
             assert decision.record.status in {Status.DEAD, Status.CANCELLED}
             self.record = decision.record
-        elif isinstance(decision, records.Finished):
+        elif isinstance(decision, transitions.Finished):
             assert before is not None
             assert before.status.final
-        elif isinstance(decision, records.LeasedElsewhere | records.NotDue):
+        elif isinstance(decision, transitions.LeasedElsewhere | transitions.NotDue):
             assert decision.until > self.now
 
     @precondition(running)
     @rule()
     def it_succeeds(self) -> None:
         assert self.record
-        self.record = records.succeeded(self.record, now=self.now, result=1)
+        self.record = transitions.succeeded(self.record, now=self.now, result=1)
 
     @precondition(running)
     @rule(after_s=st.none() | st.integers(1, 100))
     def it_fails(self, after_s: int | None) -> None:
         assert self.record
-        decision = records.after_failure(self.record, ERROR, MAX_ATTEMPTS)
-        if isinstance(decision, records.Dead):
+        decision = transitions.after_failure(self.record, ERROR, MAX_ATTEMPTS)
+        if isinstance(decision, transitions.Dead):
             assert decision.reason == "all 3 attempts used up; the last one: RuntimeError: boom"
-            self.record = records.died(self.record, reason=decision.reason, now=self.now, error=ERROR)
+            self.record = transitions.died(self.record, reason=decision.reason, now=self.now, error=ERROR)
         else:
             at = None if after_s is None else self.now + timedelta(seconds=after_s)
-            self.record = records.retried(self.record, error=ERROR, now=self.now, retry_at=at)
+            self.record = transitions.retried(self.record, error=ERROR, now=self.now, retry_at=at)
 
     @precondition(running)
     @rule()
     def it_is_busy(self) -> None:
         assert self.record
         counted = self.record.counted_attempts
-        self.record = records.retried(self.record, error=ERROR, now=self.now, counts=False)
+        self.record = transitions.retried(self.record, error=ERROR, now=self.now, counts=False)
         assert self.record.counted_attempts == counted - 1
 
     @precondition(running)
     @rule()
     def it_is_refused(self) -> None:
         assert self.record
-        self.record = records.failed(self.record, error=ERROR, reason="no", now=self.now)
+        self.record = transitions.failed(self.record, error=ERROR, reason="no", now=self.now)
 
     @precondition(running)
     @rule()
     def its_worker_stops(self) -> None:
         assert self.record
         counted = self.record.counted_attempts
-        self.record = records.stopped(self.record, now=self.now)
+        self.record = transitions.stopped(self.record, now=self.now)
         assert self.record.counted_attempts == counted - 1
 
     @precondition(running)
     @rule()
     def its_lease_is_renewed(self) -> None:
         assert self.record
-        self.record = records.renewed(self.record, now=self.now, lease_s=LEASE_S)
+        self.record = transitions.renewed(self.record, now=self.now, lease_s=LEASE_S)
 
     @precondition(lambda self: self.record is not None and not self.record.status.final)
     @rule()
     def a_client_cancels(self) -> None:
         assert self.record
-        self.record = records.cancel_requested(self.record, now=self.now)
+        self.record = transitions.cancel_requested(self.record, now=self.now)
         assert self.record.status is Status.CANCELLED or self.record.cancel_requested_at is not None
 
     @precondition(lambda self: self.record is not None and self.record.status in {Status.DEAD, Status.FAILED})
@@ -123,7 +123,7 @@ class RecordLife(RuleBasedStateMachine):
     def it_is_replayed(self) -> None:
         assert self.record
         history = self.record.attempts
-        self.record = records.replayed(self.record, now=self.now)
+        self.record = transitions.replayed(self.record, now=self.now)
         self.seen_final = None
         assert self.record.attempts == history
         assert self.record.counted_attempts == 0
@@ -146,7 +146,7 @@ class RecordLife(RuleBasedStateMachine):
         if self.record is not None and self.record.attempts:
             numbers = [attempt.number for attempt in self.record.attempts]
             assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
-            assert len(numbers) <= records.KEPT_ATTEMPTS
+            assert len(numbers) <= transitions.KEPT_ATTEMPTS
 
     @invariant()
     def a_final_record_stays_as_it_is_and_has_no_owner(self) -> None:
@@ -166,11 +166,11 @@ TestRecordLife = RecordLife.TestCase
 
 
 def test_a_claim_that_is_there_already_is_no_second_attempt() -> None:
-    def claim(record: TaskRecord | None) -> records.Claim:
-        return records.claim(
+    def claim(record: TaskRecord | None) -> transitions.Claim:
+        return transitions.claim(
             record, TASK, owner="me", worker="w", now=TASK.submitted_at, lease_s=LEASE_S, max_attempts=MAX_ATTEMPTS
         )
 
     first = claim(None)
-    assert isinstance(first, records.Run)
-    assert claim(first.record) == records.AlreadyClaimed(record=first.record)
+    assert isinstance(first, transitions.Run)
+    assert claim(first.record) == transitions.AlreadyClaimed(record=first.record)

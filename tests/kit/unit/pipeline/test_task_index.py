@@ -27,7 +27,7 @@ from poolhouse.pipeline.index.task_index import (
 )
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.store import ABSENT
-from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks import transitions
 from poolhouse.pipeline.tasks.record_store import RecordStore
 from poolhouse.pipeline.tasks.records import ErrorInfo, TaskRecord
 from poolhouse.testing.doubles import ManualClock, MemoryStore
@@ -92,17 +92,21 @@ class Process:
         return task
 
     def claim(self, task: TaskMessage, **options: Any) -> TaskRecord:
-        claim = records.claim(None, task, owner="o", worker="w", now=self._world.clock(), lease_s=60, max_attempts=5)
-        assert isinstance(claim, records.Run)
+        claim = transitions.claim(
+            None, task, owner="o", worker="w", now=self._world.clock(), lease_s=60, max_attempts=5
+        )
+        assert isinstance(claim, transitions.Run)
         return self.records.write(claim.record, if_generation=ABSENT).record
 
     def end(self, record: TaskRecord, *, error: str = "", result: Any = None) -> TaskRecord:
         now = self._world.clock()
         if error:
             info = ErrorInfo(type="KeyError", message=error)
-            ended = records.died(record, reason=f"all 1 attempts used up; the last one: {error}", now=now, error=info)
+            ended = transitions.died(
+                record, reason=f"all 1 attempts used up; the last one: {error}", now=now, error=info
+            )
         else:
-            ended = records.succeeded(record, now=now, result=result)
+            ended = transitions.succeeded(record, now=now, result=result)
         generation = self.records.generation(record.task_id)
         return self.records.write(ended, if_generation=generation).record
 
@@ -160,7 +164,7 @@ def test_a_renewed_lease_is_no_change(world: World) -> None:
     record = worker.claim(worker.submit())
     worker.journal.flush()
     world.forward(10)
-    renewed = records.renewed(record, now=world.clock(), lease_s=60)
+    renewed = transitions.renewed(record, now=world.clock(), lease_s=60)
     worker.records.write(renewed, if_generation=worker.records.generation(record.task_id))
     assert worker.journal.pending() == []
 
@@ -308,7 +312,7 @@ def test_a_note_that_is_newer_than_the_record_it_contradicts_is_corrected(world:
     worker.end(worker.claim(task))
     assert world.statuses(index) == {task.task_id: "succeeded"}
     world.forward(10)
-    worker.journal.note(records.waiting(task, limit="the turn", now=world.clock()))  # of a duplicate
+    worker.journal.note(transitions.waiting(task, limit="the turn", now=world.clock()))  # of a duplicate
     worker.journal.flush()
     assert world.statuses(index) == {task.task_id: "queued"}
     if how == "rebuild":
@@ -322,7 +326,7 @@ def test_ended_tasks_leave_the_index_with_their_records(world: World) -> None:
     worker, index = world.process(), world.index(keep=timedelta(days=30))
     ended = worker.end(worker.claim(worker.message()))
     waiting = worker.message()
-    worker.records.write(records.fresh(waiting, now=world.clock()), if_generation=ABSENT)
+    worker.records.write(transitions.fresh(waiting, now=world.clock()), if_generation=ABSENT)
     worker.journal.flush()
     index.rebuild()  # which writes a snapshot
     assert set(world.statuses(index)) == {ended.task_id, waiting.task_id}
@@ -341,7 +345,7 @@ def test_ended_tasks_leave_the_index_with_their_records(world: World) -> None:
 def test_a_bucket_older_than_its_index_is_indexed_at_the_first_look(world: World) -> None:
     plain = RecordStore(world.store)
     worker = world.process()
-    record = records.fresh(worker.message(name="Ada"), now=world.clock())
+    record = transitions.fresh(worker.message(name="Ada"), now=world.clock())
     plain.write(record, if_generation=ABSENT)
     index = world.index()
     assert world.statuses(index) == {record.task_id: "queued"}

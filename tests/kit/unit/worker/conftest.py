@@ -19,7 +19,7 @@ from poolhouse.pipeline.hooks import Hooks
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.store import ABSENT
-from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks import transitions
 from poolhouse.pipeline.tasks.after_end import Rule
 from poolhouse.pipeline.tasks.record_store import RecordStore, Stored
 from poolhouse.pipeline.tasks.records import TaskRecord
@@ -139,7 +139,7 @@ class Engine:
     def claim(self, task: TaskMessage, stored: Stored | None, *, owner: str) -> Stored:
         """Claim a task from its record as another worker does, taking it over where that one's lease is over."""
         while True:
-            claimed = records.claim(
+            claimed = transitions.claim(
                 stored.record if stored else None,
                 task,
                 owner=owner,
@@ -148,9 +148,9 @@ class Engine:
                 lease_s=20,
                 max_attempts=5,
             )
-            assert isinstance(claimed, records.Run | records.TakeOver)
+            assert isinstance(claimed, transitions.Run | transitions.TakeOver)
             stored = self.records.write(claimed.record, if_generation=stored.generation if stored else ABSENT)
-            if isinstance(claimed, records.Run):
+            if isinstance(claimed, transitions.Run):
                 return stored
 
     @property

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks import transitions
 from poolhouse.pipeline.tasks.dead_letter_attributes import attributes_for
 from poolhouse.pipeline.tasks.records import FollowUp, Status, TaskRecord
 from poolhouse.worker.runtime.dead_letters import DeadLetterKeeper
@@ -59,7 +59,7 @@ def test_a_task_cancelled_before_it_started_is_followed(ruled: Engine) -> None:
         submitted_at=ruled.clock.now,
         updated_at=ruled.clock.now,
     )
-    ruled.records.write(records.cancelled(unknown, now=ruled.clock.now), if_generation=0)
+    ruled.records.write(transitions.cancelled(unknown, now=ruled.clock.now), if_generation=0)
     ruled.attempts.process(task)
     assert (task.ended, len(following(ruled))) == (["ack"], 1)
 

@@ -18,7 +18,7 @@ from poolhouse.pipeline.control.filters import Filter
 from poolhouse.pipeline.errors import StoreUnavailable
 from poolhouse.pipeline.messaging.message import TaskMessage, decode
 from poolhouse.pipeline.messaging.publisher import Publisher
-from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks import records, transitions
 from poolhouse.pipeline.tasks.dead_letter_attributes import EARLIER_DELIVERIES, REASON
 from poolhouse.pipeline.tasks.record_store import Stored
 from poolhouse.pipeline.tasks.records import Outcome, Status, TaskRecord
@@ -103,7 +103,7 @@ def test_a_delivery_of_a_running_task_waits_for_the_lease(engine: Engine) -> Non
 
 def test_a_worker_that_died_loses_the_task_to_the_next_one_once_its_lease_is_over(engine: Engine) -> None:
     task = engine.task("echo", n=1)
-    dead = records.claim(
+    dead = transitions.claim(
         None,
         _message(task, engine),
         owner="dead",
@@ -112,7 +112,7 @@ def test_a_worker_that_died_loses_the_task_to_the_next_one_once_its_lease_is_ove
         lease_s=20,
         max_attempts=5,
     )
-    assert isinstance(dead, records.Run)
+    assert isinstance(dead, transitions.Run)
     engine.records.write(dead.record, if_generation=0)
     engine.clock.forward(21)
     engine.attempts.process(task)
@@ -310,8 +310,8 @@ def test_follow_ups_of_a_failed_attempt_are_not_published(engine: Engine) -> Non
 
 def test_a_cancelled_task_never_starts(engine: Engine) -> None:
     task = engine.task("echo")
-    fresh = records.fresh(_message(task, engine), now=engine.clock.now)
-    engine.records.write(records.cancel_requested(fresh, now=engine.clock.now), if_generation=0)
+    fresh = transitions.fresh(_message(task, engine), now=engine.clock.now)
+    engine.records.write(transitions.cancel_requested(fresh, now=engine.clock.now), if_generation=0)
     engine.attempts.process(task)
     assert task.ended == ["ack"]
     assert handlers.runs == []
@@ -349,7 +349,9 @@ def test_a_running_task_learns_that_it_was_cancelled(engine: Engine) -> None:
     until(lambda: handlers.runs)
     stored = engine.records.read("t-1")
     assert stored is not None
-    engine.records.write(records.cancel_requested(stored.record, now=engine.clock.now), if_generation=stored.generation)
+    engine.records.write(
+        transitions.cancel_requested(stored.record, now=engine.clock.now), if_generation=stored.generation
+    )
     for running in engine.heartbeat.tasks():
         running.look()
     thread.join(5)
@@ -364,7 +366,9 @@ def test_a_cancel_call_that_comes_too_late_does_not_undo_the_result(engine: Engi
     until(lambda: handlers.runs)
     stored = engine.records.read("t-1")
     assert stored is not None
-    engine.records.write(records.cancel_requested(stored.record, now=engine.clock.now), if_generation=stored.generation)
+    engine.records.write(
+        transitions.cancel_requested(stored.record, now=engine.clock.now), if_generation=stored.generation
+    )
     handlers.go_on.set()
     thread.join(5)
     assert (engine.record().status, engine.record().result) == (Status.SUCCEEDED, "went on")
@@ -660,11 +664,11 @@ def test_thirty_orderly_stops_use_up_no_attempt(engine: Engine) -> None:
     task = _message(engine.task("echo"), engine)
     record: TaskRecord | None = None
     for _ in range(30):
-        run = records.claim(record, task, owner="o", worker="w", now=engine.clock.now, lease_s=20, max_attempts=5)
-        assert isinstance(run, records.Run)
-        record = records.stopped(run.record, now=engine.clock.now)
+        run = transitions.claim(record, task, owner="o", worker="w", now=engine.clock.now, lease_s=20, max_attempts=5)
+        assert isinstance(run, transitions.Run)
+        record = transitions.stopped(run.record, now=engine.clock.now)
     assert record is not None
-    assert (record.counted_attempts, record.last_attempt, len(record.attempts)) == (0, 30, records.KEPT_ATTEMPTS)
+    assert (record.counted_attempts, record.last_attempt, len(record.attempts)) == (0, 30, transitions.KEPT_ATTEMPTS)
 
 
 @pytest.mark.parametrize(

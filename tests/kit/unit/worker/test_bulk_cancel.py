@@ -11,7 +11,7 @@ import pytest
 from poolhouse.pipeline.control.state import NOTHING, CancelOrder, QueueControl
 from poolhouse.pipeline.messaging.message import NOT_BEFORE, PUT_OFF, TaskMessage, format_time
 from poolhouse.pipeline.store import ABSENT
-from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks import transitions
 from poolhouse.pipeline.tasks.records import Status
 from tests.kit.unit.worker import handlers
 from tests.kit.unit.worker.conftest import Engine
@@ -82,12 +82,12 @@ def test_a_replayed_task_of_a_type_without_records_runs_unless_it_is_purged_afte
     task = TaskMessage(
         task_id="t-1", task_type="light", submitted_at=engine.clock.now, queue="default", payload={"n": 0}
     )
-    dead = records.died(records.fresh(task, now=engine.clock.now), reason="too often", now=engine.clock.now)
+    dead = transitions.died(transitions.fresh(task, now=engine.clock.now), reason="too often", now=engine.clock.now)
     engine.clock.forward(1)
     if not replayed_first:
         purge(engine)
         engine.clock.forward(1)
-    engine.records.write(records.replayed(dead, now=engine.clock.now), if_generation=ABSENT)
+    engine.records.write(transitions.replayed(dead, now=engine.clock.now), if_generation=ABSENT)
     if replayed_first:
         engine.clock.forward(1)
         purge(engine)

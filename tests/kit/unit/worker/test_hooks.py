@@ -12,7 +12,7 @@ import pytest
 
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.hooks import Hook, Hooks, failures, load
-from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks import transitions
 from poolhouse.pipeline.tasks.dead_letter_attributes import attributes_for
 from poolhouse.pipeline.tasks.records import Status, TaskRecord
 from poolhouse.worker.errors import TaskTimeout
@@ -124,7 +124,7 @@ def test_a_task_that_ends_without_an_attempt_is_told_once(hooked: HookedEngine, 
         submitted_at=engine.clock.now,
         updated_at=engine.clock.now,
     )
-    engine.records.write(records.cancelled(unknown, now=engine.clock.now), if_generation=0)
+    engine.records.write(transitions.cancelled(unknown, now=engine.clock.now), if_generation=0)
     engine.attempts.process(engine.task("echo"))
     engine.attempts.process(engine.task("echo", attempt=2))
     assert log() == ["first on_cancel echo"]

@@ -11,7 +11,7 @@ from poolhouse.pipeline import names
 from poolhouse.pipeline.errors import StoreUnavailable
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.store import ABSENT
-from poolhouse.pipeline.tasks import large_values, records
+from poolhouse.pipeline.tasks import large_values, records, transitions
 from poolhouse.pipeline.tasks.large_values import payload_object
 from poolhouse.pipeline.tasks.records import Status
 from tests.kit.unit.worker import handlers
@@ -83,7 +83,7 @@ def test_it_is_gone_with_a_task_that_was_cancelled_before_a_worker_saw_it(engine
     unknown = records.TaskRecord(
         task_id="t-1", task_type="", queue="", status=Status.QUEUED, submitted_at=now, updated_at=now
     )
-    engine.records.write(records.cancelled(unknown, now=now), if_generation=ABSENT)
+    engine.records.write(transitions.cancelled(unknown, now=now), if_generation=ABSENT)
     delivery.attempt = 2
     engine.attempts.process(delivery)
     assert (delivery.ended, payloads(engine), handlers.runs) == (["ack"], (), [])

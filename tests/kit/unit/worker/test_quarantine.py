@@ -7,8 +7,9 @@ from typing import Any
 
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.store import ABSENT
-from poolhouse.pipeline.tasks import records
-from poolhouse.pipeline.tasks.records import Outcome, Run
+from poolhouse.pipeline.tasks import transitions
+from poolhouse.pipeline.tasks.records import Outcome
+from poolhouse.pipeline.tasks.transitions import Run
 from poolhouse.worker.runtime.quarantine import Quarantine
 from tests.kit.unit.worker import handlers
 from tests.kit.unit.worker.conftest import Engine
@@ -35,7 +36,7 @@ def test_a_task_that_was_lost_waits_for_another_that_was_lost_and_loses_no_attem
         message = TaskMessage(
             task_id=task_id, task_type="wait", submitted_at=engine.clock.now, queue="default", payload={}
         )
-        claimed = records.claim(
+        claimed = transitions.claim(
             None, message, owner=task_id, worker="worker-1", now=engine.clock.now, lease_s=10, max_attempts=5
         )
         assert isinstance(claimed, Run)

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from poolhouse.pipeline import names
 from poolhouse.pipeline.errors import StoreUnavailable
-from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks import transitions
 from poolhouse.pipeline.tasks.records import Outcome, Status
 from poolhouse.testing.doubles import FakeContext
 from poolhouse.worker import Reject, StepChanged, TaskCancelled, TaskContext, WorkerStopping
@@ -155,14 +155,14 @@ class TestReplay:
         stored = engine.records.read("t-1")
         assert stored is not None
         assert stored.record.status is Status.DEAD
-        engine.records.write(records.replayed(stored.record, now=engine.clock.now), if_generation=stored.generation)
+        engine.records.write(transitions.replayed(stored.record, now=engine.clock.now), if_generation=stored.generation)
         run(engine, "stepped", attempt=2, n=5)
         assert engine.record().result == [1, 1, 6]
 
     def test_with_another_payload_it_begins_anew(self, engine: Engine) -> None:
         run(engine, "stepped", n=1)
         record = engine.record()
-        again = records.replayed(record, now=engine.clock.now, task=records.message_of(record))
+        again = transitions.replayed(record, now=engine.clock.now, task=transitions.message_of(record))
         assert (again.steps, again.cursor) == ((), None)
 
 

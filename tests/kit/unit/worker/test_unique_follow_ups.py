@@ -9,7 +9,7 @@ import pytest
 from poolhouse.pipeline import names
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.messaging.message import TaskMessage
-from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks import records, transitions
 from poolhouse.pipeline.tasks.links import Link, Links
 from poolhouse.pipeline.tasks.records import Status
 from poolhouse.worker import Payload, TaskContext, Unique, task
@@ -85,10 +85,10 @@ def test_a_follow_up_whose_model_has_changed_meanwhile_is_published_and_fails_wi
     now = engine.clock.now
     parent = engine.task("unique_parent", "p-1")
     message = TaskMessage(task_id="p-1", task_type="unique_parent", submitted_at=now, queue="default", payload={})
-    run = records.claim(None, message, owner="o", worker="w", now=now, lease_s=20, max_attempts=5)
-    assert isinstance(run, records.Run)
+    run = transitions.claim(None, message, owner="o", worker="w", now=now, lease_s=20, max_attempts=5)
+    assert isinstance(run, transitions.Run)
     old = records.FollowUp(task_id="f-1", task_type="one_a_number", queue="default", payload={"n": "many"})
-    engine.records.write(records.succeeded(run.record, now=now, follow_ups=(old,)), if_generation=0)
+    engine.records.write(transitions.succeeded(run.record, now=now, follow_ups=(old,)), if_generation=0)
     parent.attempt = 2
     engine.attempts.process(parent)
     assert (parent.ended, published(engine)) == (["ack"], ["f-1"])

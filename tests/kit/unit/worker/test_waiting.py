@@ -7,7 +7,7 @@ from datetime import timedelta
 from poolhouse.pipeline.index.entry import of_message
 from poolhouse.pipeline.messaging.message import NOT_BEFORE, PUT_OFF, parse_time
 from poolhouse.pipeline.store import ABSENT
-from poolhouse.pipeline.tasks import records
+from poolhouse.pipeline.tasks import transitions
 from poolhouse.pipeline.tasks.dead_letter_attributes import earlier_deliveries
 from poolhouse.pipeline.tasks.records import Status, TaskRecord
 from poolhouse.worker.runtime.admission.shared_gate import MOST_WAITING
@@ -49,7 +49,7 @@ def test_a_duplicate_of_a_task_that_has_ended_does_not_write_that_it_waits(engin
         task_id="done", task_type="turns", queue="default", status=Status.RUNNING, submitted_at=now, updated_at=now
     )
     running = engine.records.write(record, if_generation=ABSENT)
-    engine.records.write(records.succeeded(record, now=now, result=None), if_generation=running.generation)
+    engine.records.write(transitions.succeeded(record, now=now, result=None), if_generation=running.generation)
     crowd(engine)
     writes = list(engine.store.writes)
     put_off(engine, engine.task("turns", "done", n=1))
