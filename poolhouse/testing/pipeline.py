@@ -16,7 +16,8 @@ from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.messaging import object_events
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.store import ObjectInfo, ObjectStore
-from poolhouse.pipeline.tasks.dead_letters import DeadLetterStore, DeadLetterSummary
+from poolhouse.pipeline.tasks.dead_letter import DeadLetterSummary
+from poolhouse.pipeline.tasks.dead_letters import DeadLetterStore
 from poolhouse.pipeline.tasks.task_ids import TaskIds
 from poolhouse.pipeline.timing.delays import run_time
 from poolhouse.testing import spans

@@ -21,7 +21,7 @@ from poolhouse.pipeline.control.filters import Filter
 from poolhouse.pipeline.errors import InvalidName, TaskNotFound
 from poolhouse.pipeline.names import check_task_id
 from poolhouse.pipeline.tasks import transitions
-from poolhouse.pipeline.tasks.dead_letters import DeadLetter
+from poolhouse.pipeline.tasks.dead_letter import DeadLetter
 from poolhouse.pipeline.tasks.large_values import ValueLost, read
 from poolhouse.pipeline.tasks.records import Status
 

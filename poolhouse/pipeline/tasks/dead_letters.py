@@ -6,18 +6,16 @@ was delivered too often. The dead-letter worker keeps both kinds here. API, comm
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from enum import Enum, auto
 from typing import Any
 
 import structlog
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from poolhouse.pipeline import names
 from poolhouse.pipeline.control.filters import EVERYTHING, Filter
@@ -32,11 +30,20 @@ from poolhouse.pipeline.errors import (
     StoreUnavailable,
     TaskNotFound,
 )
-from poolhouse.pipeline.json_values import Text, clean_text
+from poolhouse.pipeline.json_values import clean_text
 from poolhouse.pipeline.messaging.message import TaskMessage, decode, task_id_of
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.store import ABSENT, ObjectInfo, ObjectStore
 from poolhouse.pipeline.tasks import dead_letter_attributes, large_values, transitions
+from poolhouse.pipeline.tasks.dead_letter import (
+    DeadLetter,
+    DeadLetterPage,
+    DeadLetterSummary,
+    Kept,
+    StoredLetter,
+    Verdict,
+    body_fields,
+)
 from poolhouse.pipeline.tasks.large_values import ValueObject
 from poolhouse.pipeline.tasks.record_store import RecordStore
 from poolhouse.pipeline.tasks.records import Attempt, Status, TaskRecord
@@ -51,81 +58,6 @@ _TOKEN = re.compile(r"[a-z0-9-]+/[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _COUNTED = 100_000
 
 _log = structlog.get_logger(__name__)
-
-
-class DeadLetter(BaseModel):
-    """One message that failed for good."""
-
-    model_config = ConfigDict(frozen=True)
-
-    task_id: str
-    task_type: str
-    queue: str
-    reason: Text
-    died_at: datetime
-    message_id: str
-    published_at: datetime
-    #: The original body; `data_base64` instead where it is not UTF-8.
-    data: str | None = None
-    data_base64: str | None = None
-    attributes: dict[str, str]
-    attempts: tuple[Attempt, ...] = ()
-
-    def body(self) -> bytes:
-        """The original body, byte for byte."""
-        return base64.b64decode(self.data_base64) if self.data_base64 is not None else (self.data or "").encode()
-
-
-class _Letter(DeadLetter):
-    """A dead letter as it is stored."""
-
-    #: Until when a replay or discard may be at it, and which one.
-    claimed_until: datetime | None = None
-    claim: str | None = None
-
-
-class Kept(Enum):
-    """What became of a message of a dead-letter subscription."""
-
-    #: It is a dead letter.
-    KEPT = auto()
-    #: Its task has ended well, was cancelled, replayed or discarded meanwhile: nothing is kept.
-    OVER = auto()
-    #: Pub/Sub gave it up, but its task has attempts left: it is to go back to its queue.
-    BACK = auto()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """What is to be done with a message of a dead-letter subscription."""
-
-    kept: Kept
-    task_id: str
-    #: Attributes to send it back with.
-    attributes: Mapping[str, str]
-    #: The record of the dead task, where one is kept.
-    record: TaskRecord | None = None
-    #: Whether it is this message that ended the record: a worker that gave the task up had done so before.
-    ended: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeadLetterSummary:
-    """The summary of a dead letter in a listing, without reading it."""
-
-    task_id: str
-    task_type: str
-    queue: str
-    reason: str
-    died_at: str
-
-
-@dataclass(frozen=True)
-class DeadLetterPage:
-    """One page of summaries; `next_token` is None on the last."""
-
-    dead_letters: tuple[DeadLetterSummary, ...]
-    next_token: str | None
 
 
 class DeadLetterStore:
@@ -211,7 +143,7 @@ class DeadLetterStore:
                 published_at=published_at,
                 attributes=original,
                 attempts=attempts,
-                **_body(data),
+                **body_fields(data),
             ),
             now=now,
         )
@@ -381,9 +313,9 @@ class DeadLetterStore:
                 self._put(letter, if_generation=generation)
             raise
 
-    def _read(self, task_id: str) -> tuple[_Letter, int]:
+    def _read(self, task_id: str) -> tuple[StoredLetter, int]:
         data, info = self._find(task_id)
-        return _Letter.model_validate_json(data), info.generation
+        return StoredLetter.model_validate_json(data), info.generation
 
     def _find(self, task_id: str) -> tuple[bytes, ObjectInfo]:
         names.check_task_id(task_id)
@@ -426,7 +358,7 @@ class DeadLetterStore:
                 continue
             generation = info.generation
             try:
-                found = _Letter.model_validate_json(data)
+                found = StoredLetter.model_validate_json(data)
             except ValidationError:
                 continue
             if found.claimed_until is not None and found.claimed_until > now:
@@ -524,10 +456,3 @@ def _summary(info: ObjectInfo) -> DeadLetterSummary:
         reason=info.metadata.get("reason", ""),
         died_at=info.metadata.get("died_at", ""),
     )
-
-
-def _body(data: bytes) -> dict[str, str]:
-    try:
-        return {"data": data.decode()}
-    except UnicodeDecodeError:
-        return {"data_base64": base64.b64encode(data).decode()}

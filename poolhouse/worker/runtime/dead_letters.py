@@ -9,7 +9,8 @@ import structlog
 from poolhouse.pipeline.errors import Conflict, MalformedMessage, ServiceUnavailable
 from poolhouse.pipeline.messaging.object_events import is_object_event
 from poolhouse.pipeline.tasks.after_end import tasks_after
-from poolhouse.pipeline.tasks.dead_letters import DeadLetterStore, Kept, Verdict
+from poolhouse.pipeline.tasks.dead_letter import Kept, Verdict
+from poolhouse.pipeline.tasks.dead_letters import DeadLetterStore
 from poolhouse.pipeline.tasks.records import TaskRecord
 from poolhouse.worker.runtime.delivery import Delivery
 from poolhouse.worker.runtime.follow_ups import FollowUps, refusals

@@ -16,8 +16,9 @@ from poolhouse.pipeline.errors import MessageRefused
 from poolhouse.pipeline.hooks import TaskInfo
 from poolhouse.pipeline.messaging import trace
 from poolhouse.pipeline.messaging.message import TaskMessage
+from poolhouse.pipeline.tasks.dead_letter import Verdict
 from poolhouse.pipeline.tasks.dead_letter_attributes import attributes_for
-from poolhouse.pipeline.tasks.dead_letters import DeadLetterStore, Verdict
+from poolhouse.pipeline.tasks.dead_letters import DeadLetterStore
 from poolhouse.pipeline.timing.timers import Timers
 from poolhouse.worker.runtime.services import Services
 

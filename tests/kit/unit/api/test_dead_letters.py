@@ -12,8 +12,9 @@ from poolhouse.pipeline.errors import StoreUnavailable
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.store import ABSENT
 from poolhouse.pipeline.tasks import transitions
+from poolhouse.pipeline.tasks.dead_letter import Kept
 from poolhouse.pipeline.tasks.dead_letter_attributes import MESSAGE_ID, PUBLISHED_AT, REASON
-from poolhouse.pipeline.tasks.dead_letters import DeadLetterStore, Kept
+from poolhouse.pipeline.tasks.dead_letters import DeadLetterStore
 from poolhouse.pipeline.tasks.records import ErrorInfo, Status
 from poolhouse.pipeline.tasks.task_id_key import load_task_ids
 from poolhouse.pipeline.tasks.transitions import Run

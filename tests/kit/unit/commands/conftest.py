@@ -17,8 +17,9 @@ from rich.console import Console
 
 from poolhouse.client.client import Client
 from poolhouse.commands.terminal import Terminal
+from poolhouse.pipeline.tasks.dead_letter import Kept
 from poolhouse.pipeline.tasks.dead_letter_attributes import MESSAGE_ID, PUBLISHED_AT, REASON
-from poolhouse.pipeline.tasks.dead_letters import DeadLetterStore, Kept
+from poolhouse.pipeline.tasks.dead_letters import DeadLetterStore
 from poolhouse.pipeline.tasks.task_id_key import load_task_ids
 from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
 from tests.kit.unit.api.conftest import application, settings

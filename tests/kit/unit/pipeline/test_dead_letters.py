@@ -18,8 +18,9 @@ from poolhouse.pipeline.errors import Conflict, QueueUnavailable, StoreUnavailab
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.tasks import large_values, records, transitions
+from poolhouse.pipeline.tasks.dead_letter import Kept, Verdict
 from poolhouse.pipeline.tasks.dead_letter_attributes import EARLIER_DELIVERIES, REASON, TRIED, attributes_for
-from poolhouse.pipeline.tasks.dead_letters import DeadLetterStore, Kept, Verdict
+from poolhouse.pipeline.tasks.dead_letters import DeadLetterStore
 from poolhouse.pipeline.tasks.record_store import RecordStore
 from poolhouse.pipeline.tasks.records import Status
 from poolhouse.pipeline.tasks.task_ids import TaskIds
