@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from poolhouse.commands.project import project_files, wheels
+from poolhouse.commands.project import project_files, uv, wheels
 from poolhouse.pipeline import text_files
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.project import ROOT
@@ -73,8 +72,15 @@ def _compile_both(root: Path, to: Path, *, more: Sequence[str]) -> None:
 
 
 def _compile(root: Path, file: Path, arguments: Sequence[str], *, given: str = "") -> None:
-    command = (sys.executable, "-m", "uv", "pip", "compile", *arguments, "-o", str(file))
-    done = subprocess.run(command, cwd=root, input=given, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        uv.command("pip", "compile", *arguments, "-o", str(file)),
+        cwd=root,
+        env=uv.environment(),
+        input=given,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode != 0:
         raise ConfigError(f"{file.name} can't be made:\n{done.stderr.strip()}")
     print(f"{file.name}: {file.read_text(encoding='utf-8').count('==')} packages")

@@ -24,6 +24,7 @@ from typing import Any
 
 import psutil
 
+from poolhouse.commands.project import uv
 from poolhouse.local.processes import ports
 from tests.kit.bench._stack import ROOT, cpu_s, stack
 
@@ -40,10 +41,10 @@ def peers_python() -> Path:
     """The interpreter of the peers' environment, made where it is not there yet."""
     python = ENVIRONMENT / "bin" / "python"
     if not python.exists():
-        subprocess.run((sys.executable, "-m", "uv", "venv", "--quiet", str(ENVIRONMENT)), check=True)
+        subprocess.run(uv.command("venv", "--quiet", str(ENVIRONMENT)), check=True)
     wanted = str(HERE / "requirements-peers.txt")
-    install = (sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", str(python), "-r", wanted)
-    subprocess.run(install, check=True)
+    install = uv.command("pip", "install", "--quiet", "--python", str(python), "-r", wanted)
+    subprocess.run(install, env=uv.environment(), check=True)
     return python
 
 

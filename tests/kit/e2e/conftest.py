@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from poolhouse.commands.project import wheels
+from poolhouse.commands.project import uv, wheels
 
 #: What says of this process's own stack and environment what a command elsewhere must not hear.
 _OWN = ("POOLHOUSE_", "TASK_HANDLERS", "PIPELINE_", "PYTEST_", "PYTHON", "VIRTUAL_ENV", "PUBSUB_", "STORAGE_")
@@ -27,9 +27,11 @@ class Kit:
     emulator: Path
 
 
-def run(*command: object, cwd: Path, code: int = 0, timeout_s: float = 300) -> str:
+def run(
+    *command: object, cwd: Path, code: int = 0, timeout_s: float = 300, environment: Mapping[str, str] = os.environ
+) -> str:
     """Run a command as a shell elsewhere would, check its exit code, and return what it printed."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(_OWN)}
+    inherited = {name: value for name, value in environment.items() if not name.startswith(_OWN)}
     done = subprocess.run(
         [str(word) for word in command],
         cwd=cwd,
@@ -55,10 +57,9 @@ def kit(tmp_path_factory: pytest.TempPathFactory) -> Kit:
 
 def fresh_environment(folder: Path, find_links: Path, *packages: object, python: str = sys.executable) -> Path:
     """Make a virtual environment with some packages; returns its `bin`."""
-    uv = (sys.executable, "-m", "uv")
-    run(*uv, "venv", "--quiet", "--python", python, folder, cwd=folder.parent)
-    install = ("pip", "install", "--quiet", "--python", folder, "--find-links", find_links)
-    run(*uv, *install, *packages, cwd=folder.parent)
+    run(*uv.command("venv", "--quiet", "--python", python, str(folder)), cwd=folder.parent)
+    install = uv.command("pip", "install", "--quiet", "--python", str(folder), "--find-links", str(find_links))
+    run(*install, *packages, cwd=folder.parent, environment=uv.environment())
     return folder / "bin"
 
 
