@@ -6,7 +6,7 @@ from fastapi import FastAPI
 
 from poolhouse.api.routes.events import TaskEvents
 from poolhouse.pipeline.errors import ConfigError
-from poolhouse.pipeline.imports import import_module, told
+from poolhouse.pipeline.imports import describe, import_module
 
 
 def load(name: str) -> FastAPI:
@@ -29,7 +29,7 @@ def load(name: str) -> FastAPI:
     except ConfigError:
         raise
     except (Exception, SystemExit) as error:
-        raise ConfigError(f"{where}: {attribute}() failed: {told(error)}") from error
+        raise ConfigError(f"{where}: {attribute}() failed: {describe(error)}") from error
     if not isinstance(app, FastAPI) or not isinstance(getattr(app.state, "events", None), TaskEvents):
         raise ConfigError(
             f"{where}: {attribute}() must return the application that "

@@ -116,13 +116,8 @@ class Services:
 
     def send_blocking(self, task: TaskMessage) -> Future[str]:
         """Publish a task that follows another or belongs to a group; the future is as `Publisher.submit`'s."""
-        task = self.registry.placed(task, self.topology)
-        told = self.hooks.of(task.task_type).submitting(task) if self.hooks else task
-        return Timers(self.store).send(told, self.publisher, now=self.clock())
-
-    async def submitting(self, task: TaskMessage) -> TaskMessage:
-        """Tell the hooks of a task that is about to be published; returns it with their trace context."""
-        return await self.hooks.of(task.task_type).submitting_async(task) if self.hooks else task
+        task = self.hooks.submitting(self.registry.placed(task, self.topology))
+        return Timers(self.store).send(task, self.publisher, now=self.clock())
 
     def check(self) -> None:
         """Raise `ConfigError` where handlers and `pipeline.toml` don't fit together."""

@@ -33,7 +33,7 @@ async def submit(task: TaskMessage, unique: Unique, services: Services) -> str:
     keys, claim = _claim(task, unique, services)
     generation = await _take(keys, claim, unique, services)
     try:
-        message_id = await services.send(await services.submitting(task), now=services.clock())
+        message_id = await services.send(await services.hooks.submitting_async(task), now=services.clock())
         await _record(task, services)
     except (PoolhouseError, Problem):
         await services.threads.run(keys.release, claim, generation)

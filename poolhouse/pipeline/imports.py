@@ -1,4 +1,4 @@
-"""Importing the modules that a declaration names: what fails in them is told with file and line."""
+"""Importing the modules that a declaration names: what fails in them is reported with file and line."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def import_module(name: str, *, named_by: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except (Exception, SystemExit) as error:  # whatever a module does while it is imported
-        raise ConfigError(f"{named_by}: {name} can't be imported: {told(error)}") from error
+        raise ConfigError(f"{named_by}: {name} can't be imported: {describe(error)}") from error
 
 
-def told(error: BaseException) -> str:
-    """The error, and the place in the user's code that it comes from: `FILE:LINE: TYPE: MESSAGE`."""
+def describe(error: BaseException) -> str:
+    """Return the error, and the place in the user's code that it comes from: `FILE:LINE: TYPE: MESSAGE`."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}: {type(error).__name__}: {error.msg}"
     frames = [

@@ -142,7 +142,7 @@ class LocalPipeline(Pipeline):
                 not_before=not_before,
             )
             task = task.by_reference(above_bytes=self.settings.topology.payloads.inline_bytes)
-            task = self._hooks.of(task.task_type).submitting(task)
+            task = self._hooks.submitting(task)
             Timers(self.api_store).send(task, self._publisher, now=now).result()
             if not_before is not None and handler.record:
                 RecordStore(self.api_store).submit(transitions.fresh(task, now=now))

@@ -67,7 +67,7 @@ class Moved(BaseModel):
 async def schedule(task: TaskMessage, services: Services) -> str:
     """Let a task wait for its time: what wakes it first, then the record that shows it waiting."""
     now = services.clock()
-    message_id = await services.send(await services.submitting(task), now=now)
+    message_id = await services.send(await services.hooks.submitting_async(task), now=now)
     if services.registry[task.task_type].record:
         try:
             await services.threads.run(services.records.submit, transitions.fresh(task, now=now))

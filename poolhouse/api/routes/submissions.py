@@ -144,11 +144,11 @@ def publish(task: TaskMessage, data: bytes, draft: Draft, services: Services) ->
 
 
 async def _send_large(task: TaskMessage, services: Services) -> str:
-    return await services.send(await services.submitting(task), now=services.clock())
+    return await services.send(await services.hooks.submitting_async(task), now=services.clock())
 
 
 async def _publish_hooked(task: TaskMessage, data: bytes, services: Services) -> str:
-    attributes = services.publisher.attributes_of(await services.submitting(task))
+    attributes = services.publisher.attributes_of(await services.hooks.submitting_async(task))
     return await asyncio.wrap_future(services.publisher.publish_raw(task.queue, data, attributes))
 
 

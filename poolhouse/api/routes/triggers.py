@@ -83,7 +83,10 @@ async def backfill_trigger(
         ]
         # Not the time of the file, which its id has: a purge before this call does not mean them.
         now = services.clock()
-        sent = [services.publisher.submit(await services.submitting(replace(task, submitted_at=now))) for task in tasks]
+        sent = [
+            services.publisher.submit(await services.hooks.submitting_async(replace(task, submitted_at=now)))
+            for task in tasks
+        ]
         await asyncio.gather(*map(asyncio.wrap_future, sent))
     return json_answer(
         {

@@ -1,4 +1,4 @@
-"""The protocol of hooks, and what a hook is told."""
+"""The protocol of hooks, and what they are given."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class TaskInfo:
         trace: Mapping[str, str] | None = None,
         payload: Mapping[str, Any] | None = None,
     ) -> Self:
-        """What a message or a record tells of a task.
+        """What a message or a record says about a task.
 
         Args:
             task: the message or the record.

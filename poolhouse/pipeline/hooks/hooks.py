@@ -97,9 +97,9 @@ class Chain:
                     for hook, manager in reversed(entered):
                         with _kept(hook, "around", interrupted):
                             if isinstance(manager, AbstractAsyncContextManager):
-                                await manager.__aexit__(*_told(error))
+                                await manager.__aexit__(*_exit_arguments(error))
                             else:
-                                manager.__exit__(*_told(error))
+                                manager.__exit__(*_exit_arguments(error))
 
             return hooked_coroutine
 
@@ -116,9 +116,9 @@ class Chain:
                 for hook, manager in reversed(entered):
                     with _kept(hook, "around", interrupted):
                         if isinstance(manager, AbstractAsyncContextManager):
-                            wait_for(manager.__aexit__(*_told(error)))
+                            wait_for(manager.__aexit__(*_exit_arguments(error)))
                         else:
-                            manager.__exit__(*_told(error))
+                            manager.__exit__(*_exit_arguments(error))
 
         return hooked
 
@@ -180,6 +180,14 @@ class Hooks:
         """The hooks of a task type."""
         return self._by_type.get(task_type, self._all)
 
+    def submitting(self, task: TaskMessage) -> TaskMessage:
+        """Call `on_submit` of the task's type; returns the task with the trace context that the hooks leave."""
+        return self.of(task.task_type).submitting(task) if self._any else task
+
+    async def submitting_async(self, task: TaskMessage) -> TaskMessage:
+        """As `submitting`, on an event loop."""
+        return await self.of(task.task_type).submitting_async(task) if self._any else task
+
     def close(self) -> None:
         """Close each hook once."""
         self._once.close()
@@ -196,7 +204,7 @@ def _kept(hook: Hook, method: str, interrupted: Callable[[], bool] = lambda: Fal
         failed(hook, method, error)
 
 
-def _told(error: BaseException | None) -> tuple[Any, Any, Any]:
+def _exit_arguments(error: BaseException | None) -> tuple[Any, Any, Any]:
     """The arguments of `__exit__`."""
     return (None, None, None) if error is None else (type(error), error, error.__traceback__)
 

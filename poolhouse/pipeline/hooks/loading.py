@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.hooks.hook import Hook
-from poolhouse.pipeline.imports import import_module, told
+from poolhouse.pipeline.imports import describe, import_module
 
 
 def load(names: Iterable[str]) -> tuple[Hook, ...]:
@@ -34,7 +34,7 @@ def _load(name: str) -> Hook:
         except ConfigError:
             raise
         except (Exception, SystemExit) as error:
-            raise ConfigError(f"{where}: {attribute}() failed: {told(error)}") from error
+            raise ConfigError(f"{where}: {attribute}() failed: {describe(error)}") from error
     if not isinstance(found, Hook):
         raise ConfigError(f"{where}: a {type(found).__name__} is no hook: let its class derive from poolhouse.Hook")
     return found

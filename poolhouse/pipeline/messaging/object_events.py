@@ -1,9 +1,9 @@
-"""Files that start tasks: what Cloud Storage tells of a new object, as the tasks that pipeline.toml's triggers want.
+"""Files that start tasks: Cloud Storage's notifications of new objects, as the tasks of pipeline.toml's triggers.
 
 Cloud Storage publishes a message to a queue's topic for each object that is complete (Cloud Storage, Pub/Sub
 notifications); locally fake-gcs-server does the same. Whichever worker gets the message makes the tasks of it. Their
-ids derive from trigger, object and generation, so each version of a file starts a task once, however often it is told
-of.
+ids derive from trigger, object and generation, so each version of a file starts a task once, however often it is
+announced.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _DIGITS = 19
 
 
 def is_object_event(attributes: Mapping[str, str]) -> bool:
-    """Whether a message tells of an object."""
+    """Whether a message is a notification of an object."""
     return "objectId" in attributes and "eventType" in attributes and "task_type" not in attributes
 
 
@@ -47,8 +47,8 @@ def tasks_of(
     if attributes.get("eventType") != FINALIZED:
         return ()
     if attributes.get("bucketId") != bucket:
-        told = attributes.get("bucketId", "")[:100]
-        raise MalformedMessage(f"malformed message: it tells of an object of the bucket {told!r}, not of {bucket!r}")
+        other = attributes.get("bucketId", "")[:100]
+        raise MalformedMessage(f"malformed message: a notification of the bucket {other!r}, not of {bucket!r}")
     generation = attributes.get("objectGeneration", "")
     if not (generation.isascii() and generation.isdigit() and len(generation) <= _DIGITS):
         raise MalformedMessage(f"malformed message: {generation[:100]!r} is no generation of an object")
@@ -92,7 +92,7 @@ def problem_of(trigger: Trigger, task_types: Mapping[str, TaskType]) -> str | No
 
 
 def prefixes(topology: Topology) -> Mapping[str, tuple[str, ...]]:
-    """By queue, the beginnings of the names of objects that its topic is told of; none lies below another."""
+    """By queue, the prefixes of the objects that its topic is notified of; none lies below another."""
     wanted: dict[str, set[str]] = {}
     for trigger in topology.triggers:
         wanted.setdefault(topology.queue_of(trigger).name, set()).add(trigger.prefix)

@@ -228,7 +228,7 @@ class Schedules:
             publisher: its queues.
             queue_of: the queue of a task type; for schedules that name none.
             owner: name of this process, in the claims that it makes.
-            hooks: told of each task that is published.
+            hooks: called for each task that is published.
         """
         self._store = store
         self._by_name = {schedule.name: schedule for schedule in topology.schedules}
@@ -237,9 +237,6 @@ class Schedules:
         self._queue_of = queue_of
         self._owner = owner
         self._hooks = hooks or Hooks()
-
-    def _submitting(self, task: TaskMessage) -> TaskMessage:
-        return self._hooks.of(task.task_type).submitting(task) if self._hooks else task
 
     @property
     def declared(self) -> tuple[Schedule, ...]:
@@ -316,7 +313,7 @@ class Schedules:
         """
         schedule = self.named(name)
         task = self._task(schedule, task_id=self._task_ids.new(now), at=now)
-        message_id = self._publisher.submit(self._submitting(task)).result()
+        message_id = self._publisher.submit(self._hooks.submitting(task)).result()
         made = Run(task_id=task.task_id, due_at=now, by_hand=True, owner=self._owner, claimed_at=now, published_at=now)
         # Only for people to see: the task is submitted, whatever becomes of this; and a run still to be published
         # is not forgotten for it.
@@ -349,7 +346,7 @@ class Schedules:
         run = stored.state.pending
         assert run is not None
         task = self._task(self.named(name), task_id=run.task_id, at=run.due_at)
-        self._publisher.submit(self._submitting(task)).result()
+        self._publisher.submit(self._hooks.submitting(task)).result()
         run = run.model_copy(update={"published_at": now})
         # An object of its own: storage takes one write per second of a name, and the claim was written just now.
         self._store.put(names.published_run(name), run.model_dump_json(exclude_none=True).encode())

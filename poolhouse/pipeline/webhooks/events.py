@@ -37,7 +37,7 @@ class CompletionEvents:
     def __call__(self, record: TaskRecord) -> Iterator[FollowUp]:
         url = self._url(record)
         queue = self._queue or record.queue
-        # A discarded one was told when it died; one without a queue was never submitted for certain.
+        # The event of a discarded one was sent when it died; one without a queue was never submitted for certain.
         if url is None or not queue or record.discarded_at is not None:
             return
         life = len(record.replayed_at)
@@ -56,7 +56,7 @@ class CompletionEvents:
 
 
 def event(record: TaskRecord) -> dict[str, Any]:
-    """What a receiver is told. Neither payload nor traceback: the receiver may be anyone's."""
+    """Return what a receiver is sent. Neither payload nor traceback: the receiver may be anyone's."""
     data: dict[str, Any] = {
         "task_id": record.task_id,
         "task_type": record.task_type,

@@ -21,7 +21,7 @@ class Webhook(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     url: str
-    #: The ends that are told.
+    #: The ends that are sent.
     on: tuple[End, ...] = Field(default=("succeeded", "failed", "dead", "cancelled"), min_length=1)
 
     @field_validator("url")

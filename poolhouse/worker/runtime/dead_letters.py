@@ -83,7 +83,7 @@ class DeadLetterKeeper:
         else:
             if verdict.kept is Kept.KEPT:
                 _log.warning("a task is dead", task_id=verdict.task_id, queue=delivery.queue)
-                self._follow_ups.tell_death(verdict)
+                self._follow_ups.notify_death(verdict)
             elif verdict.kept is Kept.BACK:
                 _log.info("a task that Pub/Sub gave up has attempts left", task_id=verdict.task_id)
             delivery.ack()
@@ -93,8 +93,8 @@ class DeadLetterKeeper:
         now = self._now()
         following = tasks_after(record, self._after_end, inline_bytes=self._inline_bytes, attributes=verdict.attributes)
         tasks = [self._follow_ups.placed(task) for task in following]
-        if self._hooks and verdict.ended:  # else a worker has told them, or this is a copy of the message
-            tasks = [self._hooks.of(task.task_type).submitting(task) for task in tasks]
+        if verdict.ended:  # else a worker has called the hooks, or this is a copy of the message
+            tasks = [self._hooks.submitting(task) for task in tasks]
         for task, error in refusals([(task, self._follow_ups.send(task, now=now)) for task in tasks]):
             refused = self._follow_ups.refused(task, error, now=now)
             if refused.record is not None:

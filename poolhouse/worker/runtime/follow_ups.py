@@ -1,7 +1,7 @@
 """Sending what follows the end of a task, so that none of it is lost.
 
-The task has ended, and can't tell of it any more. So a follow-up whose queue is gone goes to another, and one that
-Pub/Sub refuses to the dead letters.
+The task has ended, and can't report a failure any more. So a follow-up whose queue is gone goes to another,
+and one that Pub/Sub refuses to the dead letters.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ class FollowUps:
         )
         verdict = self._box.keep(task.queue, task.data(), attributes, message_id="", now=now)
         _log.error("a follow-up can't be submitted", task_id=task.task_id, task_type=task.task_type, error=str(error))
-        self.tell_death(verdict)
+        self.notify_death(verdict)
         return verdict
 
-    def tell_death(self, verdict: Verdict) -> None:
-        """Tell the hooks of a task that a dead letter has ended just now."""
+    def notify_death(self, verdict: Verdict) -> None:
+        """Call the hooks for a task that a dead letter has ended just now."""
         if self._hooks and verdict.record is not None and verdict.ended:
             info = TaskInfo.of(verdict.record, trace=trace.context(verdict.attributes))
             self._hooks.of(info.task_type).on_death(info, verdict.record.reason or "")

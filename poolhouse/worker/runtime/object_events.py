@@ -1,4 +1,4 @@
-"""Deliveries that tell of a new file: each becomes the tasks that pipeline.toml's triggers want."""
+"""Deliveries that are notifications of new files: each becomes the tasks of pipeline.toml's triggers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ObjectEvents:
         """
         services = self._services
         tasks = [
-            services.hooks.of(task.task_type).submitting(task) if services.hooks else task
+            services.hooks.submitting(task)
             for task in tasks_of(
                 delivery.attributes, services.topology, bucket=services.bucket, task_ids=services.task_ids
             )

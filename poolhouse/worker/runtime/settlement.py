@@ -294,10 +294,9 @@ class Settlement:
 
     def _send(self, task: TaskMessage) -> Future[str]:
         """Send a member of a group."""
-        task = self._follow_ups.placed(task)
-        told = self._hooks.of(task.task_type).submitting(task) if self._hooks else task
-        told = told.by_reference(above_bytes=self._topology.payloads.inline_bytes)
-        return self._follow_ups.send(told, now=self._now())
+        task = self._hooks.submitting(self._follow_ups.placed(task))
+        task = task.by_reference(above_bytes=self._topology.payloads.inline_bytes)
+        return self._follow_ups.send(task, now=self._now())
 
     def _publish_following(self, delivery: Delivery, record: TaskRecord) -> None:
         following = self._retry_io(
@@ -313,8 +312,7 @@ class Settlement:
             return
         now = self._now()
         tasks = [task for task in map(self._follow_ups.placed, following) if self._takes_key(task, now)]
-        if self._hooks:
-            tasks = [self._hooks.of(task.task_type).submitting(task) for task in tasks]
+        tasks = [self._hooks.submitting(task) for task in tasks]
         sent = [(task, self._retry_io(partial(self._follow_ups.send, task, now=now))) for task in tasks]
         for task, error in refusals(sent):
             tasks.remove(task)
