@@ -27,11 +27,12 @@ from poolhouse.worker.runtime.admission.limits import Limits
 from poolhouse.worker.runtime.attempts import Attempts
 from poolhouse.worker.runtime.dead_letters import DeadLetterKeeper
 from poolhouse.worker.runtime.delivery import MAX_DEFER_S, Delivery
+from poolhouse.worker.runtime.execution.context import Context
 from poolhouse.worker.runtime.execution.executor import Executor
 from poolhouse.worker.runtime.heartbeat import Heartbeat
 from poolhouse.worker.runtime.quarantine import Quarantine
 from poolhouse.worker.runtime.retrying import RetryUntilStopped
-from poolhouse.worker.runtime.running_task import Context, RunningTask
+from poolhouse.worker.runtime.running_task import RunningTask
 from poolhouse.worker.runtime.services import Services
 from poolhouse.worker.runtime.settlement import Settlement
 from poolhouse.worker.steps import Ledger

@@ -39,12 +39,13 @@ from poolhouse.worker.runtime import endings, task_log
 from poolhouse.worker.runtime.admission.limits import Later, Limits
 from poolhouse.worker.runtime.delivery import Delivery
 from poolhouse.worker.runtime.endings import Ending, Stopped, error_info, interrupted
+from poolhouse.worker.runtime.execution.context import Context
 from poolhouse.worker.runtime.execution.executor import Executor, run_handler
 from poolhouse.worker.runtime.heartbeat import Heartbeat
 from poolhouse.worker.runtime.object_events import ObjectEvents
 from poolhouse.worker.runtime.quarantine import Quarantine, lost_its_worker
 from poolhouse.worker.runtime.retrying import Stopping
-from poolhouse.worker.runtime.running_task import Context, RunningTask
+from poolhouse.worker.runtime.running_task import RunningTask
 from poolhouse.worker.runtime.services import Services
 from poolhouse.worker.runtime.settlement import Counts, Disposition, Settlement
 

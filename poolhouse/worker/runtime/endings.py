@@ -14,8 +14,9 @@ from poolhouse.pipeline.tasks.large_values import ValueLost
 from poolhouse.pipeline.tasks.records import ErrorInfo
 from poolhouse.pipeline.timing.delays import check_delay_s
 from poolhouse.worker.errors import Interrupted, LeaseLost, Reject, Retry, TaskCancelled, WorkerStopping, meaning_of
+from poolhouse.worker.runtime.execution.context import Context
 from poolhouse.worker.runtime.execution.process_pool import HandlerError
-from poolhouse.worker.runtime.running_task import Context, RunningTask
+from poolhouse.worker.runtime.running_task import RunningTask
 
 #: Lines of a traceback kept with a failed attempt, the last ones.
 TRACEBACK_LINES = 20

@@ -41,9 +41,10 @@ from poolhouse.worker.errors import LeaseLost
 from poolhouse.worker.runtime import task_log
 from poolhouse.worker.runtime.delivery import Delivery
 from poolhouse.worker.runtime.endings import Cancelled, Ending, Failed, Lost, Refused, Returned, Stopped
+from poolhouse.worker.runtime.execution.context import Context
 from poolhouse.worker.runtime.follow_ups import FollowUps, refusals
 from poolhouse.worker.runtime.retrying import Stopping
-from poolhouse.worker.runtime.running_task import Context, RunningTask
+from poolhouse.worker.runtime.running_task import RunningTask
 from poolhouse.worker.runtime.services import Services
 
 #: Results up to this size, as JSON, are kept in the record itself; larger ones are objects of their own.

@@ -7,7 +7,8 @@ import logging
 import structlog
 
 from poolhouse.pipeline.tasks.records import TaskRecord
-from poolhouse.worker.runtime.running_task import Context, RunningTask
+from poolhouse.worker.runtime.execution.context import Context
+from poolhouse.worker.runtime.running_task import RunningTask
 
 _log = structlog.get_logger(__name__)
 

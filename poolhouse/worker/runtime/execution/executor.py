@@ -14,10 +14,11 @@ from poolhouse.worker.errors import TaskCancelled
 from poolhouse.worker.runtime import endings
 from poolhouse.worker.runtime.endings import Cancelled, Ending
 from poolhouse.worker.runtime.execution import children
+from poolhouse.worker.runtime.execution.context import Context
 from poolhouse.worker.runtime.execution.event_loop import EventLoop
 from poolhouse.worker.runtime.execution.interruption import interruptible
 from poolhouse.worker.runtime.execution.process_pool import ProcessRunner
-from poolhouse.worker.runtime.running_task import Context, RunningTask
+from poolhouse.worker.runtime.running_task import RunningTask
 
 
 class Executor:

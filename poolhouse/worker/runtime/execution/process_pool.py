@@ -21,8 +21,9 @@ from typing import Any
 from poolhouse.pipeline.errors import PoolhouseError
 from poolhouse.worker.errors import Interrupted, LeaseLost, Reject, Retry, TaskCancelled
 from poolhouse.worker.runtime.execution import children
+from poolhouse.worker.runtime.execution.context import Context
 from poolhouse.worker.runtime.execution.handler_process import INTERRUPTIONS, serve
-from poolhouse.worker.runtime.running_task import Context, RunningTask
+from poolhouse.worker.runtime.running_task import RunningTask
 
 #: Idle processes kept for the next task.
 KEPT_PROCESSES = os.cpu_count() or 1
