@@ -5,7 +5,15 @@ from __future__ import annotations
 import os
 import time
 
+from poolhouse.pipeline.hooks.hook import Hook
 from poolhouse.worker import Payload, Reject, TaskContext, task
+
+
+class StuckAtTheEnd(Hook):
+    """A hook that never closes."""
+
+    def close(self) -> None:
+        time.sleep(3600)
 
 
 class Sum(Payload):

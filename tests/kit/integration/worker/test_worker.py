@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from poolhouse.pipeline.config.settings import Settings
@@ -77,6 +79,16 @@ class Pipeline:
         if ready:
             self.until(lambda: self.log.read_text().count("worker ready") > known, 60)
         return process
+
+    def stop(self, process: subprocess.Popen[bytes], *, within_s: float = 20) -> None:
+        """Let a worker end in order; one that does not end says where its threads are."""
+        process.send_signal(signal.SIGTERM)
+        try:
+            assert process.wait(within_s) == 0, self.log.read_text()
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGABRT)
+            process.wait()
+            pytest.fail(f"the worker did not end within {within_s:g} s of SIGTERM:\n{self.log.read_text()}")
 
     def record(self, task_id: str) -> TaskRecord | None:
         stored = self.records.read(task_id)
@@ -180,6 +192,21 @@ def test_a_second_signal_ends_the_grace_period_at_once(pipeline: Pipeline) -> No
     record = pipeline.record(task_id)
     assert record is not None
     assert (record.status, record.attempts[-1].outcome) == (Status.QUEUED, Outcome.STOPPED)
+
+
+def test_a_signal_that_another_thread_gets_stops_the_worker_too(pipeline: Pipeline) -> None:
+    worker = pipeline.worker("run")
+    threads = [thread.id for thread in psutil.Process(worker.pid).threads() if thread.id != worker.pid]
+    assert ctypes.CDLL(None).tgkill(worker.pid, threads[0], signal.SIGTERM) == 0
+    assert worker.wait(20) == 0
+
+
+def test_a_worker_that_does_not_end_in_time_says_where_it_is(pipeline: Pipeline, tmp_path: Path) -> None:
+    file = tmp_path / "stuck.toml"
+    file.write_text('hooks = ["tests.kit.integration.worker.handlers:StuckAtTheEnd"]\n' + PIPELINE)
+    worker = pipeline.worker("run", WORKER_GRACE_S="0", PIPELINE_FILE=str(file))
+    worker.send_signal(signal.SIGTERM)
+    pipeline.until(lambda: "handlers.py" in pipeline.log.read_text(), 20)
 
 
 # Google's emulator never sends again what it had sent to a stream whose client died (docs/docker.md).
