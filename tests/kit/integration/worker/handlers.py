@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 
 from poolhouse.pipeline.hooks.hook import Hook
 from poolhouse.worker import Payload, Reject, TaskContext, task
@@ -46,6 +47,17 @@ def nap(payload: Seconds, ctx: TaskContext) -> None:
 @task("stare")
 def stare(payload: Seconds, ctx: TaskContext) -> None:
     time.sleep(payload.seconds)
+
+
+class Gate(Payload):
+    until: Path
+
+
+@task("hold")
+def hold(payload: Gate, ctx: TaskContext) -> None:
+    while not payload.until.exists():
+        ctx.checkpoint()
+        time.sleep(0.05)
 
 
 @task("refuse")
