@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ PLACES = (
     Place("/dead-letters", "Dead letters", "d"),
     Place("/schedules", "Schedules", "c"),
     Place("/logs", "Logs", "l"),
+    Place("/emulator", "Emulator", "e"),
 )
 #: What other keys do (static/keys.js).
 _KEYS = (
@@ -68,8 +70,8 @@ def of(request: Request) -> Console:
     return found
 
 
-def templates() -> Environment:
-    """The templates, which escape whatever they are given."""
+def templates(now: Callable[[], datetime]) -> Environment:
+    """The templates, which escape whatever they are given; `now` is the time that ages are counted to."""
     environment = Environment(
         loader=FileSystemLoader(HERE / "templates"),
         autoescape=True,
@@ -78,7 +80,7 @@ def templates() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "age": _age,
+        "age": partial(_age, now=now),
         "brief": units.brief,
         "moment": _moment,
         "pretty": _pretty,
@@ -87,7 +89,7 @@ def templates() -> Environment:
         "size": units.size,
         "span": units.span,
         "ticked": _ticked,
-        "took": _took,
+        "took": partial(_took, now=now),
     }
     return environment
 
@@ -136,8 +138,7 @@ def _places(info: StackInfo | None) -> Sequence[Place]:
     """What a person can go to; all of it where nothing is up yet."""
     if info is None:
         return PLACES
-    places = [place for place in PLACES if place.path != "/logs" or info.logs]
-    return [*places, Place(info.emulator_url, "Emulator", "e")] if info.emulator_url else places
+    return [place for place in PLACES if place.path != "/logs" or info.logs]
 
 
 def _here(path: str) -> str:
@@ -145,9 +146,9 @@ def _here(path: str) -> str:
     return "/" + path.split("/")[1]
 
 
-def _age(text: str | None) -> str:
+def _age(text: str | None, *, now: Callable[[], datetime]) -> str:
     at = units.moment(text)
-    return "?" if at is None else units.age(at, now=datetime.now(UTC))
+    return "?" if at is None else units.age(at, now=now())
 
 
 def _moment(text: str | None) -> str:
@@ -164,12 +165,12 @@ def _ticked(text: str) -> Markup:
     return Markup("").join(parts)
 
 
-def _took(attempt: Mapping[str, Any]) -> str:
+def _took(attempt: Mapping[str, Any], *, now: Callable[[], datetime]) -> str:
     """How long an attempt took, or takes."""
     began, ended = units.moment(attempt["started_at"]), units.moment(attempt.get("ended_at"))
     if began is None:
         return "?"
-    seconds = ((ended or datetime.now(UTC)) - began).total_seconds()
+    seconds = ((ended or now()) - began).total_seconds()
     return f"{1000 * seconds:.0f} ms" if ended and seconds < 1 else units.span(max(0.0, seconds))
 
 
