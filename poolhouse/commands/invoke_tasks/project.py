@@ -36,17 +36,17 @@ def e2e(
 @command()
 def test(c: Context) -> None:
     """Run all tests; arguments after -- go to pytest: `./invoke test -- tests/unit -k name`."""
-    from poolhouse.commands import stack as commands
+    from poolhouse.commands.project import checks
 
-    run(commands.test, c.remainder)
+    run(checks.test, c.remainder)
 
 
 @command()
 def check(c: Context) -> None:
     """Check format, lint and types."""
-    from poolhouse.commands import stack as commands
+    from poolhouse.commands.project import checks
 
-    run(commands.check)
+    run(checks.check)
 
 
 @command(
@@ -75,9 +75,9 @@ def chaos(
 @command(help={"name": "name of the benchmark (default: list them)"})
 def bench(c: Context, name: str = "") -> None:
     """Run a benchmark; arguments after -- go to it: `./invoke bench --name NAME -- ARGUMENTS`."""
-    from poolhouse.commands import stack as commands
+    from poolhouse.commands.project import checks
 
-    run(commands.bench, name, c.remainder)
+    run(checks.bench, name, c.remainder)
 
 
 @command()
@@ -98,15 +98,19 @@ def upgrade(c: Context, to: str) -> None:
 
 @command(
     positional=["path"],
-    help={"path": "folder of the new project", "name": "name of the project and its pipeline (the folder's name)"},
+    help={
+        "path": "folder of the new project",
+        "name": "name of the project and its pipeline (the folder's name)",
+        "example": "start with the code of an example: thumbnails, nightly_report or webhooks",
+    },
 )
-def new_project(c: Context, path: str, name: str = "") -> None:
+def new_project(c: Context, path: str, name: str = "", example: str = "") -> None:
     """Create a project that depends on this kit."""
     from pathlib import Path
 
     from poolhouse import __main__ as program_of_the_kit
 
-    run(program_of_the_kit.new, Path(path), name=name or None)
+    run(program_of_the_kit.new, Path(path), name=name or None, example=example or None)
 
 
 @command(help={"folder": "output folder (dist)"})

@@ -14,7 +14,7 @@ from poolhouse.client.errors import ApiError
 from poolhouse.local.console import rendering
 from poolhouse.local.console.guard import Guard
 from poolhouse.local.console.notes import Notes
-from poolhouse.local.console.pages import dead_letters, groups, logs, overview, schedules, submit, tasks
+from poolhouse.local.console.pages import dead_letters, emulator, groups, logs, overview, schedules, submit, tasks
 from poolhouse.local.console.rendering import Console
 from poolhouse.local.console.stacks import Stack
 from poolhouse.local.errors import NoStack
@@ -27,7 +27,7 @@ _AGAIN_S = 2.0
 
 def create_app(stack: Stack, *, guard: WebGuard | None = None) -> ASGIApp:
     """The application that shows a stack, for pages that `guard` lets in; by default its own, at local names."""
-    parts = (overview, tasks, groups, submit, dead_letters, schedules, logs)
+    parts = (overview, tasks, groups, submit, dead_letters, schedules, logs, emulator)
     app = Starlette(
         routes=[
             Route("/health", _health),
@@ -40,7 +40,7 @@ def create_app(stack: Stack, *, guard: WebGuard | None = None) -> ASGIApp:
             Exception: _unexpected,
         },
     )
-    app.state.console = Console(stack, Notes(), rendering.templates())
+    app.state.console = Console(stack, Notes(), rendering.templates(stack.now))
     return Guard(app, guard or WebGuard())  # around the page for a mistake too
 
 

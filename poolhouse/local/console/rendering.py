@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,34 @@ from poolhouse.pipeline.errors import PoolhouseError
 HERE = Path(__file__).parent
 #: Characters of one value that a page shows: pages are fetched anew every second or two.
 MOST_CHARACTERS = 50_000
-#: The pages that are a click away: path and name.
-_PLACES = (
-    ("/", "Overview"),
-    ("/tasks", "Tasks"),
-    ("/submit", "Submit"),
-    ("/dead-letters", "Dead letters"),
-    ("/schedules", "Schedules"),
-    ("/logs", "Logs"),
+
+
+@dataclass(frozen=True)
+class Place:
+    """A page that is a click away, or two keys: `g` and its own."""
+
+    path: str
+    name: str
+    key: str
+
+
+PLACES = (
+    Place("/", "Overview", "o"),
+    Place("/tasks", "Tasks", "t"),
+    Place("/submit", "Submit", "s"),
+    Place("/dead-letters", "Dead letters", "d"),
+    Place("/schedules", "Schedules", "c"),
+    Place("/logs", "Logs", "l"),
+    Place("/emulator", "Emulator", "e"),
+)
+#: What other keys do (static/keys.js).
+_KEYS = (
+    ("/", "Search"),
+    ("j k", "Next and previous row"),
+    ("Enter", "Open the row"),
+    ("x", "Choose the row"),
+    ("u", "Up, to the list"),
+    ("?", "This list"),
 )
 
 
@@ -49,8 +70,8 @@ def of(request: Request) -> Console:
     return found
 
 
-def templates() -> Environment:
-    """The templates, which escape whatever they are given."""
+def templates(now: Callable[[], datetime]) -> Environment:
+    """The templates, which escape whatever they are given; `now` is the time that ages are counted to."""
     environment = Environment(
         loader=FileSystemLoader(HERE / "templates"),
         autoescape=True,
@@ -59,7 +80,7 @@ def templates() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "age": _age,
+        "age": partial(_age, now=now),
         "brief": units.brief,
         "moment": _moment,
         "pretty": _pretty,
@@ -68,7 +89,7 @@ def templates() -> Environment:
         "size": units.size,
         "span": units.span,
         "ticked": _ticked,
-        "took": _took,
+        "took": partial(_took, now=now),
     }
     return environment
 
@@ -90,6 +111,7 @@ def page(
     text = console.templates.get_template(template).render(
         stack=info,
         places=_places(info),
+        keys=_KEYS,
         here=_here(request.url.path),
         every_s=every_s * info.pace if every_s and info is not None else every_s,
         note=console.notes.read(request.query_params.get("note", "")),
@@ -112,12 +134,11 @@ def _info(stack: Stack) -> StackInfo | None:
         return None  # the page itself says what is wrong
 
 
-def _places(info: StackInfo | None) -> Sequence[tuple[str, str]]:
+def _places(info: StackInfo | None) -> Sequence[Place]:
     """What a person can go to; all of it where nothing is up yet."""
     if info is None:
-        return _PLACES
-    places = [place for place in _PLACES if place[0] != "/logs" or info.logs]
-    return [*places, (info.emulator_url, "Emulator")] if info.emulator_url else places
+        return PLACES
+    return [place for place in PLACES if place.path != "/logs" or info.logs]
 
 
 def _here(path: str) -> str:
@@ -125,15 +146,15 @@ def _here(path: str) -> str:
     return "/" + path.split("/")[1]
 
 
-def _age(text: str | None) -> str:
+def _age(text: str | None, *, now: Callable[[], datetime]) -> str:
     at = units.moment(text)
-    return "?" if at is None else units.age(at, now=datetime.now(UTC))
+    return "?" if at is None else units.age(at, now=now())
 
 
 def _moment(text: str | None) -> str:
-    """A time of the API's in this machine's time zone, which is the viewer's."""
+    """A time of the API's, in UTC; a script of the page adds the viewer's zone."""
     at = units.moment(text)
-    return "?" if at is None else f"{at.astimezone():%Y-%m-%d %H:%M:%S %Z}"
+    return "?" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _ticked(text: str) -> Markup:
@@ -144,12 +165,12 @@ def _ticked(text: str) -> Markup:
     return Markup("").join(parts)
 
 
-def _took(attempt: Mapping[str, Any]) -> str:
+def _took(attempt: Mapping[str, Any], *, now: Callable[[], datetime]) -> str:
     """How long an attempt took, or takes."""
     began, ended = units.moment(attempt["started_at"]), units.moment(attempt.get("ended_at"))
     if began is None:
         return "?"
-    seconds = ((ended or datetime.now(UTC)) - began).total_seconds()
+    seconds = ((ended or now()) - began).total_seconds()
     return f"{1000 * seconds:.0f} ms" if ended and seconds < 1 else units.span(max(0.0, seconds))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from urllib.parse import urlencode
 
 from starlette.datastructures import FormData
@@ -86,7 +86,7 @@ def show(request: Request) -> Response:
     return rendering.page(
         request,
         "task.html",
-        every_s=_TASK_EVERY_S if _may_change(task, letter) else None,
+        every_s=_TASK_EVERY_S if _may_change(task, letter, now=console.stack.now()) else None,
         task=task,
         final=task["status"] in FINAL,
         letter=letter,
@@ -163,12 +163,12 @@ def _letter(api: Client, task: Document) -> Document | None:
     return found
 
 
-def _may_change(task: Document, letter: Document | None) -> bool:
+def _may_change(task: Document, letter: Document | None, *, now: datetime) -> bool:
     """Whether another look may show something else: its end, or the dead letter that follows it."""
     if task["status"] not in FINAL:
         return True
     updated_at = units.moment(task.get("updated_at"))
-    recent = updated_at is not None and datetime.now(UTC) - updated_at < _LETTER_TIME
+    recent = updated_at is not None and now - updated_at < _LETTER_TIME
     return task["status"] in {"failed", "dead"} and letter is None and "discarded_at" not in task and recent
 
 
