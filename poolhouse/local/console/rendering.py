@@ -16,8 +16,11 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from poolhouse.client import units
 from poolhouse.client.calls import segment
+from poolhouse.local.console.files import objects
 from poolhouse.local.console.notes import Notes
 from poolhouse.local.console.stacks import Stack, StackInfo
+from poolhouse.local.console.task import frames
+from poolhouse.local.console.task.timeline import elapsed
 from poolhouse.pipeline.errors import PoolhouseError
 
 HERE = Path(__file__).parent
@@ -28,6 +31,7 @@ _PLACES = (
     ("/", "Overview"),
     ("/tasks", "Tasks"),
     ("/submit", "Submit"),
+    ("/files", "Files"),
     ("/dead-letters", "Dead letters"),
     ("/schedules", "Schedules"),
     ("/logs", "Logs"),
@@ -58,10 +62,13 @@ def templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["most_characters"] = MOST_CHARACTERS
     environment.filters |= {
         "age": _age,
         "brief": units.brief,
+        "frames": frames.parts,
         "moment": _moment,
+        "object_page": objects.address,
         "pretty": _pretty,
         "segment": segment,
         "short": _short,
@@ -150,7 +157,7 @@ def _took(attempt: Mapping[str, Any]) -> str:
     if began is None:
         return "?"
     seconds = ((ended or datetime.now(UTC)) - began).total_seconds()
-    return f"{1000 * seconds:.0f} ms" if ended and seconds < 1 else units.span(max(0.0, seconds))
+    return elapsed(max(0.0, seconds)) if ended else units.span(max(0.0, seconds))
 
 
 def _pretty(value: Any) -> str:

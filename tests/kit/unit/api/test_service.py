@@ -292,6 +292,13 @@ class TestEveryAnswer:
             api.client.request(method, path, headers={"X-Watching": "console"} if watching else {})
         assert [line["log_level"] for line in lines if line["event"] == "request"] == [level]
 
+    def test_the_line_of_a_submit_names_the_task(self, api: Api) -> None:
+        with capture_logs() as lines:
+            submitted = api.submit()
+            created = api.client.post("/tasks", json={"task_type": "anything"}).json()["task_id"]
+            api.client.get("/queues")
+        assert [line.get("task_id") for line in lines if line["event"] == "request"] == [submitted, created, None]
+
     def test_one_line_is_logged_and_no_payload(self, api: Api, capsys: pytest.CaptureFixture[str]) -> None:
         api.submit(value="secret text")
 

@@ -22,10 +22,35 @@ ODD = [
     "\u202e",
     "☃",
 ]
-PATHS = ["/", "/tasks", "/dead-letters", "/logs", "/schedules", "/submit"]
+PATHS = [
+    "/",
+    "/files",
+    "/files/object",
+    "/files/raw",
+    "/files/download",
+    "/tasks",
+    "/dead-letters",
+    "/logs",
+    "/schedules",
+    "/submit",
+]
 PARAMETERS = [
     *("status", "queue", "task_type", "type", "cursor", "page_token", "limit", "page_size", "page", "q", "id", "note"),
-    *("service", "lines", "follow", "after", "before", "payload", "since", "level", "text"),
+    *(
+        "service",
+        "lines",
+        "follow",
+        "after",
+        "before",
+        "payload",
+        "since",
+        "level",
+        "text",
+        "name",
+        "prefix",
+        "parent_id",
+        "group_id",
+    ),
 ]
 
 
