@@ -30,6 +30,12 @@ from poolhouse.worker.scheduler import Scheduler
 from poolhouse.worker.timer_loop import LOOKAHEAD_S
 from poolhouse.worker.webhooks.delivery import check_secret
 
+#: Time after the grace period, in seconds, when a worker that has not ended says where its threads are. Whoever stops
+#: it kills it then, Cloud Run 10 s after SIGTERM (Container runtime contract).
+OVERDUE_S = 1.5
+#: Longest sleep of the main thread, in seconds: so late it may handle a signal (`Worker.wait`).
+SIGNALS_S = 1.0
+
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
@@ -63,13 +69,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code."""
     options = parser().parse_args(arguments)
     try:
-        worker = _scheduler() if options.command == "schedules" else _worker(options)
-        children.handle_signals(lambda number, _: worker.stop(signal.Signals(number).name))
+        environment = _environment()
+        worker = _scheduler(environment) if options.command == "schedules" else _worker(environment, options)
+
+        def stop(number: int, _: object) -> None:
+            faulthandler.dump_traceback_later(environment.worker_grace_s + OVERDUE_S, file=sys.__stderr__ or 2)
+            worker.stop(signal.Signals(number).name)
+
+        children.handle_signals(stop)
         worker.start()
         if isinstance(worker, Worker) and (options.command == "drain" or getattr(options, "drain", False)):
             drain(worker, DrainOptions(linger_s=options.linger, budget_s=options.budget))
             return FAILED if worker.counts.failed_for_good else OK
-        while not worker.wait(3600):
+        while not worker.wait(SIGNALS_S):
             pass
     except ConfigError as error:
         _complain(error)
@@ -98,13 +110,11 @@ def _handlers(environment: Settings) -> Registry:
     return handlers
 
 
-def _scheduler() -> Scheduler:
-    environment = _environment()
+def _scheduler(environment: Settings) -> Scheduler:
     return Scheduler(environment, registry=_handlers(environment), store=open_store(environment), now=environment.clock)
 
 
-def _worker(options: Any) -> Worker:
-    environment = _environment()
+def _worker(environment: Settings, options: Any) -> Worker:
     _shield(log_format=environment.log_format)
     topology = environment.topology
     chosen = [] if options.command == "dead-letters" else options.queue or list(topology.by_name)

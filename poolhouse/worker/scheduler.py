@@ -186,8 +186,11 @@ class Scheduler:
         """Begin the end: a run in hand is finished or left to its claim. Returns immediately."""
         self._stop_asked.set()
 
-    def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait for the end; False if the time is over first. Raises what ended it for good."""
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for the end; False if the time is over first. Raises what ended it for good.
+
+        On the main thread, wait a second at most, and again (`Worker.wait`).
+        """
         if self._thread is None:
             return self._stop_asked.wait(timeout_s)
         self._thread.join(timeout_s)

@@ -36,17 +36,17 @@ def e2e(
 @command()
 def test(c: Context) -> None:
     """Run all tests; arguments after -- go to pytest: `./invoke test -- tests/unit -k name`."""
-    from poolhouse.commands import stack as commands
+    from poolhouse.commands.project import checks
 
-    run(commands.test, c.remainder)
+    run(checks.test, c.remainder)
 
 
 @command()
 def check(c: Context) -> None:
     """Check format, lint and types."""
-    from poolhouse.commands import stack as commands
+    from poolhouse.commands.project import checks
 
-    run(commands.check)
+    run(checks.check)
 
 
 @command(
@@ -75,9 +75,9 @@ def chaos(
 @command(help={"name": "name of the benchmark (default: list them)"})
 def bench(c: Context, name: str = "") -> None:
     """Run a benchmark; arguments after -- go to it: `./invoke bench --name NAME -- ARGUMENTS`."""
-    from poolhouse.commands import stack as commands
+    from poolhouse.commands.project import checks
 
-    run(commands.bench, name, c.remainder)
+    run(checks.bench, name, c.remainder)
 
 
 @command()

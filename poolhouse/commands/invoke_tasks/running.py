@@ -37,7 +37,7 @@ def command(
 
 def run(work: Callable[..., int], *arguments: Any, **options: Any) -> None:
     """Do a command's work and exit with its code."""
-    from poolhouse.commands.stack import exit_code
+    from poolhouse.commands.exit_code import exit_code
     from poolhouse.local import dotenv
 
     def loaded() -> int:

@@ -44,7 +44,7 @@ def up(
     timeout: int = 60,
 ) -> None:
     """Start the local stack; return when it is ready."""
-    from poolhouse.commands import stack as commands
+    from poolhouse.commands.stack.lifecycle import up
 
     options = UpOptions(
         workers=workers,
@@ -61,15 +61,15 @@ def up(
         scale_down_after_s=scale_down_after or None,
         pubsub=pubsub,
     )
-    run(commands.up, backend=backend, foreground=foreground, options=options)
+    run(up, backend=backend, foreground=foreground, options=options)
 
 
 @command(help={"volumes": "also delete kept data: queues and objects of up --keep, volumes of compose"})
 def down(c: Context, volumes: bool = False) -> None:
     """Stop the local stack."""
-    from poolhouse.commands import stack as commands
+    from poolhouse.commands.stack.lifecycle import down
 
-    run(commands.down, volumes=volumes)
+    run(down, volumes=volumes)
 
 
 @command(help={"stand_ins": "build stand-ins for the public images even if those can be pulled"})
@@ -94,9 +94,9 @@ def compose_file(c: Context) -> None:
 )
 def scale(c: Context, wanted: str) -> None:
     """Change the number of workers of the running stack."""
-    from poolhouse.commands import stack as commands
+    from poolhouse.commands.stack.lifecycle import scale
 
-    run(commands.scale, wanted)
+    run(scale, wanted)
 
 
 @command(help={**DEPLOYED, "json": "print JSON"})
@@ -106,17 +106,17 @@ def status(c: Context, json: bool = False, project: str = "", stage: str = "") -
         from poolhouse.commands import cloud as deployed
 
         run(deployed.status, project=project, stage=stage, as_json=json)
-    from poolhouse.commands import stack as commands
+    from poolhouse.commands.stack.status import status as show
 
-    run(commands.status, as_json=json)
+    run(show, as_json=json)
 
 
 @command(help={"format": 'shell (default, for `eval "$(./invoke env)"`), dotenv or json'})
 def env(c: Context, format: str = "shell") -> None:
     """Print the environment variables that other programs need to use the running stack."""
-    from poolhouse.commands import stack as commands
+    from poolhouse.commands.stack.variables import show_environment
 
-    run(commands.show_environment, format)
+    run(show_environment, format)
 
 
 @command(
@@ -166,6 +166,6 @@ def logs(
         from poolhouse.commands import cloud as deployed
 
         run(deployed.logs, project=project, stage=stage, service=service, lines=lines, follow=follow)
-    from poolhouse.commands import stack as commands
+    from poolhouse.commands.stack.logs import show_logs
 
-    run(commands.show_logs, service or None, follow=follow, lines=lines, raw=raw)
+    run(show_logs, service or None, follow=follow, lines=lines, raw=raw)

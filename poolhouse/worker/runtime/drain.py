@@ -35,4 +35,5 @@ def drain(worker: Worker, options: DrainOptions) -> None:
     else:
         return
     worker.stop(reason)
-    worker.wait()
+    while not worker.wait(_LOOK_S):
+        pass

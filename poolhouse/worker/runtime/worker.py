@@ -271,8 +271,12 @@ class Worker:
     def _begin_stop(self, reason: str) -> None:
         threading.Thread(target=self._stop, args=(reason,), name="stop", daemon=True).start()
 
-    def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait for the end; False if the time is over first. Raises what ended a stream for good."""
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for the end; False if the time is over first. Raises what ended a stream for good.
+
+        On the main thread, wait a second at most, and again: Python handles signals there alone, and the kernel may
+        hand one to any other thread, which does not wake it.
+        """
         ended = self._ended.wait(timeout_s)
         if ended and self._failure is not None:
             raise self._failure

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
+from playwright.sync_api import Page, expect
 
 from poolhouse_pubsub import protos
 from poolhouse_pubsub.server import EmulatorServer
-from tests.kit.browser.chromium import Page, chromium
 
 pytestmark = pytest.mark.xdist_group("console")
 
@@ -25,80 +24,76 @@ def server() -> Iterator[EmulatorServer]:
         yield server
 
 
-@pytest.fixture(scope="module")
-def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Page]]:
-    with chromium(tmp_path_factory.mktemp("chromium")) as tab:
-        yield tab
-
-
 @pytest.fixture
-def page(tab: Callable[[], Page]) -> Iterator[Page]:
-    page = tab()
-    yield page
-    assert page.complaints == []
+def page(new_page: Callable[..., Page], server: EmulatorServer) -> Page:
+    return new_page(base_url=f"http://{server.address}")
 
 
-def test_a_message_is_published_seen_pulled_and_acknowledged(page: Page, server: EmulatorServer) -> None:
-    page.open(f"http://{server.address}/ui")
-    page.click("a[href='/ui/topics/p/orders']")
-    page.fill("textarea[name=data]", HOSTILE)
-    page.fill("textarea[name=attributes]", f"kind={HOSTILE}")
-    page.click("form[action$='/publish'] button")
-    page.until_text("Published.")
-    page.click("a[href='/ui/subscriptions/p/orders-worker']")
-    page.until("document.querySelector('.message .badge.ready') !== null")
-    page.click("form[action$='/pull'] button")
-    page.until("document.querySelector('.message .badge.leased') !== null")
-    page.click(".message summary")
-    page.until_text(HOSTILE)
-    page.click("form[action$='/ack'] button")
-    page.until_text("No messages.")
-    assert page.tell("document.querySelector('main img, main script')") is None
-    assert "owned" not in page.tell("document.title")
+def test_a_message_is_published_seen_pulled_and_acknowledged(page: Page) -> None:
+    page.goto("/ui")
+    page.get_by_role("link", name="orders", exact=True).first.click()
+    page.locator("textarea[name=data]").fill(HOSTILE)
+    page.locator("textarea[name=attributes]").fill(f"kind={HOSTILE}")
+    page.locator("form[action$='/publish'] button").click()
+    expect(page.get_by_role("status")).to_contain_text(["Published."])
+    page.get_by_role("link", name="orders-worker").click()
+    message = page.locator(".message")
+    expect(message.locator(".badge")).to_have_text("ready")
+    page.locator("form[action$='/pull'] button").click()
+    expect(message.locator(".badge")).to_have_text("leased")
+    message.locator("summary").click()
+    expect(message).to_contain_text(HOSTILE)
+    page.locator("form[action$='/ack'] button").click()
+    expect(page.get_by_text("No messages.")).to_be_visible()
+    expect(page.locator("main img, main script")).to_have_count(0)
+    assert "owned" not in page.title()
 
 
 def test_an_open_page_follows_what_happens_and_keeps_what_is_unfolded(page: Page, server: EmulatorServer) -> None:
-    page.open(f"http://{server.address}/ui/subscriptions/p/orders-worker")
+    page.goto("/ui/subscriptions/p/orders-worker")
+    messages = page.locator(".message")
     publish(server, b"first")
-    page.until("document.querySelectorAll('.message').length === 1")
-    page.click(".message summary")
-    page.tell("document.querySelector('.message summary').focus()")
+    expect(messages).to_have_count(1)
+    messages.locator("summary").click()
     publish(server, b"second")
-    page.until("document.querySelectorAll('.message').length === 2")
-    assert page.tell("[...document.querySelectorAll('.message')].map(one => one.open)") == [True, False]
-    assert page.tell("document.activeElement.parentElement === document.querySelector('.message')")
-    page.click("form[action$='/purge'] button")
-    page.until_text("No messages.")
+    expect(messages).to_have_count(2)
+    assert [message.get_attribute("open") for message in messages.all()] == ["", None]
+    expect(messages.first.locator("summary")).to_be_focused()
+    page.get_by_text("Purge…").click()
+    page.locator("form[action$='/purge'] button").click()
+    expect(page.get_by_text("No messages.")).to_be_visible()
 
 
-def test_the_clock_and_faults_are_commanded(page: Page, server: EmulatorServer) -> None:
-    page.open(f"http://{server.address}/ui/faults")
-    page.click("button[name='seconds'][value='10']")
-    page.until_text("10 s ahead of this machine")
-    page.fill("select[name=kind]", "latency")
-    page.fill("form[action='/ui/faults'] input[name=seconds]", "0.01")
-    page.click("form[action='/ui/faults'] button.solid")
-    page.until_text("The fault is set.")
-    page.click("form[action='/ui/faults/clear'] button")
-    page.until_text("None is set.")
+def test_the_clock_and_faults_are_commanded(page: Page) -> None:
+    page.goto("/ui/faults")
+    page.get_by_role("button", name="10 s").click()
+    expect(page.get_by_text("10 s ahead of this machine")).to_be_visible()
+    page.get_by_text("Set a fault…").click()
+    form = page.locator("form[action='/ui/faults']")
+    form.get_by_label("Kind").select_option("latency")
+    form.get_by_placeholder("of a latency or delay").fill("0.01")
+    form.get_by_role("button").click()
+    expect(page.get_by_text("The fault is set.")).to_be_visible()
+    page.locator("form[action='/ui/faults/clear'] button").click()
+    expect(page.get_by_text("None is set.")).to_be_visible()
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_page_is_usable_on_a_phone_and_by_keyboard(
-    page: Page, server: EmulatorServer, dark: bool, tmp_path: Path
+    new_page: Callable[..., Page], server: EmulatorServer, scheme: str
 ) -> None:
-    page.look_like(width=390, dark=dark)
+    page = new_page(base_url=f"http://{server.address}", color_scheme=scheme)
+    page.set_viewport_size({"width": 390, "height": 900})
     publish(server, b"a" * 300)
-    for number, path in enumerate(PATHS):
-        page.open(f"http://{server.address}{path}")
-        assert page.tell("document.documentElement.scrollWidth <= innerWidth"), path
-        nameless = page.tell(
+    for path in PATHS:
+        page.goto(path)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+        nameless = page.evaluate(
             "[...document.querySelectorAll('a, button, summary, input:not([type=hidden]), select, textarea')]"
             ".filter(one => !(one.textContent.trim() || one.labels?.length || one.ariaLabel)).map(one => one.outerHTML)"
         )
         assert nameless == [], path
-        assert page.tell("[...document.querySelectorAll('[tabindex]')].every(one => one.tabIndex === 0)")
-        page.picture(tmp_path / f"{number}.png")
+        assert page.evaluate("[...document.querySelectorAll('[tabindex]')].every(one => one.tabIndex === 0)")
 
 
 def publish(server: EmulatorServer, data: bytes) -> None:

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 import requests
+from playwright.sync_api import Browser, Page, expect
 
 from poolhouse.local.backend import Endpoints, UpOptions
 from poolhouse.local.embedded.backend import Embedded
 from poolhouse.local.processes import ports
 from poolhouse.local.storage.fake_gcs import FakeGcs
-from tests.kit.browser.chromium import Page, chromium
 
 pytestmark = pytest.mark.xdist_group("other-sites")
 
@@ -82,10 +82,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoints]:
         backend.down()
 
 
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    with chromium(tmp_path_factory.mktemp("profile")) as tab:
-        yield tab()
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A tab that may complain: what it tries is refused."""
+    with browser.new_page() as page:
+        yield page
 
 
 #: Tries one request in every way that a page has; gives what it could read.
@@ -115,7 +116,7 @@ TRY = """(async (url, method, body, type) => {
 
 def attempt(page: Page, url: str, method: str = "GET", body: str | None = None, kind: str = "") -> None:
     """Send a request from the open page, which must read nothing of an answer but the guard's no."""
-    for status, text in page.tell(f"{TRY}(...{json.dumps([url, method, body, kind])})"):
+    for status, text in page.evaluate(f"{TRY}(...{json.dumps([url, method, body, kind])})"):
         assert status in (0, 403, 421), (url, method, status, text)
 
 
@@ -137,7 +138,7 @@ def test_a_page_of_another_site_reads_nothing_and_changes_nothing(stack: Endpoin
     counts = requests.get(f"{stack.api_url}/tasks", timeout=10).json()
     with site() as attacker:
         # The attacker's page is at any port of its own, and under a name that resolves to this machine at ours.
-        page.open(f"http://{host}:{attacker.port}/")
+        page.goto(f"http://{host}:{attacker.port}/")
         push = json.dumps({"pushConfig": {"pushEndpoint": f"http://127.0.0.1:{attacker.port}/"}})
         task = json.dumps({"task_type": "data_transformation", "dataset_size": 3, "transformation": "aggregation"})
         attempt(page, objects)
@@ -182,28 +183,28 @@ def test_a_name_that_is_rebound_to_this_machine_is_refused(stack: Endpoints, pag
         "storage": f"{stack.storage_url}/storage/v1/b",
         "console": f"{stack.console_url}/",
     }[path]
-    page.open(url.replace("127.0.0.1", "evil.example"))
-    assert "not one of this service" in page.tell("document.body.innerText")
+    page.goto(url.replace("127.0.0.1", "evil.example"))
+    assert "not one of this service" in page.locator("body").inner_text()
 
 
 def test_the_reference_can_try_every_call(stack: Endpoints, page: Page) -> None:
-    page.open(f"{stack.api_url}/docs")
+    page.goto(f"{stack.api_url}/docs")
     for call in ("pause", "resume"):
-        status = page.tell(f"fetch('/schedules/nightly:{call}', {{method: 'POST'}}).then(answer => answer.status)")
+        status = page.evaluate(f"fetch('/schedules/nightly:{call}', {{method: 'POST'}}).then(answer => answer.status)")
         assert status == 200
     task = json.dumps({"task_type": "data_transformation", "payload": {"dataset_size": 3, "transformation": "sorting"}})
     options = {"method": "POST", "body": task, "headers": {"content-type": "application/json"}}
-    assert page.tell(f"fetch('/tasks', {json.dumps(options)}).then(answer => answer.status)") in (202, 422)
+    assert page.evaluate(f"fetch('/tasks', {json.dumps(options)}).then(answer => answer.status)") in (202, 422)
 
 
 def test_a_link_of_another_site_leads_to_the_reference(stack: Endpoints, page: Page) -> None:
     with site() as other:
-        page.open(f"http://localhost:{other.port}/")
-        page.tell(
+        page.goto(f"http://localhost:{other.port}/")
+        page.evaluate(
             "(() => { const link = document.createElement('a');"
             f"link.href = {json.dumps(stack.api_url + '/docs')}; document.body.append(link); link.click(); }})()"
         )
-        page.until("document.title === 'Poolhouse API'")
+        expect(page).to_have_title("Poolhouse API")
 
 
 def test_a_page_uploads_to_the_session_that_its_own_server_opened_for_it(stack: Endpoints, page: Page) -> None:
@@ -213,8 +214,8 @@ def test_a_page_uploads_to_the_session_that_its_own_server_opened_for_it(stack: 
             f"{stack.api_url}/files", json={"name": "from-a-page.txt"}, headers={"Origin": origin}, timeout=10
         )
         assert opened.status_code == 201, opened.text
-        page.open(f"{origin}/")
+        page.goto(f"{origin}/")
         send = {"method": "PUT", "body": "from a page", "headers": opened.json()["headers"]}
         put = f"fetch({json.dumps(opened.json()['upload_url'])}, {json.dumps(send)}).then(answer => answer.status)"
-        assert page.tell(put) == 200
+        assert page.evaluate(put) == 200
     assert FakeGcs(stack.storage_url).download(stack.bucket, "uploads/from-a-page.txt") == b"from a page"

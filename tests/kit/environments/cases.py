@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 
@@ -35,11 +35,6 @@ class Case:
     def __str__(self) -> str:
         return self.name
 
-    @property
-    def is_variables(self) -> bool:
-        """Whether it is variables alone, so that it can be tried together with another that has others."""
-        return not (self.without or self.wrap or self.first or self.needs)
-
 
 def _variables(name: str, **variables: str) -> Case:
     return Case(name=name, variables=variables)
@@ -59,7 +54,6 @@ _TIME = [
     _variables("zone of 14 hours", TZ="Pacific/Kiritimati"),
     _variables("zone as a rule", TZ="CET-1CEST,M3.5.0,M10.5.0/3"),
     _variables("zone that is none", TZ="Nowhere/At_All"),
-    _mounts("zone of the system", f"mount --bind {_BERLIN} /etc/localtime", needs=(_BERLIN, "/etc/localtime")),
 ]
 _PROXIES = [
     _variables("proxies in lower case", http_proxy=_NOWHERE, https_proxy=_NOWHERE, all_proxy="socks5://127.0.0.1:9"),
@@ -75,49 +69,6 @@ _TEXT = [
         "locale C and no UTF-8", LC_ALL="POSIX", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0", PYTHONIOENCODING="ascii"
     ),
     _variables("locale that is not installed", LANG="xx_XX.UTF-8"),
-    Case(
-        name="locale of Latin-1",
-        variables={"LC_ALL": "de_DE.ISO-8859-1", "PYTHONUTF8": "0"},
-        first='export LOCPATH="$HOME/locales"; mkdir -p "$LOCPATH"\n'
-        'localedef -i de_DE -f ISO-8859-1 "$LOCPATH/de_DE.ISO-8859-1" || [ -d "$LOCPATH/de_DE.ISO-8859-1" ]',
-        needs=("localedef", "/usr/share/i18n/locales/de_DE"),
-    ),
-]
-_FOLDERS = [
-    Case(name="HOME unset", without=("HOME",)),
-    _variables("HOME missing", HOME="/nonexistent/home"),
-    _mounts("HOME read-only", 'mount -t tmpfs -o ro tmpfs "$HOME"'),
-    _mounts("shared memory small", "mount -t tmpfs -o size=1m tmpfs /dev/shm"),
-    _mounts(
-        "shared memory full",
-        "mount -t tmpfs -o size=64m tmpfs /dev/shm; head -c 100m /dev/zero >/dev/shm/full 2>/dev/null || true",
-    ),
-    _mounts("shared memory read-only", "mount -t tmpfs -o ro tmpfs /dev/shm"),
-    _mounts(
-        "shared memory missing, and TMPDIR long",
-        "mount -t tmpfs -o mode=755 tmpfs /dev\n"
-        "mknod -m 666 /dev/null c 1 3; mknod -m 666 /dev/zero c 1 5; mknod -m 666 /dev/urandom c 1 9\n"
-        "ln -s /proc/self/fd /dev/fd\n"
-        'mkdir -p "$TMPDIR"',
-        TMPDIR=f"/tmp/poolhouse-{'long' * 30}",
-    ),
-    Case(
-        name="TMPDIR with blanks",
-        first='export TMPDIR="$HOME/tmp ü %41 [x]"; mkdir -p "$TMPDIR"',
-    ),
-    _variables("TMPDIR missing", TMPDIR="/nonexistent/tmp"),
-    Case(name="umask 077", first="umask 077"),
-    _variables("state elsewhere", POOLHOUSE_STATE_DIR="/tmp/poolhouse state ü"),
-]
-_NETWORK = [
-    _hosts("localhost is ::1", "::1 localhost\\n"),
-    _hosts("localhost is nowhere", "192.0.2.1 localhost\\n"),
-]
-_PROCESSES = [
-    Case(name="few open files", first="ulimit -n 128"),
-    Case(name="stdin closed", first="exec <&-"),
-    _variables("terminal of no width", COLUMNS="0", LINES="0", TERM="nonsense"),
-    Case(name="no terminal", wrap=("setsid", "--wait"), needs=("setsid",)),
 ]
 _PYTHON = [
     _variables("Python strict", PYTHONWARNINGS="error", PYTHONDEVMODE="1", PYTHONSAFEPATH="1", PYTHONOPTIMIZE="2"),
@@ -126,13 +77,6 @@ _PYTHON = [
     ),
     _variables("Python with nonsense", PYTHONMALLOC="x", PYTHONHASHSEED="x", PYTHONTRACEMALLOC="x", PYTHONINSPECT="1"),
     _variables("Python that writes nothing", PYTHONDONTWRITEBYTECODE="1", PYTHONNOUSERSITE="1"),
-    Case(
-        name="PYTHONPATH with namesakes",
-        first='export PYTHONPATH="$HOME/namesakes:relative"; mkdir -p "$HOME/namesakes"\n'
-        "for name in requests google grpc local pipeline worker api logging uvicorn invoke tasks yaml; do\n"
-        '    echo "raise SystemExit(\'a namesake was imported\')" >"$HOME/namesakes/$name.py"\n'
-        "done",
-    ),
 ]
 _VARIABLES = [
     _variables(
@@ -172,22 +116,83 @@ _VARIABLES = [
     ),
 ]
 
-
-def _together(*subjects: Iterable[Case]) -> Iterator[Case]:
-    """Put variables of different subjects into one environment, the first of each, the second of each and so on.
-
-    They don't touch one another, and each run brings a whole stack up: five runs show what twenty-one would.
-    """
-    for row in zip_longest(*([case for case in subject if case.is_variables] for subject in subjects)):
-        parts = tuple(case for case in row if case is not None)
-        variables = {name: value for case in parts for name, value in case.variables.items()}
-        assert len(variables) == sum(len(case.variables) for case in parts), "one would hide the other's"
-        yield Case(name=", ".join(case.name for case in parts), variables=variables, parts=parts)
-
-
-_SUBJECTS = (_TIME, _PROXIES, _TEXT, _PYTHON, _VARIABLES)
-CASES = [
-    *_together(*_SUBJECTS),
-    *(case for subject in _SUBJECTS for case in subject if not case.is_variables),
-    *(*_FOLDERS, *_NETWORK, *_PROCESSES),
+#: Folders, files and processes. The parts of a row don't touch one another; what needs root has rows of its own.
+_MACHINES = [
+    (
+        Case(name="HOME unset", without=("HOME",)),
+        _variables("TMPDIR missing", TMPDIR="/nonexistent/tmp"),
+        Case(name="few open files", first="ulimit -n 128"),
+        Case(name="stdin closed", first="exec <&-"),
+    ),
+    (
+        _variables("HOME missing", HOME="/nonexistent/home"),
+        _variables("state elsewhere", POOLHOUSE_STATE_DIR="/tmp/poolhouse state ü"),
+        Case(name="umask 077", first="umask 077"),
+        _variables("terminal of no width", COLUMNS="0", LINES="0", TERM="nonsense"),
+    ),
+    (
+        Case(name="TMPDIR with blanks", first='export TMPDIR="$HOME/tmp ü %41 [x]"; mkdir -p "$TMPDIR"'),
+        Case(
+            name="PYTHONPATH with namesakes",
+            first='export PYTHONPATH="$HOME/namesakes:relative"; mkdir -p "$HOME/namesakes"\n'
+            "for name in requests google grpc local pipeline worker api logging uvicorn invoke tasks yaml; do\n"
+            '    echo "raise SystemExit(\'a namesake was imported\')" >"$HOME/namesakes/$name.py"\n'
+            "done",
+        ),
+        Case(name="no terminal", wrap=("setsid", "--wait"), needs=("setsid",)),
+    ),
+    (
+        Case(
+            name="locale of Latin-1",
+            variables={"LC_ALL": "de_DE.ISO-8859-1", "PYTHONUTF8": "0"},
+            first='export LOCPATH="$HOME/locales"; mkdir -p "$LOCPATH"\n'
+            'localedef -i de_DE -f ISO-8859-1 "$LOCPATH/de_DE.ISO-8859-1" || [ -d "$LOCPATH/de_DE.ISO-8859-1" ]',
+            needs=("localedef", "/usr/share/i18n/locales/de_DE"),
+        ),
+    ),
+    (
+        _mounts("HOME read-only", 'mount -t tmpfs -o ro tmpfs "$HOME"'),
+        _mounts("shared memory small", "mount -t tmpfs -o size=1m tmpfs /dev/shm"),
+        _hosts("localhost is ::1", "::1 localhost\\n"),
+    ),
+    (
+        _mounts(
+            "shared memory full",
+            "mount -t tmpfs -o size=64m tmpfs /dev/shm; head -c 100m /dev/zero >/dev/shm/full 2>/dev/null || true",
+        ),
+        _hosts("localhost is nowhere", "192.0.2.1 localhost\\n"),
+    ),
+    (
+        _mounts("shared memory read-only", "mount -t tmpfs -o ro tmpfs /dev/shm"),
+        _mounts("zone of the system", f"mount --bind {_BERLIN} /etc/localtime", needs=(_BERLIN, "/etc/localtime")),
+    ),
+    (
+        _mounts(
+            "shared memory missing, and TMPDIR long",
+            "mount -t tmpfs -o mode=755 tmpfs /dev\n"
+            "mknod -m 666 /dev/null c 1 3; mknod -m 666 /dev/zero c 1 5; mknod -m 666 /dev/urandom c 1 9\n"
+            "ln -s /proc/self/fd /dev/fd\n"
+            'mkdir -p "$TMPDIR"',
+            TMPDIR=f"/tmp/poolhouse-{'long' * 30}",
+        ),
+    ),
 ]
+
+
+def _together(parts: Sequence[Case | None]) -> Case:
+    """Put cases into one environment: each run brings a whole stack up, and thirteen runs show what forty would."""
+    cases = tuple(case for case in parts if case is not None)
+    variables = {name: value for case in cases for name, value in case.variables.items()}
+    assert len(variables) == sum(len(case.variables) for case in cases), "one would hide the other's"
+    return Case(
+        name=", ".join(case.name for case in cases),
+        variables=variables,
+        without=tuple(name for case in cases for name in case.without),
+        wrap=tuple(word for case in cases for word in case.wrap),
+        first="\n".join(case.first for case in cases if case.first),
+        needs=tuple(dict.fromkeys(need for case in cases for need in case.needs)),
+        parts=cases if len(cases) > 1 else (),
+    )
+
+
+CASES = [*map(_together, zip_longest(_TIME, _PROXIES, _TEXT, _PYTHON, _VARIABLES)), *map(_together, _MACHINES)]

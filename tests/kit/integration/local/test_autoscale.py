@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 import requests
 
-from poolhouse.commands import stack
+from poolhouse.commands.exit_code import exit_code
+from poolhouse.commands.stack.lifecycle import up
+from poolhouse.commands.stack.status import status
 from poolhouse.local.backend import Endpoints, QueueScale, UpOptions
 from poolhouse.local.embedded.backend import Embedded
 from poolhouse.local.errors import StackError
 from poolhouse.local.processes import ports
+from poolhouse.pipeline.exit_codes import USAGE
 
 PIPELINE = """
 [queues.batch.workers]
@@ -88,7 +91,7 @@ def test_workers_come_with_the_backlog_and_go_with_it_and_no_task_is_tried_twice
     most = until(backend, lambda seen: seen.running == 3)
     assert most.wanted == 3
     assert workers(backend) >= {"worker-batch-1", "worker-batch-2", "worker-batch-3"}
-    stack.status(state_dir=folder)
+    status(state_dir=folder)
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["queue", "unfinished", "workers", "wanted", "least-most"] in rows
     assert ["urgent", "0", "1", "1", "1-2"] in rows
@@ -122,5 +125,5 @@ def test_a_number_by_hand_is_refused(backend: Embedded) -> None:
 def test_options_that_contradict_each_other_are_refused(
     options: UpOptions, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert stack.exit_code(stack.up, options=options, state_dir=tmp_path) == stack.USAGE
+    assert exit_code(up, options=options, state_dir=tmp_path) == USAGE
     assert words in capsys.readouterr().err

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 import requests
 
-from poolhouse.commands import stack
+from poolhouse.commands.stack import lifecycle
 from poolhouse.local import state
 from poolhouse.local.backend import Endpoints, UpOptions
 from poolhouse.local.embedded.backend import Embedded
 from poolhouse.local.embedded.data_dir import Kept
 from poolhouse.local.processes import ports
 from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.exit_codes import OK
 from tests.kit.waiting import until
 
 TIMEOUT_S = 60
@@ -83,13 +84,13 @@ def test_queued_tasks_and_results_outlive_the_stack_and_volumes_deletes_them(bac
 def test_volumes_deletes_what_is_kept_when_no_stack_is_up(tmp_path: Path) -> None:
     name = Kept.of(tmp_path).name()
     assert Kept.of(tmp_path).name() == name
-    assert stack.down(state_dir=tmp_path) == stack.OK
+    assert lifecycle.down(state_dir=tmp_path) == OK
     assert Kept.of(tmp_path).name() == name
-    assert stack.down(volumes=True, state_dir=tmp_path) == stack.OK
+    assert lifecycle.down(volumes=True, state_dir=tmp_path) == OK
     assert not Kept.of(tmp_path).root.exists()
 
 
 def test_containers_neither_keep_nor_reload_nor_follow_the_backlog(tmp_path: Path) -> None:
     for options in (UpOptions(keep=True), UpOptions(reload=True), UpOptions(autoscale=True)):
         with pytest.raises(ConfigError, match="embedded"):
-            stack.up(backend="compose", options=options, state_dir=tmp_path)
+            lifecycle.up(backend="compose", options=options, state_dir=tmp_path)

@@ -11,11 +11,13 @@ import psutil
 import pytest
 import requests
 
-from poolhouse.commands import stack as commands
+from poolhouse.commands.stack.logs import show_logs
+from poolhouse.commands.stack.status import status
 from poolhouse.local.backend import Endpoints, ServiceState, ServiceStatus, UpOptions
 from poolhouse.local.embedded.backend import Embedded
 from poolhouse.local.processes import ports
 from poolhouse.local.processes.identity import ProcessId
+from poolhouse.pipeline.exit_codes import OK
 from tests.kit.waiting import until
 
 TIMEOUT_S = 60
@@ -170,9 +172,9 @@ def test_code_that_does_not_start_is_reported_and_the_old_runs_until_it_is_fixed
     stack.handler.write_text("import nothing_of_that_name\n")
     until(lambda: stack.instance("worker").note is not None, "the status tells")
     until(lambda: stack.instance("api").note is not None, "the status tells")
-    assert commands.status(state_dir=tmp_path / "state") == commands.OK
+    assert status(state_dir=tmp_path / "state") == OK
     assert "nothing_of_that_name" in capsys.readouterr().out
-    commands.show_logs("worker", state_dir=tmp_path / "state")
+    show_logs("worker", state_dir=tmp_path / "state")
     assert "nothing_of_that_name" in capsys.readouterr().out
     worker = stack.instance("worker")
     assert (worker.pid, worker.state, worker.restarts) == (before, ServiceState.READY, 0)

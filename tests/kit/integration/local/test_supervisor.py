@@ -15,7 +15,8 @@ import psutil
 import pytest
 import requests
 
-from poolhouse.commands import stack
+from poolhouse.commands.exit_code import exit_code
+from poolhouse.commands.stack.logs import show_logs
 from poolhouse.local import state
 from poolhouse.local.backend import SERVICES, ServiceState, ServiceStatus, UpOptions
 from poolhouse.local.embedded.backend import Embedded
@@ -23,6 +24,7 @@ from poolhouse.local.errors import StackError
 from poolhouse.local.processes import ports
 from poolhouse.local.processes.identity import ProcessId
 from poolhouse.local.storage.fake_gcs import FakeGcs
+from poolhouse.pipeline.exit_codes import OK, USAGE
 from poolhouse.project import ROOT
 from tests.kit.waiting import until
 
@@ -261,10 +263,10 @@ def test_the_logs_of_all_services_are_there_after_the_stack_has_ended(
 ) -> None:
     backend.up(options(), quiet)
     backend.down()
-    assert stack.show_logs(state_dir=tmp_path) == stack.OK
+    assert show_logs(state_dir=tmp_path) == OK
     output = capsys.readouterr().out
     assert "worker ready" in output
     assert "api listens" in output
-    assert stack.show_logs("api", state_dir=tmp_path) == stack.OK
+    assert show_logs("api", state_dir=tmp_path) == OK
     assert "worker ready" not in capsys.readouterr().out
-    assert stack.exit_code(stack.show_logs, "nobody", state_dir=tmp_path) == stack.USAGE
+    assert exit_code(show_logs, "nobody", state_dir=tmp_path) == USAGE

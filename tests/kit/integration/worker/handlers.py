@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 
+from poolhouse.pipeline.hooks.hook import Hook
 from poolhouse.worker import Payload, Reject, TaskContext, task
+
+
+class StuckAtTheEnd(Hook):
+    """A hook that never closes."""
+
+    def close(self) -> None:
+        time.sleep(3600)
 
 
 class Sum(Payload):
@@ -38,6 +47,17 @@ def nap(payload: Seconds, ctx: TaskContext) -> None:
 @task("stare")
 def stare(payload: Seconds, ctx: TaskContext) -> None:
     time.sleep(payload.seconds)
+
+
+class Gate(Payload):
+    until: Path
+
+
+@task("hold")
+def hold(payload: Gate, ctx: TaskContext) -> None:
+    while not payload.until.exists():
+        ctx.checkpoint()
+        time.sleep(0.05)
 
 
 @task("refuse")

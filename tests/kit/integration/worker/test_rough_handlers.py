@@ -32,8 +32,7 @@ def worker(pipeline: Pipeline) -> Iterator[psutil.Process]:
     process = pipeline.worker("run", **ENVIRONMENT)
     yield psutil.Process(process.pid)
     below = psutil.Process(process.pid).children(recursive=True)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 0
+    pipeline.stop(process)
     _, alive = psutil.wait_procs(below, timeout=5)
     assert not alive, alive
 

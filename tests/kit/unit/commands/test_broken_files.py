@@ -13,12 +13,14 @@ import pytest
 from poolhouse import __main__ as program
 from poolhouse.commands import upgrade
 from poolhouse.commands.command_line import install
+from poolhouse.commands.exit_code import exit_code
 from poolhouse.commands.project import lock, new_project, new_task, project_files, wheels
-from poolhouse.commands.stack import FAILED, OK, exit_code, pytest_arguments
+from poolhouse.commands.project.checks import pytest_arguments
 from poolhouse.commands.tasks import dlq
 from poolhouse.commands.terminal import Terminal
 from poolhouse.local import dotenv
 from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.exit_codes import FAILED, OK
 
 LATIN_1 = "# Größe\n".encode("latin-1")
 

@@ -9,12 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from poolhouse.commands import stack
+from poolhouse.commands.exit_code import exit_code
+from poolhouse.commands.project.checks import pytest_arguments
+from poolhouse.commands.stack.lifecycle import down, up
+from poolhouse.commands.stack.logs import show_logs
+from poolhouse.commands.stack.status import status
+from poolhouse.commands.stack.variables import show_environment
 from poolhouse.local import backends, state
 from poolhouse.local.backend import Endpoints, ServiceState, ServiceStatus, UpOptions
 from poolhouse.local.errors import StackError
 from poolhouse.local.processes.identity import ProcessId
 from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.exit_codes import FAILED, OK, USAGE
 from tests.kit.unit.local.console.conftest import MadeUpBackend
 
 
@@ -25,15 +31,15 @@ def failing(error: BaseException) -> int:
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (StackError("it [broke]"), stack.FAILED),
-        (ConfigError("wrong"), stack.USAGE),
+        (StackError("it [broke]"), FAILED),
+        (ConfigError("wrong"), USAGE),
         (KeyboardInterrupt(), 130),
     ],
 )
 def test_errors_become_one_message_and_an_exit_code(
     error: BaseException, code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert stack.exit_code(failing, error) == code
+    assert exit_code(failing, error) == code
     assert capsys.readouterr().err.strip() == str(error)
 
 
@@ -45,19 +51,19 @@ def test_sigterm_breaks_a_command_off_as_ctrl_c_does() -> None:
             signal.raise_signal(signal.SIGTERM)
         finally:
             put_in_order.append(True)
-        return stack.OK
+        return OK
 
-    assert stack.exit_code(terminated) == 128 + signal.SIGTERM
+    assert exit_code(terminated) == 128 + signal.SIGTERM
     assert put_in_order
     assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_an_error_that_is_no_poolhouse_error_is_not_hidden() -> None:
     with pytest.raises(ZeroDivisionError):
-        stack.exit_code(failing, ZeroDivisionError())
+        exit_code(failing, ZeroDivisionError())
 
 
-@pytest.mark.parametrize(("service", "code"), [("worker", stack.FAILED), ("console", stack.OK)])
+@pytest.mark.parametrize(("service", "code"), [("worker", FAILED), ("console", OK)])
 def test_status_fails_where_something_is_not_ready_but_for_the_console(
     service: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -66,7 +72,7 @@ def test_status_fails_where_something_is_not_ready_but_for_the_console(
     late = ServiceStatus(service=service, instance=service, state=ServiceState.STARTING, note="it takes its time")
     backend.services = (*backend.services, late)
     monkeypatch.setattr(backends, "current", lambda state_dir: backend)
-    assert stack.status(state_dir=tmp_path) == code
+    assert status(state_dir=tmp_path) == code
     assert "it takes its time" in capsys.readouterr().out
 
 
@@ -76,17 +82,17 @@ def test_status_for_programs_is_one_object_without_queues_where_the_api_is_down(
     nowhere = Endpoints(api_url="http://127.0.0.1:9", pubsub_host="", storage_url="", project="p", bucket="b")
     backend = MadeUpBackend(nowhere)
     monkeypatch.setattr(backends, "current", lambda state_dir: backend)
-    stack.status(as_json=True, state_dir=tmp_path)
+    status(as_json=True, state_dir=tmp_path)
     found = json.loads(capsys.readouterr().out)
     assert (found["project"], found["queues"]) == ("p", None)
     assert [entry["state"] for entry in found["services"]] == [str(entry.state) for entry in backend.services]
 
 
 def test_without_a_stack_status_fails_and_down_is_content(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert stack.exit_code(stack.status, state_dir=tmp_path) == stack.FAILED
+    assert exit_code(status, state_dir=tmp_path) == FAILED
     assert "./invoke up" in capsys.readouterr().err
-    assert stack.exit_code(stack.down, state_dir=tmp_path) == stack.OK
-    assert stack.exit_code(stack.show_logs, state_dir=tmp_path) == stack.FAILED
+    assert exit_code(down, state_dir=tmp_path) == OK
+    assert exit_code(show_logs, state_dir=tmp_path) == FAILED
 
 
 def test_another_backend_than_that_of_the_stack_which_is_up_is_refused(
@@ -97,9 +103,9 @@ def test_another_backend_than_that_of_the_stack_which_is_up_is_refused(
     state.write(
         tmp_path, state.StackState(backend="embedded", endpoints=endpoints, ready=True, supervisor=me, details={})
     )
-    assert stack.exit_code(stack.up, backend="compose", state_dir=tmp_path) == stack.USAGE
+    assert exit_code(up, backend="compose", state_dir=tmp_path) == USAGE
     assert "./invoke down" in capsys.readouterr().err
-    assert stack.exit_code(stack.up, backend="embedded", state_dir=tmp_path) == stack.OK
+    assert exit_code(up, backend="embedded", state_dir=tmp_path) == OK
     assert "up already" in capsys.readouterr().out
 
 
@@ -107,11 +113,11 @@ def test_an_emulator_is_chosen_for_containers_alone_and_not_for_a_stack_that_has
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     google = UpOptions(pubsub="google")
-    assert stack.exit_code(stack.up, backend="embedded", options=google, state_dir=tmp_path) == stack.USAGE
+    assert exit_code(up, backend="embedded", options=google, state_dir=tmp_path) == USAGE
     assert "--pubsub is for the backend compose" in capsys.readouterr().err
     _running(tmp_path, backend="compose", details={"pubsub": "poolhouse"})
     monkeypatch.setattr(backends, "current", lambda state_dir: MadeUpBackend(_ENDPOINTS))
-    assert stack.exit_code(stack.up, options=google, state_dir=tmp_path) == stack.USAGE
+    assert exit_code(up, options=google, state_dir=tmp_path) == USAGE
     assert "with the Pub/Sub emulator poolhouse: ./invoke down ends it" in capsys.readouterr().err
 
 
@@ -130,7 +136,7 @@ def test_what_does_not_run_of_a_stack_is_brought_back_by_its_own_backend(
 
     monkeypatch.setattr(backends, "current", lambda state_dir: backend)
     monkeypatch.setattr(backends, "choose", chosen)
-    assert stack.exit_code(stack.up, state_dir=tmp_path) == stack.OK
+    assert exit_code(up, state_dir=tmp_path) == OK
     assert asked == ["compose"]
     assert "worker-default does not run: bringing it back" in capsys.readouterr().out
 
@@ -150,9 +156,9 @@ def test_where_the_engine_is_off_the_other_backend_can_be_had(
     monkeypatch.setattr(
         backends, "choose", lambda name, *, state_dir: backends.Choice(backend=backend, reason="as asked")
     )
-    assert stack.exit_code(stack.up, state_dir=tmp_path) == stack.FAILED
+    assert exit_code(up, state_dir=tmp_path) == FAILED
     assert "--backend embedded" in capsys.readouterr().err
-    assert stack.exit_code(stack.up, backend="embedded", state_dir=tmp_path) == stack.OK
+    assert exit_code(up, backend="embedded", state_dir=tmp_path) == OK
     assert "is left as it is" in capsys.readouterr().out
 
 
@@ -175,7 +181,7 @@ def _running(state_dir: Path, *, backend: str, details: dict[str, object]) -> No
     ],
 )
 def test_what_follows_the_dashes_goes_to_pytest(given: str, handed_on: list[str]) -> None:
-    arguments = stack.pytest_arguments(given)
+    arguments = pytest_arguments(given)
     assert arguments[-len(handed_on) :] == handed_on
     assert (arguments == handed_on) == (given != "tests/unit -k 'a or b'")
 
@@ -194,7 +200,7 @@ def test_the_environment_of_a_stack_is_what_other_programs_read(
     )
     backend = MadeUpBackend(endpoints)
     monkeypatch.setattr(backends, "current", lambda state_dir: backend)
-    assert stack.show_environment(form, state_dir=tmp_path) == stack.OK
+    assert show_environment(form, state_dir=tmp_path) == OK
     output = capsys.readouterr().out
     if form == "json":
         found = json.loads(output)
@@ -210,12 +216,12 @@ def test_the_environment_of_a_stack_is_what_other_programs_read(
 
 def test_a_form_that_there_is_not_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="shell, dotenv, json"):
-        stack.show_environment("yaml", state_dir=tmp_path)
+        show_environment("yaml", state_dir=tmp_path)
 
 
 def test_what_the_system_refuses_is_one_message(capsys: pytest.CaptureFixture[str]) -> None:
     refusal = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/dev/shm/x")
-    assert stack.exit_code(failing, refusal) == stack.FAILED
+    assert exit_code(failing, refusal) == FAILED
     assert capsys.readouterr().err == "No space left on device: /dev/shm/x\n"
     with pytest.raises(FileNotFoundError):  # a mistake of ours keeps its traceback
-        stack.exit_code(failing, FileNotFoundError(errno.ENOENT, "none", "x"))
+        exit_code(failing, FileNotFoundError(errno.ENOENT, "none", "x"))

@@ -1,0 +1,58 @@
+"""What a command ends with.
+
+0: done. 1: failed. 2: wrong use or settings. 130, 143: broken off, by Ctrl-C or by SIGTERM (as CI does it).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import signal
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from poolhouse.commands.output import err, plain
+from poolhouse.pipeline.errors import ConfigError, PoolhouseError
+from poolhouse.pipeline.exit_codes import FAILED, USAGE
+
+#: Errors of the system, not of the code: a full disk, a folder of another user, too many open files, a path through a
+#: file. A missing file is none: the code that expects it says what to do about it.
+_REFUSALS = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE),
+    *(errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP),
+}
+
+
+def exit_code(command: Callable[..., int], *arguments: Any, **options: Any) -> int:
+    """Run a command; an error that is Poolhouse's own becomes one message and the exit code."""
+    try:
+        with _sigterm_as_ctrl_c():
+            return command(*arguments, **options)
+    except ConfigError as error:
+        err.print(f"[red]{plain(error)}[/]")
+        return USAGE
+    except PoolhouseError as error:
+        err.print(f"[red]{plain(error)}[/]")
+        return FAILED
+    except OSError as error:
+        if error.errno not in _REFUSALS:
+            raise
+        about = f": {error.filename}" if error.filename else ""
+        err.print(f"[red]{plain(error.strerror)}{plain(about)}[/]")
+        return FAILED
+    except KeyboardInterrupt as interrupt:
+        return 128 + (interrupt.args[0] if interrupt.args else signal.SIGINT)  # as shells have it
+
+
+@contextlib.contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """SIGTERM breaks a command off in order, as Ctrl-C does."""
+
+    def interrupt(number: int, _: object) -> None:
+        raise KeyboardInterrupt(number)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

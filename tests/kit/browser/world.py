@@ -1,0 +1,69 @@
+"""A real stack whose code is replaced while it runs: what the console's tests look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+
+from poolhouse.local.backend import UpOptions
+from poolhouse.local.embedded.backend import Embedded
+from poolhouse.local.processes import ports
+
+HANDLER = '''
+from poolhouse import Payload, Reject, TaskContext, task
+
+class Weigh(Payload):
+    """What to weigh."""
+    name: str
+    grams: int = 5
+
+@task("weigh")
+def weigh(payload: Weigh, ctx: TaskContext) -> dict[str, int]:
+    """Weigh a thing."""
+    ctx.log.info("weighing", name=payload.name)
+    if payload.grams < 0:
+        raise Reject(f"{payload.name} weighs nothing")
+    return {payload.name: payload.grams}
+'''
+
+
+@dataclass(frozen=True)
+class World:
+    """The stack, and the module that its handlers are in."""
+
+    api_url: str
+    console_url: str
+    handler: Path
+
+    def submit(self, task_type: str, **payload: object) -> str:
+        """Submit a task; returns its id."""
+        answer = requests.post(f"{self.api_url}/tasks", json={"task_type": task_type, "payload": payload}, timeout=10)
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["task_id"])
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[World]:
+    """The stack, until the context ends."""
+    handler = folder / "code" / "weighing.py"
+    handler.parent.mkdir()
+    handler.write_text(HANDLER)
+    backend = Embedded(folder / "state")
+    options = UpOptions(
+        api_port=ports.choose(),
+        console_port=ports.choose(),
+        timeout_s=120,
+        attached=True,
+        reload=True,
+        environment={"TASK_HANDLERS": "worker.handlers,weighing", "PYTHONPATH": str(handler.parent)},
+    )
+    endpoints = backend.up(options, lambda _: None)
+    try:
+        assert endpoints.console_url is not None
+        yield World(endpoints.api_url, endpoints.console_url, handler)
+    finally:
+        backend.down()
