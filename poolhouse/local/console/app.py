@@ -15,7 +15,19 @@ from poolhouse.local.console import rendering
 from poolhouse.local.console.files.bucket import NotShown
 from poolhouse.local.console.guard import Guard
 from poolhouse.local.console.notes import Notes
-from poolhouse.local.console.pages import dead_letters, files, groups, logs, overview, schedules, submit, tasks
+from poolhouse.local.console.pages import (
+    dead_letters,
+    delayed,
+    files,
+    groups,
+    limits,
+    logs,
+    overview,
+    schedules,
+    submit,
+    tasks,
+    triggers,
+)
 from poolhouse.local.console.rendering import Console
 from poolhouse.local.console.stacks import Stack
 from poolhouse.local.errors import NoStack
@@ -28,7 +40,7 @@ _AGAIN_S = 2.0
 
 def create_app(stack: Stack, *, guard: WebGuard | None = None) -> ASGIApp:
     """The application that shows a stack, for pages that `guard` lets in; by default its own, at local names."""
-    parts = (overview, tasks, groups, submit, files, dead_letters, schedules, logs)
+    parts = (overview, tasks, delayed, groups, limits, submit, files, dead_letters, schedules, triggers, logs)
     app = Starlette(
         routes=[
             Route("/health", _health),

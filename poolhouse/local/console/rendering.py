@@ -38,6 +38,14 @@ _PLACES = (
 )
 
 
+#: The pages of a place that has several: path and name.
+_SECTIONS = {
+    "/tasks": (("/tasks", "All"), ("/delayed", "Delayed"), ("/groups", "Groups"), ("/limits", "Limits")),
+    "/schedules": (("/schedules", "Schedules"), ("/triggers", "Triggers")),
+}
+_PLACE_OF = {path: place for place, sections in _SECTIONS.items() for path, _ in sections}
+
+
 @dataclass(frozen=True)
 class Console:
     """What the pages stand on; `request.app.state.console`."""
@@ -98,6 +106,8 @@ def page(
         stack=info,
         places=_places(info),
         here=_here(request.url.path),
+        sections=_SECTIONS.get(_here(request.url.path), ()),
+        section=request.url.path,
         every_s=every_s * info.pace if every_s and info is not None else every_s,
         note=console.notes.read(request.query_params.get("note", "")),
         **context,
@@ -129,7 +139,8 @@ def _places(info: StackInfo | None) -> Sequence[tuple[str, str]]:
 
 def _here(path: str) -> str:
     """The place that a path belongs to."""
-    return "/" + path.split("/")[1]
+    first = "/" + path.split("/")[1]
+    return _PLACE_OF.get(first, first)
 
 
 def _age(text: str | None) -> str:

@@ -18,7 +18,21 @@ def browser(stack: Deployed) -> TestClient:
     return TestClient(create_app(stack), base_url=f"http://{HOST}", raise_server_exceptions=False)
 
 
-@pytest.mark.parametrize("path", ["/", "/tasks", "/submit", "/submit/anything", "/dead-letters", "/schedules"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/tasks",
+        "/submit",
+        "/submit/anything",
+        "/dead-letters",
+        "/schedules",
+        "/delayed",
+        "/groups",
+        "/limits",
+        "/triggers",
+    ],
+)
 def test_its_pages_show_the_pipeline_and_lead_to_no_other_place(served: Served, path: str) -> None:
     served.bury()
     answer = browser(Deployed("some-project", served.api.url, lambda: "token")).get(path)

@@ -10,7 +10,7 @@ from tests.kit.unit.local.console.conftest import Shown
 
 ODD = [
     "",
-    "x" * 3000,
+    "x" * 2500,
     "\x00",
     "\x1b[31m",
     "'\"><script>",
@@ -33,6 +33,10 @@ PATHS = [
     "/logs",
     "/schedules",
     "/submit",
+    "/delayed",
+    "/groups",
+    "/limits",
+    "/triggers",
 ]
 PARAMETERS = [
     *("status", "queue", "task_type", "type", "cursor", "page_token", "limit", "page_size", "page", "q", "id", "note"),

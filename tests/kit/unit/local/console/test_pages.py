@@ -28,6 +28,10 @@ PLACES = [
     "/dead-letters",
     "/schedules",
     "/logs",
+    "/delayed",
+    "/groups",
+    "/limits",
+    "/triggers",
 ]
 
 
