@@ -19,6 +19,7 @@ from poolhouse.api import problems, schemas
 from poolhouse.api.access import Access
 from poolhouse.api.backlog import BacklogSource
 from poolhouse.api.body_gate import BodyGate
+from poolhouse.api.queue_gauges import QueueGauges
 from poolhouse.api.routes import (
     bulk,
     dead_letters,
@@ -40,13 +41,15 @@ from poolhouse.api.routes import (
 )
 from poolhouse.api.routes.events import TaskEvents
 from poolhouse.api.services import Deployment, Services, Threads
-from poolhouse.pipeline import hooks
 from poolhouse.pipeline.config import settings as environment
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.errors import PoolhouseError
 from poolhouse.pipeline.index.journal import Journal, journalled
 from poolhouse.pipeline.index.task_index import TaskIndex
 from poolhouse.pipeline.messaging.publisher import Publisher
+from poolhouse.pipeline.metrics.definitions import QUEUE_TASKS
+from poolhouse.pipeline.metrics.process_metrics import open_metrics, process_hooks
+from poolhouse.pipeline.metrics.storage_calls import counted
 from poolhouse.pipeline.store import ObjectStore, open_store
 from poolhouse.worker import registry as handlers
 from poolhouse.worker.registry import Registry
@@ -93,6 +96,8 @@ def create_app(
     clock = clock or given.get("clock")
     registry = handlers.load(settings.handlers) if registry is None else registry
     publisher = publisher or Publisher(settings)
+    metrics = open_metrics(settings, part="api", task_types=registry)
+    store = counted(store, metrics)
     journal = Journal(store, flush_s=settings.topology.index.write_interval_s, unrecorded=registry.unrecorded)
     publisher.on_submitted = journal.submitted
     store = journalled(store, journal)
@@ -100,7 +105,7 @@ def create_app(
     services = Services(
         settings=settings,
         registry=registry,
-        hooks=registry.hooks(hooks.load(settings.topology.hooks)),
+        hooks=registry.hooks(process_hooks(settings.topology.hooks, metrics)),
         store=store,
         publisher=publisher,
         backlog=backlog or backlogs.open_source(settings),
@@ -121,6 +126,10 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        if metrics is not None:
+            gauges = QueueGauges(services, loop=asyncio.get_running_loop())
+            metrics.observe(QUEUE_TASKS, gauges.look)
+            metrics.start()
         warming = asyncio.create_task(_warm_up(services))
         yield
         app.state.events.close()

@@ -22,8 +22,8 @@ _BLOCK_BYTES = 64 * 1024
 class Entry:
     """What a JSON log line says."""
 
-    #: Time of day, `12:00:01`; empty where the line has none.
-    at: str
+    #: ISO 8601; empty where the line has none.
+    time: str
     severity: str
     message: str
     #: The other fields, as `key=value`.
@@ -43,7 +43,7 @@ def entry(line: str) -> Entry | None:
     if not isinstance(found, dict) or "message" not in found:
         return None
     return Entry(
-        at=str(found.get("time", ""))[11:19],
+        time=str(found.get("time", "")),
         severity=str(found.get("severity", "")),
         message=str(found["message"]),
         fields=tuple(f"{key}={_value(value)}" for key, value in found.items() if key not in _PLAIN),
@@ -56,7 +56,7 @@ def render(line: str) -> str:
     found = entry(line)
     if found is None:
         return line
-    text = "  ".join((f"{found.at:<8} {found.severity:<8}{found.message}", *found.fields))
+    text = "  ".join((f"{found.time[11:19]:<8} {found.severity:<8}{found.message}", *found.fields))
     return f"{text}\n{found.exception}" if found.exception else text
 
 

@@ -1,9 +1,8 @@
-"""OpenTelemetry hooks, for pipeline.toml: `hooks = ["poolhouse.telemetry:Tracing", "poolhouse.telemetry:Metrics"]`.
+"""OpenTelemetry: spans as a hook, `hooks = ["poolhouse.telemetry:Tracing"]`, and the metrics of METRICS_EXPORTER.
 
-They need the extra `poolhouse[telemetry]`, and an SDK and exporters that the project sets up as for any other program.
+It needs the extra `poolhouse[telemetry]`.
 """
 
-from poolhouse.telemetry.metrics import Metrics
 from poolhouse.telemetry.tracing import Tracing
 
-__all__ = ["Metrics", "Tracing"]
+__all__ = ["Tracing"]

@@ -18,7 +18,6 @@ from functools import partial
 
 import structlog
 
-from poolhouse.pipeline import hooks
 from poolhouse.pipeline.config.schedule import Schedule
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.errors import (
@@ -31,6 +30,8 @@ from poolhouse.pipeline.errors import (
 )
 from poolhouse.pipeline.index.journal import Journal, journalled
 from poolhouse.pipeline.messaging.publisher import Publisher
+from poolhouse.pipeline.metrics.process_metrics import open_metrics, process_hooks
+from poolhouse.pipeline.metrics.storage_calls import counted
 from poolhouse.pipeline.store import ObjectStore
 from poolhouse.pipeline.tasks.task_id_key import load_task_ids
 from poolhouse.pipeline.timing import clock
@@ -135,11 +136,13 @@ class Scheduler:
         """
         self._settings = settings
         self._registry = registry
+        self._metrics = open_metrics(settings, part="scheduler", task_types=registry)
+        store = counted(store, self._metrics)
         self._journal = Journal(store, flush_s=settings.topology.index.write_interval_s, unrecorded=registry.unrecorded)
         self._store = journalled(store, self._journal)
         self._publisher = publisher
         self._now = now
-        self._hooks = registry.hooks(hooks.load(settings.topology.hooks))
+        self._hooks = registry.hooks(process_hooks(settings.topology.hooks, self._metrics))
         self._stop_asked = threading.Event()
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
@@ -180,6 +183,8 @@ class Scheduler:
         )
         self._thread.start()
         self._timers.start()
+        if self._metrics is not None:
+            self._metrics.start()
         _log.info("scheduler ready", scheduler=owner, schedules=[schedule.name for schedule in runnable])
 
     def stop(self, reason: str) -> None:

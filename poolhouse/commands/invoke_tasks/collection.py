@@ -6,7 +6,7 @@ from invoke import Collection, Task
 from invoke.main import program
 
 from poolhouse.commands import command_line
-from poolhouse.commands.invoke_tasks import cloud, project, stack, tasks
+from poolhouse.commands.invoke_tasks import cloud, export, project, stack, tasks
 
 #: Commands that only the kit's own repository has.
 OF_THE_KIT = frozenset({"chaos", "bench", "new_project", "build", "docs"})
@@ -20,6 +20,9 @@ def collection(*, of_the_kit: bool = False) -> Collection:
     """
     command_line.install(program)
     found = [
-        value for module in (stack, tasks, project, cloud) for value in vars(module).values() if isinstance(value, Task)
+        value
+        for module in (stack, tasks, project, cloud, export)
+        for value in vars(module).values()
+        if isinstance(value, Task)
     ]
     return Collection(*(task for task in found if of_the_kit or task.name not in OF_THE_KIT))

@@ -98,15 +98,19 @@ def upgrade(c: Context, to: str) -> None:
 
 @command(
     positional=["path"],
-    help={"path": "folder of the new project", "name": "name of the project and its pipeline (the folder's name)"},
+    help={
+        "path": "folder of the new project",
+        "name": "name of the project and its pipeline (the folder's name)",
+        "example": "start with the code of an example: thumbnails, nightly_report or webhooks",
+    },
 )
-def new_project(c: Context, path: str, name: str = "") -> None:
+def new_project(c: Context, path: str, name: str = "", example: str = "") -> None:
     """Create a project that depends on this kit."""
     from pathlib import Path
 
     from poolhouse import __main__ as program_of_the_kit
 
-    run(program_of_the_kit.new, Path(path), name=name or None)
+    run(program_of_the_kit.new, Path(path), name=name or None, example=example or None)
 
 
 @command(help={"folder": "output folder (dist)"})

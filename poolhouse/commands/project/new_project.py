@@ -26,15 +26,17 @@ MAX_NAME_LENGTH = 30
 _MAY_BE_THERE = {".git", ".gitignore", ".DS_Store", "README.md", "LICENSE"}
 
 
-def create(path: Path, *, name: str | None = None) -> list[str]:
+def create(path: Path, *, name: str | None = None, example: str | None = None) -> list[str]:
     """Write a project; returns the paths of its files.
 
     Args:
         path: its folder: new, or with nothing in it but what a fresh repository has.
         name: the project's; None: the folder's.
+        example: whose code it starts with, one of `project_files.examples()`; None: with a first task type.
 
     Raises:
-        ConfigError: the name can't be, the folder holds files, or the kit's wheels can't be made; nothing is left.
+        ConfigError: the name can't be, there is no such example, the folder holds files, or the kit's wheels can't be
+            made; nothing is left.
     """
     name = check_name(name or path.resolve().name)
     present = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
@@ -43,7 +45,7 @@ def create(path: Path, *, name: str | None = None) -> list[str]:
     others = [entry for entry in present if entry not in _MAY_BE_THERE]
     if others:
         raise ConfigError(f"{path} is not empty ({', '.join(others[:5])}): name a new folder")
-    texts = project_files.render(name=name, version=wheels.version())
+    texts = project_files.render(name=name, version=wheels.version(), example=example)
     texts = {file: text for file, text in texts.items() if file not in present}
     with tempfile.TemporaryDirectory(prefix="poolhouse-") as folder:
         built = wheels.put(Path(folder))  # may fail: before anything is in the project

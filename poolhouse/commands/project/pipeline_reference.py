@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from poolhouse.pipeline.config import stages
 from poolhouse.pipeline.config.bucket import Bucket, Index, Payloads
 from poolhouse.pipeline.config.deploy_options import Api, Deploy
+from poolhouse.pipeline.config.objectives import Objectives
 from poolhouse.pipeline.config.queue import Queue, Workers
 from poolhouse.pipeline.config.schedule import Schedule
 from poolhouse.pipeline.config.topology import Topology
@@ -24,6 +25,7 @@ TABLES: tuple[tuple[str, type[BaseModel], frozenset[str]], ...] = (
     ("", Topology, frozenset()),
     ("queues.NAME", Queue, frozenset({"name", "prefix"})),
     ("queues.NAME.workers", Workers, frozenset()),
+    ("queues.NAME.slo", Objectives, frozenset()),
     ("schedules.NAME", Schedule, frozenset({"name"})),
     ("triggers.NAME", Trigger, frozenset({"name"})),
     ("payloads", Payloads, frozenset()),

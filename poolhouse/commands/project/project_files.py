@@ -34,6 +34,10 @@ SHARED = (
 )
 #: Templates that only start a project: they are the user's from then on.
 STARTERS = ("README.md", "pipeline.toml", "pyproject.toml", "tasks.py", "worker/", "api/", "local/e2e/", "tests/")
+#: Templates of the task type that a project starts with, which one that starts as an example has no use for.
+_FIRST_TASK_TYPE = ("worker/handlers/greet.py", "tests/unit/", "local/e2e/cases.py")
+#: In an example's folder: the packages that it needs beside the kit, one a line.
+_REQUIREMENTS = "requirements.txt"
 #: Has the project's own queues in it, which `invoke compose-file` renews: that is no edit.
 _COMPOSE_FILE = "docker-compose.yml"
 #: Names in the templates' folder that would mean something there.
@@ -58,16 +62,32 @@ class Changes:
     edited: dict[str, str] = field(default_factory=dict)
 
 
-def render(*, name: str, version: str) -> dict[str, str]:
+def render(*, name: str, version: str, example: str | None = None) -> dict[str, str]:
     """Return the text of every file of a project, by path.
 
     Args:
         name: the project's, also the pipeline's.
         version: of the kit.
+        example: whose code it starts with, one of `examples()`; None: with a first task type.
+
+    Raises:
+        ConfigError: there is no such example.
     """
-    texts = dict(_templates())
+    texts = dict(_read(resources("poolhouse") / "templates" / "project"))
     texts |= {path: for_project(text) for path, text in _shared()}
+    if example is not None:
+        texts = _started_as(example, texts)
     return {path: text.replace("@NAME@", name).replace("@VERSION@", version) for path, text in sorted(texts.items())}
+
+
+def examples() -> list[str]:
+    """Return the names of the examples that a project can start as."""
+    return sorted(entry.name for entry in _examples().iterdir() if entry.is_dir())
+
+
+def requirements(example: str) -> list[str]:
+    """Return the packages that an example needs beside the kit. Raises `ConfigError` where there is no such example."""
+    return dict(_example(example)).get(_REQUIREMENTS, "").splitlines()
 
 
 def for_project(text: str) -> str:
@@ -165,7 +185,29 @@ def _digest(path: str, text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _templates() -> list[tuple[str, str]]:
+def _started_as(example: str, texts: Mapping[str, str]) -> dict[str, str]:
+    """Lay an example's files over those of a new project."""
+    texts = {path: text for path, text in texts.items() if not path.startswith(_FIRST_TASK_TYPE)}
+    own = dict(_example(example))
+    own.pop(_REQUIREMENTS, None)
+    own["pipeline.toml"] = re.sub(r'^name = "[^"]*"', 'name = "@NAME@"', own["pipeline.toml"], flags=re.MULTILINE)
+    needed = "".join(f'    "{package}",\n' for package in requirements(example))
+    own["pyproject.toml"] = texts["pyproject.toml"].replace("dependencies = [\n", f"dependencies = [\n{needed}", 1)
+    return {**texts, **own}
+
+
+def _example(name: str) -> list[tuple[str, str]]:
+    if name not in examples():
+        raise ConfigError(f"there is no example {name!r} (there are: {', '.join(examples())})")
+    return _read(_examples() / name)
+
+
+def _examples() -> Traversable:
+    return CHECKOUT / "examples" if is_checkout() else resources("poolhouse") / "templates" / "examples"
+
+
+def _read(root: Traversable) -> list[tuple[str, str]]:
+    """The files below a folder of templates, by the paths that they have in a project."""
     found: list[tuple[str, str]] = []
 
     def walk(folder: Traversable, prefix: str) -> None:
@@ -177,7 +219,7 @@ def _templates() -> list[tuple[str, str]]:
             elif not entry.name.endswith(".pyc"):
                 found.append((path, entry.read_text(encoding="utf-8")))
 
-    walk(resources("poolhouse") / "templates" / "project", "")
+    walk(root, "")
     return found
 
 

@@ -26,15 +26,34 @@ from poolhouse.pipeline.errors import PoolhouseError
 HERE = Path(__file__).parent
 #: Characters of one value that a page shows: pages are fetched anew every second or two.
 MOST_CHARACTERS = 50_000
-#: The pages that are a click away: path and name.
-_PLACES = (
-    ("/", "Overview"),
-    ("/tasks", "Tasks"),
-    ("/submit", "Submit"),
-    ("/files", "Files"),
-    ("/dead-letters", "Dead letters"),
-    ("/schedules", "Schedules"),
-    ("/logs", "Logs"),
+
+
+@dataclass(frozen=True)
+class Place:
+    """A page that is a click away, or two keys: `g` and its own."""
+
+    path: str
+    name: str
+    key: str
+
+
+PLACES = (
+    Place("/", "Overview", "o"),
+    Place("/tasks", "Tasks", "t"),
+    Place("/submit", "Submit", "s"),
+    Place("/files", "Files", "f"),
+    Place("/dead-letters", "Dead letters", "d"),
+    Place("/schedules", "Schedules", "c"),
+    Place("/logs", "Logs", "l"),
+)
+#: What other keys do (static/keys.js).
+_KEYS = (
+    ("/", "Search"),
+    ("j k", "Next and previous row"),
+    ("Enter", "Open the row"),
+    ("x", "Choose the row"),
+    ("u", "Up, to the list"),
+    ("?", "This list"),
 )
 
 
@@ -105,6 +124,7 @@ def page(
     text = console.templates.get_template(template).render(
         stack=info,
         places=_places(info),
+        keys=_KEYS,
         here=_here(request.url.path),
         sections=_SECTIONS.get(_here(request.url.path), ()),
         section=request.url.path,
@@ -129,12 +149,12 @@ def _info(stack: Stack) -> StackInfo | None:
         return None  # the page itself says what is wrong
 
 
-def _places(info: StackInfo | None) -> Sequence[tuple[str, str]]:
+def _places(info: StackInfo | None) -> Sequence[Place]:
     """What a person can go to; all of it where nothing is up yet."""
     if info is None:
-        return _PLACES
-    places = [place for place in _PLACES if place[0] != "/logs" or info.logs]
-    return [*places, (info.emulator_url, "Emulator")] if info.emulator_url else places
+        return PLACES
+    places = [place for place in PLACES if place.path != "/logs" or info.logs]
+    return [*places, Place(info.emulator_url, "Emulator", "e")] if info.emulator_url else places
 
 
 def _here(path: str) -> str:
@@ -149,9 +169,9 @@ def _age(text: str | None) -> str:
 
 
 def _moment(text: str | None) -> str:
-    """A time of the API's in this machine's time zone, which is the viewer's."""
+    """A time of the API's, in UTC; a script of the page adds the viewer's zone."""
     at = units.moment(text)
-    return "?" if at is None else f"{at.astimezone():%Y-%m-%d %H:%M:%S %Z}"
+    return "?" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _ticked(text: str) -> Markup:

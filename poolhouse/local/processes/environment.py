@@ -44,6 +44,7 @@ _FOREIGN = frozenset(
 _SHARED = {
     "LOG_FORMAT": frozenset({"json", "console"}),
     "LOG_LEVEL": frozenset({"DEBUG", "INFO", "WARNING", "ERROR"}),
+    "METRICS_EXPORTER": frozenset({"none", "prometheus", "otlp", "global"}),
 }
 
 

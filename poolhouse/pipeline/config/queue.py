@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from poolhouse.pipeline.config.base import Name, Table
 from poolhouse.pipeline.config.environment import Env, Secrets
+from poolhouse.pipeline.config.objectives import Objectives
 from poolhouse.pipeline.messaging.fair_tiers import TIERS
 
 #: What the names of a fair queue's further topics and subscriptions go on with; no queue's name has a dot.
@@ -99,6 +100,8 @@ class Queue(Table):
     fair_weights: dict[str, Annotated[float, Field(gt=0, le=1000)]] = Field(default_factory=dict)
     #: Size and number of its workers.
     workers: Workers = Workers()
+    #: What is promised of its tasks.
+    slo: Objectives = Objectives()
     #: Variables of this queue's workers, on top of those of all.
     env: Env = Field(default_factory=dict)
     #: Secrets of this queue's workers, on top of those of all: by variable, the version.

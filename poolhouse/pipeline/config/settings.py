@@ -62,6 +62,14 @@ class Settings(BaseSettings):
     #: Time that running tasks get at SIGTERM, in seconds; Cloud Run kills after 10.
     worker_grace_s: float = Field(default=8, ge=0, le=3600)
 
+    #: Where metrics go: `prometheus` serves them at METRICS_HOST:METRICS_PORT, `otlp` sends them where OpenTelemetry's
+    #: variables OTEL_EXPORTER_OTLP_* say, `global` gives them to the provider that the process has set.
+    metrics_exporter: Literal["none", "prometheus", "otlp", "global"] = "none"
+    #: The address that metrics are served at; in a container that others scrape, 0.0.0.0.
+    metrics_host: str = "127.0.0.1"
+    #: The port that metrics are served at; of several processes on a machine each takes the next one that is free.
+    metrics_port: int = Field(default=9464, ge=1, le=65_535)
+
     #: A file with the seconds by which this deployment's time is ahead of the machine's; empty: by none. For local
     #: stacks, whose emulator writes it.
     clock_file: str = ""

@@ -18,6 +18,7 @@ from poolhouse.pipeline.config.base import Name, Table
 from poolhouse.pipeline.config.bucket import Bucket, Index, Payloads
 from poolhouse.pipeline.config.deploy_options import Api, Deploy
 from poolhouse.pipeline.config.environment import Env, Secrets, Version
+from poolhouse.pipeline.config.objectives import Objectives
 from poolhouse.pipeline.config.queue import Queue, Workers
 from poolhouse.pipeline.config.schedule import Schedule
 from poolhouse.pipeline.config.stages import Stage, StageError
@@ -279,6 +280,8 @@ def _fields(path: tuple[str, ...]) -> list[str]:
     model = models.get(path[0], Topology) if path else Topology
     if path[-1:] == ("workers",):
         model = Workers
+    if path[-1:] == ("slo",):
+        model = Objectives
     if path == ("deploy", "api"):
         model = Api
     fixed = {Queue: {"name", "prefix"}, Schedule: {"name"}, Trigger: {"name"}}.get(model, set())

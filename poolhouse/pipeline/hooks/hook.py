@@ -68,6 +68,9 @@ class AttemptInfo:
     #: From 1.
     number: int
     started_at: datetime
+    #: Of the first attempt: seconds from the submit, or the time that the task was due. None for the others, and in the
+    #: process of a `cpu=True` handler.
+    waited_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -67,12 +67,7 @@ def figures(database: Database, queues: Iterable[str], *, now: datetime, window:
     """Return the figures of a window that ends now."""
     since = now - window
     start, step = micros(since), int(window.total_seconds() * 1e6) // STEPS
-    counts = {
-        (queue, status): number
-        for queue, status, number in database.rows(
-            "SELECT queue, status, count(*) FROM tasks WHERE ended IS NULL GROUP BY queue, status"
-        )
-    }
+    counts = unfinished(database)
     submitted = _series(
         database.rows(
             "SELECT queue, (submitted - ?) / ?, count(*), 0 FROM tasks WHERE submitted >= ? GROUP BY 1, 2",
@@ -105,6 +100,16 @@ def figures(database: Database, queues: Iterable[str], *, now: datetime, window:
         },
         task_types={task_type: ends.result() for task_type, ends in sorted(by_type.items())},
     )
+
+
+def unfinished(database: Database) -> Mapping[tuple[str, str], int]:
+    """Return how many tasks have not ended, by queue and status."""
+    return {
+        (queue, status): number
+        for queue, status, number in database.rows(
+            "SELECT queue, status, count(*) FROM tasks WHERE ended IS NULL GROUP BY queue, status"
+        )
+    }
 
 
 class _Steps:

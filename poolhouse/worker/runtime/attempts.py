@@ -264,6 +264,7 @@ class Attempts:
             lease_s=queue.ack_deadline_s,
             hooks=None if self._hooks is None else self._hooks.of(task.task_type),
             trace=task.trace,
+            due_at=None if task.put_off else task.not_before,
         )
         context = Context(running, self._services)
         once = _Once()

@@ -11,6 +11,7 @@ from datetime import datetime
 import structlog
 
 from poolhouse.pipeline.errors import PoolhouseError
+from poolhouse.pipeline.metrics.process_metrics import LeaseOutcome, ProcessMetrics
 from poolhouse.worker.errors import LeaseLost, TaskTimeout
 from poolhouse.worker.runtime.execution.interruption import HARD_LIMIT_AFTER_S
 from poolhouse.worker.runtime.running_task import RunningTask
@@ -33,6 +34,7 @@ class Heartbeat:
         now: Callable[[], datetime],
         monotonic: Callable[[], float] = time.monotonic,
         calls: Executor | None = None,
+        metrics: ProcessMetrics | None = None,
     ) -> None:
         """Look after nothing before `start`, or a `tick` from outside.
 
@@ -40,9 +42,11 @@ class Heartbeat:
             now: tells the time.
             monotonic: measures how long attempts run, in seconds.
             calls: makes the storage calls; by default a few threads.
+            metrics: count the leases that are written.
         """
         self._now = now
         self._monotonic = monotonic
+        self._metrics = metrics
         self._tasks: set[RunningTask] = set()
         self._in_call: set[RunningTask] = set()
         self._lock = threading.Lock()
@@ -102,15 +106,22 @@ class Heartbeat:
 
     def _renew_and_look(self, task: RunningTask) -> None:
         try:
-            task.renew(now=self._now)
+            if task.renew(now=self._now):
+                self._count(task, "renewed")
             task.look()
         except LeaseLost:
+            self._count(task, "lost")
             _log.warning("another worker has taken a task over", task_id=task.record.task_id)
         except PoolhouseError as error:  # storage is down, or the record can't be read any more
+            self._count(task, "failed")
             _log.warning("a task in hand could not be looked after", task_id=task.record.task_id, error=str(error))
         finally:
             with self._lock:
                 self._in_call.discard(task)
+
+    def _count(self, task: RunningTask, outcome: LeaseOutcome) -> None:
+        if self._metrics is not None:
+            self._metrics.lease_renewed(task.record.queue, outcome=outcome)
 
     def _run(self) -> None:
         while not self._stopped:

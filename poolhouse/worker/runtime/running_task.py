@@ -35,6 +35,7 @@ class RunningTask:
         lease_s: float,
         hooks: Chain | None = None,
         trace: Mapping[str, str] | None = None,
+        due_at: datetime | None = None,
     ) -> None:
         """Wrap a record just claimed.
 
@@ -45,12 +46,14 @@ class RunningTask:
             lease_s: length of the record's lease, in seconds.
             hooks: of its task type; None where the deployment has none.
             trace: the trace context of its message.
+            due_at: the time before which it was not to run.
         """
         self.handler = handler
         self.started_s = started_s
         self.lease_s = lease_s
         self.hooks = hooks
         self.trace = trace or {}
+        self._due_at = due_at
         self._stored = stored
         self._store = store
         #: The task's payload: the record's own, or what its object holds once that is read.
@@ -85,7 +88,16 @@ class RunningTask:
             task=TaskInfo.of(self.record, trace=self.trace, payload=self.payload),
             number=attempt.number,
             started_at=attempt.started_at,
+            waited_s=self.waited_s,
         )
+
+    @property
+    def waited_s(self) -> float | None:
+        """How long the task waited for its first attempt once it was due, in seconds; None in later attempts."""
+        attempt, submitted_at = self.record.attempts[-1], self.record.submitted_at
+        if attempt.number > 1:
+            return None
+        return max(0.0, (attempt.started_at - max(submitted_at, self._due_at or submitted_at)).total_seconds())
 
     @property
     def interruption(self) -> Interrupted | None:
@@ -130,15 +142,18 @@ class RunningTask:
         """Remember the newest cursor; the keeper writes it, as it does progress."""
         self._new_cursor = (value,)
 
-    def renew(self, *, now: Callable[[], datetime]) -> None:
+    def renew(self, *, now: Callable[[], datetime]) -> bool:
         """Write a new lease once it is half over, and what is new at most once in `PROGRESS_INTERVAL_S`.
 
         Args:
             now: tells the time; asked again once the write is answered.
+
+        Returns:
+            Whether anything was written.
         """
         with self._lock:
             if self.ended or self._store is None:
-                return
+                return False
             at, lease_until = now(), self.record.lease_until
             due = lease_until is None or (lease_until - at).total_seconds() < self.lease_s / 2
             if self._progress is not None or self._new_steps or self._new_cursor is not None:
@@ -147,6 +162,7 @@ class RunningTask:
                 progress, self._progress = self._progress, None
                 self._write(lambda record: transitions.renewed(record, now=at, lease_s=self.lease_s, progress=progress))
                 self._answered_at = now()
+            return due
 
     def look(self) -> None:
         """Check whether the record was changed elsewhere: a cancel call, or another worker that took over."""

@@ -14,8 +14,10 @@ _log = structlog.get_logger(__name__)
 
 
 def started(running: RunningTask, context: Context) -> None:
-    """Log that a handler starts."""
-    _log.log(_level(running), "task started", **context.fields)
+    """Log that a handler starts, and at its first attempt how long the task waited."""
+    waited_s = running.waited_s
+    waited = {} if waited_s is None else {"waited_s": round(waited_s, 3)}
+    _log.log(_level(running), "task started", **context.fields, **waited)
 
 
 def ended(running: RunningTask, context: Context, record: TaskRecord, *, outcome: str) -> None:

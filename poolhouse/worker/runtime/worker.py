@@ -29,6 +29,9 @@ from poolhouse.pipeline.control.state import QueueControl
 from poolhouse.pipeline.errors import BucketMissing, ConfigError
 from poolhouse.pipeline.index.journal import Journal, journalled
 from poolhouse.pipeline.messaging.publisher import Publisher
+from poolhouse.pipeline.metrics.definitions import BUSY_SLOTS, SLOTS
+from poolhouse.pipeline.metrics.process_metrics import Observed, open_metrics, process_hooks
+from poolhouse.pipeline.metrics.storage_calls import counted
 from poolhouse.pipeline.store import ObjectStore
 from poolhouse.pipeline.tasks.task_id_key import load_task_ids
 from poolhouse.pipeline.timing import clock
@@ -145,6 +148,8 @@ class Worker:
         self._settings = settings
         self._options = options
         self._registry = with_deliveries(registry, settings.topology)
+        self._metrics = open_metrics(settings, part="worker", task_types=registry)
+        store = counted(store, self._metrics)
         self._journal = Journal(
             store, flush_s=settings.topology.index.write_interval_s, unrecorded=self._registry.unrecorded
         )
@@ -156,11 +161,11 @@ class Worker:
         if options.dead_letters:
             lanes[DEAD_LETTER_LANE] = DEAD_LETTER_CONCURRENCY
         self._threads = TaskThreads(lanes)
-        self._heartbeat = Heartbeat(now=now)
+        self._heartbeat = Heartbeat(now=now, metrics=self._metrics)
         self._streams: list[_Stream] = []
         self._control = ControlWatch(ControlStore(store), on_change=self._follow)
         self._executor = Executor(task_handlers=settings.handlers, hooks=self._topology.hooks)
-        self._hooks = registry.hooks(hooks.load(self._topology.hooks))
+        self._hooks = registry.hooks(process_hooks(self._topology.hooks, self._metrics))
         self._timers: TimerLoop | None = None
         self._limits = Limits(
             partial(self._resume, admitted=True),
@@ -250,6 +255,10 @@ class Worker:
                 Timers(self._store), self._publisher, now=self._now, lookahead_s=self._options.lookahead_s
             )
             self._timers.start()
+        if self._metrics is not None:
+            self._metrics.observe(SLOTS, lambda: self._slots(lambda busy, total: total))
+            self._metrics.observe(BUSY_SLOTS, lambda: self._slots(lambda busy, total: busy))
+            self._metrics.start()
         _log.info("worker ready", worker=self._name, queues=list(self._options.queues))
         with self._lifecycle:
             self._started = True
@@ -281,6 +290,10 @@ class Worker:
         if ended and self._failure is not None:
             raise self._failure
         return ended
+
+    def _slots(self, value: Callable[[int, int], int]) -> list[Observed]:
+        usage = self._threads.usage
+        return [(value(*usage[queue]), {"queue": queue}) for queue in self._options.queues]
 
     def _follow(self, control: QueueControl) -> None:
         """Open and close the streams as the queues are resumed and paused."""

@@ -172,34 +172,6 @@ def test_the_emulators_own_console_is_a_click_away(page: Page) -> None:
     expect(page.locator("[data-live=subscriptions] a").first).to_be_visible()
 
 
-def test_every_page_is_usable_on_a_narrow_screen(page: Page, world: World) -> None:
-    page.set_viewport_size({"width": 400, "height": 900})
-    task_id = world.submit("sample.echo", value="a" * 300)
-    for path in (
-        "/",
-        "/tasks",
-        f"/tasks/{task_id}",
-        "/submit",
-        "/submit/weigh",
-        "/dead-letters",
-        "/schedules",
-        "/logs",
-    ):
-        page.goto(path)
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
-
-
-def test_every_control_has_a_name_and_the_keyboard_reaches_it(page: Page) -> None:
-    for path in ("/", "/tasks", "/submit/weigh", "/dead-letters", "/schedules", "/logs"):
-        page.goto(path)
-        nameless = page.evaluate(
-            "[...document.querySelectorAll('a, button, summary, input:not([type=hidden]), select, textarea')]"
-            ".filter(one => !(one.textContent.trim() || one.labels?.length || one.ariaLabel)).map(one => one.outerHTML)"
-        )
-        assert nameless == [], path
-        assert page.evaluate("[...document.querySelectorAll('[tabindex]')].every(one => one.tabIndex === 0)")
-
-
 # The last ones: the code that they save stays.
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import requests
 
+from poolhouse.client.answers import Document
 from poolhouse.local.backend import UpOptions
 from poolhouse.local.embedded.backend import Embedded
 from poolhouse.local.processes import ports
@@ -39,11 +40,20 @@ class World:
     console_url: str
     handler: Path
 
-    def submit(self, task_type: str, **payload: object) -> str:
+    def submit(self, task_type: str, *, delay_s: float | None = None, **payload: object) -> str:
         """Submit a task; returns its id."""
-        answer = requests.post(f"{self.api_url}/tasks", json={"task_type": task_type, "payload": payload}, timeout=10)
+        return str(self._post("/tasks", {"task_type": task_type, "payload": payload, "delay_s": delay_s})["task_id"])
+
+    def submit_group(self, task_type: str, payloads: Sequence[object]) -> str:
+        """Submit a group of tasks of a type; returns its id."""
+        tasks = [{"task_type": task_type, "payload": payload} for payload in payloads]
+        return str(self._post("/groups", {"tasks": tasks})["group_id"])
+
+    def _post(self, path: str, body: object) -> Document:
+        answer = requests.post(f"{self.api_url}{path}", json=body, timeout=10)
         assert answer.status_code == 202, answer.text
-        return str(answer.json()["task_id"])
+        document: Document = answer.json()
+        return document
 
 
 @contextmanager

@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 
 from poolhouse.commands.project import wheels
 from poolhouse.project import ROOT
 from tests.kit.e2e.conftest import Kit, fresh_environment, run
 from tests.kit.engine import require_engine
+from tests.kit.waiting import until
 
 pytestmark = [pytest.mark.xdist_group("new-project"), pytest.mark.slow]
 
@@ -188,6 +190,22 @@ def test_an_image_without_the_handlers_is_told_and_with_them_and_their_program_i
     assert "invoice" in told
     assert "payment-code" in told
     assert "all as expected" in told
+
+
+def test_a_file_starts_its_task_on_compose(shop: Path) -> None:
+    require_engine()
+    with (shop / "pipeline.toml").open("a") as file:
+        file.write('\n[triggers.guests]\nprefix = "uploads/guests/"\ntask_type = "greet"\nfield = "name"\n')
+    run("./invoke", "up", "--backend", "compose", "--timeout", "180", cwd=shop, timeout_s=600)
+    stack = json.loads(run("./invoke", "env", "--format", "json", cwd=shop))
+    uploads = f"{stack['STORAGE_EMULATOR_HOST']}/upload/storage/v1/b/{stack['BUCKET_NAME']}/o"
+    uploaded = requests.post(
+        uploads, params={"uploadType": "media", "name": "uploads/guests/Ada"}, data=b"Ada", timeout=30
+    )
+    uploaded.raise_for_status()
+    greeted = ("tasks", "--type", "greet", "--status", "succeeded", "--text", "Hello, guests/Ada!", "--count")
+    until(lambda: run("./invoke", *greeted, cwd=shop).strip() == "1", timeout_s=60)
+    run("./invoke", "down", cwd=shop)
 
 
 @pytest.mark.skipif(shutil.which("gcloud") is None, reason="the rehearsal runs the real gcloud")

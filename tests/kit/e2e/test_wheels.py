@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from poolhouse.commands.project import wheels
+from poolhouse.commands.project import project_files, wheels
 from poolhouse.project import ROOT
 from tests.kit.e2e.conftest import Kit, run
 from tests.kit.interpreters import require
@@ -43,6 +43,8 @@ def test_neither_wheel_holds_what_only_this_repository_needs(kit: Kit, environme
     assert "poolhouse" in found
     assert not found & {"worker", "api", "local", "tests", "tasks.py", "poolhouse_pubsub"}
     assert (installed / "poolhouse" / "py.typed").is_file()
+    examples = installed / "poolhouse" / "templates" / "examples"
+    assert {path.parent.name for path in examples.glob("*/pipeline.toml")} == set(project_files.examples())
 
 
 @pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])

@@ -1,4 +1,5 @@
-"use strict";
+import "./keys.js";
+import { localize } from "./times.js";
 
 // A live page says in data-every after how many seconds to look again. It is fetched whole and only what differs is
 // changed, so that the focus, a selection, what is typed and what is unfolded stay. A hidden tab sends no requests.
@@ -61,6 +62,7 @@ async function look() {
     const answer = await fetch(location.href, { cache: "no-store" });
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     if (!fresh.getElementById("main")) throw new Error("no page");
+    localize(fresh);
     for (const id of ["main", "places", "stack"]) change(document.getElementById(id), fresh.getElementById(id));
     document.title = fresh.title;
     if (fresh.body.dataset.every) document.body.dataset.every = fresh.body.dataset.every;
@@ -110,4 +112,5 @@ if (here.searchParams.has("note"))
   }, 6000);
 
 document.documentElement.classList.add("scripted");
+localize(document);
 wait();

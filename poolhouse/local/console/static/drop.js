@@ -1,5 +1,3 @@
-"use strict";
-
 // Files that are dropped on the page are sent with its form.
 
 const form = document.querySelector("form[data-drop]");

@@ -103,6 +103,12 @@ class TaskThreads:
             return sum(lane.running for lane in self._lanes.values())
 
     @property
+    def usage(self) -> Mapping[str, tuple[int, int]]:
+        """By lane: tasks being run now, and the most that may."""
+        with self._changed:
+            return {name: (lane.running, lane.concurrency) for name, lane in self._lanes.items()}
+
+    @property
     def busy(self) -> bool:
         """Whether a task is running or waiting for a thread."""
         with self._changed:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import sysconfig
-import tomllib
-import venv
 from pathlib import Path
 
 import pytest
 
 from poolhouse.commands.project import new_project
-from poolhouse.project import ROOT
+from tests.kit.integration.testing.conftest import run
 
 TESTS = '''
 """Tests of the handler at every level."""
@@ -92,32 +87,8 @@ def test_an_order_is_charged_an_hour_later(pipeline: Pipeline, monkeypatch: pyte
 """
 
 
-@pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An interpreter that has the kit installed, its pytest plugin included."""
-    folder = tmp_path_factory.mktemp("installed")
-    venv.create(folder, with_pip=False, symlinks=True)
-    [packages] = folder.glob("lib/python*/site-packages")
-    (packages / "kit.pth").write_text(f"{ROOT}\n{sysconfig.get_path('purelib')}\n")
-    info = packages / "poolhouse-0.dist-info"
-    info.mkdir()
-    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["pytest11"]
-    (info / "entry_points.txt").write_text(f"[pytest11]\npoolhouse = {declared['poolhouse']}\n")
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: poolhouse\nVersion: 0\n")
-    return folder / "bin" / "python"
-
-
-def run(python: Path, project: Path, *arguments: str) -> tuple[int, str]:
-    ended = subprocess.run(
-        [python, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", *arguments],
-        cwd=project,
-        env={"PATH": sys.exec_prefix, "HOME": str(project)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    return ended.returncode, ended.stdout + ended.stderr
+#: How the tests of a project are run.
+PYTEST = ("pytest", "-q", "-rs", "-p", "no:cacheprovider")
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +101,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("level", ["inline", "in-process", "embedded"])
 def test_a_new_project_has_every_level_with_the_same_tests(python: Path, project: Path, level: str) -> None:
-    code, output = run(python, project, "--backend", level)
+    code, output = run(python, project, *PYTEST, "--backend", level)
     assert code == 1, output
     skipped = int(level == "embedded")
     assert "1 failed" in output, output
@@ -147,12 +118,12 @@ def test_a_new_project_has_every_level_with_the_same_tests(python: Path, project
 def test_a_project_without_a_pipeline_tests_its_calls(python: Path, tmp_path: Path, level: str) -> None:
     (tmp_path / "shop.py").write_text(CALLER)
     (tmp_path / "test_shop.py").write_text(CALLER_TESTS)
-    code, output = run(python, tmp_path, "--backend", level)
+    code, output = run(python, tmp_path, *PYTEST, "--backend", level)
     assert code == 0, output
     assert "1 passed" in output
 
 
 def test_a_level_that_does_not_exist_is_refused(python: Path, tmp_path: Path) -> None:
-    code, output = run(python, tmp_path, "--backend", "lambda")
+    code, output = run(python, tmp_path, *PYTEST, "--backend", "lambda")
     assert code == 4, output
     assert "'inline', 'in-process', 'embedded', 'containers'" in output

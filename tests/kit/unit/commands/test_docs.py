@@ -16,11 +16,13 @@ from poolhouse.project import ROOT
 from poolhouse.testing.doubles import FakeContext
 from poolhouse.worker import registry
 
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / ".github").rglob("*.md")])
+PAGES = sorted(
+    path for pattern in ("*.md", "docs/*.md", ".github/**/*.md", "examples/**/*.md") for path in ROOT.glob(pattern)
+)
 #: Files whose messages and comments name commands.
 SOURCES = sorted(
     path
-    for folder in ("poolhouse", "poolhouse_pubsub", "worker", "api", "local", ".github", ".ci")
+    for folder in ("poolhouse", "poolhouse_pubsub", "worker", "api", "local", "examples", ".github", ".ci")
     for path in (ROOT / folder).rglob("*")
     if path.suffix in {".py", ".md", ".txt", ".html", ".toml", ".yml"} or path.parent.name == ".ci"
 )

@@ -130,3 +130,25 @@ def test_an_update_over_a_broken_declaration_changes_nothing(shop: Path) -> None
     with pytest.raises(ConfigError, match=r"pipeline\.toml"):
         project_files.update(shop, {**TEXTS, "Dockerfile": "other\n"})
     assert (shop / "Dockerfile").read_text() == before
+
+
+@pytest.mark.parametrize("example", project_files.examples())
+def test_a_project_that_starts_as_an_example_has_its_code_its_packages_and_a_name_of_its_own(example: str) -> None:
+    texts = project_files.render(name="shop", version="1.2.3", example=example)
+    own = ROOT / "examples" / example
+    assert texts["worker/handlers/__init__.py"] == TEXTS["worker/handlers/__init__.py"]
+    for path in own.rglob("*.py"):
+        assert texts[str(path.relative_to(own))] == path.read_text()
+    assert texts["README.md"] == (own / "README.md").read_text()
+    assert not [
+        path for path, text in texts.items() if "greet" in text or "@NAME@" in text or "requirements.txt" in path
+    ]
+    project = tomllib.loads(texts["pyproject.toml"])["project"]
+    needed = project_files.requirements(example)
+    assert (project["name"], project["dependencies"]) == ("shop", [*needed, "poolhouse==1.2.3"])
+    assert topology.parse(texts["pipeline.toml"]).name == "shop"
+
+
+def test_an_example_that_there_is_not_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(ConfigError, match=r"no example 'thumbs'.*nightly_report, thumbnails, webhooks"):
+        project_files.render(name="shop", version="1.2.3", example="thumbs")

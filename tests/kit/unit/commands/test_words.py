@@ -137,7 +137,7 @@ ACTING = frozenset(
             "bench",
         ),
         *("lock", "upgrade", "new-project", "new-task", "build", "docs", "completion", "deploy", "destroy", "rollback"),
-        *("rehearse", "github-oidc", "cancel"),
+        *("rehearse", "github-oidc", "cancel", "export"),
     }
 )
 

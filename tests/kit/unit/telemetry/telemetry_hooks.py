@@ -12,7 +12,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExport
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from poolhouse import Payload, TaskContext, task
-from poolhouse.telemetry import Metrics, Tracing
+from poolhouse.telemetry import Tracing
+from poolhouse.telemetry.metrics import Metrics
 
 exporter = InMemorySpanExporter()
 tracers = TracerProvider()
@@ -28,7 +29,9 @@ def tracing() -> Tracing:
 
 @cache
 def metrics() -> Metrics:
-    return Metrics(meters)
+    return Metrics(
+        meters.get_meter("poolhouse"), task_types=("traced", "traced_async", "traced_parent"), queues=("default",)
+    )
 
 
 def tracing_to_a_file() -> Tracing:

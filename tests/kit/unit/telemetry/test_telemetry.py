@@ -144,7 +144,9 @@ def test_metrics_count_what_is_submitted_and_how_it_ends(pipeline: Pipeline) -> 
         return {
             **{f"submitted {key[0]}": point.value for key, point in points("poolhouse.tasks.submitted").items()},
             **{f"ended {' '.join(key)}": point.count for key, point in points("poolhouse.attempt.duration").items()},
-            **{f"dead {key[0]}": point.value for key, point in points("poolhouse.tasks.dead").items()},
+            **{
+                f"ended for good {' '.join(key)}": point.value for key, point in points("poolhouse.tasks.ended").items()
+            },
             **{f"wait {key[0]}": point.count for key, point in points("poolhouse.task.wait").items()},
         }
 
@@ -156,7 +158,8 @@ def test_metrics_count_what_is_submitted_and_how_it_ends(pipeline: Pipeline) -> 
     assert {name: now[name] - before.get(name, 0) for name in now if name.endswith(" traced")} == {
         "submitted traced": 2,
         "wait traced": 2,
-        "dead traced": 1,
+        "ended for good dead traced": 1,
+        "ended for good succeeded traced": 1,
         "ended retried traced": 1,
         "ended dead traced": 1,
         "ended succeeded traced": 1,

@@ -72,7 +72,7 @@ def test_without_a_stack_a_page_says_what_to_do_and_looks_again(shown: Shown, pa
     assert "data-every" in page
 
 
-@pytest.mark.parametrize("path", [path for path in PLACES if path not in {"/", "/logs"}])
+@pytest.mark.parametrize("path", [path for path in PLACES if path not in {"/", "/logs", "/files"}])
 def test_without_the_api_a_page_says_so(shown: Shown, path: str) -> None:
     shown.break_api()
     page = shown.page(path, status=503)
@@ -104,7 +104,7 @@ def test_the_overview_shows_notes_first_and_unknown_figures_as_none(shown: Shown
     assert page.count("old goes on") == 1
     assert "worker-1, worker-2" in page
     text = shown.text("/")
-    assert "0 waiting 0 running 0 delayed – parked 0 dead" in text
+    assert "waiting 0 running 0 delayed 0 parked – dead 0" in text
     assert "2 of 10 workers, 3 wanted" in text
 
 
@@ -414,3 +414,8 @@ def test_all_dead_letters_that_match_are_replayed_or_discarded(shown: Shown) -> 
     assert "Discarded 1." in shown.text(shown.post("/dead-letters/matching/discard"))
     assert shown.served.dead == []
     assert shown.post("/dead-letters/matching/keep", status=404)
+
+
+def test_each_place_has_a_key_of_its_own() -> None:
+    keys = [place.key for place in rendering.PLACES]
+    assert len(set(keys)) == len(keys)

@@ -17,7 +17,7 @@ def delayed(shown: Shown, delay_s: float, task_type: str = "anything") -> str:
 
 
 def keys(page: str) -> list[str]:
-    return re.findall(r'data-key="([^"]*)"', page)
+    return re.findall(r'<tr data-key="([^"]*)"', page)
 
 
 def test_delayed_tasks_are_listed_by_their_time_and_chosen_from(shown: Shown) -> None:

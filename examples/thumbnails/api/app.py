@@ -1,0 +1,11 @@
+"""The kit's HTTP service: it takes the uploads, and serves the thumbnails."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from poolhouse.api import create_app
+
+
+def create() -> FastAPI:
+    """Return the application that `api` in pipeline.toml names."""
+    return create_app()

@@ -1,0 +1,1 @@
+"""`invoke export`: files for other tools, made of what the kit and pipeline.toml declare."""

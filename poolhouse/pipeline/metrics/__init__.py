@@ -1,0 +1,1 @@
+"""Metrics: their definitions, and what a process reports through them. OpenTelemetry is imported nowhere here."""
