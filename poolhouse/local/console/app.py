@@ -18,6 +18,7 @@ from poolhouse.local.console.notes import Notes
 from poolhouse.local.console.pages import (
     dead_letters,
     delayed,
+    emulator,
     files,
     groups,
     limits,
@@ -40,7 +41,7 @@ _AGAIN_S = 2.0
 
 def create_app(stack: Stack, *, guard: WebGuard | None = None) -> ASGIApp:
     """The application that shows a stack, for pages that `guard` lets in; by default its own, at local names."""
-    parts = (overview, tasks, delayed, groups, limits, submit, files, dead_letters, schedules, triggers, logs)
+    parts = (overview, tasks, delayed, groups, limits, submit, files, dead_letters, schedules, triggers, logs, emulator)
     app = Starlette(
         routes=[
             Route("/health", _health),
@@ -53,7 +54,7 @@ def create_app(stack: Stack, *, guard: WebGuard | None = None) -> ASGIApp:
             Exception: _unexpected,
         },
     )
-    app.state.console = Console(stack, Notes(), rendering.templates())
+    app.state.console = Console(stack, Notes(), rendering.templates(stack.now))
     return Guard(app, guard or WebGuard())  # around the page for a mistake too
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ PLACES = (
     Place("/dead-letters", "Dead letters", "d"),
     Place("/schedules", "Schedules", "c"),
     Place("/logs", "Logs", "l"),
+    Place("/emulator", "Emulator", "e"),
 )
 #: What other keys do (static/keys.js).
 _KEYS = (
@@ -55,8 +57,6 @@ _KEYS = (
     ("u", "Up, to the list"),
     ("?", "This list"),
 )
-
-
 #: The pages of a place that has several: path and name.
 _SECTIONS = {
     "/tasks": (("/tasks", "All"), ("/delayed", "Delayed"), ("/groups", "Groups"), ("/limits", "Limits")),
@@ -80,8 +80,8 @@ def of(request: Request) -> Console:
     return found
 
 
-def templates() -> Environment:
-    """The templates, which escape whatever they are given."""
+def templates(now: Callable[[], datetime]) -> Environment:
+    """The templates, which escape whatever they are given; `now` is the time that ages are counted to."""
     environment = Environment(
         loader=FileSystemLoader(HERE / "templates"),
         autoescape=True,
@@ -91,7 +91,7 @@ def templates() -> Environment:
     )
     environment.globals["most_characters"] = MOST_CHARACTERS
     environment.filters |= {
-        "age": _age,
+        "age": partial(_age, now=now),
         "brief": units.brief,
         "frames": frames.parts,
         "moment": _moment,
@@ -102,7 +102,7 @@ def templates() -> Environment:
         "size": units.size,
         "span": units.span,
         "ticked": _ticked,
-        "took": _took,
+        "took": partial(_took, now=now),
     }
     return environment
 
@@ -153,8 +153,7 @@ def _places(info: StackInfo | None) -> Sequence[Place]:
     """What a person can go to; all of it where nothing is up yet."""
     if info is None:
         return PLACES
-    places = [place for place in PLACES if place.path != "/logs" or info.logs]
-    return [*places, Place(info.emulator_url, "Emulator", "e")] if info.emulator_url else places
+    return [place for place in PLACES if place.path != "/logs" or info.logs]
 
 
 def _here(path: str) -> str:
@@ -163,9 +162,9 @@ def _here(path: str) -> str:
     return _PLACE_OF.get(first, first)
 
 
-def _age(text: str | None) -> str:
+def _age(text: str | None, *, now: Callable[[], datetime]) -> str:
     at = units.moment(text)
-    return "?" if at is None else units.age(at, now=datetime.now(UTC))
+    return "?" if at is None else units.age(at, now=now())
 
 
 def _moment(text: str | None) -> str:
@@ -182,12 +181,12 @@ def _ticked(text: str) -> Markup:
     return Markup("").join(parts)
 
 
-def _took(attempt: Mapping[str, Any]) -> str:
+def _took(attempt: Mapping[str, Any], *, now: Callable[[], datetime]) -> str:
     """How long an attempt took, or takes."""
     began, ended = units.moment(attempt["started_at"]), units.moment(attempt.get("ended_at"))
     if began is None:
         return "?"
-    seconds = ((ended or datetime.now(UTC)) - began).total_seconds()
+    seconds = ((ended or now()) - began).total_seconds()
     return elapsed(max(0.0, seconds)) if ended else units.span(max(0.0, seconds))
 
 

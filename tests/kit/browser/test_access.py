@@ -54,6 +54,7 @@ def test_every_page_passes_axe_light_and_dark_wide_and_on_a_phone(page: Page, wo
         "dead-letters": "/dead-letters",
         "dead-letter": f"/dead-letters/{dead}",
         "schedules": "/schedules",
+        "emulator": "/emulator",
         "logs": "/logs?service=scheduler",
         "files": "/files",
         "folder": "/files?prefix=uploads/looks/",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from urllib.parse import urlencode
 
@@ -97,12 +97,12 @@ def show(request: Request) -> Response:
     return rendering.page(
         request,
         "task.html",
-        every_s=_TASK_EVERY_S if _may_change(task, letter) else None,
+        every_s=_TASK_EVERY_S if _may_change(task, letter, now=console.stack.now()) else None,
         task=task,
         final=task["status"] in FINAL,
         letter=letter,
         lines=None if files is None else lines.of_task(files, task_id),
-        timeline=timeline.of(task, now=datetime.now(UTC)) if recorded else None,
+        timeline=timeline.of(task, now=console.stack.now()) if recorded else None,
         family=relatives,
         payload=json_tree.tree(task.get("payload"), link=partial(_named, uploads)),
         result=json_tree.tree(task.get("result"), link=objects.link),
@@ -203,12 +203,12 @@ def _letter(api: Client, task: Document) -> Document | None:
     return found
 
 
-def _may_change(task: Document, letter: Document | None) -> bool:
+def _may_change(task: Document, letter: Document | None, *, now: datetime) -> bool:
     """Whether another look may show something else: its end, or the dead letter that follows it."""
     if task["status"] not in FINAL:
         return True
     updated_at = units.moment(task.get("updated_at"))
-    recent = updated_at is not None and datetime.now(UTC) - updated_at < _LETTER_TIME
+    recent = updated_at is not None and now - updated_at < _LETTER_TIME
     return task["status"] in {"failed", "dead"} and letter is None and "discarded_at" not in task and recent
 
 

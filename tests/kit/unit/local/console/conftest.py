@@ -34,6 +34,7 @@ class MadeUpBackend:
 
     where: Endpoints
     name: str = "made-up"
+    clock_moves_all: bool = True
     services: tuple[ServiceStatus, ...] = (
         ServiceStatus(service="api", instance="api", state=ServiceState.READY, uptime_s=5),
     )

@@ -17,7 +17,7 @@ from tests.kit.unit.api.conftest import REGISTRY
 from tests.kit.unit.local.console.conftest import Shown
 
 HOSTILE = """<script>alert("1")</script>'"`"""
-#: Every place that a stack without our emulator has.
+#: Every place but the emulator’s page (test_emulator.py).
 PLACES = [
     "/",
     "/tasks",
@@ -354,11 +354,6 @@ def test_a_schedule_is_paused_resumed_and_run(shown: Shown) -> None:
     assert shown.served.published[-1]["task_type"] == "data_transformation"
     assert shown.post("/schedules/nightly/due", status=404)
     assert shown.post("/schedules/unheard-of/pause", status=404)
-
-
-def test_the_emulators_console_is_a_click_away_where_the_emulator_is_ours(shown: Shown) -> None:
-    assert ">Emulator</a>" not in shown.page("/")
-    shown.page("/emulator", status=404)
 
 
 def test_a_flash_is_named_by_its_key_alone(shown: Shown) -> None:
