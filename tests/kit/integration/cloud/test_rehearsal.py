@@ -327,6 +327,11 @@ def test_what_was_changed_by_hand_is_put_back_in_each_kind_of_resource(deployed:
             policy["conditions"][0]["conditionThreshold"]["thresholdValue"] = 1e6
         if "/alertPolicies/" in name and policy["userLabels"]["alert"] == "errors":
             policy["enabled"] = False
+        if "/alertPolicies/" in name and policy["userLabels"]["alert"] == "wait-slow-burn":
+            policy["conditions"][0]["conditionPrometheusQueryLanguage"]["query"] = "vector(0)"
+    state.items[f"logging/projects/{PROJECT}/metrics/shop-task-wait"]["bucketOptions"]["explicitBuckets"][
+        "bounds"
+    ].pop()
     state.items[f"logging/projects/{PROJECT}/metrics/shop-errors"]["disabled"] = True
     assert set(work(deployed.deploy())) == {
         "update service/shop-api",
@@ -338,7 +343,9 @@ def test_what_was_changed_by_hand_is_put_back_in_each_kind_of_resource(deployed:
         "update dashboard/shop-pipeline",
         "update alert/shop-backlog-age",
         "update alert/shop-errors",
+        "update alert/shop-wait-slow-burn",
         "update metric/shop-errors",
+        "update metric/shop-task-wait",
     }
     service = state.items[f"run/{PROJECT}/europe-west1/services/shop-api"]
     (share,) = service["status"]["traffic"]
@@ -362,6 +369,7 @@ def test_jobs_take_the_place_of_pools_and_what_is_left_over_is_pruned_on_demand(
         "create schedule/shop-run-mail",
         "update bucket/rehearsal-project-shop",  # its lifecycle went with the schedule
         "update dashboard/shop-pipeline",  # its charts are those of jobs
+        *(f"update alert/shop-{which}-burn" for which in ("success-fast", "success-slow", "wait-fast", "wait-slow")),
     }
     names = set(deployed.simulation.control_plane.state.items)
     assert f"run/{PROJECT}/europe-west1/jobs/shop-mail" in names
