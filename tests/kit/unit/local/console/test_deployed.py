@@ -19,7 +19,20 @@ def browser(stack: Deployed) -> TestClient:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/tasks", "/submit", "/submit/anything", "/dead-letters", "/schedules", "/emulator"]
+    "path",
+    [
+        "/",
+        "/tasks",
+        "/submit",
+        "/submit/anything",
+        "/dead-letters",
+        "/schedules",
+        "/delayed",
+        "/groups",
+        "/limits",
+        "/triggers",
+        "/emulator",
+    ],
 )
 def test_its_pages_show_the_pipeline_and_lead_to_no_other_place(served: Served, path: str) -> None:
     served.bury()
