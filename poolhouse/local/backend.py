@@ -138,6 +138,10 @@ class Backend(Protocol):
     def name(self) -> str:
         """The word for `--backend`."""
 
+    @property
+    def clock_moves_all(self) -> bool:
+        """Whether API, workers and scheduler follow the clock of the Pub/Sub emulator when it is moved."""
+
     def up(self, options: UpOptions, say: Callable[[str], None]) -> Endpoints:
         """Start a stack and return once all of it is ready; leave nothing behind where that fails.
 

@@ -62,6 +62,7 @@ class Compose:
     """Runs docker-compose.yml, with free ports and the sample handlers of the e2e."""
 
     name = "compose"
+    clock_moves_all = False
 
     def __init__(self, state_dir: Path) -> None:
         self._state_dir = state_dir

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import socket
 import sys
 from pathlib import Path
@@ -13,6 +14,8 @@ from poolhouse.local.console.server import serve
 from poolhouse.local.console.stacks import LocalStack
 from poolhouse.local.errors import StackError
 from poolhouse.local.processes import ports
+from poolhouse.pipeline.timing import clock
+from poolhouse.pipeline.timing.clock import ShiftedClock
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,7 +28,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     if options.fd is None:
         print(f"http://{ports.HOST}:{listener.getsockname()[1]}", flush=True)
-    serve(LocalStack(lambda: backends.current(options.state_dir)), listener)
+    clock_file = os.environ.get("CLOCK_FILE")
+    now = ShiftedClock(clock_file) if clock_file else clock.now
+    serve(LocalStack(lambda: backends.current(options.state_dir), now=now), listener)
     return 0
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,11 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from poolhouse.client import units
 from poolhouse.client.calls import segment
+from poolhouse.local.console.files import objects
 from poolhouse.local.console.notes import Notes
 from poolhouse.local.console.stacks import Stack, StackInfo
+from poolhouse.local.console.task import frames
+from poolhouse.local.console.task.timeline import elapsed
 from poolhouse.pipeline.errors import PoolhouseError
 
 HERE = Path(__file__).parent
@@ -38,9 +42,11 @@ PLACES = (
     Place("/", "Overview", "o"),
     Place("/tasks", "Tasks", "t"),
     Place("/submit", "Submit", "s"),
+    Place("/files", "Files", "f"),
     Place("/dead-letters", "Dead letters", "d"),
     Place("/schedules", "Schedules", "c"),
     Place("/logs", "Logs", "l"),
+    Place("/emulator", "Emulator", "e"),
 )
 #: What other keys do (static/keys.js).
 _KEYS = (
@@ -51,6 +57,12 @@ _KEYS = (
     ("u", "Up, to the list"),
     ("?", "This list"),
 )
+#: The pages of a place that has several: path and name.
+_SECTIONS = {
+    "/tasks": (("/tasks", "All"), ("/delayed", "Delayed"), ("/groups", "Groups"), ("/limits", "Limits")),
+    "/schedules": (("/schedules", "Schedules"), ("/triggers", "Triggers")),
+}
+_PLACE_OF = {path: place for place, sections in _SECTIONS.items() for path, _ in sections}
 
 
 @dataclass(frozen=True)
@@ -68,8 +80,8 @@ def of(request: Request) -> Console:
     return found
 
 
-def templates() -> Environment:
-    """The templates, which escape whatever they are given."""
+def templates(now: Callable[[], datetime]) -> Environment:
+    """The templates, which escape whatever they are given; `now` is the time that ages are counted to."""
     environment = Environment(
         loader=FileSystemLoader(HERE / "templates"),
         autoescape=True,
@@ -77,17 +89,20 @@ def templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["most_characters"] = MOST_CHARACTERS
     environment.filters |= {
-        "age": _age,
+        "age": partial(_age, now=now),
         "brief": units.brief,
+        "frames": frames.parts,
         "moment": _moment,
+        "object_page": objects.address,
         "pretty": _pretty,
         "segment": segment,
         "short": _short,
         "size": units.size,
         "span": units.span,
         "ticked": _ticked,
-        "took": _took,
+        "took": partial(_took, now=now),
     }
     return environment
 
@@ -111,6 +126,8 @@ def page(
         places=_places(info),
         keys=_KEYS,
         here=_here(request.url.path),
+        sections=_SECTIONS.get(_here(request.url.path), ()),
+        section=request.url.path,
         every_s=every_s * info.pace if every_s and info is not None else every_s,
         note=console.notes.read(request.query_params.get("note", "")),
         **context,
@@ -136,18 +153,18 @@ def _places(info: StackInfo | None) -> Sequence[Place]:
     """What a person can go to; all of it where nothing is up yet."""
     if info is None:
         return PLACES
-    places = [place for place in PLACES if place.path != "/logs" or info.logs]
-    return [*places, Place(info.emulator_url, "Emulator", "e")] if info.emulator_url else places
+    return [place for place in PLACES if place.path != "/logs" or info.logs]
 
 
 def _here(path: str) -> str:
     """The place that a path belongs to."""
-    return "/" + path.split("/")[1]
+    first = "/" + path.split("/")[1]
+    return _PLACE_OF.get(first, first)
 
 
-def _age(text: str | None) -> str:
+def _age(text: str | None, *, now: Callable[[], datetime]) -> str:
     at = units.moment(text)
-    return "?" if at is None else units.age(at, now=datetime.now(UTC))
+    return "?" if at is None else units.age(at, now=now())
 
 
 def _moment(text: str | None) -> str:
@@ -164,13 +181,13 @@ def _ticked(text: str) -> Markup:
     return Markup("").join(parts)
 
 
-def _took(attempt: Mapping[str, Any]) -> str:
+def _took(attempt: Mapping[str, Any], *, now: Callable[[], datetime]) -> str:
     """How long an attempt took, or takes."""
     began, ended = units.moment(attempt["started_at"]), units.moment(attempt.get("ended_at"))
     if began is None:
         return "?"
-    seconds = ((ended or datetime.now(UTC)) - began).total_seconds()
-    return f"{1000 * seconds:.0f} ms" if ended and seconds < 1 else units.span(max(0.0, seconds))
+    seconds = ((ended or now()) - began).total_seconds()
+    return elapsed(max(0.0, seconds)) if ended else units.span(max(0.0, seconds))
 
 
 def _pretty(value: Any) -> str:

@@ -7,12 +7,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from poolhouse.client.client import Client
 from poolhouse.client.target import TIMEOUT_S
 from poolhouse.local.backend import Backend, Endpoints
-from poolhouse.local.console.emulator import Emulator
+from poolhouse.local.console.emulator import Emulator, NoEmulator
+from poolhouse.local.console.files.bucket import ApiBucket, Bucket, LocalBucket
+from poolhouse.pipeline.timing.clock import now
 
 #: Longest time of a call to a local API, in seconds: a person waits.
 LOCAL_TIMEOUT_S = 10.0
@@ -31,8 +34,6 @@ class StackInfo:
     project: str
     #: Where a browser can read the API's reference; None where it is not let in.
     reference_url: str | None = None
-    #: The console of its Pub/Sub emulator; None where that is another's, or does not answer.
-    emulator_url: str | None = None
     #: Whether its logs can be read here.
     logs: bool = False
     #: How many times as long as on a local stack a page waits before it looks again.
@@ -41,6 +42,9 @@ class StackInfo:
 
 class Stack(Protocol):
     """Access to what is shown. Every method may raise `PoolhouseError`, such as `NoStack`."""
+
+    #: The time as its processes see it: that of a local stack may have been moved forward.
+    now: Callable[[], datetime]
 
     def info(self) -> StackInfo:
         """What it is, and what can be seen of it."""
@@ -51,32 +55,43 @@ class Stack(Protocol):
     def api(self) -> AbstractContextManager[Client]:
         """A client of its API, closed in the end: threads of several requests must not share one."""
 
-    def emulator(self) -> Emulator | None:
-        """The administration of its Pub/Sub emulator; None where that is another's, or does not answer."""
+    def bucket(self) -> AbstractContextManager[Bucket]:
+        """Its files, for one page."""
+
+    def emulator(self) -> Emulator:
+        """The administration of its Pub/Sub emulator. Raises `NoEmulator` where there is none of ours."""
 
 
 class LocalStack:
     """Whatever stack is up: looked up anew each time, since one may end and another come."""
 
-    def __init__(self, find: Callable[[], Backend]) -> None:
+    def __init__(
+        self,
+        find: Callable[[], Backend],
+        *,
+        now: Callable[[], datetime] = now,
+        open_bucket: Callable[[str, str], Bucket] = LocalBucket,
+    ) -> None:
         """Looks at nothing yet.
 
         Args:
             find: gives the backend of the stack that is up; may raise `NoStack`.
+            now: the time as the stack's processes see it.
+            open_bucket: given the address of the storage server and the bucket's name.
         """
         self._find = find
+        self.now = now
+        self._open_bucket = open_bucket
         #: Whether the emulator is ours, by what identifies a stack.
         self._ours: dict[Endpoints, bool] = {}
 
     def info(self) -> StackInfo:
         backend = self._find()
         endpoints = backend.endpoints()
-        emulator = self.emulator()
         return StackInfo(
             place=backend.name,
             project=endpoints.project,
             reference_url=f"{endpoints.api_url}/docs",
-            emulator_url=emulator.console_url if emulator is not None else None,
             logs=True,
         )
 
@@ -91,15 +106,22 @@ class LocalStack:
         finally:
             api.close()
 
-    def emulator(self) -> Emulator | None:
+    @contextmanager
+    def bucket(self) -> Iterator[Bucket]:
+        endpoints = self._find().endpoints()
+        yield self._open_bucket(endpoints.storage_url, endpoints.bucket)
+
+    def emulator(self) -> Emulator:
         endpoints = self._find().endpoints()
         emulator = Emulator(endpoints.pubsub_host)
         if endpoints not in self._ours:
-            answers = emulator.is_ours()
-            if answers is None:
-                return None
-            self._ours = {endpoints: answers}
-        return emulator if self._ours[endpoints] else None
+            self._ours = {endpoints: emulator.is_ours()}
+        if not self._ours[endpoints]:
+            raise NoEmulator(
+                "The Pub/Sub of this stack is Google’s emulator: it has no call to look at messages and leases, to "
+                "move its clock or to inject faults.\nOurs has: ./invoke up --backend compose --pubsub poolhouse"
+            )
+        return emulator
 
 
 class Deployed:
@@ -116,6 +138,7 @@ class Deployed:
             token: gives an identity token; takes a second, since it asks gcloud.
             clock: gives the time in seconds.
         """
+        self.now = now
         self._project = project
         self._url = url
         self._give_token = token
@@ -138,8 +161,17 @@ class Deployed:
         finally:
             api.close()
 
-    def emulator(self) -> None:
-        return None
+    @contextmanager
+    def bucket(self) -> Iterator[Bucket]:
+        with self.api() as api:
+            yield ApiBucket(api)
+
+    def emulator(self) -> Emulator:
+        raise NoEmulator(
+            f"The Pub/Sub of this pipeline is Google Cloud’s, in {self._project}: messages can’t be looked at without "
+            "pulling them, and there is no clock to move and no fault to inject.\n"
+            "./invoke up brings the same pipeline up on your machine, with an emulator that has all of it."
+        )
 
     def _current_token(self) -> str:
         with self._lock:

@@ -33,6 +33,7 @@ class Embedded:
     """Starts supervisors, and talks to the one that the state file names."""
 
     name = "embedded"
+    clock_moves_all = True
 
     def __init__(self, state_dir: Path) -> None:
         self._state_dir = state_dir

@@ -166,10 +166,14 @@ def test_a_schedule_is_paused_resumed_and_run(page: Page) -> None:
     expect_text(page, "runs now")
 
 
-def test_the_emulators_own_console_is_a_click_away(page: Page) -> None:
+def test_messages_and_publishing_are_on_the_emulators_own_pages_a_click_away(page: Page) -> None:
     page.goto("/")
     page.get_by_role("link", name="Emulator").click()
-    expect(page.locator("[data-live=subscriptions] a").first).to_be_visible()
+    page.get_by_role("link", name="default-workers").click()
+    expect(page.get_by_text("Looking takes nothing")).to_be_visible()
+    page.go_back()
+    page.get_by_role("link", name="Publish to poolhouse-default", exact=True).click()
+    expect(page.get_by_role("heading", name="Publish")).to_be_visible()
 
 
 # The last ones: the code that they save stays.

@@ -18,7 +18,22 @@ def browser(stack: Deployed) -> TestClient:
     return TestClient(create_app(stack), base_url=f"http://{HOST}", raise_server_exceptions=False)
 
 
-@pytest.mark.parametrize("path", ["/", "/tasks", "/submit", "/submit/anything", "/dead-letters", "/schedules"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/tasks",
+        "/submit",
+        "/submit/anything",
+        "/dead-letters",
+        "/schedules",
+        "/delayed",
+        "/groups",
+        "/limits",
+        "/triggers",
+        "/emulator",
+    ],
+)
 def test_its_pages_show_the_pipeline_and_lead_to_no_other_place(served: Served, path: str) -> None:
     served.bury()
     answer = browser(Deployed("some-project", served.api.url, lambda: "token")).get(path)
@@ -28,7 +43,12 @@ def test_its_pages_show_the_pipeline_and_lead_to_no_other_place(served: Served, 
     # The API lets no browser in, and logs and processes are elsewhere.
     for absent in ("/logs", f"{served.api.url}/docs"):
         assert f'href="{absent}' not in answer.text
-    assert ">Emulator</a>" not in answer.text
+
+
+def test_the_emulators_page_says_why_there_is_none(served: Served) -> None:
+    page = words(browser(Deployed("some-project", served.api.url, lambda: "token")).get("/emulator").text)
+    assert "The Pub/Sub of this pipeline is Google Cloud’s, in some-project" in page
+    assert "./invoke up" in page
 
 
 def test_it_looks_less_often_than_at_a_local_stack(served: Served) -> None:
