@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
 from poolhouse.cloud.options import LABEL, Options
@@ -29,25 +29,41 @@ _RUNTIMES = 'one_of("cloud_run_revision", "cloud_run_worker_pool", "cloud_run_jo
 
 def log_metrics(options: Options) -> Iterator[Resource]:
     """Metrics out of log lines of this pipeline's API and workers."""
-    ours = f'labels."{LABEL}"="{options.name}" OR resource.labels.service_name="{options.api_service}"'
-    yield _metric(f"{options.name}-errors", f"severity>=ERROR AND ({ours})", "log lines of severity ERROR", options)
+    ours = of_this_pipeline(options)
+    yield log_metric(f"{options.name}-errors", f"severity>=ERROR AND ({ours})", "log lines of severity ERROR", options)
     # The line that the dead-letter worker writes for each task that it keeps.
     dead = (
         f'jsonPayload.message="a task is dead" AND ({ours} OR resource.labels.job_name="{options.name}-dead-letters")'
     )
-    yield _metric(f"{options.name}-dead-letters", dead, "tasks that failed for good", options)
+    yield log_metric(f"{options.name}-dead-letters", dead, "tasks that failed for good", options)
     # The API's own line about each call. Cloud Run's figure would count streams of events, which last for minutes.
     calls = f'jsonPayload.message="request" AND NOT jsonPayload.path=~"/events$" AND {_service(options)}'
-    yield _metric(f"{options.name}-latency", calls, "time of a call", options, value="jsonPayload.duration_ms")
+    latency = {
+        "valueExtractor": "EXTRACT(jsonPayload.duration_ms)",
+        "metricDescriptor": {"metricKind": "DELTA", "valueType": "DISTRIBUTION", "unit": "ms"},
+        "bucketOptions": {"exponentialBuckets": {"numFiniteBuckets": 40, "growthFactor": 1.5, "scale": 1}},
+    }
+    yield log_metric(f"{options.name}-latency", calls, "time of a call", options, more=latency)
 
 
-def dashboard(topology: Topology, *, options: Options) -> Resource:
-    """The pipeline's dashboard, under a fixed name: `create` would make another one each time."""
+def of_this_pipeline(options: Options) -> str:
+    """Return the filter of log lines of a pipeline's API and workers."""
+    return f'labels."{LABEL}"="{options.name}" OR resource.labels.service_name="{options.api_service}"'
+
+
+def dashboard(topology: Topology, *, options: Options, charts: Iterable[Json] = ()) -> Resource:
+    """The pipeline's dashboard, under a fixed name: `create` would make another one each time.
+
+    Args:
+        topology: pipeline.toml.
+        options: the choices of the deploy.
+        charts: widgets beside those of Google's own metrics.
+    """
     name = f"{options.name}-pipeline"
     body = {
         "name": f"projects/{options.project}/dashboards/{name}",
         "displayName": f"{options.name}: pipeline",
-        "mosaicLayout": {"columns": 12, "tiles": list(_tiles(topology, options))},
+        "mosaicLayout": {"columns": 12, "tiles": list(_tiles([*_charts_of(topology, options), *charts]))},
     }
     revision = _revision(body)
     # Labels of a dashboard are keys with empty values.
@@ -131,8 +147,7 @@ def alerts(topology: Topology, *, options: Options, tracks: ReleaseTracks) -> It
     }
     for key, (title, condition, aggregation, threshold, advice) in rules.items():
         body = {
-            "displayName": f"{options.name}: {title}",
-            "combiner": "OR",
+            **policy(title, advice, options),
             "conditions": [
                 {
                     "displayName": title,
@@ -145,12 +160,22 @@ def alerts(topology: Topology, *, options: Options, tracks: ReleaseTracks) -> It
                     },
                 }
             ],
-            "documentation": {"content": advice, "mimeType": "text/markdown"},
-            # Without it an incident stays open for seven days when a counter has no more data.
-            "alertStrategy": {"autoClose": f"{AUTO_CLOSE_S}s"},
-            "notificationChannels": [options.channel] if options.channel else [],
         }
-        yield _alert(key, body, options=options, tracks=tracks)
+        # A policy may name a metric only once that is there.
+        metrics = tuple(f"metric/{options.name}-{metric}" for metric in ("errors", "dead-letters", "latency"))
+        yield alert(key, body, options=options, tracks=tracks, after=metrics)
+
+
+def policy(title: str, advice: str, options: Options) -> Json:
+    """Return what all alert policies have: title, advice and whom they notify."""
+    return {
+        "displayName": f"{options.name}: {title}",
+        "combiner": "OR",
+        "documentation": {"content": advice, "mimeType": "text/markdown"},
+        # Without it an incident stays open for seven days when a counter has no more data.
+        "alertStrategy": {"autoClose": f"{AUTO_CLOSE_S}s"},
+        "notificationChannels": [options.channel] if options.channel else [],
+    }
 
 
 def channel(*, options: Options, tracks: ReleaseTracks) -> Iterator[Resource]:
@@ -181,10 +206,17 @@ def policies(tracks: ReleaseTracks) -> Read:
     return Read(arguments=(*tracks.policies, "list"), api="monitoring.googleapis.com")
 
 
-def _alert(key: str, body: Json, *, options: Options, tracks: ReleaseTracks) -> Resource:
+def alert(key: str, body: Json, *, options: Options, tracks: ReleaseTracks, after: tuple[str, ...]) -> Resource:
+    """An alert policy, found again by its user labels.
+
+    Args:
+        key: tells it from the others of this pipeline.
+        body: the policy.
+        options: the choices of the deploy.
+        tracks: the release tracks of the installed gcloud.
+        after: what must be there before it.
+    """
     revision = _revision(body)
-    # A policy may name a metric only once that is there.
-    metrics = tuple(f"metric/{options.name}-{metric}" for metric in ("errors", "dead-letters", "latency"))
     body = {**body, "userLabels": {LABEL: options.name, "alert": key, _REVISION: revision}}
     file = {"policy.json": json.dumps(body, indent=1)}
 
@@ -215,19 +247,23 @@ def _alert(key: str, body: Json, *, options: Options, tracks: ReleaseTracks) -> 
         observe=observe,
         create=(command(*tracks.policies, "create", flag("policy-from-file", "{file:policy.json}"), files=file),),
         update=update,
-        after=metrics,
+        after=after,
     )
 
 
 def _condition(policy: Json) -> Fields:
     """What a policy waits for, and whom it notifies: the part that people change by hand."""
     (condition, *_) = policy["conditions"]
+    channels = tuple(policy.get("notificationChannels", ()))
+    promql = condition.get("conditionPrometheusQueryLanguage")
+    if promql is not None:
+        return {"query": promql.get("query"), "for": promql.get("duration", "0s"), "channels": channels}
     threshold = condition.get("conditionThreshold", {})
     return {
         "filter": threshold.get("filter"),
         "above": float(threshold.get("thresholdValue", 0)),
         "for": threshold.get("duration", "0s"),
-        "channels": tuple(policy.get("notificationChannels", ())),
+        "channels": channels,
     }
 
 
@@ -237,20 +273,28 @@ def _charts(body: Json) -> Value:
     for tile in body.get("mosaicLayout", {}).get("tiles", ()):
         widget = tile.get("widget", {})
         sets = widget.get("xyChart", {}).get("dataSets", ())
-        filters = [part.get("timeSeriesQuery", {}).get("timeSeriesFilter", {}).get("filter", "") for part in sets]
+        queries = [part.get("timeSeriesQuery", {}) for part in sets]
+        filters = [
+            query.get("prometheusQuery") or query.get("timeSeriesFilter", {}).get("filter", "") for query in queries
+        ]
         found.append(f"{widget.get('title')} ({_revision(filters)[:6]})")
     return tuple(found)
 
 
-def _metric(name: str, log_filter: str, description: str, options: Options, *, value: str = "") -> Resource:
-    """A metric that counts lines; with `value`, one of how the numbers in that field are distributed."""
-    body: Json = {"description": f"Poolhouse: {description} {options.mark}", "filter": log_filter, "disabled": False}
-    if value:
-        body |= {
-            "valueExtractor": f"EXTRACT({value})",
-            "metricDescriptor": {"metricKind": "DELTA", "valueType": "DISTRIBUTION", "unit": "ms"},
-            "bucketOptions": {"exponentialBuckets": {"numFiniteBuckets": 40, "growthFactor": 1.5, "scale": 1}},
-        }
+def log_metric(
+    name: str, log_filter: str, description: str, options: Options, *, more: Mapping[str, Json] | None = None
+) -> Resource:
+    """A metric that counts lines, or measures what is in them.
+
+    Args:
+        name: its name.
+        log_filter: which lines.
+        description: what it is.
+        options: the choices of the deploy.
+        more: further fields: of a distribution, the field with the value, its buckets and its labels.
+    """
+    body = {"description": f"Poolhouse: {description} {options.mark}", "filter": log_filter, "disabled": False}
+    body |= more or {}
     file = {"metric.json": json.dumps(body, indent=1)}
     flags = flag("config-from-file", "{file:metric.json}")
 
@@ -271,15 +315,20 @@ def _metric(name: str, log_filter: str, description: str, options: Options, *, v
 
 
 def _metric_fields(body: Json) -> Fields:
+    labels = [f"{label} {extractor}" for label, extractor in (body.get("labelExtractors") or {}).items()]
+    bounds = (body.get("bucketOptions") or {}).get("explicitBuckets", {}).get("bounds", ())
     return {
         "filter": body.get("filter"),
         "description": body.get("description"),
         "value": body.get("valueExtractor") or None,
+        **({"labels": tuple(sorted(labels))} if labels else {}),
+        **({"buckets": tuple(f"{bound:g}" for bound in bounds)} if bounds else {}),
         "disabled": bool(body.get("disabled", False)),
     }
 
 
-def _tiles(topology: Topology, options: Options) -> Iterator[Json]:
+def _charts_of(topology: Topology, options: Options) -> Iterator[Json]:
+    """The widgets of Google's own metrics."""
     live = _any("subscription_id", (tier.subscription for queue in topology.queues for tier in queue.tiers))
     dead = _any("subscription_id", (queue.dead_letter_subscription for queue in topology.queues))
     names = [queue.topic for queue in topology.queues]
@@ -315,7 +364,7 @@ def _tiles(topology: Topology, options: Options) -> Iterator[Json]:
             ("Runs of the workers' jobs", f'{jobs}running_executions"', "ALIGN_MAX", "resource.labels.job_name"),
             ("Ended runs", f'{jobs}completed_execution_count"', "ALIGN_DELTA", "metric.labels.result"),
         ]
-    for index, (title, condition, aligner, group) in enumerate(charts):
+    for title, condition, aligner, group in charts:
         # One line a queue, pool or class of answers, whatever revisions and instances there are.
         reducer = "REDUCE_SUM" if aligner in {"ALIGN_RATE", "ALIGN_DELTA", "ALIGN_MEAN"} else "REDUCE_MAX"
         if "instance_count" in condition:
@@ -327,16 +376,13 @@ def _tiles(topology: Topology, options: Options) -> Iterator[Json]:
             "groupByFields": [group],
         }
         query = {"timeSeriesFilter": {"filter": condition, "aggregation": aggregation}}
-        yield {
-            "xPos": 6 * (index % 2),
-            "yPos": 4 * (index // 2),
-            "width": 6,
-            "height": 4,
-            "widget": {
-                "title": title,
-                "xyChart": {"dataSets": [{"timeSeriesQuery": query, "plotType": "LINE"}]},
-            },
-        }
+        yield {"title": title, "xyChart": {"dataSets": [{"timeSeriesQuery": query, "plotType": "LINE"}]}}
+
+
+def _tiles(widgets: Iterable[Json]) -> Iterator[Json]:
+    """Widgets in two columns."""
+    for index, widget in enumerate(widgets):
+        yield {"xPos": 6 * (index % 2), "yPos": 4 * (index // 2), "width": 6, "height": 4, "widget": widget}
 
 
 def _service(options: Options) -> str:

@@ -9,6 +9,7 @@ from poolhouse.cloud.kinds import (
     autoscaler,
     monitoring,
     notifications,
+    objectives,
     project,
     pubsub,
     registry,
@@ -48,9 +49,11 @@ def resources(
         *_compute(topology, options, tracks, image),
         *(scheduler.task(entry, options=options, project_number=project_number) for entry in topology.schedules),
         *monitoring.log_metrics(options),
+        *objectives.log_metrics(options),
         *monitoring.channel(options=options, tracks=tracks),
-        monitoring.dashboard(topology, options=options),
+        monitoring.dashboard(topology, options=options, charts=objectives.charts(options)),
         *monitoring.alerts(topology, options=options, tracks=tracks),
+        *objectives.alerts(topology, options=options, tracks=tracks),
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from poolhouse.local.storage.proxy import Exchange, Mutation
-from poolhouse.local.storage.proxy.mutations import upload_properties
+from poolhouse.local.storage.proxy.requests import properties_in
 from poolhouse.pipeline import names
 from poolhouse.pipeline.tasks.records import Status
 
@@ -88,7 +88,7 @@ def parse(exchange: Exchange) -> Write | None:
         return None
     if exchange.sent is None or exchange.answer is None:
         return None
-    properties = upload_properties(exchange.sent)
+    properties = properties_in(exchange.sent)
     if not properties:
         return None
     metadata = properties.get("metadata", {})

@@ -16,6 +16,7 @@ from poolhouse.client.target import TIMEOUT_S
 from poolhouse.local.backend import Backend, Endpoints
 from poolhouse.local.console import logs_explorer
 from poolhouse.local.console.emulator import Emulator, NoEmulator
+from poolhouse.local.console.files.bucket import ApiBucket, Bucket, LocalBucket
 from poolhouse.pipeline.timing.clock import now
 
 #: Longest time of a call to a local API, in seconds: a person waits.
@@ -62,6 +63,9 @@ class Stack(Protocol):
     def api(self) -> AbstractContextManager[Client]:
         """A client of its API, closed in the end: threads of several requests must not share one."""
 
+    def bucket(self) -> AbstractContextManager[Bucket]:
+        """Its files, for one page."""
+
     def emulator(self) -> Emulator:
         """The administration of its Pub/Sub emulator. Raises `NoEmulator` where there is none of ours."""
 
@@ -69,15 +73,23 @@ class Stack(Protocol):
 class LocalStack:
     """Whatever stack is up: looked up anew each time, since one may end and another come."""
 
-    def __init__(self, find: Callable[[], Backend], *, now: Callable[[], datetime] = now) -> None:
+    def __init__(
+        self,
+        find: Callable[[], Backend],
+        *,
+        now: Callable[[], datetime] = now,
+        open_bucket: Callable[[str, str], Bucket] = LocalBucket,
+    ) -> None:
         """Looks at nothing yet.
 
         Args:
             find: gives the backend of the stack that is up; may raise `NoStack`.
             now: the time as the stack's processes see it.
+            open_bucket: given the address of the storage server and the bucket's name.
         """
         self._find = find
         self.now = now
+        self._open_bucket = open_bucket
         #: Whether the emulator is ours, by what identifies a stack.
         self._ours: dict[Endpoints, bool] = {}
 
@@ -100,6 +112,11 @@ class LocalStack:
             yield api
         finally:
             api.close()
+
+    @contextmanager
+    def bucket(self) -> Iterator[Bucket]:
+        endpoints = self._find().endpoints()
+        yield self._open_bucket(endpoints.storage_url, endpoints.bucket)
 
     def emulator(self) -> Emulator:
         endpoints = self._find().endpoints()
@@ -162,6 +179,11 @@ class Deployed:
             yield api
         finally:
             api.close()
+
+    @contextmanager
+    def bucket(self) -> Iterator[Bucket]:
+        with self.api() as api:
+            yield ApiBucket(api)
 
     def emulator(self) -> Emulator:
         raise NoEmulator(

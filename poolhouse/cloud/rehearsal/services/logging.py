@@ -5,9 +5,21 @@ from __future__ import annotations
 from poolhouse.cloud.rehearsal import log_filter
 from poolhouse.cloud.rehearsal.control_plane import Route, route
 from poolhouse.cloud.rehearsal.http import ApiError, Request
-from poolhouse.cloud.rehearsal.schema import anything, boolean, check, list_of, number, one_of, required, text, whole
+from poolhouse.cloud.rehearsal.schema import (
+    anything,
+    boolean,
+    check,
+    list_of,
+    map_of,
+    number,
+    one_of,
+    required,
+    text,
+    whole,
+)
 from poolhouse.cloud.rehearsal.state import Json, State
 
+_EXTRACTOR = text(r"(EXTRACT|REGEXP_EXTRACT)\([^()]+\)")
 _METRIC = {
     "name": text(r"[A-Za-z0-9_.,+!*',()%/-]{1,100}"),
     "description": text(longest=8000),
@@ -16,14 +28,17 @@ _METRIC = {
         "metricKind": one_of("DELTA"),
         "valueType": one_of("INT64", "DISTRIBUTION"),
         "unit": text(),
-        "labels": list_of(anything),
+        "labels": list_of(
+            {"key": text(r"[a-zA-Z][a-zA-Z0-9_]*"), "valueType": one_of("STRING", "INT64", "BOOL")}, most=10
+        ),
         "name": anything,
         "type": anything,
     },
-    "valueExtractor": text(r"(EXTRACT|REGEXP_EXTRACT)\([^()]+\)"),
-    "labelExtractors": anything,
+    "valueExtractor": _EXTRACTOR,
+    "labelExtractors": map_of(_EXTRACTOR, keys=r"[a-zA-Z][a-zA-Z0-9_]*"),
     "bucketOptions": {
         "exponentialBuckets": {"numFiniteBuckets": whole(1, 100), "growthFactor": number, "scale": number},
+        "explicitBuckets": {"bounds": list_of(number, most=200)},
     },
     "disabled": boolean,
     "createTime": anything,
@@ -68,6 +83,11 @@ def _check_distribution(body: Json) -> None:
     if distribution != bool(body.get("valueExtractor")) or distribution != bool(body.get("bucketOptions")):
         raise ApiError(
             "INVALID_ARGUMENT", "A value extractor and bucket options go with DISTRIBUTION, and only with it."
+        )
+    declared = {label["key"] for label in body.get("metricDescriptor", {}).get("labels", ())}
+    if declared != set(body.get("labelExtractors", {})):
+        raise ApiError(
+            "INVALID_ARGUMENT", "Each label of the descriptor needs an extractor, and each extractor a label."
         )
 
 

@@ -40,8 +40,13 @@ _AGGREGATION = {
     "crossSeriesReducer": one_of(*_REDUCERS),
     "groupByFields": list_of(text()),
 }
-_QUERY = {"timeSeriesFilter": {"filter": text(), "aggregation": _AGGREGATION}}
-_WIDGET = {"title": text(), "xyChart": {"dataSets": list_of({"timeSeriesQuery": _QUERY, "plotType": one_of("LINE")})}}
+_QUERY = {
+    "timeSeriesFilter": {"filter": text(), "aggregation": _AGGREGATION},
+    "prometheusQuery": text(r"[\s\S]+"),
+    "unitOverride": text(),
+}
+_DATA_SET = {"timeSeriesQuery": _QUERY, "plotType": one_of("LINE"), "legendTemplate": text()}
+_WIDGET = {"title": text(), "xyChart": {"dataSets": list_of(_DATA_SET)}}
 _TILE = {
     "xPos": whole(0, 47),
     "yPos": whole(0, 10_000),
@@ -67,6 +72,15 @@ _CONDITION = {
         "duration": duration(0, 82_800),
         "trigger": {"count": whole(0, 1000)},
     },
+    "conditionPrometheusQueryLanguage": {
+        "query": text(r"[\s\S]+"),
+        "duration": duration(0, 82_800),
+        "evaluationInterval": duration(30, 82_800),
+        "labels": map_of(text()),
+        "ruleGroup": text(longest=2048),
+        "alertRule": text(longest=2048),
+        "disableMetricValidation": boolean,
+    },
 }
 _ALERT = {
     "name": text(),
@@ -77,6 +91,7 @@ _ALERT = {
     "userLabels": map_of(text(r"[a-z0-9_-]{0,63}"), keys=r"[a-z][a-z0-9_-]{0,62}"),
     "notificationChannels": list_of(text(r"projects/[^/]+/notificationChannels/\d+"), most=16),
     "alertStrategy": {"autoClose": duration(1800, 604_800), "notificationRateLimit": {"period": duration(0, 10**6)}},
+    "severity": one_of("CRITICAL", "ERROR", "WARNING"),
     "enabled": boolean,
     "creationRecord": anything,
     "mutationRecord": anything,
@@ -167,6 +182,9 @@ def _check_alert(state: State, body: dict[str, Any]) -> None:
         if f"monitoring/{name}" not in state.items:
             raise ApiError("NOT_FOUND", f"Notification channel {name} not found.")
     for condition in body["conditions"]:
+        if "conditionPrometheusQueryLanguage" in condition:
+            _check_promql(condition["conditionPrometheusQueryLanguage"])
+            continue
         log_filter = condition["conditionThreshold"]["filter"]
         if "metric.type=" not in log_filter or "resource.type=" not in log_filter:
             raise ApiError("INVALID_ARGUMENT", f"The filter must name a metric and a resource type: {log_filter}")
@@ -175,6 +193,13 @@ def _check_alert(state: State, body: dict[str, Any]) -> None:
                 raise ApiError(
                     "NOT_FOUND", f'Cannot find metric that matches type = "logging.googleapis.com/user/{name}"'
                 )
+
+
+def _check_promql(condition: Json) -> None:
+    """Check what PromQL conditions are held to (Cloud Monitoring, PrometheusQueryLanguageCondition)."""
+    required(condition, "query")
+    if float(condition.get("evaluationInterval", "30s")[:-1]) % 30:
+        raise ApiError("INVALID_ARGUMENT", "The evaluation interval must be a multiple of 30 seconds.")
 
 
 _DASHBOARDS = "/v1/projects/{project}/dashboards"

@@ -9,13 +9,16 @@ import math
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
+from http import HTTPStatus
 
-from poolhouse.local.storage.proxy import limits, mutations
+from poolhouse.local.storage.proxy import limits
 from poolhouse.local.storage.proxy.exchange import SHOWN_BYTES, Exchange
 from poolhouse.local.storage.proxy.faults import Fault, Faults
 from poolhouse.local.storage.proxy.http import Head, NotHttp, answer_body, endless, request_body
 from poolhouse.local.storage.proxy.limits import WriteLimits
-from poolhouse.local.storage.proxy.mutations import Mutation
+from poolhouse.local.storage.proxy.mutations import mutation_of
+from poolhouse.local.storage.proxy.requests import PROPERTIES_WITHIN_BYTES, Request, properties_in
+from poolhouse.local.storage.proxy.strictness import Refusal, Strictness
 
 #: SO_LINGER with a time of 0: closing sends a reset.
 _RESET = struct.pack("ii", 1, 0)
@@ -35,7 +38,9 @@ class Relay:
         server: tuple[str, int],
         faults: Faults,
         on_exchange: Callable[[Exchange], None],
+        strictness: Strictness,
         write_limits: WriteLimits | None,
+        public_host: str | None,
     ) -> None:
         """Wrap a connection.
 
@@ -44,13 +49,18 @@ class Relay:
             server: host and port of the storage server.
             faults: what happens to requests.
             on_exchange: called with each request that reached the server.
+            strictness: refuses what Cloud Storage would refuse.
             write_limits: the rates that are enforced; None for none.
+            public_host: HOST:PORT by which the server knows requests whose path is BUCKET/OBJECT, such as those of
+                signed URLs; None: clients name it themselves.
         """
         self._reader, self._writer = client
         self._server = server
         self._faults = faults
         self._on_exchange = on_exchange
+        self._strictness = strictness
         self._write_limits = write_limits
+        self._public_host = public_host
         self._upstream: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def run(self) -> None:
@@ -82,31 +92,43 @@ class Relay:
             raise Reset
         body = request_body(self._reader, head)
         if fault is not None and fault.kind == "status":
-            async for _ in body:
-                pass
-            self._writer.write(_refusal(fault))
-            await self._writer.drain()
-            return not head.closes
-        if self._write_limits is None:
-            return await self._pass_on(head, body, fault, not_written=_nothing)
-        mutation, body = await _mutation(head, body)
-        not_written = _nothing if mutation is None else self._write_limits.admit(mutation)
-        if not_written is None:
-            assert mutation is not None
-            async for _ in body:
-                pass
-            self._writer.write(_answer("429 Too Many Requests", limits.refusal(mutation)))
-            await self._writer.drain()
-            return not head.closes
-        return await self._pass_on(head, body, fault, not_written=not_written)
+            return await self._refuse(head, body, _refusal(fault))
+        request, body = await _read_request(head, body)
+        if self._public_host is not None and request.by_path:
+            head = head.replaced("host", self._public_host)
+        async with self._strictness.judged(request) as refused:
+            if refused is not None:
+                return await self._refuse(head, body, _answer(_status_line(refused), refused.body()))
+            mutation = None if self._write_limits is None else mutation_of(request)
+            if self._write_limits is None or mutation is None:
+                return await self._pass_on(head, request, body, fault, not_written=_nothing)
+            not_written = self._write_limits.admit(mutation)
+            if not_written is None:
+                return await self._refuse(head, body, _answer("429 Too Many Requests", limits.refusal(mutation)))
+            return await self._pass_on(head, request, body, fault, not_written=not_written)
+
+    async def _refuse(self, head: Head, body: AsyncIterator[bytes], answer: bytes) -> bool:
+        """Answer a request in the server's stead."""
+        async for _ in body:
+            pass
+        self._writer.write(answer)
+        await self._writer.drain()
+        return not head.closes
 
     async def _pass_on(
-        self, head: Head, body: AsyncIterator[bytes], fault: Fault | None, *, not_written: Callable[[], None]
+        self,
+        head: Head,
+        request: Request,
+        body: AsyncIterator[bytes],
+        fault: Fault | None,
+        *,
+        not_written: Callable[[], None],
     ) -> bool:
         """Send a request on, and its answer back.
 
         Args:
             head: of the request.
+            request: what it is about.
             body: of the request.
             fault: what happens to the answer.
             not_written: called where the server refuses the request.
@@ -127,6 +149,8 @@ class Relay:
             raise NotHttp("the server ended the connection instead of answering")
         if answer.status >= 300:
             not_written()
+        elif request.opens_session:
+            self._strictness.opened(request, answer.get("location") or "")
         received, delivered = await self._answer(answer, reader, method=head.method, fault=fault)
         self._on_exchange(
             Exchange(
@@ -199,16 +223,17 @@ class Relay:
             self._upstream = None
 
 
-async def _mutation(head: Head, body: AsyncIterator[bytes]) -> tuple[Mutation | None, AsyncIterator[bytes]]:
-    """What a request changes, and its body, which may have to be read for that."""
-    if not mutations.names_in_body(head.method, head.target):
-        return mutations.mutation_of(head.method, head.target, {}), body
+async def _read_request(head: Head, body: AsyncIterator[bytes]) -> tuple[Request, AsyncIterator[bytes]]:
+    """What a request is about, and its body, which may have to be read for that."""
+    request = Request.of(head, {})
+    if not request.names_in_body:
+        return request, body
     read = b""
     properties = None
     async for piece in body:
         read += piece
-        properties = mutations.upload_properties(read)
-        if properties is not None or len(read) > mutations.PROPERTIES_WITHIN_BYTES:
+        properties = properties_in(read)
+        if properties is not None or len(read) > PROPERTIES_WITHIN_BYTES:
             break
 
     async def whole() -> AsyncIterator[bytes]:
@@ -216,7 +241,7 @@ async def _mutation(head: Head, body: AsyncIterator[bytes]) -> tuple[Mutation | 
         async for piece in body:
             yield piece
 
-    return mutations.mutation_of(head.method, head.target, properties or {}), whole()
+    return Request.of(head, properties or {}), whole()
 
 
 def _nothing() -> None:
@@ -227,6 +252,10 @@ def _refusal(fault: Fault) -> bytes:
     """An error as Cloud Storage writes it (JSON API, Errors)."""
     error = {"code": fault.status, "message": f"Injected fault: {fault.status}."}
     return _answer(f"{fault.status} Injected Fault", json.dumps({"error": error}).encode())
+
+
+def _status_line(refused: Refusal) -> str:
+    return f"{refused.status} {HTTPStatus(refused.status).phrase}"
 
 
 def _answer(status: str, body: bytes) -> bytes:

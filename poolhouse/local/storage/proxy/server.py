@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import json
 import random
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
-from typing import Self
-from urllib.parse import urlsplit
+from typing import Any, Self
+from urllib.parse import quote, urlsplit
 
 from poolhouse.local.storage.proxy.exchange import Exchange
 from poolhouse.local.storage.proxy.faults import Faults
+from poolhouse.local.storage.proxy.http import Head, NotHttp, answer_body
 from poolhouse.local.storage.proxy.limits import WriteLimits
 from poolhouse.local.storage.proxy.relay import Relay
+from poolhouse.local.storage.proxy.requests import StoredObject
+from poolhouse.local.storage.proxy.strictness import Strictness
 
 _START_TIMEOUT_S = 10.0
 
@@ -95,6 +100,7 @@ class FaultProxy:
             faults=self.faults,
             on_exchange=self._on_exchange,
             write_limits=self._write_limits,
+            public_host="{}:{}".format(*self._upstream),
         ) as port:
             self._port = port
             self._ready.set()
@@ -109,6 +115,7 @@ async def relaying(
     faults: Faults,
     on_exchange: Callable[[Exchange], None] = lambda exchange: None,
     write_limits: WriteLimits | None,
+    public_host: str | None = None,
 ) -> AsyncIterator[int]:
     """Relay connections on this event loop; gives the port.
 
@@ -118,7 +125,9 @@ async def relaying(
         faults: what happens to requests.
         on_exchange: called with every request that reached the server, once it is answered.
         write_limits: rates at which changes are taken.
+        public_host: HOST:PORT that signed URLs are to lead to; None: as clients send them.
     """
+    strictness = Strictness(functools.partial(_look, server))
     relays: set[asyncio.Task[None]] = set()
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -126,7 +135,13 @@ async def relaying(
         assert task is not None
         relays.add(task)
         relay = Relay(
-            (reader, writer), server=server, faults=faults, on_exchange=on_exchange, write_limits=write_limits
+            (reader, writer),
+            server=server,
+            faults=faults,
+            on_exchange=on_exchange,
+            strictness=strictness,
+            write_limits=write_limits,
+            public_host=public_host,
         )
         try:
             # The end of the proxy cancels it; to the client that is the end of a connection.
@@ -143,3 +158,23 @@ async def relaying(
         for task in tuple(relays):
             task.cancel()
         await asyncio.gather(*relays)
+
+
+async def _look(server: tuple[str, int], stored: StoredObject) -> Mapping[str, Any] | None:
+    """Return the properties of an object; None where it is absent.
+
+    Raises:
+        NotHttp: the server does not say.
+    """
+    reader, writer = await asyncio.open_connection(*server)
+    try:
+        path = f"/storage/v1/b/{quote(stored.bucket, safe='')}/o/{quote(stored.name, safe='')}"
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: {server[0]}:{server[1]}\r\nConnection: close\r\n\r\n".encode())
+        answer = await Head.read(reader)
+        if answer is None or answer.status not in {200, 404}:
+            raise NotHttp(f"the server did not say what it has of {stored}")
+        body = b"".join([piece async for piece in answer_body(reader, answer, method="GET")])
+        found: Mapping[str, Any] | None = json.loads(body) if answer.status == 200 else None
+        return found
+    finally:
+        writer.close()

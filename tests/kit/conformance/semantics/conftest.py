@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
-from tests.kit.conformance.semantics.table import Table
 from tests.kit.conformance.semantics.targets import GOOGLE_VERSION, TARGETS, Clients, Project
+from tests.kit.conformance.table import Column, Table
+
+_ROW = "emulator-row"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -24,7 +26,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", f"google_deviates(reason): Google's emulator {GOOGLE_VERSION} fails this")
     path = config.getoption("--emulator-table")
     if path is not None and not hasattr(config, "workerinput"):
-        config.pluginmanager.register(Table(path), "emulator-table")
+        columns = {"ours": Column("ours"), "google": Column("Google's")}
+        table = Table(path, option="--emulator-table", row=_ROW, columns=columns, deviation="Google's deviation")
+        config.pluginmanager.register(table, "emulator-table")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -41,7 +45,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     callspec = getattr(item, "callspec", None)
     if callspec is not None and "clients" in callspec.params:
         function = getattr(item, "originalname", item.name)
-        report.user_properties.append(("emulator-row", (item.path.stem, function, callspec.params["clients"])))
+        report.user_properties.append((_ROW, (item.path.stem, function, callspec.params["clients"], "")))
     return report
 
 

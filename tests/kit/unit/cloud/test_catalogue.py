@@ -134,7 +134,7 @@ def test_a_channel_that_is_not_there_refuses_the_plan_instead_of_its_last_step(m
 
 def test_every_incident_ends_by_itself(make: Make) -> None:
     alerts = [item for item in make() if item.kind == "alert"]
-    assert len(alerts) == 5
+    assert len(alerts) == 9
     for item in alerts:
         assert json.loads(item.create[0].files["policy.json"])["alertStrategy"] == {"autoClose": "1800s"}
 
@@ -143,7 +143,11 @@ def test_charts_show_this_pipeline_alone(make: Make) -> None:
     for choices in ({}, {"workers": "job"}):
         dashboard = by_id(make(**choices), "dashboard/shop-pipeline")
         for tile in json.loads(dashboard.create[0].files["dashboard.json"])["mosaicLayout"]["tiles"]:
-            query = tile["widget"]["xyChart"]["dataSets"][0]["timeSeriesQuery"]["timeSeriesFilter"]
+            query = tile["widget"]["xyChart"]["dataSets"][0]["timeSeriesQuery"]
+            if "prometheusQuery" in query:
+                assert ":user_shop_" in query["prometheusQuery"], tile["widget"]["title"]
+                continue
+            query = query["timeSeriesFilter"]
             assert "shop-" in query["filter"], tile["widget"]["title"]
             assert query["aggregation"]["groupByFields"], tile["widget"]["title"]
 

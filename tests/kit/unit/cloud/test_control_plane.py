@@ -25,7 +25,7 @@ class Caller:
     def __init__(self, faults: Faults | None = None, *apis: str) -> None:
         self.control_plane = ControlPlane(project=PROJECT, token="word", routes=ROUTES, faults=faults or Faults())
         self.control_plane.state.enabled.update(
-            f"{api}.googleapis.com" for api in apis or ("pubsub", "iam", "monitoring")
+            f"{api}.googleapis.com" for api in apis or ("pubsub", "iam", "logging", "monitoring")
         )
 
     def __call__(
@@ -208,3 +208,30 @@ def test_a_mistake_of_the_rehearsal_itself_is_kept_and_answered_with_a_500(call:
     call.topic("mail")
     assert call("PATCH", f"{BASE}/topics/mail", {}).status == 500
     assert len(call.control_plane.bugs) == 1
+
+
+def test_a_promql_condition_is_held_to_what_google_says_of_it(call: Caller) -> None:
+    path = f"/v3/projects/{PROJECT}/alertPolicies"
+
+    def create(**fields: object) -> Response:
+        condition = {"query": "vector(1) > 2", "duration": "60s", **fields}
+        body = {"combiner": "OR", "conditions": [{"conditionPrometheusQueryLanguage": condition}]}
+        return call("POST", path, body, host="monitoring")
+
+    assert create(evaluationInterval="60s", disableMetricValidation=True).status == 200
+    for wrong in ({"query": ""}, {"evaluationInterval": "45s"}, {"expr": "vector(1)"}, {"duration": "1m"}):
+        assert create(**wrong).status == 400, wrong
+
+
+def test_each_label_of_a_log_metric_has_an_extractor(call: Caller) -> None:
+    body = {
+        "name": "shop-wait",
+        "filter": "severity>=ERROR",
+        "valueExtractor": "EXTRACT(jsonPayload.waited_s)",
+        "metricDescriptor": {"valueType": "DISTRIBUTION", "labels": [{"key": "queue", "valueType": "STRING"}]},
+        "bucketOptions": {"explicitBuckets": {"bounds": [1, 2]}},
+    }
+    path = f"/v2/projects/{PROJECT}/metrics"
+    assert call("POST", path, body, host="logging").status == 400
+    extracted = {**body, "labelExtractors": {"queue": "EXTRACT(jsonPayload.queue)"}}
+    assert call("POST", path, extracted, host="logging").status == 200

@@ -8,7 +8,8 @@ import pytest
 
 from poolhouse.local.storage.proxy import Mutation, WriteLimits
 from poolhouse.local.storage.proxy.limits import refusal
-from poolhouse.local.storage.proxy.mutations import mutation_of, names_in_body, upload_properties
+from poolhouse.local.storage.proxy.mutations import mutation_of
+from poolhouse.local.storage.proxy.requests import Request, properties_in
 
 UPLOAD = "/upload/storage/v1/b/box/o?uploadType="
 A, B = Mutation("object", "box/a"), Mutation("object", "box/b")
@@ -112,21 +113,21 @@ def test_the_answer_is_that_of_cloud_storage() -> None:
 def test_what_a_request_changes(
     method: str, target: str, properties: dict[str, str], expected: Mutation | None
 ) -> None:
-    assert mutation_of(method, target, properties) == expected
+    assert mutation_of(Request(method, target, properties)) == expected
 
 
-def test_only_an_upload_has_its_name_in_its_body() -> None:
-    assert names_in_body("POST", f"{UPLOAD}multipart")
-    assert names_in_body("POST", f"{UPLOAD}resumable")
-    assert not names_in_body("POST", f"{UPLOAD}media&name=a")
-    assert not names_in_body("DELETE", "/storage/v1/b/box/o/a")
+def test_an_upload_may_have_its_name_in_its_body() -> None:
+    assert Request("POST", f"{UPLOAD}multipart").names_in_body
+    assert Request("POST", f"{UPLOAD}resumable").names_in_body
+    assert not Request("POST", f"{UPLOAD}media&name=a").names_in_body
+    assert not Request("DELETE", "/storage/v1/b/box/o/a").names_in_body
 
 
 def test_the_properties_are_found_once_they_are_there() -> None:
     body = b'--x\r\ncontent-type: application/json\r\n\r\n{"name": "a"}\r\n--x\r\ncontent-type: t\r\n\r\ndata\r\n--x--'
-    found = [upload_properties(body[:end]) for end in range(len(body) + 1)]
+    found = [properties_in(body[:end]) for end in range(len(body) + 1)]
     whole = body.index(b"\r\n--x\r\n") + 4
     assert found[:whole] == [None] * whole
     assert found[whole:] == [{"name": "a"}] * (len(body) + 1 - whole)
-    assert upload_properties(b"--x\r\n\r\nno JSON\r\n--x") == {}
-    assert [upload_properties(body) for body in (b'{"name"', b'{"name": "a"}')] == [None, {"name": "a"}]
+    assert properties_in(b"--x\r\n\r\nno JSON\r\n--x") == {}
+    assert [properties_in(body) for body in (b'{"name"', b'{"name": "a"}')] == [None, {"name": "a"}]

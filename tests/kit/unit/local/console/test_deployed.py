@@ -54,6 +54,11 @@ def post(browser: TestClient, path: str, **form: str) -> str:
         "/dead-letters",
         "/dead-letters/{dead}",
         "/schedules",
+        "/delayed",
+        "/groups",
+        "/limits",
+        "/triggers",
+        "/files",
         "/emulator",
     ],
 )
