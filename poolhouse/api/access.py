@@ -30,6 +30,8 @@ _QUIET = {"/health", "/ready"}
 #: Header of calls by who looks again and again, such as the console: where they only read, and it went well, they are
 #: logged at debug level too.
 WATCHING = "x-watching"
+#: Key of a request's scope: the id of the task that it submitted, for the log.
+SUBMITTED = "poolhouse.submitted"
 #: Calls that a program makes for a page, whose origin it names: the upload is opened for that origin.
 _FOR_PAGES = {("POST", "/files")}
 #: Status in the log of a request whose client went away before it was answered; nothing is sent (nginx's number).
@@ -88,6 +90,8 @@ class Access:
         finally:
             bodies.release(scope)
             quiet = scope["path"] in _QUIET or (WATCHING in headers and method == "GET")
+            if SUBMITTED in scope:
+                fields["task_id"] = scope[SUBMITTED]
             log = _log.debug if quiet and status < 400 else _log.info
             log(
                 "request",

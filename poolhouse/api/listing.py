@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
 from fastapi import Query
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from poolhouse.api.selection import Moment
 from poolhouse.pipeline.errors import InvalidName
@@ -16,12 +16,19 @@ from poolhouse.pipeline.index.entry import Entry, moment
 from poolhouse.pipeline.messaging.message import format_time
 from poolhouse.pipeline.nearest import did_you_mean
 from poolhouse.pipeline.tasks.records import Status
+from poolhouse.pipeline.tasks.task_ids import is_group, well_formed
 
 
 def _statuses(text: str) -> str:
     for name in filter(None, text.split(",")):
         if name not in set(Status):
             raise ValueError(f"{name!r} is none of {', '.join(Status)}.{did_you_mean(name, Status)}")
+    return text
+
+
+def _group(text: str | None) -> str | None:
+    if text and not (well_formed(text) and is_group(text)):
+        raise ValueError("is no id of a group")
     return text
 
 
@@ -35,6 +42,12 @@ class Listing(BaseModel):
     )
     task_type: str | None = Field(default=None, description="Only tasks of this type.")
     queue: str | None = Field(default=None, description="Only tasks of this queue.")
+    parent_id: str | None = Field(
+        default=None, max_length=128, description="Only tasks that this one submitted, or that follow its end."
+    )
+    group_id: Annotated[str | None, AfterValidator(_group)] = Field(
+        default=None, description="Only members of this group."
+    )
     submitted_after: Moment | None = Field(default=None, description="Only tasks submitted then or later.")
     submitted_before: Moment | None = Field(default=None, description="Only tasks submitted before.")
     changed_after: Moment | None = Field(default=None, description="Only tasks that changed later than this.")
@@ -44,16 +57,23 @@ class Listing(BaseModel):
         max_length=200,
         description="Only tasks with this text, in any case, in the first 200 characters of payload, error or result.",
     )
-    count: bool = Field(default=False, description="Whether the answer has the number of all such tasks in `total`.")
+    sort: Literal["newest", "due"] = Field(
+        default="newest", description="`due`: only scheduled tasks, the one that is due next first."
+    )
+    count: bool = Field(
+        default=False, description="Whether the answer has the number of all such tasks, in `total` and `by_status`."
+    )
     page_size: int = Field(default=100, ge=1, le=1000)
     page_token: str | None = Field(default=None, max_length=2000, description="next_page_token of the page before.")
 
     def query(self) -> TaskQuery:
         """Which tasks are meant."""
         return TaskQuery(
-            statuses=frozenset(filter(None, self.status.split(","))),
+            statuses=frozenset({"scheduled"} if self.by_due else filter(None, self.status.split(","))),
             task_type=self.task_type or None,
             queue=self.queue or None,
+            parent=self.parent_id or None,
+            group=self.group_id or None,
             submitted_after=self.submitted_after,
             submitted_before=self.submitted_before,
             changed_after=self.changed_after,
@@ -61,13 +81,24 @@ class Listing(BaseModel):
             text=self.text or None,
         )
 
+    @property
+    def by_due(self) -> bool:
+        """Whether scheduled tasks are meant, the one that is due next first."""
+        return self.sort == "due"
+
+    @model_validator(mode="after")
+    def _scheduled_alone(self) -> Self:
+        if self.by_due and self.status not in {"", Status.SCHEDULED}:
+            raise ValueError("sort=due lists scheduled tasks: leave status out")
+        return self
+
     def after(self) -> tuple[int, str] | None:
-        """Submit time and id of the last task of the page before. Raises `InvalidName`."""
+        """Time and id of the last task of the page before. Raises `InvalidName`."""
         if not self.page_token:
             return None
         try:
-            submitted, task_id = json.loads(base64.urlsafe_b64decode(self.page_token))
-            return int(submitted), str(task_id)
+            at, task_id = json.loads(base64.urlsafe_b64decode(self.page_token))
+            return int(at), str(task_id)
         except (ValueError, TypeError):
             raise InvalidName("page_token: this is no token of such a listing") from None
 
@@ -75,9 +106,10 @@ class Listing(BaseModel):
 Listed = Annotated[Listing, Query()]
 
 
-def token_after(last: Entry) -> str:
+def token_after(last: Entry, *, by_due: bool) -> str:
     """The token of the page after the one that ends with a task."""
-    return base64.urlsafe_b64encode(json.dumps([last.submitted, last.task_id]).encode()).decode()
+    at = last.due if by_due else last.submitted
+    return base64.urlsafe_b64encode(json.dumps([at, last.task_id]).encode()).decode()
 
 
 def summary(entry: Entry) -> dict[str, Any]:

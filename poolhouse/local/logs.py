@@ -103,6 +103,17 @@ def last(files: Mapping[str, Path], lines: int) -> Iterator[tuple[str, str]]:
     return by_time((name, line) for name, path in files.items() for line in _ending(path, lines))
 
 
+def naming(files: Mapping[str, Path], words: str, *, searched_bytes: int) -> Iterator[tuple[str, str]]:
+    """The lines with some words in them as (instance, line), by time where lines have one.
+
+    Args:
+        files: by instance.
+        words: to the letter.
+        searched_bytes: how much of each file's end is searched.
+    """
+    return by_time((name, line) for name, path in files.items() for line in _naming(path, words, searched_bytes))
+
+
 def of_containers(found: Iterable[str], instance: str | None) -> Iterator[tuple[str, str]]:
     """What `docker compose logs` writes, `INSTANCE  | LINE`, as (instance, line).
 
@@ -161,6 +172,24 @@ def follow(
         if not going_on:
             return
         time.sleep(_POLL_S)
+
+
+def _naming(path: Path, words: str, searched_bytes: int) -> Iterator[str]:
+    wanted = words.encode()
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return
+    with file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - searched_bytes))
+        data = file.read(searched_bytes)
+    at = data.find(wanted)
+    while at >= 0:
+        start, end = data.rfind(b"\n", 0, at) + 1, data.find(b"\n", at)
+        if end < 0:
+            return  # it is still being written
+        yield data[start:end].decode(errors="replace")
+        at = data.find(wanted, end)
 
 
 def _ending(path: Path, lines: int) -> list[str]:

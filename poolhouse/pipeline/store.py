@@ -7,7 +7,7 @@ Cloud Storage and its emulators agree on. Large files go as streams, whose memor
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -108,6 +108,14 @@ class ObjectStore(Protocol):
 
         Raises:
             InvalidName: `page_token` is none.
+        """
+
+    def folders(self, prefix: str, *, most: int, start: str | None = None) -> Sequence[str]:
+        """Return the first folders directly below `prefix`, in order: what their objects' names begin with.
+
+        Args:
+            most: how many; 1,000 at the most.
+            start: the first name that may be listed.
         """
 
     def open_read(self, name: str, *, generation: int | None = None) -> IO[bytes]:
@@ -218,6 +226,10 @@ class GcsStore:
         return ObjectPage(
             tuple(_described(item) for item in found.get("items", ())), found.get("nextPageToken") or None
         )
+
+    def folders(self, prefix: str, *, most: int, start: str | None = None) -> Sequence[str]:
+        with _errors(prefix, bucket=self.bucket):
+            return self._small.folders(prefix, start=start, most=most)
 
     def open_read(self, name: str, *, generation: int | None = None) -> IO[bytes]:
         # Pinned: a file replaced while it is read must not be mixed.

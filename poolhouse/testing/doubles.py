@@ -121,6 +121,13 @@ class MemoryStore:
         token = page[-1] if len(names) > page_size else None
         return ObjectPage(tuple(self._objects[name][1] for name in page), token)
 
+    def folders(self, prefix: str, *, most: int, start: str | None = None) -> Sequence[str]:
+        self.check()
+        self.lists += 1
+        below = (name.removeprefix(prefix).partition("/") for name in self._objects if name.startswith(prefix))
+        found = {f"{prefix}{first}/" for first, slash, _ in below if slash}
+        return sorted(name for name in found if name >= (start or ""))[:most]
+
     def open_read(self, name: str, *, generation: int | None = None) -> IO[bytes]:
         data, info = self.get(name)
         if generation not in {None, info.generation}:

@@ -95,6 +95,9 @@ class SeenStore:
             lambda: self._store.list(prefix, page_size=page_size, page_token=page_token, start=start),
         )
 
+    def folders(self, prefix: str, *, most: int, start: str | None = None) -> Sequence[str]:
+        return self._act("storage.list", prefix, lambda: self._store.folders(prefix, most=most, start=start))
+
     def open_read(self, name: str, *, generation: int | None = None) -> IO[bytes]:
         return self._act("storage.read", name, lambda: self._store.open_read(name, generation=generation))
 

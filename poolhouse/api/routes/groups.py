@@ -8,9 +8,9 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
@@ -24,10 +24,14 @@ from poolhouse.pipeline.errors import Conflict, GroupNotFound, InvalidName
 from poolhouse.pipeline.groups import counts
 from poolhouse.pipeline.groups.group import FAILURE, JOIN, MAX_MEMBERS, Group, WaitFor
 from poolhouse.pipeline.groups.group_store import GroupStore
+from poolhouse.pipeline.index.database import TaskQuery
 from poolhouse.pipeline.names import check_task_id
 from poolhouse.pipeline.tasks.links import Link, Planned
 from poolhouse.pipeline.tasks.records import Status
 from poolhouse.worker.plans import Place, plan
+
+#: Groups of one page, at the most: each is a read.
+MOST_LISTED = 100
 
 router = APIRouter(tags=["groups"])
 
@@ -80,6 +84,26 @@ class GroupAnswer(BaseModel):
     parent_id: str | None = Field(default=None, description="The task whose handler made the group.")
     then: FollowingTask | None = None
     on_failure: FollowingTask | None = None
+
+
+class ListedGroup(BaseModel):
+    """What a listing tells of a group."""
+
+    group_id: str
+    created_at: datetime
+    size: int | None = Field(default=None, description="How many members; absent while it is open.")
+    cancelled_at: datetime | None = None
+    parent_id: str | None = Field(default=None, description="The task whose handler made the group.")
+    counts: dict[Status, int] = Field(
+        description="The members that the index of tasks has, by status: some seconds ago."
+    )
+
+
+class GroupPage(BaseModel):
+    """A page of groups, the newest first."""
+
+    groups: list[ListedGroup]
+    next_page_token: str | None = Field(description="Send it as page_token for the next page; null on the last.")
 
 
 class CancelledGroup(BaseModel):
@@ -164,6 +188,18 @@ async def close_group(group_id: str, request: Request, services: Provided) -> Re
     return json_answer(await _shown(group, services))
 
 
+@router.get("/groups", response_model=GroupPage, summary="The groups, newest first")
+async def list_groups(
+    services: Provided,
+    page_size: Annotated[int, Query(ge=1, le=MOST_LISTED)] = 20,
+    page_token: Annotated[str | None, Query(max_length=128, description="next_page_token of the page before.")] = None,
+) -> Response:
+    """A list call, and a read for each group; the members are counted in the index of tasks."""
+    groups, following = await services.threads.run(_newest, services, page_size, page_token)
+    page = GroupPage(groups=groups, next_page_token=following)
+    return json_answer(page.model_dump(mode="json", exclude_none=True) | {"next_page_token": following})
+
+
 @router.get("/groups/{group_id}", response_model=GroupAnswer, summary="One group, its members counted by status")
 async def get_group(group_id: str, services: Provided) -> Response:
     """A list call for each 500 members."""
@@ -206,6 +242,28 @@ async def _notify(task_id: str, services: Services) -> bool:
     except Conflict:
         return False  # it has ended meanwhile
     return True
+
+
+def _newest(services: Services, most: int, after: str | None) -> tuple[list[ListedGroup], str | None]:
+    if after is not None:
+        try:
+            check_task_id(after)
+        except InvalidName:
+            raise InvalidName("page_token: this is no token of such a listing") from None
+    groups, following = GroupStore(services.store).newest(most=most, after=after)
+    return [
+        ListedGroup(
+            group_id=group.group_id,
+            created_at=group.created_at,
+            size=group.size,
+            cancelled_at=group.cancelled_at,
+            parent_id=group.parent_id,
+            counts={
+                Status(name): number for name, number in services.index.counts(TaskQuery(group=group.group_id)).items()
+            },
+        )
+        for group in groups
+    ], following
 
 
 async def _read(group_id: str, services: Services) -> Group:

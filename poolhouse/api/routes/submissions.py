@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from poolhouse.api import bodies, drafts, idempotency, problems, uniqueness
+from poolhouse.api.access import SUBMITTED
 from poolhouse.api.answers import json_answer
 from poolhouse.api.drafts import Draft
 from poolhouse.api.idempotency import IdempotencyKeys, KeyRecord
@@ -91,9 +92,11 @@ async def submit(draft: Draft, services: Services, request: Request) -> Publishe
         ServiceUnavailable: the queue (or, with a key or at the very first call, the bucket) is down.
     """
     try:
-        return await _submit(draft, services, request)
+        published = await _submit(draft, services, request)
     except TaskExists as error:
-        return Published(error.task_id, "", exists=True)
+        published = Published(error.task_id, "", exists=True)
+    request.scope[SUBMITTED] = published.task_id
+    return published
 
 
 async def _submit(draft: Draft, services: Services, request: Request) -> Published:

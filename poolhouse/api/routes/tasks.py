@@ -80,6 +80,7 @@ class TaskPage(BaseModel):
     tasks: list[TaskSummary]
     next_page_token: str | None = Field(description="Send it as page_token for the next page; null on the last.")
     total: int | None = Field(default=None, description="All tasks that are meant, where `count` was asked for.")
+    by_status: dict[Status, int] | None = Field(default=None, description="The same by status.")
 
 
 class CancelAnswer(BaseModel):
@@ -185,14 +186,17 @@ def summary_of(found: RecordSummary) -> dict[str, Any]:
 async def list_tasks(services: Provided, listing: Listed) -> Response:
     """Tasks that no worker has touched are listed too. What happened in the last seconds may be missing."""
     query, after = listing.query(), listing.after()
-    found = await services.threads.run(services.index.page, query, size=listing.page_size + 1, after=after)
+    found = await services.threads.run(
+        services.index.page, query, size=listing.page_size + 1, after=after, by_due=listing.by_due
+    )
     page = found[: listing.page_size]
     answer: dict[str, Any] = {
         "tasks": [summary(entry) for entry in page],
-        "next_page_token": token_after(page[-1]) if len(found) > len(page) else None,
+        "next_page_token": token_after(page[-1], by_due=listing.by_due) if len(found) > len(page) else None,
     }
     if listing.count:
-        answer["total"] = await services.threads.run(services.index.count, query)
+        by_status = await services.threads.run(services.index.counts, query)
+        answer |= {"total": sum(by_status.values()), "by_status": by_status}
     return json_answer(answer)
 
 

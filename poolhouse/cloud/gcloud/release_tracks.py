@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -95,6 +96,7 @@ def completion_table(gcloud: str) -> Mapping[str, object] | None:
     return None
 
 
+@functools.cache
 def _parse(path: Path) -> Mapping[str, object] | None:
     # A literal of 6 MB: compiled once by the interpreter's own parser, never executed.
     import ast  # noqa: PLC0415 - only where a table is read

@@ -79,14 +79,14 @@ class Gcloud:
         unseen_waits_s: Sequence[float] = UNSEEN_WAITS_S,
     ) -> None:
         """Find the program. Raises `CloudError` where there is none."""
-        found = shutil.which(executable)
+        self._env = {**os.environ, **_QUIET, **(env or {})}
+        found = shutil.which(executable, path=self._env.get("PATH"))
         if found is None:
             raise CloudError(
                 f"{executable}: not found. Install the Google Cloud CLI: https://cloud.google.com/sdk/docs/install"
             )
         self._program = found
         self._project = project
-        self._env = {**os.environ, **_QUIET, **(env or {})}
         self._waits_s: Mapping[advice.Verdict, Sequence[float]] = {"transient": waits_s, "unseen": unseen_waits_s}
         self._broken_off = threading.Event()
         self._lock = threading.Lock()

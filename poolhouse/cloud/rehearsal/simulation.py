@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import secrets
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ from pathlib import Path
 from poolhouse.cloud.rehearsal import authority
 from poolhouse.cloud.rehearsal.control_plane import ControlPlane
 from poolhouse.cloud.rehearsal.faults import Faults
+from poolhouse.cloud.rehearsal.forkserver.launch import gcloud_server
 from poolhouse.cloud.rehearsal.front import Front, Running
 from poolhouse.cloud.rehearsal.pools import PoolServer
 from poolhouse.cloud.rehearsal.proxy import Proxy
@@ -27,7 +29,8 @@ class Simulation:
     """A running rehearsal."""
 
     control_plane: ControlPlane
-    #: What gcloud, and Python's HTTP clients, need in their environment to reach the simulation.
+    #: What gcloud, and Python's HTTP clients, need in their environment to reach the simulation. Its PATH begins with a
+    #: gcloud that starts at once (`forkserver`).
     env: Mapping[str, str]
 
 
@@ -74,4 +77,6 @@ def simulate(
                 **dict.fromkeys(("http_proxy", "HTTP_PROXY"), ""),
                 **dict.fromkeys(("no_proxy", "NO_PROXY"), "127.0.0.1,localhost"),
             }
-            yield Simulation(control_plane=control_plane, env=env)
+            with gcloud_server(folder, env=env) as programs:
+                path = {"PATH": f"{programs}{os.pathsep}{os.environ.get('PATH', '')}"} if programs else {}
+                yield Simulation(control_plane=control_plane, env={**env, **path})

@@ -12,13 +12,27 @@ from starlette.types import ASGIApp
 
 from poolhouse.client.errors import ApiError
 from poolhouse.local.console import rendering
+from poolhouse.local.console.files.bucket import NotShown
 from poolhouse.local.console.guard import Guard
 from poolhouse.local.console.notes import Notes
-from poolhouse.local.console.pages import dead_letters, emulator, groups, logs, overview, schedules, submit, tasks
+from poolhouse.local.console.pages import (
+    dead_letters,
+    delayed,
+    emulator,
+    files,
+    groups,
+    limits,
+    logs,
+    overview,
+    schedules,
+    submit,
+    tasks,
+    triggers,
+)
 from poolhouse.local.console.rendering import Console
 from poolhouse.local.console.stacks import Stack
 from poolhouse.local.errors import NoStack
-from poolhouse.pipeline.errors import PoolhouseError
+from poolhouse.pipeline.errors import ObjectNotFound, PoolhouseError
 from poolhouse.pipeline.web_guard import WebGuard
 
 #: How soon a page that shows an error looks whether it has gone, in seconds.
@@ -27,7 +41,7 @@ _AGAIN_S = 2.0
 
 def create_app(stack: Stack, *, guard: WebGuard | None = None) -> ASGIApp:
     """The application that shows a stack, for pages that `guard` lets in; by default its own, at local names."""
-    parts = (overview, tasks, groups, submit, dead_letters, schedules, logs, emulator)
+    parts = (overview, tasks, delayed, groups, limits, submit, files, dead_letters, schedules, triggers, logs, emulator)
     app = Starlette(
         routes=[
             Route("/health", _health),
@@ -56,7 +70,9 @@ def _failed(request: Request, error: Exception) -> Response:
         case NoStack():
             status, title = 503, "No stack is up"
             advice = "Start one with ./invoke up: this page goes on by itself."
-        case ApiError(status=404):
+        case NotShown():
+            status, title = 404, "Not shown here"
+        case ObjectNotFound() | ApiError(status=404):
             status, title = 404, "Not found"
         case ApiError(status=0 | 503):
             status, title = 503, "The API does not answer"

@@ -6,11 +6,14 @@ import time
 from collections.abc import Iterator
 
 from poolhouse.client.answers import Document
+from poolhouse.client.calls import segment
 from poolhouse.client.client import Client
 
 #: Seconds after which a click is answered; the next one goes on.
 _PATIENCE_S = 20.0
 _PAGE = 200
+#: Names of files that are told.
+_EXAMPLES = 3
 
 
 def cancel(api: Client, path: str, chosen: Document) -> str:
@@ -33,6 +36,29 @@ def dead_letters(api: Client, verb: str, chosen: Document) -> str:
     if skipped:
         said.append(f"{skipped} were dealt with elsewhere, or their key is taken.")
     return " ".join([*said, *_more(pages)])
+
+
+def backfill(api: Client, name: str, *, dry_run: bool) -> str:
+    """Start a trigger's task for each file that is there, or count these files; returns what came of it."""
+    path = f"/triggers/{segment(name)}:backfill?dry_run={str(dry_run).lower()}"
+    files, token = 0, ""
+    examples: list[str] = []
+    end_s = time.monotonic() + _PATIENCE_S
+    while True:
+        page = api.post(f"{path}&page_token={segment(token)}" if token else path)
+        files += page["files"]
+        examples += page["examples"][: _EXAMPLES - len(examples)]
+        token = page["next_page_token"] or ""
+        if not token or time.monotonic() >= end_s:
+            break
+    shown = f" ({', '.join(examples)}{', …' if files > len(examples) else ''})" if examples else ""
+    if token:
+        return (
+            f"{files} files so far{shown}; there are more: ./invoke trigger backfill {name} goes through all of them."
+        )
+    if dry_run:
+        return f"{files} files{shown}: none has started anything now."
+    return f"{files} files{shown}: each version has started its task now, or had before."
 
 
 def _pages(api: Client, path: str, chosen: Document) -> Iterator[Document]:

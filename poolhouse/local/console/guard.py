@@ -18,13 +18,14 @@ MOST_FORM_BYTES = 64 * 1024**2
 #: Bytes of a form with files.
 MOST_UPLOAD_BYTES = 1024**3
 #: Where such forms go.
-_UPLOADS = "/submit/"
+_UPLOADS = ("/submit/", "/files/upload")
 _READING = frozenset({"GET", "HEAD"})
-#: Scripts and styles are files of the console; pages go nowhere else and can't be framed.
+#: Scripts and styles are files of the console; pages go nowhere else and can't be framed. Only what shows a file
+#: (`poolhouse.local.console.pages.files`) has rules of its own.
 _SECURITY = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        "frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
@@ -72,7 +73,7 @@ class Guard:
                 headers = MutableHeaders(scope=message)
                 headers.setdefault("cache-control", "no-store")
                 for name, value in _SECURITY.items():
-                    headers[name] = value
+                    headers.setdefault(name, value)
             await send(message)
 
         refused = refusal(scope["method"], Headers(scope=scope), guard=self._rule)

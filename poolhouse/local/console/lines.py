@@ -15,8 +15,8 @@ from poolhouse.local.logs import Entry
 
 #: Lines of each file that are looked through for what is asked for.
 _LOOKED_THROUGH = 2000
-#: Lines of one task that are shown.
-_OF_TASK = 200
+#: Lines of one task that are shown, and bytes at the end of each file that are searched for them.
+_OF_TASK, _SEARCHED_BYTES = 200, 4 * 1024**2
 _TIMEOUT_S = 15.0
 #: Severities from the mildest on; what is not among them is shown as it is.
 SEVERITIES = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -68,9 +68,14 @@ def last(backend: Backend, instance: str | None, *, severity: str, words: str, m
 
 
 def of_task(files: Mapping[str, Path], task_id: str) -> list[Line]:
-    """The last lines that name a task."""
-    found = logs.last(files, _LOOKED_THROUGH)
-    return list(_lines((name, text) for name, text in found if task_id in text))[-_OF_TASK:]
+    """The last lines that name a task, without those of calls that only looked at it."""
+    found = logs.naming(files, task_id, searched_bytes=_SEARCHED_BYTES)
+    return [line for line in _lines(found) if not _is_look(line)][-_OF_TASK:]
+
+
+def _is_look(line: Line) -> bool:
+    entry = line.entry
+    return entry is not None and entry.message == "request" and "method=GET" in entry.fields
 
 
 def _lines(found: Iterable[tuple[str, str]]) -> Iterator[Line]:

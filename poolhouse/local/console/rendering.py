@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -17,8 +17,11 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from poolhouse.client import units
 from poolhouse.client.calls import segment
+from poolhouse.local.console.files import objects
 from poolhouse.local.console.notes import Notes
 from poolhouse.local.console.stacks import Stack, StackInfo
+from poolhouse.local.console.task import frames
+from poolhouse.local.console.task.timeline import elapsed
 from poolhouse.pipeline.errors import PoolhouseError
 
 HERE = Path(__file__).parent
@@ -39,6 +42,7 @@ PLACES = (
     Place("/", "Overview", "o"),
     Place("/tasks", "Tasks", "t"),
     Place("/submit", "Submit", "s"),
+    Place("/files", "Files", "f"),
     Place("/dead-letters", "Dead letters", "d"),
     Place("/schedules", "Schedules", "c"),
     Place("/logs", "Logs", "l"),
@@ -53,6 +57,12 @@ _KEYS = (
     ("u", "Up, to the list"),
     ("?", "This list"),
 )
+#: The pages of a place that has several: path and name.
+_SECTIONS = {
+    "/tasks": (("/tasks", "All"), ("/delayed", "Delayed"), ("/groups", "Groups"), ("/limits", "Limits")),
+    "/schedules": (("/schedules", "Schedules"), ("/triggers", "Triggers")),
+}
+_PLACE_OF = {path: place for place, sections in _SECTIONS.items() for path, _ in sections}
 
 
 @dataclass(frozen=True)
@@ -79,10 +89,13 @@ def templates(now: Callable[[], datetime]) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["most_characters"] = MOST_CHARACTERS
     environment.filters |= {
         "age": partial(_age, now=now),
         "brief": units.brief,
+        "frames": frames.parts,
         "moment": _moment,
+        "object_page": objects.address,
         "pretty": _pretty,
         "segment": segment,
         "short": _short,
@@ -113,6 +126,8 @@ def page(
         places=_places(info),
         keys=_KEYS,
         here=_here(request.url.path),
+        sections=_SECTIONS.get(_here(request.url.path), ()),
+        section=request.url.path,
         every_s=every_s * info.pace if every_s and info is not None else every_s,
         note=console.notes.read(request.query_params.get("note", "")),
         **context,
@@ -138,12 +153,13 @@ def _places(info: StackInfo | None) -> Sequence[Place]:
     """What a person can go to; all of it where nothing is up yet."""
     if info is None:
         return PLACES
-    return [place for place in PLACES if place.path != "/logs" or info.logs]
+    return [replace(place, path=info.logs_url()) if place.path == "/logs" else place for place in PLACES]
 
 
 def _here(path: str) -> str:
     """The place that a path belongs to."""
-    return "/" + path.split("/")[1]
+    first = "/" + path.split("/")[1]
+    return _PLACE_OF.get(first, first)
 
 
 def _age(text: str | None, *, now: Callable[[], datetime]) -> str:
@@ -171,7 +187,7 @@ def _took(attempt: Mapping[str, Any], *, now: Callable[[], datetime]) -> str:
     if began is None:
         return "?"
     seconds = ((ended or now()) - began).total_seconds()
-    return f"{1000 * seconds:.0f} ms" if ended and seconds < 1 else units.span(max(0.0, seconds))
+    return elapsed(max(0.0, seconds)) if ended else units.span(max(0.0, seconds))
 
 
 def _pretty(value: Any) -> str:

@@ -14,7 +14,7 @@ import random
 import secrets
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -100,6 +100,15 @@ class SmallObjects:
             self._send("GET", f"{self._objects}?{urlencode(query, quote_via=quote)}").data
         )
         return found
+
+    def folders(self, prefix: str, *, start: str | None, most: int) -> Sequence[str]:
+        """The first folders directly below a prefix."""
+        query = {"prefix": prefix, "delimiter": "/", "maxResults": str(most), "fields": "prefixes"}
+        if start is not None:
+            query["startOffset"] = start
+        found = json.loads(self._send("GET", f"{self._objects}?{urlencode(query, quote_via=quote)}").data)
+        # Emulators list more than is asked for, and what comes before `start` too.
+        return [name for name in found.get("prefixes", ()) if start is None or name >= start][:most]
 
     def put(
         self,

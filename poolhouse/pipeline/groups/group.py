@@ -8,12 +8,12 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from poolhouse.pipeline.tasks.links import Link, Planned
-from poolhouse.pipeline.tasks.task_ids import GROUP_PLACE
+from poolhouse.pipeline.tasks.task_ids import FIRST_AFTER_MEMBERS, GROUP_PLACE
 
 #: Members of one group.
 MAX_MEMBERS = 100_000
 #: The places of the tasks that follow the end of all members, and the first failure.
-JOIN, FAILURE = GROUP_PLACE - 1, GROUP_PLACE - 2
+JOIN, FAILURE = GROUP_PLACE - 1, FIRST_AFTER_MEMBERS
 
 #: What the join waits for: the success of all members, or their end however it was.
 WaitFor = Literal["succeeded", "ended"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -15,6 +16,8 @@ from poolhouse.pipeline.store import ABSENT, ObjectStore
 
 #: Times that a change is made anew, because another process wrote the group in between.
 _TRIES = 10
+#: Groups read at the same time.
+_AT_A_TIME = 8
 #: Groups remembered at the most.
 _REMEMBERED = 256
 #: How long a worker may believe that a group has not been cancelled.
@@ -31,6 +34,29 @@ class GroupStore:
         self._closed: dict[str, Group] = {}
         #: When a group was last seen not cancelled.
         self._uncancelled: dict[str, datetime] = {}
+
+    def newest(self, *, most: int, after: str | None = None) -> tuple[list[Group], str | None]:
+        """Return the newest groups, the newest first: one list call, and a read for each.
+
+        Args:
+            most: how many; one that expires meanwhile is left out.
+            after: the last one of the page before.
+
+        Returns:
+            The groups, and the `after` of the next page; None if there is none.
+        """
+        start = None if after is None else f"{names.GROUPS}{after}0"  # 0 is the character after /
+        folders = self._store.folders(names.GROUPS, most=most + 1, start=start)
+        ids = [folder.removeprefix(names.GROUPS).rstrip("/") for folder in folders]
+        with ThreadPoolExecutor(_AT_A_TIME, thread_name_prefix="groups") as threads:
+            found = [group for group in threads.map(self._find, ids[:most]) if group is not None]
+        return found, ids[most - 1] if len(ids) > most else None
+
+    def _find(self, group_id: str) -> Group | None:
+        try:
+            return self.read(group_id)
+        except GroupNotFound:
+            return None
 
     def read(self, group_id: str) -> Group:
         """Return the group as it is now. Raises `GroupNotFound`."""

@@ -15,19 +15,24 @@ from datetime import datetime
 from typing import Any
 
 from poolhouse.pipeline.index.entry import Entry, micros, searchable
+from poolhouse.pipeline.tasks import task_ids
 
 _SCHEMA = """
 CREATE TABLE tasks(
     task_id TEXT PRIMARY KEY, task_type TEXT, queue TEXT, status TEXT, submitted INT, updated INT, due INT,
-    started INT, last_started INT, ended INT, attempts INT, reason TEXT, text TEXT, recorded INT, checked INT DEFAULT 0
+    started INT, last_started INT, ended INT, attempts INT, reason TEXT, text TEXT, recorded INT, parent TEXT,
+    checked INT DEFAULT 0
 );
 CREATE INDEX listing ON tasks(submitted DESC, task_id, status, task_type, queue, updated);
 CREATE INDEX endings ON tasks(ended, task_type, queue, status, submitted, due, started, last_started)
     WHERE ended IS NOT NULL;
+CREATE INDEX children ON tasks(parent, submitted DESC, task_id, status) WHERE parent IS NOT NULL;
+CREATE INDEX delayed ON tasks(due, task_id) WHERE status = 'scheduled';
 CREATE INDEX unfinished ON tasks(queue, status, checked, updated) WHERE ended IS NULL;
 """
 # Of two of the same time the one with the lower id: ids are made so that newer ones come first.
 _NEWEST = "ORDER BY submitted DESC, task_id"
+_DUE = "ORDER BY due, task_id"
 _COLUMNS = ", ".join(Entry._fields)
 # What comes from a record beats what comes from a message.
 _CORRECT = f"""
@@ -47,6 +52,10 @@ class TaskQuery:
     statuses: frozenset[str] = frozenset()
     task_type: str | None = None
     queue: str | None = None
+    #: The task that submitted it, or whose end it follows.
+    parent: str | None = None
+    #: Of which group they are members.
+    group: str | None = None
     submitted_after: datetime | None = None
     submitted_before: datetime | None = None
     changed_after: datetime | None = None
@@ -59,7 +68,7 @@ class TaskQuery:
         terms: list[tuple[str, Sequence[Any]]] = []
         if self.statuses:
             terms.append((f"status IN ({', '.join('?' * len(self.statuses))})", sorted(self.statuses)))
-        for name in ("task_type", "queue"):
+        for name in ("task_type", "queue", "parent"):
             if (value := getattr(self, name)) is not None:
                 terms.append((f"{name} = ?", (value,)))
         if self.submitted_after is not None:
@@ -70,6 +79,8 @@ class TaskQuery:
             terms.append(("updated > ?", (micros(self.changed_after),)))
         if self.id_prefix:
             terms.append(("task_id >= ? AND task_id < ?", (self.id_prefix, self.id_prefix + "\U0010ffff")))
+        if self.group is not None:
+            terms.append(("task_id >= ? AND task_id < ?", task_ids.members_between(self.group)))
         if self.text:
             terms.append(("instr(text, ?)", (searchable(self.text),)))
         condition = " AND ".join(term for term, _ in terms) or "1"
@@ -106,30 +117,34 @@ class Database:
             self._connection.executemany("DELETE FROM tasks WHERE task_id = ?", ((each,) for each in task_ids))
             self._connection.execute("COMMIT")
 
-    def page(self, query: TaskQuery, *, size: int, after: tuple[int, str] | None) -> list[Entry]:
+    def page(self, query: TaskQuery, *, size: int, after: tuple[int, str] | None, by_due: bool = False) -> list[Entry]:
         """Return tasks, the newest first.
 
         Args:
             query: which ones.
             size: the most.
-            after: submit time and id of the last one of the page before.
+            after: submit time (by due time: that) and id of the last one of the page before.
+            by_due: only scheduled tasks, the one that is due next first.
         """
         condition, values = query.where()
+        column, before, order = ("due", ">", _DUE) if by_due else ("submitted", "<", _NEWEST)
+        if by_due:
+            condition = f"status = 'scheduled' AND due IS NOT NULL AND {condition}"
         if after is not None:
-            submitted, task_id = after
-            condition = f"submitted <= ? AND (submitted < ? OR task_id > ?) AND {condition}"
-            values = [submitted, submitted, task_id, *values]
+            at, task_id = after
+            condition = f"{column} {before}= ? AND ({column} {before} ? OR task_id > ?) AND {condition}"
+            values = [at, at, task_id, *values]
         # Inside, the covering index alone is read; the rows of the page are looked up outside.
         return self._entries(
             f"SELECT {_COLUMNS} FROM tasks WHERE rowid IN (SELECT rowid FROM tasks WHERE {condition}"  # noqa: S608
-            f" {_NEWEST} LIMIT ?) {_NEWEST}",
+            f" {order} LIMIT ?) {order}",
             (*values, size),
         )
 
-    def count(self, query: TaskQuery) -> int:
-        """Return how many tasks are meant."""
+    def counts(self, query: TaskQuery) -> dict[str, int]:
+        """Return how many tasks are meant, by status."""
         condition, values = query.where()
-        return int(self.rows(f"SELECT count(*) FROM tasks WHERE {condition}", values)[0][0])  # noqa: S608
+        return dict(self.rows(f"SELECT status, count(*) FROM tasks WHERE {condition} GROUP BY status", values))  # noqa: S608
 
     def unchecked(self, *, updated_before: int, checked_before: int, limit: int) -> list[tuple[str, int]]:
         """Unfinished tasks, and when each last changed, that nothing was heard of since a time: the longest first."""

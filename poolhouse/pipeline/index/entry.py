@@ -12,14 +12,17 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from poolhouse.pipeline.json_values import clean_text
-from poolhouse.pipeline.messaging.message import NOT_BEFORE, PUT_OFF, parse_time
+from poolhouse.pipeline.messaging.message import LINKS, NOT_BEFORE, PUT_OFF, parse_time
 from poolhouse.pipeline.tasks.records import Status, TaskRecord
 
 #: Characters kept of a payload, of an error and of a result: what a search for text looks at.
 EXCERPT = 200
 #: Bytes of a message that its excerpt is made of.
 _HEAD_BYTES = 1000
+#: Bytes of a message's end in which its parent is looked for: links are its last field.
+_TAIL_BYTES = 4000
 _SUBMITTED_AT = re.compile(rb'"submitted_at"\s*:\s*"([^"]*)"\s*,?')
+_LINKS = f'"{LINKS}":'.encode()
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _encoder = json.JSONEncoder(ensure_ascii=False, default=str)
 
@@ -46,6 +49,8 @@ class Entry(NamedTuple):
     text: str
     #: 1 where it comes from a record; 0 where no worker has touched the task.
     recorded: int
+    #: The task that submitted it, or whose end it follows.
+    parent: str | None = None
 
 
 def of_record(record: TaskRecord) -> Entry:
@@ -72,6 +77,7 @@ def of_record(record: TaskRecord) -> Entry:
         reason=clean_text(reason, limit=EXCERPT, one_line=True),
         text=_text(excerpt(record.payload), reason[:EXCERPT], "" if record.result is None else excerpt(record.result)),
         recorded=1,
+        parent=record.parent_id,
     )
 
 
@@ -101,6 +107,7 @@ def of_message(data: bytes, attributes: Mapping[str, str], published_at: datetim
         reason="",
         text=_text(payload.decode(errors="ignore")[:EXCERPT]),
         recorded=0,
+        parent=_parent(data),
     )
 
 
@@ -149,6 +156,18 @@ def moment(at: int) -> datetime:
 def searchable(text: str) -> str:
     """A text in the form in which texts are compared."""
     return text.casefold()
+
+
+def _parent(data: bytes) -> str | None:
+    """The parent that a message names, if its links are short."""
+    _, found, links = data[-_TAIL_BYTES:].rpartition(_LINKS)
+    if not found:
+        return None
+    try:
+        parent = json.loads(links[:-1]).get("parent_id")  # without the message's own closing brace
+    except (ValueError, AttributeError):
+        return None  # a name within the payload
+    return parent if isinstance(parent, str) else None
 
 
 def _text(*parts: Any) -> str:

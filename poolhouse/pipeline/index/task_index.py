@@ -104,13 +104,15 @@ class TaskIndex:
         #: Segments since the last snapshot.
         self._since_snapshot = 0
 
-    def page(self, query: TaskQuery, *, size: int, after: tuple[int, str] | None = None) -> list[Entry]:
+    def page(
+        self, query: TaskQuery, *, size: int, after: tuple[int, str] | None = None, by_due: bool = False
+    ) -> list[Entry]:
         """Return tasks, the newest first; arguments as of `Database.page`."""
-        return self.current().page(query, size=size, after=after)
+        return self.current().page(query, size=size, after=after, by_due=by_due)
 
-    def count(self, query: TaskQuery) -> int:
-        """Return how many tasks are meant."""
-        return self.current().count(query)
+    def counts(self, query: TaskQuery) -> dict[str, int]:
+        """Return how many tasks are meant, by status."""
+        return self.current().counts(query)
 
     def current(self) -> Database:
         """The tasks as they are now: what other processes wrote is a few seconds old at the most."""
@@ -148,7 +150,9 @@ class TaskIndex:
         if not snapshot:  # the bucket is new, or older than its index
             self._compare(database)
         self._database = database
-        _log.info("the index is loaded", tasks=database.count(TaskQuery()), seconds=self._monotonic() - began_s)
+        _log.info(
+            "the index is loaded", tasks=sum(database.counts(TaskQuery()).values()), seconds=self._monotonic() - began_s
+        )
         return database
 
     def _read_snapshot(self, database: Database) -> bool:

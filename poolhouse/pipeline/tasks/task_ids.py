@@ -24,6 +24,8 @@ _PLACE = 4
 _LAST_MS = 32**_TIME - 1
 #: The place of a group's own id; those of its tasks are below.
 GROUP_PLACE = 32**_PLACE - 1
+#: The first of the places that are for tasks which follow a group's members.
+FIRST_AFTER_MEMBERS = GROUP_PLACE - 2
 #: Size of the deployment's key, in bytes.
 KEY_BYTES = 32
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -133,6 +135,12 @@ def is_group(task_id: str) -> bool:
 def group_prefix(group_id: str) -> str:
     """What the ids of a group's tasks begin with."""
     return group_id[: _TIME + _CHANCE - _PLACE]
+
+
+def members_between(group_id: str) -> tuple[str, str]:
+    """What the ids of a group's members are not before, and what they are all before."""
+    prefix = group_prefix(group_id)
+    return prefix, prefix + _encode(FIRST_AFTER_MEMBERS, _PLACE)
 
 
 def _proof(key: bytes, body: str) -> str:

@@ -31,6 +31,16 @@ def test_every_page_passes_axe_light_and_dark_wide_and_on_a_phone(page: Page, wo
     expect(page.get_by_label(f"Choose {dead}")).to_be_visible()
     page.goto(f"/tasks/{done}")
     expect(page.locator("h1 .badge")).to_have_text("succeeded")
+    page.goto("/files")
+    page.get_by_label("Files", exact=True).set_input_files(
+        [
+            {"name": "things.csv", "mimeType": "text/csv", "buffer": b"thing,grams\napple,120\n"},
+            {"name": "page.html", "mimeType": "text/html", "buffer": b"<p>Words " * 100},
+        ]
+    )
+    page.get_by_role("textbox", name="Folder").fill("looks")
+    page.get_by_role("button", name="Upload").click()
+    expect(page.get_by_role("link", name="page.html")).to_be_visible()
     paths = {
         "overview": "/",
         "tasks": "/tasks",
@@ -38,12 +48,20 @@ def test_every_page_passes_axe_light_and_dark_wide_and_on_a_phone(page: Page, wo
         "task-failed": f"/tasks/{dead}",
         "task-running": f"/tasks/{running}",
         "task-delayed": f"/tasks/{delayed}",
+        "delayed": "/delayed",
+        "groups": "/groups",
         "group": f"/groups/{group}",
+        "limits": "/limits",
         "submit": "/submit",
         "submit-form": "/submit/file_processing",
         "dead-letters": "/dead-letters",
         "dead-letter": f"/dead-letters/{dead}",
         "schedules": "/schedules",
+        "triggers": "/triggers",
+        "files": "/files",
+        "folder": "/files?prefix=uploads/looks/",
+        "file-table": "/files/object?name=uploads/looks/things.csv",
+        "file-text": "/files/object?name=uploads/looks/page.html",
         "emulator": "/emulator",
         "logs": "/logs?service=scheduler",
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,6 +15,24 @@ from poolhouse.client.event_stream import FINAL
 from poolhouse.local.console import forms, rendering
 
 _EVERY_S = 2.0
+_PAGE = 20
+
+
+def listing(request: Request) -> Response:
+    """The groups, the newest first."""
+    token = request.query_params.get("page_token", "")
+    with rendering.of(request).stack.api() as api:
+        page = api.get("/groups", page_size=str(_PAGE), **({"page_token": token} if token else {}))
+    following = page["next_page_token"]
+    return rendering.page(
+        request,
+        "groups.html",
+        every_s=None if token else _EVERY_S,
+        groups=page["groups"],
+        final=FINAL,
+        first=not token,
+        older=f"/groups?{urlencode({'page_token': following})}" if following else "",
+    )
 
 
 def show(request: Request) -> Response:
@@ -42,6 +62,7 @@ def cancel(request: Request, form: FormData) -> Response:
 
 
 routes = [
+    Route("/groups", listing),
     Route("/groups/{group_id}", show, methods=["GET"]),
     Route("/groups/{group_id}/cancel", forms.posted(cancel), methods=["POST"]),
 ]

@@ -45,16 +45,18 @@ def types(request: Request) -> Response:
 
 
 def form(request: Request) -> Response:
-    """The form of a type; filled in as an earlier task was, where the address names one."""
+    """The form of a type; filled in as an earlier task was, or with the values that the address has."""
     asked = request.query_params
+    queue = ""
     with rendering.of(request).stack.api() as api:
         known = schema.payload(api.get("/openapi.json"), request.path_params["task_type"])
-        values: Document = {}
+        values: Document = {name: asked[_FIELD + name] for name in known.properties if asked.get(_FIELD + name)}
         if asked.get("like"):
-            values = api.get(f"/tasks/{segment(asked['like'])}").get("payload", {})
+            like = api.get(f"/tasks/{segment(asked['like'])}")
+            values, queue = like.get("payload", {}), like.get("queue", "")
     as_json = "json" in asked
     whole = json.dumps(values or known.example, indent=2, ensure_ascii=False) if as_json else ""
-    return _form(request, known, texts=fields.texts(values), whole=whole, as_json=as_json)
+    return _form(request, known, texts=fields.texts(values), whole=whole, as_json=as_json, queue=queue)
 
 
 def submit(request: Request, filled: FormData) -> Response:

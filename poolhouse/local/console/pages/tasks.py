@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import datetime, timedelta
+from functools import partial
 from urllib.parse import urlencode
 
 from starlette.datastructures import FormData
@@ -20,13 +21,19 @@ from poolhouse.client.errors import ApiError
 from poolhouse.client.event_stream import FINAL
 from poolhouse.client.files import CHUNK_BYTES
 from poolhouse.local.console import bulk, forms, lines, rendering
+from poolhouse.local.console.files import objects
+from poolhouse.local.console.task import family, json_tree, timeline
 from poolhouse.pipeline.control.filters import LIVE
 from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.names import UPLOADS
 from poolhouse.pipeline.tasks.records import Status
 
 _LIST_EVERY_S = 2.0
 _TASK_EVERY_S = 1.0
 _PAGE = 50
+_FILTERS = ("status", "task_type", "queue", "text")
+#: Filters that come with a link from a task or a group.
+_RELATED = {"parent_id": "children of task", "group_id": "members of group"}
 #: How long after its end a task's dead letter may be on its way.
 _LETTER_TIME = timedelta(seconds=30)
 
@@ -34,7 +41,7 @@ _LETTER_TIME = timedelta(seconds=30)
 def listing(request: Request) -> Response:
     """The tasks, the newest first."""
     asked = request.query_params
-    query = {name: asked[name] for name in ("status", "task_type", "queue", "text", "page_token") if asked.get(name)}
+    query = {name: asked[name] for name in (*_FILTERS, *_RELATED, "page_token") if asked.get(name)}
     with rendering.of(request).stack.api() as api:
         page = api.get("/tasks", page_size=str(_PAGE), count="true", **query)
         openapi = api.get("/openapi.json")
@@ -50,11 +57,12 @@ def listing(request: Request) -> Response:
         total=page.get("total"),
         chosen=query,
         first=not token,
-        newest=_address(query),
-        older=_address({**query, "page_token": following}) if following else "",
+        newest=_page_of(query),
+        older=_page_of({**query, "page_token": following}) if following else "",
         statuses=[*Status, "failed,dead", "queued,running,scheduled"],
-        # A bulk cancel knows no text: what it would cancel is more than what is shown.
-        cancellable=query.get("status", Status.QUEUED) in LIVE and "text" not in query,
+        related={name: what for name, what in _RELATED.items() if name in query},
+        # A bulk cancel knows neither text nor relatives: what it would cancel is more than what is shown.
+        cancellable=query.get("status", Status.QUEUED) in LIVE and not query.keys() & {"text", *_RELATED},
         types=sorted(types),
         queues=schema.payload(openapi, types[0]).queues if types else (),
     )
@@ -66,7 +74,7 @@ def cancel_all(request: Request, form: FormData) -> Response:
     meant = {**chosen, "status": [chosen["status"]]} if "status" in chosen else {**chosen, "all": True}
     with rendering.of(request).stack.api() as api:
         note = bulk.cancel(api, "/tasks:cancel", meant)
-    return rendering.go_to(request, _address(chosen), note=note)
+    return rendering.go_to(request, _page_of(chosen), note=note)
 
 
 def find(request: Request) -> Response:
@@ -81,6 +89,9 @@ def show(request: Request) -> Response:
     with console.stack.api() as api:
         task: Document = api.get(f"/tasks/{segment(task_id)}")
         letter = _letter(api, task)
+        recorded = "updated_at" in task
+        relatives = family.of(api, task) if recorded else None
+        uploads = _uploads(api, task) if task.get("payload") else frozenset[str]()
     backend = console.stack.backend()
     files = backend.log_files() if backend else None
     return rendering.page(
@@ -91,7 +102,27 @@ def show(request: Request) -> Response:
         final=task["status"] in FINAL,
         letter=letter,
         lines=None if files is None else lines.of_task(files, task_id),
+        timeline=timeline.of(task, now=console.stack.now()) if recorded else None,
+        family=relatives,
+        payload=json_tree.tree(task.get("payload"), link=partial(_named, uploads)),
+        result=json_tree.tree(task.get("result"), link=objects.link),
+        again=bool(task.get("task_type")) and not task.get("payload_object"),
     )
+
+
+def _uploads(api: Client, task: Document) -> frozenset[str]:
+    """The fields of its payload that name an uploaded file."""
+    try:
+        return frozenset(schema.payload(api.get("/openapi.json"), task["task_type"]).upload_fields)
+    except ConfigError:
+        return frozenset()  # its type is gone
+
+
+def _named(uploads: frozenset[str], path: tuple[str, ...], text: str) -> str:
+    """The address of the object that a value names; empty if it names none."""
+    if len(path) == 1 and path[0] in uploads:
+        return objects.address(UPLOADS + text)
+    return objects.link(path, text)
 
 
 def result(request: Request) -> Response:
@@ -138,6 +169,15 @@ def run_now(request: Request, form: FormData) -> Response:
     return rendering.go_to(request, f"/tasks/{segment(task_id)}", note="Queued.")
 
 
+def again(request: Request, form: FormData) -> Response:
+    """Submit another task with the same type, queue and payload."""
+    with rendering.of(request).stack.api() as api:
+        task: Document = api.get(f"/tasks/{segment(request.path_params['task_id'])}")
+        answer = api.post("/tasks", {name: task[name] for name in ("task_type", "queue", "payload")})
+    note = "This task is the same, and has not ended." if answer["status"] == "exists" else "Submitted again."
+    return rendering.go_to(request, f"/tasks/{segment(answer['task_id'])}", note=note)
+
+
 def reschedule(request: Request, form: FormData) -> Response:
     """Move a scheduled task, as `POST /tasks/ID:reschedule` does."""
     task_id = request.path_params["task_id"]
@@ -172,7 +212,7 @@ def _may_change(task: Document, letter: Document | None, *, now: datetime) -> bo
     return task["status"] in {"failed", "dead"} and letter is None and "discarded_at" not in task and recent
 
 
-def _address(query: dict[str, str]) -> str:
+def _page_of(query: dict[str, str]) -> str:
     return f"/tasks?{urlencode(query)}" if query else "/tasks"
 
 
@@ -183,6 +223,7 @@ routes = [
     Route("/tasks/{task_id}", show, methods=["GET"]),
     Route("/tasks/{task_id}/result", result),
     Route("/tasks/{task_id}/cancel", forms.posted(cancel), methods=["POST"]),
+    Route("/tasks/{task_id}/again", forms.posted(again), methods=["POST"]),
     Route("/tasks/{task_id}/run-now", forms.posted(run_now), methods=["POST"]),
     Route("/tasks/{task_id}/reschedule", forms.posted(reschedule), methods=["POST"]),
 ]

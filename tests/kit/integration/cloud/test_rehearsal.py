@@ -1,6 +1,7 @@
 """The whole way with the real gcloud: deploy, deploy again, change, break off, go on, destroy.
 
-Each command of gcloud takes about a second of CPU: these tests share what they can, and use a pipeline of one queue.
+A command of gcloud takes a second of CPU, most of it to start. Those of a rehearsal are forks of one that has started
+(poolhouse/cloud/rehearsal/forkserver); the deploy that is broken off runs gcloud's own program, as a real deploy does.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ missed_runs = "once"
 [bucket.lifecycle_days]
 uploads = 30
 """
-TIMEOUT_S = 120
+TIMEOUT_S = 300
 pytestmark = pytest.mark.xdist_group("rehearsal")
 
 
@@ -72,12 +73,19 @@ class Rehearsal:
     def write(self, pipeline: str) -> None:
         (self.root / "pipeline.toml").write_text(pipeline)
 
-    def command(self, *words: str, asked: bool = False) -> subprocess.Popen[str]:
-        """A command as a person types it, in this checkout; `asked`: with somebody there to answer its question."""
+    def command(self, *words: str, asked: bool = False, own_program: bool = False) -> subprocess.Popen[str]:
+        """A command as a person types it, in this checkout.
+
+        Args:
+            words: the command.
+            asked: with somebody there to answer its question.
+            own_program: with gcloud's own program.
+        """
+        path = {"PATH": os.environ["PATH"]} if own_program else {}
         return subprocess.Popen(
             (sys.executable, "-m", "invoke", *words, "--project", PROJECT),
             cwd=self.root,
-            env={**os.environ, **self.simulation.env},
+            env={**os.environ, **self.simulation.env, **path},
             stdin=subprocess.PIPE if asked else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -92,11 +100,11 @@ class Rehearsal:
     def break_off(self, number: signal.Signals, *, at: Callable[[Logged], bool]) -> tuple[int, str]:
         """Send a signal to a deploy as soon as a request is seen; then nothing of it may be left.
 
-        SIGKILL goes to its gcloud commands too, as where the machine goes down: nothing else could end them, and one
-        that nobody listens to any more may take its time.
+        SIGTERM has to end gcloud's own program. SIGKILL goes to the gcloud commands too, as where the machine goes
+        down: nothing else could end them, and one that nobody listens to any more may take its time.
         """
         seen = len(self.simulation.control_plane.log)
-        with self.command("deploy", "--yes") as running:
+        with self.command("deploy", "--yes", own_program=number is signal.SIGTERM) as running:
             until(
                 lambda: any(at(entry) for entry in self.simulation.control_plane.log[seen:]),
                 "the request",

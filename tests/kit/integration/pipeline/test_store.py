@@ -37,6 +37,15 @@ def test_an_absent_object_is_not_found_and_deleting_it_is_fine(store: GcsStore) 
     store.delete("nothing")
 
 
+def test_folders_are_listed_in_order_from_a_name_on(store: GcsStore) -> None:
+    for name in ("listed/a/1", "listed/a/2", "listed/b/c/1", "listed/c", "listed/d/1"):
+        store.put(name, b"{}")
+    assert store.folders("listed/", most=10) == ["listed/a/", "listed/b/", "listed/d/"]
+    assert store.folders("listed/", most=1) == ["listed/a/"]
+    assert store.folders("listed/", most=10, start="listed/a0") == ["listed/b/", "listed/d/"]
+    assert store.folders("nothing/", most=10) == []
+
+
 def test_of_many_who_write_first_one_does(store: GcsStore) -> None:
     outcomes: Counter[str] = Counter()
     lock = threading.Lock()

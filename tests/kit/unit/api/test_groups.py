@@ -395,3 +395,22 @@ def test_tasks_that_differ_in_what_follows_are_other_bodies_of_a_key(api: Api) -
     api.client.post("/tasks", json=numbers(1)[0], headers=headers)
     linked = {**numbers(1)[0], "then": [{"task_type": "anything"}]}
     assert api.client.post("/tasks", json=linked, headers=headers).status_code == 409
+
+
+def test_groups_are_listed_newest_first_without_a_look_at_their_members(api: Api) -> None:
+    assert api.client.get("/groups").json() == {"groups": [], "next_page_token": None}
+    made = []
+    for number in range(3):
+        made.append(api.client.post("/groups", json={"tasks": numbers(number)}).json()["group_id"])
+        api.clock.forward(1)
+    api.store.put(f"{names.GROUPS}{made[1]}/node", b"{}")
+    api.client.get("/tasks")  # loads the index
+    lists = api.store.lists
+    first = api.client.get("/groups", params={"page_size": 2}).json()
+    assert [group["group_id"] for group in first["groups"]] == [made[2], made[1]]
+    assert first["groups"][0]["counts"] == {"queued": 1}
+    assert first["groups"][0]["size"] == 1
+    assert api.store.lists - lists <= 2  # of the groups, and of what is new in the index
+    rest = api.client.get("/groups", params={"page_size": 2, "page_token": first["next_page_token"]}).json()
+    assert ([group["group_id"] for group in rest["groups"]], rest["next_page_token"]) == ([made[0]], None)
+    assert api.client.get("/groups", params={"page_token": "../x"}).status_code == 422

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from fastapi.testclient import TestClient
 
@@ -11,10 +11,18 @@ from poolhouse.pipeline import names
 from poolhouse.pipeline.limits.limit_store import object_name
 from poolhouse.pipeline.limits.rate import Rate
 from poolhouse.pipeline.limits.shares import LimitState, Need, Rule, renewed
+from poolhouse.testing.doubles import ManualClock, MemoryStore
 from tests.kit.unit.api.conftest import Api, application, settings
 
 
-def _use(api: Api, tenant: str, **processes: int) -> None:
+class Holding(Protocol):
+    """A bucket and its time."""
+
+    store: MemoryStore
+    clock: ManualClock
+
+
+def use(api: Holding, tenant: str, **processes: int) -> None:
     """Let processes share the limit of a tenant: how many tasks each runs and awaits."""
     state = LimitState(
         task_type="call",
@@ -50,7 +58,7 @@ def test_without_limits_in_use_there_are_none(api: Api) -> None:
 
 
 def test_a_limit_in_use_shows_what_is_held_and_what_waits_but_no_names_of_machines(api: Api) -> None:
-    _use(api, "acme", one=3, two=4)
+    use(api, "acme", one=3, two=4)
     assert _listed(api) == [
         {
             "task_type": "call",
@@ -69,7 +77,7 @@ def test_a_limit_in_use_shows_what_is_held_and_what_waits_but_no_names_of_machin
 
 
 def test_processes_are_named_where_the_inside_is_shown(api: Api) -> None:
-    _use(api, "acme", one=3)
+    use(api, "acme", one=3)
     app = application(api.store, api.topics, api.clock, environment=settings(show_tracebacks=True))
     with TestClient(app) as client:
         (limit,) = client.get("/limits").json()["limits"]
@@ -77,7 +85,7 @@ def test_processes_are_named_where_the_inside_is_shown(api: Api) -> None:
 
 
 def test_what_only_dead_processes_held_is_not_in_use_once_their_leases_have_ended(api: Api) -> None:
-    _use(api, "acme", one=3)
+    use(api, "acme", one=3)
     assert len(_listed(api)) == 1
     api.clock.now += timedelta(seconds=60)
     assert _listed(api) == []
@@ -85,5 +93,5 @@ def test_what_only_dead_processes_held_is_not_in_use_once_their_leases_have_ende
 
 def test_an_object_that_is_no_limit_is_left_out(api: Api) -> None:
     api.store.put(f"{names.LIMITS}call/limit-x.json", b"[]")
-    _use(api, "acme", one=1)
+    use(api, "acme", one=1)
     assert [limit["key"] for limit in _listed(api)] == [{"tenant": "acme"}]

@@ -245,7 +245,7 @@ class TestReference:
         paths = api.client.get("/openapi.json").json()["paths"]
 
         calls = [operation for operations in paths.values() for operation in operations.values()]
-        assert len(calls) == 42
+        assert len(calls) == 43
         for call in calls:
             assert call["summary"]
             assert "application/problem+json" in call["responses"]["default"]["content"]
@@ -291,6 +291,13 @@ class TestEveryAnswer:
         with capture_logs() as lines:
             api.client.request(method, path, headers={"X-Watching": "console"} if watching else {})
         assert [line["log_level"] for line in lines if line["event"] == "request"] == [level]
+
+    def test_the_line_of_a_submit_names_the_task(self, api: Api) -> None:
+        with capture_logs() as lines:
+            submitted = api.submit()
+            created = api.client.post("/tasks", json={"task_type": "anything"}).json()["task_id"]
+            api.client.get("/queues")
+        assert [line.get("task_id") for line in lines if line["event"] == "request"] == [submitted, created, None]
 
     def test_one_line_is_logged_and_no_payload(self, api: Api, capsys: pytest.CaptureFixture[str]) -> None:
         api.submit(value="secret text")

@@ -139,6 +139,27 @@ class TestListing:
         assert (task["queue"], task["attempts"]) == ("default", 0)
         assert "total" not in api.client.get("/tasks").json()
 
+    def test_delayed_tasks_are_listed_by_their_time(self, api: Api) -> None:
+        due = {
+            delay_s: str(
+                api.client.post("/tasks", json={"task_type": "anything", "delay_s": delay_s}).json()["task_id"]
+            )
+            for delay_s in (9000, 3000, 6000)
+        }
+        api.submit()
+        first = api.client.get("/tasks", params={"sort": "due", "page_size": 2, "count": True}).json()
+        assert [task["task_id"] for task in first["tasks"]] == [due[3000], due[6000]]
+        assert (first["total"], first["by_status"]) == (3, {"scheduled": 3})
+        rest = api.client.get("/tasks", params={"sort": "due", "page_token": first["next_page_token"]}).json()
+        assert [task["task_id"] for task in rest["tasks"]] == [due[9000]]
+        answer = api.client.get("/tasks", params={"sort": "due", "status": "failed"})
+        assert answer.status_code == 422
+        assert "leave status out" in answer.text
+
+    def test_a_filter_by_what_is_no_group_is_refused(self, api: Api) -> None:
+        answer = api.client.get("/tasks", params={"group_id": api.submit()})
+        assert (answer.status_code, "group_id" in answer.text) == (422, True)
+
     def test_a_listing_costs_no_call_but_one_a_second(self, api: Api) -> None:
         for _ in range(3):
             claim(api, api.submit())

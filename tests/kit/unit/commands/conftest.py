@@ -32,6 +32,11 @@ PIPELINE = """
 cron = "30 3 * * *"
 task_type = "data_transformation"
 payload = { dataset_size = 10 }
+
+[triggers.tables]
+prefix = "uploads/in/"
+suffix = ".csv"
+task_type = "file_processing"
 """
 
 

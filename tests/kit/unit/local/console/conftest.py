@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,8 +14,11 @@ from starlette.testclient import TestClient
 
 from poolhouse.local.backend import Endpoints, QueueScale, ServiceState, ServiceStatus, UpOptions
 from poolhouse.local.console.app import create_app
+from poolhouse.local.console.files.bucket import FileInfo, Folder, Opened
 from poolhouse.local.console.stacks import LocalStack
 from poolhouse.local.errors import NoStack
+from poolhouse.pipeline.store import ObjectInfo
+from poolhouse.testing.doubles import MemoryStore
 from tests.kit.unit.commands.conftest import Served, served
 
 __all__ = ["served"]
@@ -70,6 +74,33 @@ class MadeUpBackend:
         raise NotImplementedError
 
 
+class StoreBucket:
+    """The bucket of the API under test."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+
+    def folder(self, prefix: str, *, page_token: str | None) -> Folder:
+        found = self._store.list(prefix, page_size=10_000).objects
+        below = {info.name: info.name.removeprefix(prefix).partition("/") for info in found}
+        return Folder(
+            folders=tuple(sorted({f"{prefix}{first}/" for first, slash, _ in below.values() if slash})),
+            files=tuple(_described(info) for info in found if not below[info.name][1]),
+            next_page_token=None,
+        )
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[Opened]:
+        data, info = self._store.get(name)
+        yield Opened(
+            info=_described(info), pieces=iter([data[start : start + 1000] for start in range(0, len(data), 1000)])
+        )
+
+
+def _described(info: ObjectInfo) -> FileInfo:
+    return FileInfo(name=info.name, size_bytes=info.size_bytes, content_type=info.content_type)
+
+
 @dataclass
 class Shown:
     """The console, a browser without scripts, and what it shows."""
@@ -119,7 +150,9 @@ def shown(served: Served) -> Iterator[Shown]:
     )
     made = Shown(served, MadeUpBackend(where))
     made.client = TestClient(
-        create_app(LocalStack(made.find)), base_url=f"http://{HOST}", raise_server_exceptions=False
+        create_app(LocalStack(made.find, open_bucket=lambda *_: StoreBucket(served.store))),
+        base_url=f"http://{HOST}",
+        raise_server_exceptions=False,
     )
     yield made
     made.client.close()

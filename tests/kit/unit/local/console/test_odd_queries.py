@@ -10,7 +10,7 @@ from tests.kit.unit.local.console.conftest import Shown
 
 ODD = [
     "",
-    "x" * 3000,
+    "x" * 2500,
     "\x00",
     "\x1b[31m",
     "'\"><script>",
@@ -22,10 +22,39 @@ ODD = [
     "\u202e",
     "☃",
 ]
-PATHS = ["/", "/tasks", "/dead-letters", "/logs", "/schedules", "/submit"]
+PATHS = [
+    "/",
+    "/files",
+    "/files/object",
+    "/files/raw",
+    "/files/download",
+    "/tasks",
+    "/dead-letters",
+    "/logs",
+    "/schedules",
+    "/submit",
+    "/delayed",
+    "/groups",
+    "/limits",
+    "/triggers",
+]
 PARAMETERS = [
     *("status", "queue", "task_type", "type", "cursor", "page_token", "limit", "page_size", "page", "q", "id", "note"),
-    *("service", "lines", "follow", "after", "before", "payload", "since", "level", "text"),
+    *(
+        "service",
+        "lines",
+        "follow",
+        "after",
+        "before",
+        "payload",
+        "since",
+        "level",
+        "text",
+        "name",
+        "prefix",
+        "parent_id",
+        "group_id",
+    ),
 ]
 
 

@@ -1,0 +1,69 @@
+"""Delayed tasks: those that wait for a time, the next one first; run now, moved."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+from starlette.datastructures import FormData
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from poolhouse.client import schema, units
+from poolhouse.client.calls import segment
+from poolhouse.local.console import forms, rendering
+from poolhouse.pipeline.errors import ConfigError
+
+_EVERY_S = 3.0
+_PAGE = 50
+_FILTERS = ("task_type", "queue")
+
+
+def listing(request: Request) -> Response:
+    """Tasks with a time, and those that wait for their next attempt."""
+    asked = request.query_params
+    query = {name: asked[name] for name in (*_FILTERS, "page_token") if asked.get(name)}
+    with rendering.of(request).stack.api() as api:
+        page = api.get("/tasks", sort="due", page_size=str(_PAGE), count="true", **query)
+        openapi = api.get("/openapi.json")
+    token = query.pop("page_token", "")
+    following = page["next_page_token"]
+    types = schema.task_types(openapi)
+    return rendering.page(
+        request,
+        "delayed.html",
+        every_s=None if token else _EVERY_S,
+        tasks=page["tasks"],
+        total=page["total"],
+        chosen=query,
+        first=not token,
+        later=f"/delayed?{urlencode({**query, 'page_token': following})}" if following else "",
+        types=sorted(types),
+        queues=schema.payload(openapi, types[0]).queues if types else (),
+    )
+
+
+def change(request: Request, form: FormData) -> Response:
+    """Run one now, or move it."""
+    task_id, verb = request.path_params["task_id"], request.path_params["verb"]
+    path = f"/tasks/{segment(task_id)}"
+    with rendering.of(request).stack.api() as api:
+        match verb:
+            case "run-now":
+                api.post(f"{path}:run-now")
+                return rendering.go_to(request, path, note="Queued.")
+            case "move":
+                try:
+                    delay = units.duration(forms.text(form, "delay"), option="Move")
+                except ConfigError as error:
+                    return rendering.go_to(request, "/delayed", note=str(error))
+                api.post(f"{path}:reschedule", {"delay_s": delay.total_seconds()})
+                return rendering.go_to(request, "/delayed", note="Moved.")
+    raise HTTPException(404)
+
+
+routes = [
+    Route("/delayed", listing),
+    Route("/delayed/{task_id}/{verb}", forms.posted(change), methods=["POST"]),
+]
