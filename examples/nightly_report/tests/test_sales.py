@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from worker.report import as_csv
-from worker.sales import BadSales, Total, merged, totals_of
+from worker.sales import BadSales, Total, add, totals_of
 
 HEAD = "article,quantity,price\n"
 
@@ -33,6 +33,7 @@ def test_a_day_without_sales_is_empty() -> None:
         ([HEAD, "tea,1,2.50\n", "tea,one,2.50\n"], "line 3: quantity: Input should be a valid integer"),
         ([HEAD, "tea,0,2.50\n"], "line 2: quantity: Input should be greater than or equal to 1"),
         ([HEAD, "tea,1,2.555\n"], "line 2: price: Decimal input should have no more than 2 decimal places"),
+        ([HEAD, "tea,1,2,50\n"], "line 2: a fourth column: "),
         ([HEAD, ",1,2.50\n"], "line 2: article: String should have at least 1 character"),
         ([HEAD, "tea,1\n"], "line 2: price: "),
     ],
@@ -43,12 +44,14 @@ def test_a_line_that_is_no_sale_is_named(lines: list[str], problem: str) -> None
 
 
 def test_the_report_has_the_best_sold_first() -> None:
-    parts = [
+    totals: dict[str, Total] = {}
+    for part in (
         {"tea": total(2, "7.00")},
         {"cake": total(4, "10.00"), "tea": total(1, "3.50")},
         {"bun": total(5, "10.00")},
-    ]
-    assert as_csv(merged(parts)).decode().splitlines() == [
+    ):
+        add(totals, part)
+    assert as_csv(totals).decode().splitlines() == [
         "article,quantity,revenue",
         "tea,3,10.50",
         "bun,5,10.00",

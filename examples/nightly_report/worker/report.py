@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping
 from decimal import Decimal
 
-from worker.sales import Total, Totals
+from worker.sales import Total
 
 
-def as_csv(totals: Totals) -> bytes:
+def as_csv(totals: Mapping[str, Total]) -> bytes:
     """Return the report of some totals."""
     target = io.StringIO()
     rows = csv.writer(target, lineterminator="\n")

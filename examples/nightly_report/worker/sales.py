@@ -19,7 +19,7 @@ class BadSales(ValueError):
 class Sale(BaseModel):
     """A line of a shop's file."""
 
-    model_config = ConfigDict(str_strip_whitespace=True)
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
 
     article: Annotated[str, Field(min_length=1, max_length=100)]
     quantity: Annotated[int, Field(ge=1)]
@@ -37,17 +37,13 @@ class Total(BaseModel):
         return Total(quantity=self.quantity + other.quantity, revenue=self.revenue + other.revenue)
 
 
-#: By article.
-Totals = Mapping[str, Total]
-
-
 def totals_of(lines: Iterable[str]) -> dict[str, Total]:
     """Add a shop's file up, by article; memory does not grow with the file.
 
     Raises:
         BadSales: the file has other columns, or a line that is no sale.
     """
-    reader = csv.DictReader(lines)
+    reader = csv.DictReader(lines, restkey="a fourth column")  # `2,50` for a price is no other price, but a mistake
     if tuple(reader.fieldnames or ()) != COLUMNS:
         raise BadSales(
             f"line 1: the columns are {', '.join(reader.fieldnames or ()) or 'none'}, not {', '.join(COLUMNS)}"
@@ -59,15 +55,11 @@ def totals_of(lines: Iterable[str]) -> dict[str, Total]:
         except ValidationError as error:
             first = error.errors()[0]
             raise BadSales(f"line {reader.line_num}: {first['loc'][0]}: {first['msg']}") from None
-        sold = Total(quantity=sale.quantity, revenue=sale.quantity * sale.price)
-        totals[sale.article] = totals.get(sale.article, Total()) + sold
+        add(totals, {sale.article: Total(quantity=sale.quantity, revenue=sale.quantity * sale.price)})
     return totals
 
 
-def merged(parts: Iterable[Totals]) -> dict[str, Total]:
-    """Return the sums of several files."""
-    totals: dict[str, Total] = {}
-    for part in parts:
-        for article, total in part.items():
-            totals[article] = totals.get(article, Total()) + total
-    return totals
+def add(totals: dict[str, Total], more: Mapping[str, Total]) -> None:
+    """Add to the totals of some articles."""
+    for article, total in more.items():
+        totals[article] = totals.get(article, Total()) + total

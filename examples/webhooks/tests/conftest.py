@@ -52,11 +52,14 @@ def receiver() -> Iterator[Receiver]:
     """A receiver of this test's own."""
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             headers = {name.lower(): value for name, value in self.headers.items()}
             opened.requests.append(Request(self.path, headers, body))
             self.send_response(opened.status)
+            self.send_header("Content-Length", "0")
             for name, value in opened.headers.items():
                 self.send_header(name, value)
             self.end_headers()

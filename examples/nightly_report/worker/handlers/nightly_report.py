@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from csv import Error as CsvError
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from pathlib import PurePosixPath
 from zoneinfo import ZoneInfo
 
 from poolhouse import Payload, Reject, TaskContext, task
@@ -17,7 +16,7 @@ from poolhouse.pipeline.store import ObjectStore
 from pydantic import BaseModel
 
 from worker import report
-from worker.sales import BadSales, Total, merged, totals_of
+from worker.sales import BadSales, Total, add, totals_of
 
 #: The shops' days begin and end here; the schedule in pipeline.toml has it too.
 ZONE = ZoneInfo("Europe/Berlin")
@@ -87,16 +86,13 @@ def shop_sales(payload: ShopDay, ctx: TaskContext) -> ShopTotals:
 @task("day_report", queue="reports")
 def day_report(payload: Day, ctx: TaskContext) -> Report:
     """Write `processed/reports/DAY.csv`, of the shops that have come."""
+    totals: dict[str, Total] = {}
     missing: dict[str, str] = {}
-
-    def come() -> Iterator[dict[str, Total]]:
-        for shop, member in zip(payload.shops, ctx.group_results(shop_sales), strict=True):
-            if member.succeeded:
-                yield member.result.articles
-            else:
-                missing[shop] = member.reason or str(member.status)
-
-    totals = merged(come())
+    for shop, member in zip(payload.shops, ctx.group_results(shop_sales), strict=True):
+        if member.succeeded:
+            add(totals, member.result.articles)
+        else:
+            missing[shop] = member.reason or str(member.status)
     file = f"reports/{payload.day}.csv"
     ctx.store.put(names.processed(file), report.as_csv(totals), content_type="text/csv")
     if missing:
@@ -116,10 +112,11 @@ def _file(day: date, shop: str) -> str:
 
 def _shops(store: ObjectStore, day: date) -> Iterator[str]:
     """Yield the shops whose files have come, in order."""
+    begin, end = f"{names.UPLOADS}sales/{day}/", ".csv"
     token = None
     while True:
-        page = store.list(f"{names.UPLOADS}sales/{day}/", page_token=token)
-        yield from (path.stem for path in (PurePosixPath(each.name) for each in page.objects) if path.suffix == ".csv")
+        page = store.list(begin, page_token=token)
+        yield from (each.name[len(begin) : -len(end)] for each in page.objects if each.name.endswith(end))
         token = page.next_token
         if token is None:
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -12,11 +13,13 @@ from pydantic import BaseModel, Field, HttpUrl
 
 from worker import answers, signature
 
+#: As much of an answer as is read. What it says beyond its status is of no use.
+MAX_ANSWER_BYTES = 16 * 1024
 #: One for all threads of a worker. `deliver` decides about retries; a redirect is an answer like any other.
 _HTTP = urllib3.PoolManager(num_pools=100, maxsize=32, timeout=urllib3.Timeout(connect=5, read=15), retries=False)
 
 
-class Event(BaseModel):
+class Event(Payload):
     """What the subscriber gets as the request's body."""
 
     type: Annotated[str, Field(pattern=r"^[a-z_]+(\.[a-z_]+)*$", examples=["order.paid"])]
@@ -55,10 +58,8 @@ def deliver(payload: Delivery, ctx: TaskContext) -> Receipt:
     signed = signature.headers(body, event_id=ctx.task_id, now=ctx.now(), secret=os.environ["WEBHOOK_SECRET"])
     headers = {"content-type": "application/json", "user-agent": "webhooks", **signed}
     # Errors of the connection are retried like any other error.
-    answer = _HTTP.request("POST", str(payload.url), body=body, headers=headers, preload_content=False)
-    try:
+    with closing(_HTTP.request("POST", str(payload.url), body=body, headers=headers, preload_content=False)) as answer:
+        answer.read(MAX_ANSWER_BYTES)  # once an answer is read to its end, the next delivery has the connection
         answers.check(answer.status, answer.headers)
-    finally:
-        answer.close()  # what it says beyond the status is of no use: it is not read, however long
     ctx.log.info("delivered", subscriber=payload.subscriber, event_type=payload.event.type, status=answer.status)
     return Receipt(status=answer.status)
