@@ -59,6 +59,8 @@ class Access:
     url: str
     #: Gives an identity token.
     token: Callable[[], str]
+    #: Finds its lines in Cloud Logging.
+    log_filter: str
 
 
 def run_deploy(
@@ -304,7 +306,12 @@ def access(*, project: str = "", stage: str = "") -> Access:
     _, options = _declared(project, stage)
     gcloud = Gcloud(options.project)
     url = operate.api(gcloud, options).url
-    return Access(project=options.project, url=url, token=lambda: identity_token(gcloud, url))
+    return Access(
+        project=options.project,
+        url=url,
+        token=lambda: identity_token(gcloud, url),
+        log_filter=operate.log_filter(options),
+    )
 
 
 def _lines(rows: Iterable[DataclassInstance]) -> int:

@@ -22,8 +22,10 @@ Source: https://cloud.google.com/pubsub/docs/subscription-message-filter
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Final, Protocol
 
 #: Longest filter, in bytes of UTF-8 (Pub/Sub quotas and limits).
@@ -204,11 +206,11 @@ def parse_filter(text: str) -> Filter:
     """
     if not text:
         return Filter(text=text, expression=None)
-    size_bytes = len(text.encode("utf-8", "surrogatepass"))
-    if size_bytes > MAX_FILTER_BYTES:
+    sizes_bytes = tuple(accumulate(len(character.encode("utf-8", "surrogatepass")) for character in text))
+    if sizes_bytes[-1] > MAX_FILTER_BYTES:
         raise FilterError(
-            f"the filter has {size_bytes} bytes; at most {MAX_FILTER_BYTES} are allowed",
-            position=MAX_FILTER_BYTES,
+            f"the filter has {sizes_bytes[-1]} bytes; at most {MAX_FILTER_BYTES} are allowed",
+            position=bisect_right(sizes_bytes, MAX_FILTER_BYTES),
             expected=f"at most {MAX_FILTER_BYTES} bytes",
         )
     return Filter(text=text, expression=_Parser(text).parse())
@@ -242,7 +244,6 @@ class _Parser:
 
     def parse(self) -> Expression:
         expression = self._expression()
-        self._skip_space()
         if self._position < len(self._text):
             raise self._error("AND, OR or the end of the filter")
         return expression

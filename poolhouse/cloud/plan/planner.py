@@ -142,7 +142,7 @@ def needs(resource: Resource, by_id: Mapping[str, Resource]) -> tuple[str, ...]:
     for name in resource.after:
         if name in by_id:
             found.append(name)
-        elif "/" not in name:
+        else:
             found.extend(other for other, there in by_id.items() if there.kind == name)
     return tuple(found)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -153,7 +153,7 @@ def _places(info: StackInfo | None) -> Sequence[Place]:
     """What a person can go to; all of it where nothing is up yet."""
     if info is None:
         return PLACES
-    return [place for place in PLACES if place.path != "/logs" or info.logs]
+    return [replace(place, path=info.logs_url()) if place.path == "/logs" else place for place in PLACES]
 
 
 def _here(path: str) -> str:

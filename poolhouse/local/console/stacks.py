@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from poolhouse.client.calls import segment
 from poolhouse.client.client import Client
 from poolhouse.client.target import TIMEOUT_S
 from poolhouse.local.backend import Backend, Endpoints
+from poolhouse.local.console import logs_explorer
 from poolhouse.local.console.emulator import Emulator, NoEmulator
 from poolhouse.local.console.files.bucket import ApiBucket, Bucket, LocalBucket
 from poolhouse.pipeline.timing.clock import now
@@ -34,10 +36,16 @@ class StackInfo:
     project: str
     #: Where a browser can read the API's reference; None where it is not let in.
     reference_url: str | None = None
-    #: Whether its logs can be read here.
-    logs: bool = False
+    #: The filter of Cloud Logging for its log lines; empty where the console itself shows them.
+    log_filter: str = ""
     #: How many times as long as on a local stack a page waits before it looks again.
     pace: float = 1.0
+
+    def logs_url(self, task_id: str = "") -> str:
+        """Where its log lines are read, or those of one task."""
+        if self.log_filter:
+            return logs_explorer.address(self.project, self.log_filter, task_id=task_id)
+        return f"/logs?words={segment(task_id)}" if task_id else "/logs"
 
 
 class Stack(Protocol):
@@ -92,7 +100,6 @@ class LocalStack:
             place=backend.name,
             project=endpoints.project,
             reference_url=f"{endpoints.api_url}/docs",
-            logs=True,
         )
 
     def backend(self) -> Backend:
@@ -128,7 +135,14 @@ class Deployed:
     """A pipeline on Google Cloud: all that its API returns."""
 
     def __init__(
-        self, project: str, url: str, token: Callable[[], str], *, clock: Callable[[], float] = time.monotonic
+        self,
+        project: str,
+        url: str,
+        token: Callable[[], str],
+        *,
+        log_filter: str,
+        stage: str = "",
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Calls nothing yet.
 
@@ -136,11 +150,15 @@ class Deployed:
             project: where it is deployed.
             url: of its API.
             token: gives an identity token; takes a second, since it asks gcloud.
+            log_filter: finds its lines in Cloud Logging.
+            stage: which of the deployments of pipeline.toml it is; empty: the one without a stage.
             clock: gives the time in seconds.
         """
         self.now = now
         self._project = project
         self._url = url
+        self._log_filter = log_filter
+        self._stage = stage
         self._give_token = token
         self._clock = clock
         self._lock = threading.Lock()
@@ -148,7 +166,8 @@ class Deployed:
 
     def info(self) -> StackInfo:
         # Each look is a request that costs its answer's time, and a fraction of a cent.
-        return StackInfo(place=f"Google Cloud: {self._project}", project=self._project, pace=3.0)
+        place = f"Google Cloud: {self._project}" + (f", {self._stage}" if self._stage else "")
+        return StackInfo(place=place, project=self._project, log_filter=self._log_filter, pace=3.0)
 
     def backend(self) -> None:
         return None

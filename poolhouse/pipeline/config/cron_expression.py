@@ -67,8 +67,8 @@ def _check(field: _Field, part: str) -> None:
         if step is not None and not 1 <= int(step["step"]) <= field.most:
             raise ValueError(f"{field.name}: the step of {item} is not one from 1 to {field.most}")
         bounds = step["range"] if step is not None else item
-        if bounds == "*" and step is not None and "," not in part:
-            continue
+        if bounds == "*" and "," not in part:
+            return
         values = [_value(field, bound, item) for bound in bounds.split("-")]
         if len(values) > 2 or values != sorted(values):
             raise ValueError(f"{field.name}: {item} is not a range from a lower to a higher value")

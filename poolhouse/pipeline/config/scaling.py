@@ -36,7 +36,7 @@ def wanted_instances(backlog: int, *, current: int, workers: Workers) -> int:
         raise ValueError(f"backlog ({backlog}) and instances ({current}) can't be negative")
     wish = math.ceil(backlog / workers.target_backlog)
     capacity = workers.target_backlog * current
-    if backlog and abs(backlog - capacity) <= TOLERANCE * capacity:
+    if abs(backlog - capacity) <= TOLERANCE * capacity:
         wish = current
     return min(workers.max_instances, max(workers.min_instances, wish))
 

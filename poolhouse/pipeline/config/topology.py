@@ -26,6 +26,8 @@ from poolhouse.pipeline.config.triggers import Trigger
 from poolhouse.pipeline.config.webhook_options import Webhooks
 from poolhouse.pipeline.errors import ConfigError
 
+#: Tables of tables: each entry has its name as a key, and its place in a tuple once it is validated.
+_NAMED = ("queues", "schedules", "triggers")
 #: What a field with a pattern takes, by its name; the others are names.
 _PATTERNS = {
     "handlers": "the name of a module, such as worker.handlers",
@@ -238,7 +240,8 @@ def _parse(document: Mapping[str, Any], name: str, text: str, source: str) -> To
 
 def _validate(document: dict[str, Any], text: str, source: str, under: tuple[str, ...]) -> Topology:
     prefix = document.get("name", "poolhouse")
-    for table, extra in (("queues", {"prefix": prefix}), ("schedules", {}), ("triggers", {})):
+    for table in _NAMED:
+        extra = {"prefix": prefix} if table == "queues" else {}
         named = document.get(table, {})
         if not isinstance(named, dict) or not all(isinstance(entry, dict) for entry in named.values()):
             raise ConfigError(f"{source}:{_line(text, (table,))}: write one table for each, as in [{table}.NAME]")
@@ -257,7 +260,7 @@ def _explain(error: ValidationError, document: dict[str, Any], text: str, source
     lines = []
     for problem in error.errors():
         keys = list(problem["loc"])
-        if len(keys) >= 2 and isinstance(keys[1], int):  # the tuple's index back to the table's name
+        if len(keys) >= 2 and keys[0] in _NAMED and isinstance(keys[1], int):  # the tuple's index to the table's name
             keys[1] = document[str(keys[0])][keys[1]]["name"]
         path = tuple(str(key) for key in keys)
         message = problem["msg"].removeprefix("Value error, ")

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.handlers.tally import Tally
+from poolhouse.worker.errors import Reject
+from tests.tally import Tally
 from worker.transforms.data.filter_expressions import compile_filter
 from worker.transforms.data.filter_syntax import Call, Column, FilterSyntaxError, Literal, parse
 
@@ -146,7 +147,7 @@ damaged = st.builds(
 
 
 def test_any_text_gives_an_expression_or_a_reason() -> None:
-    tally = Tally()
+    tally = Tally(Reject)
 
     @settings(max_examples=300, deadline=None)
     @given(text=scraps | expressions | damaged)

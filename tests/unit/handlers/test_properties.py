@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from poolhouse.worker.errors import Reject
+from tests.tally import Tally
 from tests.unit.handlers.desk import Desk
-from tests.unit.handlers.tally import Tally
 from tests.unit.handlers.test_files import pdf
 from worker.transforms.tables import blocks
 from worker.transforms.tables.compression import Expanded
@@ -173,7 +173,7 @@ def test_a_row_of_another_width_is_named_whatever_is_around_it(fields: list[list
 def test_a_compressed_stream_is_expanded_or_rejected(kind: Any) -> None:
     magic = b"\x1f\x8b\x08\0" if kind == "gzip" else b"\x28\xb5\x2f\xfd"
     compress = gzip.compress if kind == "gzip" else zstandard.compress
-    tally = Tally()
+    tally = Tally(Reject)
 
     @settings(max_examples=60, deadline=None)
     @given(data=st.binary(max_size=500), cut=st.integers(0, 3), garbage=st.booleans())
@@ -190,7 +190,7 @@ def test_a_compressed_stream_is_expanded_or_rejected(kind: Any) -> None:
 
 
 def test_any_bytes_give_a_report_or_a_reason() -> None:
-    tally = Tally()
+    tally = Tally(Reject)
 
     @settings(max_examples=60, deadline=None)
     @example(data=b"\t", name="x.ndjson")
@@ -215,7 +215,7 @@ MAGICS = [
 @bounded
 @given(magic=st.sampled_from(MAGICS), data=st.binary(max_size=300))
 def test_files_broken_behind_their_first_bytes_give_a_report_or_a_reason(magic: bytes, data: bytes) -> None:
-    _report_or_reason("x", magic + data, Tally())
+    _report_or_reason("x", magic + data, Tally(Reject))
 
 
 def _parquet(frame: pl.DataFrame) -> bytes:
@@ -264,7 +264,7 @@ SAMPLES = _samples()
     )
 )
 def test_a_file_with_some_bytes_changed_gives_a_report_or_a_reason(name: str, changes: list[Any]) -> None:
-    data, tally = bytearray(SAMPLES[name]), Tally()
+    data, tally = bytearray(SAMPLES[name]), Tally(Reject)
     for where, what, value in changes:
         at = int(where * len(data))
         if what == "set":
@@ -280,7 +280,7 @@ def test_a_file_with_some_bytes_changed_gives_a_report_or_a_reason(name: str, ch
 def test_a_parquet_footer_with_any_byte_changed_gives_a_report_or_a_reason(mask: int) -> None:
     data = _parquet(pl.DataFrame({"n": [1, 2, 3], "t": ["a", "b", None]}))
     length = int.from_bytes(data[-8:-4], "little")
-    tally = Tally()
+    tally = Tally(Reject)
     for at in range(len(data) - 8 - length, len(data)):
         changed = data[:at] + bytes([data[at] ^ mask]) + data[at + 1 :]
         desk = Desk()
@@ -308,7 +308,7 @@ def test_the_footer_of_a_parquet_file_describes_its_row_groups(rows: int, size: 
 def test_a_footer_is_read_or_rejected() -> None:
     whole = _parquet(pl.DataFrame({"n": [1, 2, 3]}))
     length = int.from_bytes(whole[-8:-4], "little")
-    tally = Tally()
+    tally = Tally(Reject)
 
     @settings(max_examples=60, deadline=None)
     @example(data=whole[-8 - length : -8])

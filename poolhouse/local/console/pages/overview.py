@@ -68,6 +68,7 @@ def overview(request: Request) -> Response:
     statistics: Document = {"queues": [], "task_types": []}
     newest: list[Document] = []
     problem = source = ""
+    refused = False
     with console.stack.api() as api:
         try:
             found = api.get("/queues")
@@ -76,7 +77,7 @@ def overview(request: Request) -> Response:
             queues = _queues(found["queues"], statistics, scaling=backend.scaling() if backend else ())
             newest = api.get("/tasks", page_size=str(_NEWEST))["tasks"]
         except ApiError as error:
-            problem = str(error)
+            problem, refused = str(error), error.status not in {0, 503}
     return rendering.page(
         request,
         "overview.html",
@@ -89,6 +90,7 @@ def overview(request: Request) -> Response:
         task_types=statistics["task_types"],
         newest=newest,
         problem=problem,
+        refused=refused,
         source=source,
     )
 

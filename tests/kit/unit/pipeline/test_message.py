@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from poolhouse.pipeline.errors import MalformedMessage
-from poolhouse.pipeline.messaging.message import TaskMessage, decode
+from poolhouse.pipeline.messaging.message import (
+    LINKS,
+    NOT_BEFORE,
+    PUT_OFF,
+    RESERVED_FIELDS,
+    WEBHOOK_URL,
+    TaskMessage,
+    decode,
+)
+from poolhouse.pipeline.tasks import transitions
+from poolhouse.pipeline.tasks.large_values import PAYLOAD_BYTES, PAYLOAD_SHA256
+from poolhouse.pipeline.tasks.records import TaskRecord
 from poolhouse.pipeline.tasks.task_ids import TaskIds
+from tests.tally import Tally
 
 IDS = TaskIds(b"k" * 32)
 AT = datetime(2026, 3, 1, 12, 0, 0, 123000, tzinfo=UTC)
@@ -19,7 +32,7 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
-payloads = st.dictionaries(st.text().filter(lambda name: name not in {"task_id", "task_type", "submitted_at"}), values)
+payloads = st.dictionaries(st.text().filter(lambda name: name not in RESERVED_FIELDS), values)
 
 
 def read(data: bytes, attributes: dict[str, str] | None = None, *, message_id: str = "7") -> TaskMessage:
@@ -32,14 +45,55 @@ def test_what_is_written_is_read_again(payload: dict[str, Any]) -> None:
     assert read(task.data(), task.attributes()) == task
 
 
-@given(st.binary(max_size=60) | values.map(lambda value: str(value).encode("utf-8", "replace")))
-def test_any_bytes_are_a_task_or_malformed(data: bytes) -> None:
-    outcome: object
-    try:
-        outcome = read(data).task_type
-    except MalformedMessage as error:
-        outcome = str(error).startswith("malformed message: ")
-    assert outcome
+texts = st.text(max_size=8)
+times = st.sampled_from(
+    ["2026-03-01T12:00:00Z", "2026-03-01T23:59:59.5+02:00", "2026-03-01", "0001-01-01T00:00:00+14:00", "soon", ""]
+)
+ids = st.sampled_from(["t-1", "t-2", "t.3", "t" * 128, "t" * 129, "../t"])
+links = st.fixed_dictionaries(
+    {},
+    optional={
+        "parent_id": ids,
+        "group_id": ids,
+        "group_index": st.integers(0, 9),
+        "then": st.lists(st.fixed_dictionaries({"task_type": texts, "queue": texts}), max_size=2),
+    },
+)
+#: Bodies close to those of messages: mostly right, or one of them damaged.
+bodies = st.fixed_dictionaries(
+    {"task_type": st.sampled_from([*["echo"] * 6, "a b", "", 7])},
+    optional={"task_id": ids, "submitted_at": times, LINKS: links | values, "n": values, "m": values},
+).map(lambda body: json.dumps(body).encode())
+damaged = st.builds(lambda data, at, cut: data[:at] + data[at + cut :], bodies, st.integers(0, 60), st.integers(0, 3))
+some_attributes = st.fixed_dictionaries(
+    {},
+    optional={
+        "task_id": ids,
+        NOT_BEFORE: times,
+        PUT_OFF: texts,
+        WEBHOOK_URL: st.sampled_from(["https://example.com/hook", "https://example.com/x?y=z", "ftp://x", "x"]),
+        "traceparent": texts,
+        PAYLOAD_SHA256: st.sampled_from(["0" * 64, "0", ""]),
+        PAYLOAD_BYTES: st.sampled_from(["7", "-7", "", "²", "9" * 30]),
+    },
+)
+
+
+def test_any_bytes_are_a_task_that_a_record_keeps_or_malformed() -> None:
+    tally = Tally(MalformedMessage)
+
+    @settings(max_examples=300, deadline=None, derandomize=True, database=None)
+    @given(bodies | damaged | st.binary(max_size=60), st.just({}) | some_attributes)
+    def check(data: bytes, attributes: dict[str, str]) -> None:
+        with tally:
+            task = read(data, attributes)
+            record = transitions.fresh(task, now=AT)
+            assert TaskRecord.model_validate_json(record.model_dump_json(exclude_defaults=True)) == record
+            again = read(task.data(), task.attributes())
+            assert (again.task_id, again.payload, again.links) == (task.task_id, task.payload, task.links)
+
+    check()
+    tally.check(accepted=60, rejected=60)
 
 
 def test_a_message_by_hand_gets_the_id_of_its_message_and_the_time_of_its_publishing() -> None:

@@ -38,7 +38,15 @@ def test_more_come_at_once_and_fewer_only_after_a_while() -> None:
     assert scaler.decide(45, backlog=900, current=5) == 9
     assert scaler.decide(60, backlog=0, current=9) == 9
     assert scaler.decide(164, backlog=0, current=9) == 9
+    assert scaler.decide(165, backlog=0, current=9) == 9
     assert scaler.decide(166, backlog=0, current=9) == 0  # 45 + 120 is over
+
+
+def test_instances_that_are_not_there_any_more_are_wanted_again_only_if_the_backlog_wants_them() -> None:
+    scaler = Scaler(WORKERS, window_s=120)
+    assert scaler.decide(0, backlog=900, current=9) == 9
+    assert scaler.decide(15, backlog=500, current=5) == 5
+    assert scaler.decide(30, backlog=500, current=3) == 5
 
 
 def test_a_fresh_scaler_does_not_stop_what_it_finds() -> None:
@@ -51,6 +59,8 @@ def test_a_fresh_scaler_does_not_stop_what_it_finds() -> None:
 def test_a_negative_backlog_is_a_mistake_of_the_caller() -> None:
     with pytest.raises(ValueError, match="can't be negative"):
         wanted_instances(-1, current=0, workers=WORKERS)
+    with pytest.raises(ValueError, match="can't be negative"):
+        wanted_instances(0, current=-1, workers=WORKERS)
 
 
 def test_a_paused_queue_is_scaled_for_what_runs_alone() -> None:

@@ -158,6 +158,13 @@ def test_a_delay_is_a_number_of_seconds_within_ten_years(delay_s: object) -> Non
         check_delay_s(delay_s)
 
 
+def test_a_delay_may_be_none_at_all_and_ten_years_to_the_second() -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    assert [check_delay_s(delay_s) for delay_s in (0, 0.5, LONGEST_WAIT_S)] == [0, 0.5, LONGEST_WAIT_S]
+    furthest = now + timedelta(seconds=LONGEST_WAIT_S)
+    assert run_time(run_at=furthest, now=now) == run_time(delay_s=LONGEST_WAIT_S, now=now) == furthest
+
+
 def test_the_time_of_a_task_is_given_once_with_a_zone_and_not_too_far() -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     assert run_time(now=now) == now

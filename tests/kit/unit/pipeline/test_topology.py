@@ -53,6 +53,8 @@ def test_pubsubs_own_limit_of_deliveries_is_a_backstop_behind_the_attempts(attem
         ),
         ("[queues.a]\n[bucket.lifecycle_days]\nattic = 1", 3, "'uploads', 'processed'"),
         ("[queues.a]\nname = 'b'", 2, "name is not set by hand"),
+        ("e2e = ['a.b', 'a.b:c']\n[queues.a]", 1, "e2e.1: the name of a module, such as local.e2e.cases"),
+        ("handlers = ['a b']\n[queues.a]", 1, "handlers.0: the name of a module, such as worker.handlers"),
         ("queues = 3", 1, "write one table for each, as in [queues.NAME]"),
         ("", 1, "queues"),
     ],

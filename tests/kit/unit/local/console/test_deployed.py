@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import http.server
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import quote
+
 import pytest
 from starlette.testclient import TestClient
 
@@ -13,66 +19,105 @@ from tests.kit.unit.local.console.conftest import HOST, served, words
 
 __all__ = ["served"]
 
+LOG_FILTER = 'labels."poolhouse"="shop"'
 
-def browser(stack: Deployed) -> TestClient:
+
+def deployed(url: str, *, token: Callable[[], str] = lambda: "token", **more: Any) -> TestClient:
+    """A browser at the console of a pipeline whose API is at some address."""
+    stack = Deployed("some-project", url, token, log_filter=LOG_FILTER, **more)
     return TestClient(create_app(stack), base_url=f"http://{HOST}", raise_server_exceptions=False)
+
+
+@pytest.fixture
+def there(served: Served) -> TestClient:
+    return deployed(served.api.url)
+
+
+def post(browser: TestClient, path: str, **form: str) -> str:
+    """Send a form; the page that it leads to, as text."""
+    answer = browser.post(path, data=form, headers={"Origin": f"http://{HOST}"})
+    assert answer.status_code == 200, answer.text
+    return words(answer.text)
 
 
 @pytest.mark.parametrize(
     "path",
     [
         "/",
+        "/?window=24+h",
         "/tasks",
+        "/tasks/{dead}",
+        "/groups/{group}",
         "/submit",
         "/submit/anything",
+        "/submit/anything?like={dead}",
         "/dead-letters",
+        "/dead-letters/{dead}",
         "/schedules",
         "/delayed",
         "/groups",
         "/limits",
         "/triggers",
+        "/files",
         "/emulator",
     ],
 )
-def test_its_pages_show_the_pipeline_and_lead_to_no_other_place(served: Served, path: str) -> None:
-    served.bury()
-    answer = browser(Deployed("some-project", served.api.url, lambda: "token")).get(path)
+def test_its_pages_show_the_pipeline_and_lead_to_no_place_of_a_local_stack(
+    served: Served, there: TestClient, path: str
+) -> None:
+    group = served.api.post("/groups", {"tasks": [{"task_type": "anything", "payload": {}}]})["group_id"]
+    answer = there.get(path.format(dead=served.bury(), group=group))
     assert answer.status_code == 200
-    assert "Google Cloud" in answer.text
-    assert "some-project" in answer.text
+    assert "Google Cloud: some-project" in answer.text
     # The API lets no browser in, and logs and processes are elsewhere.
     for absent in ("/logs", f"{served.api.url}/docs"):
         assert f'href="{absent}' not in answer.text
 
 
-def test_the_emulators_page_says_why_there_is_none(served: Served) -> None:
-    page = words(browser(Deployed("some-project", served.api.url, lambda: "token")).get("/emulator").text)
+def test_every_page_names_the_stage(served: Served) -> None:
+    assert "Google Cloud: some-project, prod" in deployed(served.api.url, stage="prod").get("/").text
+
+
+def test_log_lines_are_read_in_cloud_logging_those_of_a_task_alone_too(served: Served, there: TestClient) -> None:
+    task_id = served.bury()
+    explorer = "https://console.cloud.google.com/logs/query;query="
+    page = there.get(f"/tasks/{task_id}").text
+    assert f'href="{explorer}{quote(LOG_FILTER, safe="")}?project=some-project" data-key="l"' in page
+    of_task = quote(f'{LOG_FILTER}\njsonPayload.task_id="{task_id}"', safe="")
+    assert f'<a href="{explorer}{of_task}?project=some-project">Its log lines</a>' in page
+
+
+def test_it_looks_less_often_than_at_a_local_stack(there: TestClient) -> None:
+    assert 'data-every="6.0"' in there.get("/tasks").text
+
+
+def test_the_emulators_page_says_why_there_is_none(there: TestClient) -> None:
+    page = words(there.get("/emulator").text)
     assert "The Pub/Sub of this pipeline is Google Cloud’s, in some-project" in page
     assert "./invoke up" in page
 
 
-def test_it_looks_less_often_than_at_a_local_stack(served: Served) -> None:
-    page = browser(Deployed("some-project", served.api.url, lambda: "token")).get("/tasks").text
-    assert 'data-every="6.0"' in page
-
-
 @pytest.mark.parametrize("path", ["/logs", "/ui"])
-def test_what_it_has_not_is_not_found(served: Served, path: str) -> None:
-    assert browser(Deployed("some-project", served.api.url, lambda: "token")).get(path).status_code == 404
+def test_what_it_has_not_is_not_found(there: TestClient, path: str) -> None:
+    assert there.get(path).status_code == 404
 
 
-def test_a_task_is_submitted_and_followed_there(served: Served) -> None:
-    there = browser(Deployed("some-project", served.api.url, lambda: "token"))
-    sent = there.post(
-        "/submit/data_transformation",
-        data={"field:dataset_size": "7"},
-        headers={"Origin": f"http://{HOST}"},
-        follow_redirects=False,
-    )
-    page = there.get(sent.headers["location"])
-    assert page.status_code == 200
-    assert "queued" in words(page.text)
+def test_a_task_is_submitted_and_followed_there(served: Served, there: TestClient) -> None:
+    assert "queued" in post(there, "/submit/data_transformation", **{"field:dataset_size": "7"})
     assert [task["dataset_size"] for task in served.published] == [7]
+
+
+def test_whatever_a_person_can_do_is_done_through_the_api(served: Served, there: TestClient) -> None:
+    assert "default is paused" in post(there, "/queues/default/pause")
+    assert "default runs." in post(there, "/queues/default/resume")
+    assert "nightly is paused." in post(there, "/schedules/nightly/pause")
+    assert "nightly runs now" in post(there, "/schedules/nightly/run")
+    assert "Replayed." in post(there, "/dead-letters/replay", id=served.bury())
+    assert "Discarded 1 of 1." in post(there, "/dead-letters/discard", id=served.bury())
+    assert served.dead == []
+    task_id = served.api.post("/tasks", {"task_type": "anything", "payload": {}, "delay_s": 3600})["task_id"]
+    assert "Moved." in post(there, f"/tasks/{task_id}/reschedule", delay="2h")
+    assert "Cancelled." in post(there, f"/tasks/{task_id}/cancel")
 
 
 def test_a_token_is_asked_for_once_while_it_is_good(served: Served) -> None:
@@ -82,12 +127,12 @@ def test_a_token_is_asked_for_once_while_it_is_good(served: Served) -> None:
         given.append(True)
         return "token"
 
-    there = browser(Deployed("some-project", served.api.url, token, clock=lambda: now[0]))
+    browser = deployed(served.api.url, token=token, clock=lambda: now[0])
     for _ in range(3):
-        assert there.get("/tasks").status_code == 200
+        assert browser.get("/schedules").status_code == 200
     assert len(given) == 1
     now[0] += TOKEN_S
-    there.get("/tasks")
+    browser.get("/schedules")
     assert len(given) == 2
 
 
@@ -95,6 +140,35 @@ def test_without_a_login_a_page_says_so(served: Served) -> None:
     def token() -> str:
         raise PoolhouseError("You are not logged in: gcloud auth login.")
 
-    answer = browser(Deployed("some-project", served.api.url, token)).get("/tasks")
+    answer = deployed(served.api.url, token=token).get("/tasks")
     assert answer.status_code == 502
     assert "gcloud auth login" in answer.text
+
+
+@pytest.fixture
+def refusing() -> Iterator[str]:
+    """The address of what lets nobody in, as Cloud Run does: with a page of its own."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(403)
+            self.send_header("content-type", "text/html")
+            self.end_headers()
+            self.wfile.write(b"<html><title>403 Forbidden</title></html>")
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Stay silent."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("path", ["/", "/tasks"])
+def test_an_account_without_the_role_is_told_which_one(refusing: str, path: str) -> None:
+    page = words(deployed(refusing).get(path).text)
+    assert "roles/run.invoker" in page
+    assert "does not answer" not in page

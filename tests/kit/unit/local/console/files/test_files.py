@@ -119,7 +119,7 @@ def test_a_foreign_page_can_upload_nothing(shown: Shown) -> None:
 def test_a_deployed_pipeline_shows_the_files_that_its_api_gives_out_and_says_why_no_others(shown: Shown) -> None:
     put(shown, "processed/made.json", b'{"rows": 7}', "application/json")
     put(shown, "uploads/a.png", PNG)
-    there = Deployed("some-project", shown.served.api.url, lambda: "token")
+    there = Deployed("some-project", shown.served.api.url, lambda: "token", log_filter="x")
     with TestClient(create_app(there), base_url=f"http://{HOST}", raise_server_exceptions=False) as browser:
         page = browser.get("/files")
         assert page.status_code == 200

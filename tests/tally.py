@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from types import TracebackType
 
-from poolhouse.worker.errors import Reject
-
 
 class Tally:
-    """As a context manager: counts a block that ends well as accepted, and one that raises `Reject` as rejected."""
+    """As a context manager: counts a block that ends well as accepted, and one that raises `rejection` as rejected."""
 
-    def __init__(self) -> None:
+    def __init__(self, rejection: type[Exception]) -> None:
+        self._rejection = rejection
         self.accepted = 0
         self.rejected = 0
 
@@ -22,7 +21,7 @@ class Tally:
     ) -> bool:
         if error is None:
             self.accepted += 1
-        elif isinstance(error, Reject):
+        elif isinstance(error, self._rejection):
             self.rejected += 1
             return True
         return False
