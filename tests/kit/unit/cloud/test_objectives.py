@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from poolhouse.cloud.plan.planner import decide
 from poolhouse.cloud.resource import Resource
 from poolhouse.pipeline.metrics.definitions import CATALOGUE, Metric
 from tests.kit.unit.cloud.conftest import Make
@@ -82,3 +83,27 @@ def test_the_lines_that_a_metric_is_made_of_are_logged_with_its_value_and_labels
     made = metric_of(by_id(make(), f"metric/shop-{name}"))
     assert made["valueExtractor"] == f"EXTRACT(jsonPayload.{definition.log.value})"
     assert made["bucketOptions"] == {"explicitBuckets": {"bounds": list(definition.bounds)}}
+
+
+def test_a_query_or_a_bucket_that_was_changed_by_hand_is_put_back(make: Make) -> None:
+    resources = make()
+    alert = by_id(resources, "alert/shop-wait-slow-burn")
+    policy = json.loads(alert.create[0].files["policy.json"])
+    assert decide(alert, [policy]).verb == "unchanged"
+    policy["conditions"][0]["conditionPrometheusQueryLanguage"]["query"] = "vector(0)"
+    assert decide(alert, [policy]).verb == "update"
+    metric = by_id(resources, "metric/shop-task-wait")
+    there = {**metric_of(metric), "name": "shop-task-wait"}
+    assert decide(metric, [there]).verb == "unchanged"
+    there["bucketOptions"]["explicitBuckets"]["bounds"].pop()
+    assert decide(metric, [there]).verb == "update"
+
+
+def test_alerts_follow_the_workers_from_pools_to_jobs(make: Make) -> None:
+    policies = [
+        json.loads(item.create[0].files["policy.json"]) for item in make(workers="pool") if item.kind == "alert"
+    ]
+    updated = {
+        item.name for item in make(workers="job") if item.kind == "alert" and decide(item, policies).verb == "update"
+    }
+    assert updated == {f"shop-{which}-burn" for which in ("success-fast", "success-slow", "wait-fast", "wait-slow")}

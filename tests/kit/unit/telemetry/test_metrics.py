@@ -6,7 +6,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ from poolhouse.worker.registry import load
 from poolhouse.worker.runtime.running_task import RunningTask
 from tests.kit.push_endpoint import open_endpoint
 from tests.kit.unit.worker.conftest import PIPELINE, Engine, FakeDelivery
+from tests.kit.waiting import until
 
 HANDLERS = "tests.kit.unit.worker.handlers"
 Samples = dict[tuple[str, ...], float]
@@ -207,6 +209,16 @@ def test_leases_are_counted_as_they_are_written(scraped: Scraped, engine: Engine
     assert scraped.samples("poolhouse_lease_renewals_total") == {("renewed", "default"): 1, ("lost", "default"): 1}
 
 
+def _noting(call: Callable[..., Any], threads: list[str]) -> Callable[..., Any]:
+    """The same call, which notes the names of the threads that make it."""
+
+    def noted(*args: Any, **kwargs: Any) -> Any:
+        threads.append(threading.current_thread().name)
+        return call(*args, **kwargs)
+
+    return noted
+
+
 def _unavailable(name: str) -> Any:
     raise StoreUnavailable("down")
 
@@ -263,6 +275,11 @@ def test_no_free_port_is_an_error_that_names_the_setting(served: Endpoint, monke
         Endpoint(host="127.0.0.1", port=port, guard=WebGuard()).start()
 
 
+def test_an_address_of_another_machine_is_an_error_that_names_the_setting() -> None:
+    with pytest.raises(ConfigError, match=r"metrics can't be served at 192\.0\.2\.1:9464: .*: set METRICS_HOST"):
+        Endpoint(host="192.0.2.1", port=9464, guard=WebGuard()).start()
+
+
 @pytest.mark.parametrize(
     ("path", "headers", "status"),
     [
@@ -293,6 +310,7 @@ def test_otlp_sends_what_is_kept_back_when_the_process_ends(monkeypatch: pytest.
         found.start()
         found.lease_renewed("default", outcome="renewed")
         Hooks([found.hook]).close()
+        until(lambda: collector.requests, "the last export")
         [request] = collector.requests
     assert b"poolhouse.lease.renewals" in request.body
     assert b"poolhouse-worker" in request.body
@@ -319,7 +337,12 @@ def test_the_api_measures_its_queues_when_it_is_asked(tmp_path: Path, monkeypatc
             assert answer.status_code == 202, answer.text
         scraped = Scraped()
         [scraped.endpoint] = endpoints
+        scraped.samples("poolhouse_queue_tasks")  # the index is loaded, and writes its first snapshot
+        writing: list[str] = []
+        for operation in ("put", "upload", "delete"):
+            monkeypatch.setattr(store, operation, _noting(getattr(store, operation), writing))
         found = scraped.samples("poolhouse_queue_tasks")
+        assert set(writing) <= {"index journal"}  # which writes the submits down, in its own time
         assert scraped.samples("poolhouse_tasks_submitted_total") == {("bulk", "echo"): 2, ("default", "echo"): 1}
         monkeypatch.setattr(store, "list", _unavailable)
         scraped.samples("poolhouse_queue_tasks")  # the rest is served all the same
@@ -341,4 +364,4 @@ def test_the_scrape_configuration_of_the_page_names_the_ports_from_the_default_o
     assert block is not None
     [job] = yaml.safe_load(block[1])["scrape_configs"]
     port = Settings.model_fields["metrics_port"].default
-    assert job["static_configs"] == [{"targets": [f"127.0.0.1:{port + number}" for number in range(3)]}]
+    assert job["static_configs"] == [{"targets": [f"127.0.0.1:{port + number}" for number in range(4)]}]
