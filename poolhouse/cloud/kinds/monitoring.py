@@ -220,22 +220,15 @@ def alert(key: str, body: Json, *, options: Options, tracks: ReleaseTracks, afte
     body = {**body, "userLabels": {LABEL: options.name, "alert": key, _REVISION: revision}}
     file = {"policy.json": json.dumps(body, indent=1)}
 
-    def find(raw: Json) -> Json:
-        for policy in raw or ():
-            labels = policy.get("userLabels", {})
-            if labels.get(LABEL) == options.name and labels.get("alert") == key:
-                return policy
-        return None
-
     def observe(raw: Json) -> Fields | None:
-        found = find(raw)
+        found = find_alert(raw, key, options)
         if found is None:
             return None
         enabled = found.get("enabled", True)
         return {_REVISION: found["userLabels"].get(_REVISION), "enabled": enabled, **_condition(found)}
 
     def update(raw: Json) -> tuple[Command, ...]:
-        name = (find(raw) or {}).get("name", "")
+        name = (find_alert(raw, key, options) or {}).get("name", "")
         arguments = (flag("policy-from-file", "{file:policy.json}"), "--enabled")
         return (command(*tracks.policies, "update", name, *arguments, files=file),)
 
@@ -249,6 +242,15 @@ def alert(key: str, body: Json, *, options: Options, tracks: ReleaseTracks, afte
         update=update,
         after=after,
     )
+
+
+def find_alert(raw: Json, key: str, options: Options) -> Json:
+    """Return the policy of a listing with this pipeline's labels; None where there is none."""
+    for policy in raw or ():
+        labels = policy.get("userLabels", {})
+        if labels.get(LABEL) == options.name and labels.get("alert") == key:
+            return policy
+    return None
 
 
 def _condition(policy: Json) -> Fields:

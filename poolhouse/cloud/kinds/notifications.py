@@ -58,7 +58,7 @@ def notifications(topology: Topology, *, options: Options) -> Resource:
         )  # fmt: skip
 
     def update(raw: Json) -> tuple[Command, ...]:
-        found = _ours(raw, options)
+        found = configured(raw, options)
         stale = [command(*_GROUP, "delete", name) for notified, name in found.items() if notified not in wanted]
         return (*(make(notified) for notified in wanted if notified not in found), *stale)
 
@@ -68,7 +68,7 @@ def notifications(topology: Topology, *, options: Options) -> Resource:
         wanted={"objects": wanted},
         read=_read(options),
         # A bucket without any is as good as one that is still to be made.
-        observe=lambda raw: {"objects": tuple(sorted(_ours(raw, options)))},
+        observe=lambda raw: {"objects": tuple(sorted(configured(raw, options)))},
         create=(),
         update=update,
         after=(
@@ -82,7 +82,7 @@ def left_over(options: Options) -> LeftoverQuery:
     """The events that are still sent where pipeline.toml has no trigger any more; a worker makes nothing of them."""
 
     def find(raw: Json) -> tuple[Leftover, ...]:
-        names = _ours(raw, options).values()
+        names = configured(raw, options).values()
         delete = tuple(command(*_GROUP, "delete", name) for name in names)
         return (Leftover(kind="notifications", name=options.bucket, delete=delete),) if delete else ()
 
@@ -97,7 +97,7 @@ def _read(options: Options) -> Read:
     )
 
 
-def _ours(raw: Json, options: Options) -> Mapping[str, str]:
+def configured(raw: Json, options: Options) -> Mapping[str, str]:
     """Names of the configurations that send to a topic of this pipeline, by what they send."""
     found: dict[str, str] = {}
     for entry in raw or ():

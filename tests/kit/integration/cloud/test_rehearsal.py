@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import hcl2
 import psutil
 import pytest
 import requests
@@ -249,6 +250,28 @@ def test_a_second_deploy_changes_nothing(deployed: Rehearsal) -> None:
         if entry.method != "GET" and not entry.path.endswith(":getIamPolicy")
     ]
     assert changed == []
+
+
+def test_terraform_imports_all_that_a_deploy_has_made(deployed: Rehearsal, tmp_path: Path) -> None:
+    folder = tmp_path / "terraform"
+    code, output = deployed.run("export", "terraform", "--with-imports", "--folder", str(folder))
+    assert code == 0, output
+    made = set()
+    for path in folder.glob("*.tf"):
+        for block in hcl2.loads(path.read_text()).get("resource", ()):
+            for type_, named in block.items():
+                for name, body in named.items():
+                    each = body.get("for_each", {"": None})
+                    keys = re.findall(r'"(.*?)"', each) if isinstance(each, str) else each
+                    address = f"{type_}.{name}".replace('"', "")
+                    made |= {f'{address}["{key.strip(chr(34))}"]' if key else address for key in keys}
+    made.remove("google_project_service_identity.pubsub")  # can't be imported; asking for it again changes nothing
+    imports = hcl2.loads((folder / "imports.tf").read_text())["import"]
+    assert {block["to"].removeprefix("${").removesuffix("}") for block in imports} == made
+    assert f"{len(made)} import blocks" in output
+    assert re.search(
+        r'default += "europe-west1-docker.pkg.dev/\S+@sha256:[0-9a-f]{64}"', (folder / "variables.tf").read_text()
+    )
 
 
 def test_dead_letters_find_their_way(deployed: Rehearsal) -> None:

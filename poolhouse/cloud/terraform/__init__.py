@@ -1,0 +1,1 @@
+"""The resources of a deploy as Terraform's configuration."""
