@@ -6,6 +6,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -94,6 +95,32 @@ def test_any_bytes_are_a_task_that_a_record_keeps_or_malformed() -> None:
 
     check()
     tally.check(accepted=60, rejected=60)
+
+
+@pytest.mark.parametrize(
+    ("body", "attributes", "problem"),
+    [
+        (b"{", {}, "the body is not JSON"),
+        (b"[]", {}, "the body is a JSON list, not an object"),
+        (b"{}", {}, "task_type is required$"),
+        (b'{"task_type": ""}', {}, "task_type is required$"),
+        (b'{"task_type": 7}', {}, "task_type is required, as a string"),
+        (b'{"task_type": "echo", "task_id": 7}', {}, "task_id is not a string"),
+        (b'{"task_type": "echo", "submitted_at": 7}', {}, "submitted_at is not an ISO 8601 time"),
+        (b'{"task_type": "echo", "submitted_at": "0001-01-01T00:00:00+14:00"}', {}, "submitted_at is not"),
+        (b'{"task_type": "echo"}', {NOT_BEFORE: "soon"}, "not_before is not an ISO 8601 time"),
+        (b'{"task_type": "echo"}', {WEBHOOK_URL: "ftp://x"}, "webhook_url "),
+        (b'{"task_type": "echo", "_poolhouse": 7}', {}, "_poolhouse is for the server alone"),
+        (b'{"task_type": "echo", "_poolhouse": {"parent_id": "../t"}}', {}, "_poolhouse is for the server alone"),
+        (b'{"task_type": "echo"}', {PAYLOAD_SHA256: "0"}, "are no reference to a payload"),
+        (b'{"task_type": "echo", "n": 1}', {PAYLOAD_SHA256: "0" * 64, PAYLOAD_BYTES: "7"}, "refers to another"),
+    ],
+)
+def test_a_malformed_message_is_refused_with_what_is_wrong(
+    body: bytes, attributes: dict[str, str], problem: str
+) -> None:
+    with pytest.raises(MalformedMessage, match=f"^malformed message: .*{problem}"):
+        read(body, attributes)
 
 
 def test_a_message_by_hand_gets_the_id_of_its_message_and_the_time_of_its_publishing() -> None:

@@ -68,6 +68,16 @@ def test_pubsubs_own_limit_of_deliveries_is_a_backstop_behind_the_attempts(attem
         ("handlers = ['a b']\n[queues.a]", 1, "handlers.0: the name of a module, such as worker.handlers"),
         ("stages = 3\n[queues.a]", 1, "write one table for each, as in [stages.NAME]"),
         ("[queues.a]\n[stages.x]\n[stages]\ny = 1", 4, "stages.y: write one table for each"),
+        (
+            "[queues.a]\n[queues.a.workers]\nmin_instances = 3\nmax_instances = 2",
+            2,
+            "min_instances (3) is above max_instances (2)",
+        ),
+        (
+            "[queues.a]\n[deploy.api]\nmin_instances = 3\nmax_instances = 2",
+            2,
+            "min_instances (3) is above max_instances (2)",
+        ),
         ("queues = 3", 1, "write one table for each, as in [queues.NAME]"),
         ("", 1, "queues"),
     ],

@@ -6,6 +6,7 @@ import pytest
 
 from poolhouse_pubsub import protos
 from poolhouse_pubsub.control.inspection import inspect
+from poolhouse_pubsub.core.leases import Consumer, Mode
 from poolhouse_pubsub.core.subscription import AckResult
 from tests.kit.unit.pubsub.world import START, SUBSCRIPTION, TOPIC, World, data
 
@@ -109,6 +110,28 @@ def test_a_deadline_is_moved_while_the_lease_lasts_and_not_after_it() -> None:
     world.advance(20)
     assert world.modify(late, seconds=20) == [AckResult.STALE]
     assert sorted(data(world.pull())) == ["a", "b"]
+
+
+def test_a_delivery_that_was_given_back_is_no_attempt() -> None:
+    world = with_dead_letters()
+    world.publish("a")
+    entries = world.subscription.take(Consumer(Mode.PULL, token="", deliver=lambda batch: None), now=world.clock.now())
+    world.subscription.give_back(entries)
+    [again] = world.pull()
+    assert (again.data, again.attempt) == ("a", 1)
+
+
+def test_a_delivery_that_is_refused_comes_again_after_a_pause_and_its_reason_is_kept() -> None:
+    world = with_dead_letters()
+    world.publish("a")
+    entries = world.subscription.take(Consumer(Mode.PULL, token="", deliver=lambda batch: None), now=world.clock.now())
+    for entry in [*entries, *entries]:  # the second time it is not leased any more
+        world.subscription.refuse(entry, reason="no such table", now=world.clock.now())
+    assert world.subscription.delivery_error == "no such table"
+    assert world.pull() == []
+    world.advance(600)
+    [again] = world.pull()
+    assert (again.data, again.attempt) == ("a", 2)
 
 
 def test_the_ack_id_of_an_earlier_delivery_does_not_ack_a_later_one() -> None:

@@ -13,6 +13,7 @@ from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.limits.rate import Rate, RateWindow, parse_rate
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.testing.doubles import ManualClock, MemoryStore
+from poolhouse.worker import Limit
 from poolhouse.worker.registry import Handler
 from poolhouse.worker.runtime.admission.limits import Limits
 from tests.kit.unit.worker.handlers import Number, echo
@@ -21,6 +22,18 @@ from tests.kit.waiting import until
 
 def handler(**limits: Any) -> Handler:
     return Handler(task_type="limited", function=echo, payload_type=Number, **limits)
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({}, "give rate="),
+        ({"rate": "1/s", "key": ("tenant", "tenant")}, "key names a field twice"),
+    ],
+)
+def test_a_limit_that_can_not_be_is_refused(fields: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        Limit(**fields)
 
 
 class Gates:
