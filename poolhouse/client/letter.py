@@ -19,7 +19,7 @@ def own_payload(letter: Document) -> Document:
         )
     try:
         body = json.loads(letter.get("data") or "")
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):
         raise ConfigError(f"the message of {letter['task_id']} is no JSON object: give a whole payload with --payload")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import socket
 import threading
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
 
 import structlog
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
@@ -47,7 +48,7 @@ class Endpoint:
         return f"http://{host}:{self._server.server_address[1]}/metrics"
 
     def start(self) -> None:
-        """Listen. Raises `ConfigError` where no port is free."""
+        """Listen. Raises `ConfigError` where no port is free, or the address is not one of this machine."""
         self._server = self._listen()
         threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()
         _log.info("metrics served", url=self.url)
@@ -80,9 +81,20 @@ class Endpoint:
             address_family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
             daemon_threads = True
 
+            def server_bind(self) -> None:
+                # HTTPServer's own asks the DNS for this machine's name.
+                TCPServer.server_bind(self)
+                self.server_name, self.server_port = endpoint._host, self.server_address[1]
+
         for port in range(self._port, min(self._port + PORTS, 65_536)):
-            with contextlib.suppress(OSError):
+            try:
                 return Server((self._host, port), Handler)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise ConfigError(
+                        f"metrics can't be served at {self._host}:{port}: {error.strerror}: "
+                        "set METRICS_HOST or METRICS_PORT"
+                    ) from None
         raise ConfigError(
             f"no port is free for the metrics at {self._host}, from {self._port} on: set METRICS_PORT or METRICS_HOST"
         )

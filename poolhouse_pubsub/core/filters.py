@@ -398,7 +398,6 @@ class _Parser:
 
     def _error(self, expected: str, *, at: int | None = None) -> FilterError:
         if at is None:
-            self._skip_space()
             at = self._position
         found = repr(self._text[at : at + 20]) if at < len(self._text) else "the end of the filter"
         return FilterError(f"expected {expected}, found {found} at position {at}", position=at, expected=expected)

@@ -281,7 +281,7 @@ def _print(letter: Document, terminal: Terminal) -> None:
     if "data" in letter and letter["data"] is not None:
         try:
             terminal.line(json.dumps(json.loads(letter["data"]), indent=2, ensure_ascii=False))
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             terminal.line(letter["data"])
     else:
         raw = base64.b64decode(letter.get("data_base64") or "")

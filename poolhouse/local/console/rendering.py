@@ -20,7 +20,7 @@ from poolhouse.client.calls import segment
 from poolhouse.local.console.files import objects
 from poolhouse.local.console.notes import Notes
 from poolhouse.local.console.stacks import Stack, StackInfo
-from poolhouse.local.console.task import frames
+from poolhouse.local.console.task import frames, json_tree
 from poolhouse.local.console.task.timeline import elapsed
 from poolhouse.pipeline.errors import PoolhouseError
 
@@ -95,6 +95,7 @@ def templates(now: Callable[[], datetime]) -> Environment:
         "brief": units.brief,
         "frames": frames.parts,
         "moment": _moment,
+        "object_link": lambda text: objects.link((), text),
         "object_page": objects.address,
         "pretty": _pretty,
         "segment": segment,
@@ -102,6 +103,7 @@ def templates(now: Callable[[], datetime]) -> Environment:
         "size": units.size,
         "span": units.span,
         "ticked": _ticked,
+        "tree": partial(json_tree.tree, link=objects.link),
         "took": partial(_took, now=now),
     }
     return environment

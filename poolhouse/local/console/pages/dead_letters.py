@@ -19,6 +19,8 @@ from poolhouse.client.client import Client
 from poolhouse.client.errors import ApiError
 from poolhouse.client.letter import own_payload
 from poolhouse.local.console import bulk, fields, forms, rendering
+from poolhouse.local.console.task import values
+from poolhouse.local.console.task.json_tree import Node
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.tasks.large_values import PAYLOAD_SHA256
 
@@ -54,7 +56,7 @@ def show(request: Request) -> Response:
     """One of them, whole."""
     with rendering.of(request).stack.api() as api:
         letter = api.get(f"/dead-letters/{segment(request.path_params['task_id'])}")
-    return _show(request, letter, payload=_payload(letter))
+        return _show(request, api, letter, payload=_payload(letter))
 
 
 def replay(request: Request, form: FormData) -> Response:
@@ -88,7 +90,7 @@ def replay_changed(request: Request, form: FormData) -> Response:
             api.post(f"/dead-letters/{segment(task_id)}:replay", {"payload": fields.whole(text)})
         except (ConfigError, ApiError) as error:
             letter = api.get(f"/dead-letters/{segment(task_id)}")
-            return _show(request, letter, payload=text, problem=str(error))
+            return _show(request, api, letter, payload=text, problem=str(error))
     return rendering.go_to(request, f"/tasks/{segment(task_id)}", note="Replayed with this payload.")
 
 
@@ -115,13 +117,14 @@ def _failures(api: Client, ids: Sequence[str], verb: str) -> list[str]:
     return found
 
 
-def _show(request: Request, letter: Document, *, payload: str, problem: str = "") -> Response:
+def _show(request: Request, api: Client, letter: Document, *, payload: str, problem: str = "") -> Response:
     return rendering.page(
         request,
         "dead_letter.html",
         status=422 if problem else 200,
         letter=letter,
         message=_message(letter),
+        tree=_tree(api, letter),
         payload=payload,
         problem=problem,
     )
@@ -145,8 +148,17 @@ def _message(letter: Document) -> str:
     text = str(letter["data"])
     try:
         return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return text
+
+
+def _tree(api: Client, letter: Document) -> Node | None:
+    """The original body as a tree; None where it is no JSON object."""
+    try:
+        body = json.loads(letter.get("data") or "")
+    except (ValueError, RecursionError):
+        return None
+    return values.of_payload(api, letter.get("task_type") or "", body) if isinstance(body, dict) else None
 
 
 routes = [

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import datetime, timedelta
-from functools import partial
 from urllib.parse import urlencode
 
 from starlette.datastructures import FormData
@@ -21,11 +20,9 @@ from poolhouse.client.errors import ApiError
 from poolhouse.client.event_stream import FINAL
 from poolhouse.client.files import CHUNK_BYTES
 from poolhouse.local.console import bulk, forms, lines, rendering
-from poolhouse.local.console.files import objects
-from poolhouse.local.console.task import family, json_tree, timeline
+from poolhouse.local.console.task import family, timeline, values
 from poolhouse.pipeline.control.filters import LIVE
 from poolhouse.pipeline.errors import ConfigError
-from poolhouse.pipeline.names import UPLOADS
 from poolhouse.pipeline.tasks.records import Status
 
 _LIST_EVERY_S = 2.0
@@ -91,7 +88,7 @@ def show(request: Request) -> Response:
         letter = _letter(api, task)
         recorded = "updated_at" in task
         relatives = family.of(api, task) if recorded else None
-        uploads = _uploads(api, task) if task.get("payload") else frozenset[str]()
+        payload = values.of_payload(api, task["task_type"], task["payload"]) if task.get("payload") else None
     backend = console.stack.backend()
     files = backend.log_files() if backend else None
     return rendering.page(
@@ -104,25 +101,9 @@ def show(request: Request) -> Response:
         lines=None if files is None else lines.of_task(files, task_id),
         timeline=timeline.of(task, now=console.stack.now()) if recorded else None,
         family=relatives,
-        payload=json_tree.tree(task.get("payload"), link=partial(_named, uploads)),
-        result=json_tree.tree(task.get("result"), link=objects.link),
+        payload=payload,
         again=bool(task.get("task_type")) and not task.get("payload_object"),
     )
-
-
-def _uploads(api: Client, task: Document) -> frozenset[str]:
-    """The fields of its payload that name an uploaded file."""
-    try:
-        return frozenset(schema.payload(api.get("/openapi.json"), task["task_type"]).upload_fields)
-    except ConfigError:
-        return frozenset()  # its type is gone
-
-
-def _named(uploads: frozenset[str], path: tuple[str, ...], text: str) -> str:
-    """The address of the object that a value names; empty if it names none."""
-    if len(path) == 1 and path[0] in uploads:
-        return objects.address(UPLOADS + text)
-    return objects.link(path, text)
 
 
 def result(request: Request) -> Response:

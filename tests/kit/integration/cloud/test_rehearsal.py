@@ -60,6 +60,20 @@ missed_runs = "once"
 uploads = 30
 """
 TIMEOUT_S = 300
+#: Pages of the console.
+CONSOLE = (
+    "/",
+    "/tasks?status=succeeded",
+    "/delayed",
+    "/groups",
+    "/limits",
+    "/submit",
+    "/files",
+    "/dead-letters",
+    "/schedules",
+    "/triggers",
+    "/emulator",
+)
 pytestmark = pytest.mark.xdist_group("rehearsal")
 
 
@@ -320,9 +334,11 @@ def test_the_commands_of_every_day_work_on_what_is_deployed(deployed: Rehearsal,
     with deployed.command("console", "--port", str(ports.choose())) as showing:
         assert showing.stdout is not None
         address = showing.stdout.readline().split()[0]
-        page = requests.get(f"{address}/tasks?status=succeeded", timeout=TIMEOUT_S)
-        assert page.status_code == 200, page.text
-        assert "sample.echo" in page.text or "file_processing" in page.text, page.text
+        pages = {path: requests.get(address + path, timeout=TIMEOUT_S) for path in CONSOLE}
+        assert {path: page.status_code for path, page in pages.items()} == dict.fromkeys(CONSOLE, 200)
+        tasks = pages["/tasks?status=succeeded"].text
+        assert "sample.echo" in tasks or "file_processing" in tasks, tasks
+        assert 'href="https://console.cloud.google.com/logs/query;query=' in tasks
         showing.terminate()
         assert showing.wait(TIMEOUT_S) == 128 + signal.SIGTERM
 

@@ -126,6 +126,7 @@ def test_operation_ids_are_stable_names_and_no_two_are_the_same(app: FastAPI) ->
         ("post", "/submit-data-task"): "submit_data_task",
         ("post", "/tasks"): "create_task",
         ("get", "/tasks"): "list_tasks",
+        ("get", "/groups"): "list_groups",
         ("post", "/tasks:batch"): "create_tasks",
         ("post", "/tasks:cancel"): "cancel_tasks",
         ("post", "/index:rebuild"): "rebuild_index",

@@ -77,6 +77,7 @@ def test_a_filter_parses_to_its_syntax_tree(text: str, expression: Expression) -
         (r'"\1018"', "A8"),
         ('"\\u307F\\u3093"', "みん"),
         (r'"\U0001F600"', "\U0001f600"),
+        (r'"\U0010FFFF"', "\U0010ffff"),
         (r'"\xe3\x81\xbf"', "み"),
         (r'"\343\201\277"', "み"),
         ('"み"', "み"),
@@ -96,27 +97,27 @@ def test_a_string_literal_understands_every_escape(literal: str, value: str) -> 
         ("attribute:a", 0, "'attributes'"),
         ("ATTRIBUTES:a", 0, "'attributes'"),
         ("attributes:", 11, "an attribute key"),
-        ("attributes:a.b", 12, "the end of the filter"),
+        ("attributes:a.b", 12, "AND, OR or the end of the filter"),
         ("attributes.a", 12, "'=' or '!='"),
         ('attributes.a == "b"', 14, "a quoted value"),
         ("attributes.a = b", 15, "a quoted value"),
         ("attributes.a = 'b'", 15, "a quoted value"),
-        ('attributes.a = "b', 17, "closing"),
+        ('attributes.a = "b', 17, "a closing '\"'"),
         ('attributes.a < "b"', 13, "'=' or '!='"),
         ('attributes.a : "b"', 13, "'=' or '!='"),
-        ("attributes:a and attributes:b", 13, "AND, OR"),
-        ("attributes:a attributes:b", 13, "AND, OR"),
+        ("attributes:a and attributes:b", 13, "AND, OR or the end of the filter"),
+        ("attributes:a attributes:b", 13, "AND, OR or the end of the filter"),
         ("attributes:a AND", 16, "'attributes'"),
         ("AND attributes:a", 0, "'attributes'"),
-        ("attributes:a AND attributes:b OR attributes:c", 30, "parentheses"),
-        ("attributes:a OR attributes:b AND attributes:c", 29, "parentheses"),
+        ("attributes:a AND attributes:b OR attributes:c", 30, "AND: AND and OR may only be mixed with parentheses"),
+        ("attributes:a OR attributes:b AND attributes:c", 29, "OR: AND and OR may only be mixed with parentheses"),
         ("NOT NOT attributes:a", 4, "'attributes'"),
         ("--attributes:a", 1, "'attributes'"),
         ("NOTattributes:a", 0, "'attributes'"),
-        ("(attributes:a", 13, "closing parenthesis"),
-        ("attributes:a)", 12, "the end of the filter"),
+        ("(attributes:a", 13, "AND, OR or a closing parenthesis"),
+        ("attributes:a)", 12, "AND, OR or the end of the filter"),
         ("()", 1, "'attributes'"),
-        ('hasprefix(attributes.a, "b")', 0, "'hasPrefix'"),
+        ('hasprefix(attributes.a, "b")', 0, "'attributes', 'hasPrefix', 'NOT' or '('"),
         ('hasPrefix(attributes:a, "b")', 20, "'.'"),
         ('hasPrefix("a", "b")', 10, "'attributes.'"),
         ("hasPrefix(attributes.a)", 22, "','"),
@@ -124,15 +125,19 @@ def test_a_string_literal_understands_every_escape(literal: str, value: str) -> 
         (r'attributes.a = "\q"', 16, "one of the escapes"),
         (r'attributes.a = "\x4"', 18, "2 hexadecimal digits"),
         (r'attributes.a = "\u12_4"', 18, "4 hexadecimal digits"),
-        (r'attributes.a = "\ud800"', 16, "surrogate"),
-        (r'attributes.a = "\U00110000"', 16, "U+10FFFF"),
-        (r'attributes.a = "\777"', 16, r"\377"),
-        (r'attributes.a = "\xff"', 16, "UTF-8"),
-        ('attributes.a = "x\ny"', 17, "escape"),
-        ('attributes.a = "\\', 17, "after the backslash"),
+        (r'attributes.a = "\ud800"', 16, "a character: a surrogate"),
+        (r'attributes.a = "\U00110000"', 16, "a code point of at most U+10FFFF"),
+        (r'attributes.a = "\777"', 16, r"an octal escape of at most \377"),
+        (r'attributes.a = "\xff"', 16, r"\x and octal escapes that together are valid UTF-8"),
+        ('attributes.a = "x\ny"', 17, "an escape in place of the control character"),
+        ('attributes.a = "\\', 17, "a character after the backslash"),
+        ('attributes.a = "\x7f"', 16, "an escape in place of the control character"),
+        (r'attributes.a = "\377"', 16, r"\x and octal escapes that together are valid UTF-8"),
+        (r'attributes.a = "\400"', 16, r"an octal escape of at most \377"),
+        (r'attributes.a = "\x4', 18, "2 hexadecimal digits"),
         ('data = "x"', 0, "'attributes'"),
-        ('attributes.a = "\ud800"', 16, "surrogate"),
-        ("attributes:a \ud800", 13, "the end of the filter"),
+        ('attributes.a = "\ud800"', 16, "a character: a surrogate"),
+        ("attributes:a \ud800", 13, "AND, OR or the end of the filter"),
     ],
 )
 def test_a_text_that_is_no_filter_is_refused_with_the_position_and_what_was_expected(
@@ -140,9 +145,39 @@ def test_a_text_that_is_no_filter_is_refused_with_the_position_and_what_was_expe
 ) -> None:
     with pytest.raises(FilterError) as refusal:
         parse_filter(text)
-    assert expected in refusal.value.expected
+    assert refusal.value.expected.startswith(expected)
     assert refusal.value.position == position
     assert expected in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("attributes", "expected ':' or '.' after 'attributes', found the end of the filter at position 10"),
+        (
+            "attributes:a or attributes:bcd",
+            "expected AND, OR or the end of the filter, found 'or attributes:bcd' at position 13",
+        ),
+        ("x" * 30, f"expected 'attributes', 'hasPrefix', 'NOT' or '(', found '{'x' * 20}' at position 0"),
+    ],
+)
+def test_a_refusal_shows_what_was_found(text: str, message: str) -> None:
+    with pytest.raises(FilterError) as refusal:
+        parse_filter(text)
+    assert str(refusal.value) == message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "attributes:a-b",
+        'attributes:"a b"',
+        'NOT attributes:a AND (attributes.b = "x" OR NOT (NOT hasPrefix(attributes.c, "y")))',
+        '(attributes:a AND attributes:b) OR attributes.c != ""',
+    ],
+)
+def test_a_syntax_tree_is_written_with_the_quotes_and_parentheses_that_it_needs(text: str) -> None:
+    assert str(parse_filter(text).expression) == text
 
 
 def test_a_filter_may_have_256_bytes_and_not_one_more() -> None:

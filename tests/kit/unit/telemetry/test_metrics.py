@@ -275,6 +275,11 @@ def test_no_free_port_is_an_error_that_names_the_setting(served: Endpoint, monke
         Endpoint(host="127.0.0.1", port=port, guard=WebGuard()).start()
 
 
+def test_an_address_of_another_machine_is_an_error_that_names_the_setting() -> None:
+    with pytest.raises(ConfigError, match=r"metrics can't be served at 192\.0\.2\.1:9464: .*: set METRICS_HOST"):
+        Endpoint(host="192.0.2.1", port=9464, guard=WebGuard()).start()
+
+
 @pytest.mark.parametrize(
     ("path", "headers", "status"),
     [

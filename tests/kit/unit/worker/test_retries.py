@@ -86,6 +86,10 @@ def test_a_backoff_is_within_its_bounds_and_its_jitter_only_shortens_it() -> Non
     assert [backoff.wait_s(failures, random=0) for failures in (1, 2, 3, 5000)] == [2, 20, 100, 100]
     assert [backoff.wait_s(failures, random=1) for failures in (1, 2, 3)] == [1, 10, 50]
     assert Backoff(base_s=0).wait_s(5000, random=0) == 0
+    level = Backoff(base_s=5, ceiling_s=5, factor=1, jitter=0)
+    assert [level.wait_s(failures, random=1) for failures in (0, 1, 9)] == [5, 5, 5]
+    steep = Backoff(base_s=1, factor=1000, jitter=1)
+    assert [steep.wait_s(failures, random=0.5) for failures in (1, 2, 3)] == [0.5, 500, 1800]
 
 
 @pytest.mark.parametrize(
@@ -96,6 +100,10 @@ def test_a_backoff_is_within_its_bounds_and_its_jitter_only_shortens_it() -> Non
         (lambda: Backoff(base_s=5, ceiling_s=1), "ceiling_s .1. must not be below base_s"),
         (lambda: Backoff(base_s=5, ceiling_s=float("nan")), "ceiling_s must be between"),
         (lambda: Backoff(base_s=1, factor=0.5), "factor must be a number from 1"),
+        (lambda: Backoff(base_s=1, factor=1001), "factor must be a number from 1 to 1000"),
+        (lambda: Backoff(base_s=1, factor=True), "factor must be a number"),
+        (lambda: Backoff(base_s=1, jitter=-0.1), "jitter must be a number from 0 to 1"),
+        (lambda: Backoff(base_s=1, jitter=float("nan")), "jitter must be a number"),
         (lambda: Backoff(base_s=1, jitter=2), "jitter must be a number from 0 to 1"),
     ],
 )

@@ -120,3 +120,22 @@ def test_a_line_of_a_task_is_found_behind_a_megabyte_of_others(shown: Shown, tmp
 
 def test_a_parent_that_is_gone_is_named(shown: Shown) -> None:
     assert "parent gone not listed" in shown.text(f"/tasks/{run(shown, status='succeeded', parent_id='gone')}")
+
+
+def test_objects_that_steps_dead_letters_and_log_lines_name_are_links(shown: Shown, tmp_path: Path) -> None:
+    now = shown.served.clock().isoformat()
+    step = {"name": "s", "attempt": 1, "started_at": now, "ended_at": now, "result": "processed/step.json"}
+    log = tmp_path / "worker-1.log"
+    shown.backend.files = {"worker-1": log}
+    task_id = run(shown, status="running", steps=[step], cursor={"at": "processed/cursor.json"})
+    log.write_text(json.dumps({"message": "made", "task_id": task_id, "object": "processed/line.json"}) + "\n")
+    page = shown.page(f"/tasks/{task_id}")
+    for name in ("step", "cursor", "line"):
+        assert f"/files/object?name=processed%2F{name}.json" in page
+    letter = shown.page(f"/dead-letters/{shown.served.bury('file_processing', filename='dead.csv')}")
+    assert "/files/object?name=uploads%2Fdead.csv" in letter
+
+
+def test_a_dead_letter_without_a_floor_is_shown_as_text(shown: Shown) -> None:
+    task_id = shown.served.bury(data=b"[" * 100_000)
+    assert "more characters" in shown.page(f"/dead-letters/{task_id}")
