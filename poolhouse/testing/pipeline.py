@@ -223,7 +223,7 @@ class Pipeline(abc.ABC):
         """The tasks that a task has submitted, once it has succeeded; then those of its groups.
 
         Of a group: its members in their order, and what has followed them so far. The levels `embedded` and
-        `containers` don't see the tasks of groups; there, `GET /groups/ID` tells of them.
+        `containers` see a member once a worker has met it.
         """
         record = task.record
         groups = {group.group_id for group in record.groups or ()}

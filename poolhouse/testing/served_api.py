@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from poolhouse.client import loopback
+from poolhouse.local.processes import ports
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.errors import QueueUnavailable, StoreUnavailable
 from poolhouse.pipeline.messaging.publisher import Publisher
@@ -93,7 +93,7 @@ class ServedApi:
             app = application.load(self._settings.topology.api)
         finally:
             provided.reset(token)
-        listener = socket.create_server(("127.0.0.1", 0))
+        listener = ports.listen(0)
         # Not uvloop: its loops are not for collection by the threads of other loops, which a test process has.
         config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", http="httptools", loop="asyncio")
         server = uvicorn.Server(config)

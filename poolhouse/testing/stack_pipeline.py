@@ -12,10 +12,12 @@ from typing import Any
 from poolhouse.client import loopback
 from poolhouse.local.backend import Endpoints
 from poolhouse.pipeline.config.settings import Settings
+from poolhouse.pipeline.groups.following import LinkedTasks
+from poolhouse.pipeline.groups.group import Group
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.store import GcsStore, ObjectInfo
 from poolhouse.pipeline.tasks.record_store import RecordStore, Stored
-from poolhouse.pipeline.tasks.records import Status
+from poolhouse.pipeline.tasks.records import FollowUp, Status, TaskRecord
 from poolhouse.pipeline.tasks.task_id_key import load_task_ids
 from poolhouse.pipeline.timing import clock
 from poolhouse.testing import served_api, spans
@@ -52,6 +54,7 @@ class StackPipeline(Pipeline):
             setattr(self.faults, word, self._cannot("let calls fail"))
         self.clock = _RealClock(self._cannot("move the clock"))
         super().__init__(settings, registry=registry, store=store, task_ids=load_task_ids(store))
+        self._linked = LinkedTasks(store, lambda: self.task_ids)
 
     def close(self) -> None:
         """Close the connections."""
@@ -114,12 +117,23 @@ class StackPipeline(Pipeline):
 
     def _add_follow_ups(self, task_id: str) -> None:
         stored = self._read(task_id)
-        for each in stored.record.follow_ups if stored else ():
+        if stored is None:
+            return
+        record = stored.record
+        # What follows its end has the same ids whoever asks, and may not have been published yet.
+        following = [*record.follow_ups, *(self._linked(record) if record.status.final else ())]
+        found = [_submission(each) for each in following]
+        for group in record.groups or ():
+            found += [each for index in range(group.size or 0) if (each := self._member(group, index)) is not None]
+        for each in found:
             if each.task_id not in self._records_seen:
-                self._records_seen[each.task_id] = Submission(
-                    task_id=each.task_id, task_type=each.task_type, queue=each.queue, payload=each.payload
-                )
+                self._records_seen[each.task_id] = each
                 self._add_follow_ups(each.task_id)
+
+    def _member(self, group: Group, index: int) -> Submission | None:
+        """A member of a group; None until a worker has met it."""
+        stored = self._read(self.task_ids.in_group(group.group_id, index))
+        return None if stored is None else _submission(stored.record)
 
     def _read(self, task_id: str) -> Stored | None:
         return self._records.read(task_id)
@@ -136,10 +150,19 @@ class StackPipeline(Pipeline):
         if record.status in {Status.FAILED, Status.DEAD} and record.discarded_at is None:
             return any(letter.task_id == record.task_id for letter in self._letters())
         waits = record.not_before is not None and record.not_before > datetime.now(UTC)
-        return record.status.final or waits
+        return waits or (record.status.final and all(map(self._all_met, record.groups or ())))
+
+    def _all_met(self, group: Group) -> bool:
+        """Whether a worker has met every member of a group, so that each is waited for."""
+        ids = (self.task_ids.in_group(group.group_id, index) for index in range(group.size or 0))
+        return all(task_id in self._records_seen for task_id in ids)
 
     def _cannot(self, what: str) -> Any:
         return refuse(f"can't {what} on the level {self._level}: use --backend inline or in-process")
+
+
+def _submission(of: FollowUp | TaskRecord) -> Submission:
+    return Submission(task_id=of.task_id, task_type=of.task_type, queue=of.queue, payload=of.payload)
 
 
 class _RealClock:

@@ -20,25 +20,35 @@ def upload(pipeline: Pipeline, day: date, **files: str) -> None:
         pipeline.upload(f"sales/{day}/{shop}.csv", lines.encode(), "text/csv")
 
 
-def report_of_the_night(pipeline: Pipeline) -> Report:
-    """Let the next night come; return its report."""
-    pipeline.clock.advance("1 day")
+def report_of(night: datetime, pipeline: Pipeline) -> Report:
+    """Let a night come; return its report."""
+    pass_through(night, pipeline)
     [join] = pipeline.assert_submitted(day_report, times=1)
     return Report.model_validate(join.result())
 
 
+def pass_through(night: datetime, pipeline: Pipeline) -> None:
+    pipeline.clock.advance(night + timedelta(minutes=1) - pipeline.clock.now())
+
+
 @pytest.fixture
-def day(pipeline: Pipeline) -> date:
-    """The day that the next run is about."""
+def night(pipeline: Pipeline) -> datetime:
+    """When the next report is due."""
     now = pipeline.clock.now().astimezone(ZONE)
-    before_the_run = (now.hour, now.minute) < (4, 30)
-    return now.date() - timedelta(days=before_the_run)
+    today = now.replace(hour=4, minute=30, second=0, microsecond=0)
+    return (today if today > now else today + timedelta(days=1)).astimezone(UTC)
 
 
-def test_every_night_the_shops_of_the_day_before_are_added_up(pipeline: Pipeline, day: date) -> None:
+@pytest.fixture
+def day(night: datetime) -> date:
+    """The day that it is about."""
+    return day_before(night)
+
+
+def test_every_night_the_shops_of_the_day_before_are_added_up(pipeline: Pipeline, night: datetime, day: date) -> None:
     upload(pipeline, day, berlin=BERLIN, bonn=BONN)
     upload(pipeline, day - timedelta(days=1), berlin=BERLIN)
-    assert report_of_the_night(pipeline) == Report(
+    assert report_of(night, pipeline) == Report(
         day=day, quantity=7, revenue=Decimal("33.00"), file=f"reports/{day}.csv", missing={}
     )
     report, info = pipeline.store.get(f"processed/reports/{day}.csv")
@@ -46,9 +56,11 @@ def test_every_night_the_shops_of_the_day_before_are_added_up(pipeline: Pipeline
     assert info.content_type == "text/csv"
 
 
-def test_a_shop_whose_file_is_broken_is_named_and_the_others_are_in_the_report(pipeline: Pipeline, day: date) -> None:
+def test_a_shop_whose_file_is_broken_is_named_and_the_others_are_in_the_report(
+    pipeline: Pipeline, night: datetime, day: date
+) -> None:
     upload(pipeline, day, berlin=BERLIN, bonn="article,quantity,price\ntea,four,3.50\n")
-    report = report_of_the_night(pipeline)
+    report = report_of(night, pipeline)
     assert report.quantity == 3
     assert list(report.missing) == ["bonn"]
     assert "line 2: quantity" in report.missing["bonn"]
@@ -57,9 +69,9 @@ def test_a_shop_whose_file_is_broken_is_named_and_the_others_are_in_the_report(p
     pipeline.assert_dead_lettered(broken, reason="line 2: quantity")
 
 
-def test_a_mended_file_is_in_the_report_that_is_made_again(pipeline: Pipeline, day: date) -> None:
+def test_a_mended_file_is_in_the_report_that_is_made_again(pipeline: Pipeline, night: datetime, day: date) -> None:
     upload(pipeline, day, berlin=BERLIN, bonn="no sales at all")
-    assert report_of_the_night(pipeline).missing
+    assert report_of(night, pipeline).missing
     upload(pipeline, day, bonn=BONN)
     pipeline.submit(nightly_report, day=day.isoformat())
     pipeline.run_until_idle()
@@ -68,11 +80,11 @@ def test_a_mended_file_is_in_the_report_that_is_made_again(pipeline: Pipeline, d
     assert b"tea,6,21.00" in pipeline.store.get(f"processed/reports/{day}.csv")[0]
 
 
-def test_a_night_without_any_sales_is_a_dead_letter(pipeline: Pipeline, day: date) -> None:
-    pipeline.clock.advance("1 day")
-    [night] = pipeline.assert_submitted(nightly_report, times=1)
-    assert night.status is Status.FAILED
-    pipeline.assert_dead_lettered(night, reason=f"uploads/sales/{day}/ is empty")
+def test_a_night_without_any_sales_is_a_dead_letter(pipeline: Pipeline, night: datetime, day: date) -> None:
+    pass_through(night, pipeline)
+    [task] = pipeline.assert_submitted(nightly_report, times=1)
+    assert task.status is Status.FAILED
+    pipeline.assert_dead_lettered(task, reason=f"uploads/sales/{day}/ is empty")
 
 
 def test_it_comes_to_the_same_wherever_a_worker_dies_or_a_call_fails(pipeline: Pipeline) -> None:

@@ -100,10 +100,17 @@ def listen_near(wanted: int | None, *, preferred: int | Sequence[int], what: str
 
 def listen(port: int) -> socket.socket:
     """A listening socket for a server to inherit. Raises `StackError` where the port is taken."""
+    # The protocol is named, which `create_server` does not do: asyncio sets TCP_NODELAY on no other socket, and without
+    # it an answer's body may wait 40 ms for the client to acknowledge its head.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return socket.create_server((HOST, port), backlog=2048)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((HOST, port))
+        listener.listen(2048)
     except OSError as error:
+        listener.close()
         raise StackError(f"can't listen on port {port}: {error.strerror}") from None
+    return listener
 
 
 def hold_near(wanted: int | None, *, preferred: int | Sequence[int], what: str) -> HeldPort:

@@ -78,8 +78,9 @@ def choose(document: Mapping[str, Any], name: str) -> tuple[Stage, dict[str, Any
     base = {key: value for key, value in document.items() if key != "stages"}
     pipeline = str(base.get("name", "poolhouse"))
     stages = document.get("stages", {})
-    if not isinstance(stages, dict) or not all(isinstance(table, dict) for table in stages.values()):
-        raise StageError("write one table for each, as in [stages.NAME]", *list(stages)[:1])
+    odd = [key for key, table in stages.items() if not isinstance(table, dict)] if isinstance(stages, dict) else []
+    if odd or not isinstance(stages, dict):
+        raise StageError("write one table for each, as in [stages.NAME]", *odd[:1])
     for key, table in stages.items():
         _check(key, table)
     if not name:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-import socket
 import statistics
 import tempfile
 import threading
@@ -27,6 +26,7 @@ from starlette.testclient import TestClient
 from poolhouse.local.backend import Endpoints
 from poolhouse.local.console.app import create_app
 from poolhouse.local.console.stacks import LocalStack
+from poolhouse.local.processes import ports
 from poolhouse.pipeline.groups.group import Group
 from poolhouse.pipeline.groups.group_store import GroupStore
 from poolhouse.pipeline.index import entry as entries
@@ -108,7 +108,7 @@ def fill(store: MemoryStore, count: int) -> Mapping[str, str]:
 @contextmanager
 def console(store: MemoryStore) -> Iterator[TestClient]:
     """The console of an API over a bucket, with a server of its own in between as in life."""
-    with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as listening:
+    with tempfile.TemporaryDirectory() as folder, ports.listen(0) as listening:
         pipeline = Path(folder) / "pipeline.toml"
         pipeline.write_text("[queues.default]\n[queues.bulk]\n")
         environment = settings(pipeline_file=str(pipeline), show_tracebacks=True)

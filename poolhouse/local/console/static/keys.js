@@ -1,10 +1,9 @@
 // Single keys: they act unless something is being typed, and a person can turn them off in their list (`?`).
 
-const LEADER_MS = 1500;
 const OFF = "keys-off";
 const list = document.getElementById("keys");
 const choice = document.getElementById("keys-on");
-let leaderAt = -Infinity;
+let led = false; // whether the key before was `g`
 let place = -1;
 
 function rows() {
@@ -34,7 +33,7 @@ const ACTS = {
   k: () => step(-1),
   x: () => document.activeElement.closest("tr")?.querySelector("[type=checkbox]")?.click(),
   u: () => document.querySelector("#main .crumb a")?.click(),
-  g: (event) => (leaderAt = event.timeStamp),
+  g: () => (led = true),
 };
 
 function isTyped(target) {
@@ -45,12 +44,12 @@ document.addEventListener("keydown", (event) => {
   const { key, target } = event;
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
   if (list.open || isTyped(target) || !choice.checked) return;
-  const led = event.timeStamp - leaderAt < LEADER_MS;
-  leaderAt = -Infinity;
-  const act = led ? () => document.querySelector(`#places [data-key="${CSS.escape(key)}"]`)?.click() : ACTS[key];
-  if (!act) return;
+  const link = led && document.querySelector(`#places [data-key="${CSS.escape(key)}"]`);
+  led = false;
+  if (!link && !Object.hasOwn(ACTS, key)) return;
   event.preventDefault(); // `/` must not be typed into the field that it leads to
-  act(event);
+  if (link) link.click();
+  else ACTS[key]();
 });
 
 document.addEventListener("click", ({ target }) => {

@@ -7,6 +7,7 @@ pytest tests/kit/conformance/storage --backend containers                       
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 from google.cloud.storage import Bucket
 
+from poolhouse.local.compose.file import storage_image
 from poolhouse.testing.plugin import neutral_environment
 from tests.kit.conformance.storage.targets import TARGETS, VERSION, Target
 from tests.kit.conformance.table import Column, Table
@@ -55,7 +57,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for mark in ("server_deviates", "both_deviate"):
             deviation = item.get_closest_marker(mark)
             if deviation is not None and (target != "proxy" or mark == "both_deviate"):
-                item.add_marker(pytest.mark.xfail(reason=deviation.args[0], strict=True))
+                # Another image may be right where this version is not: STORAGE_IMAGE=fsouza/fake-gcs-server:1.56.1
+                listed = target != "image" or storage_image(os.environ).endswith(f":{VERSION}")
+                item.add_marker(pytest.mark.xfail(reason=deviation.args[0], strict=listed))
 
 
 @pytest.hookimpl(wrapper=True)

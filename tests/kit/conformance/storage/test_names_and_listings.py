@@ -143,6 +143,14 @@ def test_a_delimiter_makes_folders_of_a_listing(bucket: Bucket) -> None:
     assert below.prefixes == {"g/h/"}
 
 
+@pytest.mark.needed
+def test_folders_begin_at_a_name(target: Target, bucket: Bucket) -> None:
+    for name in ("a/1", "b/1", "c/1"):
+        write(bucket, name)
+    page = target.http.get(target.objects(bucket), params={"delimiter": "/", "startOffset": "b/"}).json()
+    assert page["prefixes"] == ["b/", "c/"]
+
+
 @pytest.mark.both_deviate("only objects count")
 def test_folders_count_for_the_size_of_a_page(target: Target, bucket: Bucket) -> None:
     for name in ("a/1", "b/1", "c/1"):

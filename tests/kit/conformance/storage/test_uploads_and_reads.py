@@ -26,6 +26,18 @@ def test_what_was_written_is_read(bucket: Bucket) -> None:
 
 
 @pytest.mark.needed
+def test_a_read_tells_what_it_has_read(target: Target, bucket: Bucket) -> None:
+    blob = bucket.blob("object")
+    blob.metadata = {"status": "queued"}
+    blob.upload_from_string(b"data", content_type="text/plain", retry=None)
+    headers = target.http.get(f"{target.objects(bucket)}/object", params={"alt": "media"}).headers
+    assert headers["x-goog-generation"] == str(blob.generation)
+    assert headers["x-goog-meta-status"] == "queued"
+    assert headers["content-type"] == "text/plain"
+    assert f"crc32c={blob.crc32c}" in headers["x-goog-hash"]
+
+
+@pytest.mark.needed
 def test_an_empty_object_is_one(bucket: Bucket) -> None:
     assert write(bucket, data=b"").size == 0
     assert read(bucket) == b""

@@ -31,6 +31,7 @@ from poolhouse.cloud.gcloud.runner import Gcloud
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.rehearsal.control_plane import Logged
 from poolhouse.cloud.rehearsal.faults import Fault, Faults
+from poolhouse.cloud.rehearsal.faults import named as named_faults
 from poolhouse.cloud.rehearsal.front import Running
 from poolhouse.cloud.rehearsal.services.pubsub import dead_letter_gaps
 from poolhouse.cloud.rehearsal.simulation import PROJECT, Simulation, simulate
@@ -59,6 +60,20 @@ missed_runs = "once"
 uploads = 30
 """
 TIMEOUT_S = 300
+#: Pages of the console.
+CONSOLE = (
+    "/",
+    "/tasks?status=succeeded",
+    "/delayed",
+    "/groups",
+    "/limits",
+    "/submit",
+    "/files",
+    "/dead-letters",
+    "/schedules",
+    "/triggers",
+    "/emulator",
+)
 pytestmark = pytest.mark.xdist_group("rehearsal")
 
 
@@ -319,9 +334,11 @@ def test_the_commands_of_every_day_work_on_what_is_deployed(deployed: Rehearsal,
     with deployed.command("console", "--port", str(ports.choose())) as showing:
         assert showing.stdout is not None
         address = showing.stdout.readline().split()[0]
-        page = requests.get(f"{address}/tasks?status=succeeded", timeout=TIMEOUT_S)
-        assert page.status_code == 200, page.text
-        assert "sample.echo" in page.text or "file_processing" in page.text, page.text
+        pages = {path: requests.get(address + path, timeout=TIMEOUT_S) for path in CONSOLE}
+        assert {path: page.status_code for path, page in pages.items()} == dict.fromkeys(CONSOLE, 200)
+        tasks = pages["/tasks?status=succeeded"].text
+        assert "sample.echo" in tasks or "file_processing" in tasks, tasks
+        assert 'href="https://console.cloud.google.com/logs/query;query=' in tasks
         showing.terminate()
         assert showing.wait(TIMEOUT_S) == 128 + signal.SIGTERM
 
@@ -479,9 +496,13 @@ def test_two_stages_in_one_project_leave_each_other_alone(tmp_path: Path) -> Non
         assert running.control_plane.bugs == []
 
 
+#: Policies that a deploy keeps, whatever is declared.
+KEPT = ("storage.uniformBucketLevelAccess", "storage.publicAccessPrevention", "iam.allowedPolicyMemberDomains")
+
+
 def test_an_earlier_image_runs_again_in_the_api_and_all_workers(tmp_path: Path) -> None:
     root = make_root(tmp_path)
-    with simulate() as running:
+    with simulate(faults=Faults(constraints=KEPT, newer_fields=True)) as running:
         state, rehearsal = running.control_plane.state, Rehearsal(running, root)
 
         def images() -> set[str]:
@@ -511,6 +532,7 @@ def test_an_earlier_image_runs_again_in_the_api_and_all_workers(tmp_path: Path) 
         assert "0 releases before" in output
         rehearsal.deploy()
         assert images() == {second}
+        assert work(rehearsal.deploy()) == []
         assert running.control_plane.bugs == []
 
 
@@ -582,6 +604,20 @@ def test_a_project_without_billing_gets_advice_and_nothing_is_tried_again(tmp_pa
         with pytest.raises(CloudError, match="no active billing account"):
             rehearsal.deploy(gcloud=gcloud)
         assert len(gcloud.calls) == 3  # the project, its APIs, and the one attempt
+
+
+def test_what_a_region_or_an_organisation_refuses_is_named_at_once(tmp_path: Path) -> None:
+    faults = Faults(faults=named_faults("no-worker-pools"), constraints=("run.managed.requireInvokerIam",))
+    with simulate(faults=faults) as running:
+        rehearsal = Rehearsal(running, make_root(tmp_path))
+        with pytest.raises(CloudError, match='Without worker pools: workers = "job" there'):
+            rehearsal.deploy()
+        gcloud = rehearsal.gcloud()
+        with pytest.raises(CloudError, match=re.escape("set `public = false` under [deploy]")):
+            rehearsal.deploy(gcloud=gcloud, public=True, workers="job")
+        # One attempt: a policy is no conflict, and waiting does not help.
+        assert sum("run deploy shop-api" in call.command for call in gcloud.calls) == 1
+        assert running.control_plane.bugs == []
 
 
 def test_a_wrong_project_is_reported_before_anything_is_planned() -> None:

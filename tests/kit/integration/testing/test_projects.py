@@ -9,18 +9,65 @@ import pytest
 from poolhouse.commands.project import new_project
 from tests.kit.integration.testing.conftest import run
 
+PARTY = '''
+"""Greets many people, and lists them."""
+
+from poolhouse import Payload, TaskContext, task
+
+from worker.handlers.greet import Greet, greet
+
+
+class Party(Payload):
+    names: list[str]
+
+
+class Host(Payload):
+    name: str
+
+
+@task("party")
+def party(payload: Party, ctx: TaskContext) -> str:
+    guests = (greet.ref(Greet(name=name)) for name in payload.names)
+    return ctx.group(guests, then=guest_list.ref(Host(name="Bob")).then(farewell.ref(into="guests")))
+
+
+@task("guest_list")
+def guest_list(payload: Host, ctx: TaskContext) -> list[str]:
+    return [f"{payload.name}: {guest.result.greeting}" for guest in ctx.group_results(greet)]
+
+
+class Guests(Payload):
+    guests: list[str]
+
+
+@task("farewell")
+def farewell(payload: Guests, ctx: TaskContext) -> int:
+    return len(payload.guests)
+'''
+
 TESTS = '''
 """Tests of the handler at every level."""
 
 from poolhouse.testing.pipeline import Pipeline
 
 from worker.handlers.greet import Greeting, greet
+from worker.handlers.party import farewell, party
 
 
 def test_a_person_is_greeted(pipeline: Pipeline) -> None:
     task = pipeline.submit(greet, name="Ada")
     pipeline.run_until_idle()
     assert task.result() == Greeting(greeting="Hello, Ada!")
+
+
+def test_all_of_a_group_and_what_follows_it_is_waited_for(pipeline: Pipeline) -> None:
+    task = pipeline.submit(party, names=["Ada", "Eve"])
+    pipeline.run_until_idle()
+    ada, eve, guests = pipeline.follow_ups(task)
+    assert eve.result() == {"greeting": "Hello, Eve!"}
+    assert guests.result() == ["Bob: Hello, Ada!", "Bob: Hello, Eve!"]
+    [left] = pipeline.assert_submitted(farewell)
+    assert left.result() == 2
 
 
 def test_at_every_crash_point(pipeline: Pipeline) -> None:
@@ -95,6 +142,7 @@ PYTEST = ("pytest", "-q", "-rs", "-p", "no:cacheprovider")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("projects") / "mine"
     new_project.create(folder)
+    (folder / "worker/handlers/party.py").write_text(PARTY)
     (folder / "tests/unit/test_levels.py").write_text(TESTS)
     return folder
 

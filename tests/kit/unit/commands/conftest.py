@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from rich.console import Console
 
 from poolhouse.client.client import Client
 from poolhouse.commands.terminal import Terminal
+from poolhouse.local.processes import ports
 from poolhouse.pipeline.tasks.dead_letter import Kept
 from poolhouse.pipeline.tasks.dead_letter_attributes import MESSAGE_ID, PUBLISHED_AT, REASON
 from poolhouse.pipeline.tasks.dead_letters import DeadLetterStore
@@ -95,10 +95,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
         # Not uvloop: its loops are not for collection by the threads of other loops.
         uvicorn.Config(app, log_config=None, ws="none", loop="asyncio", lifespan="on", timeout_graceful_shutdown=1)
     )
-    # The protocol is named: only then asyncio sets TCP_NODELAY, without which each answer comes 40 ms late.
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen()
+    with ports.listen(0) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         # The socket listens already: the first call waits for the start.

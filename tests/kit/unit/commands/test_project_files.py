@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from poolhouse import __main__ as program
 from poolhouse.cloud import image
+from poolhouse.commands import collection
 from poolhouse.commands.project import project_files
 from poolhouse.local.compose import workers
 from poolhouse.pipeline.config import topology
@@ -147,6 +149,13 @@ def test_a_project_that_starts_as_an_example_has_its_code_its_packages_and_a_nam
     needed = project_files.requirements(example)
     assert (project["name"], project["dependencies"]) == ("shop", [*needed, "poolhouse==1.2.3"])
     assert topology.parse(texts["pipeline.toml"]).name == "shop"
+
+
+def test_the_help_of_the_commands_names_every_example(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        program.main(["new", "--help"])
+    texts = (capsys.readouterr().out, str(collection(of_the_kit=True)["new-project"].help["example"]))
+    assert [name for text in texts for name in project_files.examples() if name not in text] == []
 
 
 def test_an_example_that_there_is_not_is_refused_with_those_that_there_are() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from concurrent.futures import ThreadPoolExecutor
@@ -75,6 +76,25 @@ def test_many_that_start_at_once_get_ports_of_their_own() -> None:
     finally:
         for each in (*held, *listening):
             each.release() if isinstance(each, ports.HeldPort) else each.close()
+
+
+def test_a_server_of_asyncio_sends_at_once_what_it_writes() -> None:
+    async def delays() -> bool:
+        seen = asyncio.get_running_loop().create_future()
+
+        async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            accepted = writer.get_extra_info("socket")
+            seen.set_result(not accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        listener = ports.listen(0)
+        async with await asyncio.start_server(serve, sock=listener):
+            _, writer = await asyncio.open_connection(*listener.getsockname())
+            found: bool = await seen
+            writer.close()
+            return found
+
+    assert not asyncio.run(delays())
 
 
 def test_a_name_has_the_same_ports_each_time_and_another_name_others() -> None:

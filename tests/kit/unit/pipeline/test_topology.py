@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import re
+from itertools import product
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from poolhouse.pipeline.config import topology
+from poolhouse.pipeline.config.bucket import Bucket, Payloads
+from poolhouse.pipeline.config.deploy_options import Api, Deploy
+from poolhouse.pipeline.config.objectives import Objectives
+from poolhouse.pipeline.config.queue import Queue, Workers
+from poolhouse.pipeline.config.schedule import Schedule
+from poolhouse.pipeline.config.triggers import Trigger
+from poolhouse.pipeline.config.webhook_options import Webhooks
 from poolhouse.pipeline.errors import ConfigError
+from tests.tally import Tally
 
 SHIPPED = Path(__file__).parents[4] / "pipeline.toml"
 
@@ -55,6 +66,8 @@ def test_pubsubs_own_limit_of_deliveries_is_a_backstop_behind_the_attempts(attem
         ("[queues.a]\nname = 'b'", 2, "name is not set by hand"),
         ("e2e = ['a.b', 'a.b:c']\n[queues.a]", 1, "e2e.1: the name of a module, such as local.e2e.cases"),
         ("handlers = ['a b']\n[queues.a]", 1, "handlers.0: the name of a module, such as worker.handlers"),
+        ("stages = 3\n[queues.a]", 1, "write one table for each, as in [stages.NAME]"),
+        ("[queues.a]\n[stages.x]\n[stages]\ny = 1", 4, "stages.y: write one table for each"),
         ("queues = 3", 1, "write one table for each, as in [queues.NAME]"),
         ("", 1, "queues"),
     ],
@@ -74,3 +87,62 @@ def test_what_is_not_toml_is_reported_with_its_line() -> None:
 def test_a_missing_file_names_the_variable_that_points_to_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="PIPELINE_FILE"):
         topology.load(tmp_path / "none.toml")
+
+
+#: The tables of a declaration, and what each must have at least.
+TABLES: dict[str, tuple[type[BaseModel], dict[str, str]]] = {
+    "": (topology.Topology, {}),
+    "queues.a": (Queue, {}),
+    "queues.a.workers": (Workers, {}),
+    "queues.a.slo": (Objectives, {}),
+    "schedules.s": (Schedule, {"cron": "'* * * * *'", "task_type": "'t'"}),
+    "triggers.t": (Trigger, {"prefix": "'uploads/in/'", "task_type": "'t'"}),
+    "bucket": (Bucket, {}),
+    "payloads": (Payloads, {}),
+    "deploy": (Deploy, {}),
+    "deploy.api": (Api, {}),
+    "webhooks": (Webhooks, {"secret": "'HOOKS'"}),
+    "stages.x.queues.a": (Queue, {}),
+    "stages.x": (topology.Topology, {}),
+}
+ODD = (
+    *(
+        "0",
+        "1",
+        "1000000",
+        "-1",
+        "0.5",
+        "1e400",
+        "nan",
+        "99999999999999999999",
+        "true",
+        "''",
+        "'x'",
+        "'a b'",
+        r'"\u0000"',
+    ),
+    *("[]", "[1]", "['a b']", "['a.b']", "[[]]", "[{}]", "{}", "{ a = 1 }", "{ a = {} }"),
+    *("1979-05-27", "1979-05-27T07:32:00Z"),
+)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_any_value_of_any_field_is_taken_or_a_mistake_with_its_line(table: str) -> None:
+    model, required = TABLES[table]
+    tally = Tally(ConfigError)
+    for field, value in product([*model.model_fields, "stages", "unknown"], ODD):
+        fields = "\n".join(f"{name} = {text}" for name, text in {**required, field: value}.items())
+        text = f"{fields}\n[queues.a]" if not table else f"[{table}]\n{fields}"
+        if table in {"", "queues.a"} and field == "queues":
+            text = fields
+        elif table and not table.startswith("queues.a"):
+            text = f"[queues.a]\n[secrets]\nHOOKS = 'latest'\n{text}"
+        with tally:
+            try:
+                topology.parse(text)
+            except ConfigError as error:
+                odd = [line for line in str(error).splitlines() if not re.match(r"pipeline\.toml:\d+: ", line)]
+                if odd:
+                    raise AssertionError(f"{text}\n{odd}") from None
+                raise
+    tally.check(accepted=1, rejected=20)

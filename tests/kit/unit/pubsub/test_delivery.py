@@ -95,6 +95,20 @@ def test_an_ack_after_the_deadline_succeeds_while_no_other_client_got_the_messag
     world.advance(60)
     assert world.ack(*late) == [AckResult.DONE]
     assert world.pull() == []
+    assert world.subscription.finished_count == 1
+    assert world.ack(*late) == [AckResult.STALE]
+
+
+def test_a_deadline_is_moved_while_the_lease_lasts_and_not_after_it() -> None:
+    world = World()
+    world.publish("a", "b")
+    held, late = world.pull()
+    assert world.modify(held, late, seconds=20) == [AckResult.DONE] * 2
+    assert world.nack(held) == [AckResult.DONE]
+    assert world.modify(held, seconds=20) == [AckResult.STALE]
+    world.advance(20)
+    assert world.modify(late, seconds=20) == [AckResult.STALE]
+    assert sorted(data(world.pull())) == ["a", "b"]
 
 
 def test_the_ack_id_of_an_earlier_delivery_does_not_ack_a_later_one() -> None:
@@ -113,7 +127,10 @@ def test_an_ack_id_of_another_subscription_is_none_of_this_one() -> None:
     world.subscribe("projects/core/subscriptions/other")
     world.publish("a")
     foreign = world.pull(name="projects/core/subscriptions/other")
-    assert world.ack(*foreign) == [AckResult.MALFORMED]
+    assert world.ack(*foreign) == world.modify(*foreign, seconds=20) == world.nack(*foreign) == [AckResult.MALFORMED]
+    assert [world.subscription.knows(message.ack_id) for message in foreign] == [False]
+    own = world.pull()
+    assert [world.subscription.knows(message.ack_id) for message in own] == [True]
 
 
 @pytest.mark.parametrize("fail", ["nack", "expiry"])
@@ -269,6 +286,8 @@ def test_a_stream_stops_at_its_byte_limit_and_one_message_may_exceed_it() -> Non
     world.publish(*["x" * 1000] * 5)
     stream = world.stream(max_bytes=2500)
     assert len(stream.got) == 3
+    world.ack(stream.got[0])
+    assert len(stream.got) == 4
     big = World()
     big.publish("x" * 100_000)
     assert len(big.stream(max_bytes=10).got) == 1

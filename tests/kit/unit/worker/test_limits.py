@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from poolhouse.testing.doubles import ManualClock, MemoryStore
 from poolhouse.worker.registry import Handler
 from poolhouse.worker.runtime.admission.limits import Limits
 from tests.kit.unit.worker.handlers import Number, echo
+from tests.kit.waiting import until
 
 
 def handler(**limits: Any) -> Handler:
@@ -32,11 +34,11 @@ class Gates:
             self.resumed.append, store=MemoryStore(), process="p", now=self.clock, monotonic=lambda: self.now_s
         )
 
-    def admit(self, handler: Handler, delivery: str) -> bool:
+    def admit(self, handler: Handler, delivery: Any) -> bool:
         task = TaskMessage(
-            task_id=delivery, task_type="limited", submitted_at=self.clock.now, queue="default", payload={"number": 1}
+            task_id="t-1", task_type="limited", submitted_at=self.clock.now, queue="default", payload={"number": 1}
         )
-        return self.limits.admit(handler, task, delivery) == "admitted"  # type: ignore[arg-type]
+        return self.limits.admit(handler, task, delivery) == "admitted"
 
     def leave(self, delivery: str) -> None:
         self.limits.leave(delivery)  # type: ignore[arg-type]
@@ -80,9 +82,35 @@ def test_a_place_that_gets_free_goes_to_the_one_that_waited_longest() -> None:
     gates.leave("first")
     assert gates.resumed == ["second"]
     assert not gates.admit(narrow, "fourth")
+    assert gates.limits.waiting
     assert gates.limits.close() == ["third", "fourth"]
+    assert not gates.limits.waiting
+    assert not gates.admit(narrow, "fifth")
     gates.leave("second")
     assert gates.resumed == ["second"]
+
+
+def test_what_is_parked_of_a_queue_is_taken_back_and_the_others_keep_their_turns() -> None:
+    gates = Gates()
+    narrow = handler(max_concurrency_per_process=1)
+    urgent, bulk, late = (SimpleNamespace(queue=queue) for queue in ("urgent", "bulk", "urgent"))
+    assert gates.admit(narrow, "first")
+    for parked in (urgent, bulk, late):
+        assert not gates.admit(narrow, parked)
+    assert gates.limits.take("urgent") == [urgent, late]
+    assert gates.limits.waiting
+    gates.leave("first")
+    assert gates.resumed == [bulk]
+    assert not gates.limits.waiting
+
+
+def test_a_delivery_that_waits_for_a_rate_starts_by_itself() -> None:
+    gates = Gates()
+    gates.limits = Limits(gates.resumed.append, store=MemoryStore(), process="p", now=gates.clock)
+    slow = handler(rate_per_process="2/s")
+    assert [gates.admit(slow, delivery) for delivery in ("first", "second", "third")] == [True, True, False]
+    until(lambda: gates.resumed == ["third"])
+    assert gates.limits.next_start_s is None
 
 
 def test_a_rate_admits_again_when_its_span_is_over() -> None:

@@ -85,7 +85,7 @@ def test_a_backoff_is_within_its_bounds_and_its_jitter_only_shortens_it() -> Non
     backoff = Backoff(base_s=2, factor=10, ceiling_s=100, jitter=0.5)
     assert [backoff.wait_s(failures, random=0) for failures in (1, 2, 3, 5000)] == [2, 20, 100, 100]
     assert [backoff.wait_s(failures, random=1) for failures in (1, 2, 3)] == [1, 10, 50]
-    assert Backoff(base_s=0).wait_s(5000, random=0) == 0
+    assert [Backoff(base_s=base_s, factor=1000).wait_s(5000, random=0) for base_s in (0, 1)] == [0, 3600]
     level = Backoff(base_s=5, ceiling_s=5, factor=1, jitter=0)
     assert [level.wait_s(failures, random=1) for failures in (0, 1, 9)] == [5, 5, 5]
     steep = Backoff(base_s=1, factor=1000, jitter=1)
@@ -101,6 +101,9 @@ def test_a_backoff_is_within_its_bounds_and_its_jitter_only_shortens_it() -> Non
         (lambda: Backoff(base_s=5, ceiling_s=float("nan")), "ceiling_s must be between"),
         (lambda: Backoff(base_s=1, factor=0.5), "factor must be a number from 1"),
         (lambda: Backoff(base_s=1, factor=1001), "factor must be a number from 1 to 1000"),
+        (lambda: Backoff(base_s=1, factor="2"), "factor must be a number"),  # type: ignore[arg-type]
+        (lambda: Backoff(base_s=1, factor=float("nan")), "factor must be a number"),
+        (lambda: Backoff(base_s=1, jitter="0"), "jitter must be a number"),  # type: ignore[arg-type]
         (lambda: Backoff(base_s=1, factor=True), "factor must be a number"),
         (lambda: Backoff(base_s=1, jitter=-0.1), "jitter must be a number from 0 to 1"),
         (lambda: Backoff(base_s=1, jitter=float("nan")), "jitter must be a number"),
