@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 import uvicorn
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from poolhouse.api import application
 from poolhouse.api.routes.events import TaskEvents
@@ -96,7 +97,7 @@ def main(arguments: list[str] | None = None) -> int:
         return USAGE
     # The application logs its requests; uvicorn's own lines go the same way as all others.
     config = uvicorn.Config(
-        app,
+        _in_one_line(app),
         log_config=None,
         access_log=False,
         server_header=False,
@@ -110,6 +111,26 @@ def main(arguments: list[str] | None = None) -> int:
     with listener:
         server.run(sockets=[listener])
     return OK if server.started else FAILED
+
+
+def _in_one_line(app: ASGIApp) -> ASGIApp:
+    """The same application, whose start fails with the message alone where its settings are wrong."""
+
+    async def called(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            await app(scope, receive, send)
+            return
+
+        async def without_traceback(message: Message) -> None:
+            if message["type"] != "lifespan.startup.failed":
+                await send(message)
+
+        try:
+            await app(scope, receive, without_traceback)
+        except ConfigError as error:
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+
+    return called
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:

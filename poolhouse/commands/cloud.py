@@ -131,28 +131,42 @@ def stages(*, project: str = "", as_json: bool = False, env: Mapping[str, str] |
     return _lines(found) if as_json else _text(stage_list.text(found))
 
 
-def rehearse(*, workers: str = "pool", autoscale: bool = False, fault: str = "", requests: bool = False) -> int:
+def rehearse(
+    *, workers: str = "pool", autoscale: bool = False, fault: str = "", constraint: str = "", requests: bool = False
+) -> int:
     """`invoke rehearse`: deploy, deploy again, destroy, all against the simulated cloud; says what it took.
 
     Args:
         workers: `pool` or `job`.
         autoscale: with the autoscaler.
         fault: a name of `poolhouse.cloud.rehearsal.faults.NAMED`.
+        constraint: a name of `poolhouse.cloud.rehearsal.organisation.CONSTRAINTS`, a policy to deploy under.
         requests: also list every request of the first deploy.
     """
     # The simulated cloud needs grpc and cryptography, which no other command does.
-    from poolhouse.cloud.rehearsal import faults, simulation  # noqa: PLC0415
+    from poolhouse.cloud.rehearsal import faults, organisation, simulation  # noqa: PLC0415
     from poolhouse.cloud.rehearsal.services.pubsub import dead_letter_gaps  # noqa: PLC0415
 
     if fault and fault not in faults.NAMED:
         raise ConfigError(f"--fault {fault!r}: choose one of {', '.join(faults.NAMED)}")
+    constraint = constraint.removeprefix("constraints/")
+    if constraint and constraint not in organisation.CONSTRAINTS:
+        raise ConfigError(f"--constraint {constraint!r}: choose one of {', '.join(organisation.CONSTRAINTS)}")
     declared = topology.load(ROOT / "pipeline.toml")
     declaration.check(declared)
     # Of the project itself: in the copy there is only what the image takes.
     image.check_handlers(ROOT, deploy.handler_modules(declared))
     choices = {"workers": _workers(workers), "autoscale": autoscale}
     options = replace(Options.declared(declared, project=simulation.PROJECT), **choices)  # type: ignore[arg-type]
-    wrong = faults.Faults(faults=faults.named(fault), operation_polls=1, account_uses=1, agent_uses=1, grant_uses=1)
+    wrong = faults.Faults(
+        faults=faults.named(fault),
+        operation_polls=1,
+        account_uses=1,
+        agent_uses=1,
+        grant_uses=1,
+        constraints=(constraint,) if constraint else (),
+        newer_fields=True,
+    )
     # Of a copy: both deploys are of the same sources, whatever is edited meanwhile.
     with simulation.simulate(faults=wrong) as running, tempfile.TemporaryDirectory(prefix="poolhouse-") as copy:
         image.stage(ROOT, Path(copy))

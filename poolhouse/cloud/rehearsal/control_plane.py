@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from poolhouse.cloud.rehearsal import newer, organisation
 from poolhouse.cloud.rehearsal.faults import Faults
 from poolhouse.cloud.rehearsal.http import ApiError, Request, Response
 from poolhouse.cloud.rehearsal.state import State
@@ -90,7 +91,10 @@ class ControlPlane:
             try:
                 self.authenticate(request.headers.get("authorization", ""))
                 self.faults.strike(request, after=False)
-                response = self._answer(request)
+                organisation.enforce(self.faults.constraints, request)
+                response = self._answer(newer.removed(request))
+                if self.faults.newer_fields:
+                    response = newer.added(response)
                 self.faults.strike(request, after=True)
             except ApiError as error:
                 response = error.response

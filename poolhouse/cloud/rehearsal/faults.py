@@ -57,6 +57,10 @@ class Faults:
     agent_uses: int = 0
     #: Times that a fresh grant is not seen yet by the service that it is for.
     grant_uses: int = 0
+    #: Names of the policies of the organisation (`organisation.CONSTRAINTS`).
+    constraints: tuple[str, ...] = ()
+    #: Whether answers have fields of a later version of the APIs.
+    newer_fields: bool = False
 
     def strike(self, request: Request, *, after: bool) -> None:
         """Raise the error of the first fault that hits."""
@@ -82,6 +86,14 @@ NAMED: dict[str, tuple[Fault, ...]] = {
             match=r"POST cloudbuild\.googleapis\.com/.*/locations/europe-west1/builds",
             status="FAILED_PRECONDITION",
             message="due to quota restrictions, cannot run builds in this region. Please contact support",
+            times=1000,
+        ),
+    ),
+    "no-worker-pools": (
+        Fault(
+            match=r"GRPC .*WorkerPools/UpdateWorkerPool$",
+            status="FAILED_PRECONDITION",
+            message="Worker pools are not available in region europe-west1.",
             times=1000,
         ),
     ),

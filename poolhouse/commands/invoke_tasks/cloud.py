@@ -103,17 +103,30 @@ def stages(c: Context, json: bool = False, project: str = "") -> None:
     help={
         "workers": "pool or job (pool)",
         "autoscale": "include the autoscaler",
-        "fault": "inject a fault: busy, unavailable, lost-answers, conflict or build-region",
+        "fault": "inject a fault: busy, unavailable, lost-answers, conflict, build-region or no-worker-pools",
+        "constraint": "enforce a policy of an organisation, such as gcp.resourceLocations; a wrong name lists all",
         "requests": "print every request of the first deploy",
     }
 )
 def rehearse(
-    c: Context, workers: str = "pool", autoscale: bool = False, fault: str = "", requests: bool = False
+    c: Context,
+    workers: str = "pool",
+    autoscale: bool = False,
+    fault: str = "",
+    constraint: str = "",
+    requests: bool = False,
 ) -> None:
     """Deploy twice and destroy with the real gcloud against a simulated Google Cloud: no network, no cost."""
     from poolhouse.commands import cloud as commands
 
-    run(commands.rehearse, workers=workers, autoscale=autoscale, fault=fault, requests=requests)
+    run(
+        commands.rehearse,
+        workers=workers,
+        autoscale=autoscale,
+        fault=fault,
+        constraint=constraint,
+        requests=requests,
+    )
 
 
 @command(

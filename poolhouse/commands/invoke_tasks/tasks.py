@@ -71,6 +71,8 @@ def submit(
         "queue": "only this queue",
         "text": "only with this text, in any case, in the first 200 characters of payload, error or result",
         "id": "only if the id begins so",
+        "parent": "only what this task submitted, or what follows its end",
+        "group": "only members of this group",
         "older": "only if submitted at least this long ago: 90s, 15m, 2h, 3d",
         "newer": "only if submitted at most this long ago",
         "limit": "maximum number of tasks (20)",
@@ -92,6 +94,8 @@ def tasks(
     queue: str = "",
     text: str = "",
     id: str = "",
+    parent: str = "",
+    group: str = "",
     older: str = "",
     newer: str = "",
     limit: int = 20,
@@ -109,7 +113,7 @@ def tasks(
     from poolhouse.commands.tasks import calls as commands
 
     chosen = {"status": status, "task_type": type, "queue": queue, "text": text, "id_prefix": id}
-    chosen |= {"older": older, "newer": newer}
+    chosen |= {"parent_id": parent, "group_id": group, "older": older, "newer": newer}
     shown = {"limit": limit, "count": count, "as_json": json, "follow": follow}
     change = {"cancel": cancel, "run_now": run_now, "delay": delay, "run_at": run_at}
     call(commands.tasks, word, **chosen, **shown, **change, project=project, stage=stage)

@@ -60,8 +60,9 @@ def open_metrics(settings: Settings, *, part: Part, task_types: Iterable[str]) -
     try:
         # By name, as hooks are: OpenTelemetry is an extra, and `pipeline` imports no other part.
         exporters = importlib.import_module("poolhouse.telemetry.exporters")
+        metrics = exporters.open_metrics(settings, part=part, task_types={*task_types, WEBHOOK})
     except ImportError as error:
         raise ConfigError(
             f"METRICS_EXPORTER={settings.metrics_exporter}: {error}: pip install 'poolhouse[telemetry]'"
         ) from None
-    return cast(ProcessMetrics, exporters.open_metrics(settings, part=part, task_types={*task_types, WEBHOOK}))
+    return cast(ProcessMetrics, metrics)

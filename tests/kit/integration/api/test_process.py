@@ -94,6 +94,23 @@ def test_eight_calls_with_one_key_submit_one_task(api: ApiProcess, poolhouse_set
     assert len(pull(poolhouse_settings, "default", 2)) == 2
 
 
+def test_metrics_that_can_not_be_served_end_the_service_with_one_message(api: ApiProcess) -> None:
+    environment = {**os.environ, "METRICS_EXPORTER": "prometheus", "METRICS_HOST": "203.0.113.1"}
+    ended = subprocess.run(
+        [sys.executable, "-m", "poolhouse.api", "--port", "0"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    said = ended.stdout + ended.stderr
+    assert ended.returncode != 0, said
+    assert "metrics can't be served at 203.0.113.1:9464" in said
+    assert "Traceback" not in said
+
+
 def test_a_cancelled_task_reads_cancelled(api: ApiProcess) -> None:
     task_id = requests.post(f"{api.url}/submit-task", json=TASK, timeout=10).json()["task_id"]
 

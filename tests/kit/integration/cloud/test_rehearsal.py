@@ -31,6 +31,7 @@ from poolhouse.cloud.gcloud.runner import Gcloud
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.rehearsal.control_plane import Logged
 from poolhouse.cloud.rehearsal.faults import Fault, Faults
+from poolhouse.cloud.rehearsal.faults import named as named_faults
 from poolhouse.cloud.rehearsal.front import Running
 from poolhouse.cloud.rehearsal.services.pubsub import dead_letter_gaps
 from poolhouse.cloud.rehearsal.simulation import PROJECT, Simulation, simulate
@@ -495,9 +496,13 @@ def test_two_stages_in_one_project_leave_each_other_alone(tmp_path: Path) -> Non
         assert running.control_plane.bugs == []
 
 
+#: Policies that a deploy keeps, whatever is declared.
+KEPT = ("storage.uniformBucketLevelAccess", "storage.publicAccessPrevention", "iam.allowedPolicyMemberDomains")
+
+
 def test_an_earlier_image_runs_again_in_the_api_and_all_workers(tmp_path: Path) -> None:
     root = make_root(tmp_path)
-    with simulate() as running:
+    with simulate(faults=Faults(constraints=KEPT, newer_fields=True)) as running:
         state, rehearsal = running.control_plane.state, Rehearsal(running, root)
 
         def images() -> set[str]:
@@ -527,6 +532,7 @@ def test_an_earlier_image_runs_again_in_the_api_and_all_workers(tmp_path: Path) 
         assert "0 releases before" in output
         rehearsal.deploy()
         assert images() == {second}
+        assert work(rehearsal.deploy()) == []
         assert running.control_plane.bugs == []
 
 
@@ -598,6 +604,20 @@ def test_a_project_without_billing_gets_advice_and_nothing_is_tried_again(tmp_pa
         with pytest.raises(CloudError, match="no active billing account"):
             rehearsal.deploy(gcloud=gcloud)
         assert len(gcloud.calls) == 3  # the project, its APIs, and the one attempt
+
+
+def test_what_a_region_or_an_organisation_refuses_is_named_at_once(tmp_path: Path) -> None:
+    faults = Faults(faults=named_faults("no-worker-pools"), constraints=("run.managed.requireInvokerIam",))
+    with simulate(faults=faults) as running:
+        rehearsal = Rehearsal(running, make_root(tmp_path))
+        with pytest.raises(CloudError, match='Without worker pools: workers = "job" there'):
+            rehearsal.deploy()
+        gcloud = rehearsal.gcloud()
+        with pytest.raises(CloudError, match=re.escape("set `public = false` under [deploy]")):
+            rehearsal.deploy(gcloud=gcloud, public=True, workers="job")
+        # One attempt: a policy is no conflict, and waiting does not help.
+        assert sum("run deploy shop-api" in call.command for call in gcloud.calls) == 1
+        assert running.control_plane.bugs == []
 
 
 def test_a_wrong_project_is_reported_before_anything_is_planned() -> None:

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from poolhouse.cloud.gcloud import advice
 from poolhouse.cloud.rehearsal.control_plane import ControlPlane
 from poolhouse.cloud.rehearsal.faults import Fault, Faults
 from poolhouse.cloud.rehearsal.http import Request, Response
+from poolhouse.cloud.rehearsal.newer import NEWER
 from poolhouse.cloud.rehearsal.services import ROUTES
 from poolhouse.cloud.rehearsal.services.pubsub import dead_letter_gaps
 from poolhouse.cloud.rehearsal.state import PROJECT_NUMBER
@@ -235,3 +237,67 @@ def test_each_label_of_a_log_metric_has_an_extractor(call: Caller) -> None:
     assert call("POST", path, body, host="logging").status == 400
     extracted = {**body, "labelExtractors": {"queue": "EXTRACT(jsonPayload.queue)"}}
     assert call("POST", path, extracted, host="logging").status == 200
+
+
+SERVICES = f"/apis/serving.knative.dev/v1/namespaces/{PROJECT}/services"
+
+
+@pytest.mark.parametrize(
+    ("constraint", "where", "breaks", "keeps"),
+    [
+        ("gcp.resourceLocations", ("storage", "/storage/v1/b"), {"location": "EUROPE-WEST1"}, {"location": "US"}),
+        (
+            "storage.uniformBucketLevelAccess", ("storage", "/storage/v1/b"), {},
+            {"iamConfiguration": {"uniformBucketLevelAccess": {"enabled": True}}},
+        ),
+        (
+            "storage.publicAccessPrevention", ("storage", "/storage/v1/b"), {},
+            {"iamConfiguration": {"publicAccessPrevention": "enforced"}},
+        ),
+        ("iam.disableServiceAccountCreation", ("iam", f"{BASE}/serviceAccounts"), {}, None),
+        (
+            "iam.allowedPolicyMemberDomains", ("pubsub", f"{BASE}/topics/t:setIamPolicy"),
+            {"policy": {"bindings": [{"role": "roles/pubsub.viewer", "members": ["allUsers"]}]}},
+            {"policy": {"bindings": [{"role": "roles/pubsub.viewer", "members": ["user:a@b.c"]}]}},
+        ),
+        (
+            "run.managed.requireInvokerIam", ("europe-west1-run", SERVICES),
+            {"metadata": {"annotations": {"run.googleapis.com/invoker-iam-disabled": "true"}}}, {"metadata": {}},
+        ),
+        (
+            "run.allowedIngress", ("europe-west1-run", SERVICES), {"metadata": {}},
+            {"metadata": {"annotations": {"run.googleapis.com/ingress": "internal"}}},
+        ),
+    ],
+)  # fmt: skip
+def test_a_policy_of_the_organisation_refuses_what_breaks_it_and_nothing_else(
+    constraint: str, where: tuple[str, str], breaks: Any, keeps: Any
+) -> None:
+    host, path = where
+    call = Caller(Faults(constraints=(constraint,)))
+    answer = call("POST", path, breaks, host=host)
+    assert answer.status == (412 if host == "storage" else 400)
+    assert f"constraints/{constraint}" in answer.body["error"]["message"]
+    assert advice.verdict(f"FAILED_PRECONDITION: {answer.body['error']['message']}") == "final"
+    assert "organisation" in advice.advise(answer.body["error"]["message"])
+    if keeps is not None:
+        assert f"constraints/{constraint}" not in json.dumps(call("POST", path, keeps, host=host).body)
+    assert f"constraints/{constraint}" not in json.dumps(Caller()("POST", path, breaks, host=host).body)
+
+
+def test_a_field_of_a_later_version_comes_in_answers_and_may_be_sent_back() -> None:
+    call = Caller(Faults(newer_fields=True))
+    call.topic("some")
+    found = call("GET", f"{BASE}/topics/some").body
+    assert found[NEWER]
+    (listed,) = call("GET", f"{BASE}/topics").body["topics"]
+    assert listed == found
+    assert (
+        call(
+            "PATCH",
+            f"{BASE}/topics/some",
+            {"topic": {NEWER: found[NEWER], "labels": {"a": "b"}}, "updateMask": "labels"},
+        ).status
+        == 200
+    )
+    assert NEWER not in repr(call.control_plane.state.items)

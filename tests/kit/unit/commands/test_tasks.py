@@ -135,6 +135,14 @@ def test_tasks_are_chosen_by_several_statuses_text_id_and_age(served: Served, sc
     assert screen.out.getvalue() == "1\n"
 
 
+def test_the_children_of_a_task_and_the_members_of_a_group_are_listed(served: Served) -> None:
+    parent, child = submitted(served), submitted(served)
+    keep(served, claimed(served, child).model_copy(update={"parent_id": parent}))
+    assert listed(served, parent_id=parent) == [child]
+    group = served.api.post("/groups", {"tasks": [{"task_type": "anything"}] * 2})["group_id"]
+    assert len(listed(served, group_id=group)) == 2
+
+
 def test_an_unknown_status_among_several_is_wrong_use(served: Served, screen: Screen) -> None:
     with pytest.raises(ConfigError, match=r"--status 'daed': one of .* Did you mean 'dead'"):
         calls.tasks(served.api, (), status="failed,daed", terminal=screen.terminal)
