@@ -94,6 +94,56 @@ def test_acked_messages_are_retained_no_longer_than_the_retention() -> None:
     assert world.pull() == []
 
 
+def test_acked_messages_are_let_go_once_they_are_not_to_be_retained_any_more() -> None:
+    world = World(retain_acked_messages=True)
+    world.publish("a")
+    world.ack(*world.pull())
+    assert inspect(world.emulator, SUBSCRIPTION).retained == 1
+    world.service.subscriber.update_subscription(
+        protos.UpdateSubscriptionRequest(
+            subscription={"name": SUBSCRIPTION, "retain_acked_messages": False},
+            update_mask={"paths": ["retain_acked_messages"]},
+        )
+    )
+    assert inspect(world.emulator, SUBSCRIPTION).retained == 0
+    seek(world, START)
+    assert world.pull() == []
+
+
+def test_a_shorter_retention_holds_for_the_messages_that_are_there() -> None:
+    world = World()
+    world.publish("a")
+    world.advance(700)
+    world.publish("b")
+    world.service.subscriber.update_subscription(
+        protos.UpdateSubscriptionRequest(
+            subscription={"name": SUBSCRIPTION, "message_retention_duration": TEN_MINUTES},
+            update_mask={"paths": ["message_retention_duration"]},
+        )
+    )
+    world.advance(1)
+    assert data(world.pull()) == ["b"]
+
+
+def test_a_topic_that_retains_no_more_forgets_what_it_had() -> None:
+    world = World()
+    late = "projects/core/subscriptions/late"
+
+    def retain(duration: dict[str, int] | None) -> None:
+        topic = {"name": TOPIC, **({"message_retention_duration": duration} if duration else {})}
+        mask = {"paths": ["message_retention_duration"]}
+        world.service.publisher.update_topic(protos.UpdateTopicRequest(topic=topic, update_mask=mask))
+
+    retain({"seconds": 600})
+    world.publish("a")
+    world.subscribe(late)
+    retain(None)
+    world.advance(1)
+    retain({"seconds": 600})
+    seek(world, START, name=late)
+    assert world.pull(name=late) == []
+
+
 def test_a_seek_to_the_future_purges_what_is_there_and_not_what_comes() -> None:
     world = World()
     world.publish("a", "b")
