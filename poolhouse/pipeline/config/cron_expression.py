@@ -60,8 +60,6 @@ def normalized(text: str) -> str:
 
 
 def _check(field: _Field, part: str) -> None:
-    if part == "*":
-        return
     for item in part.split(","):
         step = _STEP.fullmatch(item)
         if step is not None and not 1 <= int(step["step"]) <= field.most:

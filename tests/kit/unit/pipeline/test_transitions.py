@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -219,18 +220,37 @@ def test_an_attempt_that_does_not_count_leaves_the_number_of_attempts_as_it_was(
 
 
 @pytest.mark.parametrize(
-    ("record", "status", "outcome"),
+    ("end", "status", "outcome"),
     [
-        (transitions.failed(running(), error=ERROR, reason="bad\x00", now=LATER), Status.FAILED, Outcome.REJECTED),
-        (transitions.died(running(), error=ERROR, reason="bad\x00", now=LATER), Status.DEAD, Outcome.FAILED),
+        (
+            lambda: transitions.failed(running(), error=ERROR, reason="bad\x00", now=LATER),
+            Status.FAILED,
+            Outcome.REJECTED,
+        ),
+        (lambda: transitions.died(running(), error=ERROR, reason="bad\x00", now=LATER), Status.DEAD, Outcome.FAILED),
     ],
 )
 def test_an_end_has_its_error_and_a_reason_that_can_be_read(
-    record: TaskRecord, status: Status, outcome: Outcome
+    end: Callable[[], TaskRecord], status: Status, outcome: Outcome
 ) -> None:
+    record = end()
     assert (record.status, record.reason, record.updated_at) == (status, "bad\\x00", LATER)
     assert (record.attempts[-1].outcome, record.attempts[-1].error) == (outcome, ERROR)
-    assert record.owner is None
+    assert (record.attempts[-1].ended_at, record.owner) == (LATER, None)
+
+
+def test_a_task_that_has_ended_is_not_begun_again() -> None:
+    ended = transitions.succeeded(running(), now=NOW)
+    assert claim(ended, now=LATER) == transitions.Finished(record=ended)
+
+
+def test_what_ended_or_runs_has_no_time_to_wait_for() -> None:
+    waits = transitions.fresh(task(not_before=LATER), now=NOW)
+    assert transitions.cancelled(waits, now=NOW).not_before is None
+    decision = claim(waits, now=LATER)
+    assert isinstance(decision, transitions.Run)
+    assert decision.record.not_before is None
+    assert transitions.replayed(dead(not_before=LATER), now=NOW).not_before is None
 
 
 def test_an_attempt_that_has_ended_is_not_ended_again() -> None:
@@ -263,6 +283,7 @@ def test_a_record_gives_back_its_message(message: TaskMessage) -> None:
 def test_a_task_is_moved_to_another_time_or_to_now() -> None:
     moved = transitions.moved(transitions.fresh(task(), now=NOW), not_before=LATER, now=NOW)
     assert (moved.status, moved.not_before) == (Status.SCHEDULED, LATER)
+    assert transitions.moved(moved, not_before=LATER, now=LATER).status is Status.QUEUED
     back = transitions.moved(moved, not_before=None, now=LATER)
     assert (back.status, back.not_before, back.updated_at) == (Status.QUEUED, None, LATER)
 
