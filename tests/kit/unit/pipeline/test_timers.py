@@ -13,7 +13,7 @@ from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.errors import QueueUnavailable, StoreUnavailable
 from poolhouse.pipeline.messaging.message import NOT_BEFORE, TaskMessage, format_time
 from poolhouse.pipeline.messaging.publisher import Publisher
-from poolhouse.pipeline.timing.delays import LONGEST_WAIT_S, SHORT_WAIT_S, check_delay_s, run_time
+from poolhouse.pipeline.timing.delays import LONGEST_WAIT_S, SHORT_WAIT_S, check_delay_s, run_time, seconds_until
 from poolhouse.pipeline.timing.timers import Timers
 from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
 
@@ -161,6 +161,9 @@ def test_a_delay_is_a_number_of_seconds_within_ten_years(delay_s: object) -> Non
 def test_a_delay_may_be_none_at_all_and_ten_years_to_the_second() -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     assert [check_delay_s(delay_s) for delay_s in (0, 0.5, LONGEST_WAIT_S)] == [0, 0.5, LONGEST_WAIT_S]
+    with pytest.raises(ValueError, match="delay_s must be between"):
+        run_time(delay_s=-1, now=now)
+    assert [seconds_until(now + timedelta(seconds=wait_s), now=now) for wait_s in (-5, 0, 0.5)] == [0, 0, 0.5]
     furthest = now + timedelta(seconds=LONGEST_WAIT_S)
     assert run_time(run_at=furthest, now=now) == run_time(delay_s=LONGEST_WAIT_S, now=now) == furthest
 
