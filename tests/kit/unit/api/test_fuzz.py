@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from typing import Any
 
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
-from schemathesis import Response
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
-    ensure_resource_availability,
     negative_data_rejection,
     response_schema_conformance,
     status_code_conformance,
@@ -62,24 +58,6 @@ QUIET = settings(
 @settings(QUIET, max_examples=int(os.environ.get("FUZZ_EXAMPLES", "25")))
 def test_no_request_is_an_error_of_ours(case: schemathesis.Case) -> None:
     case.call_and_validate(checks=CHECKS, excluded_checks=EXCLUDED.get(case.path, []))
-
-
-def test_calls_in_a_row_are_answered_as_declared_and_what_one_made_the_next_one_finds() -> None:
-    answered: Counter[str] = Counter()
-
-    # Without the stream of a task's events, which lasts as long as the task.
-    class Calls(SCHEMA.exclude(path="/tasks/{task_id}/events").as_state_machine()):  # type: ignore[misc]
-        def validate_response(self, response: Response, case: schemathesis.Case, **_: Any) -> None:
-            answered[case.path] += response.status_code < 400
-            case.validate_response(
-                response,
-                checks=[*CHECKS, ensure_resource_availability],
-                excluded_checks=EXCLUDED.get(case.path, []),
-            )
-
-    Calls.run(settings=settings(QUIET, max_examples=30, stateful_step_count=6))
-    for made in ("{task_id}", "{group_id}"):
-        assert any(count for path, count in answered.items() if made in path), f"no call with {made}: {answered}"
 
 
 def test_links_lead_from_what_makes_an_id_to_the_calls_that_take_it() -> None:
