@@ -31,7 +31,9 @@ _DENIED = re.compile(
 # potentially 7 minutes or longer"; Cloud Monitoring: a new metric "could take up to 10 minutes to become available".
 _UNSEEN = re.compile(
     r"Cannot find metric that matches|service account \S+ does not have ([\w.]+ )?access to|"
-    r"Permission denied on secret",
+    r"Permission denied on secret|"
+    r"service account \S+ does not have permission to publish|"
+    r"topic \S+ not found, or user \S+ does not have permission",
     re.I,
 )
 _ORGANISATION = re.compile(r"constraints/|violates constraint|Organization Policy|org ?policy", re.I)
@@ -86,6 +88,11 @@ _ADVICE: tuple[tuple[str, str], ...] = (
         r"invalid bucket .* does not have access|does not have [\w.]+ access to",
         "the account that is named above has its grant, but not every server knows that even after ten minutes: deploy "
         "again. If it stays, a deny policy or a service perimeter of the organisation forbids it.",
+    ),
+    (
+        r"gs-project-accounts\S+ does not have permission",
+        "Cloud Storage's service agent may publish to the topic, but not every server knows that even after ten "
+        "minutes: deploy again. If it stays, a deny policy or a service perimeter of the organisation forbids it.",
     ),
     (
         r"(does not have permission to access|Permission denied on) (resource )?projects?\b.*\(or it may not exist",
@@ -173,10 +180,10 @@ def verdict(output: str, *, reading: bool = False) -> Verdict:
         return "absent"
     if _ORGANISATION.search(output) or _FOREIGN.search(output):
         return "final"
-    if _TRANSIENT.search(output):
-        return "transient"
     if _UNSEEN.search(output):
         return "unseen"
+    if _TRANSIENT.search(output):
+        return "transient"
     if _CONFLICT.search(output):
         return "conflict"
     return "final"

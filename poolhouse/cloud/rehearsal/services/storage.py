@@ -191,7 +191,12 @@ def _create_notification(state: State, request: Request, bucket: str) -> Json:
     topic = body["topic"].removeprefix("//pubsub.googleapis.com/")
     state.get(f"pubsub/{topic}", message=f"Topic {topic} does not exist.")
     if not state.may(_AGENT, "pubsub.topics.publish", on=f"pubsub/{topic}"):
-        raise ApiError("INVALID_ARGUMENT", f"Cloud Storage's service account may not publish to {topic}.")
+        agent = _AGENT.removeprefix("serviceAccount:")
+        raise ApiError(
+            "PERMISSION_DENIED",
+            f"The service account '{agent}' does not have permission to publish messages to to the Cloud Pub/Sub topic "
+            f"'{body['topic']}', or that topic does not exist.",
+        )
     present = state.listed(f"{_name(bucket)}/notificationConfigs/")
     number = str(1 + max((int(item["id"]) for item in present), default=0))
     if len(present) >= _MOST_NOTIFICATIONS:

@@ -27,6 +27,8 @@ CASES = [
     ("HTTPError 403: one or more users named in the policy violates constraint constraints/iam.allowedPolicyMemberDomains", "final", "final", "organisation policy"),
     ("INVALID_ARGUMENT: invalid bucket \"b\"; service account a@p-p.iam.gserviceaccount.com does not have access to the bucket", "unseen", "unseen", "ten minutes"),
     ("FAILED_PRECONDITION: invalid bucket \"b\"; service account a@p-p.iam.gserviceaccount.com does not have access to the bucket", "unseen", "unseen", "ten minutes"),
+    ("HTTPError 403: The service account 'service-1@gs-project-accounts.iam.gserviceaccount.com' does not have permission to publish messages to to the Cloud Pub/Sub topic '//pubsub.googleapis.com/projects/p/topics/t', or that topic does not exist.", "unseen", "absent", "service agent may publish"),
+    ("HTTPError 400: Cloud Pub/Sub topic '//pubsub.googleapis.com/projects/p/topics/t' not found, or user 'service-1@gs-project-accounts.iam.gserviceaccount.com' does not have permission to it.", "unseen", "absent", "service agent may publish"),
     ("FAILED_PRECONDITION: due to quota restrictions, cannot run builds in this region. Please contact support", "final", "final", "build_region"),
     ("FAILED_PRECONDITION: Operation denied by org policy: [\"constraints/gcp.resourceLocations\": ...]", "final", "final", "organisation"),
     ("FAILED_PRECONDITION: Service account creation is not allowed on this project.", "final", "final", ""),
