@@ -90,7 +90,8 @@ def test_the_console_shows_the_containers_and_their_logs(stack: Compose) -> None
         overview = browser.get("/").text
         assert "worker-bulk-1" in overview
         assert ("does not report its backlog" in overview) == (not _keeps(stack))
-        assert (f"http://{stack.endpoints().pubsub_host}/ui" in overview) == _keeps(stack)
+        emulator = browser.get("/emulator").text
+        assert (f"http://{stack.endpoints().pubsub_host}/ui" in emulator) == _keeps(stack)
         logs = browser.get("/logs", params={"service": "worker-bulk-1"}).text
         assert "worker ready" in logs
         assert '<span class="from">worker-urgent-1' not in logs
