@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -94,6 +95,7 @@ class Database:
         """Begin empty, in a temporary file that is gone with the process."""
         self._lock = threading.RLock()
         self._connection = sqlite3.connect("", check_same_thread=False, isolation_level=None)
+        weakref.finalize(self, self._connection.close)  # an index is dropped, not closed: Python 3.13 warns of that
         self._connection.executescript(
             "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -64000;" + _SCHEMA
         )
