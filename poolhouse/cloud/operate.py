@@ -68,13 +68,13 @@ def status_text(found: Json) -> str:
         lines.append(f"{item['kind']:9}{item['name']:28}{ready:7}{instances:11}{item['image']}")
     if found["queues"] is None:
         return "\n".join([*lines, "", "The queues are not known, since the API does not answer:", found["problem"]])
-    lines += ["", f"{'queue':16}{'waiting':>10}{'in flight':>11}{'oldest':>10}{'dead':>7}  state"]
+    lines += ["", f"{'queue':16}{'backlog':>10}{'in flight':>11}{'oldest':>10}{'dead':>7}  state"]
     for queue in found["queues"]:
         cells = (queue.get("backlog"), queue.get("in_flight"), queue.get("oldest_age_s"), queue.get("dead_letters"))
-        waiting, flight, age, dead = ("-" if cell is None else f"{cell:g}" for cell in cells)
+        backlog, flight, age, dead = ("-" if cell is None else f"{cell:g}" for cell in cells)
         state = "  paused" if queue.get("paused_at") else "  runs"
         lines.append(
-            f"{queue['name']:16}{waiting:>10}{flight:>11}{age + ' s' if age != '-' else age:>10}{dead:>7}{state}"
+            f"{queue['name']:16}{backlog:>10}{flight:>11}{age + ' s' if age != '-' else age:>10}{dead:>7}{state}"
         )
     return "\n".join(lines)
 

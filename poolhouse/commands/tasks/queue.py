@@ -31,7 +31,7 @@ def show_list(api: Client, *, as_json: bool, terminal: Terminal) -> int:
             terminal.json(queue)
         return OK
     terminal.table(
-        ("queue", "state", "unfinished", "in flight", "oldest", "dead letters"),
+        ("queue", "state", "backlog", "in flight", "oldest", "dead letters"),
         (
             (
                 queue["name"],

@@ -93,7 +93,7 @@ def test_workers_come_with_the_backlog_and_go_with_it_and_no_task_is_tried_twice
     assert workers(backend) >= {"worker-batch-1", "worker-batch-2", "worker-batch-3"}
     status(state_dir=folder)
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert ["queue", "unfinished", "workers", "wanted", "least-most"] in rows
+    assert ["queue", "backlog", "workers", "wanted", "least-most"] in rows
     assert ["urgent", "0", "1", "1", "1-2"] in rows
     assert [row[2:] for row in rows if row[:1] == ["batch"]][-1] == ["3", "3", "0-3"]
     # Those let go while they work end their task first.
