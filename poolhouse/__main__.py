@@ -60,8 +60,8 @@ def _parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"poolhouse {_version()}")
     commands = top.add_subparsers(dest="command", required=True)
     create = commands.add_parser("new", help="write a new project")
-    create.add_argument("path", type=Path, help="its folder")
-    create.add_argument("--name", help="of the project and its pipeline (the folder's name)")
+    create.add_argument("path", type=Path, help="folder of the new project")
+    create.add_argument("--name", help="name of the project and its pipeline (the folder's name)")
     create.add_argument("--example", help="start with the code of an example: thumbnails, nightly_report or webhooks")
     return top
 

@@ -1,6 +1,6 @@
-"""What a command ends with.
+"""Exit codes of the commands.
 
-0: done. 1: failed. 2: wrong use or settings. 130, 143: broken off, by Ctrl-C or by SIGTERM (as CI does it).
+0: done. 1: failed. 2: wrong usage or settings. 130, 143: interrupted, by Ctrl-C or by SIGTERM (as CI systems do).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from poolhouse.pipeline.errors import ConfigError, PoolhouseError
 from poolhouse.pipeline.exit_codes import FAILED, USAGE
 
 #: Errors of the system, not of the code: a full disk, a folder of another user, too many open files, a path through a
-#: file. A missing file is none: the code that expects it says what to do about it.
+#: file. Not a missing file: the code that expects one says what to do about it.
 _REFUSALS = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE),
     *(errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP),
@@ -24,7 +24,7 @@ _REFUSALS = {
 
 
 def exit_code(command: Callable[..., int], *arguments: Any, **options: Any) -> int:
-    """Run a command; an error that is Poolhouse's own becomes one message and the exit code."""
+    """Run a command; one of Poolhouse's own errors becomes a message and an exit code."""
     try:
         with _sigterm_as_ctrl_c():
             return command(*arguments, **options)
@@ -41,12 +41,12 @@ def exit_code(command: Callable[..., int], *arguments: Any, **options: Any) -> i
         err.print(f"[red]{plain(error.strerror)}{plain(about)}[/]")
         return FAILED
     except KeyboardInterrupt as interrupt:
-        return 128 + (interrupt.args[0] if interrupt.args else signal.SIGINT)  # as shells have it
+        return 128 + (interrupt.args[0] if interrupt.args else signal.SIGINT)  # as shells do
 
 
 @contextlib.contextmanager
 def _sigterm_as_ctrl_c() -> Iterator[None]:
-    """SIGTERM breaks a command off in order, as Ctrl-C does."""
+    """Let SIGTERM interrupt a command cleanly, as Ctrl-C does."""
 
     def interrupt(number: int, _: object) -> None:
         raise KeyboardInterrupt(number)

@@ -1,4 +1,4 @@
-"""Where the commands of a stack write: messages for people, which a pipe gets without colours."""
+"""Consoles for messages to people; without colours when the output is piped."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ err = SafeConsole(stderr=True, highlight=False, soft_wrap=True)
 
 
 def plain(text: object) -> str:
-    """Return a text in which nothing is markup."""
+    """Return a text with all markup escaped."""
     return escape(str(text))

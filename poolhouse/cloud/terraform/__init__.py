@@ -1,1 +1,1 @@
-"""The resources of a deploy as Terraform's configuration."""
+"""The resources of a deploy as a Terraform configuration."""

@@ -21,7 +21,7 @@ from poolhouse.cloud.terraform import configuration
 from poolhouse.cloud.terraform.form import PROJECT_NUMBER
 from poolhouse.pipeline.config.topology import Topology
 
-#: The one file that an export without `--import` does not write, and removes: its ids are of another time.
+#: Not written by an export without `--with-imports`, which removes it: its ids may no longer exist.
 IMPORTS = "imports.tf"
 #: Written to the folder with the files, so that a file of an earlier export that is not written any more goes.
 _MARK = ".poolhouse-export.json"
@@ -72,7 +72,7 @@ def save(exported: Exported, folder: Path) -> None:
     """Write the files, and remove those of an earlier export that this one does not have; nothing else is touched.
 
     Raises:
-        CloudError: the folder has files of somebody else with these names.
+        CloudError: the folder has files with these names that no export wrote.
     """
     mark = folder / _MARK
     earlier = set(json.loads(mark.read_text(encoding="utf-8"))) if mark.is_file() else set()
@@ -100,17 +100,18 @@ def _readme(topology: Topology, options: Options, tag: str) -> str:
     stage = f" --stage {options.stage}" if options.stage else ""
     where = f"--project {options.project}{stage}"
     commands = "".join(f"    ./invoke secret set {name} {where}\n" for name in topology.all_secrets)
-    about = "The values of secrets. The secrets are looked up, and a missing one ends every plan: set them first.\n\n"
+    about = "The values of secrets: the configuration looks them up, so set them before the first plan.\n\n"
     secrets = f"{about}{commands}\n" if commands else ""
     channel = f"The alert policies notify {options.channel}, which must exist.\n\n" if options.channel else ""
-    return f"""# {options.name} on Google Cloud, as Terraform's configuration
+    return f"""# {options.name} on Google Cloud, as a Terraform configuration
 
-Written by `./invoke export terraform {where}` from pipeline.toml: change that and export again.
+Written by `./invoke export terraform {where}` from pipeline.toml. Don't edit these files: change pipeline.toml and
+export again.
 
 ## What is not in these files
 
-The image. A deploy builds it; here its path and digest are the variable `image`. A deploy's own command, where
-SOURCES is a folder with the Dockerfile and what it copies, and cloudbuild.json is below:
+The image. A deploy builds it; here the variable `image` has its path and digest. This is the build command of a deploy.
+SOURCES is a folder with the Dockerfile and the files that it copies; cloudbuild.json is below:
 
     {command}
 
@@ -120,5 +121,5 @@ cloudbuild.json:
 
 {secrets}{channel}The checks of a deployed system: `./invoke e2e {where}`.
 
-docs/terraform.md of Poolhouse has the order of a first apply, the move of a deployed pipeline, and the way back.
+docs/terraform.md of Poolhouse explains the first apply, and how to move a deployed pipeline to Terraform and back.
 """

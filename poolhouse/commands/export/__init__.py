@@ -1,1 +1,1 @@
-"""`invoke export`: files for other tools, made of what the kit and pipeline.toml declare."""
+"""`invoke export`: files for other tools, generated from the kit's definitions and pipeline.toml."""

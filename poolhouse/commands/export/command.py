@@ -32,7 +32,7 @@ def run(*, what: str, stage: str, file: str, folder: str = "", project: str = ""
     declared = topology.load(os.environ.get("PIPELINE_FILE") or ROOT / "pipeline.toml", stage=stage)
     if what == TERRAFORM:
         if file:
-            raise ConfigError("export terraform writes several files: say --folder instead of --file.")
+            raise ConfigError("export terraform writes several files: use --folder instead of --file.")
         return terraform.run(declared, project=project, folder=folder, with_imports=with_imports)
     if folder or project or with_imports:
         raise ConfigError(f"--folder, --project and --with-imports are for `export {TERRAFORM}`.")

@@ -104,7 +104,7 @@ def stages(c: Context, json: bool = False, project: str = "") -> None:
         "workers": "pool or job (pool)",
         "autoscale": "include the autoscaler",
         "fault": "inject a fault: busy, unavailable, lost-answers, conflict, build-region or no-worker-pools",
-        "constraint": "enforce a policy of an organisation, such as gcp.resourceLocations; a wrong name lists all",
+        "constraint": "enforce an organisation policy, such as gcp.resourceLocations; an unknown name lists all",
         "requests": "print every request of the first deploy",
     }
 )

@@ -11,11 +11,11 @@ from poolhouse.commands.invoke_tasks.running import CLOUD, command, run
     positional=["what"],
     help={
         "what": "grafana (a dashboard), prometheus-rules (alerts on the objectives of the queues) or "
-        "terraform (the configuration of all that a deploy makes)",
-        "file": "where to write it; default: standard output",
+        "terraform (a configuration of everything that a deploy creates)",
+        "file": "file to write; default: standard output (not with terraform)",
         **CLOUD,
-        "folder": "where to write Terraform's files (terraform)",
-        "with_imports": "ask the project what exists, and write import blocks for it",
+        "folder": "with export terraform: where to write its files (terraform/)",
+        "with_imports": "with export terraform: read the project and write import blocks for what exists",
     },
 )
 def export(

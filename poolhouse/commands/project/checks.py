@@ -1,4 +1,4 @@
-"""Run the tests, the checks and the measurements of a project."""
+"""Run the tests, the checks and the benchmarks of a project."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def check() -> int:
 
 
 def bench(name: str, arguments: str) -> int:
-    """Run a measurement of the folders named bench below tests/, or list them where none is named."""
+    """Run a benchmark from the folders `bench` below tests/; list them if none is named."""
     found = {path.stem: path for path in sorted((ROOT / "tests").glob("**/bench/[!_]*.py"))}
     if not name:
         for stem, path in found.items():
             out.print(f"  {stem:<16} {plain(_first_line(path))}")
         return OK
     if name not in found:
-        raise ConfigError(f"there is no measurement {name!r} (there are: {', '.join(found)})")
+        raise ConfigError(f"there is no benchmark {name!r} (there are: {', '.join(found)})")
     module = ".".join(found[name].relative_to(ROOT).with_suffix("").parts)
     return _python(module, *shlex.split(arguments))
 
@@ -58,13 +58,13 @@ def _first_line(path: Path) -> str:
 
 
 def _python(module: str, *arguments: str) -> int:
-    """Run a module in the project's root, where the checkout may have any name. Returns its exit code."""
+    """Run a module in the project's root, whatever the checkout is called. Returns its exit code."""
     command = (sys.executable, "-m", module, *arguments)
     return subprocess.run(command, cwd=ROOT, env=environment.child(), check=False).returncode
 
 
 def pytest_arguments(remainder: str) -> list[str]:
-    """What `invoke test -- ARGUMENTS` hands to pytest, before those given."""
+    """Return what `invoke test -- ARGUMENTS` passes to pytest before the given arguments."""
     given = shlex.split(remainder)
     if any(part.startswith(("-n", "--pdb")) for part in given):
         return given

@@ -1,4 +1,4 @@
-"""The table of docs/metrics.md, made of the definitions."""
+"""The table of docs/metrics.md, generated from the definitions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _TABLE = re.compile(rf"^{re.escape(_HEAD)}\n(\|.*\n)*", re.MULTILINE)
 
 
 def current(page: str) -> str:
-    """Return the page with its table as the definitions have it."""
+    """Return the page with its table generated anew."""
     return _TABLE.sub(lambda _: "\n".join(_lines()) + "\n", page)
 
 

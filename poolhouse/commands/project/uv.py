@@ -1,4 +1,4 @@
-"""uv, as this environment has it."""
+"""Calls of the uv that this environment has installed."""
 
 from __future__ import annotations
 

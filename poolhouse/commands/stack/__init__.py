@@ -1,1 +1,1 @@
-"""What the commands of a local stack do. Each function returns its exit code."""
+"""The commands of a local stack. Each function returns an exit code."""

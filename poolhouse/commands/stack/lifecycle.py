@@ -1,4 +1,4 @@
-"""Bring a stack up, change the number of its instances, end it."""
+"""Start a stack, change the number of its workers, stop it."""
 
 from __future__ import annotations
 

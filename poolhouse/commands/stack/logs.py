@@ -1,4 +1,4 @@
-"""Show the lines that the services write."""
+"""Show the logs of the services."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def show_logs(
     raw: bool = False,
     state_dir: Path | None = None,
 ) -> int:
-    """Show the logs of one service, or of all; of the last stack where none is up."""
+    """Show the logs of one service or of all; those of the last stack if none is up."""
     state_dir = state_dir or default_state_dir()
     backend = backends.last(state_dir)
     files = backend.log_files()
@@ -48,7 +48,7 @@ def show_logs(
 
 
 def show_engine_logs(backend: Backend, service: str | None, *, follow: bool, lines: int, raw: bool) -> int:
-    """The logs that the container engine keeps, as those of processes are shown."""
+    """Show the logs that the container engine keeps, in the same form as those of processes."""
     command = backend.log_command(service, follow=follow, lines=lines)
     if command is None:
         return FAILED
@@ -66,7 +66,7 @@ def show_engine_logs(backend: Backend, service: str | None, *, follow: bool, lin
 
 
 class LinePrinter:
-    """Prints lines with their instance in front, each instance in a colour of its own."""
+    """Prints each line after the name of its instance; every instance has its own colour."""
 
     def __init__(self, *, raw: bool) -> None:
         self._raw = raw

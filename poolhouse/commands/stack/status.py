@@ -1,4 +1,4 @@
-"""Show what runs: services, queues, and the workers of each queue."""
+"""Show the services, the queues, and the workers of each queue."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from poolhouse.pipeline.exit_codes import FAILED, OK
 
 
 def status(*, as_json: bool = False, state_dir: Path | None = None) -> int:
-    """Show services and queues, as tables or as one JSON object; 1 where not all is ready."""
+    """Show services and queues, as tables or as one JSON object; return 1 unless all services are ready."""
     state_dir = state_dir or default_state_dir()
     backend = backends.current(state_dir)
     endpoints = backend.endpoints()
     entries = backend.status()
-    # The console is no part of what must be ready.
+    # The console need not be ready.
     all_ready = all(entry.state is ServiceState.READY for entry in entries if entry.service in SERVICES)
     code = OK if all_ready else FAILED
     if as_json:
@@ -61,7 +61,7 @@ def status(*, as_json: bool = False, state_dir: Path | None = None) -> int:
 
 
 def _queues(endpoints: Endpoints) -> list[dict[str, Any]] | None:
-    """The queues as the API reports them; None, and a line about it, where it does not."""
+    """Return the queues as the API reports them; if it does not, print why and return None."""
     try:
         with loopback.session() as session:
             answer = session.get(f"{endpoints.api_url}/queues", timeout=5)
@@ -77,7 +77,7 @@ def _print_queues(endpoints: Endpoints) -> None:
     queues = _queues(endpoints)
     if queues is None:
         return
-    table = Table("queue", "state", "waiting", "in flight", "oldest", "dead letters", box=None, header_style="bold")
+    table = Table("queue", "state", "backlog", "in flight", "oldest", "dead letters", box=None, header_style="bold")
     for queue in queues:
         age = queue["oldest_age_s"]
         figures = ["?" if queue[key] is None else str(queue[key]) for key in ("backlog", "in_flight")]
@@ -88,10 +88,10 @@ def _print_queues(endpoints: Endpoints) -> None:
 
 
 def _print_scaling(scaling: tuple[QueueScale, ...]) -> None:
-    """The workers of each queue; nothing where they do not follow the backlog."""
+    """Print the workers of each queue; nothing unless they are scaled with the backlog."""
     if not scaling:
         return
-    table = Table("queue", "unfinished", "workers", "wanted", "least-most", box=None, header_style="bold")
+    table = Table("queue", "backlog", "workers", "wanted", "least-most", box=None, header_style="bold")
     for entry in scaling:
         backlog = "?" if entry.backlog is None else str(entry.backlog)
         table.add_row(entry.queue, backlog, str(entry.running), str(entry.wanted), f"{entry.least}-{entry.most}")

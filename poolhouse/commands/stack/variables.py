@@ -1,4 +1,4 @@
-"""The variables under which other programs use a stack."""
+"""The environment variables with which other programs use a stack."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FORMS: dict[str, Callable[[dict[str, str]], str]] = {
 
 
 def show_environment(form: str = "shell", *, state_dir: Path | None = None) -> int:
-    """Print the variables under which other programs use the stack that is up.
+    """Print the environment variables with which other programs use the running stack.
 
     Args:
         form: `shell` for eval, `dotenv` for a file, `json`.

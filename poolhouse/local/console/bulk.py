@@ -12,7 +12,7 @@ from poolhouse.client.client import Client
 #: Seconds after which a click is answered; the next one goes on.
 _PATIENCE_S = 20.0
 _PAGE = 200
-#: Names of files that are told.
+#: Names of files that a note shows.
 _EXAMPLES = 3
 
 

@@ -1,1 +1,1 @@
-"""How each kind of resource is written: one module for each of Terraform's files."""
+"""How each kind of resource is written as Terraform: a module for each group of files."""

@@ -10,7 +10,7 @@ from poolhouse.client.answers import Document
 from poolhouse.client.client import Client
 from poolhouse.pipeline.tasks.task_ids import members_between
 
-#: Children that are listed one by one, and groups; more are told by their numbers.
+#: Children that are listed one by one, and groups; more are shown as counts.
 MOST_CHILDREN, MOST_GROUPS = 50, 10
 
 

@@ -52,7 +52,7 @@ def test_the_readme_names_what_is_not_in_the_files() -> None:
 
 
 def test_options_of_one_export_are_refused_by_another() -> None:
-    with pytest.raises(ConfigError, match="say --folder instead of --file"):
+    with pytest.raises(ConfigError, match="use --folder instead of --file"):
         command.run(what="terraform", stage="", file="x")
     with pytest.raises(ConfigError, match="are for `export terraform`"):
         command.run(what="grafana", stage="", file="", folder="x")
