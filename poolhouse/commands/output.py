@@ -1,4 +1,4 @@
-"""Where the commands of a stack write: messages for people, which a pipe gets without colours."""
+"""The consoles that commands write to: standard output, and standard error for all that is said beside it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from rich.markup import escape
 
 from poolhouse.local.safe_console import SafeConsole
 
-out = SafeConsole(highlight=False, soft_wrap=True)
-err = SafeConsole(stderr=True, highlight=False, soft_wrap=True)
+out = SafeConsole()
+err = SafeConsole(stderr=True)
 
 
 def plain(text: object) -> str:
