@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import sys
 from collections.abc import Iterable
@@ -46,8 +47,10 @@ class Terminal:
 
     def json(self, value: Any, *, indent: int | None = None) -> None:
         """A JSON value."""
-        # Past rich: it wraps and colours, and programs read this. Inside strings JSON has an escape for any character.
-        text = json.dumps(value, ensure_ascii=False, indent=indent)
+        # Past rich: it wraps and colours, and programs read this. Inside strings JSON has an escape for any character,
+        # which is needed where the output is not in UTF-8 (RFC 8259, 8.1).
+        encoding = getattr(self.out.file, "encoding", None) or "utf-8"
+        text = json.dumps(value, ensure_ascii=codecs.lookup(encoding).name != "utf-8", indent=indent)
         self.out.file.write(CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
 
     def table(self, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:

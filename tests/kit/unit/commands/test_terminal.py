@@ -63,6 +63,15 @@ def test_json_has_escapes_of_its_own_and_stays_the_same_value() -> None:
     assert json.loads(written) == {"reason": HOSTILE, "ok": "ü"}
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "UTF8"])
+def test_json_is_json_in_any_encoding_of_the_output(encoding: str) -> None:
+    raw = io.BytesIO()
+    terminal = Terminal(out=SafeConsole(file=io.TextIOWrapper(raw, encoding=encoding)))
+    terminal.json({"name": "grün 日本"})
+    terminal.out.file.flush()
+    assert json.loads(raw.getvalue()) == {"name": "grün 日本"}
+
+
 def test_a_terminal_that_lacks_a_character_gets_an_escape_and_no_error() -> None:
     raw = io.BytesIO()
     console = SafeConsole(file=io.TextIOWrapper(raw, encoding="ascii"), width=80)
