@@ -59,7 +59,7 @@ missed_runs = "once"
 [bucket.lifecycle_days]
 uploads = 30
 """
-TIMEOUT_S = 300
+TIMEOUT_S = 120
 #: Pages of the console.
 CONSOLE = (
     "/",
