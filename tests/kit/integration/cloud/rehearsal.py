@@ -39,7 +39,7 @@ missed_runs = "once"
 uploads = 30
 """
 #: Longest wait for a command, in seconds.
-TIMEOUT_S = 300
+TIMEOUT_S = 120
 
 
 @dataclass
