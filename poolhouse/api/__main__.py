@@ -95,9 +95,10 @@ def main(arguments: list[str] | None = None) -> int:
     except ConfigError as error:
         print(f"api: {error}", file=sys.stderr)
         return USAGE
+    checked = _OneLineStart(app)
     # The application logs its requests; uvicorn's own lines go the same way as all others.
     config = uvicorn.Config(
-        _in_one_line(app),
+        checked,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -108,17 +109,25 @@ def main(arguments: list[str] | None = None) -> int:
     server = Server(config, app.state.events)
     host, port = listener.getsockname()[:2]
     structlog.get_logger("api").info("api listens", url=f"http://{f'[{host}]' if ':' in host else host}:{port}")
-    with listener:
-        server.run(sockets=[listener])
+    try:
+        with listener:
+            server.run(sockets=[listener])
+    except SystemExit:  # uvicorn's, whose code for a failed start is none of ours; it has logged why
+        return USAGE if checked.refused else FAILED
     return OK if server.started else FAILED
 
 
-def _in_one_line(app: ASGIApp) -> ASGIApp:
-    """The same application, whose start fails with the message alone where its settings are wrong."""
+class _OneLineStart:
+    """The application; where its settings are wrong, its start fails with the message alone."""
 
-    async def called(scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        #: Whether they are.
+        self.refused = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":
-            await app(scope, receive, send)
+            await self._app(scope, receive, send)
             return
 
         async def without_traceback(message: Message) -> None:
@@ -126,11 +135,10 @@ def _in_one_line(app: ASGIApp) -> ASGIApp:
                 await send(message)
 
         try:
-            await app(scope, receive, without_traceback)
+            await self._app(scope, receive, without_traceback)
         except ConfigError as error:
+            self.refused = True
             await send({"type": "lifespan.startup.failed", "message": str(error)})
-
-    return called
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:

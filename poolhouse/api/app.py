@@ -138,8 +138,8 @@ def create_app(
             await warming
         await asyncio.to_thread(services.publisher.close)
         await asyncio.to_thread(services.journal.close)
+        await asyncio.to_thread(services.hooks.close)  # metrics may look at the index once more
         await asyncio.to_thread(services.index.close)
-        await asyncio.to_thread(services.hooks.close)
         services.threads.close()
 
     app = FastAPI(

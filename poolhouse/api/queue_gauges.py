@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from functools import partial
 
 import structlog
 
@@ -52,13 +51,6 @@ class QueueGauges:
             yield dead[queue], {"queue": queue, "state": "dead"}
 
     async def _dead_letters(self) -> dict[str, int]:
-        services = self._services
-        box = await services.dead_letters()
-        queues = tuple(services.topology.by_name)
-        counts = await asyncio.gather(
-            *(
-                services.dead_letter_counts.of(queue, partial(services.threads.run, box.count, queue))
-                for queue in queues
-            )
-        )
+        queues = tuple(self._services.topology.by_name)
+        counts = await asyncio.gather(*map(self._services.count_dead_letters, queues))
         return dict(zip(queues, counts, strict=True))

@@ -100,6 +100,11 @@ class Services:
             inline_bytes=self.topology.payloads.inline_bytes,
         )
 
+    async def count_dead_letters(self, queue: str) -> int:
+        """Return a queue's dead letters; of thousands, as they were some seconds ago. Raises `StoreUnavailable`."""
+        box = await self.dead_letters()
+        return await self.dead_letter_counts.of(queue, partial(self.threads.run, box.count, queue))
+
     async def send(self, task: TaskMessage, *, now: datetime) -> str:
         """Send a task to its queue, or keep it until its time; returns the message's id, empty where it is a timer."""
         sent = await self.threads.run(Timers(self.store).send, task, self.publisher, now=now)

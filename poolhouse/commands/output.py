@@ -1,4 +1,4 @@
-"""Consoles for messages to people; without colours when the output is piped."""
+"""The consoles that commands write to: standard output for what was asked for, standard error for everything else."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from rich.markup import escape
 
 from poolhouse.local.safe_console import SafeConsole
 
-out = SafeConsole(highlight=False, soft_wrap=True)
-err = SafeConsole(stderr=True, highlight=False, soft_wrap=True)
+out = SafeConsole()
+err = SafeConsole(stderr=True)
 
 
 def plain(text: object) -> str:

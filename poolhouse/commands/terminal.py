@@ -1,20 +1,21 @@
-"""Where the commands write: tables and messages for people, JSON lines for programs."""
+"""How commands write: tables and messages for people, JSON lines for programs."""
 
 from __future__ import annotations
 
+import codecs
 import json
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress, ProgressColumn
 from rich.table import Table
 
-from poolhouse.local.safe_console import SafeConsole
+from poolhouse.commands import output
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.visible import CONTROLS
 
@@ -33,8 +34,8 @@ _COLOURS = {
 class Terminal:
     """Standard output for what was asked for, standard error for all that is said beside it."""
 
-    out: Console = field(default_factory=lambda: _console(sys.stdout))
-    err: Console = field(default_factory=lambda: _console(sys.stderr))
+    out: Console = output.out
+    err: Console = output.err
 
     def say(self, text: str) -> None:
         """A message for people; `text` may have rich's markup."""
@@ -46,8 +47,10 @@ class Terminal:
 
     def json(self, value: Any, *, indent: int | None = None) -> None:
         """A JSON value."""
-        # Past rich: it wraps and colours, and programs read this. Inside strings JSON has an escape for any character.
-        text = json.dumps(value, ensure_ascii=False, indent=indent)
+        # Past rich: it wraps and colours, and programs read this. Inside strings JSON has an escape for any character,
+        # which is needed where the output is not in UTF-8 (RFC 8259, 8.1).
+        encoding = getattr(self.out.file, "encoding", None) or "utf-8"
+        text = json.dumps(value, ensure_ascii=codecs.lookup(encoding).name != "utf-8", indent=indent)
         self.out.file.write(CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
 
     def table(self, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
@@ -83,12 +86,6 @@ class Terminal:
             return self.err.input(escape(question)).strip()
         except EOFError:
             return ""
-
-
-def _console(file: TextIO) -> SafeConsole:
-    # A pipe or a file has no width: nothing in it is cut.
-    width = None if file.isatty() else 10_000
-    return SafeConsole(file=file, width=width, highlight=False, soft_wrap=True)
 
 
 def status(name: str) -> str:

@@ -10,6 +10,9 @@ from rich.segment import Segment
 
 from poolhouse.pipeline.visible import CONTROLS, visible
 
+#: Columns of what is no terminal. A pipe or a file has no width: nothing in it is cut.
+NO_WIDTH = 10_000
+
 
 class SafeConsole(Console):
     """A console on which no foreign text controls the terminal: colours come from markup and styles alone.
@@ -18,10 +21,12 @@ class SafeConsole(Console):
     """
 
     def __init__(self, **options: Any) -> None:
-        """Take the options of rich's console."""
+        """Take the options of rich's console; by default nothing is highlighted, and lines are not wrapped."""
         # Emoji codes are off: `pipeline.toml:100:` is a place in a file.
-        super().__init__(**options, emoji=False)
-        if self.width < 1:  # COLUMNS=0, as of a terminal whose size is unset: nothing would be shown at all
+        super().__init__(**{"highlight": False, "soft_wrap": True, **options}, emoji=False)
+        if "width" not in options and not self.file.isatty():
+            self.width = NO_WIDTH
+        elif self.width < 1:  # COLUMNS=0, as of a terminal whose size is unset: nothing would be shown at all
             self.width = 80
         reconfigure = getattr(self.file, "reconfigure", None)
         if reconfigure is not None:  # a terminal of another encoding lacks characters; that is no reason to fail

@@ -66,9 +66,11 @@ class WebGuard:
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
         """Read ALLOWED_HOSTS, by default `local`, and ALLOWED_ORIGINS. Raises `ValueError` as `of`."""
-        return cls.of(
-            hosts=environment.get("ALLOWED_HOSTS") or LOCAL, origins=environment.get("ALLOWED_ORIGINS") or None
-        )
+        hosts, origins = environment.get("ALLOWED_HOSTS") or LOCAL, environment.get("ALLOWED_ORIGINS") or None
+        try:
+            return cls.of(hosts=hosts, origins=origins)
+        except ValueError as error:
+            raise ValueError(f"ALLOWED_HOSTS or ALLOWED_ORIGINS: {error}") from None
 
     def refusal(
         self, method: str, headers: Headers, *, origins: Collection[str] = (), forwards_origin: bool = False

@@ -108,10 +108,8 @@ def _named(name: str, services: Services) -> Queue:
 
 
 async def _figures(queue: Queue, services: Services, control: QueueControl) -> dict[str, Any]:
-    box = await services.dead_letters()
     figures, dead_letters = await asyncio.gather(
-        asyncio.to_thread(_look, queue, services),
-        services.dead_letter_counts.of(queue.name, lambda: services.threads.run(box.count, queue.name)),
+        asyncio.to_thread(_look, queue, services), services.count_dead_letters(queue.name)
     )
     paused_at = control.paused.get(queue.name)
     paused = None if paused_at is None else format_time(paused_at)

@@ -78,10 +78,8 @@ async def get_statistics(
 
 
 async def _queue(queue: Queue, found: Figures, services: Services) -> dict[str, Any]:
-    box = await services.dead_letters()
     held, dead = await asyncio.gather(
-        asyncio.to_thread(_held, queue, services),
-        services.dead_letter_counts.of(queue.name, lambda: services.threads.run(box.count, queue.name)),
+        asyncio.to_thread(_held, queue, services), services.count_dead_letters(queue.name)
     )
     own = found.queues[queue.name]
     # What a worker holds and does not run waits in it: for a thread, or for room under a limit.

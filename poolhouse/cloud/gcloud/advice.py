@@ -27,15 +27,28 @@ _DENIED = re.compile(
     r"does not have ([\w.]+ )?access to",
     re.I,
 )
-# What a deploy has granted or made before it comes to these. IAM, Access change propagation: "typically 2 minutes,
-# potentially 7 minutes or longer"; Cloud Monitoring: a new metric "could take up to 10 minutes to become available".
-_UNSEEN = re.compile(
-    r"Cannot find metric that matches|service account \S+ does not have ([\w.]+ )?access to|"
-    r"Permission denied on secret|"
-    r"service account \S+ does not have permission to publish|"
-    r"topic \S+ not found, or user \S+ does not have permission",
-    re.I,
+#: Grants that are made before these messages can come, by a deploy or by Google, and are not seen everywhere at once
+#: (IAM, Access change propagation: "typically 2 minutes, potentially 7 minutes or longer"): gcloud's words, and the
+#: grant. None of them is about a permission that the person lacks who deploys.
+_FRESH_GRANTS: tuple[tuple[str, str], ...] = (
+    (
+        r"service account \S+ does not have ([\w.]+ )?access to|"
+        r"could not resolve source\b.* does not have [\w.]+ access to",
+        "the account that is named above has its grant",
+    ),
+    (r"Permission denied on secret", "the account that is named above may read the secret"),
+    (
+        r"service account \S+ does not have permission to publish|"
+        r"topic \S+ not found, or user \S+ does not have permission",
+        "Cloud Storage's service agent may publish to the topic",
+    ),
+    (
+        r"Cloud Run Service Agent (\S+ )?(must|does not) have permission to",
+        "Cloud Run's service agent gets its role as the API is enabled",
+    ),
 )
+# Cloud Monitoring: a new metric "could take up to 10 minutes to become available".
+_UNSEEN = re.compile("|".join((r"Cannot find metric that matches", *(pattern for pattern, _ in _FRESH_GRANTS))), re.I)
 _ORGANISATION = re.compile(r"constraints/|violates constraint|Organization Policy|org ?policy", re.I)
 # A fresh account, API or metric is not known everywhere at once. None of these says that the caller did wrong.
 _TRANSIENT = re.compile(
@@ -84,15 +97,13 @@ _ADVICE: tuple[tuple[str, str], ...] = (
         "under [deploy] in pipeline.toml to us-central1, us-west2, europe-west1, asia-east1, australia-southeast1 or "
         "southamerica-east1. The image is pushed to the region of the deploy all the same.",
     ),
-    (
-        r"invalid bucket .* does not have access|does not have [\w.]+ access to",
-        "the account that is named above has its grant, but not every server knows that even after ten minutes: deploy "
-        "again. If it stays, a deny policy or a service perimeter of the organisation forbids it.",
-    ),
-    (
-        r"gs-project-accounts\S+ does not have permission",
-        "Cloud Storage's service agent may publish to the topic, but not every server knows that even after ten "
-        "minutes: deploy again. If it stays, a deny policy or a service perimeter of the organisation forbids it.",
+    *(
+        (
+            pattern,
+            f"{granted}, but not every server knows that even after ten minutes: deploy again. If it stays, a deny "
+            "policy or a service perimeter of the organisation forbids it.",
+        )
+        for pattern, granted in _FRESH_GRANTS
     ),
     (
         r"(does not have permission to access|Permission denied on) (resource )?projects?\b.*\(or it may not exist",
@@ -144,9 +155,10 @@ _ADVICE: tuple[tuple[str, str], ...] = (
         "--service=pubsub.googleapis.com --project PROJECT`, then deploy again.",
     ),
     (
-        r"Permission denied on secret",
-        "the account that is named above may read the secret, but not every server knows that even after ten minutes: "
-        "deploy again. If it stays, a deny policy of the organisation forbids it.",
+        r"build \S+ completed with status",
+        "the build failed: `gcloud builds log ID --region REGION --project PROJECT` with the id that is named above "
+        "shows why. Where it was denied the upload to the repository, the builder's grant was not seen everywhere yet: "
+        "deploy again in a few minutes.",
     ),
     (
         r"failed to start|is not ready and cannot serve|HealthCheckContainerError",

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import requests
-from rich.table import Table
 
 from poolhouse.client import loopback, units
 from poolhouse.commands.output import err, out, plain
+from poolhouse.commands.terminal import Terminal
 from poolhouse.local import backends
 from poolhouse.local.backend import SERVICES, Endpoints, QueueScale, ServiceState, default_state_dir
 from poolhouse.pipeline.exit_codes import FAILED, OK
@@ -21,6 +19,7 @@ from poolhouse.pipeline.exit_codes import FAILED, OK
 def status(*, as_json: bool = False, state_dir: Path | None = None) -> int:
     """Show services and queues, as tables or as one JSON object; return 1 unless all services are ready."""
     state_dir = state_dir or default_state_dir()
+    terminal = Terminal()
     backend = backends.current(state_dir)
     endpoints = backend.endpoints()
     entries = backend.status()
@@ -35,28 +34,28 @@ def status(*, as_json: bool = False, state_dir: Path | None = None) -> int:
             "queues": _queues(endpoints),
             "scaling": [asdict(entry) for entry in backend.scaling()],
         }
-        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+        terminal.json(found, indent=2)
         return code
-    table = Table("service", "state", "pid", "address", "up", "restarts", "last exit", box=None, header_style="bold")
-    for entry in entries:
-        ready = entry.state is ServiceState.READY
-        table.add_row(
+    rows = [
+        (
             entry.instance,
-            f"[{'green' if ready else 'red'}]{entry.state}[/]",
+            f"[{'green' if entry.state is ServiceState.READY else 'red'}]{entry.state}[/]",
             str(entry.pid or ""),
             entry.address or "",
             "" if entry.uptime_s is None else units.span(entry.uptime_s),
             str(entry.restarts or ""),
             entry.last_exit or "",
         )
+        for entry in entries
+    ]
     console = endpoints.console_url or "./invoke console"
     out.print(f"backend {backend.name}, project {endpoints.project}, bucket {endpoints.bucket}, console {console}")
-    out.print(table)
+    terminal.table(("service", "state", "pid", "address", "up", "restarts", "last exit"), rows)
     for entry in entries:
         if entry.note:
             out.print(f"[red]{entry.instance}: {plain(entry.note)}[/]")
-    _print_queues(endpoints)
-    _print_scaling(backend.scaling())
+    _print_queues(endpoints, terminal)
+    _print_scaling(backend.scaling(), terminal)
     return code
 
 
@@ -73,27 +72,27 @@ def _queues(endpoints: Endpoints) -> list[dict[str, Any]] | None:
     return queues
 
 
-def _print_queues(endpoints: Endpoints) -> None:
+def _print_queues(endpoints: Endpoints, terminal: Terminal) -> None:
     queues = _queues(endpoints)
     if queues is None:
         return
-    table = Table("queue", "state", "backlog", "in flight", "oldest", "dead letters", box=None, header_style="bold")
+    rows = []
     for queue in queues:
         age = queue["oldest_age_s"]
         figures = ["?" if queue[key] is None else str(queue[key]) for key in ("backlog", "in_flight")]
         state = "[yellow]paused[/]" if queue["paused_at"] else "runs"
-        table.add_row(queue["name"], state, *figures, "" if not age else units.span(age), str(queue["dead_letters"]))
+        rows.append((queue["name"], state, *figures, "" if not age else units.span(age), str(queue["dead_letters"])))
     out.print()
-    out.print(table)
+    terminal.table(("queue", "state", "backlog", "in flight", "oldest", "dead letters"), rows)
 
 
-def _print_scaling(scaling: tuple[QueueScale, ...]) -> None:
+def _print_scaling(scaling: tuple[QueueScale, ...], terminal: Terminal) -> None:
     """Print the workers of each queue; nothing unless they are scaled with the backlog."""
     if not scaling:
         return
-    table = Table("queue", "backlog", "workers", "wanted", "least-most", box=None, header_style="bold")
+    rows = []
     for entry in scaling:
         backlog = "?" if entry.backlog is None else str(entry.backlog)
-        table.add_row(entry.queue, backlog, str(entry.running), str(entry.wanted), f"{entry.least}-{entry.most}")
+        rows.append((entry.queue, backlog, str(entry.running), str(entry.wanted), f"{entry.least}-{entry.most}"))
     out.print()
-    out.print(table)
+    terminal.table(("queue", "backlog", "workers", "wanted", "least-most"), rows)

@@ -10,10 +10,12 @@ from pathlib import Path
 
 from poolhouse.local import backends
 from poolhouse.local.backend import default_state_dir
-from poolhouse.local.console.server import serve
+from poolhouse.local.console import server
 from poolhouse.local.console.stacks import LocalStack
 from poolhouse.local.errors import StackError
 from poolhouse.local.processes import ports
+from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.exit_codes import OK, USAGE
 from poolhouse.pipeline.timing import clock
 from poolhouse.pipeline.timing.clock import ShiftedClock
 
@@ -22,16 +24,17 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the console; returns the exit code."""
     options = _options(arguments)
     try:
+        guard = server.guard()
         listener = ports.listen(options.port) if options.fd is None else socket.socket(fileno=options.fd)
-    except (StackError, OSError) as error:
+    except (ConfigError, StackError, OSError) as error:
         print(f"console: {error}", file=sys.stderr)
-        return 2
+        return USAGE
     if options.fd is None:
         print(f"http://{ports.HOST}:{listener.getsockname()[1]}", flush=True)
     clock_file = os.environ.get("CLOCK_FILE")
     now = ShiftedClock(clock_file) if clock_file else clock.now
-    serve(LocalStack(lambda: backends.current(options.state_dir), now=now), listener)
-    return 0
+    server.serve(LocalStack(lambda: backends.current(options.state_dir), now=now), listener, guard=guard)
+    return OK
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:

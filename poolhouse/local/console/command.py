@@ -7,7 +7,7 @@ from pathlib import Path
 
 from poolhouse.local import backends
 from poolhouse.local.backend import default_state_dir
-from poolhouse.local.console.server import serve
+from poolhouse.local.console import server
 from poolhouse.local.console.stacks import LocalStack, Stack
 from poolhouse.local.processes import ports
 from poolhouse.local.processes.addresses import USUAL_CONSOLE_PORT
@@ -23,6 +23,7 @@ def show(*, port: int | None = None, open_it: bool = False, state_dir: Path | No
 
     Raises:
         StackError: no stack is up, or the port is taken.
+        ConfigError: ALLOWED_HOSTS or ALLOWED_ORIGINS can't be.
     """
     state_dir = state_dir or default_state_dir()
     url = backends.current(state_dir).endpoints().console_url
@@ -36,10 +37,11 @@ def show(*, port: int | None = None, open_it: bool = False, state_dir: Path | No
 
 def run(stack: Stack, *, port: int | None = None, open_it: bool = False) -> int:
     """Run a console until Ctrl-C; arguments and errors as for `show`."""
+    guard = server.guard()
     listener = ports.listen_near(port, preferred=USUAL_CONSOLE_PORT, what="the console (--port)")
     url = f"http://{ports.HOST}:{listener.getsockname()[1]}"
     print(f"{url}   (Ctrl-C stops it)", flush=True)
     if open_it:
         webbrowser.open(url)  # its connection waits in the socket
-    serve(stack, listener)
+    server.serve(stack, listener, guard=guard)
     return 0

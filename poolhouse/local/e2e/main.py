@@ -68,7 +68,7 @@ def run(
         console: where to write.
     """
     state_dir = state_dir or default_state_dir()
-    console = console or SafeConsole(highlight=False, soft_wrap=True)
+    console = console or SafeConsole()
     # Not one that `docker compose up` started: it has no sample handlers.
     if state.read_live(state_dir) is not None:
         chosen = backends.current(state_dir)

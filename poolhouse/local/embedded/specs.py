@@ -199,7 +199,7 @@ def specs(
     try:
         WebGuard.from_environment(ours)
     except ValueError as error:
-        raise ConfigError(f"ALLOWED_HOSTS or ALLOWED_ORIGINS: {error}") from None
+        raise ConfigError(str(error)) from None
     api_port, storage_port = _port(endpoints.api_url), _port(endpoints.storage_url)
     launch = (sys.executable, "-m", "poolhouse.local.embedded.preload")
     events = object_events.flags(declared, project=endpoints.project)

@@ -103,12 +103,19 @@ class SmallObjects:
 
     def folders(self, prefix: str, *, start: str | None, most: int) -> Sequence[str]:
         """The first folders directly below a prefix."""
-        query = {"prefix": prefix, "delimiter": "/", "maxResults": str(most), "fields": "prefixes"}
+        query = {"prefix": prefix, "delimiter": "/", "maxResults": str(most), "fields": "nextPageToken,prefixes"}
         if start is not None:
             query["startOffset"] = start
-        found = json.loads(self._send("GET", f"{self._objects}?{urlencode(query, quote_via=quote)}").data)
-        # Emulators list more than is asked for, and what comes before `start` too.
-        return [name for name in found.get("prefixes", ()) if start is None or name >= start][:most]
+        found: dict[str, None] = {}
+        while True:
+            page = json.loads(self._send("GET", f"{self._objects}?{urlencode(query, quote_via=quote)}").data)
+            # Emulators list more than is asked for, and what comes before `start` too.
+            found |= {name: None for name in page.get("prefixes", ()) if start is None or name >= start}
+            if len(found) >= most or "nextPageToken" not in page:
+                return list(found)[:most]
+            # Each object below a folder may count, so pages are short, and a folder may be on two of them (Cloud
+            # Storage JSON API, Objects: list).
+            query["pageToken"] = page["nextPageToken"]
 
     def put(
         self,

@@ -18,6 +18,7 @@ from google.cloud import pubsub_v1
 
 from poolhouse.local.provision import declaration
 from poolhouse.pipeline.config.settings import Settings
+from poolhouse.pipeline.exit_codes import USAGE
 from poolhouse_pubsub.server import EmulatorServer
 from tests.kit.integration.api.conftest import ROOT, ApiProcess, Start, free_port, wait_for
 
@@ -106,7 +107,7 @@ def test_metrics_that_can_not_be_served_end_the_service_with_one_message(api: Ap
         check=False,
     )
     said = ended.stdout + ended.stderr
-    assert ended.returncode != 0, said
+    assert ended.returncode == USAGE, said
     assert "metrics can't be served at 203.0.113.1:9464" in said
     assert "Traceback" not in said
 

@@ -1,8 +1,21 @@
 from __future__ import annotations
 
+import os
+import shutil
 import socket
 
 import pytest
+
+
+@pytest.fixture(scope="session")
+def gcloud_program() -> str:
+    """Path of the real gcloud, which must be there in CI."""
+    program = shutil.which("gcloud")
+    if program is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("gcloud is not installed: these tests must run in CI")
+        pytest.skip("gcloud is not installed")
+    return program
 
 
 @pytest.fixture

@@ -20,19 +20,14 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="commands are fo
 
 
 @pytest.fixture(scope="module")
-def env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
+def env(gcloud_program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
     """Of a client whose commands can be run by the server alone: its way to gcloud's own program is cut."""
-    program = shutil.which("gcloud")
-    if program is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("gcloud is not installed: this must run in CI")
-        pytest.skip("gcloud is not installed")
     folder = tmp_path_factory.mktemp("server")
     own = {"CLOUDSDK_CONFIG": str(folder / "config"), "CLOUDSDK_CORE_DISABLE_USAGE_REPORTING": "1"}
     with gcloud_server(folder, env=own) as programs:
         assert programs is not None
         script = programs / "gcloud"
-        script.write_text(script.read_text().replace(f" {program} ", " /nonexistent/gcloud "))
+        script.write_text(script.read_text().replace(f" {gcloud_program} ", " /nonexistent/gcloud "))
         yield {**os.environ, **own, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
 
 
@@ -61,14 +56,12 @@ def run(program: str, *words: str, env: Mapping[str, str], folder: Path) -> tupl
     ids=["output", "no argument", "no command", "error"],
 )
 def test_a_forked_command_answers_as_gcloud_does(
-    words: tuple[str, ...], code: int, env: Mapping[str, str], tmp_path: Path
+    words: tuple[str, ...], code: int, env: Mapping[str, str], gcloud_program: str, tmp_path: Path
 ) -> None:
-    program = shutil.which("gcloud")
-    assert program is not None
     variables = {**env, "CLOUDSDK_CORE_ACCOUNT": "someone@example.com"}
     for _ in range(2):  # the second finds imported what the first has imported
         found = run("gcloud", *words, env=variables, folder=tmp_path)
-        assert found == run(program, *words, env=variables, folder=tmp_path)
+        assert found == run(gcloud_program, *words, env=variables, folder=tmp_path)
         assert found[0] == code, found
 
 

@@ -6,60 +6,26 @@ A command of gcloud takes a second of CPU, most of it to start. Those of a rehea
 
 from __future__ import annotations
 
-import copy
-import dataclasses
 import json
-import os
 import re
-import shutil
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import hcl2
-import psutil
 import pytest
 import requests
 
-from poolhouse.cloud.deploy import Prepared, deploy
-from poolhouse.cloud.errors import CloudError
-from poolhouse.cloud.gcloud import release_tracks
-from poolhouse.cloud.gcloud.runner import Gcloud
 from poolhouse.cloud.options import Options
-from poolhouse.cloud.rehearsal.control_plane import Logged
 from poolhouse.cloud.rehearsal.faults import Fault, Faults
-from poolhouse.cloud.rehearsal.faults import named as named_faults
 from poolhouse.cloud.rehearsal.front import Running
 from poolhouse.cloud.rehearsal.services.pubsub import dead_letter_gaps
-from poolhouse.cloud.rehearsal.simulation import PROJECT, Simulation, simulate
-from poolhouse.commands import cloud
+from poolhouse.cloud.rehearsal.simulation import PROJECT, simulate
 from poolhouse.local.backend import UpOptions
 from poolhouse.local.embedded.backend import Embedded
 from poolhouse.local.processes import ports
-from poolhouse.pipeline.config import topology
-from poolhouse.project import ROOT
-from tests.kit.waiting import until
+from tests.kit.integration.cloud.rehearsal import PIPELINE, TIMEOUT_S, Rehearsal, make_root, work
 
-PIPELINE = """
-name = "shop"
-handlers = ["worker.handlers", "poolhouse.worker.samples"]
-
-[queues.mail.workers]
-max_instances = 3
-
-[schedules.nightly]
-cron = "30 3 * * *"
-task_type = "sample.echo"
-payload = { value = "all, really" }
-missed_runs = "once"
-
-[bucket.lifecycle_days]
-uploads = 30
-"""
-TIMEOUT_S = 300
 #: Pages of the console.
 CONSOLE = (
     "/",
@@ -74,114 +40,7 @@ CONSOLE = (
     "/triggers",
     "/emulator",
 )
-pytestmark = pytest.mark.xdist_group("rehearsal")
-
-
-@dataclass
-class Rehearsal:
-    simulation: Simulation
-    root: Path
-
-    def gcloud(self) -> Gcloud:
-        # The waits are real ones, only shorter: every retry must still be needed and enough.
-        return Gcloud(PROJECT, env=self.simulation.env, waits_s=(0.2,) * 6, unseen_waits_s=(0.2,) * 6)
-
-    def write(self, pipeline: str) -> None:
-        (self.root / "pipeline.toml").write_text(pipeline)
-
-    def command(self, *words: str, asked: bool = False, own_program: bool = False) -> subprocess.Popen[str]:
-        """A command as a person types it, in this checkout.
-
-        Args:
-            words: the command.
-            asked: with somebody there to answer its question.
-            own_program: with gcloud's own program.
-        """
-        path = {"PATH": os.environ["PATH"]} if own_program else {}
-        return subprocess.Popen(
-            (sys.executable, "-m", "invoke", *words, "--project", PROJECT),
-            cwd=self.root,
-            env={**os.environ, **self.simulation.env, **path},
-            stdin=subprocess.PIPE if asked else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def run(self, *words: str, answer: str | None = None) -> tuple[int, str]:
-        with self.command(*words, asked=answer is not None) as running:
-            output, _ = running.communicate(answer, timeout=TIMEOUT_S)
-        return running.returncode, output
-
-    def break_off(self, number: signal.Signals, *, at: Callable[[Logged], bool]) -> tuple[int, str]:
-        """Send a signal to a deploy as soon as a request is seen; then nothing of it may be left.
-
-        SIGTERM has to end gcloud's own program. SIGKILL goes to the gcloud commands too, as where the machine goes
-        down: nothing else could end them, and one that nobody listens to any more may take its time.
-        """
-        seen = len(self.simulation.control_plane.log)
-        with self.command("deploy", "--yes", own_program=number is signal.SIGTERM) as running:
-            until(
-                lambda: any(at(entry) for entry in self.simulation.control_plane.log[seen:]),
-                "the request",
-                timeout_s=TIMEOUT_S,
-            )
-            children = psutil.Process(running.pid).children(recursive=True)
-            running.send_signal(number)
-            if number is signal.SIGKILL:
-                for child in filter(runs, children):
-                    child.kill()
-            output, _ = running.communicate(timeout=TIMEOUT_S)
-        until(
-            lambda: not any(map(runs, children)),
-            timeout_s=TIMEOUT_S,
-            what=lambda: f"still there: {[*filter(runs, children)]}",
-        )
-        return running.returncode, output
-
-    def deploy(
-        self, *, gcloud: Gcloud | None = None, prune: bool = False, stage: str = "", **choices: object
-    ) -> Prepared:
-        loaded = topology.load(self.root / "pipeline.toml", stage=stage)
-        options = dataclasses.replace(Options.declared(loaded, project=PROJECT), **choices)  # type: ignore[arg-type]
-        return deploy(
-            gcloud or self.gcloud(),
-            loaded,
-            options=options,
-            root=self.root,
-            prune=prune,
-            ask=lambda question: True,
-            say=lambda line: None,
-        )
-
-
-def runs(process: psutil.Process) -> bool:
-    """Whether it does; one that has ended and that nobody has asked for its exit code (a zombie) does not."""
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def work(prepared: Prepared) -> list[str]:
-    return [f"{action.verb} {action.resource.id}" for action in prepared.plan.work]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _gcloud_is_there() -> None:
-    if shutil.which("gcloud") is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("gcloud is not installed: the rehearsal must run in CI")
-        pytest.skip("gcloud is not installed")
-
-
-def make_root(folder: Path) -> Path:
-    """A checkout with a pipeline of its own."""
-    for name in ("tasks.py", "poolhouse", "worker"):
-        (folder / name).symlink_to(ROOT / name)
-    (folder / "Dockerfile").write_text("FROM scratch\nCOPY pipeline.toml ./\n")
-    (folder / "pipeline.toml").write_text(PIPELINE)
-    return folder
+pytestmark = [pytest.mark.xdist_group("rehearsal"), pytest.mark.usefixtures("gcloud_program")]
 
 
 @pytest.fixture(scope="module")
@@ -435,201 +294,3 @@ def test_destroy_leaves_nothing_but_what_is_not_ours_even_with_concurrent_change
     assert left == {f"pubsub/projects/{PROJECT}/topics/other"}
     assert state.objects == {}
     assert not state.policies.get(f"cloudresourcemanager/projects/{PROJECT}", {}).get("bindings")
-
-
-STAGES = (
-    PIPELINE
-    + """
-[triggers.welcome]
-prefix = "uploads/people/"
-suffix = ".csv"
-task_type = "sample.echo"
-[stages.prod]
-[stages."pr-*"]
-deploy = { workers = "job" }
-"""
-)
-
-
-def test_two_stages_in_one_project_leave_each_other_alone(tmp_path: Path) -> None:
-    root = make_root(tmp_path)
-    (root / "pipeline.toml").write_text(STAGES)
-    with simulate() as running:
-        state, rehearsal = running.control_plane.state, Rehearsal(running, root)
-
-        def of(prefix: str) -> dict[str, object]:
-            """All that is called so, without the project's own policy, which both are in."""
-            # Alert policies are called by numbers.
-            named = [
-                key for key, item in state.items.items() if prefix in key or prefix in str(item.get("displayName"))
-            ]
-            names = {*named, *(key for key in state.policies if prefix in key)}
-            return copy.deepcopy({name: (state.items.get(name), state.policies.get(name)) for name in names})
-
-        def told(stage: str) -> list[tuple[str, str]]:
-            """Which objects are told of, and to which topic."""
-            configured = state.listed(f"storage/b/{PROJECT}-shop-{stage}/notificationConfigs/")
-            return [(item["object_name_prefix"], item["topic"].rpartition("/")[2]) for item in configured]
-
-        rehearsal.deploy(stage="prod")
-        assert told("prod") == [("uploads/people/", "shop-prod-mail")]
-        before = of("shop-prod")
-        assert len(before) > 25
-        preview = rehearsal.deploy(stage="pr-1")
-        assert f"create bucket/{PROJECT}-shop-pr-1" in work(preview)
-        assert "create job/shop-pr-1-mail" in work(preview)
-        assert preview.plan.leftovers == ()
-        assert told("pr-1") == [("uploads/people/", "shop-pr-1-mail")]
-        assert of("shop-prod") == before
-        code, output = rehearsal.run("stages")
-        assert code == 0, output
-        assert re.search(r"(?m)^prod +shop-prod +europe-west1 .* ready$", output), output
-        assert re.search(r"(?m)^pr-1 +shop-pr-1 +europe-west1 .* ready$", output), output
-        code, output = rehearsal.run("destroy", "--stage", "prod", "--yes")
-        assert code == 2, output
-        code, output = rehearsal.run("destroy", "--stage", "pr-1", "--delete-bucket", "--yes")
-        assert code == 0, output
-        left = {name for name in of("shop-pr-1") if not name.startswith("cloudbuild/")}
-        assert left == set()
-        assert of("shop-prod") == before
-        assert work(rehearsal.deploy(stage="prod")) == []
-        assert running.control_plane.bugs == []
-
-
-#: Policies that a deploy keeps, whatever is declared.
-KEPT = ("storage.uniformBucketLevelAccess", "storage.publicAccessPrevention", "iam.allowedPolicyMemberDomains")
-
-
-def test_an_earlier_image_runs_again_in_the_api_and_all_workers(tmp_path: Path) -> None:
-    root = make_root(tmp_path)
-    with simulate(faults=Faults(constraints=KEPT, newer_fields=True)) as running:
-        state, rehearsal = running.control_plane.state, Rehearsal(running, root)
-
-        def images() -> set[str]:
-            """What the API, the pool and the job run."""
-            path = f"run/{PROJECT}/europe-west1"
-            found = [
-                state.items[f"{path}/{name}"]["spec"]["template"]["spec"]
-                for name in ("services/shop-api", "workerpools/shop-mail", "jobs/shop-dead-letters")
-            ]
-            pods = [spec.get("template", {}).get("spec", spec) for spec in found]
-            return {pod["containers"][0]["image"] for pod in pods}
-
-        rehearsal.deploy()
-        (first,) = images()
-        rehearsal.write(PIPELINE.replace("max_instances = 3", "max_instances = 3\nconcurrency = 2"))
-        rehearsal.deploy()
-        (second,) = images()
-        assert second != first
-        code, output = rehearsal.run("rollback", "--yes")
-        assert code == 0, output
-        assert images() == {first}
-        code, output = rehearsal.run("releases")
-        assert code == 0, output
-        assert [line.endswith("runs") for line in output.splitlines()[1:]] == [False, True]
-        code, output = rehearsal.run("rollback", "--yes")
-        assert code == 1, output
-        assert "0 releases before" in output
-        rehearsal.deploy()
-        assert images() == {second}
-        assert work(rehearsal.deploy()) == []
-        assert running.control_plane.bugs == []
-
-
-SECRETS = 'name = "shop"\n[env]\nSITE = "a, b"\n[secrets]\nTOKEN = "latest"\n[queues.mail]\n'
-PLANTED = "planted-3f9c2d"
-
-
-def test_a_secret_is_asked_for_before_the_deploy_and_its_value_is_seen_nowhere(tmp_path: Path) -> None:
-    root = make_root(tmp_path)
-    (root / "pipeline.toml").write_text(SECRETS)
-    with simulate(faults=Faults(grant_uses=1)) as running:
-        rehearsal, told = Rehearsal(running, root), ""
-        code, output = rehearsal.run("deploy", "--dry-run")
-        assert code == 1, output
-        assert f"./invoke secret set TOKEN --project {PROJECT}" in output
-        code, output = rehearsal.run("secret", "set", "OTHER", answer=PLANTED)
-        told += output
-        assert code == 2, output
-        assert "declared: TOKEN" in output
-        code, output = rehearsal.run("secret", "set", "TOKEN", answer=f"{PLANTED}\n")
-        told += output
-        assert code == 0, output
-        code, output = rehearsal.run("deploy", "--dry-run")
-        told += output
-        assert code == 0, output
-        assert "shop-TOKEN:latest" in output
-        prepared = rehearsal.deploy()
-        assert "update grants/secret/shop-TOKEN" in work(prepared)
-        assert work(rehearsal.deploy()) == []
-        pool = running.control_plane.state.items[f"run/{PROJECT}/europe-west1/workerpools/shop-mail"]
-        (container,) = pool["spec"]["template"]["spec"]["containers"]
-        reference = {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "shop-TOKEN", "key": "latest"}}}
-        assert reference in container["env"]
-        code, output = rehearsal.run("secret", "set", "TOKEN", answer=f"{PLANTED}-2")
-        told += output
-        assert code == 0, output
-        code, output = rehearsal.run("secret", "list")
-        told += output
-        assert re.search(r"(?m)^TOKEN +2 +shop-TOKEN$", output), output
-        assert PLANTED not in told
-        assert PLANTED not in repr((running.control_plane.state, running.control_plane.log))
-        assert running.control_plane.bugs == []
-
-
-def test_a_repository_can_deploy_after_github_oidc_which_can_be_run_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(cloud, "ROOT", make_root(tmp_path))
-    with simulate(faults=Faults(account_uses=1)) as running:
-        for expected in ("16 to create", "Nothing to do"):
-            code = cloud.github_oidc(
-                project=PROJECT, repo="some-org/some-repo", repo_id=7, owner_id=8, yes=True, env=running.env
-            )
-            assert code == 0
-            assert expected in capsys.readouterr().out
-        assert running.control_plane.bugs == []
-    assert PROJECT not in (tmp_path / ".github" / "workflows" / "deploy.yml").read_text()
-
-
-def test_a_project_without_billing_gets_advice_and_nothing_is_tried_again(tmp_path: Path) -> None:
-    off = Fault(
-        match=r"services:batchEnable",
-        status="FAILED_PRECONDITION",
-        message="Billing account for project '123456789012' is not found. Billing must be enabled. BILLING_DISABLED",
-    )
-    with simulate(faults=Faults(faults=[off])) as running:
-        rehearsal = Rehearsal(running, make_root(tmp_path))
-        gcloud = rehearsal.gcloud()
-        with pytest.raises(CloudError, match="no active billing account"):
-            rehearsal.deploy(gcloud=gcloud)
-        assert len(gcloud.calls) == 3  # the project, its APIs, and the one attempt
-
-
-def test_what_a_region_or_an_organisation_refuses_is_named_at_once(tmp_path: Path) -> None:
-    faults = Faults(faults=named_faults("no-worker-pools"), constraints=("run.managed.requireInvokerIam",))
-    with simulate(faults=faults) as running:
-        rehearsal = Rehearsal(running, make_root(tmp_path))
-        with pytest.raises(CloudError, match='Without worker pools: workers = "job" there'):
-            rehearsal.deploy()
-        gcloud = rehearsal.gcloud()
-        with pytest.raises(CloudError, match=re.escape("set `public = false` under [deploy]")):
-            rehearsal.deploy(gcloud=gcloud, public=True, workers="job")
-        # One attempt: a policy is no conflict, and waiting does not help.
-        assert sum("run deploy shop-api" in call.command for call in gcloud.calls) == 1
-        assert running.control_plane.bugs == []
-
-
-def test_a_wrong_project_is_reported_before_anything_is_planned() -> None:
-    with simulate() as running:
-        gcloud = Gcloud("other-project", env=running.env, waits_s=())
-        with pytest.raises(CloudError, match="gcloud projects list"):
-            deploy(
-                gcloud,
-                topology.parse(PIPELINE),
-                options=Options(project="other-project", name="shop"),
-                root=Path(__file__).parents[4],
-                tracks=release_tracks.ReleaseTracks(),
-                ask=lambda question: True,
-                say=lambda line: None,
-            )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -50,11 +49,8 @@ def test_without_gcloud_every_command_says_where_it_is_to_be_had(words: tuple[st
 
 
 @pytest.mark.parametrize("words", [COMMANDS["status"], COMMANDS["submit"]], ids=["status", "submit"])
+@pytest.mark.usefixtures("gcloud_program")
 def test_without_a_login_gclouds_message_and_the_remedy_are_shown(words: tuple[str, ...], tmp_path: Path) -> None:
-    if shutil.which("gcloud") is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("gcloud is not installed: this must run in CI")
-        pytest.skip("gcloud is not installed")
     code, output = run(*words, CLOUDSDK_CONFIG=str(tmp_path))
     assert code == 1
     assert "What to do: gcloud is not logged in" in output

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from poolhouse.commands.terminal import SafeConsole, Terminal
+from poolhouse.commands.terminal import Terminal
+from poolhouse.local.safe_console import SafeConsole
 from poolhouse.pipeline.visible import visible
 
 #: Set the title, clear the screen (C0 and C1), turn text around, a surrogate of an undecodable file name.
@@ -19,9 +20,7 @@ DANGEROUS = ("\x1b]", "\x07", "\x9b", "\u202e", "\udce9", "\x7f")
 
 
 def colour(file: io.StringIO) -> SafeConsole:
-    return SafeConsole(
-        file=file, force_terminal=True, color_system="standard", width=200, soft_wrap=True, highlight=False
-    )
+    return SafeConsole(file=file, force_terminal=True, color_system="standard", width=200)
 
 
 def test_control_characters_are_shown_not_sent() -> None:
@@ -64,6 +63,15 @@ def test_json_has_escapes_of_its_own_and_stays_the_same_value() -> None:
     assert json.loads(written) == {"reason": HOSTILE, "ok": "ü"}
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "UTF8"])
+def test_json_is_json_in_any_encoding_of_the_output(encoding: str) -> None:
+    raw = io.BytesIO()
+    terminal = Terminal(out=SafeConsole(file=io.TextIOWrapper(raw, encoding=encoding)))
+    terminal.json({"name": "grün 日本"})
+    terminal.out.file.flush()
+    assert json.loads(raw.getvalue()) == {"name": "grün 日本"}
+
+
 def test_a_terminal_that_lacks_a_character_gets_an_escape_and_no_error() -> None:
     raw = io.BytesIO()
     console = SafeConsole(file=io.TextIOWrapper(raw, encoding="ascii"), width=80)
@@ -76,5 +84,21 @@ def test_a_terminal_that_lacks_a_character_gets_an_escape_and_no_error() -> None
 def test_a_terminal_of_no_width_shows_all_the_same(columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", columns)
     file = io.StringIO()
-    SafeConsole(file=file, highlight=False, soft_wrap=True).print("ready at http://127.0.0.1:8080")
+    monkeypatch.setattr(file, "isatty", lambda: True)
+    SafeConsole(file=file).print("ready at http://127.0.0.1:8080")
     assert file.getvalue() == "ready at http://127.0.0.1:8080\n"
+
+
+@pytest.mark.parametrize("columns", [None, "20"])
+def test_nothing_in_a_pipe_or_a_file_is_cut(columns: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    if columns is None:
+        monkeypatch.delenv("COLUMNS", raising=False)
+    else:
+        monkeypatch.setenv("COLUMNS", columns)
+    file = io.StringIO()
+    table = Table("service", "last exit", box=None)
+    table.add_row("worker-default-1", "killed by SIGKILL: " + "out of memory, " * 10)
+    SafeConsole(file=file).print(table)
+    assert len(file.getvalue().splitlines()) == 2
+    assert "worker-default-1" in file.getvalue()
+    assert "…" not in file.getvalue()

@@ -7,6 +7,7 @@ import email
 import io
 import json
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import google_crc32c
 import pytest
@@ -106,6 +107,25 @@ def test_what_will_not_pass_is_reported_at_once(status: int, error: type[Excepti
     server = Server((status, b'{"error":{"message":"so it is"}}', {}))
     with pytest.raises(error, match="so it is"):
         _put(_objects(server))
+    assert len(server.requests) == 1
+
+
+def test_folders_are_listed_on_behind_a_page_that_is_short_or_empty() -> None:
+    server = Server(
+        (200, b'{"nextPageToken":"p2"}', {}),
+        (200, b'{"prefixes":["g/b/"],"nextPageToken":"p3"}', {}),
+        (200, b'{"prefixes":["g/b/","g/c/","g/d/"],"nextPageToken":"p4"}', {}),
+    )
+    assert _objects(server).folders("g/", start="g/a0", most=2) == ["g/b/", "g/c/"]
+    queries = [parse_qs(urlsplit(url).query) for _, url, _, _ in server.requests]
+    assert [query.pop("pageToken", None) for query in queries] == [None, ["p2"], ["p3"]]
+    assert queries[0] == queries[1] == queries[2]
+    assert (queries[0]["prefix"], queries[0]["startOffset"], queries[0]["delimiter"]) == (["g/"], ["g/a0"], ["/"])
+
+
+def test_the_last_page_of_folders_ends_the_listing() -> None:
+    server = Server((200, b'{"prefixes":["g/a/"]}', {}))
+    assert _objects(server).folders("g/", start=None, most=5) == ["g/a/"]
     assert len(server.requests) == 1
 
 

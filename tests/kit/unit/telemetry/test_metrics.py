@@ -17,6 +17,7 @@ import requests
 import yaml
 from fastapi.testclient import TestClient
 from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricsData
 from prometheus_client.parser import text_string_to_metric_families
 
 from poolhouse.api import create_app
@@ -350,6 +351,31 @@ def test_the_api_measures_its_queues_when_it_is_asked(tmp_path: Path, monkeypatc
         (queue, state): 0.0 for queue in ("default", "bulk") for state in ("waiting", "running", "delayed", "dead")
     }
     assert found == {**expected, ("bulk", "waiting"): 2, ("default", "delayed"): 1}
+
+
+def test_the_last_look_at_the_queues_finds_the_index_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = InMemoryMetricReader()
+    meter = MeterProvider([reader]).get_meter("poolhouse")
+    metrics = Metrics(meter, task_types=(), queues=(), close=lambda: found.append(reader.get_metrics_data()))
+    found: list[MetricsData | None] = []
+    monkeypatch.setattr("poolhouse.api.app.open_metrics", lambda *_, **__: metrics)
+    file = tmp_path / "pipeline.toml"
+    file.write_text("[queues.default]\n", encoding="utf-8")
+    environment = settings(pipeline_file=str(file))
+    app = create_app(
+        environment,
+        store=MemoryStore(),
+        publisher=Publisher(environment, topics=MemoryTopics()),
+        registry=load([HANDLERS]),
+        clock=ManualClock(),
+    )
+    index = app.state.services.index
+    with TestClient(app) as client:
+        assert client.get("/tasks").status_code == 200
+    [data] = found
+    assert data is not None
+    assert "poolhouse.queue.tasks" in data.to_json()
+    assert index._database is None
 
 
 def test_the_page_has_the_metrics_as_they_are() -> None:

@@ -5,7 +5,11 @@ import re
 import pytest
 from starlette.datastructures import Headers
 
-from poolhouse.local.console import guard, rendering
+from poolhouse.local.console import __main__ as console
+from poolhouse.local.console import command, guard, rendering
+from poolhouse.local.console.stacks import LocalStack
+from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.exit_codes import USAGE
 from poolhouse.pipeline.web_guard import WebGuard
 from tests.kit.unit.local.console.conftest import HOST, Shown
 
@@ -103,3 +107,16 @@ def test_templates_hold_no_script_no_style_and_no_address_of_elsewhere() -> None
         assert not re.search(r"(src|href|action)=\"(https?:)?//", text), template
     for file in (rendering.HERE / "static").iterdir():
         assert not re.search(r"(?<!xmlns=\")https?://|@import|url\(", file.read_text()), file
+
+
+@pytest.mark.parametrize(("name", "what"), [("ALLOWED_HOSTS", "host"), ("ALLOWED_ORIGINS", "origin")])
+def test_a_wrong_setting_ends_the_console_with_one_line_before_it_listens(
+    name: str, what: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(name, "https://*/x")
+    assert console.main(["--port", "0"]) == USAGE
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == f"console: ALLOWED_HOSTS or ALLOWED_ORIGINS: 'https://*/x' is no {what}\n"
+    with pytest.raises(ConfigError, match=f"is no {what}"):
+        command.run(LocalStack(lambda: pytest.fail("it asked for the stack")))

@@ -1,0 +1,170 @@
+"""Commands on a simulated Google Cloud of their own: stages, rollback, secrets, the identities of a repository."""
+
+from __future__ import annotations
+
+import copy
+import re
+from pathlib import Path
+
+import pytest
+
+from poolhouse.cloud.rehearsal.faults import Faults
+from poolhouse.cloud.rehearsal.simulation import PROJECT, simulate
+from poolhouse.commands import cloud
+from tests.kit.integration.cloud.rehearsal import PIPELINE, Rehearsal, make_root, work
+
+pytestmark = pytest.mark.usefixtures("gcloud_program")
+
+STAGES = (
+    PIPELINE
+    + """
+[triggers.welcome]
+prefix = "uploads/people/"
+suffix = ".csv"
+task_type = "sample.echo"
+[stages.prod]
+[stages."pr-*"]
+deploy = { workers = "job" }
+"""
+)
+
+
+def test_two_stages_in_one_project_leave_each_other_alone(tmp_path: Path) -> None:
+    root = make_root(tmp_path)
+    (root / "pipeline.toml").write_text(STAGES)
+    with simulate() as running:
+        state, rehearsal = running.control_plane.state, Rehearsal(running, root)
+
+        def of(prefix: str) -> dict[str, object]:
+            """All that is called so, without the project's own policy, which both are in."""
+            # Alert policies are called by numbers.
+            named = [
+                key for key, item in state.items.items() if prefix in key or prefix in str(item.get("displayName"))
+            ]
+            names = {*named, *(key for key in state.policies if prefix in key)}
+            return copy.deepcopy({name: (state.items.get(name), state.policies.get(name)) for name in names})
+
+        def told(stage: str) -> list[tuple[str, str]]:
+            """Which objects are told of, and to which topic."""
+            configured = state.listed(f"storage/b/{PROJECT}-shop-{stage}/notificationConfigs/")
+            return [(item["object_name_prefix"], item["topic"].rpartition("/")[2]) for item in configured]
+
+        rehearsal.deploy(stage="prod")
+        assert told("prod") == [("uploads/people/", "shop-prod-mail")]
+        before = of("shop-prod")
+        assert len(before) > 25
+        preview = rehearsal.deploy(stage="pr-1")
+        assert f"create bucket/{PROJECT}-shop-pr-1" in work(preview)
+        assert "create job/shop-pr-1-mail" in work(preview)
+        assert preview.plan.leftovers == ()
+        assert told("pr-1") == [("uploads/people/", "shop-pr-1-mail")]
+        assert of("shop-prod") == before
+        code, output = rehearsal.run("stages")
+        assert code == 0, output
+        assert re.search(r"(?m)^prod +shop-prod +europe-west1 .* ready$", output), output
+        assert re.search(r"(?m)^pr-1 +shop-pr-1 +europe-west1 .* ready$", output), output
+        code, output = rehearsal.run("destroy", "--stage", "prod", "--yes")
+        assert code == 2, output
+        code, output = rehearsal.run("destroy", "--stage", "pr-1", "--delete-bucket", "--yes")
+        assert code == 0, output
+        left = {name for name in of("shop-pr-1") if not name.startswith("cloudbuild/")}
+        assert left == set()
+        assert of("shop-prod") == before
+        assert work(rehearsal.deploy(stage="prod")) == []
+        assert running.control_plane.bugs == []
+
+
+#: Policies that a deploy keeps, whatever is declared.
+KEPT = ("storage.uniformBucketLevelAccess", "storage.publicAccessPrevention", "iam.allowedPolicyMemberDomains")
+
+
+def test_an_earlier_image_runs_again_in_the_api_and_all_workers(tmp_path: Path) -> None:
+    root = make_root(tmp_path)
+    with simulate(faults=Faults(constraints=KEPT, newer_fields=True)) as running:
+        state, rehearsal = running.control_plane.state, Rehearsal(running, root)
+
+        def images() -> set[str]:
+            """What the API, the pool and the job run."""
+            path = f"run/{PROJECT}/europe-west1"
+            found = [
+                state.items[f"{path}/{name}"]["spec"]["template"]["spec"]
+                for name in ("services/shop-api", "workerpools/shop-mail", "jobs/shop-dead-letters")
+            ]
+            pods = [spec.get("template", {}).get("spec", spec) for spec in found]
+            return {pod["containers"][0]["image"] for pod in pods}
+
+        rehearsal.deploy()
+        (first,) = images()
+        rehearsal.write(PIPELINE.replace("max_instances = 3", "max_instances = 3\nconcurrency = 2"))
+        rehearsal.deploy()
+        (second,) = images()
+        assert second != first
+        code, output = rehearsal.run("rollback", "--yes")
+        assert code == 0, output
+        assert images() == {first}
+        code, output = rehearsal.run("releases")
+        assert code == 0, output
+        assert [line.endswith("runs") for line in output.splitlines()[1:]] == [False, True]
+        code, output = rehearsal.run("rollback", "--yes")
+        assert code == 1, output
+        assert "0 releases before" in output
+        rehearsal.deploy()
+        assert images() == {second}
+        assert work(rehearsal.deploy()) == []
+        assert running.control_plane.bugs == []
+
+
+SECRETS = 'name = "shop"\n[env]\nSITE = "a, b"\n[secrets]\nTOKEN = "latest"\n[queues.mail]\n'
+PLANTED = "planted-3f9c2d"
+
+
+def test_a_secret_is_asked_for_before_the_deploy_and_its_value_is_seen_nowhere(tmp_path: Path) -> None:
+    root = make_root(tmp_path)
+    (root / "pipeline.toml").write_text(SECRETS)
+    with simulate(faults=Faults(grant_uses=1)) as running:
+        rehearsal, told = Rehearsal(running, root), ""
+        code, output = rehearsal.run("deploy", "--dry-run")
+        assert code == 1, output
+        assert f"./invoke secret set TOKEN --project {PROJECT}" in output
+        code, output = rehearsal.run("secret", "set", "OTHER", answer=PLANTED)
+        told += output
+        assert code == 2, output
+        assert "declared: TOKEN" in output
+        code, output = rehearsal.run("secret", "set", "TOKEN", answer=f"{PLANTED}\n")
+        told += output
+        assert code == 0, output
+        code, output = rehearsal.run("deploy", "--dry-run")
+        told += output
+        assert code == 0, output
+        assert "shop-TOKEN:latest" in output
+        prepared = rehearsal.deploy()
+        assert "update grants/secret/shop-TOKEN" in work(prepared)
+        assert work(rehearsal.deploy()) == []
+        pool = running.control_plane.state.items[f"run/{PROJECT}/europe-west1/workerpools/shop-mail"]
+        (container,) = pool["spec"]["template"]["spec"]["containers"]
+        reference = {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "shop-TOKEN", "key": "latest"}}}
+        assert reference in container["env"]
+        code, output = rehearsal.run("secret", "set", "TOKEN", answer=f"{PLANTED}-2")
+        told += output
+        assert code == 0, output
+        code, output = rehearsal.run("secret", "list")
+        told += output
+        assert re.search(r"(?m)^TOKEN +2 +shop-TOKEN$", output), output
+        assert PLANTED not in told
+        assert PLANTED not in repr((running.control_plane.state, running.control_plane.log))
+        assert running.control_plane.bugs == []
+
+
+def test_a_repository_can_deploy_after_github_oidc_which_can_be_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cloud, "ROOT", make_root(tmp_path))
+    with simulate(faults=Faults(account_uses=1)) as running:
+        for expected in ("16 to create", "Nothing to do"):
+            code = cloud.github_oidc(
+                project=PROJECT, repo="some-org/some-repo", repo_id=7, owner_id=8, yes=True, env=running.env
+            )
+            assert code == 0
+            assert expected in capsys.readouterr().out
+        assert running.control_plane.bugs == []
+    assert PROJECT not in (tmp_path / ".github" / "workflows" / "deploy.yml").read_text()
