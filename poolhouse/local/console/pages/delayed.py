@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlencode
-
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -13,6 +11,7 @@ from starlette.routing import Route
 from poolhouse.client import schema, units
 from poolhouse.client.calls import segment
 from poolhouse.local.console import forms, rendering
+from poolhouse.local.console.paging import Asked
 from poolhouse.pipeline.errors import ConfigError
 
 _EVERY_S = 3.0
@@ -22,25 +21,20 @@ _FILTERS = ("task_type", "queue")
 
 def listing(request: Request) -> Response:
     """Tasks with a time, and those that wait for their next attempt."""
-    asked = request.query_params
-    query = {name: asked[name] for name in (*_FILTERS, "page_token") if asked.get(name)}
+    asked = Asked.of(request, *_FILTERS)
     with rendering.of(request).stack.api() as api:
-        page = api.get("/tasks", sort="due", page_size=str(_PAGE), count="true", **query)
+        page = api.get("/tasks", sort="due", count="true", **asked.query(size=_PAGE))
         openapi = api.get("/openapi.json")
-    token = query.pop("page_token", "")
-    following = page["next_page_token"]
-    types = schema.task_types(openapi)
     return rendering.page(
         request,
         "delayed.html",
-        every_s=None if token else _EVERY_S,
+        every_s=_EVERY_S if asked.first else None,
         tasks=page["tasks"],
         total=page["total"],
-        chosen=query,
-        first=not token,
-        later=f"/delayed?{urlencode({**query, 'page_token': following})}" if following else "",
-        types=sorted(types),
-        queues=schema.payload(openapi, types[0]).queues if types else (),
+        asked=asked,
+        following=page["next_page_token"],
+        types=sorted(schema.task_types(openapi)),
+        queues=schema.queues(openapi),
     )
 
 

@@ -21,6 +21,7 @@ from poolhouse.local.console import forms, rendering
 from poolhouse.local.console.files import objects
 from poolhouse.local.console.files.bucket import Bucket, Folder, NotShown, Opened
 from poolhouse.local.console.files.preview import HEAD_BYTES, Preview, embedded_type, preview
+from poolhouse.local.console.paging import Asked
 from poolhouse.pipeline.names import UPLOADS
 
 #: Whatever the bytes are: nothing runs, nothing is loaded. A PDF is shown by the browser's own viewer, which a sandbox
@@ -31,16 +32,15 @@ _PDF_POLICY = "default-src 'none'; object-src 'self'; style-src 'unsafe-inline';
 
 def browse(request: Request) -> Response:
     """What lies directly below a prefix."""
-    prefix, token = request.query_params.get("prefix", ""), request.query_params.get("page_token")
+    asked = Asked.of(request, "prefix")
+    prefix = asked.chosen.get("prefix", "")
     folder: Folder | None = None
     problem = ""
     with rendering.of(request).stack.bucket() as bucket:
         try:
-            folder = bucket.folder(prefix, page_token=token)
+            folder = bucket.folder(prefix, page_token=asked.token or None)
         except NotShown as error:
             problem = str(error)
-    following = folder.next_page_token if folder is not None else None
-    query = {"prefix": prefix, "page_token": following or ""}
     return rendering.page(
         request,
         "files.html",
@@ -50,8 +50,8 @@ def browse(request: Request) -> Response:
         what=objects.KEPT if not prefix else {},
         problem=problem,
         upload_to=prefix.removeprefix(UPLOADS) if prefix.startswith(UPLOADS) else "",
-        first=not token,
-        more=f"/files?{urlencode(query)}" if following else "",
+        asked=asked,
+        following=folder.next_page_token if folder is not None else None,
     )
 
 

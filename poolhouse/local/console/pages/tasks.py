@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import datetime, timedelta
-from urllib.parse import urlencode
 
 from starlette.datastructures import FormData
 from starlette.requests import Request
@@ -20,6 +19,7 @@ from poolhouse.client.errors import ApiError
 from poolhouse.client.event_stream import FINAL
 from poolhouse.client.files import CHUNK_BYTES
 from poolhouse.local.console import bulk, forms, lines, rendering
+from poolhouse.local.console.paging import Asked
 from poolhouse.local.console.task import family, timeline, values
 from poolhouse.pipeline.control.filters import LIVE
 from poolhouse.pipeline.errors import ConfigError
@@ -37,31 +37,25 @@ _LETTER_TIME = timedelta(seconds=30)
 
 def listing(request: Request) -> Response:
     """The tasks, the newest first."""
-    asked = request.query_params
-    query = {name: asked[name] for name in (*_FILTERS, *_RELATED, "page_token") if asked.get(name)}
+    asked = Asked.of(request, *_FILTERS, *_RELATED)
     with rendering.of(request).stack.api() as api:
-        page = api.get("/tasks", page_size=str(_PAGE), count="true", **query)
+        page = api.get("/tasks", count="true", **asked.query(size=_PAGE))
         openapi = api.get("/openapi.json")
-    token = query.pop("page_token", "")
-    following = page["next_page_token"]
-    types = schema.task_types(openapi)
+    chosen = asked.chosen
     return rendering.page(
         request,
         "tasks.html",
-        # Only the newest change: an older page stays as it is while it is being read.
-        every_s=None if token else _LIST_EVERY_S,
+        every_s=_LIST_EVERY_S if asked.first else None,
         tasks=page["tasks"],
         total=page.get("total"),
-        chosen=query,
-        first=not token,
-        newest=_page_of(query),
-        older=_page_of({**query, "page_token": following}) if following else "",
+        asked=asked,
+        following=page["next_page_token"],
         statuses=[*Status, "failed,dead", "queued,running,scheduled"],
-        related={name: what for name, what in _RELATED.items() if name in query},
+        related={name: what for name, what in _RELATED.items() if name in chosen},
         # A bulk cancel knows neither text nor relatives: what it would cancel is more than what is shown.
-        cancellable=query.get("status", Status.QUEUED) in LIVE and not query.keys() & {"text", *_RELATED},
-        types=sorted(types),
-        queues=schema.payload(openapi, types[0]).queues if types else (),
+        cancellable=chosen.get("status", Status.QUEUED) in LIVE and not chosen.keys() & {"text", *_RELATED},
+        types=sorted(schema.task_types(openapi)),
+        queues=schema.queues(openapi),
     )
 
 
@@ -71,7 +65,7 @@ def cancel_all(request: Request, form: FormData) -> Response:
     meant = {**chosen, "status": [chosen["status"]]} if "status" in chosen else {**chosen, "all": True}
     with rendering.of(request).stack.api() as api:
         note = bulk.cancel(api, "/tasks:cancel", meant)
-    return rendering.go_to(request, _page_of(chosen), note=note)
+    return rendering.go_to(request, Asked("/tasks", chosen).address(), note=note)
 
 
 def find(request: Request) -> Response:
@@ -191,10 +185,6 @@ def _may_change(task: Document, letter: Document | None, *, now: datetime) -> bo
     updated_at = units.moment(task.get("updated_at"))
     recent = updated_at is not None and now - updated_at < _LETTER_TIME
     return task["status"] in {"failed", "dead"} and letter is None and "discarded_at" not in task and recent
-
-
-def _page_of(query: dict[str, str]) -> str:
-    return f"/tasks?{urlencode(query)}" if query else "/tasks"
 
 
 routes = [
