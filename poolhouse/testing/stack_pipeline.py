@@ -80,7 +80,11 @@ class StackPipeline(Pipeline):
 
     def run_until_idle(self, limit: Span = "1 day") -> None:
         end_s = time.monotonic() + min(LONGEST_WAIT_S, spans.seconds(limit))
-        while open_tasks := [each for each in self.submitted if not self._rests(each)]:
+        while True:
+            known = self.submitted
+            open_tasks = [each for each in known if not self._rests(each)]
+            if not open_tasks and self.submitted == known:  # one that ended since the first look may have followers
+                return
             assert time.monotonic() < end_s, (
                 f"{len(open_tasks)} tasks have not ended in {LONGEST_WAIT_S:g} s; the timeline:\n{self.timeline()}"
             )

@@ -90,8 +90,8 @@ def test_both_are_locked_down_and_stop_at_once() -> None:
             assert {entry["HostIp"] for entry in published} == {"127.0.0.1"}
             started = time.monotonic()
             inspected.stop(timeout=20)
-            # They end by SIGTERM: SIGKILL would come after 20 s.
-            assert time.monotonic() - started < 15
+            # They end by SIGTERM, long before SIGKILL would come; the bound is for a machine that is busy.
+            assert time.monotonic() - started < 5
 
 
 def test_containers_are_reached_by_the_host_that_testcontainers_is_given(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -164,8 +164,10 @@ def test_alone_it_says_that_it_is_ready_and_stops_within_a_second(tmp_path: Path
     client.close()
     stream = RawStream(address)
     stream.first()
+    started = time.monotonic()
     process.send_signal(number)
-    assert process.wait(20) == 0
+    assert process.wait(5) == 0
+    assert time.monotonic() - started < 1.5
     assert process.stdout.read() == ""
     process.stdout.close()
     assert stream.end() is grpc.StatusCode.UNAVAILABLE
@@ -183,7 +185,7 @@ def test_it_uses_no_processor_time_while_idle(tmp_path: Path) -> None:
         watched = psutil.Process(process.pid)
         before = sum(watched.cpu_times()[:2])
         time.sleep(2)
-        assert sum(watched.cpu_times()[:2]) - before <= 0.06
+        assert sum(watched.cpu_times()[:2]) - before <= 0.03
         client.close()
     finally:
         process.terminate()
@@ -208,7 +210,7 @@ def test_advancing_the_clock_ends_a_backoff_of_ten_minutes_at_once(server: Emula
         )
         assert server.inspect(SUBSCRIPTION).delayed == 1, attempt
         server.clock.advance(600)
-    assert time.monotonic() - started < 60
+    assert time.monotonic() - started < 5
     assert server.inspect(SUBSCRIPTION).messages[0].delivery_attempt == 6
 
 
@@ -220,9 +222,9 @@ def test_real_time_expires_leases_by_itself(server: EmulatorServer, client: Clie
     (message,) = client.subscriber.pull(request).received_messages
     client.subscriber.modify_ack_deadline(subscription=other, ack_ids=[message.ack_id], ack_deadline_seconds=1)
     started = time.monotonic()
-    (again,) = client.subscriber.pull(request, timeout=20).received_messages
+    (again,) = client.subscriber.pull(request, timeout=5).received_messages
     assert again.message.message_id == message.message.message_id
-    assert time.monotonic() - started > 0.5
+    assert 0.5 < time.monotonic() - started < 3
 
 
 def test_a_manual_clock_stands_still() -> None:

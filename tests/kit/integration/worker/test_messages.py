@@ -224,7 +224,7 @@ def _status(pipeline: Pipeline, task_id: str) -> Status | None:
     return None if record is None else record.status
 
 
-def test_a_short_delay_is_kept_without_a_timer(pipeline: Pipeline) -> None:
+def test_a_short_delay_is_kept_to_the_second_without_a_timer(pipeline: Pipeline) -> None:
     pipeline.worker("run")
     now = datetime.now(UTC)
     due_at = now + timedelta(seconds=4)
@@ -239,4 +239,5 @@ def test_a_short_delay_is_kept_without_a_timer(pipeline: Pipeline) -> None:
     Timers(pipeline.store).send(task, pipeline.publisher, now=now).result()
     record = pipeline.ended(task.task_id, 30)
     assert pipeline.store.list(names.TIMERS).objects == ()
-    assert record.attempts[0].started_at >= due_at
+    late_s = (record.attempts[0].started_at - due_at).total_seconds()
+    assert 0 <= late_s < 5  # 1 s, and room for a machine that is busy

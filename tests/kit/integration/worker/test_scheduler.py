@@ -67,7 +67,7 @@ def test_of_several_scheduler_processes_one_submits_a_run_and_all_end_at_sigterm
         until(lambda: messages().count("scheduler ready") == 3 and "schedule run" in messages())
         for process in processes:
             process.send_signal(signal.SIGTERM)
-        assert [process.wait(30) for process in processes] == [0, 0, 0], messages()
+        assert [process.wait(10) for process in processes] == [0, 0, 0], messages()
         assert messages().count("schedule run") == 1
     finally:
         for process in processes:

@@ -171,12 +171,12 @@ def test_sigterm_hands_over_what_can_not_finish_and_the_next_worker_has_it_withi
     pipeline.running(task_id)
     other = pipeline.worker("run")
     stopping.send_signal(signal.SIGTERM)
-    assert stopping.wait(30) == 0
+    assert stopping.wait(10) == 0
     stopped = time.monotonic()
     record = pipeline.ended(task_id, 30)
     assert [attempt.outcome for attempt in record.attempts] == [Outcome.STOPPED, Outcome.SUCCEEDED]
     handed_over = record.attempts[1].started_at - (record.attempts[0].ended_at or record.attempts[1].started_at)
-    assert handed_over.total_seconds() < 5
+    assert handed_over.total_seconds() < 3
     assert time.monotonic() - stopped < 30
     assert other.poll() is None
 
@@ -188,7 +188,7 @@ def test_a_second_signal_ends_the_grace_period_at_once(pipeline: Pipeline) -> No
     worker.send_signal(signal.SIGTERM)
     pipeline.until(lambda: "worker stopping" in pipeline.log.read_text(), 10)
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(30) == 0
+    assert worker.wait(10) == 0
     record = pipeline.record(task_id)
     assert record is not None
     assert (record.status, record.attempts[-1].outcome) == (Status.QUEUED, Outcome.STOPPED)
@@ -226,14 +226,16 @@ def test_kill_9_loses_nothing_and_makes_no_second_result(pipeline: Pipeline) -> 
 
 
 @pytest.mark.parametrize("command", ["run", "drain"])
-def test_a_cancel_call_reaches_a_running_task(pipeline: Pipeline, command: str) -> None:
+def test_a_cancel_call_reaches_a_running_task_within_two_seconds(pipeline: Pipeline, command: str) -> None:
     pipeline.worker(command)
     task_id = pipeline.submit("nap", seconds=60)
     pipeline.running(task_id)
     stored = pipeline.records.read(task_id)
     assert stored is not None
     pipeline.records.write(cancel_requested(stored.record, now=datetime.now(UTC)), if_generation=stored.generation)
-    assert pipeline.ended(task_id, 20).status is Status.CANCELLED
+    asked = time.monotonic()
+    assert pipeline.ended(task_id, 10).status is Status.CANCELLED
+    assert time.monotonic() - asked < 4  # 2 s, and room for a machine that is busy
 
 
 def test_dead_letters_are_kept_replayed_and_then_succeed(pipeline: Pipeline) -> None:

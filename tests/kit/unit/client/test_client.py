@@ -306,7 +306,7 @@ def test_a_wait_ends_in_time_while_events_come_in(scripted: Scripted, connect: C
     started = time.monotonic()
     with pytest.raises(ResultTimeout, match=r"task t is running after 0\.3 s; it goes on"):
         connect().wait("t", timeout_s=0.3)
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 5
 
 
 def test_a_task_that_failed_is_an_error_with_its_reason(scripted: Scripted, connect: Callable[..., Client]) -> None:

@@ -110,7 +110,7 @@ def test_a_receiver_that_is_silent_is_given_up() -> None:
         with pytest.raises(TimeoutError):
             connection.post(f"http://127.0.0.1:{port}/", b"{}", {}, options=impatient)
         over.set()
-        assert time.monotonic() - began_s < 30
+        assert time.monotonic() - began_s < 2.5
 
 
 @pytest.mark.parametrize(
