@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from starlette.datastructures import FormData
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -38,26 +37,37 @@ def listing(request: Request) -> Response:
     )
 
 
-def change(request: Request, form: FormData) -> Response:
-    """Run one now, or move it."""
-    task_id, verb = request.path_params["task_id"], request.path_params["verb"]
-    path = f"/tasks/{segment(task_id)}"
+def run_now(request: Request, form: FormData) -> Response:
+    """Run one now, as `POST /tasks/ID:run-now` does."""
+    path = f"/tasks/{segment(request.path_params['task_id'])}"
     with rendering.of(request).stack.api() as api:
-        match verb:
-            case "run-now":
-                api.post(f"{path}:run-now")
-                return rendering.go_to(request, path, note="Queued.")
-            case "move":
-                try:
-                    delay = units.duration(forms.text(form, "delay"), option="Move")
-                except ConfigError as error:
-                    return rendering.go_to(request, "/delayed", note=str(error))
-                api.post(f"{path}:reschedule", {"delay_s": delay.total_seconds()})
-                return rendering.go_to(request, "/delayed", note="Moved.")
-    raise HTTPException(404)
+        api.post(f"{path}:run-now")
+    return rendering.go_to(request, path, note="Queued.")
+
+
+def reschedule(request: Request, form: FormData) -> Response:
+    """Move one, as `POST /tasks/ID:reschedule` does, and show it."""
+    return _reschedule(request, form, shown=f"/tasks/{segment(request.path_params['task_id'])}")
+
+
+def reschedule_listed(request: Request, form: FormData) -> Response:
+    """Move one, and show the list."""
+    return _reschedule(request, form, shown="/delayed")
+
+
+def _reschedule(request: Request, form: FormData, *, shown: str) -> Response:
+    try:
+        delay = units.duration(forms.text(form, "delay"), option="Move")
+    except ConfigError as error:
+        return rendering.go_to(request, shown, note=str(error))
+    with rendering.of(request).stack.api() as api:
+        api.post(f"/tasks/{segment(request.path_params['task_id'])}:reschedule", {"delay_s": delay.total_seconds()})
+    return rendering.go_to(request, shown, note="Moved.")
 
 
 routes = [
     Route("/delayed", listing),
-    Route("/delayed/{task_id}/{verb}", forms.posted(change), methods=["POST"]),
+    Route("/delayed/{task_id}/reschedule", forms.posted(reschedule_listed), methods=["POST"]),
+    Route("/tasks/{task_id}/run-now", forms.posted(run_now), methods=["POST"]),
+    Route("/tasks/{task_id}/reschedule", forms.posted(reschedule), methods=["POST"]),
 ]

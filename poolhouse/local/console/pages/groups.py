@@ -1,6 +1,8 @@
-"""A group of tasks: its members counted by status, and what follows them."""
+"""Groups of tasks: the newest ones, and one of them, its members counted by status and what follows them."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from starlette.datastructures import FormData
 from starlette.requests import Request
@@ -27,10 +29,14 @@ def listing(request: Request) -> Response:
         "groups.html",
         every_s=_EVERY_S if asked.first else None,
         groups=page["groups"],
-        final=FINAL,
+        ended_of={group["group_id"]: _ended(group["counts"]) for group in page["groups"]},
         asked=asked,
         following=page["next_page_token"],
     )
+
+
+def _ended(counts: Mapping[str, int]) -> int:
+    return sum(number for status, number in counts.items() if status in FINAL)
 
 
 def show(request: Request) -> Response:

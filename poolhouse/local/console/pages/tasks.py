@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 
 from starlette.datastructures import FormData
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from poolhouse.client import schema, units
@@ -20,9 +19,9 @@ from poolhouse.client.event_stream import FINAL
 from poolhouse.client.files import CHUNK_BYTES
 from poolhouse.local.console import bulk, forms, lines, rendering
 from poolhouse.local.console.paging import Asked
+from poolhouse.local.console.streaming import stream
 from poolhouse.local.console.task import family, timeline, values
 from poolhouse.pipeline.control.filters import LIVE
-from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.tasks.records import Status
 
 _LIST_EVERY_S = 2.0
@@ -107,20 +106,9 @@ def result(request: Request) -> Response:
         api = opened.enter_context(rendering.of(request).stack.api())
         answer = opened.enter_context(api.open_result(task_id))
         disposition = answer.headers.get("Content-Disposition", "")
-        name = (
-            disposition if disposition.startswith("attachment;") else f'attachment; filename="{segment(task_id)}.json"'
-        )
-        pieces = answer.iter_bytes(CHUNK_BYTES)
-        return StreamingResponse(
-            _closing(pieces, opened.pop_all()),
-            media_type="application/octet-stream",
-            headers={"content-disposition": name},
-        )
-
-
-def _closing(pieces: Iterator[bytes], opened: ExitStack) -> Iterator[bytes]:
-    with opened:
-        yield from pieces
+        if not disposition.startswith("attachment;"):
+            disposition = f'attachment; filename="{segment(task_id)}.json"'
+        return stream(answer.iter_bytes(CHUNK_BYTES), opened, headers={"content-disposition": disposition})
 
 
 def cancel(request: Request, form: FormData) -> Response:
@@ -136,14 +124,6 @@ def cancel(request: Request, form: FormData) -> Response:
     return rendering.go_to(request, f"/tasks/{segment(task_id)}", note=note)
 
 
-def run_now(request: Request, form: FormData) -> Response:
-    """Run a scheduled task now, as `POST /tasks/ID:run-now` does."""
-    task_id = request.path_params["task_id"]
-    with rendering.of(request).stack.api() as api:
-        api.post(f"/tasks/{segment(task_id)}:run-now")
-    return rendering.go_to(request, f"/tasks/{segment(task_id)}", note="Queued.")
-
-
 def again(request: Request, form: FormData) -> Response:
     """Submit another task with the same type, queue and payload."""
     with rendering.of(request).stack.api() as api:
@@ -151,18 +131,6 @@ def again(request: Request, form: FormData) -> Response:
         answer = api.post("/tasks", {name: task[name] for name in ("task_type", "queue", "payload")})
     note = "This task is the same, and has not ended." if answer["status"] == "exists" else "Submitted again."
     return rendering.go_to(request, f"/tasks/{segment(answer['task_id'])}", note=note)
-
-
-def reschedule(request: Request, form: FormData) -> Response:
-    """Move a scheduled task, as `POST /tasks/ID:reschedule` does."""
-    task_id = request.path_params["task_id"]
-    try:
-        delay = units.duration(forms.text(form, "delay"), option="Move")
-    except ConfigError as error:
-        return rendering.go_to(request, f"/tasks/{segment(task_id)}", note=str(error))
-    with rendering.of(request).stack.api() as api:
-        api.post(f"/tasks/{segment(task_id)}:reschedule", {"delay_s": delay.total_seconds()})
-    return rendering.go_to(request, f"/tasks/{segment(task_id)}", note="Moved.")
 
 
 def _letter(api: Client, task: Document) -> Document | None:
@@ -195,6 +163,4 @@ routes = [
     Route("/tasks/{task_id}/result", result),
     Route("/tasks/{task_id}/cancel", forms.posted(cancel), methods=["POST"]),
     Route("/tasks/{task_id}/again", forms.posted(again), methods=["POST"]),
-    Route("/tasks/{task_id}/run-now", forms.posted(run_now), methods=["POST"]),
-    Route("/tasks/{task_id}/reschedule", forms.posted(reschedule), methods=["POST"]),
 ]
