@@ -112,6 +112,11 @@ def task_types(openapi: Document) -> list[str]:
     return list(_new_tasks(openapi))
 
 
+def queues(openapi: Document) -> tuple[str, ...]:
+    """The queues that a task may be put in; empty where there is no task type yet."""
+    return next((payload(openapi, name).queues for name in task_types(openapi)), ())
+
+
 def payload(openapi: Document, task_type: str) -> Payload:
     """A task type's payload.
 

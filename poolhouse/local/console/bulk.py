@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import islice
 
 from poolhouse.client.answers import Document
 from poolhouse.client.calls import segment
@@ -18,7 +19,7 @@ _EXAMPLES = 3
 
 def cancel(api: Client, path: str, chosen: Document) -> str:
     """Cancel what matches; returns what came of it."""
-    pages = list(_pages(api, path, chosen))
+    pages = list(_pages(_of_chosen(api, path, chosen)))
     cancelled, notified = (sum(page[name] for page in pages) for name in ("cancelled", "notified"))
     said = [f"Cancelled {cancelled} with a record."]
     if notified:
@@ -30,7 +31,7 @@ def cancel(api: Client, path: str, chosen: Document) -> str:
 
 def dead_letters(api: Client, verb: str, chosen: Document) -> str:
     """Replay or discard what matches; returns what came of it."""
-    pages = list(_pages(api, f"/dead-letters:{verb}", chosen))
+    pages = list(_pages(_of_chosen(api, f"/dead-letters:{verb}", chosen)))
     done, skipped = (sum(page[name] for page in pages) for name in ("done", "skipped"))
     said = [f"{'Replayed' if verb == 'replay' else 'Discarded'} {done}."]
     if skipped:
@@ -41,18 +42,11 @@ def dead_letters(api: Client, verb: str, chosen: Document) -> str:
 def backfill(api: Client, name: str, *, dry_run: bool) -> str:
     """Start a trigger's task for each file that is there, or count these files; returns what came of it."""
     path = f"/triggers/{segment(name)}:backfill?dry_run={str(dry_run).lower()}"
-    files, token = 0, ""
-    examples: list[str] = []
-    end_s = time.monotonic() + _PATIENCE_S
-    while True:
-        page = api.post(f"{path}&page_token={segment(token)}" if token else path)
-        files += page["files"]
-        examples += page["examples"][: _EXAMPLES - len(examples)]
-        token = page["next_page_token"] or ""
-        if not token or time.monotonic() >= end_s:
-            break
+    pages = list(_pages(lambda token: api.post(f"{path}&page_token={segment(token)}" if token else path)))
+    files = sum(page["files"] for page in pages)
+    examples = list(islice((example for page in pages for example in page["examples"]), _EXAMPLES))
     shown = f" ({', '.join(examples)}{', …' if files > len(examples) else ''})" if examples else ""
-    if token:
+    if pages[-1]["next_page_token"]:
         return (
             f"{files} files so far{shown}; there are more: ./invoke trigger backfill {name} goes through all of them."
         )
@@ -61,14 +55,19 @@ def backfill(api: Client, name: str, *, dry_run: bool) -> str:
     return f"{files} files{shown}: each version has started its task now, or had before."
 
 
-def _pages(api: Client, path: str, chosen: Document) -> Iterator[Document]:
+def _of_chosen(api: Client, path: str, chosen: Document) -> Callable[[str | None], Document]:
+    return lambda token: api.post(path, {**chosen, "page_size": _PAGE, "page_token": token})
+
+
+def _pages(ask: Callable[[str | None], Document]) -> Iterator[Document]:
+    """The answers, of which each names the next, until a person has waited for long enough."""
     token: str | None = None
     end_s = time.monotonic() + _PATIENCE_S
     while True:
-        page = api.post(path, {**chosen, "page_size": _PAGE, "page_token": token})
+        page = ask(token)
         yield page
         token = page["next_page_token"]
-        if token is None or time.monotonic() >= end_s:
+        if not token or time.monotonic() >= end_s:
             return
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from pathlib import PurePath
 
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import FormData
+from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -35,3 +36,8 @@ def text(form: FormData, name: str) -> str:
 def texts(form: FormData, name: str) -> list[str]:
     """All values of a field."""
     return [value for value in form.getlist(name) if isinstance(value, str)]
+
+
+def file_name(file: UploadFile) -> str:
+    """The name of a sent file without its folders: a browser may send a path, of its own system's kind."""
+    return PurePath((file.filename or "").replace("\\", "/")).name

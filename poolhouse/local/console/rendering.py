@@ -134,7 +134,8 @@ def page(
         note=console.notes.read(request.query_params.get("note", "")),
         **context,
     )
-    return HTMLResponse(text, status)
+    # Half a surrogate pair, which JSON may have, is shown as JSON writes it: it has no UTF-8.
+    return HTMLResponse(text.encode(errors="backslashreplace"), status)
 
 
 def go_to(request: Request, path: str, *, note: str = "") -> Response:

@@ -37,7 +37,12 @@ def address(name: str) -> str:
 def looks_like_object(text: str) -> bool:
     """Whether a text is an object's full name, as far as can be told."""
     prefix = next((prefix for prefix in _PREFIXES if text.startswith(prefix)), None)
-    return prefix is not None and prefix != text and len(text.encode(errors="replace")) <= names.MAX_OBJECT_NAME_BYTES
+    if prefix is None or prefix == text:
+        return False
+    try:
+        return len(text.encode()) <= names.MAX_OBJECT_NAME_BYTES
+    except UnicodeEncodeError:  # half a surrogate pair: names are UTF-8
+        return False
 
 
 def link(path: tuple[str, ...], text: str) -> str:

@@ -88,7 +88,8 @@ def preview(info: FileInfo, head: bytes, *, whole: Callable[[int], bytes | None]
         head: its first `HEAD_BYTES` bytes.
         whole: reads all of it, given the most bytes; None where it has more.
     """
-    cut = info.size_bytes is not None and info.size_bytes > len(head)
+    # Fewer bytes are all that there are, whatever the size says: that of a compressed object is another.
+    cut = len(head) >= HEAD_BYTES and info.size_bytes != len(head)
     if not head:
         return Preview(kind=Kind.EMPTY)
     if (media_type := embedded_type(head)) is not None:
@@ -103,8 +104,10 @@ def preview(info: FileInfo, head: bytes, *, whole: Callable[[int], bytes | None]
         return Preview(kind=Kind.BYTES, text=_dump(shown), cut=len(head) > len(shown))
     if not cut and text.lstrip().startswith(("{", "[")) and (value := _json(text)) is not None:
         return Preview(kind=Kind.JSON, json=tree(value, link=objects.link), text=text)
-    if (delimiter := _delimiter(info, text)) and (table := _table(text, delimiter, cut=cut)) is not None:
-        return Preview(kind=Kind.TABLE, table=table, cut=cut or text.count("\n") > MOST_ROWS + 1)
+    if (delimiter := _delimiter(info, text)) and (rows := _rows(text, delimiter, cut=cut)):
+        header, *others = rows
+        more = cut or len(others) > MOST_ROWS
+        return Preview(kind=Kind.TABLE, table=_table(header, others[:MOST_ROWS]), cut=more)
     return Preview(kind=Kind.TEXT, text=text[:MOST_CHARACTERS], cut=cut or len(text) > MOST_CHARACTERS)
 
 
@@ -113,7 +116,7 @@ def _parquet(head: bytes, whole: Callable[[int], bytes | None]) -> Preview:
     if isinstance(found, str):
         return Preview(kind=Kind.BYTES, text=_dump(head[:64]), cut=True, hint=found)
     header, rows, more = found
-    return Preview(kind=Kind.TABLE, table=_cut(header, rows), cut=more)
+    return Preview(kind=Kind.TABLE, table=_table(header, rows), cut=more)
 
 
 def _text(head: bytes, *, cut: bool) -> str | None:
@@ -146,17 +149,17 @@ def _delimiter(info: FileInfo, text: str) -> str:
     return max(",;\t|", key=first.count)
 
 
-def _table(text: str, delimiter: str, *, cut: bool) -> Table | None:
+def _rows(text: str, delimiter: str, *, cut: bool) -> list[list[str]]:
+    """The header, the rows that are shown and one more; none where it is no table."""
     if cut:
         text = text.rpartition("\n")[0]  # the last line may not be whole
     try:
-        rows = list(islice(csv.reader(io.StringIO(text), delimiter=delimiter), MOST_ROWS + 1))
+        return list(islice(csv.reader(io.StringIO(text), delimiter=delimiter), MOST_ROWS + 2))
     except csv.Error:
-        return None
-    return _cut(rows[0], rows[1:]) if rows else None
+        return []
 
 
-def _cut(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     columns = max(len(header), *(len(row) for row in rows)) if rows else len(header)
 
     def cells(row: Sequence[str]) -> list[str]:

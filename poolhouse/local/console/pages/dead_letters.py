@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
-from urllib.parse import urlencode
 
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
@@ -19,6 +18,7 @@ from poolhouse.client.client import Client
 from poolhouse.client.errors import ApiError
 from poolhouse.client.letter import own_payload
 from poolhouse.local.console import bulk, fields, forms, rendering
+from poolhouse.local.console.paging import Asked
 from poolhouse.local.console.task import values
 from poolhouse.local.console.task.json_tree import Node
 from poolhouse.pipeline.errors import ConfigError
@@ -33,22 +33,18 @@ _SHOWN_BYTES = 256
 
 def listing(request: Request) -> Response:
     """The dead letters of one queue, or of all."""
-    asked = request.query_params
-    query = {name: asked[name] for name in (*_FILTERS, "page_token") if asked.get(name)}
+    asked = Asked.of(request, *_FILTERS)
     with rendering.of(request).stack.api() as api:
-        page = api.get("/dead-letters", page_size=str(_PAGE), **query)
+        page = api.get("/dead-letters", **asked.query(size=_PAGE))
         queues = [queue["name"] for queue in api.get("/queues")["queues"]]
-    token = query.pop("page_token", "")
-    following = page["next_page_token"]
     return rendering.page(
         request,
         "dead_letters.html",
-        every_s=None if token else _EVERY_S,
+        every_s=_EVERY_S if asked.first else None,
         letters=page["dead_letters"],
-        chosen=query,
-        first=not token,
+        asked=asked,
+        following=page["next_page_token"],
         queues=queues,
-        older=f"/dead-letters?{urlencode({**query, 'page_token': following})}" if following else "",
     )
 
 
@@ -77,7 +73,7 @@ def all_matching(request: Request, form: FormData) -> Response:
     chosen = {name: forms.text(form, name) for name in _FILTERS if forms.text(form, name)}
     with rendering.of(request).stack.api() as api:
         note = bulk.dead_letters(api, verb, {**chosen, "all": True})
-    return rendering.go_to(request, f"/dead-letters?{urlencode(chosen)}", note=note)
+    return rendering.go_to(request, Asked("/dead-letters", chosen).address(), note=note)
 
 
 def replay_changed(request: Request, form: FormData) -> Response:

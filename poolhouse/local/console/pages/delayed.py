@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlencode
-
 from starlette.datastructures import FormData
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -13,6 +10,7 @@ from starlette.routing import Route
 from poolhouse.client import schema, units
 from poolhouse.client.calls import segment
 from poolhouse.local.console import forms, rendering
+from poolhouse.local.console.paging import Asked
 from poolhouse.pipeline.errors import ConfigError
 
 _EVERY_S = 3.0
@@ -22,48 +20,54 @@ _FILTERS = ("task_type", "queue")
 
 def listing(request: Request) -> Response:
     """Tasks with a time, and those that wait for their next attempt."""
-    asked = request.query_params
-    query = {name: asked[name] for name in (*_FILTERS, "page_token") if asked.get(name)}
+    asked = Asked.of(request, *_FILTERS)
     with rendering.of(request).stack.api() as api:
-        page = api.get("/tasks", sort="due", page_size=str(_PAGE), count="true", **query)
+        page = api.get("/tasks", sort="due", count="true", **asked.query(size=_PAGE))
         openapi = api.get("/openapi.json")
-    token = query.pop("page_token", "")
-    following = page["next_page_token"]
-    types = schema.task_types(openapi)
     return rendering.page(
         request,
         "delayed.html",
-        every_s=None if token else _EVERY_S,
+        every_s=_EVERY_S if asked.first else None,
         tasks=page["tasks"],
         total=page["total"],
-        chosen=query,
-        first=not token,
-        later=f"/delayed?{urlencode({**query, 'page_token': following})}" if following else "",
-        types=sorted(types),
-        queues=schema.payload(openapi, types[0]).queues if types else (),
+        asked=asked,
+        following=page["next_page_token"],
+        types=sorted(schema.task_types(openapi)),
+        queues=schema.queues(openapi),
     )
 
 
-def change(request: Request, form: FormData) -> Response:
-    """Run one now, or move it."""
-    task_id, verb = request.path_params["task_id"], request.path_params["verb"]
-    path = f"/tasks/{segment(task_id)}"
+def run_now(request: Request, form: FormData) -> Response:
+    """Run one now, as `POST /tasks/ID:run-now` does."""
+    path = f"/tasks/{segment(request.path_params['task_id'])}"
     with rendering.of(request).stack.api() as api:
-        match verb:
-            case "run-now":
-                api.post(f"{path}:run-now")
-                return rendering.go_to(request, path, note="Queued.")
-            case "move":
-                try:
-                    delay = units.duration(forms.text(form, "delay"), option="Move")
-                except ConfigError as error:
-                    return rendering.go_to(request, "/delayed", note=str(error))
-                api.post(f"{path}:reschedule", {"delay_s": delay.total_seconds()})
-                return rendering.go_to(request, "/delayed", note="Moved.")
-    raise HTTPException(404)
+        api.post(f"{path}:run-now")
+    return rendering.go_to(request, path, note="Queued.")
+
+
+def reschedule(request: Request, form: FormData) -> Response:
+    """Move one, as `POST /tasks/ID:reschedule` does, and show it."""
+    return _reschedule(request, form, shown=f"/tasks/{segment(request.path_params['task_id'])}")
+
+
+def reschedule_listed(request: Request, form: FormData) -> Response:
+    """Move one, and show the list."""
+    return _reschedule(request, form, shown="/delayed")
+
+
+def _reschedule(request: Request, form: FormData, *, shown: str) -> Response:
+    try:
+        delay = units.duration(forms.text(form, "delay"), option="Move")
+    except ConfigError as error:
+        return rendering.go_to(request, shown, note=str(error))
+    with rendering.of(request).stack.api() as api:
+        api.post(f"/tasks/{segment(request.path_params['task_id'])}:reschedule", {"delay_s": delay.total_seconds()})
+    return rendering.go_to(request, shown, note="Moved.")
 
 
 routes = [
     Route("/delayed", listing),
-    Route("/delayed/{task_id}/{verb}", forms.posted(change), methods=["POST"]),
+    Route("/delayed/{task_id}/reschedule", forms.posted(reschedule_listed), methods=["POST"]),
+    Route("/tasks/{task_id}/run-now", forms.posted(run_now), methods=["POST"]),
+    Route("/tasks/{task_id}/reschedule", forms.posted(reschedule), methods=["POST"]),
 ]

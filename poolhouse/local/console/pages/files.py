@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import PurePath
+from itertools import chain
 from urllib.parse import quote, urlencode
 
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from poolhouse.client import schema
@@ -21,6 +20,8 @@ from poolhouse.local.console import forms, rendering
 from poolhouse.local.console.files import objects
 from poolhouse.local.console.files.bucket import Bucket, Folder, NotShown, Opened
 from poolhouse.local.console.files.preview import HEAD_BYTES, Preview, embedded_type, preview
+from poolhouse.local.console.paging import Asked
+from poolhouse.local.console.streaming import stream
 from poolhouse.pipeline.names import UPLOADS
 
 #: Whatever the bytes are: nothing runs, nothing is loaded. A PDF is shown by the browser's own viewer, which a sandbox
@@ -31,16 +32,15 @@ _PDF_POLICY = "default-src 'none'; object-src 'self'; style-src 'unsafe-inline';
 
 def browse(request: Request) -> Response:
     """What lies directly below a prefix."""
-    prefix, token = request.query_params.get("prefix", ""), request.query_params.get("page_token")
+    asked = Asked.of(request, "prefix")
+    prefix = asked.chosen.get("prefix", "")
     folder: Folder | None = None
     problem = ""
     with rendering.of(request).stack.bucket() as bucket:
         try:
-            folder = bucket.folder(prefix, page_token=token)
+            folder = bucket.folder(prefix, page_token=asked.token or None)
         except NotShown as error:
             problem = str(error)
-    following = folder.next_page_token if folder is not None else None
-    query = {"prefix": prefix, "page_token": following or ""}
     return rendering.page(
         request,
         "files.html",
@@ -50,8 +50,8 @@ def browse(request: Request) -> Response:
         what=objects.KEPT if not prefix else {},
         problem=problem,
         upload_to=prefix.removeprefix(UPLOADS) if prefix.startswith(UPLOADS) else "",
-        first=not token,
-        more=f"/files?{urlencode(query)}" if following else "",
+        asked=asked,
+        following=folder.next_page_token if folder is not None else None,
     )
 
 
@@ -85,17 +85,14 @@ def raw(request: Request) -> Response:
             "content-disposition": f"inline; {_file_name(opened)}",
             **({"x-frame-options": "SAMEORIGIN"} if pdf else {}),
         }
-        pieces = _pieces(first, opened, stack.pop_all())
-        return StreamingResponse(pieces, media_type=media_type, headers=headers)
+        return stream(chain((first,), opened.pieces), stack, headers=headers, media_type=media_type)
 
 
 def download(request: Request) -> Response:
     """The file, to be saved."""
     with ExitStack() as stack:
         opened = _open(request, stack)
-        headers = {"content-disposition": f"attachment; {_file_name(opened)}"}
-        pieces = _pieces(b"", opened, stack.pop_all())
-        return StreamingResponse(pieces, media_type="application/octet-stream", headers=headers)
+        return stream(opened.pieces, stack, headers={"content-disposition": f"attachment; {_file_name(opened)}"})
 
 
 def upload(request: Request, form: FormData) -> Response:
@@ -107,8 +104,7 @@ def upload(request: Request, form: FormData) -> Response:
         for file in form.getlist("file"):
             if not isinstance(file, UploadFile) or not file.filename:
                 continue
-            # A browser may send a path, of its own system's kind.
-            own_name = PurePath(file.filename.replace("\\", "/")).name
+            own_name = forms.file_name(file)
             name = f"{folder}/{own_name}" if folder else own_name
             try:
                 api.files.upload(name, file.file, size_bytes=file.size or 0, content_type=content_type(own_name))
@@ -150,13 +146,6 @@ def _whole(bucket: Bucket, name: str, most_bytes: int) -> bytes | None:
 def _open(request: Request, stack: ExitStack) -> Opened:
     bucket = stack.enter_context(rendering.of(request).stack.bucket())
     return stack.enter_context(bucket.open(_name(request)))
-
-
-def _pieces(first: bytes, opened: Opened, stack: ExitStack) -> Iterator[bytes]:
-    with stack:
-        if first:
-            yield first
-        yield from opened.pieces
 
 
 def _file_name(opened: Opened) -> str:

@@ -1,8 +1,8 @@
-"""A group of tasks: its members counted by status, and what follows them."""
+"""Groups of tasks: the newest ones, and one of them, its members counted by status and what follows them."""
 
 from __future__ import annotations
 
-from urllib.parse import urlencode
+from collections.abc import Mapping
 
 from starlette.datastructures import FormData
 from starlette.requests import Request
@@ -13,6 +13,7 @@ from poolhouse.client import calls
 from poolhouse.client.calls import segment
 from poolhouse.client.event_stream import FINAL
 from poolhouse.local.console import forms, rendering
+from poolhouse.local.console.paging import Asked
 
 _EVERY_S = 2.0
 _PAGE = 20
@@ -20,19 +21,22 @@ _PAGE = 20
 
 def listing(request: Request) -> Response:
     """The groups, the newest first."""
-    token = request.query_params.get("page_token", "")
+    asked = Asked.of(request)
     with rendering.of(request).stack.api() as api:
-        page = api.get("/groups", page_size=str(_PAGE), **({"page_token": token} if token else {}))
-    following = page["next_page_token"]
+        page = api.get("/groups", **asked.query(size=_PAGE))
     return rendering.page(
         request,
         "groups.html",
-        every_s=None if token else _EVERY_S,
+        every_s=_EVERY_S if asked.first else None,
         groups=page["groups"],
-        final=FINAL,
-        first=not token,
-        older=f"/groups?{urlencode({'page_token': following})}" if following else "",
+        ended_of={group["group_id"]: _ended(group["counts"]) for group in page["groups"]},
+        asked=asked,
+        following=page["next_page_token"],
     )
+
+
+def _ended(counts: Mapping[str, int]) -> int:
+    return sum(number for status, number in counts.items() if status in FINAL)
 
 
 def show(request: Request) -> Response:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import PurePath
 
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
@@ -102,8 +101,7 @@ def _upload(api: Client, filled: FormData, texts: Mapping[str, str]) -> dict[str
     for key, file in filled.multi_items():
         if key.startswith(_FILE) and isinstance(file, UploadFile) and file.filename:
             field = key.removeprefix(_FILE)
-            # A browser may send a path, of its own system's kind.
-            own_name = PurePath(file.filename.replace("\\", "/")).name
+            own_name = forms.file_name(file)
             names[field] = texts.get(field, "").strip() or own_name
             api.files.upload(names[field], file.file, size_bytes=file.size or 0, content_type=content_type(own_name))
     return names

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import datetime, timedelta
-from urllib.parse import urlencode
 
 from starlette.datastructures import FormData
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from poolhouse.client import schema, units
@@ -20,9 +18,10 @@ from poolhouse.client.errors import ApiError
 from poolhouse.client.event_stream import FINAL
 from poolhouse.client.files import CHUNK_BYTES
 from poolhouse.local.console import bulk, forms, lines, rendering
+from poolhouse.local.console.paging import Asked
+from poolhouse.local.console.streaming import stream
 from poolhouse.local.console.task import family, timeline, values
 from poolhouse.pipeline.control.filters import LIVE
-from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.tasks.records import Status
 
 _LIST_EVERY_S = 2.0
@@ -37,31 +36,25 @@ _LETTER_TIME = timedelta(seconds=30)
 
 def listing(request: Request) -> Response:
     """The tasks, the newest first."""
-    asked = request.query_params
-    query = {name: asked[name] for name in (*_FILTERS, *_RELATED, "page_token") if asked.get(name)}
+    asked = Asked.of(request, *_FILTERS, *_RELATED)
     with rendering.of(request).stack.api() as api:
-        page = api.get("/tasks", page_size=str(_PAGE), count="true", **query)
+        page = api.get("/tasks", count="true", **asked.query(size=_PAGE))
         openapi = api.get("/openapi.json")
-    token = query.pop("page_token", "")
-    following = page["next_page_token"]
-    types = schema.task_types(openapi)
+    chosen = asked.chosen
     return rendering.page(
         request,
         "tasks.html",
-        # Only the newest change: an older page stays as it is while it is being read.
-        every_s=None if token else _LIST_EVERY_S,
+        every_s=_LIST_EVERY_S if asked.first else None,
         tasks=page["tasks"],
         total=page.get("total"),
-        chosen=query,
-        first=not token,
-        newest=_page_of(query),
-        older=_page_of({**query, "page_token": following}) if following else "",
+        asked=asked,
+        following=page["next_page_token"],
         statuses=[*Status, "failed,dead", "queued,running,scheduled"],
-        related={name: what for name, what in _RELATED.items() if name in query},
+        related={name: what for name, what in _RELATED.items() if name in chosen},
         # A bulk cancel knows neither text nor relatives: what it would cancel is more than what is shown.
-        cancellable=query.get("status", Status.QUEUED) in LIVE and not query.keys() & {"text", *_RELATED},
-        types=sorted(types),
-        queues=schema.payload(openapi, types[0]).queues if types else (),
+        cancellable=chosen.get("status", Status.QUEUED) in LIVE and not chosen.keys() & {"text", *_RELATED},
+        types=sorted(schema.task_types(openapi)),
+        queues=schema.queues(openapi),
     )
 
 
@@ -71,7 +64,7 @@ def cancel_all(request: Request, form: FormData) -> Response:
     meant = {**chosen, "status": [chosen["status"]]} if "status" in chosen else {**chosen, "all": True}
     with rendering.of(request).stack.api() as api:
         note = bulk.cancel(api, "/tasks:cancel", meant)
-    return rendering.go_to(request, _page_of(chosen), note=note)
+    return rendering.go_to(request, Asked("/tasks", chosen).address(), note=note)
 
 
 def find(request: Request) -> Response:
@@ -113,20 +106,9 @@ def result(request: Request) -> Response:
         api = opened.enter_context(rendering.of(request).stack.api())
         answer = opened.enter_context(api.open_result(task_id))
         disposition = answer.headers.get("Content-Disposition", "")
-        name = (
-            disposition if disposition.startswith("attachment;") else f'attachment; filename="{segment(task_id)}.json"'
-        )
-        pieces = answer.iter_bytes(CHUNK_BYTES)
-        return StreamingResponse(
-            _closing(pieces, opened.pop_all()),
-            media_type="application/octet-stream",
-            headers={"content-disposition": name},
-        )
-
-
-def _closing(pieces: Iterator[bytes], opened: ExitStack) -> Iterator[bytes]:
-    with opened:
-        yield from pieces
+        if not disposition.startswith("attachment;"):
+            disposition = f'attachment; filename="{segment(task_id)}.json"'
+        return stream(answer.iter_bytes(CHUNK_BYTES), opened, headers={"content-disposition": disposition})
 
 
 def cancel(request: Request, form: FormData) -> Response:
@@ -142,14 +124,6 @@ def cancel(request: Request, form: FormData) -> Response:
     return rendering.go_to(request, f"/tasks/{segment(task_id)}", note=note)
 
 
-def run_now(request: Request, form: FormData) -> Response:
-    """Run a scheduled task now, as `POST /tasks/ID:run-now` does."""
-    task_id = request.path_params["task_id"]
-    with rendering.of(request).stack.api() as api:
-        api.post(f"/tasks/{segment(task_id)}:run-now")
-    return rendering.go_to(request, f"/tasks/{segment(task_id)}", note="Queued.")
-
-
 def again(request: Request, form: FormData) -> Response:
     """Submit another task with the same type, queue and payload."""
     with rendering.of(request).stack.api() as api:
@@ -157,18 +131,6 @@ def again(request: Request, form: FormData) -> Response:
         answer = api.post("/tasks", {name: task[name] for name in ("task_type", "queue", "payload")})
     note = "This task is the same, and has not ended." if answer["status"] == "exists" else "Submitted again."
     return rendering.go_to(request, f"/tasks/{segment(answer['task_id'])}", note=note)
-
-
-def reschedule(request: Request, form: FormData) -> Response:
-    """Move a scheduled task, as `POST /tasks/ID:reschedule` does."""
-    task_id = request.path_params["task_id"]
-    try:
-        delay = units.duration(forms.text(form, "delay"), option="Move")
-    except ConfigError as error:
-        return rendering.go_to(request, f"/tasks/{segment(task_id)}", note=str(error))
-    with rendering.of(request).stack.api() as api:
-        api.post(f"/tasks/{segment(task_id)}:reschedule", {"delay_s": delay.total_seconds()})
-    return rendering.go_to(request, f"/tasks/{segment(task_id)}", note="Moved.")
 
 
 def _letter(api: Client, task: Document) -> Document | None:
@@ -193,10 +155,6 @@ def _may_change(task: Document, letter: Document | None, *, now: datetime) -> bo
     return task["status"] in {"failed", "dead"} and letter is None and "discarded_at" not in task and recent
 
 
-def _page_of(query: dict[str, str]) -> str:
-    return f"/tasks?{urlencode(query)}" if query else "/tasks"
-
-
 routes = [
     Route("/tasks", listing),
     Route("/tasks/matching/cancel", forms.posted(cancel_all), methods=["POST"]),
@@ -205,6 +163,4 @@ routes = [
     Route("/tasks/{task_id}/result", result),
     Route("/tasks/{task_id}/cancel", forms.posted(cancel), methods=["POST"]),
     Route("/tasks/{task_id}/again", forms.posted(again), methods=["POST"]),
-    Route("/tasks/{task_id}/run-now", forms.posted(run_now), methods=["POST"]),
-    Route("/tasks/{task_id}/reschedule", forms.posted(reschedule), methods=["POST"]),
 ]

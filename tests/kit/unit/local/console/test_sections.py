@@ -32,11 +32,11 @@ def test_delayed_tasks_are_listed_by_their_time_and_chosen_from(shown: Shown) ->
 
 def test_a_delayed_task_is_run_now_or_moved_from_the_list(shown: Shown) -> None:
     one, two = delayed(shown, 3000), delayed(shown, 6000)
-    assert shown.post(f"/delayed/{two}/run-now").startswith(f"/tasks/{two}?note=")
+    assert shown.post(f"/tasks/{two}/run-now").startswith(f"/tasks/{two}?note=")
     assert [task["task_id"] for task in shown.served.published] == [two]
-    assert "Moved." in shown.text(shown.post(f"/delayed/{one}/move", delay="1d"))
+    assert "Moved." in shown.text(shown.post(f"/delayed/{one}/reschedule", delay="1d"))
     assert shown.served.api.get(f"/tasks/{one}")["not_before"] == "2026-03-02T12:00:00Z"
-    assert "Move &#39;soon&#39;" in shown.page(shown.post(f"/delayed/{one}/move", delay="soon"))
+    assert "Move &#39;soon&#39;" in shown.page(shown.post(f"/delayed/{one}/reschedule", delay="soon"))
     assert shown.post(f"/delayed/{one}/forget", status=404)
 
 

@@ -47,6 +47,14 @@ def test_a_hostile_name_is_text_and_leads_to_its_file(shown: Shown) -> None:
     assert "<script>alert" not in page
 
 
+def test_half_a_surrogate_pair_is_shown_as_json_writes_it_and_names_no_file(shown: Shown) -> None:
+    put(shown, "uploads/a.json", b'{"\\ud800": "uploads/\\udfff"}')
+    page = shown.page("/files/object?name=uploads/a.json")
+    assert "\\ud800" in page
+    assert "uploads/\\udfff" in page
+    assert "uploads%2F%" not in page
+
+
 def test_a_file_is_downloaded_as_bytes_under_its_name(shown: Shown) -> None:
     put(shown, HOSTILE, b"x" * 2500)
     answer = shown.client.get("/files/download", params={"name": HOSTILE})

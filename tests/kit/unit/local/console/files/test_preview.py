@@ -21,6 +21,10 @@ def none_read(most_bytes: int) -> bytes | None:
     raise AssertionError("nothing more needs to be read")
 
 
+def info(size_bytes: int | None, name: str = "uploads/file", content_type: str = "text/html") -> FileInfo:
+    return FileInfo(name=name, size_bytes=size_bytes, content_type=content_type)
+
+
 def shown(
     data: bytes,
     name: str = "uploads/file",
@@ -29,8 +33,8 @@ def shown(
     size_bytes: int | None = None,
     whole: Callable[[int], bytes | None] = none_read,
 ) -> Preview:
-    info = FileInfo(name=name, size_bytes=len(data) if size_bytes is None else size_bytes, content_type=content_type)
-    return preview.preview(info, data[: preview.HEAD_BYTES], whole=whole)
+    described = info(len(data) if size_bytes is None else size_bytes, name, content_type)
+    return preview.preview(described, data[: preview.HEAD_BYTES], whole=whole)
 
 
 @pytest.mark.parametrize(
@@ -96,6 +100,25 @@ def test_of_a_large_table_rows_columns_and_values_are_left_out() -> None:
     assert (len(found.table.rows), len(found.table.header), found.table.more_columns) == (MOST_ROWS, MOST_COLUMNS, 20)
     assert len(found.table.header[0]) == MOST_CELL + 1
     assert found.cut
+
+
+@pytest.mark.parametrize(
+    ("rows", "cut"), [(MOST_ROWS, False), (MOST_ROWS + 1, True)], ids=["as many as are shown", "one more"]
+)
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_a_table_says_that_it_has_more_rows_only_where_it_has(rows: int, cut: bool, end: str) -> None:
+    lines = ["n,text", *(f'{number},"two\nlines"' for number in range(rows))]
+    found = shown(("\n".join(lines) + end).encode(), "x.csv")
+    assert found.table is not None
+    assert (len(found.table.rows), found.cut) == (MOST_ROWS, cut)
+
+
+def test_what_was_read_tells_whether_there_is_more_where_the_size_is_unknown_or_that_of_compressed_bytes() -> None:
+    for size_bytes in (None, 17):
+        large = preview.preview(info(size_bytes), b"[1," + b" " * (preview.HEAD_BYTES - 3), whole=none_read)
+        assert (large.kind, large.cut) == (Kind.TEXT, True)
+        small = preview.preview(info(size_bytes), b"[1]", whole=none_read)
+        assert (small.kind, small.cut) == (Kind.JSON, False)
 
 
 def test_a_parquet_file_is_a_table_where_polars_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
