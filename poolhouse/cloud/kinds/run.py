@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
-from poolhouse.cloud.kinds import containers, secrets
+from poolhouse.cloud.kinds import connections, containers, secrets
 from poolhouse.cloud.kinds.containers import Container
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.resource import IMAGE, Command, Fields, Json, Read, Resource, command, flag, pairs
@@ -34,6 +34,7 @@ def service(topology: Topology, *, image: str, options: Options) -> Resource:
         account=options.account("api"),
         cpu=options.api.cpu,
         memory_mib=options.api.memory_mib,
+        connections=connections.connections(options),
     )
     probe = {"httpGet.path": "/health", "periodSeconds": "5", "timeoutSeconds": "4", "failureThreshold": "24"}
     wanted: Fields = {
@@ -79,6 +80,7 @@ def service(topology: Topology, *, image: str, options: Options) -> Resource:
         found = template["spec"]["containers"][0]
         return {
             **containers.observed_fields(found, template["spec"]),
+            **connections.observed(template, options),
             "concurrency": template["spec"].get("containerConcurrency"),
             "min_instances": int(notes.get(_MIN_SCALE, 0)),
             "max_instances": int(notes.get(_MAX_SCALE, 0)),
@@ -98,7 +100,8 @@ def service(topology: Topology, *, image: str, options: Options) -> Resource:
         there = containers.named(raw, name)
         pinned = there is not None and traffic(there) != LATEST
         back = command("run", "services", "update-traffic", name, where, "--to-latest")
-        return (command(*arguments), *((back,) if pinned else ()))
+        removals = container.connections.removals(observe(raw))
+        return (command(*arguments, *removals), *((back,) if pinned else ()))
 
     return _resource(
         "service",
@@ -114,6 +117,7 @@ def service(topology: Topology, *, image: str, options: Options) -> Resource:
             f"grants/bucket/{options.bucket}",
             *(f"grants/topic/{tier.topic}" for queue in topology.queues for tier in queue.tiers),
             *secrets.granted(topology.secrets, options),
+            *connections.granted(options),
         ),
     )
 
@@ -160,6 +164,7 @@ def pool(queue: Queue, *, topology: Topology, image: str, options: Options, trac
         count = found["metadata"].get("annotations", {}).get(_MANUAL)
         return {
             **containers.observed_fields(template["spec"]["containers"][0], template["spec"]),
+            **connections.observed(template, options),
             **({"instances": int(count) if count is not None else None} if fixed else {}),
             **containers.observed_labels(found, options),
         }
@@ -173,7 +178,7 @@ def pool(queue: Queue, *, topology: Topology, image: str, options: Options, trac
         options=options,
         account="worker",
         read=pools_read(options, tracks),
-        update=lambda raw: (command(*(scaled if fixed else arguments)),),
+        update=lambda raw: (command(*(scaled if fixed else arguments), *container.connections.removals(observe(raw))),),
         after=(
             *_granted(options, *(tier.subscription for tier in queue.tiers)),
             *secrets.granted(topology.secrets_of(queue), options),
@@ -212,6 +217,7 @@ def dead_letter_job(topology: Topology, *, image: str, options: Options) -> Reso
         cpu=1,
         memory_mib=512,
         arguments=("-m", "poolhouse.worker", "dead-letters", "--drain", "--budget=600"),
+        connections=connections.connections(options, cloud_sql=bool(topology.hooks)),
     )
     return _job(
         f"{options.name}-dead-letters",
@@ -235,6 +241,7 @@ def _worker(queue: Queue, arguments: tuple[str, ...], *, topology: Topology, opt
         cpu=queue.workers.cpu,
         memory_mib=queue.workers.memory_mib,
         arguments=("-m", "poolhouse.worker", verb, f"--queue={queue.name}", *more),
+        connections=connections.connections(options),
     )
 
 
@@ -255,7 +262,11 @@ def jobs_read(options: Options) -> Read:
 
 def _granted(options: Options, *subscriptions: str) -> tuple[str, ...]:
     """What a worker needs before it starts: one that finds a bucket or subscription closed to it dies at once."""
-    return (f"grants/bucket/{options.bucket}", *(f"grants/subscription/{name}" for name in subscriptions))
+    return (
+        f"grants/bucket/{options.bucket}",
+        *(f"grants/subscription/{name}" for name in subscriptions),
+        *connections.granted(options),
+    )
 
 
 def _job(
@@ -291,11 +302,17 @@ def _job(
         task = execution["template"]["spec"]
         return {
             **containers.observed_fields(task["containers"][0], task),
+            **connections.observed(found["spec"]["template"], options),
             "tasks": int(execution.get("taskCount", 1)),
             "retries": int(task.get("maxRetries", 3)),
             "timeout_s": int(task.get("timeoutSeconds", 600)),
             **containers.observed_labels(found, options),
         }
+
+    def update(raw: Json) -> tuple[Command, ...]:
+        # This command has no flag that clears them: an empty list does.
+        removals = container.connections.removals(observe(raw), cloud_sql="--set-cloudsql-instances=")
+        return (command(*arguments, *removals),)
 
     return _resource(
         "job",
@@ -306,6 +323,7 @@ def _job(
         options=options,
         account=account,
         read=jobs_read(options),
+        update=update,
         after=after,
     )
 
@@ -320,7 +338,7 @@ def _resource(
     options: Options,
     account: str,
     read: Read,
-    update: Callable[[Json], tuple[Command, ...]] | None = None,
+    update: Callable[[Json], tuple[Command, ...]],
     after: tuple[str, ...] = (),
 ) -> Resource:
     return Resource(
@@ -330,6 +348,6 @@ def _resource(
         read=read,
         observe=observe,
         create=(command(*arguments),),
-        update=update or (lambda raw: (command(*arguments),)),
+        update=update,
         after=("image", f"account/{options.account_id(account)}", *after),
     )

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Self
 
 import grpc
-from google.cloud.run_v2.types import DeleteWorkerPoolRequest, GetWorkerPoolRequest, UpdateWorkerPoolRequest, WorkerPool
+from google.cloud.run_v2.types import (
+    DeleteWorkerPoolRequest,
+    GetWorkerPoolRequest,
+    UpdateWorkerPoolRequest,
+    VpcAccess,
+    WorkerPool,
+)
 from google.longrunning import operations_pb2
 from google.protobuf import any_pb2
 
@@ -16,6 +23,7 @@ from poolhouse.cloud.rehearsal.authority import Authority
 from poolhouse.cloud.rehearsal.control_plane import ControlPlane
 from poolhouse.cloud.rehearsal.http import ApiError, Request
 from poolhouse.cloud.rehearsal.schema import check
+from poolhouse.cloud.rehearsal.services.connections import CLOUD_SQL, EGRESS, INTERFACES, check_connections
 from poolhouse.cloud.rehearsal.services.run import CONTAINER, REGIONS, check_container, name
 from poolhouse.cloud.rehearsal.state import State
 
@@ -91,10 +99,12 @@ class PoolServer:
         check(container, CONTAINER, "template.containers[0]")
         check_container(state, container, pool.template.service_account)
         _check_size(container["resources"]["limits"])
+        notes = _connections(pool.template)
+        check_connections(notes, region)
         pool.etag = state.etag()
         pool.latest_ready_revision = f"{pool.name}/revisions/{resource}-{state.number():05d}-reh"
         state.items[f"run-v2/{pool.name}"] = {"pool": pool}
-        state.items[name(state, "workerpools", region, resource)] = as_v1(pool, container, state, region, resource)
+        state.items[name(state, "workerpools", region, resource)] = as_v1(pool, container, notes, state)
         return self._operation(pool)
 
     def _delete(self, request: Any) -> Any:
@@ -160,8 +170,34 @@ def _variable(item: Any) -> dict[str, Any]:
     return {"name": item.name, "valueFrom": {"secretKeyRef": reference}}
 
 
-def as_v1(pool: Any, container: dict[str, Any], state: State, region: str, resource: str) -> dict[str, Any]:
-    """A v2 pool as the v1 API shows it, which is what `worker-pools list` reads."""
+def _connections(template: Any) -> dict[str, str]:
+    """The network and the Cloud SQL instances of a v2 template, as annotations of v1."""
+    notes: dict[str, str] = {}
+    if interfaces := template.vpc_access.network_interfaces:
+        shown = [
+            {"network": each.network, "subnetwork": each.subnetwork, "tags": list(each.tags)} for each in interfaces
+        ]
+        notes[INTERFACES] = json.dumps(
+            [{name: value for name, value in each.items() if value} for each in shown], sort_keys=True
+        )
+    if template.vpc_access.egress:
+        notes[EGRESS] = VpcAccess.VpcEgress(template.vpc_access.egress).name.lower().replace("_", "-")
+    instances = [name for volume in template.volumes for name in volume.cloud_sql_instance.instances]
+    if instances:
+        notes[CLOUD_SQL] = ",".join(instances)
+    return notes
+
+
+def as_v1(pool: Any, container: dict[str, Any], notes: dict[str, str], state: State) -> dict[str, Any]:
+    """A v2 pool as the v1 API shows it, which is what `worker-pools list` reads.
+
+    Args:
+        pool: the pool.
+        container: its container, as v1 writes it.
+        notes: annotations of its template.
+        state: where it is.
+    """
+    region, resource = _parts(pool.name, state)
     scaling = pool.scaling
     annotations = {"run.googleapis.com/scalingMode": "manual" if "manual_instance_count" in scaling else "automatic"}
     if "manual_instance_count" in scaling:
@@ -179,7 +215,7 @@ def as_v1(pool: Any, container: dict[str, Any], state: State, region: str, resou
         },
         "spec": {
             "template": {
-                "metadata": {},
+                "metadata": {"annotations": notes},
                 "spec": {"containers": [container], "serviceAccountName": pool.template.service_account},
             }
         },

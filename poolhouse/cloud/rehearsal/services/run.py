@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from poolhouse.cloud.rehearsal.control_plane import Route, route
 from poolhouse.cloud.rehearsal.http import ApiError, Request
 from poolhouse.cloud.rehearsal.schema import LABELS, anything, boolean, check, list_of, map_of, one_of, text, whole
 from poolhouse.cloud.rehearsal.services import artifactregistry, policies, secretmanager
+from poolhouse.cloud.rehearsal.services.connections import check_connections
 from poolhouse.cloud.rehearsal.state import PROJECT_NUMBER, Json, State
 
 #: Regions that the rehearsal has.
@@ -180,6 +182,7 @@ def _service(state: State, request: Request, body: dict[str, Any]) -> dict[str, 
     region = _region(request)
     pod = body["spec"]["template"]["spec"]
     check_container(state, pod["containers"][0], pod.get("serviceAccountName"))
+    check_connections(_notes(body["spec"]["template"]), region)
     label = body["metadata"]["name"]
     revision = f"{label}-{state.number():05d}-reh"
     url = f"https://{label}-{PROJECT_NUMBER}.{region}.run.app"
@@ -223,6 +226,7 @@ def _job(state: State, request: Request, body: dict[str, Any]) -> dict[str, Any]
     check(body, _JOB)
     pod = body["spec"]["template"]["spec"]["template"]["spec"]
     check_container(state, pod["containers"][0], pod.get("serviceAccountName"))
+    check_connections(_notes(body["spec"]["template"]), _region(request))
     made = _stamped(state, body, _region(request))
     made["status"] = {
         "observedGeneration": made["metadata"]["generation"],
@@ -230,6 +234,11 @@ def _job(state: State, request: Request, body: dict[str, Any]) -> dict[str, Any]
         "executionCount": 0,
     }
     return made
+
+
+def _notes(template: Mapping[str, Any]) -> Mapping[str, str]:
+    found: Mapping[str, str] = template.get("metadata", {}).get("annotations", {})
+    return found
 
 
 def _stamped(state: State, body: dict[str, Any], region: str) -> dict[str, Any]:
