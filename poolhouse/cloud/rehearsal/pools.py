@@ -12,6 +12,9 @@ import grpc
 from google.cloud.run_v2.types import (
     DeleteWorkerPoolRequest,
     GetWorkerPoolRequest,
+    InstanceSplit,
+    InstanceSplitAllocationType,
+    InstanceSplitStatus,
     UpdateWorkerPoolRequest,
     VpcAccess,
     WorkerPool,
@@ -19,6 +22,7 @@ from google.cloud.run_v2.types import (
 from google.longrunning import operations_pb2
 from google.protobuf import any_pb2
 
+from poolhouse.cloud.rehearsal import revisions
 from poolhouse.cloud.rehearsal.authority import Authority
 from poolhouse.cloud.rehearsal.control_plane import ControlPlane
 from poolhouse.cloud.rehearsal.http import ApiError, Request
@@ -30,6 +34,7 @@ from poolhouse.cloud.rehearsal.state import State
 _POOLS = "google.cloud.run.v2.WorkerPools"
 _OPERATIONS = "google.longrunning.Operations"
 _PORT_HOST = "127.0.0.1"
+_TO_LATEST = InstanceSplitAllocationType.INSTANCE_SPLIT_ALLOCATION_TYPE_LATEST
 
 
 class PoolServer:
@@ -102,9 +107,17 @@ class PoolServer:
         notes = _connections(pool.template)
         check_connections(notes, region)
         pool.etag = state.etag()
-        pool.latest_ready_revision = f"{pool.name}/revisions/{resource}-{state.number():05d}-reh"
+        full = name(state, "workerpools", region, resource)
+        template = {
+            "metadata": {"annotations": notes},
+            "spec": {"containers": [container], "serviceAccountName": pool.template.service_account},
+        }
+        revision = revisions.newest(state, full, template, region=region)
+        pool.latest_ready_revision = f"{pool.name}/revisions/{revision}"
+        pool.generation = state.number()
+        _split(state, full, pool)
         state.items[f"run-v2/{pool.name}"] = {"pool": pool}
-        state.items[name(state, "workerpools", region, resource)] = as_v1(pool, container, notes, state)
+        state.items[full] = as_v1(pool, template, state, region, resource)
         return self._operation(pool)
 
     def _delete(self, request: Any) -> Any:
@@ -123,6 +136,19 @@ class PoolServer:
         region, _ = _parts(pool.name, state)
         full = f"projects/{state.project}/locations/{region}/operations/{state.number()}"
         return _operation_message(state.operation(full, WorkerPool.pb(pool), metadata=WorkerPool.pb(pool)))
+
+
+def _split(state: State, full: str, pool: Any) -> None:
+    """Check how instances are divided; all are the newest revision's where nothing is said. Raises `ApiError`."""
+    if not pool.instance_splits:
+        pool.instance_splits = [InstanceSplit(type_=_TO_LATEST, percent=100)]
+    named = [split.revision for split in pool.instance_splits if split.type_ != _TO_LATEST]
+    revisions.check_shares(state, full, (split.percent for split in pool.instance_splits), named)
+    newest = pool.latest_ready_revision.rpartition("/")[2]
+    pool.instance_split_statuses = [
+        InstanceSplitStatus(type_=split.type_, revision=split.revision or newest, percent=split.percent)
+        for split in pool.instance_splits
+    ]
 
 
 #: Least and most memory by CPU, in MiB (Cloud Run, Configure CPU and memory limits for worker pools).
@@ -188,16 +214,8 @@ def _connections(template: Any) -> dict[str, str]:
     return notes
 
 
-def as_v1(pool: Any, container: dict[str, Any], notes: dict[str, str], state: State) -> dict[str, Any]:
-    """A v2 pool as the v1 API shows it, which is what `worker-pools list` reads.
-
-    Args:
-        pool: the pool.
-        container: its container, as v1 writes it.
-        notes: annotations of its template.
-        state: where it is.
-    """
-    region, resource = _parts(pool.name, state)
+def as_v1(pool: Any, template: dict[str, Any], state: State, region: str, resource: str) -> dict[str, Any]:
+    """A v2 pool as the v1 API shows it, which is what `worker-pools list` reads."""
     scaling = pool.scaling
     annotations = {"run.googleapis.com/scalingMode": "manual" if "manual_instance_count" in scaling else "automatic"}
     if "manual_instance_count" in scaling:
@@ -210,17 +228,22 @@ def as_v1(pool: Any, container: dict[str, Any], notes: dict[str, str], state: St
             "namespace": state.project,
             "labels": {**dict(pool.labels), "cloud.googleapis.com/location": region},
             "annotations": annotations,
-            "generation": state.number(),
+            "generation": int(pool.generation),
             "creationTimestamp": state.now(),
         },
         "spec": {
-            "template": {
-                "metadata": {"annotations": notes},
-                "spec": {"containers": [container], "serviceAccountName": pool.template.service_account},
-            }
+            "template": template,
+            "instanceSplits": [
+                {"percent": split.percent}
+                | ({"latestRevision": True} if split.type_ == _TO_LATEST else {"revisionName": split.revision})
+                for split in pool.instance_splits
+            ],
         },
         "status": {
             "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": state.now()}],
+            "instanceSplits": [
+                {"percent": split.percent, "revisionName": split.revision} for split in pool.instance_split_statuses
+            ],
             "latestReadyRevisionName": pool.latest_ready_revision.rpartition("/")[2],
         },
     }
