@@ -17,6 +17,9 @@ from poolhouse.pipeline.config.topology import Topology
 
 #: Longest time of one execution of a job, in seconds: its budget and the longest task that it still finishes.
 JOB_TIMEOUT_S = 3600 * 4
+#: After how many seconds a worker that is stuck ends itself, so that Cloud Run starts another: gcloud 528 has no flag
+#: for the probes of worker pools, and jobs have no liveness probe. `[env]` can say otherwise.
+WATCHDOG_S = "60"
 API = "run.googleapis.com"
 _MIN_SCALE, _MAX_SCALE = "autoscaling.knative.dev/minScale", "autoscaling.knative.dev/maxScale"
 _INGRESS, _THROTTLING = "run.googleapis.com/ingress", "run.googleapis.com/cpu-throttling"
@@ -235,7 +238,7 @@ def dead_letter_job(topology: Topology, *, image: str, options: Options) -> Reso
     """The job that keeps dead letters in the bucket. It runs no handler, but the hooks, and has their secrets."""
     found = topology.secrets_of_hooks
     container = Container(
-        env=containers.environment(options, topology.env),
+        env=containers.environment(options, topology.env, WORKER_WATCHDOG_S=WATCHDOG_S),
         secrets=secrets.references(found, options),
         account=options.account("dead-letters"),
         cpu=1,
@@ -259,7 +262,7 @@ def dead_letter_job(topology: Topology, *, image: str, options: Options) -> Reso
 def _worker(queue: Queue, arguments: tuple[str, ...], *, topology: Topology, options: Options) -> Container:
     verb, *more = arguments
     return Container(
-        env=containers.environment(options, topology.env_of(queue)),
+        env=containers.environment(options, topology.env_of(queue), WORKER_WATCHDOG_S=WATCHDOG_S),
         secrets=secrets.references(topology.secrets_of(queue), options),
         account=options.account("worker"),
         cpu=queue.workers.cpu,

@@ -130,6 +130,15 @@ def test_the_name_of_a_cloud_sql_instance_means_the_deploys_own_project_and_regi
     assert options.cloud_sql == ("some-project:us-east1:orders", "a:us-west1:b")
 
 
+def test_every_worker_ends_itself_when_it_is_stuck_unless_the_environment_says_otherwise(make: Make) -> None:
+    other = parse(PIPELINE + "[queues.mail.env]\nWORKER_WATCHDOG_S = '0'")
+    for workers, part in (("pool", "pool/shop-mail"), ("job", "job/shop-mail")):
+        resources = make(workers=workers)
+        found = [by_id(resources, id_).wanted["env WORKER_WATCHDOG_S"] for id_ in (part, "job/shop-dead-letters")]
+        assert found == ["60", "60"]
+        assert by_id(make(other, workers=workers), part).wanted["env WORKER_WATCHDOG_S"] == "0"
+
+
 def test_labels_are_on_everything_that_can_have_some(make: Make) -> None:
     labelled = {item.id for item in make(own_labels={"team": "shop"}, autoscale=True) if "label team" in item.wanted}
     assert labelled == {item.id for item in make(autoscale=True) if f"label {LABEL}" in item.wanted}
