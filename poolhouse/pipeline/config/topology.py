@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_valid
 
 from poolhouse.pipeline import text_files
 from poolhouse.pipeline.config import environment, stages
+from poolhouse.pipeline.config.api_access import ApiKey
 from poolhouse.pipeline.config.base import Name, Table
 from poolhouse.pipeline.config.bucket import Bucket, Index, Payloads
 from poolhouse.pipeline.config.deploy_options import Api, Deploy
@@ -34,6 +35,10 @@ _PATTERNS = {
     "api": "a function in a module, such as api.app:create",
     "hooks": "a class or function in a module, such as shop.hooks:Metrics",
     "e2e": "the name of a module, such as local.e2e.cases",
+    "region": "a region, such as europe-west1",
+    "build_region": "a region, such as us-central1",
+    "channel": "the full name of a channel: projects/P/notificationChannels/N",
+    "sha256": "64 hexadecimal digits, as `./invoke new-key` prints them",
 }
 #: A message of a check of several tables, which begins with the place of the mistake.
 _PLACED = re.compile(r"(?P<place>[a-z_]+(\.[\w-]+)+): (?P<text>.*)", re.DOTALL)
@@ -269,9 +274,8 @@ def _explain(error: ValidationError, document: dict[str, Any], text: str, source
         if problem["type"] == "extra_forbidden":
             message = f"unknown field (allowed: {', '.join(_fields(path[:-1]))})"
         elif problem["type"] == "string_pattern_mismatch":
-            message = _PATTERNS.get(
-                path[0], "a name has 1 to 30 lowercase letters, digits and -, and starts with a letter"
-            )
+            name = "a name has 1 to 30 lowercase letters, digits and -, and starts with a letter"
+            message = _PATTERNS.get(path[0]) or _PATTERNS.get(path[-1], name)
         where = (*under, *path)
         lines.append(f"{source}:{_line(text, where)}: {'.'.join(where) or 'pipeline'}: {message}")
     return "\n".join(lines)
@@ -287,6 +291,8 @@ def _fields(path: tuple[str, ...]) -> list[str]:
         model = Objectives
     if path == ("deploy", "api"):
         model = Api
+    if path[:2] == ("deploy", "keys"):
+        model = ApiKey
     fixed = {Queue: {"name", "prefix"}, Schedule: {"name"}, Trigger: {"name"}}.get(model, set())
     return [name for name in model.model_fields if name not in fixed]
 

@@ -21,6 +21,7 @@ from poolhouse.cloud.options import Options
 from poolhouse.cloud.rehearsal.faults import Fault, Faults
 from poolhouse.cloud.rehearsal.front import Running
 from poolhouse.cloud.rehearsal.services.pubsub import dead_letter_gaps
+from poolhouse.cloud.rehearsal.services.run import open_to_all
 from poolhouse.cloud.rehearsal.simulation import PROJECT, simulate
 from poolhouse.cloud.resource import command
 from poolhouse.local.backend import UpOptions
@@ -209,6 +210,12 @@ def test_a_changed_pipeline_changes_only_that(deployed: Rehearsal) -> None:
         PIPELINE.replace("[queues.mail.workers]", "[queues.mail]\nexactly_once = true\n[queues.mail.workers]\ncpu = 2")
     )
     assert work(deployed.deploy()) == ["update subscription/shop-mail-workers", "update pool/shop-mail"]
+    deployed.write((deployed.root / "pipeline.toml").read_text() + '[deploy]\npublic = "read"\n')
+    assert work(deployed.deploy()) == ["update service/shop-api"]
+    service = deployed.simulation.control_plane.state.items[f"run/{PROJECT}/europe-west1/services/shop-api"]
+    assert open_to_all(service)
+    rules = {item["name"]: item.get("value") for item in service["spec"]["template"]["spec"]["containers"][0]["env"]}
+    assert json.loads(rules["API_ACCESS"])["anonymous"] == "read"
 
 
 def test_what_was_changed_by_hand_is_put_back_in_each_kind_of_resource(deployed: Rehearsal) -> None:
