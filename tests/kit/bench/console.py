@@ -118,7 +118,9 @@ def console(store: MemoryStore) -> Iterator[TestClient]:
         thread.start()
         api_url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         where = Endpoints(api_url=api_url, pubsub_host="127.0.0.1:9", storage_url="", project="p", bucket="b")
-        stack = LocalStack(lambda: MadeUpBackend(where), open_bucket=lambda *_: StoreBucket(store))
+        stack = LocalStack(
+            lambda: MadeUpBackend(where), state_dir=Path(folder), open_bucket=lambda *_: StoreBucket(store)
+        )
         try:
             with TestClient(create_app(stack), base_url=f"http://{HOST}") as client:
                 yield client
