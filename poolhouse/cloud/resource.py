@@ -13,6 +13,26 @@ Json = Any
 Value = str | int | float | bool | None | tuple[str, ...]
 Fields = Mapping[str, Value]
 
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """One field that is not as wanted."""
+
+    field: str
+    before: Value
+    after: Value
+
+
+def compare(wanted: Fields, present: Fields) -> tuple[Change, ...]:
+    """The fields that differ, those that should be gone included."""
+    names = [*wanted, *(name for name in present if name not in wanted)]
+    return tuple(
+        Change(field=name, before=present.get(name), after=wanted.get(name))
+        for name in names
+        if present.get(name) != wanted.get(name) and (name in wanted or present[name] not in {None, ()})
+    )
+
+
 #: Stands in a command for the image's digest while the image is not built yet.
 IMAGE = "{image}"
 

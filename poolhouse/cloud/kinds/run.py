@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 
 from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
-from poolhouse.cloud.kinds import containers, secrets
+from poolhouse.cloud.kinds import containers, secrets, shares
 from poolhouse.cloud.kinds.containers import Container
+from poolhouse.cloud.kinds.shares import Canary, Division
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.resource import IMAGE, Command, Fields, Json, Read, Resource, command, flag, pairs
 from poolhouse.pipeline.config.queue import Queue
@@ -20,14 +23,13 @@ _INGRESS, _THROTTLING = "run.googleapis.com/ingress", "run.googleapis.com/cpu-th
 _OPEN = "run.googleapis.com/invoker-iam-disabled"
 #: Longest time of a request, in seconds: Cloud Run's default. An event stream ends with it and is opened again.
 REQUEST_TIMEOUT_S = 300
-#: All traffic goes to the newest revision.
-LATEST = "newest revision"
 _MANUAL = "run.googleapis.com/manualInstanceCount"
 
 
-def service(topology: Topology, *, image: str, options: Options) -> Resource:
-    """The API's service."""
+def service(topology: Topology, *, image: str, options: Options, canary: Canary | None = None) -> Resource:
+    """The API's service; `canary`: the share of its requests that a new revision gets (None: all)."""
     name = options.api_service
+    division = service_division(options, canary=canary)
     container = Container(
         env=containers.environment(options, topology.env, BACKLOG_SOURCE="monitoring"),
         secrets=secrets.references(topology.secrets, options),
@@ -46,7 +48,7 @@ def service(topology: Topology, *, image: str, options: Options) -> Resource:
         "cpu_throttling": True,
         "ingress": "all",
         "invoker_check": not options.public,
-        "traffic": LATEST,
+        division.field: division.wanted,
         **containers.label_fields(options),
     }
     arguments = (
@@ -87,18 +89,9 @@ def service(topology: Topology, *, image: str, options: Options) -> Resource:
             "cpu_throttling": notes.get(_THROTTLING, "true").lower() == "true",
             "ingress": outer.get(_INGRESS, "all"),
             "invoker_check": outer.get(_OPEN, "false").lower() != "true",
-            "traffic": traffic(there),
+            division.field: shares.of(there).text,
             **containers.observed_labels(there, options),
         }
-
-    where = flag("region", options.region)
-
-    def update(raw: Json) -> tuple[Command, ...]:
-        # A deploy leaves pinned traffic where it is: the new revision would get none.
-        there = containers.named(raw, name)
-        pinned = there is not None and traffic(there) != LATEST
-        back = command("run", "services", "update-traffic", name, where, "--to-latest")
-        return (command(*arguments), *((back,) if pinned else ()))
 
     return _resource(
         "service",
@@ -109,7 +102,7 @@ def service(topology: Topology, *, image: str, options: Options) -> Resource:
         options=options,
         account="api",
         read=services_read(options),
-        update=update,
+        update=lambda raw: division.update(arguments, wanted=wanted, present=observe(raw)),
         after=(
             f"grants/bucket/{options.bucket}",
             *(f"grants/topic/{tier.topic}" for queue in topology.queues for tier in queue.tiers),
@@ -118,27 +111,41 @@ def service(topology: Topology, *, image: str, options: Options) -> Resource:
     )
 
 
-def traffic(raw: Json) -> str:
-    """Where a service's requests go, for a person: `LATEST`, or the share of each revision."""
-    shares = [part for part in raw["spec"].get("traffic", ()) if part.get("percent")]
-    if all(part.get("latestRevision") for part in shares):
-        return LATEST
-    return ", ".join(f"{part['percent']}% {part.get('revisionName', LATEST)}" for part in shares)
+def service_division(options: Options, *, canary: Canary | None = None) -> Division:
+    """How the API's requests are divided between revisions."""
+    divide = ("run", "services", "update-traffic", options.api_service, flag("region", options.region))
+    return Division(divide=divide, field="traffic", hold="--no-traffic", canary=canary)
 
 
-def pool(queue: Queue, *, topology: Topology, image: str, options: Options, tracks: ReleaseTracks) -> Resource:
+def pool(
+    queue: Queue,
+    *,
+    topology: Topology,
+    image: str,
+    options: Options,
+    tracks: ReleaseTracks,
+    canary: Canary | None = None,
+) -> Resource:
     """The worker pool of a queue.
 
     Without an autoscaler its size is fixed: the least instances, but one, since a pool of none would never work.
     With one, the number is the autoscaler's business: it is set once, and then neither compared nor sent.
+
+    A canary is at least one whole instance, and one more than there are else: of two revisions that share a single
+    instance, one would have none (Cloud Run, Manual scaling).
     """
     name = queue.topic
     size = queue.workers
     container = _worker(queue, ("run",), topology=topology, options=options)
-    fixed = {} if options.autoscale else {"instances": max(1, size.min_instances)}
+    instances = fixed_instances(queue) + (1 if canary else 0)
+    fixed = {} if options.autoscale else {"instances": instances}
+    if canary and fixed:
+        canary = replace(canary, percent=max(canary.percent, math.ceil(100 / instances)))
+    division = pool_division(name, options=options, tracks=tracks, canary=canary)
     wanted: Fields = {
         **container.wanted(image),
         **fixed,
+        division.field: division.wanted,
         **containers.label_fields(options),
     }
     arguments = (
@@ -161,6 +168,7 @@ def pool(queue: Queue, *, topology: Topology, image: str, options: Options, trac
         return {
             **containers.observed_fields(template["spec"]["containers"][0], template["spec"]),
             **({"instances": int(count) if count is not None else None} if fixed else {}),
+            division.field: shares.of(found).text,
             **containers.observed_labels(found, options),
         }
 
@@ -173,12 +181,23 @@ def pool(queue: Queue, *, topology: Topology, image: str, options: Options, trac
         options=options,
         account="worker",
         read=pools_read(options, tracks),
-        update=lambda raw: (command(*(scaled if fixed else arguments)),),
+        update=lambda raw: division.update(scaled if fixed else arguments, wanted=wanted, present=observe(raw)),
         after=(
             *_granted(options, *(tier.subscription for tier in queue.tiers)),
             *secrets.granted(topology.secrets_of(queue), options),
         ),
     )
+
+
+def fixed_instances(queue: Queue) -> int:
+    """How many instances a pool without an autoscaler has."""
+    return max(1, queue.workers.min_instances)
+
+
+def pool_division(name: str, *, options: Options, tracks: ReleaseTracks, canary: Canary | None = None) -> Division:
+    """How a pool's instances are divided between revisions."""
+    divide = (*tracks.worker_pools, "update-instance-split", name, flag("region", options.region))
+    return Division(divide=divide, field="split", hold="--no-promote", canary=canary)
 
 
 def drain_job(queue: Queue, *, topology: Topology, image: str, options: Options) -> Resource:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
 from poolhouse.cloud.kinds import (
@@ -19,6 +19,7 @@ from poolhouse.cloud.kinds import (
     storage,
 )
 from poolhouse.cloud.kinds.grants import Bindings, grants, project_grants
+from poolhouse.cloud.kinds.shares import Canary
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.resource import Resource, flag
 from poolhouse.pipeline.config.topology import Topology
@@ -26,7 +27,14 @@ from poolhouse.pipeline.messaging.object_events import prefixes
 
 
 def resources(
-    topology: Topology, *, options: Options, tracks: ReleaseTracks, project_number: str, tag: str, image: str
+    topology: Topology,
+    *,
+    options: Options,
+    tracks: ReleaseTracks,
+    project_number: str,
+    tag: str,
+    image: str,
+    canaries: Mapping[str, Canary] | None = None,
 ) -> tuple[Resource, ...]:
     """The resources in an order that respects what they need.
 
@@ -37,6 +45,7 @@ def resources(
         project_number: number of the project: its service agents and URLs are named after it.
         tag: tag of the present sources' image.
         image: path and digest of that image where it is built; else what the plan shows instead.
+        canaries: the shares of new revisions, by the ids of the resources that do not change all at once.
     """
     agent = f"serviceAccount:service-{project_number}@gcp-sa-pubsub.iam.gserviceaccount.com"
     return (
@@ -46,7 +55,7 @@ def resources(
         *_queues(topology, options, tracks, agent, project_number),
         project_grants(_on_project(options, tracks), options=options),
         registry.image(tag, options=options),
-        *_compute(topology, options, tracks, image),
+        *_compute(topology, options, tracks, image, canaries or {}),
         *(scheduler.task(entry, options=options, project_number=project_number) for entry in topology.schedules),
         *monitoring.log_metrics(options),
         *objectives.log_metrics(options),
@@ -136,16 +145,20 @@ def _queues(
         yield bind("subscription", queue.dead_letter_subscription, {subscriber: (keeper,)})
 
 
-def _compute(topology: Topology, options: Options, tracks: ReleaseTracks, image: str) -> Iterator[Resource]:
+def _compute(
+    topology: Topology, options: Options, tracks: ReleaseTracks, image: str, canaries: Mapping[str, Canary]
+) -> Iterator[Resource]:
     yield from secrets.resources(topology, options=options)
-    yield run.service(topology, image=image, options=options)
+    canary = canaries.get(f"service/{options.api_service}")
+    yield run.service(topology, image=image, options=options, canary=canary)
     invoker = "roles/run.invoker"
     yield _on_run("services", options.api_service, {invoker: (options.member("scheduler"),)}, options)
     dead = run.dead_letter_job(topology, image=image, options=options)
     jobs = {dead.name: (dead, scheduler.DEAD_LETTER_CRON)}
     if options.workers == "pool":
         for queue in topology.queues:
-            yield run.pool(queue, topology=topology, image=image, options=options, tracks=tracks)
+            canary = canaries.get(f"pool/{queue.topic}")
+            yield run.pool(queue, topology=topology, image=image, options=options, tracks=tracks, canary=canary)
             if tracks.pool_policies:
                 yield _on_pool(queue.topic, options, tracks)
     else:

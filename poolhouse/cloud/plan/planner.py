@@ -7,18 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from poolhouse.cloud.errors import CloudError, Refused
-from poolhouse.cloud.resource import Command, Fields, Json, Leftover, LeftoverQuery, Read, Resource, Value
+from poolhouse.cloud.resource import Change, Command, Json, Leftover, LeftoverQuery, Read, Resource, compare
 
 Verb = Literal["create", "update", "unchanged"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Change:
-    """One field that is not as wanted."""
-
-    field: str
-    before: Value
-    after: Value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,16 +81,6 @@ def decide(resource: Resource, raw: Json) -> Action:
     if not changes:
         return Action(verb="unchanged", resource=resource)
     return Action(verb="update", resource=resource, changes=changes, commands=resource.update(raw))
-
-
-def compare(wanted: Fields, present: Fields) -> tuple[Change, ...]:
-    """The fields that differ, those that should be gone included."""
-    names = [*wanted, *(name for name in present if name not in wanted)]
-    return tuple(
-        Change(field=name, before=present.get(name), after=wanted.get(name))
-        for name in names
-        if present.get(name) != wanted.get(name) and (name in wanted or present[name] not in {None, ()})
-    )
 
 
 def ordered(resources: Sequence[Resource]) -> tuple[Resource, ...]:

@@ -8,10 +8,19 @@ from types import TracebackType
 from typing import Any, Self
 
 import grpc
-from google.cloud.run_v2.types import DeleteWorkerPoolRequest, GetWorkerPoolRequest, UpdateWorkerPoolRequest, WorkerPool
+from google.cloud.run_v2.types import (
+    DeleteWorkerPoolRequest,
+    GetWorkerPoolRequest,
+    InstanceSplit,
+    InstanceSplitAllocationType,
+    InstanceSplitStatus,
+    UpdateWorkerPoolRequest,
+    WorkerPool,
+)
 from google.longrunning import operations_pb2
 from google.protobuf import any_pb2
 
+from poolhouse.cloud.rehearsal import revisions
 from poolhouse.cloud.rehearsal.authority import Authority
 from poolhouse.cloud.rehearsal.control_plane import ControlPlane
 from poolhouse.cloud.rehearsal.http import ApiError, Request
@@ -22,6 +31,7 @@ from poolhouse.cloud.rehearsal.state import State
 _POOLS = "google.cloud.run.v2.WorkerPools"
 _OPERATIONS = "google.longrunning.Operations"
 _PORT_HOST = "127.0.0.1"
+_TO_LATEST = InstanceSplitAllocationType.INSTANCE_SPLIT_ALLOCATION_TYPE_LATEST
 
 
 class PoolServer:
@@ -92,9 +102,17 @@ class PoolServer:
         check_container(state, container, pool.template.service_account)
         _check_size(container["resources"]["limits"])
         pool.etag = state.etag()
-        pool.latest_ready_revision = f"{pool.name}/revisions/{resource}-{state.number():05d}-reh"
+        full = name(state, "workerpools", region, resource)
+        template = {
+            "metadata": {},
+            "spec": {"containers": [container], "serviceAccountName": pool.template.service_account},
+        }
+        revision = revisions.newest(state, full, template, region=region)
+        pool.latest_ready_revision = f"{pool.name}/revisions/{revision}"
+        pool.generation = state.number()
+        _split(state, full, pool)
         state.items[f"run-v2/{pool.name}"] = {"pool": pool}
-        state.items[name(state, "workerpools", region, resource)] = as_v1(pool, container, state, region, resource)
+        state.items[full] = as_v1(pool, template, state, region, resource)
         return self._operation(pool)
 
     def _delete(self, request: Any) -> Any:
@@ -113,6 +131,19 @@ class PoolServer:
         region, _ = _parts(pool.name, state)
         full = f"projects/{state.project}/locations/{region}/operations/{state.number()}"
         return _operation_message(state.operation(full, WorkerPool.pb(pool), metadata=WorkerPool.pb(pool)))
+
+
+def _split(state: State, full: str, pool: Any) -> None:
+    """Check how instances are divided; all are the newest revision's where nothing is said. Raises `ApiError`."""
+    if not pool.instance_splits:
+        pool.instance_splits = [InstanceSplit(type_=_TO_LATEST, percent=100)]
+    named = [split.revision for split in pool.instance_splits if split.type_ != _TO_LATEST]
+    revisions.check_shares(state, full, (split.percent for split in pool.instance_splits), named)
+    newest = pool.latest_ready_revision.rpartition("/")[2]
+    pool.instance_split_statuses = [
+        InstanceSplitStatus(type_=split.type_, revision=split.revision or newest, percent=split.percent)
+        for split in pool.instance_splits
+    ]
 
 
 #: Least and most memory by CPU, in MiB (Cloud Run, Configure CPU and memory limits for worker pools).
@@ -160,7 +191,7 @@ def _variable(item: Any) -> dict[str, Any]:
     return {"name": item.name, "valueFrom": {"secretKeyRef": reference}}
 
 
-def as_v1(pool: Any, container: dict[str, Any], state: State, region: str, resource: str) -> dict[str, Any]:
+def as_v1(pool: Any, template: dict[str, Any], state: State, region: str, resource: str) -> dict[str, Any]:
     """A v2 pool as the v1 API shows it, which is what `worker-pools list` reads."""
     scaling = pool.scaling
     annotations = {"run.googleapis.com/scalingMode": "manual" if "manual_instance_count" in scaling else "automatic"}
@@ -174,17 +205,22 @@ def as_v1(pool: Any, container: dict[str, Any], state: State, region: str, resou
             "namespace": state.project,
             "labels": {**dict(pool.labels), "cloud.googleapis.com/location": region},
             "annotations": annotations,
-            "generation": state.number(),
+            "generation": int(pool.generation),
             "creationTimestamp": state.now(),
         },
         "spec": {
-            "template": {
-                "metadata": {},
-                "spec": {"containers": [container], "serviceAccountName": pool.template.service_account},
-            }
+            "template": template,
+            "instanceSplits": [
+                {"percent": split.percent}
+                | ({"latestRevision": True} if split.type_ == _TO_LATEST else {"revisionName": split.revision})
+                for split in pool.instance_splits
+            ],
         },
         "status": {
             "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": state.now()}],
+            "instanceSplits": [
+                {"percent": split.percent, "revisionName": split.revision} for split in pool.instance_split_statuses
+            ],
             "latestReadyRevisionName": pool.latest_ready_revision.rpartition("/")[2],
         },
     }

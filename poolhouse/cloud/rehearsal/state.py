@@ -50,6 +50,8 @@ class State:
     foreign_buckets: set[str] = field(default_factory=set)
     #: Objects by bucket and name.
     objects: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    #: Revisions of services and pools, by the full name of each and then by their own, oldest first.
+    revisions: dict[str, dict[str, Json]] = field(default_factory=dict)
     #: Entries of Cloud Logging, oldest first.
     entries: list[dict[str, Any]] = field(default_factory=list)
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
@@ -92,6 +94,7 @@ class State:
         self.get(name)
         del self.items[name]
         self.policies.pop(name, None)
+        self.revisions.pop(name, None)
 
     def operation(self, name: str, response: Json, *, metadata: Json = None) -> dict[str, Any]:
         """A long-running operation; it is done at once, or after some polls where a fault says so."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from poolhouse.cloud.rehearsal import revisions
 from poolhouse.cloud.rehearsal.control_plane import Route, route
 from poolhouse.cloud.rehearsal.http import ApiError, Request
 from poolhouse.cloud.rehearsal.schema import LABELS, anything, boolean, check, list_of, map_of, one_of, text, whole
@@ -146,6 +147,12 @@ def _list_everywhere(state: State, request: Request) -> Json:
     return {"apiVersion": "v1", "kind": "ServiceList", "items": found, "metadata": {}}
 
 
+def _list_revisions(state: State, request: Request) -> Json:
+    prefix = name(state, "services", _region(request), "")
+    found = revisions.listed(state, prefix, selector=request.query.get("labelSelector", ""))
+    return {"apiVersion": "v1", "kind": "RevisionList", "items": found, "metadata": {}}
+
+
 def _get(kind: str) -> Any:
     def run(state: State, request: Request, resource: str) -> Json:
         return state.get(name(state, kind, _region(request), resource), message=f"Resource '{resource}' was not found")
@@ -180,16 +187,17 @@ def _service(state: State, request: Request, body: dict[str, Any]) -> dict[str, 
     region = _region(request)
     pod = body["spec"]["template"]["spec"]
     check_container(state, pod["containers"][0], pod.get("serviceAccountName"))
-    label = body["metadata"]["name"]
-    revision = f"{label}-{state.number():05d}-reh"
-    url = f"https://{label}-{PROJECT_NUMBER}.{region}.run.app"
     pod.setdefault("containerConcurrency", 80)
     pod.setdefault("timeoutSeconds", 300)
+    label = body["metadata"]["name"]
+    owner = name(state, "services", region, label)
+    revision = revisions.newest(state, owner, body["spec"]["template"], region=region)
+    url = f"https://{label}-{PROJECT_NUMBER}.{region}.run.app"
     made = _stamped(state, body, region)
     made["metadata"]["annotations"].setdefault("run.googleapis.com/ingress", "all")
     shares = made["spec"].setdefault("traffic", [{"latestRevision": True, "percent": 100}])
-    if sum(share.get("percent", 0) for share in shares) != 100:
-        raise ApiError("INVALID_ARGUMENT", "spec.traffic: the percentages must add up to 100")
+    named = [share["revisionName"] for share in shares if "revisionName" in share]
+    revisions.check_shares(state, owner, (share.get("percent", 0) for share in shares), named)
     made["status"] = {
         "observedGeneration": made["metadata"]["generation"],
         "conditions": [{**condition, "lastTransitionTime": state.now()} for condition in _READY],
@@ -276,6 +284,7 @@ def _policy_name(kind: str) -> Any:
 _HOST = r"[a-z0-9-]+-run\.googleapis\.com"
 _ANY_HOST = r"([a-z0-9-]+-)?run\.googleapis\.com"
 _KNATIVE = "/apis/serving.knative.dev/v1/namespaces/{project}/services"
+_REVISIONS = "/apis/serving.knative.dev/v1/namespaces/{project}/revisions"
 _JOBS = "/apis/run.googleapis.com/v1/namespaces/{project}/jobs"
 _POOLS = "/apis/run.googleapis.com/v1/namespaces/{project}/workerpools"
 
@@ -304,6 +313,7 @@ def _collection(path: str, kind: str, list_kind: str, create: Any, put: Any) -> 
 ROUTES: tuple[Route, ...] = (
     *_collection(_KNATIVE, "services", "ServiceList", _create_service, _put_service),
     *_collection(_JOBS, "jobs", "JobList", _create_job, _put_job),
+    _route("GET", _REVISIONS, _list_revisions),
     _route("GET", _POOLS, _list("workerpools", "WorkerPoolList")),
     _route("GET", _POOLS + "/{resource}", _get("workerpools")),
     route("GET", "/v1/projects/{project}/locations", _locations, api="run", host=_ANY_HOST),

@@ -16,11 +16,13 @@ import hcl2
 import pytest
 import requests
 
+from poolhouse.cloud.gcloud import release_tracks
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.rehearsal.faults import Fault, Faults
 from poolhouse.cloud.rehearsal.front import Running
 from poolhouse.cloud.rehearsal.services.pubsub import dead_letter_gaps
 from poolhouse.cloud.rehearsal.simulation import PROJECT, simulate
+from poolhouse.cloud.resource import command
 from poolhouse.local.backend import UpOptions
 from poolhouse.local.embedded.backend import Embedded
 from poolhouse.local.processes import ports
@@ -216,6 +218,9 @@ def test_what_was_changed_by_hand_is_put_back_in_each_kind_of_resource(deployed:
     service = state.items[f"run/{PROJECT}/europe-west1/services/shop-api"]
     old = service["status"]["latestReadyRevisionName"]
     service["spec"]["traffic"] = [{"revisionName": old, "percent": 100}]
+    first, *_ = state.revisions[f"run/{PROJECT}/europe-west1/workerpools/shop-mail"]
+    split = (*release_tracks.installed(deployed.gcloud()).worker_pools, "update-instance-split", "shop-mail")
+    deployed.gcloud().run(command(*split, "--region=europe-west1", f"--to-revisions={first}=100"))
     service["metadata"]["annotations"]["run.googleapis.com/ingress"] = "internal"
     service["spec"]["template"]["metadata"]["annotations"]["run.googleapis.com/cpu-throttling"] = "false"
     service["spec"]["template"]["spec"]["timeoutSeconds"] = 30
@@ -240,8 +245,10 @@ def test_what_was_changed_by_hand_is_put_back_in_each_kind_of_resource(deployed:
         "bounds"
     ].pop()
     state.items[f"logging/projects/{PROJECT}/metrics/shop-errors"]["disabled"] = True
+    seen = len(state.revisions[f"run/{PROJECT}/europe-west1/workerpools/shop-mail"])
     assert set(work(deployed.deploy())) == {
         "update service/shop-api",
+        "update pool/shop-mail",
         "update grants/service/shop-api",
         "update topic/shop-mail",
         f"update bucket/{PROJECT}-shop",
@@ -257,6 +264,9 @@ def test_what_was_changed_by_hand_is_put_back_in_each_kind_of_resource(deployed:
     service = state.items[f"run/{PROJECT}/europe-west1/services/shop-api"]
     (share,) = service["status"]["traffic"]
     assert share["revisionName"] == service["status"]["latestReadyRevisionName"] != old
+    pool = state.items[f"run/{PROJECT}/europe-west1/workerpools/shop-mail"]
+    assert pool["spec"]["instanceSplits"] == [{"percent": 100, "latestRevision": True}]
+    assert len(state.revisions[f"run/{PROJECT}/europe-west1/workerpools/shop-mail"]) == seen  # nothing else differed
     assert work(deployed.deploy()) == []
 
 

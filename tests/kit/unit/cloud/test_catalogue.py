@@ -7,7 +7,7 @@ import pytest
 
 from poolhouse.cloud.errors import Refused
 from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
-from poolhouse.cloud.kinds import run
+from poolhouse.cloud.kinds import shares
 from poolhouse.cloud.kinds.grants import managed, merge, observed
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.plan import desired
@@ -98,7 +98,7 @@ def test_a_public_grant_made_by_hand_is_removed(make: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shares", "told"),
+    ("parts", "told"),
     [
         ([{"latestRevision": True, "percent": 100}], "newest revision"),
         ([{"latestRevision": True, "percent": 100}, {"revisionName": "a-1", "tag": "old"}], "newest revision"),
@@ -109,8 +109,9 @@ def test_a_public_grant_made_by_hand_is_removed(make: Make) -> None:
         ),
     ],
 )
-def test_traffic_that_was_pinned_by_hand_is_seen(shares: list[dict[str, object]], told: str) -> None:
-    assert run.traffic({"spec": {"traffic": shares}}) == told
+def test_shares_that_were_set_by_hand_are_seen(parts: list[dict[str, object]], told: str) -> None:
+    assert shares.of({"spec": {"traffic": parts}}).text == told
+    assert shares.of({"spec": {"instanceSplits": parts}}).text == told
 
 
 def test_latency_is_measured_without_the_streams_of_events(make: Make) -> None:

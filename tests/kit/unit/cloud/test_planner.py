@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from poolhouse.cloud.errors import CloudError, Refused
-from poolhouse.cloud.plan.planner import compare, decide, first_reads, needs, ordered, plan, second_reads
+from poolhouse.cloud.plan.planner import decide, first_reads, needs, ordered, plan, second_reads
 from poolhouse.cloud.plan.rendering import plan_text
-from poolhouse.cloud.resource import Leftover, LeftoverQuery, Read, Resource, command, read
+from poolhouse.cloud.resource import Leftover, LeftoverQuery, Read, Resource, command, compare, read
 from tests.kit.unit.cloud.conftest import Make
 
 GOLDEN = Path(__file__).parent / "first_plan.txt"
