@@ -92,6 +92,12 @@ def _deploy_job(stage: Stage) -> str:
 {_STEPS}      - run: ./invoke deploy{option} --project "$PROJECT" --yes --prune
         env:
           PROJECT: ${{{{ vars.GCP_PROJECT }}}}
+      - run: ./invoke export sbom{option} --file sbom.cdx.json
+      - uses: actions/upload-artifact@ea165f8d65b6e75b540449e92b4886f43607fa02 # v4.6.2
+        with:
+          name: sbom-{name}
+          path: sbom.cdx.json
+          if-no-files-found: error
 """
 
 

@@ -17,7 +17,7 @@ def test_a_signature_is_that_of_the_standard() -> None:
         b'{"test": 2432232314}',
         event_id="msg_p5jXN8AQM9LWM0D4loKWxJek",
         now=datetime.fromtimestamp(1614265330, UTC),
-        secret="whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        secret="whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",  # gitleaks:allow
     )
     assert signed["webhook-timestamp"] == "1614265330"
     assert signed["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="

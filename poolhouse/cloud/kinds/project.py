@@ -16,6 +16,7 @@ APIS = {
     "cloudbuild": "building it",
     "cloudresourcemanager": "the project's own policy",
     "cloudscheduler": "schedules",
+    "containeranalysis": "the image's provenance",
     "iam": "service accounts",
     "logging": "metrics from logs",
     "monitoring": "dashboard, alerts, backlog figures",

@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from poolhouse.commands.export import grafana, prometheus_rules, terraform
+from poolhouse.commands.export import grafana, prometheus_rules, sbom, terraform
 from poolhouse.pipeline.config import topology
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.exit_codes import OK
@@ -14,7 +14,7 @@ from poolhouse.pipeline.nearest import did_you_mean
 from poolhouse.project import ROOT
 
 #: What is exported as one file.
-EXPORTS = {"grafana": grafana.dashboard, "prometheus-rules": prometheus_rules.rules}
+EXPORTS = {"grafana": grafana.dashboard, "prometheus-rules": prometheus_rules.rules, "sbom": sbom.bill}
 #: What is exported as a folder.
 TERRAFORM = "terraform"
 

@@ -10,8 +10,8 @@ from poolhouse.commands.invoke_tasks.running import CLOUD, command, run
 @command(
     positional=["what"],
     help={
-        "what": "grafana (a dashboard), prometheus-rules (alerts on the objectives of the queues) or "
-        "terraform (a configuration of everything that a deploy creates)",
+        "what": "grafana (a dashboard), prometheus-rules (alerts on the objectives of the queues), sbom (in CycloneDX, "
+        "what the image contains) or terraform (a configuration of everything that a deploy creates)",
         "file": "file to write; default: standard output (not with terraform)",
         **CLOUD,
         "folder": "with export terraform: where to write its files (terraform/)",
@@ -27,7 +27,7 @@ def export(
     folder: str = "",
     with_imports: bool = False,
 ) -> None:
-    """Write files for another tool: export grafana, export prometheus-rules, export terraform."""
+    """Write files for another tool: export grafana, export prometheus-rules, export sbom, export terraform."""
     from poolhouse.commands.export import command as commands
 
     run(

@@ -49,6 +49,14 @@ def check(c: Context) -> None:
     run(checks.check)
 
 
+@command()
+def audit(c: Context) -> None:
+    """Look up known vulnerabilities of the locked packages; arguments after -- go to pip-audit."""
+    from poolhouse.commands.project import audit as auditing
+
+    run(auditing.run, c.remainder)
+
+
 @command(
     help={
         "minutes": "duration; at least one round of about two minutes is run (5)",

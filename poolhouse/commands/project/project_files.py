@@ -25,6 +25,7 @@ SHARED = (
     ".dockerignore",
     ".editorconfig",
     ".gitattributes",
+    ".github/workflows/supply-chain.yml",
     ".wheelhouse/.gitignore",
     ".wheelhouse/README.md",
     "Dockerfile",

@@ -23,6 +23,7 @@ _BUILD = {
         "logging": one_of("GCS_ONLY", "CLOUD_LOGGING_ONLY", "LEGACY"),
         "env": list_of(text()),
         "pool": anything,
+        "requestedVerifyOption": one_of("NOT_VERIFIED", "VERIFIED"),
     },
     "timeout": duration(1, 86_400),
     "serviceAccount": text(r"projects/[^/]+/serviceAccounts/\S+"),
@@ -94,6 +95,10 @@ def _problem(state: State, body: dict[str, Any], account: str, member: str) -> s
         name = f"artifactregistry/projects/{state.project}/locations/{location}/repositories/{repository}"
         if not state.may(member, "artifactregistry.repositories.uploadArtifacts", on=name, settled=True):
             return f"{account} may not upload to {repository}"
+    verified = body.get("options", {}).get("requestedVerifyOption") == "VERIFIED"
+    # Provenance is kept by Artifact Analysis (Cloud Build, Generate and validate build provenance).
+    if verified and "containeranalysis.googleapis.com" not in state.enabled:
+        return "failed to upload provenance: the Container Analysis API is not enabled"
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
         names = {name.removeprefix("./") for name in archive.getnames()}
     return "" if "Dockerfile" in names else "unable to evaluate symlinks in Dockerfile path: no such file"

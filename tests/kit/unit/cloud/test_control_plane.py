@@ -163,6 +163,29 @@ def test_a_build_wants_its_account_to_see_the_bucket(roles: tuple[str, ...], use
     assert all("does not have access to the bucket" in answer.payload.decode() for answer in answers[:-1])
 
 
+@pytest.mark.parametrize("apis", [(), ("containeranalysis",)], ids=["off", "on"])
+def test_a_verified_build_needs_the_api_that_keeps_its_provenance(apis: tuple[str, ...]) -> None:
+    call = Caller(Faults(), "storage", "iam", "cloudbuild", *apis)
+    call("POST", f"{BASE}/serviceAccounts", {"accountId": "builder"}, host="iam")
+    email = f"builder@{PROJECT}.iam.gserviceaccount.com"
+    call("POST", "/storage/v1/b", {"name": "some-bucket"}, host="storage")
+    roles = ("roles/storage.objectUser", "roles/storage.legacyBucketReader")
+    bindings = [{"role": role, "members": [f"serviceAccount:{email}"]} for role in roles]
+    call("PUT", "/storage/v1/b/some-bucket/iam", {"bindings": bindings}, host="storage")
+    call.control_plane.state.objects["some-bucket", "source"] = archive("Dockerfile")
+    build = {
+        "steps": [{"name": "builder"}],
+        "source": {"storageSource": {"bucket": "some-bucket", "object": "source"}},
+        "logsBucket": "gs://some-bucket/logs",
+        "serviceAccount": f"projects/{PROJECT}/serviceAccounts/{email}",
+        "options": {"requestedVerifyOption": "VERIFIED"},
+    }
+    answer = call("POST", f"{BASE}/locations/us-central1/builds", build, host="cloudbuild")
+    assert answer.status == 200
+    failed = "Container Analysis API is not enabled" in answer.payload.decode()
+    assert failed == (not apis)
+
+
 def archive(*names: str) -> bytes:
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w:gz") as made:

@@ -150,6 +150,12 @@ def test_google_builds_on_the_base_image_that_the_dockerfile_names_by_its_digest
     assert re.fullmatch(re.escape(named[1]) + r"@sha256:[0-9a-f]{64}", chosen)
 
 
+def test_a_build_without_signed_provenance_fails() -> None:
+    config = json.loads(image.build_config("repo/image:tag"))
+    assert config["options"]["requestedVerifyOption"] == "VERIFIED"
+    assert config["images"] == ["repo/image:tag"]  # what a step pushes itself gets no provenance
+
+
 def test_a_handler_module_that_the_image_would_lack_is_reported(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(root))
     for folder in ("app", "left_behind"):

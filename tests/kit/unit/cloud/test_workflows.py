@@ -29,7 +29,9 @@ def test_each_stage_is_deployed_from_its_own_branch_or_tag_in_its_own_environmen
         "prod": ("startsWith(github.ref, 'refs/tags/v')", "prod"),
     }
     for name, job in jobs.items():
-        assert f"./invoke deploy --stage {name} " in job["steps"][-1]["run"]
+        deploy, bill, kept = job["steps"][-3:]
+        assert f"./invoke deploy --stage {name} " in deploy["run"]
+        assert bill["run"] == f"./invoke export sbom --stage {name} --file {kept['with']['path']}"
 
 
 def test_a_pull_request_has_a_preview_as_long_as_it_is_open() -> None:
@@ -50,7 +52,7 @@ def test_a_pipeline_without_stages_is_deployed_from_main() -> None:
     assert found["on"]["push"] == {"branches": ["main"]}
     (job,) = found["jobs"].values()
     assert job["environment"] == "production"
-    assert "--stage" not in job["steps"][-1]["run"]
+    assert not [step for step in job["steps"] if "--stage" in step.get("run", "")]
 
 
 def test_no_workflow_names_a_project_and_all_variables_are_given() -> None:
@@ -59,6 +61,13 @@ def test_no_workflow_names_a_project_and_all_variables_are_given() -> None:
     for text in FILES.values():
         assert "some-project" not in text
         assert {*re.findall(r"vars\.(\w+)", text)} == {*values}
+
+
+def test_the_secret_scan_is_a_version_of_which_the_checksum_database_has_one_content() -> None:
+    found = yaml.load((ROOT / ".github" / "workflows" / "supply-chain.yml").read_text(), Loader=yaml.BaseLoader)
+    (scan,) = (step["run"] for step in found["jobs"]["secrets"]["steps"] if "run" in step)
+    assert re.match(r"go run [\w./-]+@v\d+\.\d+\.\d+ git ", scan)
+    assert found["jobs"]["secrets"]["steps"][0]["with"]["fetch-depth"] == "0"  # secrets that were removed again, too
 
 
 def test_every_action_is_named_by_the_hash_of_its_commit() -> None:

@@ -176,7 +176,7 @@ def test_an_export_goes_to_standard_output_or_a_file(
 def test_a_wrong_export_names_those_that_there_are(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError,
-        match=r"no export 'grafna' \(exports: grafana, prometheus-rules, terraform\)\. Did you mean 'grafana'",
+        match=r"no export 'grafna' \(exports: grafana, prometheus-rules, sbom, terraform\)\. Did you mean 'grafana'",
     ):
         command.run(what="grafna", stage="", file="")
     with pytest.raises(ConfigError, match="No such file or directory"):

@@ -56,7 +56,9 @@ def test_options_of_one_export_are_refused_by_another() -> None:
         command.run(what="terraform", stage="", file="x")
     with pytest.raises(ConfigError, match="are for `export terraform`"):
         command.run(what="grafana", stage="", file="", folder="x")
-    with pytest.raises(ConfigError, match=r"no export 'teraform' \(exports: grafana, prometheus-rules, terraform\)"):
+    with pytest.raises(
+        ConfigError, match=r"no export 'teraform' \(exports: grafana, prometheus-rules, sbom, terraform\)"
+    ):
         command.run(what="teraform", stage="", file="")
 
 

@@ -1,0 +1,110 @@
+"""`invoke export sbom`: what the image is made of, as a CycloneDX document."""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from poolhouse.cloud import image
+from poolhouse.commands.project import wheels
+from poolhouse.pipeline import text_files
+from poolhouse.pipeline.config.topology import Topology
+from poolhouse.project import ROOT
+
+#: The version of CycloneDX.
+SPEC = "1.6"
+#: The lock file that the image is installed from, and the list of its Debian packages.
+LOCK, APT = "requirements.lock", "apt.txt"
+_BASE = re.compile(r"(?P<name>[^:@]+):(?P<tag>(?P<python>[0-9.]+)-[^@]+)@sha256:(?P<digest>[0-9a-f]{64})")
+#: An entry of a lock file: its requirement ends where its hashes begin.
+_ENTRY = re.compile(r"^(?P<requirement>[A-Za-z0-9][^\\\n]*)", re.MULTILINE)
+
+
+def bill(declared: Topology) -> str:
+    """Return the document of the project's image, as JSON."""
+    return json.dumps(document(ROOT, name=declared.name), indent=2) + "\n"
+
+
+def document(root: Path, *, name: str) -> dict[str, Any]:
+    """Return the bill of materials of the image that a deploy builds from these sources.
+
+    The same sources have the same document: it carries no time, and its serial number is made of its content.
+
+    Args:
+        root: the project.
+        name: the pipeline's.
+
+    Raises:
+        CloudError: the image can't be built from these sources.
+        ConfigError: the lock file can't be read.
+    """
+    components = [_base(), *_packages(text_files.read(root / LOCK)), *_debian(root / APT)]
+    subject = {"type": "container", "bom-ref": "image", "name": name, "version": image.tag(root)}
+    kit = {"type": "application", "name": "poolhouse", "version": wheels.version()}
+    content = {
+        "metadata": {"tools": {"components": [kit]}, "component": subject},
+        "components": components,
+        # A lock file does not say which package needs which other: all are the image's own.
+        "dependencies": [{"ref": "image", "dependsOn": [part["bom-ref"] for part in components]}],
+    }
+    serial = uuid.uuid5(uuid.NAMESPACE_URL, json.dumps(content, sort_keys=True))
+    return {"bomFormat": "CycloneDX", "specVersion": SPEC, "serialNumber": serial.urn, "version": 1, **content}
+
+
+def _base() -> dict[str, Any]:
+    """The base image. What its maker has put into it is not in our hands, and not listed."""
+    found = _base_image()
+    purl = f"pkg:docker/{found['name']}@sha256:{found['digest']}?tag={found['tag']}"
+    return {
+        **_component("container", found["name"], purl),
+        "version": found["tag"],
+        "hashes": [{"alg": "SHA-256", "content": found["digest"]}],
+    }
+
+
+def _packages(lock: str) -> Iterator[dict[str, Any]]:
+    """The Python packages that the lock file installs in the image: not those for other systems or Pythons."""
+    python = _base_image()["python"]
+    inside = {
+        "implementation_name": "cpython",
+        "os_name": "posix",
+        "platform_machine": "x86_64",
+        "platform_python_implementation": "CPython",
+        "platform_system": "Linux",
+        "python_full_version": python,
+        "python_version": ".".join(python.split(".")[:2]),
+        "sys_platform": "linux",
+    }
+    for found in _ENTRY.finditer(lock):
+        requirement = Requirement(found["requirement"])
+        if requirement.marker is None or requirement.marker.evaluate(inside):
+            (pin,) = requirement.specifier
+            name = canonicalize_name(requirement.name)
+            yield {**_component("library", name, f"pkg:pypi/{name}@{pin.version}"), "version": pin.version}
+
+
+def _debian(file: Path) -> Iterator[dict[str, Any]]:
+    """The Debian packages that handlers need. The version of one that is not pinned is that of the day of the build."""
+    lines = text_files.read(file).splitlines() if file.is_file() else ()
+    for word in " ".join(line.partition("#")[0] for line in lines).split():
+        name, _, pinned = word.partition("=")
+        purl = f"pkg:deb/debian/{name}" + (f"@{quote(pinned, safe=':~.+-')}" if pinned else "")
+        yield {**_component("library", name, purl), **({"version": pinned} if pinned else {})}
+
+
+def _component(kind: str, name: str, purl: str) -> dict[str, Any]:
+    return {"type": kind, "bom-ref": purl, "name": name, "purl": purl}
+
+
+def _base_image() -> re.Match[str]:
+    found = _BASE.fullmatch(image.BASE_IMAGE)
+    assert found is not None
+    return found

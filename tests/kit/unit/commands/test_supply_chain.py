@@ -1,0 +1,81 @@
+"""What the locked packages are asked about, and the image's bill of materials."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from poolhouse.cloud import image
+from poolhouse.commands.export import sbom
+from poolhouse.commands.project import audit
+from poolhouse.pipeline.errors import ConfigError
+from poolhouse.project import ROOT
+
+LOCK = """\
+Some_Package==1.2 \\
+    --hash=sha256:00
+for-windows==1 ; sys_platform == 'win32' \\
+    --hash=sha256:00
+for-newer==2 ; python_full_version >= '3.12' \\
+    --hash=sha256:00
+for-us==3 ; platform_python_implementation == 'CPython' and sys_platform == 'linux' \\
+    --hash=sha256:00
+"""
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY requirements.lock .\n")
+    (tmp_path / "requirements.lock").write_text(LOCK)
+    (tmp_path / "requirements-dev.lock").write_text(LOCK)
+    (tmp_path / "apt.txt").write_text("# tools\nghostscript  # PDFs\npoppler-utils\nqrencode=4.1.1-1\n")
+    return tmp_path
+
+
+def test_every_lock_file_is_audited_as_it_is_by_one_version_of_the_auditor(shop: Path) -> None:
+    words = audit.command(shop, ["--ignore-vuln", "PYSEC-1"])
+    named = [words[at + 1] for at, word in enumerate(words) if word == "--requirement"]
+    assert named == ["requirements-dev.lock", "requirements.lock"]
+    assert "--disable-pip" in words  # nothing is resolved anew
+    assert re.fullmatch(r"pip-audit==[0-9.]+", words[words.index("--from") + 1])
+    assert words.index("--exclude-newer") < words.index("pip-audit")  # it is uv's: the auditor's own packages
+    assert words[-2:] == ("--ignore-vuln", "PYSEC-1")
+
+
+def test_a_project_that_was_never_locked_is_told_to_be(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="invoke lock"):
+        audit.command(tmp_path)
+
+
+def test_the_bill_names_what_is_in_the_image_and_not_what_other_systems_or_pythons_get(shop: Path) -> None:
+    made = sbom.document(shop, name="shop")
+    base, *packages = made["components"]
+    assert [part["purl"] for part in packages] == [
+        "pkg:pypi/some-package@1.2",
+        "pkg:pypi/for-us@3",
+        "pkg:deb/debian/ghostscript",
+        "pkg:deb/debian/poppler-utils",
+        "pkg:deb/debian/qrencode@4.1.1-1",
+    ]
+    assert base["type"] == "container"
+    assert image.BASE_IMAGE.endswith(base["hashes"][0]["content"])
+    assert made["metadata"]["component"]["version"] == image.tag(shop)
+    references = [part["bom-ref"] for part in made["components"]]
+    assert made["dependencies"] == [{"ref": "image", "dependsOn": references}]
+    assert len({*references, "image"}) == len(references) + 1
+
+
+def test_the_same_sources_have_the_same_bill_and_others_have_another(shop: Path) -> None:
+    first = json.dumps(sbom.document(shop, name="shop"))
+    assert json.dumps(sbom.document(shop, name="shop")) == first
+    (shop / "requirements.lock").write_text(LOCK.replace("for-us==3", "for-us==4"))
+    assert json.loads(first)["serialNumber"] != sbom.document(shop, name="shop")["serialNumber"]
+
+
+def test_the_bill_of_this_repository_has_every_package_that_its_image_imports() -> None:
+    names = {part["name"] for part in sbom.document(ROOT, name="poolhouse")["components"]}
+    assert {"python", "fastapi", "google-cloud-pubsub", "google-cloud-storage", "uvloop"} <= names
+    assert "httpx2-jsfetch" not in names  # for WebAssembly
