@@ -30,8 +30,9 @@ class Part:
 def read(gcloud: Gcloud, *, options: Options, tracks: ReleaseTracks) -> tuple[Part, ...]:
     """Return the parts that have a canary. Raises `CloudError`."""
     services, pools = run.services_read(options), run.pools_read(options, tracks)
-    listed = gcloud.read_all((services, pools))
-    return parse(listed[services.arguments], listed[pools.arguments], options=options)
+    # Jobs take the place of pools, in regions that have none too.
+    listed = gcloud.read_all((services, pools) if options.workers == "pool" else (services,))
+    return parse(listed[services.arguments], listed.get(pools.arguments), options=options)
 
 
 def parse(services: Json, pools: Json, *, options: Options) -> tuple[Part, ...]:
