@@ -278,6 +278,12 @@ def services_read(options: Options) -> Read:
     return Read(arguments=("run", "services", "list", flag("region", options.region)), api=API)
 
 
+def revisions_read(options: Options) -> Read:
+    """How the revisions of the API's service are listed."""
+    where = (flag("service", options.api_service), flag("region", options.region))
+    return Read(arguments=("run", "revisions", "list", *where), api=API)
+
+
 def pools_read(options: Options, tracks: ReleaseTracks) -> Read:
     """How worker pools are listed."""
     return Read(arguments=(*tracks.worker_pools, "list", flag("region", options.region)), api=API)

@@ -73,6 +73,12 @@ class Settings(BaseSettings):
     #: The port that metrics are served at; of several processes on a machine each takes the next one that is free.
     metrics_port: int = Field(default=9464, ge=1, le=65_535)
 
+    #: Where spans go: `file` appends them to files in TRACES_DIR, where the console of a local stack finds them; `otlp`
+    #: sends them where OpenTelemetry's variables OTEL_EXPORTER_OTLP_* say.
+    traces_exporter: Literal["none", "file", "otlp"] = "none"
+    #: The folder of these files; `./invoke up` sets it.
+    traces_dir: str = ""
+
     #: A file with the seconds by which this deployment's time is ahead of the machine's; empty: by none. For local
     #: stacks, whose emulator writes it.
     clock_file: str = ""
