@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from poolhouse.cloud import image
+from poolhouse.cloud.canary import planning
 from poolhouse.cloud.destroy import remove
 from poolhouse.cloud.errors import CloudError
 from poolhouse.cloud.gcloud import release_tracks
 from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
 from poolhouse.cloud.gcloud.runner import Gcloud
 from poolhouse.cloud.kinds import registry
+from poolhouse.cloud.kinds.shares import Canary
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.plan import desired
 from poolhouse.cloud.plan.actual import Project, read_project, read_resources
@@ -28,6 +30,8 @@ from poolhouse.pipeline.config.topology import Topology
 
 #: Shown as the image while it is not built: it differs from every digest, so that what runs it is updated.
 TO_BE_BUILT = "(built by this deploy)"
+_CANARY = "The first step of a canary. Jobs can't be shared: those that are there change with its end."
+_NO_CANARY = "No canary: no service or pool that is there changes, so there are no two releases to compare."
 #: Asks a question; True goes on.
 Ask = Callable[[str], bool]
 
@@ -38,16 +42,36 @@ class Prepared:
 
     plan: Plan
     project: Project
-    #: Path and digest of the image of the present sources; None: to be built.
+    #: Tag of the image.
+    tag: str
+    #: Its path and digest; None: to be built.
     image: str | None
+    #: The shares of new revisions, by the ids of their resources.
+    canaries: Mapping[str, Canary]
     #: Wall time of reading and planning, in seconds.
     seconds: float
 
 
 def prepare(
-    gcloud: Gcloud, topology: Topology, *, options: Options, tracks: ReleaseTracks, root: Path, release: str = ""
+    gcloud: Gcloud,
+    topology: Topology,
+    *,
+    options: Options,
+    tracks: ReleaseTracks,
+    root: Path,
+    release: str = "",
+    canary: int = 0,
 ) -> Prepared:
-    """Read what is there and plan; with `release` for the image of that tag instead of the present sources'.
+    """Read what is there and plan.
+
+    Args:
+        gcloud: with what.
+        topology: pipeline.toml.
+        options: the choices of the deploy.
+        tracks: the release tracks of the installed gcloud.
+        root: folder with the Dockerfile.
+        release: tag of an image to run instead of one of the present sources.
+        canary: share that new revisions get beside older ones, in percent; 0: all.
 
     Raises:
         CloudError: something could not be read, or can't become what is wanted.
@@ -58,9 +82,15 @@ def prepare(
         image.check_handlers(root, handler_modules(topology))
     project = read_project(gcloud, options.project)
 
-    def wanted(path: str) -> tuple[Resource, ...]:
+    def wanted(path: str, canaries: Mapping[str, Canary] | None = None) -> tuple[Resource, ...]:
         return desired.resources(
-            topology, options=options, tracks=tracks, project_number=project.number, tag=tag, image=path
+            topology,
+            options=options,
+            tracks=tracks,
+            project_number=project.number,
+            tag=tag,
+            image=path,
+            canaries=canaries,
         )
 
     sweeping = tuple(sweep for sweep in sweeps(options, tracks) if sweep.kind not in _NEVER_LEFT_OVER)
@@ -70,7 +100,11 @@ def prepare(
     digest = registry.digest(listing, tag)
     built = f"{options.repository}@{digest}" if digest else None
     result = plan(wanted(built or TO_BE_BUILT), snapshot, sweeps=sweeping)
-    return Prepared(plan=result, project=project, image=built, seconds=time.monotonic() - started)
+    canaries = planning.canaries(result, snapshot, percent=canary, options=options) if canary else {}
+    if canaries:
+        result = planning.first_step(plan(wanted(built or TO_BE_BUILT, canaries), snapshot, sweeps=sweeping))
+    seconds = time.monotonic() - started
+    return Prepared(plan=result, project=project, tag=tag, image=built, canaries=canaries, seconds=seconds)
 
 
 def handler_modules(topology: Topology) -> frozenset[str]:
@@ -93,6 +127,7 @@ def deploy(
     dry_run: bool = False,
     prune: bool = False,
     release: str = "",
+    canary: int = 0,
     ask: Ask,
     say: Callable[[str], None] = print,
 ) -> Prepared:
@@ -107,6 +142,8 @@ def deploy(
         dry_run: show the plan with its commands and files, change nothing.
         prune: also remove what earlier deploys made and pipeline.toml does not want any more.
         release: tag of an image that is there, to run instead of one of the present sources.
+        canary: share that new revisions get beside older ones, in percent; 0: all. With a share nothing is removed, and
+            jobs stay as they are.
         ask: asked before anything is changed.
         say: where lines for the person go.
 
@@ -114,18 +151,21 @@ def deploy(
         CloudError: nothing was changed, or what was done stays and the next deploy goes on from there.
     """
     tracks = tracks or release_tracks.installed(gcloud)
-    prepared = prepare(gcloud, topology, options=options, tracks=tracks, root=root, release=release)
+    prepared = prepare(gcloud, topology, options=options, tracks=tracks, root=root, release=release, canary=canary)
     work = prepared.plan
     say(plan_text(work, project=options.project))
     for name in () if release else image.left_out(root):
         say(f"Not in the image: {name} (called like a secret).")
     say(f"Read in {prepared.seconds:.1f} s with {len(gcloud.calls)} gcloud calls; {tracks.summary()}.")
+    if canary:
+        say(_CANARY if prepared.canaries else _NO_CANARY)
     if dry_run:
         say(files_text(work))
         return prepared
-    leftovers = work.leftovers if prune else ()
+    leftovers = work.leftovers if prune and not prepared.canaries else ()
+    steps = "" if prepared.canaries else next_steps(options, prepared.project.number)
     if not work.work and not leftovers:
-        say(next_steps(options, prepared.project.number))
+        say(steps)
         return prepared
     if not ask(f"Deploy to {options.project} ({options.region})? {summary(work)}"):
         raise CloudError("not deployed: nothing was changed.")
@@ -137,7 +177,7 @@ def deploy(
         apply(work, gcloud, values=values, repository=options.repository, progress=Lines(len(work.work)))
     remove(leftovers, gcloud, say=say)
     say(f"Deployed in {time.monotonic() - started:.0f} s.")
-    say(next_steps(options, prepared.project.number))
+    say(steps)
     return prepared
 
 
@@ -146,7 +186,12 @@ def next_steps(options: Options, project_number: str) -> str:
     url = options.api_url(project_number)
     console = f"https://console.cloud.google.com/monitoring/dashboards/builder/{options.name}-pipeline"
     budget = "https://console.cloud.google.com/billing/budgets"
-    token = "" if options.public else ' -H "Authorization: Bearer $(gcloud auth print-identity-token)"'
+    key, token = "", ' -H "Authorization: Bearer $(gcloud auth print-identity-token)"'
+    if options.access is not None and options.access.anonymous != "operate":
+        key = " (a key that may operate goes into POOLHOUSE_API_KEY)"
+        token = "" if options.access.anonymous == "submit" else ' -H "X-API-Key: $POOLHOUSE_API_KEY"'
+    elif options.public:
+        token = ""
     body = (
         """'{"task_type": "data_transformation", "payload": {"dataset_size": 1000, "transformation": "normalize"}}'"""
     )
@@ -156,7 +201,7 @@ Dashboard  {console}?project={options.project}
 Bucket     gs://{options.bucket}
 Budget     {budget}  (set one: `invoke cost` estimates a month; nothing here stops by itself)
 
-Next:
+Next{key}:
   invoke status --project {options.project}     queues, workers, image
   invoke logs   --project {options.project}     what API and workers say
   invoke e2e    --project {options.project}     the end-to-end checks, on the deployed system

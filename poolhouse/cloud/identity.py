@@ -28,6 +28,8 @@ ROLES = (
     # To see the accounts. It makes none and changes none: `github-oidc` does, as the person who runs it.
     "roles/iam.serviceAccountViewer",
     "roles/logging.configWriter",
+    # To compare the releases of a canary.
+    "roles/logging.viewer",
     "roles/monitoring.editor",
     # To look for what an autoscaler has left, which another stage of the project may have (Parameter Manager, List
     # parameters).

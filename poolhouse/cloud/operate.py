@@ -13,7 +13,7 @@ from poolhouse.client.errors import ApiError
 from poolhouse.cloud.errors import CloudError
 from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
 from poolhouse.cloud.gcloud.runner import Gcloud
-from poolhouse.cloud.kinds import run
+from poolhouse.cloud.kinds import run, shares
 from poolhouse.cloud.options import LABEL, Options
 from poolhouse.cloud.plan.actual import read_project
 from poolhouse.cloud.remote import connect
@@ -65,7 +65,8 @@ def status_text(found: Json) -> str:
     for item in found["services"]:
         ready = {True: "yes", False: "no", None: "?"}[item["ready"]]
         instances = "-" if item["instances"] is None else str(item["instances"])
-        lines.append(f"{item['kind']:9}{item['name']:28}{ready:7}{instances:11}{item['image']}")
+        divided = f"  {item['shares']}" if item["shares"] else ""
+        lines.append(f"{item['kind']:9}{item['name']:28}{ready:7}{instances:11}{item['image']}{divided}")
     if found["queues"] is None:
         return "\n".join([*lines, "", "The queues are not known, since the API does not answer:", found["problem"]])
     lines += ["", f"{'queue':16}{'backlog':>10}{'in flight':>11}{'oldest':>10}{'dead':>7}  state"]
@@ -159,4 +160,6 @@ def _runtime(kind: str, item: Json) -> Json:
         "ready": {"True": True, "False": False}.get(conditions.get("Ready", "")),
         "instances": None if instances is None else int(instances),
         "image": pod["containers"][0].get("image", "").rpartition("@")[2][:19],
+        # Where not all is the newest revision's: what each revision has.
+        "shares": None if kind == "job" or (text := shares.of(item).text) == shares.LATEST else text,
     }

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from poolhouse.pipeline.config.api_access import ApiAccess
 from poolhouse.pipeline.config.deploy_options import Api, Vpc
 from poolhouse.pipeline.config.topology import Topology
 from poolhouse.pipeline.errors import ConfigError
@@ -48,8 +49,10 @@ class Options:
     workers: Literal["pool", "job"] = "pool"
     #: Minutes between two starts of a queue's job.
     job_minutes: int = 1
-    #: Whether the API answers callers without a token.
+    #: Whether everybody can reach the API.
     public: bool = False
+    #: The rules of the API's own check of its callers; None: it has none.
+    access: ApiAccess | None = None
     #: Whether worker pools follow their backlog.
     autoscale: bool = False
     #: Full name of a notification channel for the alerts; empty: alerts show on the console alone.
@@ -79,6 +82,9 @@ class Options:
             ConfigError: no project is named, or what is named can't be one.
         """
         deploy, stage = topology.deploy, topology.stage
+        rules = ApiAccess(
+            anonymous=deploy.anonymous, anonymous_per_minute=deploy.anonymous_per_minute, keys=deploy.keys
+        )
         project = project or deploy.project
         if not project:
             raise ConfigError("no project: name it by --project, or by `project` under [deploy] in pipeline.toml.")
@@ -91,7 +97,8 @@ class Options:
             build_region=deploy.build_region or "",
             workers=deploy.workers,
             job_minutes=deploy.job_minutes,
-            public=deploy.public,
+            public=deploy.public != "none",
+            access=rules if deploy.checks_callers else None,
             autoscale=deploy.autoscale,
             channel=deploy.channel,
             secrets=bool(topology.all_secrets),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from poolhouse.cloud.errors import CloudError
 from poolhouse.cloud.gcloud.runner import Gcloud
-from poolhouse.cloud.kinds import containers, registry, run
+from poolhouse.cloud.kinds import containers, registry, run, shares
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.resource import Json
 
@@ -23,8 +23,8 @@ class Release:
     digest: str
     #: When it was pushed.
     pushed: str
-    #: Whether the API runs it now.
-    live: bool = False
+    #: Percent of the API's requests that it answers now.
+    share: int = 0
 
 
 def read(gcloud: Gcloud, *, options: Options) -> tuple[Release, ...]:
@@ -33,24 +33,34 @@ def read(gcloud: Gcloud, *, options: Options) -> tuple[Release, ...]:
     services = run.services_read(options)
     snapshot = gcloud.read_all((images, services))
     found = containers.named(snapshot[services.arguments], options.api_service)
-    running = found["spec"]["template"]["spec"]["containers"][0].get("image", "") if found else ""
+    if found is None:
+        return parse(snapshot[images.arguments], running={})
+    divided = shares.of(found)
+    # All is the newest revision's: then the service itself says which image that is.
+    if divided.text == shares.LATEST:
+        running = {str(found["spec"]["template"]["spec"]["containers"][0].get("image", "")): 100}
+    else:
+        revisions = gcloud.read(run.revisions_read(options))
+        image = {item["metadata"]["name"]: item["spec"]["containers"][0]["image"] for item in revisions or ()}
+        running = {image.get(name, ""): percent for name, percent in divided.by_revision.items()}
     return parse(snapshot[images.arguments], running=running)
 
 
-def parse(listing: Json, *, running: str) -> tuple[Release, ...]:
+def parse(listing: Json, *, running: Mapping[str, int]) -> tuple[Release, ...]:
     """The releases, newest first.
 
     Args:
         listing: what `gcloud artifacts docker images list --include-tags` printed.
-        running: path and digest of the image that the API runs.
+        running: percent of the API's requests, by path and digest of the image that answers them.
     """
+    shared = {image.rpartition("@")[2]: percent for image, percent in running.items()}
     found = []
     for item in listing or ():
         tags = item.get("tags") or ()
         names = [tag.strip() for tag in (tags.split(",") if isinstance(tags, str) else tags)]
         digest = str(item["version"])
         found += [
-            Release(tag=tag, digest=digest, pushed=str(item.get("updateTime", ""))[:19], live=running.endswith(digest))
+            Release(tag=tag, digest=digest, pushed=str(item.get("updateTime", ""))[:19], share=shared.get(digest, 0))
             for tag in names
             if tag.startswith(_TAGS)
         ]
@@ -62,7 +72,7 @@ def choose(releases: Sequence[Release], wanted: str) -> Release:
 
     Args:
         releases: newest first.
-        wanted: its tag; or how many releases before the one that runs, `1` being the last before it.
+        wanted: its tag; or how many releases before the one that runs (most), `1` being the last before it.
 
     Raises:
         CloudError: there is no such release.
@@ -72,8 +82,8 @@ def choose(releases: Sequence[Release], wanted: str) -> Release:
         return by_tag[wanted]
     if not wanted.isdecimal():
         raise CloudError(f"there is no release {wanted!r}: `./invoke releases` lists them.")
-    live = next((index for index, release in enumerate(releases) if release.live), None)
-    if live is None:
+    live = max(range(len(releases)), key=lambda index: releases[index].share, default=None)
+    if live is None or not releases[live].share:
         raise CloudError(
             "what runs is none of the releases in the registry: name one by its tag (`./invoke releases`)."
         )
@@ -89,7 +99,12 @@ def text(releases: Sequence[Release]) -> str:
         return "No release yet: the first `./invoke deploy` makes one."
     lines = [f"{'release':24}{'pushed':22}{'digest':22}"]
     lines += [
-        f"{release.tag:24}{release.pushed:22}{release.digest[:19]:22}{'runs' if release.live else ''}".rstrip()
-        for release in releases
+        f"{release.tag:24}{release.pushed:22}{release.digest[:19]:22}{_state(release)}".rstrip() for release in releases
     ]
     return "\n".join(lines)
+
+
+def _state(release: Release) -> str:
+    if not release.share:
+        return ""
+    return "runs" if release.share == 100 else f"runs {release.share}%"

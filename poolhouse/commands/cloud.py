@@ -9,12 +9,13 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from poolhouse.client import units
 from poolhouse.cloud import (
     cost,
     deploy,
@@ -29,8 +30,11 @@ from poolhouse.cloud import (
     workflows,
 )
 from poolhouse.cloud import destroy as removal
+from poolhouse.cloud.canary import parts, rollout
+from poolhouse.cloud.canary.parts import Part
 from poolhouse.cloud.errors import CloudError, GcloudFailed
 from poolhouse.cloud.gcloud import release_tracks
+from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
 from poolhouse.cloud.gcloud.runner import Gcloud
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.plan import planner
@@ -49,6 +53,9 @@ from poolhouse.project import ROOT
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+#: How long a canary is watched.
+_WATCH = "10m"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,19 +77,34 @@ def run_deploy(
     dry_run: bool = False,
     yes: bool = False,
     prune: bool = False,
+    canary: int = 0,
+    watch: str = "",
     env: Mapping[str, str] | None = None,
 ) -> int:
     """`invoke deploy`."""
     declared, options = _declared(project, stage)
     declaration.check(declared)
-    deploy.deploy(
-        Gcloud(options.project, env=env),
+    gcloud, ask = Gcloud(options.project, env=env), partial(Terminal().confirm, yes=yes)
+    if not canary:
+        if watch:
+            raise ConfigError("--watch is for a canary: name its share too, as --canary 10.")
+        deploy.deploy(gcloud, declared, options=options, root=ROOT, dry_run=dry_run, prune=prune, ask=ask)
+        return 0
+    if not 1 <= canary <= 99:
+        raise ConfigError(f"--canary {canary}: a share from 1 to 99, in percent.")
+    watch_s = units.duration(watch or _WATCH, option="--watch").total_seconds()
+    if not watch_s:
+        raise ConfigError(f"--watch {watch!r}: a canary has to be watched for some time.")
+    rollout.roll_out(
+        gcloud,
         declared,
         options=options,
         root=ROOT,
+        percent=canary,
+        watch_s=watch_s,
         dry_run=dry_run,
         prune=prune,
-        ask=partial(Terminal().confirm, yes=yes),
+        ask=ask,
     )
     return 0
 
@@ -94,22 +116,41 @@ def list_releases(*, project: str = "", stage: str = "", as_json: bool = False) 
     return _lines(found) if as_json else _text(releases.text(found))
 
 
-def rollback(*, to: str = "1", project: str = "", stage: str = "", dry_run: bool = False, yes: bool = False) -> int:
-    """`invoke rollback`: a deploy of an earlier image, with the present pipeline.toml."""
+def rollback(*, to: str = "", project: str = "", stage: str = "", dry_run: bool = False, yes: bool = False) -> int:
+    """`invoke rollback`: the end of a canary; else a deploy of an earlier image, with the present pipeline.toml."""
     declared, options = _declared(project, stage)
-    gcloud = Gcloud(options.project)
-    chosen = releases.choose(releases.read(gcloud, options=options), to)
+    gcloud, ask = Gcloud(options.project), partial(Terminal().confirm, yes=yes)
+    tracks = release_tracks.installed(gcloud)
+    divided = () if to else parts.read(gcloud, options=options, tracks=tracks)
+    if divided:
+        return _end_canary(gcloud, divided, declared=declared, options=options, tracks=tracks, dry_run=dry_run, ask=ask)
+    chosen = releases.choose(releases.read(gcloud, options=options), to or "1")
     print(f"To {chosen.tag}, pushed {chosen.pushed}. Queues, sizes and variables stay as pipeline.toml has them now.\n")
     deploy.deploy(
-        gcloud,
-        declared,
-        options=options,
-        root=ROOT,
-        dry_run=dry_run,
-        release=chosen.tag,
-        ask=partial(Terminal().confirm, yes=yes),
+        gcloud, declared, options=options, root=ROOT, tracks=tracks, dry_run=dry_run, release=chosen.tag, ask=ask
     )
     print("\nThe next `./invoke deploy` goes forward again: revert the sources before it.")
+    return 0
+
+
+def _end_canary(
+    gcloud: Gcloud,
+    divided: Sequence[Part],
+    *,
+    declared: topology.Topology,
+    options: Options,
+    tracks: ReleaseTracks,
+    dry_run: bool,
+    ask: Callable[[str], bool],
+) -> int:
+    for part in divided:
+        print(f"{part.kind} {part.name}: {part.percent}% of {part.new} back to {part.old}")
+    if dry_run:
+        return 0
+    if not ask("Take the new release back?"):
+        raise CloudError("nothing was changed.")
+    rollout.take_back(gcloud, divided, topology=declared, options=options, tracks=tracks)
+    print("\nThe release before runs alone. The next `./invoke deploy` goes forward again: mend the sources first.")
     return 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
@@ -24,17 +24,22 @@ API = "run.googleapis.com"
 _MIN_SCALE, _MAX_SCALE = "autoscaling.knative.dev/minScale", "autoscaling.knative.dev/maxScale"
 _INGRESS, _THROTTLING = "run.googleapis.com/ingress", "run.googleapis.com/cpu-throttling"
 _OPEN = "run.googleapis.com/invoker-iam-disabled"
+_CHECKED, _UNCHECKED = "--invoker-iam-check", "--no-invoker-iam-check"
 #: Longest time of a request, in seconds: Cloud Run's default. An event stream ends with it and is opened again.
 REQUEST_TIMEOUT_S = 300
 _MANUAL = "run.googleapis.com/manualInstanceCount"
 
 
-def service(topology: Topology, *, image: str, options: Options, canary: Canary | None = None) -> Resource:
+def service(
+    topology: Topology, *, image: str, options: Options, project_number: str, canary: Canary | None = None
+) -> Resource:
     """The API's service; `canary`: the share of its requests that a new revision gets (None: all)."""
     name = options.api_service
     division = service_division(options, canary=canary)
     container = Container(
-        env=containers.environment(options, topology.env, BACKLOG_SOURCE="monitoring"),
+        env=containers.environment(
+            options, topology.env, BACKLOG_SOURCE="monitoring", **_access(options, project_number)
+        ),
         secrets=secrets.references(topology.secrets, options),
         account=options.account("api"),
         cpu=options.api.cpu,
@@ -71,7 +76,7 @@ def service(topology: Topology, *, image: str, options: Options, canary: Canary 
         "--cpu-throttling",
         "--ingress=all",
         # Not by a grant to allUsers, which domain restricted sharing forbids (Cloud Run, Allowing public access).
-        "--no-invoker-iam-check" if options.public else "--invoker-iam-check",
+        _UNCHECKED if options.public else _CHECKED,
         "--no-allow-unauthenticated",
     )
 
@@ -98,6 +103,18 @@ def service(topology: Topology, *, image: str, options: Options, canary: Canary 
             **containers.observed_labels(there, options),
         }
 
+    def update(raw: Json) -> tuple[Command, ...]:
+        present = observe(raw)
+        sent = (*arguments, *container.connections.removals(present))
+        if options.access is None or present is None or not present["invoker_check"]:
+            return division.update(sent, wanted=wanted, present=present)
+        # Cloud Run's check is the service's, the API's own that of a revision: the first one goes when all requests
+        # reach a revision that has the other. With a canary that is a later deploy's.
+        checked = tuple(_CHECKED if word == _UNCHECKED else word for word in sent)
+        deploys = division.update(checked, wanted=wanted, present=present)
+        opens = command("run", "services", "update", name, flag("region", options.region), _UNCHECKED)
+        return (*deploys, *(() if canary else (opens,)))
+
     return _resource(
         "service",
         name,
@@ -107,9 +124,7 @@ def service(topology: Topology, *, image: str, options: Options, canary: Canary 
         options=options,
         account="api",
         read=services_read(options),
-        update=lambda raw: division.update(
-            (*arguments, *container.connections.removals(observe(raw))), wanted=wanted, present=observe(raw)
-        ),
+        update=update,
         after=(
             f"grants/bucket/{options.bucket}",
             *(f"grants/topic/{tier.topic}" for queue in topology.queues for tier in queue.tiers),
@@ -277,6 +292,12 @@ def services_read(options: Options) -> Read:
     return Read(arguments=("run", "services", "list", flag("region", options.region)), api=API)
 
 
+def revisions_read(options: Options) -> Read:
+    """How the revisions of the API's service are listed."""
+    where = (flag("service", options.api_service), flag("region", options.region))
+    return Read(arguments=("run", "revisions", "list", *where), api=API)
+
+
 def pools_read(options: Options, tracks: ReleaseTracks) -> Read:
     """How worker pools are listed."""
     return Read(arguments=(*tracks.worker_pools, "list", flag("region", options.region)), api=API)
@@ -378,3 +399,11 @@ def _resource(
         update=update,
         after=("image", f"account/{options.account_id(account)}", *after),
     )
+
+
+def _access(options: Options, project_number: str) -> Mapping[str, str]:
+    """The variable by which the API checks its callers, Cloud Scheduler's among them; none where it does not check."""
+    if options.access is None:
+        return {}
+    ours = {"scheduler": options.account("scheduler"), "audience": options.api_url(project_number)}
+    return {"API_ACCESS": options.access.model_copy(update=ours).model_dump_json(exclude_defaults=True)}

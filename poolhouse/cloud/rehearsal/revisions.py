@@ -42,7 +42,7 @@ def newest(state: State, owner: str, template: Json, *, region: str) -> str:
 
 def listed(state: State, prefix: str, *, selector: str) -> list[Json]:
     """Return the revisions of the services whose full names begin so, newest first, as far as a label selects them."""
-    key, _, value = selector.partition("=")
+    key, _, value = (part.strip() for part in selector.partition("="))
     found = [
         {name: part for name, part in revision.items() if name != "template"}
         for owner, revisions in state.revisions.items()

@@ -26,6 +26,11 @@ _AGENTS = {
     "@gcp-sa-pubsub.iam.gserviceaccount.com": "pubsub.googleapis.com",
     "@gs-project-accounts.iam.gserviceaccount.com": "storage.googleapis.com",
 }
+#: By kind: the type of its log entries' resource, and the label that names it.
+_LOGGED = {
+    "services": ("cloud_run_revision", "service_name"),
+    "workerpools": ("cloud_run_worker_pool", "worker_pool_name"),
+}
 _MEMBER = re.compile(
     r"allUsers|allAuthenticatedUsers|(user|serviceAccount|group|domain|principal|principalSet):\S+|"
     r"project(Owner|Editor|Viewer):\S+"
@@ -151,13 +156,26 @@ class State:
     def log_request(self, *, service: str, region: str, request: Mapping[str, Any]) -> None:
         """Keep an entry about a call of a service, as Cloud Run writes one of its own."""
         labels = {"service_name": service, "location": region, "project_id": self.project}
-        entry = {
+        self._log(
+            "requests",
+            resource={"type": "cloud_run_revision", "labels": labels},
+            severity="INFO" if request["status"] < 400 else "WARNING",
+            httpRequest=dict(request),
+        )
+
+    def log_line(self, revision: str, payload: Mapping[str, Any]) -> None:
+        """Keep a line that a revision has written: a JSON object on its standard output."""
+        owner = next(name for name, revisions in self.revisions.items() if revision in revisions)
+        _, _, region, kind, resource = owner.split("/")
+        type_, label = _LOGGED[kind]
+        labels = {label: resource, "revision_name": revision, "location": region, "project_id": self.project}
+        self._log("stdout", resource={"type": type_, "labels": labels}, severity="INFO", jsonPayload=dict(payload))
+
+    def _log(self, name: str, **entry: Any) -> None:
+        entry |= {
             "insertId": f"{self.number():012d}",
-            "logName": f"projects/{self.project}/logs/run.googleapis.com%2Frequests",
-            "resource": {"type": "cloud_run_revision", "labels": labels},
-            "severity": "INFO" if request["status"] < 400 else "WARNING",
+            "logName": f"projects/{self.project}/logs/run.googleapis.com%2F{name}",
             "timestamp": self.now(),
-            "httpRequest": dict(request),
         }
         self.entries.append(entry)
 

@@ -16,15 +16,33 @@ from poolhouse.pipeline.exit_codes import USAGE
         "dry_run": "print the plan, the commands and the files; change nothing",
         "yes": "skip the confirmation",
         "prune": "also remove resources that are no longer in pipeline.toml",
+        "canary": "percent of requests and worker instances that the new release gets at first",
+        "watch": "how long to compare it with the release before (10m); then it gets everything, or is taken back",
     }
 )
 def deploy(
-    c: Context, project: str = "", stage: str = "", dry_run: bool = False, yes: bool = False, prune: bool = False
+    c: Context,
+    project: str = "",
+    stage: str = "",
+    dry_run: bool = False,
+    yes: bool = False,
+    prune: bool = False,
+    canary: int = 0,
+    watch: str = "",
 ) -> None:
     """Create or update the pipeline on Google Cloud, as [deploy] in pipeline.toml declares it."""
     from poolhouse.commands import cloud as commands
 
-    run(commands.run_deploy, project=project, stage=stage, dry_run=dry_run, yes=yes, prune=prune)
+    run(
+        commands.run_deploy,
+        project=project,
+        stage=stage,
+        dry_run=dry_run,
+        yes=yes,
+        prune=prune,
+        canary=canary,
+        watch=watch,
+    )
 
 
 @command(
@@ -66,7 +84,7 @@ def secret(c: Context, action: str, word: list[str], json: bool = False, project
 
 @command(help={**CLOUD, "json": "print one JSON object per line"})
 def releases(c: Context, json: bool = False, project: str = "", stage: str = "") -> None:
-    """List the released images and the one that is running."""
+    """List the released images and which of them run."""
     from poolhouse.commands import cloud as commands
 
     run(commands.list_releases, project=project, stage=stage, as_json=json)
@@ -85,10 +103,10 @@ def releases(c: Context, json: bool = False, project: str = "", stage: str = "")
 def rollback(
     c: Context, word: list[str], project: str = "", stage: str = "", dry_run: bool = False, yes: bool = False
 ) -> None:
-    """Put API and workers back on an earlier image: rollback, rollback 2, rollback TAG."""
+    """Take a canary back, or put API and workers back on an earlier image: rollback, rollback 2, rollback TAG."""
     from poolhouse.commands import cloud as commands
 
-    run(commands.rollback, to=" ".join(word) or "1", project=project, stage=stage, dry_run=dry_run, yes=yes)
+    run(commands.rollback, to=" ".join(word), project=project, stage=stage, dry_run=dry_run, yes=yes)
 
 
 @command(help={"project": CLOUD["project"], "json": "print one JSON object per line"})

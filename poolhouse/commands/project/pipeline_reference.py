@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from poolhouse.pipeline.config import stages
+from poolhouse.pipeline.config.api_access import ApiKey
 from poolhouse.pipeline.config.bucket import Bucket, Index, Payloads
 from poolhouse.pipeline.config.deploy_options import Api, Deploy, Vpc
 from poolhouse.pipeline.config.objectives import Objectives
@@ -35,6 +36,7 @@ TABLES: tuple[tuple[str, type[BaseModel], frozenset[str]], ...] = (
     ("deploy", Deploy, frozenset()),
     ("deploy.api", Api, frozenset()),
     ("deploy.vpc", Vpc, frozenset()),
+    ("deploy.keys.NAME", ApiKey, frozenset()),
 )
 _COMMENT = re.compile(r"((?:^    #:.*\n)+)^    (\w+):", re.MULTILINE)
 _TYPES = {"integer": "integer", "number": "number", "string": "string", "boolean": "`true` or `false`"}
@@ -127,7 +129,9 @@ def _table(name: str, field: Mapping[str, Any], schema: Mapping[str, Any]) -> st
     patterns = field.get("patternProperties", {})
     values = next(iter(patterns.values()), None) or field.get("additionalProperties")
     kind = _type(name, values, schema) if isinstance(values, Mapping) and values else "JSON"
-    key = "VARIABLE" if any("A-Z" in pattern for pattern in patterns) else "key"
+    key = "key"
+    if patterns:
+        key = "VARIABLE" if any(pattern.startswith("^[A-Z") for pattern in patterns) else "NAME"
     return f"table of: {_choice(keys) if keys else key} = {kind}"
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Target = Literal["worker", "api", "pubsub"]
-Way = Literal["kill", "stop", "restart"]
+Target = Literal["worker", "api", "pubsub", "all"]
+Way = Literal["kill", "stop", "restart", "deploy"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,10 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Blow:
-    """Something that happens to a process: `kill` (SIGKILL), `stop` (SIGTERM), `restart` (of the Pub/Sub emulator)."""
+    """Something that happens to a process: `kill` (SIGKILL), `stop` (SIGTERM), `restart` (of the Pub/Sub emulator).
+
+    Or to `all` of API and workers: `deploy`, which replaces each while tasks are running.
+    """
 
     at_s: float
     target: Target
@@ -170,6 +173,7 @@ def _blows(rng: random.Random, length_s: float, workers: int) -> tuple[Blow, ...
             blows.append(Blow(at_s=at_s, target="api", way="kill" if rng.random() < 0.5 else "stop"))
         else:
             blows.append(Blow(at_s=at_s, target="pubsub", way="restart"))
+    blows.append(Blow(at_s=length_s / 2, target="all", way="deploy"))
     return tuple(sorted(blows, key=lambda blow: blow.at_s))
 
 

@@ -36,6 +36,7 @@ class Report:
         statuses: how many tasks ended how, follow-up tasks included.
         outcomes: the same of attempts.
         faults: how often each injected fault struck.
+        deploys: how often API and workers were all replaced while tasks were running.
         told: how many ends were told by a webhook.
         peace_s: how long it took to come to an end once nothing went wrong any more, in seconds.
     """
@@ -47,6 +48,7 @@ class Report:
     outcomes: dict[str, int]
     faults: dict[str, int]
     starts: int
+    deploys: int
     told: int
     peace_s: float
     #: Changes by the prefix of their objects that came too early for Cloud Storage's rates and were repeated; None
@@ -57,6 +59,7 @@ class Report:
         """The report in a few lines."""
         lines = [
             f"seed {self.seed}: {self.accepted} tasks accepted, {self.starts} starts of processes, "
+            f"{self.deploys} {'deploy' if self.deploys == 1 else 'deploys'}, "
             f"at rest {self.peace_s:.1f} s after the last fault",
             f"  tasks: {_counts(self.statuses)}",
             f"  attempts: {_counts(self.outcomes)}",
@@ -118,6 +121,7 @@ def run_round(
             faults=stack.struck(),
             told=len({told.event_id for told in facts.told}),
             starts=stack.starts,
+            deploys=stack.deploys,
             peace_s=rested_s,
             too_early=_prefixes(stack.journal.refused) if gcs_limits else None,
         )

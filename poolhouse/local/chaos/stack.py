@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -65,6 +66,7 @@ class Stack:
         self.directory = directory
         self.api_port = ports.choose()
         self.starts = 0
+        self.deploys = 0
         self._children: dict[tuple[str, int], subprocess.Popen[bytes]] = {}
         self._ending: list[subprocess.Popen[bytes]] = []
         self._faults: list[tuple[str, pubsub_faults.Fault | storage_proxy.Fault]] = []
@@ -91,6 +93,8 @@ class Stack:
         if blow.target == "pubsub":
             self.pubsub.faults.restart()
             return problems
+        if blow.way == "deploy":
+            return self._deploy(blow)
         child = self._children[blow.target, blow.index]
         if blow.way == "kill":
             child.kill()
@@ -108,6 +112,16 @@ class Stack:
                 self._ending.append(child)
         self._start(blow.target, blow.index)
         return problems
+
+    def _deploy(self, blow: Blow) -> list[str]:
+        """Replace API and workers as a deploy does: a worker's successor runs already when the worker gets SIGTERM."""
+        self.deploys += 1
+        for (name, index), child in list(self._children.items()):
+            if name == "worker":
+                self._start(name, index)
+                child.send_signal(signal.SIGTERM)
+                self._ending.append(child)
+        return self.strike(replace(blow, target="api", way="stop"))
 
     def begin(self, spell: Spell) -> Callable[[], None]:
         """Let a server fail as the spell says; returns what ends that."""

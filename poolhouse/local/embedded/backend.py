@@ -79,7 +79,7 @@ class Embedded:
         found = state.read_live(self._state_dir)
         if found is None or found.supervisor is None:
             self._forget_stale()
-            self._let_go()
+            self._let_go(timeout_s=WORKER_GRACE_S + STOP_MARGIN_S)  # it may be on its way out
             return False
         found.supervisor.signal(signal.SIGTERM)
         grace_s = float(found.details.get("grace_s", WORKER_GRACE_S))

@@ -6,7 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from poolhouse.pipeline.config.base import Table
+from poolhouse.pipeline.config.api_access import ApiKey, PerMinute, Scope
+from poolhouse.pipeline.config.base import Name, Table
 
 Region = Annotated[str, Field(pattern=r"^[a-z]+-[a-z]+[0-9]+$")]
 #: What networks, subnets and network tags are called (Compute Engine, Naming resources).
@@ -90,8 +91,14 @@ class Deploy(Table):
     job_minutes: Literal[1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30] = 1
     #: Whether worker pools follow their backlog, to none and back.
     autoscale: bool = False
-    #: Whether the API answers callers without a token.
-    public: bool = False
+    #: Who may call the API. `none`: accounts that Cloud Run lets in (`roles/run.invoker`). With the others everybody
+    #: reaches it, and what needs no key is: nothing (`keys`), reading (`read`), submitting (`submit`), everything
+    #: (`all`).
+    public: Literal["none", "keys", "read", "submit", "all"] = "none"
+    #: The API's keys, by the names of their holders; `./invoke new-key` makes one.
+    keys: dict[Name, ApiKey] = Field(default_factory=dict)
+    #: Most calls in a minute of all callers without a key together, of each instance of the API; left out: any number.
+    anonymous_per_minute: PerMinute | None = None
     #: Notification channel of the alerts; empty: they show on the console alone.
     channel: str = Field(default="", pattern=r"^(projects/[^/]+/notificationChannels/[0-9]+)?$")
     #: Web origins that browsers may upload from, such as `https://app.example.com`.
@@ -105,6 +112,35 @@ class Deploy(Table):
     vpc: Vpc | None = None
     #: Size and number of the API's instances.
     api: Api = Api()
+
+    @property
+    def anonymous(self) -> Scope | None:
+        """What a caller without a key may do, where the API checks."""
+        match self.public:
+            case "read" | "submit":
+                return self.public
+            case "all":
+                return "operate"
+            case _:
+                return None
+
+    @property
+    def checks_callers(self) -> bool:
+        """Whether the API itself checks who calls."""
+        return self.public in ("keys", "read", "submit") or bool(self.keys) or self.anonymous_per_minute is not None
+
+    @model_validator(mode="after")
+    def _keys_open_something(self) -> Self:
+        if self.public == "none" and self.checks_callers:
+            raise ValueError(
+                'keys and anonymous_per_minute are for an API that everybody can reach: set public = "keys", or leave '
+                "them out (Cloud Run lets accounts in, and no others)"
+            )
+        if self.public == "keys" and not self.keys:
+            raise ValueError('public = "keys" lets nobody in without keys: ./invoke new-key NAME makes one')
+        if len({key.sha256 for key in self.keys.values()}) < len(self.keys):
+            raise ValueError("two keys have the same sha256: make one key for each holder")
+        return self
 
     @model_validator(mode="after")
     def _subnet_in_region(self) -> Self:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_valid
 
 from poolhouse.pipeline import text_files
 from poolhouse.pipeline.config import environment, stages
+from poolhouse.pipeline.config.api_access import ApiKey
 from poolhouse.pipeline.config.base import NAME_PATTERN, Name, Table
 from poolhouse.pipeline.config.bucket import Bucket, Index, Payloads
 from poolhouse.pipeline.config.deploy_options import Api, Deploy, Vpc
@@ -38,9 +39,10 @@ _PATTERNS = {
     "secrets": "a variable has capital letters, digits and _, at most 100, and starts with a letter or _",
     "fair_by": "the name of a field of the payload: letters, digits and _",
     "region": "a region, such as europe-west1",
-    "build_region": "a region, such as europe-west1",
-    "channel": "the full name of a notification channel: projects/P/notificationChannels/N",
+    "build_region": "a region, such as us-central1",
+    "channel": "the full name of a channel: projects/P/notificationChannels/N",
     "origins": "an origin, such as https://app.example.com, or *",
+    "sha256": "64 hexadecimal digits, as `./invoke new-key` prints them",
     "network": "the name of a network, such as backend; of a Shared VPC projects/HOST/global/networks/NAME",
     "subnet": "the name of a subnet, such as backend-eu; of a Shared VPC projects/HOST/regions/REGION/subnetworks/NAME",
     "tags": "a network tag has 1 to 63 lowercase letters, digits and -, and starts with a letter",
@@ -307,6 +309,8 @@ def _fields(path: tuple[str, ...]) -> list[str]:
         model = Api
     if path == ("deploy", "vpc"):
         model = Vpc
+    if path[:2] == ("deploy", "keys"):
+        model = ApiKey
     fixed = {Queue: {"name", "prefix"}, Schedule: {"name"}, Trigger: {"name"}}.get(model, set())
     return [name for name in model.model_fields if name not in fixed]
 

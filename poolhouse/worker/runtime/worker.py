@@ -31,11 +31,12 @@ from poolhouse.pipeline.index.journal import Journal, journalled
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.metrics.definitions import BUSY_SLOTS, SLOTS
 from poolhouse.pipeline.metrics.process_metrics import Observed, open_metrics, process_hooks
-from poolhouse.pipeline.metrics.storage_calls import counted
+from poolhouse.pipeline.metrics.storage_calls import observed
 from poolhouse.pipeline.store import ObjectStore
 from poolhouse.pipeline.tasks.task_id_key import load_task_ids
 from poolhouse.pipeline.timing import clock
 from poolhouse.pipeline.timing.timers import Timers
+from poolhouse.pipeline.traces.process_traces import hook_names, open_traces
 from poolhouse.worker.errors import WorkerStopping
 from poolhouse.worker.registry import Handler, Registry
 from poolhouse.worker.runtime.admission.keeper import LimitKeeper
@@ -153,7 +154,8 @@ class Worker:
         self._options = options
         self._registry = with_deliveries(registry, settings.topology)
         self._metrics = open_metrics(settings, part="worker", task_types=registry)
-        store = counted(store, self._metrics)
+        self._traces = open_traces(settings, part="worker")
+        store = observed(store, self._metrics, self._traces)
         self._journal = Journal(
             store, flush_s=settings.topology.index.write_interval_s, unrecorded=self._registry.unrecorded
         )
@@ -168,8 +170,8 @@ class Worker:
         self._heartbeat = Heartbeat(now=now, metrics=self._metrics)
         self._streams: list[_Stream] = []
         self._control = ControlWatch(ControlStore(store), on_change=self._follow)
-        self._executor = Executor(task_handlers=settings.handlers, hooks=self._topology.hooks)
-        self._hooks = registry.hooks(process_hooks(self._topology.hooks, self._metrics))
+        self._executor = Executor(task_handlers=settings.handlers, hooks=hook_names(settings))
+        self._hooks = registry.hooks(process_hooks(hook_names(settings), self._metrics))
         self._timers: TimerLoop | None = None
         self._limits = Limits(
             partial(self._resume, admitted=True),
@@ -256,6 +258,7 @@ class Worker:
         until_ready(self._control.look)
         self._publisher = Publisher(self._settings)
         self._publisher.on_submitted = self._journal.submitted
+        self._publisher.on_publishing = self._traces.publishing if self._traces is not None else None
         services = Services(
             topology=self._topology,
             registry=self._registry,
@@ -276,6 +279,7 @@ class Worker:
             quarantine=Quarantine(partial(self._resume, admitted=False)),
             executor=self._executor,
             heartbeat=self._heartbeat,
+            traces=self._traces,
             worker_name=self._name,
             on_abandoned=self._threads.abandon,
         )

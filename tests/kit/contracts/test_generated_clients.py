@@ -16,9 +16,13 @@ from poolhouse.testing.plugin import Stack
 HERE = Path(__file__).parent
 pytestmark = pytest.mark.slow
 
+#: Longest run of a program, in seconds; the first is npm's, which fetches packages.
+TIMEOUT_S = 240
+
 
 def run(*command: str | Path, cwd: Path) -> str:
-    done = subprocess.run([str(word) for word in command], cwd=cwd, capture_output=True, text=True, check=False)
+    words = [str(word) for word in command]
+    done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout + done.stderr
 

@@ -1,4 +1,4 @@
-"""A few hundred tasks while workers are killed, the API restarts, and Pub/Sub and storage fail now and then."""
+"""A few hundred tasks while workers are killed, all are replaced by a deploy, and Pub/Sub and storage fail."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ def test_every_accepted_task_ends_once_with_one_result_whatever_goes_wrong(tmp_p
     assert report.accepted == 300
     # It was no fair weather: processes died, and both servers failed. (Which faults strike how often is chance.)
     assert report.starts > 3
+    assert report.deploys == 1
     assert report.told > 20
     for server in ("pubsub", "storage"):
         assert sum(count for name, count in report.faults.items() if name.startswith(server)) >= 10, report.summary()

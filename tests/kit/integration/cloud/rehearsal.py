@@ -9,10 +9,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psutil
 
+from poolhouse.cloud.canary.rollout import roll_out
+from poolhouse.cloud.canary.watch import Clock
 from poolhouse.cloud.deploy import Prepared, deploy
 from poolhouse.cloud.gcloud.runner import Gcloud
 from poolhouse.cloud.options import Options
@@ -103,6 +106,35 @@ class Rehearsal:
             what=lambda: f"still there: {[*filter(runs, children)]}",
         )
         return running.returncode, output
+
+    def canary(self, at_each_look: Callable[[], None], *, percent: int = 10, watch_s: float = 60) -> str:
+        """Deploy with a canary whose watch takes no time; returns what was said.
+
+        Args:
+            at_each_look: called instead of waiting.
+            percent: share of the new release.
+            watch_s: how long it is watched, in seconds.
+        """
+        loaded, said = topology.load(self.root / "pipeline.toml"), list[str]()
+        now = datetime.now(UTC)
+
+        def sleep(seconds: float) -> None:
+            nonlocal now
+            now += timedelta(seconds=seconds)
+            at_each_look()
+
+        roll_out(
+            self.gcloud(),
+            loaded,
+            options=Options.declared(loaded, project=PROJECT),
+            root=self.root,
+            percent=percent,
+            watch_s=watch_s,
+            ask=lambda question: True,
+            say=said.append,
+            clock=Clock(now=lambda: now, sleep=sleep),
+        )
+        return "\n".join(said)
 
     def deploy(
         self, *, gcloud: Gcloud | None = None, prune: bool = False, stage: str = "", **choices: object

@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
+from poolhouse.cloud.canary.parts import Part, back
 from poolhouse.cloud.gcloud.release_tracks import choose, completion_table, from_table
+from poolhouse.cloud.kinds import run
+from poolhouse.cloud.kinds.shares import Canary
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.plan import desired, leftovers
 from poolhouse.pipeline.config.deploy_options import Vpc
@@ -51,13 +54,28 @@ def table() -> Mapping[str, Any]:
 
 def commands(table: Mapping[str, Any], options: Options) -> Iterator[tuple[str, ...]]:
     words = choose(from_table(table))
-    resources = desired.resources(
-        parse(PIPELINE), options=options, tracks=words, project_number="1", tag="src-1", image="x@sha256:1"
-    )
-    for item in resources:
-        yield (*item.read.arguments, "--format=json")
-        for command in (*item.create, *item.update(OBSERVED if item.kind != "grants" else {"bindings": []})):
-            yield command.arguments
+    divided = {id_: Canary(percent=10, stable="a-1") for id_ in ("service/poolhouse-api", "pool/poolhouse-mail")}
+    for canaries in ({}, divided):
+        resources = desired.resources(
+            parse(PIPELINE),
+            options=options,
+            tracks=words,
+            project_number="1",
+            tag="src-1",
+            image="x@sha256:1",
+            canaries=canaries,
+        )
+        for item in resources:
+            yield (*item.read.arguments, "--format=json")
+            for command in (*item.create, *item.update(OBSERVED if item.kind != "grants" else {"bindings": []})):
+                yield command.arguments
+    yield run.revisions_read(options).arguments
+    taken_back = [
+        Part(kind="service", name=options.api_service, new="a-2", old="a-1", percent=10),
+        Part(kind="pool", name="poolhouse-mail", new="a-2", old="a-1", percent=10),
+    ]
+    for command in back(taken_back, topology=parse(PIPELINE), options=options, tracks=words):
+        yield command.arguments
     for sweep in leftovers.sweeps(options, words):
         yield (*sweep.read.arguments, "--format=json")
 

@@ -21,6 +21,7 @@ from poolhouse.cloud.options import Options
 from poolhouse.cloud.rehearsal.faults import Fault, Faults
 from poolhouse.cloud.rehearsal.front import Running
 from poolhouse.cloud.rehearsal.services.pubsub import dead_letter_gaps
+from poolhouse.cloud.rehearsal.services.run import open_to_all
 from poolhouse.cloud.rehearsal.simulation import PROJECT, simulate
 from poolhouse.cloud.resource import command
 from poolhouse.local.backend import UpOptions
@@ -207,7 +208,7 @@ def test_the_commands_of_every_day_work_on_what_is_deployed(deployed: Rehearsal,
 def test_a_changed_pipeline_changes_only_that(deployed: Rehearsal) -> None:
     queue = "[queues.mail]\nexactly_once = true\n[queues.mail.workers]\ncpu = 2"
     connections = 'cloud_sql = ["orders"]\nvpc = { network = "backend", subnet = "backend-eu", tags = ["shop"] }'
-    deployed.write(f"{PIPELINE.replace('[queues.mail.workers]', queue)}\n[deploy]\n{connections}\n")
+    deployed.write(f'{PIPELINE.replace("[queues.mail.workers]", queue)}\n[deploy]\npublic = "read"\n{connections}\n')
     assert set(work(deployed.deploy())) == {
         "update subscription/shop-mail-workers",
         "update pool/shop-mail",
@@ -216,6 +217,10 @@ def test_a_changed_pipeline_changes_only_that(deployed: Rehearsal) -> None:
         f"update apis/{PROJECT}",
         f"update grants/project/{PROJECT}",
     }
+    service = deployed.simulation.control_plane.state.items[f"run/{PROJECT}/europe-west1/services/shop-api"]
+    assert open_to_all(service)
+    rules = {item["name"]: item.get("value") for item in service["spec"]["template"]["spec"]["containers"][0]["env"]}
+    assert json.loads(rules["API_ACCESS"])["anonymous"] == "read"
 
 
 def test_what_was_changed_by_hand_is_put_back_in_each_kind_of_resource(deployed: Rehearsal) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from poolhouse.cloud.errors import CloudError
 from poolhouse.cloud.rehearsal.faults import Faults
 from poolhouse.cloud.rehearsal.simulation import PROJECT, simulate
 from poolhouse.commands import cloud
@@ -78,39 +79,85 @@ def test_two_stages_in_one_project_leave_each_other_alone(tmp_path: Path) -> Non
 KEPT = ("storage.uniformBucketLevelAccess", "storage.publicAccessPrevention", "iam.allowedPolicyMemberDomains")
 
 
-def test_an_earlier_image_runs_again_in_the_api_and_all_workers(tmp_path: Path) -> None:
+RUN = f"run/{PROJECT}/europe-west1"
+SERVICE, POOL, JOB = f"{RUN}/services/shop-api", f"{RUN}/workerpools/shop-mail", f"{RUN}/jobs/shop-dead-letters"
+
+
+def test_a_canary_is_promoted_or_taken_back_and_an_earlier_image_runs_again(tmp_path: Path) -> None:
     root = make_root(tmp_path)
     with simulate(faults=Faults(constraints=KEPT, newer_fields=True)) as running:
         state, rehearsal = running.control_plane.state, Rehearsal(running, root)
 
-        def images() -> set[str]:
-            """What the API, the pool and the job run."""
-            path = f"run/{PROJECT}/europe-west1"
-            found = [
-                state.items[f"{path}/{name}"]["spec"]["template"]["spec"]
-                for name in ("services/shop-api", "workerpools/shop-mail", "jobs/shop-dead-letters")
-            ]
+        def images() -> list[str]:
+            """What the API, the pool and the job run next."""
+            found = [state.items[name]["spec"]["template"]["spec"] for name in (SERVICE, POOL, JOB)]
             pods = [spec.get("template", {}).get("spec", spec) for spec in found]
-            return {pod["containers"][0]["image"] for pod in pods}
+            return [pod["containers"][0]["image"] for pod in pods]
+
+        def divided() -> list[dict[str, int]]:
+            """Percent of each revision of the API and the pool, oldest first."""
+            parts = (state.items[SERVICE]["status"]["traffic"], state.items[POOL]["status"]["instanceSplits"])
+            return [
+                dict(sorted((share["revisionName"], share["percent"]) for share in shares if share["percent"]))
+                for shares in parts
+            ]
+
+        def revision(owner: str, back: int = 0) -> str:
+            """Name of the newest one, or of one before it."""
+            return list(state.revisions[owner])[-1 - back]
+
+        def work_is_done(*, failing: int = 0) -> None:
+            """Both releases answer 40 calls and end 40 attempts; so many of the new one's calls fail."""
+            for owner, line in ((SERVICE, {"message": "request"}), (POOL, {"message": "task ended"})):
+                for name in divided()[owner == POOL]:
+                    failed = failing if owner == SERVICE and name == revision(SERVICE) else 0
+                    for number in range(40):
+                        bad = number < failed
+                        more = {"status": 500 if bad else 202} if owner == SERVICE else {"outcome": "succeeded"}
+                        state.log_line(name, {**line, **more})
+
+        def interrupted() -> None:
+            raise KeyboardInterrupt
 
         rehearsal.deploy()
-        (first,) = images()
+        first = images()
         rehearsal.write(PIPELINE.replace("max_instances = 3", "max_instances = 3\nconcurrency = 2"))
-        rehearsal.deploy()
-        (second,) = images()
-        assert second != first
-        code, output = rehearsal.run("rollback", "--yes")
-        assert code == 0, output
-        assert images() == {first}
+        with pytest.raises(KeyboardInterrupt):
+            rehearsal.canary(interrupted)
+        second = images()[0]
+        assert images() == [second, second, first[2]] != first
+        # Of a single instance no revision can have a tenth: a second one is added.
+        assert divided() == [
+            {revision(SERVICE, 1): 90, revision(SERVICE): 10},
+            {revision(POOL, 1): 50, revision(POOL): 50},
+        ]
+        assert state.items[POOL]["metadata"]["annotations"]["run.googleapis.com/manualInstanceCount"] == "2"
         code, output = rehearsal.run("releases")
         assert code == 0, output
-        assert [line.endswith("runs") for line in output.splitlines()[1:]] == [False, True]
+        assert [line.partition("runs ")[2] for line in output.splitlines()[1:]] == ["10%", "90%"]
+        said = rehearsal.canary(work_is_done)
+        assert "shop-mail: new 0 of 40 failed (0.0%), old 0 of 40 failed (0.0%)" in said
+        assert images() == [second] * 3
+        assert divided() == [{revision(SERVICE): 100}, {revision(POOL): 100}]
+        assert state.items[POOL]["metadata"]["annotations"]["run.googleapis.com/manualInstanceCount"] == "1"
+
         code, output = rehearsal.run("rollback", "--yes")
-        assert code == 1, output
-        assert "0 releases before" in output
-        rehearsal.deploy()
-        assert images() == {second}
-        assert work(rehearsal.deploy()) == []
+        assert code == 0, output
+        assert images() == first
+
+        with pytest.raises(CloudError, match=r"(?s)taken back.*shop-api: new 20 of 40 failed \(50\.0%\), old 0 of 40"):
+            rehearsal.canary(lambda: work_is_done(failing=20))
+        assert divided() == [{revision(SERVICE, 1): 100}, {revision(POOL, 1): 100}]
+        assert state.items[POOL]["metadata"]["annotations"]["run.googleapis.com/manualInstanceCount"] == "1"
+        assert images()[2] == first[2]
+        revisions = [revision(SERVICE), revision(POOL)]
+        assert set(work(rehearsal.deploy())) == {
+            "update service/shop-api",
+            "update pool/shop-mail",
+            "update job/shop-dead-letters",
+        }
+        assert images() == [second] * 3
+        assert divided() == [{name: 100} for name in revisions]
         assert running.control_plane.bugs == []
 
 

@@ -7,13 +7,14 @@ import pytest
 
 from poolhouse.cloud.errors import Refused
 from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
-from poolhouse.cloud.kinds import connections, shares
+from poolhouse.cloud.kinds import connections, run, shares
 from poolhouse.cloud.kinds.connections import Connections
 from poolhouse.cloud.kinds.grants import managed, merge, observed
 from poolhouse.cloud.options import LABEL, Options
 from poolhouse.cloud.plan import desired
 from poolhouse.cloud.plan.planner import decide
-from poolhouse.cloud.resource import Resource, pairs
+from poolhouse.cloud.resource import Json, Resource, pairs
+from poolhouse.pipeline.config.api_access import ApiAccess, ApiKey
 from poolhouse.pipeline.config.deploy_options import Vpc
 from poolhouse.pipeline.config.topology import Topology, parse
 from poolhouse.pipeline.errors import ConfigError
@@ -171,6 +172,50 @@ def test_only_a_public_api_has_no_invoker_check_and_that_needs_no_grant(make: Ma
         assert service.wanted["invoker_check"] is not public
         assert word in service.create[0].arguments
         assert grants_of(resources, "allUsers") == {}
+
+
+def served(*, checked: bool, **env: str) -> Json:
+    """The API's service as gcloud lists it, after a deploy of other variables."""
+    variables = [{"name": name, "value": value} for name, value in env.items()]
+    notes = {} if checked else {"run.googleapis.com/invoker-iam-disabled": "true"}
+    template = {"metadata": {}, "spec": {"containers": [{"image": "x", "env": variables}]}}
+    return [{"metadata": {"name": "shop-api", "annotations": notes}, "spec": {"template": template, "traffic": []}}]
+
+
+def test_an_api_that_checks_its_callers_gets_the_rules_with_its_own_address_and_scheduler(make: Make) -> None:
+    access = ApiAccess(anonymous="read", keys={"a": ApiKey(sha256="0" * 64, may=("submit",), per_minute=9)})
+    wanted = by_id(make(public=True, access=access), "service/shop-api").wanted
+    rules = ApiAccess.model_validate_json(str(wanted["env API_ACCESS"]))
+    assert (rules.anonymous, rules.keys) == (access.anonymous, access.keys)
+    assert rules.scheduler == "shop-scheduler@some-project.iam.gserviceaccount.com"
+    assert f"--oidc-token-audience={rules.audience}" in by_id(make(), "schedule/shop-nightly").create[0].arguments
+    assert "env API_ACCESS" not in by_id(make(public=True), "service/shop-api").wanted
+
+
+def test_an_api_is_opened_once_all_requests_reach_a_revision_that_checks_them(make: Make) -> None:
+    service = by_id(make(public=True, access=ApiAccess(anonymous="read")), "service/shop-api")
+    first, second = decide(service, served(checked=True)).commands
+    assert "--invoker-iam-check" in first.arguments
+    assert "--no-invoker-iam-check" not in first.arguments
+    assert second.arguments[:4] == ("run", "services", "update", "shop-api")
+    assert "--no-invoker-iam-check" in second.arguments
+    # One that is open already is not closed in between; neither is one that checks nothing by itself.
+    for resource, there in (
+        (service, served(checked=False)),
+        (by_id(make(public=True), service.id), served(checked=True)),
+    ):
+        (only,) = decide(resource, there).commands
+        assert "--no-invoker-iam-check" in only.arguments
+
+
+def test_a_canary_of_the_check_leaves_the_api_closed(make: Make) -> None:
+    options = dataclasses.replace(OPTIONS, public=True, access=ApiAccess(anonymous="read"))
+    canary = shares.Canary(percent=10, stable="shop-api-1")
+    service = run.service(parse(PIPELINE), image="x", options=options, project_number="1", canary=canary)
+    assert service.update is not None
+    words = [word for command in service.update(served(checked=True)) for word in command.arguments]
+    assert "--invoker-iam-check" in words
+    assert "--no-invoker-iam-check" not in words
 
 
 def test_a_public_grant_made_by_hand_is_removed(make: Make) -> None:

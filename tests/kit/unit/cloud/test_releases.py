@@ -9,15 +9,15 @@ LISTING = [
     {"version": f"sha256:{number:064d}", "tags": tags, "updateTime": f"2026-11-{number:02d}T10:00:00.5Z"}
     for number, tags in ((1, ["src-a"]), (3, "src-c, other"), (2, "src-b"), (4, ["src-d"]), (5, []))
 ]
-RELEASES = parse(LISTING, running=f"region-docker.pkg.dev/p/shop/shop@sha256:{3:064d}")
+RELEASES = parse(LISTING, running={f"region-docker.pkg.dev/p/shop/shop@sha256:{3:064d}": 100})
 
 
 def test_releases_are_the_tagged_images_newest_first() -> None:
-    assert [(release.tag, release.live) for release in RELEASES] == [
-        ("src-d", False),
-        ("src-c", True),
-        ("src-b", False),
-        ("src-a", False),
+    assert [(release.tag, release.share) for release in RELEASES] == [
+        ("src-d", 0),
+        ("src-c", 100),
+        ("src-b", 0),
+        ("src-a", 0),
     ]
     assert [line.split()[-1] == "runs" for line in text(RELEASES).splitlines()[1:]] == [False, True, False, False]
 
@@ -35,8 +35,8 @@ def test_what_is_not_there_is_reported(wanted: str) -> None:
 
 def test_where_something_else_runs_only_a_tag_says_what_is_meant() -> None:
     with pytest.raises(CloudError, match="by its tag"):
-        choose(parse(LISTING, running="image@sha256:other"), "1")
+        choose(parse(LISTING, running={"image@sha256:other": 100}), "1")
 
 
 def test_before_the_first_deploy_there_is_none() -> None:
-    assert "first" in text(parse(None, running=""))
+    assert "first" in text(parse(None, running={}))

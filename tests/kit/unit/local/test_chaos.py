@@ -38,6 +38,12 @@ def test_every_kind_of_fault_comes_in_every_round_and_ends_with_it() -> None:
     assert {blow.target for blow in plan.blows} >= {"worker"}
 
 
+def test_in_the_middle_of_every_round_a_deploy_replaces_all() -> None:
+    for seed in range(20):
+        deploys = [blow for blow in make_plan(seed, tasks=10, length_s=12).blows if blow.way == "deploy"]
+        assert [(blow.target, blow.at_s) for blow in deploys] == [("all", 6)]
+
+
 def _record(task_id: str, task_type: str, *, result: Any = None, follow_ups: Iterable[FollowUp] = ()) -> TaskRecord:
     task = TaskMessage(task_id=task_id, task_type=task_type, submitted_at=NOW, queue="urgent", payload={"number": 5})
     run = transitions.claim(None, task, owner="o", worker="w", now=NOW, lease_s=10, max_attempts=3)

@@ -1,0 +1,116 @@
+"""`invoke deploy --canary`: deploy beside the present release, watch, then promote the new one or go back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from poolhouse.cloud.canary import parts as part_list
+from poolhouse.cloud.canary.decision import LEAST, conclude
+from poolhouse.cloud.canary.parts import Part
+from poolhouse.cloud.canary.watch import Clock, Comparison, watch
+from poolhouse.cloud.deploy import Ask, deploy
+from poolhouse.cloud.errors import CloudError
+from poolhouse.cloud.gcloud import release_tracks
+from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
+from poolhouse.cloud.gcloud.runner import Gcloud
+from poolhouse.cloud.options import Options
+from poolhouse.pipeline.config.topology import Topology
+
+STAYS = (
+    "The new release keeps its share. Deploy again to give it everything, with --canary to watch on; "
+    "`./invoke rollback` takes it back."
+)
+
+
+def roll_out(
+    gcloud: Gcloud,
+    topology: Topology,
+    *,
+    options: Options,
+    root: Path,
+    percent: int,
+    watch_s: float,
+    dry_run: bool = False,
+    prune: bool = False,
+    ask: Ask,
+    say: Callable[[str], None] = print,
+    clock: Clock | None = None,
+) -> None:
+    """Deploy with a canary, to its end.
+
+    Args:
+        gcloud: with what.
+        topology: pipeline.toml.
+        options: the choices of the deploy.
+        root: folder with the Dockerfile.
+        percent: share of requests and instances that the new release gets at first.
+        watch_s: how long it is watched, in seconds.
+        dry_run: show the plan of the first step, change nothing.
+        prune: at the end, also remove what pipeline.toml does not want any more.
+        ask: asked before anything is changed.
+        say: where lines for the person go.
+        clock: moved in tests.
+
+    Raises:
+        CloudError: the deploy failed; or the new release was taken back, or keeps its share, for the reason given.
+    """
+    tracks = release_tracks.installed(gcloud)
+    prepared = deploy(
+        gcloud, topology, options=options, root=root, tracks=tracks, dry_run=dry_run, prune=prune, canary=percent,
+        ask=ask, say=say,
+    )  # fmt: skip
+    if dry_run or not prepared.canaries:
+        return
+    divided = part_list.read(gcloud, options=options, tracks=tracks)
+    say(f"\nWatching both releases for {watch_s:g} s. Ctrl-C ends this and changes nothing.")
+    try:
+        found = watch(gcloud, divided, length_s=watch_s, clock=clock or Clock(), say=say)
+    except KeyboardInterrupt:
+        say(f"\n{STAYS}")
+        raise
+    except CloudError as error:
+        raise CloudError(f"{error}\n\nThe releases can't be compared. {STAYS}") from error
+    if part_list.read(gcloud, options=options, tracks=tracks) != divided:
+        raise CloudError(
+            "the releases were changed elsewhere meanwhile: nothing more was done. See `./invoke releases`."
+        )
+    match conclude(comparison.verdict for comparison in found):
+        case "take back":
+            take_back(gcloud, divided, topology=topology, options=options, tracks=tracks, say=say)
+            raise CloudError(_taken_back(found))
+        case "stay":
+            raise CloudError(
+                f"too little has happened to judge the new release: it takes {LEAST} requests or attempts of each.\n"
+                f"{STAYS}"
+            )
+        case "promote":
+            say("\nNo part is worse: the new release gets everything.\n")
+    # By its tag: the sources may have been edited meanwhile.
+    deploy(
+        gcloud, topology, options=options, root=root, tracks=tracks, prune=prune, release=prepared.tag,
+        ask=lambda question: True, say=say,
+    )  # fmt: skip
+
+
+def take_back(
+    gcloud: Gcloud,
+    divided: Sequence[Part],
+    *,
+    topology: Topology,
+    options: Options,
+    tracks: ReleaseTracks,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Give everything back to the old revisions, which still run. Raises `GcloudFailed`."""
+    for command in part_list.back(divided, topology=topology, options=options, tracks=tracks):
+        say(f"    $ {command.shown()}")
+        gcloud.run(command)
+
+
+def _taken_back(found: Sequence[Comparison]) -> str:
+    reasons = "\n".join(f"  {comparison}" for comparison in found if comparison.verdict in {"worse", "silent"})
+    return (
+        f"the new release was taken back; the one before runs alone:\n{reasons}\n"
+        "`./invoke logs` shows what failed. The next deploy gives everything to what it deploys: mend it first."
+    )
