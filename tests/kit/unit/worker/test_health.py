@@ -7,6 +7,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from queue import Queue
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
@@ -78,14 +79,18 @@ def test_a_handler_that_runs_long_keeps_its_slot_and_no_judge_minds() -> None:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_queue_whose_threads_have_died_has_work_that_nothing_takes_up() -> None:
-    threads = TaskThreads({"mail": 1})
+    threads, dying, both = TaskThreads({"mail": 1}), Queue[threading.Thread](), threading.Event()
 
     def end_thread() -> None:
+        dying.put(threading.current_thread())
+        both.wait(60)
         raise SystemExit
 
     for work in (end_thread, lambda: None):
         threads.put("mail", work, give_back=lambda: None)
-    until(lambda: threads.parts["the queue mail"] == Part(busy=True, moves=1), "the thread has died", timeout_s=30)
+    both.set()
+    dying.get(timeout=60).join(60)
+    assert threads.parts == {"the queue mail": Part(busy=True, moves=1)}
     threads._busy[-1] = threads._lanes["mail"]
     assert threads.lost == 1
 
