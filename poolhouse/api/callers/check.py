@@ -13,7 +13,7 @@ import requests
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from poolhouse.api.access import CALLER
+from poolhouse.api.access import ANONYMOUS, CALLER
 from poolhouse.api.callers import needs
 from poolhouse.api.callers.google_tokens import GoogleTokens
 from poolhouse.api.callers.needs import Need
@@ -62,7 +62,7 @@ class CallerCheck:
             tokens = GoogleTokens(account=access.scheduler, audience=access.audience)
         self._tokens = tokens
         self._anonymous = Caller(
-            "anonymous", () if access.anonymous is None else (access.anonymous,), _window(access.anonymous_per_minute)
+            ANONYMOUS, () if access.anonymous is None else (access.anonymous,), _window(access.anonymous_per_minute)
         )
         self._keys = {
             key.sha256: Caller(f"key {name}", key.may, _window(key.per_minute)) for name, key in access.keys.items()

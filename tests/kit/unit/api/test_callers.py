@@ -177,6 +177,23 @@ def test_callers_without_a_key_share_a_rate_with_those_who_guess_keys(api: Api) 
     assert [call("GET", "/health").status_code for _ in range(5)] == [200] * 5
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "id_"),
+    [("/tasks", TASK, "task_id"), ("/submit-task", TASK, "task_id"), ("/groups", {"tasks": [TASK]}, "group_id")],
+)
+def test_an_idempotency_key_is_that_of_its_caller_alone(api: Api, path: str, body: dict[str, Any], id_: str) -> None:
+    call = Checked(api, ApiAccess(anonymous="submit", keys={n: key("submit", name=n) for n in ("one", "two")}))
+
+    def submit(holder: str | None) -> str:
+        answer = call("POST", path, key=holder, json=body, headers={"Idempotency-Key": "same"})
+        assert answer.status_code in {200, 201, 202}, answer.text
+        return str(answer.json()[id_])
+
+    first = {holder: submit(holder) for holder in ("one", "two", None)}
+    assert len(set(first.values())) == 3
+    assert {holder: submit(holder) for holder in first} == first
+
+
 def test_the_variable_of_a_deploy_turns_the_check_on_and_the_log_names_the_caller() -> None:
     access = ApiAccess(anonymous="read", keys={"shop": key("submit")})
     checked = settings(api_access=access.model_dump_json())
