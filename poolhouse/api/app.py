@@ -19,6 +19,7 @@ from poolhouse.api import problems, schemas
 from poolhouse.api.access import Access
 from poolhouse.api.backlog import BacklogSource
 from poolhouse.api.body_gate import BodyGate
+from poolhouse.api.callers import CallerCheck, check
 from poolhouse.api.queue_gauges import QueueGauges
 from poolhouse.api.routes import (
     bulk,
@@ -170,11 +171,15 @@ def create_app(
     problems.install(app)
     if traces is not None:
         app.add_middleware(TracedCalls, traces=traces)
+    if settings.api_access is not None:
+        app.add_middleware(CallerCheck, access=settings.api_access)
     app.add_middleware(Access, project=settings.google_cloud_project, guard=settings.web_guard)
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             app.openapi_schema = schemas.document(app, services.registry, services.topology)
+            if settings.api_access is not None:
+                check.describe(app.openapi_schema, settings.api_access)
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's guide has it

@@ -186,7 +186,12 @@ def next_steps(options: Options, project_number: str) -> str:
     url = options.api_url(project_number)
     console = f"https://console.cloud.google.com/monitoring/dashboards/builder/{options.name}-pipeline"
     budget = "https://console.cloud.google.com/billing/budgets"
-    token = "" if options.public else ' -H "Authorization: Bearer $(gcloud auth print-identity-token)"'
+    key, token = "", ' -H "Authorization: Bearer $(gcloud auth print-identity-token)"'
+    if options.access is not None and options.access.anonymous != "operate":
+        key = " (a key that may operate goes into POOLHOUSE_API_KEY)"
+        token = "" if options.access.anonymous == "submit" else ' -H "X-API-Key: $POOLHOUSE_API_KEY"'
+    elif options.public:
+        token = ""
     body = (
         """'{"task_type": "data_transformation", "payload": {"dataset_size": 1000, "transformation": "normalize"}}'"""
     )
@@ -196,7 +201,7 @@ Dashboard  {console}?project={options.project}
 Bucket     gs://{options.bucket}
 Budget     {budget}  (set one: `invoke cost` estimates a month; nothing here stops by itself)
 
-Next:
+Next{key}:
   invoke status --project {options.project}     queues, workers, image
   invoke logs   --project {options.project}     what API and workers say
   invoke e2e    --project {options.project}     the end-to-end checks, on the deployed system
