@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from poolhouse.pipeline.config.api_access import ApiAccess
-from poolhouse.pipeline.config.deploy_options import Api
+from poolhouse.pipeline.config.deploy_options import Api, Vpc
 from poolhouse.pipeline.config.topology import Topology
 from poolhouse.pipeline.errors import ConfigError
 
@@ -61,6 +61,12 @@ class Options:
     secrets: bool = False
     #: Web origins that browsers may upload from.
     origins: tuple[str, ...] = ()
+    #: The network that API, workers and jobs send to.
+    vpc: Vpc | None = None
+    #: Cloud SQL instances that API and workers connect to, each as `PROJECT:REGION:NAME`.
+    cloud_sql: tuple[str, ...] = ()
+    #: Further labels of every resource that can have some.
+    own_labels: Mapping[str, str] = field(default_factory=dict)
     #: Size and number of the API's instances.
     api: Api = field(default_factory=Api)
 
@@ -79,10 +85,11 @@ class Options:
         rules = ApiAccess(
             anonymous=deploy.anonymous, anonymous_per_minute=deploy.anonymous_per_minute, keys=deploy.keys
         )
-        if not (project or deploy.project):
+        project = project or deploy.project
+        if not project:
             raise ConfigError("no project: name it by --project, or by `project` under [deploy] in pipeline.toml.")
         return cls(
-            project=project or deploy.project,
+            project=project,
             region=deploy.region,
             name=topology.name,
             family=stage.family,
@@ -96,6 +103,9 @@ class Options:
             channel=deploy.channel,
             secrets=bool(topology.all_secrets),
             origins=deploy.origins,
+            vpc=deploy.vpc,
+            cloud_sql=tuple(name if ":" in name else f"{project}:{deploy.region}:{name}" for name in deploy.cloud_sql),
+            own_labels=deploy.labels,
             api=deploy.api,
         )
 
@@ -118,6 +128,11 @@ class Options:
             raise ConfigError('autoscale is for workers = "pool": jobs start with their queue and end with it anyway.')
 
     @property
+    def own_cloud_sql(self) -> bool:
+        """Whether a Cloud SQL instance is in the project itself, where a deploy can grant access to it."""
+        return any(name.startswith(f"{self.project}:") for name in self.cloud_sql)
+
+    @property
     def identity(self) -> str:
         """Prefix of the service accounts."""
         return self.family or self.name
@@ -130,7 +145,7 @@ class Options:
     @property
     def labels(self) -> Mapping[str, str]:
         """Labels of every resource that can have some."""
-        return {LABEL: self.name}
+        return {LABEL: self.name, **self.own_labels}
 
     @property
     def mark(self) -> str:

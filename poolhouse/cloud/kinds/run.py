@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
-from poolhouse.cloud.kinds import containers, secrets, shares
+from poolhouse.cloud.kinds import connections, containers, secrets, shares
 from poolhouse.cloud.kinds.containers import Container
 from poolhouse.cloud.kinds.shares import Canary, Division
 from poolhouse.cloud.options import Options
@@ -17,6 +17,9 @@ from poolhouse.pipeline.config.topology import Topology
 
 #: Longest time of one execution of a job, in seconds: its budget and the longest task that it still finishes.
 JOB_TIMEOUT_S = 3600 * 4
+#: After how many seconds a worker that is stuck ends itself, so that Cloud Run starts another: gcloud 528 has no flag
+#: for the probes of worker pools, and jobs have no liveness probe. `[env]` can say otherwise.
+WATCHDOG_S = "60"
 API = "run.googleapis.com"
 _MIN_SCALE, _MAX_SCALE = "autoscaling.knative.dev/minScale", "autoscaling.knative.dev/maxScale"
 _INGRESS, _THROTTLING = "run.googleapis.com/ingress", "run.googleapis.com/cpu-throttling"
@@ -41,6 +44,7 @@ def service(
         account=options.account("api"),
         cpu=options.api.cpu,
         memory_mib=options.api.memory_mib,
+        connections=connections.connections(options),
     )
     probe = {"httpGet.path": "/health", "periodSeconds": "5", "timeoutSeconds": "4", "failureThreshold": "24"}
     wanted: Fields = {
@@ -86,6 +90,7 @@ def service(
         found = template["spec"]["containers"][0]
         return {
             **containers.observed_fields(found, template["spec"]),
+            **connections.observed(template, options),
             "concurrency": template["spec"].get("containerConcurrency"),
             "min_instances": int(notes.get(_MIN_SCALE, 0)),
             "max_instances": int(notes.get(_MAX_SCALE, 0)),
@@ -100,11 +105,12 @@ def service(
 
     def update(raw: Json) -> tuple[Command, ...]:
         present = observe(raw)
+        sent = (*arguments, *container.connections.removals(present))
         if options.access is None or present is None or not present["invoker_check"]:
-            return division.update(arguments, wanted=wanted, present=present)
+            return division.update(sent, wanted=wanted, present=present)
         # Cloud Run's check is the service's, the API's own that of a revision: the first one goes when all requests
         # reach a revision that has the other. With a canary that is a later deploy's.
-        checked = tuple(_CHECKED if word == _UNCHECKED else word for word in arguments)
+        checked = tuple(_CHECKED if word == _UNCHECKED else word for word in sent)
         deploys = division.update(checked, wanted=wanted, present=present)
         opens = command("run", "services", "update", name, flag("region", options.region), _UNCHECKED)
         return (*deploys, *(() if canary else (opens,)))
@@ -123,6 +129,7 @@ def service(
             f"grants/bucket/{options.bucket}",
             *(f"grants/topic/{tier.topic}" for queue in topology.queues for tier in queue.tiers),
             *secrets.granted(topology.secrets, options),
+            *connections.granted(options),
         ),
     )
 
@@ -183,6 +190,7 @@ def pool(
         count = found["metadata"].get("annotations", {}).get(_MANUAL)
         return {
             **containers.observed_fields(template["spec"]["containers"][0], template["spec"]),
+            **connections.observed(template, options),
             **({"instances": int(count) if count is not None else None} if fixed else {}),
             division.field: shares.of(found).text,
             **containers.observed_labels(found, options),
@@ -197,7 +205,11 @@ def pool(
         options=options,
         account="worker",
         read=pools_read(options, tracks),
-        update=lambda raw: division.update(scaled if fixed else arguments, wanted=wanted, present=observe(raw)),
+        update=lambda raw: division.update(
+            (*(scaled if fixed else arguments), *container.connections.removals(observe(raw))),
+            wanted=wanted,
+            present=observe(raw),
+        ),
         after=(
             *_granted(options, *(tier.subscription for tier in queue.tiers)),
             *secrets.granted(topology.secrets_of(queue), options),
@@ -241,12 +253,13 @@ def dead_letter_job(topology: Topology, *, image: str, options: Options) -> Reso
     """The job that keeps dead letters in the bucket. It runs no handler, but the hooks, and has their secrets."""
     found = topology.secrets_of_hooks
     container = Container(
-        env=containers.environment(options, topology.env),
+        env=containers.environment(options, topology.env, WORKER_WATCHDOG_S=WATCHDOG_S),
         secrets=secrets.references(found, options),
         account=options.account("dead-letters"),
         cpu=1,
         memory_mib=512,
         arguments=("-m", "poolhouse.worker", "dead-letters", "--drain", "--budget=600"),
+        connections=connections.connections(options, cloud_sql=bool(topology.hooks)),
     )
     return _job(
         f"{options.name}-dead-letters",
@@ -264,12 +277,13 @@ def dead_letter_job(topology: Topology, *, image: str, options: Options) -> Reso
 def _worker(queue: Queue, arguments: tuple[str, ...], *, topology: Topology, options: Options) -> Container:
     verb, *more = arguments
     return Container(
-        env=containers.environment(options, topology.env_of(queue)),
+        env=containers.environment(options, topology.env_of(queue), WORKER_WATCHDOG_S=WATCHDOG_S),
         secrets=secrets.references(topology.secrets_of(queue), options),
         account=options.account("worker"),
         cpu=queue.workers.cpu,
         memory_mib=queue.workers.memory_mib,
         arguments=("-m", "poolhouse.worker", verb, f"--queue={queue.name}", *more),
+        connections=connections.connections(options),
     )
 
 
@@ -296,7 +310,11 @@ def jobs_read(options: Options) -> Read:
 
 def _granted(options: Options, *subscriptions: str) -> tuple[str, ...]:
     """What a worker needs before it starts: one that finds a bucket or subscription closed to it dies at once."""
-    return (f"grants/bucket/{options.bucket}", *(f"grants/subscription/{name}" for name in subscriptions))
+    return (
+        f"grants/bucket/{options.bucket}",
+        *(f"grants/subscription/{name}" for name in subscriptions),
+        *connections.granted(options),
+    )
 
 
 def _job(
@@ -332,11 +350,17 @@ def _job(
         task = execution["template"]["spec"]
         return {
             **containers.observed_fields(task["containers"][0], task),
+            **connections.observed(found["spec"]["template"], options),
             "tasks": int(execution.get("taskCount", 1)),
             "retries": int(task.get("maxRetries", 3)),
             "timeout_s": int(task.get("timeoutSeconds", 600)),
             **containers.observed_labels(found, options),
         }
+
+    def update(raw: Json) -> tuple[Command, ...]:
+        # This command has no flag that clears them: an empty list does.
+        removals = container.connections.removals(observe(raw), cloud_sql="--set-cloudsql-instances=")
+        return (command(*arguments, *removals),)
 
     return _resource(
         "job",
@@ -347,6 +371,7 @@ def _job(
         options=options,
         account=account,
         read=jobs_read(options),
+        update=update,
         after=after,
     )
 
@@ -361,7 +386,7 @@ def _resource(
     options: Options,
     account: str,
     read: Read,
-    update: Callable[[Json], tuple[Command, ...]] | None = None,
+    update: Callable[[Json], tuple[Command, ...]],
     after: tuple[str, ...] = (),
 ) -> Resource:
     return Resource(
@@ -371,7 +396,7 @@ def _resource(
         read=read,
         observe=observe,
         create=(command(*arguments),),
-        update=update or (lambda raw: (command(*arguments),)),
+        update=update,
         after=("image", f"account/{options.account_id(account)}", *after),
     )
 

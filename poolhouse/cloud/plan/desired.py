@@ -53,7 +53,7 @@ def resources(
         *(project.account(purpose, description, options=options) for purpose, description in options.accounts.items()),
         *_storage(topology, options),
         *_queues(topology, options, tracks, agent, project_number),
-        project_grants(_on_project(options, tracks), options=options),
+        project_grants(_on_project(topology, options, tracks), options=options),
         registry.image(tag, options=options),
         *_compute(topology, options, tracks, image, canaries or {}, project_number=project_number),
         *(scheduler.task(entry, options=options, project_number=project_number) for entry in topology.schedules),
@@ -213,8 +213,12 @@ def _on_worker_account(options: Options) -> Resource:
     )
 
 
-def _on_project(options: Options, tracks: ReleaseTracks) -> Bindings:
+def _on_project(topology: Topology, options: Options, tracks: ReleaseTracks) -> Bindings:
     bindings: dict[str, tuple[str, ...]] = {"roles/monitoring.viewer": (options.member("api"),)}
+    if options.own_cloud_sql:
+        # Cloud SQL has no policies of single instances (Cloud SQL, Roles and permissions).
+        parts = ("api", "worker", *(("dead-letters",) if topology.hooks else ()))
+        bindings["roles/cloudsql.client"] = tuple(options.member(part) for part in parts)
     if options.autoscale:
         scaler = options.member("autoscaler")
         # Backlog figures and the configuration; the pools only where this gcloud can't grant on single ones.

@@ -4,12 +4,30 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from poolhouse.pipeline.config.api_access import ApiKey, PerMinute, Scope
 from poolhouse.pipeline.config.base import Name, Table
 
 Region = Annotated[str, Field(pattern=r"^[a-z]+-[a-z]+[0-9]+$")]
+#: What networks, subnets and network tags are called (Compute Engine, Naming resources).
+_RESOURCE = r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?"
+NetworkName = Annotated[str, Field(pattern=rf"^(projects/[a-z0-9.:-]+/global/networks/)?{_RESOURCE}$")]
+SubnetName = Annotated[str, Field(pattern=rf"^(projects/[a-z0-9.:-]+/regions/[a-z0-9-]+/subnetworks/)?{_RESOURCE}$")]
+NetworkTag = Annotated[str, Field(pattern=rf"^{_RESOURCE}$")]
+#: Project, region and name; the name alone means the deploy's own project and region.
+CloudSqlInstance = Annotated[str, Field(pattern=r"^([a-z0-9.:-]+:[a-z0-9-]+:)?[a-z][a-z0-9-]{0,96}$")]
+
+
+def _own(label: str) -> str:
+    if label == "poolhouse" or label.startswith("goog"):
+        raise ValueError("poolhouse and goog… are labels that a deploy and Google set: choose another key")
+    return label
+
+
+#: Google Cloud, Labels.
+LabelKey = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$"), AfterValidator(_own)]
+LabelValue = Annotated[str, Field(pattern=r"^[a-z0-9_-]{0,63}$")]
 
 
 class Api(Table):
@@ -30,6 +48,31 @@ class Api(Table):
     def _least_before_most(self) -> Self:
         if self.min_instances > self.max_instances:
             raise ValueError(f"min_instances ({self.min_instances}) is above max_instances ({self.max_instances})")
+        return self
+
+
+class Vpc(Table):
+    """The VPC network that the API, the workers and the jobs send to (Cloud Run, Direct VPC egress)."""
+
+    #: Its name; of a Shared VPC `projects/HOST/global/networks/NAME`.
+    network: NetworkName
+    #: The subnet that instances get their addresses from, a /26 or larger in the region of the deploy; of a Shared VPC
+    #: `projects/HOST/regions/REGION/subnetworks/NAME`.
+    subnet: SubnetName
+    #: What goes through it: what is sent to private addresses, or everything; then the internet is reached through a
+    #: Cloud NAT of the network alone.
+    egress: Literal["private-ranges-only", "all-traffic"] = "private-ranges-only"
+    #: Network tags of the instances, which egress firewall rules name.
+    tags: tuple[NetworkTag, ...] = ()
+
+    @model_validator(mode="after")
+    def _of_one_project(self) -> Self:
+        hosts = {name.split("/")[1] if "/" in name else "" for name in (self.network, self.subnet)}
+        if len(hosts) > 1:
+            raise ValueError(
+                f"network {self.network!r} and subnet {self.subnet!r} are of two projects: name both in full where "
+                "they are of a Shared VPC, and both by name alone where they are of the deploy's own project"
+            )
         return self
 
 
@@ -60,6 +103,13 @@ class Deploy(Table):
     channel: str = Field(default="", pattern=r"^(projects/[^/]+/notificationChannels/[0-9]+)?$")
     #: Web origins that browsers may upload from, such as `https://app.example.com`.
     origins: tuple[Annotated[str, Field(pattern=r"^(\*|https?://[^/\s]+)$")], ...] = ()
+    #: Labels of all that can have some, for bills and inventories.
+    labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=60)
+    #: Cloud SQL instances that the API and the workers connect to at `/cloudsql/PROJECT:REGION:NAME`: their names, or
+    #: `PROJECT:REGION:NAME` where they are elsewhere.
+    cloud_sql: tuple[CloudSqlInstance, ...] = ()
+    #: The network to send to; without the table it is the internet alone.
+    vpc: Vpc | None = None
     #: Size and number of the API's instances.
     api: Api = Api()
 
@@ -90,6 +140,12 @@ class Deploy(Table):
             raise ValueError('public = "keys" lets nobody in without keys: ./invoke new-key NAME makes one')
         if len({key.sha256 for key in self.keys.values()}) < len(self.keys):
             raise ValueError("two keys have the same sha256: make one key for each holder")
+        return self
+
+    @model_validator(mode="after")
+    def _subnet_in_region(self) -> Self:
+        if self.vpc is not None and "/" in self.vpc.subnet and self.vpc.subnet.split("/")[3] != self.region:
+            raise ValueError(f"vpc.subnet {self.vpc.subnet!r} is not in the region of the deploy, {self.region}")
         return self
 
     @model_validator(mode="after")

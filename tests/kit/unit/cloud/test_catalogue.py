@@ -7,13 +7,15 @@ import pytest
 
 from poolhouse.cloud.errors import Refused
 from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
-from poolhouse.cloud.kinds import run, shares
+from poolhouse.cloud.kinds import connections, run, shares
+from poolhouse.cloud.kinds.connections import Connections
 from poolhouse.cloud.kinds.grants import managed, merge, observed
-from poolhouse.cloud.options import Options
+from poolhouse.cloud.options import LABEL, Options
 from poolhouse.cloud.plan import desired
 from poolhouse.cloud.plan.planner import decide
 from poolhouse.cloud.resource import Json, Resource, pairs
 from poolhouse.pipeline.config.api_access import ApiAccess, ApiKey
+from poolhouse.pipeline.config.deploy_options import Vpc
 from poolhouse.pipeline.config.topology import Topology, parse
 from poolhouse.pipeline.errors import ConfigError
 from tests.kit.unit.cloud.conftest import NUMBER, PIPELINE, Make
@@ -64,6 +66,86 @@ def test_each_account_can_do_its_work_and_no_more(make: Make) -> None:
         "bucket/some-project-shop-build": {"roles/storage.objectUser", "roles/storage.legacyBucketReader"},
         "repository/shop": {"roles/artifactregistry.writer"},
     }
+
+
+def test_api_and_workers_connect_to_the_network_and_to_cloud_sql_and_no_account_without_need(make: Make) -> None:
+    names = ("some-project:europe-west1:orders", "other-project:europe-west1:stock")
+    vpc = Vpc(
+        network="projects/some-project/global/networks/backend",
+        subnet="projects/some-project/regions/europe-west1/subnetworks/backend-eu",
+        tags=("worker",),
+    )
+    fields = {
+        "network": "backend",
+        "subnet": "backend-eu",
+        "egress": "private-ranges-only",
+        "network_tags": ("worker",),
+        "cloud_sql": tuple(sorted(names)),
+    }
+    for workers, part in (("pool", "pool/shop-mail"), ("job", "job/shop-mail")):
+        resources = make(vpc=vpc, cloud_sql=names, workers=workers)
+        for id_ in (part, "service/shop-api"):
+            assert {**by_id(resources, id_).wanted, **fields} == by_id(resources, id_).wanted
+            assert "grants/project/some-project" in by_id(resources, id_).after
+        assert "sqladmin.googleapis.com" in str(by_id(resources, "apis/some-project").wanted["enabled"])
+        keeper = by_id(resources, "job/shop-dead-letters").wanted  # runs no handler
+        assert keeper["network"] == "backend"
+        assert "cloud_sql" not in keeper
+        for account, roles in (("api", {"roles/cloudsql.client", "roles/monitoring.viewer"}),
+                               ("worker", {"roles/cloudsql.client"}), ("dead-letters", set())):  # fmt: skip
+            assert grants_of(resources, OPTIONS.member(account)).get("project/some-project", set()) == roles
+    hooked = make(parse(f'hooks = ["shop.hooks:Metrics"]\n{PIPELINE}'), cloud_sql=names)
+    assert by_id(hooked, "job/shop-dead-letters").wanted["cloud_sql"] == tuple(sorted(names))
+    assert "project/some-project" in grants_of(hooked, OPTIONS.member("dead-letters"))
+
+
+@pytest.mark.parametrize("clear", ["--clear-cloudsql-instances", "--set-cloudsql-instances="])
+def test_what_is_connected_by_hand_is_seen_and_taken_away(clear: str) -> None:
+    full = "projects/some-project/regions/europe-west1/subnetworks/backend-eu"
+    interface = {"network": "backend", "subnetwork": full, "tags": ["worker"]}
+    notes = {
+        "run.googleapis.com/network-interfaces": json.dumps([interface]),
+        "run.googleapis.com/cloudsql-instances": "some-project:europe-west1:orders",
+    }
+    present = connections.observed({"metadata": {"annotations": notes}}, OPTIONS)
+    vpc = Vpc(network="backend", subnet="backend-eu", tags=("worker",))
+    same = Connections(vpc=vpc, cloud_sql=("some-project:europe-west1:orders",))
+    assert present == same.wanted()
+    assert same.removals(present) == ()
+    assert Connections().removals(present, cloud_sql=clear) == ("--clear-network", clear)
+    assert Connections().removals(connections.observed({"metadata": {}}, OPTIONS)) == ()
+    untagged = Connections(vpc=Vpc(network="backend", subnet="backend-eu"), cloud_sql=same.cloud_sql)
+    assert untagged.removals(present) == ("--clear-network-tags",)
+
+
+def test_instances_of_another_project_are_connected_to_and_their_project_grants_access(make: Make) -> None:
+    resources = make(cloud_sql=("other-project:europe-west1:stock",))
+    assert by_id(resources, "pool/shop-mail").wanted["cloud_sql"] == ("other-project:europe-west1:stock",)
+    assert "project/some-project" not in grants_of(resources, OPTIONS.member("worker"))
+    assert "sqladmin" not in str(by_id(make(), "apis/some-project").wanted["enabled"])
+
+
+def test_the_name_of_a_cloud_sql_instance_means_the_deploys_own_project_and_region() -> None:
+    declared = parse(f'{PIPELINE}\n[deploy]\nregion = "us-east1"\ncloud_sql = ["orders", "a:us-west1:b"]')
+    options = Options.declared(declared, project="some-project")
+    assert options.cloud_sql == ("some-project:us-east1:orders", "a:us-west1:b")
+
+
+def test_every_worker_ends_itself_when_it_is_stuck_unless_the_environment_says_otherwise(make: Make) -> None:
+    other = parse(PIPELINE + "[queues.mail.env]\nWORKER_WATCHDOG_S = '0'")
+    for workers, part in (("pool", "pool/shop-mail"), ("job", "job/shop-mail")):
+        resources = make(workers=workers)
+        found = [by_id(resources, id_).wanted["env WORKER_WATCHDOG_S"] for id_ in (part, "job/shop-dead-letters")]
+        assert found == ["60", "60"]
+        assert by_id(make(other, workers=workers), part).wanted["env WORKER_WATCHDOG_S"] == "0"
+
+
+def test_labels_are_on_everything_that_can_have_some(make: Make) -> None:
+    labelled = {item.id for item in make(own_labels={"team": "shop"}, autoscale=True) if "label team" in item.wanted}
+    assert labelled == {item.id for item in make(autoscale=True) if f"label {LABEL}" in item.wanted}
+    assert {id_.partition("/")[0] for id_ in labelled} == {
+        "bucket", "repository", "topic", "subscription", "service", "pool", "job",
+    }  # fmt: skip
 
 
 def test_nothing_starts_before_what_it_needs_is_granted(make: Make) -> None:
