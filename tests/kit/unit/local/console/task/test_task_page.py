@@ -148,13 +148,15 @@ def test_a_dead_letter_without_a_floor_is_shown_as_text(shown: Shown) -> None:
 
 def test_the_spans_of_a_task_are_drawn_and_those_of_a_follow_up_lead_to_it(shown: Shown) -> None:
     task_id = run(shown, status="succeeded")
-    spans = [replace(each, attributes={**each.attributes, **_of(each, task_id)}) for each in retried()]
+    duplicate = span(10, parent=2, name="process a", kind="consumer", start=7, task_id="a")
+    spans = [replace(each, attributes={**each.attributes, **_of(each, task_id)}) for each in [*retried(), duplicate]]
     SpanFiles(shown.state_dir / "traces").append(spans)
     page = shown.page(f"/tasks/{task_id}")
     assert page.count('<li id="span-') == len(spans)
     text = words(page)
     assert "POST /tasks shop-api" in text
     assert "process a attempt 1 failed shop-worker" in text
+    assert "process a no attempt shop-worker" in text
     assert f'<a href="#span-{4:016x}">retry of attempt 1</a>' in page
     assert 'task <a class="id" href="/tasks/b">b</a>' in page
 
