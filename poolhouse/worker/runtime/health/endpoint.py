@@ -54,7 +54,10 @@ class HealthEndpoint:
         try:
             self._server = ThreadingHTTPServer((host, port), Handler)
         except OSError as error:
-            raise ConfigError(f"WORKER_HEALTH_PORT: {host}:{port}: {error.strerror or error}") from None
+            raise ConfigError(
+                f"WORKER_HEALTH_PORT: {host}:{port}: {error.strerror or error}. Each worker of a machine needs a port "
+                "of its own; in containers they may all have the same."
+            ) from None
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, name="health", daemon=True)
 
