@@ -82,6 +82,11 @@ _ADVICE: tuple[tuple[str, str], ...] = (
         "gcloud is not logged in (or its login ran out): `gcloud auth login`; in CI, the step that authenticates.",
     ),
     (
+        r"Cloud KMS|cryptoKeys/",
+        "the service agents of Pub/Sub and Cloud Storage may not use the key: whoever looks after it grants them "
+        "roles/cloudkms.cryptoKeyEncrypterDecrypter on it (docs/network.md has the commands), then deploy again.",
+    ),
+    (
         r"run\.managed\.requireInvokerIam",
         'an organisation policy forbids services without the invoker check: set `public = "none"` under [deploy] in '
         "pipeline.toml, or ask the organisation's administrators to relax constraints/run.managed.requireInvokerIam.",

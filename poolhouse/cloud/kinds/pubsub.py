@@ -22,22 +22,31 @@ def topic(name: str, *, options: Options) -> Resource:
         if found is None:
             return None
         # Retention of a topic is billed, and no subscription of ours reads what it keeps.
-        return {"retention": found.get("messageRetentionDuration"), **_labels(found, options)}
+        return {
+            "retention": found.get("messageRetentionDuration"),
+            # One that was given by hand stays: a topic can change its key and not lose it.
+            **({"kms_key": found.get("kmsKeyName")} if options.kms_key else {}),
+            **_labels(found, options),
+        }
 
+    key = (flag("topic-encryption-key", options.kms_key),) if options.kms_key else ()
     labels = pairs(options.labels)
 
     def update(raw: Json) -> tuple[Command, ...]:
         kept = (entry(raw, "name", name) or {}).get("messageRetentionDuration")
         clear = ("--clear-message-retention-duration",) if kept else ()
-        return (command("pubsub", "topics", "update", name, flag("update-labels", labels), *clear),)
+        return (command("pubsub", "topics", "update", name, flag("update-labels", labels), *key, *clear),)
 
     return Resource(
         kind="topic",
         name=name,
-        wanted=_labels({"labels": options.labels}, options),
+        wanted={
+            **({"kms_key": options.kms_key} if options.kms_key else {}),
+            **_labels({"labels": options.labels}, options),
+        },
         read=TOPICS,
         observe=observe,
-        create=(command("pubsub", "topics", "create", name, flag("labels", labels)),),
+        create=(command("pubsub", "topics", "create", name, flag("labels", labels), *key),),
         update=update,
         after=(f"apis/{options.project}",),
     )

@@ -46,9 +46,12 @@ def _bucket(
         "versioning": False,
         "lifecycle": tuple(sorted(f"{prefix or '*'} {days} days" for prefix, days in lifecycle.items())),
         "cors_origins": origins,
+        **({"kms_key": options.kms_key} if options.kms_key else {}),
         **{f"label {key}": value for key, value in options.labels.items()},
     }
+    encryption = (flag("default-encryption-key", options.kms_key),) if options.kms_key else ()
     settings = [
+        *encryption,
         flag("lifecycle-file", "{file:lifecycle.json}"),
         "--uniform-bucket-level-access",
         "--public-access-prevention",
@@ -111,5 +114,7 @@ def _observe(raw: Json, options: Options) -> Fields:
         "versioning": bool(raw.get("versioning_enabled")),
         "lifecycle": tuple(sorted(lifecycle)),
         "cors_origins": tuple(origin for entry in raw.get("cors_config") or () for origin in entry.get("origin", ())),
+        # One that was given by hand stays: no deploy takes encryption away.
+        **({"kms_key": raw.get("default_kms_key")} if options.kms_key else {}),
         **{f"label {key}": (raw.get("labels") or {}).get(key) for key in options.labels},
     }

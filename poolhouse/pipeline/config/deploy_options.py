@@ -15,6 +15,9 @@ _RESOURCE = r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?"
 NetworkName = Annotated[str, Field(pattern=rf"^(projects/[a-z0-9.:-]+/global/networks/)?{_RESOURCE}$")]
 SubnetName = Annotated[str, Field(pattern=rf"^(projects/[a-z0-9.:-]+/regions/[a-z0-9-]+/subnetworks/)?{_RESOURCE}$")]
 NetworkTag = Annotated[str, Field(pattern=rf"^{_RESOURCE}$")]
+KmsKey = Annotated[
+    str, Field(pattern=r"^projects/[a-z0-9.:-]+/locations/[a-z0-9-]+/keyRings/[\w-]{1,63}/cryptoKeys/[\w-]{1,63}$")
+]
 #: Project, region and name; the name alone means the deploy's own project and region.
 CloudSqlInstance = Annotated[str, Field(pattern=r"^([a-z0-9.:-]+:[a-z0-9-]+:)?[a-z][a-z0-9-]{0,96}$")]
 
@@ -103,6 +106,8 @@ class Deploy(Table):
     channel: str = Field(default="", pattern=r"^(projects/[^/]+/notificationChannels/[0-9]+)?$")
     #: Web origins that browsers may upload from, such as `https://app.example.com`.
     origins: tuple[Annotated[str, Field(pattern=r"^(\*|https?://[^/\s]+)$")], ...] = ()
+    #: Cloud KMS key that encrypts the buckets and topics, in the region of the deploy; left out: Google's own keys.
+    kms_key: KmsKey | None = None
     #: US dollars that a month may cost with all instances at work: a deploy that could cost more is refused. Left out:
     #: any.
     max_monthly_cost: float | None = Field(default=None, gt=0, allow_inf_nan=False)
@@ -143,6 +148,15 @@ class Deploy(Table):
             raise ValueError('public = "keys" lets nobody in without keys: ./invoke new-key NAME makes one')
         if len({key.sha256 for key in self.keys.values()}) < len(self.keys):
             raise ValueError("two keys have the same sha256: make one key for each holder")
+        return self
+
+    @model_validator(mode="after")
+    def _key_in_region(self) -> Self:
+        if self.kms_key is not None and self.kms_key.split("/")[3] != self.region:
+            raise ValueError(
+                f"kms_key {self.kms_key!r} is not in the region of the deploy, {self.region}: Cloud Storage takes a "
+                "key of the bucket's own location alone"
+            )
         return self
 
     @model_validator(mode="after")

@@ -11,7 +11,12 @@ from poolhouse.cloud.rehearsal.services import policies
 from poolhouse.cloud.rehearsal.state import PROJECT_NUMBER, Json, State
 
 _ID = text(r"(?!goog)[A-Za-z][A-Za-z0-9._~%+-]{2,254}")
-_TOPIC = {"name": text(), "labels": LABELS, "messageRetentionDuration": duration(600, 2_678_400)}
+_TOPIC = {
+    "name": text(),
+    "labels": LABELS,
+    "messageRetentionDuration": duration(600, 2_678_400),
+    "kmsKeyName": text(r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+"),
+}
 _SUBSCRIPTION = {
     "name": text(),
     "topic": text(r"projects/[^/]+/topics/[^/]+"),

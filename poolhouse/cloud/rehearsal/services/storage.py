@@ -38,6 +38,7 @@ _BUCKET = {
         "uniformBucketLevelAccess": {"enabled": boolean, "lockedTime": anything},
     },
     "versioning": {"enabled": boolean},
+    "encryption": {"defaultKmsKeyName": text(r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+")},
     "softDeletePolicy": {"retentionDurationSeconds": whole(0, 7_776_000), "effectiveTime": anything},
 }
 #: Fields of a bucket that the service fills in, and that gcloud sends back with its changes.

@@ -13,7 +13,11 @@ from poolhouse.cloud.terraform.hcl import Block, Value
 
 def topic(item: Resource, flags: Flags, context: Context) -> Iterator[Piece]:
     """A topic."""
-    attributes: dict[str, Value] = {"name": item.name, "labels": flags.pairs("labels")}
+    attributes: dict[str, Value] = {
+        "name": item.name,
+        "kms_key_name": flags.optional("topic-encryption-key") or None,
+        "labels": flags.pairs("labels"),
+    }
     yield Piece(resource(context.of("topic", item.name), attributes), imported(context.path("topics", item.name)))
 
 

@@ -28,6 +28,8 @@ def bucket(item: Resource, flags: Flags, context: Context) -> Iterator[Piece]:
         Block("soft_delete_policy", (), {"retention_duration_seconds": flags.seconds("soft-delete-duration")}),
         Block("versioning", (), {"enabled": False}),
     ]
+    if key := flags.optional("default-encryption-key"):
+        blocks.append(Block("encryption", (), {"default_kms_key_name": key}))
     for rule in flags.json("lifecycle-file")["rule"]:
         condition: dict[str, Value] = {
             "age": rule["condition"]["age"],

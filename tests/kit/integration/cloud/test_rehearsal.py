@@ -292,7 +292,8 @@ def test_what_was_changed_by_hand_is_put_back_in_each_kind_of_resource(deployed:
 def test_jobs_take_the_place_of_pools_and_what_is_left_over_is_pruned_on_demand(deployed: Rehearsal) -> None:
     deployed.write(PIPELINE)
     deployed.deploy()  # whatever the test before has left
-    deployed.write('name = "shop"\n[queues.mail.workers]\nmax_instances = 3\n')
+    key = "projects/keys/locations/europe-west1/keyRings/shop/cryptoKeys/tasks"
+    deployed.write(f'name = "shop"\n[queues.mail.workers]\nmax_instances = 3\n[deploy]\nkms_key = "{key}"\n')
     prepared = deployed.deploy(workers="job", prune=True)
     assert {leftover.id for leftover in prepared.plan.leftovers} == {"pool/shop-mail", "schedule/shop-nightly"}
     (image,) = (action.resource.id for action in prepared.plan.work if action.resource.id.startswith("image/"))
@@ -303,7 +304,8 @@ def test_jobs_take_the_place_of_pools_and_what_is_left_over_is_pruned_on_demand(
         "create job/shop-mail",
         "create grants/job/shop-mail",
         "create schedule/shop-run-mail",
-        "update bucket/rehearsal-project-shop",  # its lifecycle went with the schedule
+        *(f"update topic/shop-mail{name}" for name in ("", "-dead-letters")),  # for the key
+        *(f"update bucket/{PROJECT}-shop{name}" for name in ("", "-build")),
         "update dashboard/shop-pipeline",  # its charts are those of jobs
         *(f"update alert/shop-{which}-burn" for which in ("success-fast", "success-slow", "wait-fast", "wait-slow")),
     }

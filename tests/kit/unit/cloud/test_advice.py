@@ -42,6 +42,7 @@ CASES = [
     ("HTTPError 412: At least one of the pre-conditions you specified did not hold.", "conflict", "conflict", ""),
     ("ERROR: (gcloud.run.deploy) [ann@example.com] does not have permission to access projects instance [p-p] (or it may not exist): The caller does not have permission", "final", "final", "lacks a permission in the project"),
     ("HTTPError 409: The requested bucket name is not available. The bucket namespace is shared by all users of the system.", "final", "final", "bucket names are global"),
+    ("HTTPError 403: Permission denied on Cloud KMS key. Please ensure that your Cloud Storage service account has been authorized to use this key.", "final", "final", "cryptoKeyEncrypterDecrypter"),
     ("FAILED_PRECONDITION: The service is subject to constraints/run.managed.requireInvokerIam", "final", "final", 'public = "none"'),
 ]  # fmt: skip
 

@@ -140,6 +140,23 @@ def test_every_worker_ends_itself_when_it_is_stuck_unless_the_environment_says_o
         assert by_id(make(other, workers=workers), part).wanted["env WORKER_WATCHDOG_S"] == "0"
 
 
+KEY = "projects/keys/locations/europe-west1/keyRings/shop/cryptoKeys/tasks"
+
+
+def test_a_key_encrypts_buckets_and_topics_and_one_that_was_given_by_hand_stays(make: Make) -> None:
+    keyed, plain = make(kms_key=KEY), make()
+    assert {item.kind for item in keyed if item.wanted.get("kms_key") == KEY} == {"bucket", "topic"}
+    there = [{"name": "projects/some-project/topics/shop-mail", "kmsKeyName": KEY, "labels": {LABEL: "shop"}}]
+    assert decide(by_id(keyed, "topic/shop-mail"), there).verb == "unchanged"
+    without = [{**there[0], "kmsKeyName": None}]
+    (given,) = decide(by_id(keyed, "topic/shop-mail"), without).commands
+    assert f"--topic-encryption-key={KEY}" in given.arguments
+    assert decide(by_id(plain, "topic/shop-mail"), there).verb == "unchanged"
+    bucket = {"name": "some-project-shop", "default_kms_key": KEY, "location": "EUROPE-WEST1"}
+    (kept,) = decide(by_id(plain, "bucket/some-project-shop"), [bucket]).commands
+    assert "encryption-key" not in kept.shown()
+
+
 def test_labels_are_on_everything_that_can_have_some(make: Make) -> None:
     labelled = {item.id for item in make(own_labels={"team": "shop"}, autoscale=True) if "label team" in item.wanted}
     assert labelled == {item.id for item in make(autoscale=True) if f"label {LABEL}" in item.wanted}

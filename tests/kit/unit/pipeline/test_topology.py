@@ -86,6 +86,13 @@ def test_pubsubs_own_limit_of_deliveries_is_a_backstop_behind_the_attempts(attem
         ("[queues.a]\n[deploy.labels]\nTeam = 'a'", 3, "a label has at most 63 lowercase letters"),
         ("[queues.a]\n[deploy.labels]\npoolhouse = 'a'", 3, "labels that a deploy and Google set: choose another key"),
         ("[queues.a]\n[deploy]\ncloud_sql = ['a:b']", 3, "cloud_sql.0: the name of a Cloud SQL instance"),
+        ("[queues.a]\n[deploy]\nkms_key = 'tasks'", 3, "kms_key: the full name of a key: projects/P/locations/REGION"),
+        (
+            "[queues.a]\n[deploy]\nkms_key = 'projects/p/locations/global/keyRings/r/cryptoKeys/k'",
+            2,
+            "is not in the region of the deploy, europe-west1",
+        ),
+        ("[queues.a]\n[deploy]\nmax_monthly_cost = -1", 3, "max_monthly_cost: Input should be greater than 0"),
         ("[queues.a]\n[deploy.vpc]\nnetwork = 'backend'", 2, "deploy.vpc.subnet: Field required"),
         ("[queues.a]\n[deploy.vpc]\nsubnets = []", 3, "unknown field (allowed: network, subnet, egress, tags)"),
         (
