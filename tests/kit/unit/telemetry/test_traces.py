@@ -25,9 +25,11 @@ from poolhouse.project import ROOT
 from poolhouse.telemetry import trace_exporters
 from poolhouse.telemetry.traces import DeliveryTracing, Traces
 from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
+from tests.kit.push_endpoint import open_endpoint
 from tests.kit.unit.api.conftest import application
 from tests.kit.unit.worker import handlers
 from tests.kit.unit.worker.conftest import PIPELINE, Engine
+from tests.kit.waiting import until
 
 TRACE_ID, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 TASK = {"task_type": "anything", "payload": {}}
@@ -159,6 +161,21 @@ def test_the_api_records_calls_that_change_something_to_the_files_of_the_stack(t
     assert topics.published[0].message.attributes["traceparent"] == f"00-{TRACE_ID}-{submit.span_id}-01"
     written = [Span.parse(line) for line in (tmp_path / "spans.jsonl").read_bytes().splitlines()]
     assert [span.name for span in written if span.kind == "server"] == ["POST /tasks", "POST"]
+
+
+def test_otlp_sends_spans_to_a_collector_when_the_process_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_endpoint() as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", collector.url)
+        monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "3600000")
+        traces = open_traces(settings(traces_exporter="otlp"), part="api")
+        assert traces is not None
+        with traces.serving("POST", {}) as call:
+            call.ended(route="/tasks", status=202, task_id="t-1")
+        Hooks([trace_exporters.hook()]).close()
+        until(lambda: collector.requests, "the last export")
+        [request] = collector.requests
+    assert b"POST /tasks" in request.body
+    assert b"poolhouse-api" in request.body
 
 
 def test_a_disk_that_is_full_loses_spans_and_nothing_else(tmp_path: Path, recorded: Recorded) -> None:
