@@ -32,6 +32,10 @@ _QUIET = {"/health", "/ready"}
 WATCHING = "x-watching"
 #: Key of a request's scope: the id of the task that it submitted, for the log.
 SUBMITTED = "poolhouse.submitted"
+#: Key of a request's scope: who made it, where the API checks that, for the log.
+CALLER = "poolhouse.caller"
+#: Who made it, where that was without a key.
+ANONYMOUS = "anonymous"
 #: Calls that a program makes for a page, whose origin it names: the upload is opened for that origin.
 _FOR_PAGES = {("POST", "/files")}
 #: Status in the log of a request whose client went away before it was answered; nothing is sent (nginx's number).
@@ -92,6 +96,8 @@ class Access:
             quiet = scope["path"] in _QUIET or (WATCHING in headers and method == "GET")
             if SUBMITTED in scope:
                 fields["task_id"] = scope[SUBMITTED]
+            if CALLER in scope:
+                fields["caller"] = scope[CALLER]
             log = _log.debug if quiet and status < 400 else _log.info
             log(
                 "request",

@@ -19,6 +19,7 @@ from poolhouse.api import problems, schemas
 from poolhouse.api.access import Access
 from poolhouse.api.backlog import BacklogSource
 from poolhouse.api.body_gate import BodyGate
+from poolhouse.api.callers import CallerCheck, check
 from poolhouse.api.queue_gauges import QueueGauges
 from poolhouse.api.routes import (
     bulk,
@@ -41,6 +42,7 @@ from poolhouse.api.routes import (
 )
 from poolhouse.api.routes.events import TaskEvents
 from poolhouse.api.services import Deployment, Services, Threads
+from poolhouse.api.traced_calls import TracedCalls
 from poolhouse.pipeline.config import settings as environment
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.errors import PoolhouseError
@@ -49,8 +51,9 @@ from poolhouse.pipeline.index.task_index import TaskIndex
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.metrics.definitions import QUEUE_TASKS
 from poolhouse.pipeline.metrics.process_metrics import open_metrics, process_hooks
-from poolhouse.pipeline.metrics.storage_calls import counted
+from poolhouse.pipeline.metrics.storage_calls import observed
 from poolhouse.pipeline.store import ObjectStore, open_store
+from poolhouse.pipeline.traces.process_traces import hook_names, open_traces
 from poolhouse.worker import registry as handlers
 from poolhouse.worker.registry import Registry
 
@@ -97,15 +100,17 @@ def create_app(
     registry = handlers.load(settings.handlers) if registry is None else registry
     publisher = publisher or Publisher(settings)
     metrics = open_metrics(settings, part="api", task_types=registry)
-    store = counted(store, metrics)
+    traces = open_traces(settings, part="api")
+    store = observed(store, metrics, traces)
     journal = Journal(store, flush_s=settings.topology.index.write_interval_s, unrecorded=registry.unrecorded)
     publisher.on_submitted = journal.submitted
+    publisher.on_publishing = traces.publishing if traces is not None else None
     store = journalled(store, journal)
     deployment = Deployment(store)
     services = Services(
         settings=settings,
         registry=registry,
-        hooks=registry.hooks(process_hooks(settings.topology.hooks, metrics)),
+        hooks=registry.hooks(process_hooks(hook_names(settings), metrics)),
         store=store,
         publisher=publisher,
         backlog=backlog or backlogs.open_source(settings),
@@ -164,11 +169,17 @@ def create_app(
         app.include_router(part.router)
     app.state.routes = [route for part in parts for route in part.router.routes]
     problems.install(app)
+    if traces is not None:
+        app.add_middleware(TracedCalls, traces=traces)
+    if settings.api_access is not None:
+        app.add_middleware(CallerCheck, access=settings.api_access)
     app.add_middleware(Access, project=settings.google_cloud_project, guard=settings.web_guard)
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             app.openapi_schema = schemas.document(app, services.registry, services.topology)
+            if settings.api_access is not None:
+                check.describe(app.openapi_schema, settings.api_access)
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's guide has it

@@ -17,8 +17,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
+from fastapi import Request
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from poolhouse.api.access import ANONYMOUS, CALLER
 from poolhouse.api.drafts import Draft
 from poolhouse.api.problems import Problem, field_problem
 from poolhouse.api.services import Services
@@ -97,11 +99,18 @@ class Held:
         return self.end is not None and self.end.key == self.generation and self.end.message_id is None
 
 
-def check_key(key: str) -> str:
-    """The key, if it can be one. Raises `Problem`."""
+def key_of(request: Request) -> str | None:
+    """Return the key of a call; None where it has none. Raises `Problem` where it can't be one.
+
+    Each holder of an API key has keys of its own: what others have chosen neither meets them nor shows a task's id.
+    """
+    key = request.headers.get(HEADER)
+    if key is None:
+        return None
     if not 1 <= len(key) <= MAX_KEY_LENGTH or not key.isprintable():
         raise field_problem(HEADER, f"must have 1 to {MAX_KEY_LENGTH} printable characters", status=400)
-    return key
+    caller = request.scope.get(CALLER, ANONYMOUS)
+    return key if caller == ANONYMOUS else f"{caller}\n{key}"  # no key that a client sends has a line break
 
 
 def fingerprint(draft: Draft) -> str:

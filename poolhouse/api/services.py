@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -151,7 +152,9 @@ class Threads:
         except TimeoutError:
             raise StoreUnavailable(f"storage is too slow: {STORAGE_THREADS} calls are waiting for it") from None
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, partial(function, *args, **kwargs))
+            return await asyncio.get_running_loop().run_in_executor(
+                self._pool, partial(contextvars.copy_context().run, function, *args, **kwargs)
+            )
         finally:
             self._free.release()
 

@@ -21,8 +21,8 @@ def check(answer: httpx2.Response, *, api_url: str) -> None:
     if answer.status_code in {401, 403} and not document:
         raise ApiError(
             f"{api_url}: {answer.status_code}. The API takes calls with a token of an account that has "
-            "roles/run.invoker on it: `gcloud run services add-iam-policy-binding`, or set public = true under "
-            "[deploy] in pipeline.toml.",
+            "roles/run.invoker on it: `gcloud run services add-iam-policy-binding`; or with keys, where `public` under "
+            "[deploy] in pipeline.toml says so.",
             status=answer.status_code,
         )
     raise ApiError(_words(answer, document), status=answer.status_code, document=document)
@@ -67,6 +67,8 @@ def _problem(answer: httpx2.Response) -> Document:
 def _words(answer: httpx2.Response, document: Document) -> str:
     error, detail = (str(document.get(name) or "") for name in ("error", "detail"))
     said = f"{error}: {detail}" if error and detail and error not in detail else detail or error
+    if answer.status_code == 401 and "ApiKey" in answer.headers.get("WWW-Authenticate", ""):
+        said += " (the variable POOLHOUSE_API_KEY)"
     if not said:
         return f"{answer.request.method} {_path(answer)}: {answer.status_code} {answer.text[:300]}"
     errors = document.get("errors") or ()

@@ -50,7 +50,8 @@ class Client:
                 audience is given, google-auth fetches them with the credentials of the environment.
             audience: whom those tokens are for, where that is not the URL; None: what POOLHOUSE_API_AUDIENCE says.
             timeout_s: longest time of one call, in seconds.
-            headers: sent with every call.
+            headers: sent with every call. An API key of POOLHOUSE_API_KEY is, too, over https and on this machine; an
+                address of Cloud Run then needs no token.
             sleep: how to wait before a stream is opened again, in seconds.
 
         Raises:

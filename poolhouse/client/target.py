@@ -17,6 +17,8 @@ from poolhouse.pipeline.errors import ConfigError
 #: Longest time of one call, in seconds: a deployed API may need its start first.
 TIMEOUT_S = 60.0
 URL_VARIABLE, AUDIENCE_VARIABLE = "POOLHOUSE_API_URL", "POOLHOUSE_API_AUDIENCE"
+#: The variable with an API key, and the header that it is sent in.
+KEY_VARIABLE, KEY_HEADER = "POOLHOUSE_API_KEY", "X-API-Key"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +80,18 @@ def target(
         )
     if not url.startswith(("http://", "https://")):
         raise ConfigError(f"{url!r} is no address of an API: it begins with https:// (or http:// on this machine)")
-    audience = audience or os.environ.get(AUDIENCE_VARIABLE) or (url if identity.wants_token(url) else None)
+    sent = httpx2.Headers({KEY_HEADER: key} if (key := _key(url)) else {})
+    sent.update(headers or {})
+    by_key = KEY_HEADER in sent
+    audience = (
+        audience or os.environ.get(AUDIENCE_VARIABLE) or (url if identity.wants_token(url) and not by_key else None)
+    )
     if token is None and audience and not loopback.is_here(url):
         token = identity.google_id_token(audience)
     auth = None if token is None else BearerToken(token)
-    return Target(url=url, auth=auth, timeout_s=timeout_s, headers=headers or {})
+    return Target(url=url, auth=auth, timeout_s=timeout_s, headers=sent)
+
+
+def _key(url: str) -> str:
+    """The API key of the environment; none for an address that it would reach unencrypted."""
+    return os.environ.get(KEY_VARIABLE, "") if url.startswith("https:") or loopback.is_here(url) else ""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from poolhouse.cloud import image
+from poolhouse.cloud import cost, cost_ceiling, image
 from poolhouse.cloud.canary import planning
 from poolhouse.cloud.destroy import remove
 from poolhouse.cloud.errors import CloudError
@@ -150,6 +150,8 @@ def deploy(
     Raises:
         CloudError: nothing was changed, or what was done stays and the next deploy goes on from there.
     """
+    if not release:  # a rollback must not fail for its price
+        cost_ceiling.check(topology, cost.load_prices()[1])
     tracks = tracks or release_tracks.installed(gcloud)
     prepared = prepare(gcloud, topology, options=options, tracks=tracks, root=root, release=release, canary=canary)
     work = prepared.plan
@@ -186,7 +188,12 @@ def next_steps(options: Options, project_number: str) -> str:
     url = options.api_url(project_number)
     console = f"https://console.cloud.google.com/monitoring/dashboards/builder/{options.name}-pipeline"
     budget = "https://console.cloud.google.com/billing/budgets"
-    token = "" if options.public else ' -H "Authorization: Bearer $(gcloud auth print-identity-token)"'
+    key, token = "", ' -H "Authorization: Bearer $(gcloud auth print-identity-token)"'
+    if options.access is not None and options.access.anonymous != "operate":
+        key = " (a key that may operate goes into POOLHOUSE_API_KEY)"
+        token = "" if options.access.anonymous == "submit" else ' -H "X-API-Key: $POOLHOUSE_API_KEY"'
+    elif options.public:
+        token = ""
     body = (
         """'{"task_type": "data_transformation", "payload": {"dataset_size": 1000, "transformation": "normalize"}}'"""
     )
@@ -196,7 +203,7 @@ Dashboard  {console}?project={options.project}
 Bucket     gs://{options.bucket}
 Budget     {budget}  (set one: `invoke cost` estimates a month; nothing here stops by itself)
 
-Next:
+Next{key}:
   invoke status --project {options.project}     queues, workers, image
   invoke logs   --project {options.project}     what API and workers say
   invoke e2e    --project {options.project}     the end-to-end checks, on the deployed system

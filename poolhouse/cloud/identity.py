@@ -45,6 +45,7 @@ AUTOSCALER_ROLES = ("roles/parametermanager.admin",)
 SECRET_ROLES = ("roles/secretmanager.viewer",)
 #: The only roles that it may give away on the project: those that a deploy gives.
 GIVES = (
+    "roles/cloudsql.client",
     "roles/monitoring.viewer",
     "roles/parametermanager.parameterViewer",
     "roles/pubsub.viewer",

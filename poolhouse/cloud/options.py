@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from poolhouse.pipeline.config.deploy_options import Api
+from poolhouse.pipeline.config.api_access import ApiAccess
+from poolhouse.pipeline.config.deploy_options import Api, Vpc
 from poolhouse.pipeline.config.topology import Topology
 from poolhouse.pipeline.errors import ConfigError
 
@@ -48,8 +49,10 @@ class Options:
     workers: Literal["pool", "job"] = "pool"
     #: Minutes between two starts of a queue's job.
     job_minutes: int = 1
-    #: Whether the API answers callers without a token.
+    #: Whether everybody can reach the API.
     public: bool = False
+    #: The rules of the API's own check of its callers; None: it has none.
+    access: ApiAccess | None = None
     #: Whether worker pools follow their backlog.
     autoscale: bool = False
     #: Full name of a notification channel for the alerts; empty: alerts show on the console alone.
@@ -58,6 +61,12 @@ class Options:
     secrets: bool = False
     #: Web origins that browsers may upload from.
     origins: tuple[str, ...] = ()
+    #: The network that API, workers and jobs send to.
+    vpc: Vpc | None = None
+    #: Cloud SQL instances that API and workers connect to, each as `PROJECT:REGION:NAME`.
+    cloud_sql: tuple[str, ...] = ()
+    #: Further labels of every resource that can have some.
+    own_labels: Mapping[str, str] = field(default_factory=dict)
     #: Size and number of the API's instances.
     api: Api = field(default_factory=Api)
 
@@ -73,10 +82,14 @@ class Options:
             ConfigError: no project is named, or what is named can't be one.
         """
         deploy, stage = topology.deploy, topology.stage
-        if not (project or deploy.project):
+        rules = ApiAccess(
+            anonymous=deploy.anonymous, anonymous_per_minute=deploy.anonymous_per_minute, keys=deploy.keys
+        )
+        project = project or deploy.project
+        if not project:
             raise ConfigError("no project: name it by --project, or by `project` under [deploy] in pipeline.toml.")
         return cls(
-            project=project or deploy.project,
+            project=project,
             region=deploy.region,
             name=topology.name,
             family=stage.family,
@@ -84,11 +97,15 @@ class Options:
             build_region=deploy.build_region or "",
             workers=deploy.workers,
             job_minutes=deploy.job_minutes,
-            public=deploy.public,
+            public=deploy.public != "none",
+            access=rules if deploy.checks_callers else None,
             autoscale=deploy.autoscale,
             channel=deploy.channel,
             secrets=bool(topology.all_secrets),
             origins=deploy.origins,
+            vpc=deploy.vpc,
+            cloud_sql=tuple(name if ":" in name else f"{project}:{deploy.region}:{name}" for name in deploy.cloud_sql),
+            own_labels=deploy.labels,
             api=deploy.api,
         )
 
@@ -111,6 +128,11 @@ class Options:
             raise ConfigError('autoscale is for workers = "pool": jobs start with their queue and end with it anyway.')
 
     @property
+    def own_cloud_sql(self) -> bool:
+        """Whether a Cloud SQL instance is in the project itself, where a deploy can grant access to it."""
+        return any(name.startswith(f"{self.project}:") for name in self.cloud_sql)
+
+    @property
     def identity(self) -> str:
         """Prefix of the service accounts."""
         return self.family or self.name
@@ -123,7 +145,7 @@ class Options:
     @property
     def labels(self) -> Mapping[str, str]:
         """Labels of every resource that can have some."""
-        return {LABEL: self.name}
+        return {LABEL: self.name, **self.own_labels}
 
     @property
     def mark(self) -> str:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 from poolhouse.client import units
 from poolhouse.cloud import (
     cost,
+    cost_ceiling,
     deploy,
     e2e,
     github,
@@ -294,10 +295,13 @@ def estimate(*, tasks_per_day: float, seconds: float, stage: str = "", as_json: 
     as_of, prices = cost.load_prices()
     declared = topology.load(ROOT / "pipeline.toml", stage=stage)
     load = cost.load_of(declared, tasks_per_day=tasks_per_day, seconds=seconds)
+    most = cost_ceiling.ceiling(declared, prices)
     if as_json:
-        Terminal().json(cost.figures(load, prices, as_of=as_of), indent=2)
+        found = {**cost.figures(load, prices, as_of=as_of), "at_most": [asdict(item) for item in most]}
+        Terminal().json(found, indent=2)
         return 0
-    return _text(cost.report(load, prices, as_of=as_of))
+    at_most = "At most, with all instances at work for a whole month (`max_monthly_cost` limits this):"
+    return _text(f"{cost.report(load, prices, as_of=as_of)}\n\n{at_most}\n\n{cost_ceiling.table(most)}")
 
 
 def status(*, project: str = "", stage: str = "", as_json: bool = False) -> int:

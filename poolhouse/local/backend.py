@@ -25,6 +25,11 @@ def default_state_dir() -> Path:
     return Path(os.environ.get("POOLHOUSE_STATE_DIR") or ROOT / ".poolhouse").resolve()
 
 
+def traces_dir(state_dir: Path) -> Path:
+    """Where the processes of a stack keep their spans, while TRACES_EXPORTER is `file`."""
+    return state_dir / "traces"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Endpoints:
     """Where a stack can be reached from this machine: all that a client of it needs."""

@@ -1,4 +1,4 @@
-"""OpenTelemetry: spans as a hook, `hooks = ["poolhouse.telemetry:Tracing"]`, and the metrics of METRICS_EXPORTER.
+"""OpenTelemetry: spans as a hook, `hooks = ["poolhouse.telemetry:Tracing"]`, metrics and traces by variables.
 
 It needs the extra `poolhouse[telemetry]`.
 """

@@ -54,11 +54,15 @@ def open_metrics(settings: Settings, *, part: Part, task_types: Collection[str])
             return Metrics(meter, task_types=task_types, queues=queues, close=_flush_global)
 
 
-def _provider(reader: MetricReader, *, service: str) -> MeterProvider:
-    """Return a provider of our own; the processes of a deployment differ by their instance."""
+def process_resource(service: str) -> Resource:
+    """Return what OpenTelemetry is told of this process; those of a deployment differ by their instance."""
     named = {"service.name": os.environ.get("OTEL_SERVICE_NAME") or service}
     instance = {"service.instance.id": f"{socket.gethostname()}-{os.getpid()}"}
-    return MeterProvider([reader], resource=Resource.create({**named, **instance}))
+    return Resource.create({**named, **instance})
+
+
+def _provider(reader: MetricReader, *, service: str) -> MeterProvider:
+    return MeterProvider([reader], resource=process_resource(service))
 
 
 def _flush_global() -> None:

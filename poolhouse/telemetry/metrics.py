@@ -64,7 +64,7 @@ class Metrics(Hook):
             metric.name, callbacks=[observations], unit=metric.unit, description=metric.help
         )
 
-    def storage_called(self, operation: str, *, outcome: str, duration_s: float) -> None:
+    def storage_called(self, operation: str, *, name: str, outcome: str, duration_s: float) -> None:
         self._storage_call.record(duration_s, {"operation": operation, "outcome": outcome})
 
     def lease_renewed(self, queue: str, *, outcome: LeaseOutcome) -> None:

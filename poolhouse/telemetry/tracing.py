@@ -23,29 +23,35 @@ from opentelemetry.trace import (
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from poolhouse.pipeline.hooks import AttemptInfo, Hook, TaskInfo
+from poolhouse.pipeline.messaging.message import TaskMessage
+from poolhouse.pipeline.traces.spans import ATTEMPT, TASK_ID
 
 #: Longest time that a process waits for its exporter when it ends, in milliseconds.
 FLUSH_MS = 3000
+#: The name of our tracer.
+SCOPE = "poolhouse"
 _W3C = TraceContextTextMapPropagator()
 
 
 class Tracing(Hook):
     """A span for each submit, and one for each attempt below it."""
 
-    def __init__(self, tracer_provider: TracerProvider | None = None) -> None:
+    def __init__(self, tracer_provider: TracerProvider | None = None, *, kind: SpanKind = SpanKind.CONSUMER) -> None:
         """Trace with a provider.
 
         Args:
             tracer_provider: by default OpenTelemetry's global one.
+            kind: of the span of an attempt.
         """
         self._provider = tracer_provider
+        self._kind = kind
 
     def on_submit(self, task: TaskInfo, trace: dict[str, str]) -> None:
         """A span below the caller's own, or below the one of its `traceparent`; the message carries it on."""
         inside = get_current_span().get_span_context().is_valid
         parent = None if inside else _W3C.extract(trace)
         with self._tracer.start_as_current_span(
-            f"submit {task.task_type}", context=parent, kind=SpanKind.PRODUCER, attributes=_attributes(task)
+            f"submit {task.task_type}", context=parent, kind=SpanKind.PRODUCER, attributes=attributes_of(task)
         ):
             _W3C.inject(trace)
 
@@ -56,8 +62,8 @@ class Tracing(Hook):
             with self._tracer.start_as_current_span(
                 f"run {attempt.task.task_type}",
                 context=_W3C.extract(attempt.task.trace),
-                kind=SpanKind.CONSUMER,
-                attributes={**_attributes(attempt.task), "poolhouse.attempt": attempt.number},
+                kind=self._kind,
+                attributes={**attributes_of(attempt.task), ATTEMPT: attempt.number},
                 record_exception=False,
                 set_status_on_exception=False,
             ) as span:
@@ -79,14 +85,14 @@ class Tracing(Hook):
 
     @property
     def _tracer(self) -> Tracer:
-        return get_tracer("poolhouse", tracer_provider=self._provider)
+        return get_tracer(SCOPE, tracer_provider=self._provider)
 
 
-def _attributes(task: TaskInfo) -> dict[str, str]:
+def attributes_of(task: TaskInfo | TaskMessage) -> dict[str, str]:
     """Of OpenTelemetry's conventions for messaging, and our own."""
     return {
         "messaging.system": "gcp_pubsub",
         "messaging.destination.name": task.queue,
-        "poolhouse.task_id": task.task_id,
+        TASK_ID: task.task_id,
         "poolhouse.task_type": task.task_type,
     }

@@ -77,6 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             worker.stop(signal.Signals(number).name)
 
         children.handle_signals(stop)
+        if isinstance(worker, Worker):
+            _look_after(worker, environment)
         worker.start()
         if isinstance(worker, Worker) and (options.command == "drain" or getattr(options, "drain", False)):
             drain(worker, DrainOptions(linger_s=options.linger, budget_s=options.budget))
@@ -134,6 +136,27 @@ def _worker(environment: Settings, options: Any) -> Worker:
         store=open_store(environment),
         now=environment.clock,
     )
+
+
+def _look_after(worker: Worker, environment: Settings) -> None:
+    """Let others ask whether the worker gets on, and end it where it does not, as far as the environment asks for it.
+
+    Raises:
+        ConfigError: something else listens at the port.
+    """
+    if environment.worker_health_port is not None:
+        from poolhouse.worker.runtime.health.endpoint import HealthEndpoint  # noqa: PLC0415 - only where it is asked for
+
+        HealthEndpoint(worker.vitals, host=environment.worker_health_host, port=environment.worker_health_port).start()
+    if environment.worker_watchdog_s:
+        from poolhouse.worker.runtime.health.watchdog import Watchdog  # noqa: PLC0415 - only where it is asked for
+
+        Watchdog(
+            worker.vitals,
+            after_s=environment.worker_watchdog_s,
+            end=lambda stuck: worker.fail(stuck, reason="the worker is stuck"),
+            last_resort_s=environment.worker_grace_s + OVERDUE_S,
+        ).start()
 
 
 def _shield(*, log_format: str) -> None:

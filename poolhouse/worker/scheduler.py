@@ -31,13 +31,14 @@ from poolhouse.pipeline.errors import (
 from poolhouse.pipeline.index.journal import Journal, journalled
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.metrics.process_metrics import open_metrics, process_hooks
-from poolhouse.pipeline.metrics.storage_calls import counted
+from poolhouse.pipeline.metrics.storage_calls import observed
 from poolhouse.pipeline.store import ObjectStore
 from poolhouse.pipeline.tasks.task_id_key import load_task_ids
 from poolhouse.pipeline.timing import clock
 from poolhouse.pipeline.timing.cron import next_due
 from poolhouse.pipeline.timing.schedules import Schedules, StoredState, problem_of, queue_of, run_due
 from poolhouse.pipeline.timing.timers import Timers
+from poolhouse.pipeline.traces.process_traces import hook_names, open_traces
 from poolhouse.worker.registry import Registry
 from poolhouse.worker.runtime.retrying import RetryUntilStopped
 from poolhouse.worker.timer_loop import TimerLoop
@@ -137,12 +138,13 @@ class Scheduler:
         self._settings = settings
         self._registry = registry
         self._metrics = open_metrics(settings, part="scheduler", task_types=registry)
-        store = counted(store, self._metrics)
+        self._traces = open_traces(settings, part="scheduler")
+        store = observed(store, self._metrics, self._traces)
         self._journal = Journal(store, flush_s=settings.topology.index.write_interval_s, unrecorded=registry.unrecorded)
         self._store = journalled(store, self._journal)
         self._publisher = publisher
         self._now = now
-        self._hooks = registry.hooks(process_hooks(settings.topology.hooks, self._metrics))
+        self._hooks = registry.hooks(process_hooks(hook_names(settings), self._metrics))
         self._stop_asked = threading.Event()
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
@@ -168,6 +170,7 @@ class Scheduler:
         task_ids = RetryUntilStopped(self._stop_asked, hopeless=(BucketMissing,))(partial(load_task_ids, self._store))
         publisher = self._publisher or Publisher(self._settings)
         publisher.on_submitted = self._journal.submitted
+        publisher.on_publishing = self._traces.publishing if self._traces is not None else None
         schedules = Schedules(
             self._store,
             topology=topology.model_copy(update={"schedules": tuple(runnable)}),

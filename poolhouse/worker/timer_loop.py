@@ -55,6 +55,11 @@ class TimerLoop:
         self.busy = True
         self._thread = threading.Thread(target=self._run, name="timers", daemon=True)
 
+    @property
+    def alive(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         """Begin to look."""
         self._thread.start()

@@ -145,10 +145,7 @@ async def create_group(request: Request, services: Provided) -> Response:
         on_failure=on_failure,
         body_sha256=_sha256(body),
     )
-    key = request.headers.get(idempotency.HEADER)
-    group, repeated = await grouping.submit(
-        group, members, key=None if key is None else idempotency.check_key(key), services=services
-    )
+    group, repeated = await grouping.submit(group, members, key=idempotency.key_of(request), services=services)
     answer = NewGroupAnswer(
         group_id=group.group_id,
         status="open" if opened else "submitted",

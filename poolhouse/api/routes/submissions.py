@@ -102,13 +102,12 @@ async def submit(draft: Draft, services: Services, request: Request) -> Publishe
 async def _submit(draft: Draft, services: Services, request: Request) -> Published:
     context = trace.context(request.headers)
     ids = await services.task_ids()
-    key = request.headers.get(idempotency.HEADER)
+    key = idempotency.key_of(request)
     if key is None:
         now = services.clock()
         task = draft.message(task_id=ids.new(now), at=now, trace=context)
         task, data = await bodies.off_loop(request, _sendable, task, services)
         return Published(task.task_id, await publish(task, data, draft, services), task.not_before is not None)
-    key = idempotency.check_key(key)
     # Before the key is taken: a task too large can't be submitted under it.
     probe = draft.message(task_id=ids.new(services.clock()), at=services.clock(), trace=context)
     await bodies.off_loop(request, _sendable, probe, services)

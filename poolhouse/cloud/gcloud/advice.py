@@ -83,7 +83,7 @@ _ADVICE: tuple[tuple[str, str], ...] = (
     ),
     (
         r"run\.managed\.requireInvokerIam",
-        "an organisation policy forbids services without the invoker check: set `public = false` under [deploy] in "
+        'an organisation policy forbids services without the invoker check: set `public = "none"` under [deploy] in '
         "pipeline.toml, or ask the organisation's administrators to relax constraints/run.managed.requireInvokerIam.",
     ),
     (

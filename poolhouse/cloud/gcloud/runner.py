@@ -39,6 +39,8 @@ _T = TypeVar("_T")
 _R = TypeVar("_R")
 _QUIET = {
     "CLOUDSDK_CORE_DISABLE_PROMPTS": "1",
+    # Cloud Run's commands would look for APIs that are off, and end where nobody answers; a deploy has enabled them.
+    "CLOUDSDK_CORE_SHOULD_PROMPT_TO_ENABLE_API": "0",
     "CLOUDSDK_CORE_DISABLE_FILE_LOGGING": "1",
     "CLOUDSDK_COMPONENT_MANAGER_DISABLE_UPDATE_CHECK": "1",
     "CLOUDSDK_CORE_DISABLE_COLOR": "1",

@@ -133,12 +133,18 @@ def service(*, revision: str, options: Options, after: tuple[str, ...]) -> Resou
             "image": spec["containers"][0].get("image"),
             "account": spec.get("serviceAccountName"),
             "configuration": str(env.get("CREMA_CONFIG", "")).rpartition("/")[2],
+            **containers.observed_labels(found, options),
         }
 
     return Resource(
         kind="service",
         name=name,
-        wanted={"image": IMAGE, "account": options.account("autoscaler"), "configuration": revision},
+        wanted={
+            "image": IMAGE,
+            "account": options.account("autoscaler"),
+            "configuration": revision,
+            **containers.label_fields(options),
+        },
         read=run.services_read(options),
         observe=observe,
         create=(command(*arguments),),

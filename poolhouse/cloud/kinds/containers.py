@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from poolhouse.cloud.kinds.connections import Connections
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.resource import Fields, Json, entry, flag, pairs
 
@@ -25,6 +26,8 @@ class Container:
     memory_mib: int
     #: Of `python`; empty: the image's own command.
     arguments: tuple[str, ...] = ()
+    #: The network and the databases that it reaches.
+    connections: Connections
 
     def wanted(self, image: str) -> Fields:
         """The compared fields, as wanted."""
@@ -36,6 +39,7 @@ class Container:
             **({"command": "python", "arguments": " ".join(self.arguments)} if self.arguments else {}),
             **{f"env {name}": value for name, value in self.env.items()},
             **{f"secret {name}": value for name, value in self.secrets.items()},
+            **self.connections.wanted(),
         }
 
     def flags(self) -> tuple[str, ...]:
@@ -49,6 +53,7 @@ class Container:
             # Empty: those of the image, whatever was set by hand.
             flag("command", "python" if self.arguments else ""),
             flag("args", ",".join(self.arguments)),
+            *self.connections.flags(),
         )
 
 

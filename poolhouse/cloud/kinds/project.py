@@ -38,7 +38,13 @@ def policy(project_id: str) -> Read:
 
 def names(options: Options) -> tuple[str, ...]:
     """The APIs that this deploy needs."""
-    more = (("parametermanager", options.autoscale), ("secretmanager", options.secrets))
+    more = (
+        ("parametermanager", options.autoscale),
+        ("secretmanager", options.secrets),
+        # The connection of Cloud Run to Cloud SQL asks it for the instance's certificate (Cloud SQL, Connect from Cloud
+        # Run).
+        ("sqladmin", bool(options.cloud_sql)),
+    )
     return tuple(f"{api}.googleapis.com" for api in sorted((*APIS, *(api for api, needed in more if needed))))
 
 

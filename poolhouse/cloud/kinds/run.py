@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
-from poolhouse.cloud.kinds import containers, secrets, shares
+from poolhouse.cloud.kinds import connections, containers, secrets, shares
 from poolhouse.cloud.kinds.containers import Container
 from poolhouse.cloud.kinds.shares import Canary, Division
 from poolhouse.cloud.options import Options
@@ -17,25 +17,34 @@ from poolhouse.pipeline.config.topology import Topology
 
 #: Longest time of one execution of a job, in seconds: its budget and the longest task that it still finishes.
 JOB_TIMEOUT_S = 3600 * 4
+#: After how many seconds a worker that is stuck ends itself, so that Cloud Run starts another: gcloud 528 has no flag
+#: for the probes of worker pools, and jobs have no liveness probe. `[env]` can say otherwise.
+WATCHDOG_S = "60"
 API = "run.googleapis.com"
 _MIN_SCALE, _MAX_SCALE = "autoscaling.knative.dev/minScale", "autoscaling.knative.dev/maxScale"
 _INGRESS, _THROTTLING = "run.googleapis.com/ingress", "run.googleapis.com/cpu-throttling"
 _OPEN = "run.googleapis.com/invoker-iam-disabled"
+_CHECKED, _UNCHECKED = "--invoker-iam-check", "--no-invoker-iam-check"
 #: Longest time of a request, in seconds: Cloud Run's default. An event stream ends with it and is opened again.
 REQUEST_TIMEOUT_S = 300
 _MANUAL = "run.googleapis.com/manualInstanceCount"
 
 
-def service(topology: Topology, *, image: str, options: Options, canary: Canary | None = None) -> Resource:
+def service(
+    topology: Topology, *, image: str, options: Options, project_number: str, canary: Canary | None = None
+) -> Resource:
     """The API's service; `canary`: the share of its requests that a new revision gets (None: all)."""
     name = options.api_service
     division = service_division(options, canary=canary)
     container = Container(
-        env=containers.environment(options, topology.env, BACKLOG_SOURCE="monitoring"),
+        env=containers.environment(
+            options, topology.env, BACKLOG_SOURCE="monitoring", **_access(options, project_number)
+        ),
         secrets=secrets.references(topology.secrets, options),
         account=options.account("api"),
         cpu=options.api.cpu,
         memory_mib=options.api.memory_mib,
+        connections=connections.connections(options),
     )
     probe = {"httpGet.path": "/health", "periodSeconds": "5", "timeoutSeconds": "4", "failureThreshold": "24"}
     wanted: Fields = {
@@ -67,7 +76,7 @@ def service(topology: Topology, *, image: str, options: Options, canary: Canary 
         "--cpu-throttling",
         "--ingress=all",
         # Not by a grant to allUsers, which domain restricted sharing forbids (Cloud Run, Allowing public access).
-        "--no-invoker-iam-check" if options.public else "--invoker-iam-check",
+        _UNCHECKED if options.public else _CHECKED,
         "--no-allow-unauthenticated",
     )
 
@@ -81,6 +90,7 @@ def service(topology: Topology, *, image: str, options: Options, canary: Canary 
         found = template["spec"]["containers"][0]
         return {
             **containers.observed_fields(found, template["spec"]),
+            **connections.observed(template, options),
             "concurrency": template["spec"].get("containerConcurrency"),
             "min_instances": int(notes.get(_MIN_SCALE, 0)),
             "max_instances": int(notes.get(_MAX_SCALE, 0)),
@@ -93,6 +103,18 @@ def service(topology: Topology, *, image: str, options: Options, canary: Canary 
             **containers.observed_labels(there, options),
         }
 
+    def update(raw: Json) -> tuple[Command, ...]:
+        present = observe(raw)
+        sent = (*arguments, *container.connections.removals(present))
+        if options.access is None or present is None or not present["invoker_check"]:
+            return division.update(sent, wanted=wanted, present=present)
+        # Cloud Run's check is the service's, the API's own that of a revision: the first one goes when all requests
+        # reach a revision that has the other. With a canary that is a later deploy's.
+        checked = tuple(_CHECKED if word == _UNCHECKED else word for word in sent)
+        deploys = division.update(checked, wanted=wanted, present=present)
+        opens = command("run", "services", "update", name, flag("region", options.region), _UNCHECKED)
+        return (*deploys, *(() if canary else (opens,)))
+
     return _resource(
         "service",
         name,
@@ -102,11 +124,12 @@ def service(topology: Topology, *, image: str, options: Options, canary: Canary 
         options=options,
         account="api",
         read=services_read(options),
-        update=lambda raw: division.update(arguments, wanted=wanted, present=observe(raw)),
+        update=update,
         after=(
             f"grants/bucket/{options.bucket}",
             *(f"grants/topic/{tier.topic}" for queue in topology.queues for tier in queue.tiers),
             *secrets.granted(topology.secrets, options),
+            *connections.granted(options),
         ),
     )
 
@@ -167,6 +190,7 @@ def pool(
         count = found["metadata"].get("annotations", {}).get(_MANUAL)
         return {
             **containers.observed_fields(template["spec"]["containers"][0], template["spec"]),
+            **connections.observed(template, options),
             **({"instances": int(count) if count is not None else None} if fixed else {}),
             division.field: shares.of(found).text,
             **containers.observed_labels(found, options),
@@ -181,7 +205,11 @@ def pool(
         options=options,
         account="worker",
         read=pools_read(options, tracks),
-        update=lambda raw: division.update(scaled if fixed else arguments, wanted=wanted, present=observe(raw)),
+        update=lambda raw: division.update(
+            (*(scaled if fixed else arguments), *container.connections.removals(observe(raw))),
+            wanted=wanted,
+            present=observe(raw),
+        ),
         after=(
             *_granted(options, *(tier.subscription for tier in queue.tiers)),
             *secrets.granted(topology.secrets_of(queue), options),
@@ -225,12 +253,13 @@ def dead_letter_job(topology: Topology, *, image: str, options: Options) -> Reso
     """The job that keeps dead letters in the bucket. It runs no handler, but the hooks, and has their secrets."""
     found = topology.secrets_of_hooks
     container = Container(
-        env=containers.environment(options, topology.env),
+        env=containers.environment(options, topology.env, WORKER_WATCHDOG_S=WATCHDOG_S),
         secrets=secrets.references(found, options),
         account=options.account("dead-letters"),
         cpu=1,
         memory_mib=512,
         arguments=("-m", "poolhouse.worker", "dead-letters", "--drain", "--budget=600"),
+        connections=connections.connections(options, cloud_sql=bool(topology.hooks)),
     )
     return _job(
         f"{options.name}-dead-letters",
@@ -248,12 +277,13 @@ def dead_letter_job(topology: Topology, *, image: str, options: Options) -> Reso
 def _worker(queue: Queue, arguments: tuple[str, ...], *, topology: Topology, options: Options) -> Container:
     verb, *more = arguments
     return Container(
-        env=containers.environment(options, topology.env_of(queue)),
+        env=containers.environment(options, topology.env_of(queue), WORKER_WATCHDOG_S=WATCHDOG_S),
         secrets=secrets.references(topology.secrets_of(queue), options),
         account=options.account("worker"),
         cpu=queue.workers.cpu,
         memory_mib=queue.workers.memory_mib,
         arguments=("-m", "poolhouse.worker", verb, f"--queue={queue.name}", *more),
+        connections=connections.connections(options),
     )
 
 
@@ -280,7 +310,11 @@ def jobs_read(options: Options) -> Read:
 
 def _granted(options: Options, *subscriptions: str) -> tuple[str, ...]:
     """What a worker needs before it starts: one that finds a bucket or subscription closed to it dies at once."""
-    return (f"grants/bucket/{options.bucket}", *(f"grants/subscription/{name}" for name in subscriptions))
+    return (
+        f"grants/bucket/{options.bucket}",
+        *(f"grants/subscription/{name}" for name in subscriptions),
+        *connections.granted(options),
+    )
 
 
 def _job(
@@ -316,11 +350,17 @@ def _job(
         task = execution["template"]["spec"]
         return {
             **containers.observed_fields(task["containers"][0], task),
+            **connections.observed(found["spec"]["template"], options),
             "tasks": int(execution.get("taskCount", 1)),
             "retries": int(task.get("maxRetries", 3)),
             "timeout_s": int(task.get("timeoutSeconds", 600)),
             **containers.observed_labels(found, options),
         }
+
+    def update(raw: Json) -> tuple[Command, ...]:
+        # This command has no flag that clears them: an empty list does.
+        removals = container.connections.removals(observe(raw), cloud_sql="--set-cloudsql-instances=")
+        return (command(*arguments, *removals),)
 
     return _resource(
         "job",
@@ -331,6 +371,7 @@ def _job(
         options=options,
         account=account,
         read=jobs_read(options),
+        update=update,
         after=after,
     )
 
@@ -345,7 +386,7 @@ def _resource(
     options: Options,
     account: str,
     read: Read,
-    update: Callable[[Json], tuple[Command, ...]] | None = None,
+    update: Callable[[Json], tuple[Command, ...]],
     after: tuple[str, ...] = (),
 ) -> Resource:
     return Resource(
@@ -355,6 +396,14 @@ def _resource(
         read=read,
         observe=observe,
         create=(command(*arguments),),
-        update=update or (lambda raw: (command(*arguments),)),
+        update=update,
         after=("image", f"account/{options.account_id(account)}", *after),
     )
+
+
+def _access(options: Options, project_number: str) -> Mapping[str, str]:
+    """The variable by which the API checks its callers, Cloud Scheduler's among them; none where it does not check."""
+    if options.access is None:
+        return {}
+    ours = {"scheduler": options.account("scheduler"), "audience": options.api_url(project_number)}
+    return {"API_ACCESS": options.access.model_copy(update=ours).model_dump_json(exclude_defaults=True)}

@@ -53,9 +53,9 @@ def resources(
         *(project.account(purpose, description, options=options) for purpose, description in options.accounts.items()),
         *_storage(topology, options),
         *_queues(topology, options, tracks, agent, project_number),
-        project_grants(_on_project(options, tracks), options=options),
+        project_grants(_on_project(topology, options, tracks), options=options),
         registry.image(tag, options=options),
-        *_compute(topology, options, tracks, image, canaries or {}),
+        *_compute(topology, options, tracks, image, canaries or {}, project_number=project_number),
         *(scheduler.task(entry, options=options, project_number=project_number) for entry in topology.schedules),
         *monitoring.log_metrics(options),
         *objectives.log_metrics(options),
@@ -146,11 +146,17 @@ def _queues(
 
 
 def _compute(
-    topology: Topology, options: Options, tracks: ReleaseTracks, image: str, canaries: Mapping[str, Canary]
+    topology: Topology,
+    options: Options,
+    tracks: ReleaseTracks,
+    image: str,
+    canaries: Mapping[str, Canary],
+    *,
+    project_number: str,
 ) -> Iterator[Resource]:
     yield from secrets.resources(topology, options=options)
     canary = canaries.get(f"service/{options.api_service}")
-    yield run.service(topology, image=image, options=options, canary=canary)
+    yield run.service(topology, image=image, options=options, project_number=project_number, canary=canary)
     invoker = "roles/run.invoker"
     yield _on_run("services", options.api_service, {invoker: (options.member("scheduler"),)}, options)
     dead = run.dead_letter_job(topology, image=image, options=options)
@@ -207,8 +213,12 @@ def _on_worker_account(options: Options) -> Resource:
     )
 
 
-def _on_project(options: Options, tracks: ReleaseTracks) -> Bindings:
+def _on_project(topology: Topology, options: Options, tracks: ReleaseTracks) -> Bindings:
     bindings: dict[str, tuple[str, ...]] = {"roles/monitoring.viewer": (options.member("api"),)}
+    if options.own_cloud_sql:
+        # Cloud SQL has no policies of single instances (Cloud SQL, Roles and permissions).
+        parts = ("api", "worker", *(("dead-letters",) if topology.hooks else ()))
+        bindings["roles/cloudsql.client"] = tuple(options.member(part) for part in parts)
     if options.autoscale:
         scaler = options.member("autoscaler")
         # Backlog figures and the configuration; the pools only where this gcloud can't grant on single ones.

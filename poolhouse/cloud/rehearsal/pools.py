@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
@@ -15,6 +16,7 @@ from google.cloud.run_v2.types import (
     InstanceSplitAllocationType,
     InstanceSplitStatus,
     UpdateWorkerPoolRequest,
+    VpcAccess,
     WorkerPool,
 )
 from google.longrunning import operations_pb2
@@ -25,6 +27,7 @@ from poolhouse.cloud.rehearsal.authority import Authority
 from poolhouse.cloud.rehearsal.control_plane import ControlPlane
 from poolhouse.cloud.rehearsal.http import ApiError, Request
 from poolhouse.cloud.rehearsal.schema import check
+from poolhouse.cloud.rehearsal.services.connections import CLOUD_SQL, EGRESS, INTERFACES, check_connections
 from poolhouse.cloud.rehearsal.services.run import CONTAINER, REGIONS, check_container, name
 from poolhouse.cloud.rehearsal.state import State
 
@@ -101,10 +104,12 @@ class PoolServer:
         check(container, CONTAINER, "template.containers[0]")
         check_container(state, container, pool.template.service_account)
         _check_size(container["resources"]["limits"])
+        notes = _connections(pool.template)
+        check_connections(notes, region)
         pool.etag = state.etag()
         full = name(state, "workerpools", region, resource)
         template = {
-            "metadata": {},
+            "metadata": {"annotations": notes},
             "spec": {"containers": [container], "serviceAccountName": pool.template.service_account},
         }
         revision = revisions.newest(state, full, template, region=region)
@@ -189,6 +194,24 @@ def _variable(item: Any) -> dict[str, Any]:
         return {"name": item.name, "value": item.value}
     reference = {"name": secret.secret.rpartition("/")[2], "key": secret.version or "latest"}
     return {"name": item.name, "valueFrom": {"secretKeyRef": reference}}
+
+
+def _connections(template: Any) -> dict[str, str]:
+    """The network and the Cloud SQL instances of a v2 template, as annotations of v1."""
+    notes: dict[str, str] = {}
+    if interfaces := template.vpc_access.network_interfaces:
+        shown = [
+            {"network": each.network, "subnetwork": each.subnetwork, "tags": list(each.tags)} for each in interfaces
+        ]
+        notes[INTERFACES] = json.dumps(
+            [{name: value for name, value in each.items() if value} for each in shown], sort_keys=True
+        )
+    if template.vpc_access.egress:
+        notes[EGRESS] = VpcAccess.VpcEgress(template.vpc_access.egress).name.lower().replace("_", "-")
+    instances = [name for volume in template.volumes for name in volume.cloud_sql_instance.instances]
+    if instances:
+        notes[CLOUD_SQL] = ",".join(instances)
+    return notes
 
 
 def as_v1(pool: Any, template: dict[str, Any], state: State, region: str, resource: str) -> dict[str, Any]:

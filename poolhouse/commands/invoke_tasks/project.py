@@ -139,6 +139,21 @@ def new_task(c: Context, name: str, queue: str = "") -> None:
     run(writing.run, name, queue=queue)
 
 
+@command(
+    positional=["name"],
+    help={
+        "name": "who gets the key, such as a partner or a service",
+        "may": "what it allows: read, submit, operate, or several, separated by commas (submit)",
+        "per_minute": "most calls in a minute, of each instance of the API (0: any number)",
+    },
+)
+def new_key(c: Context, name: str, may: str = "submit", per_minute: int = 0) -> None:
+    """Create an API key: print it once, with the table of pipeline.toml that lets it in."""
+    from poolhouse.commands.project import new_key as keys
+
+    run(keys.run, name, may=may, per_minute=per_minute)
+
+
 @command()
 def docs(c: Context) -> None:
     """Write docs/pipeline-toml.md from the models and build the documentation site in site/."""

@@ -11,8 +11,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from poolhouse.pipeline.config import stages
+from poolhouse.pipeline.config.api_access import ApiKey
 from poolhouse.pipeline.config.bucket import Bucket, Index, Payloads
-from poolhouse.pipeline.config.deploy_options import Api, Deploy
+from poolhouse.pipeline.config.deploy_options import Api, Deploy, Vpc
 from poolhouse.pipeline.config.objectives import Objectives
 from poolhouse.pipeline.config.queue import Queue, Workers
 from poolhouse.pipeline.config.schedule import Schedule
@@ -34,6 +35,8 @@ TABLES: tuple[tuple[str, type[BaseModel], frozenset[str]], ...] = (
     ("webhooks", Webhooks, frozenset()),
     ("deploy", Deploy, frozenset()),
     ("deploy.api", Api, frozenset()),
+    ("deploy.vpc", Vpc, frozenset()),
+    ("deploy.keys.NAME", ApiKey, frozenset()),
 )
 _COMMENT = re.compile(r"((?:^    #:.*\n)+)^    (\w+):", re.MULTILINE)
 _TYPES = {"integer": "integer", "number": "number", "string": "string", "boolean": "`true` or `false`"}
@@ -126,7 +129,10 @@ def _table(name: str, field: Mapping[str, Any], schema: Mapping[str, Any]) -> st
     patterns = field.get("patternProperties", {})
     values = next(iter(patterns.values()), None) or field.get("additionalProperties")
     kind = _type(name, values, schema) if isinstance(values, Mapping) and values else "JSON"
-    return f"table of: {_choice(keys)} = {kind}" if keys else f"table of: {'VARIABLE' if patterns else 'key'} = {kind}"
+    key = "key"
+    if patterns:
+        key = "VARIABLE" if any(pattern.startswith("^[A-Z") for pattern in patterns) else "NAME"
+    return f"table of: {_choice(keys) if keys else key} = {kind}"
 
 
 def _choice(values: list[Any]) -> str:

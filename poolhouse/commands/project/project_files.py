@@ -25,6 +25,7 @@ SHARED = (
     ".dockerignore",
     ".editorconfig",
     ".gitattributes",
+    ".github/dependabot.yml",
     ".github/workflows/supply-chain.yml",
     ".wheelhouse/.gitignore",
     ".wheelhouse/README.md",

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from poolhouse.local import backends
-from poolhouse.local.backend import Endpoints, default_state_dir
+from poolhouse.local.backend import Endpoints, default_state_dir, traces_dir
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.exit_codes import OK
 
@@ -30,8 +30,10 @@ def show_environment(form: str = "shell", *, state_dir: Path | None = None) -> i
     """
     if form not in _FORMS:
         raise ConfigError(f"--format {form!r}: one of {', '.join(_FORMS)}")
-    endpoints = backends.current(state_dir or default_state_dir()).endpoints()
-    sys.stdout.write(_FORMS[form]({**endpoints.environment(), **_addresses(endpoints)}))
+    state_dir = state_dir or default_state_dir()
+    endpoints = backends.current(state_dir).endpoints()
+    found = {**endpoints.environment(), **_addresses(endpoints), "TRACES_DIR": str(traces_dir(state_dir))}
+    sys.stdout.write(_FORMS[form](found))
     return OK
 
 

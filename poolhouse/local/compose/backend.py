@@ -248,9 +248,11 @@ class Compose:
                     f"docker-compose.yml has no worker for {', '.join(behind)}: this stack has one all the same; "
                     f"{compose_workers.RENEW} renews the file, for docker compose up"
                 )
+        own = variables.for_containers({**os.environ, **options.environment})
         document = compose_overlay.overlay(
             declared=declared,
-            variables=variables.for_containers({**os.environ, **options.environment}),
+            variables=own,
+            traces=compose_overlay.make_traces_dir(self._state_dir) if own.get("TRACES_EXPORTER") == "file" else None,
             pipeline=compose_overlay.copy(self._state_dir, pipeline_file) if pipeline_file else None,
             attached=options.attached,
         )

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from poolhouse.local.backend import traces_dir
 from poolhouse.local.compose import file as compose_file
 from poolhouse.local.compose import workers as compose_workers
 from poolhouse.local.compose.project import OVERLAY
@@ -21,10 +22,17 @@ SETUP = "setup"
 _IDLE_INTERVAL = "30s"
 #: Copies of files that the containers get, readable by their user whatever the umask of the checkout is.
 _FILES = "compose"
+#: Where the containers find the folder for spans.
+_TRACES = "/traces"
 
 
 def overlay(
-    *, declared: Topology, variables: Mapping[str, str], pipeline: Path | None, attached: bool = False
+    *,
+    declared: Topology,
+    variables: Mapping[str, str],
+    pipeline: Path | None,
+    traces: Path | None = None,
+    attached: bool = False,
 ) -> dict[str, Any]:
     """The document.
 
@@ -32,6 +40,7 @@ def overlay(
         declared: has the queues; each gets its worker service, whatever docker-compose.yml has.
         variables: of the API and the workers.
         pipeline: what they mount in the place of the image's pipeline.toml; None: nothing.
+        traces: the folder that their spans go to; None: they record none there.
         attached: the stack ends with a process: a reboot, which ends both, must not bring its containers back.
     """
     base = compose_file.services({})
@@ -39,6 +48,9 @@ def overlay(
     workers = compose_workers.definitions(declared, {})
     environment = {**variables, "TASK_HANDLERS": handlers(variables, declared)}
     mounts = [_bind(pipeline, "/app/pipeline.toml")] if pipeline else []
+    writing = [_bind(traces, _TRACES, read_only=False)] if traces else []
+    if traces:
+        environment["TRACES_DIR"] = _TRACES
     services: dict[str, Any] = {}
     for name in (*compose_file.pipeline_services(base), *workers):
         # A queue that docker-compose.yml does not know yet has all of its worker here.
@@ -47,7 +59,7 @@ def overlay(
             **whole,
             **workers.get(name, {}),
             "environment": {**whole.get("environment", {}), **_escaped(environment)},
-            "volumes": mounts,
+            "volumes": [*mounts, *writing],
         }
     for name, service in base.items():
         if "healthcheck" in service:
@@ -80,6 +92,14 @@ def copy(state_dir: Path, pipeline_file: str) -> Path:
     return target
 
 
+def make_traces_dir(state_dir: Path) -> Path:
+    """Make the folder for spans, which the containers' user may write to; returns its path."""
+    folder = traces_dir(state_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o1777)
+    return folder
+
+
 def write(state_dir: Path, document: Mapping[str, Any]) -> None:
     """Write it for `docker compose`. It may hold secrets of the shell: no one else can read it."""
     path = state_dir / OVERLAY
@@ -93,5 +113,5 @@ def _escaped(variables: Mapping[str, str]) -> dict[str, str]:
     return {name: value.replace("$", "$$") for name, value in variables.items()}
 
 
-def _bind(source: Path, target: str) -> dict[str, Any]:
-    return {"type": "bind", "source": str(source), "target": target, "read_only": True}
+def _bind(source: Path, target: str, *, read_only: bool = True) -> dict[str, Any]:
+    return {"type": "bind", "source": str(source), "target": target, "read_only": read_only}

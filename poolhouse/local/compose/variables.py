@@ -9,6 +9,7 @@ from collections.abc import Mapping
 _DECIDED = {
     *("GOOGLE_CLOUD_PROJECT", "BUCKET_NAME", "PUBSUB_EMULATOR_HOST", "STORAGE_EMULATOR_HOST", "STORAGE_PUBLIC_URL"),
     *("PIPELINE_FILE", "BACKLOG_SOURCE", "HOST", "PORT", "API_PORT", "PUBSUB_PORT", "STORAGE_PORT"),
+    "TRACES_DIR",
     *("PUBSUB_IMAGE", "STORAGE_IMAGE", "PYTHON_IMAGE", "QUEUES_WITH_WORKERS", "WAIT_FOR_TOPOLOGY_S"),
 }
 #: What describes this machine, its user and the session: paths, programs and sockets that a container does not have.

@@ -33,7 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"http://{ports.HOST}:{listener.getsockname()[1]}", flush=True)
     clock_file = os.environ.get("CLOCK_FILE")
     now = ShiftedClock(clock_file) if clock_file else clock.now
-    server.serve(LocalStack(lambda: backends.current(options.state_dir), now=now), listener, guard=guard)
+    stack = LocalStack(lambda: backends.current(options.state_dir), state_dir=options.state_dir, now=now)
+    server.serve(stack, listener, guard=guard)
     return OK
 
 

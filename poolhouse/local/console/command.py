@@ -28,7 +28,8 @@ def show(*, port: int | None = None, open_it: bool = False, state_dir: Path | No
     state_dir = state_dir or default_state_dir()
     url = backends.current(state_dir).endpoints().console_url
     if url is None:
-        return run(LocalStack(lambda: backends.current(state_dir)), port=port, open_it=open_it)
+        stack = LocalStack(lambda: backends.current(state_dir), state_dir=state_dir)
+        return run(stack, port=port, open_it=open_it)
     print(url)
     if open_it:
         webbrowser.open(url)

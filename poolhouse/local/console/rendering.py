@@ -21,7 +21,7 @@ from poolhouse.local.console.files import objects
 from poolhouse.local.console.notes import Notes
 from poolhouse.local.console.stacks import Stack, StackInfo
 from poolhouse.local.console.task import frames, json_tree
-from poolhouse.local.console.task.timeline import elapsed
+from poolhouse.local.console.task.axis import elapsed
 from poolhouse.pipeline.errors import PoolhouseError
 
 HERE = Path(__file__).parent

@@ -8,16 +8,18 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Protocol
 
 from poolhouse.client.calls import segment
 from poolhouse.client.client import Client
 from poolhouse.client.target import TIMEOUT_S
-from poolhouse.local.backend import Backend, Endpoints
+from poolhouse.local.backend import Backend, Endpoints, traces_dir
 from poolhouse.local.console import logs_explorer
 from poolhouse.local.console.emulator import Emulator, NoEmulator
 from poolhouse.local.console.files.bucket import ApiBucket, Bucket, LocalBucket
 from poolhouse.pipeline.timing.clock import now
+from poolhouse.pipeline.traces.span_files import SpanFiles
 
 #: Longest time of a call to a local API, in seconds: a person waits.
 LOCAL_TIMEOUT_S = 10.0
@@ -66,6 +68,9 @@ class Stack(Protocol):
     def bucket(self) -> AbstractContextManager[Bucket]:
         """Its files, for one page."""
 
+    def spans(self) -> SpanFiles | None:
+        """Where its processes keep their spans, if they do; None where they are not on this machine."""
+
     def emulator(self) -> Emulator:
         """The administration of its Pub/Sub emulator. Raises `NoEmulator` where there is none of ours."""
 
@@ -77,6 +82,7 @@ class LocalStack:
         self,
         find: Callable[[], Backend],
         *,
+        state_dir: Path,
         now: Callable[[], datetime] = now,
         open_bucket: Callable[[str, str], Bucket] = LocalBucket,
     ) -> None:
@@ -84,10 +90,12 @@ class LocalStack:
 
         Args:
             find: gives the backend of the stack that is up; may raise `NoStack`.
+            state_dir: where its processes keep what they leave.
             now: the time as the stack's processes see it.
             open_bucket: given the address of the storage server and the bucket's name.
         """
         self._find = find
+        self._spans = SpanFiles(traces_dir(state_dir))
         self.now = now
         self._open_bucket = open_bucket
         #: Whether the emulator is ours, by what identifies a stack.
@@ -117,6 +125,9 @@ class LocalStack:
     def bucket(self) -> Iterator[Bucket]:
         endpoints = self._find().endpoints()
         yield self._open_bucket(endpoints.storage_url, endpoints.bucket)
+
+    def spans(self) -> SpanFiles:
+        return self._spans
 
     def emulator(self) -> Emulator:
         endpoints = self._find().endpoints()
@@ -184,6 +195,9 @@ class Deployed:
     def bucket(self) -> Iterator[Bucket]:
         with self.api() as api:
             yield ApiBucket(api)
+
+    def spans(self) -> None:
+        return None
 
     def emulator(self) -> Emulator:
         raise NoEmulator(

@@ -18,7 +18,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from poolhouse.local.backend import ServiceState, ServiceStatus, UpOptions
+from poolhouse.local.backend import ServiceState, ServiceStatus, UpOptions, traces_dir
 from poolhouse.local.embedded import specs
 from poolhouse.local.embedded.autoscale import LOOK_S
 from poolhouse.local.embedded.data_dir import Kept
@@ -77,7 +77,14 @@ class EmbeddedStack:
         self._logs = state_dir / "logs"
         clock_file = state_dir / "clock"
         clock_file.unlink(missing_ok=True)  # an earlier stack's
-        own = environment.child({**os.environ, **options.environment, "CLOCK_FILE": str(clock_file)})
+        own = environment.child(
+            {
+                **os.environ,
+                **options.environment,
+                "CLOCK_FILE": str(clock_file),
+                "TRACES_DIR": str(traces_dir(state_dir)),
+            }
+        )
         objects = self._kept.objects if self._kept else data / "objects"
         declared = topology.load(specs.pipeline_file(own))
         self._specs = specs.specs(

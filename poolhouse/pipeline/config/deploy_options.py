@@ -4,11 +4,30 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from poolhouse.pipeline.config.base import Table
+from poolhouse.pipeline.config.api_access import ApiKey, PerMinute, Scope
+from poolhouse.pipeline.config.base import Name, Table
 
 Region = Annotated[str, Field(pattern=r"^[a-z]+-[a-z]+[0-9]+$")]
+#: What networks, subnets and network tags are called (Compute Engine, Naming resources).
+_RESOURCE = r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?"
+NetworkName = Annotated[str, Field(pattern=rf"^(projects/[a-z0-9.:-]+/global/networks/)?{_RESOURCE}$")]
+SubnetName = Annotated[str, Field(pattern=rf"^(projects/[a-z0-9.:-]+/regions/[a-z0-9-]+/subnetworks/)?{_RESOURCE}$")]
+NetworkTag = Annotated[str, Field(pattern=rf"^{_RESOURCE}$")]
+#: Project, region and name; the name alone means the deploy's own project and region.
+CloudSqlInstance = Annotated[str, Field(pattern=r"^([a-z0-9.:-]+:[a-z0-9-]+:)?[a-z][a-z0-9-]{0,96}$")]
+
+
+def _own(label: str) -> str:
+    if label == "poolhouse" or label.startswith("goog"):
+        raise ValueError("poolhouse and goog… are labels that a deploy and Google set: choose another key")
+    return label
+
+
+#: Google Cloud, Labels.
+LabelKey = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$"), AfterValidator(_own)]
+LabelValue = Annotated[str, Field(pattern=r"^[a-z0-9_-]{0,63}$")]
 
 
 class Api(Table):
@@ -32,6 +51,31 @@ class Api(Table):
         return self
 
 
+class Vpc(Table):
+    """The VPC network that the API, the workers and the jobs send to (Cloud Run, Direct VPC egress)."""
+
+    #: Its name; of a Shared VPC `projects/HOST/global/networks/NAME`.
+    network: NetworkName
+    #: The subnet that instances get their addresses from, a /26 or larger in the region of the deploy; of a Shared VPC
+    #: `projects/HOST/regions/REGION/subnetworks/NAME`.
+    subnet: SubnetName
+    #: What goes through it: what is sent to private addresses, or everything; then the internet is reached through a
+    #: Cloud NAT of the network alone.
+    egress: Literal["private-ranges-only", "all-traffic"] = "private-ranges-only"
+    #: Network tags of the instances, which egress firewall rules name.
+    tags: tuple[NetworkTag, ...] = ()
+
+    @model_validator(mode="after")
+    def _of_one_project(self) -> Self:
+        hosts = {name.split("/")[1] if "/" in name else "" for name in (self.network, self.subnet)}
+        if len(hosts) > 1:
+            raise ValueError(
+                f"network {self.network!r} and subnet {self.subnet!r} are of two projects: name both in full where "
+                "they are of a Shared VPC, and both by name alone where they are of the deploy's own project"
+            )
+        return self
+
+
 class Deploy(Table):
     """Where a pipeline goes on Google Cloud, and how."""
 
@@ -47,14 +91,65 @@ class Deploy(Table):
     job_minutes: Literal[1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30] = 1
     #: Whether worker pools follow their backlog, to none and back.
     autoscale: bool = False
-    #: Whether the API answers callers without a token.
-    public: bool = False
+    #: Who may call the API. `none`: accounts that Cloud Run lets in (`roles/run.invoker`). With the others everybody
+    #: reaches it, and what needs no key is: nothing (`keys`), reading (`read`), submitting (`submit`), everything
+    #: (`all`).
+    public: Literal["none", "keys", "read", "submit", "all"] = "none"
+    #: The API's keys, by the names of their holders; `./invoke new-key` makes one.
+    keys: dict[Name, ApiKey] = Field(default_factory=dict)
+    #: Most calls in a minute of all callers without a key together, of each instance of the API; left out: any number.
+    anonymous_per_minute: PerMinute | None = None
     #: Notification channel of the alerts; empty: they show on the console alone.
     channel: str = Field(default="", pattern=r"^(projects/[^/]+/notificationChannels/[0-9]+)?$")
     #: Web origins that browsers may upload from, such as `https://app.example.com`.
     origins: tuple[Annotated[str, Field(pattern=r"^(\*|https?://[^/\s]+)$")], ...] = ()
+    #: US dollars that a month may cost with all instances at work: a deploy that could cost more is refused. Left out:
+    #: any.
+    max_monthly_cost: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    #: Labels of all that can have some, for bills and inventories.
+    labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=60)
+    #: Cloud SQL instances that the API and the workers connect to at `/cloudsql/PROJECT:REGION:NAME`: their names, or
+    #: `PROJECT:REGION:NAME` where they are elsewhere.
+    cloud_sql: tuple[CloudSqlInstance, ...] = ()
+    #: The network to send to; without the table it is the internet alone.
+    vpc: Vpc | None = None
     #: Size and number of the API's instances.
     api: Api = Api()
+
+    @property
+    def anonymous(self) -> Scope | None:
+        """What a caller without a key may do, where the API checks."""
+        match self.public:
+            case "read" | "submit":
+                return self.public
+            case "all":
+                return "operate"
+            case _:
+                return None
+
+    @property
+    def checks_callers(self) -> bool:
+        """Whether the API itself checks who calls."""
+        return self.public in ("keys", "read", "submit") or bool(self.keys) or self.anonymous_per_minute is not None
+
+    @model_validator(mode="after")
+    def _keys_open_something(self) -> Self:
+        if self.public == "none" and self.checks_callers:
+            raise ValueError(
+                'keys and anonymous_per_minute are for an API that everybody can reach: set public = "keys", or leave '
+                "them out (Cloud Run lets accounts in, and no others)"
+            )
+        if self.public == "keys" and not self.keys:
+            raise ValueError('public = "keys" lets nobody in without keys: ./invoke new-key NAME makes one')
+        if len({key.sha256 for key in self.keys.values()}) < len(self.keys):
+            raise ValueError("two keys have the same sha256: make one key for each holder")
+        return self
+
+    @model_validator(mode="after")
+    def _subnet_in_region(self) -> Self:
+        if self.vpc is not None and "/" in self.vpc.subnet and self.vpc.subnet.split("/")[3] != self.region:
+            raise ValueError(f"vpc.subnet {self.vpc.subnet!r} is not in the region of the deploy, {self.region}")
+        return self
 
     @model_validator(mode="after")
     def _pools_scale(self) -> Self:

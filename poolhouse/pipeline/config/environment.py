@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 #: Set by what starts the processes: the declaration can't mean anything else by them.
 RESERVED = frozenset(
     {
-        "BACKLOG_SOURCE", "BUCKET_NAME", "GOOGLE_CLOUD_PROJECT", "HOME", "HOST", "PATH", "PIPELINE_FILE",
+        "API_ACCESS", "BACKLOG_SOURCE", "BUCKET_NAME", "GOOGLE_CLOUD_PROJECT", "HOME", "HOST", "PATH", "PIPELINE_FILE",
         "PIPELINE_STAGE", "PORT", "PUBSUB_EMULATOR_HOST", "PYTHONPATH", "STORAGE_EMULATOR_HOST", "STORAGE_PUBLIC_URL",
     }
 )  # fmt: skip

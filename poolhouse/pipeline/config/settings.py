@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from poolhouse.pipeline.config import topology
+from poolhouse.pipeline.config.api_access import ApiAccess
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.timing.clock import ShiftedClock, now
 from poolhouse.pipeline.web_guard import WebGuard
@@ -49,6 +50,8 @@ class Settings(BaseSettings):
     allowed_hosts: str | None = None
     #: Origins of pages of other sites that may call it, such as `https://app.example`, separated by commas.
     allowed_origins: str = ""
+    #: Who may call the API, as a deploy writes it (JSON of `ApiAccess`); unset: whoever reaches it.
+    api_access: Annotated[ApiAccess | None, NoDecode] = None
     #: Whether answers about tasks have the tracebacks of errors and the names of workers, which tell of the inside: for
     #: a developer's own stack. The log has them all the same.
     show_tracebacks: bool = False
@@ -59,6 +62,13 @@ class Settings(BaseSettings):
     #: Longest time that a starting worker waits for its bucket and subscriptions to be made, in seconds: for a stack
     #: whose parts all start at once.
     wait_for_topology_s: float = Field(default=0, ge=0, le=3600)
+    #: How long a worker may be stuck before it ends itself, in seconds, so that another is started; 0: for ever. A
+    #: handler that runs long is no sign of it.
+    worker_watchdog_s: float = Field(default=0, ge=0, le=3600)
+    #: The port of a worker's `GET /health`, for probes; unset: none is opened.
+    worker_health_port: int | None = Field(default=None, ge=1, le=65_535)
+    #: The address of that port; in a container that is probed from outside, 0.0.0.0.
+    worker_health_host: str = "127.0.0.1"
     #: Time that running tasks get at SIGTERM, in seconds; Cloud Run kills after 10.
     worker_grace_s: float = Field(default=8, ge=0, le=3600)
 
@@ -70,6 +80,12 @@ class Settings(BaseSettings):
     #: The port that metrics are served at; of several processes on a machine each takes the next one that is free.
     metrics_port: int = Field(default=9464, ge=1, le=65_535)
 
+    #: Where spans go: `file` appends them to files in TRACES_DIR, where the console of a local stack finds them; `otlp`
+    #: sends them where OpenTelemetry's variables OTEL_EXPORTER_OTLP_* say.
+    traces_exporter: Literal["none", "file", "otlp"] = "none"
+    #: The folder of these files; `./invoke up` sets it.
+    traces_dir: str = ""
+
     #: A file with the seconds by which this deployment's time is ahead of the machine's; empty: by none. For local
     #: stacks, whose emulator writes it.
     clock_file: str = ""
@@ -78,6 +94,18 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return topology.module_names(value) if isinstance(value, str) else value
+
+    @field_validator("api_access", mode="before")
+    @classmethod
+    def _access(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            return ApiAccess.model_validate_json(value)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"]) or "JSON"
+            raise ValueError(f"{place}: {first['msg'].removeprefix('Value error, ')}") from None
 
     @field_validator("allowed_hosts")
     @classmethod

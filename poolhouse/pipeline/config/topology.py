@@ -14,9 +14,10 @@ from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_valid
 
 from poolhouse.pipeline import text_files
 from poolhouse.pipeline.config import environment, stages
-from poolhouse.pipeline.config.base import Name, Table
+from poolhouse.pipeline.config.api_access import ApiKey
+from poolhouse.pipeline.config.base import NAME_PATTERN, Name, Table
 from poolhouse.pipeline.config.bucket import Bucket, Index, Payloads
-from poolhouse.pipeline.config.deploy_options import Api, Deploy
+from poolhouse.pipeline.config.deploy_options import Api, Deploy, Vpc
 from poolhouse.pipeline.config.environment import Env, Secrets, Version
 from poolhouse.pipeline.config.objectives import Objectives
 from poolhouse.pipeline.config.queue import Queue, Workers
@@ -28,12 +29,25 @@ from poolhouse.pipeline.errors import ConfigError
 
 #: Tables of tables: each entry has its name as a key, and its place in a tuple once it is validated.
 _NAMED = ("queues", "schedules", "triggers")
-#: What a field with a pattern takes, by its name; the others are names.
+#: What a field with a pattern takes, by its name; or what everything in a table of that name takes.
 _PATTERNS = {
     "handlers": "the name of a module, such as worker.handlers",
     "api": "a function in a module, such as api.app:create",
     "hooks": "a class or function in a module, such as shop.hooks:Metrics",
     "e2e": "the name of a module, such as local.e2e.cases",
+    "env": "a variable has capital letters, digits and _, at most 100, and starts with a letter or _",
+    "secrets": "a variable has capital letters, digits and _, at most 100, and starts with a letter or _",
+    "fair_by": "the name of a field of the payload: letters, digits and _",
+    "region": "a region, such as europe-west1",
+    "build_region": "a region, such as us-central1",
+    "channel": "the full name of a channel: projects/P/notificationChannels/N",
+    "origins": "an origin, such as https://app.example.com, or *",
+    "sha256": "64 hexadecimal digits, as `./invoke new-key` prints them",
+    "network": "the name of a network, such as backend; of a Shared VPC projects/HOST/global/networks/NAME",
+    "subnet": "the name of a subnet, such as backend-eu; of a Shared VPC projects/HOST/regions/REGION/subnetworks/NAME",
+    "tags": "a network tag has 1 to 63 lowercase letters, digits and -, and starts with a letter",
+    "cloud_sql": "the name of a Cloud SQL instance, such as orders; elsewhere PROJECT:REGION:NAME",
+    "labels": "a label has at most 63 lowercase letters, digits, _ and -, and its key starts with a letter",
 }
 #: A message of a check of several tables, which begins with the place of the mistake.
 _PLACED = re.compile(r"(?P<place>[a-z_]+(\.[\w-]+)+): (?P<text>.*)", re.DOTALL)
@@ -269,12 +283,18 @@ def _explain(error: ValidationError, document: dict[str, Any], text: str, source
         if problem["type"] == "extra_forbidden":
             message = f"unknown field (allowed: {', '.join(_fields(path[:-1]))})"
         elif problem["type"] == "string_pattern_mismatch":
-            message = _PATTERNS.get(
-                path[0], "a name has 1 to 30 lowercase letters, digits and -, and starts with a letter"
-            )
+            message = _pattern(path, problem["ctx"]["pattern"])
         where = (*under, *path)
         lines.append(f"{source}:{_line(text, where)}: {'.'.join(where) or 'pipeline'}: {message}")
     return "\n".join(lines)
+
+
+def _pattern(path: tuple[str, ...], pattern: str) -> str:
+    """What a field with a pattern takes, in words."""
+    if pattern == NAME_PATTERN:
+        return "a name has 1 to 30 lowercase letters, digits and -, and starts with a letter"
+    known = next((_PATTERNS[key] for key in reversed(path) if key in _PATTERNS), "")
+    return known or f"must match {pattern}"
 
 
 def _fields(path: tuple[str, ...]) -> list[str]:
@@ -287,6 +307,10 @@ def _fields(path: tuple[str, ...]) -> list[str]:
         model = Objectives
     if path == ("deploy", "api"):
         model = Api
+    if path == ("deploy", "vpc"):
+        model = Vpc
+    if path[:2] == ("deploy", "keys"):
+        model = ApiKey
     fixed = {Queue: {"name", "prefix"}, Schedule: {"name"}, Trigger: {"name"}}.get(model, set())
     return [name for name in model.model_fields if name not in fixed]
 

@@ -78,6 +78,10 @@ class Publisher:
         #: Called with body and attributes of each message that a queue has taken.
         self.on_submitted: Callable[[bytes, Mapping[str, str]], None] | None = None
 
+        #: Called with queue and attributes of each message that is about to be sent; what it returns, if anything, is
+        #: called with the future once that is done.
+        self.on_publishing: Callable[[str, Mapping[str, str]], Callable[[Future[str]], None] | None] | None = None
+
     def submit(self, task: TaskMessage) -> Future[str]:
         """Publish a task to its queue.
 
@@ -101,7 +105,10 @@ class Publisher:
     def publish_raw(self, queue: str, data: bytes, attributes: Mapping[str, str]) -> Future[str]:
         """Publish a body as it is to a queue; the future is as `submit`'s."""
         topic, attributes = self._placed(queue, attributes)
+        published = None if self.on_publishing is None else self.on_publishing(queue, attributes)
         answer = self.publish(topic, data, attributes)
+        if published is not None:
+            answer.add_done_callback(published)
         if (on_submitted := self.on_submitted) is not None:
             answer.add_done_callback(lambda done: None if done.exception() else on_submitted(data, attributes))
         return answer

@@ -25,8 +25,8 @@ class ProcessMetrics(Protocol):
     def hook(self) -> Hook:
         """The hook that counts tasks; its `close` ends the metrics."""
 
-    def storage_called(self, operation: str, *, outcome: str, duration_s: float) -> None:
-        """Note a storage call."""
+    def storage_called(self, operation: str, *, name: str, outcome: str, duration_s: float) -> None:
+        """Note a storage call that has ended just now; `name` is the object's, or a prefix."""
 
     def lease_renewed(self, queue: str, *, outcome: LeaseOutcome) -> None:
         """Note that the lease of a running task was written, or could not be."""

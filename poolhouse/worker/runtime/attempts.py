@@ -9,7 +9,7 @@ import contextlib
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -33,6 +33,7 @@ from poolhouse.pipeline.tasks.transitions import (
     Run,
     TakeOver,
 )
+from poolhouse.pipeline.traces.process_traces import ProcessTraces
 from poolhouse.worker.errors import Interrupted, TaskTimeout, WorkerStopping
 from poolhouse.worker.registry import Handler
 from poolhouse.worker.runtime import endings, task_log
@@ -64,6 +65,7 @@ class Attempts:
         quarantine: Quarantine,
         executor: Executor,
         heartbeat: Heartbeat,
+        traces: ProcessTraces | None = None,
         worker_name: str,
         on_abandoned: Callable[[int], None],
         monotonic: Callable[[], float] = time.monotonic,
@@ -77,6 +79,7 @@ class Attempts:
             quarantine: parks deliveries of tasks that may have killed a worker.
             executor: runs the handlers.
             heartbeat: renews the leases of running tasks.
+            traces: records deliveries; None where traces are off.
             worker_name: goes into the records, for people.
             on_abandoned: called with the id of a thread whose handler is given up, and which is lost for other tasks.
             monotonic: measures how long attempts run, in seconds.
@@ -96,6 +99,7 @@ class Attempts:
         self._quarantine = quarantine
         self._executor = executor
         self._heartbeat = heartbeat
+        self._traces = traces
         self._worker_name = worker_name
         self._on_abandoned = on_abandoned
         self._monotonic = monotonic
@@ -121,7 +125,7 @@ class Attempts:
                 self._settlement.give_up(delivery, task.task_id, f"unknown task type: {task.task_type}")
             elif admitted or self._admit(delivery, task, handler):
                 try:
-                    self._attempt(delivery, _completed(task, handler), handler)
+                    self._traced_attempt(delivery, _completed(task, handler), handler)
                 finally:
                     self._quarantine.leave(delivery)
                     self._limits.leave(delivery)
@@ -251,7 +255,14 @@ class Attempts:
             return True
         return False
 
-    def _attempt(self, delivery: Delivery, task: TaskMessage, handler: Handler) -> None:
+    def _traced_attempt(self, delivery: Delivery, task: TaskMessage, handler: Handler) -> None:
+        if self._traces is None:
+            self._attempt(delivery, task, handler, trace=task.trace)
+            return
+        with self._traces.received(task) as trace:
+            self._attempt(delivery, task, handler, trace=trace)
+
+    def _attempt(self, delivery: Delivery, task: TaskMessage, handler: Handler, *, trace: Mapping[str, str]) -> None:
         queue = self._topology.by_name[task.queue]
         stored = self._claim(delivery, task, handler, lease_s=queue.ack_deadline_s)
         if stored is None:
@@ -263,7 +274,7 @@ class Attempts:
             store=self._records if handler.record else None,
             lease_s=queue.ack_deadline_s,
             hooks=None if self._hooks is None else self._hooks.of(task.task_type),
-            trace=task.trace,
+            trace=trace,
             due_at=None if task.put_off else task.not_before,
         )
         context = Context(running, self._services)

@@ -46,6 +46,11 @@ class ControlWatch:
         self._known = self._store.look(self._known)
         return self._known.control
 
+    @property
+    def alive(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         """Begin to look, again and again."""
         self._thread.start()

@@ -14,6 +14,7 @@ from poolhouse.pipeline.errors import PoolhouseError
 from poolhouse.pipeline.metrics.process_metrics import LeaseOutcome, ProcessMetrics
 from poolhouse.worker.errors import LeaseLost, TaskTimeout
 from poolhouse.worker.runtime.execution.interruption import HARD_LIMIT_AFTER_S
+from poolhouse.worker.runtime.health.vitals import Part
 from poolhouse.worker.runtime.running_task import RunningTask
 
 #: Seconds between two looks at the tasks in hand: so long a cancel call may go unseen.
@@ -54,6 +55,17 @@ class Heartbeat:
         self._calls = calls or ThreadPoolExecutor(max_workers=8, thread_name_prefix="heartbeat-call")
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self._stopped = False
+        self._ticks = 0
+
+    @property
+    def alive(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread.is_alive()
+
+    @property
+    def part(self) -> Part:
+        """It, as a judge of the worker's health sees it. Takes no lock."""
+        return Part(busy=bool(self._tasks), moves=self._ticks)
 
     def start(self) -> None:
         """Begin to look after what is added."""
@@ -130,6 +142,7 @@ class Heartbeat:
                 self._wake.clear()
                 continue
             time.sleep(TICK_S)
+            self._ticks += 1
             try:
                 self.tick()
             except Exception:  # noqa: BLE001 - a mistake about one task must not cost all others their leases

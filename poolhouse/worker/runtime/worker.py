@@ -31,11 +31,12 @@ from poolhouse.pipeline.index.journal import Journal, journalled
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.metrics.definitions import BUSY_SLOTS, SLOTS
 from poolhouse.pipeline.metrics.process_metrics import Observed, open_metrics, process_hooks
-from poolhouse.pipeline.metrics.storage_calls import counted
+from poolhouse.pipeline.metrics.storage_calls import observed
 from poolhouse.pipeline.store import ObjectStore
 from poolhouse.pipeline.tasks.task_id_key import load_task_ids
 from poolhouse.pipeline.timing import clock
 from poolhouse.pipeline.timing.timers import Timers
+from poolhouse.pipeline.traces.process_traces import hook_names, open_traces
 from poolhouse.worker.errors import WorkerStopping
 from poolhouse.worker.registry import Handler, Registry
 from poolhouse.worker.runtime.admission.keeper import LimitKeeper
@@ -48,6 +49,8 @@ from poolhouse.worker.runtime.delivery import Delivery, PubSubDelivery
 from poolhouse.worker.runtime.execution.executor import Executor
 from poolhouse.worker.runtime.execution.thread_pool import LaneScheduler, TaskThreads
 from poolhouse.worker.runtime.half_close import half_close
+from poolhouse.worker.runtime.health.streams import is_pulling
+from poolhouse.worker.runtime.health.vitals import Vitals
 from poolhouse.worker.runtime.heartbeat import Heartbeat
 from poolhouse.worker.runtime.quarantine import Quarantine
 from poolhouse.worker.runtime.retrying import LONGEST_WAIT_S, RetryUntilStopped
@@ -114,6 +117,8 @@ class _Stream:
     scheduler: LaneScheduler
     #: Whether it is being closed because its queue is paused; the tasks that run keep their leases through it.
     paused: bool = False
+    #: Whether it was refused, and will be opened again.
+    refused: bool = False
 
 
 def messages_held(queue: str, concurrency: int, handlers: Iterable[Handler], *, topology: Topology) -> int:
@@ -149,7 +154,8 @@ class Worker:
         self._options = options
         self._registry = with_deliveries(registry, settings.topology)
         self._metrics = open_metrics(settings, part="worker", task_types=registry)
-        store = counted(store, self._metrics)
+        self._traces = open_traces(settings, part="worker")
+        store = observed(store, self._metrics, self._traces)
         self._journal = Journal(
             store, flush_s=settings.topology.index.write_interval_s, unrecorded=self._registry.unrecorded
         )
@@ -164,8 +170,8 @@ class Worker:
         self._heartbeat = Heartbeat(now=now, metrics=self._metrics)
         self._streams: list[_Stream] = []
         self._control = ControlWatch(ControlStore(store), on_change=self._follow)
-        self._executor = Executor(task_handlers=settings.handlers, hooks=self._topology.hooks)
-        self._hooks = registry.hooks(process_hooks(self._topology.hooks, self._metrics))
+        self._executor = Executor(task_handlers=settings.handlers, hooks=hook_names(settings))
+        self._hooks = registry.hooks(process_hooks(hook_names(settings), self._metrics))
         self._timers: TimerLoop | None = None
         self._limits = Limits(
             partial(self._resume, admitted=True),
@@ -199,6 +205,37 @@ class Worker:
             return 0.0
         return time.monotonic() - self._last_activity_s
 
+    def vitals(self) -> Vitals:
+        """What tells whether it gets on with its work; all is well until it has started, and once it stops.
+
+        Takes no lock: one may be what the worker hangs on.
+        """
+        if not self._started or self._stop_asked.is_set():
+            return Vitals()
+        paused = self._control().paused
+        pulled = {
+            stream.source.subscription
+            for stream in tuple(self._streams)
+            if not stream.paused and (stream.refused or is_pulling(stream.future))
+        }
+        wanted = (
+            source.subscription
+            for source in self._sources()
+            if source.lane == DEAD_LETTER_LANE or source.queue.name not in paused
+        )
+        threads = {
+            "heartbeat": self._heartbeat.alive,
+            "queue-control": self._control.alive,
+            "limits": self._limit_keeper.alive,
+            "timers": self._timers is None or self._timers.alive,
+        }
+        return Vitals(
+            closed=tuple(name for name in wanted if name not in pulled),
+            dead=tuple(name for name, alive in threads.items() if not alive),
+            lost=self._threads.lost,
+            parts={**self._threads.parts, "the heartbeat": self._heartbeat.part},
+        )
+
     def start(self) -> None:
         """Connect and open the streams.
 
@@ -221,6 +258,7 @@ class Worker:
         until_ready(self._control.look)
         self._publisher = Publisher(self._settings)
         self._publisher.on_submitted = self._journal.submitted
+        self._publisher.on_publishing = self._traces.publishing if self._traces is not None else None
         services = Services(
             topology=self._topology,
             registry=self._registry,
@@ -241,6 +279,7 @@ class Worker:
             quarantine=Quarantine(partial(self._resume, admitted=False)),
             executor=self._executor,
             heartbeat=self._heartbeat,
+            traces=self._traces,
             worker_name=self._name,
             on_abandoned=self._threads.abandon,
         )
@@ -261,8 +300,8 @@ class Worker:
             self._metrics.start()
         _log.info("worker ready", worker=self._name, queues=list(self._options.queues))
         with self._lifecycle:
-            self._started = True
             self._control.start()
+            self._started = True
             if self._stop_reason is not None:
                 self._begin_stop(self._stop_reason)
 
@@ -276,6 +315,11 @@ class Worker:
             self._stop_asked.set()
             if self._started:
                 self._begin_stop(reason)
+
+    def fail(self, error: BaseException, *, reason: str) -> None:
+        """Stop because of an error, which `wait` raises."""
+        self._failure = error
+        self.stop(reason)
 
     def _begin_stop(self, reason: str) -> None:
         threading.Thread(target=self._stop, args=(reason,), name="stop", daemon=True).start()
@@ -387,6 +431,7 @@ class Worker:
             return
         refused = isinstance(future.exception(), google_errors.Forbidden)
         if refused and time.monotonic() < self._patient_until_s:
+            stream.refused = True
             threading.Thread(target=self._open_later, args=(stream, path), name="reopen", daemon=True).start()
             return
         error = future.exception()
@@ -395,8 +440,7 @@ class Worker:
         elif isinstance(error, google_errors.Forbidden):
             error = ConfigError(f"this account may not pull from {path}: it needs roles/pubsub.subscriber there")
         _log.error("a stream ended", subscription=path, error=str(error))
-        self._failure = error
-        self.stop("a stream ended")
+        self.fail(error, reason="a stream ended")
 
     def _resume(self, delivery: Delivery, *, admitted: bool) -> None:
         self._threads.put(

@@ -2,6 +2,7 @@
 
     ./invoke bench --name console
     ./invoke bench --name console -- --tasks 10000
+    ./invoke bench --name console -- --paint          # the first paint in Chromium
 
 The API runs over a bucket in memory whose index has the tasks: what is measured is the console, the API and the index.
 """
@@ -21,7 +22,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import uvicorn
+from playwright.sync_api import sync_playwright
 from starlette.testclient import TestClient
+from starlette.types import ASGIApp
 
 from poolhouse.local.backend import Endpoints
 from poolhouse.local.console.app import create_app
@@ -37,10 +40,15 @@ from poolhouse.pipeline.tasks.record_store import RecordStore
 from poolhouse.pipeline.tasks.records import Attempt, Outcome, Status, TaskRecord
 from poolhouse.pipeline.tasks.task_id_key import load_task_ids
 from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
+from tests.kit.browser.conftest import OPTIONS, program
 from tests.kit.unit.api.conftest import application, settings
 from tests.kit.unit.local.console.conftest import HOST, MadeUpBackend, StoreBucket
 
-REPEATS = 15
+REPEATS, PAINTS = 15, 7
+#: When something was first painted, once it is.
+_FIRST_PAINT = """() => new Promise(tell => new PerformanceObserver(list => {
+    for (const { name, startTime } of list.getEntries()) if (name === "first-contentful-paint") tell(startTime);
+}).observe({ type: "paint", buffered: true }))"""
 #: Of each hundred tasks: children of one parent, and delayed ones; the others have ended.
 CHILDREN, DELAYED = 10, 10
 #: Groups, which share a tenth of the tasks.
@@ -106,25 +114,34 @@ def fill(store: MemoryStore, count: int) -> Mapping[str, str]:
 
 
 @contextmanager
-def console(store: MemoryStore) -> Iterator[TestClient]:
-    """The console of an API over a bucket, with a server of its own in between as in life."""
-    with tempfile.TemporaryDirectory() as folder, ports.listen(0) as listening:
-        pipeline = Path(folder) / "pipeline.toml"
-        pipeline.write_text("[queues.default]\n[queues.bulk]\n")
-        environment = settings(pipeline_file=str(pipeline), show_tracebacks=True)
-        app = application(store, MemoryTopics(), ManualClock(datetime.now(UTC)), environment=environment)
+def serving(app: ASGIApp) -> Iterator[str]:
+    """Serve an application on a port of its own; gives its URL."""
+    with ports.listen(0) as listening:
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, ws="none"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
-        api_url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        where = Endpoints(api_url=api_url, pubsub_host="127.0.0.1:9", storage_url="", project="p", bucket="b")
-        stack = LocalStack(lambda: MadeUpBackend(where), open_bucket=lambda *_: StoreBucket(store))
         try:
-            with TestClient(create_app(stack), base_url=f"http://{HOST}") as client:
-                yield client
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         finally:
             server.should_exit = True
             thread.join()
+
+
+@contextmanager
+def console(store: MemoryStore) -> Iterator[ASGIApp]:
+    """The console of an API over a bucket, with a server of its own in between as in life."""
+    with tempfile.TemporaryDirectory() as folder:
+        pipeline = Path(folder) / "pipeline.toml"
+        pipeline.write_text("[queues.default]\n[queues.bulk]\n")
+        environment = settings(pipeline_file=str(pipeline), show_tracebacks=True)
+        api = application(store, MemoryTopics(), ManualClock(datetime.now(UTC)), environment=environment)
+        with serving(api) as url:
+            where = Endpoints(api_url=url, pubsub_host="127.0.0.1:9", storage_url="", project="p", bucket="b")
+            yield create_app(
+                LocalStack(
+                    lambda: MadeUpBackend(where), state_dir=Path(folder), open_bucket=lambda *_: StoreBucket(store)
+                )
+            )
 
 
 def measure(count: int) -> dict[str, float]:
@@ -132,7 +149,7 @@ def measure(count: int) -> dict[str, float]:
     store = MemoryStore()
     paths = fill(store, count)
     figures = {}
-    with console(store) as client:
+    with console(store) as app, TestClient(app, base_url=f"http://{HOST}") as client:
         for name, path in paths.items():
             taken = []
             for _ in range(REPEATS + 1):
@@ -144,12 +161,36 @@ def measure(count: int) -> dict[str, float]:
     return figures
 
 
+def paints(count: int) -> dict[str, float]:
+    """When a browser first paints each page, in milliseconds after it was asked for: the median.
+
+    Each visit is a new tab of a profile without a cache.
+    """
+    store = MemoryStore()
+    paths = fill(store, count)
+    figures = {}
+    with console(store) as app, serving(app) as url, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program(), args=OPTIONS)
+        for name, path in paths.items():
+            taken = []
+            for _ in range(PAINTS + 1):
+                with browser.new_context(base_url=url) as context:
+                    page = context.new_page()
+                    page.goto(path)
+                    taken.append(float(page.evaluate(_FIRST_PAINT)))
+            figures[name] = round(statistics.median(taken[1:]), 1)  # as in `measure`
+        browser.close()
+    return figures
+
+
 def main() -> None:
     """Print the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", type=int, default=100_000)
+    parser.add_argument("--paint", action="store_true", help="the first paint in Chromium instead")
     options = parser.parse_args()
-    few, many = measure(1000), measure(options.tasks)
+    look = paints if options.paint else measure
+    few, many = look(1000), look(options.tasks)
     print(
         json.dumps(
             {name: {"1,000 tasks, ms": few[name], f"{options.tasks:,} tasks, ms": many[name]} for name in few}, indent=2

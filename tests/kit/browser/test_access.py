@@ -27,10 +27,14 @@ def test_every_page_passes_axe_light_and_dark_wide_and_on_a_phone(page: Page, wo
     running = world.submit("sample.slow", duration_s=600)
     group = world.submit_group("weigh", [{"name": f"apple {number}"} for number in range(3)])
     delayed = world.submit("weigh", delay_s=3600, name="a melon")
+    traced = world.submit("parcel", name="a box")
     page.goto("/dead-letters")
     expect(page.get_by_label(f"Choose {dead}")).to_be_visible()
     page.goto(f"/tasks/{done}")
     expect(page.locator("h1 .badge")).to_have_text("succeeded")
+    page.goto(f"/tasks/{traced}")
+    expect(page.get_by_text("process weigh")).to_be_visible()
+    expect(page.get_by_role("link", name="retry of attempt 1")).to_be_visible()
     page.goto("/files")
     page.get_by_label("Files", exact=True).set_input_files(
         [
@@ -48,6 +52,7 @@ def test_every_page_passes_axe_light_and_dark_wide_and_on_a_phone(page: Page, wo
         "task-failed": f"/tasks/{dead}",
         "task-running": f"/tasks/{running}",
         "task-delayed": f"/tasks/{delayed}",
+        "task-trace": f"/tasks/{traced}",
         "delayed": "/delayed",
         "groups": "/groups",
         "group": f"/groups/{group}",

@@ -15,7 +15,7 @@ from poolhouse.local.embedded.backend import Embedded
 from poolhouse.local.processes import ports
 
 HANDLER = '''
-from poolhouse import Payload, Reject, TaskContext, task
+from poolhouse import Payload, Reject, Retry, TaskContext, task
 
 class Weigh(Payload):
     """What to weigh."""
@@ -29,6 +29,13 @@ def weigh(payload: Weigh, ctx: TaskContext) -> dict[str, int]:
     if payload.grams < 0:
         raise Reject(f"{payload.name} weighs nothing")
     return {payload.name: payload.grams}
+
+@task("parcel")
+def parcel(payload: Weigh, ctx: TaskContext) -> None:
+    """Weigh a thing once the scale is free."""
+    if ctx.attempt == 1:
+        raise Retry("the scale is in use", after_s=0.1)
+    ctx.submit("weigh", {"name": payload.name})
 '''
 
 
@@ -69,7 +76,11 @@ def running(folder: Path) -> Iterator[World]:
         timeout_s=120,
         attached=True,
         reload=True,
-        environment={"TASK_HANDLERS": "worker.handlers,weighing", "PYTHONPATH": str(handler.parent)},
+        environment={
+            "TASK_HANDLERS": "worker.handlers,weighing",
+            "PYTHONPATH": str(handler.parent),
+            "TRACES_EXPORTER": "file",
+        },
     )
     endpoints = backend.up(options, lambda _: None)
     try:

@@ -85,8 +85,8 @@ def test_every_container_runs_locked_down_and_not_as_root(stack: Compose) -> Non
             assert set(users) == {"65532"}, entry["Name"]
 
 
-def test_the_console_shows_the_containers_and_their_logs(stack: Compose) -> None:
-    with TestClient(create_app(LocalStack(lambda: stack)), base_url="http://127.0.0.1") as browser:
+def test_the_console_shows_the_containers_and_their_logs(stack: Compose, tmp_path: Path) -> None:
+    with TestClient(create_app(LocalStack(lambda: stack, state_dir=tmp_path)), base_url="http://127.0.0.1") as browser:
         overview = browser.get("/").text
         assert "worker-bulk-1" in overview
         assert ("does not report its backlog" in overview) == (not _keeps(stack))

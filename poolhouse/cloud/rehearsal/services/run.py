@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from poolhouse.cloud.rehearsal import revisions
@@ -9,6 +10,7 @@ from poolhouse.cloud.rehearsal.control_plane import Route, route
 from poolhouse.cloud.rehearsal.http import ApiError, Request
 from poolhouse.cloud.rehearsal.schema import LABELS, anything, boolean, check, list_of, map_of, one_of, text, whole
 from poolhouse.cloud.rehearsal.services import artifactregistry, policies, secretmanager
+from poolhouse.cloud.rehearsal.services.connections import check_connections
 from poolhouse.cloud.rehearsal.state import PROJECT_NUMBER, Json, State
 
 #: Regions that the rehearsal has.
@@ -187,6 +189,7 @@ def _service(state: State, request: Request, body: dict[str, Any]) -> dict[str, 
     region = _region(request)
     pod = body["spec"]["template"]["spec"]
     check_container(state, pod["containers"][0], pod.get("serviceAccountName"))
+    check_connections(_notes(body["spec"]["template"]), region)
     pod.setdefault("containerConcurrency", 80)
     pod.setdefault("timeoutSeconds", 300)
     label = body["metadata"]["name"]
@@ -231,6 +234,7 @@ def _job(state: State, request: Request, body: dict[str, Any]) -> dict[str, Any]
     check(body, _JOB)
     pod = body["spec"]["template"]["spec"]["template"]["spec"]
     check_container(state, pod["containers"][0], pod.get("serviceAccountName"))
+    check_connections(_notes(body["spec"]["template"]), _region(request))
     made = _stamped(state, body, _region(request))
     made["status"] = {
         "observedGeneration": made["metadata"]["generation"],
@@ -238,6 +242,11 @@ def _job(state: State, request: Request, body: dict[str, Any]) -> dict[str, Any]
         "executionCount": 0,
     }
     return made
+
+
+def _notes(template: Mapping[str, Any]) -> Mapping[str, str]:
+    found: Mapping[str, str] = template.get("metadata", {}).get("annotations", {})
+    return found
 
 
 def _stamped(state: State, body: dict[str, Any], region: str) -> dict[str, Any]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from poolhouse.cloud.resource import IMAGE, Resource
 from poolhouse.cloud.terraform.flags import Flags
 from poolhouse.cloud.terraform.form import Context, Piece, imported, resource
 from poolhouse.cloud.terraform.hcl import Block, Expression, Value
 
+#: What gcloud calls the volume of the Cloud SQL instances, as Cloud Run mounts it.
+_CLOUD_SQL = "cloudsql"
 _INGRESS = {"all": "INGRESS_TRAFFIC_ALL", "internal": "INGRESS_TRAFFIC_INTERNAL_ONLY"}
 
 
@@ -16,7 +18,8 @@ def service(item: Resource, flags: Flags, context: Context) -> Iterator[Piece]:
     """A service."""
     # A service starts with no grant: `allow` would add one to allUsers.
     flags.ignore("no-allow-unauthenticated")
-    container = _container(flags, context, idle=flags.switch("cpu-throttling"))
+    connections = _connections(flags)
+    container = _container(flags, context, connections, idle=flags.switch("cpu-throttling"))
     scaling: dict[str, Value] = {
         "min_instance_count": int(flags.text("min-instances")),
         "max_instance_count": int(flags.text("max-instances")),
@@ -34,7 +37,7 @@ def service(item: Resource, flags: Flags, context: Context) -> Iterator[Piece]:
     }
     latest: dict[str, Value] = {"type": "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST", "percent": 100}
     blocks = (
-        Block("template", (), template, (Block("scaling", (), scaling), container)),
+        Block("template", (), template, (Block("scaling", (), scaling), container, *connections)),
         Block("traffic", (), latest),
     )
     address = context.of("service", item.name)
@@ -46,9 +49,10 @@ def pool(item: Resource, flags: Flags, context: Context) -> Iterator[Piece]:
     instances = int(flags.optional("instances") or flags.text("scaling"))
     scaling: dict[str, Value] = {"scaling_mode": "MANUAL", "manual_instance_count": instances}
     template: dict[str, Value] = {"service_account": context.account(flags.text("service-account"))}
+    connections = _connections(flags)
     blocks = [
         Block("scaling", (), scaling),
-        Block("template", (), template, (_container(flags, context),)),
+        Block("template", (), template, (_container(flags, context, connections), *connections)),
     ]
     if "instances" not in item.wanted:
         blocks.append(Block("lifecycle", (), {"ignore_changes": [Expression("scaling")]}))
@@ -63,7 +67,8 @@ def job(item: Resource, flags: Flags, context: Context) -> Iterator[Piece]:
         "timeout": flags.text("task-timeout"),
         "max_retries": int(flags.text("max-retries")),
     }
-    inner = Block("template", (), task, (_container(flags, context),))
+    connections = _connections(flags)
+    inner = Block("template", (), task, (_container(flags, context, connections), *connections))
     template = Block("template", (), {"task_count": int(flags.text("tasks"))}, (inner,))
     address = context.of("job", item.name)
     yield Piece(resource(address, _head(item, flags), template), imported(context.regional("jobs", item.name)))
@@ -79,12 +84,31 @@ def _head(item: Resource, flags: Flags) -> Mapping[str, Value]:
     }
 
 
-def _container(flags: Flags, context: Context, *, idle: bool | None = None) -> Block:
+def _connections(flags: Flags) -> tuple[Block, ...]:
+    """The blocks that connect to a network and to Cloud SQL."""
+    blocks = []
+    if network := flags.optional("network"):
+        tags = flags.optional("network-tags")
+        interface: dict[str, Value] = {
+            "network": network,
+            "subnetwork": flags.text("subnet"),
+            "tags": tags.split(",") if tags else None,
+        }
+        egress = flags.text("vpc-egress").replace("-", "_").upper()
+        blocks.append(Block("vpc_access", (), {"egress": egress}, (Block("network_interfaces", (), interface),)))
+    if instances := flags.optional("set-cloudsql-instances"):
+        volume = Block("cloud_sql_instance", (), {"instances": instances.split(",")})
+        blocks.append(Block("volumes", (), {"name": _CLOUD_SQL}, (volume,)))
+    return tuple(blocks)
+
+
+def _container(flags: Flags, context: Context, connections: Sequence[Block], *, idle: bool | None = None) -> Block:
     """The one container.
 
     Args:
         flags: of its commands.
         context: of the deployment.
+        connections: the blocks beside it.
         idle: whether it has CPU during requests alone; None: it serves none.
     """
     flags.ignore("clear-secrets")  # a configuration without secrets has none
@@ -113,4 +137,6 @@ def _container(flags: Flags, context: Context, *, idle: bool | None = None) -> B
         }
         path = Block("http_get", (), {"path": probe["httpGet.path"]})
         blocks.append(Block("startup_probe", (), numbers, (path,)))
+    if any(block.type == "volumes" for block in connections):
+        blocks.append(Block("volume_mounts", (), {"name": _CLOUD_SQL, "mount_path": "/cloudsql"}))
     return Block("containers", (), attributes, tuple(blocks))

@@ -20,7 +20,7 @@ from poolhouse.client.files import CHUNK_BYTES
 from poolhouse.local.console import bulk, forms, lines, rendering
 from poolhouse.local.console.paging import Asked
 from poolhouse.local.console.streaming import stream
-from poolhouse.local.console.task import family, timeline, values
+from poolhouse.local.console.task import family, timeline, values, waterfall
 from poolhouse.pipeline.control.filters import LIVE
 from poolhouse.pipeline.tasks.records import Status
 
@@ -32,6 +32,8 @@ _FILTERS = ("status", "task_type", "queue", "text")
 _RELATED = {"parent_id": "children of task", "group_id": "members of group"}
 #: How long after its end a task's dead letter may be on its way.
 _LETTER_TIME = timedelta(seconds=30)
+#: How long after its end the last spans of a task may be on their way: they are written in batches.
+_SPANS_TIME = timedelta(seconds=10)
 
 
 def listing(request: Request) -> Response:
@@ -84,16 +86,20 @@ def show(request: Request) -> Response:
         payload = values.of_payload(api, task["task_type"], task["payload"]) if task.get("payload") else None
     backend = console.stack.backend()
     files = backend.log_files() if backend else None
+    spans = console.stack.spans()
+    changing = _may_change(task, letter, traced=spans is not None and spans.exist, now=console.stack.now())
     return rendering.page(
         request,
         "task.html",
-        every_s=_TASK_EVERY_S if _may_change(task, letter, now=console.stack.now()) else None,
+        every_s=_TASK_EVERY_S if changing else None,
         task=task,
         final=task["status"] in FINAL,
         letter=letter,
         lines=None if files is None else lines.of_task(files, task_id),
         timeline=timeline.of(task, now=console.stack.now()) if recorded else None,
         family=relatives,
+        waterfall=None if spans is None else waterfall.of(spans.of_task(task_id), task_id),
+        recorded_here=spans is not None,
         payload=payload,
         again=bool(task.get("task_type")) and not task.get("payload_object"),
     )
@@ -146,12 +152,16 @@ def _letter(api: Client, task: Document) -> Document | None:
     return found
 
 
-def _may_change(task: Document, letter: Document | None, *, now: datetime) -> bool:
-    """Whether another look may show something else: its end, or the dead letter that follows it."""
+def _may_change(task: Document, letter: Document | None, *, traced: bool, now: datetime) -> bool:
+    """Whether another look may show something else: its end, or the spans or the dead letter that follow it."""
     if task["status"] not in FINAL:
         return True
     updated_at = units.moment(task.get("updated_at"))
-    recent = updated_at is not None and now - updated_at < _LETTER_TIME
+    if updated_at is None:
+        return False
+    if traced and now - updated_at < _SPANS_TIME:
+        return True
+    recent = now - updated_at < _LETTER_TIME
     return task["status"] in {"failed", "dead"} and letter is None and "discarded_at" not in task and recent
 
 

@@ -44,6 +44,11 @@ class LimitKeeper:
         self._calls = ThreadPoolExecutor(CALLS, thread_name_prefix="limit-call")
         self._thread = threading.Thread(target=self._run, name="limits", daemon=True)
 
+    @property
+    def alive(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         """Begin."""
         self._thread.start()

@@ -15,6 +15,8 @@ from typing import Any
 
 from google.cloud.pubsub_v1.subscriber.scheduler import Scheduler
 
+from poolhouse.worker.runtime.health.vitals import Part
+
 #: How many tasks of a queue are started for one of the next lower queue, when both have a backlog.
 SHARE = 4
 
@@ -107,6 +109,18 @@ class TaskThreads:
         """By lane: tasks being run now, and the most that may."""
         with self._changed:
             return {name: (lane.running, lane.concurrency) for name, lane in self._lanes.items()}
+
+    @property
+    def lost(self) -> int:
+        """Tasks whose thread has ended under them. Takes no lock."""
+        busy = tuple(self._busy)
+        alive = {thread.ident for thread in threading.enumerate()}
+        return sum(ident not in alive for ident in busy)
+
+    @property
+    def parts(self) -> Mapping[str, Part]:
+        """The lanes, as a judge of the worker's health sees them. Takes no lock."""
+        return {f"the queue {name}": Part(busy=lane.ready, moves=lane.passed) for name, lane in self._lanes.items()}
 
     @property
     def busy(self) -> bool:

@@ -14,6 +14,7 @@ from poolhouse.cloud.kinds import run
 from poolhouse.cloud.kinds.shares import Canary
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.plan import desired, leftovers
+from poolhouse.pipeline.config.deploy_options import Vpc
 from poolhouse.pipeline.config.topology import parse
 
 PIPELINE = """
@@ -34,6 +35,11 @@ SITE = "a, b"
 TOKEN = "latest"
 """
 OBSERVED: Any = None
+CONNECTED = {
+    "vpc": Vpc(network="backend", subnet="backend-eu", tags=("worker",)),
+    "cloud_sql": ("some-project:europe-west1:orders",),
+    "own_labels": {"team": "shop"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +83,11 @@ def commands(table: Mapping[str, Any], options: Options) -> Iterator[tuple[str, 
 
 @pytest.mark.parametrize(
     "choices",
-    [{}, {"workers": "job", "public": True}, {"autoscale": True, "origins": ("https://example.com",)}],
+    [
+        CONNECTED,
+        {"workers": "job", "public": True, **CONNECTED},
+        {"autoscale": True, "origins": ("https://example.com",)},
+    ],
     ids=["pool", "job", "autoscale"],
 )
 def test_every_flag_is_one_that_gcloud_has(table: Mapping[str, Any], choices: dict[str, Any]) -> None:

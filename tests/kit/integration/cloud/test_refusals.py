@@ -43,7 +43,7 @@ def test_what_a_region_or_an_organisation_refuses_is_named_at_once(tmp_path: Pat
         with pytest.raises(CloudError, match='Without worker pools: workers = "job" there'):
             rehearsal.deploy()
         gcloud = rehearsal.gcloud()
-        with pytest.raises(CloudError, match=re.escape("set `public = false` under [deploy]")):
+        with pytest.raises(CloudError, match=re.escape('set `public = "none"` under [deploy]')):
             rehearsal.deploy(gcloud=gcloud, public=True, workers="job")
         # One attempt: a policy is no conflict, and waiting does not help.
         assert sum("run deploy shop-api" in call.command for call in gcloud.calls) == 1

@@ -21,6 +21,7 @@ from poolhouse.cloud.options import Options
 from poolhouse.cloud.rehearsal.faults import Fault, Faults
 from poolhouse.cloud.rehearsal.front import Running
 from poolhouse.cloud.rehearsal.services.pubsub import dead_letter_gaps
+from poolhouse.cloud.rehearsal.services.run import open_to_all
 from poolhouse.cloud.rehearsal.simulation import PROJECT, simulate
 from poolhouse.cloud.resource import command
 from poolhouse.local.backend import UpOptions
@@ -205,15 +206,26 @@ def test_the_commands_of_every_day_work_on_what_is_deployed(deployed: Rehearsal,
 
 
 def test_a_changed_pipeline_changes_only_that(deployed: Rehearsal) -> None:
-    deployed.write(
-        PIPELINE.replace("[queues.mail.workers]", "[queues.mail]\nexactly_once = true\n[queues.mail.workers]\ncpu = 2")
-    )
-    assert work(deployed.deploy()) == ["update subscription/shop-mail-workers", "update pool/shop-mail"]
+    queue = "[queues.mail]\nexactly_once = true\n[queues.mail.workers]\ncpu = 2"
+    connections = 'cloud_sql = ["orders"]\nvpc = { network = "backend", subnet = "backend-eu", tags = ["shop"] }'
+    deployed.write(f'{PIPELINE.replace("[queues.mail.workers]", queue)}\n[deploy]\npublic = "read"\n{connections}\n')
+    assert set(work(deployed.deploy())) == {
+        "update subscription/shop-mail-workers",
+        "update pool/shop-mail",
+        "update service/shop-api",
+        "update job/shop-dead-letters",  # runs no handler: in the network, and without the database
+        f"update apis/{PROJECT}",
+        f"update grants/project/{PROJECT}",
+    }
+    service = deployed.simulation.control_plane.state.items[f"run/{PROJECT}/europe-west1/services/shop-api"]
+    assert open_to_all(service)
+    rules = {item["name"]: item.get("value") for item in service["spec"]["template"]["spec"]["containers"][0]["env"]}
+    assert json.loads(rules["API_ACCESS"])["anonymous"] == "read"
 
 
 def test_what_was_changed_by_hand_is_put_back_in_each_kind_of_resource(deployed: Rehearsal) -> None:
     deployed.write(PIPELINE)
-    deployed.deploy()  # whatever the test before has left
+    deployed.deploy()  # whatever the test before has left: a network and a database go from every part
     state = deployed.simulation.control_plane.state
     service = state.items[f"run/{PROJECT}/europe-west1/services/shop-api"]
     old = service["status"]["latestReadyRevisionName"]
@@ -224,6 +236,12 @@ def test_what_was_changed_by_hand_is_put_back_in_each_kind_of_resource(deployed:
     service["metadata"]["annotations"]["run.googleapis.com/ingress"] = "internal"
     service["spec"]["template"]["metadata"]["annotations"]["run.googleapis.com/cpu-throttling"] = "false"
     service["spec"]["template"]["spec"]["timeoutSeconds"] = 30
+    for part in (service, state.items[f"run/{PROJECT}/europe-west1/jobs/shop-dead-letters"]):
+        part["spec"]["template"]["metadata"]["annotations"] |= {
+            "run.googleapis.com/network-interfaces": '[{"network": "default", "subnetwork": "default"}]',
+            "run.googleapis.com/vpc-access-egress": "all-traffic",
+            "run.googleapis.com/cloudsql-instances": f"{PROJECT}:europe-west1:stray",
+        }
     service["spec"]["template"]["spec"]["containers"][0] |= {"command": ["sleep"], "args": ["1000"]}
     state.policies[f"run/{PROJECT}/europe-west1/services/shop-api"]["bindings"][0]["members"].append("allUsers")
     state.items[f"pubsub/projects/{PROJECT}/topics/shop-mail"]["messageRetentionDuration"] = "86400s"
@@ -248,6 +266,7 @@ def test_what_was_changed_by_hand_is_put_back_in_each_kind_of_resource(deployed:
     seen = len(state.revisions[f"run/{PROJECT}/europe-west1/workerpools/shop-mail"])
     assert set(work(deployed.deploy())) == {
         "update service/shop-api",
+        "update job/shop-dead-letters",
         "update pool/shop-mail",
         "update grants/service/shop-api",
         "update topic/shop-mail",

@@ -217,6 +217,16 @@ def crash_worker(payload: Where, ctx: TaskContext) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@task("end_streams", max_attempts=1)
+def end_streams(payload: Nothing, ctx: TaskContext) -> int:
+    """End the threads that pull messages, as a mistake below the client library would; it takes no note of that."""
+    pulling = [thread for thread in threading.enumerate() if thread.name == "Thread-ConsumeBidirectionalStream"]
+    for thread in pulling:
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit))
+        thread.join()
+    return len(pulling)
+
+
 @task("beside", max_attempts=2)
 def beside(payload: Where, ctx: TaskContext) -> int:
     with open(payload.path, "w"):

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
+from poolhouse.local.processes import ports
 from poolhouse.pipeline.tasks.records import Outcome, Status, TaskRecord
 from poolhouse.pipeline.tasks.transitions import cancel_requested
 from tests.kit.integration.worker.test_worker import Pipeline
@@ -139,6 +141,19 @@ def test_whatever_a_handler_raises_or_calls_ends_in_one_state_with_the_true_reas
     assert worker.is_running()
     assert [line["message"] for line in lines(pipeline)].count("worker ready") == 1
     assert not any(line["message"] == "worker stopping" for line in lines(pipeline))
+
+
+def test_a_worker_that_is_stuck_ends_itself_and_the_next_one_goes_on(pipeline: Pipeline) -> None:
+    port = str(ports.choose())
+    stuck = pipeline.worker("run", WORKER_WATCHDOG_S="1", WORKER_HEALTH_PORT=port, **ENVIRONMENT)
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=60) as answer:
+        assert json.load(answer)["live"]
+    assert pipeline.ended(pipeline.submit("end_streams")).result == len(pipeline.settings.topology.queues)
+    waiting = pipeline.submit("in_thread", name="where")
+    assert stuck.wait(120) == 1
+    assert "worker: the worker is stuck: nothing is pulled from " in pipeline.log.read_text()
+    pipeline.worker("run", **ENVIRONMENT)
+    assert pipeline.ended(waiting).status is Status.SUCCEEDED
 
 
 def test_what_a_handler_changes_in_its_process_is_put_back_for_the_next(

@@ -14,6 +14,7 @@ import pytest
 from google.auth.exceptions import DefaultCredentialsError
 
 from poolhouse import Payload, ResultTimeout, TaskFailed, TaskType
+from poolhouse.client import answers
 from poolhouse.client.async_client import AsyncClient
 from poolhouse.client.client import Client
 from poolhouse.client.errors import ApiError
@@ -278,6 +279,40 @@ def test_without_credentials_the_error_says_what_to_do(monkeypatch: pytest.Monke
     monkeypatch.setattr("google.oauth2.id_token.fetch_id_token", refuse)
     with Client("https://shop-1.run.app") as client, pytest.raises(ConfigError, match="GOOGLE_APPLICATION_CREDENTIALS"):
         client.get("/queues")
+
+
+@pytest.mark.parametrize(
+    ("url", "given", "sent"),
+    [
+        ("https://shop-api-1.europe-west1.run.app", {}, "from the environment"),
+        ("https://shop-api-1.europe-west1.run.app", {"x-api-key": "given"}, "given"),
+        ("http://127.0.0.1:8080", {}, "from the environment"),
+        ("http://api.example", {}, None),
+    ],
+)
+def test_an_api_key_takes_the_place_of_a_token_and_is_never_sent_unencrypted(
+    url: str, given: dict[str, str], sent: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> str:
+        raise AssertionError("no token is asked for")
+
+    monkeypatch.setattr("google.oauth2.id_token.fetch_id_token", refuse)
+    monkeypatch.setenv("POOLHOUSE_API_KEY", "from the environment")
+    headers: list[str | None] = []
+    with Client(url, headers=given) as client:
+        request = client._http.build_request("GET", "/queues")
+        headers.append(request.headers.get("X-API-Key"))
+        assert client._target.auth is None
+    assert headers == [sent]
+
+
+def test_a_refusal_for_want_of_a_key_names_the_variable() -> None:
+    request = httpx2.Request("GET", "https://api.example/queues")
+    answer = httpx2.Response(
+        401, json={"error": "needs a key"}, headers={"WWW-Authenticate": "ApiKey header=X"}, request=request
+    )
+    with pytest.raises(ApiError, match=r"needs a key \(the variable POOLHOUSE_API_KEY\)"):
+        answers.check(answer, api_url="https://api.example")
 
 
 def test_the_address_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,7 +42,7 @@ CASES = [
     ("HTTPError 412: At least one of the pre-conditions you specified did not hold.", "conflict", "conflict", ""),
     ("ERROR: (gcloud.run.deploy) [ann@example.com] does not have permission to access projects instance [p-p] (or it may not exist): The caller does not have permission", "final", "final", "lacks a permission in the project"),
     ("HTTPError 409: The requested bucket name is not available. The bucket namespace is shared by all users of the system.", "final", "final", "bucket names are global"),
-    ("FAILED_PRECONDITION: The service is subject to constraints/run.managed.requireInvokerIam", "final", "final", "public = false"),
+    ("FAILED_PRECONDITION: The service is subject to constraints/run.managed.requireInvokerIam", "final", "final", 'public = "none"'),
 ]  # fmt: skip
 
 

@@ -7,12 +7,15 @@ import pytest
 
 from poolhouse.cloud.errors import Refused
 from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
-from poolhouse.cloud.kinds import shares
+from poolhouse.cloud.kinds import connections, run, shares
+from poolhouse.cloud.kinds.connections import Connections
 from poolhouse.cloud.kinds.grants import managed, merge, observed
-from poolhouse.cloud.options import Options
+from poolhouse.cloud.options import LABEL, Options
 from poolhouse.cloud.plan import desired
 from poolhouse.cloud.plan.planner import decide
-from poolhouse.cloud.resource import Resource, pairs
+from poolhouse.cloud.resource import Json, Resource, pairs
+from poolhouse.pipeline.config.api_access import ApiAccess, ApiKey
+from poolhouse.pipeline.config.deploy_options import Vpc
 from poolhouse.pipeline.config.topology import Topology, parse
 from poolhouse.pipeline.errors import ConfigError
 from tests.kit.unit.cloud.conftest import NUMBER, PIPELINE, Make
@@ -65,6 +68,86 @@ def test_each_account_can_do_its_work_and_no_more(make: Make) -> None:
     }
 
 
+def test_api_and_workers_connect_to_the_network_and_to_cloud_sql_and_no_account_without_need(make: Make) -> None:
+    names = ("some-project:europe-west1:orders", "other-project:europe-west1:stock")
+    vpc = Vpc(
+        network="projects/some-project/global/networks/backend",
+        subnet="projects/some-project/regions/europe-west1/subnetworks/backend-eu",
+        tags=("worker",),
+    )
+    fields = {
+        "network": "backend",
+        "subnet": "backend-eu",
+        "egress": "private-ranges-only",
+        "network_tags": ("worker",),
+        "cloud_sql": tuple(sorted(names)),
+    }
+    for workers, part in (("pool", "pool/shop-mail"), ("job", "job/shop-mail")):
+        resources = make(vpc=vpc, cloud_sql=names, workers=workers)
+        for id_ in (part, "service/shop-api"):
+            assert {**by_id(resources, id_).wanted, **fields} == by_id(resources, id_).wanted
+            assert "grants/project/some-project" in by_id(resources, id_).after
+        assert "sqladmin.googleapis.com" in str(by_id(resources, "apis/some-project").wanted["enabled"])
+        keeper = by_id(resources, "job/shop-dead-letters").wanted  # runs no handler
+        assert keeper["network"] == "backend"
+        assert "cloud_sql" not in keeper
+        for account, roles in (("api", {"roles/cloudsql.client", "roles/monitoring.viewer"}),
+                               ("worker", {"roles/cloudsql.client"}), ("dead-letters", set())):  # fmt: skip
+            assert grants_of(resources, OPTIONS.member(account)).get("project/some-project", set()) == roles
+    hooked = make(parse(f'hooks = ["shop.hooks:Metrics"]\n{PIPELINE}'), cloud_sql=names)
+    assert by_id(hooked, "job/shop-dead-letters").wanted["cloud_sql"] == tuple(sorted(names))
+    assert "project/some-project" in grants_of(hooked, OPTIONS.member("dead-letters"))
+
+
+@pytest.mark.parametrize("clear", ["--clear-cloudsql-instances", "--set-cloudsql-instances="])
+def test_what_is_connected_by_hand_is_seen_and_taken_away(clear: str) -> None:
+    full = "projects/some-project/regions/europe-west1/subnetworks/backend-eu"
+    interface = {"network": "backend", "subnetwork": full, "tags": ["worker"]}
+    notes = {
+        "run.googleapis.com/network-interfaces": json.dumps([interface]),
+        "run.googleapis.com/cloudsql-instances": "some-project:europe-west1:orders",
+    }
+    present = connections.observed({"metadata": {"annotations": notes}}, OPTIONS)
+    vpc = Vpc(network="backend", subnet="backend-eu", tags=("worker",))
+    same = Connections(vpc=vpc, cloud_sql=("some-project:europe-west1:orders",))
+    assert present == same.wanted()
+    assert same.removals(present) == ()
+    assert Connections().removals(present, cloud_sql=clear) == ("--clear-network", clear)
+    assert Connections().removals(connections.observed({"metadata": {}}, OPTIONS)) == ()
+    untagged = Connections(vpc=Vpc(network="backend", subnet="backend-eu"), cloud_sql=same.cloud_sql)
+    assert untagged.removals(present) == ("--clear-network-tags",)
+
+
+def test_instances_of_another_project_are_connected_to_and_their_project_grants_access(make: Make) -> None:
+    resources = make(cloud_sql=("other-project:europe-west1:stock",))
+    assert by_id(resources, "pool/shop-mail").wanted["cloud_sql"] == ("other-project:europe-west1:stock",)
+    assert "project/some-project" not in grants_of(resources, OPTIONS.member("worker"))
+    assert "sqladmin" not in str(by_id(make(), "apis/some-project").wanted["enabled"])
+
+
+def test_the_name_of_a_cloud_sql_instance_means_the_deploys_own_project_and_region() -> None:
+    declared = parse(f'{PIPELINE}\n[deploy]\nregion = "us-east1"\ncloud_sql = ["orders", "a:us-west1:b"]')
+    options = Options.declared(declared, project="some-project")
+    assert options.cloud_sql == ("some-project:us-east1:orders", "a:us-west1:b")
+
+
+def test_every_worker_ends_itself_when_it_is_stuck_unless_the_environment_says_otherwise(make: Make) -> None:
+    other = parse(PIPELINE + "[queues.mail.env]\nWORKER_WATCHDOG_S = '0'")
+    for workers, part in (("pool", "pool/shop-mail"), ("job", "job/shop-mail")):
+        resources = make(workers=workers)
+        found = [by_id(resources, id_).wanted["env WORKER_WATCHDOG_S"] for id_ in (part, "job/shop-dead-letters")]
+        assert found == ["60", "60"]
+        assert by_id(make(other, workers=workers), part).wanted["env WORKER_WATCHDOG_S"] == "0"
+
+
+def test_labels_are_on_everything_that_can_have_some(make: Make) -> None:
+    labelled = {item.id for item in make(own_labels={"team": "shop"}, autoscale=True) if "label team" in item.wanted}
+    assert labelled == {item.id for item in make(autoscale=True) if f"label {LABEL}" in item.wanted}
+    assert {id_.partition("/")[0] for id_ in labelled} == {
+        "bucket", "repository", "topic", "subscription", "service", "pool", "job",
+    }  # fmt: skip
+
+
 def test_nothing_starts_before_what_it_needs_is_granted(make: Make) -> None:
     pool, jobs = by_id(make(), "pool/shop-mail"), by_id(make(workers="job"), "job/shop-mail")
     for worker in (pool, jobs):
@@ -89,6 +172,50 @@ def test_only_a_public_api_has_no_invoker_check_and_that_needs_no_grant(make: Ma
         assert service.wanted["invoker_check"] is not public
         assert word in service.create[0].arguments
         assert grants_of(resources, "allUsers") == {}
+
+
+def served(*, checked: bool, **env: str) -> Json:
+    """The API's service as gcloud lists it, after a deploy of other variables."""
+    variables = [{"name": name, "value": value} for name, value in env.items()]
+    notes = {} if checked else {"run.googleapis.com/invoker-iam-disabled": "true"}
+    template = {"metadata": {}, "spec": {"containers": [{"image": "x", "env": variables}]}}
+    return [{"metadata": {"name": "shop-api", "annotations": notes}, "spec": {"template": template, "traffic": []}}]
+
+
+def test_an_api_that_checks_its_callers_gets_the_rules_with_its_own_address_and_scheduler(make: Make) -> None:
+    access = ApiAccess(anonymous="read", keys={"a": ApiKey(sha256="0" * 64, may=("submit",), per_minute=9)})
+    wanted = by_id(make(public=True, access=access), "service/shop-api").wanted
+    rules = ApiAccess.model_validate_json(str(wanted["env API_ACCESS"]))
+    assert (rules.anonymous, rules.keys) == (access.anonymous, access.keys)
+    assert rules.scheduler == "shop-scheduler@some-project.iam.gserviceaccount.com"
+    assert f"--oidc-token-audience={rules.audience}" in by_id(make(), "schedule/shop-nightly").create[0].arguments
+    assert "env API_ACCESS" not in by_id(make(public=True), "service/shop-api").wanted
+
+
+def test_an_api_is_opened_once_all_requests_reach_a_revision_that_checks_them(make: Make) -> None:
+    service = by_id(make(public=True, access=ApiAccess(anonymous="read")), "service/shop-api")
+    first, second = decide(service, served(checked=True)).commands
+    assert "--invoker-iam-check" in first.arguments
+    assert "--no-invoker-iam-check" not in first.arguments
+    assert second.arguments[:4] == ("run", "services", "update", "shop-api")
+    assert "--no-invoker-iam-check" in second.arguments
+    # One that is open already is not closed in between; neither is one that checks nothing by itself.
+    for resource, there in (
+        (service, served(checked=False)),
+        (by_id(make(public=True), service.id), served(checked=True)),
+    ):
+        (only,) = decide(resource, there).commands
+        assert "--no-invoker-iam-check" in only.arguments
+
+
+def test_a_canary_of_the_check_leaves_the_api_closed(make: Make) -> None:
+    options = dataclasses.replace(OPTIONS, public=True, access=ApiAccess(anonymous="read"))
+    canary = shares.Canary(percent=10, stable="shop-api-1")
+    service = run.service(parse(PIPELINE), image="x", options=options, project_number="1", canary=canary)
+    assert service.update is not None
+    words = [word for command in service.update(served(checked=True)) for word in command.arguments]
+    assert "--invoker-iam-check" in words
+    assert "--no-invoker-iam-check" not in words
 
 
 def test_a_public_grant_made_by_hand_is_removed(make: Make) -> None:

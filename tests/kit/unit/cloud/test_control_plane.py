@@ -12,9 +12,10 @@ import pytest
 from poolhouse.cloud.gcloud import advice
 from poolhouse.cloud.rehearsal.control_plane import ControlPlane
 from poolhouse.cloud.rehearsal.faults import Fault, Faults
-from poolhouse.cloud.rehearsal.http import Request, Response
+from poolhouse.cloud.rehearsal.http import ApiError, Request, Response
 from poolhouse.cloud.rehearsal.newer import NEWER
 from poolhouse.cloud.rehearsal.services import ROUTES
+from poolhouse.cloud.rehearsal.services.connections import check_connections
 from poolhouse.cloud.rehearsal.services.pubsub import dead_letter_gaps
 from poolhouse.cloud.rehearsal.state import PROJECT_NUMBER
 
@@ -97,6 +98,35 @@ def test_unknown_fields_and_values_out_of_range_are_named(call: Caller, change: 
     answer = call("PUT", f"{BASE}/subscriptions/mail-workers", {"topic": f"projects/{PROJECT}/topics/mail", **change})
     assert answer.status == 400
     assert words in answer.body["error"]["message"]
+
+
+INTERFACE = '[{"network": "backend", "subnetwork": "backend-eu"}]'
+
+
+@pytest.mark.parametrize(
+    ("notes", "words"),
+    [
+        ({"network-interfaces": INTERFACE, "vpc-access-egress": "all-traffic"}, ""),
+        ({"cloudsql-instances": ""}, ""),
+        ({"cloudsql-instances": "some-project:europe-west1:orders,example.com:other:us-east1:stock"}, ""),
+        ({"cloudsql-instances": "orders"}, "is not PROJECT:REGION:INSTANCE"),
+        ({"vpc-access-egress": "all-traffic"}, "needs a network interface"),
+        ({"network-interfaces": INTERFACE, "vpc-access-egress": "none"}, "is no egress setting"),
+        ({"network-interfaces": "backend"}, "no JSON"),
+        ({"network-interfaces": "[{}]"}, "at least one of network and subnetwork"),
+        ({"network-interfaces": '[{"subnet": "a"}]'}, 'Unknown name "subnet"'),
+        ({"network-interfaces": '[{"network": "a"}, {"network": "b"}]'}, "at most 1"),
+        ({"network-interfaces": '[{"subnetwork": "projects/p/regions/us-east1/subnetworks/s"}]'}, "not in region"),
+    ],
+)
+def test_connections_are_checked_as_cloud_run_does(notes: dict[str, str], words: str) -> None:
+    annotations = {f"run.googleapis.com/{name}": value for name, value in notes.items()}
+    if not words:
+        check_connections(annotations, "europe-west1")
+        return
+    with pytest.raises(ApiError) as refusal:
+        check_connections(annotations, "europe-west1")
+    assert words in refusal.value.message
 
 
 def test_a_subscription_needs_its_topics(call: Caller) -> None:

@@ -47,7 +47,7 @@ def test_stages_are_shown_with_what_is_deployed_of_them(tmp_path: Any) -> None:
 
 
 def test_options_are_those_of_the_declaration() -> None:
-    text = TEXT + "[stages.prod.deploy]\npublic = true\napi = { min_instances = 2 }\n"
+    text = TEXT + "[stages.prod.deploy]\npublic = 'read'\napi = { min_instances = 2 }\n"
     options = Options.declared(parse(text, stage="prod"))
     assert (options.project, options.region, options.name) == ("some-project", "us-east1", "shop-prod")
     assert (options.public, options.api.min_instances, options.stage) == (True, 2, "prod")

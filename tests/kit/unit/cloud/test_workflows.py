@@ -66,7 +66,9 @@ def test_no_workflow_names_a_project_and_all_variables_are_given() -> None:
 def test_the_secret_scan_is_a_version_of_which_the_checksum_database_has_one_content() -> None:
     found = yaml.load((ROOT / ".github" / "workflows" / "supply-chain.yml").read_text(), Loader=yaml.BaseLoader)
     (scan,) = (step["run"] for step in found["jobs"]["secrets"]["steps"] if "run" in step)
-    assert re.match(r"go run [\w./-]+@v\d+\.\d+\.\d+ git ", scan)
+    scanner = re.match(r"go run [\w./-]+@v\d+\.\d+\.\d+ git ", scan)
+    assert scanner is not None
+    assert scanner[0] in (ROOT / "docs" / "security.md").read_text()
     assert found["jobs"]["secrets"]["steps"][0]["with"]["fetch-depth"] == "0"  # secrets that were removed again, too
 
 

@@ -136,7 +136,20 @@ ACTING = frozenset(
             "chaos",
             "bench",
         ),
-        *("lock", "upgrade", "new-project", "new-task", "build", "docs", "completion", "deploy", "destroy", "rollback"),
+        *(
+            "lock",
+            "upgrade",
+            "new-project",
+            "new-task",
+            "new-key",
+            "audit",
+            "build",
+            "docs",
+            "completion",
+            "deploy",
+            "destroy",
+            "rollback",
+        ),
         *("rehearse", "github-oidc", "cancel", "export"),
     }
 )

@@ -170,3 +170,15 @@ def test_the_sample_handlers_are_added_once(tmp_path: Path, listed: str) -> None
     named = services["api"]["environment"]["TASK_HANDLERS"].split(",")
     assert named.count("poolhouse.worker.samples") == 1
     assert "mine" in named
+
+
+def test_spans_go_to_a_folder_that_the_console_reads_where_traces_are_on(tmp_path: Path) -> None:
+    folder = overlay.make_traces_dir(tmp_path / "state")
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o1777  # the containers' user is another one
+    declared = load(_pipeline(tmp_path, "default"))
+    services = overlay.overlay(declared=declared, variables={}, pipeline=None, traces=folder)["services"]
+    mount = {"type": "bind", "source": str(folder), "target": "/traces", "read_only": False}
+    for name in ("api", "worker-default", "dead-letters", "scheduler"):
+        assert services[name]["environment"]["TRACES_DIR"] == "/traces"
+        assert services[name]["volumes"] == [mount]
+    assert "TRACES_DIR" not in _overlay(tmp_path, "default")["api"]["environment"]

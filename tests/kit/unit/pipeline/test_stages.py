@@ -28,7 +28,7 @@ task_type = "send_mail"
 [stages.prod]
 name = "shop-live"
 ref = "refs/tags/v*"
-deploy = { public = true, origins = [], api = { min_instances = 1 } }
+deploy = { public = "read", origins = [], api = { min_instances = 1 } }
 
 [stages.prod.queues.mail.workers]
 max_instances = 30
@@ -41,7 +41,7 @@ deploy = { workers = "job" }
 def test_a_stage_is_the_declaration_with_some_of_it_changed() -> None:
     base, prod = parse(TEXT), parse(TEXT, stage="prod")
     assert (base.name, prod.name) == ("shop", "shop-live")
-    assert (prod.deploy.public, prod.deploy.region, prod.deploy.origins) == (True, "us-east1", ())
+    assert (prod.deploy.public, prod.deploy.region, prod.deploy.origins) == ("read", "us-east1", ())
     assert (prod.deploy.api.min_instances, prod.deploy.api.max_instances) == (1, 5)
     assert (prod.queues[0].workers.cpu, prod.queues[0].workers.max_instances) == (2, 30)
     assert base.queues[0].workers.max_instances == 3

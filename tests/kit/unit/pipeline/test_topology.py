@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from poolhouse.pipeline.config import topology
 from poolhouse.pipeline.config.bucket import Bucket, Payloads
-from poolhouse.pipeline.config.deploy_options import Api, Deploy
+from poolhouse.pipeline.config.deploy_options import Api, Deploy, Vpc
 from poolhouse.pipeline.config.objectives import Objectives
 from poolhouse.pipeline.config.queue import Queue, Workers
 from poolhouse.pipeline.config.schedule import Schedule
@@ -80,6 +80,25 @@ def test_pubsubs_own_limit_of_deliveries_is_a_backstop_behind_the_attempts(attem
             2,
             "min_instances (3) is above max_instances (2)",
         ),
+        ("[queues.a]\n[deploy]\nregion = 'mars'", 3, "deploy.region: a region, such as europe-west1"),
+        ("[queues.a]\n[env]\npath = ''", 3, "env.path.[key]: a variable has capital letters"),
+        ("[queues.a]\nfair_by = 'a b'", 2, "fair_by: the name of a field of the payload"),
+        ("[queues.a]\n[deploy.labels]\nTeam = 'a'", 3, "a label has at most 63 lowercase letters"),
+        ("[queues.a]\n[deploy.labels]\npoolhouse = 'a'", 3, "labels that a deploy and Google set: choose another key"),
+        ("[queues.a]\n[deploy]\ncloud_sql = ['a:b']", 3, "cloud_sql.0: the name of a Cloud SQL instance"),
+        ("[queues.a]\n[deploy.vpc]\nnetwork = 'backend'", 2, "deploy.vpc.subnet: Field required"),
+        ("[queues.a]\n[deploy.vpc]\nsubnets = []", 3, "unknown field (allowed: network, subnet, egress, tags)"),
+        (
+            "[queues.a]\n[stages.x.deploy.vpc]\nnetwork = 'projects/host/global/networks/n'\nsubnet = 's'",
+            2,
+            "stages.x.deploy.vpc: network 'projects/host/global/networks/n' and subnet 's' are of two projects",
+        ),
+        (
+            "[queues.a]\n[deploy]\n[deploy.vpc]\nnetwork = 'projects/host/global/networks/n'\n"
+            "subnet = 'projects/host/regions/us-east1/subnetworks/s'",
+            2,
+            "is not in the region of the deploy, europe-west1",
+        ),
         ("queues = 3", 1, "write one table for each, as in [queues.NAME]"),
         ("", 1, "queues"),
     ],
@@ -113,6 +132,7 @@ TABLES: dict[str, tuple[type[BaseModel], dict[str, str]]] = {
     "payloads": (Payloads, {}),
     "deploy": (Deploy, {}),
     "deploy.api": (Api, {}),
+    "deploy.vpc": (Vpc, {"network": "'backend'", "subnet": "'backend-eu'"}),
     "webhooks": (Webhooks, {"secret": "'HOOKS'"}),
     "stages.x.queues.a": (Queue, {}),
     "stages.x": (topology.Topology, {}),

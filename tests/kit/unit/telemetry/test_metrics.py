@@ -31,7 +31,7 @@ from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.metrics import definitions
 from poolhouse.pipeline.metrics.definitions import CATALOGUE, OTHER
 from poolhouse.pipeline.metrics.process_metrics import open_metrics
-from poolhouse.pipeline.metrics.storage_calls import OPERATIONS, counted
+from poolhouse.pipeline.metrics.storage_calls import OPERATIONS, observed
 from poolhouse.pipeline.store import ABSENT
 from poolhouse.pipeline.tasks.record_store import RecordStore
 from poolhouse.pipeline.tasks.records import Status
@@ -84,7 +84,7 @@ def scraped() -> Scraped:
 def engine(scraped: Scraped) -> Iterator[Engine]:
     built = Engine()
     built.hooks = Hooks([scraped.metrics])
-    built.store = counted(built.store, scraped.metrics)  # type: ignore[assignment]
+    built.store = observed(built.store, scraped.metrics)  # type: ignore[assignment]
     built.heartbeat._metrics = scraped.metrics
     built.attempts = built.another("worker-1")
     yield built
@@ -164,7 +164,7 @@ def test_the_line_about_a_first_attempt_says_how_long_the_task_waited(
 
 def test_storage_calls_are_counted_with_how_they_end(scraped: Scraped) -> None:
     memory = MemoryStore()
-    store = counted(memory, scraped.metrics)
+    store = observed(memory, scraped.metrics)
     store.put("a", b"1", if_generation=ABSENT)
     with pytest.raises(PreconditionFailed):
         store.put("a", b"2", if_generation=ABSENT)
@@ -172,7 +172,7 @@ def test_storage_calls_are_counted_with_how_they_end(scraped: Scraped) -> None:
         store.get("b")
     memory.get = _unavailable  # type: ignore[method-assign]
     with pytest.raises(StoreUnavailable):
-        counted(memory, scraped.metrics).get("a")
+        observed(memory, scraped.metrics).get("a")
     assert scraped.samples("poolhouse_storage_call_duration_seconds_count") == {
         ("put", "ok"): 1,
         ("put", "conflict"): 1,
@@ -182,7 +182,7 @@ def test_storage_calls_are_counted_with_how_they_end(scraped: Scraped) -> None:
     assert {"get", "put", "list", "delete", "open_read", "upload"} <= set(OPERATIONS)
 
 
-def test_a_plain_task_costs_the_calls_that_it_cost_and_they_are_all_counted(scraped: Scraped, engine: Engine) -> None:
+def test_a_plain_task_costs_the_calls_that_it_cost_and_they_are_all_observed(scraped: Scraped, engine: Engine) -> None:
     engine.attempts.process(engine.task("echo", "t-1"))
     counts = scraped.samples("poolhouse_storage_call_duration_seconds_count")
     assert counts[("put", "ok")] == 2  # the claim and the record
@@ -227,7 +227,7 @@ def _unavailable(name: str) -> Any:
 def test_without_an_exporter_nothing_is_made_or_imported() -> None:
     assert open_metrics(settings(), part="worker", task_types=()) is None
     store = MemoryStore()
-    assert counted(store, None) is store
+    assert observed(store, None) is store
     program = (
         "import sys, poolhouse.worker.runtime.worker as worker, poolhouse.api.app, poolhouse.worker.scheduler\n"
         "from poolhouse.pipeline.config import settings\n"

@@ -24,6 +24,7 @@ from poolhouse.pipeline.tasks.after_end import Rule
 from poolhouse.pipeline.tasks.record_store import RecordStore, Stored
 from poolhouse.pipeline.tasks.records import TaskRecord
 from poolhouse.pipeline.tasks.task_ids import TaskIds
+from poolhouse.pipeline.traces.process_traces import ProcessTraces
 from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
 from poolhouse.worker.registry import load
 from poolhouse.worker.runtime.admission.limits import Limits
@@ -85,6 +86,7 @@ class Engine:
         self.executor = Executor(task_handlers=("tests.kit.unit.worker.handlers",))
         self.after_end: Sequence[Rule] = (LinkedTasks(self.store, lambda: self.task_ids),)
         self.hooks = Hooks()
+        self.traces: ProcessTraces | None = None
         self.attempts = self.another("worker-1")
 
     def services(self) -> Services:
@@ -113,6 +115,7 @@ class Engine:
             quarantine=Quarantine(partial(self._resume, admitted=False)),
             executor=self.executor,
             heartbeat=self.heartbeat,
+            traces=self.traces,
             worker_name=name,
             on_abandoned=self.abandoned.append,
         )

@@ -41,19 +41,23 @@ def test_a_worker_holds_more_messages_where_its_tasks_are_short_or_have_to_wait(
     assert messages_held("default", 8, handlers, topology=topology.load("pipeline.toml")) == held
 
 
-class _Refusing:
+class Refusing:
     """A subscriber whose first streams Pub/Sub refuses: the grant of the role is not in force yet."""
 
     def __init__(self, refusals: int) -> None:
         self.refusals = refusals
         self.streams: list[StreamingPullFuture] = []
+        self.paths: list[str] = []
+        self.managers: list[Mock] = []
         self.opened = threading.Event()
 
     def subscription_path(self, project: str, name: str) -> str:
         return f"projects/{project}/subscriptions/{name}"
 
     def subscribe(self, path: str, receive: object, **options: object) -> StreamingPullFuture:
-        stream = StreamingPullFuture(Mock())
+        self.paths.append(path)
+        self.managers.append(Mock())
+        stream = StreamingPullFuture(self.managers[-1])
         self.streams.append(stream)
         if len(self.streams) <= self.refusals:
             threading.Thread(target=stream.set_exception, args=(google_errors.PermissionDenied("no role"),)).start()
@@ -67,13 +71,17 @@ class _Refusing:
                 stream.set_result(True)
 
 
+#: Starts a worker that so many streams are refused to.
+Start = Callable[[int], tuple[Worker, Refusing]]
+
+
 @pytest.fixture
-def refused(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], tuple[Worker, _Refusing]]:
+def refused(monkeypatch: pytest.MonkeyPatch) -> Start:
     monkeypatch.setattr(runtime, "LONGEST_WAIT_S", 0.01)
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", "127.0.0.1:9")
 
-    def start(refusals: int) -> tuple[Worker, _Refusing]:
-        subscriber = _Refusing(refusals)
+    def start(refusals: int) -> tuple[Worker, Refusing]:
+        subscriber = Refusing(refusals)
         monkeypatch.setattr(runtime, "open_subscriber", lambda: subscriber)
         environment = Settings(google_cloud_project="unit", bucket_name="unit-bucket", worker_grace_s=0.5)
         queue = environment.topology.default_queue.name
@@ -84,7 +92,7 @@ def refused(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], tuple[Worker, _R
     return start
 
 
-def test_a_worker_waits_until_it_may_pull(refused: Callable[[int], tuple[Worker, _Refusing]]) -> None:
+def test_a_worker_waits_until_it_may_pull(refused: Start) -> None:
     worker, subscriber = refused(2)
     assert subscriber.opened.wait(10)
     worker.stop("the test is over")
@@ -92,9 +100,7 @@ def test_a_worker_waits_until_it_may_pull(refused: Callable[[int], tuple[Worker,
     assert len(subscriber.streams) == 3
 
 
-def test_a_worker_that_may_never_pull_says_so(
-    refused: Callable[[int], tuple[Worker, _Refusing]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_worker_that_may_never_pull_says_so(refused: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "GRANT_S", 0.1)
     worker, _ = refused(10_000)
     with pytest.raises(ConfigError, match=r"may not pull from .*roles/pubsub\.subscriber"):

@@ -107,6 +107,8 @@ class Shown:
 
     served: Served
     backend: MadeUpBackend
+    #: Where the stack leaves what its processes write.
+    state_dir: Path
     client: TestClient = field(init=False)
     up: bool = True
 
@@ -140,7 +142,7 @@ def words(html: str) -> str:
 
 
 @pytest.fixture
-def shown(served: Served) -> Iterator[Shown]:
+def shown(served: Served, tmp_path: Path) -> Iterator[Shown]:
     where = Endpoints(
         api_url=served.api.url,
         pubsub_host=NOWHERE,
@@ -148,9 +150,9 @@ def shown(served: Served) -> Iterator[Shown]:
         project="unit-console",
         bucket="unit-console",
     )
-    made = Shown(served, MadeUpBackend(where))
+    made = Shown(served, MadeUpBackend(where), tmp_path)
     made.client = TestClient(
-        create_app(LocalStack(made.find, open_bucket=lambda *_: StoreBucket(served.store))),
+        create_app(LocalStack(made.find, state_dir=tmp_path, open_bucket=lambda *_: StoreBucket(served.store))),
         base_url=f"http://{HOST}",
         raise_server_exceptions=False,
     )

@@ -87,6 +87,10 @@ def test_log_lines_are_read_in_cloud_logging_those_of_a_task_alone_too(served: S
     assert f'<a href="{explorer}{of_task}?project=some-project">Its log lines</a>' in page
 
 
+def test_spans_are_where_its_exporter_sends_them(served: Served, there: TestClient) -> None:
+    assert "are where its TRACES_EXPORTER sends them" in words(there.get(f"/tasks/{served.bury()}").text)
+
+
 def test_it_looks_less_often_than_at_a_local_stack(there: TestClient) -> None:
     assert 'data-every="6.0"' in there.get("/tasks").text
 

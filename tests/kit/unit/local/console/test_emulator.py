@@ -80,5 +80,5 @@ def test_an_emulator_that_does_not_answer_is_named(shown: Shown) -> None:
 
 def test_ages_follow_a_clock_that_was_moved(shown: Shown) -> None:
     task_id = shown.served.api.post("/tasks", {"task_type": "anything", "payload": {}})["task_id"]
-    moved = LocalStack(shown.find, now=lambda: shown.served.clock() + timedelta(hours=2))
+    moved = LocalStack(shown.find, state_dir=shown.state_dir, now=lambda: shown.served.clock() + timedelta(hours=2))
     assert "2.0 h ago" in TestClient(create_app(moved), base_url=f"http://{HOST}").get(f"/tasks/{task_id}").text

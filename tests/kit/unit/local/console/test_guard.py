@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from starlette.datastructures import Headers
@@ -119,4 +120,4 @@ def test_a_wrong_setting_ends_the_console_with_one_line_before_it_listens(
     assert said.out == ""
     assert said.err == f"console: ALLOWED_HOSTS or ALLOWED_ORIGINS: 'https://*/x' is no {what}\n"
     with pytest.raises(ConfigError, match=f"is no {what}"):
-        command.run(LocalStack(lambda: pytest.fail("it asked for the stack")))
+        command.run(LocalStack(lambda: pytest.fail("it asked for the stack"), state_dir=Path()))

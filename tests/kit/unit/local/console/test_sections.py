@@ -92,6 +92,7 @@ def test_a_trigger_shows_its_files_and_tasks_and_is_backfilled(shown: Shown) -> 
     for name in ("uploads/in/a.csv", "uploads/in/b.csv", "uploads/in/c.txt"):
         shown.served.store.put(name, b"data")
     page = shown.page("/triggers")
+    assert "whatever submitted them" in page
     assert "/files?prefix=uploads/in/" in page
     assert "None yet." in page
     counted = shown.text(shown.post("/triggers/tables/count"))

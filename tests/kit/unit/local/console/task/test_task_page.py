@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from poolhouse.local.console.task.family import MOST_CHILDREN
-from tests.kit.unit.local.console.conftest import Shown
+from poolhouse.pipeline.traces.span_files import SpanFiles
+from poolhouse.pipeline.traces.spans import Event, Span
+from tests.kit.unit.local.console.conftest import Shown, words
+from tests.kit.unit.local.console.task.recorded import retried, span
 from tests.kit.unit.local.console.test_groups import MEMBER
 from tests.kit.unit.local.console.test_pages import run
 
@@ -139,3 +144,45 @@ def test_objects_that_steps_dead_letters_and_log_lines_name_are_links(shown: Sho
 def test_a_dead_letter_without_a_floor_is_shown_as_text(shown: Shown) -> None:
     task_id = shown.served.bury(data=b"[" * 100_000)
     assert "more characters" in shown.page(f"/dead-letters/{task_id}")
+
+
+def test_the_spans_of_a_task_are_drawn_and_those_of_a_follow_up_lead_to_it(shown: Shown) -> None:
+    task_id = run(shown, status="succeeded")
+    duplicate = span(10, parent=2, name="process a", kind="consumer", start=7, task_id="a")
+    spans = [replace(each, attributes={**each.attributes, **_of(each, task_id)}) for each in [*retried(), duplicate]]
+    SpanFiles(shown.state_dir / "traces").append(spans)
+    page = shown.page(f"/tasks/{task_id}")
+    assert page.count('<li id="span-') == len(spans)
+    text = words(page)
+    assert "POST /tasks shop-api" in text
+    assert "process a attempt 1 failed shop-worker" in text
+    assert "process a no attempt shop-worker" in text
+    assert f'<a href="#span-{4:016x}">retry of attempt 1</a>' in page
+    assert 'task <a class="id" href="/tasks/b">b</a>' in page
+
+
+def test_hostile_spans_are_text(shown: Shown) -> None:
+    task_id = run(shown, status="succeeded")
+    script = "<script>alert(1)</script>"
+    event = Event(name=script, attributes={script: script})
+    attributes = {script: script, "poolhouse.object": 'uploads/"><script>', "poolhouse.task_id": task_id}
+    hostile = span(1, name=script, service=script, message=script, attributes=attributes, events=(event,), failed=True)
+    SpanFiles(shown.state_dir / "traces").append([hostile])
+    page = shown.page(f"/tasks/{task_id}")
+    assert "<script>" not in page
+    assert page.count("&lt;script&gt;alert(1)") >= 7
+
+
+def test_without_spans_a_task_says_how_they_are_recorded(shown: Shown) -> None:
+    assert "TRACES_EXPORTER=file ./invoke up" in shown.text(f"/tasks/{run(shown, status='succeeded')}")
+
+
+def test_a_page_goes_on_looking_while_the_last_spans_may_be_on_their_way(shown: Shown) -> None:
+    task_id = run(shown, status="succeeded", updated_at=datetime.now(UTC))
+    assert "data-every" not in shown.page(f"/tasks/{task_id}")
+    SpanFiles(shown.state_dir / "traces").append([span(1)])
+    assert "data-every" in shown.page(f"/tasks/{task_id}")
+
+
+def _of(each: Span, task_id: str) -> dict[str, str]:
+    return {"poolhouse.task_id": task_id} if each.task_id == "a" else {}

@@ -1,0 +1,47 @@
+"""Who may call an API that everybody can reach: what a deploy declares, and what the API reads of it."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from poolhouse.pipeline.config.base import Name, Table
+
+#: What a caller may do. `read`: all GET calls. `submit`: submit tasks and upload files. `operate`: everything. Each of
+#: them includes following a single task or group by its id.
+Scope = Literal["read", "submit", "operate"]
+#: Calls in a minute.
+PerMinute = Annotated[int, Field(ge=1, le=100_000)]
+
+
+def digest(key: str) -> str:
+    """Return what is kept of a key. A key is random, and long enough that its hash can't be reversed by trying."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+class ApiKey(Table):
+    """An API key."""
+
+    #: SHA-256 of the key, as `./invoke new-key` prints it. The key itself is kept nowhere.
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    #: What its holder may do: `read`, `submit` or `operate`, or several.
+    may: tuple[Scope, ...] = Field(min_length=1)
+    #: Most calls in a minute, of each instance of the API; left out: any number.
+    per_minute: PerMinute | None = None
+
+
+class ApiAccess(Table):
+    """The rules of one deployment, as the variable API_ACCESS carries them."""
+
+    #: What callers without a key may do; None: nothing.
+    anonymous: Scope | None = None
+    #: Most calls in a minute of all callers without a key together.
+    anonymous_per_minute: PerMinute | None = None
+    #: The keys, by the names of their holders.
+    keys: dict[Name, ApiKey] = Field(default_factory=dict)
+    #: The service account whose Google-signed tokens may report due times, and no more.
+    scheduler: str = ""
+    #: The audience of those tokens: the API's own URL.
+    audience: str = ""
