@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from poolhouse.cloud import image
+from poolhouse.cloud import cost, cost_ceiling, image
 from poolhouse.cloud.canary import planning
 from poolhouse.cloud.destroy import remove
 from poolhouse.cloud.errors import CloudError
@@ -150,6 +150,8 @@ def deploy(
     Raises:
         CloudError: nothing was changed, or what was done stays and the next deploy goes on from there.
     """
+    if not release:  # a rollback must not fail for its price
+        cost_ceiling.check(topology, cost.load_prices()[1])
     tracks = tracks or release_tracks.installed(gcloud)
     prepared = prepare(gcloud, topology, options=options, tracks=tracks, root=root, release=release, canary=canary)
     work = prepared.plan

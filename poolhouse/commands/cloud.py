@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 from poolhouse.client import units
 from poolhouse.cloud import (
     cost,
+    cost_ceiling,
     deploy,
     e2e,
     github,
@@ -31,10 +32,8 @@ from poolhouse.cloud import (
 )
 from poolhouse.cloud import destroy as removal
 from poolhouse.cloud.canary import parts, rollout
-from poolhouse.cloud.canary.parts import Part
 from poolhouse.cloud.errors import CloudError, GcloudFailed
 from poolhouse.cloud.gcloud import release_tracks
-from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
 from poolhouse.cloud.gcloud.runner import Gcloud
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.plan import planner
@@ -123,34 +122,15 @@ def rollback(*, to: str = "", project: str = "", stage: str = "", dry_run: bool 
     tracks = release_tracks.installed(gcloud)
     divided = () if to else parts.read(gcloud, options=options, tracks=tracks)
     if divided:
-        return _end_canary(gcloud, divided, declared=declared, options=options, tracks=tracks, dry_run=dry_run, ask=ask)
+        rollout.take_back(gcloud, divided, topology=declared, options=options, tracks=tracks, dry_run=dry_run, ask=ask)
+        print("\nThe canary ends. The next `./invoke deploy` goes forward again: mend the sources first.")
+        return 0
     chosen = releases.choose(releases.read(gcloud, options=options), to or "1")
     print(f"To {chosen.tag}, pushed {chosen.pushed}. Queues, sizes and variables stay as pipeline.toml has them now.\n")
     deploy.deploy(
         gcloud, declared, options=options, root=ROOT, tracks=tracks, dry_run=dry_run, release=chosen.tag, ask=ask
     )
     print("\nThe next `./invoke deploy` goes forward again: revert the sources before it.")
-    return 0
-
-
-def _end_canary(
-    gcloud: Gcloud,
-    divided: Sequence[Part],
-    *,
-    declared: topology.Topology,
-    options: Options,
-    tracks: ReleaseTracks,
-    dry_run: bool,
-    ask: Callable[[str], bool],
-) -> int:
-    for part in divided:
-        print(f"{part.kind} {part.name}: {part.percent}% of {part.new} back to {part.old}")
-    if dry_run:
-        return 0
-    if not ask("Take the new release back?"):
-        raise CloudError("nothing was changed.")
-    rollout.take_back(gcloud, divided, topology=declared, options=options, tracks=tracks)
-    print("\nThe release before runs alone. The next `./invoke deploy` goes forward again: mend the sources first.")
     return 0
 
 
@@ -315,10 +295,13 @@ def estimate(*, tasks_per_day: float, seconds: float, stage: str = "", as_json: 
     as_of, prices = cost.load_prices()
     declared = topology.load(ROOT / "pipeline.toml", stage=stage)
     load = cost.load_of(declared, tasks_per_day=tasks_per_day, seconds=seconds)
+    most = cost_ceiling.ceiling(declared, prices)
     if as_json:
-        Terminal().json(cost.figures(load, prices, as_of=as_of), indent=2)
+        found = {**cost.figures(load, prices, as_of=as_of), "at_most": [asdict(item) for item in most]}
+        Terminal().json(found, indent=2)
         return 0
-    return _text(cost.report(load, prices, as_of=as_of))
+    at_most = "At most, with all instances at work for a whole month (`max_monthly_cost` limits this):"
+    return _text(f"{cost.report(load, prices, as_of=as_of)}\n\n{at_most}\n\n{cost_ceiling.table(most)}")
 
 
 def status(*, project: str = "", stage: str = "", as_json: bool = False) -> int:

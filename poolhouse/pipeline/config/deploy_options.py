@@ -103,6 +103,9 @@ class Deploy(Table):
     channel: str = Field(default="", pattern=r"^(projects/[^/]+/notificationChannels/[0-9]+)?$")
     #: Web origins that browsers may upload from, such as `https://app.example.com`.
     origins: tuple[Annotated[str, Field(pattern=r"^(\*|https?://[^/\s]+)$")], ...] = ()
+    #: US dollars that a month may cost with all instances at work: a deploy that could cost more is refused. Left out:
+    #: any.
+    max_monthly_cost: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     #: Labels of all that can have some, for bills and inventories.
     labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=60)
     #: Cloud SQL instances that the API and the workers connect to at `/cloudsql/PROJECT:REGION:NAME`: their names, or

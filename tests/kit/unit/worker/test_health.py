@@ -180,6 +180,7 @@ def test_what_does_not_end_in_order_is_killed(capfd: pytest.CaptureFixture[str])
     world.vitals = STUCK
     world.watchdog(after_s=0.06).start()
     assert world.killed.wait(30)
+    until(lambda: world.ended, "it is ended", timeout_s=30)
     assert [str(stuck) for stuck in world.ended] == ["the worker is stuck: nothing is pulled from shop-mail-workers"]
     assert "most recent call first" in capfd.readouterr().err  # where each thread is
 

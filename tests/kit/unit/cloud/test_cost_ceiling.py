@@ -1,0 +1,78 @@
+"""The most that a month can cost, and the deploy that it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from poolhouse.cloud.cost import MONTH_S, load_prices
+from poolhouse.cloud.cost_ceiling import ceiling, check
+from poolhouse.cloud.deploy import deploy
+from poolhouse.cloud.errors import CloudError
+from poolhouse.cloud.gcloud.runner import Gcloud
+from poolhouse.cloud.options import Options
+from poolhouse.pipeline.config.topology import parse
+
+_, PRICES = load_prices()
+QUEUES = """
+[queues.mail.workers]
+cpu = 2
+memory_mib = 2048
+min_instances = 0
+max_instances = 5
+[queues.bulk.workers]
+min_instances = 2
+max_instances = 9
+"""
+
+
+def parts(deploy: str) -> dict[str, tuple[float, str]]:
+    declared = parse(f"[deploy]\n{deploy}\n{QUEUES}")
+    return {item.part: (item.dollars, item.why) for item in ceiling(declared, PRICES)}
+
+
+def test_every_instance_counts_for_the_whole_month() -> None:
+    found = parts("")
+    pool, api = PRICES["run_pool"], PRICES["run_service"]
+    assert found["queue mail"] == (
+        pytest.approx(MONTH_S * 2 * (pool["cpu_s"] + pool["memory_gib_s"])),
+        "1 x 2 vCPU and 2 GiB",
+    )
+    assert found["API"] == (
+        pytest.approx(10 * MONTH_S * (api["cpu_s"] + api["memory_gib_s"] / 2)),
+        "10 x 1 vCPU and 0.5 GiB",
+    )
+    assert set(found) == {"API", "queue mail", "queue bulk", "dead-letter job"}
+
+
+@pytest.mark.parametrize(
+    ("deploy", "mail", "bulk"),
+    [("", 1, 2), ("autoscale = true", 5, 9), ("workers = 'job'", 5, 9)],
+    ids=["fixed", "autoscaled", "jobs"],
+)
+def test_pools_have_their_fixed_number_and_what_scales_its_most(deploy: str, mail: int, bulk: int) -> None:
+    found = parts(deploy)
+    assert [found[f"queue {name}"][1].partition(" ")[0] for name in ("mail", "bulk")] == [str(mail), str(bulk)]
+    assert ("autoscaler" in found) == ("autoscale" in deploy)
+
+
+def test_a_stage_that_could_cost_more_than_it_may_is_refused_with_the_numbers(tmp_path: Path) -> None:
+    text = f"[deploy]\nmax_monthly_cost = 1500\n[stages.'pr-*'.deploy]\nmax_monthly_cost = 20\n{QUEUES}"
+    check(parse(text), PRICES)
+    preview = parse(text, stage="pr-7")
+    with pytest.raises(CloudError) as refusal:
+        # It calls no gcloud: there is none.
+        deploy(
+            Gcloud.__new__(Gcloud),
+            preview,
+            options=Options.declared(preview, project="some-project"),
+            root=tmp_path,
+            ask=lambda question: True,
+            say=lambda line: None,
+        )
+    words = str(refusal.value)
+    assert "more than the 20.00 that max_monthly_cost under [deploy]" in words
+    total = sum(item.dollars for item in ceiling(preview, PRICES))
+    assert f"would cost {total:,.2f} US dollars" in words
+    assert "10 x 1 vCPU and 0.5 GiB" in words
