@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -32,10 +32,8 @@ from poolhouse.cloud import (
 )
 from poolhouse.cloud import destroy as removal
 from poolhouse.cloud.canary import parts, rollout
-from poolhouse.cloud.canary.parts import Part
 from poolhouse.cloud.errors import CloudError, GcloudFailed
 from poolhouse.cloud.gcloud import release_tracks
-from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
 from poolhouse.cloud.gcloud.runner import Gcloud
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.plan import planner
@@ -124,34 +122,15 @@ def rollback(*, to: str = "", project: str = "", stage: str = "", dry_run: bool 
     tracks = release_tracks.installed(gcloud)
     divided = () if to else parts.read(gcloud, options=options, tracks=tracks)
     if divided:
-        return _end_canary(gcloud, divided, declared=declared, options=options, tracks=tracks, dry_run=dry_run, ask=ask)
+        rollout.take_back(gcloud, divided, topology=declared, options=options, tracks=tracks, dry_run=dry_run, ask=ask)
+        print("\nThe canary ends. The next `./invoke deploy` goes forward again: mend the sources first.")
+        return 0
     chosen = releases.choose(releases.read(gcloud, options=options), to or "1")
     print(f"To {chosen.tag}, pushed {chosen.pushed}. Queues, sizes and variables stay as pipeline.toml has them now.\n")
     deploy.deploy(
         gcloud, declared, options=options, root=ROOT, tracks=tracks, dry_run=dry_run, release=chosen.tag, ask=ask
     )
     print("\nThe next `./invoke deploy` goes forward again: revert the sources before it.")
-    return 0
-
-
-def _end_canary(
-    gcloud: Gcloud,
-    divided: Sequence[Part],
-    *,
-    declared: topology.Topology,
-    options: Options,
-    tracks: ReleaseTracks,
-    dry_run: bool,
-    ask: Callable[[str], bool],
-) -> int:
-    for part in divided:
-        print(f"{part.kind} {part.name}: {part.percent}% of {part.new} back to {part.old}")
-    if dry_run:
-        return 0
-    if not ask("Take the new release back?"):
-        raise CloudError("nothing was changed.")
-    rollout.take_back(gcloud, divided, topology=declared, options=options, tracks=tracks)
-    print("\nThe release before runs alone. The next `./invoke deploy` goes forward again: mend the sources first.")
     return 0
 
 

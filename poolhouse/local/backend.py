@@ -25,9 +25,14 @@ def default_state_dir() -> Path:
     return Path(os.environ.get("POOLHOUSE_STATE_DIR") or ROOT / ".poolhouse").resolve()
 
 
-def traces_dir(state_dir: Path) -> Path:
-    """Where the processes of a stack keep their spans, while TRACES_EXPORTER is `file`."""
-    return state_dir / "traces"
+def traces_dir(state_dir: Path, backend: str) -> Path:
+    """Where the processes of a stack keep their spans, while TRACES_EXPORTER is `file`.
+
+    Args:
+        state_dir: of the stack.
+        backend: its name. Containers run as another user, whose files the embedded stack could not append to.
+    """
+    return state_dir / "traces" / backend
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
 from poolhouse.cloud.gcloud.runner import Gcloud
 from poolhouse.cloud.kinds import containers, run, shares
+from poolhouse.cloud.kinds.shares import Division
 from poolhouse.cloud.options import LABEL, Options
-from poolhouse.cloud.resource import Command, Json, command, flag
+from poolhouse.cloud.resource import Command, Fields, Json, Read, Resource, command, flag
+from poolhouse.pipeline.config.queue import Queue
 from poolhouse.pipeline.config.topology import Topology
 
 
@@ -43,17 +45,47 @@ def parse(services: Json, pools: Json, *, options: Options) -> tuple[Part, ...]:
     return tuple(part for part in (*found, *(_part("pool", item) for item in ours)) if part)
 
 
-def back(parts: Sequence[Part], *, topology: Topology, options: Options, tracks: ReleaseTracks) -> Iterator[Command]:
-    """The commands that give everything back to the old revisions."""
+def back(parts: Sequence[Part], *, topology: Topology, options: Options, tracks: ReleaseTracks) -> tuple[Resource, ...]:
+    """The parts as they are wanted without their canary: everything is the old revision's, which still runs."""
     queues = {queue.topic: queue for queue in topology.queues}
-    for part in parts:
-        if part.kind == "service":
-            yield run.service_division(options).back(part.old)
-            continue
-        yield run.pool_division(part.name, options=options, tracks=tracks).back(part.old)
-        if part.name in queues and not options.autoscale:
-            instances = flag(tracks.instances_flag, run.fixed_instances(queues[part.name]))
-            yield command(*tracks.worker_pools, "update", part.name, flag("region", options.region), instances)
+    return tuple(
+        _service_back(part, options)
+        if part.kind == "service"
+        else _pool_back(part, queues.get(part.name), options, tracks)
+        for part in parts
+    )
+
+
+def _service_back(part: Part, options: Options) -> Resource:
+    division = run.service_division(options)
+    return _back(part, division, run.services_read(options), division.back(part.old))
+
+
+def _pool_back(part: Part, queue: Queue | None, options: Options, tracks: ReleaseTracks) -> Resource:
+    division = run.pool_division(part.name, options=options, tracks=tracks)
+    commands = [division.back(part.old)]
+    if queue is not None and not options.autoscale:
+        # The instance that the canary added.
+        size = flag(tracks.instances_flag, run.fixed_instances(queue))
+        commands.append(command(*tracks.worker_pools, "update", part.name, flag("region", options.region), size))
+    return _back(part, division, run.pools_read(options, tracks), *commands)
+
+
+def _back(part: Part, division: Division, read: Read, *commands: Command) -> Resource:
+    def observe(raw: Json) -> Fields | None:
+        found = containers.named(raw, part.name)
+        return {division.field: shares.of(found).text} if found else None
+
+    return Resource(
+        kind=part.kind,
+        name=part.name,
+        wanted={division.field: f"100% {part.old}"},
+        read=read,
+        observe=observe,
+        create=(),
+        update=lambda raw: commands,
+        absent="it was removed meanwhile.",
+    )
 
 
 def _part(kind: Literal["service", "pool"], item: Json) -> Part | None:

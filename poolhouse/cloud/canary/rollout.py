@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from poolhouse.cloud.canary import parts as part_list
+from poolhouse.cloud.canary import parts
 from poolhouse.cloud.canary.decision import LEAST, conclude
 from poolhouse.cloud.canary.parts import Part
 from poolhouse.cloud.canary.watch import Clock, Comparison, watch
@@ -15,6 +15,10 @@ from poolhouse.cloud.gcloud import release_tracks
 from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
 from poolhouse.cloud.gcloud.runner import Gcloud
 from poolhouse.cloud.options import Options
+from poolhouse.cloud.plan.apply import Values, apply
+from poolhouse.cloud.plan.planner import plan
+from poolhouse.cloud.plan.progress import Lines
+from poolhouse.cloud.plan.rendering import plan_text
 from poolhouse.pipeline.config.topology import Topology
 
 STAYS = (
@@ -62,7 +66,7 @@ def roll_out(
     )  # fmt: skip
     if dry_run or not prepared.canaries:
         return
-    divided = part_list.read(gcloud, options=options, tracks=tracks)
+    divided = parts.read(gcloud, options=options, tracks=tracks)
     say(f"\nWatching both releases for {watch_s:g} s. Ctrl-C ends this and changes nothing.")
     try:
         found = watch(gcloud, divided, length_s=watch_s, clock=clock or Clock(), say=say)
@@ -71,14 +75,25 @@ def roll_out(
         raise
     except CloudError as error:
         raise CloudError(f"{error}\n\nThe releases can't be compared. {STAYS}") from error
-    if part_list.read(gcloud, options=options, tracks=tracks) != divided:
+    if parts.read(gcloud, options=options, tracks=tracks) != divided:
         raise CloudError(
             "the releases were changed elsewhere meanwhile: nothing more was done. See `./invoke releases`."
         )
     match conclude(comparison.verdict for comparison in found):
         case "take back":
-            take_back(gcloud, divided, topology=topology, options=options, tracks=tracks, say=say)
-            raise CloudError(_taken_back(found))
+            try:
+                take_back(
+                    gcloud, divided, topology=topology, options=options, tracks=tracks, ask=lambda question: True,
+                    say=say,
+                )  # fmt: skip
+            except CloudError as error:
+                raise CloudError(
+                    f"the new release could not be taken back everywhere:\n{_reasons(found)}\n\n{error}"
+                ) from error
+            raise CloudError(
+                f"the new release was taken back; the one before runs alone:\n{_reasons(found)}\n"
+                "`./invoke logs` shows what failed. The next deploy gives everything to what it deploys: mend it first."
+            )
         case "stay":
             raise CloudError(
                 f"too little has happened to judge the new release: it takes {LEAST} requests or attempts of each.\n"
@@ -100,17 +115,37 @@ def take_back(
     topology: Topology,
     options: Options,
     tracks: ReleaseTracks,
+    dry_run: bool = False,
+    ask: Ask,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Give everything back to the old revisions, which still run. Raises `GcloudFailed`."""
-    for command in part_list.back(divided, topology=topology, options=options, tracks=tracks):
-        say(f"    $ {command.shown()}")
-        gcloud.run(command)
+    """Give everything back to the old revisions.
+
+    Args:
+        gcloud: with what.
+        divided: the parts that have a canary.
+        topology: pipeline.toml.
+        options: the choices of the deploy.
+        tracks: the release tracks.
+        dry_run: show the plan, change nothing.
+        ask: asked before anything is changed.
+        say: where lines for the person go.
+
+    Raises:
+        CloudError: nothing was changed, or not everything.
+    """
+    wanted = parts.back(divided, topology=topology, options=options, tracks=tracks)
+    work = plan(wanted, gcloud.read_all(tuple(dict.fromkeys(resource.read for resource in wanted))))
+    say(plan_text(work, project=options.project))
+    if dry_run:
+        return
+    if not ask(f"Take the new release in {options.project} back?"):
+        raise CloudError("nothing was changed.")
+    apply(
+        work, gcloud, values=Values(), repository=options.repository, progress=Lines(len(work.work)),
+        again="`./invoke rollback` once more",
+    )  # fmt: skip
 
 
-def _taken_back(found: Sequence[Comparison]) -> str:
-    reasons = "\n".join(f"  {comparison}" for comparison in found if comparison.verdict in {"worse", "silent"})
-    return (
-        f"the new release was taken back; the one before runs alone:\n{reasons}\n"
-        "`./invoke logs` shows what failed. The next deploy gives everything to what it deploys: mend it first."
-    )
+def _reasons(found: Sequence[Comparison]) -> str:
+    return "\n".join(f"  {comparison}" for comparison in found if comparison.verdict in {"worse", "silent"})

@@ -49,7 +49,9 @@ class Values:
         return {name: value for name, value in (("image", self.image), ("sources", self.sources)) if value}
 
 
-def apply(plan: Plan, gcloud: Gcloud, *, values: Values, repository: str, progress: Progress) -> None:
+def apply(
+    plan: Plan, gcloud: Gcloud, *, values: Values, repository: str, progress: Progress, again: str = "Deploy again"
+) -> None:
     """Carry out every action of the plan.
 
     A failure lets the actions under way end and starts no others; what is done stays, and the next deploy goes on from
@@ -61,6 +63,7 @@ def apply(plan: Plan, gcloud: Gcloud, *, values: Values, repository: str, progre
         values: the image, where it is there already, and its sources; filled as they become known.
         repository: path of the image without tag and digest.
         progress: receives the progress.
+        again: what to do after a failure; then it goes on from there.
 
     Raises:
         CloudError: one or more actions failed.
@@ -97,7 +100,7 @@ def apply(plan: Plan, gcloud: Gcloud, *, values: Values, repository: str, progre
         left = len(waiting) + len(failures)
         text = "\n\n".join(str(failure) for failure in failures)
         raise CloudError(
-            f"{text}\n\n{len(plan.work) - left} of {len(plan.work)} actions are done and stay done. Deploy again: it "
+            f"{text}\n\n{len(plan.work) - left} of {len(plan.work)} actions are done and stay done. {again}: it "
             "goes on from there."
         )
 

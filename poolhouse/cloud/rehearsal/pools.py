@@ -112,10 +112,14 @@ class PoolServer:
             "metadata": {"annotations": notes},
             "spec": {"containers": [container], "serviceAccountName": pool.template.service_account},
         }
+        _check_split(state, full, pool)
         revision = revisions.newest(state, full, template, region=region)
         pool.latest_ready_revision = f"{pool.name}/revisions/{revision}"
         pool.generation = state.number()
-        _split(state, full, pool)
+        pool.instance_split_statuses = [
+            InstanceSplitStatus(type_=split.type_, revision=split.revision or revision, percent=split.percent)
+            for split in pool.instance_splits
+        ]
         state.items[f"run-v2/{pool.name}"] = {"pool": pool}
         state.items[full] = as_v1(pool, template, state, region, resource)
         return self._operation(pool)
@@ -138,17 +142,12 @@ class PoolServer:
         return _operation_message(state.operation(full, WorkerPool.pb(pool), metadata=WorkerPool.pb(pool)))
 
 
-def _split(state: State, full: str, pool: Any) -> None:
+def _check_split(state: State, full: str, pool: Any) -> None:
     """Check how instances are divided; all are the newest revision's where nothing is said. Raises `ApiError`."""
     if not pool.instance_splits:
         pool.instance_splits = [InstanceSplit(type_=_TO_LATEST, percent=100)]
     named = [split.revision for split in pool.instance_splits if split.type_ != _TO_LATEST]
     revisions.check_shares(state, full, (split.percent for split in pool.instance_splits), named)
-    newest = pool.latest_ready_revision.rpartition("/")[2]
-    pool.instance_split_statuses = [
-        InstanceSplitStatus(type_=split.type_, revision=split.revision or newest, percent=split.percent)
-        for split in pool.instance_splits
-    ]
 
 
 #: Least and most memory by CPU, in MiB (Cloud Run, Configure CPU and memory limits for worker pools).

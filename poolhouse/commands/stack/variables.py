@@ -31,8 +31,9 @@ def show_environment(form: str = "shell", *, state_dir: Path | None = None) -> i
     if form not in _FORMS:
         raise ConfigError(f"--format {form!r}: one of {', '.join(_FORMS)}")
     state_dir = state_dir or default_state_dir()
-    endpoints = backends.current(state_dir).endpoints()
-    found = {**endpoints.environment(), **_addresses(endpoints), "TRACES_DIR": str(traces_dir(state_dir))}
+    backend = backends.current(state_dir)
+    endpoints, traces = backend.endpoints(), traces_dir(state_dir, backend.name)
+    found = {**endpoints.environment(), **_addresses(endpoints), "TRACES_DIR": str(traces)}
     sys.stdout.write(_FORMS[form](found))
     return OK
 

@@ -94,7 +94,7 @@ def copy(state_dir: Path, pipeline_file: str) -> Path:
 
 def make_traces_dir(state_dir: Path) -> Path:
     """Make the folder for spans, which the containers' user may write to; returns its path."""
-    folder = traces_dir(state_dir)
+    folder = traces_dir(state_dir, "compose")
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o1777)
     return folder

@@ -95,7 +95,7 @@ class LocalStack:
             open_bucket: given the address of the storage server and the bucket's name.
         """
         self._find = find
-        self._spans = SpanFiles(traces_dir(state_dir))
+        self._state_dir = state_dir
         self.now = now
         self._open_bucket = open_bucket
         #: Whether the emulator is ours, by what identifies a stack.
@@ -127,7 +127,7 @@ class LocalStack:
         yield self._open_bucket(endpoints.storage_url, endpoints.bucket)
 
     def spans(self) -> SpanFiles:
-        return self._spans
+        return SpanFiles(traces_dir(self._state_dir, self._find().name))
 
     def emulator(self) -> Emulator:
         endpoints = self._find().endpoints()

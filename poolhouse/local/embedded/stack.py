@@ -82,7 +82,7 @@ class EmbeddedStack:
                 **os.environ,
                 **options.environment,
                 "CLOCK_FILE": str(clock_file),
-                "TRACES_DIR": str(traces_dir(state_dir)),
+                "TRACES_DIR": str(traces_dir(state_dir, "embedded")),
             }
         )
         objects = self._kept.objects if self._kept else data / "objects"

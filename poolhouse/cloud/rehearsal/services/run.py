@@ -194,13 +194,13 @@ def _service(state: State, request: Request, body: dict[str, Any]) -> dict[str, 
     pod.setdefault("timeoutSeconds", 300)
     label = body["metadata"]["name"]
     owner = name(state, "services", region, label)
+    shares = body["spec"].setdefault("traffic", [{"latestRevision": True, "percent": 100}])
+    named = [share["revisionName"] for share in shares if "revisionName" in share]
+    revisions.check_shares(state, owner, (share.get("percent", 0) for share in shares), named)
     revision = revisions.newest(state, owner, body["spec"]["template"], region=region)
     url = f"https://{label}-{PROJECT_NUMBER}.{region}.run.app"
     made = _stamped(state, body, region)
     made["metadata"]["annotations"].setdefault("run.googleapis.com/ingress", "all")
-    shares = made["spec"].setdefault("traffic", [{"latestRevision": True, "percent": 100}])
-    named = [share["revisionName"] for share in shares if "revisionName" in share]
-    revisions.check_shares(state, owner, (share.get("percent", 0) for share in shares), named)
     made["status"] = {
         "observedGeneration": made["metadata"]["generation"],
         "conditions": [{**condition, "lastTransitionTime": state.now()} for condition in _READY],

@@ -75,8 +75,9 @@ def commands(table: Mapping[str, Any], options: Options) -> Iterator[tuple[str, 
         Part(kind="service", name=options.api_service, new="a-2", old="a-1", percent=10),
         Part(kind="pool", name="poolhouse-mail", new="a-2", old="a-1", percent=10),
     ]
-    for command in back(taken_back, topology=parse(PIPELINE), options=options, tracks=words):
-        yield command.arguments
+    for item in back(taken_back, topology=parse(PIPELINE), options=options, tracks=words):
+        for command in item.update(OBSERVED):
+            yield command.arguments
     for sweep in leftovers.sweeps(options, words):
         yield (*sweep.read.arguments, "--format=json")
 

@@ -295,6 +295,37 @@ def test_each_label_of_a_log_metric_has_an_extractor(call: Caller) -> None:
 SERVICES = f"/apis/serving.knative.dev/v1/namespaces/{PROJECT}/services"
 
 
+def service(*shares: dict[str, Any], image: str = "image") -> dict[str, Any]:
+    return {
+        "apiVersion": "serving.knative.dev/v1",
+        "kind": "Service",
+        "metadata": {"name": "a", "namespace": PROJECT},
+        "spec": {"template": {"spec": {"containers": [{"image": image}]}}, "traffic": list(shares)},
+    }
+
+
+def test_another_template_is_another_revision_and_shares_go_to_revisions_that_are_there() -> None:
+    call, host = Caller(None, "run"), "europe-west1-run"
+    made = call("POST", SERVICES, service({"latestRevision": True, "percent": 100}), host=host)
+    assert made.body["status"]["latestReadyRevisionName"] == "a-00001-reh"
+    half = ({"revisionName": "a-00001-reh", "percent": 50}, {"latestRevision": True, "percent": 50})
+    put = call("PUT", f"{SERVICES}/a", service(*half), host=host)
+    assert put.body["status"]["latestReadyRevisionName"] == "a-00001-reh"
+    put = call("PUT", f"{SERVICES}/a", service(*half, image="other"), host=host)
+    assert [share["revisionName"] for share in put.body["status"]["traffic"]] == ["a-00001-reh", "a-00002-reh"]
+    for wrong, words in ((half[:1], "add up to 100"), (({"revisionName": "a-9", "percent": 100},), "'a-9'")):
+        refused = call("PUT", f"{SERVICES}/a", service(*wrong), host=host)
+        assert refused.status == 400
+        assert words in refused.body["error"]["message"]
+    path = SERVICES.removesuffix("services") + "revisions"
+    found = call("GET", path, host=host, labelSelector="serving.knative.dev/service = a").body["items"]
+    images = {item["metadata"]["name"]: item["spec"]["containers"][0]["image"] for item in found}
+    assert images == {"a-00001-reh": "image", "a-00002-reh": "other"}
+    assert call("GET", path, host=host, labelSelector="serving.knative.dev/service = b").body["items"] == []
+    assert call("DELETE", f"{SERVICES}/a", host=host).status == 200
+    assert call("GET", path, host=host).body["items"] == []
+
+
 @pytest.mark.parametrize(
     ("constraint", "where", "breaks", "keeps"),
     [

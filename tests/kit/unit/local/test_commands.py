@@ -213,7 +213,9 @@ def test_the_environment_of_a_stack_is_what_other_programs_read(
     wanted = {
         **endpoints.environment(),
         "POOLHOUSE_API_URL": endpoints.api_url,
-        "TRACES_DIR": str(tmp_path / "traces"),  # a worker started by hand records its spans where the console looks
+        "TRACES_DIR": str(
+            tmp_path / "traces" / backend.name
+        ),  # a worker started by hand records its spans where the console looks
     }
     assert {name: found[name] for name in wanted} == wanted
 

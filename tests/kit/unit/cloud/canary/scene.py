@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -88,3 +89,6 @@ class Gcloud:
     def run(self, command: Command, **_: Any) -> str:
         self.commands.append(command)
         return ""
+
+    def threads(self, name: str) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(2, thread_name_prefix=name)

@@ -12,6 +12,7 @@ import pytest
 from poolhouse.cloud.canary import parts, rollout
 from poolhouse.cloud.canary.watch import Clock
 from poolhouse.cloud.errors import CloudError, GcloudFailed
+from poolhouse.cloud.gcloud import release_tracks
 from poolhouse.cloud.kinds.shares import Canary
 from poolhouse.cloud.resource import Json, Read
 from poolhouse.commands import cloud
@@ -39,7 +40,7 @@ class Rollout(Gcloud):
     def run_to_its_end(self, topology: Topology, monkeypatch: pytest.MonkeyPatch) -> str:
         said = list[str]()
         monkeypatch.setattr(rollout, "deploy", self.deploy)
-        monkeypatch.setattr(rollout.release_tracks, "installed", lambda gcloud: OLD)
+        monkeypatch.setattr(release_tracks, "installed", lambda gcloud: OLD)
         rollout.roll_out(
             self,  # type: ignore[arg-type]
             topology,
@@ -98,7 +99,7 @@ class TestRollout:
     ) -> None:
         gcloud = Rollout(Log({"shop-api-2": outcomes(20, 20), "shop-api-1": outcomes(0, 180)}))
         listed = [(API, MAIL), (API,)]
-        monkeypatch.setattr(rollout.part_list, "read", lambda *_, **__: listed.pop(0))
+        monkeypatch.setattr(parts, "read", lambda *_, **__: listed.pop(0))
         with pytest.raises(CloudError, match="changed elsewhere"):
             gcloud.run_to_its_end(topology, monkeypatch)
         assert gcloud.commands == []
@@ -120,16 +121,18 @@ class TestBack:
         (tmp_path / "pipeline.toml").write_text(PIPELINE)
         monkeypatch.setattr(cloud, "ROOT", tmp_path)
         monkeypatch.setattr(cloud, "Gcloud", lambda project: gcloud)
-        monkeypatch.setattr(cloud.release_tracks, "installed", lambda gcloud: OLD)
+        monkeypatch.setattr(release_tracks, "installed", lambda gcloud: OLD)
         assert cloud.rollback(project="some-project", dry_run=True) == 0
         assert gcloud.commands == []
-        assert "service shop-api: 10% of shop-api-2 back to shop-api-1" in capsys.readouterr().out
+        shown = capsys.readouterr().out
+        assert "traffic: 90% shop-api-1, 10% newest revision -> 100% shop-api-1" in shown
+        assert "split: 50% shop-mail-1, 50% newest revision -> 100% shop-mail-1" in shown
         assert cloud.rollback(project="some-project", yes=True) == 0
         pools = ("beta", "run", "worker-pools")
-        assert [command.arguments for command in gcloud.commands] == [
-            ("run", "services", "update-traffic", "shop-api", "--region=europe-west1", "--to-revisions=shop-api-1=100"),
-            (*pools, "update-instance-split", "shop-mail", "--region=europe-west1", "--to-revisions=shop-mail-1=100"),
+        assert sorted(command.arguments for command in gcloud.commands) == [
             (*pools, "update", "shop-mail", "--region=europe-west1", "--scaling=1"),
+            (*pools, "update-instance-split", "shop-mail", "--region=europe-west1", "--to-revisions=shop-mail-1=100"),
+            ("run", "services", "update-traffic", "shop-api", "--region=europe-west1", "--to-revisions=shop-api-1=100"),
         ]
 
     @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from poolhouse.local.backend import Endpoints, QueueScale, ServiceState, ServiceStatus, UpOptions
+from poolhouse.local.backend import Endpoints, QueueScale, ServiceState, ServiceStatus, UpOptions, traces_dir
 from poolhouse.local.console.app import create_app
 from poolhouse.local.console.files.bucket import FileInfo, Folder, Opened
 from poolhouse.local.console.stacks import LocalStack
@@ -111,6 +111,10 @@ class Shown:
     state_dir: Path
     client: TestClient = field(init=False)
     up: bool = True
+
+    @property
+    def traces_dir(self) -> Path:
+        return traces_dir(self.state_dir, self.backend.name)
 
     def find(self) -> MadeUpBackend:
         if not self.up:

@@ -150,7 +150,7 @@ def test_the_spans_of_a_task_are_drawn_and_those_of_a_follow_up_lead_to_it(shown
     task_id = run(shown, status="succeeded")
     duplicate = span(10, parent=2, name="process a", kind="consumer", start=7, task_id="a")
     spans = [replace(each, attributes={**each.attributes, **_of(each, task_id)}) for each in [*retried(), duplicate]]
-    SpanFiles(shown.state_dir / "traces").append(spans)
+    SpanFiles(shown.traces_dir).append(spans)
     page = shown.page(f"/tasks/{task_id}")
     assert page.count('<li id="span-') == len(spans)
     text = words(page)
@@ -167,7 +167,7 @@ def test_hostile_spans_are_text(shown: Shown) -> None:
     event = Event(name=script, attributes={script: script})
     attributes = {script: script, "poolhouse.object": 'uploads/"><script>', "poolhouse.task_id": task_id}
     hostile = span(1, name=script, service=script, message=script, attributes=attributes, events=(event,), failed=True)
-    SpanFiles(shown.state_dir / "traces").append([hostile])
+    SpanFiles(shown.traces_dir).append([hostile])
     page = shown.page(f"/tasks/{task_id}")
     assert "<script>" not in page
     assert page.count("&lt;script&gt;alert(1)") >= 7
@@ -180,7 +180,7 @@ def test_without_spans_a_task_says_how_they_are_recorded(shown: Shown) -> None:
 def test_a_page_goes_on_looking_while_the_last_spans_may_be_on_their_way(shown: Shown) -> None:
     task_id = run(shown, status="succeeded", updated_at=datetime.now(UTC))
     assert "data-every" not in shown.page(f"/tasks/{task_id}")
-    SpanFiles(shown.state_dir / "traces").append([span(1)])
+    SpanFiles(shown.traces_dir).append([span(1)])
     assert "data-every" in shown.page(f"/tasks/{task_id}")
 
 
