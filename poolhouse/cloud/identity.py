@@ -247,7 +247,7 @@ def _on_project(options: Options) -> Resource:
     roles = tuple(
         sorted((*ROLES, *(AUTOSCALER_ROLES if options.autoscale else ()), *(SECRET_ROLES if options.secrets else ())))
     )
-    only = ", ".join(f"'{role}'" for role in GIVES)
+    only = ", ".join(f"'{role}'" for role in dict.fromkeys((*GIVES, *options.worker_roles)))
     expression = f"api.getAttribute('iam.googleapis.com/modifiedGrantsByRole', []).hasOnly([{only}])"
     right = {"title": f"{options.identity}-gives", "expression": expression}
 

@@ -65,6 +65,8 @@ class Options:
     vpc: Vpc | None = None
     #: Cloud SQL instances that API and workers connect to, each as `PROJECT:REGION:NAME`.
     cloud_sql: tuple[str, ...] = ()
+    #: Roles on the project that workers have beyond those of every worker.
+    worker_roles: tuple[str, ...] = ()
     #: Full name of the Cloud KMS key of buckets and topics; empty: Google's own keys.
     kms_key: str = ""
     #: Further labels of every resource that can have some.
@@ -107,6 +109,7 @@ class Options:
             origins=deploy.origins,
             vpc=deploy.vpc,
             cloud_sql=tuple(name if ":" in name else f"{project}:{deploy.region}:{name}" for name in deploy.cloud_sql),
+            worker_roles=deploy.worker_roles,
             kms_key=deploy.kms_key or "",
             own_labels=deploy.labels,
             api=deploy.api,

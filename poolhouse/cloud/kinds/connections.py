@@ -85,8 +85,8 @@ def connections(options: Options, *, cloud_sql: bool = True) -> Connections:
 
 
 def granted(options: Options) -> tuple[str, ...]:
-    """Ids of what must be in place before a part starts that connects to Cloud SQL."""
-    return (f"grants/project/{options.project}",) if options.own_cloud_sql else ()
+    """Ids of what must be in place before a part starts that has roles on the project."""
+    return (f"grants/project/{options.project}",) if options.own_cloud_sql or options.worker_roles else ()
 
 
 def observed(template: Json, options: Options) -> Fields:

@@ -227,4 +227,7 @@ def _on_project(topology: Topology, options: Options, tracks: ReleaseTracks) -> 
         if not tracks.pool_policies:
             bindings["roles/run.developer"] = (scaler,)
         bindings["roles/pubsub.viewer"] = (scaler,)
+    for role in options.worker_roles:
+        members = dict.fromkeys((*bindings.get(role, ()), options.member("worker")))
+        bindings[role] = tuple(members)
     return bindings

@@ -15,6 +15,19 @@ _RESOURCE = r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?"
 NetworkName = Annotated[str, Field(pattern=rf"^(projects/[a-z0-9.:-]+/global/networks/)?{_RESOURCE}$")]
 SubnetName = Annotated[str, Field(pattern=rf"^(projects/[a-z0-9.:-]+/regions/[a-z0-9-]+/subnetworks/)?{_RESOURCE}$")]
 NetworkTag = Annotated[str, Field(pattern=rf"^{_RESOURCE}$")]
+
+
+def _no_basic_role(role: str) -> str:
+    if role in {"roles/owner", "roles/editor", "roles/viewer"}:
+        raise ValueError(f"{role} reaches everything in the project: name the roles that handlers need")
+    return role
+
+
+Role = Annotated[
+    str,
+    Field(pattern=r"^(roles/[A-Za-z][A-Za-z.]*|(projects|organizations)/[a-z0-9.:-]+/roles/[A-Za-z0-9_.]+)$"),
+    AfterValidator(_no_basic_role),
+]
 KmsKey = Annotated[
     str, Field(pattern=r"^projects/[a-z0-9.:-]+/locations/[a-z0-9-]+/keyRings/[\w-]{1,63}/cryptoKeys/[\w-]{1,63}$")
 ]
@@ -106,6 +119,8 @@ class Deploy(Table):
     channel: str = Field(default="", pattern=r"^(projects/[^/]+/notificationChannels/[0-9]+)?$")
     #: Web origins that browsers may upload from, such as `https://app.example.com`.
     origins: tuple[Annotated[str, Field(pattern=r"^(\*|https?://[^/\s]+)$")], ...] = ()
+    #: Roles on the project that handlers need beyond those of every worker, such as `roles/bigquery.jobUser`.
+    worker_roles: tuple[Role, ...] = Field(default=(), max_length=5)
     #: Cloud KMS key that encrypts the buckets and topics, in the region of the deploy; left out: Google's own keys.
     kms_key: KmsKey | None = None
     #: US dollars that a month may cost with all instances at work: a deploy that could cost more is refused. Left out:

@@ -47,6 +47,7 @@ _PATTERNS = {
     "subnet": "the name of a subnet, such as backend-eu; of a Shared VPC projects/HOST/regions/REGION/subnetworks/NAME",
     "tags": "a network tag has 1 to 63 lowercase letters, digits and -, and starts with a letter",
     "cloud_sql": "the name of a Cloud SQL instance, such as orders; elsewhere PROJECT:REGION:NAME",
+    "worker_roles": "a role, such as roles/bigquery.jobUser or projects/P/roles/NAME",
     "kms_key": "the full name of a key: projects/P/locations/REGION/keyRings/RING/cryptoKeys/KEY",
     "labels": "a label has at most 63 lowercase letters, digits, _ and -, and its key starts with a letter",
 }

@@ -140,6 +140,20 @@ def test_every_worker_ends_itself_when_it_is_stuck_unless_the_environment_says_o
         assert by_id(make(other, workers=workers), part).wanted["env WORKER_WATCHDOG_S"] == "0"
 
 
+def test_handlers_have_the_roles_that_are_declared_for_them_and_no_other_part_has(make: Make) -> None:
+    roles = ("roles/bigquery.jobUser", "roles/monitoring.viewer")
+    resources = make(worker_roles=roles, autoscale=True)
+    assert grants_of(resources, OPTIONS.member("worker"))["project/some-project"] == set(roles)
+    assert grants_of(resources, OPTIONS.member("api"))["project/some-project"] == {"roles/monitoring.viewer"}
+    assert "roles/monitoring.viewer" in grants_of(resources, OPTIONS.member("autoscaler"))["project/some-project"]
+    assert "grants/project/some-project" in by_id(resources, "pool/shop-mail").after
+    granted = by_id(resources, "grants/project/some-project")
+    policy = {"bindings": [{"role": role, "members": list(members)} for role, members in granted.wanted.items()]}  # type: ignore[arg-type]
+    assert decide(granted, policy).verb == "unchanged"
+    (taken,) = decide(by_id(make(autoscale=True, worker_roles=roles[1:]), granted.id), policy).commands
+    assert {"remove-iam-policy-binding", "--role=roles/bigquery.jobUser"} <= set(taken.arguments)
+
+
 KEY = "projects/keys/locations/europe-west1/keyRings/shop/cryptoKeys/tasks"
 
 

@@ -84,6 +84,11 @@ def test_the_deployer_may_only_give_away_what_a_deploy_gives() -> None:
     assert "roles/resourcemanager.projectIamAdmin" in " ".join(give.arguments)
     assert all(role in expression for role in GIVES)
     assert "roles/owner" not in expression
+    needs = dataclasses.replace(OPTIONS, worker_roles=("roles/bigquery.jobUser", GIVES[0]))
+    (give,) = (one for one in by_id(needs)["grants/project/some-project"].create if one.files)
+    expression = json.loads(give.files["condition.json"])["expression"]
+    assert "'roles/bigquery.jobUser'" in expression
+    assert expression.count(GIVES[0]) == 1
 
 
 @pytest.mark.parametrize(
