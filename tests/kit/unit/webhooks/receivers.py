@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -33,11 +34,17 @@ def raw_receiver(serve: Callable[[socket.socket], None]) -> Iterator[int]:
 
 
 def read_request(connection: socket.socket) -> bytes:
-    """Read until the head has come."""
+    """Read a whole request: a connection that is closed with bytes unread is reset, and the answer may be lost."""
     data = b""
-    while b"\r\n\r\n" not in data:
+    while not _whole(data):
         piece = connection.recv(65536)
         if not piece:
             break
         data += piece
     return data
+
+
+def _whole(request: bytes) -> bool:
+    head, end, body = request.partition(b"\r\n\r\n")
+    length = re.search(rb"^content-length: *(\d+)\r?$", head, re.IGNORECASE | re.MULTILINE)
+    return bool(end) and len(body) >= (int(length[1]) if length else 0)
