@@ -3,31 +3,53 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from multiprocessing import resource_tracker
 from types import FrameType
 from typing import NoReturn
 
+#: What a worker handles, and what `multiprocessing` and others end children with.
+_HANDLED = (signal.SIGTERM, signal.SIGINT)
+#: Of each thread that forks: which signals it blocked before.
+_before_fork = threading.local()
+
 
 def handle_signals(handler: Callable[[int, FrameType | None], object]) -> None:
     """Handle SIGTERM and SIGINT in this process alone.
 
     A forked child would inherit the handlers, and `multiprocessing` ends its children with SIGTERM: each would stop
-    "the worker". They get the default action back. What is executed anew has it anyway: unlike SIG_IGN, a handler
-    does not survive `exec`.
+    "the worker", and go on. They get the default action back. One that comes sooner waits, as signals are blocked
+    while a thread forks: Python would call the inherited handler, or forget the signal. What is executed anew has the
+    default action anyway: unlike SIG_IGN, a handler does not survive `exec`.
     """
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _HANDLED:
         signal.signal(number, handler)
-    os.register_at_fork(after_in_child=_default_signals)
+    _guard_forks()
+
+
+@functools.cache  # once: a second pair of hooks would find what the first has blocked
+def _guard_forks() -> None:
+    os.register_at_fork(before=_block_signals, after_in_parent=_unblock_signals, after_in_child=_default_signals)
+
+
+def _block_signals() -> None:
+    _before_fork.blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
+
+
+def _unblock_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _before_fork.blocked)
 
 
 def _default_signals() -> None:
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF):
+    for number in (*_HANDLED, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF):
         signal.signal(number, signal.SIG_DFL)
+    _unblock_signals()
 
 
 class Alone:
