@@ -4,10 +4,11 @@
 #   lanes_stop                interrupts what still runs and waits until it has cleaned up; for an EXIT trap
 #
 # What a section prints goes to a file of its own and is shown in one piece when the section ends. The first failure ends
-# the run. Once a minute a line says what runs and how far it is.
+# the run, and so does a section that hangs. Once a minute a line says what runs and how far it is.
 
 lanes_pids=()
 LANES_GRACE_S=60
+LANES_SECTION_S=3000
 
 lanes_run() {
     local lane word section seconds open=$#
@@ -25,7 +26,7 @@ lanes_run() {
     set +m
     while [ "$open" -gt 0 ]; do
         if ! read -r -t 60 -u "$lanes_events" word section seconds; then
-            lanes_progress
+            lanes_progress || return 1
             continue
         fi
         case $word in
@@ -66,14 +67,20 @@ lanes_one() {
     echo "end" >&"$lanes_events"
 }
 
-# What runs, for how long, and the last line that it printed; a lane that was killed can report no failure itself.
+# What runs, for how long, and the last line that it printed; a lane that was killed can report no failure itself. Fails
+# where a section has run for too long.
 lanes_progress() {
-    local file section pid
+    local file section pid age_s
     for file in "$lanes_logs"/*.running; do
         [ -e "$file" ] || continue
         section=$(basename "$file" .running)
-        printf '... %s for %s s: %s\n' "$section" "$(($(date +%s) - $(stat -c %Y "$file")))" \
-            "$(tail -n 1 "$lanes_logs/$section.log" | cut -c 1-100)"
+        age_s=$(($(date +%s) - $(stat -c %Y "$file")))
+        printf '... %s for %s s: %s\n' "$section" "$age_s" "$(tail -n 1 "$lanes_logs/$section.log" | cut -c 1-100)"
+        if [ "$age_s" -gt "$LANES_SECTION_S" ]; then
+            cat "$lanes_logs/$section.log"
+            printf '=== %s: not done after %s s\n' "$section" "$age_s"
+            return 1
+        fi
     done
     for pid in "${lanes_pids[@]}"; do
         if ! kill -0 "$pid" 2>/dev/null && ! wait "$pid"; then
