@@ -69,7 +69,8 @@ class CallerCheck:
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        wanted = needs.need(scope["method"], scope["path"]) if scope["type"] == "http" else "nothing"
+        # A web socket, of an application's own route, has no method: it needs what an unknown call needs.
+        wanted = "nothing" if scope["type"] == "lifespan" else needs.need(scope.get("method", ""), scope["path"])
         if wanted != "nothing":
             try:
                 scope[CALLER] = await self._admit(wanted, Headers(scope=scope))

@@ -16,6 +16,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from fastapi.testclient import TestClient
 from google.auth import crypt, jwt
+from starlette.applications import Starlette
+from starlette.routing import WebSocketRoute
+from starlette.testclient import WebSocketDenialResponse
+from starlette.websockets import WebSocket
 from structlog.testing import capture_logs
 
 from poolhouse.api.callers import CallerCheck, needs
@@ -312,3 +316,18 @@ def test_a_due_time_that_can_not_be_checked_is_asked_for_again(api: Api) -> None
     call = Checked(api, ApiAccess(scheduler=ACCOUNT, audience=AUDIENCE), tokens=tokens(fetch))
     answer = call("POST", "/schedules/none:due", headers={"Authorization": f"Bearer {token()}"})
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+
+
+def test_a_web_socket_of_an_application_is_for_operators() -> None:
+    async def echo(socket: WebSocket) -> None:
+        await socket.accept()
+        await socket.send_text("open")
+        await socket.close()
+
+    access = ApiAccess(anonymous="submit", keys={"ops": key("operate", name="ops")})
+    client = TestClient(CallerCheck(Starlette(routes=[WebSocketRoute("/live", echo)]), access=access))
+    with pytest.raises(WebSocketDenialResponse) as refused, client.websocket_connect("/live"):
+        pass
+    assert refused.value.status_code == 401
+    with client.websocket_connect("/live", headers={"X-API-Key": "ops"}) as socket:
+        assert socket.receive_text() == "open"
