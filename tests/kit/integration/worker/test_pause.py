@@ -31,14 +31,21 @@ def test_a_pause_lets_what_runs_go_on_gives_back_what_waits_and_leaves_other_que
 ) -> None:
     workers = [pipeline.worker("run") for _ in range(2)]
     gate = tmp_path / "gate"
-    # More than both hold: whichever gets which, each runs four.
-    held = [pipeline.submit("hold", queue="urgent", until=str(gate)) for _ in range(24)]
+    held: list[str] = []
 
     def running() -> list[str]:
         records = {task_id: pipeline.record(task_id) for task_id in held}
         return [task_id for task_id, record in records.items() if record and record.status is Status.RUNNING]
 
-    pipeline.until(lambda: len(running()) == 8, 30)
+    def both_run_four() -> bool:
+        """Whether all lanes are taken; one more task if not: an emulator may give one worker as many as it likes."""
+        if len(running()) == 8:
+            return True
+        held.append(pipeline.submit("hold", queue="urgent", until=str(gate)))
+        return False
+
+    pipeline.until(both_run_four, 60)
+    held += [pipeline.submit("hold", queue="urgent", until=str(gate)) for _ in range(16)]
     began_by_now = datetime.now(UTC)
     began = time.monotonic()
     pause(pipeline, "urgent")
@@ -54,7 +61,8 @@ def test_a_pause_lets_what_runs_go_on_gives_back_what_waits_and_leaves_other_que
     for task_id in in_hand:
         record = pipeline.ended(task_id)
         assert (record.status, len(record.attempts)) == (Status.SUCCEEDED, 1)
-    assert [pipeline.record(task_id) for task_id in behind] == [None] * 16
+    assert len(behind) >= 16
+    assert [pipeline.record(task_id) for task_id in behind] == [None] * len(behind)
     resume(pipeline, "urgent")
     assert {pipeline.ended(task_id).status for task_id in behind} == {Status.SUCCEEDED}
     assert all(len(pipeline.ended(task_id).attempts) == 1 for task_id in behind)
