@@ -13,8 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from poolhouse.pipeline.traces.spans import MOST_BYTES as LONGEST_LINE
-from poolhouse.pipeline.traces.spans import InvalidSpan, Span
+from poolhouse.pipeline.traces.spans import LONGEST_LINE, InvalidSpan, Span
 
 #: Bytes of both files together.
 MOST_BYTES = 32 * 1024**2

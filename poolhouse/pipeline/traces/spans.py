@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any, Self
 
 #: The longest line that is read, in bytes; characters of a text, attributes and events that are kept of a span.
-MOST_BYTES, MOST_CHARACTERS, MOST_ATTRIBUTES, MOST_EVENTS = 131_072, 1000, 64, 16
+LONGEST_LINE, MOST_CHARACTERS, MOST_ATTRIBUTES, MOST_EVENTS = 131_072, 1000, 64, 16
 TASK_ID, ATTEMPT = "poolhouse.task_id", "poolhouse.attempt"
 #: Nanoseconds since 1970: until the year 2262.
 _MOST_NS = 2**63
@@ -62,7 +62,7 @@ class Span:
     @classmethod
     def parse(cls, line: bytes) -> Self:
         """Read a line. Texts that are too long are cut, what is too many is left out. Raises `InvalidSpan`."""
-        if len(line) > MOST_BYTES:
+        if len(line) > LONGEST_LINE:
             raise InvalidSpan("too long")
         try:
             document = json.loads(line)

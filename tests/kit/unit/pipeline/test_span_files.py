@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from poolhouse.pipeline.traces import span_files
 from poolhouse.pipeline.traces.span_files import SpanFiles
-from poolhouse.pipeline.traces.spans import MOST_ATTRIBUTES, MOST_BYTES, MOST_CHARACTERS, Event, InvalidSpan, Span
+from poolhouse.pipeline.traces.spans import LONGEST_LINE, MOST_ATTRIBUTES, MOST_CHARACTERS, Event, InvalidSpan, Span
 from tests.kit.unit.local.console.task.recorded import TRACE, span
 
 
@@ -74,7 +74,7 @@ def test_lines_that_are_no_spans_and_one_that_is_being_written_are_passed_over(t
         text.replace(TRACE, "no id"),
         text.replace('"start_ns":', '"start_ns":-'),
         text.replace('"attributes":{', '"attributes":[{').replace('},"events"', '}],"events"'),
-        text.strip().replace('"message":""', f'"message":"{"x" * MOST_BYTES}"'),
+        text.strip().replace('"message":""', f'"message":"{"x" * LONGEST_LINE}"'),
         '{"a":' * 5000 + '"a"',
         json.dumps({**json.loads(text), "span_id": "f" * 16})[:-1],  # cut
     ]
