@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -165,6 +166,22 @@ def test_the_agent_of_pubsub_is_not_there_until_it_is_asked_for(call: Caller) ->
     assert call("POST", f"{BASE}/topics/mail:setIamPolicy", body).status == 200
 
 
+def build_of(call: Caller, roles: Sequence[str]) -> dict[str, Any]:
+    """A build by an account that has some roles on the bucket of its source."""
+    call("POST", f"{BASE}/serviceAccounts", {"accountId": "builder"}, host="iam")
+    email = f"builder@{PROJECT}.iam.gserviceaccount.com"
+    call("POST", "/storage/v1/b", {"name": "some-bucket"}, host="storage")
+    bindings = [{"role": role, "members": [f"serviceAccount:{email}"]} for role in roles]
+    assert call("PUT", "/storage/v1/b/some-bucket/iam", {"bindings": bindings}, host="storage").status == 200
+    call.control_plane.state.objects["some-bucket", "source"] = archive("Dockerfile")
+    return {
+        "steps": [{"name": "builder"}],
+        "source": {"storageSource": {"bucket": "some-bucket", "object": "source"}},
+        "logsBucket": "gs://some-bucket/logs",
+        "serviceAccount": f"projects/{PROJECT}/serviceAccounts/{email}",
+    }
+
+
 @pytest.mark.parametrize(
     ("roles", "uses", "statuses"),
     [
@@ -176,18 +193,7 @@ def test_the_agent_of_pubsub_is_not_there_until_it_is_asked_for(call: Caller) ->
 )
 def test_a_build_wants_its_account_to_see_the_bucket(roles: tuple[str, ...], uses: int, statuses: list[int]) -> None:
     call = Caller(Faults(grant_uses=uses), "storage", "iam", "cloudbuild")
-    call("POST", f"{BASE}/serviceAccounts", {"accountId": "builder"}, host="iam")
-    email = f"builder@{PROJECT}.iam.gserviceaccount.com"
-    call("POST", "/storage/v1/b", {"name": "some-bucket"}, host="storage")
-    bindings = [{"role": role, "members": [f"serviceAccount:{email}"]} for role in roles]
-    assert call("PUT", "/storage/v1/b/some-bucket/iam", {"bindings": bindings}, host="storage").status == 200
-    call.control_plane.state.objects["some-bucket", "source"] = archive("Dockerfile")
-    build = {
-        "steps": [{"name": "builder"}],
-        "source": {"storageSource": {"bucket": "some-bucket", "object": "source"}},
-        "logsBucket": "gs://some-bucket/logs",
-        "serviceAccount": f"projects/{PROJECT}/serviceAccounts/{email}",
-    }
+    build = build_of(call, roles)
     answers = [call("POST", f"{BASE}/locations/us-central1/builds", build, host="cloudbuild") for _ in statuses]
     assert [answer.status for answer in answers] == statuses, [answer.body for answer in answers]
     assert all("does not have access to the bucket" in answer.payload.decode() for answer in answers[:-1])
@@ -196,20 +202,8 @@ def test_a_build_wants_its_account_to_see_the_bucket(roles: tuple[str, ...], use
 @pytest.mark.parametrize("apis", [(), ("containeranalysis",)], ids=["off", "on"])
 def test_a_verified_build_needs_the_api_that_keeps_its_provenance(apis: tuple[str, ...]) -> None:
     call = Caller(Faults(), "storage", "iam", "cloudbuild", *apis)
-    call("POST", f"{BASE}/serviceAccounts", {"accountId": "builder"}, host="iam")
-    email = f"builder@{PROJECT}.iam.gserviceaccount.com"
-    call("POST", "/storage/v1/b", {"name": "some-bucket"}, host="storage")
-    roles = ("roles/storage.objectUser", "roles/storage.legacyBucketReader")
-    bindings = [{"role": role, "members": [f"serviceAccount:{email}"]} for role in roles]
-    call("PUT", "/storage/v1/b/some-bucket/iam", {"bindings": bindings}, host="storage")
-    call.control_plane.state.objects["some-bucket", "source"] = archive("Dockerfile")
-    build = {
-        "steps": [{"name": "builder"}],
-        "source": {"storageSource": {"bucket": "some-bucket", "object": "source"}},
-        "logsBucket": "gs://some-bucket/logs",
-        "serviceAccount": f"projects/{PROJECT}/serviceAccounts/{email}",
-        "options": {"requestedVerifyOption": "VERIFIED"},
-    }
+    build = build_of(call, ("roles/storage.objectUser", "roles/storage.legacyBucketReader"))
+    build["options"] = {"requestedVerifyOption": "VERIFIED"}
     answer = call("POST", f"{BASE}/locations/us-central1/builds", build, host="cloudbuild")
     assert answer.status == 200
     failed = "Container Analysis API is not enabled" in answer.payload.decode()
