@@ -30,7 +30,7 @@ def judge(new: Outcomes, old: Outcomes, *, percent: int) -> Verdict:
         old: those of the present one, in the same time.
         percent: the new one's share.
     """
-    if new.ended >= LEAST and new.rate >= old.rate + MARGIN and by_chance(new, old) < SIGNIFICANCE:
+    if new.ended >= LEAST and new.rate >= old.rate + MARGIN and p_value(new, old) < SIGNIFICANCE:
         return "worse"
     expected = old.ended * percent / (100 - percent)
     if new.ended == 0 and expected >= LEAST:
@@ -46,8 +46,8 @@ def conclude(verdicts: Iterable[Verdict]) -> Conclusion:
     return "promote" if "good" in found else "stay"
 
 
-def by_chance(new: Outcomes, old: Outcomes) -> float:
-    """How probable it is that `new` has as many of all failures as it has, or more, were both equally good.
+def p_value(new: Outcomes, old: Outcomes) -> float:
+    """Return the probability that `new` would have so many of all failures, or more, if both were equally good.
 
     Fisher's exact test, one-sided: it holds for small numbers too.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from poolhouse.cloud.canary.decision import Verdict, by_chance, conclude, judge
+from poolhouse.cloud.canary.decision import Verdict, conclude, judge, p_value
 from tests.kit.unit.cloud.canary.scene import outcomes
 
 
@@ -33,8 +33,8 @@ class TestDecision:
 
     def test_the_probability_is_that_of_fishers_exact_test(self) -> None:
         # The lady tasting tea, all eight cups right: 1 in 70 (Fisher, The Design of Experiments).
-        assert by_chance(outcomes(4, 4), outcomes(0, 4)) == pytest.approx(1 / 70)
-        assert by_chance(outcomes(0, 4), outcomes(4, 4)) == 1
+        assert p_value(outcomes(4, 4), outcomes(0, 4)) == pytest.approx(1 / 70)
+        assert p_value(outcomes(0, 4), outcomes(4, 4)) == 1
 
     @pytest.mark.parametrize(
         ("verdicts", "conclusion"),
