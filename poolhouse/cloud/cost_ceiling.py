@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 
 from poolhouse.cloud.cost import AUTOSCALER_CPU, AUTOSCALER_GIB, MONTH_S, LineItem, Prices
 from poolhouse.cloud.errors import CloudError
-from poolhouse.cloud.kinds.run import fixed_instances
+from poolhouse.cloud.kinds.run import DEAD_LETTER_CPU, DEAD_LETTER_MEMORY_MIB, fixed_instances
 from poolhouse.pipeline.config.topology import Topology
 
-#: Runs of the job that keeps dead letters that may be at work at a time, while it starts every five minutes and takes
-#: on new work for ten; and the size of one: vCPU and GiB.
-DEAD_LETTER_RUNS, DEAD_LETTER_SIZE = 2, (1, 0.5)
+#: Runs of the job that keeps dead letters that may be at work at a time: it starts every five minutes and takes on new
+#: work for ten.
+DEAD_LETTER_RUNS = 2
 
 
 def ceiling(topology: Topology, prices: Prices) -> tuple[LineItem, ...]:
@@ -57,7 +57,9 @@ def _instances(topology: Topology, prices: Prices) -> Iterator[LineItem]:
         yield _item(f"queue {queue.name}", count, (size.cpu, size.memory_mib / 1024), prices[way])
     if deploy.autoscale:
         yield _item("autoscaler", 1, (AUTOSCALER_CPU, AUTOSCALER_GIB), prices["run_instance"])
-    yield _item("dead-letter job", DEAD_LETTER_RUNS, DEAD_LETTER_SIZE, prices["run_job"])
+    yield _item(
+        "dead-letter job", DEAD_LETTER_RUNS, (DEAD_LETTER_CPU, DEAD_LETTER_MEMORY_MIB / 1024), prices["run_job"]
+    )
 
 
 def _item(part: str, count: int, size: tuple[float, float], price: Mapping[str, float]) -> LineItem:

@@ -17,6 +17,8 @@ from poolhouse.pipeline.config.topology import Topology
 
 #: Longest time of one execution of a job, in seconds: its budget and the longest task that it still finishes.
 JOB_TIMEOUT_S = 3600 * 4
+#: Size of the job that keeps dead letters.
+DEAD_LETTER_CPU, DEAD_LETTER_MEMORY_MIB = 1, 512
 #: After how many seconds a worker that is stuck ends itself, so that Cloud Run starts another: gcloud 528 has no flag
 #: for the probes of worker pools, and jobs have no liveness probe. `[env]` can say otherwise.
 WATCHDOG_S = "60"
@@ -256,8 +258,8 @@ def dead_letter_job(topology: Topology, *, image: str, options: Options) -> Reso
         env=containers.environment(options, topology.env, WORKER_WATCHDOG_S=WATCHDOG_S),
         secrets=secrets.references(found, options),
         account=options.account("dead-letters"),
-        cpu=1,
-        memory_mib=512,
+        cpu=DEAD_LETTER_CPU,
+        memory_mib=DEAD_LETTER_MEMORY_MIB,
         arguments=("-m", "poolhouse.worker", "dead-letters", "--drain", "--budget=600"),
         connections=connections.connections(options, cloud_sql=bool(topology.hooks)),
     )
