@@ -131,7 +131,7 @@ def explain(error: ParseError, *, names: Collection[str]) -> str:
     more = f"./invoke {command} --help shows what it takes." if command else "./invoke --list lists the commands."
     unknown = _UNKNOWN.search(str(error))
     if unknown is None:
-        return f"invoke: {error} {more}"
+        return f"invoke: {str(error).rstrip('.!')}. {more}"
     token = unknown["token"]
     if command and token.startswith("-"):
         return f"invoke: {command} has no option {token}.{did_you_mean(token, error.context.flags)} {more}"

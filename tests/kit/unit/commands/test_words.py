@@ -96,6 +96,7 @@ def test_a_command_prints_its_help_where_its_arguments_are_missing_too() -> None
         ("status here", "status takes no argument 'here'. ./invoke status --help"),
         ("down sttus", "there is no command 'sttus'. Did you mean 'status'?"),
         ("scale", "./invoke scale --help"),
+        ("cost 100", "'cost' did not receive required positional arguments: 'seconds'. ./invoke cost --help"),
     ],
 )
 def test_a_mistake_is_wrong_use_and_names_what_is_nearest(line: str, said: str) -> None:
