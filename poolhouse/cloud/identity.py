@@ -51,6 +51,8 @@ GIVES = (
     "roles/pubsub.viewer",
     "roles/run.developer",
 )
+#: On top, with Cloud Trace.
+TRACE_GIVES = ("roles/telemetry.tracesWriter",)
 _GIVER = "roles/resourcemanager.projectIamAdmin"
 _ACTS_AS = "roles/iam.serviceAccountUser"
 
@@ -247,7 +249,8 @@ def _on_project(options: Options) -> Resource:
     roles = tuple(
         sorted((*ROLES, *(AUTOSCALER_ROLES if options.autoscale else ()), *(SECRET_ROLES if options.secrets else ())))
     )
-    only = ", ".join(f"'{role}'" for role in dict.fromkeys((*GIVES, *options.worker_roles)))
+    gives = (*GIVES, *(TRACE_GIVES if options.cloud_trace else ()), *options.worker_roles)
+    only = ", ".join(f"'{role}'" for role in dict.fromkeys(gives))
     expression = f"api.getAttribute('iam.googleapis.com/modifiedGrantsByRole', []).hasOnly([{only}])"
     right = {"title": f"{options.identity}-gives", "expression": expression}
 

@@ -65,6 +65,8 @@ class Options:
     vpc: Vpc | None = None
     #: Cloud SQL instances that API and workers connect to, each as `PROJECT:REGION:NAME`.
     cloud_sql: tuple[str, ...] = ()
+    #: Parts that send spans to Cloud Trace, by the names of their accounts.
+    cloud_trace: tuple[str, ...] = ()
     #: Roles on the project that workers have beyond those of every worker.
     worker_roles: tuple[str, ...] = ()
     #: Full name of the Cloud KMS key of buckets and topics; empty: Google's own keys.
@@ -109,6 +111,7 @@ class Options:
             origins=deploy.origins,
             vpc=deploy.vpc,
             cloud_sql=tuple(name if ":" in name else f"{project}:{deploy.region}:{name}" for name in deploy.cloud_sql),
+            cloud_trace=_parts_with_cloud_trace(topology),
             worker_roles=deploy.worker_roles,
             kms_key=deploy.kms_key or "",
             own_labels=deploy.labels,
@@ -208,3 +211,14 @@ class Options:
     def api_url(self, project_number: str) -> str:
         """The service's fixed URL (Cloud Run, deterministic URLs)."""
         return f"https://{self.api_service}-{project_number}.{self.region}.run.app"
+
+
+def _parts_with_cloud_trace(topology: Topology) -> tuple[str, ...]:
+    everywhere, of_queues = _has_cloud_trace(topology.env), [topology.env_of(queue) for queue in topology.queues]
+    # The job that keeps dead letters runs with the variables of all.
+    parts = {"api": everywhere, "worker": any(map(_has_cloud_trace, of_queues)), "dead-letters": everywhere}
+    return tuple(part for part, sends in parts.items() if sends)
+
+
+def _has_cloud_trace(env: Mapping[str, str]) -> bool:
+    return env.get("TRACES_EXPORTER") == "cloud_trace"

@@ -67,6 +67,8 @@ class Access:
     token: Callable[[], str]
     #: Finds its lines in Cloud Logging.
     log_filter: str
+    #: Whether its spans are in Cloud Trace.
+    cloud_trace: bool
 
 
 def run_deploy(
@@ -349,6 +351,7 @@ def access(*, project: str = "", stage: str = "") -> Access:
         url=url,
         token=lambda: identity_token(gcloud, url),
         log_filter=operate.log_filter(options),
+        cloud_trace=bool(options.cloud_trace),
     )
 
 

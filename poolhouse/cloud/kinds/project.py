@@ -44,6 +44,9 @@ def names(options: Options) -> tuple[str, ...]:
         # The connection of Cloud Run to Cloud SQL asks it for the instance's certificate (Cloud SQL, Connect from Cloud
         # Run).
         ("sqladmin", bool(options.cloud_sql)),
+        # Takes the spans, and keeps none where Cloud Trace is off (Telemetry API, v1.traces overview).
+        ("telemetry", bool(options.cloud_trace)),
+        ("cloudtrace", bool(options.cloud_trace)),
     )
     return tuple(f"{api}.googleapis.com" for api in sorted((*APIS, *(api for api, needed in more if needed))))
 

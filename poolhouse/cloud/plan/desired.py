@@ -227,6 +227,8 @@ def _on_project(topology: Topology, options: Options, tracks: ReleaseTracks) -> 
         if not tracks.pool_policies:
             bindings["roles/run.developer"] = (scaler,)
         bindings["roles/pubsub.viewer"] = (scaler,)
+    if options.cloud_trace:
+        bindings["roles/telemetry.tracesWriter"] = tuple(options.member(part) for part in options.cloud_trace)
     for role in options.worker_roles:
         members = dict.fromkeys((*bindings.get(role, ()), options.member("worker")))
         bindings[role] = tuple(members)

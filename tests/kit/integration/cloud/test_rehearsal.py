@@ -205,10 +205,20 @@ def test_the_commands_of_every_day_work_on_what_is_deployed(deployed: Rehearsal,
         assert showing.wait(TIMEOUT_S) == 128 + signal.SIGTERM
 
 
+def trace_writers(deployed: Rehearsal) -> set[str]:
+    """The accounts that may write spans."""
+    bindings = deployed.simulation.control_plane.state.policies[f"cloudresourcemanager/projects/{PROJECT}"]["bindings"]
+    found = (binding["members"] for binding in bindings if binding["role"] == "roles/telemetry.tracesWriter")
+    return {member.partition(":")[2].partition("@")[0] for members in found for member in members}
+
+
 def test_a_changed_pipeline_changes_only_that(deployed: Rehearsal) -> None:
     queue = "[queues.mail]\nexactly_once = true\n[queues.mail.workers]\ncpu = 2"
     connections = 'cloud_sql = ["orders"]\nvpc = { network = "backend", subnet = "backend-eu", tags = ["shop"] }'
-    deployed.write(f'{PIPELINE.replace("[queues.mail.workers]", queue)}\n[deploy]\npublic = "read"\n{connections}\n')
+    traces = '[env]\nTRACES_EXPORTER = "cloud_trace"'
+    deployed.write(
+        f'{PIPELINE.replace("[queues.mail.workers]", queue)}\n[deploy]\npublic = "read"\n{connections}\n{traces}\n'
+    )
     assert set(work(deployed.deploy())) == {
         "update subscription/shop-mail-workers",
         "update pool/shop-mail",
@@ -221,11 +231,15 @@ def test_a_changed_pipeline_changes_only_that(deployed: Rehearsal) -> None:
     assert open_to_all(service)
     rules = {item["name"]: item.get("value") for item in service["spec"]["template"]["spec"]["containers"][0]["env"]}
     assert json.loads(rules["API_ACCESS"])["anonymous"] == "read"
+    assert rules["TRACES_EXPORTER"] == "cloud_trace"
+    assert trace_writers(deployed) == {f"shop-{part}" for part in ("api", "worker", "dead-letters")}
+    assert {"telemetry.googleapis.com", "cloudtrace.googleapis.com"} <= deployed.simulation.control_plane.state.enabled
 
 
 def test_what_was_changed_by_hand_is_put_back_in_each_kind_of_resource(deployed: Rehearsal) -> None:
     deployed.write(PIPELINE)
-    deployed.deploy()  # whatever the test before has left: a network and a database go from every part
+    deployed.deploy()  # whatever the test before has left: a network, a database and traces go from every part
+    assert trace_writers(deployed) == set()
     state = deployed.simulation.control_plane.state
     service = state.items[f"run/{PROJECT}/europe-west1/services/shop-api"]
     old = service["status"]["latestReadyRevisionName"]

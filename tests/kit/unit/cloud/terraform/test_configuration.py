@@ -56,6 +56,7 @@ CHANNEL = "projects/some-project/notificationChannels/7"
 CONNECTED: dict[str, Any] = {
     "vpc": Vpc(network="backend", subnet="backend-eu", egress="all-traffic", tags=("worker", "eu")),
     "cloud_sql": ("some-project:europe-west1:orders",),
+    "cloud_trace": ("api", "worker", "dead-letters"),
     "kms_key": "projects/keys/locations/europe-west1/keyRings/shop/cryptoKeys/tasks",
 }
 CHOICES: Mapping[str, dict[str, Any]] = {
