@@ -142,7 +142,14 @@ def run_destroy(*, project: str = "", stage: str = "", delete_bucket: bool = Fal
     if yes and not declared.stage.preview:
         raise ConfigError('--yes is for previews, stages of a pattern such as [stages."pr-*"]: what else is asked for.')
     ask = (lambda question: options.project) if yes else Terminal().ask
-    removal.destroy(Gcloud(options.project), options=options, keep_bucket=not delete_bucket, ask=ask)
+    removal.destroy(
+        Gcloud(options.project),
+        declared,
+        options=options,
+        keep_bucket=not delete_bucket,
+        needed=_accounts_of_others(options),
+        ask=ask,
+    )
     return 0
 
 
@@ -212,7 +219,7 @@ def rehearse(
             raise CloudError("dead letters would not arrive:\n  " + "\n  ".join(gaps))
         gcloud = Gcloud(simulation.PROJECT, env=running.env)
         started = time.monotonic()
-        removal.destroy(gcloud, options=options, keep_bucket=False, ask=lambda question: simulation.PROJECT)
+        removal.destroy(gcloud, declared, options=options, keep_bucket=False, ask=lambda question: simulation.PROJECT)
         left = [name for name in running.control_plane.state.items if not name.startswith("cloudbuild/")]
         seconds, calls = time.monotonic() - started, len(gcloud.calls)
         print(f"== destroy: {seconds:.1f} s, {calls} gcloud commands; left: {left or 'nothing'}")
@@ -353,6 +360,13 @@ def access(*, project: str = "", stage: str = "") -> Access:
         log_filter=operate.log_filter(options),
         cloud_trace=bool(options.cloud_trace),
     )
+
+
+def _accounts_of_others(options: Options) -> frozenset[str]:
+    """The accounts that other deployments of pipeline.toml, which may be in the same project, run as."""
+    others = (each for each in topology.load_all(ROOT / "pipeline.toml") if each.name != options.name)
+    there = (each for each in others if each.deploy.project in {"", options.project})
+    return frozenset(email for each in there for _, email in each.deploy.accounts if email is not None)
 
 
 def _lines(rows: Iterable[DataclassInstance]) -> int:

@@ -50,7 +50,7 @@ def resources(
     agent = f"serviceAccount:service-{project_number}@gcp-sa-pubsub.iam.gserviceaccount.com"
     return (
         project.apis(options),
-        *(project.account(purpose, description, options=options) for purpose, description in options.accounts.items()),
+        *project.accounts(options),
         *_storage(topology, options),
         *_queues(topology, options, tracks, agent, project_number),
         project_grants(_on_project(topology, options, tracks), options=options),
@@ -204,12 +204,13 @@ def _on_pool(name: str, options: Options, tracks: ReleaseTracks) -> Resource:
 def _on_worker_account(options: Options) -> Resource:
     # Who changes a pool must be allowed to act as the account that it runs as.
     return grants(
-        f"account/{options.account_id('worker')}",
+        f"account/{options.account_name('worker')}",
         {"roles/iam.serviceAccountUser": (options.member("autoscaler"),)},
         options=options,
         arguments=("iam", "service-accounts"),
         name=options.account("worker"),
         api="iam",
+        exclusive="worker" not in options.own_accounts,
     )
 
 
