@@ -174,7 +174,7 @@ def rehearse(
         requests: also list every request of the first deploy.
     """
     # The simulated cloud needs grpc and cryptography, which no other command does.
-    from poolhouse.cloud.rehearsal import faults, organisation, simulation  # noqa: PLC0415
+    from poolhouse.cloud.rehearsal import beforehand, faults, organisation, simulation  # noqa: PLC0415
     from poolhouse.cloud.rehearsal.services.pubsub import dead_letter_gaps  # noqa: PLC0415
 
     if fault and fault not in faults.NAMED:
@@ -200,6 +200,7 @@ def rehearse(
     # Of a copy: both deploys are of the same sources, whatever is edited meanwhile.
     with simulation.simulate(faults=wrong) as running, tempfile.TemporaryDirectory(prefix="poolhouse-") as copy:
         image.stage(ROOT, Path(copy))
+        there = beforehand.make(running.control_plane.state, declared, options=options)
         for name in ("first deploy", "second deploy"):
             gcloud = Gcloud(simulation.PROJECT, env=running.env)
             seen, started = len(running.control_plane.log), time.monotonic()
@@ -220,7 +221,8 @@ def rehearse(
         gcloud = Gcloud(simulation.PROJECT, env=running.env)
         started = time.monotonic()
         removal.destroy(gcloud, declared, options=options, keep_bucket=False, ask=lambda question: simulation.PROJECT)
-        left = [name for name in running.control_plane.state.items if not name.startswith("cloudbuild/")]
+        names = running.control_plane.state.items
+        left = [name for name in names if not name.startswith("cloudbuild/") and name not in there]
         seconds, calls = time.monotonic() - started, len(gcloud.calls)
         print(f"== destroy: {seconds:.1f} s, {calls} gcloud commands; left: {left or 'nothing'}")
         if left or running.control_plane.bugs:
