@@ -48,7 +48,7 @@ _TARGETS: Mapping[
     "account": (
         "service_account",
         lambda at: {"service_account_id": at.name},
-        lambda context, name: context.path("serviceAccounts", context.email(name)),
+        lambda context, name: context.account_path(name),
     ),
     "secret": (
         "secret_manager_secret",
@@ -92,14 +92,15 @@ def _key(member: str, context: Context) -> str:
     agent = _agent(member)
     if agent:
         return f"{agent}-agent"
-    return member.partition(":")[2].partition("@")[0].removeprefix(f"{context.options.identity}-")
+    email = member.partition(":")[2]
+    return email if context.is_own(email) else email.partition("@")[0].removeprefix(f"{context.options.identity}-")
 
 
 def _member(member: str, context: Context) -> Value:
     agent = _agent(member)
     if agent:
         return context.of("agent", agent).member
-    return context.of("account", member.partition(":")[2].partition("@")[0]).member
+    return context.service_account(member.partition(":")[2]).member
 
 
 def _agent(member: str) -> str:
