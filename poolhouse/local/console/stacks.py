@@ -36,6 +36,8 @@ class StackInfo:
     #: In a word, where it runs: a backend's name, or the cloud's.
     place: str
     project: str
+    #: Which stage of pipeline.toml it is; empty: the declaration as it stands.
+    stage: str = ""
     #: Where a browser can read the API's reference; None where it is not let in.
     reference_url: str | None = None
     #: The filter of Cloud Logging for its log lines; empty where the console itself shows them.
@@ -178,7 +180,7 @@ class Deployed:
     def info(self) -> StackInfo:
         # Each look is a request that costs its answer's time, and a fraction of a cent.
         place = f"Google Cloud: {self._project}" + (f", {self._stage}" if self._stage else "")
-        return StackInfo(place=place, project=self._project, log_filter=self._log_filter, pace=3.0)
+        return StackInfo(place=place, project=self._project, stage=self._stage, log_filter=self._log_filter, pace=3.0)
 
     def backend(self) -> None:
         return None
