@@ -186,7 +186,8 @@ def deploy(
 def next_steps(options: Options, project_number: str) -> str:
     """Where it is, and what to do with it."""
     url = options.api_url(project_number)
-    console = f"https://console.cloud.google.com/monitoring/dashboards/builder/{options.name}-pipeline"
+    own_console = f"\nConsole    {options.console_url(project_number)}" if options.console else ""
+    google = f"https://console.cloud.google.com/monitoring/dashboards/builder/{options.name}-pipeline"
     budget = "https://console.cloud.google.com/billing/budgets"
     key, token = "", ' -H "Authorization: Bearer $(gcloud auth print-identity-token)"'
     if options.access is not None and options.access.anonymous != "operate":
@@ -198,8 +199,8 @@ def next_steps(options: Options, project_number: str) -> str:
         """'{"task_type": "data_transformation", "payload": {"dataset_size": 1000, "transformation": "normalize"}}'"""
     )
     return f"""
-API        {url}  ({url}/docs)
-Dashboard  {console}?project={options.project}
+API        {url}  ({url}/docs){own_console}
+Dashboard  {google}?project={options.project}
 Bucket     gs://{options.bucket}
 Budget     {budget}  (set one: `invoke cost` estimates a month; nothing here stops by itself)
 

@@ -24,6 +24,7 @@ _ROLE = re.compile(r"(roles|projects/[a-z0-9-]+/roles)/[A-Za-z0-9_.]+")
 #: Service agents, which are there once they are asked for: the ends of their addresses, and their services.
 _AGENTS = {
     "@gcp-sa-pubsub.iam.gserviceaccount.com": "pubsub.googleapis.com",
+    "@gcp-sa-iap.iam.gserviceaccount.com": "iap.googleapis.com",
     "@gs-project-accounts.iam.gserviceaccount.com": "storage.googleapis.com",
 }
 #: By kind: the type of its log entries' resource, and the label that names it.

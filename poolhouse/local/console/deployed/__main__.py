@@ -28,7 +28,6 @@ ACCESS_VARIABLE = "CONSOLE_ACCESS"
 
 def main(environment: Mapping[str, str] = os.environ) -> int:
     """Run the console; returns the exit code."""
-    logs.configure()
     try:
         access = _access(environment)
         stack = _stack(environment, log_filter=access.log_filter)
@@ -36,6 +35,7 @@ def main(environment: Mapping[str, str] = os.environ) -> int:
     except (ConfigError, OSError) as error:
         print(f"console: {error}", file=sys.stderr)
         return USAGE
+    logs.configure()
     gate = Middleware(Gate, assertions=Assertions(audience=access.audience), operators=access.operators)
     # Cloud Run's front end decides by the host which service a request reaches: it can be no other's.
     server.serve(create_app(stack, guard=WebGuard(hosts=None), middleware=[gate]), listener, log_config=None)
