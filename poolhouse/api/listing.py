@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from typing import Annotated, Any, Literal, Self
 
 from fastapi import Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from poolhouse.api.selection import Moment
+from poolhouse.pipeline.config.base import NAME_PATTERN
 from poolhouse.pipeline.errors import InvalidName
 from poolhouse.pipeline.index.database import TaskQuery
 from poolhouse.pipeline.index.entry import Entry, moment
@@ -32,6 +34,12 @@ def _group(text: str | None) -> str | None:
     return text
 
 
+def _declared(text: str | None) -> str | None:
+    if text and not re.fullmatch(NAME_PATTERN, text):
+        raise ValueError("is no name that pipeline.toml can declare")
+    return text
+
+
 class Listing(BaseModel):
     """Which tasks are meant: the query of GET /tasks."""
 
@@ -47,6 +55,12 @@ class Listing(BaseModel):
     )
     group_id: Annotated[str | None, AfterValidator(_group)] = Field(
         default=None, description="Only members of this group."
+    )
+    trigger: Annotated[str | None, AfterValidator(_declared)] = Field(
+        default=None, description="Only tasks that this trigger submitted."
+    )
+    schedule: Annotated[str | None, AfterValidator(_declared)] = Field(
+        default=None, description="Only tasks that this schedule submitted."
     )
     submitted_after: Moment | None = Field(default=None, description="Only tasks submitted then or later.")
     submitted_before: Moment | None = Field(default=None, description="Only tasks submitted before.")
@@ -74,6 +88,8 @@ class Listing(BaseModel):
             queue=self.queue or None,
             parent=self.parent_id or None,
             group=self.group_id or None,
+            trigger=self.trigger or None,
+            schedule=self.schedule or None,
             submitted_after=self.submitted_after,
             submitted_before=self.submitted_before,
             changed_after=self.changed_after,

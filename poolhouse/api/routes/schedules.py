@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header
+from fastapi import APIRouter, Header, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
@@ -19,7 +19,9 @@ from poolhouse.api.routes.submissions import Submitted
 from poolhouse.api.services import Provided, Services
 from poolhouse.pipeline.config.schedule import Schedule
 from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.index.database import TaskQuery
 from poolhouse.pipeline.messaging.message import parse_time
+from poolhouse.pipeline.tasks.records import Status
 from poolhouse.pipeline.timing.cron import next_due
 from poolhouse.pipeline.timing.schedules import Schedules, ScheduleState, due_time_problem, problem_of, queue_of
 
@@ -54,6 +56,9 @@ class ScheduleView(BaseModel):
     next_due_at: datetime | None = Field(description="Null while it is paused, or where it can't run.")
     last_run: ScheduleRun | None
     problem: str | None = Field(description="Why its tasks can't be submitted, where they can't.")
+    by_status: dict[Status, int] | None = Field(
+        default=None, description="The tasks that it submitted, counted by status, where `count` was asked for."
+    )
 
 
 class ScheduleList(BaseModel):
@@ -70,7 +75,10 @@ class ScheduleOutcome(BaseModel):
 
 
 @router.get("/schedules", response_model=ScheduleList, summary="The schedules")
-async def list_schedules(services: Provided) -> Response:
+async def list_schedules(
+    services: Provided,
+    count: Annotated[bool, Query(description="Whether the tasks of each are counted, in `by_status`.")] = False,
+) -> Response:
     """With their next due time and their last run."""
     schedules = await _schedules(services)
     views = []
@@ -81,7 +89,11 @@ async def list_schedules(services: Provided) -> Response:
             state = None if known is None else known.state
         except ConfigError as error:
             unreadable = str(error)
-        views.append(_view(schedule, state, schedules, services, problem=unreadable))
+        view = _view(schedule, state, schedules, services, problem=unreadable)
+        if count:
+            submitted = TaskQuery(schedule=schedule.name)
+            view["by_status"] = await services.threads.run(services.index.counts, submitted)
+        views.append(view)
     return json_answer({"schedules": views})
 
 
@@ -185,4 +197,4 @@ def _view(
         last_run=ScheduleRun.model_validate(state.last_run) if state is not None and state.last_run else None,
         problem=problem,
     )
-    return view.model_dump(mode="json")
+    return view.model_dump(mode="json", exclude_unset=True)

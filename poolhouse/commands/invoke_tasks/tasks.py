@@ -73,6 +73,8 @@ def submit(
         "id": "only if the id begins so",
         "parent": "only tasks that this task submitted, or that follow its end",
         "group": "only members of the group with this ID",
+        "trigger": "only tasks that the trigger of this name submitted",
+        "schedule": "only tasks that the schedule of this name submitted",
         "older": "only if submitted at least this long ago: 90s, 15m, 2h, 3d",
         "newer": "only if submitted at most this long ago",
         "limit": "maximum number of tasks (20)",
@@ -96,6 +98,8 @@ def tasks(
     id: str = "",
     parent: str = "",
     group: str = "",
+    trigger: str = "",
+    schedule: str = "",
     older: str = "",
     newer: str = "",
     limit: int = 20,
@@ -113,7 +117,8 @@ def tasks(
     from poolhouse.commands.tasks import calls as commands
 
     chosen = {"status": status, "task_type": type, "queue": queue, "text": text, "id_prefix": id}
-    chosen |= {"parent_id": parent, "group_id": group, "older": older, "newer": newer}
+    chosen |= {"parent_id": parent, "group_id": group, "trigger": trigger, "schedule": schedule}
+    chosen |= {"older": older, "newer": newer}
     shown = {"limit": limit, "count": count, "as_json": json, "follow": follow}
     change = {"cancel": cancel, "run_now": run_now, "delay": delay, "run_at": run_at}
     call(commands.tasks, word, **chosen, **shown, **change, project=project, stage=stage)

@@ -44,6 +44,8 @@ def tasks(
     id_prefix: str = "",
     parent_id: str = "",
     group_id: str = "",
+    trigger: str = "",
+    schedule: str = "",
     older: str = "",
     newer: str = "",
     limit: int = 20,
@@ -75,7 +77,7 @@ def tasks(
         if name not in set(Status):
             raise ConfigError(f"--status {name!r}: one of {', '.join(Status)}.{did_you_mean(name, Status)}")
     named = {"status": status, "task_type": task_type, "queue": queue, "text": text, "id_prefix": id_prefix}
-    named |= {"parent_id": parent_id, "group_id": group_id}
+    named |= {"parent_id": parent_id, "group_id": group_id, "trigger": trigger, "schedule": schedule}
     chosen = _set(named) | _times(older, newer, prefix="submitted")
     if count:
         return listing.count(api, chosen, terminal=terminal)

@@ -110,7 +110,16 @@ def show(api: Client, task_id: str, *, as_json: bool, terminal: Terminal) -> int
         terminal.say("no worker has touched it yet")
         return OK
     terminal.line(f"  queue      {task['queue']}")
-    for name in ("parent_id", "group_id", "not_before", "waits_for", "reason", "cancel_requested_at"):
+    for name in (
+        "trigger",
+        "schedule",
+        "parent_id",
+        "group_id",
+        "not_before",
+        "waits_for",
+        "reason",
+        "cancel_requested_at",
+    ):
         if task.get(name):
             terminal.line(f"  {name.replace('_', ' '):<10} {task[name]}")
     if progress := task.get("progress"):

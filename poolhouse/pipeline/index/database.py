@@ -22,12 +22,14 @@ _SCHEMA = """
 CREATE TABLE tasks(
     task_id TEXT PRIMARY KEY, task_type TEXT, queue TEXT, status TEXT, submitted INT, updated INT, due INT,
     started INT, last_started INT, ended INT, attempts INT, reason TEXT, text TEXT, recorded INT, parent TEXT,
-    checked INT DEFAULT 0
+    trigger TEXT, schedule TEXT, checked INT DEFAULT 0
 );
 CREATE INDEX listing ON tasks(submitted DESC, task_id, status, task_type, queue, updated);
 CREATE INDEX endings ON tasks(ended, task_type, queue, status, submitted, due, started, last_started)
     WHERE ended IS NOT NULL;
 CREATE INDEX children ON tasks(parent, submitted DESC, task_id, status) WHERE parent IS NOT NULL;
+CREATE INDEX triggered ON tasks(trigger, submitted DESC, task_id, status) WHERE trigger IS NOT NULL;
+CREATE INDEX scheduled ON tasks(schedule, submitted DESC, task_id, status) WHERE schedule IS NOT NULL;
 CREATE INDEX delayed ON tasks(due, task_id) WHERE status = 'scheduled';
 CREATE INDEX unfinished ON tasks(queue, status, checked, updated) WHERE ended IS NULL;
 """
@@ -55,6 +57,9 @@ class TaskQuery:
     queue: str | None = None
     #: The task that submitted it, or whose end it follows.
     parent: str | None = None
+    #: The trigger or the schedule that submitted it.
+    trigger: str | None = None
+    schedule: str | None = None
     #: Of which group they are members.
     group: str | None = None
     submitted_after: datetime | None = None
@@ -69,7 +74,7 @@ class TaskQuery:
         terms: list[tuple[str, Sequence[Any]]] = []
         if self.statuses:
             terms.append((f"status IN ({', '.join('?' * len(self.statuses))})", sorted(self.statuses)))
-        for name in ("task_type", "queue", "parent"):
+        for name in ("task_type", "queue", "parent", "trigger", "schedule"):
             if (value := getattr(self, name)) is not None:
                 terms.append((f"{name} = ?", (value,)))
         if self.submitted_after is not None:

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, NamedTuple
 
 from poolhouse.pipeline.json_values import clean_text
@@ -19,7 +20,7 @@ from poolhouse.pipeline.tasks.records import Status, TaskRecord
 EXCERPT = 200
 #: Bytes of a message that its excerpt is made of.
 _HEAD_BYTES = 1000
-#: Bytes of a message's end in which its parent is looked for: links are its last field.
+#: Bytes of a message's end in which its links are looked for: they are its last field.
 _TAIL_BYTES = 4000
 _SUBMITTED_AT = re.compile(rb'"submitted_at"\s*:\s*"([^"]*)"\s*,?')
 _LINKS = f'"{LINKS}":'.encode()
@@ -51,6 +52,9 @@ class Entry(NamedTuple):
     recorded: int
     #: The task that submitted it, or whose end it follows.
     parent: str | None = None
+    #: The trigger or the schedule that submitted it.
+    trigger: str | None = None
+    schedule: str | None = None
 
 
 def of_record(record: TaskRecord) -> Entry:
@@ -78,6 +82,8 @@ def of_record(record: TaskRecord) -> Entry:
         text=_text(excerpt(record.payload), reason[:EXCERPT], "" if record.result is None else excerpt(record.result)),
         recorded=1,
         parent=record.parent_id,
+        trigger=record.trigger,
+        schedule=record.schedule,
     )
 
 
@@ -92,6 +98,7 @@ def of_message(data: bytes, attributes: Mapping[str, str], published_at: datetim
     # The message begins with three fields of its own; what follows them is the payload.
     payload = b"{" + head[found.end() :] if found else head
     due = None if PUT_OFF in attributes else attributes.get(NOT_BEFORE)
+    links = _links(data)
     return Entry(
         task_id=attributes["task_id"],
         task_type=attributes["task_type"],
@@ -107,7 +114,9 @@ def of_message(data: bytes, attributes: Mapping[str, str], published_at: datetim
         reason="",
         text=_text(payload.decode(errors="ignore")[:EXCERPT]),
         recorded=0,
-        parent=_parent(data),
+        parent=links.get("parent_id"),
+        trigger=links.get("trigger"),
+        schedule=links.get("schedule"),
     )
 
 
@@ -128,16 +137,22 @@ def excerpt(value: object, *, limit: int = EXCERPT) -> str:
 
 
 def to_line(entry: Entry) -> bytes:
-    """The line of a segment."""
-    return json.dumps(entry, ensure_ascii=False, separators=(",", ":")).encode(errors="replace") + b"\n"
+    """The line of a segment, without the fields at its end that are None."""
+    length = len(entry)
+    while entry[length - 1] is None:
+        length -= 1
+    return json.dumps(entry[:length], ensure_ascii=False, separators=(",", ":")).encode(errors="replace") + b"\n"
 
 
 def from_lines(data: bytes) -> Iterator[Entry]:
-    """The entries of a segment; a line of another version is left out."""
+    """The entries of a segment; what is none is left out.
+
+    Versions add fields at the end of a line: an older one may lack the last fields, a later one may have more.
+    """
     for line in data.splitlines():
         try:
             values = json.loads(line)
-            yield Entry(*values)
+            yield Entry(*islice(values, len(Entry._fields)))
         except (ValueError, TypeError):
             continue
 
@@ -158,16 +173,16 @@ def searchable(text: str) -> str:
     return text.casefold()
 
 
-def _parent(data: bytes) -> str | None:
-    """The parent that a message names, if its links are short."""
-    _, found, links = data[-_TAIL_BYTES:].rpartition(_LINKS)
+def _links(data: bytes) -> dict[str, str]:
+    """The texts among the links of a message, if these are short."""
+    _, found, encoded = data[-_TAIL_BYTES:].rpartition(_LINKS)
     if not found:
-        return None
+        return {}
     try:
-        parent = json.loads(links[:-1]).get("parent_id")  # without the message's own closing brace
-    except (ValueError, AttributeError):
-        return None  # a name within the payload
-    return parent if isinstance(parent, str) else None
+        links = json.loads(encoded[:-1])  # without the message's own closing brace
+    except ValueError:
+        return {}  # a name within the payload
+    return {name: value for name, value in links.items() if isinstance(value, str)} if isinstance(links, dict) else {}
 
 
 def _text(*parts: Any) -> str:

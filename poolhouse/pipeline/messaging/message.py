@@ -6,6 +6,7 @@ that tools and filters need not parse the body.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from poolhouse.pipeline import json_values
+from poolhouse.pipeline.config.base import NAME_PATTERN
 from poolhouse.pipeline.errors import InvalidName, MalformedMessage
 from poolhouse.pipeline.names import check_task_id, check_task_type
 from poolhouse.pipeline.tasks import large_values
@@ -165,6 +167,9 @@ def _links(value: object) -> Links:
         for task_id in (links.parent_id, links.group_id):
             if task_id is not None:
                 check_task_id(task_id)
+        for name in (links.trigger, links.schedule):
+            if name is not None and not re.fullmatch(NAME_PATTERN, name):
+                raise InvalidName(f"{name!r} can't be declared in pipeline.toml")
     except (ValidationError, InvalidName):
         raise MalformedMessage(f"malformed message: {LINKS} is for the server alone, and this is none of its") from None
     return links

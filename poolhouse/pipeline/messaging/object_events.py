@@ -16,6 +16,7 @@ from poolhouse.pipeline.config.topology import Topology
 from poolhouse.pipeline.config.triggers import Trigger
 from poolhouse.pipeline.errors import MalformedMessage
 from poolhouse.pipeline.messaging.message import TaskMessage
+from poolhouse.pipeline.tasks.links import Links
 from poolhouse.pipeline.tasks.task_ids import TaskIds
 from poolhouse.pipeline.timing.schedules import TaskType, payload_problem
 
@@ -83,6 +84,7 @@ def task_of(
         submitted_at=at,
         queue=topology.queue_of(trigger).name,
         payload={**trigger.payload, trigger.field: name.removeprefix(names.UPLOADS)},
+        links=Links(trigger=trigger.name),
     )
 
 

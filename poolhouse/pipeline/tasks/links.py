@@ -1,13 +1,14 @@
-"""What a task is linked with: where it comes from, the group that it belongs to, and what follows its end.
+"""What a task is linked with: what submitted it, the group that it belongs to, and what follows its end.
 
-Links travel in the message's body, under one reserved name, and are kept in the record. A plain task has none.
+Links travel in the message's body, under one reserved name, and are kept in the record. A plain task has none. No call
+of the API takes them as they are, so what they say of a task's origin is the pipeline's own word.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from poolhouse.pipeline import json_values
 from poolhouse.pipeline.errors import InvalidValue
@@ -32,6 +33,8 @@ class Links(BaseModel):
 
     #: The task that submitted it, or whose end it follows.
     parent_id: str | None = None
+    trigger: str | None = Field(default=None, description="The trigger of pipeline.toml that submitted it, for a file.")
+    schedule: str | None = Field(default=None, description="The schedule of pipeline.toml that submitted it.")
     #: The group that it belongs to.
     group_id: str | None = None
     #: Its place among the group's members; None where it follows the end of the group.

@@ -31,6 +31,7 @@ from poolhouse.pipeline.hooks import Hooks
 from poolhouse.pipeline.messaging.message import TaskMessage, format_time
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.store import ABSENT, ObjectStore
+from poolhouse.pipeline.tasks.links import Links
 from poolhouse.pipeline.tasks.task_ids import TaskIds
 from poolhouse.pipeline.timing import clock
 from poolhouse.pipeline.timing.cron import latest_due
@@ -390,6 +391,7 @@ class Schedules:
             submitted_at=at,
             queue=self.queue_of(schedule),
             payload=schedule.payload,
+            links=Links(schedule=schedule.name),
         )
 
     def _change(self, name: str, change: Callable[[ScheduleState], ScheduleState], *, now: datetime) -> ScheduleState:

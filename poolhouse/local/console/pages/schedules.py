@@ -18,7 +18,7 @@ _TOLD = {"pause": "{} is paused.", "resume": "{} runs again."}
 def listing(request: Request) -> Response:
     """All of them, in the order of pipeline.toml."""
     with rendering.of(request).stack.api() as api:
-        schedules = api.get("/schedules")["schedules"]
+        schedules = api.get("/schedules", count="true")["schedules"]
     return rendering.page(request, "schedules.html", every_s=_EVERY_S, schedules=schedules)
 
 

@@ -28,8 +28,13 @@ _LIST_EVERY_S = 2.0
 _TASK_EVERY_S = 1.0
 _PAGE = 50
 _FILTERS = ("status", "task_type", "queue", "text")
-#: Filters that come with a link from a task or a group.
-_RELATED = {"parent_id": "children of task", "group_id": "members of group"}
+#: Filters that come with a link from what the tasks belong to.
+_RELATED = {
+    "parent_id": "children of task",
+    "group_id": "members of group",
+    "trigger": "submitted by trigger",
+    "schedule": "submitted by schedule",
+}
 #: How long after its end a task's dead letter may be on its way.
 _LETTER_TIME = timedelta(seconds=30)
 #: How long after its end the last spans of a task may be on their way: they are written in batches.

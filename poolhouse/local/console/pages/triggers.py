@@ -11,17 +11,19 @@ from starlette.routing import Route
 from poolhouse.local.console import bulk, forms, rendering
 
 _EVERY_S = 5.0
-#: Tasks that are shown of each type.
-_NEWEST = 5
+#: Tasks that are shown of each.
+_NEWEST = "5"
 
 
 def listing(request: Request) -> Response:
     """All of them, in the order of pipeline.toml."""
     with rendering.of(request).stack.api() as api:
         triggers = api.get("/triggers")["triggers"]
-        types = {trigger["task_type"] for trigger in triggers}
-        newest = {name: api.get("/tasks", task_type=name, page_size=str(_NEWEST))["tasks"] for name in sorted(types)}
-    return rendering.page(request, "triggers.html", every_s=_EVERY_S, triggers=triggers, newest=newest)
+        submitted = {
+            trigger["name"]: api.get("/tasks", trigger=trigger["name"], page_size=_NEWEST, count="true")
+            for trigger in triggers
+        }
+    return rendering.page(request, "triggers.html", every_s=_EVERY_S, triggers=triggers, submitted=submitted)
 
 
 def backfill(request: Request, form: FormData) -> Response:

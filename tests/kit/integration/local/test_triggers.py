@@ -82,6 +82,8 @@ def test_each_upload_starts_the_task_of_its_trigger_once(client: Client, tmp_pat
     for task in after:
         assert len(client.get(f"/tasks/{task['task_id']}")["attempts"]) == 1
     assert set(started(client)) == wanted | {("default", "in/last.csv")}
+    counts = {name: client.get(f"/tasks?trigger={name}&count=true")["total"] for name in ("tables", "images")}
+    assert counts == {"tables": 3, "images": 1}
     assert client.get("/dead-letters")["dead_letters"] == []
 
 

@@ -369,9 +369,25 @@ def test_a_plain_task_carries_no_links(api: Api) -> None:
     assert set(published(api)[0]) == {"task_id", "task_type", "submitted_at", "number"}
 
 
-def test_links_are_no_payload_of_a_client(api: Api) -> None:
-    answer = api.client.post("/tasks", json={"task_type": "anything", "payload": {LINKS: {"parent_id": "a"}}})
-    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, f"payload.{LINKS}")
+@pytest.mark.parametrize("claim", [{"parent_id": "a"}, {"trigger": "files"}, {"schedule": "nightly"}])
+def test_no_client_says_what_its_task_is_linked_with(api: Api, claim: dict[str, str]) -> None:
+    hidden = {"task_type": "anything", "payload": {LINKS: claim}}
+    plain = {"task_type": "anything"}
+    for path, body, field in (
+        ("/tasks", hidden, f"payload.{LINKS}"),
+        ("/tasks", plain | claim, next(iter(claim))),
+        ("/tasks", {**plain, "then": [hidden]}, f"then.0.payload.{LINKS}"),
+        ("/tasks", {**plain, "then": [plain | claim]}, f"then.0.{next(iter(claim))}"),
+        ("/groups", {"tasks": [hidden]}, f"tasks.0.payload.{LINKS}"),
+        ("/groups", {"tasks": [plain | claim]}, f"tasks.0.{next(iter(claim))}"),
+        ("/submit-task", {**plain, LINKS: claim}, LINKS),
+        ("/submit-task", plain | claim, next(iter(claim))),  # further fields are the payload's
+    ):
+        answer = api.client.post(path, json=body)
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, field), (path, body)
+    batch = api.client.post("/tasks:batch", json={"tasks": [hidden, plain | claim]}).json()
+    assert [task["errors"][0]["field"] for task in batch["tasks"]] == [f"payload.{LINKS}", next(iter(claim))]
+    assert published(api) == []
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from poolhouse.pipeline.errors import StoreUnavailable
+from poolhouse.pipeline.messaging.message import LINKS
 from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
 from tests.kit.unit.api.conftest import Api, application, settings
 
@@ -79,6 +80,20 @@ def test_a_run_by_hand_is_a_task_of_its_own(api: Api) -> None:
     last = api.client.get("/schedules").json()["schedules"][0]["last_run"]
     assert set(last) == {"task_id", "due_at", "by_hand", "published_at"}  # nothing of the process that ran it
     assert (last["task_id"], last["by_hand"]) == (task_id, True)
+
+
+def test_the_tasks_of_a_schedule_know_it_and_are_counted(api: Api) -> None:
+    api.client.post("/tasks", json={"task_type": "data_transformation", "payload": {"dataset_size": 10}})
+    by_hand = api.client.post("/schedules/nightly:run").json()["task_id"]
+    api.clock.forward(5)
+    due = api.client.post("/schedules/nightly:due").json()["run"]["task_id"]
+    bodies = [json.loads(published.message.data) for published in api.topics.published]
+    assert [body.get(LINKS) for body in bodies] == [None, {"schedule": "nightly"}, {"schedule": "nightly"}]
+    listed = api.client.get("/tasks", params={"schedule": "nightly", "count": True}).json()
+    assert {task["task_id"] for task in listed["tasks"]} == {by_hand, due}
+    assert listed["total"] == 2
+    nightly, broken = api.client.get("/schedules", params={"count": True}).json()["schedules"]
+    assert (nightly["by_status"], broken["by_status"]) == ({"queued": 2}, {})
 
 
 def test_a_pause_shows_and_ends(api: Api) -> None:

@@ -10,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from poolhouse.api.routes import triggers
-from poolhouse.pipeline.messaging.message import parse_time
+from poolhouse.pipeline.messaging.message import LINKS, parse_time
 from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
 from tests.kit.unit.api.conftest import Api, application, settings
 
@@ -76,6 +76,33 @@ def test_a_backfill_starts_the_task_of_each_file_and_again_the_same_one(api: Api
     assert [task["filename"] for task in first] == ["in/a.csv", "in/deep/b.csv"]
     assert [task["task_id"] for task in first] == [task["task_id"] for task in second]
     assert {published.message.attributes["queue"] for published in api.topics.published} == {"bulk"}
+
+
+def test_the_tasks_of_a_backfill_are_those_of_their_trigger(api: Api) -> None:
+    api.store.put("uploads/in/a.csv", b"")
+    api.client.post("/triggers/tables:backfill")
+    api.client.post("/tasks", json={"task_type": "file_processing", "payload": {"filename": "in/b.csv"}})
+    started, other = submitted(api)
+    assert (started[LINKS], other.get(LINKS)) == ({"trigger": "tables"}, None)
+    found = api.client.get("/tasks", params={"trigger": "tables"}).json()["tasks"]
+    assert [task["task_id"] for task in found] == [started["task_id"]]
+    assert api.client.get("/tasks", params={"trigger": "removed-since"}).json()["tasks"] == []
+
+
+@pytest.mark.parametrize("name", ["trigger", "schedule"])
+@pytest.mark.parametrize("value", ["Tables", "a b", "x" * 31, "trigger:tables", "\x00"])
+def test_a_filter_by_what_can_not_be_declared_is_refused(api: Api, name: str, value: str) -> None:
+    answer = api.client.get("/tasks", params={name: value})
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, name)
+
+
+def test_the_record_of_a_task_names_its_trigger_or_schedule_in_the_openapi_document(api: Api) -> None:
+    described = api.client.get("/openapi.json").json()
+    fields = described["components"]["schemas"]["Task.file_processing"]["properties"]
+    filters = {each["name"] for each in described["paths"]["/tasks"]["get"]["parameters"]}
+    for name in ("trigger", "schedule"):
+        assert f"The {name} of pipeline.toml that submitted it" in fields[name]["description"]
+        assert name in filters
 
 
 def test_a_backfill_goes_on_where_a_page_ends(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,6 +62,17 @@ def test_a_task_is_shown_with_its_steps_and_its_cursor(served: Served, screen: S
     assert '  cursor     {"row": 7}\n' in shown
 
 
+@pytest.mark.parametrize("by", ["trigger", "schedule"])
+def test_a_task_is_shown_with_what_submitted_it_and_found_by_it(served: Served, screen: Screen, by: str) -> None:
+    task_id, other = submitted(served), submitted(served)
+    for each, origin in ((task_id, "tables"), (other, "others")):
+        keep(served, claimed(served, each).model_copy(update={by: origin}))
+    assert calls.tasks(served.api, [task_id], terminal=screen.terminal) == 0
+    assert f"  {by:<10} tables\n" in screen.out.getvalue()
+    chosen: dict[str, Any] = {by: "tables"}
+    assert listed(served, **chosen) == [task_id]
+
+
 def test_a_dead_letter_is_shown_with_the_traceback(served: Served, screen: Screen) -> None:
     task_id = served.bury(value=1, before=lambda task_id: keep(served, died(served, task_id)))
     assert calls.dlq(served.api, "show", [task_id], terminal=screen.terminal) == 0

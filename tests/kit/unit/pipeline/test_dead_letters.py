@@ -21,6 +21,7 @@ from poolhouse.pipeline.tasks import large_values, records, transitions
 from poolhouse.pipeline.tasks.dead_letter import Kept, Verdict
 from poolhouse.pipeline.tasks.dead_letter_attributes import EARLIER_DELIVERIES, REASON, TRIED, attributes_for
 from poolhouse.pipeline.tasks.dead_letters import DeadLetterStore
+from poolhouse.pipeline.tasks.links import Links
 from poolhouse.pipeline.tasks.record_store import RecordStore
 from poolhouse.pipeline.tasks.records import Status
 from poolhouse.pipeline.tasks.task_ids import TaskIds
@@ -41,7 +42,12 @@ class World:
         self.publisher = Publisher(settings, topics=self.topics)
         self.box = DeadLetterStore(self.store, queues=("urgent", "default", "bulk"), task_ids=TaskIds(b"k" * 32))
         self.task = TaskMessage(
-            task_id="t-1", task_type="echo", submitted_at=self.clock.now, queue="default", payload={"n": 1}
+            task_id="t-1",
+            task_type="echo",
+            submitted_at=self.clock.now,
+            queue="default",
+            payload={"n": 1},
+            links=Links(trigger="files"),
         )
 
     def die(self, task_id: str = "t-1") -> None:
@@ -142,6 +148,8 @@ def test_a_replay_keeps_id_and_history_and_starts_the_attempts_anew(world: World
     assert published.topic == "poolhouse-default"
     assert b'"task_id":"t-1"' in published.message.data
     assert b'"n":2' in published.message.data
+    assert b'"_poolhouse":{"trigger":"files"}' in published.message.data
+    assert stored.record.trigger == "files"
     with pytest.raises(TaskNotFound):
         world.box.get("t-1")
 

@@ -51,12 +51,15 @@ times = st.sampled_from(
     ["2026-03-01T12:00:00Z", "2026-03-01T23:59:59.5+02:00", "2026-03-01", "0001-01-01T00:00:00+14:00", "soon", ""]
 )
 ids = st.sampled_from(["t-1", "t-2", "t.3", "t" * 128, "t" * 129, "../t"])
+names = st.sampled_from(["nightly", "in-2", "a" * 30, "a" * 31, "Nightly", "nightly\n", "a:b", ""])
 links = st.fixed_dictionaries(
     {},
     optional={
         "parent_id": ids,
         "group_id": ids,
         "group_index": st.integers(0, 9),
+        "trigger": names,
+        "schedule": names,
         "then": st.lists(st.fixed_dictionaries({"task_type": texts, "queue": texts}), max_size=2),
     },
 )

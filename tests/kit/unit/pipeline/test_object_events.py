@@ -10,6 +10,7 @@ import pytest
 from poolhouse.pipeline.config.topology import Topology, parse
 from poolhouse.pipeline.errors import ConfigError, MalformedMessage
 from poolhouse.pipeline.messaging.object_events import is_object_event, prefixes, tasks_of
+from poolhouse.pipeline.tasks.links import Links
 from poolhouse.pipeline.tasks.task_ids import TaskIds
 
 IDS = TaskIds(b"k" * 32)
@@ -57,6 +58,11 @@ def test_each_trigger_that_takes_the_file_starts_its_task_on_its_queue() -> None
         ("archive", "bulk", {"filename": "img/a/cat.jpg"}),
     ]
     assert started(event("uploads/notes.txt")) == [("archive", "bulk", {"filename": "notes.txt"})]
+
+
+def test_a_task_knows_the_trigger_that_submitted_it() -> None:
+    tasks = tasks_of(event("uploads/img/cat.jpg"), parse(PIPELINE), bucket=BUCKET, task_ids=IDS)
+    assert [task.links for task in tasks] == [Links(trigger="thumbnail"), Links(trigger="archive")]
 
 
 @pytest.mark.parametrize(

@@ -435,10 +435,37 @@ def test_children_are_found_by_their_parent_from_their_submit_on(world: World) -
     assert index.counts(query) == {"queued": 2, "succeeded": 1}
 
 
-def test_a_line_of_a_version_that_knew_no_parents_is_read() -> None:
-    line = json.dumps(made("x", updated=1)[:-1]).encode()
-    [entry] = entries.from_lines(line)
-    assert (entry.task_id, entry.parent) == ("x", None)
+@pytest.mark.parametrize("by", ["trigger", "schedule"])
+def test_tasks_are_found_by_what_submitted_them_from_their_submit_on(world: World, by: str) -> None:
+    scheduler, worker, index = world.process(), world.process(), world.index()
+    meant, other = Links(**{by: "nightly"}), Links(**{by: "weekly"})
+    tasks = [replace(scheduler.message(), links=links) for links in (meant, meant, other, None)]
+    for task in tasks:
+        scheduler.journal.submitted(task.data(), task.attributes())
+    scheduler.journal.flush()
+    query = TaskQuery(**{by: "nightly"})
+    assert {entry.task_id for entry in index.page(query, size=9)} == {task.task_id for task in tasks[:2]}
+    worker.end(worker.claim(tasks[0]))
+    worker.journal.flush()
+    world.forward(TAIL_S)
+    assert index.counts(query) == {"queued": 1, "succeeded": 1}
+    index.rebuild()  # which writes a snapshot
+    assert world.index().counts(query) == {"queued": 1, "succeeded": 1}
+
+
+def test_the_line_of_a_plain_task_has_nothing_of_what_it_is_not_linked_with(world: World) -> None:
+    plain = entries.of_message(*described(world.process().message()))
+    assert entries.to_line(plain).endswith(b",0]\n")
+    assert list(entries.from_lines(entries.to_line(plain))) == [plain]
+    linked = plain._replace(schedule="nightly")
+    assert list(entries.from_lines(entries.to_line(linked))) == [linked]
+
+
+def test_a_line_of_another_version_is_read_as_far_as_it_is_known() -> None:
+    entry = made("x", updated=1)
+    earlier, later = json.dumps(entry[:14]).encode(), json.dumps([*entry, "new"]).encode()
+    assert list(entries.from_lines(earlier + b"\n" + later)) == [entry, entry]
+    assert list(entries.from_lines(b'{"a":1}\n7\n"x"\n[]\n[')) == []
 
 
 def test_the_members_of_a_group_are_counted_without_what_follows_them(world: World) -> None:
@@ -517,3 +544,7 @@ def test_an_excerpt_is_the_beginning_of_the_json(value: dict[str, Any]) -> None:
 def test_a_line_comes_back_as_it_was_and_a_foreign_one_is_left_out() -> None:
     entry = made("x", updated=3)._replace(text='ü "\n', due=7)
     assert list(entries.from_lines(b"no json\n[1]\n" + entries.to_line(entry))) == [entry]
+
+
+def described(task: TaskMessage) -> tuple[bytes, dict[str, str], datetime]:
+    return task.data(), task.attributes(), task.submitted_at

@@ -29,7 +29,7 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LATER = NOW + timedelta(seconds=20)
 ERROR = ErrorInfo(type="RuntimeError", message="boom")
 LARGE = payload_object("t-1", b"[1, 2, 3]")
-LINKS = Links(parent_id="t-0", on_failure=Link(task_type="cry", queue="default"))
+LINKS = Links(parent_id="t-0", trigger="files", on_failure=Link(task_type="cry", queue="default"))
 PROGRESS = Progress(done=0.5, at=NOW)
 
 
@@ -69,6 +69,7 @@ def test_a_fresh_record_has_all_that_the_message_says() -> None:
         updated_at=LATER,
         payload={"n": 1},
         parent_id="t-0",
+        trigger="files",
         on_failure=LINKS.on_failure,
         webhook_url="https://example.com/hook",
     )

@@ -11,6 +11,7 @@ from poolhouse.pipeline import names
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.control.filters import Filter
 from poolhouse.pipeline.hooks import Hook, Hooks, TaskInfo
+from poolhouse.pipeline.messaging.message import LINKS
 from poolhouse.pipeline.tasks.records import Status, TaskRecord
 from poolhouse.worker.runtime.dead_letters import DeadLetterKeeper
 from tests.kit.unit.pipeline.test_object_events import event
@@ -59,6 +60,7 @@ def test_a_file_starts_its_task_in_place_and_costs_no_more_than_a_task(engine: E
     assert record.task_type == "upload"
     assert record.payload == {"name": "in/a.txt"}
     assert record.status == Status.SUCCEEDED
+    assert record.trigger == "here"
     assert len(engine.store.writes) == 2
     assert engine.topics.published == []
 
@@ -80,6 +82,7 @@ def test_a_task_of_another_queue_is_sent_there(engine: Engine) -> None:
     (sent,) = engine.topics.published
     body = json.loads(sent.message.data)
     assert (body["task_type"], body["filename"], sent.message.attributes["queue"]) == ("upload", "big/a.txt", "bulk")
+    assert body[LINKS] == {"trigger": "later"}
     assert engine.store.writes == []
 
 
@@ -126,7 +129,7 @@ def test_an_event_that_pubsub_gave_up_is_kept_as_its_task_and_ends_the_record(en
     assert kept["task_type"] == "upload"
     assert json.loads(kept["data"])["name"] == "in/a.txt"
     (record,) = records(engine)
-    assert record.status == Status.DEAD
+    assert (record.status, record.trigger) == (Status.DEAD, "here")
 
 
 def test_an_event_that_pubsub_gave_up_and_that_is_for_elsewhere_is_sent_there(engine: Engine) -> None:

@@ -10,7 +10,7 @@ from tests.kit.unit.local.console.conftest import Shown
 
 ODD = [
     "",
-    "x" * 2500,
+    "x" * 2200,
     "\x00",
     "\x1b[31m",
     "'\"><script>",
@@ -54,6 +54,8 @@ PARAMETERS = [
         "prefix",
         "parent_id",
         "group_id",
+        "trigger",
+        "schedule",
     ),
 ]
 

@@ -352,6 +352,10 @@ def test_a_schedule_is_paused_resumed_and_run(shown: Shown) -> None:
     assert "nightly runs again." in shown.page(shown.post("/schedules/nightly/resume"))
     assert "nightly runs now" in shown.page(shown.post("/schedules/nightly/run"))
     assert shown.served.published[-1]["task_type"] == "data_transformation"
+    page = shown.page("/schedules")
+    assert 'href="/tasks?schedule=nightly&amp;status=queued"' in page
+    assert 'id="schedule-nightly"' in page
+    assert shown.page("/tasks?schedule=nightly").count("<tr data-key") == 1
     assert shown.post("/schedules/nightly/due", status=404)
     assert shown.post("/schedules/unheard-of/pause", status=404)
 

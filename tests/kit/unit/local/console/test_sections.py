@@ -91,8 +91,9 @@ def test_a_limit_in_use_shows_what_is_held_by_whom_and_what_waits(shown: Shown) 
 def test_a_trigger_shows_its_files_and_tasks_and_is_backfilled(shown: Shown) -> None:
     for name in ("uploads/in/a.csv", "uploads/in/b.csv", "uploads/in/c.txt"):
         shown.served.store.put(name, b"data")
+    shown.served.api.post("/tasks", {"task_type": "file_processing", "payload": {"filename": "in/a.csv"}})
+    shown.served.topics.published.clear()
     page = shown.page("/triggers")
-    assert "whatever submitted them" in page
     assert "/files?prefix=uploads/in/" in page
     assert "None yet." in page
     counted = shown.text(shown.post("/triggers/tables/count"))
@@ -100,7 +101,14 @@ def test_a_trigger_shows_its_files_and_tasks_and_is_backfilled(shown: Shown) -> 
     assert shown.served.published == []
     shown.post("/triggers/tables/backfill")
     assert [task["filename"] for task in shown.served.published] == ["in/a.csv", "in/b.csv"]
-    assert shown.page("/triggers").count('href="/tasks/') == 2
+    page = shown.page("/triggers")
+    assert page.count('href="/tasks/') == 2  # not the task that a client submitted for a file
+    assert "queued 2" in shown.text("/triggers")
+    assert 'href="/tasks?trigger=tables&amp;status=queued"' in page
+    listed = shown.page("/tasks?trigger=tables&status=queued")
+    assert len(keys(listed)) == 2
+    assert 'Submitted by trigger <a href="/triggers#trigger-tables">tables</a>' in listed
+    assert "Cancel all" not in listed
     assert shown.post("/triggers/tables/remove", status=404)
     assert shown.post("/triggers/none/backfill", status=404)
 

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from poolhouse.local.console.task.family import MOST_CHILDREN
 from poolhouse.pipeline.traces.span_files import SpanFiles
 from poolhouse.pipeline.traces.spans import Event, Span
@@ -186,3 +188,10 @@ def test_a_page_goes_on_looking_while_the_last_spans_may_be_on_their_way(shown: 
 
 def _of(each: Span, task_id: str) -> dict[str, str]:
     return {"poolhouse.task_id": task_id} if each.task_id == "a" else {}
+
+
+@pytest.mark.parametrize("kind", ["trigger", "schedule"])
+def test_a_task_leads_to_what_submitted_it(shown: Shown, kind: str) -> None:
+    page = shown.page(f"/tasks/{run(shown, status='succeeded', **{kind: 'tables'})}")
+    assert f'{kind} <a href="/{kind}s#{kind}-tables">tables</a>' in page
+    assert "Submitted by" not in shown.page(f"/tasks/{run(shown, status='succeeded')}")
