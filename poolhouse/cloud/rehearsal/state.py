@@ -99,7 +99,9 @@ class State:
         """Forget a resource and its policy. Raises `ApiError` (404)."""
         self.get(name)
         del self.items[name]
-        self.policies.pop(name, None)
+        # That of the proxy before a service, too, which is called after it.
+        for policy in (name, f"iap/{name}"):
+            self.policies.pop(policy, None)
         self.revisions.pop(name, None)
 
     def operation(self, name: str, response: Json, *, metadata: Json = None) -> dict[str, Any]:

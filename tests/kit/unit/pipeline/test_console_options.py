@@ -23,12 +23,12 @@ def test_without_the_table_nothing_is_deployed() -> None:
 def test_a_stage_deploys_it_for_its_own_people() -> None:
     text = (
         f'{QUEUES}[console]\nviewers = ["group:shop@example.com"]\noperators = ["user:ann@example.com"]\n'
-        '[stages.prod.console]\ndeploy = true\noperators = ["domain:ops.example.com", "serviceAccount:b@p.iam.test.com"]'
+        '[stages.prod.console]\ndeploy = true\noperators = ["domain:ops.example.com", "user:bob@example.com"]'
     )
     assert not parse(text).console.deploy
     prod = parse(text, stage="prod").console
     assert prod.deploy
-    assert prod.members == ("group:shop@example.com", "domain:ops.example.com", "serviceAccount:b@p.iam.test.com")
+    assert prod.members == ("group:shop@example.com", "domain:ops.example.com", "user:bob@example.com")
 
 
 def test_one_that_lets_nobody_in_is_refused() -> None:
