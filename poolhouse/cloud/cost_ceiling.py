@@ -57,8 +57,8 @@ def _instances(topology: Topology, prices: Prices) -> Iterator[LineItem]:
             way, count = "run_job", size.max_instances
         yield _item(f"queue {queue.name}", count, (size.cpu, size.memory_mib / 1024), prices[way])
     if topology.console.deploy:
-        size = (console.CPU, console.MEMORY_MIB / 1024)
-        yield _item("console", console.MAX_INSTANCES, size, prices["run_service"])
+        of_console = (console.CPU, console.MEMORY_MIB / 1024)
+        yield _item("console", console.MAX_INSTANCES, of_console, prices["run_service"])
     if deploy.autoscale:
         yield _item("autoscaler", 1, (AUTOSCALER_CPU, AUTOSCALER_GIB), prices["run_instance"])
     yield _item(
