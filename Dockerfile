@@ -41,6 +41,7 @@ WORKDIR /app
 COPY --chmod=755 poolhouse/__init__.py poolhouse/project.py ./poolhouse/
 COPY --chmod=755 poolhouse/client ./poolhouse/client
 COPY --chmod=755 poolhouse/pipeline ./poolhouse/pipeline
+COPY --chmod=755 poolhouse/telemetry ./poolhouse/telemetry
 COPY --chmod=755 poolhouse/worker ./poolhouse/worker
 COPY --chmod=755 poolhouse/api ./poolhouse/api
 # The deployed console, and what it has in common with the local stack.

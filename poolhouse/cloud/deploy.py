@@ -80,6 +80,7 @@ def prepare(
     tag = release or image.tag(root)
     if not release:
         image.check_handlers(root, handler_modules(topology))
+        image.check_exporters(root, exporters(topology))
     project = read_project(gcloud, options.project)
 
     def wanted(path: str, canaries: Mapping[str, Canary] | None = None) -> tuple[Resource, ...]:
@@ -109,8 +110,17 @@ def prepare(
 
 def handler_modules(topology: Topology) -> frozenset[str]:
     """The modules of task handlers, of the API and of every queue's workers."""
-    environments = (topology.env, *(topology.env_of(queue) for queue in topology.queues))
-    return frozenset(name for env in environments for name in topology.handlers_under(env))
+    return frozenset(name for env in _environments(topology) for name in topology.handlers_under(env))
+
+
+def exporters(topology: Topology) -> tuple[tuple[str, str], ...]:
+    """The exporters of metrics and traces, of the API and of every queue's workers: variable and value."""
+    names = ("METRICS_EXPORTER", "TRACES_EXPORTER")
+    return tuple(dict.fromkeys((name, env[name]) for env in _environments(topology) for name in names if name in env))
+
+
+def _environments(topology: Topology) -> tuple[Mapping[str, str], ...]:
+    return (topology.env, *(topology.env_of(queue) for queue in topology.queues))
 
 
 #: Every deploy has a repository and a bucket; accounts stay for `destroy`, since the deployer of CI may delete none.

@@ -127,14 +127,19 @@ def _service(declared: Console, *, image: str, options: Options, project_number:
         observe=observe,
         create=(command(*arguments),),
         update=update,
-        after=("image", f"account/{options.account_id('console')}", "agent/iap"),
+        after=("image", f"account/{options.account_name('console')}", "agent/iap"),
     )
 
 
 def _environment(declared: Console, *, options: Options, project_number: str) -> dict[str, str]:
     """What the console reads: no variable of the pipeline's own, no secret, no bucket."""
     path = f"/projects/{project_number}/locations/{options.region}/services/{options.console_service}"
-    access = ConsoleAccess(audience=path, operators=declared.operators, log_filter=log_filter(options))
+    access = ConsoleAccess(
+        audience=path,
+        operators=declared.operators,
+        log_filter=log_filter(options),
+        cloud_trace=bool(options.cloud_trace),
+    )
     return {
         "GOOGLE_CLOUD_PROJECT": options.project,
         **({"PIPELINE_STAGE": options.stage} if options.stage else {}),

@@ -20,9 +20,16 @@ _AGENTS = tuple(f"@{part}.iam.gserviceaccount.com" for part in ("gcp-sa-pubsub",
 Bindings = Mapping[str, tuple[str, ...]]
 
 
-def managed(options: Options) -> Callable[[str], bool]:
-    """Whether a member is this pipeline's business: its own accounts, and the service agents that a deploy asks for."""
-    ours = {options.member(purpose) for purpose in ALL_ACCOUNTS}
+def managed(options: Options, *, exclusive: bool = True) -> Callable[[str], bool]:
+    """Whether a member is this pipeline's business: its accounts, and the service agents that a deploy asks for.
+
+    Args:
+        options: the choices of the deploy.
+        exclusive: whether it is about something that is the pipeline's alone. On anything else, the accounts that
+            pipeline.toml names may have roles for other reasons, which no deploy takes away.
+    """
+    made = {f"serviceAccount:{options.made_account(purpose)}" for purpose in ALL_ACCOUNTS}
+    ours = made | ({options.member(purpose) for purpose in ALL_ACCOUNTS} if exclusive else set())
     return lambda member: member in ours or (member.startswith("serviceAccount:service-") and member.endswith(_AGENTS))
 
 
@@ -51,10 +58,11 @@ def merge(policy: Json, wanted: Bindings, *, ours: Callable[[str], bool], sole: 
 
 
 def observed(policy: Json, *, wanted: Bindings, ours: Callable[[str], bool], sole: Collection[str] = ()) -> Fields:
-    """Our members of each role that is wanted, or that we hold without being meant to; arguments as of `merge`."""
+    """The wanted members of each role, and ours that hold one without being meant to; arguments as of `merge`."""
     found: dict[str, set[str]] = {role: set() for role in wanted}
     for binding in (policy or {}).get("bindings", ()):
-        mine = {member for member in binding.get("members", ()) if binding["role"] in sole or ours(member)}
+        role, meant = binding["role"], wanted.get(binding["role"], ())
+        mine = {member for member in binding.get("members", ()) if role in sole or ours(member) or member in meant}
         if mine and "condition" not in binding:
             found.setdefault(binding["role"], set()).update(mine)
     return {role: tuple(sorted(members)) for role, members in found.items()}
@@ -70,6 +78,7 @@ def grants(
     api: str,
     more: tuple[str, ...] = (),
     starts: Literal["empty", "filled"] = "empty",
+    exclusive: bool = True,
     also_ours: Callable[[str], bool] = lambda member: False,
     sole: Collection[str] = (),
     on: str = "",
@@ -87,12 +96,13 @@ def grants(
         more: further flags, such as the region.
         starts: whether a fresh resource has no bindings at all, so that a policy can be set without a reading; or has
             some of its own (a bucket's owners), so that ours are added one by one.
+        exclusive: whether the resource is the pipeline's alone, as `managed` has it.
         also_ours: whether a member is managed here though it is no account of ours (allUsers).
         sole: roles whose members are those that are wanted and nobody else.
         on: id of the resource in the plan, where it has another policy that is called after it.
         after: ids of further resources that must be in place first.
     """
-    is_account, on = managed(options), on or target
+    is_account, on = managed(options, exclusive=exclusive), on or target
     named = (name,) if name else ()
 
     def ours(member: str) -> bool:
@@ -111,22 +121,23 @@ def grants(
     if starts == "empty":
         create: tuple[Command, ...] = (write({"bindings": merge({}, wanted, ours=ours)["bindings"]}),)
     else:
-        create = tuple(add(role, member) for role, members in wanted.items() for member in members)
+        create = tuple(add(role, member) for role, members in wanted.items() for member in dict.fromkeys(members))
     return Resource(
         kind="grants",
         name=target,
-        wanted={role: tuple(sorted(members)) for role, members in wanted.items()},
+        wanted={role: tuple(sorted(set(members))) for role, members in wanted.items()},
         read=Read(arguments=(*arguments, "get-iam-policy", *named, *more), api=f"{api}.googleapis.com", needs=on),
         observe=lambda raw: None if raw is None else observed(raw, wanted=wanted, ours=ours, sole=sole),
         create=create,
         update=lambda raw: (write(merge(raw, wanted, ours=ours, sole=sole)),),
-        after=(on, *(f"account/{options.account_id(purpose)}" for purpose in options.accounts), *after),
+        after=(on, *(f"account/{options.account_name(purpose)}" for purpose in options.accounts), *after),
     )
 
 
 def project_grants(wanted: Bindings, *, options: Options) -> Resource:
     """The few bindings on the project: added one by one, since a project's policy is too precious to be set whole."""
-    is_account = managed(options)
+    wanted = {role: tuple(dict.fromkeys(members)) for role, members in wanted.items()}
+    is_account = managed(options, exclusive=False)
 
     def ours(member: str) -> bool:
         # The agents' bindings on the project are Google's own.
@@ -156,5 +167,5 @@ def project_grants(wanted: Bindings, *, options: Options) -> Resource:
         observe=lambda raw: None if raw is None else observed(raw, wanted=wanted, ours=ours),
         create=tuple(change("add", role, member) for role, members in wanted.items() for member in members),
         update=update,
-        after=tuple(f"account/{options.account_id(purpose)}" for purpose in options.accounts),
+        after=tuple(f"account/{options.account_name(purpose)}" for purpose in options.accounts),
     )

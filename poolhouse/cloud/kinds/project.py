@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
-from poolhouse.cloud.options import Options
-from poolhouse.cloud.resource import Command, Fields, Json, Read, Resource, command, entry, flag
+from poolhouse.cloud.options import Options, project_of
+from poolhouse.cloud.resource import Command, Fields, Json, Read, Resource, command, entry, flag, read
 
 #: The APIs that are on. Read before anything else: what is not enabled need not be asked.
 ENABLED = Read(arguments=("services", "list", "--enabled"), api="")
@@ -45,6 +47,9 @@ def names(options: Options) -> tuple[str, ...]:
         # The connection of Cloud Run to Cloud SQL asks it for the instance's certificate (Cloud SQL, Connect from Cloud
         # Run).
         ("sqladmin", bool(options.cloud_sql)),
+        # Takes the spans, and keeps none where Cloud Trace is off (Telemetry API, v1.traces overview).
+        ("telemetry", bool(options.cloud_trace)),
+        ("cloudtrace", bool(options.cloud_trace)),
     )
     return tuple(f"{api}.googleapis.com" for api in sorted((*APIS, *(api for api, needed in more if needed))))
 
@@ -114,6 +119,42 @@ def service_agent(api: str, member: str, *, read: Read, options: Options, tracks
     )
 
 
+def accounts(options: Options) -> Iterator[Resource]:
+    """The service accounts of all parts: those that a deploy makes, and those that are there, each once."""
+    for purpose, description in options.accounts.items():
+        if purpose not in options.own_accounts:
+            yield account(purpose, description, options=options)
+    for email in dict.fromkeys(options.own_accounts[each] for each in options.accounts if each in options.own_accounts):
+        yield _account_of_ones_own(email, options=options)
+
+
+def _account_of_ones_own(email: str, *, options: Options) -> Resource:
+    """An account that pipeline.toml names: never made, changed or deleted."""
+    name, of = email.partition("@")[0], project_of(email)
+    here = of == options.project
+
+    def observe(raw: Json) -> Fields | None:
+        listed = (raw or ()) if here else (raw,)
+        found = next((item for item in listed if item and item.get("email") == email), None)
+        return None if found is None else {"disabled": bool(found.get("disabled", False))}
+
+    return Resource(
+        kind="account",
+        name=email,
+        wanted={"disabled": False},
+        read=ACCOUNTS if here else read("iam", "service-accounts", "describe", email, api="iam"),
+        observe=observe,
+        create=(),
+        after=(f"apis/{options.project}",),
+        absent=(
+            "[deploy.accounts] of pipeline.toml names it, and it is not there: "
+            f"`gcloud iam service-accounts create {name} --project={of}` makes it; or leave it out, and a deploy makes "
+            f"one of the pipeline's. (It is looked for by the IAM API, which must be enabled in {options.project}.)"
+        ),
+        fixed={"disabled": f"`gcloud iam service-accounts enable {email} --project={of}`, or name another"},
+    )
+
+
 def account(purpose: str, description: str, *, options: Options) -> Resource:
     """A service account of its own for one purpose."""
     account_id = options.account_id(purpose)
@@ -129,11 +170,11 @@ def account(purpose: str, description: str, *, options: Options) -> Resource:
 
     def update(raw: Json) -> tuple[Command, ...]:
         change = command(
-            "iam", "service-accounts", "update", options.account(purpose),
+            "iam", "service-accounts", "update", options.made_account(purpose),
             flag("display-name", name), flag("description", description),
         )  # fmt: skip
         disabled = bool((observe(raw) or {}).get("disabled"))
-        enable = command("iam", "service-accounts", "enable", options.account(purpose))
+        enable = command("iam", "service-accounts", "enable", options.made_account(purpose))
         return (change, *((enable,) if disabled else ()))
 
     return Resource(

@@ -373,7 +373,7 @@ def _resource(
         observe=observe,
         create=(command(*arguments),),
         update=update,
-        after=("image", f"account/{options.account_id(account)}", *after),
+        after=("image", f"account/{options.account_name(account)}", *after),
     )
 
 

@@ -30,7 +30,7 @@ FORMS: Mapping[str, Form] = {
     "topic": Form("google_pubsub_topic", "pubsub", queues.topic),
     "subscription": Form("google_pubsub_subscription", "pubsub", queues.subscription),
     "grants": Form("", "grants", grants.grants),
-    "secret": Form("google_secret_manager_secret", "secrets", project.secret, data=True),
+    "secret": Form("google_secret_manager_secret", "secrets", project.secret),
     "service": Form("google_cloud_run_v2_service", "run", run.service),
     "pool": Form("google_cloud_run_v2_worker_pool", "run", run.pool),
     "job": Form("google_cloud_run_v2_job", "run", run.job),
@@ -125,9 +125,11 @@ def _addresses(resources: Sequence[Resource], options: Options) -> Mapping[str, 
         if not form.type:
             continue
         type_ = _STORAGE_AGENT if item.id == "agent/storage" else form.type
-        short = item.name.removeprefix(f"{options.identity if item.kind in _SHARED else options.name}-")
+        short = item.name.partition("@")[0].removeprefix(
+            f"{options.identity if item.kind in _SHARED else options.name}-"
+        )
         address = labels.give(type_, own.get(item.name, short))
-        data = form.data or type_ == _STORAGE_AGENT
+        data = bool(item.absent) or type_ == _STORAGE_AGENT  # what a deploy can't make, Terraform looks up
         found[item.id] = Expression(f"data.{address.text}") if data else address
     return found
 

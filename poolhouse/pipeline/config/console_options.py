@@ -62,3 +62,5 @@ class ConsoleAccess(Table):
     operators: tuple[Operator, ...] = ()
     #: Finds the deployment's lines in Cloud Logging.
     log_filter: str
+    #: Whether its spans go to Cloud Trace.
+    cloud_trace: bool = False

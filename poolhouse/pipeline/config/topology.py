@@ -18,7 +18,7 @@ from poolhouse.pipeline.config.api_access import ApiKey
 from poolhouse.pipeline.config.base import NAME_PATTERN, Name, Table
 from poolhouse.pipeline.config.bucket import Bucket, Index, Payloads
 from poolhouse.pipeline.config.console_options import Console
-from poolhouse.pipeline.config.deploy_options import Api, Deploy, Vpc
+from poolhouse.pipeline.config.deploy_options import Accounts, Api, Deploy, Vpc
 from poolhouse.pipeline.config.environment import Env, Secrets, Version
 from poolhouse.pipeline.config.objectives import Objectives
 from poolhouse.pipeline.config.queue import Queue, Workers
@@ -49,6 +49,7 @@ _PATTERNS = {
     "tags": "a network tag has 1 to 63 lowercase letters, digits and -, and starts with a letter",
     "cloud_sql": "the name of a Cloud SQL instance, such as orders; elsewhere PROJECT:REGION:NAME",
     "worker_roles": "a role, such as roles/bigquery.jobUser or projects/P/roles/NAME",
+    "accounts": "the e-mail address of a service account: NAME@PROJECT.iam.gserviceaccount.com",
     "kms_key": "the full name of a key: projects/P/locations/REGION/keyRings/RING/cryptoKeys/KEY",
     "viewers": "user:ADDRESS, group:ADDRESS, serviceAccount:ADDRESS or domain:DOMAIN",
     "operators": "user:ADDRESS, serviceAccount:ADDRESS or domain:DOMAIN",
@@ -314,6 +315,8 @@ def _fields(path: tuple[str, ...]) -> list[str]:
         model = Objectives
     if path == ("deploy", "api"):
         model = Api
+    if path == ("deploy", "accounts"):
+        model = Accounts
     if path == ("deploy", "vpc"):
         model = Vpc
     if path[:2] == ("deploy", "keys"):

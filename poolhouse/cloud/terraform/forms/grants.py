@@ -48,7 +48,7 @@ _TARGETS: Mapping[
     "account": (
         "service_account",
         lambda at: {"service_account_id": at.name},
-        lambda context, name: context.path("serviceAccounts", context.email(name)),
+        lambda context, name: context.account_path(name),
     ),
     "secret": (
         "secret_manager_secret",
@@ -101,23 +101,25 @@ def _key(member: str, context: Context) -> str:
     agent = _agent(member)
     if agent:
         return f"{agent}-agent"
-    account = _account(member, context)
-    return account.removeprefix(f"{context.options.identity}-") if account else member
+    if not _is_account(member, context):
+        return member
+    email = member.partition(":")[2]
+    return email if context.is_own(email) else email.partition("@")[0].removeprefix(f"{context.options.identity}-")
 
 
 def _member(member: str, context: Context) -> Value:
     agent = _agent(member)
     if agent:
         return context.of("agent", agent).member
-    account = _account(member, context)
-    return context.of("account", account).member if account else member
+    return context.service_account(member.partition(":")[2]).member if _is_account(member, context) else member
 
 
-def _account(member: str, context: Context) -> str:
-    """The id of a service account that is made here; empty for others, and for people."""
-    id_ = member.removeprefix("serviceAccount:").partition("@")[0]
-    made = f"account/{id_}" in context.addresses and member == f"serviceAccount:{context.email(id_)}"
-    return id_ if made else ""
+def _is_account(member: str, context: Context) -> bool:
+    """Whether a member is a service account of the deploy; others, and people, are written as they are."""
+    kind, _, email = member.partition(":")
+    id_ = email.partition("@")[0]
+    made = f"account/{id_}" in context.addresses and email == f"{id_}@{context.options.project}.iam.gserviceaccount.com"
+    return kind == "serviceAccount" and (made or context.is_own(email))
 
 
 def _agent(member: str) -> str:

@@ -34,16 +34,17 @@ def apis(item: Resource, flags: Flags, context: Context) -> Iterator[Piece]:
 
 
 def account(item: Resource, flags: Flags, context: Context) -> Iterator[Piece]:
-    """A service account."""
-    email = context.email(item.name)
+    """A service account; one that pipeline.toml names is looked up, so that a missing one ends the plan."""
+    address = context.of("account", item.name)
+    if item.absent:
+        yield Piece(Block("data", tuple(address.text.split(".")[1:]), {"account_id": item.name}))
+        return
     attributes: dict[str, Value] = {
         "account_id": item.name,
         "display_name": flags.text("display-name"),
         "description": flags.text("description"),
     }
-    yield Piece(
-        resource(context.of("account", item.name), attributes), imported(context.path("serviceAccounts", email))
-    )
+    yield Piece(resource(address, attributes), imported(context.account_path(item.name)))
 
 
 def agent(item: Resource, flags: Flags, context: Context) -> Iterator[Piece]:

@@ -30,7 +30,7 @@ def main(environment: Mapping[str, str] = os.environ) -> int:
     """Run the console; returns the exit code."""
     try:
         access = _access(environment)
-        stack = _stack(environment, log_filter=access.log_filter)
+        stack = _stack(environment, access)
         listener = socket.create_server(("", int(environment.get("PORT", "8080"))))
     except (ConfigError, OSError) as error:
         print(f"console: {error}", file=sys.stderr)
@@ -50,7 +50,7 @@ def _access(environment: Mapping[str, str]) -> ConsoleAccess:
         raise ConfigError(f"{ACCESS_VARIABLE}: {error}") from None
 
 
-def _stack(environment: Mapping[str, str], *, log_filter: str) -> Deployed:
+def _stack(environment: Mapping[str, str], access: ConsoleAccess) -> Deployed:
     names = ("GOOGLE_CLOUD_PROJECT", URL_VARIABLE)
     if missing := [name for name in names if not environment.get(name)]:
         raise ConfigError(f"{' and '.join(missing)} must be set, as a deploy does")
@@ -59,7 +59,8 @@ def _stack(environment: Mapping[str, str], *, log_filter: str) -> Deployed:
         project,
         url,
         identity.google_id_token(url),
-        log_filter=log_filter,
+        log_filter=access.log_filter,
+        cloud_trace=access.cloud_trace,
         stage=environment.get("PIPELINE_STAGE", ""),
     )
 

@@ -41,6 +41,7 @@ CONNECTED = {
     "vpc": Vpc(network="backend", subnet="backend-eu", tags=("worker",)),
     "cloud_sql": ("some-project:europe-west1:orders",),
     "own_labels": {"team": "shop"},
+    "own_accounts": {"api": "orders@identities.iam.gserviceaccount.com"},
     "kms_key": "projects/keys/locations/europe-west1/keyRings/shop/cryptoKeys/tasks",
 }
 

@@ -205,6 +205,37 @@ def test_handlers_have_the_roles_that_are_declared_for_them_and_no_other_part_ha
     assert {"remove-iam-policy-binding", "--role=roles/bigquery.jobUser"} <= set(taken.arguments)
 
 
+@pytest.mark.parametrize(
+    ("tables", "parts"),
+    [
+        ("", set()),
+        ('[env]\nTRACES_EXPORTER = "otlp"', set()),
+        ('[env]\nTRACES_EXPORTER = "cloud_trace"', {"api", "worker", "dead-letters"}),
+        (
+            '[env]\nTRACES_EXPORTER = "cloud_trace"\n[queues.mail.env]\nTRACES_EXPORTER = "none"',
+            {"api", "dead-letters"},
+        ),
+        ('[queues.mail.env]\nTRACES_EXPORTER = "cloud_trace"', {"worker"}),
+    ],
+)
+def test_the_parts_that_send_spans_to_cloud_trace_may_and_no_other(tables: str, parts: set[str], make: Make) -> None:
+    declared = parse(f"{PIPELINE}\n{tables}")
+    options = Options.declared(declared, project="some-project")
+    resources = make(declared, cloud_trace=options.cloud_trace)
+    role, on_project = "roles/telemetry.tracesWriter", "project/some-project"
+    for account in options.accounts:
+        held = grants_of(resources, OPTIONS.member(account)).get(on_project, set())
+        assert (role in held) == (account in parts), account
+    enabled = str(by_id(resources, "apis/some-project").wanted["enabled"])
+    assert [name in enabled for name in ("'telemetry.", "'cloudtrace.")] == [bool(parts)] * 2
+    assert (f"grants/{on_project}" in by_id(resources, "pool/shop-mail").after) == bool(parts)
+    # Where the line goes from pipeline.toml, so do the grants.
+    members = [OPTIONS.member(part) for part in sorted(parts)]
+    before = {"bindings": [{"role": role, "members": members}]} if parts else {"bindings": []}
+    taken = decide(by_id(make(), f"grants/{on_project}"), before).commands
+    assert sum({"remove-iam-policy-binding", f"--role={role}"} <= set(one.arguments) for one in taken) == len(parts)
+
+
 KEY = "projects/keys/locations/europe-west1/keyRings/shop/cryptoKeys/tasks"
 
 

@@ -98,6 +98,10 @@ def test_the_deployer_may_only_give_away_what_a_deploy_gives() -> None:
     expression = json.loads(give.files["condition.json"])["expression"]
     assert "'roles/bigquery.jobUser'" in expression
     assert expression.count(GIVES[0]) == 1
+    assert "telemetry" not in expression
+    traced = dataclasses.replace(OPTIONS, cloud_trace=("worker",))
+    (give,) = (one for one in by_id(traced)["grants/project/some-project"].create if one.files)
+    assert "'roles/telemetry.tracesWriter'" in give.files["condition.json"]
 
 
 @pytest.mark.parametrize(

@@ -62,15 +62,23 @@ CONSOLE = Console(
 CONNECTED: dict[str, Any] = {
     "vpc": Vpc(network="backend", subnet="backend-eu", egress="all-traffic", tags=("worker", "eu")),
     "cloud_sql": ("some-project:europe-west1:orders",),
+    "cloud_trace": ("api", "worker", "dead-letters"),
     "kms_key": "projects/keys/locations/europe-west1/keyRings/shop/cryptoKeys/tasks",
+}
+#: One of the project, one of another.
+ACCOUNTS = {
+    "worker": "orders@some-project.iam.gserviceaccount.com",
+    "dead-letters": "orders@some-project.iam.gserviceaccount.com",
+    "api": "orders@identities.iam.gserviceaccount.com",
 }
 CHOICES: Mapping[str, dict[str, Any]] = {
     "pools": {"channel": CHANNEL},
     "jobs": {"workers": "job", "public": True, "origins": ("https://example.com",)},
-    "autoscaler": {"autoscale": True},
+    "autoscaler": {"autoscale": True, "own_accounts": ACCOUNTS},
     "console": {"console": CONSOLE},
+    "own console": {"console": CONSOLE, "own_accounts": {"console": ACCOUNTS["api"]}},
     "connected pools": {**CONNECTED, "own_labels": {"team": "shop"}},
-    "connected jobs": {"workers": "job", **CONNECTED},
+    "connected jobs": {"workers": "job", "own_accounts": ACCOUNTS, **CONNECTED},
     "preview": {"name": "shop-pr-1", "family": "shop-pr", "stage": "pr-1"},
 }
 
