@@ -14,6 +14,8 @@ from google.auth import exceptions, jwt
 KEEP_S = 3600.0
 #: Shortest time between two looks for keys, in seconds: tokens with invented keys must not cost calls.
 LOOK_AGAIN_S = 60.0
+#: How far the clock of who signs may be from this one, in seconds (IAP, Securing your app with signed headers).
+CLOCK_SKEW_S = 30
 _TIMEOUT_S = 10.0
 
 #: Gives keys or certificates, as PEM, by their ids.
@@ -62,7 +64,12 @@ class SignedTokens:
         """
         try:
             key = str(jwt.decode_header(token).get("kid"))
-            found: Mapping[str, Any] = jwt.decode(token, certs=dict(self._keys_with(key)), audience=self._audience)
+            found: Mapping[str, Any] = jwt.decode(
+                token,
+                certs=dict(self._keys_with(key)),
+                audience=self._audience,
+                clock_skew_in_seconds=CLOCK_SKEW_S,
+            )
         except (exceptions.GoogleAuthError, ValueError):
             return None
         return found if found.get("iss") in self._issuers else None
