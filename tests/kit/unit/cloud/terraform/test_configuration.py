@@ -229,6 +229,19 @@ def test_what_is_written_is_the_same_each_time_and_says_what_was_declared() -> N
     assert "ignore_changes" not in files["run.tf"]
 
 
+def test_the_proxy_is_before_the_console_alone_and_people_are_written_as_they_are_declared() -> None:
+    outputs, files = written()["outputs.tf"], written(console=CONSOLE)
+    assert "console_url" not in outputs
+    assert files["outputs.tf"].startswith(outputs)
+    assert "google_cloud_run_v2_service.console.uri" in files["outputs.tf"]
+    bodies = {f"{type_}.{name}": body for type_, name, body in blocks(files, "resource")}
+    assert bodies["google_cloud_run_v2_service.console"]["iap_enabled"] is True
+    assert "iap_enabled" not in bodies["google_cloud_run_v2_service.api"]
+    opens = bodies["google_iap_web_cloud_run_service_iam_member.console_iap_httpsresourceaccessor"]
+    assert sorted(value.strip('"') for value in opens["for_each"].values()) == sorted(CONSOLE.members)
+    assert "data.google_project.this.number}/locations/europe-west1/services/shop-console" in files["run.tf"]
+
+
 def test_imports_are_of_what_exists_and_of_nothing_else() -> None:
     topology, options = declared()
     made = configuration.write(resources(topology, options), options)
