@@ -22,6 +22,7 @@ from poolhouse.cloud.plan import desired
 from poolhouse.cloud.resource import IMAGE, Resource, command
 from poolhouse.cloud.terraform import configuration
 from poolhouse.cloud.terraform.form import PROJECT_NUMBER
+from poolhouse.pipeline.config.console_options import Console
 from poolhouse.pipeline.config.deploy_options import Vpc
 from poolhouse.pipeline.config.topology import Topology, parse
 
@@ -53,6 +54,11 @@ task_type = "send_mail"
 uploads = 30
 """
 CHANNEL = "projects/some-project/notificationChannels/7"
+CONSOLE = Console(
+    deploy=True,
+    viewers=("group:shop@example.com",),
+    operators=("user:ann@example.com", "user:ann@example.org", "domain:ops.example.com"),
+)
 CONNECTED: dict[str, Any] = {
     "vpc": Vpc(network="backend", subnet="backend-eu", egress="all-traffic", tags=("worker", "eu")),
     "cloud_sql": ("some-project:europe-west1:orders",),
@@ -69,6 +75,8 @@ CHOICES: Mapping[str, dict[str, Any]] = {
     "pools": {"channel": CHANNEL},
     "jobs": {"workers": "job", "public": True, "origins": ("https://example.com",)},
     "autoscaler": {"autoscale": True, "own_accounts": ACCOUNTS},
+    "console": {"console": CONSOLE},
+    "own console": {"console": CONSOLE, "own_accounts": {"console": ACCOUNTS["api"]}},
     "connected pools": {**CONNECTED, "own_labels": {"team": "shop"}},
     "connected jobs": {"workers": "job", "own_accounts": ACCOUNTS, **CONNECTED},
     "preview": {"name": "shop-pr-1", "family": "shop-pr", "stage": "pr-1"},
