@@ -120,7 +120,7 @@ class Options:
             origins=deploy.origins,
             vpc=deploy.vpc,
             cloud_sql=tuple(name if ":" in name else f"{project}:{deploy.region}:{name}" for name in deploy.cloud_sql),
-            cloud_trace=_parts_with_cloud_trace(topology),
+            cloud_trace=parts_with_cloud_trace(topology),
             worker_roles=deploy.worker_roles,
             own_accounts={name.replace("_", "-"): email for name, email in deploy.accounts if email is not None},
             kms_key=deploy.kms_key or "",
@@ -263,7 +263,8 @@ def project_of(email: str) -> str:
     return f"{domain}:{project}" if domain else project
 
 
-def _parts_with_cloud_trace(topology: Topology) -> tuple[str, ...]:
+def parts_with_cloud_trace(topology: Topology) -> tuple[str, ...]:
+    """The parts whose TRACES_EXPORTER is Cloud Trace, by the names of their accounts."""
     everywhere, of_queues = _has_cloud_trace(topology.env), [topology.env_of(queue) for queue in topology.queues]
     # The job that keeps dead letters runs with the variables of all.
     parts = {"api": everywhere, "worker": any(map(_has_cloud_trace, of_queues)), "dead-letters": everywhere}
