@@ -43,6 +43,8 @@ ROLES = (
 AUTOSCALER_ROLES = ("roles/parametermanager.admin",)
 #: On top, with secrets: to see that they are set, and who reads them. Never their values.
 SECRET_ROLES = ("roles/secretmanager.viewer",)
+#: On top, with a deployed console: to say who may open it.
+CONSOLE_ROLES = ("roles/iap.admin",)
 #: The only roles that it may give away on the project: those that a deploy gives.
 GIVES = (
     "roles/cloudsql.client",
@@ -249,9 +251,12 @@ def _provider(pool: str, condition: str, options: Options) -> Resource:
 
 def _on_project(options: Options) -> Resource:
     member = options.member("deployer")
-    roles = tuple(
-        sorted((*ROLES, *(AUTOSCALER_ROLES if options.autoscale else ()), *(SECRET_ROLES if options.secrets else ())))
+    more = (
+        (AUTOSCALER_ROLES, options.autoscale),
+        (SECRET_ROLES, options.secrets),
+        (CONSOLE_ROLES, options.console is not None),
     )
+    roles = tuple(sorted((*ROLES, *(role for group, needed in more if needed for role in group))))
     gives = (*GIVES, *(TRACE_GIVES if options.cloud_trace else ()), *options.worker_roles)
     only = ", ".join(f"'{role}'" for role in dict.fromkeys(gives))
     expression = f"api.getAttribute('iam.googleapis.com/modifiedGrantsByRole', []).hasOnly([{only}])"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from poolhouse.pipeline.config.api_access import ApiAccess
+from poolhouse.pipeline.config.console_options import Console
 from poolhouse.pipeline.config.deploy_options import Api, Vpc
 from poolhouse.pipeline.config.topology import Topology
 from poolhouse.pipeline.errors import ConfigError
@@ -24,6 +25,10 @@ ACCOUNTS: Mapping[str, str] = {
 }
 #: Made with `autoscale = true` alone.
 AUTOSCALER = {"autoscaler": "sets the number of worker instances"}
+#: Made with a deployed console alone.
+CONSOLE = {"console": "shows the console, and acts for its operators"}
+#: Whatever a deploy has ever made.
+ALL_ACCOUNTS = (*ACCOUNTS, *AUTOSCALER, *CONSOLE)
 
 _PROJECT = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
 _REGION = re.compile(r"[a-z]+-[a-z]+[0-9]+")
@@ -77,6 +82,8 @@ class Options:
     own_labels: Mapping[str, str] = field(default_factory=dict)
     #: Size and number of the API's instances.
     api: Api = field(default_factory=Api)
+    #: Who may open the deployed console, and who may act there; None: there is none.
+    console: Console | None = None
 
     @classmethod
     def declared(cls, topology: Topology, *, project: str = "") -> Options:
@@ -113,12 +120,13 @@ class Options:
             origins=deploy.origins,
             vpc=deploy.vpc,
             cloud_sql=tuple(name if ":" in name else f"{project}:{deploy.region}:{name}" for name in deploy.cloud_sql),
-            cloud_trace=_parts_with_cloud_trace(topology),
+            cloud_trace=parts_with_cloud_trace(topology),
             worker_roles=deploy.worker_roles,
             own_accounts={name.replace("_", "-"): email for name, email in deploy.accounts if email is not None},
             kms_key=deploy.kms_key or "",
             own_labels=deploy.labels,
             api=deploy.api,
+            console=topology.console if topology.console.deploy else None,
         )
 
     def __post_init__(self) -> None:
@@ -136,7 +144,7 @@ class Options:
                 "so a pipeline's name has at most 17 (that of a preview 25). Change `name` in pipeline.toml, or give "
                 "the stage a shorter one."
             )
-        made = {self.made_account(purpose) for purpose in (*ACCOUNTS, *AUTOSCALER, "deployer")}
+        made = {self.made_account(purpose) for purpose in (*ALL_ACCOUNTS, "deployer")}
         for purpose, email in self.own_accounts.items():
             if email in made:
                 raise ConfigError(
@@ -179,7 +187,7 @@ class Options:
     @property
     def accounts(self) -> Mapping[str, str]:
         """Purpose and description of each service account of this deploy."""
-        return {**ACCOUNTS, **AUTOSCALER} if self.autoscale else ACCOUNTS
+        return {**ACCOUNTS, **(AUTOSCALER if self.autoscale else {}), **(CONSOLE if self.console else {})}
 
     def account_id(self, purpose: str) -> str:
         """Id of a service account that a deploy makes."""
@@ -231,9 +239,22 @@ class Options:
         """Name of the API's Cloud Run service."""
         return f"{self.name}-api"
 
+    @property
+    def console_service(self) -> str:
+        """Name of the deployed console's Cloud Run service."""
+        return f"{self.name}-console"
+
     def api_url(self, project_number: str) -> str:
-        """The service's fixed URL (Cloud Run, deterministic URLs)."""
-        return f"https://{self.api_service}-{project_number}.{self.region}.run.app"
+        """Where the API is."""
+        return self.service_url(self.api_service, project_number)
+
+    def console_url(self, project_number: str) -> str:
+        """Where the deployed console is."""
+        return self.service_url(self.console_service, project_number)
+
+    def service_url(self, service: str, project_number: str) -> str:
+        """The fixed URL of a service (Cloud Run, deterministic URLs)."""
+        return f"https://{service}-{project_number}.{self.region}.run.app"
 
 
 def project_of(email: str) -> str:
@@ -242,7 +263,8 @@ def project_of(email: str) -> str:
     return f"{domain}:{project}" if domain else project
 
 
-def _parts_with_cloud_trace(topology: Topology) -> tuple[str, ...]:
+def parts_with_cloud_trace(topology: Topology) -> tuple[str, ...]:
+    """The parts whose TRACES_EXPORTER is Cloud Trace, by the names of their accounts."""
     everywhere, of_queues = _has_cloud_trace(topology.env), [topology.env_of(queue) for queue in topology.queues]
     # The job that keeps dead letters runs with the variables of all.
     parts = {"api": everywhere, "worker": any(map(_has_cloud_trace, of_queues)), "dead-letters": everywhere}

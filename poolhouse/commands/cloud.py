@@ -35,6 +35,7 @@ from poolhouse.cloud.canary import parts, rollout
 from poolhouse.cloud.errors import CloudError, GcloudFailed
 from poolhouse.cloud.gcloud import release_tracks
 from poolhouse.cloud.gcloud.runner import Gcloud
+from poolhouse.cloud.log_filter import log_filter
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.plan import planner
 from poolhouse.cloud.plan.actual import read_project, read_resources
@@ -359,7 +360,7 @@ def access(*, project: str = "", stage: str = "") -> Access:
         project=options.project,
         url=url,
         token=lambda: identity_token(gcloud, url),
-        log_filter=operate.log_filter(options),
+        log_filter=log_filter(options),
         cloud_trace=bool(options.cloud_trace),
     )
 

@@ -41,6 +41,7 @@ def policy(project_id: str) -> Read:
 def names(options: Options) -> tuple[str, ...]:
     """The APIs that this deploy needs."""
     more = (
+        ("iap", options.console is not None),
         ("parametermanager", options.autoscale),
         ("secretmanager", options.secrets),
         # The connection of Cloud Run to Cloud SQL asks it for the instance's certificate (Cloud SQL, Connect from Cloud
@@ -78,14 +79,27 @@ def apis(options: Options) -> Resource:
 
 
 def pubsub_agent(member: str, subscription: str, *, options: Options, tracks: ReleaseTracks) -> Resource:
-    """The account that Pub/Sub itself forwards dead letters with: in a fresh project it is not there until asked for.
+    """The account that Pub/Sub itself forwards dead letters with; arguments as of `service_agent`, and a subscription.
 
-    The only sign that it exists is a policy that names it: a deploy that has finished has left it in that of
-    every queue's subscription. Asking for it again changes nothing.
+    A deploy that has finished has left it in the policy of every queue's subscription.
+    """
+    read = Read(
+        arguments=("pubsub", "subscriptions", "get-iam-policy", subscription),
+        api="pubsub.googleapis.com",
+        needs=f"subscription/{subscription}",
+    )
+    return service_agent("pubsub", member, read=read, options=options, tracks=tracks)
+
+
+def service_agent(api: str, member: str, *, read: Read, options: Options, tracks: ReleaseTracks) -> Resource:
+    """The account of one of Google's services: in a fresh project it is not there until asked for.
+
+    The only sign that it exists is a policy that names it. Asking for it again changes nothing.
 
     Args:
+        api: of the service, short.
         member: the agent, as policies write it.
-        subscription: the subscription whose policy is looked at; it is read in any case.
+        read: of a policy that names it once a deploy has finished, and that is read in any case.
         options: the choices of the deploy.
         tracks: the release tracks of the installed gcloud.
     """
@@ -96,15 +110,11 @@ def pubsub_agent(member: str, subscription: str, *, options: Options, tracks: Re
 
     return Resource(
         kind="agent",
-        name="pubsub",
+        name=api,
         wanted={"member": member},
-        read=Read(
-            arguments=("pubsub", "subscriptions", "get-iam-policy", subscription),
-            api="pubsub.googleapis.com",
-            needs=f"subscription/{subscription}",
-        ),
+        read=read,
         observe=observe,
-        create=(command(*tracks.identity, "create", "--service=pubsub.googleapis.com"),),
+        create=(command(*tracks.identity, "create", flag("service", f"{api}.googleapis.com")),),
         after=(f"apis/{options.project}",),
     )
 

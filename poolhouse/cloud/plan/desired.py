@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
 from poolhouse.cloud.kinds import (
     autoscaler,
+    console,
     monitoring,
     notifications,
     objectives,
@@ -158,7 +159,12 @@ def _compute(
     canary = canaries.get(f"service/{options.api_service}")
     yield run.service(topology, image=image, options=options, project_number=project_number, canary=canary)
     invoker = "roles/run.invoker"
-    yield _on_run("services", options.api_service, {invoker: (options.member("scheduler"),)}, options)
+    callers = (options.member("scheduler"), *((options.member("console"),) if options.console else ()))
+    yield _on_run("services", options.api_service, {invoker: callers}, options)
+    if options.console:
+        yield from console.resources(
+            options.console, image=image, options=options, tracks=tracks, project_number=project_number
+        )
     dead = run.dead_letter_job(topology, image=image, options=options)
     jobs = {dead.name: (dead, scheduler.DEAD_LETTER_CRON)}
     if options.workers == "pool":

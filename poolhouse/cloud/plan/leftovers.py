@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable
 
 from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
 from poolhouse.cloud.kinds import autoscaler, monitoring, notifications, project, pubsub, run, scheduler, storage
-from poolhouse.cloud.options import ACCOUNTS, AUTOSCALER, LABEL, Options
+from poolhouse.cloud.options import ALL_ACCOUNTS, LABEL, Options
 from poolhouse.cloud.plan.planner import Snapshot
 from poolhouse.cloud.resource import Command, Json, Leftover, LeftoverQuery, Read, Resource, command, flag
 
@@ -123,7 +123,7 @@ def project_bindings(policy: Json, options: Options) -> tuple[Leftover, ...]:
     """
     if options.shares_accounts:
         return ()
-    ours = {f"serviceAccount:{options.made_account(purpose)}" for purpose in (*ACCOUNTS, *AUTOSCALER)}
+    ours = {f"serviceAccount:{options.made_account(purpose)}" for purpose in ALL_ACCOUNTS}
     found = []
     for binding in (policy or {}).get("bindings", ()):
         for member in binding.get("members", ()):

@@ -93,10 +93,23 @@ def files(written: Sequence[Written], options: Options, *, image: str = "") -> d
             name = f"{item.file}.tf"
             text = hcl.text([piece.block for piece in item.pieces])
             found[name] = f"{found[name]}\n{text}" if name in found else text
-    (service,) = (item for item in written if item.resource.id == f"service/{options.api_service}")
-    outputs: dict[str, Value] = {"description": "Address of the API.", "value": service.pieces[0].block.address.uri}
-    found["outputs.tf"] = hcl.text([Block("output", ("api_url",), outputs)])
+    services = {item.resource.name: item for item in written if item.resource.kind == "service"}
+    found["outputs.tf"] = hcl.text(
+        [
+            _address(name, what, services[service])
+            for name, what, service in (
+                ("api_url", "API", options.api_service),
+                ("console_url", "console", options.console_service),
+            )
+            if service in services
+        ]
+    )
     return found
+
+
+def _address(name: str, what: str, service: Written) -> Block:
+    body: dict[str, Value] = {"description": f"Address of the {what}.", "value": service.pieces[0].block.address.uri}
+    return Block("output", (name,), body)
 
 
 def imports(written: Sequence[Written], snapshot: Mapping[tuple[str, ...], Json]) -> str:

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from poolhouse.pipeline.config import stages
 from poolhouse.pipeline.config.api_access import ApiKey
 from poolhouse.pipeline.config.bucket import Bucket, Index, Payloads
+from poolhouse.pipeline.config.console_options import Console
 from poolhouse.pipeline.config.deploy_options import Accounts, Api, Deploy, Vpc
 from poolhouse.pipeline.config.objectives import Objectives
 from poolhouse.pipeline.config.queue import Queue, Workers
@@ -38,6 +39,7 @@ TABLES: tuple[tuple[str, type[BaseModel], frozenset[str]], ...] = (
     ("deploy.accounts", Accounts, frozenset()),
     ("deploy.vpc", Vpc, frozenset()),
     ("deploy.keys.NAME", ApiKey, frozenset()),
+    ("console", Console, frozenset()),
 )
 _COMMENT = re.compile(r"((?:^    #:.*\n)+)^    (\w+):", re.MULTILINE)
 _TYPES = {"integer": "integer", "number": "number", "string": "string", "boolean": "`true` or `false`"}

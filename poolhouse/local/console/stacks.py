@@ -36,6 +36,8 @@ class StackInfo:
     #: In a word, where it runs: a backend's name, or the cloud's.
     place: str
     project: str
+    #: Which stage of pipeline.toml it is; empty: the declaration as it stands.
+    stage: str = ""
     #: Where a browser can read the API's reference; None where it is not let in.
     reference_url: str | None = None
     #: The filter of Cloud Logging for its log lines; empty where the console itself shows them.
@@ -190,6 +192,7 @@ class Deployed:
         return StackInfo(
             place=place,
             project=self._project,
+            stage=self._stage,
             log_filter=self._log_filter,
             cloud_trace=self._cloud_trace,
             pace=3.0,

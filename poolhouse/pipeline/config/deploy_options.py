@@ -114,6 +114,8 @@ class Accounts(Table):
     builder: ServiceAccount | None = None
     #: Runs the autoscaler, with `autoscale` alone.
     autoscaler: ServiceAccount | None = None
+    #: Runs the deployed console, with `[console]` alone.
+    console: ServiceAccount | None = None
 
 
 class Deploy(Table):

@@ -17,6 +17,7 @@ from poolhouse.pipeline.config import environment, stages
 from poolhouse.pipeline.config.api_access import ApiKey
 from poolhouse.pipeline.config.base import NAME_PATTERN, Name, Table
 from poolhouse.pipeline.config.bucket import Bucket, Index, Payloads
+from poolhouse.pipeline.config.console_options import Console
 from poolhouse.pipeline.config.deploy_options import Accounts, Api, Deploy, Vpc
 from poolhouse.pipeline.config.environment import Env, Secrets, Version
 from poolhouse.pipeline.config.objectives import Objectives
@@ -50,6 +51,8 @@ _PATTERNS = {
     "worker_roles": "a role, such as roles/bigquery.jobUser or projects/P/roles/NAME",
     "accounts": "the e-mail address of a service account: NAME@PROJECT.iam.gserviceaccount.com",
     "kms_key": "the full name of a key: projects/P/locations/REGION/keyRings/RING/cryptoKeys/KEY",
+    "viewers": "user:ADDRESS, group:ADDRESS, serviceAccount:ADDRESS or domain:DOMAIN",
+    "operators": "user:ADDRESS, serviceAccount:ADDRESS or domain:DOMAIN",
     "labels": "a label has at most 63 lowercase letters, digits, _ and -, and its key starts with a letter",
 }
 #: A message of a check of several tables, which begins with the place of the mistake.
@@ -76,6 +79,8 @@ class Topology(Table):
     e2e: tuple[Annotated[str, Field(pattern=f"{_MODULE}$")], ...] = ()
     #: Where and how it is deployed.
     deploy: Deploy = Deploy()
+    #: The deployed console.
+    console: Console = Console()
     #: Variables of the API and of all workers.
     env: Env = Field(default_factory=dict)
     #: Secrets of the API and of all workers: by variable, the version.
@@ -302,7 +307,7 @@ def _pattern(path: tuple[str, ...], pattern: str) -> str:
 
 def _fields(path: tuple[str, ...]) -> list[str]:
     models: dict[str, type[BaseModel]] = {"queues": Queue, "schedules": Schedule, "triggers": Trigger, "bucket": Bucket}
-    models |= {"payloads": Payloads, "deploy": Deploy, "webhooks": Webhooks}
+    models |= {"payloads": Payloads, "deploy": Deploy, "console": Console, "webhooks": Webhooks}
     model = models.get(path[0], Topology) if path else Topology
     if path[-1:] == ("workers",):
         model = Workers

@@ -190,6 +190,7 @@ class Worker:
         self._publisher.on_publishing = self._traces.publishing if self._traces is not None else None
         services = Services(
             topology=self._topology,
+            project=self._settings.google_cloud_project,
             registry=self._registry,
             store=self._store,
             bucket=self._settings.bucket_name,

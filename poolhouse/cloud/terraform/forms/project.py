@@ -11,7 +11,7 @@ from poolhouse.cloud.terraform.hcl import Block, Call, Expression, Value
 
 _EACH = Expression("each.value")
 #: Services that make an agent only when they are asked: by the agent's name in the plan.
-_ASKED = {"pubsub": "pubsub.googleapis.com"}
+_ASKED = {"pubsub": "pubsub.googleapis.com", "iap": "iap.googleapis.com"}
 
 
 def apis(item: Resource, flags: Flags, context: Context) -> Iterator[Piece]:
@@ -48,7 +48,7 @@ def account(item: Resource, flags: Flags, context: Context) -> Iterator[Piece]:
 
 
 def agent(item: Resource, flags: Flags, context: Context) -> Iterator[Piece]:
-    """A service agent: Pub/Sub's is asked for, Cloud Storage's comes with reading it."""
+    """A service agent: Pub/Sub's and the proxy's are asked for, Cloud Storage's comes with reading it."""
     address = context.of("agent", item.name)
     if item.name in _ASKED:
         attributes: dict[str, Value] = {"provider": Expression("google-beta"), "service": flags.text("service")}
