@@ -41,8 +41,13 @@ WORKDIR /app
 COPY --chmod=755 poolhouse/__init__.py poolhouse/project.py ./poolhouse/
 COPY --chmod=755 poolhouse/client ./poolhouse/client
 COPY --chmod=755 poolhouse/pipeline ./poolhouse/pipeline
+COPY --chmod=755 poolhouse/telemetry ./poolhouse/telemetry
 COPY --chmod=755 poolhouse/worker ./poolhouse/worker
 COPY --chmod=755 poolhouse/api ./poolhouse/api
+# The deployed console, and what it has in common with the local stack.
+COPY --chmod=755 poolhouse/local/__init__.py poolhouse/local/backend.py poolhouse/local/errors.py \
+     poolhouse/local/logs.py ./poolhouse/local/
+COPY --chmod=755 poolhouse/local/console ./poolhouse/local/console
 # end of kit
 #project| # A package of your own beside these: a line for it here, and one in .dockerignore.
 COPY --chmod=755 worker ./worker

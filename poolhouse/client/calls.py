@@ -35,6 +35,8 @@ class Call(Generic[_T]):
     body: Any = None
     query: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
+    #: The longest time without a byte of the answer, in seconds; None: the client's.
+    timeout_s: float | None = None
 
 
 def get(path: str, query: Mapping[str, str]) -> Call[Any]:
@@ -45,6 +47,11 @@ def get(path: str, query: Mapping[str, str]) -> Call[Any]:
 def post(path: str, body: Any) -> Call[Any]:
     """A POST whose answer is JSON."""
     return Call(method="POST", path=path, body=body, read=json_of)
+
+
+def rebuild_index() -> Call[Any]:
+    """A comparison of the index of tasks with all records, which lasts minutes where these are many."""
+    return Call(method="POST", path="/index:rebuild", read=json_of, timeout_s=1800)
 
 
 def submit(

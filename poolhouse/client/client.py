@@ -235,6 +235,7 @@ class Client:
                 params=dict(call.query) or None,
                 headers=dict(call.headers),
                 json=call.body,
+                timeout=self._target.timeouts(call.timeout_s or self._target.timeout_s),
             )
         except httpx2.RequestError as error:
             raise self._no_answer(error) from error
@@ -264,7 +265,7 @@ class Client:
                 self.url + path,
                 headers=dict(headers or {}),
                 params=dict(query or {}) or None,
-                timeout=self._target.stream_timeout(silence_s),
+                timeout=self._target.timeouts(silence_s),
             ) as answer:
                 if answer.status_code >= 400:
                     answer.read()

@@ -44,13 +44,13 @@ class Target:
             "timeout": self.timeout_s,
         }
 
-    def stream_timeout(self, read_s: float) -> httpx2.Timeout:
-        """Return the timeouts of a stream.
+    def timeouts(self, silence_s: float) -> httpx2.Timeout:
+        """Return the timeouts of one call.
 
         Args:
-            read_s: its longest silence, in seconds.
+            silence_s: the longest time without a byte of its answer, in seconds.
         """
-        return httpx2.Timeout(self.timeout_s, connect=min(self.timeout_s, read_s), read=read_s)
+        return httpx2.Timeout(self.timeout_s, connect=min(self.timeout_s, silence_s), read=silence_s)
 
 
 def connection(url: str) -> dict[str, Any]:

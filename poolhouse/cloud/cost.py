@@ -9,6 +9,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
+from poolhouse.cloud.options import parts_with_cloud_trace
 from poolhouse.pipeline.config.topology import Topology
 from poolhouse.pipeline.errors import ConfigError
 
@@ -26,6 +27,8 @@ WRITES, READS = 2, 1
 #: Log bytes of a task: submit, start and end lines of the API and the worker, and Cloud Run's own line about the call.
 #: Each further call of a client that polls is half as much again.
 LOG_BYTES = 3000
+#: Spans of a plain task: the call, submit, publish, process, run, and two of storage.
+SPANS = 7
 #: Size of an image and how many are kept.
 IMAGE_GIB, IMAGES = 0.15, 10
 
@@ -67,6 +70,8 @@ class Load:
     result_bytes: int = 2000
     #: How long that stays.
     kept_days: float = 90
+    #: Spans of a task that go to Cloud Trace, were each task recorded.
+    spans: float = 0
     #: Entries of Cloud Scheduler beside those that start jobs.
     schedules: int = 1
 
@@ -125,6 +130,7 @@ def load_of(topology: Topology, *, tasks_per_day: float, seconds: float, **more:
         autoscale=autoscale,
         job_period_s=60 * topology.deploy.job_minutes,
         schedules=len(topology.schedules),
+        spans=SPANS if parts_with_cloud_trace(topology) else 0,
         **more,
     )
 
@@ -133,6 +139,7 @@ def estimate(load: Load, prices: Prices, *, workers: Literal["pool", "job"]) -> 
     """The parts of a month's bill."""
     tasks = load.tasks_per_day * MONTH_DAYS
     api, pubsub, storage = prices["run_service"], prices["pubsub"], prices["storage"]
+    trace = prices["trace"]
     sent = max(load.message_bytes, pubsub["smallest_request_bytes"])
     gib = tasks * sent * 2 / 2**30
     kept_gib = load.tasks_per_day * load.result_bytes * load.kept_days / 2**30
@@ -185,6 +192,11 @@ def estimate(load: Load, prices: Prices, *, workers: Literal["pool", "job"]) -> 
             part="Cloud Logging",
             dollars=_beyond(tasks * LOG_BYTES / 2**30, prices["logging"]["free_gib"]) * prices["logging"]["gib"],
             why=f"{LOG_BYTES:,} bytes a task",
+        ),
+        LineItem(
+            part="Cloud Trace",
+            dollars=_beyond(tasks * load.spans, trace["free_spans"]) / 1e6 * trace["million_spans"],
+            why=f"{load.spans:g} spans a task, were all recorded" if load.spans else "none",
         ),
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from poolhouse.cloud.cost import AUTOSCALER_CPU, AUTOSCALER_GIB, MONTH_S, LineItem, Prices
 from poolhouse.cloud.errors import CloudError
+from poolhouse.cloud.kinds import console
 from poolhouse.cloud.kinds.run import DEAD_LETTER_CPU, DEAD_LETTER_MEMORY_MIB, fixed_instances
 from poolhouse.pipeline.config.topology import Topology
 
@@ -55,6 +56,9 @@ def _instances(topology: Topology, prices: Prices) -> Iterator[LineItem]:
         if deploy.workers == "job":
             way, count = "run_job", size.max_instances
         yield _item(f"queue {queue.name}", count, (size.cpu, size.memory_mib / 1024), prices[way])
+    if topology.console.deploy:
+        of_console = (console.CPU, console.MEMORY_MIB / 1024)
+        yield _item("console", console.MAX_INSTANCES, of_console, prices["run_service"])
     if deploy.autoscale:
         yield _item("autoscaler", 1, (AUTOSCALER_CPU, AUTOSCALER_GIB), prices["run_instance"])
     yield _item(

@@ -30,7 +30,7 @@ from poolhouse.pipeline.config.topology import Topology
 
 #: Shown as the image while it is not built: it differs from every digest, so that what runs it is updated.
 TO_BE_BUILT = "(built by this deploy)"
-_CANARY = "The first step of a canary. Jobs can't be shared: those that are there change with its end."
+_CANARY = "The first step of a canary. Jobs and the console are not shared: those that are there change with its end."
 _NO_CANARY = "No canary: no service or pool that is there changes, so there are no two releases to compare."
 #: Asks a question; True goes on.
 Ask = Callable[[str], bool]
@@ -80,6 +80,7 @@ def prepare(
     tag = release or image.tag(root)
     if not release:
         image.check_handlers(root, handler_modules(topology))
+        image.check_exporters(root, exporters(topology))
     project = read_project(gcloud, options.project)
 
     def wanted(path: str, canaries: Mapping[str, Canary] | None = None) -> tuple[Resource, ...]:
@@ -102,15 +103,25 @@ def prepare(
     result = plan(wanted(built or TO_BE_BUILT), snapshot, sweeps=sweeping)
     canaries = planning.canaries(result, snapshot, percent=canary, options=options) if canary else {}
     if canaries:
-        result = planning.first_step(plan(wanted(built or TO_BE_BUILT, canaries), snapshot, sweeps=sweeping))
+        divided = plan(wanted(built or TO_BE_BUILT, canaries), snapshot, sweeps=sweeping)
+        result = planning.first_step(divided, options=options)
     seconds = time.monotonic() - started
     return Prepared(plan=result, project=project, tag=tag, image=built, canaries=canaries, seconds=seconds)
 
 
 def handler_modules(topology: Topology) -> frozenset[str]:
     """The modules of task handlers, of the API and of every queue's workers."""
-    environments = (topology.env, *(topology.env_of(queue) for queue in topology.queues))
-    return frozenset(name for env in environments for name in topology.handlers_under(env))
+    return frozenset(name for env in _environments(topology) for name in topology.handlers_under(env))
+
+
+def exporters(topology: Topology) -> tuple[tuple[str, str], ...]:
+    """The exporters of metrics and traces, of the API and of every queue's workers: variable and value."""
+    names = ("METRICS_EXPORTER", "TRACES_EXPORTER")
+    return tuple(dict.fromkeys((name, env[name]) for env in _environments(topology) for name in names if name in env))
+
+
+def _environments(topology: Topology) -> tuple[Mapping[str, str], ...]:
+    return (topology.env, *(topology.env_of(queue) for queue in topology.queues))
 
 
 #: Every deploy has a repository and a bucket; accounts stay for `destroy`, since the deployer of CI may delete none.
@@ -186,7 +197,8 @@ def deploy(
 def next_steps(options: Options, project_number: str) -> str:
     """Where it is, and what to do with it."""
     url = options.api_url(project_number)
-    console = f"https://console.cloud.google.com/monitoring/dashboards/builder/{options.name}-pipeline"
+    own_console = f"\nConsole    {options.console_url(project_number)}" if options.console else ""
+    google = f"https://console.cloud.google.com/monitoring/dashboards/builder/{options.name}-pipeline"
     budget = "https://console.cloud.google.com/billing/budgets"
     key, token = "", ' -H "Authorization: Bearer $(gcloud auth print-identity-token)"'
     if options.access is not None and options.access.anonymous != "operate":
@@ -198,8 +210,8 @@ def next_steps(options: Options, project_number: str) -> str:
         """'{"task_type": "data_transformation", "payload": {"dataset_size": 1000, "transformation": "normalize"}}'"""
     )
     return f"""
-API        {url}  ({url}/docs)
-Dashboard  {console}?project={options.project}
+API        {url}  ({url}/docs){own_console}
+Dashboard  {google}?project={options.project}
 Bucket     gs://{options.bucket}
 Budget     {budget}  (set one: `invoke cost` estimates a month; nothing here stops by itself)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import groupby
 
 from poolhouse.cloud.errors import CloudError, GcloudFailed, Refused
@@ -11,26 +11,47 @@ from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
 from poolhouse.cloud.gcloud.runner import Gcloud, together
 from poolhouse.cloud.kinds import project, storage
 from poolhouse.cloud.options import Options
+from poolhouse.cloud.plan import desired
 from poolhouse.cloud.plan.actual import read_project
 from poolhouse.cloud.plan.apply import CONFLICTS
-from poolhouse.cloud.plan.leftovers import project_bindings, sweeps
+from poolhouse.cloud.plan.leftovers import lasting_grants, own_bindings, project_bindings, sweeps
 from poolhouse.cloud.plan.rendering import removal_text
 from poolhouse.cloud.resource import Command, Json, Leftover, entry
+from poolhouse.pipeline.config.topology import Topology
 
 #: Asks for a word; destroy goes on only with the project's id.
 AskWord = Callable[[str], str]
 
 
-def find(gcloud: Gcloud, *, options: Options, tracks: ReleaseTracks, keep_bucket: bool = True) -> tuple[Leftover, ...]:
-    """All that deploys of this pipeline made, in the order of removal. Raises `CloudError`."""
+def find(
+    gcloud: Gcloud,
+    topology: Topology,
+    *,
+    options: Options,
+    tracks: ReleaseTracks,
+    keep_bucket: bool = True,
+    needed: Collection[str] = (),
+) -> tuple[Leftover, ...]:
+    """All that deploys of this pipeline made, in the order of removal; arguments and errors as of `destroy`."""
     base = read_project(gcloud, options.project)
     wanted = sweeps(options, tracks, keep_bucket=keep_bucket)
     policy = project.policy(options.project)
-    reads = [read for read in (*(sweep.read for sweep in wanted), policy) if read.api in base.enabled]
+    resources = desired.resources(
+        topology, options=options, tracks=tracks, project_number=base.number, tag="", image=""
+    )
+    lasting = lasting_grants(resources, options=options, keep_bucket=keep_bucket)
+    reads = [
+        read
+        for read in (*(sweep.read for sweep in wanted), policy, *(item.read for item in lasting))
+        if read.api in base.enabled
+    ]
     snapshot = gcloud.read_all(tuple(dict.fromkeys(reads)))
     _check_region(snapshot.get(storage.BUCKETS.arguments), options)
     found = [leftover for sweep in wanted for leftover in sweep.find(snapshot.get(sweep.read.arguments))]
-    bindings = project_bindings(snapshot.get(policy.arguments), options)
+    bindings = (
+        *project_bindings(snapshot.get(policy.arguments), options),
+        *own_bindings(lasting, snapshot, options=options, needed=needed),
+    )
     accounts = [leftover for leftover in found if leftover.kind == "account"]
     return (*(leftover for leftover in found if leftover.kind != "account"), *bindings, *accounts)
 
@@ -54,10 +75,12 @@ def _check_region(buckets: Json, options: Options) -> None:
 
 def destroy(
     gcloud: Gcloud,
+    topology: Topology,
     *,
     options: Options,
     tracks: ReleaseTracks | None = None,
     keep_bucket: bool = True,
+    needed: Collection[str] = (),
     ask: AskWord,
     say: Callable[[str], None] = print,
 ) -> tuple[Leftover, ...]:
@@ -67,9 +90,11 @@ def destroy(
 
     Args:
         gcloud: with what.
+        topology: pipeline.toml.
         options: project, region and name of the pipeline.
         tracks: the release tracks; looked up where not given.
         keep_bucket: whether the bucket with the results stays.
+        needed: e-mail addresses of accounts that other deployments of pipeline.toml run as.
         ask: asked for the project's id.
         say: where lines for the person go.
 
@@ -77,7 +102,7 @@ def destroy(
         CloudError: another word was given (nothing was removed), or something could not be removed (the rest was).
     """
     tracks = tracks or release_tracks.installed(gcloud)
-    found = find(gcloud, options=options, tracks=tracks, keep_bucket=keep_bucket)
+    found = find(gcloud, topology, options=options, tracks=tracks, keep_bucket=keep_bucket, needed=needed)
     if not found:
         say(f"Nothing of {options.name} is in {options.project} ({options.region}).")
         return ()

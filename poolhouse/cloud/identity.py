@@ -43,6 +43,8 @@ ROLES = (
 AUTOSCALER_ROLES = ("roles/parametermanager.admin",)
 #: On top, with secrets: to see that they are set, and who reads them. Never their values.
 SECRET_ROLES = ("roles/secretmanager.viewer",)
+#: On top, with a deployed console: to say who may open it.
+CONSOLE_ROLES = ("roles/iap.admin",)
 #: The only roles that it may give away on the project: those that a deploy gives.
 GIVES = (
     "roles/cloudsql.client",
@@ -51,6 +53,8 @@ GIVES = (
     "roles/pubsub.viewer",
     "roles/run.developer",
 )
+#: On top, with Cloud Trace.
+TRACE_GIVES = ("roles/telemetry.tracesWriter",)
 _GIVER = "roles/resourcemanager.projectIamAdmin"
 _ACTS_AS = "roles/iam.serviceAccountUser"
 
@@ -110,7 +114,7 @@ def resources(source: Source, *, options: Options, project_number: str) -> tuple
     return (
         _apis(options),
         project.account("deployer", f"deploys from {source.repository}", options=options),
-        *(project.account(purpose, description, options=options) for purpose, description in options.accounts.items()),
+        *project.accounts(options),
         pool,
         _provider(pool.name, source.condition, options),
         _on_account(
@@ -133,14 +137,17 @@ def resources(source: Source, *, options: Options, project_number: str) -> tuple
 def _acts_as(options: Options) -> Iterator[Resource]:
     """What it deploys runs as these accounts, and as no other of the project."""
     deployer = options.member("deployer")
-    for purpose in options.accounts:
-        users = (deployer, *((options.member("autoscaler"),) if purpose == "worker" and options.autoscale else ()))
-        yield _on_account(purpose, {_ACTS_AS: users}, options, also_ours=deployer.__eq__)
+    scaled = options.account("worker") if options.autoscale else ""
+    # Several parts may run as one account.
+    for email, purpose in {options.account(purpose): purpose for purpose in options.accounts}.items():
+        users = (deployer, *((options.member("autoscaler"),) if email == scaled else ()))
+        own = purpose in options.own_accounts
+        yield _on_account(purpose, {_ACTS_AS: users}, options, also_ours=deployer.__eq__, exclusive=not own)
 
 
 def _on_account(purpose: str, bindings: Bindings, options: Options, **more: Any) -> Resource:
     return grants(
-        f"account/{options.account_id(purpose)}",
+        f"account/{options.account_name(purpose)}",
         bindings,
         options=options,
         arguments=("iam", "service-accounts"),
@@ -244,10 +251,14 @@ def _provider(pool: str, condition: str, options: Options) -> Resource:
 
 def _on_project(options: Options) -> Resource:
     member = options.member("deployer")
-    roles = tuple(
-        sorted((*ROLES, *(AUTOSCALER_ROLES if options.autoscale else ()), *(SECRET_ROLES if options.secrets else ())))
+    more = (
+        (AUTOSCALER_ROLES, options.autoscale),
+        (SECRET_ROLES, options.secrets),
+        (CONSOLE_ROLES, options.console is not None),
     )
-    only = ", ".join(f"'{role}'" for role in dict.fromkeys((*GIVES, *options.worker_roles)))
+    roles = tuple(sorted((*ROLES, *(role for group, needed in more if needed for role in group))))
+    gives = (*GIVES, *(TRACE_GIVES if options.cloud_trace else ()), *options.worker_roles)
+    only = ", ".join(f"'{role}'" for role in dict.fromkeys(gives))
     expression = f"api.getAttribute('iam.googleapis.com/modifiedGrantsByRole', []).hasOnly([{only}])"
     right = {"title": f"{options.identity}-gives", "expression": expression}
 

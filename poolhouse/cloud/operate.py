@@ -14,6 +14,7 @@ from poolhouse.cloud.errors import CloudError
 from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
 from poolhouse.cloud.gcloud.runner import Gcloud
 from poolhouse.cloud.kinds import run, shares
+from poolhouse.cloud.log_filter import log_filter
 from poolhouse.cloud.options import LABEL, Options
 from poolhouse.cloud.plan.actual import read_project
 from poolhouse.cloud.remote import connect
@@ -33,7 +34,8 @@ def api(gcloud: Gcloud, options: Options) -> Client:
 def status(gcloud: Gcloud, *, options: Options, tracks: ReleaseTracks) -> Json:
     """Return the services, pools and jobs with their image and state, and the queues as the API reports them.
 
-    `queues` is None, and `problem` has the reason, where the API does not answer: all else is known without it.
+    `console_url` is None where no console is deployed. `queues` is None, and `problem` has the reason, where the API
+    does not answer: all else is known without it.
 
     Raises:
         CloudError: the project does not answer.
@@ -50,13 +52,21 @@ def status(gcloud: Gcloud, *, options: Options, tracks: ReleaseTracks) -> Json:
         for item in listed[read.arguments] or ()
         if item["metadata"].get("labels", {}).get(LABEL) == options.name
     ]
+    consoles = (item for item in listed[reads["service"].arguments] or () if _name(item) == options.console_service)
+    console_url = next((item.get("status", {}).get("url") for item in consoles), None)
     queues, problem = None, None
     try:
         with api(gcloud, options) as client:
             queues = client.get("/queues")["queues"]
     except (ApiError, CloudError) as error:
         problem = str(error)
-    return {"project": options.project, "services": services, "queues": queues, "problem": problem}
+    return {
+        "project": options.project,
+        "services": services,
+        "console_url": console_url,
+        "queues": queues,
+        "problem": problem,
+    }
 
 
 def status_text(found: Json) -> str:
@@ -67,6 +77,8 @@ def status_text(found: Json) -> str:
         instances = "-" if item["instances"] is None else str(item["instances"])
         divided = f"  {item['shares']}" if item["shares"] else ""
         lines.append(f"{item['kind']:9}{item['name']:28}{ready:7}{instances:11}{item['image']}{divided}")
+    if found["console_url"]:
+        lines += ["", f"console  {found['console_url']}"]
     if found["queues"] is None:
         return "\n".join([*lines, "", "The queues are not known, since the API does not answer:", found["problem"]])
     lines += ["", f"{'queue':16}{'backlog':>10}{'in flight':>11}{'oldest':>10}{'dead':>7}  state"]
@@ -120,19 +132,6 @@ def log_lines(
         limit, order = FOLLOW_LINES, "asc"
 
 
-def log_filter(options: Options, *, service: str = "", since: str = "") -> str:
-    """The filter of Cloud Logging for this pipeline's lines."""
-    if service:
-        match = [f'resource.labels.{kind}_name="{service}"' for kind in ("service", "worker_pool", "job")]
-    else:
-        # Not by the beginning of their names, which another stage's may be too. Cloud Run's own lines have no labels.
-        services = (options.api_service, f"{options.name}-autoscaler")
-        match = [f'labels."{LABEL}"="{options.name}"', *(f'resource.labels.service_name="{name}"' for name in services)]
-    when = f' AND timestamp>="{since}"' if since else ""
-    types = '"cloud_run_revision" OR "cloud_run_worker_pool" OR "cloud_run_job"'
-    return f"resource.type=({types}) AND ({' OR '.join(match)}){when}"
-
-
 def log_line(item: Json) -> str:
     """One entry as a line: time, severity, where, message, and the other fields."""
     labels = item.get("resource", {}).get("labels", {})
@@ -146,6 +145,10 @@ def log_line(item: Json) -> str:
 def _request(request: Json) -> str:
     """What Cloud Run's own entry about a call says."""
     return " ".join(str(request[key]) for key in ("requestMethod", "requestUrl", "status") if key in request)
+
+
+def _name(item: Json) -> str:
+    return str(item["metadata"]["name"])
 
 
 def _runtime(kind: str, item: Json) -> Json:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from poolhouse.pipeline.config.api_access import ApiAccess
+from poolhouse.pipeline.config.console_options import Console
 from poolhouse.pipeline.config.deploy_options import Api, Vpc
 from poolhouse.pipeline.config.topology import Topology
 from poolhouse.pipeline.errors import ConfigError
@@ -24,6 +25,10 @@ ACCOUNTS: Mapping[str, str] = {
 }
 #: Made with `autoscale = true` alone.
 AUTOSCALER = {"autoscaler": "sets the number of worker instances"}
+#: Made with a deployed console alone.
+CONSOLE = {"console": "shows the console, and acts for its operators"}
+#: Whatever a deploy has ever made.
+ALL_ACCOUNTS = (*ACCOUNTS, *AUTOSCALER, *CONSOLE)
 
 _PROJECT = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
 _REGION = re.compile(r"[a-z]+-[a-z]+[0-9]+")
@@ -65,14 +70,20 @@ class Options:
     vpc: Vpc | None = None
     #: Cloud SQL instances that API and workers connect to, each as `PROJECT:REGION:NAME`.
     cloud_sql: tuple[str, ...] = ()
+    #: Parts that send spans to Cloud Trace, by the names of their accounts.
+    cloud_trace: tuple[str, ...] = ()
     #: Roles on the project that workers have beyond those of every worker.
     worker_roles: tuple[str, ...] = ()
+    #: By purpose, the e-mail addresses of accounts that exist, in the place of those that a deploy makes.
+    own_accounts: Mapping[str, str] = field(default_factory=dict)
     #: Full name of the Cloud KMS key of buckets and topics; empty: Google's own keys.
     kms_key: str = ""
     #: Further labels of every resource that can have some.
     own_labels: Mapping[str, str] = field(default_factory=dict)
     #: Size and number of the API's instances.
     api: Api = field(default_factory=Api)
+    #: Who may open the deployed console, and who may act there; None: there is none.
+    console: Console | None = None
 
     @classmethod
     def declared(cls, topology: Topology, *, project: str = "") -> Options:
@@ -109,10 +120,13 @@ class Options:
             origins=deploy.origins,
             vpc=deploy.vpc,
             cloud_sql=tuple(name if ":" in name else f"{project}:{deploy.region}:{name}" for name in deploy.cloud_sql),
+            cloud_trace=parts_with_cloud_trace(topology),
             worker_roles=deploy.worker_roles,
+            own_accounts={name.replace("_", "-"): email for name, email in deploy.accounts if email is not None},
             kms_key=deploy.kms_key or "",
             own_labels=deploy.labels,
             api=deploy.api,
+            console=topology.console if topology.console.deploy else None,
         )
 
     def __post_init__(self) -> None:
@@ -130,6 +144,13 @@ class Options:
                 "so a pipeline's name has at most 17 (that of a preview 25). Change `name` in pipeline.toml, or give "
                 "the stage a shorter one."
             )
+        made = {self.made_account(purpose) for purpose in (*ALL_ACCOUNTS, "deployer")}
+        for purpose, email in self.own_accounts.items():
+            if email in made:
+                raise ConfigError(
+                    f"deploy.accounts.{purpose.replace('-', '_')}: {email} is what a deploy calls an account that it "
+                    "makes, and that `destroy` deletes: leave it out, or name another."
+                )
         if self.autoscale and self.workers == "job":
             raise ConfigError('autoscale is for workers = "pool": jobs start with their queue and end with it anyway.')
 
@@ -166,15 +187,28 @@ class Options:
     @property
     def accounts(self) -> Mapping[str, str]:
         """Purpose and description of each service account of this deploy."""
-        return {**ACCOUNTS, **AUTOSCALER} if self.autoscale else ACCOUNTS
+        return {**ACCOUNTS, **(AUTOSCALER if self.autoscale else {}), **(CONSOLE if self.console else {})}
 
     def account_id(self, purpose: str) -> str:
-        """Id of a service account."""
+        """Id of a service account that a deploy makes."""
         return f"{self.identity}-{purpose}"
 
-    def account(self, purpose: str) -> str:
-        """E-mail address of a service account."""
+    def made_account(self, purpose: str) -> str:
+        """E-mail address of a service account that a deploy makes."""
         return f"{self.account_id(purpose)}@{self.project}.iam.gserviceaccount.com"
+
+    def account(self, purpose: str) -> str:
+        """E-mail address of the service account of a part."""
+        return self.own_accounts.get(purpose) or self.made_account(purpose)
+
+    def account_name(self, purpose: str) -> str:
+        """Name of the same in a plan: the id of one that a deploy makes; the address of any other."""
+        return self.own_accounts.get(purpose) or self.account_id(purpose)
+
+    def account_path(self, purpose: str) -> str:
+        """Full name of the same."""
+        email = self.account(purpose)
+        return f"projects/{project_of(email)}/serviceAccounts/{email}"
 
     def member(self, purpose: str) -> str:
         """A service account as policies write it."""
@@ -205,6 +239,37 @@ class Options:
         """Name of the API's Cloud Run service."""
         return f"{self.name}-api"
 
+    @property
+    def console_service(self) -> str:
+        """Name of the deployed console's Cloud Run service."""
+        return f"{self.name}-console"
+
     def api_url(self, project_number: str) -> str:
-        """The service's fixed URL (Cloud Run, deterministic URLs)."""
-        return f"https://{self.api_service}-{project_number}.{self.region}.run.app"
+        """Where the API is."""
+        return self.service_url(self.api_service, project_number)
+
+    def console_url(self, project_number: str) -> str:
+        """Where the deployed console is."""
+        return self.service_url(self.console_service, project_number)
+
+    def service_url(self, service: str, project_number: str) -> str:
+        """The fixed URL of a service (Cloud Run, deterministic URLs)."""
+        return f"https://{service}-{project_number}.{self.region}.run.app"
+
+
+def project_of(email: str) -> str:
+    """The project of a service account; one of a domain as `DOMAIN:PROJECT`."""
+    project, _, domain = email.partition("@")[2].removesuffix(".iam.gserviceaccount.com").partition(".")
+    return f"{domain}:{project}" if domain else project
+
+
+def parts_with_cloud_trace(topology: Topology) -> tuple[str, ...]:
+    """The parts whose TRACES_EXPORTER is Cloud Trace, by the names of their accounts."""
+    everywhere, of_queues = _has_cloud_trace(topology.env), [topology.env_of(queue) for queue in topology.queues]
+    # The job that keeps dead letters runs with the variables of all.
+    parts = {"api": everywhere, "worker": any(map(_has_cloud_trace, of_queues)), "dead-letters": everywhere}
+    return tuple(part for part, sends in parts.items() if sends)
+
+
+def _has_cloud_trace(env: Mapping[str, str]) -> bool:
+    return env.get("TRACES_EXPORTER") == "cloud_trace"

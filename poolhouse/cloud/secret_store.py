@@ -100,7 +100,8 @@ def _let_in(gcloud: Gcloud, topology: Topology, name: str, *, options: Options, 
     base = read_project(gcloud, options.project)
     there = (gcloud.read(project.ACCOUNTS) or []) if project.ACCOUNTS.api in base.enabled else []
     emails = {str(item["email"]) for item in there}
-    if not {options.account("api"), options.account("worker")} <= emails:
+    made = {options.account(part) for part in ("api", "worker") if part not in options.own_accounts}
+    if not made <= emails:
         say("Its readers are not there yet: the first deploy makes them and lets them in.")
         return
     access = secrets.access(name, topology, options=options)

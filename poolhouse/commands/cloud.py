@@ -35,6 +35,7 @@ from poolhouse.cloud.canary import parts, rollout
 from poolhouse.cloud.errors import CloudError, GcloudFailed
 from poolhouse.cloud.gcloud import release_tracks
 from poolhouse.cloud.gcloud.runner import Gcloud
+from poolhouse.cloud.log_filter import log_filter
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.plan import planner
 from poolhouse.cloud.plan.actual import read_project, read_resources
@@ -67,6 +68,8 @@ class Access:
     token: Callable[[], str]
     #: Finds its lines in Cloud Logging.
     log_filter: str
+    #: Whether its spans are in Cloud Trace.
+    cloud_trace: bool
 
 
 def run_deploy(
@@ -140,7 +143,14 @@ def run_destroy(*, project: str = "", stage: str = "", delete_bucket: bool = Fal
     if yes and not declared.stage.preview:
         raise ConfigError('--yes is for previews, stages of a pattern such as [stages."pr-*"]: what else is asked for.')
     ask = (lambda question: options.project) if yes else Terminal().ask
-    removal.destroy(Gcloud(options.project), options=options, keep_bucket=not delete_bucket, ask=ask)
+    removal.destroy(
+        Gcloud(options.project),
+        declared,
+        options=options,
+        keep_bucket=not delete_bucket,
+        needed=_accounts_of_others(options),
+        ask=ask,
+    )
     return 0
 
 
@@ -165,7 +175,7 @@ def rehearse(
         requests: also list every request of the first deploy.
     """
     # The simulated cloud needs grpc and cryptography, which no other command does.
-    from poolhouse.cloud.rehearsal import faults, organisation, simulation  # noqa: PLC0415
+    from poolhouse.cloud.rehearsal import beforehand, faults, organisation, simulation  # noqa: PLC0415
     from poolhouse.cloud.rehearsal.services.pubsub import dead_letter_gaps  # noqa: PLC0415
 
     if fault and fault not in faults.NAMED:
@@ -191,6 +201,7 @@ def rehearse(
     # Of a copy: both deploys are of the same sources, whatever is edited meanwhile.
     with simulation.simulate(faults=wrong) as running, tempfile.TemporaryDirectory(prefix="poolhouse-") as copy:
         image.stage(ROOT, Path(copy))
+        there = beforehand.make(running.control_plane.state, declared, options=options)
         for name in ("first deploy", "second deploy"):
             gcloud = Gcloud(simulation.PROJECT, env=running.env)
             seen, started = len(running.control_plane.log), time.monotonic()
@@ -210,8 +221,9 @@ def rehearse(
             raise CloudError("dead letters would not arrive:\n  " + "\n  ".join(gaps))
         gcloud = Gcloud(simulation.PROJECT, env=running.env)
         started = time.monotonic()
-        removal.destroy(gcloud, options=options, keep_bucket=False, ask=lambda question: simulation.PROJECT)
-        left = [name for name in running.control_plane.state.items if not name.startswith("cloudbuild/")]
+        removal.destroy(gcloud, declared, options=options, keep_bucket=False, ask=lambda question: simulation.PROJECT)
+        names = running.control_plane.state.items
+        left = [name for name in names if not name.startswith("cloudbuild/") and name not in there]
         seconds, calls = time.monotonic() - started, len(gcloud.calls)
         print(f"== destroy: {seconds:.1f} s, {calls} gcloud commands; left: {left or 'nothing'}")
         if left or running.control_plane.bugs:
@@ -348,8 +360,16 @@ def access(*, project: str = "", stage: str = "") -> Access:
         project=options.project,
         url=url,
         token=lambda: identity_token(gcloud, url),
-        log_filter=operate.log_filter(options),
+        log_filter=log_filter(options),
+        cloud_trace=bool(options.cloud_trace),
     )
+
+
+def _accounts_of_others(options: Options) -> frozenset[str]:
+    """The accounts that other deployments of pipeline.toml, which may be in the same project, run as."""
+    others = (each for each in topology.load_all(ROOT / "pipeline.toml") if each.name != options.name)
+    there = (each for each in others if each.deploy.project in {"", options.project})
+    return frozenset(email for each in there for _, email in each.deploy.accounts if email is not None)
 
 
 def _lines(rows: Iterable[DataclassInstance]) -> int:

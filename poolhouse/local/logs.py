@@ -13,6 +13,8 @@ from typing import Any
 
 #: Fields of a line that are shown elsewhere in it, or mean nothing to a person.
 _PLAIN = {"time", "severity", "message", "exception", "logger"}
+#: How the names of fields begin that Cloud Logging treats differently.
+_GOOGLE = "logging.googleapis.com/"
 _POLL_S = 0.1
 #: Bytes that are read at a time where the last lines of a file are looked for.
 _BLOCK_BYTES = 64 * 1024
@@ -46,7 +48,9 @@ def entry(line: str) -> Entry | None:
         time=str(found.get("time", "")),
         severity=str(found.get("severity", "")),
         message=str(found["message"]),
-        fields=tuple(f"{key}={_value(value)}" for key, value in found.items() if key not in _PLAIN),
+        fields=tuple(
+            f"{key.removeprefix(_GOOGLE)}={_value(value)}" for key, value in found.items() if key not in _PLAIN
+        ),
         exception=str(found.get("exception") or ""),
     )
 

@@ -97,7 +97,13 @@ class ObjectStore(Protocol):
         """Delete an object; one that is absent already is fine."""
 
     def list(
-        self, prefix: str, *, page_size: int = 1000, page_token: str | None = None, start: str | None = None
+        self,
+        prefix: str,
+        *,
+        page_size: int = 1000,
+        page_token: str | None = None,
+        start: str | None = None,
+        timeout_s: float | None = None,
     ) -> ObjectPage:
         """Return a page of the objects below `prefix`, in the order of their names.
 
@@ -105,6 +111,7 @@ class ObjectStore(Protocol):
             page_size: the most objects; Cloud Storage answers with 1,000 at the most, whatever is asked.
             page_token: `next_token` of the page before.
             start: the first name that may be listed.
+            timeout_s: the longest that the call may take; None: as long as any other.
 
         Raises:
             InvalidName: `page_token` is none.
@@ -214,11 +221,19 @@ class GcsStore:
             return
 
     def list(
-        self, prefix: str, *, page_size: int = 1000, page_token: str | None = None, start: str | None = None
+        self,
+        prefix: str,
+        *,
+        page_size: int = 1000,
+        page_token: str | None = None,
+        start: str | None = None,
+        timeout_s: float | None = None,
     ) -> ObjectPage:
         with _errors(prefix, bucket=self.bucket):
             try:
-                found = self._small.list(prefix, page_size=page_size, page_token=page_token, start=start)
+                found = self._small.list(
+                    prefix, page_size=page_size, page_token=page_token, start=start, timeout_s=timeout_s
+                )
             except google_errors.BadRequest:
                 if page_token is None:
                     raise

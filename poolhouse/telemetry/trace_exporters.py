@@ -50,15 +50,21 @@ def _open(settings: Settings, *, part: Part) -> TracerProvider:
     Not in the API: FastAPI traces every call while there is a global provider, each look of the console included.
     """
     resource = process_resource(f"{settings.topology.name}-{part}")
-    if settings.traces_exporter == "file":
-        provider = TracerProvider(resource=resource, span_limits=_LIMITS)
-        exporter: SpanExporter = FileExporter(SpanFiles(Path(settings.traces_dir)))
-        provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=_DELAY_MS))
-    else:
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+    match settings.traces_exporter:
+        case "file":
+            provider = TracerProvider(resource=resource, span_limits=_LIMITS)
+            exporter: SpanExporter = FileExporter(SpanFiles(Path(settings.traces_dir)))
+            provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=_DELAY_MS))
+        case "cloud_trace":
+            from poolhouse.telemetry import cloud_trace  # noqa: PLC0415 - each exporter only where it is used
 
-        provider = TracerProvider(resource=resource)
-        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+            provider = TracerProvider(resource=resource.merge(cloud_trace.resource(settings.google_cloud_project)))
+            provider.add_span_processor(BatchSpanProcessor(cloud_trace.open_exporter()))
+        case _:
+            from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+
+            provider = TracerProvider(resource=resource)
+            provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     if part != "api" and isinstance(get_tracer_provider(), ProxyTracerProvider):
         set_tracer_provider(provider)
     _opened.append(provider)

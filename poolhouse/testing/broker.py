@@ -16,7 +16,7 @@ from poolhouse.local.provision import declaration
 from poolhouse.pipeline.config import topology as topologies
 from poolhouse.pipeline.errors import MessageRefused, QueueUnavailable
 from poolhouse.pipeline.messaging.pubsub_transport import Message, PubSubTopics, Topics
-from poolhouse.worker.runtime.subscriber import open_subscriber
+from poolhouse.worker.runtime.pulling.subscriber import open_subscriber
 from poolhouse_pubsub import declared
 from poolhouse_pubsub.control.faults import Fault, Faults
 from poolhouse_pubsub.control.inspection import MessageView, inspect

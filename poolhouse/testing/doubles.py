@@ -108,7 +108,13 @@ class MemoryStore:
             self._objects.pop(name, None)
 
     def list(
-        self, prefix: str, *, page_size: int = 1000, page_token: str | None = None, start: str | None = None
+        self,
+        prefix: str,
+        *,
+        page_size: int = 1000,
+        page_token: str | None = None,
+        start: str | None = None,
+        timeout_s: float | None = None,
     ) -> ObjectPage:
         self.check()
         self.lists += 1

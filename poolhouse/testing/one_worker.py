@@ -81,6 +81,7 @@ class OneWorker:
         self._publisher = Publisher(settings, topics=topics)
         services = Services(
             topology=settings.topology,
+            project=settings.google_cloud_project,
             registry=with_deliveries(registry, settings.topology),
             store=store,
             bucket=settings.bucket_name,

@@ -87,12 +87,20 @@ class SeenStore:
         self._act("storage.delete", name, lambda: self._store.delete(name, if_generation=if_generation))
 
     def list(
-        self, prefix: str, *, page_size: int = 1000, page_token: str | None = None, start: str | None = None
+        self,
+        prefix: str,
+        *,
+        page_size: int = 1000,
+        page_token: str | None = None,
+        start: str | None = None,
+        timeout_s: float | None = None,
     ) -> ObjectPage:
         return self._act(
             "storage.list",
             prefix,
-            lambda: self._store.list(prefix, page_size=page_size, page_token=page_token, start=start),
+            lambda: self._store.list(
+                prefix, page_size=page_size, page_token=page_token, start=start, timeout_s=timeout_s
+            ),
         )
 
     def folders(self, prefix: str, *, most: int, start: str | None = None) -> Sequence[str]:

@@ -53,14 +53,13 @@ class CallerCheck:
         Args:
             app: what answers the calls.
             access: the rules.
-            tokens: recognises the scheduler; None: by Google's certificates, where the rules name it.
+            tokens: recognises accounts; None: by Google's certificates, where the rules name some.
             clock: seconds that only grow.
         """
         self._app = app
         self._clock = clock
-        if tokens is None and access.scheduler:
-            tokens = GoogleTokens(account=access.scheduler, audience=access.audience)
-        self._tokens = tokens
+        self._scheduler, self._console = access.scheduler, access.console
+        self._tokens = tokens or GoogleTokens(audience=access.audience)
         self._anonymous = Caller(
             ANONYMOUS, () if access.anonymous is None else (access.anonymous,), _window(access.anonymous_per_minute)
         )
@@ -81,9 +80,14 @@ class CallerCheck:
 
     async def _admit(self, wanted: Need, headers: Headers) -> str:
         """Return the name of who calls. Raises `Problem` where the call is not theirs to make, or not now."""
-        if wanted == "due" and await self._is_scheduler(headers):
-            return "scheduler"
         key = headers.get(HEADER)
+        # A token is looked at where an account could make the call: others may send one that is not for this API.
+        if key is None and (self._console or (wanted == "due" and self._scheduler)):
+            account = await self._account(headers)
+            if account and account == self._console:
+                return "console"
+            if account and account == self._scheduler and wanted == "due":
+                return "scheduler"
         caller = self._anonymous if key is None else self._keys.get(api_access.digest(key))
         self._count(caller or self._anonymous)
         if caller is None:
@@ -95,12 +99,13 @@ class CallerCheck:
             raise _refused(403, f"this call needs {scope}; this key may {' and '.join(caller.may)}")
         return caller.name
 
-    async def _is_scheduler(self, headers: Headers) -> bool:
+    async def _account(self, headers: Headers) -> str:
+        """Return the account whose token a call has; empty where it has none."""
         kind, _, token = headers.get("authorization", "").partition(" ")
-        if self._tokens is None or kind.lower() != "bearer":
-            return False
+        if kind.lower() != "bearer":
+            return ""
         try:
-            return await asyncio.to_thread(self._tokens.accepts, token.strip())
+            return await asyncio.to_thread(self._tokens.account, token.strip())
         except requests.RequestException:
             raise unavailable("the certificates of Google's tokens can't be fetched") from None
 

@@ -9,6 +9,7 @@ from poolhouse.cloud.kinds import containers, shares
 from poolhouse.cloud.kinds.shares import Canary
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.plan.planner import Plan, Snapshot
+from poolhouse.cloud.resource import Resource
 
 
 def canaries(plan: Plan, snapshot: Snapshot, *, percent: int, options: Options) -> Mapping[str, Canary]:
@@ -32,9 +33,16 @@ def canaries(plan: Plan, snapshot: Snapshot, *, percent: int, options: Options) 
     return found
 
 
-def first_step(plan: Plan) -> Plan:
-    """The plan without the jobs that are there: a job can't be shared, so it waits for the end of the canary."""
+def first_step(plan: Plan, *, options: Options) -> Plan:
+    """The plan without what is there and not shared, which waits for the end of the canary: jobs, and the console.
+
+    A job can't be shared. The console could, but has few calls, and must not know more than the release that stays.
+    """
+
+    def waits(resource: Resource) -> bool:
+        return resource.kind == "job" or resource.id == f"service/{options.console_service}"
+
     return replace(
         plan,
-        actions=tuple(action for action in plan.actions if (action.resource.kind, action.verb) != ("job", "update")),
+        actions=tuple(action for action in plan.actions if action.verb != "update" or not waits(action.resource)),
     )

@@ -150,7 +150,7 @@ def service(*, revision: str, options: Options, after: tuple[str, ...]) -> Resou
         create=(command(*arguments),),
         update=lambda raw: (command(*arguments),),
         after=(
-            f"parameter-version/{revision}", f"account/{options.account_id('autoscaler')}",
-            f"grants/project/{options.project}", f"grants/account/{options.account_id('worker')}", *after,
+            f"parameter-version/{revision}", f"account/{options.account_name('autoscaler')}",
+            f"grants/project/{options.project}", f"grants/account/{options.account_name('worker')}", *after,
         ),
     )  # fmt: skip

@@ -86,7 +86,8 @@ def connections(options: Options, *, cloud_sql: bool = True) -> Connections:
 
 def granted(options: Options) -> tuple[str, ...]:
     """Ids of what must be in place before a part starts that has roles on the project."""
-    return (f"grants/project/{options.project}",) if options.own_cloud_sql or options.worker_roles else ()
+    some = options.own_cloud_sql or options.worker_roles or options.cloud_trace
+    return (f"grants/project/{options.project}",) if some else ()
 
 
 def observed(template: Json, options: Options) -> Fields:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
-from poolhouse.cloud.options import Options
-from poolhouse.cloud.resource import Command, Fields, Json, Read, Resource, command, entry, flag
+from poolhouse.cloud.options import Options, project_of
+from poolhouse.cloud.resource import Command, Fields, Json, Read, Resource, command, entry, flag, read
 
 #: The APIs that are on. Read before anything else: what is not enabled need not be asked.
 ENABLED = Read(arguments=("services", "list", "--enabled"), api="")
@@ -39,11 +41,15 @@ def policy(project_id: str) -> Read:
 def names(options: Options) -> tuple[str, ...]:
     """The APIs that this deploy needs."""
     more = (
+        ("iap", options.console is not None),
         ("parametermanager", options.autoscale),
         ("secretmanager", options.secrets),
         # The connection of Cloud Run to Cloud SQL asks it for the instance's certificate (Cloud SQL, Connect from Cloud
         # Run).
         ("sqladmin", bool(options.cloud_sql)),
+        # Takes the spans, and keeps none where Cloud Trace is off (Telemetry API, v1.traces overview).
+        ("telemetry", bool(options.cloud_trace)),
+        ("cloudtrace", bool(options.cloud_trace)),
     )
     return tuple(f"{api}.googleapis.com" for api in sorted((*APIS, *(api for api, needed in more if needed))))
 
@@ -73,14 +79,27 @@ def apis(options: Options) -> Resource:
 
 
 def pubsub_agent(member: str, subscription: str, *, options: Options, tracks: ReleaseTracks) -> Resource:
-    """The account that Pub/Sub itself forwards dead letters with: in a fresh project it is not there until asked for.
+    """The account that Pub/Sub itself forwards dead letters with; arguments as of `service_agent`, and a subscription.
 
-    The only sign that it exists is a policy that names it: a deploy that has finished has left it in that of
-    every queue's subscription. Asking for it again changes nothing.
+    A deploy that has finished has left it in the policy of every queue's subscription.
+    """
+    read = Read(
+        arguments=("pubsub", "subscriptions", "get-iam-policy", subscription),
+        api="pubsub.googleapis.com",
+        needs=f"subscription/{subscription}",
+    )
+    return service_agent("pubsub", member, read=read, options=options, tracks=tracks)
+
+
+def service_agent(api: str, member: str, *, read: Read, options: Options, tracks: ReleaseTracks) -> Resource:
+    """The account of one of Google's services: in a fresh project it is not there until asked for.
+
+    The only sign that it exists is a policy that names it. Asking for it again changes nothing.
 
     Args:
+        api: of the service, short.
         member: the agent, as policies write it.
-        subscription: the subscription whose policy is looked at; it is read in any case.
+        read: of a policy that names it once a deploy has finished, and that is read in any case.
         options: the choices of the deploy.
         tracks: the release tracks of the installed gcloud.
     """
@@ -91,16 +110,48 @@ def pubsub_agent(member: str, subscription: str, *, options: Options, tracks: Re
 
     return Resource(
         kind="agent",
-        name="pubsub",
+        name=api,
         wanted={"member": member},
-        read=Read(
-            arguments=("pubsub", "subscriptions", "get-iam-policy", subscription),
-            api="pubsub.googleapis.com",
-            needs=f"subscription/{subscription}",
-        ),
+        read=read,
         observe=observe,
-        create=(command(*tracks.identity, "create", "--service=pubsub.googleapis.com"),),
+        create=(command(*tracks.identity, "create", flag("service", f"{api}.googleapis.com")),),
         after=(f"apis/{options.project}",),
+    )
+
+
+def accounts(options: Options) -> Iterator[Resource]:
+    """The service accounts of all parts: those that a deploy makes, and those that are there, each once."""
+    for purpose, description in options.accounts.items():
+        if purpose not in options.own_accounts:
+            yield account(purpose, description, options=options)
+    for email in dict.fromkeys(options.own_accounts[each] for each in options.accounts if each in options.own_accounts):
+        yield _account_of_ones_own(email, options=options)
+
+
+def _account_of_ones_own(email: str, *, options: Options) -> Resource:
+    """An account that pipeline.toml names: never made, changed or deleted."""
+    name, of = email.partition("@")[0], project_of(email)
+    here = of == options.project
+
+    def observe(raw: Json) -> Fields | None:
+        listed = (raw or ()) if here else (raw,)
+        found = next((item for item in listed if item and item.get("email") == email), None)
+        return None if found is None else {"disabled": bool(found.get("disabled", False))}
+
+    return Resource(
+        kind="account",
+        name=email,
+        wanted={"disabled": False},
+        read=ACCOUNTS if here else read("iam", "service-accounts", "describe", email, api="iam"),
+        observe=observe,
+        create=(),
+        after=(f"apis/{options.project}",),
+        absent=(
+            "[deploy.accounts] of pipeline.toml names it, and it is not there: "
+            f"`gcloud iam service-accounts create {name} --project={of}` makes it; or leave it out, and a deploy makes "
+            f"one of the pipeline's. (It is looked for by the IAM API, which must be enabled in {options.project}.)"
+        ),
+        fixed={"disabled": f"`gcloud iam service-accounts enable {email} --project={of}`, or name another"},
     )
 
 
@@ -119,11 +170,11 @@ def account(purpose: str, description: str, *, options: Options) -> Resource:
 
     def update(raw: Json) -> tuple[Command, ...]:
         change = command(
-            "iam", "service-accounts", "update", options.account(purpose),
+            "iam", "service-accounts", "update", options.made_account(purpose),
             flag("display-name", name), flag("description", description),
         )  # fmt: skip
         disabled = bool((observe(raw) or {}).get("disabled"))
-        enable = command("iam", "service-accounts", "enable", options.account(purpose))
+        enable = command("iam", "service-accounts", "enable", options.made_account(purpose))
         return (change, *((enable,) if disabled else ()))
 
     return Resource(

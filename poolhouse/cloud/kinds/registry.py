@@ -93,7 +93,7 @@ def image(tag: str, *, options: Options) -> Resource:
             command(
                 "builds", "submit", "{sources}", flag("region", options.build_region or options.region),
                 "--config={file:cloudbuild.json}",
-                flag("service-account", f"projects/{options.project}/serviceAccounts/{options.account('builder')}"),
+                flag("service-account", options.account_path("builder")),
                 flag("gcs-source-staging-dir", f"{build_bucket}/source"),
                 flag("gcs-log-dir", f"{build_bucket}/logs"),
                 "--suppress-logs", "--format=json",

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
-from poolhouse.cloud.kinds import connections, containers, secrets, shares
+from poolhouse.cloud.kinds import connections, containers, secrets, serving, shares
 from poolhouse.cloud.kinds.containers import Container
+from poolhouse.cloud.kinds.serving import CHECKED, UNCHECKED, Serving
 from poolhouse.cloud.kinds.shares import Canary, Division
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.resource import IMAGE, Command, Fields, Json, Read, Resource, command, flag, pairs
@@ -23,12 +24,6 @@ DEAD_LETTER_CPU, DEAD_LETTER_MEMORY_MIB = 1, 512
 #: for the probes of worker pools, and jobs have no liveness probe. `[env]` can say otherwise.
 WATCHDOG_S = "60"
 API = "run.googleapis.com"
-_MIN_SCALE, _MAX_SCALE = "autoscaling.knative.dev/minScale", "autoscaling.knative.dev/maxScale"
-_INGRESS, _THROTTLING = "run.googleapis.com/ingress", "run.googleapis.com/cpu-throttling"
-_OPEN = "run.googleapis.com/invoker-iam-disabled"
-_CHECKED, _UNCHECKED = "--invoker-iam-check", "--no-invoker-iam-check"
-#: Longest time of a request, in seconds: Cloud Run's default. An event stream ends with it and is opened again.
-REQUEST_TIMEOUT_S = 300
 _MANUAL = "run.googleapis.com/manualInstanceCount"
 
 
@@ -48,17 +43,15 @@ def service(
         memory_mib=options.api.memory_mib,
         connections=connections.connections(options),
     )
-    probe = {"httpGet.path": "/health", "periodSeconds": "5", "timeoutSeconds": "4", "failureThreshold": "24"}
+    takes = Serving(
+        concurrency=options.api.concurrency,
+        min_instances=options.api.min_instances,
+        max_instances=options.api.max_instances,
+        checked=not options.public,
+    )
     wanted: Fields = {
         **container.wanted(image),
-        "concurrency": options.api.concurrency,
-        "min_instances": options.api.min_instances,
-        "max_instances": options.api.max_instances,
-        "startup_probe": "/health",
-        "timeout_s": REQUEST_TIMEOUT_S,
-        "cpu_throttling": True,
-        "ingress": "all",
-        "invoker_check": not options.public,
+        **takes.wanted(),
         division.field: division.wanted,
         **containers.label_fields(options),
     }
@@ -69,17 +62,8 @@ def service(
         flag("region", options.region),
         flag("image", IMAGE),
         *container.flags(),
-        flag("concurrency", options.api.concurrency),
-        flag("min-instances", options.api.min_instances),
-        flag("max-instances", options.api.max_instances),
-        flag("startup-probe", pairs(probe)),
         flag("labels", pairs(options.labels)),
-        flag("timeout", f"{REQUEST_TIMEOUT_S}s"),
-        "--cpu-throttling",
-        "--ingress=all",
-        # Not by a grant to allUsers, which domain restricted sharing forbids (Cloud Run, Allowing public access).
-        _UNCHECKED if options.public else _CHECKED,
-        "--no-allow-unauthenticated",
+        *takes.flags(),
     )
 
     def observe(raw: Json) -> Fields | None:
@@ -87,20 +71,10 @@ def service(
         if there is None:
             return None
         template = there["spec"]["template"]
-        notes = template.get("metadata", {}).get("annotations", {})
-        outer = there["metadata"].get("annotations", {})
-        found = template["spec"]["containers"][0]
         return {
-            **containers.observed_fields(found, template["spec"]),
+            **containers.observed_fields(template["spec"]["containers"][0], template["spec"]),
             **connections.observed(template, options),
-            "concurrency": template["spec"].get("containerConcurrency"),
-            "min_instances": int(notes.get(_MIN_SCALE, 0)),
-            "max_instances": int(notes.get(_MAX_SCALE, 0)),
-            "startup_probe": found.get("startupProbe", {}).get("httpGet", {}).get("path"),
-            "timeout_s": template["spec"].get("timeoutSeconds", REQUEST_TIMEOUT_S),
-            "cpu_throttling": notes.get(_THROTTLING, "true").lower() == "true",
-            "ingress": outer.get(_INGRESS, "all"),
-            "invoker_check": outer.get(_OPEN, "false").lower() != "true",
+            **serving.observed(there),
             division.field: shares.of(there).text,
             **containers.observed_labels(there, options),
         }
@@ -112,9 +86,9 @@ def service(
             return division.update(sent, wanted=wanted, present=present)
         # Cloud Run's check is the service's, the API's own that of a revision: the first one goes when all requests
         # reach a revision that has the other. With a canary that is a later deploy's.
-        checked = tuple(_CHECKED if word == _UNCHECKED else word for word in sent)
+        checked = tuple(CHECKED if word == UNCHECKED else word for word in sent)
         deploys = division.update(checked, wanted=wanted, present=present)
-        opens = command("run", "services", "update", name, flag("region", options.region), _UNCHECKED)
+        opens = command("run", "services", "update", name, flag("region", options.region), UNCHECKED)
         return (*deploys, *(() if canary else (opens,)))
 
     return _resource(
@@ -399,13 +373,17 @@ def _resource(
         observe=observe,
         create=(command(*arguments),),
         update=update,
-        after=("image", f"account/{options.account_id(account)}", *after),
+        after=("image", f"account/{options.account_name(account)}", *after),
     )
 
 
 def _access(options: Options, project_number: str) -> Mapping[str, str]:
-    """The variable by which the API checks its callers, Cloud Scheduler's among them; none where it does not check."""
+    """The variable by which the API checks its callers, the deployment's own accounts too; none where it does not."""
     if options.access is None:
         return {}
-    ours = {"scheduler": options.account("scheduler"), "audience": options.api_url(project_number)}
+    ours = {
+        "scheduler": options.account("scheduler"),
+        "console": options.account("console") if options.console else "",
+        "audience": options.api_url(project_number),
+    }
     return {"API_ACCESS": options.access.model_copy(update=ours).model_dump_json(exclude_defaults=True)}

@@ -158,7 +158,7 @@ def _job(
             command("scheduler", "jobs", "create", "http", full, *flags, "--headers=Content-Type=application/json"),
         ),
         update=update,
-        after=(f"account/{options.account_id('scheduler')}", *after),
+        after=(f"account/{options.account_name('scheduler')}", *after),
     )
 
 

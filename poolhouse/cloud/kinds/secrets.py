@@ -65,6 +65,11 @@ def enabled(raw: Json) -> tuple[int, ...]:
     )
 
 
+def newest(name: str, topology: Topology) -> int:
+    """The highest version of a secret that is asked for; 1 where any will do."""
+    return max((version for version in _wanted(name, topology) if isinstance(version, int)), default=1)
+
+
 def _secret(name: str, topology: Topology, options: Options) -> Resource:
     pinned = {version for version in _wanted(name, topology) if isinstance(version, int)}
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
 from poolhouse.cloud.kinds import (
     autoscaler,
+    console,
     monitoring,
     notifications,
     objectives,
@@ -50,7 +51,7 @@ def resources(
     agent = f"serviceAccount:service-{project_number}@gcp-sa-pubsub.iam.gserviceaccount.com"
     return (
         project.apis(options),
-        *(project.account(purpose, description, options=options) for purpose, description in options.accounts.items()),
+        *project.accounts(options),
         *_storage(topology, options),
         *_queues(topology, options, tracks, agent, project_number),
         project_grants(_on_project(topology, options, tracks), options=options),
@@ -158,7 +159,12 @@ def _compute(
     canary = canaries.get(f"service/{options.api_service}")
     yield run.service(topology, image=image, options=options, project_number=project_number, canary=canary)
     invoker = "roles/run.invoker"
-    yield _on_run("services", options.api_service, {invoker: (options.member("scheduler"),)}, options)
+    callers = (options.member("scheduler"), *((options.member("console"),) if options.console else ()))
+    yield _on_run("services", options.api_service, {invoker: callers}, options)
+    if options.console:
+        yield from console.resources(
+            options.console, image=image, options=options, tracks=tracks, project_number=project_number
+        )
     dead = run.dead_letter_job(topology, image=image, options=options)
     jobs = {dead.name: (dead, scheduler.DEAD_LETTER_CRON)}
     if options.workers == "pool":
@@ -204,12 +210,13 @@ def _on_pool(name: str, options: Options, tracks: ReleaseTracks) -> Resource:
 def _on_worker_account(options: Options) -> Resource:
     # Who changes a pool must be allowed to act as the account that it runs as.
     return grants(
-        f"account/{options.account_id('worker')}",
+        f"account/{options.account_name('worker')}",
         {"roles/iam.serviceAccountUser": (options.member("autoscaler"),)},
         options=options,
         arguments=("iam", "service-accounts"),
         name=options.account("worker"),
         api="iam",
+        exclusive="worker" not in options.own_accounts,
     )
 
 
@@ -227,6 +234,8 @@ def _on_project(topology: Topology, options: Options, tracks: ReleaseTracks) -> 
         if not tracks.pool_policies:
             bindings["roles/run.developer"] = (scaler,)
         bindings["roles/pubsub.viewer"] = (scaler,)
+    if options.cloud_trace:
+        bindings["roles/telemetry.tracesWriter"] = tuple(options.member(part) for part in options.cloud_trace)
     for role in options.worker_roles:
         members = dict.fromkeys((*bindings.get(role, ()), options.member("worker")))
         bindings[role] = tuple(members)

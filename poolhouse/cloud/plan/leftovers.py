@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 
 from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
 from poolhouse.cloud.kinds import autoscaler, monitoring, notifications, project, pubsub, run, scheduler, storage
-from poolhouse.cloud.options import ACCOUNTS, AUTOSCALER, LABEL, Options
-from poolhouse.cloud.resource import Command, Json, Leftover, LeftoverQuery, Read, command, flag
+from poolhouse.cloud.options import ALL_ACCOUNTS, LABEL, Options
+from poolhouse.cloud.plan.planner import Snapshot
+from poolhouse.cloud.resource import Command, Json, Leftover, LeftoverQuery, Read, Resource, command, flag
 
 
 def sweeps(options: Options, tracks: ReleaseTracks, *, keep_bucket: bool = True) -> tuple[LeftoverQuery, ...]:
@@ -116,13 +117,13 @@ def sweeps(options: Options, tracks: ReleaseTracks, *, keep_bucket: bool = True)
 
 
 def project_bindings(policy: Json, options: Options) -> tuple[Leftover, ...]:
-    """Our accounts' bindings on the project: they would stay, as bindings of deleted accounts.
+    """The bindings on the project of accounts that deploys made: they would stay, as bindings of deleted accounts.
 
     Previews share their accounts, which stay with their bindings when one of them goes.
     """
     if options.shares_accounts:
         return ()
-    ours = {options.member(purpose) for purpose in (*ACCOUNTS, *AUTOSCALER)}
+    ours = {f"serviceAccount:{options.made_account(purpose)}" for purpose in ALL_ACCOUNTS}
     found = []
     for binding in (policy or {}).get("bindings", ()):
         for member in binding.get("members", ()):
@@ -131,6 +132,56 @@ def project_bindings(policy: Json, options: Options) -> tuple[Leftover, ...]:
                 delete = command(*arguments, flag("member", member), flag("role", binding["role"]), "--condition=None")
                 name = f"{binding['role']} of {member.removeprefix('serviceAccount:')}"
                 found.append(Leftover(kind="binding", name=name, delete=(delete,)))
+    return tuple(found)
+
+
+def lasting_grants(
+    resources: Iterable[Resource], *, options: Options, keep_bucket: bool = True
+) -> tuple[Resource, ...]:
+    """The grants on what no destroy removes, where accounts that pipeline.toml names have some.
+
+    Those of previews stay: their accounts and secrets are shared.
+    """
+    if not options.own_accounts or options.shares_accounts:
+        return ()
+    bucket = f"bucket/{options.bucket}" if keep_bucket else None
+    accounts = {f"account/{email}" for email in options.own_accounts.values()}
+    return tuple(
+        item
+        for item in resources
+        if item.kind == "grants"
+        and (item.name == bucket or item.name in accounts or item.name.startswith(("project/", "secret/")))
+    )
+
+
+def own_bindings(
+    grants: Iterable[Resource], snapshot: Snapshot, *, options: Options, needed: Collection[str] = ()
+) -> tuple[Leftover, ...]:
+    """What a deploy has granted to accounts that pipeline.toml names, on what stays.
+
+    Args:
+        grants: as `lasting_grants` gives them.
+        snapshot: what was read.
+        options: the choices of the deploy.
+        needed: e-mail addresses of accounts that others need: what they may do on the project stays.
+    """
+    own = set(options.own_accounts.values())
+    found = []
+    for item in grants:
+        has = item.observe(snapshot.get(item.read.arguments)) or {}
+        spared = needed if item.name.startswith(("project/", "account/")) else ()
+        words = ("remove-iam-policy-binding" if word == "get-iam-policy" else word for word in item.read.arguments)
+        arguments = tuple(words)
+        for role, members in item.wanted.items():
+            held = has.get(role)
+            assert isinstance(members, tuple)
+            for member in members:
+                email = member.removeprefix("serviceAccount:")
+                # The autoscaler's right to act as an account that stays goes, whoever made the autoscaler's.
+                goes = email in own or item.name.startswith("account/")
+                if goes and email not in spared and isinstance(held, tuple) and member in held:
+                    delete = command(*arguments, flag("member", member), flag("role", role), "--condition=None")
+                    found.append(Leftover(kind="binding", name=f"{role} of {email} on {item.name}", delete=(delete,)))
     return tuple(found)
 
 

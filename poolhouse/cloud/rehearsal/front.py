@@ -16,6 +16,7 @@ import requests
 
 from poolhouse.cloud.rehearsal.control_plane import ControlPlane
 from poolhouse.cloud.rehearsal.http import ApiError, Request, Response
+from poolhouse.cloud.rehearsal.services import iap
 from poolhouse.cloud.rehearsal.services.run import name, open_to_all
 
 _SERVICE = re.compile(r"(?P<service>[a-z0-9-]+)-(?P<number>\d+)\.(?P<region>[a-z0-9-]+)\.run\.app")
@@ -84,9 +85,13 @@ class Front:
         with self._control_plane.lock:
             full = name(state, "services", region, service)
             there = full in state.items
+            proxied = there and iap.in_front_of(state.items[full])
             public = there and (open_to_all(state.items[full]) or state.grants(full, "roles/run.invoker", "allUsers"))
         if not there:
             return _page(404)
+        if proxied:
+            # The proxy sends a browser to sign in, which no rehearsal can do: nothing here has a session with it.
+            return Response(status=302, headers={"location": "https://accounts.google.com/o/oauth2/v2/auth"})
         if not public and authorization != f"Bearer {self._identity}":
             return _page(401 if authorization else 403)
         if self._running is None:

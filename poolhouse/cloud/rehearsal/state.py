@@ -24,6 +24,7 @@ _ROLE = re.compile(r"(roles|projects/[a-z0-9-]+/roles)/[A-Za-z0-9_.]+")
 #: Service agents, which are there once they are asked for: the ends of their addresses, and their services.
 _AGENTS = {
     "@gcp-sa-pubsub.iam.gserviceaccount.com": "pubsub.googleapis.com",
+    "@gcp-sa-iap.iam.gserviceaccount.com": "iap.googleapis.com",
     "@gs-project-accounts.iam.gserviceaccount.com": "storage.googleapis.com",
 }
 #: By kind: the type of its log entries' resource, and the label that names it.
@@ -98,7 +99,9 @@ class State:
         """Forget a resource and its policy. Raises `ApiError` (404)."""
         self.get(name)
         del self.items[name]
-        self.policies.pop(name, None)
+        # That of the proxy before a service, too, which is called after it.
+        for policy in (name, f"iap/{name}"):
+            self.policies.pop(policy, None)
         self.revisions.pop(name, None)
 
     def operation(self, name: str, response: Json, *, metadata: Json = None) -> dict[str, Any]:

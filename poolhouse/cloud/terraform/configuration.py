@@ -30,7 +30,7 @@ FORMS: Mapping[str, Form] = {
     "topic": Form("google_pubsub_topic", "pubsub", queues.topic),
     "subscription": Form("google_pubsub_subscription", "pubsub", queues.subscription),
     "grants": Form("", "grants", grants.grants),
-    "secret": Form("google_secret_manager_secret", "secrets", project.secret, data=True),
+    "secret": Form("google_secret_manager_secret", "secrets", project.secret),
     "service": Form("google_cloud_run_v2_service", "run", run.service),
     "pool": Form("google_cloud_run_v2_worker_pool", "run", run.pool),
     "job": Form("google_cloud_run_v2_job", "run", run.job),
@@ -93,10 +93,23 @@ def files(written: Sequence[Written], options: Options, *, image: str = "") -> d
             name = f"{item.file}.tf"
             text = hcl.text([piece.block for piece in item.pieces])
             found[name] = f"{found[name]}\n{text}" if name in found else text
-    (service,) = (item for item in written if item.resource.id == f"service/{options.api_service}")
-    outputs: dict[str, Value] = {"description": "Address of the API.", "value": service.pieces[0].block.address.uri}
-    found["outputs.tf"] = hcl.text([Block("output", ("api_url",), outputs)])
+    services = {item.resource.name: item for item in written if item.resource.kind == "service"}
+    found["outputs.tf"] = hcl.text(
+        [
+            _address(name, what, services[service])
+            for name, what, service in (
+                ("api_url", "API", options.api_service),
+                ("console_url", "console", options.console_service),
+            )
+            if service in services
+        ]
+    )
     return found
+
+
+def _address(name: str, what: str, service: Written) -> Block:
+    body: dict[str, Value] = {"description": f"Address of the {what}.", "value": service.pieces[0].block.address.uri}
+    return Block("output", (name,), body)
 
 
 def imports(written: Sequence[Written], snapshot: Mapping[tuple[str, ...], Json]) -> str:
@@ -125,9 +138,11 @@ def _addresses(resources: Sequence[Resource], options: Options) -> Mapping[str, 
         if not form.type:
             continue
         type_ = _STORAGE_AGENT if item.id == "agent/storage" else form.type
-        short = item.name.removeprefix(f"{options.identity if item.kind in _SHARED else options.name}-")
+        short = item.name.partition("@")[0].removeprefix(
+            f"{options.identity if item.kind in _SHARED else options.name}-"
+        )
         address = labels.give(type_, own.get(item.name, short))
-        data = form.data or type_ == _STORAGE_AGENT
+        data = bool(item.absent) or type_ == _STORAGE_AGENT  # what a deploy can't make, Terraform looks up
         found[item.id] = Expression(f"data.{address.text}") if data else address
     return found
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from poolhouse.cloud.options import Options
+from poolhouse.cloud.options import Options, project_of
 from poolhouse.cloud.resource import Json, Resource
 from poolhouse.cloud.terraform.flags import Flags
 from poolhouse.cloud.terraform.hcl import Block, Expression, Template, Value
@@ -43,13 +43,22 @@ class Context:
         """The address of another resource."""
         return self.addresses[f"{kind}/{name}"]
 
+    def service_account(self, email: str) -> Expression:
+        """The address of a service account's block."""
+        return self.of("account", email if self.is_own(email) else email.partition("@")[0])
+
     def account(self, email: str) -> Expression:
         """The e-mail address of a service account, as an attribute of its block."""
-        return self.of("account", email.partition("@")[0]).email
+        return self.service_account(email).email
 
-    def email(self, account_id: str) -> str:
-        """The e-mail address of a service account."""
-        return f"{account_id}@{self.options.project}.iam.gserviceaccount.com"
+    def is_own(self, email: str) -> bool:
+        """Whether pipeline.toml names the account."""
+        return email in self.options.own_accounts.values()
+
+    def account_path(self, name: str) -> str:
+        """The full name of a service account, by its name in the plan."""
+        email = name if self.is_own(name) else f"{name}@{self.options.project}.iam.gserviceaccount.com"
+        return f"projects/{project_of(email)}/serviceAccounts/{email}"
 
     def text(self, given: str) -> Value:
         """A string, in which the project's number is asked of the project."""
@@ -79,7 +88,6 @@ class Form:
     #: The file, without its ending.
     file: str
     write: Write
-    data: bool = False
 
 
 def resource(address: Expression, attributes: Mapping[str, Value], *blocks: Block) -> Block:

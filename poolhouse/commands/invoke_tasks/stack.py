@@ -138,7 +138,14 @@ def console(c: Context, open: bool = False, port: int = 0, project: str = "", st
         from poolhouse.local.console.stacks import Deployed
 
         there = deployed.access(project=project, stage=stage)
-        pipeline = Deployed(there.project, there.url, there.token, log_filter=there.log_filter, stage=stage)
+        pipeline = Deployed(
+            there.project,
+            there.url,
+            there.token,
+            log_filter=there.log_filter,
+            cloud_trace=there.cloud_trace,
+            stage=stage,
+        )
         return command.run(pipeline, port=port or None, open_it=open)
 
     run(shown)

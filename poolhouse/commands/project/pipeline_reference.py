@@ -13,7 +13,8 @@ from pydantic import BaseModel
 from poolhouse.pipeline.config import stages
 from poolhouse.pipeline.config.api_access import ApiKey
 from poolhouse.pipeline.config.bucket import Bucket, Index, Payloads
-from poolhouse.pipeline.config.deploy_options import Api, Deploy, Vpc
+from poolhouse.pipeline.config.console_options import Console
+from poolhouse.pipeline.config.deploy_options import Accounts, Api, Deploy, Vpc
 from poolhouse.pipeline.config.objectives import Objectives
 from poolhouse.pipeline.config.queue import Queue, Workers
 from poolhouse.pipeline.config.schedule import Schedule
@@ -35,8 +36,10 @@ TABLES: tuple[tuple[str, type[BaseModel], frozenset[str]], ...] = (
     ("webhooks", Webhooks, frozenset()),
     ("deploy", Deploy, frozenset()),
     ("deploy.api", Api, frozenset()),
+    ("deploy.accounts", Accounts, frozenset()),
     ("deploy.vpc", Vpc, frozenset()),
     ("deploy.keys.NAME", ApiKey, frozenset()),
+    ("console", Console, frozenset()),
 )
 _COMMENT = re.compile(r"((?:^    #:.*\n)+)^    (\w+):", re.MULTILINE)
 _TYPES = {"integer": "integer", "number": "number", "string": "string", "boolean": "`true` or `false`"}

@@ -10,7 +10,7 @@ from itertools import islice
 
 from rich.markup import escape
 
-from poolhouse.client import units
+from poolhouse.client import calls, units
 from poolhouse.client.answers import Document
 from poolhouse.client.calls import segment
 from poolhouse.client.client import Client
@@ -85,7 +85,7 @@ def follow_list(
 
 def rebuild(api: Client, *, as_json: bool, terminal: Terminal) -> int:
     """Compare the index with the records, and say what was wrong in it."""
-    done: Document = api.post("/index:rebuild")
+    done: Document = api.send(calls.rebuild_index())
     if as_json:
         terminal.json(done)
         return OK

@@ -11,6 +11,7 @@ from pathlib import Path
 from poolhouse.local import backends
 from poolhouse.local.backend import default_state_dir
 from poolhouse.local.console import server
+from poolhouse.local.console.app import create_app
 from poolhouse.local.console.stacks import LocalStack
 from poolhouse.local.errors import StackError
 from poolhouse.local.processes import ports
@@ -34,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     clock_file = os.environ.get("CLOCK_FILE")
     now = ShiftedClock(clock_file) if clock_file else clock.now
     stack = LocalStack(lambda: backends.current(options.state_dir), state_dir=options.state_dir, now=now)
-    server.serve(stack, listener, guard=guard)
+    server.serve(create_app(stack, guard=guard), listener)
     return OK
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
@@ -39,8 +42,14 @@ from poolhouse.pipeline.web_guard import WebGuard
 _AGAIN_S = 2.0
 
 
-def create_app(stack: Stack, *, guard: WebGuard | None = None) -> ASGIApp:
-    """The application that shows a stack, for pages that `guard` lets in; by default its own, at local names."""
+def create_app(stack: Stack, *, guard: WebGuard | None = None, middleware: Sequence[Middleware] = ()) -> ASGIApp:
+    """The application that shows a stack.
+
+    Args:
+        stack: what it shows.
+        guard: says which pages it answers; by default its own, at local names.
+        middleware: around its pages, inside the guard.
+    """
     parts = (overview, tasks, delayed, groups, limits, submit, files, dead_letters, schedules, triggers, logs, emulator)
     app = Starlette(
         routes=[
@@ -48,6 +57,7 @@ def create_app(stack: Stack, *, guard: WebGuard | None = None) -> ASGIApp:
             Mount("/static", StaticFiles(directory=rendering.HERE / "static")),
             *(route for part in parts for route in part.routes),
         ],
+        middleware=middleware,
         exception_handlers={
             PoolhouseError: _failed,
             HTTPException: _refused,

@@ -8,6 +8,7 @@ from pathlib import Path
 from poolhouse.local import backends
 from poolhouse.local.backend import default_state_dir
 from poolhouse.local.console import server
+from poolhouse.local.console.app import create_app
 from poolhouse.local.console.stacks import LocalStack, Stack
 from poolhouse.local.processes import ports
 from poolhouse.local.processes.addresses import USUAL_CONSOLE_PORT
@@ -44,5 +45,5 @@ def run(stack: Stack, *, port: int | None = None, open_it: bool = False) -> int:
     print(f"{url}   (Ctrl-C stops it)", flush=True)
     if open_it:
         webbrowser.open(url)  # its connection waits in the socket
-    server.serve(stack, listener, guard=guard)
+    server.serve(create_app(stack, guard=guard), listener)
     return 0

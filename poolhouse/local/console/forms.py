@@ -10,6 +10,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 from starlette.responses import Response
 
+from poolhouse.local.console import acts
 from poolhouse.local.console.guard import MOST_FORM_BYTES
 
 #: Fields and files of one form.
@@ -22,6 +23,7 @@ def posted(action: Callable[[Request, FormData], Response]) -> Callable[[Request
 
     async def endpoint(request: Request) -> Response:
         async with request.form(max_files=_MOST_FILES, max_fields=_MOST_FIELDS, max_part_size=MOST_FORM_BYTES) as form:
+            acts.note_form(request, form)
             return await run_in_threadpool(action, request, form)
 
     return endpoint

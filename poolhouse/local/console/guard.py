@@ -19,7 +19,8 @@ MOST_FORM_BYTES = 64 * 1024**2
 MOST_UPLOAD_BYTES = 1024**3
 #: Where such forms go.
 _UPLOADS = ("/submit/", "/files/upload")
-_READING = frozenset({"GET", "HEAD"})
+#: Methods that change nothing.
+READING = frozenset({"GET", "HEAD"})
 #: Scripts and styles are files of the console; pages go nowhere else and can't be framed. Only what shows a file
 #: (`poolhouse.local.console.pages.files`) has rules of its own.
 _SECURITY = {
@@ -39,7 +40,7 @@ _SECURITY = {
 def refusal(method: str, headers: Headers, *, guard: WebGuard) -> Refusal | None:
     """Return why a request is refused; None where it may go on."""
     refused = guard.refusal(method, headers)
-    if refused is not None or method in _READING:
+    if refused is not None or method in READING:
         return refused
     if headers.get("sec-fetch-site", "none") == "none" and "origin" not in headers:
         return Refusal(403, "a change needs an Origin header that names the console")

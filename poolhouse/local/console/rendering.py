@@ -17,11 +17,13 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from poolhouse.client import units
 from poolhouse.client.calls import segment
+from poolhouse.local.console import acts, visitor
 from poolhouse.local.console.files import objects
 from poolhouse.local.console.notes import Notes
 from poolhouse.local.console.stacks import Stack, StackInfo
 from poolhouse.local.console.task import frames, json_tree
 from poolhouse.local.console.task.axis import elapsed
+from poolhouse.local.console.visitor import Visitor
 from poolhouse.pipeline.errors import PoolhouseError
 
 HERE = Path(__file__).parent
@@ -123,9 +125,12 @@ def page(
     """
     console = of(request)
     info = _info(console.stack)
+    who = visitor.of(request)
     text = console.templates.get_template(template).render(
         stack=info,
-        places=_places(info),
+        visitor=who,
+        may_act=who is None or who.may_act,
+        places=_places(info, who),
         keys=_KEYS,
         here=_here(request.url.path),
         sections=_SECTIONS.get(_here(request.url.path), ()),
@@ -138,8 +143,17 @@ def page(
     return HTMLResponse(text.encode(errors="backslashreplace"), status)
 
 
-def go_to(request: Request, path: str, *, note: str = "") -> Response:
-    """After a change: the page that shows it, with a line about it."""
+def go_to(request: Request, path: str, *, note: str = "", complete: bool = True) -> Response:
+    """After a change: the page that shows it, with a line about it.
+
+    Args:
+        request: what asked for the change.
+        path: of the page.
+        note: the line.
+        complete: whether all that was asked for was done.
+    """
+    if not complete:
+        acts.note_incomplete(request)
     if note:
         path += f"{'&' if '?' in path else '?'}note={of(request).notes.add(note)}"
     return RedirectResponse(path, 303)
@@ -152,11 +166,12 @@ def _info(stack: Stack) -> StackInfo | None:
         return None  # the page itself says what is wrong
 
 
-def _places(info: StackInfo | None) -> Sequence[Place]:
+def _places(info: StackInfo | None, who: Visitor | None) -> Sequence[Place]:
     """What a person can go to; all of it where nothing is up yet."""
+    found = [place for place in PLACES if place.path != "/submit" or who is None or who.may_act]
     if info is None:
-        return PLACES
-    return [replace(place, path=info.logs_url()) if place.path == "/logs" else place for place in PLACES]
+        return found
+    return [replace(place, path=info.logs_url()) if place.path == "/logs" else place for place in found]
 
 
 def _here(path: str) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
+from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.config import LOGGING_CONFIG
 
-from poolhouse.local.console.app import create_app
-from poolhouse.local.console.stacks import Stack
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.web_guard import WebGuard
 
@@ -24,16 +25,17 @@ def guard() -> WebGuard:
         raise ConfigError(str(error)) from None
 
 
-def serve(stack: Stack, listener: socket.socket, *, guard: WebGuard) -> None:
+def serve(app: ASGIApp, listener: socket.socket, *, log_config: dict[str, Any] | None = LOGGING_CONFIG) -> None:
     """Answer at a listening socket.
 
     Args:
-        stack: what it shows.
+        app: the console.
         listener: closed in the end.
-        guard: says which requests are answered.
+        log_config: of the server's own lines; None: they go where those of the process go.
     """
     config = uvicorn.Config(
-        create_app(stack, guard=guard),
+        app,
+        log_config=log_config,
         log_level="warning",
         access_log=False,
         server_header=False,

@@ -15,7 +15,7 @@ from poolhouse.client.calls import segment
 from poolhouse.client.client import Client
 from poolhouse.client.target import TIMEOUT_S
 from poolhouse.local.backend import Backend, Endpoints, traces_dir
-from poolhouse.local.console import logs_explorer
+from poolhouse.local.console import google_console
 from poolhouse.local.console.emulator import Emulator, NoEmulator
 from poolhouse.local.console.files.bucket import ApiBucket, Bucket, LocalBucket
 from poolhouse.pipeline.timing.clock import now
@@ -36,18 +36,26 @@ class StackInfo:
     #: In a word, where it runs: a backend's name, or the cloud's.
     place: str
     project: str
+    #: Which stage of pipeline.toml it is; empty: the declaration as it stands.
+    stage: str = ""
     #: Where a browser can read the API's reference; None where it is not let in.
     reference_url: str | None = None
     #: The filter of Cloud Logging for its log lines; empty where the console itself shows them.
     log_filter: str = ""
+    #: Whether its spans are in Cloud Trace.
+    cloud_trace: bool = False
     #: How many times as long as on a local stack a page waits before it looks again.
     pace: float = 1.0
 
     def logs_url(self, task_id: str = "") -> str:
         """Where its log lines are read, or those of one task."""
         if self.log_filter:
-            return logs_explorer.address(self.project, self.log_filter, task_id=task_id)
+            return google_console.logs(self.project, self.log_filter, task_id=task_id)
         return f"/logs?words={segment(task_id)}" if task_id else "/logs"
+
+    def trace_url(self, trace_id: str) -> str:
+        """Where a trace is read in Cloud Trace."""
+        return google_console.trace(self.project, trace_id)
 
 
 class Stack(Protocol):
@@ -152,6 +160,7 @@ class Deployed:
         token: Callable[[], str],
         *,
         log_filter: str,
+        cloud_trace: bool = False,
         stage: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -162,6 +171,7 @@ class Deployed:
             url: of its API.
             token: gives an identity token; takes a second, since it asks gcloud.
             log_filter: finds its lines in Cloud Logging.
+            cloud_trace: whether its spans are in Cloud Trace.
             stage: which of the deployments of pipeline.toml it is; empty: the one without a stage.
             clock: gives the time in seconds.
         """
@@ -169,6 +179,7 @@ class Deployed:
         self._project = project
         self._url = url
         self._log_filter = log_filter
+        self._cloud_trace = cloud_trace
         self._stage = stage
         self._give_token = token
         self._clock = clock
@@ -178,7 +189,14 @@ class Deployed:
     def info(self) -> StackInfo:
         # Each look is a request that costs its answer's time, and a fraction of a cent.
         place = f"Google Cloud: {self._project}" + (f", {self._stage}" if self._stage else "")
-        return StackInfo(place=place, project=self._project, log_filter=self._log_filter, pace=3.0)
+        return StackInfo(
+            place=place,
+            project=self._project,
+            stage=self._stage,
+            log_filter=self._log_filter,
+            cloud_trace=self._cloud_trace,
+            pace=3.0,
+        )
 
     def backend(self) -> None:
         return None

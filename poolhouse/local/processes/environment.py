@@ -45,7 +45,7 @@ _SHARED = {
     "LOG_FORMAT": frozenset({"json", "console"}),
     "LOG_LEVEL": frozenset({"DEBUG", "INFO", "WARNING", "ERROR"}),
     "METRICS_EXPORTER": frozenset({"none", "prometheus", "otlp", "global"}),
-    "TRACES_EXPORTER": frozenset({"none", "file", "otlp"}),
+    "TRACES_EXPORTER": frozenset({"none", "file", "otlp", "cloud_trace"}),
 }
 
 

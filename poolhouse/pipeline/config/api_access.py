@@ -43,5 +43,7 @@ class ApiAccess(Table):
     keys: dict[Name, ApiKey] = Field(default_factory=dict)
     #: The service account whose Google-signed tokens may report due times, and no more.
     scheduler: str = ""
+    #: The service account of the deployed console, whose tokens may do everything: the console checks who acts.
+    console: str = ""
     #: The audience of those tokens: the API's own URL.
     audience: str = ""

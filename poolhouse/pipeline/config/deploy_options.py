@@ -31,6 +31,13 @@ Role = Annotated[
 KmsKey = Annotated[
     str, Field(pattern=r"^projects/[a-z0-9.:-]+/locations/[a-z0-9-]+/keyRings/[\w-]{1,63}/cryptoKeys/[\w-]{1,63}$")
 ]
+#: Of a user-managed account (IAM, Types of service accounts).
+ServiceAccount = Annotated[
+    str,
+    Field(
+        pattern=r"^[a-z][a-z0-9-]{4,28}[a-z0-9]@[a-z][a-z0-9-]{4,28}[a-z0-9](\.[a-z0-9-]+)*\.iam\.gserviceaccount\.com$"
+    ),
+]
 #: Project, region and name; the name alone means the deploy's own project and region.
 CloudSqlInstance = Annotated[str, Field(pattern=r"^([a-z0-9.:-]+:[a-z0-9-]+:)?[a-z][a-z0-9-]{0,96}$")]
 
@@ -92,6 +99,25 @@ class Vpc(Table):
         return self
 
 
+class Accounts(Table):
+    """Service accounts of your own to run as, `NAME@PROJECT.iam.gserviceaccount.com`; a deploy makes those left out."""
+
+    #: Runs the API.
+    api: ServiceAccount | None = None
+    #: Runs the workers of all queues, and so the handlers.
+    worker: ServiceAccount | None = None
+    #: Runs the dead-letter job.
+    dead_letters: ServiceAccount | None = None
+    #: Calls the API and starts the jobs, for Cloud Scheduler.
+    scheduler: ServiceAccount | None = None
+    #: Builds the image.
+    builder: ServiceAccount | None = None
+    #: Runs the autoscaler, with `autoscale` alone.
+    autoscaler: ServiceAccount | None = None
+    #: Runs the deployed console, with `[console]` alone.
+    console: ServiceAccount | None = None
+
+
 class Deploy(Table):
     """Where a pipeline goes on Google Cloud, and how."""
 
@@ -131,6 +157,8 @@ class Deploy(Table):
     #: Cloud SQL instances that the API and the workers connect to at `/cloudsql/PROJECT:REGION:NAME`: their names, or
     #: `PROJECT:REGION:NAME` where they are elsewhere.
     cloud_sql: tuple[CloudSqlInstance, ...] = ()
+    #: Service accounts of your own to run as, instead of those that a deploy makes.
+    accounts: Accounts = Accounts()
     #: The network to send to; without the table it is the internet alone.
     vpc: Vpc | None = None
     #: Size and number of the API's instances.

@@ -81,8 +81,9 @@ class Settings(BaseSettings):
     metrics_port: int = Field(default=9464, ge=1, le=65_535)
 
     #: Where spans go: `file` appends them to files in TRACES_DIR, where the console of a local stack finds them; `otlp`
-    #: sends them where OpenTelemetry's variables OTEL_EXPORTER_OTLP_* say.
-    traces_exporter: Literal["none", "file", "otlp"] = "none"
+    #: sends them where OpenTelemetry's variables OTEL_EXPORTER_OTLP_* say; `cloud_trace` sends them to Cloud Trace, as
+    #: the identity that the process runs with.
+    traces_exporter: Literal["none", "file", "otlp", "cloud_trace"] = "none"
     #: The folder of these files; `./invoke up` sets it.
     traces_dir: str = ""
 

@@ -11,7 +11,20 @@ from poolhouse.pipeline.errors import ConfigError
 
 #: What a stage may change.
 TABLES = frozenset(
-    {"name", "ref", "deploy", "env", "secrets", "queues", "schedules", "triggers", "payloads", "bucket", "webhooks"}
+    {
+        "name",
+        "ref",
+        "deploy",
+        "console",
+        "env",
+        "secrets",
+        "queues",
+        "schedules",
+        "triggers",
+        "payloads",
+        "bucket",
+        "webhooks",
+    }
 )
 _KEY = re.compile(r"[a-z][a-z0-9-]*\*?")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
@@ -23,6 +36,7 @@ _FIXED = (
     "scheduler",
     "builder",
     "autoscaler",
+    "console",
     "deployer",
     "build",
     "github",

@@ -17,7 +17,8 @@ from poolhouse.pipeline.config import environment, stages
 from poolhouse.pipeline.config.api_access import ApiKey
 from poolhouse.pipeline.config.base import NAME_PATTERN, Name, Table
 from poolhouse.pipeline.config.bucket import Bucket, Index, Payloads
-from poolhouse.pipeline.config.deploy_options import Api, Deploy, Vpc
+from poolhouse.pipeline.config.console_options import Console
+from poolhouse.pipeline.config.deploy_options import Accounts, Api, Deploy, Vpc
 from poolhouse.pipeline.config.environment import Env, Secrets, Version
 from poolhouse.pipeline.config.objectives import Objectives
 from poolhouse.pipeline.config.queue import Queue, Workers
@@ -48,7 +49,10 @@ _PATTERNS = {
     "tags": "a network tag has 1 to 63 lowercase letters, digits and -, and starts with a letter",
     "cloud_sql": "the name of a Cloud SQL instance, such as orders; elsewhere PROJECT:REGION:NAME",
     "worker_roles": "a role, such as roles/bigquery.jobUser or projects/P/roles/NAME",
+    "accounts": "the e-mail address of a service account: NAME@PROJECT.iam.gserviceaccount.com",
     "kms_key": "the full name of a key: projects/P/locations/REGION/keyRings/RING/cryptoKeys/KEY",
+    "viewers": "user:ADDRESS, group:ADDRESS, serviceAccount:ADDRESS or domain:DOMAIN",
+    "operators": "user:ADDRESS, serviceAccount:ADDRESS or domain:DOMAIN",
     "labels": "a label has at most 63 lowercase letters, digits, _ and -, and its key starts with a letter",
 }
 #: A message of a check of several tables, which begins with the place of the mistake.
@@ -75,6 +79,8 @@ class Topology(Table):
     e2e: tuple[Annotated[str, Field(pattern=f"{_MODULE}$")], ...] = ()
     #: Where and how it is deployed.
     deploy: Deploy = Deploy()
+    #: The deployed console.
+    console: Console = Console()
     #: Variables of the API and of all workers.
     env: Env = Field(default_factory=dict)
     #: Secrets of the API and of all workers: by variable, the version.
@@ -301,7 +307,7 @@ def _pattern(path: tuple[str, ...], pattern: str) -> str:
 
 def _fields(path: tuple[str, ...]) -> list[str]:
     models: dict[str, type[BaseModel]] = {"queues": Queue, "schedules": Schedule, "triggers": Trigger, "bucket": Bucket}
-    models |= {"payloads": Payloads, "deploy": Deploy, "webhooks": Webhooks}
+    models |= {"payloads": Payloads, "deploy": Deploy, "console": Console, "webhooks": Webhooks}
     model = models.get(path[0], Topology) if path else Topology
     if path[-1:] == ("workers",):
         model = Workers
@@ -309,6 +315,8 @@ def _fields(path: tuple[str, ...]) -> list[str]:
         model = Objectives
     if path == ("deploy", "api"):
         model = Api
+    if path == ("deploy", "accounts"):
+        model = Accounts
     if path == ("deploy", "vpc"):
         model = Vpc
     if path[:2] == ("deploy", "keys"):

@@ -84,7 +84,15 @@ class SmallObjects:
         found: dict[str, Any] = json.loads(self._send("GET", url).data)
         return found
 
-    def list(self, prefix: str, *, page_size: int, page_token: str | None, start: str | None) -> dict[str, Any]:
+    def list(
+        self,
+        prefix: str,
+        *,
+        page_size: int,
+        page_token: str | None,
+        start: str | None,
+        timeout_s: float | None = None,
+    ) -> dict[str, Any]:
         """A page of the objects below a prefix, from `start` on, as the JSON API has them."""
         query = {
             "prefix": prefix,
@@ -96,9 +104,8 @@ class SmallObjects:
             query["pageToken"] = page_token
         if start is not None:
             query["startOffset"] = start
-        found: dict[str, Any] = json.loads(
-            self._send("GET", f"{self._objects}?{urlencode(query, quote_via=quote)}").data
-        )
+        url = f"{self._objects}?{urlencode(query, quote_via=quote)}"
+        found: dict[str, Any] = json.loads(self._send("GET", url, timeout_s=timeout_s).data)
         return found
 
     def folders(self, prefix: str, *, start: str | None, most: int) -> Sequence[str]:
@@ -154,10 +161,12 @@ class SmallObjects:
         body: bytes | None = None,
         content_type: str | None = None,
         intact: Callable[[_Answer], bool] = lambda answer: True,
+        timeout_s: float | None = None,
     ) -> _Answer:
         """Send until an answer comes that a repetition can't better."""
         headers = self._headers if content_type is None else {**self._headers, "Content-Type": content_type}
-        deadline_s = time.monotonic() + self._timeout_s
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
+        deadline_s = time.monotonic() + timeout_s
         wait_s = FIRST_WAIT_S
         while True:
             failure: Exception
@@ -187,7 +196,7 @@ class SmallObjects:
                     failure = google_errors.DataLoss("the bytes that came are not those that were stored")
             pause_s = random.uniform(0, wait_s)
             if time.monotonic() + pause_s >= deadline_s:
-                raise google_errors.RetryError(f"no answer within {self._timeout_s:g} s", failure) from failure
+                raise google_errors.RetryError(f"no answer within {timeout_s:g} s", failure) from failure
             self._sleep(pause_s)
             wait_s = min(LONGEST_WAIT_S, wait_s * 2)
 

@@ -6,16 +6,12 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from poolhouse.pipeline.control.filters import Filter
 from poolhouse.pipeline.groups.completion import settled as is_settled
 from poolhouse.pipeline.groups.group import FAILURE, JOIN, Group
 from poolhouse.pipeline.store import ObjectStore
 from poolhouse.pipeline.tasks.record_store import RecordStore, RecordSummary
 from poolhouse.pipeline.tasks.records import Status
 from poolhouse.pipeline.tasks.task_ids import TaskIds, group_prefix
-
-#: Records asked for at a time, at the most.
-_PAGE = 10_000
 
 
 @dataclass(frozen=True)
@@ -49,21 +45,11 @@ def count(group: Group, store: ObjectStore, task_ids: TaskIds) -> Counts:
 
 
 def members(group: Group, store: ObjectStore, task_ids: TaskIds) -> Iterator[RecordSummary]:
-    """Yield the members that have a record, in their order: a listing shows them side by side.
+    """Return the members that have a record, in their order: a listing shows them side by side.
 
     Raises:
         StoreUnavailable: storage does not answer.
     """
-    prefix = group_prefix(group.group_id)
     after_all = {task_ids.in_group(group.group_id, place) for place in (JOIN, FAILURE)}
-    records = RecordStore(store)
-    page_size = _PAGE if group.size is None else min(_PAGE, group.size + len(after_all) + 1)
-    token: str | None = prefix.ljust(len(group.group_id), "0")
-    while token is not None:
-        page = records.page(Filter(), page_size=page_size, page_token=token)
-        for found in page.records:
-            if not found.task_id.startswith(prefix):
-                return
-            if found.task_id not in after_all:
-                yield found
-        token = page.next_token
+    found = RecordStore(store).summaries(id_prefix=group_prefix(group.group_id))
+    return (member for member in found if member.task_id not in after_all)

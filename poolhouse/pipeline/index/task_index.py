@@ -15,10 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 
 import structlog
 
-from poolhouse.pipeline.control.filters import EVERYTHING
 from poolhouse.pipeline.errors import ObjectNotFound, RecordUnreadable
 from poolhouse.pipeline.index import entry as entries
 from poolhouse.pipeline.index import segments
@@ -42,6 +42,10 @@ STALE_S = 1800.0
 SNAPSHOT_SEGMENTS, OBSOLETE_S = 200, 2 * STALE_S
 #: Unfinished tasks that nothing was heard of for so long are looked up, so often, and so many at a time.
 SILENT_S, REPAIR_S, REPAIRS = 120.0, 60.0, 200
+#: The longest that a list call may take that goes through all records: the local storage server opens each of them.
+LIST_S = 120.0
+#: Tasks that are compared with their records at a time.
+COMPARED = 10_000
 #: Reads at the same time.
 THREADS = 16
 
@@ -174,7 +178,7 @@ class TaskIndex:
         found: set[str] = set()
         corrected = 0
         with _pool() as pool:
-            for statuses in self._summaries():
+            for statuses in self._statuses():
                 found |= statuses.keys()
                 known = database.statuses(list(statuses))
                 wrong = [task_id for task_id, status in statuses.items() if known.get(task_id) != status]
@@ -280,15 +284,11 @@ class TaskIndex:
         if self._keep is not None:
             database.remove_ended(before=micros(self._clock() - self._keep))
 
-    def _summaries(self) -> Iterator[dict[str, str]]:
-        """The status of every task that has a record, some at a time: Cloud Storage lists 1,000, emulators more."""
-        token: str | None = None
-        while True:
-            page = self._records.page(EVERYTHING, page_size=10_000, page_token=token)
-            yield {found.task_id: str(found.status) for found in page.records}
-            token = page.next_token
-            if token is None:
-                return
+    def _statuses(self) -> Iterator[dict[str, str]]:
+        """The status of every task that has a record, some at a time."""
+        found = self._records.summaries(timeout_s=LIST_S)
+        while some := {each.task_id: str(each.status) for each in islice(found, COMPARED)}:
+            yield some
 
     def _read(self, pool: ThreadPoolExecutor, task_ids: Iterable[str]) -> list[Entry]:
         return [found for found in pool.map(self._entry, task_ids) if found is not None]

@@ -23,6 +23,24 @@ def context(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def trace_id(headers: Mapping[str, str]) -> str | None:
-    """The id of the trace that a request belongs to."""
+    """The id of the trace that a request or a message belongs to."""
     match = _TRACEPARENT.fullmatch(headers.get("traceparent", ""))
     return match[1] if match else None
+
+
+def recorded_trace_id(context: Mapping[str, str]) -> str | None:
+    """The same, where whoever began the trace records it: it is sampled (W3C Trace Context, section 3.2.2.5)."""
+    found = trace_id(context)
+    return found if found is not None and int(context["traceparent"][-2:], 16) & 1 else None
+
+
+def log_fields(context: Mapping[str, str], *, project: str) -> dict[str, str]:
+    """What Cloud Logging shows a line with a recorded trace by; empty where there is none (Structured logging)."""
+    found = recorded_trace_id(context)
+    if found is None:
+        return {}
+    span_id = context["traceparent"].split("-")[2]
+    return {
+        "logging.googleapis.com/trace": f"projects/{project}/traces/{found}",
+        "logging.googleapis.com/spanId": span_id,
+    }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -22,10 +22,12 @@ from poolhouse.pipeline.index.journal import note_written
 from poolhouse.pipeline.store import ABSENT, ObjectInfo, ObjectStore
 from poolhouse.pipeline.tasks.record_version import Mark, Version, metadata_of, version_of
 from poolhouse.pipeline.tasks.records import Status, TaskRecord
-from poolhouse.pipeline.tasks.scan import scan
+from poolhouse.pipeline.tasks.scan import entries, scan
 
 #: Metadata of the record of a task whose dead letter was discarded.
 _DISCARDED = "discarded"
+#: Objects asked for in a list call of all tasks: some 30 MB of JSON, where the server has so many.
+_LISTED_AT_ONCE = 30_000
 #: Numbers the writes of this process: with the writer's token, which no other process has, a mark of one write.
 _writes = itertools.count()
 
@@ -224,6 +226,27 @@ class RecordStore:
         except ObjectNotFound:
             return None
 
+    def summaries(self, *, id_prefix: str = "", timeout_s: float | None = None) -> Iterator[RecordSummary]:
+        """Yield all tasks that have a record, the newest first: a list call for each 1,000 objects.
+
+        The local storage server opens every object below the prefix, for each call. So it is asked for many at once,
+        and no call begins where another one did.
+
+        Args:
+            id_prefix: only tasks whose ids begin so.
+            timeout_s: the longest that a list call may take; None: as long as any other.
+        """
+        found = entries(
+            self._store,
+            f"{names.TASKS}{id_prefix}",
+            at_once=_LISTED_AT_ONCE,
+            entry_of=_entry_of,
+            timeout_s=timeout_s,
+        )
+        for name, objects in found:
+            if names.recorded_task(name).startswith(id_prefix):  # an id may end where an object's name goes on
+                yield _summary(tuple(objects))
+
     def page(self, chosen: Filter, *, page_size: int = 100, page_token: str | None = None) -> RecordPage:
         """Return a page of the tasks that have a record and are chosen, the newest first.
 
@@ -244,7 +267,7 @@ class RecordStore:
             self._store,
             names.TASKS,
             read=read,
-            entry_of=lambda name: names.record(names.recorded_task(name)),
+            entry_of=_entry_of,
             objects_each=3,
             filtered=not chosen.empty,
             page_size=page_size,
@@ -256,6 +279,11 @@ class RecordStore:
 def written_by(record: TaskRecord, writer: str) -> bool:
     """Whether the last write of the record was this writer's."""
     return record.write_token.startswith(f"{writer}.")
+
+
+def _entry_of(name: str) -> str:
+    """The first name among the objects of a task."""
+    return names.record(names.recorded_task(name))
 
 
 def _summary(infos: Iterable[ObjectInfo]) -> RecordSummary:

@@ -143,6 +143,8 @@ class TaskRecord(_Model, Links):
     cancel_requested_at: datetime | None = None
     #: The URL to call when it has ended; None: its type's, if any.
     webhook_url: str | None = None
+    #: The trace that it was submitted in, where that is recorded.
+    trace_id: str | None = None
     progress: Progress | None = None
     #: A small result itself; a large one is in `result_object`.
     result: Any = None

@@ -52,12 +52,11 @@ def scan(
     scanned = 0
     # A filter may match few of many, and to list many at once costs an emulator no more than to list some. Two entries
     # more: the last one of the page before, and one that tells whether there is a page after this one.
-    at_once = SCAN_LIMIT if filtered else objects_each * (page_size + 2)
-    infos = _objects(store, prefix, start=after, at_once=at_once)
-    for entry, objects in itertools.groupby(infos, key=lambda info: entry_of(info.name)):
+    at_once = (SCAN_LIMIT if filtered else objects_each * page_size) + 2 * objects_each
+    for entry, objects in entries(store, prefix, start=after, at_once=at_once, entry_of=entry_of):
         if entry == after:
             continue  # the listing begins with the last one of the page before
-        if len(found) == page_size or scanned >= SCAN_LIMIT:
+        if len(found) == page_size or (scanned >= SCAN_LIMIT and filtered):
             return Scanned(tuple(found), last or "")
         group = tuple(objects)
         scanned, last = scanned + len(group), entry
@@ -67,10 +66,35 @@ def scan(
     return Scanned(tuple(found), None)
 
 
-def _objects(store: ObjectStore, prefix: str, *, start: str | None, at_once: int) -> Iterator[ObjectInfo]:
+def entries(
+    store: ObjectStore,
+    prefix: str,
+    *,
+    at_once: int,
+    entry_of: Callable[[str], str],
+    start: str | None = None,
+    timeout_s: float | None = None,
+) -> Iterator[tuple[str, Iterator[ObjectInfo]]]:
+    """Yield all entries below a prefix with their objects, which are to be read before the next entry is.
+
+    Args:
+        store: the bucket.
+        prefix: the beginning of their names.
+        at_once: objects to ask for in a list call; Cloud Storage answers with 1,000 at the most, emulators with all.
+        entry_of: as of `scan`.
+        start: the first name that may be listed.
+        timeout_s: the longest that a list call may take; None: as long as any other.
+    """
+    infos = _objects(store, prefix, start=start, at_once=at_once, timeout_s=timeout_s)
+    return itertools.groupby(infos, key=lambda info: entry_of(info.name))
+
+
+def _objects(
+    store: ObjectStore, prefix: str, *, start: str | None, at_once: int, timeout_s: float | None
+) -> Iterator[ObjectInfo]:
     token: str | None = None
     while True:
-        page = store.list(prefix, page_size=at_once, page_token=token, start=start)
+        page = store.list(prefix, page_size=at_once, page_token=token, start=start, timeout_s=timeout_s)
         yield from page.objects
         token = page.next_token
         if token is None:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from poolhouse.pipeline.groups.group import Group
 from poolhouse.pipeline.json_values import clean_text
 from poolhouse.pipeline.messaging.message import TaskMessage
+from poolhouse.pipeline.messaging.trace import recorded_trace_id
 from poolhouse.pipeline.tasks.links import links_of
 from poolhouse.pipeline.tasks.records import (
     Attempt,
@@ -128,6 +129,7 @@ def fresh(task: TaskMessage, *, now: datetime) -> TaskRecord:
         not_before=task.not_before if waits else None,
         **_linked(task),
         webhook_url=task.webhook_url,
+        trace_id=recorded_trace_id(task.trace),
     )
 
 
@@ -309,6 +311,7 @@ def identified(record: TaskRecord, task: TaskMessage) -> TaskRecord:
             "payload_object": task.payload_object,
             **_linked(task),
             "webhook_url": task.webhook_url,
+            "trace_id": recorded_trace_id(task.trace),
         },
     )
 

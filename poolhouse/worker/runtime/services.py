@@ -22,6 +22,8 @@ class Services:
     """Queues, bucket, handlers and clock of one worker."""
 
     topology: Topology
+    #: Id of the project that all of it is in.
+    project: str
     registry: Registry
     store: ObjectStore
     #: Name of the bucket that the store is.

@@ -8,6 +8,7 @@ from poolhouse.cloud.rehearsal.services import (
     cloudbuild,
     cloudscheduler,
     iam,
+    iap,
     logging,
     monitoring,
     parametermanager,
@@ -21,6 +22,7 @@ from poolhouse.cloud.rehearsal.services import (
 ROUTES: tuple[Route, ...] = (
     *project.ROUTES,
     *iam.ROUTES,
+    *iap.ROUTES,
     *pubsub.ROUTES,
     *storage.ROUTES,
     *artifactregistry.ROUTES,

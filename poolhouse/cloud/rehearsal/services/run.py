@@ -252,6 +252,8 @@ def _notes(template: Mapping[str, Any]) -> Mapping[str, str]:
 def _stamped(state: State, body: dict[str, Any], region: str) -> dict[str, Any]:
     metadata = {
         **body["metadata"],
+        # Whatever was sent: Cloud Run calls a namespace by the project's number.
+        "namespace": PROJECT_NUMBER,
         "generation": 1 + int(body["metadata"].get("generation", 0)),
         "resourceVersion": state.etag(),
         "uid": str(state.number()),

@@ -13,7 +13,7 @@ from poolhouse.cloud.terraform.form import Context, Piece, label, resource
 from poolhouse.cloud.terraform.hcl import Expression, Value
 
 _REGION = Expression("local.region")
-_AGENTS = {"gcp-sa-pubsub": "pubsub", "gs-project-accounts": "storage"}
+_AGENTS = {"gcp-sa-pubsub": "pubsub", "gcp-sa-iap": "iap", "gs-project-accounts": "storage"}
 #: By the kind of what is granted on: type of the block, arguments that name it, and its path for an import.
 _TARGETS: Mapping[
     str, tuple[str, Callable[[Expression], Mapping[str, Value]], Callable[[Context, str], str]]
@@ -48,23 +48,32 @@ _TARGETS: Mapping[
     "account": (
         "service_account",
         lambda at: {"service_account_id": at.name},
-        lambda context, name: context.path("serviceAccounts", context.email(name)),
+        lambda context, name: context.account_path(name),
     ),
     "secret": (
         "secret_manager_secret",
         lambda at: {"secret_id": at.id},
         lambda context, name: context.path("secrets", name),
     ),
+    "iap": (
+        "iap_web_cloud_run_service",
+        lambda at: {"location": _REGION, "cloud_run_service_name": at.name},
+        lambda context, name: context.path("iap_web", f"cloud_run-{context.options.region}", "services", name),
+    ),
     "project": ("project", lambda at: {"project": Expression("local.project")}, lambda context, name: name),
 }  # fmt: skip
 
 
+#: Kinds that have the names of others.
+_NAMED_AFTER = {"iap": "service"}
+
+
 def grants(item: Resource, flags: Flags, context: Context) -> Iterator[Piece]:
     """The bindings on one resource: what they are is in the fields that a plan compares."""
-    flags.ignore("member", "role", "condition", "location", "region")
+    flags.ignore("member", "role", "condition", "location", "region", "resource-type", "service")
     kind, _, name = item.name.partition("/")
     type_, named, path = _TARGETS[kind]
-    target = Expression("local") if kind == "project" else context.of(kind, name)
+    target = Expression("local") if kind == "project" else context.of(_NAMED_AFTER.get(kind, kind), name)
     for role, members in item.wanted.items():
         assert isinstance(members, tuple)
         if not members:
@@ -92,14 +101,25 @@ def _key(member: str, context: Context) -> str:
     agent = _agent(member)
     if agent:
         return f"{agent}-agent"
-    return member.partition(":")[2].partition("@")[0].removeprefix(f"{context.options.identity}-")
+    if not _is_account(member, context):
+        return member
+    email = member.partition(":")[2]
+    return email if context.is_own(email) else email.partition("@")[0].removeprefix(f"{context.options.identity}-")
 
 
 def _member(member: str, context: Context) -> Value:
     agent = _agent(member)
     if agent:
         return context.of("agent", agent).member
-    return context.of("account", member.partition(":")[2].partition("@")[0]).member
+    return context.service_account(member.partition(":")[2]).member if _is_account(member, context) else member
+
+
+def _is_account(member: str, context: Context) -> bool:
+    """Whether a member is a service account of the deploy; others, and people, are written as they are."""
+    kind, _, email = member.partition(":")
+    id_ = email.partition("@")[0]
+    made = f"account/{id_}" in context.addresses and email == f"{id_}@{context.options.project}.iam.gserviceaccount.com"
+    return kind == "serviceAccount" and (made or context.is_own(email))
 
 
 def _agent(member: str) -> str:

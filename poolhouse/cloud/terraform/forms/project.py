@@ -11,7 +11,7 @@ from poolhouse.cloud.terraform.hcl import Block, Call, Expression, Value
 
 _EACH = Expression("each.value")
 #: Services that make an agent only when they are asked: by the agent's name in the plan.
-_ASKED = {"pubsub": "pubsub.googleapis.com"}
+_ASKED = {"pubsub": "pubsub.googleapis.com", "iap": "iap.googleapis.com"}
 
 
 def apis(item: Resource, flags: Flags, context: Context) -> Iterator[Piece]:
@@ -34,20 +34,21 @@ def apis(item: Resource, flags: Flags, context: Context) -> Iterator[Piece]:
 
 
 def account(item: Resource, flags: Flags, context: Context) -> Iterator[Piece]:
-    """A service account."""
-    email = context.email(item.name)
+    """A service account; one that pipeline.toml names is looked up, so that a missing one ends the plan."""
+    address = context.of("account", item.name)
+    if item.absent:
+        yield Piece(Block("data", tuple(address.text.split(".")[1:]), {"account_id": item.name}))
+        return
     attributes: dict[str, Value] = {
         "account_id": item.name,
         "display_name": flags.text("display-name"),
         "description": flags.text("description"),
     }
-    yield Piece(
-        resource(context.of("account", item.name), attributes), imported(context.path("serviceAccounts", email))
-    )
+    yield Piece(resource(address, attributes), imported(context.account_path(item.name)))
 
 
 def agent(item: Resource, flags: Flags, context: Context) -> Iterator[Piece]:
-    """A service agent: Pub/Sub's is asked for, Cloud Storage's comes with reading it."""
+    """A service agent: Pub/Sub's and the proxy's are asked for, Cloud Storage's comes with reading it."""
     address = context.of("agent", item.name)
     if item.name in _ASKED:
         attributes: dict[str, Value] = {"provider": Expression("google-beta"), "service": flags.text("service")}

@@ -34,6 +34,7 @@ def service(item: Resource, flags: Flags, context: Context) -> Iterator[Piece]:
         **_head(item, flags),
         "ingress": _INGRESS[flags.optional("ingress") or "all"],
         "invoker_iam_disabled": flags.refused("invoker-iam-check"),
+        "iap_enabled": flags.switch("iap") or None,
     }
     latest: dict[str, Value] = {"type": "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST", "percent": 100}
     blocks = (

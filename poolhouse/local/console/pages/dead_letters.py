@@ -97,7 +97,7 @@ def _each(request: Request, form: FormData, *, verb: str, done: str) -> Response
     if len(ids) == 1 and verb == "replay" and not failures:
         return rendering.go_to(request, f"/tasks/{segment(ids[0])}", note="Replayed.")
     said = [f"{done} {len(ids) - len(failures)} of {len(ids)}." if ids else "Nothing was chosen.", *failures]
-    return rendering.go_to(request, "/dead-letters", note=" ".join(said))
+    return rendering.go_to(request, "/dead-letters", note=" ".join(said), complete=bool(ids) and not failures)
 
 
 def _failures(api: Client, ids: Sequence[str], verb: str) -> list[str]:

@@ -59,7 +59,7 @@ def _reschedule(request: Request, form: FormData, *, shown: str) -> Response:
     try:
         delay = units.duration(forms.text(form, "delay"), option="Move")
     except ConfigError as error:
-        return rendering.go_to(request, shown, note=str(error))
+        return rendering.go_to(request, shown, note=str(error), complete=False)
     with rendering.of(request).stack.api() as api:
         api.post(f"/tasks/{segment(request.path_params['task_id'])}:reschedule", {"delay_s": delay.total_seconds()})
     return rendering.go_to(request, shown, note="Moved.")

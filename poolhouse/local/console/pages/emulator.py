@@ -65,7 +65,7 @@ def advance(request: Request, form: FormData) -> Response:
     try:
         step = units.duration(forms.text(form, "by"), option="By")
     except ConfigError as error:
-        return rendering.go_to(request, "/emulator", note=str(error))
+        return rendering.go_to(request, "/emulator", note=str(error), complete=False)
     rendering.of(request).stack.emulator().advance(step.total_seconds())
     return rendering.go_to(request, "/emulator", note=f"The clock is {units.span(step.total_seconds())} further.")
 

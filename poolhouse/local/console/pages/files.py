@@ -118,7 +118,9 @@ def upload(request: Request, form: FormData) -> Response:
         return rendering.go_to(request, objects.address(UPLOADS + sent[0]), note="Uploaded.")
     counted = f"Uploaded {len(sent)} files." if sent else "" if note else "Choose a file first."
     where = f"/files?{urlencode({'prefix': UPLOADS + (f'{folder}/' if folder else '')})}"
-    return rendering.go_to(request, where, note=" ".join(filter(None, (counted, note))))
+    return rendering.go_to(
+        request, where, note=" ".join(filter(None, (counted, note))), complete=bool(sent) and not note
+    )
 
 
 def _takers(api: Client, name: str) -> list[tuple[str, str]]:

@@ -74,7 +74,12 @@ def overview(request: Request) -> Response:
             found = api.get("/queues")
             source = found["backlog_source"]
             statistics = api.get("/statistics", minutes=str(window.minutes))
-            queues = _queues(found["queues"], statistics, scaling=backend.scaling() if backend else ())
+            queues = _queues(
+                found["queues"],
+                statistics,
+                scaling=backend.scaling() if backend else (),
+                stage=console.stack.info().stage,
+            )
             newest = api.get("/tasks", page_size=str(_NEWEST))["tasks"]
         except ApiError as error:
             problem, refused = str(error), error.status not in {0, 503}
@@ -105,11 +110,11 @@ def _notes(services: Sequence[ServiceStatus]) -> dict[str, list[str]]:
 
 
 def _queues(
-    found: Sequence[Mapping[str, Any]], statistics: Document, *, scaling: Sequence[QueueScale]
+    found: Sequence[Mapping[str, Any]], statistics: Document, *, scaling: Sequence[QueueScale], stage: str
 ) -> Sequence[QueueView]:
     declared: Mapping[str, Queue] = {}
     with contextlib.suppress(ConfigError):  # it is being edited; the stack goes on with what it has read
-        declared = topology.load(os.environ.get("PIPELINE_FILE") or ROOT / "pipeline.toml").by_name
+        declared = topology.load(os.environ.get("PIPELINE_FILE") or ROOT / "pipeline.toml", stage=stage).by_name
     scales = {scale.queue: scale for scale in scaling}
     figures = {each["name"]: each for each in statistics["queues"]}
     return [

@@ -81,7 +81,8 @@ def submit(request: Request, filled: FormData) -> Response:
             errors = fields.by_field(error.document.get("errors", ()), known)
             problem = errors.pop("", "") or ("" if errors and not as_json else str(error))
         else:
-            return rendering.go_to(request, f"/tasks/{segment(answer['task_id'])}", note=_NOTES[answer["status"]])
+            path, status = f"/tasks/{segment(answer['task_id'])}", answer["status"]
+            return rendering.go_to(request, path, note=_NOTES[status], complete=status != "exists")
     return _form(
         request,
         known,

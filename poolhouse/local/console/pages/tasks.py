@@ -140,8 +140,9 @@ def again(request: Request, form: FormData) -> Response:
     with rendering.of(request).stack.api() as api:
         task: Document = api.get(f"/tasks/{segment(request.path_params['task_id'])}")
         answer = api.post("/tasks", {name: task[name] for name in ("task_type", "queue", "payload")})
-    note = "This task is the same, and has not ended." if answer["status"] == "exists" else "Submitted again."
-    return rendering.go_to(request, f"/tasks/{segment(answer['task_id'])}", note=note)
+    new = answer["status"] != "exists"
+    note = "Submitted again." if new else "This task is the same, and has not ended."
+    return rendering.go_to(request, f"/tasks/{segment(answer['task_id'])}", note=note, complete=new)
 
 
 def _letter(api: Client, task: Document) -> Document | None:

@@ -17,6 +17,7 @@ from poolhouse.client.task_type import TaskType, name_of
 from poolhouse.pipeline import json_values
 from poolhouse.pipeline.groups.group import Group, WaitFor
 from poolhouse.pipeline.groups.results import MemberResult
+from poolhouse.pipeline.messaging import trace
 from poolhouse.pipeline.store import ObjectStore
 from poolhouse.pipeline.tasks import large_values
 from poolhouse.pipeline.tasks.links import Links
@@ -93,7 +94,13 @@ class Context:
             "task_type": record.task_type,
             "queue": record.queue,
             "attempt": record.attempts[-1].number,
+            **self.trace_fields,
         }
+
+    @cached_property
+    def trace_fields(self) -> dict[str, str]:
+        """The fields by which its log lines are found with its trace."""
+        return trace.log_fields(self._running.trace, project=self._services.project)
 
     def now(self) -> datetime:
         return self._now()

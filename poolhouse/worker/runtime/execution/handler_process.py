@@ -197,7 +197,8 @@ class _ChildContext:
     @property
     def fields(self) -> dict[str, Any]:
         """What its log lines carry."""
-        return {"task_id": self.task_id, "task_type": self.task_type, "queue": self.queue, "attempt": self.attempt}
+        own = {"task_id": self.task_id, "task_type": self.task_type, "queue": self.queue, "attempt": self.attempt}
+        return {**own, **self._call.facts.get("trace_fields", {})}
 
     @property
     def log(self) -> Logger:

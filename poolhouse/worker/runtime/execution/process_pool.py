@@ -119,6 +119,8 @@ class _Process:
             self._task = task
         try:
             facts = {**context.fields, **_facts(task)}
+            if context.trace_fields:
+                facts["trace_fields"] = context.trace_fields
             if task.hooks is not None:
                 facts |= {"started_at": task.info.started_at, "trace": dict(task.trace)}
             self._send(("run", facts, dict(payload)))

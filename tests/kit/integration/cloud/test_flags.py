@@ -14,6 +14,7 @@ from poolhouse.cloud.kinds import run
 from poolhouse.cloud.kinds.shares import Canary
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.plan import desired, leftovers
+from poolhouse.pipeline.config.console_options import Console
 from poolhouse.pipeline.config.deploy_options import Vpc
 from poolhouse.pipeline.config.topology import parse
 
@@ -35,10 +36,12 @@ SITE = "a, b"
 TOKEN = "latest"
 """
 OBSERVED: Any = None
+CONSOLE = Console(deploy=True, operators=("user:ann@example.com",))
 CONNECTED = {
     "vpc": Vpc(network="backend", subnet="backend-eu", tags=("worker",)),
     "cloud_sql": ("some-project:europe-west1:orders",),
     "own_labels": {"team": "shop"},
+    "own_accounts": {"api": "orders@identities.iam.gserviceaccount.com"},
     "kms_key": "projects/keys/locations/europe-west1/keyRings/shop/cryptoKeys/tasks",
 }
 
@@ -87,7 +90,7 @@ def commands(table: Mapping[str, Any], options: Options) -> Iterator[tuple[str, 
     [
         CONNECTED,
         {"workers": "job", "public": True, **CONNECTED},
-        {"autoscale": True, "origins": ("https://example.com",)},
+        {"autoscale": True, "origins": ("https://example.com",), "console": CONSOLE},
     ],
     ids=["pool", "job", "autoscale"],
 )

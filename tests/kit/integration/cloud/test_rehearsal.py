@@ -43,6 +43,8 @@ CONSOLE = (
     "/triggers",
     "/emulator",
 )
+#: A service account that no deploy has made.
+OWN_ACCOUNT = f"orders@{PROJECT}.iam.gserviceaccount.com"
 pytestmark = [pytest.mark.xdist_group("rehearsal"), pytest.mark.usefixtures("gcloud_program")]
 
 
@@ -205,10 +207,20 @@ def test_the_commands_of_every_day_work_on_what_is_deployed(deployed: Rehearsal,
         assert showing.wait(TIMEOUT_S) == 128 + signal.SIGTERM
 
 
+def trace_writers(deployed: Rehearsal) -> set[str]:
+    """The accounts that may write spans."""
+    bindings = deployed.simulation.control_plane.state.policies[f"cloudresourcemanager/projects/{PROJECT}"]["bindings"]
+    found = (binding["members"] for binding in bindings if binding["role"] == "roles/telemetry.tracesWriter")
+    return {member.partition(":")[2].partition("@")[0] for members in found for member in members}
+
+
 def test_a_changed_pipeline_changes_only_that(deployed: Rehearsal) -> None:
     queue = "[queues.mail]\nexactly_once = true\n[queues.mail.workers]\ncpu = 2"
     connections = 'cloud_sql = ["orders"]\nvpc = { network = "backend", subnet = "backend-eu", tags = ["shop"] }'
-    deployed.write(f'{PIPELINE.replace("[queues.mail.workers]", queue)}\n[deploy]\npublic = "read"\n{connections}\n')
+    traces = '[env]\nTRACES_EXPORTER = "cloud_trace"'
+    deployed.write(
+        f'{PIPELINE.replace("[queues.mail.workers]", queue)}\n[deploy]\npublic = "read"\n{connections}\n{traces}\n'
+    )
     assert set(work(deployed.deploy())) == {
         "update subscription/shop-mail-workers",
         "update pool/shop-mail",
@@ -221,11 +233,15 @@ def test_a_changed_pipeline_changes_only_that(deployed: Rehearsal) -> None:
     assert open_to_all(service)
     rules = {item["name"]: item.get("value") for item in service["spec"]["template"]["spec"]["containers"][0]["env"]}
     assert json.loads(rules["API_ACCESS"])["anonymous"] == "read"
+    assert rules["TRACES_EXPORTER"] == "cloud_trace"
+    assert trace_writers(deployed) == {f"shop-{part}" for part in ("api", "worker", "dead-letters")}
+    assert {"telemetry.googleapis.com", "cloudtrace.googleapis.com"} <= deployed.simulation.control_plane.state.enabled
 
 
 def test_what_was_changed_by_hand_is_put_back_in_each_kind_of_resource(deployed: Rehearsal) -> None:
     deployed.write(PIPELINE)
-    deployed.deploy()  # whatever the test before has left: a network and a database go from every part
+    deployed.deploy()  # whatever the test before has left: a network, a database and traces go from every part
+    assert trace_writers(deployed) == set()
     state = deployed.simulation.control_plane.state
     service = state.items[f"run/{PROJECT}/europe-west1/services/shop-api"]
     old = service["status"]["latestReadyRevisionName"]
@@ -293,7 +309,12 @@ def test_jobs_take_the_place_of_pools_and_what_is_left_over_is_pruned_on_demand(
     deployed.write(PIPELINE)
     deployed.deploy()  # whatever the test before has left
     key = "projects/keys/locations/europe-west1/keyRings/shop/cryptoKeys/tasks"
-    deployed.write(f'name = "shop"\n[queues.mail.workers]\nmax_instances = 3\n[deploy]\nkms_key = "{key}"\n')
+    state = deployed.simulation.control_plane.state
+    state.create(f"iam/projects/{PROJECT}/serviceAccounts/{OWN_ACCOUNT}", {"email": OWN_ACCOUNT})
+    deployed.write(
+        f'name = "shop"\n[queues.mail.workers]\nmax_instances = 3\n[deploy]\nkms_key = "{key}"\n'
+        f'[deploy.accounts]\nworker = "{OWN_ACCOUNT}"\n'
+    )
     prepared = deployed.deploy(workers="job", prune=True)
     assert {leftover.id for leftover in prepared.plan.leftovers} == {"pool/shop-mail", "schedule/shop-nightly"}
     (image,) = (action.resource.id for action in prepared.plan.work if action.resource.id.startswith("image/"))
@@ -304,12 +325,27 @@ def test_jobs_take_the_place_of_pools_and_what_is_left_over_is_pruned_on_demand(
         "create job/shop-mail",
         "create grants/job/shop-mail",
         "create schedule/shop-run-mail",
+        # For the account that pipeline.toml names now.
+        *(
+            f"update grants/{target}"
+            for target in (
+                f"bucket/{PROJECT}-shop",
+                "topic/shop-mail",
+                "topic/shop-mail-dead-letters",
+                "subscription/shop-mail-workers",
+            )
+        ),
         *(f"update topic/shop-mail{name}" for name in ("", "-dead-letters")),  # for the key
         *(f"update bucket/{PROJECT}-shop{name}" for name in ("", "-build")),
         "update dashboard/shop-pipeline",  # its charts are those of jobs
         *(f"update alert/shop-{which}-burn" for which in ("success-fast", "success-slow", "wait-fast", "wait-slow")),
     }
-    names = set(deployed.simulation.control_plane.state.items)
+    job = state.items[f"run/{PROJECT}/europe-west1/jobs/shop-mail"]
+    assert job["spec"]["template"]["spec"]["template"]["spec"]["serviceAccountName"] == OWN_ACCOUNT
+    subscription = f"pubsub/projects/{PROJECT}/subscriptions/shop-mail-workers"
+    assert state.grants(subscription, "roles/pubsub.subscriber", f"serviceAccount:{OWN_ACCOUNT}")
+    assert "shop-worker@" not in str(state.policies[subscription])
+    names = set(state.items)
     assert f"run/{PROJECT}/europe-west1/jobs/shop-mail" in names
     assert not [name for name in names if "nightly" in name or "workerpools" in name]
 
@@ -322,6 +358,9 @@ def test_destroy_leaves_nothing_but_what_is_not_ours_even_with_concurrent_change
     code, output = deployed.run("destroy", "--delete-bucket", answer=f"{PROJECT}\n")
     assert code == 0, output
     left = {name for name in state.items if not name.startswith("cloudbuild/")}
-    assert left == {f"pubsub/projects/{PROJECT}/topics/other"}
+    assert left == {
+        f"pubsub/projects/{PROJECT}/topics/other",
+        f"iam/projects/{PROJECT}/serviceAccounts/{OWN_ACCOUNT}",
+    }
     assert state.objects == {}
     assert not state.policies.get(f"cloudresourcemanager/projects/{PROJECT}", {}).get("bindings")

@@ -10,7 +10,9 @@ import pytest
 
 from poolhouse.cloud.errors import CloudError
 from poolhouse.cloud.rehearsal.faults import Faults
+from poolhouse.cloud.rehearsal.services import iap
 from poolhouse.cloud.rehearsal.simulation import PROJECT, simulate
+from poolhouse.cloud.rehearsal.state import PROJECT_NUMBER
 from poolhouse.commands import cloud
 from tests.kit.integration.cloud.rehearsal import PIPELINE, Rehearsal, make_root, work
 
@@ -23,6 +25,10 @@ STAGES = (
 prefix = "uploads/people/"
 suffix = ".csv"
 task_type = "sample.echo"
+[console]
+deploy = true
+viewers = ["group:shop@example.com"]
+operators = ["user:ann@example.com"]
 [stages.prod]
 [stages."pr-*"]
 deploy = { workers = "job" }
@@ -52,6 +58,21 @@ def test_two_stages_in_one_project_leave_each_other_alone(tmp_path: Path) -> Non
 
         rehearsal.deploy(stage="prod")
         assert told("prod") == [("uploads/people/", "shop-prod-mail")]
+        console = f"{RUN}/services/shop-prod-console"
+        assert iap.in_front_of(state.items[console])
+        for name, role, members in (
+            (
+                console,
+                "roles/run.invoker",
+                [f"serviceAccount:service-{PROJECT_NUMBER}@gcp-sa-iap.iam.gserviceaccount.com"],
+            ),
+            (
+                iap.policy_name(console),
+                "roles/iap.httpsResourceAccessor",
+                ["group:shop@example.com", "user:ann@example.com"],
+            ),
+        ):
+            assert state.policies[name]["bindings"] == [{"role": role, "members": members}]
         before = of("shop-prod")
         assert len(before) > 25
         preview = rehearsal.deploy(stage="pr-1")
@@ -64,6 +85,8 @@ def test_two_stages_in_one_project_leave_each_other_alone(tmp_path: Path) -> Non
         assert code == 0, output
         assert re.search(r"(?m)^prod +shop-prod +europe-west1 .* ready$", output), output
         assert re.search(r"(?m)^pr-1 +shop-pr-1 +europe-west1 .* ready$", output), output
+        code, output = rehearsal.run("status", "--stage", "prod")
+        assert f"console  https://shop-prod-console-{PROJECT_NUMBER}.europe-west1.run.app" in output.splitlines()
         code, output = rehearsal.run("destroy", "--stage", "prod", "--yes")
         assert code == 2, output
         code, output = rehearsal.run("destroy", "--stage", "pr-1", "--delete-bucket", "--yes")

@@ -23,10 +23,11 @@ from starlette.websockets import WebSocket
 from structlog.testing import capture_logs
 
 from poolhouse.api.callers import CallerCheck, needs
-from poolhouse.api.callers.google_tokens import KEEP_S, LOOK_AGAIN_S, GoogleTokens
+from poolhouse.api.callers.google_tokens import GoogleTokens
 from poolhouse.pipeline.config import settings as environment
 from poolhouse.pipeline.config.api_access import ApiAccess, ApiKey, Scope, digest
 from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.signed_tokens import KEEP_S, LOOK_AGAIN_S
 from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
 
 from .conftest import Api, application, settings
@@ -257,15 +258,14 @@ def unsigned() -> str:
 
 
 def tokens(fetch: Callable[[], Mapping[str, str]] = lambda: CERTIFICATES, clock: Watch | None = None) -> GoogleTokens:
-    return GoogleTokens(account=ACCOUNT, audience=AUDIENCE, fetch=fetch, clock=clock or Watch())
+    return GoogleTokens(audience=AUDIENCE, fetch=fetch, clock=clock or Watch())
 
 
-def test_the_token_of_the_scheduler_is_known_and_no_other() -> None:
+def test_a_token_names_its_account_and_no_other_text_does() -> None:
     known = tokens()
-    assert known.accepts(token())
+    assert known.account(token()) == ACCOUNT
     refused = {
         "another audience": token(aud="https://other.run.app"),
-        "another account": token(email="shop-worker@p.iam.gserviceaccount.com"),
         "an address that is not verified": token(email_verified=False),
         "another issuer": token(iss="https://other.example"),
         "expired": token(iat=int(time.time()) - 9000, exp=int(time.time()) - 5400),
@@ -275,7 +275,7 @@ def test_the_token_of_the_scheduler_is_known_and_no_other() -> None:
         "no token": "x",
         "nothing": "",
     }
-    assert [why for why, text in refused.items() if known.accepts(text)] == []
+    assert [why for why, text in refused.items() if known.account(text)] == []
 
 
 def test_the_scheduler_may_report_a_due_time_and_do_nothing_else(api: Api) -> None:
@@ -286,6 +286,23 @@ def test_the_scheduler_may_report_a_due_time_and_do_nothing_else(api: Api) -> No
     assert call("POST", "/schedules/none:run", headers=bearer).status_code == 401
     assert call("GET", "/tasks", headers=bearer).status_code == 401
     assert call("POST", "/schedules/none:due", key="key").status_code == 404
+    other = {"Authorization": f"Bearer {token(email='shop-worker@p.iam.gserviceaccount.com')}"}
+    assert call("POST", "/schedules/none:due", headers=other).status_code == 401
+
+
+def test_the_deployed_console_may_do_everything_and_is_named_in_the_log(api: Api) -> None:
+    account = "shop-console@p.iam.gserviceaccount.com"
+    access = ApiAccess(scheduler=ACCOUNT, console=account, audience=AUDIENCE, keys={"ops": key("operate")})
+    call = Checked(api, access, tokens=tokens())
+    bearer = {"Authorization": f"Bearer {token(email=account)}"}
+    with capture_logs() as lines:
+        assert call("GET", "/tasks", headers=bearer).status_code == 200
+        assert call("POST", "/schedules/none:run", headers=bearer).status_code == 404  # let through: there is none
+    assert {line["caller"] for line in lines if line["event"] == "request"} == {"console"}
+    forged = {"Authorization": f"Bearer {token(email=account, aud='https://other.run.app')}"}
+    assert call("GET", "/tasks", headers=forged).status_code == 401
+    # Cloud Scheduler's account may do no more than before.
+    assert call("GET", "/tasks", headers={"Authorization": f"Bearer {token()}"}).status_code == 401
 
 
 def test_invented_tokens_do_not_make_the_api_fetch_certificates_again_and_again() -> None:
@@ -298,14 +315,14 @@ def test_invented_tokens_do_not_make_the_api_fetch_certificates_again_and_again(
 
     known = tokens(fetch, watch)
     for _ in range(3):
-        assert known.accepts(token())
-        assert not known.accepts(token(key_id="invented"))
+        assert known.account(token())
+        assert not known.account(token(key_id="invented"))
     assert fetched == 1
     watch.now += LOOK_AGAIN_S + 1  # Google may have new keys by now
-    assert not known.accepts(token(key_id="invented"))
+    assert not known.account(token(key_id="invented"))
     assert fetched == 2
     watch.now += KEEP_S + 1
-    assert known.accepts(token())
+    assert known.account(token())
     assert fetched == 3
 
 

@@ -19,6 +19,7 @@ from poolhouse.pipeline.store import ABSENT
 from poolhouse.pipeline.tasks import transitions
 from poolhouse.pipeline.tasks.records import Status
 from poolhouse.pipeline.tasks.task_id_key import load_task_ids
+from poolhouse.pipeline.tasks.task_ids import group_prefix
 from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
 from poolhouse.worker import Payload, TaskContext, Unique, task
 from poolhouse.worker.registry import Registry
@@ -350,6 +351,25 @@ def test_storage_that_is_down_is_503(api: Api) -> None:
     api.store.failure = StoreUnavailable("down")
     assert api.client.post("/groups", json={"tasks": numbers(1)}).status_code == 503
     assert api.client.get(f"/groups/{group_id}").status_code == 503
+
+
+def test_a_group_is_counted_by_one_listing_of_its_own_members(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    group = api.client.post("/groups", json={"tasks": numbers(1, 2, 3), "then": JOINED}).json()["group_id"]
+    api.client.post("/groups", json={"tasks": numbers(4, 5)})
+    api.client.post("/tasks", json=numbers(6)[0])
+    for body in published(api)[1:]:
+        end(api, body)
+    listed: list[str] = []
+    listing = api.store.list
+
+    def listen(prefix: str, **options: Any) -> Any:
+        listed.append(prefix)
+        return listing(prefix, **options)
+
+    monkeypatch.setattr(api.store, "list", listen)
+    answer = api.client.get(f"/groups/{group}").json()
+    assert (answer["counts"]["succeeded"], answer["counts"]["queued"]) == (2, 1)
+    assert listed == [f"tasks/{group_prefix(group)}"]
 
 
 def test_a_task_is_submitted_with_what_follows_it(api: Api) -> None:

@@ -14,7 +14,7 @@ import pytest
 from google.auth.exceptions import DefaultCredentialsError
 
 from poolhouse import Payload, ResultTimeout, TaskFailed, TaskType
-from poolhouse.client import answers
+from poolhouse.client import answers, calls
 from poolhouse.client.async_client import AsyncClient
 from poolhouse.client.client import Client
 from poolhouse.client.errors import ApiError
@@ -80,6 +80,22 @@ def connect(scripted: Scripted) -> Iterator[Callable[..., Client]]:
 
 def event(number: int, status: str, **more: object) -> bytes:
     return f"id: {number}\nevent: status\ndata: {json.dumps({'status': status, **more})}\n\n".encode()
+
+
+def test_a_rebuild_of_the_index_may_last_longer_than_other_calls(
+    connect: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[httpx2.Timeout] = []
+
+    def request(*arguments: object, timeout: httpx2.Timeout, **options: object) -> httpx2.Response:
+        given.append(timeout)
+        return httpx2.Response(200, json={})
+
+    api = connect()
+    monkeypatch.setattr(api._http, "request", request)
+    api.get("/tasks")
+    api.send(calls.rebuild_index())
+    assert [(each.connect, each.read) for each in given] == [(60, 60), (60, 1800)]
 
 
 STREAM = "text/event-stream; charset=utf-8"

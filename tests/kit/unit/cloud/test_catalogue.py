@@ -10,11 +10,13 @@ from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
 from poolhouse.cloud.kinds import connections, run, shares
 from poolhouse.cloud.kinds.connections import Connections
 from poolhouse.cloud.kinds.grants import managed, merge, observed
+from poolhouse.cloud.log_filter import log_filter
 from poolhouse.cloud.options import LABEL, Options
 from poolhouse.cloud.plan import desired
 from poolhouse.cloud.plan.planner import decide
 from poolhouse.cloud.resource import Json, Resource, pairs
 from poolhouse.pipeline.config.api_access import ApiAccess, ApiKey
+from poolhouse.pipeline.config.console_options import Console, ConsoleAccess
 from poolhouse.pipeline.config.deploy_options import Vpc
 from poolhouse.pipeline.config.topology import Topology, parse
 from poolhouse.pipeline.errors import ConfigError
@@ -99,6 +101,55 @@ def test_api_and_workers_connect_to_the_network_and_to_cloud_sql_and_no_account_
     assert "project/some-project" in grants_of(hooked, OPTIONS.member("dead-letters"))
 
 
+CONSOLE = Console(
+    deploy=True, viewers=("group:shop@example.com",), operators=("user:ann@example.com", "domain:ops.example.com")
+)
+PROXY = f"serviceAccount:service-{NUMBER}@gcp-sa-iap.iam.gserviceaccount.com"
+
+
+def test_a_deployed_console_may_call_the_api_and_nothing_else_and_the_proxy_alone_may_call_it(make: Make) -> None:
+    assert not [item.id for item in make() if "console" in item.id or "iap" in item.id]
+    resources = make(console=CONSOLE)
+    assert grants_of(resources, OPTIONS.member("console")) == {"service/shop-api": {"roles/run.invoker"}}
+    assert grants_of(resources, PROXY) == {"service/shop-console": {"roles/run.invoker"}}
+    assert by_id(resources, "grants/iap/shop-console").wanted == {
+        "roles/iap.httpsResourceAccessor": (
+            "domain:ops.example.com",
+            "group:shop@example.com",
+            "user:ann@example.com",
+        )
+    }
+    wanted = by_id(resources, "service/shop-console").wanted
+    assert (wanted["iap"], wanted["invoker_check"], wanted["min_instances"]) == (True, True, 0)
+    assert wanted["account"] == OPTIONS.account("console")
+    assert {name for name in wanted if name.startswith(("env", "secret"))} == {
+        "env GOOGLE_CLOUD_PROJECT",
+        "env POOLHOUSE_API_URL",
+        "env CONSOLE_ACCESS",
+    }
+    access = ConsoleAccess.model_validate_json(str(wanted["env CONSOLE_ACCESS"]))
+    assert access.audience == f"/projects/{NUMBER}/locations/europe-west1/services/shop-console"
+    assert access.operators == CONSOLE.operators
+    assert access.log_filter == log_filter(OPTIONS)
+
+
+def test_who_was_let_into_the_console_by_hand_goes_and_other_roles_stay(make: Make) -> None:
+    grants = by_id(make(console=CONSOLE), "grants/iap/shop-console")
+    opens, admin = "roles/iap.httpsResourceAccessor", {"role": "roles/iap.admin", "members": ["user:eve@example.com"]}
+    policy = {"etag": "BwX=", "bindings": [{"role": opens, "members": ["user:eve@example.com"]}, admin]}
+    (change,) = decide(grants, policy).commands
+    merged = json.loads(change.files["policy.json"])
+    assert merged["bindings"] == [{"role": opens, "members": sorted(CONSOLE.members)}, admin]
+    assert decide(grants, merged).verb == "unchanged"
+
+
+def test_an_api_that_checks_its_callers_itself_knows_the_console(make: Make) -> None:
+    for console, account in ((CONSOLE, OPTIONS.account("console")), (None, "")):
+        resources = make(console=console, public=True, access=ApiAccess(anonymous="read"))
+        text = str(by_id(resources, "service/shop-api").wanted["env API_ACCESS"])
+        assert ApiAccess.model_validate_json(text).console == account
+
+
 @pytest.mark.parametrize("clear", ["--clear-cloudsql-instances", "--set-cloudsql-instances="])
 def test_what_is_connected_by_hand_is_seen_and_taken_away(clear: str) -> None:
     full = "projects/some-project/regions/europe-west1/subnetworks/backend-eu"
@@ -152,6 +203,37 @@ def test_handlers_have_the_roles_that_are_declared_for_them_and_no_other_part_ha
     assert decide(granted, policy).verb == "unchanged"
     (taken,) = decide(by_id(make(autoscale=True, worker_roles=roles[1:]), granted.id), policy).commands
     assert {"remove-iam-policy-binding", "--role=roles/bigquery.jobUser"} <= set(taken.arguments)
+
+
+@pytest.mark.parametrize(
+    ("tables", "parts"),
+    [
+        ("", set()),
+        ('[env]\nTRACES_EXPORTER = "otlp"', set()),
+        ('[env]\nTRACES_EXPORTER = "cloud_trace"', {"api", "worker", "dead-letters"}),
+        (
+            '[env]\nTRACES_EXPORTER = "cloud_trace"\n[queues.mail.env]\nTRACES_EXPORTER = "none"',
+            {"api", "dead-letters"},
+        ),
+        ('[queues.mail.env]\nTRACES_EXPORTER = "cloud_trace"', {"worker"}),
+    ],
+)
+def test_the_parts_that_send_spans_to_cloud_trace_may_and_no_other(tables: str, parts: set[str], make: Make) -> None:
+    declared = parse(f"{PIPELINE}\n{tables}")
+    options = Options.declared(declared, project="some-project")
+    resources = make(declared, cloud_trace=options.cloud_trace)
+    role, on_project = "roles/telemetry.tracesWriter", "project/some-project"
+    for account in options.accounts:
+        held = grants_of(resources, OPTIONS.member(account)).get(on_project, set())
+        assert (role in held) == (account in parts), account
+    enabled = str(by_id(resources, "apis/some-project").wanted["enabled"])
+    assert [name in enabled for name in ("'telemetry.", "'cloudtrace.")] == [bool(parts)] * 2
+    assert (f"grants/{on_project}" in by_id(resources, "pool/shop-mail").after) == bool(parts)
+    # Where the line goes from pipeline.toml, so do the grants.
+    members = [OPTIONS.member(part) for part in sorted(parts)]
+    before = {"bindings": [{"role": role, "members": members}]} if parts else {"bindings": []}
+    taken = decide(by_id(make(), f"grants/{on_project}"), before).commands
+    assert sum({"remove-iam-policy-binding", f"--role={role}"} <= set(one.arguments) for one in taken) == len(parts)
 
 
 KEY = "projects/keys/locations/europe-west1/keyRings/shop/cryptoKeys/tasks"

@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 
 from poolhouse.cloud.gcloud import advice
+from poolhouse.cloud.kinds import secrets
+from poolhouse.cloud.options import Options
+from poolhouse.cloud.rehearsal import beforehand
 from poolhouse.cloud.rehearsal.control_plane import ControlPlane
 from poolhouse.cloud.rehearsal.faults import Fault, Faults
 from poolhouse.cloud.rehearsal.http import ApiError, Request, Response
@@ -19,6 +22,7 @@ from poolhouse.cloud.rehearsal.services import ROUTES
 from poolhouse.cloud.rehearsal.services.connections import check_connections
 from poolhouse.cloud.rehearsal.services.pubsub import dead_letter_gaps
 from poolhouse.cloud.rehearsal.state import PROJECT_NUMBER
+from poolhouse.pipeline.config.topology import parse
 
 PROJECT = "rehearsal-project"
 BASE = f"/v1/projects/{PROJECT}"
@@ -379,3 +383,20 @@ def test_a_field_of_a_later_version_comes_in_answers_and_may_be_sent_back() -> N
         == 200
     )
     assert NEWER not in repr(call.control_plane.state.items)
+
+
+def test_what_people_make_before_a_deploy_is_there_and_is_found() -> None:
+    email = "orders@identities.iam.gserviceaccount.com"
+    text = (
+        f"[secrets]\nTOKEN = 3\nKEY = 'latest'\n[queues.mail]\n[deploy.accounts]\napi = '{email}'\nworker = '{email}'"
+    )
+    declared = parse(text)
+    caller = Caller(None, "pubsub")
+    made = beforehand.make(caller.control_plane.state, declared, options=Options.declared(declared, project=PROJECT))
+    assert made == set(caller.control_plane.state.items)
+    assert caller("GET", f"/v1/projects/-/serviceAccounts/{email}", host="iam").body["email"] == email
+    numbers = {}
+    for name in ("TOKEN", "KEY"):
+        found = caller("GET", f"{BASE}/secrets/poolhouse-{name}/versions", host="secretmanager").body
+        numbers[name] = secrets.enabled(found["versions"])
+    assert numbers == {"TOKEN": (3, 2, 1), "KEY": (1,)}

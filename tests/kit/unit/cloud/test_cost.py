@@ -72,6 +72,15 @@ def test_an_autoscaler_is_paid_for_all_the_time_and_its_pools_go_to_their_least(
     assert part(scaled, "workers") == pytest.approx(part(fixed, "workers") / 4)  # urgent's one instance is left
 
 
+def test_spans_are_paid_for_beyond_the_free_ones_where_they_go_to_cloud_trace() -> None:
+    traced = SHIPPED.model_copy(update={"env": {"TRACES_EXPORTER": "cloud_trace"}})
+    few, many = (load_of(traced, tasks_per_day=tasks, seconds=2) for tasks in (1000, 100_000))
+    assert part(few, "Cloud Trace") == 0
+    spans = 100_000 * MONTH_DAYS * 7
+    assert part(many, "Cloud Trace") == pytest.approx((spans - 2_500_000) / 1e6 * 0.20)
+    assert part(load_of(SHIPPED, tasks_per_day=100_000, seconds=2), "Cloud Trace") == 0
+
+
 def test_a_run_of_a_job_is_billed_for_a_minute_at_least() -> None:
     idle = load_of(SHIPPED, tasks_per_day=0, seconds=2)
     assert 204 < part(idle, "workers", workers="job") < 206

@@ -46,6 +46,11 @@ def test_every_instance_counts_for_the_whole_month() -> None:
     assert set(found) == {"API", "queue mail", "queue bulk", "dead-letter job"}
 
 
+def test_a_deployed_console_is_one_instance() -> None:
+    (dollars, why) = parts('[console]\ndeploy = true\nviewers = ["user:ann@example.com"]')["console"]
+    assert (dollars, why) == (pytest.approx(parts("")["API"][0] / 10), "1 x 1 vCPU and 0.5 GiB")
+
+
 @pytest.mark.parametrize(
     ("deploy", "mail", "bulk"),
     [("", 1, 2), ("autoscale = true", 5, 9), ("workers = 'job'", 5, 9)],

@@ -13,7 +13,10 @@ from poolhouse.cloud.errors import CloudError, GcloudFailed, Refused
 from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.resource import Command, Read
+from poolhouse.pipeline.config.topology import parse
+from tests.kit.unit.cloud.conftest import PIPELINE
 
+TOPOLOGY = parse(PIPELINE)
 OPTIONS = Options(project="some-project", name="shop")
 
 
@@ -55,7 +58,12 @@ def test_another_region_than_the_deploys_is_refused_before_anything_is_removed()
     gcloud.buckets = [{"name": "some-project-shop", "location": "US-EAST1"}]
     with pytest.raises(Refused, match=r"shop is in us-east1.*not in europe-west1: nothing was removed"):
         destroy(
-            gcloud, options=OPTIONS, tracks=ReleaseTracks(), ask=lambda question: "some-project", say=lambda line: None
+            gcloud,
+            TOPOLOGY,
+            options=OPTIONS,
+            tracks=ReleaseTracks(),
+            ask=lambda question: "some-project",
+            say=lambda line: None,
         )  # type: ignore[arg-type]
     assert gcloud.commands == []
 
@@ -65,7 +73,7 @@ def test_buckets_that_a_broken_deploy_left_without_labels_are_found_by_their_nam
     gcloud.buckets = [
         {"name": f"some-project-{name}", "location": "EUROPE-WEST1"} for name in ("shop", "shop-build", "shop-other")
     ]
-    found = find(gcloud, options=OPTIONS, tracks=ReleaseTracks(), keep_bucket=False)  # type: ignore[arg-type]
+    found = find(gcloud, TOPOLOGY, options=OPTIONS, tracks=ReleaseTracks(), keep_bucket=False)  # type: ignore[arg-type]
     assert [item.name for item in found if item.kind == "bucket"] == ["some-project-shop", "some-project-shop-build"]
 
 
@@ -73,7 +81,7 @@ def test_buckets_that_a_broken_deploy_left_without_labels_are_found_by_their_nam
 def test_nothing_is_removed_unless_the_projects_id_is_typed(answer: str) -> None:
     gcloud, said = FakeGcloud(), list[str]()
     with pytest.raises(CloudError, match="not the project's id"):
-        destroy(gcloud, options=OPTIONS, tracks=ReleaseTracks(), ask=lambda question: answer, say=said.append)  # type: ignore[arg-type]
+        destroy(gcloud, TOPOLOGY, options=OPTIONS, tracks=ReleaseTracks(), ask=lambda question: answer, say=said.append)  # type: ignore[arg-type]
     assert gcloud.commands == []
     assert any("shop-mail" in line for line in said)
     assert not any("other" in line for line in said)
@@ -90,7 +98,7 @@ def test_nothing_is_removed_unless_the_projects_id_is_typed(answer: str) -> None
 def test_a_conflict_is_tried_again_and_what_is_gone_is_as_it_should_be(errors: tuple[str, ...], attempts: int) -> None:
     gcloud = FakeGcloud(*errors)
     removed = destroy(
-        gcloud, options=OPTIONS, tracks=ReleaseTracks(), ask=lambda _: "some-project", say=lambda line: None
+        gcloud, TOPOLOGY, options=OPTIONS, tracks=ReleaseTracks(), ask=lambda _: "some-project", say=lambda line: None
     )  # type: ignore[arg-type]
     assert [leftover.name for leftover in removed] == ["shop-mail"]
     assert len(gcloud.commands) == attempts
@@ -100,6 +108,11 @@ def test_a_conflict_that_does_not_end_has_gclouds_message() -> None:
     gcloud = FakeGcloud(*["ABORTED: concurrent changes"] * 20)
     with pytest.raises(CloudError, match=r"(?s)concurrent changes.*1 could not be removed"):
         destroy(
-            gcloud, options=OPTIONS, tracks=ReleaseTracks(), ask=lambda question: "some-project", say=lambda line: None
+            gcloud,
+            TOPOLOGY,
+            options=OPTIONS,
+            tracks=ReleaseTracks(),
+            ask=lambda question: "some-project",
+            say=lambda line: None,
         )  # type: ignore[arg-type]
     assert len(gcloud.commands) < 10

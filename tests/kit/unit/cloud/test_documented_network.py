@@ -19,3 +19,14 @@ def test_the_declaration_on_the_page_is_one_and_its_stage_changes_single_keys() 
     assert plain.vpc is not None
     assert prod.vpc == plain.vpc.model_copy(update={"subnet": "backend-prod"})
     assert prod.own_labels == {**plain.own_labels, "stage": "prod"}
+
+
+def test_the_accounts_on_the_page_are_those_of_the_parts_and_a_stage_has_others() -> None:
+    page = (ROOT / "docs" / "network.md").read_text(encoding="utf-8")
+    page = page[page.index("## Service accounts of your own") :]
+    (block,) = re.findall(r"(?:^    .*\n|^\n)+", page[page.index("    [deploy") : page.index("names accounts")], re.M)
+    text = f"{textwrap.dedent(block)}\n[queues.mail]"
+    plain, prod = (Options.declared(parse(text, stage=stage), project="some-project") for stage in ("", "prod"))
+    assert set(plain.own_accounts) == {"api", "worker"}
+    assert prod.account("api") == plain.account("api")
+    assert prod.account_path("worker").startswith("projects/prod-identities/serviceAccounts/orders-worker@")

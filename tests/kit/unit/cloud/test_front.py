@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from poolhouse.cloud.operate import log_filter
+from poolhouse.cloud.log_filter import log_filter
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.rehearsal import log_filter as simulated
 from poolhouse.cloud.rehearsal.control_plane import ControlPlane
@@ -53,6 +53,17 @@ def test_a_service_lets_in_who_shows_an_identity_token_alone(front: Front, contr
     assert call(front, authorization=f"Bearer {identity}", service="other").status == 404
     control_plane.state.policies[SERVICE] = {"bindings": [{"role": "roles/run.invoker", "members": ["allUsers"]}]}
     assert call(front).status == 503
+
+
+def test_a_service_behind_the_proxy_lets_nobody_in_who_has_not_signed_in(
+    front: Front, control_plane: ControlPlane
+) -> None:
+    control_plane.state.items[SERVICE] = {"metadata": {"annotations": {"run.googleapis.com/iap-enabled": "true"}}}
+    identity = token(front).body["id_token"]
+    for authorization in ("", f"Bearer {identity}"):
+        answer = call(front, authorization=authorization)
+        assert answer.status == 302
+        assert answer.headers["location"].startswith("https://accounts.google.com/")
 
 
 def entry(kind: str, pipeline: str = "shop", **labels: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from poolhouse.cloud.identity import GIVES, ROLES, Source, resources
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.plan.planner import decide
 from poolhouse.cloud.resource import Resource
+from poolhouse.pipeline.config.console_options import Console
 from poolhouse.pipeline.errors import ConfigError
 
 OPTIONS = Options(project="some-project", name="shop")
@@ -70,6 +71,14 @@ def test_the_deployer_acts_as_the_accounts_of_its_pipeline_and_no_other() -> Non
     assert OPTIONS.member("autoscaler") in str(found["grants/account/shop-worker"].wanted)
 
 
+def test_the_deployer_of_a_console_says_who_may_open_it() -> None:
+    console = Console(deploy=True, operators=("user:ann@example.com",))
+    found = by_id(dataclasses.replace(OPTIONS, console=console))
+    assert "account/shop-console" in found
+    assert "roles/iap.admin" in str(found["grants/project/some-project"].wanted["roles"])
+    assert "roles/iap.admin" not in str(by_id()["grants/project/some-project"].wanted["roles"])
+
+
 def test_roles_of_an_earlier_release_are_taken_back() -> None:
     policy = {"bindings": [{"role": "roles/iam.serviceAccountAdmin", "members": [DEPLOYER]}]}
     commands = [one.shown() for one in decide(by_id()["grants/project/some-project"], policy).commands]
@@ -89,6 +98,10 @@ def test_the_deployer_may_only_give_away_what_a_deploy_gives() -> None:
     expression = json.loads(give.files["condition.json"])["expression"]
     assert "'roles/bigquery.jobUser'" in expression
     assert expression.count(GIVES[0]) == 1
+    assert "telemetry" not in expression
+    traced = dataclasses.replace(OPTIONS, cloud_trace=("worker",))
+    (give,) = (one for one in by_id(traced)["grants/project/some-project"].create if one.files)
+    assert "'roles/telemetry.tracesWriter'" in give.files["condition.json"]
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,13 @@ from typing import Any
 
 from poolhouse.cloud.errors import GcloudFailed
 from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
-from poolhouse.cloud.operate import FOLLOW_LINES, log_filter, log_line, log_lines, status, status_text
+from poolhouse.cloud.log_filter import log_filter
+from poolhouse.cloud.operate import FOLLOW_LINES, log_line, log_lines, status, status_text
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.resource import Read
 
 OPTIONS = Options(project="some-project", name="shop")
+CONSOLE = "https://shop-console-1.europe-west1.run.app"
 
 
 def entry(number: int) -> dict[str, Any]:
@@ -70,8 +72,13 @@ class NoApi:
             "spec": {"template": {"spec": {"containers": [image]}}},
             "status": {"conditions": [{"type": "Ready", "status": "True"}]},
         }
+        console = {
+            **service,
+            "metadata": {"name": "shop-console", "labels": {"poolhouse": "shop"}},
+            "status": {**service["status"], "url": CONSOLE},  # type: ignore[dict-item]
+        }
         listed: dict[tuple[str, ...], Any] = {
-            ("run", "services"): [service],
+            ("run", "services"): [service, console],
             ("projects", "describe"): {"projectNumber": "1"},
         }
         return {read.arguments: listed.get(read.arguments[:2]) for read in reads}
@@ -86,6 +93,7 @@ def test_what_runs_is_shown_even_where_the_api_can_not_be_asked() -> None:
     shown = status_text(found)
     assert "shop-api" in shown
     assert "yes" in shown
+    assert f"console  {CONSOLE}" in shown.splitlines()
     assert "The queues are not known" in shown
     assert "gcloud auth login" in shown
 

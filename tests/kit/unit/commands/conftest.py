@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,7 @@ class Served:
         reason: str = "it would not work",
         data: bytes | None = None,
         before: Callable[[str], object] = lambda task_id: None,
+        trace: Mapping[str, str] | None = None,
         **payload: Any,
     ) -> str:
         """Submit a task, call `before` with its id, and let it die; its id."""
@@ -74,6 +75,7 @@ class Served:
         queue = published.message.attributes["queue"]
         attributes = {
             **published.message.attributes,
+            **(trace or {}),
             REASON: reason,
             MESSAGE_ID: "17",
             PUBLISHED_AT: self.clock().isoformat(),

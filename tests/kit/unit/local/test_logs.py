@@ -19,6 +19,7 @@ from poolhouse.local import logs
             "21:29:51 INFO    task done  task_id=t1  n=3",
         ),
         ('{"message": "m", "reason": "two words"}', '                 m  reason="two words"'),
+        ('{"message": "m", "logging.googleapis.com/spanId": "00f067"}', "                 m  spanId=00f067"),
         ('{"message": "m", "exception": "Traceback\\n  x"}', "                 m\nTraceback\n  x"),
     ],
 )

@@ -15,7 +15,7 @@ from poolhouse.pipeline.control.filters import EVERYTHING, Filter
 from poolhouse.pipeline.errors import PreconditionFailed, RecordUnreadable
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.store import ABSENT
-from poolhouse.pipeline.tasks import transitions
+from poolhouse.pipeline.tasks import record_store, scan, transitions
 from poolhouse.pipeline.tasks.record_store import RecordStore, Stored
 from poolhouse.pipeline.tasks.record_version import Version
 from poolhouse.pipeline.tasks.records import ErrorInfo, Outcome, Status, TaskRecord
@@ -265,6 +265,40 @@ class TestListing:
     def test_a_filter_knows_the_truth_alone(self, many: World, status: Status) -> None:
         found = {summary.task_id for summary in many.records.page(Filter(status=frozenset({status}))).records}
         assert found == {task_id for task_id, is_now in self.truth(many).items() if is_now is status}
+
+    @pytest.mark.parametrize("at_once", [1, 2, 3, 7, 1000])
+    def test_no_object_is_listed_twice_on_the_way_through_all_tasks(
+        self, many: World, monkeypatch: pytest.MonkeyPatch, at_once: int
+    ) -> None:
+        monkeypatch.setattr(record_store, "_LISTED_AT_ONCE", at_once)
+        calls, objects = many.store.lists, len(many.store.names(names.TASKS))
+        found = [(summary.task_id, summary.status) for summary in many.records.summaries()]
+        assert many.store.lists - calls == -(-objects // at_once)
+        assert len(found) == 8
+        assert dict(found) == self.truth(many)
+
+    @pytest.mark.parametrize(("id_prefix", "found"), [("a.json", 3), ("a", 7), ("a0", 1), ("c", 0)])
+    def test_tasks_are_listed_by_the_beginning_of_their_ids(self, many: World, id_prefix: str, found: int) -> None:
+        summaries = list(many.records.summaries(id_prefix=id_prefix))
+        assert {each.task_id: each.status for each in summaries} == {
+            task_id: status for task_id, status in self.truth(many).items() if task_id.startswith(id_prefix)
+        }
+        assert len(summaries) == found
+
+    @pytest.mark.parametrize("limit", range(1, 7))
+    def test_a_page_is_one_list_call_whatever_it_leaves_out(
+        self, many: World, monkeypatch: pytest.MonkeyPatch, limit: int
+    ) -> None:
+        monkeypatch.setattr(scan, "SCAN_LIMIT", limit)
+        calls = many.store.lists
+        assert len(many.records.page(EVERYTHING, page_size=8).records) == 8
+        assert many.store.lists - calls == 1
+        found, token, pages = 0, None, 0
+        while pages == 0 or token is not None:
+            page = many.records.page(Filter(status=frozenset({Status.CANCELLED})), page_size=8, page_token=token)
+            found, token, pages = found + len(page.records), page.next_token, pages + 1
+        assert found == 2
+        assert many.store.lists - calls == 1 + pages
 
 
 def test_versions_are_numbers_and_back() -> None:

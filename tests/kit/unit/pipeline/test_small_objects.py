@@ -110,6 +110,21 @@ def test_what_will_not_pass_is_reported_at_once(status: int, error: type[Excepti
     assert len(server.requests) == 1
 
 
+def test_a_listing_may_be_given_more_time_than_other_calls() -> None:
+    given: list[float] = []
+
+    class Slow(Server):
+        def urlopen(self, *arguments: Any, **options: Any) -> Any:
+            given.append(options["timeout"])
+            return super().urlopen(*arguments, **options)
+
+    objects = _objects(Slow((200, b"{}", {})))
+    objects.list("tasks/", page_size=9, page_token=None, start=None)
+    objects.list("tasks/", page_size=9, page_token=None, start=None, timeout_s=100)
+    assert given[0] <= 5
+    assert 50 < given[1] <= 100
+
+
 def test_folders_are_listed_on_behind_a_page_that_is_short_or_empty() -> None:
     server = Server(
         (200, b'{"nextPageToken":"p2"}', {}),

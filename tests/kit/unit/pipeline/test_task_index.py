@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from poolhouse.pipeline import names
 from poolhouse.pipeline.errors import StoreUnavailable
 from poolhouse.pipeline.groups.group import FAILURE, JOIN
 from poolhouse.pipeline.index import entry as entries
-from poolhouse.pipeline.index import segments
+from poolhouse.pipeline.index import segments, task_index
 from poolhouse.pipeline.index.database import Database, TaskQuery
 from poolhouse.pipeline.index.entry import Entry
 from poolhouse.pipeline.index.journal import MOST_PENDING, Journal, journalled
@@ -307,6 +308,28 @@ def test_a_rebuild_finds_what_is_missing_and_removes_what_is_gone(world: World) 
     done = index.rebuild()
     assert (done.records, done.removed) == (2, 1)
     assert world.statuses(index) == {kept.task_id: "succeeded", unknown.task_id: "succeeded"}
+
+
+def test_a_rebuild_goes_through_all_records_in_one_listing_that_may_last(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker, index = world.process(), world.index()
+    for _ in range(5):
+        worker.end(worker.claim(worker.submit()))
+    worker.journal.flush()
+    world.statuses(index)
+    monkeypatch.setattr(task_index, "COMPARED", 2)
+    listed: list[float | None] = []
+    listing = world.store.list
+
+    def listen(prefix: str, *, timeout_s: float | None = None, **options: Any) -> Any:
+        if prefix == names.TASKS:
+            listed.append(timeout_s)
+        return listing(prefix, timeout_s=timeout_s, **options)
+
+    monkeypatch.setattr(world.store, "list", listen)
+    assert (index.rebuild().records, index.rebuild().corrected) == (5, 0)
+    assert listed == [task_index.LIST_S] * 2
 
 
 @pytest.mark.parametrize("how", ["rebuild", "look-up"])

@@ -94,6 +94,12 @@ def test_pubsubs_own_limit_of_deliveries_is_a_backstop_behind_the_attempts(attem
         ),
         ("[queues.a]\n[deploy]\nworker_roles = ['bigquery']", 3, "worker_roles.0: a role, such as roles/bigquery"),
         ("[queues.a]\n[deploy]\nworker_roles = ['roles/editor']", 3, "roles/editor reaches everything in the project"),
+        (
+            "[queues.a]\n[deploy.accounts]\nworker = '123-compute@developer.gserviceaccount.com'",
+            3,
+            "deploy.accounts.worker: the e-mail address of a service account: NAME@PROJECT.iam",
+        ),
+        ("[queues.a]\n[deploy.accounts]\nkeeper = 'a'", 3, "unknown field (allowed: api, worker, dead_letters, sche"),
         ("[queues.a]\n[deploy]\nmax_monthly_cost = -1", 3, "max_monthly_cost: Input should be greater than 0"),
         ("[queues.a]\n[deploy.vpc]\nnetwork = 'backend'", 2, "deploy.vpc.subnet: Field required"),
         ("[queues.a]\n[deploy.vpc]\nsubnets = []", 3, "unknown field (allowed: network, subnet, egress, tags)"),

@@ -58,6 +58,15 @@ def dead(**fields: Any) -> TaskRecord:
     return transitions.died(running(), reason="boom", now=NOW, error=ERROR).model_copy(update=fields)
 
 
+@pytest.mark.parametrize(("flags", "recorded"), [("00", False), ("01", True), ("02", False), ("03", True)])
+def test_a_record_names_the_trace_that_its_task_was_submitted_in_if_it_is_recorded(flags: str, recorded: bool) -> None:
+    trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
+    traced = task(trace={"traceparent": f"00-{trace_id}-00f067aa0ba902b7-{flags}"})
+    unread = transitions.fresh(task(), now=NOW).model_copy(update={"task_type": ""})
+    for record in (transitions.fresh(traced, now=NOW), transitions.identified(unread, traced)):
+        assert record.trace_id == (trace_id if recorded else None)
+
+
 def test_a_fresh_record_has_all_that_the_message_says() -> None:
     record = transitions.fresh(task(links=LINKS, webhook_url="https://example.com/hook"), now=LATER)
     assert record == TaskRecord(

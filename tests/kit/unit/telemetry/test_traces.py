@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+import google.auth
 import pytest
+from google.auth.exceptions import DefaultCredentialsError
+from google.oauth2.credentials import Credentials
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -22,7 +26,7 @@ from poolhouse.pipeline.traces.process_traces import hook_names, open_traces
 from poolhouse.pipeline.traces.span_files import SpanFiles
 from poolhouse.pipeline.traces.spans import Span
 from poolhouse.project import ROOT
-from poolhouse.telemetry import trace_exporters
+from poolhouse.telemetry import cloud_trace, trace_exporters
 from poolhouse.telemetry.traces import DeliveryTracing, Traces
 from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
 from tests.kit.push_endpoint import open_endpoint
@@ -176,6 +180,48 @@ def test_otlp_sends_spans_to_a_collector_when_the_process_ends(monkeypatch: pyte
         [request] = collector.requests
     assert b"POST /tasks" in request.body
     assert b"poolhouse-api" in request.body
+
+
+def test_cloud_trace_gets_the_spans_of_a_project_with_the_identity_of_the_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[Sequence[str]] = []
+
+    def identity(*, scopes: Sequence[str]) -> tuple[Credentials, str]:
+        asked.append(scopes)
+        return Credentials(token="a-token"), "p"
+
+    monkeypatch.delenv("PUBSUB_EMULATOR_HOST", raising=False)
+    monkeypatch.setattr(google.auth, "default", identity)
+    with open_endpoint() as telemetry_api:
+        monkeypatch.setattr(cloud_trace, "ENDPOINT", telemetry_api.url)
+        traces = open_traces(settings(traces_exporter="cloud_trace"), part="api")
+        assert traces is not None
+        with traces.serving("POST", {}) as call:
+            call.ended(route="/tasks", status=202, task_id="t-1")
+        Hooks([trace_exporters.hook()]).close()
+        until(lambda: telemetry_api.requests, "the last export")
+        [request] = telemetry_api.requests
+    assert request.headers["authorization"] == "Bearer a-token"
+    sent = ExportTraceServiceRequest.FromString(request.body)
+    [resource_spans] = sent.resource_spans
+    attributes = {each.key: each.value.string_value for each in resource_spans.resource.attributes}
+    assert (attributes["gcp.project_id"], attributes["service.name"]) == ("p", "poolhouse-api")
+    assert [span.name for scope in resource_spans.scope_spans for span in scope.spans] == ["POST /tasks"]
+    assert asked == [["https://www.googleapis.com/auth/trace.append"]]
+
+
+def test_cloud_trace_is_asked_for_nothing_beside_an_emulator_and_needs_an_identity(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def none(*, scopes: Sequence[str]) -> NoReturn:
+        raise DefaultCredentialsError("Your default credentials were not found.")
+
+    monkeypatch.setattr(google.auth, "default", none)
+    for emulator, reason in (("localhost:8085", "is for a deployed pipeline"), ("", "credentials were not found")):
+        monkeypatch.setenv("PUBSUB_EMULATOR_HOST", emulator)
+        with pytest.raises(ConfigError, match=f"TRACES_EXPORTER=cloud_trace.*{reason}"):
+            open_traces(settings(traces_exporter="cloud_trace"), part="worker")
 
 
 def test_a_disk_that_is_full_loses_spans_and_nothing_else(tmp_path: Path, recorded: Recorded) -> None:

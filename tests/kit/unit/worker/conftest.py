@@ -93,6 +93,7 @@ class Engine:
         """What a worker on this queue and bucket works with."""
         return Services(
             topology=self.settings.topology,
+            project=self.settings.google_cloud_project,
             registry=load(["tests.kit.unit.worker.handlers"]),
             store=self.store,
             bucket=self.settings.bucket_name,

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import structlog
 from pydantic import BaseModel, model_validator
 
 from poolhouse.pipeline.names import FileName
@@ -428,3 +429,13 @@ def counting_process(payload: Number, ctx: TaskContext) -> list[int]:
 @task("turns", serial_by="n")
 def turns(payload: Number, ctx: TaskContext) -> None:
     """One at a time for each number."""
+
+
+@task("fields")
+def fields(payload: Number, ctx: TaskContext) -> dict[str, Any]:
+    return dict(structlog.get_context(ctx.log))
+
+
+@task("fields_of_process", cpu=True)
+def fields_of_process(payload: Number, ctx: TaskContext) -> dict[str, Any]:
+    return dict(structlog.get_context(ctx.log))

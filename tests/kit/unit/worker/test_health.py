@@ -132,7 +132,7 @@ def test_a_worker_knows_whether_its_streams_are_open(refused: Start) -> None:
 def test_a_stream_that_waits_for_its_right_to_pull_is_no_problem(
     refused: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("poolhouse.worker.runtime.worker.LONGEST_WAIT_S", 60)
+    monkeypatch.setattr("poolhouse.worker.runtime.pulling.streams.LONGEST_WAIT_S", 60)
     worker, subscriber = refused(1)
     until(lambda: subscriber.streams[0].done() and not worker.vitals().closed, "it is refused", timeout_s=30)
     worker.stop("the test is over")

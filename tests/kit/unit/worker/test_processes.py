@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from poolhouse.pipeline.tasks.records import Status
 from poolhouse.worker.errors import TaskCancelled
@@ -32,6 +33,24 @@ def test_a_process_serves_one_task_after_another_and_outlives_a_rejection(engine
     assert engine.record("t-1").result["pid"] not in {os.getpid(), None}
     assert engine.record("t-3").result == engine.record("t-1").result
     assert (engine.record("t-2").status, engine.record("t-2").reason) == (Status.FAILED, "not in this process")
+
+
+@pytest.mark.parametrize("task_type", ["fields", "fields_of_process"])
+def test_log_lines_of_a_task_in_a_recorded_trace_say_which_in_a_process_too(engine: Engine, task_type: str) -> None:
+    trace_id, span_id = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    traced = {
+        "logging.googleapis.com/trace": f"projects/{engine.settings.google_cloud_project}/traces/{trace_id}",
+        "logging.googleapis.com/spanId": span_id,
+    }
+    for task_id, flags, expected in (("t-1", "01", traced), ("t-2", "00", {})):
+        task = engine.task(task_type, task_id)
+        task.attributes = {**task.attributes, "traceparent": f"00-{trace_id}-{span_id}-{flags}"}
+        with capture_logs() as lines:
+            engine.attempts.process(task)
+        own = {"task_id": task_id, "task_type": task_type, "queue": "default", "attempt": 1}
+        assert engine.record(task_id).result == {**own, **expected}
+        (started,) = (line for line in lines if line["event"] == "task started")
+        assert {name: value for name, value in started.items() if name in traced} == expected
 
 
 def test_a_process_has_the_time_of_its_stack(

@@ -18,7 +18,9 @@ from poolhouse.testing.doubles import MemoryStore
 from poolhouse.worker import Payload
 from poolhouse.worker.registry import Handler, Registry
 from poolhouse.worker.runtime import worker as runtime
-from poolhouse.worker.runtime.worker import Worker, WorkerOptions, messages_held
+from poolhouse.worker.runtime.pulling import streams
+from poolhouse.worker.runtime.pulling.intake import messages_held
+from poolhouse.worker.runtime.worker import Worker, WorkerOptions
 
 
 def handler(**options: Any) -> Handler:
@@ -51,9 +53,6 @@ class Refusing:
         self.managers: list[Mock] = []
         self.opened = threading.Event()
 
-    def subscription_path(self, project: str, name: str) -> str:
-        return f"projects/{project}/subscriptions/{name}"
-
     def subscribe(self, path: str, receive: object, **options: object) -> StreamingPullFuture:
         self.paths.append(path)
         self.managers.append(Mock())
@@ -77,7 +76,7 @@ Start = Callable[[int], tuple[Worker, Refusing]]
 
 @pytest.fixture
 def refused(monkeypatch: pytest.MonkeyPatch) -> Start:
-    monkeypatch.setattr(runtime, "LONGEST_WAIT_S", 0.01)
+    monkeypatch.setattr(streams, "LONGEST_WAIT_S", 0.01)
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", "127.0.0.1:9")
 
     def start(refusals: int) -> tuple[Worker, Refusing]:
@@ -101,7 +100,7 @@ def test_a_worker_waits_until_it_may_pull(refused: Start) -> None:
 
 
 def test_a_worker_that_may_never_pull_says_so(refused: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "GRANT_S", 0.1)
+    monkeypatch.setattr(streams, "GRANT_S", 0.1)
     worker, _ = refused(10_000)
     with pytest.raises(ConfigError, match=r"may not pull from .*roles/pubsub\.subscriber"):
         worker.wait(10)

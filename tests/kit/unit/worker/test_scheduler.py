@@ -12,6 +12,7 @@ import pytest
 from poolhouse.pipeline.config import topology
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.errors import ConfigError, PreconditionFailed, StoreUnavailable
+from poolhouse.pipeline.messaging.message import LINKS
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.tasks.task_ids import TaskIds
 from poolhouse.pipeline.timing.schedules import CLAIM_S, MISSED_AFTER_S, Schedules, problem_of, queue_of
@@ -122,6 +123,7 @@ def test_a_run_is_submitted_at_its_due_time_and_not_before() -> None:
         "task_type": "report",
         "submitted_at": "2026-06-01T13:00:00.000Z",
         "rows": 3,
+        LINKS: {"schedule": "hourly"},
     }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from poolhouse.cloud.canary import planning
@@ -10,6 +12,7 @@ from poolhouse.cloud.options import Options
 from poolhouse.cloud.plan import desired
 from poolhouse.cloud.plan.planner import Action, plan
 from poolhouse.cloud.resource import Json, Resource
+from poolhouse.pipeline.config.console_options import Console
 from poolhouse.pipeline.config.topology import Topology, parse
 from tests.kit.unit.cloud.canary.scene import DIVIDED, LATEST, OPTIONS, item
 from tests.kit.unit.cloud.conftest import NUMBER, OLD, PIPELINE, TAG
@@ -103,6 +106,18 @@ class TestPlan:
         task = {"template": {"spec": {"template": {"spec": {"containers": [{"image": "old@sha256:1"}]}}}}}
         there = {jobs: [{"metadata": {"name": "shop-dead-letters"}, "spec": task}]}
         whole = plan(resources(topology), there)
-        first = planning.first_step(whole)
+        first = planning.first_step(whole, options=OPTIONS)
         left_out = [action.resource.id for action in whole.actions if action not in first.actions]
         assert left_out == ["job/shop-dead-letters"]
+
+    def test_a_console_that_is_there_waits_too_and_the_api_does_not(self, topology: Topology) -> None:
+        options = replace(OPTIONS, console=Console(deploy=True, operators=("user:ann@example.com",)))
+        wanted = desired.resources(
+            topology, options=options, tracks=OLD, project_number=NUMBER, tag=TAG, image="new@sha256:2"
+        )
+        services = by_id(wanted, "service/shop-console").read.arguments
+        there = {services: [item(name, shares=LATEST, newest="1") for name in ("shop-api", "shop-console")]}
+        whole = plan(wanted, there)
+        first = planning.first_step(whole, options=options)
+        left_out = [action.resource.id for action in whole.actions if action not in first.actions]
+        assert left_out == ["service/shop-console"]

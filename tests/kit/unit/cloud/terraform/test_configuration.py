@@ -22,6 +22,7 @@ from poolhouse.cloud.plan import desired
 from poolhouse.cloud.resource import IMAGE, Resource, command
 from poolhouse.cloud.terraform import configuration
 from poolhouse.cloud.terraform.form import PROJECT_NUMBER
+from poolhouse.pipeline.config.console_options import Console
 from poolhouse.pipeline.config.deploy_options import Vpc
 from poolhouse.pipeline.config.topology import Topology, parse
 
@@ -53,17 +54,31 @@ task_type = "send_mail"
 uploads = 30
 """
 CHANNEL = "projects/some-project/notificationChannels/7"
+CONSOLE = Console(
+    deploy=True,
+    viewers=("group:shop@example.com",),
+    operators=("user:ann@example.com", "user:ann@example.org", "domain:ops.example.com"),
+)
 CONNECTED: dict[str, Any] = {
     "vpc": Vpc(network="backend", subnet="backend-eu", egress="all-traffic", tags=("worker", "eu")),
     "cloud_sql": ("some-project:europe-west1:orders",),
+    "cloud_trace": ("api", "worker", "dead-letters"),
     "kms_key": "projects/keys/locations/europe-west1/keyRings/shop/cryptoKeys/tasks",
+}
+#: One of the project, one of another.
+ACCOUNTS = {
+    "worker": "orders@some-project.iam.gserviceaccount.com",
+    "dead-letters": "orders@some-project.iam.gserviceaccount.com",
+    "api": "orders@identities.iam.gserviceaccount.com",
 }
 CHOICES: Mapping[str, dict[str, Any]] = {
     "pools": {"channel": CHANNEL},
     "jobs": {"workers": "job", "public": True, "origins": ("https://example.com",)},
-    "autoscaler": {"autoscale": True},
+    "autoscaler": {"autoscale": True, "own_accounts": ACCOUNTS},
+    "console": {"console": CONSOLE},
+    "own console": {"console": CONSOLE, "own_accounts": {"console": ACCOUNTS["api"]}},
     "connected pools": {**CONNECTED, "own_labels": {"team": "shop"}},
-    "connected jobs": {"workers": "job", **CONNECTED},
+    "connected jobs": {"workers": "job", "own_accounts": ACCOUNTS, **CONNECTED},
     "preview": {"name": "shop-pr-1", "family": "shop-pr", "stage": "pr-1"},
 }
 
@@ -212,6 +227,19 @@ def test_what_is_written_is_the_same_each_time_and_says_what_was_declared() -> N
     assert "image = var.image" in re.sub(" +", " ", files["run.tf"])
     assert "ignore_changes = [scaling]" in written(autoscale=True)["run.tf"]
     assert "ignore_changes" not in files["run.tf"]
+
+
+def test_the_proxy_is_before_the_console_alone_and_people_are_written_as_they_are_declared() -> None:
+    outputs, files = written()["outputs.tf"], written(console=CONSOLE)
+    assert "console_url" not in outputs
+    assert files["outputs.tf"].startswith(outputs)
+    assert "google_cloud_run_v2_service.console.uri" in files["outputs.tf"]
+    bodies = {f"{type_}.{name}": body for type_, name, body in blocks(files, "resource")}
+    assert bodies["google_cloud_run_v2_service.console"]["iap_enabled"] is True
+    assert "iap_enabled" not in bodies["google_cloud_run_v2_service.api"]
+    opens = bodies["google_iap_web_cloud_run_service_iam_member.console_iap_httpsresourceaccessor"]
+    assert sorted(value.strip('"') for value in opens["for_each"].values()) == sorted(CONSOLE.members)
+    assert "data.google_project.this.number}/locations/europe-west1/services/shop-console" in files["run.tf"]
 
 
 def test_imports_are_of_what_exists_and_of_nothing_else() -> None:

@@ -91,6 +91,17 @@ def test_spans_are_where_its_exporter_sends_them(served: Served, there: TestClie
     assert "are where its TRACES_EXPORTER sends them" in words(there.get(f"/tasks/{served.bury()}").text)
 
 
+def test_a_task_that_is_recorded_leads_to_its_trace_in_cloud_trace(served: Served) -> None:
+    there = deployed(served.api.url, cloud_trace=True)
+    trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
+    for flags, recorded in (("01", True), ("00", False)):
+        task_id = served.bury(trace={"traceparent": f"00-{trace_id}-00f067aa0ba902b7-{flags}"})
+        page = there.get(f"/tasks/{task_id}").text
+        link = f'href="https://console.cloud.google.com/traces/explorer;traceId={trace_id}?project=some-project"'
+        assert (link in page) == recorded
+        assert ("No trace of this task is known" in words(page)) == (not recorded)
+
+
 def test_it_looks_less_often_than_at_a_local_stack(there: TestClient) -> None:
     assert 'data-every="6.0"' in there.get("/tasks").text
 

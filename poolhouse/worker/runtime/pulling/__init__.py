@@ -1,0 +1,1 @@
+"""Where a worker's messages come from: subscriptions, the streams on them, and what becomes of a message."""
