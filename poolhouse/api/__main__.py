@@ -17,12 +17,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from poolhouse.api import application
 from poolhouse.api.routes.events import TaskEvents
+from poolhouse.api.services import Ending
 from poolhouse.pipeline import logs
 from poolhouse.pipeline.config import settings as environment
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.exit_codes import FAILED, OK, USAGE
 
-#: What the calls in hand get at SIGTERM, in seconds; Cloud Run kills after 10.
+#: What the calls in hand get at SIGTERM, in seconds, of the time that the process has in all.
 GRACE_S = 8
 #: What a new connection gets at SIGTERM to send its first request, in seconds.
 FIRST_WORD_S = 0.5
@@ -34,9 +35,10 @@ HEAD_CHECK_TICKS = 20
 class Server(uvicorn.Server):
     """A server that ends its event streams when it is stopped: they would never end by themselves."""
 
-    def __init__(self, config: uvicorn.Config, events: TaskEvents) -> None:
+    def __init__(self, config: uvicorn.Config, events: TaskEvents, ending: Ending) -> None:
         super().__init__(config)
         self._events = events
+        self._ending = ending
         self._half_requests: dict[Any, float] = {}
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -47,6 +49,7 @@ class Server(uvicorn.Server):
         """
         self.force_exit = self.should_exit
         self.should_exit = True
+        self._ending.begin()
         self._events.close()
 
     async def on_tick(self, counter: int) -> bool:
@@ -106,7 +109,7 @@ def main(arguments: list[str] | None = None) -> int:
         timeout_graceful_shutdown=GRACE_S,
         lifespan="on",
     )
-    server = Server(config, app.state.events)
+    server = Server(config, app.state.events, app.state.services.ending)
     host, port = listener.getsockname()[:2]
     structlog.get_logger("api").info("api listens", url=f"http://{f'[{host}]' if ':' in host else host}:{port}")
     try:

@@ -137,12 +137,13 @@ def create_app(
             metrics.start()
         warming = asyncio.create_task(_warm_up(services))
         yield
+        services.ending.begin()
         app.state.events.close()
         warming.cancel()
         with suppress(asyncio.CancelledError):
             await warming
-        await asyncio.to_thread(services.publisher.close)
-        await asyncio.to_thread(services.journal.close)
+        await asyncio.to_thread(services.publisher.close, timeout_s=services.ending.left_s())
+        await asyncio.to_thread(services.journal.close, timeout_s=services.ending.left_s())
         await asyncio.to_thread(services.hooks.close)  # metrics may look at the index once more
         await asyncio.to_thread(services.index.close)
         services.threads.close()

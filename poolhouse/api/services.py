@@ -36,6 +36,9 @@ from poolhouse.pipeline.tasks.task_ids import TaskIds, well_formed
 from poolhouse.pipeline.timing.timers import Timers
 from poolhouse.worker.registry import Registry
 
+#: What the process gets to end once it is told to, in seconds: Cloud Run kills it after 10 (Cloud Run, Container
+#: runtime contract).
+END_S = 9.5
 #: Storage calls at the same time: as many as `poolhouse.pipeline.store` keeps connections for.
 STORAGE_THREADS = 64
 #: Shortest time between two looks for new keys of the task ids, in seconds: clients that send invented ids must not
@@ -61,6 +64,7 @@ class Services:
     index: TaskIndex
     journal: Journal
     dead_letter_counts: Counts = field(default_factory=Counts)
+    ending: Ending = field(default_factory=lambda: Ending(within_s=END_S))
     hooks: Hooks = field(default_factory=Hooks)
     #: What follows the end of a task.
     after_end: Sequence[Rule] = ()
@@ -161,6 +165,25 @@ class Threads:
     def close(self) -> None:
         """Start nothing more; what runs may end."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+class Ending:
+    """How much time the process has left, from the moment on that it is told to end."""
+
+    def __init__(self, *, within_s: float) -> None:
+        self._within_s = within_s
+        self._ends_at_s: float | None = None
+
+    def begin(self) -> None:
+        """Let the time run; does nothing where it runs already."""
+        if self._ends_at_s is None:
+            self._ends_at_s = time.monotonic() + self._within_s
+
+    def left_s(self) -> float:
+        """Return the seconds that are left; never less than none."""
+        if self._ends_at_s is None:
+            return self._within_s
+        return max(0.0, self._ends_at_s - time.monotonic())
 
 
 class Deployment:

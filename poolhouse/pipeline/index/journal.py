@@ -29,6 +29,7 @@ MOST_PENDING = 500
 MOST_KEPT_BYTES = 4 * 1024 * 1024
 
 _Note = TaskRecord | tuple[bytes, Mapping[str, str], datetime]
+_LOST = "the index lost changes of tasks: ./invoke index rebuild finds them"
 _log = structlog.get_logger(__name__)
 
 
@@ -105,14 +106,16 @@ class Journal:
             except PoolhouseError as error:
                 _log.warning("the index waits for storage", error=str(error))
 
-    def close(self) -> None:
-        """Write down what is left, and end."""
+    def close(self, *, timeout_s: float | None = None) -> None:
+        """Write down what is left, and end; what storage does not take within `timeout_s` seconds is left out."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        if self._thread is not None:
-            self._thread.join()
-        self.flush()
+        if self._thread is None:
+            return  # nothing was ever noted
+        self._thread.join(timeout_s)
+        if self._thread.is_alive() or self._unwritten:
+            _log.warning(_LOST)
 
     def _add(self, task_id: str, note: _Note) -> None:
         with self._changed:
@@ -131,12 +134,13 @@ class Journal:
                 self._changed.wait_for(
                     lambda: len(self._pending) >= MOST_PENDING or self._closed, timeout=self._flush_s
                 )
-                if self._closed:
-                    return
+                closed = self._closed
             try:
                 self.flush()
             except Exception:  # noqa: BLE001 - whatever it is, the next changes must be written
                 _log.exception("the index could not be written")
+            if closed:
+                return
 
     def _entries(self, notes: Iterable[_Note]) -> list[Entry]:
         found = []
@@ -155,7 +159,7 @@ class Journal:
         if minute == self._minute and len(self._content) < SEGMENT_BYTES:
             return
         if len(self._content) > MOST_KEPT_BYTES:
-            _log.warning("the index lost changes of tasks: ./invoke index rebuild finds them")
+            _log.warning(_LOST)
             self._unwritten = False
         if not self._unwritten:
             self._content.clear()

@@ -138,13 +138,17 @@ class Publisher:
             for tier in queue.tiers:
                 self._topics.check(tier.topic, timeout_s=2)
 
-    def close(self) -> None:
-        """Send what waits, for as long as one publish call may take, and close the connection."""
+    def close(self, *, timeout_s: float | None = None) -> None:
+        """Send what waits, and close the connection.
+
+        Args:
+            timeout_s: the longest that it waits, in seconds; that of one publish call if None or longer than that.
+        """
         with self._idle:
             self._closed = True
             self._idle.wait_for(
                 lambda: not any(lane.in_flight or lane.waiting for lane in self._lanes.values()),
-                timeout=self._timeout_s,
+                timeout=self._timeout_s if timeout_s is None else min(timeout_s, self._timeout_s),
             )
         self._topics.close()
 

@@ -180,7 +180,7 @@ def served(app: Any) -> Iterator[tuple[str, int]]:
     listener = socket.create_server(("127.0.0.1", 0))
     # Not uvloop, as in poolhouse.testing.served_api: a loop that another thread collects later crashes the process.
     config = uvicorn.Config(app, log_config=None, access_log=False, loop="asyncio")
-    server = service.Server(config, app.state.events)
+    server = service.Server(config, app.state.events, app.state.services.ending)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     until(lambda: server.started, "the service starts")

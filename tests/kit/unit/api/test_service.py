@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import requests
 from fastapi.testclient import TestClient
 from structlog.testing import capture_logs
 
+from poolhouse.api import services
 from poolhouse.api.app import create_app
 from poolhouse.api.backlog import (
     Backlog,
@@ -22,6 +24,7 @@ from poolhouse.api.backlog import (
 from poolhouse.pipeline.config.queue import Queue
 from poolhouse.pipeline.errors import ConfigError, StoreUnavailable
 from poolhouse.pipeline.messaging.publisher import Publisher
+from poolhouse.pipeline.names import INDEX
 from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
 from tests.kit.unit.api import conftest
 from tests.kit.unit.api.conftest import Api
@@ -328,3 +331,20 @@ def test_a_handler_of_an_undeclared_queue_is_refused_at_the_start() -> None:
 
     with pytest.raises(ConfigError, match="nowhere"):
         create_app(environment, store=MemoryStore(), publisher=publisher, registry=registry)
+
+
+def test_its_end_does_not_wait_for_storage_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(services, "END_S", 0.2)
+    store, topics, clock = MemoryStore(), MemoryTopics(), ManualClock()
+    ended, waited_in_vain = threading.Event(), []
+
+    def stall(name: str) -> None:
+        if name.startswith(INDEX) and not ended.wait(30):
+            waited_in_vain.append(name)
+
+    store.before_write = stall
+    with TestClient(conftest.application(store, topics, clock)) as client:
+        assert client.post("/submit-task", json={"task_type": "anything"}).status_code == 200
+    assert topics.published
+    assert not waited_in_vain
+    ended.set()
