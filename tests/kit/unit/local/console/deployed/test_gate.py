@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import quote
 
 import pytest
@@ -13,6 +13,7 @@ import requests
 from structlog.testing import capture_logs
 
 from poolhouse.local.console.deployed.assertions import HEADER, Assertions, Person, is_among
+from poolhouse.local.console.stacks import Deployed
 from tests.kit.unit.local.console.conftest import words
 from tests.kit.unit.local.console.deployed.conftest import (
     AUDIENCE,
@@ -220,6 +221,19 @@ def test_the_log_says_what_did_not_come_of_an_act(visited: Visited) -> None:
     with capture_logs() as lines:
         Visited(visited.served, console(NOWHERE)).post("/queues/default/pause")
     assert [(line["outcome"], line["status"]) for line in audited(lines)] == [("failed", 503)]
+
+
+def test_a_mistake_of_the_console_leads_to_cloud_logging_and_tells_nothing_else(
+    visited: Visited, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mistaken(_: Deployed) -> NoReturn:
+        raise RuntimeError("planted")
+
+    monkeypatch.setattr(Deployed, "emulator", mistaken)
+    answer = visited.get("/emulator", as_=VIEWER)
+    assert answer.status_code == 500
+    assert "Its log has the details: Cloud Logging, where Logs leads." in words(answer.text)
+    assert "planted" not in answer.text
 
 
 def test_no_form_makes_a_line_that_is_none_of_the_logs(visited: Visited) -> None:
