@@ -3,10 +3,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from poolhouse.cloud import extras
+from poolhouse.cloud.deploy import prepare
 from poolhouse.cloud.errors import CloudError
 from poolhouse.pipeline.config.topology import Topology, load
 from poolhouse.pipeline.text_files import read_toml
@@ -66,6 +68,12 @@ def test_a_console_whose_libraries_are_not_locked_is_refused(tmp_path: Path, dec
         extras.check(tmp_path, declared)
     lock(tmp_path, "cryptography", "Jinja2", "python_multipart")
     extras.check(tmp_path, declared)
+
+
+def test_a_deploy_asks_before_it_calls_google_cloud(tmp_path: Path, declare: Declare) -> None:
+    nothing: Any = None  # no gcloud, no options
+    with pytest.raises(CloudError, match=r"poolhouse\[console\]"):
+        prepare(nothing, declare(CONSOLE), options=nothing, tracks=nothing, root=tmp_path)
 
 
 @pytest.mark.parametrize(
