@@ -45,6 +45,10 @@ def test_every_page_passes_axe_light_and_dark_wide_and_on_a_phone(page: Page, wo
     page.get_by_role("textbox", name="Folder").fill("looks")
     page.get_by_role("button", name="Upload").click()
     expect(page.get_by_role("link", name="page.html")).to_be_visible()
+    world.run("nightly-sample")
+    for path in ("/triggers", "/schedules"):
+        page.goto(path)
+        expect(page.locator(".counted:visible")).to_be_visible()
     paths = {
         "overview": "/",
         "tasks": "/tasks",

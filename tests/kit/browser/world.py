@@ -38,6 +38,15 @@ def parcel(payload: Weigh, ctx: TaskContext) -> None:
     ctx.submit("weigh", {"name": payload.name})
 '''
 
+#: What the project's own pipeline.toml is followed by.
+TRIGGER = """
+[triggers.tables]
+prefix = "uploads/looks/"
+suffix = ".csv"
+task_type = "weigh"
+field = "name"
+"""
+
 
 @dataclass(frozen=True)
 class World:
@@ -56,6 +65,10 @@ class World:
         tasks = [{"task_type": task_type, "payload": payload} for payload in payloads]
         return str(self._post("/groups", {"tasks": tasks})["group_id"])
 
+    def run(self, schedule: str) -> str:
+        """Run a schedule now; returns the id of its task."""
+        return str(self._post(f"/schedules/{schedule}:run", {})["task_id"])
+
     def _post(self, path: str, body: object) -> Document:
         answer = requests.post(f"{self.api_url}{path}", json=body, timeout=10)
         assert answer.status_code == 202, answer.text
@@ -69,6 +82,8 @@ def running(folder: Path) -> Iterator[World]:
     handler = folder / "code" / "weighing.py"
     handler.parent.mkdir()
     handler.write_text(HANDLER)
+    pipeline = folder / "pipeline.toml"
+    pipeline.write_text(Path("pipeline.toml").read_text() + TRIGGER)
     backend = Embedded(folder / "state")
     options = UpOptions(
         api_port=ports.choose(),
@@ -77,6 +92,7 @@ def running(folder: Path) -> Iterator[World]:
         attached=True,
         reload=True,
         environment={
+            "PIPELINE_FILE": str(pipeline),
             "TASK_HANDLERS": "worker.handlers,weighing",
             "PYTHONPATH": str(handler.parent),
             "TRACES_EXPORTER": "file",
