@@ -22,6 +22,10 @@ JOB_OVERHEAD_S = 15
 AUTOSCALER_CPU, AUTOSCALER_GIB = 1, 0.5
 #: CPU time of one submit call in the API, in seconds; requests share an instance, so this is a high guess.
 API_CALL_S = 0.05
+#: Hours a day that a page of the deployed console is open, and seconds between two of its looks.
+CONSOLE_HOURS, LOOK_PERIOD_S = 8, 6
+#: Instance time of a look, in seconds (requests are billed in steps of it), and the calls that it makes of the API.
+LOOK_S, LOOK_CALLS = 0.1, 3
 #: Storage operations of a task that succeeds: claim and final record; each worker reads a record before it claims.
 WRITES, READS = 2, 1
 #: Log bytes of a task: submit, start and end lines of the API and the worker, and Cloud Run's own line about the call.
@@ -72,6 +76,8 @@ class Load:
     kept_days: float = 90
     #: Spans of a task that go to Cloud Trace, were each task recorded.
     spans: float = 0
+    #: Whether the console is deployed.
+    console: bool = False
     #: Entries of Cloud Scheduler beside those that start jobs.
     schedules: int = 1
 
@@ -131,6 +137,7 @@ def load_of(topology: Topology, *, tasks_per_day: float, seconds: float, **more:
         job_period_s=60 * topology.deploy.job_minutes,
         schedules=len(topology.schedules),
         spans=SPANS if parts_with_cloud_trace(topology) else 0,
+        console=topology.console.deploy,
         **more,
     )
 
@@ -138,18 +145,17 @@ def load_of(topology: Topology, *, tasks_per_day: float, seconds: float, **more:
 def estimate(load: Load, prices: Prices, *, workers: Literal["pool", "job"]) -> tuple[LineItem, ...]:
     """The parts of a month's bill."""
     tasks = load.tasks_per_day * MONTH_DAYS
-    api, pubsub, storage = prices["run_service"], prices["pubsub"], prices["storage"]
+    pubsub, storage = prices["pubsub"], prices["storage"]
     trace = prices["trace"]
     sent = max(load.message_bytes, pubsub["smallest_request_bytes"])
     gib = tasks * sent * 2 / 2**30
     kept_gib = load.tasks_per_day * load.result_bytes * load.kept_days / 2**30
     starts = 1 + (len(load.workers) if workers == "job" else 0)
     api_s = tasks * API_CALL_S
-    api_cost = (
-        _beyond(api_s, api["free_cpu_s"]) * api["cpu_s"]
-        + _beyond(api_s * 0.5, api["free_memory_gib_s"]) * api["memory_gib_s"]
-        + _beyond(tasks, api["free_requests"]) / 1e6 * api["million_requests"]
-    )
+    api_cost = _requests(tasks, api_s, prices)
+    looks = CONSOLE_HOURS * 3600 / LOOK_PERIOD_S * MONTH_DAYS if load.console else 0
+    looking_s = looks * (LOOK_S + LOOK_CALLS * API_CALL_S)
+    console_cost = _requests(tasks + looks * (1 + LOOK_CALLS), api_s + looking_s, prices) - api_cost
     jobs = load.schedules + starts
     dead_letter_s = MONTH_S / 300 * _billed_s(JOB_OVERHEAD_S, prices)
     scaled = load.autoscale and workers == "pool"
@@ -161,6 +167,11 @@ def estimate(load: Load, prices: Prices, *, workers: Literal["pool", "job"]) -> 
             why="one instance all the time" if scaled else "none",
         ),
         LineItem(part="API", dollars=api_cost, why=f"{tasks:,.0f} submits of {API_CALL_S * 1000:.0f} ms"),
+        LineItem(
+            part="console",
+            dollars=console_cost,
+            why=f"a page open {CONSOLE_HOURS} hours a day, with its calls of the API" if load.console else "none",
+        ),
         LineItem(
             part="dead-letter job",
             dollars=_run(dead_letter_s, 1, 0.5, prices["run_job"]),
@@ -289,6 +300,12 @@ def _job(load: Load, prices: Prices) -> LineItem:
     dollars += _beyond(memory_gib_s, price["free_memory_gib_s"]) * price["memory_gib_s"]
     why = f"{starts * len(load.workers):,.0f} starts, billed at least {price['least_s']:g} s each, and the work"
     return LineItem(part="workers", dollars=dollars, why=why)
+
+
+def _requests(count: float, seconds: float, prices: Prices) -> float:
+    """Return what requests to services of 1 vCPU and 0.5 GiB cost; all services share the free parts."""
+    price = prices["run_service"]
+    return _with_free(seconds, 1, 0.5, price) + _beyond(count, price["free_requests"]) / 1e6 * price["million_requests"]
 
 
 def _billed_s(seconds: float, prices: Prices) -> float:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from poolhouse.cloud import cost, cost_ceiling, image
+from poolhouse.cloud import cost, cost_ceiling, extras, image
 from poolhouse.cloud.canary import planning
 from poolhouse.cloud.destroy import remove
 from poolhouse.cloud.errors import CloudError
@@ -80,7 +80,7 @@ def prepare(
     tag = release or image.tag(root)
     if not release:
         image.check_handlers(root, handler_modules(topology))
-        image.check_exporters(root, exporters(topology))
+        extras.check(root, topology)
     project = read_project(gcloud, options.project)
 
     def wanted(path: str, canaries: Mapping[str, Canary] | None = None) -> tuple[Resource, ...]:
@@ -111,17 +111,7 @@ def prepare(
 
 def handler_modules(topology: Topology) -> frozenset[str]:
     """The modules of task handlers, of the API and of every queue's workers."""
-    return frozenset(name for env in _environments(topology) for name in topology.handlers_under(env))
-
-
-def exporters(topology: Topology) -> tuple[tuple[str, str], ...]:
-    """The exporters of metrics and traces, of the API and of every queue's workers: variable and value."""
-    names = ("METRICS_EXPORTER", "TRACES_EXPORTER")
-    return tuple(dict.fromkeys((name, env[name]) for env in _environments(topology) for name in names if name in env))
-
-
-def _environments(topology: Topology) -> tuple[Mapping[str, str], ...]:
-    return (topology.env, *(topology.env_of(queue) for queue in topology.queues))
+    return frozenset(name for env in topology.environments for name in topology.handlers_under(env))
 
 
 #: Every deploy has a repository and a bucket; accounts stay for `destroy`, since the deployer of CI may delete none.

@@ -32,13 +32,6 @@ _KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----|\"type\"\s*:\s*\"service
 _DEPLOY_ONLY_QUEUE = {"exactly_once", "env", "secrets"}
 _DEPLOY_ONLY_WORKERS = {"cpu", "memory_mib", "min_instances", "max_instances", "target_backlog"}
 
-#: Libraries of the extra `telemetry`, by the exporter that needs them.
-_EXPORTERS = {
-    "cloud_trace": "opentelemetry-exporter-otlp-proto-http",
-    "otlp": "opentelemetry-exporter-otlp-proto-http",
-    "prometheus": "opentelemetry-exporter-prometheus",
-}
-
 
 @dataclass(frozen=True)
 class Inputs:
@@ -159,27 +152,6 @@ def check_handlers(root: Path, modules: Iterable[str]) -> None:
             raise CloudError(
                 f"TASK_HANDLERS names {name}, and {root / 'Dockerfile'} does not copy {path}: "
                 "the workers would not start. Add a COPY line for it (and a line in .dockerignore)."
-            )
-
-
-def check_exporters(root: Path, exporters: Iterable[tuple[str, str]]) -> None:
-    """Check that the image would have the library behind each exporter of metrics and traces.
-
-    Args:
-        root: folder with the Dockerfile.
-        exporters: METRICS_EXPORTER and TRACES_EXPORTER with their values.
-
-    Raises:
-        CloudError: the lock file that the image is made from does not name it.
-    """
-    locked = [path.read_text(encoding="utf-8") for path in files(root) if path.name == "requirements.lock"]
-    for name, value in exporters:
-        library = _EXPORTERS.get(value)
-        if library and locked and not any(f"{library}==" in text for text in locked):
-            raise CloudError(
-                f'{name} = "{value}" needs {library}, which requirements.lock has not: API and workers would not '
-                "start. Add poolhouse[telemetry] to the dependencies in pyproject.toml, run ./invoke lock, and deploy "
-                "again."
             )
 
 

@@ -14,6 +14,11 @@ from google.auth import exceptions, jwt
 KEEP_S = 3600.0
 #: Shortest time between two looks for keys, in seconds: tokens with invented keys must not cost calls.
 LOOK_AGAIN_S = 60.0
+#: How long keys serve where none can be fetched, in seconds.
+STALE_S = 24 * 3600.0
+#: Shortest time between two tries after one that failed where no key serves, in seconds: a try may take as long as its
+#: timeout, and the others wait for it.
+RETRY_S = 2.0
 #: How far the clock of who signs may be from this one, in seconds (IAP, Securing your app with signed headers).
 CLOCK_SKEW_S = 30
 _TIMEOUT_S = 10.0
@@ -54,7 +59,8 @@ class SignedTokens:
         self._clock = clock
         self._lock = threading.Lock()
         self._keys: Mapping[str, str] = {}
-        self._fetched = float("-inf")
+        self._fetched = self._failed = float("-inf")
+        self._failure = ""
 
     def claims(self, token: str) -> Mapping[str, Any] | None:
         """Return what a token says; None where it is not signed, not for this audience, or no longer valid.
@@ -70,14 +76,26 @@ class SignedTokens:
                 audience=self._audience,
                 clock_skew_in_seconds=CLOCK_SKEW_S,
             )
-        except (exceptions.GoogleAuthError, ValueError):
+        except (exceptions.GoogleAuthError, ValueError, RecursionError):  # the last: JSON that is nested too deeply
             return None
         return found if found.get("iss") in self._issuers else None
 
     def _keys_with(self, key: str) -> Mapping[str, str]:
         with self._lock:
-            age = self._clock() - self._fetched
+            now = self._clock()
+            age = now - self._fetched
             if age > KEEP_S or (key not in self._keys and age > LOOK_AGAIN_S):
-                self._keys = self._fetch()
-                self._fetched = self._clock()
+                usable = bool(self._keys) and age <= STALE_S
+                if now - self._failed > (LOOK_AGAIN_S if usable else RETRY_S):
+                    self._look()
+                if self._fetched < self._failed and not (usable and key in self._keys):
+                    raise requests.RequestException(self._failure)
             return self._keys
+
+    def _look(self) -> None:
+        try:
+            self._keys = self._fetch()
+        except requests.RequestException as error:
+            self._failed, self._failure = self._clock(), str(error)
+        else:
+            self._fetched = self._clock()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from starlette.datastructures import FormData, UploadFile
@@ -10,6 +11,9 @@ from starlette.requests import Request
 
 #: Fields that say what is acted on. Others hold payloads, or texts that may quote them.
 _NAMING = ("id", "task_type", "queue", "status", "delay", "folder")
+#: Characters of one name that are kept. The names of one field have to fit into the bytes, so that no form makes the
+#: line longer than an entry of Cloud Logging can be, 256 KiB (Cloud Logging, Quotas and limits).
+MOST_CHARACTERS, _MOST_BYTES = 500, 20_000
 #: Values of one field that are kept.
 _MOST = 100
 _ACT = "poolhouse.act"
@@ -59,7 +63,16 @@ def _named(form: FormData) -> Mapping[str, list[str]]:
                 found.setdefault("file", []).append(value.filename)
         elif name in _NAMING and value:
             found.setdefault(name, []).append(value)
-    return {
-        name: values if len(values) <= _MOST else [*values[:_MOST], f"and {len(values) - _MOST} more"]
-        for name, values in found.items()
-    }
+    return {name: _kept(values) for name, values in found.items()}
+
+
+def _kept(values: Sequence[str]) -> list[str]:
+    kept: list[str] = []
+    left = _MOST_BYTES
+    for value in values[:_MOST]:
+        short = value if len(value) <= MOST_CHARACTERS else f"{value[:MOST_CHARACTERS]}…"
+        left -= len(json.dumps(short))
+        if left < 0:
+            break
+        kept.append(short)
+    return kept if len(kept) == len(values) else [*kept, f"and {len(values) - len(kept)} more"]

@@ -14,7 +14,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from poolhouse.client.errors import ApiError
-from poolhouse.local.console import rendering
+from poolhouse.local.console import rendering, visitor
 from poolhouse.local.console.files.bucket import NotShown
 from poolhouse.local.console.guard import Guard
 from poolhouse.local.console.notes import Notes
@@ -104,12 +104,13 @@ def _refused(request: Request, error: Exception) -> Response:
 
 
 def _unexpected(request: Request, error: Exception) -> Response:
-    # The server logs it with its traceback; a page is no place for that.
+    # The server logs it with its traceback; a page is no place for that. Only a deployed console knows who is there.
+    where = "Cloud Logging, where Logs leads" if visitor.of(request) else "./invoke logs --service console"
     return rendering.page(
         request,
         "error.html",
         status=500,
         title="The console made a mistake",
         text=type(error).__name__,
-        advice="Its log has the details: ./invoke logs --service console.",
+        advice=f"Its log has the details: {where}.",
     )

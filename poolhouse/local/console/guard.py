@@ -19,6 +19,8 @@ MOST_FORM_BYTES = 64 * 1024**2
 MOST_UPLOAD_BYTES = 1024**3
 #: Where such forms go.
 _UPLOADS = ("/submit/", "/files/upload")
+#: Media types of forms; without one there is no body.
+_FORMS = frozenset({"", "application/x-www-form-urlencoded", "multipart/form-data"})
 #: Methods that change nothing.
 READING = frozenset({"GET", "HEAD"})
 #: Scripts and styles are files of the console; pages go nowhere else and can't be framed. Only what shows a file
@@ -42,6 +44,9 @@ def refusal(method: str, headers: Headers, *, guard: WebGuard) -> Refusal | None
     refused = guard.refusal(method, headers)
     if refused is not None or method in READING:
         return refused
+    # What is no form, a page of another site can send only after it has asked; the rule relies on that, this need not.
+    if (headers.get("content-type") or "").partition(";")[0].strip().lower() not in _FORMS:
+        return Refusal(415, "the console takes forms alone")
     if headers.get("sec-fetch-site", "none") == "none" and "origin" not in headers:
         return Refusal(403, "a change needs an Origin header that names the console")
     return None

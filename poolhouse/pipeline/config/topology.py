@@ -135,6 +135,11 @@ class Topology(Table):
         """Variables of a queue's workers."""
         return {**self.env, **queue.env}
 
+    @property
+    def environments(self) -> tuple[Mapping[str, str], ...]:
+        """Variables of the API, and of each queue's workers."""
+        return (self.env, *(self.env_of(queue) for queue in self.queues))
+
     def secrets_of(self, queue: Queue) -> Mapping[str, Version]:
         """Secrets of a queue's workers."""
         return {**self.secrets, **queue.secrets}

@@ -40,7 +40,7 @@ class Gate:
         self._operators = operators
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] == _HEALTH:
+        if scope["type"] != "http" or (scope["path"] == _HEALTH and scope["method"] in READING):
             await self._app(scope, receive, send)
             return
         request = Request(scope)
@@ -49,29 +49,31 @@ class Gate:
             await found(scope, receive, send)
         elif request.method not in READING:
             await self._act(request, found, receive, send)
-        elif not found.may_act and f"{request.url.path}/".startswith(f"{_FORMS}/"):
+        elif not found.may_act and f"{scope['path']}/".startswith(f"{_FORMS}/"):
             await (await asyncio.to_thread(_denied, request, found))(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
     async def _enter(self, request: Request) -> Visitor | Response:
         """Return who calls, or the answer to someone who is unknown."""
-        assertion = request.headers.get(HEADER)
-        if assertion is None:
+        found = request.headers.getlist(HEADER)
+        if len(found) != 1:  # with two, one of them is not the proxy's
             return _plain(
-                401, "This console is reached through Identity-Aware Proxy alone, which has added nothing to this call."
+                401,
+                "This console is reached through Identity-Aware Proxy alone, which adds one assertion to each call; "
+                f"this one has {len(found) or 'none'}.",
             )
         try:
-            person = await asyncio.to_thread(self._assertions.person, assertion)
+            person = await asyncio.to_thread(self._assertions.person, found[0])
         except requests.RequestException:
             return _plain(
                 503, "The keys of Identity-Aware Proxy can't be fetched: try again.", {"retry-after": _RETRY_S}
             )
         if person is None:
             return _plain(401, "Identity-Aware Proxy has not signed this call for this console, or too long ago.")
-        found = Visitor(address=person.address, may_act=is_among(person, self._operators))
-        visitor.enter(request, found)
-        return found
+        who = Visitor(address=person.address, may_act=is_among(person, self._operators))
+        visitor.enter(request, who)
+        return who
 
     async def _act(self, request: Request, who: Visitor, receive: Receive, send: Send) -> None:
         """Answer a call that changes something, and log what came of it, whatever that is."""
@@ -96,7 +98,7 @@ class Gate:
                 "audit",
                 who=who.address,
                 role=who.role,
-                act=request.url.path,
+                act=request.scope["path"][: acts.MOST_CHARACTERS],
                 on=dict(act.on),
                 outcome=act.outcome(status) if who.may_act else "denied",
                 status=status,

@@ -7,6 +7,7 @@ import pytest
 
 from poolhouse.cloud.cost import MONTH_DAYS, MONTH_S, Load, Workers, break_even, estimate, load_of, load_prices, report
 from poolhouse.pipeline.config import topology
+from poolhouse.pipeline.config.console_options import Console
 from poolhouse.pipeline.config.deploy_options import Deploy
 from poolhouse.pipeline.errors import ConfigError
 
@@ -79,6 +80,22 @@ def test_spans_are_paid_for_beyond_the_free_ones_where_they_go_to_cloud_trace() 
     spans = 100_000 * MONTH_DAYS * 7
     assert part(many, "Cloud Trace") == pytest.approx((spans - 2_500_000) / 1e6 * 0.20)
     assert part(load_of(SHIPPED, tasks_per_day=100_000, seconds=2), "Cloud Trace") == 0
+
+
+def test_a_deployed_console_is_paid_for_beyond_what_is_free_and_what_the_api_takes_of_that() -> None:
+    there = Console(deploy=True, viewers=("user:ann@example.com",))
+    few, many = (
+        load_of(SHIPPED.model_copy(update={"console": there}), tasks_per_day=tasks, seconds=2)
+        for tasks in (1000, 10_000_000)
+    )
+    assert part(few, "console") == 0
+    # A look each six seconds, for eight hours a day: 0.1 s of its own, and three calls of the API of 0.05 s.
+    looks, price = 4800 * MONTH_DAYS, PRICES["run_service"]
+    requests = looks * 4 / 1e6 * price["million_requests"]
+    seconds = looks * 0.25 * (price["cpu_s"] + 0.5 * price["memory_gib_s"])
+    assert part(many, "console") == pytest.approx(requests + seconds)
+    assert part(many, "API") == part(load_of(SHIPPED, tasks_per_day=10_000_000, seconds=2), "API")
+    assert part(load_of(SHIPPED, tasks_per_day=10_000_000, seconds=2), "console") == 0
 
 
 def test_a_run_of_a_job_is_billed_for_a_minute_at_least() -> None:

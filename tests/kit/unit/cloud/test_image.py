@@ -117,27 +117,6 @@ def test_a_key_under_another_name_is_refused(root: Path, content: str) -> None:
         image.tag(root)
 
 
-@pytest.mark.parametrize(
-    ("value", "library"),
-    [
-        ("otlp", "opentelemetry-exporter-otlp-proto-http"),
-        ("cloud_trace", "opentelemetry-exporter-otlp-proto-http"),
-        ("prometheus", "opentelemetry-exporter-prometheus"),
-    ],
-)
-def test_an_exporter_whose_library_is_not_locked_is_refused(root: Path, value: str, library: str) -> None:
-    image.check_exporters(root, [("TRACES_EXPORTER", "none"), ("METRICS_EXPORTER", "global")])
-    with pytest.raises(CloudError, match=rf'TRACES_EXPORTER = "{value}" needs {library}.*poolhouse\[telemetry\]'):
-        image.check_exporters(root, [("TRACES_EXPORTER", value)])
-    (root / "requirements.lock").write_text(f"x==1\n{library}==1.45.2 \\\n    --hash=sha256:0\n")
-    image.check_exporters(root, [("TRACES_EXPORTER", value)])
-
-
-def test_an_image_of_another_make_is_not_judged_by_its_lock_file(root: Path) -> None:
-    (root / "Dockerfile").write_text("FROM scratch\nCOPY pipeline.toml ./\n")
-    image.check_exporters(root, [("TRACES_EXPORTER", "cloud_trace")])
-
-
 def test_links_are_followed_within_the_folder_alone(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     (root / "shared.py").write_text("x = 1")
     (root / "app" / "inside.py").symlink_to(root / "shared.py")

@@ -368,6 +368,7 @@ def test_a_mistake_of_the_console_is_a_page_without_a_traceback(shown: Shown) ->
     shown.backend.services = (replace(shown.backend.services[0], uptime_s="long"),)  # type: ignore[arg-type]
     page = shown.page("/", status=500)
     assert "The console made a mistake" in page
+    assert "Its log has the details: ./invoke logs --service console." in page
     assert "Traceback" not in page
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
+from urllib.parse import quote
 
 import pytest
 import requests
 from structlog.testing import capture_logs
 
 from poolhouse.local.console.deployed.assertions import HEADER, Assertions, Person, is_among
+from poolhouse.local.console.stacks import Deployed
 from tests.kit.unit.local.console.conftest import words
 from tests.kit.unit.local.console.deployed.conftest import (
     AUDIENCE,
@@ -61,8 +64,27 @@ def test_nobody_is_let_in_whom_the_proxy_has_not_named(visited: Visited) -> None
     assert visited.served.api.get("/queues")["queues"][0]["paused_at"] is None
 
 
+def test_a_second_assertion_makes_the_call_nobodys(visited: Visited) -> None:
+    for first, second in ((OPERATOR, VIEWER), (VIEWER, OPERATOR), (OPERATOR, OPERATOR)):
+        answer = visited.client.get("/", headers=[(HEADER, assertion(first)), (HEADER.title(), assertion(second))])
+        assert answer.status_code == 401
+        assert "this one has 2" in answer.text
+
+
 def test_cloud_run_asks_for_its_health_without_a_name(visited: Visited) -> None:
     assert visited.client.get("/health", headers={"Host": "10.0.0.1:8080"}).status_code == 200
+    # Nothing else is answered so, no page that says what this is among it.
+    for path, method in (("/health", "POST"), ("/health", "OPTIONS"), ("/health/", "GET"), ("//health", "GET")):
+        answer = visited.client.request(method, URL + path, headers={"Origin": URL})
+        assert answer.status_code in {401, 403}, (method, path)
+        assert "some-project" not in answer.text
+
+
+def test_no_page_is_kept_by_what_is_in_between(visited: Visited) -> None:
+    for path in ("/", "/static/console.css", "/files/download?name=uploads/none", "/nothing"):
+        for name in (VIEWER, OPERATOR):
+            assert visited.get(path, as_=name).headers["cache-control"] == "no-store", path
+        assert visited.client.get(path).headers["cache-control"] == "no-store", path
 
 
 def test_without_the_keys_of_the_proxy_nobody_is_let_in_and_the_next_try_may_do() -> None:
@@ -201,6 +223,35 @@ def test_the_log_says_what_did_not_come_of_an_act(visited: Visited) -> None:
     assert [(line["outcome"], line["status"]) for line in audited(lines)] == [("failed", 503)]
 
 
+def test_a_mistake_of_the_console_leads_to_cloud_logging_and_tells_nothing_else(
+    visited: Visited, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mistaken(_: Deployed) -> NoReturn:
+        raise RuntimeError("planted")
+
+    monkeypatch.setattr(Deployed, "emulator", mistaken)
+    answer = visited.get("/emulator", as_=VIEWER)
+    assert answer.status_code == 500
+    assert "Its log has the details: Cloud Logging, where Logs leads." in words(answer.text)
+    assert "planted" not in answer.text
+
+
+def test_no_form_makes_a_line_that_is_none_of_the_logs(visited: Visited) -> None:
+    forged = 'a\n{"message": "audit", "who": "eve@example.com"}'
+    with capture_logs() as lines:
+        visited.post(f"/tasks/{quote(forged + '#b?c')}/cancel", queue=[forged, "\u2028"])
+    (line,) = audited(lines)
+    # As it is asked for, not what is left of it between signs that mean something in an address.
+    assert (line["act"], line["on"]) == (f"/tasks/{forged}#b?c/cancel", {"queue": [forged, "\u2028"]})
+    with capture_logs() as lines:
+        visited.post(f"/tasks/{'x' * 5000}/cancel", delay="x" * 10**6, id=["\N{GRINNING FACE}" * 600] * 60, queue="q")
+    (line,) = audited(lines)
+    kept = line["on"]
+    assert (len(line["act"]), len(kept["delay"][0]), kept["queue"]) == (500, 501, ["q"])
+    assert kept["id"][-1] == f"and {60 - len(kept['id']) + 1} more"
+    assert len(json.dumps(line)) < 50_000
+
+
 def test_a_page_of_another_site_acts_with_no_operators_session(visited: Visited) -> None:
     for headers in (
         {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"},
@@ -208,7 +259,10 @@ def test_a_page_of_another_site_acts_with_no_operators_session(visited: Visited)
         {"Origin": "https://evil.example"},
         {"Sec-Fetch-Site": "cross-site"},
         {},
+        # What a page has to ask for first; the console has no use for it.
+        {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site", "Content-Type": "application/json"},
     ):
         sent = {HEADER: assertion(OPERATOR), **headers}
-        assert visited.client.post("/queues/default/pause", headers=sent).status_code == 403, headers
+        expected = 415 if "Content-Type" in headers else 403
+        assert visited.client.post("/queues/default/pause", headers=sent).status_code == expected, headers
     assert visited.served.api.get("/queues")["queues"][0]["paused_at"] is None
