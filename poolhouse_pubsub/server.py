@@ -18,7 +18,7 @@ from poolhouse_pubsub.core.clock import Clock
 from poolhouse_pubsub.core.emulator import Emulator
 from poolhouse_pubsub.status import server_stops
 from poolhouse_pubsub.transforms import Models
-from poolhouse_pubsub.transport.async_server import AsyncServer, serve
+from poolhouse_pubsub.transport.async_server import AsyncServer, new_loop, serve
 from poolhouse_pubsub.transport.web_guard import WebGuard
 
 _log = logging.getLogger(__name__)
@@ -110,8 +110,6 @@ class EmulatorServer:
         quotas: Throughput a second by kind, such as `{"publish": 1_000_000}` (`service.throughput.QUOTAS`).
         guard: Keeps web pages of other sites out; by default every host and origin that is not local.
         ui: Serves the console, pages for a browser under `/ui`.
-        loop_factory: Makes its event loop. `transport.async_server.new_loop` makes faster ones; they are for a process
-            that starts one server, since what is left of such a loop must not be collected on another thread.
     """
 
     def __init__(
@@ -130,12 +128,10 @@ class EmulatorServer:
         quotas: Mapping[str, float] | None = None,
         guard: WebGuard | None = None,
         ui: bool = False,
-        loop_factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
     ) -> None:
         self.host = host
         self._guard = guard
         self._ui = ui
-        self._loop_factory = loop_factory
         self._port = port
         self._listener = listener
         self._topology = topology
@@ -193,7 +189,7 @@ class EmulatorServer:
         self.stop()
 
     def _run(self, started: list[BaseException | None], ready: threading.Event) -> None:
-        with asyncio.Runner(loop_factory=self._loop_factory) as runner:
+        with asyncio.Runner(loop_factory=new_loop) as runner:
             runner.run(self._main(started, ready))
 
     async def _main(self, started: list[BaseException | None], ready: threading.Event) -> None:

@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-
-import pytest
-
 pytest_plugins = ["poolhouse.testing.plugin"]
 
 #: Characters of a name of a test that come from one text parameter.
 _NAMED = 60
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _no_loops_of_uvloop() -> Iterator[None]:
-    """Servers on threads of a test process run asyncio's own loops: what is left of others is collected anywhere."""
-    yield
-    assert "uvloop" not in sys.modules, "a server in this process ran on uvloop: give it asyncio's own loop"
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:

@@ -66,7 +66,14 @@ class Terminal:
 
     def bars(self, *columns: ProgressColumn) -> Progress:
         """Progress bars, which are gone when they are done; none where standard error is not a terminal."""
-        return Progress(*columns, console=self.err, transient=True, disable=not self.err.is_terminal)
+        return Progress(
+            *columns,
+            console=self.err,
+            transient=True,
+            disable=not self.err.is_terminal,
+            redirect_stdout=False,  # see poolhouse.local.safe_console
+            redirect_stderr=False,
+        )
 
     def confirm(self, question: str, *, yes: bool) -> bool:
         """Whether to go on.

@@ -94,7 +94,7 @@ class ServedApi:
         finally:
             provided.reset(token)
         listener = ports.listen(0)
-        # Not uvloop: its loops are not for collection by the threads of other loops, which a test process has.
+        # asyncio's own loop: for the few calls of a test uvloop's is no faster, and has to be imported.
         config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", http="httptools", loop="asyncio")
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listener],), name="pipeline-api", daemon=True)

@@ -35,7 +35,10 @@ def run(api: Client, *, as_json: bool, terminal: Terminal, sleep: Callable[[floa
     if not terminal.out.is_terminal:
         terminal.out.print(view(_look(api)))
         return OK
-    with Live(console=terminal.out, screen=True, auto_refresh=False) as live:
+    # Not redirected: see poolhouse.local.safe_console.
+    with Live(
+        console=terminal.out, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
+    ) as live:
         try:
             while True:
                 try:

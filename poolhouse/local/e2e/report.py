@@ -44,7 +44,14 @@ class Report:
         """Shows nothing yet."""
         self._console = console
         self.lines: list[Line] = []
-        self._live = Live(console=console, get_renderable=self.table, refresh_per_second=8, transient=True)
+        self._live = Live(
+            console=console,
+            get_renderable=self.table,
+            refresh_per_second=8,
+            transient=True,
+            redirect_stdout=False,  # see poolhouse.local.safe_console
+            redirect_stderr=False,
+        )
 
     def __enter__(self) -> Report:
         if self._console.is_terminal:

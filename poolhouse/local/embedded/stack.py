@@ -236,14 +236,13 @@ class EmbeddedStack:
         # Imported here, on a thread: it takes a second, and the children are looked after meanwhile.
         from poolhouse.local.embedded.shared_clock import SharedClock  # noqa: PLC0415
         from poolhouse_pubsub.server import EmulatorServer  # noqa: PLC0415
-        from poolhouse_pubsub.transport.async_server import new_loop  # noqa: PLC0415
         from poolhouse_pubsub.transport.web_guard import WebGuard  # noqa: PLC0415
 
         kept = self._kept.pubsub if self._kept is not None else None
         guard = WebGuard.from_environment(self._specs["api"].environment)
         clock = SharedClock(Path(self._specs["api"].environment["CLOCK_FILE"]))
         self._emulator = EmulatorServer(
-            listener=self._addresses.pubsub, data_dir=kept, guard=guard, clock=clock, ui=True, loop_factory=new_loop
+            listener=self._addresses.pubsub, data_dir=kept, guard=guard, clock=clock, ui=True
         ).start()
         self._emulator_started_at = time.monotonic()
 

@@ -201,16 +201,26 @@ def test_logs_are_labelled_by_the_names_that_status_prints(stack: Compose) -> No
         assert {name for name, _ in of_containers(written, entry.instance)} <= {entry.instance}
 
 
-def test_a_handlers_own_variables_reach_the_containers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_handlers_own_variables_reach_the_containers_and_their_spans_the_console(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     require_engine()
     monkeypatch.setenv("GREETING", 'it\'s $5 {for} "you"')
+    monkeypatch.setenv("TRACES_EXPORTER", "file")
     backend = Compose(tmp_path)
     backend.up(UpOptions(attached=True, api_port=ports.choose(), timeout_s=180), lambda _: None)
+    client = Client(backend.endpoints())
     try:
         for service in ("api", "worker-bulk", "scheduler"):
             assert _container(backend, service).environment["GREETING"] == 'it\'s $5 {for} "you"'
             assert "PYTHONPATH" not in _container(backend, service).environment
+        task_id = client.submit("/tasks", {"task_type": "sample.echo", "payload": {"value": 1}})["task_id"]
+        console = create_app(LocalStack(lambda: backend, state_dir=tmp_path))
+        with TestClient(console, base_url="http://127.0.0.1") as browser:
+            until(lambda: "run sample.echo" in browser.get(f"/tasks/{task_id}").text, timeout_s=TIMEOUT_S)
+            assert "POST /tasks" in browser.get(f"/tasks/{task_id}").text
     finally:
+        client.close()
         assert backend.down(volumes=True)
     assert not engine.containers(project.name(tmp_path, attached=True))
 

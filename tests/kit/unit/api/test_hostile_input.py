@@ -178,7 +178,6 @@ class TestGate:
 def served(app: Any) -> Iterator[tuple[str, int]]:
     """The service at a port, as `python -m poolhouse.api` runs it."""
     listener = socket.create_server(("127.0.0.1", 0))
-    # Not uvloop, as in poolhouse.testing.served_api: a loop that another thread collects later crashes the process.
     config = uvicorn.Config(app, log_config=None, access_log=False, loop="asyncio")
     server = service.Server(config, app.state.events, app.state.services.ending)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)

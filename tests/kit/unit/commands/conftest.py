@@ -94,7 +94,6 @@ def served(tmp_path: Path) -> Iterator[Served]:
     store, topics, clock = MemoryStore(), MemoryTopics(), ManualClock()
     app = application(store, topics, clock, environment=environment)
     server = uvicorn.Server(
-        # Not uvloop: its loops are not for collection by the threads of other loops.
         uvicorn.Config(app, log_config=None, ws="none", loop="asyncio", lifespan="on", timeout_graceful_shutdown=1)
     )
     with ports.listen(0) as listening:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 
 import pytest
 from rich.console import Console
@@ -11,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from poolhouse.commands.terminal import Terminal
+from poolhouse.local.e2e.report import Report
 from poolhouse.local.safe_console import SafeConsole
 from poolhouse.pipeline.visible import visible
 
@@ -102,3 +104,14 @@ def test_nothing_in_a_pipe_or_a_file_is_cut(columns: str | None, monkeypatch: py
     assert len(file.getvalue().splitlines()) == 2
     assert "worker-default-1" in file.getvalue()
     assert "…" not in file.getvalue()
+
+
+def test_what_moves_on_a_terminal_leaves_the_standard_streams_to_other_threads() -> None:
+    streams = (sys.stdout, sys.stderr)
+    console = colour(io.StringIO())
+    with Terminal(out=console, err=console).bars() as bars:
+        bars.add_task("up")
+        assert (sys.stdout, sys.stderr) == streams
+    with Report(console) as report:
+        report.add("a case")
+        assert (sys.stdout, sys.stderr) == streams

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 from rich.console import Console
@@ -44,13 +45,14 @@ def test_on_a_terminal_it_goes_on_until_ctrl_c_and_through_an_outage(
     served: Served, screen: Screen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     working(served)
-    looks = []
+    looks, stdout = [], sys.stdout
 
     def no_answer(path: str, **query: str) -> None:
         raise ApiError("the API does not answer", status=0)
 
     def sleep(seconds: float) -> None:
         looks.append(seconds)
+        assert sys.stdout is stdout  # the API's threads write their log there
         if len(looks) == 2:
             monkeypatch.setattr(served.api, "get", no_answer)
         if len(looks) == 3:
