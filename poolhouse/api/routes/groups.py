@@ -213,7 +213,7 @@ async def cancel_group(group_id: str, request: Request, services: Provided) -> R
     """No further member starts, nor the join.
 
     Running members are notified: their handlers see it at the next checkpoint. Those that wait become `cancelled` when
-    their turn comes; a worker may start some for two seconds more.
+    their turn comes; a worker may start some for two seconds more, which run to their end.
     """
     group = await _read(group_id, services)
     ids = await services.task_ids()

@@ -56,9 +56,12 @@ class World:
     console_url: str
     handler: Path
 
-    def submit(self, task_type: str, *, delay_s: float | None = None, **payload: object) -> str:
+    def submit(
+        self, task_type: str, *, queue: str | None = None, delay_s: float | None = None, **payload: object
+    ) -> str:
         """Submit a task; returns its id."""
-        return str(self._post("/tasks", {"task_type": task_type, "payload": payload, "delay_s": delay_s})["task_id"])
+        body = {"task_type": task_type, "queue": queue, "payload": payload, "delay_s": delay_s}
+        return str(self._post("/tasks", body)["task_id"])
 
     def submit_group(self, task_type: str, payloads: Sequence[object]) -> str:
         """Submit a group of tasks of a type; returns its id."""
