@@ -217,8 +217,8 @@ def test_a_handlers_own_variables_reach_the_containers_and_their_spans_the_conso
         task_id = client.submit("/tasks", {"task_type": "sample.echo", "payload": {"value": 1}})["task_id"]
         console = create_app(LocalStack(lambda: backend, state_dir=tmp_path))
         with TestClient(console, base_url="http://127.0.0.1") as browser:
-            until(lambda: "run sample.echo" in browser.get(f"/tasks/{task_id}").text, timeout_s=TIMEOUT_S)
-            assert "POST /tasks" in browser.get(f"/tasks/{task_id}").text
+            spans = ("POST /tasks", "run sample.echo")  # of API and worker, each of which writes its own
+            until(lambda: all(span in browser.get(f"/tasks/{task_id}").text for span in spans), timeout_s=TIMEOUT_S)
     finally:
         client.close()
         assert backend.down(volumes=True)
