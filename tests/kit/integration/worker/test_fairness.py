@@ -53,10 +53,11 @@ def test_one_task_behind_a_flood_of_another_tenant_waits_for_few_of_them(
     (queue,) = fair.settings.topology.queues
     backlog = EmulatorBacklog(poolhouse_environment["PUBSUB_EMULATOR_HOST"], project=fair.settings.google_cloud_project)
     assert backlog.look(queue).backlog == FLOOD + 1
-    fair.worker("run")
+    worker = fair.worker("run")
     # The first ones hold all threads until the worker has messages of every tier at hand.
     fair.until(lambda: backlog._look(queue.subscription).in_flight == LIMITS[0] + 1, 60)
     fair.until(lambda: all((backlog._look(tier.subscription).in_flight or 0) > 0 for tier in queue.tiers), 60)
+    fair.until(lambda: _is_at_rest(worker.pid), 60)  # what was sent has come
     visits.touch()
     gate.touch()
     fair.until(lambda: "small" in visits.read_text().split(), 60)
@@ -84,3 +85,12 @@ def test_a_pause_closes_all_tiers_and_gives_back_what_they_held(
     assert (figures.backlog, figures.in_flight, visits.read_text()) == (150, 0, "")
     control.change(lambda decided: decided.resume(queue.name))
     fair.until(lambda: len(visits.read_text().split()) == 150, 60)
+
+
+def _is_at_rest(pid: int) -> bool:
+    """Whether each thread of a process waits for something; taken for granted where there is no /proc."""
+    try:
+        states = [file.read_text().rpartition(")")[2].split()[0] for file in Path(f"/proc/{pid}/task").glob("*/stat")]
+    except OSError:  # a thread has ended in between
+        return False
+    return all(state == "S" for state in states)
