@@ -16,6 +16,7 @@ from rich.progress import Progress, ProgressColumn
 from rich.table import Table
 
 from poolhouse.commands import output
+from poolhouse.local import live_displays
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.visible import CONTROLS
 
@@ -66,14 +67,7 @@ class Terminal:
 
     def bars(self, *columns: ProgressColumn) -> Progress:
         """Progress bars, which are gone when they are done; none where standard error is not a terminal."""
-        return Progress(
-            *columns,
-            console=self.err,
-            transient=True,
-            disable=not self.err.is_terminal,
-            redirect_stdout=False,  # see poolhouse.local.safe_console
-            redirect_stderr=False,
-        )
+        return live_displays.bars(self.err, *columns)
 
     def confirm(self, question: str, *, yes: bool) -> bool:
         """Whether to go on.

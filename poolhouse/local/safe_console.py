@@ -1,9 +1,4 @@
-"""A console of rich that foreign text can't command.
-
-What moves on it (rich's `Live` and `Progress`) leaves sys.stdout and sys.stderr alone, by `redirect_stdout=False` and
-`redirect_stderr=False`. Else whatever any thread prints, such as a line of its log, is rendered on that thread, and
-Python 3.11 crashes now and then when it gets rid of the proxy that does so.
-"""
+"""A console of rich that foreign text can't command."""
 
 from __future__ import annotations
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 
 from rich.console import Group, RenderableType
-from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
@@ -16,6 +15,7 @@ from poolhouse.client.calls import segment
 from poolhouse.client.client import Client
 from poolhouse.client.errors import ApiError
 from poolhouse.commands.terminal import Terminal, now
+from poolhouse.local import live_displays
 from poolhouse.pipeline.exit_codes import OK
 
 #: Pause between two looks, in seconds.
@@ -35,10 +35,7 @@ def run(api: Client, *, as_json: bool, terminal: Terminal, sleep: Callable[[floa
     if not terminal.out.is_terminal:
         terminal.out.print(view(_look(api)))
         return OK
-    # Not redirected: see poolhouse.local.safe_console.
-    with Live(
-        console=terminal.out, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
-    ) as live:
+    with live_displays.screen(terminal.out) as live:
         try:
             while True:
                 try:

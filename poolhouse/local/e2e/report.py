@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from rich.console import Console
-from rich.live import Live
 from rich.table import Table
+
+from poolhouse.local import live_displays
 
 
 @dataclass
@@ -44,14 +45,7 @@ class Report:
         """Shows nothing yet."""
         self._console = console
         self.lines: list[Line] = []
-        self._live = Live(
-            console=console,
-            get_renderable=self.table,
-            refresh_per_second=8,
-            transient=True,
-            redirect_stdout=False,  # see poolhouse.local.safe_console
-            redirect_stderr=False,
-        )
+        self._live = live_displays.table(console, self.table)
 
     def __enter__(self) -> Report:
         if self._console.is_terminal:
