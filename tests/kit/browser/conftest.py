@@ -69,6 +69,12 @@ def new_page(browser: Browser, complaints: list[str]) -> Iterator[Callable[..., 
     assert complaints == []
 
 
+@pytest.fixture
+def page(new_page: Callable[..., Page], world: World) -> Page:
+    """A tab of the console."""
+    return new_page(base_url=world.console_url)
+
+
 def _heed(message: ConsoleMessage, complaints: list[str]) -> None:
     if message.type == "error":
         complaints.append(f"{message.text} ({message.location['url']})")

@@ -7,13 +7,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 WIDE, NARROW = 1280, 390
 _AXE = Axe()
 #: axe-core's rules. Colours are all that a dark page has of its own.
 ALL: Mapping[str, object] = {"resultTypes": ["violations"]}
 COLOURS = {**ALL, "runOnly": ["color-contrast"]}
+
+
+def expect_status(page: Page, status: str) -> None:
+    """Wait until the page of a task shows a status."""
+    expect(page.locator("h1 .badge")).to_have_text(status)
 
 
 def look_at(page: Page, paths: Mapping[str, str], *, folder: Path) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, Request, expect
 
+from tests.kit.browser.looks import expect_status
 from tests.kit.browser.world import HANDLER, World
 
 pytestmark = pytest.mark.xdist_group("console")
@@ -24,15 +24,6 @@ def measure(payload: Measure, ctx: TaskContext) -> str:
 '''
 #: Does something wherever it is taken for HTML.
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
-
-
-@pytest.fixture
-def page(new_page: Callable[..., Page], world: World) -> Page:
-    return new_page(base_url=world.console_url)
-
-
-def expect_status(page: Page, status: str) -> None:
-    expect(page.locator("h1 .badge")).to_have_text(status)
 
 
 def expect_text(page: Page, text: str) -> None:

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from tests.kit.browser.looks import expect_status
 from tests.kit.browser.world import World
 
 pytestmark = pytest.mark.xdist_group("console")
 
 LONG_S = 7200.0
-
-
-@pytest.fixture
-def page(new_page: Callable[..., Page], world: World) -> Page:
-    return new_page(base_url=world.console_url)
-
-
-def expect_status(page: Page, status: str) -> None:
-    expect(page.locator("h1 .badge")).to_have_text(status)
 
 
 def expect_note(page: Page, text: str) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.kit.browser.looks import expect_status
 from tests.kit.browser.world import World
 
 pytestmark = pytest.mark.xdist_group("console")
@@ -16,11 +16,6 @@ pytestmark = pytest.mark.xdist_group("console")
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
-
-
-@pytest.fixture
-def page(new_page: Callable[..., Page], world: World) -> Page:
-    return new_page(base_url=world.console_url)
 
 
 def test_a_file_is_dropped_looked_at_and_processed(page: Page) -> None:
@@ -36,7 +31,7 @@ def test_a_file_is_dropped_looked_at_and_processed(page: Page) -> None:
     page.get_by_role("link", name="file_processing").click()
     expect(page.get_by_role("textbox", name="filename")).to_have_value("dropped.csv")
     page.get_by_role("button", name="Submit").click()
-    expect(page.locator("h1 .badge")).to_have_text("succeeded")
+    expect_status(page, "succeeded")
     page.get_by_role("link", name='"dropped.csv"').first.click()
     expect(page.get_by_role("cell", name="apple")).to_be_visible()
 
@@ -71,4 +66,4 @@ def test_what_is_folded_stays_folded_while_the_timeline_grows(page: Page, world:
     expect(page.locator(".gantt .took").first).not_to_have_text(took)
     expect(payload.get_by_text("600")).to_be_hidden()
     page.get_by_role("button", name="Cancel").click()
-    expect(page.locator("h1 .badge")).to_have_text("cancelled")
+    expect_status(page, "cancelled")
