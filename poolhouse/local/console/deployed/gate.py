@@ -21,6 +21,8 @@ _HEALTH = "/health"
 #: Pages that are there to act.
 _FORMS = "/submit"
 _RETRY_S = "5"
+#: Closes a WebSocket that must not be (RFC 6455, 7.4.1: policy violation).
+_REFUSED = 1008
 _log = structlog.get_logger("console")
 
 
@@ -40,7 +42,13 @@ class Gate:
         self._operators = operators
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or (scope["path"] == _HEALTH and scope["method"] in READING):
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":  # a WebSocket: the console has none
+            await send({"type": "websocket.close", "code": _REFUSED})
+            return
+        if scope["path"] == _HEALTH and scope["method"] in READING:
             await self._app(scope, receive, send)
             return
         request = Request(scope)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Mapping
@@ -10,9 +11,11 @@ from urllib.parse import quote
 
 import pytest
 import requests
+from starlette.types import Message, Receive, Scope, Send
 from structlog.testing import capture_logs
 
 from poolhouse.local.console.deployed.assertions import HEADER, Assertions, Person, is_among
+from poolhouse.local.console.deployed.gate import Gate
 from poolhouse.local.console.stacks import Deployed
 from tests.kit.unit.local.console.conftest import words
 from tests.kit.unit.local.console.deployed.conftest import (
@@ -78,6 +81,23 @@ def test_cloud_run_asks_for_its_health_without_a_name(visited: Visited) -> None:
         answer = visited.client.request(method, URL + path, headers={"Origin": URL})
         assert answer.status_code in {401, 403}, (method, path)
         assert "some-project" not in answer.text
+
+
+def test_a_websocket_is_closed_before_the_console_sees_it() -> None:
+    sent: list[Message] = []
+
+    async def console_app(scope: Scope, receive: Receive, send: Send) -> None:
+        raise AssertionError("the gate let it through")
+
+    async def receive() -> NoReturn:
+        raise AssertionError("nothing more is asked for")
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    gate = Gate(console_app, assertions=Assertions(audience=AUDIENCE, fetch=lambda: KEYS), operators=OPERATORS)
+    asyncio.run(gate({"type": "websocket", "path": "/", "headers": []}, receive, send))
+    assert sent == [{"type": "websocket.close", "code": 1008}]
 
 
 def test_no_page_is_kept_by_what_is_in_between(visited: Visited) -> None:
