@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 from typing import Annotated, Any, Literal, Self
 
 from fastapi import Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from poolhouse.api.selection import Moment
-from poolhouse.pipeline.config.base import NAME_PATTERN
+from poolhouse.pipeline.config.base import is_name
 from poolhouse.pipeline.errors import InvalidName
 from poolhouse.pipeline.index.database import TaskQuery
 from poolhouse.pipeline.index.entry import Entry, moment
@@ -35,7 +34,7 @@ def _group(text: str | None) -> str | None:
 
 
 def _declared(text: str | None) -> str | None:
-    if text and not re.fullmatch(NAME_PATTERN, text):
+    if text and not is_name(text):
         raise ValueError("is no name that pipeline.toml can declare")
     return text
 

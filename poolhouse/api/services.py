@@ -168,7 +168,7 @@ class Threads:
 
 
 class Ending:
-    """How much time the process has left, from the moment on that it is told to end."""
+    """How much time the process has left, once it is told to end."""
 
     def __init__(self, *, within_s: float) -> None:
         self._within_s = within_s

@@ -1,4 +1,4 @@
-"""Identity tokens that Google signs for service accounts: how Cloud Scheduler and the deployed console identify.
+"""Identity tokens that Google signs for service accounts: those of Cloud Scheduler and of the deployed console.
 
 Cloud Run checks them for a service that has an invoker check; one without gets them unchecked (Cloud Run,
 Authenticating service-to-service).

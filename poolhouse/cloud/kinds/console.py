@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from poolhouse.client.target import URL_VARIABLE
 from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
 from poolhouse.cloud.kinds import containers, project, run, serving, shares
 from poolhouse.cloud.kinds.connections import Connections
@@ -14,7 +15,7 @@ from poolhouse.cloud.kinds.serving import Serving
 from poolhouse.cloud.log_filter import log_filter
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.resource import IMAGE, Command, Fields, Json, Read, Resource, command, flag, pairs
-from poolhouse.pipeline.config.console_options import Console, ConsoleAccess
+from poolhouse.pipeline.config.console_options import ACCESS_VARIABLE, Console, ConsoleAccess
 
 #: Size of the one instance: pages are small, and the notes that follow an act are kept in memory.
 CPU, MEMORY_MIB, MAX_INSTANCES = 1, 512, 1
@@ -143,6 +144,6 @@ def _environment(declared: Console, *, options: Options, project_number: str) ->
     return {
         "GOOGLE_CLOUD_PROJECT": options.project,
         **({"PIPELINE_STAGE": options.stage} if options.stage else {}),
-        "POOLHOUSE_API_URL": options.api_url(project_number),
-        "CONSOLE_ACCESS": access.model_dump_json(),
+        URL_VARIABLE: options.api_url(project_number),
+        ACCESS_VARIABLE: access.model_dump_json(),
     }

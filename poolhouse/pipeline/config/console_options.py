@@ -8,6 +8,8 @@ from pydantic import AfterValidator, Field, model_validator
 
 from poolhouse.pipeline.config.base import Table
 
+#: The variable that carries a `ConsoleAccess` to a deployed console, as JSON.
+ACCESS_VARIABLE = "CONSOLE_ACCESS"
 #: What follows the kind of a member, as IAM writes them (IAM, Principal identifiers).
 _ADDRESS = r"[^\s:,@]+@[a-z0-9-]+(\.[a-z0-9-]+)+"
 _DOMAIN = r"[a-z0-9-]+(\.[a-z0-9-]+)+"
@@ -54,7 +56,7 @@ class Console(Table):
 
 
 class ConsoleAccess(Table):
-    """What a deployed console is told, as the variable CONSOLE_ACCESS carries it."""
+    """What a deployed console is told."""
 
     #: The audience of the assertions that Identity-Aware Proxy signs for this service.
     audience: str = Field(min_length=1)

@@ -6,7 +6,6 @@ that tools and filters need not parse the body.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -15,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from poolhouse.pipeline import json_values
-from poolhouse.pipeline.config.base import NAME_PATTERN
+from poolhouse.pipeline.config.base import is_name
 from poolhouse.pipeline.errors import InvalidName, MalformedMessage
 from poolhouse.pipeline.names import check_task_id, check_task_type
 from poolhouse.pipeline.tasks import large_values
@@ -168,7 +167,7 @@ def _links(value: object) -> Links:
             if task_id is not None:
                 check_task_id(task_id)
         for name in (links.trigger, links.schedule):
-            if name is not None and not re.fullmatch(NAME_PATTERN, name):
+            if name is not None and not is_name(name):
                 raise InvalidName(f"{name!r} can't be declared in pipeline.toml")
     except (ValidationError, InvalidName):
         raise MalformedMessage(f"malformed message: {LINKS} is for the server alone, and this is none of its") from None

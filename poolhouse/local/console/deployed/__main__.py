@@ -18,12 +18,10 @@ from poolhouse.local.console.deployed.assertions import Assertions
 from poolhouse.local.console.deployed.gate import Gate
 from poolhouse.local.console.stacks import Deployed
 from poolhouse.pipeline import logs
-from poolhouse.pipeline.config.console_options import ConsoleAccess
+from poolhouse.pipeline.config.console_options import ACCESS_VARIABLE, ConsoleAccess
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.exit_codes import OK, USAGE
 from poolhouse.pipeline.web_guard import WebGuard
-
-ACCESS_VARIABLE = "CONSOLE_ACCESS"
 
 
 def main(environment: Mapping[str, str] = os.environ) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from google.cloud import pubsub_v1
@@ -30,6 +30,10 @@ class Source:
     def of_dead_letters(self) -> bool:
         """Whether its messages are dead letters, which are kept also while their queue is paused."""
         return self.lane == DEAD_LETTER_LANE
+
+    def pulled_while(self, paused: Collection[str]) -> bool:
+        """Whether the worker pulls from it while some queues, given by their names, are paused."""
+        return self.of_dead_letters or self.queue.name not in paused
 
 
 def sources(queues: Sequence[str], topology: Topology, *, project: str, dead_letters: bool) -> Iterator[Source]:

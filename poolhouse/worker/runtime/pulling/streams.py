@@ -100,9 +100,7 @@ class Streams:
             for stream in tuple(self._streams)
             if not stream.paused and (stream.refused or is_pulling(stream.future))
         }
-        wanted = (
-            source.subscription for source in self._sources if source.of_dead_letters or source.queue.name not in paused
-        )
+        wanted = (source.subscription for source in self._sources if source.pulled_while(paused))
         return tuple(name for name in wanted if name not in pulled)
 
     def follow(self, paused: Collection[str]) -> None:
@@ -117,7 +115,7 @@ class Streams:
                 return
             for source in self._sources:
                 stream = next((each for each in self._streams if each.source == source and not each.paused), None)
-                wanted = source.of_dead_letters or source.queue.name not in paused
+                wanted = source.pulled_while(paused)
                 if stream is not None and not wanted:
                     stream.paused = True
                     stream.scheduler.hold()
