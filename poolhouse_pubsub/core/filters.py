@@ -181,8 +181,6 @@ class Or:
 class Filter:
     """A parsed filter."""
 
-    #: The filter as it was given.
-    text: str
     #: Its syntax tree; None for the empty filter, which lets everything through.
     expression: Expression | None
 
@@ -205,7 +203,7 @@ def parse_filter(text: str) -> Filter:
         FilterError: The text is no filter or has more than 256 bytes; says where and what was expected.
     """
     if not text:
-        return Filter(text=text, expression=None)
+        return Filter(expression=None)
     sizes_bytes = tuple(accumulate(len(character.encode("utf-8", "surrogatepass")) for character in text))
     if sizes_bytes[-1] > MAX_FILTER_BYTES:
         raise FilterError(
@@ -213,7 +211,7 @@ def parse_filter(text: str) -> Filter:
             position=bisect_right(sizes_bytes, MAX_FILTER_BYTES),
             expected=f"at most {MAX_FILTER_BYTES} bytes",
         )
-    return Filter(text=text, expression=_Parser(text).parse())
+    return Filter(expression=_Parser(text).parse())
 
 
 def quote(value: str) -> str:
