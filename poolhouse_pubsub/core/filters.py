@@ -351,7 +351,7 @@ class _Parser:
             raise self._error('one of the escapes \\" \\\\ \\a \\b \\f \\n \\r \\t \\v \\xHH \\uXXXX \\OOO', at=start)
         digits = self._text[self._position : self._position + length]
         if len(digits) < length or not _HEX_DIGITS.issuperset(digits):
-            raise self._error(f"{length} hexadecimal digits after \\{letter}", at=self._position)
+            raise self._error(f"{length} hexadecimal digits after \\{letter}")
         self._position += length
         value = int(digits, 16)
         if letter == "x":
