@@ -47,7 +47,7 @@ def document(root: Path, *, name: str) -> dict[str, Any]:
     """
     if root / LOCK not in image.files(root):
         raise ConfigError(
-            f"{root / 'Dockerfile'} copies no {LOCK}, so what it installs is not known (`./invoke lock` writes the file)."
+            f"{root / 'Dockerfile'} copies no {LOCK}, which `./invoke lock` writes: what it installs is not known."
         )
     components = [_base(), *_packages(root / LOCK), *_debian(root / APT)]
     subject = {"type": "container", "bom-ref": "image", "name": name, "version": image.tag(root)}
