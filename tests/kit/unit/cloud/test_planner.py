@@ -35,7 +35,7 @@ def test_a_first_plan_reads_as_agreed(make: Make) -> None:
     """Run with `UPDATE_GOLDEN=1` after a wanted change, and read the difference."""
     import os
 
-    text = plan_text(plan(make(), {}), project="some-project") + "\n"
+    text = plan_text(plan(make(bill="{}"), {}), project="some-project") + "\n"
     if os.environ.get("UPDATE_GOLDEN"):
         GOLDEN.write_text(text, encoding="utf-8")
     assert text == GOLDEN.read_text(encoding="utf-8")
