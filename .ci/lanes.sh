@@ -39,7 +39,15 @@ lanes_run() {
         esac
         if [ "$word" = failed ]; then return 1; fi
     done
+    lanes_second_attempts
     rm -r "$lanes_logs"
+}
+
+# The tests that failed and passed when they were run once more (pytest-rerunfailures).
+lanes_second_attempts() {
+    local reruns
+    reruns=$(sed -n '/^RERUN /p' "$lanes_logs"/*.log | sort -u)
+    if [ -n "$reruns" ]; then printf '=== passed at the second attempt only:\n%s\n' "$reruns"; fi
 }
 
 # Runs sections one by one, and reports each to lanes_run; a failure is the end of the lane.

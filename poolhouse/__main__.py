@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 
+from poolhouse.pipeline import kit
 from poolhouse.pipeline.errors import ConfigError, PoolhouseError
 from poolhouse.pipeline.exit_codes import FAILED, OK, USAGE
 
@@ -57,22 +57,13 @@ def new(path: Path, *, name: str | None = None, example: str | None = None) -> i
 
 def _parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="poolhouse", description="Background tasks on Google Cloud, developed locally.")
-    top.add_argument("--version", action="version", version=f"poolhouse {_version()}")
+    top.add_argument("--version", action="version", version=f"poolhouse {kit.version()}")
     commands = top.add_subparsers(dest="command", required=True)
     create = commands.add_parser("new", help="write a new project")
     create.add_argument("path", type=Path, help="folder of the new project")
     create.add_argument("--name", help="name of the project and its pipeline (the folder's name)")
     create.add_argument("--example", help="start with the code of an example: thumbnails, nightly_report or webhooks")
     return top
-
-
-def _version() -> str:
-    try:
-        return metadata.version("poolhouse")
-    except metadata.PackageNotFoundError:  # a checkout, which has all there is
-        from poolhouse.commands.project import wheels  # noqa: PLC0415
-
-        return wheels.version()
 
 
 if __name__ == "__main__":

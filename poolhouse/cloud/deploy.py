@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from poolhouse.cloud import cost, cost_ceiling, extras, image
+from poolhouse.cloud import cost, cost_ceiling, extras, image, sbom
 from poolhouse.cloud.canary import planning
 from poolhouse.cloud.destroy import remove
 from poolhouse.cloud.errors import CloudError
@@ -27,6 +27,7 @@ from poolhouse.cloud.plan.progress import Lines
 from poolhouse.cloud.plan.rendering import files_text, plan_text, summary
 from poolhouse.cloud.resource import Resource
 from poolhouse.pipeline.config.topology import Topology
+from poolhouse.pipeline.errors import ConfigError
 
 #: Shown as the image while it is not built: it differs from every digest, so that what runs it is updated.
 TO_BE_BUILT = "(built by this deploy)"
@@ -46,6 +47,8 @@ class Prepared:
     tag: str
     #: Its path and digest; None: to be built.
     image: str | None
+    #: Why the image gets no bill of materials; empty: it has one, or is of an earlier release.
+    no_bill: str
     #: The shares of new revisions, by the ids of their resources.
     canaries: Mapping[str, Canary]
     #: Wall time of reading and planning, in seconds.
@@ -81,6 +84,7 @@ def prepare(
     if not release:
         image.check_handlers(root, handler_modules(topology))
         extras.check(root, topology)
+    bill, no_bill = ("", "") if release else _bill(root, topology)
     project = read_project(gcloud, options.project)
 
     def wanted(path: str, canaries: Mapping[str, Canary] | None = None) -> tuple[Resource, ...]:
@@ -91,6 +95,7 @@ def prepare(
             project_number=project.number,
             tag=tag,
             image=path,
+            bill=bill,
             canaries=canaries,
         )
 
@@ -106,7 +111,17 @@ def prepare(
         divided = plan(wanted(built or TO_BE_BUILT, canaries), snapshot, sweeps=sweeping)
         result = planning.first_step(divided, options=options)
     seconds = time.monotonic() - started
-    return Prepared(plan=result, project=project, tag=tag, image=built, canaries=canaries, seconds=seconds)
+    return Prepared(
+        plan=result, project=project, tag=tag, image=built, no_bill=no_bill, canaries=canaries, seconds=seconds
+    )
+
+
+def _bill(root: Path, topology: Topology) -> tuple[str, str]:
+    """The bill of materials of the image, or why there is none: that is no reason to run without the image."""
+    try:
+        return sbom.text(root, name=topology.name), ""
+    except ConfigError as error:
+        return "", str(error)
 
 
 def handler_modules(topology: Topology) -> frozenset[str]:
@@ -159,6 +174,8 @@ def deploy(
     say(plan_text(work, project=options.project))
     for name in () if release else image.left_out(root):
         say(f"Not in the image: {name} (called like a secret).")
+    if prepared.no_bill:
+        say(f"No bill of materials is attached to the image: {prepared.no_bill}")
     say(f"Read in {prepared.seconds:.1f} s with {len(gcloud.calls)} gcloud calls; {tracks.summary()}.")
     if canary:
         say(_CANARY if prepared.canaries else _NO_CANARY)
@@ -177,9 +194,11 @@ def deploy(
         values = Values(image=prepared.image or "", sources=folder)
         if prepared.image is None:
             image.stage(root, Path(folder))
-        apply(work, gcloud, values=values, repository=options.repository, progress=Lines(len(work.work)))
+        left_out = apply(work, gcloud, values=values, repository=options.repository, progress=Lines(len(work.work)))
     remove(leftovers, gcloud, say=say)
     say(f"Deployed in {time.monotonic() - started:.0f} s.")
+    for problem in left_out:
+        say(f"\nWithout {problem}")
     say(steps)
     return prepared
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from poolhouse.cloud.kinds import project
+from poolhouse.cloud.kinds import project, registry
 from poolhouse.cloud.kinds.grants import Bindings, grants
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.resource import Command, Fields, Json, Read, Resource, command, flag, read
@@ -38,6 +38,8 @@ ROLES = (
     "roles/run.admin",
     "roles/serviceusage.serviceUsageAdmin",
     "roles/storage.admin",
+    # To attach the bill of materials to an image.
+    *registry.BILL_ROLES,
 )
 #: On top, with an autoscaler: its configuration.
 AUTOSCALER_ROLES = ("roles/parametermanager.admin",)

@@ -70,6 +70,8 @@ class Read:
     api: str
     #: Id of the resource that must exist first; while it does not, this one is absent without asking.
     needs: str | None = None
+    #: Whether what can't be read counts as absent.
+    optional: bool = False
 
 
 def read(*arguments: str, api: str, needs: str | None = None) -> Read:
@@ -104,6 +106,8 @@ class Resource:
     after: tuple[str, ...] = ()
     #: Where a deploy can't make it: what to do while it is not there. Then the plan is refused.
     absent: str = ""
+    #: Where a deploy goes on without it: what to say when it can't be made. Empty: that ends the deploy.
+    optional: str = ""
     #: Fields that can't change once it is there, with what to do instead.
     fixed: Mapping[str, str] = field(default_factory=dict)
 

@@ -54,6 +54,8 @@ from poolhouse.project import ROOT
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+#: What a destroy leaves: builds that were, and what is known of their images.
+_HISTORY = ("cloudbuild/", "containeranalysis/")
 #: How long a canary is watched.
 _WATCH = "10m"
 
@@ -223,7 +225,7 @@ def rehearse(
         started = time.monotonic()
         removal.destroy(gcloud, declared, options=options, keep_bucket=False, ask=lambda question: simulation.PROJECT)
         names = running.control_plane.state.items
-        left = [name for name in names if not name.startswith("cloudbuild/") and name not in there]
+        left = [name for name in names if not name.startswith(_HISTORY) and name not in there]
         seconds, calls = time.monotonic() - started, len(gcloud.calls)
         print(f"== destroy: {seconds:.1f} s, {calls} gcloud commands; left: {left or 'nothing'}")
         if left or running.control_plane.bugs:

@@ -8,8 +8,8 @@ import sys
 from importlib.resources import files as resources
 from pathlib import Path
 
-from poolhouse.commands.project import lock, new_project, project_files, wheels
-from poolhouse.pipeline import text_files
+from poolhouse.commands.project import lock, new_project, project_files
+from poolhouse.pipeline import kit, text_files
 from poolhouse.pipeline.errors import ConfigError, PoolhouseError
 from poolhouse.project import ROOT
 
@@ -31,7 +31,7 @@ def run(to: str, *, root: Path = ROOT) -> int:
         raise ConfigError(
             f"{root} has no {project_files.MANIFEST}: only a project that `poolhouse new` wrote can be upgraded"
         )
-    before = wheels.version()
+    before = kit.version()
     project_files.check(root)
     saved = {
         name: (root / name).read_bytes()
@@ -71,8 +71,8 @@ def refresh(before: str, *, root: Path = ROOT) -> int:
         root: the project.
     """
     name = text_files.read_toml(root / "pyproject.toml")["project"]["name"]
-    changes = project_files.update(root, project_files.render(name=name, version=wheels.version()))
-    print(f"Poolhouse {before} -> {wheels.version()}")
+    changes = project_files.update(root, project_files.render(name=name, version=kit.version()))
+    print(f"Poolhouse {before} -> {kit.version()}")
     for path in changes.written:
         print(f"  updated {path}")
     for path, difference in changes.edited.items():

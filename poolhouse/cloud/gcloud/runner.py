@@ -129,11 +129,15 @@ class Gcloud:
             return self._attempts(arguments, shown=command.shown(), secret=secret, on_retry=on_retry)
 
     def read(self, read: Read) -> Json:
-        """What a read prints, as JSON; None where there is no such thing. Raises `GcloudFailed`."""
+        """What a read prints, as JSON; None where there is no such thing. Raises `GcloudFailed` unless optional."""
         arguments = [*read.arguments, "--format=json"]
         try:
             output = self._attempts(arguments, shown=shlex.join(["gcloud", *arguments]), reading=True)
         except _Absent:
+            return None
+        except GcloudFailed:
+            if not read.optional:
+                raise
             return None
         return json.loads(output) if output.strip() else None
 

@@ -1,4 +1,4 @@
-"""The image: its repository and the build that fills it."""
+"""The image: its repository, the build that fills it, and its bill of materials."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import json
 
 from poolhouse.cloud.image import build_config
 from poolhouse.cloud.options import Options
-from poolhouse.cloud.resource import Fields, Json, Read, Resource, command, entry, flag, pairs
+from poolhouse.cloud.resource import IMAGE, Fields, Json, Read, Resource, command, entry, flag, pairs
 
 #: Images kept whatever their age: enough to go back a few deploys.
 KEEP_IMAGES = 10
 #: Days after which older images go.
 IMAGE_DAYS = 30
+#: What attaching a bill of materials takes: the note that all bills of a project refer to is made with the first
+#: (Artifact Analysis, Upload SBOMs).
+BILL_ROLES = ("roles/containeranalysis.notes.editor", "roles/containeranalysis.occurrences.editor")
 _POLICIES = [
     {"name": "keep-recent", "action": {"type": "Keep"}, "mostRecentVersions": {"keepCount": KEEP_IMAGES}},
     {
@@ -101,6 +104,54 @@ def image(tag: str, *, options: Options) -> Resource:
             ),
         ),
         after=granted,
+    )  # fmt: skip
+
+
+_NO_BILL = (
+    "the image runs without its bill of materials, which could not be attached. It takes the roles "
+    f"{' and '.join(BILL_ROLES)} on the project (`./invoke github-oidc`, run again, grants them to the deployer) and "
+    "the Container Analysis API (`gcloud services enable containeranalysis.googleapis.com`). The next deploy tries "
+    "again."
+)
+
+
+def bill(tag: str, document: str, *, image: str, options: Options) -> Resource:
+    """The bill of materials of the present sources' image: a file, and Artifact Analysis's reference to it.
+
+    The file is in the build bucket: the bucket of its own that gcloud would make has neither uniform access nor
+    protection from being made public, has no label of the pipeline, and stays after `destroy`.
+
+    Args:
+        tag: of the image.
+        document: the bill, in CycloneDX.
+        image: path and digest of the image; or what stands for it until it is built.
+        options: the choices of the deploy.
+    """
+
+    def observe(raw: Json) -> Fields | None:
+        described = {item["occ"].get("resourceUri") for item in raw or ()}
+        return {"image": image} if f"https://{image}" in described else None
+
+    return Resource(
+        kind="sbom",
+        name=tag,
+        wanted={"image": image},
+        read=Read(
+            arguments=("artifacts", "sbom", "list", flag("resource-prefix", options.repository)),
+            api="containeranalysis.googleapis.com",
+            needs=f"repository/{options.name}",
+            optional=True,
+        ),
+        observe=observe,
+        create=(
+            command(
+                "artifacts", "sbom", "load", "--source={file:sbom.cdx.json}", flag("uri", IMAGE),
+                flag("destination", f"gs://{options.build_bucket}/sbom"),
+                files={"sbom.cdx.json": document},
+            ),
+        ),
+        after=("image",),
+        optional=_NO_BILL,
     )  # fmt: skip
 
 

@@ -10,8 +10,8 @@ from poolhouse.pipeline.config.topology import Topology
 
 #: Deleted objects can be brought back this long, in seconds: Cloud Storage's default, said so that it stays.
 SOFT_DELETE_S = 604_800
-#: Days that sources and logs of builds are kept.
-BUILD_DAYS = 7
+#: Days that sources and logs of builds are kept, and their prefixes. Bills of materials stay as long as the bucket.
+BUILD_DAYS, BUILD_PREFIXES = 7, ("source/", "logs/")
 #: The project's buckets: a bucket of the same name in another project is none of ours, however readable.
 BUCKETS = Read(arguments=("storage", "buckets", "list"), api="storage.googleapis.com")
 #: What a resumable upload from a browser needs (Cloud Storage, CORS).
@@ -28,8 +28,9 @@ def bucket(topology: Topology, *, options: Options) -> Resource:
 
 
 def build_bucket(*, options: Options) -> Resource:
-    """The bucket that sources are sent to, and build logs written to: apart, since the builder reads nothing else."""
-    return _bucket(options.build_bucket, options=options, lifecycle={"": BUILD_DAYS}, soft_delete_s=0, origins=())
+    """The bucket of sources, build logs and bills of materials: apart, since the builder reads nothing else."""
+    lifecycle = dict.fromkeys(BUILD_PREFIXES, BUILD_DAYS)
+    return _bucket(options.build_bucket, options=options, lifecycle=lifecycle, soft_delete_s=0, origins=())
 
 
 def _bucket(

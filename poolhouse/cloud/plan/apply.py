@@ -32,6 +32,9 @@ class Progress(Protocol):
     def retrying(self, resource: Resource, reason: str, wait_s: float) -> None:
         """A command is tried again after a wait."""
 
+    def left_out(self, resource: Resource, error: CloudError) -> None:
+        """An optional resource could not be made."""
+
     def broken_off(self) -> None:
         """Ctrl-C: what ran is ended, and nothing more begins."""
 
@@ -51,7 +54,7 @@ class Values:
 
 def apply(
     plan: Plan, gcloud: Gcloud, *, values: Values, repository: str, progress: Progress, again: str = "Deploy again"
-) -> None:
+) -> tuple[str, ...]:
     """Carry out every action of the plan.
 
     A failure lets the actions under way end and starts no others; what is done stays, and the next deploy goes on from
@@ -65,6 +68,9 @@ def apply(
         progress: receives the progress.
         again: what to do after a failure; then it goes on from there.
 
+    Returns:
+        What could not be made and is optional: what that means, and why.
+
     Raises:
         CloudError: one or more actions failed.
     """
@@ -75,6 +81,7 @@ def apply(
     }
     running: dict[Future[None], str] = {}
     failures: list[CloudError] = []
+    left_out: list[str] = []
     try:
         with gcloud.threads("apply") as pool:
             while (waiting and not failures) or running:
@@ -85,14 +92,17 @@ def apply(
                 done, _ = wait(running, timeout=GLANCE_S, return_when=FIRST_COMPLETED)
                 for job in done:
                     finished = running.pop(job)
-                    error = job.exception()
-                    if error is None:
-                        for names in missing.values():
-                            names.discard(finished)
-                    elif isinstance(error, CloudError):
-                        failures.append(error)
-                    else:
+                    error, resource = job.exception(), by_id[finished]
+                    if isinstance(error, CloudError):
+                        if not resource.optional:
+                            failures.append(error)
+                            continue
+                        progress.left_out(resource, error)
+                        left_out.append(f"{resource.id}: {resource.optional}\n{error}")
+                    elif error is not None:
                         raise error
+                    for names in missing.values():
+                        names.discard(finished)
     except KeyboardInterrupt:
         progress.broken_off()
         raise
@@ -103,6 +113,7 @@ def apply(
             f"{text}\n\n{len(plan.work) - left} of {len(plan.work)} actions are done and stay done. {again}: it "
             "goes on from there."
         )
+    return tuple(left_out)
 
 
 def _carry_out(action: Action, gcloud: Gcloud, values: Values, repository: str, progress: Progress) -> None:

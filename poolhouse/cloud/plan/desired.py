@@ -35,6 +35,7 @@ def resources(
     project_number: str,
     tag: str,
     image: str,
+    bill: str = "",
     canaries: Mapping[str, Canary] | None = None,
 ) -> tuple[Resource, ...]:
     """The resources in an order that respects what they need.
@@ -46,6 +47,7 @@ def resources(
         project_number: number of the project: its service agents and URLs are named after it.
         tag: tag of the present sources' image.
         image: path and digest of that image where it is built; else what the plan shows instead.
+        bill: the bill of materials of that image; empty: none is attached.
         canaries: the shares of new revisions, by the ids of the resources that do not change all at once.
     """
     agent = f"serviceAccount:service-{project_number}@gcp-sa-pubsub.iam.gserviceaccount.com"
@@ -56,6 +58,7 @@ def resources(
         *_queues(topology, options, tracks, agent, project_number),
         project_grants(_on_project(topology, options, tracks), options=options),
         registry.image(tag, options=options),
+        *((registry.bill(tag, bill, image=image, options=options),) if bill else ()),
         *_compute(topology, options, tracks, image, canaries or {}, project_number=project_number),
         *(scheduler.task(entry, options=options, project_number=project_number) for entry in topology.schedules),
         *monitoring.log_metrics(options),

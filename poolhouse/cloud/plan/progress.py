@@ -6,6 +6,7 @@ import sys
 import threading
 from typing import TextIO
 
+from poolhouse.cloud.errors import CloudError
 from poolhouse.cloud.plan.planner import Action
 from poolhouse.cloud.resource import Resource
 
@@ -46,6 +47,13 @@ class Lines:
         last = lines[-1][:160] if lines else "no reason given"
         when = f"again in {wait_s:g} s" if wait_s else "reading it again"
         self._write(f"         {resource.kind} {resource.name}: {last}: {when}")
+
+    def left_out(self, resource: Resource, error: CloudError) -> None:
+        """One line; the reason follows at the end."""
+        with self._lock:
+            self._done += 1
+            number = f"[{self._done}/{self._total}]"
+        self._write(f"{number:>8} not created: {resource.kind} {resource.name} (the deploy goes on without it)")
 
     def broken_off(self) -> None:
         """How far it came, and what to do."""

@@ -44,6 +44,7 @@ FORMS: Mapping[str, Form] = {
 #: What a deploy does or wants that is no resource of Terraform, and what stands for it.
 NOT_WRITTEN: Mapping[str, str] = {
     "image": "built before `terraform apply`; its path and digest are the variable `image`",
+    "sbom": "attached when the image is built, with `gcloud artifacts sbom load`: the provider has no such occurrences",
     "channel": "made by a person; the alert policies name it",
 }
 _STORAGE_AGENT = "google_storage_project_service_account"

@@ -97,6 +97,9 @@ def _resources(
 def _readme(topology: Topology, options: Options, tag: str) -> str:
     build = registry.image(tag, options=options).create[0]
     command = f"{build.shown()} --project={options.project}".replace("'{sources}'", "SOURCES")
+    path = f"{options.repository}@sha256:DIGEST"
+    attach = registry.bill(tag, "", image=path, options=options).create[0]
+    bill = f"{attach.shown()} --project={options.project}".replace("'--uri={image}'", f"--uri={path}")
     stage = f" --stage {options.stage}" if options.stage else ""
     where = f"--project {options.project}{stage}"
     commands = "".join(f"    ./invoke secret set {name} {where}\n" for name in topology.all_secrets)
@@ -118,6 +121,11 @@ SOURCES is a folder with the Dockerfile and the files that it copies; cloudbuild
 cloudbuild.json:
 
     {build.files["cloudbuild.json"]}
+
+Its bill of materials, which a deploy attaches to it, once the build has said the digest:
+
+    ./invoke export sbom{stage} --file sbom.cdx.json
+    {bill}
 
 {secrets}{channel}The checks of a deployed system: `./invoke e2e {where}`.
 

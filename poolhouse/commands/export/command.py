@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from poolhouse.commands.export import grafana, prometheus_rules, sbom, terraform
+from poolhouse.cloud import sbom
+from poolhouse.commands.export import grafana, prometheus_rules, terraform
 from poolhouse.pipeline.config import topology
+from poolhouse.pipeline.config.topology import Topology
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.exit_codes import OK
 from poolhouse.pipeline.nearest import did_you_mean
 from poolhouse.project import ROOT
 
 #: What is exported as one file.
-EXPORTS = {"grafana": grafana.dashboard, "prometheus-rules": prometheus_rules.rules, "sbom": sbom.bill}
+EXPORTS: Mapping[str, Callable[[Topology], str]] = {
+    "grafana": grafana.dashboard,
+    "prometheus-rules": prometheus_rules.rules,
+    "sbom": lambda declared: sbom.text(ROOT, name=declared.name),
+}
 #: What is exported as a folder.
 TERRAFORM = "terraform"
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from poolhouse.commands.project import project_files, uv, wheels
-from poolhouse.pipeline import text_files
+from poolhouse.pipeline import kit, text_files
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.project import ROOT
 
@@ -23,10 +23,10 @@ _KIT = tuple(wheels.DISTRIBUTIONS)
 def run(root: Path = ROOT) -> int:
     """Remake the lock files of a project; in the kit's repository also those that new projects begin with."""
     compile_all(root)
-    if wheels.is_checkout() and root == wheels.CHECKOUT:
+    if kit.is_checkout() and root == kit.CHECKOUT:
         # A project without dependencies of its own: what the kit needs, and not the kit, whose wheels it carries.
         with tempfile.TemporaryDirectory() as folder:
-            text = project_files.render(name="project", version=wheels.version())["pyproject.toml"]
+            text = project_files.render(name="project", version=kit.version())["pyproject.toml"]
             sources = "".join(
                 f'{name} = {{ path = "{root / source}" }}\n' for name, source in wheels.DISTRIBUTIONS.items()
             )

@@ -11,6 +11,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from poolhouse.commands.project import project_files, wheels
+from poolhouse.pipeline import kit
 from poolhouse.pipeline.errors import ConfigError
 
 #: Lock files of a project without dependencies of its own, made by `invoke lock` in the kit's repository, and which of
@@ -45,7 +46,7 @@ def create(path: Path, *, name: str | None = None, example: str | None = None) -
     others = [entry for entry in present if entry not in _MAY_BE_THERE]
     if others:
         raise ConfigError(f"{path} is not empty ({', '.join(others[:5])}): name a new folder")
-    texts = project_files.render(name=name, version=wheels.version(), example=example)
+    texts = project_files.render(name=name, version=kit.version(), example=example)
     texts = {file: text for file, text in texts.items() if file not in present}
     with tempfile.TemporaryDirectory(prefix="poolhouse-") as folder:
         built = wheels.put(Path(folder))  # may fail: before anything is in the project
@@ -82,7 +83,7 @@ def write_locks(root: Path, made: list[Path]) -> None:
 def _lock(name: str) -> Traversable:
     """A lock file as a project begins with it: the emulator's is also this repository's own."""
     own = resources("poolhouse") / "templates" / name
-    return own if own.is_file() else wheels.CHECKOUT / name
+    return own if own.is_file() else kit.CHECKOUT / name
 
 
 def _name_of(entry: str) -> str:

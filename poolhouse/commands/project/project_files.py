@@ -12,9 +12,8 @@ from importlib.resources import files as resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from poolhouse.commands.project.wheels import CHECKOUT, is_checkout
 from poolhouse.local.compose import workers
-from poolhouse.pipeline import text_files
+from poolhouse.pipeline import kit, text_files
 from poolhouse.pipeline.config import topology
 from poolhouse.pipeline.errors import ConfigError
 
@@ -205,7 +204,7 @@ def _example(name: str) -> list[tuple[str, str]]:
 
 
 def _examples() -> Traversable:
-    return CHECKOUT / "examples" if is_checkout() else resources("poolhouse") / "templates" / "examples"
+    return kit.CHECKOUT / "examples" if kit.is_checkout() else resources("poolhouse") / "templates" / "examples"
 
 
 def _read(root: Traversable) -> list[tuple[str, str]]:
@@ -226,7 +225,7 @@ def _read(root: Traversable) -> list[tuple[str, str]]:
 
 
 def _shared() -> list[tuple[str, str]]:
-    if is_checkout():
-        return [(path, (CHECKOUT / path).read_text(encoding="utf-8")) for path in SHARED]
+    if kit.is_checkout():
+        return [(path, (kit.CHECKOUT / path).read_text(encoding="utf-8")) for path in SHARED]
     folder = resources("poolhouse") / "templates" / "shared"
     return [(path, (folder / path).read_text(encoding="utf-8")) for path in SHARED]

@@ -6,28 +6,21 @@ import base64
 import csv
 import hashlib
 import io
-import re
 import subprocess
 import sys
 import zipfile
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
+from poolhouse.pipeline import kit
 from poolhouse.pipeline.errors import ConfigError
 
 #: The distributions of the kit, and in a checkout the folder of each.
 DISTRIBUTIONS = {"poolhouse": ".", "poolhouse-pubsub": "poolhouse_pubsub"}
-#: The checkout that this code is in; of an installed kit it has no pyproject.toml.
-CHECKOUT = Path(__file__).resolve().parents[3]
 #: Files of an installation that are not of the wheel (Recording installed projects; pip, uv).
 _OF_THE_INSTALLER = {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json"}
 #: A fixed time, so that the same files make the same wheel (ZIP holds none before 1980).
 _TIME = (2020, 1, 1, 0, 0, 0)
-
-
-def is_checkout() -> bool:
-    """Whether this code runs from a checkout of the kit."""
-    return (CHECKOUT / "poolhouse_pubsub" / "pyproject.toml").is_file()
 
 
 def put(folder: Path) -> list[Path]:
@@ -37,22 +30,12 @@ def put(folder: Path) -> list[Path]:
         ConfigError: a build failed, or the kit is installed in a way that no wheel can be made from.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if is_checkout():
-        return [build(CHECKOUT / source, folder, "--wheel") for source in DISTRIBUTIONS.values()]
+    if kit.is_checkout():
+        return [build(kit.CHECKOUT / source, folder, "--wheel") for source in DISTRIBUTIONS.values()]
     try:
         return [repack(distribution(name), folder) for name in DISTRIBUTIONS]
     except PackageNotFoundError as error:
         raise ConfigError(f"{error.name} is not installed: pip install 'poolhouse[local]'") from None
-
-
-def version() -> str:
-    """Return the version of this kit."""
-    if not is_checkout():
-        return distribution("poolhouse").version
-    text = (CHECKOUT / DISTRIBUTIONS["poolhouse-pubsub"] / "version.py").read_text(encoding="utf-8")
-    found = re.search(r'__version__ = "([^"]+)"', text)
-    assert found is not None
-    return found[1]
 
 
 def build_all(folder: Path) -> int:
@@ -60,7 +43,7 @@ def build_all(folder: Path) -> int:
     for old in folder.glob("poolhouse*"):
         old.unlink()
     for source in DISTRIBUTIONS.values():
-        build(CHECKOUT / source, folder)
+        build(kit.CHECKOUT / source, folder)
     made = sorted(folder.iterdir())
     checked = subprocess.run((sys.executable, "-m", "twine", "check", "--strict", *map(str, made)), check=False)
     for path in made:

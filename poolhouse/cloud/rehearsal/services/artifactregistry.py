@@ -83,6 +83,10 @@ def _versions(state: State, request: Request, location: str, repository: str, pa
     return {"versions": [item for key, item in state.items.items() if key.startswith(prefix)]}
 
 
+def _version(state: State, request: Request, *, package: str, version: str, **repository: str) -> Json:
+    return state.get(f"{_image(state, package=package, **repository)}@{version}")
+
+
 def _poll(state: State, request: Request, location: str, operation: str) -> Json:
     return state.poll(f"projects/{state.project}/locations/{location}/operations/{operation}")
 
@@ -135,6 +139,7 @@ ROUTES: tuple[Route, ...] = (
     route("DELETE", _ONE, _delete, api=_API),
     route("GET", _ONE + "/packages", _packages, api=_API),
     route("GET", _ONE + "/packages/{package}/versions", _versions, api=_API),
+    route("GET", _ONE + "/packages/{package}/versions/(?P<version>[^/]+)", _version, api=_API),
     route("GET", _LOCATION + "/operations/{operation}", _poll, api=_API),
     *policies.routes(_ONE, _name, api=_API),
 )

@@ -41,6 +41,8 @@ missed_runs = "once"
 [bucket.lifecycle_days]
 uploads = 30
 """
+#: The libraries of its image: what tracing and the deployed console need.
+LOCKED = ("cryptography", "jinja2", "opentelemetry-exporter-otlp-proto-http", "python-multipart")
 #: Longest wait for a command, in seconds.
 TIMEOUT_S = 120
 
@@ -137,7 +139,13 @@ class Rehearsal:
         return "\n".join(said)
 
     def deploy(
-        self, *, gcloud: Gcloud | None = None, prune: bool = False, stage: str = "", **choices: object
+        self,
+        *,
+        gcloud: Gcloud | None = None,
+        prune: bool = False,
+        stage: str = "",
+        say: Callable[[str], None] = lambda line: None,
+        **choices: object,
     ) -> Prepared:
         loaded = topology.load(self.root / "pipeline.toml", stage=stage)
         options = dataclasses.replace(Options.declared(loaded, project=PROJECT), **choices)  # type: ignore[arg-type]
@@ -148,7 +156,7 @@ class Rehearsal:
             root=self.root,
             prune=prune,
             ask=lambda question: True,
-            say=lambda line: None,
+            say=say,
         )
 
 
@@ -168,6 +176,7 @@ def make_root(folder: Path) -> Path:
     """A checkout with a pipeline of its own."""
     for name in ("tasks.py", "poolhouse", "worker"):
         (folder / name).symlink_to(ROOT / name)
-    (folder / "Dockerfile").write_text("FROM scratch\nCOPY pipeline.toml ./\n")
+    (folder / "Dockerfile").write_text("FROM scratch\nCOPY pipeline.toml requirements.lock ./\n")
+    (folder / "requirements.lock").write_text("".join(f"{name}==1.2\n" for name in LOCKED))
     (folder / "pipeline.toml").write_text(PIPELINE)
     return folder

@@ -6,6 +6,7 @@ A command of gcloud takes a second of CPU, most of it to start. Those of a rehea
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import signal
@@ -115,6 +116,21 @@ def test_a_second_deploy_changes_nothing(deployed: Rehearsal) -> None:
         if entry.method != "GET" and not entry.path.endswith(":getIamPolicy")
     ]
     assert changed == []
+
+
+def test_the_image_has_its_bill_of_materials(deployed: Rehearsal) -> None:
+    state = deployed.simulation.control_plane.state
+    (reference,) = state.listed(f"containeranalysis/projects/{PROJECT}/occurrences/")
+    (service,) = (item for name, item in state.items.items() if name.endswith("/services/shop-api"))
+    image = service["spec"]["template"]["spec"]["containers"][0]["image"]
+    assert reference["resourceUri"] == f"https://{image}"
+    ((bucket, content),) = (
+        (bucket, content) for (bucket, name), content in state.objects.items() if name.startswith("sbom/")
+    )
+    assert bucket == f"{PROJECT}-shop-build"
+    predicate = reference["sbomReference"]["payload"]["predicate"]
+    assert predicate["digest"] == {"sha256": hashlib.sha256(content).hexdigest()}
+    assert "pkg:pypi/jinja2@1.2" in content.decode()
 
 
 def test_terraform_imports_all_that_a_deploy_has_made(deployed: Rehearsal, tmp_path: Path) -> None:
@@ -315,11 +331,19 @@ def test_jobs_take_the_place_of_pools_and_what_is_left_over_is_pruned_on_demand(
         f'name = "shop"\n[queues.mail.workers]\nmax_instances = 3\n[deploy]\nkms_key = "{key}"\n'
         f'[deploy.accounts]\nworker = "{OWN_ACCOUNT}"\n'
     )
-    prepared = deployed.deploy(workers="job", prune=True)
+    told: list[str] = []
+    state.faults.faults = [
+        Fault(match=r"POST containeranalysis\..*/occurrences", status="PERMISSION_DENIED", message="not you")
+    ]
+    prepared = deployed.deploy(workers="job", prune=True, say=told.append)
+    (reason,) = (line for line in told if "without its bill of materials" in line)
+    assert "roles/containeranalysis.occurrences.editor" in reason
+    assert "not you" in reason
     assert {leftover.id for leftover in prepared.plan.leftovers} == {"pool/shop-mail", "schedule/shop-nightly"}
     (image,) = (action.resource.id for action in prepared.plan.work if action.resource.id.startswith("image/"))
     assert set(work(prepared)) == {
         f"create {image}",  # the schedules are in it: what the API and the jobs run is new without one of them
+        f"create {image.replace('image/', 'sbom/')}",
         "update service/shop-api",
         "update job/shop-dead-letters",
         "create job/shop-mail",
@@ -357,7 +381,7 @@ def test_destroy_leaves_nothing_but_what_is_not_ours_even_with_concurrent_change
     state.create(f"pubsub/projects/{PROJECT}/topics/other", {"name": f"projects/{PROJECT}/topics/other"})
     code, output = deployed.run("destroy", "--delete-bucket", answer=f"{PROJECT}\n")
     assert code == 0, output
-    left = {name for name in state.items if not name.startswith("cloudbuild/")}
+    left = {name for name in state.items if not name.startswith(("cloudbuild/", "containeranalysis/"))}
     assert left == {
         f"pubsub/projects/{PROJECT}/topics/other",
         f"iam/projects/{PROJECT}/serviceAccounts/{OWN_ACCOUNT}",

@@ -56,9 +56,13 @@ def topology() -> Topology:
 
 @pytest.fixture
 def make(topology: Topology) -> Make:
-    def resources(topology: Topology = topology, image: str | None = None, **choices: object) -> tuple[Resource, ...]:
+    def resources(
+        topology: Topology = topology, image: str | None = None, bill: str = "", **choices: object
+    ) -> tuple[Resource, ...]:
         options = Options(project="some-project", name=topology.name, **choices)  # type: ignore[arg-type]
         path = image or f"{options.repository}@sha256:aaaa"
-        return desired.resources(topology, options=options, tracks=OLD, project_number=NUMBER, tag=TAG, image=path)
+        return desired.resources(
+            topology, options=options, tracks=OLD, project_number=NUMBER, tag=TAG, image=path, bill=bill
+        )
 
     return resources

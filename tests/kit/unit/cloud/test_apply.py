@@ -42,6 +42,7 @@ class FakeGcloud:
 class Quiet:
     def __init__(self) -> None:
         self.retries: list[str] = []
+        self.left: list[str] = []
 
     def started(self, action: Action) -> None: ...
 
@@ -50,10 +51,15 @@ class Quiet:
     def retrying(self, resource: Resource, reason: str, wait_s: float) -> None:
         self.retries.append(resource.id)
 
+    def left_out(self, resource: Resource, error: CloudError) -> None:
+        self.left.append(resource.id)
+
     def broken_off(self) -> None: ...
 
 
-def thing(name: str, *, after: tuple[str, ...] = (), kind: str = "thing", words: tuple[str, ...] = ()) -> Resource:
+def thing(
+    name: str, *, after: tuple[str, ...] = (), kind: str = "thing", words: tuple[str, ...] = (), optional: str = ""
+) -> Resource:
     return Resource(
         kind=kind,
         name=name,
@@ -63,6 +69,7 @@ def thing(name: str, *, after: tuple[str, ...] = (), kind: str = "thing", words:
         create=(command(*(words or ("create", name))),),
         update=lambda raw: (command("update", name),),
         after=after,
+        optional=optional,
     )
 
 
@@ -93,6 +100,21 @@ def test_a_failure_stops_what_needs_it_and_keeps_what_is_done() -> None:
     with pytest.raises(CloudError, match=r"(?s)gcloud create b.*1 of 3 actions are done and stay done"):
         carry_out(gcloud, thing("a"), thing("b", after=("thing/a",)), thing("c", after=("thing/b",)))
     assert gcloud.commands == ["create a", "create b"]
+
+
+def test_a_deploy_goes_on_without_what_is_optional_and_returns_what_that_means() -> None:
+    def answer(words: str) -> str:
+        if words == "create bill":
+            raise GcloudFailed("gcloud create bill", "ERROR: PERMISSION_DENIED", advice="ask")
+        return ""
+
+    gcloud, progress = FakeGcloud(answer), Quiet()
+    work = plan([thing("bill", optional="there is no bill."), thing("a", after=("thing/bill",))], {})
+    (told,) = apply(work, gcloud, values=Values(), repository="repo/image", progress=progress)  # type: ignore[arg-type]
+    assert gcloud.commands == ["create bill", "create a"]
+    assert progress.left == ["thing/bill"]
+    assert told.startswith("thing/bill: there is no bill.\nthis command failed:\n  gcloud create bill\n")
+    assert told.endswith("ERROR: PERMISSION_DENIED\nWhat to do: ask")
 
 
 def test_a_thing_that_is_there_already_is_read_again_and_only_updated_where_it_differs() -> None:

@@ -214,6 +214,52 @@ def test_a_verified_build_needs_the_api_that_keeps_its_provenance(apis: tuple[st
     assert failed == (not apis)
 
 
+def reference(digest: str = "a" * 64, subject: str = "a" * 64) -> dict[str, Any]:
+    """An image's reference to its bill of materials, as gcloud writes it."""
+    predicate = {"digest": {"sha256": "b" * 64}, "location": "gs://b/bom.json", "mimeType": "application/json"}
+    payload = {
+        "_type": "https://in-toto.io/Statement/v0.1",
+        "predicateType": "https://example.com/reference/v0.1",
+        "subject": [{"name": "image", "digest": {"sha256": subject}}],
+        "predicate": predicate,
+    }
+    return {
+        "noteName": f"projects/{PROJECT}/notes/sbom",
+        "resourceUri": f"https://europe-west1-docker.pkg.dev/{PROJECT}/shop/shop@sha256:{digest}",
+        "sbomReference": {"payloadType": "application/vnd.in-toto+json", "payload": payload},
+    }
+
+
+def test_a_bill_of_materials_belongs_to_a_note_and_names_the_image_that_it_is_of() -> None:
+    call = Caller(Faults(), "containeranalysis")
+
+    def attach(body: dict[str, Any]) -> int:
+        return call("POST", f"{BASE}/occurrences", body, host="containeranalysis").status
+
+    def listed(wanted: str) -> Response:
+        return call("GET", f"{BASE}/occurrences", host="containeranalysis", filter=wanted)
+
+    assert attach(reference()) == 404  # there is no such note
+    note = {"kind": "SBOM_REFERENCE", "sbomReference": {"format": "cyclonedx", "version": "1.5"}}
+    made = [call("POST", f"{BASE}/notes", note, host="containeranalysis", noteId="sbom").status for _ in range(2)]
+    assert made == [200, 409]
+    assert attach(reference(subject="c" * 64)) == 400
+    assert attach({**reference(), "resourceUri": "shop"}) == 400
+    assert attach(reference()) == 200
+    image = reference()["resourceUri"]
+    found = [
+        len(listed(wanted).body["occurrences"])
+        for wanted in (
+            f'(has_prefix(resourceUrl, "{image[:-70]}") OR has_prefix(resourceUrl, "x")) AND (kind = "SBOM_REFERENCE")',
+            f'(noteId="sbom" AND noteProjectId="{PROJECT}") AND ((resourceUrl = "{image}"))',
+            '(kind = "VULNERABILITY")',
+            f'(resourceUrl = "{image}") AND (noteId="other")',
+        )
+    ]
+    assert found == [1, 1, 0, 0]
+    assert listed("kind ~ everything").status == 400
+
+
 def archive(*names: str) -> bytes:
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w:gz") as made:

@@ -15,7 +15,7 @@ import pytest
 
 from poolhouse.cloud.errors import CloudError, GcloudFailed
 from poolhouse.cloud.gcloud.runner import Gcloud
-from poolhouse.cloud.resource import command, read
+from poolhouse.cloud.resource import Read, command, read
 
 #: Has a child, as gcloud's own commands may; notes the child's process id under its first word.
 HANGS = """#!/bin/sh
@@ -132,6 +132,14 @@ def test_what_does_not_pass_is_reported_with_the_command_and_gclouds_message(tmp
     refusing = gcloud(tmp_path, "#!/bin/sh\necho 'PERMISSION_DENIED: no' >&2\nexit 1\n")
     with pytest.raises(GcloudFailed, match=r"(?s)gcloud things create --project=some-project.*PERMISSION_DENIED: no"):
         refusing.run(command("things", "create"))
+
+
+def test_what_can_not_be_read_and_is_optional_counts_as_absent(tmp_path: Path) -> None:
+    refusing = gcloud(tmp_path, "#!/bin/sh\necho 'PERMISSION_DENIED: no' >&2\nexit 1\n")
+    optional = Read(arguments=("bills", "list"), api="some", optional=True)
+    assert refusing.read_all([optional]) == {("bills", "list"): None}
+    with pytest.raises(GcloudFailed, match="PERMISSION_DENIED"):
+        refusing.read_all([optional, read("things", "list", api="some")])
 
 
 def test_a_machine_without_gcloud_gets_a_link_to_install_it() -> None:

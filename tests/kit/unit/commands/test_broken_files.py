@@ -19,6 +19,7 @@ from poolhouse.commands.project.checks import pytest_arguments
 from poolhouse.commands.tasks import dlq
 from poolhouse.commands.terminal import Terminal
 from poolhouse.local import dotenv
+from poolhouse.pipeline import kit
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.exit_codes import FAILED, OK
 
@@ -29,7 +30,7 @@ LATIN_1 = "# Größe\n".encode("latin-1")
 def project(tmp_path: Path) -> Path:
     """As `poolhouse new` leaves it, without the wheels and the lock files."""
     root = tmp_path / "shop"
-    project_files.write(root, project_files.render(name="shop", version=wheels.version()))
+    project_files.write(root, project_files.render(name="shop", version=kit.version()))
     return root
 
 

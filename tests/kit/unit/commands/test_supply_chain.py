@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from poolhouse.cloud import image
-from poolhouse.commands.export import sbom
+from poolhouse.cloud import image, sbom
 from poolhouse.commands.project import audit
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.project import ROOT
@@ -22,6 +21,8 @@ for-windows==1 ; sys_platform == 'win32' \\
 for-newer==2 ; python_full_version >= '3.12' \\
     --hash=sha256:00
 for-us==3 ; platform_python_implementation == 'CPython' and sys_platform == 'linux' \\
+    --hash=sha256:00
+from-a-link @ https://example.com/x-1.0-py3-none-any.whl \\
     --hash=sha256:00
 """
 
@@ -56,6 +57,7 @@ def test_the_bill_names_what_is_in_the_image_and_not_what_other_systems_or_pytho
     assert [part["purl"] for part in packages] == [
         "pkg:pypi/some-package@1.2",
         "pkg:pypi/for-us@3",
+        "pkg:pypi/from-a-link?download_url=https%3A%2F%2Fexample.com%2Fx-1.0-py3-none-any.whl",
         "pkg:deb/debian/ghostscript",
         "pkg:deb/debian/poppler-utils",
         "pkg:deb/debian/qrencode@4.1.1-1",
@@ -73,6 +75,22 @@ def test_the_same_sources_have_the_same_bill_and_others_have_another(shop: Path)
     assert json.dumps(sbom.document(shop, name="shop")) == first
     (shop / "requirements.lock").write_text(LOCK.replace("for-us==3", "for-us==4"))
     assert json.loads(first)["serialNumber"] != sbom.document(shop, name="shop")["serialNumber"]
+
+
+def test_a_lock_file_that_can_not_be_read_is_named(shop: Path) -> None:
+    (shop / "requirements.lock").write_text("what is this\n")
+    with pytest.raises(ConfigError, match=r"requirements\.lock: 'what is this' is no requirement"):
+        sbom.document(shop, name="shop")
+
+
+def test_an_image_that_is_made_from_no_lock_file_has_no_bill(shop: Path) -> None:
+    (shop / "Dockerfile").write_text("FROM scratch\nCOPY apt.txt .\n")
+    with pytest.raises(ConfigError, match=r"Dockerfile copies no requirements\.lock"):
+        sbom.document(shop, name="shop")
+
+
+def test_the_bill_is_of_a_version_that_artifact_analysis_takes(shop: Path) -> None:
+    assert sbom.document(shop, name="shop")["specVersion"] in {"1.4", "1.5"}
 
 
 def test_the_bill_of_this_repository_has_every_package_that_its_image_imports() -> None:

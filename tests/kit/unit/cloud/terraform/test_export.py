@@ -47,6 +47,8 @@ def test_a_file_of_somebody_else_is_not_overwritten(tmp_path: Path) -> None:
 def test_the_readme_names_what_is_not_in_the_files() -> None:
     text = exported('name = "shop"\n[secrets]\nTOKEN = "latest"\n[queues.mail]\n').files["README.md"]
     assert "gcloud builds submit SOURCES --region=europe-west1 --config=cloudbuild.json" in text
+    image = "europe-west1-docker.pkg.dev/some-project/shop/shop@sha256:DIGEST"
+    assert f"gcloud artifacts sbom load --source=sbom.cdx.json --uri={image} --destination=gs://" in text
     assert "./invoke secret set TOKEN --project some-project" in text
     assert "./invoke e2e --project some-project" in text
 

@@ -1,4 +1,4 @@
-"""`invoke export sbom`: what the image is made of, as a CycloneDX document."""
+"""The bill of materials of an image: what it is made of, as a CycloneDX document."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from packaging.requirements import Requirement
+from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from poolhouse.cloud import image
-from poolhouse.commands.project import wheels
-from poolhouse.pipeline import text_files
-from poolhouse.pipeline.config.topology import Topology
-from poolhouse.project import ROOT
+from poolhouse.pipeline import kit, text_files
+from poolhouse.pipeline.errors import ConfigError
 
-#: The version of CycloneDX.
-SPEC = "1.6"
+#: The version of CycloneDX: the newest that Google documents for bills of materials of images (Artifact Analysis,
+#: Upload SBOMs).
+SPEC = "1.5"
 #: The lock file that the image is installed from, and the list of its Debian packages.
 LOCK, APT = "requirements.lock", "apt.txt"
 _BASE = re.compile(r"(?P<name>[^:@]+):(?P<tag>(?P<python>[0-9.]+)-[^@]+)@sha256:(?P<digest>[0-9a-f]{64})")
@@ -28,9 +27,9 @@ _BASE = re.compile(r"(?P<name>[^:@]+):(?P<tag>(?P<python>[0-9.]+)-[^@]+)@sha256:
 _ENTRY = re.compile(r"^(?P<requirement>[A-Za-z0-9][^\\\n]*)", re.MULTILINE)
 
 
-def bill(declared: Topology) -> str:
-    """Return the document of the project's image, as JSON."""
-    return json.dumps(document(ROOT, name=declared.name), indent=2) + "\n"
+def text(root: Path, *, name: str) -> str:
+    """Return the document as JSON; arguments and errors as of `document`."""
+    return json.dumps(document(root, name=name), indent=2) + "\n"
 
 
 def document(root: Path, *, name: str) -> dict[str, Any]:
@@ -44,13 +43,17 @@ def document(root: Path, *, name: str) -> dict[str, Any]:
 
     Raises:
         CloudError: the image can't be built from these sources.
-        ConfigError: the lock file can't be read.
+        ConfigError: the image is made from no lock file, or from one that can't be read.
     """
-    components = [_base(), *_packages(text_files.read(root / LOCK)), *_debian(root / APT)]
+    if root / LOCK not in image.files(root):
+        raise ConfigError(
+            f"{root / 'Dockerfile'} copies no {LOCK}, which `./invoke lock` writes: what it installs is not known."
+        )
+    components = [_base(), *_packages(root / LOCK), *_debian(root / APT)]
     subject = {"type": "container", "bom-ref": "image", "name": name, "version": image.tag(root)}
-    kit = {"type": "application", "name": "poolhouse", "version": wheels.version()}
+    tool = {"type": "application", "name": "poolhouse", "version": kit.version()}
     content = {
-        "metadata": {"tools": {"components": [kit]}, "component": subject},
+        "metadata": {"tools": {"components": [tool]}, "component": subject},
         "components": components,
         # A lock file does not say which package needs which other: all are the image's own.
         "dependencies": [{"ref": "image", "dependsOn": [part["bom-ref"] for part in components]}],
@@ -70,7 +73,7 @@ def _base() -> dict[str, Any]:
     }
 
 
-def _packages(lock: str) -> Iterator[dict[str, Any]]:
+def _packages(lock: Path) -> Iterator[dict[str, Any]]:
     """The Python packages that the lock file installs in the image: not those for other systems or Pythons."""
     python = _base_image()["python"]
     inside = {
@@ -83,12 +86,21 @@ def _packages(lock: str) -> Iterator[dict[str, Any]]:
         "python_version": ".".join(python.split(".")[:2]),
         "sys_platform": "linux",
     }
-    for found in _ENTRY.finditer(lock):
-        requirement = Requirement(found["requirement"])
+    for found in _ENTRY.finditer(text_files.read(lock)):
+        try:
+            requirement = Requirement(found["requirement"])
+        except InvalidRequirement as error:
+            raise ConfigError(f"{lock}: {found['requirement']!r} is no requirement: {error}") from None
         if requirement.marker is None or requirement.marker.evaluate(inside):
-            (pin,) = requirement.specifier
-            name = canonicalize_name(requirement.name)
-            yield {**_component("library", name, f"pkg:pypi/{name}@{pin.version}"), "version": pin.version}
+            yield _package(requirement)
+
+
+def _package(requirement: Requirement) -> dict[str, Any]:
+    name = canonicalize_name(requirement.name)
+    if requirement.url:
+        return _component("library", name, f"pkg:pypi/{name}?download_url={quote(requirement.url, safe='')}")
+    version = str(requirement.specifier).removeprefix("==")
+    return {**_component("library", name, f"pkg:pypi/{name}@{version}"), "version": version}
 
 
 def _debian(file: Path) -> Iterator[dict[str, Any]]:
