@@ -181,8 +181,6 @@ class Or:
 class Filter:
     """A parsed filter."""
 
-    #: The filter as it was given.
-    text: str
     #: Its syntax tree; None for the empty filter, which lets everything through.
     expression: Expression | None
 
@@ -205,7 +203,7 @@ def parse_filter(text: str) -> Filter:
         FilterError: The text is no filter or has more than 256 bytes; says where and what was expected.
     """
     if not text:
-        return Filter(text=text, expression=None)
+        return Filter(expression=None)
     sizes_bytes = tuple(accumulate(len(character.encode("utf-8", "surrogatepass")) for character in text))
     if sizes_bytes[-1] > MAX_FILTER_BYTES:
         raise FilterError(
@@ -213,7 +211,7 @@ def parse_filter(text: str) -> Filter:
             position=bisect_right(sizes_bytes, MAX_FILTER_BYTES),
             expected=f"at most {MAX_FILTER_BYTES} bytes",
         )
-    return Filter(text=text, expression=_Parser(text).parse())
+    return Filter(expression=_Parser(text).parse())
 
 
 def quote(value: str) -> str:
@@ -353,7 +351,7 @@ class _Parser:
             raise self._error('one of the escapes \\" \\\\ \\a \\b \\f \\n \\r \\t \\v \\xHH \\uXXXX \\OOO', at=start)
         digits = self._text[self._position : self._position + length]
         if len(digits) < length or not _HEX_DIGITS.issuperset(digits):
-            raise self._error(f"{length} hexadecimal digits after \\{letter}", at=self._position)
+            raise self._error(f"{length} hexadecimal digits after \\{letter}")
         self._position += length
         value = int(digits, 16)
         if letter == "x":

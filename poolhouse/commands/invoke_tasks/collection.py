@@ -9,7 +9,7 @@ from poolhouse.commands import command_line
 from poolhouse.commands.invoke_tasks import cloud, export, project, stack, tasks
 
 #: Commands that only the kit's own repository has.
-OF_THE_KIT = frozenset({"chaos", "bench", "new_project", "build", "docs"})
+OF_THE_KIT = frozenset({"chaos", "bench", "new_project", "build", "docs", "mutants"})
 
 
 def collection(*, of_the_kit: bool = False) -> Collection:

@@ -88,6 +88,14 @@ def bench(c: Context, name: str = "") -> None:
     run(checks.bench, name, c.remainder)
 
 
+@command(help={"name": "name of the module (default: list them)"})
+def mutants(c: Context, name: str = "") -> None:
+    """Print the small changes of a module that no test notices; after -- patterns of mutants, to test these alone."""
+    from poolhouse.commands.project import mutants as mutation_tests
+
+    run(mutation_tests.run, name, c.remainder)
+
+
 @command()
 def lock(c: Context) -> None:
     """Resolve pyproject.toml into requirements.lock and requirements-dev.lock."""

@@ -77,6 +77,4 @@ class Scaler:
         self._wishes.append((at_s, wish))
         while self._wishes[0][0] < at_s - self.window_s:
             self._wishes.popleft()
-        return max(
-            self.workers.min_instances, wish, max(count for _, count in self._wishes) if wish < current else wish
-        )
+        return max(count for _, count in self._wishes) if wish < current else wish

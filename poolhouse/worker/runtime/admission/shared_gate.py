@@ -213,7 +213,7 @@ class SharedGate:
                 step = self.plan()
                 if step is None or step.at > now:
                     return False
-                change = None if step.what == "look" else self._change(step, now)
+                change = None if step.what == "look" else self._change(step.what, now)
             if change is None:
                 self._look()
             else:
@@ -228,7 +228,7 @@ class SharedGate:
             if self._process not in self._seen.holders or self._generation is None or self._usage.running:
                 return  # its lease ends by itself
             now = self._now()
-            change = self._change(Step(now, "release"), now)
+            change = self._change("release", now)
         self._write(*change, now=now)
 
     def _plan_idle(self, may_write: datetime, *, others_wait: bool) -> Step:
@@ -279,9 +279,9 @@ class SharedGate:
         earliest = min(ends, default=now)
         return min(earliest, now + LONGEST_SLEEP) if earliest - now > LONG_WAIT else None
 
-    def _change(self, step: Step, now: datetime) -> tuple[LimitState, bool]:
+    def _change(self, what: Literal["renew", "release"], now: datetime) -> tuple[LimitState, bool]:
         """The state to write, and whether it gives all back; from here on only what it leaves is used."""
-        if step.what == "release":
+        if what == "release":
             until = self._sleep_until(now)
             state = released(self._seen, self._process, rule=self.rule, cooling=self._usage.cooling(), now=now)
             self._slots = self._starts = 0

@@ -5,12 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any, Protocol
 
+import pytest
 from fastapi.testclient import TestClient
 
 from poolhouse.pipeline import names
-from poolhouse.pipeline.limits.limit_store import object_name
+from poolhouse.pipeline.limits.limit_store import LimitStore, object_name
 from poolhouse.pipeline.limits.rate import Rate
 from poolhouse.pipeline.limits.shares import LimitState, Need, Rule, renewed
+from poolhouse.pipeline.store import ABSENT, ObjectPage
 from poolhouse.testing.doubles import ManualClock, MemoryStore
 from tests.kit.unit.api.conftest import Api, application, settings
 
@@ -92,6 +94,42 @@ def test_what_only_dead_processes_held_is_not_in_use_once_their_leases_have_ende
 
 
 def test_an_object_that_is_no_limit_is_left_out(api: Api) -> None:
-    api.store.put(f"{names.LIMITS}call/limit-x.json", b"[]")
+    for name in ("a/limit-0", "z/limit-0"):
+        api.store.put(f"{names.LIMITS}{name}.json", b"[]")
     use(api, "acme", one=1)
     assert [limit["key"] for limit in _listed(api)] == [{"tenant": "acme"}]
+
+
+def test_a_limit_that_is_deleted_while_they_are_listed_is_left_out(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(api, "acme", one=1)
+    use(api, "other", one=1)
+    listing = api.store.list
+
+    def list_then_delete(*arguments: Any, **options: Any) -> ObjectPage:
+        page = listing(*arguments, **options)
+        api.store.delete(object_name("call", "limit", {"tenant": "acme"}))
+        return page
+
+    monkeypatch.setattr(api.store, "list", list_then_delete)
+    assert [limit["key"] for limit in _listed(api)] == [{"tenant": "other"}]
+
+
+def test_the_first_limits_in_use_are_read_and_whether_there_are_more_is_known(api: Api) -> None:
+    for tenant in ("one", "two", "three"):
+        use(api, tenant, process=1)
+    limits = LimitStore(api.store)
+    for most, more in ((1, True), (2, True), (3, False), (4, False)):
+        found = limits.in_use(most=most, now=api.clock())
+        assert (len(found[0]), found[1]) == (min(most, 3), more)
+
+
+def test_thousands_of_limits_that_were_in_use_are_listed_but_not_read(api: Api) -> None:
+    limits = LimitStore(api.store)
+    for number in range(1000):
+        unused = LimitState(task_type="a", kind="limit", key={"number": number}, updated_at=api.clock())
+        limits.write(object_name("a", "limit", unused.key), unused, if_generation=ABSENT)
+    use(api, "acme", one=1)
+    before = api.store.calls
+    found, more = limits.in_use(most=10, now=api.clock())
+    assert ([limit.key for limit in found], more) == ([{"tenant": "acme"}], False)
+    assert api.store.calls - before == 3  # two pages, one object

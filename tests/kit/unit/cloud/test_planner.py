@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,12 @@ def test_an_absent_thing_is_created_and_a_different_one_updated_field_by_field()
     assert (change.field, change.before, change.after) == ("size", 2, 1)
     assert [item.arguments for item in result.commands] == [("things", "create", "new"), ("things", "update", "other")]
     assert [action.resource.name for action in result.work] == ["new", "other"]
+
+
+def test_an_update_is_made_from_what_the_read_printed() -> None:
+    found = {"a": {"size": 2}, "etag": "BwX"}
+    thing = replace(resource("a"), update=lambda raw: (command("things", "update", f"--etag={raw['etag']}"),))
+    assert [item.arguments for item in decide(thing, found).commands] == [("things", "update", "--etag=BwX")]
 
 
 def test_a_field_that_should_be_gone_is_a_difference() -> None:

@@ -136,6 +136,7 @@ ACTING = frozenset(
             "check",
             "chaos",
             "bench",
+            "mutants",
         ),
         *(
             "lock",

@@ -93,10 +93,14 @@ def test_what_is_due_first_goes_first_and_a_million_that_wait_cost_one_short_lis
 
 
 def test_the_same_wait_twice_is_one_timer(world: World) -> None:
+    task = world.send("t-1", in_s=1000)
+    assert task.not_before is not None
     world.send("t-1", in_s=1000)
-    world.send("t-1", in_s=1000)
+    world.timers.put("default", b"other", {}, task_id="t-1", not_before=task.not_before)
+    assert len(world.store.writes) == 1
     world.clock.forward(1000)
     assert world.fire() == 1
+    assert world.topics.published[0].message.data == task.data()
 
 
 def test_what_the_queue_does_not_take_is_fired_later(world: World) -> None:

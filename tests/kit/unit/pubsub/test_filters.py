@@ -102,6 +102,7 @@ def test_a_string_literal_understands_every_escape(literal: str, value: str) -> 
         ('attributes.a == "b"', 14, "a quoted value"),
         ("attributes.a = b", 15, "a quoted value"),
         ("attributes.a = 'b'", 15, "a quoted value"),
+        ("attributes.a != b", 16, "a quoted value after '!='"),
         ('attributes.a = "b', 17, "a closing '\"'"),
         ('attributes.a < "b"', 13, "'=' or '!='"),
         ('attributes.a : "b"', 13, "'=' or '!='"),
@@ -120,7 +121,9 @@ def test_a_string_literal_understands_every_escape(literal: str, value: str) -> 
         ('hasprefix(attributes.a, "b")', 0, "'attributes', 'hasPrefix', 'NOT' or '('"),
         ('hasPrefix(attributes:a, "b")', 20, "'.'"),
         ('hasPrefix("a", "b")', 10, "'attributes.'"),
+        ("hasPrefix", 9, "'(' after 'hasPrefix'"),
         ("hasPrefix(attributes.a)", 22, "','"),
+        ("hasPrefix(attributes.a, b)", 24, "a quoted prefix"),
         ('hasPrefix(attributes.a, "b"', 27, "')'"),
         (r'attributes.a = "\q"', 16, "one of the escapes"),
         (r'attributes.a = "\x4"', 18, "2 hexadecimal digits"),
@@ -194,7 +197,7 @@ def test_the_position_of_a_filter_that_is_too_long_is_that_of_the_first_characte
 ) -> None:
     with pytest.raises(FilterError, match="at most 256") as refusal:
         parse_filter(text)
-    assert refusal.value.position == position
+    assert (refusal.value.position, refusal.value.expected) == (position, "at most 256 bytes")
 
 
 def test_the_deepest_filter_that_fits_parses() -> None:
@@ -333,6 +336,11 @@ def test_any_text_parses_or_is_refused_with_a_position_inside_it() -> None:
 def test_a_character_that_does_not_print_is_quoted_by_its_number(value: str, literal: str) -> None:
     assert quote(value) == literal
     assert parse_filter(f"attributes.k = {literal}").expression == Equals("k", value)
+
+
+def test_of_what_prints_only_quotes_and_backslashes_are_escaped() -> None:
+    printing = [chr(code) for code in range(0x20, 0x7F)]
+    assert {character for character in printing if quote(character) != f'"{character}"'} == {'"', "\\"}
 
 
 @given(VALUES)

@@ -103,6 +103,15 @@ def test_a_place_that_gets_free_goes_to_the_one_that_waited_longest() -> None:
     assert gates.resumed == ["second"]
 
 
+def test_as_many_run_at_a_time_as_the_type_declares() -> None:
+    gates = Gates()
+    narrow = handler(max_concurrency_per_process=2)
+    assert [gates.admit(narrow, delivery) for delivery in ("first", "second", "third")] == [True, True, False]
+    gates.leave("second")
+    assert gates.resumed == ["third"]
+    assert not gates.admit(narrow, "fourth")
+
+
 def test_what_is_parked_of_a_queue_is_taken_back_and_the_others_keep_their_turns() -> None:
     gates = Gates()
     narrow = handler(max_concurrency_per_process=1)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from poolhouse.pipeline.errors import StoreUnavailable
 from poolhouse.pipeline.limits.limit_store import LimitStore
+from poolhouse.pipeline.limits.rate import Rate
+from poolhouse.pipeline.limits.shares import CLOCK_MARGIN, Need, Rule
 from poolhouse.worker import Limit, Payload, TaskContext
 from poolhouse.worker.registry import Handler
-from tests.kit.unit.worker.limit_world import EPOCH, AtOnce, World, most_in_a_span
+from poolhouse.worker.runtime.admission.usage import Usage
+from tests.kit.unit.worker.limit_world import EPOCH, AtOnce, Process, World, most_in_a_span
 
 
 class Call(Payload):
@@ -160,6 +164,72 @@ def test_a_process_without_storage_starts_nothing_once_its_lease_has_ended() -> 
     assert most_in_a_span([at_s for at_s, _ in world.began], 1) <= 5
 
 
+def give_back(process: Process) -> None:
+    """The end of a process, as `Limits` has it."""
+    for call in process.limits.give_back():
+        call()
+
+
+def test_a_process_that_ends_gives_back_at_once_what_it_does_not_use() -> None:
+    world = World(handler(limit=Limit(max_concurrency=1)), seed=4, processes=2)
+    first, second = world.processes
+    first.deliver(world.job("a", 1))
+    world.run(world.all_ended, most_s=5)
+    assert world.holders() == {"p0"}
+    give_back(first)
+    assert world.holders() == set()
+    written = len(world.storage.writes)
+    give_back(first)
+    give_back(second)
+    assert len(world.storage.writes) == written
+    second.deliver(world.job("a", 1))
+    assert world.run(world.all_ended, most_s=20) < 5
+
+
+def test_a_process_that_ends_while_a_task_of_its_runs_keeps_its_lease() -> None:
+    world = World(handler(limit=Limit(max_concurrency=2)), seed=4, processes=1)
+    long = world.submit("a", 60)
+    world.run(lambda: bool(long.began_s), most_s=5)
+    give_back(world.processes[0])
+    assert world.holders() == {"p0"}
+
+
+def test_a_process_that_ends_without_knowing_what_the_object_says_leaves_it_to_the_end_of_its_lease() -> None:
+    world = World(handler(limit=Limit(max_concurrency=1)), seed=4, processes=1)
+    world.submit("a", 1)
+    world.run(world.all_ended, most_s=5)
+    world.storage.down = True
+    world.run(most_s=10)  # it tried to give back, being idle
+    world.storage.down = False
+    written = len(world.storage.writes)
+    give_back(world.processes[0])
+    assert (len(world.storage.writes), world.holders()) == (written, {"p0"})
+
+
+def test_pauses_between_tries_grow_to_some_seconds_while_storage_is_down_and_start_anew_after() -> None:
+    world = World(handler(limit=Limit(max_concurrency=1)), seed=4, processes=1)
+    tried_s: list[float] = []
+    world.storage.before_strike = lambda: tried_s.append(world.now_s)
+    get = world.storage.get
+
+    def counted(name: str) -> Any:
+        tried_s.append(world.now_s)
+        return get(name)
+
+    world.storage.get = counted  # type: ignore[method-assign]
+    for _ in range(2):
+        world.storage.down = True
+        tried_s.clear()
+        job = world.submit("a", 0.1)
+        world.run(most_s=120)
+        pauses_s = [later - earlier for earlier, later in pairwise(tried_s)]
+        for pause_s, most_s in zip(pauses_s, (1, 2, 4, *[5] * len(pauses_s)), strict=False):
+            assert most_s / 2 <= round(pause_s, 3) <= most_s
+        assert len(pauses_s) >= 24
+        world.storage.down = False
+        world.run(lambda job=job: job.ended, most_s=10)  # type: ignore[misc]
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_tasks_of_a_serial_key_run_one_at_a_time_and_in_the_order_of_their_submission(seed: int) -> None:
     world = World(handler(serial_by=("tenant",)), seed=seed, processes=4, skew_s=1)
@@ -209,3 +279,76 @@ def test_a_write_that_takes_effect_long_after_it_failed_gives_no_unit_to_two() -
     world.run(lambda: bool(late.began_s), most_s=30)
     world.run(most_s=10)
     assert world.most["a"] == 2
+
+
+def ago(seconds: float) -> datetime:
+    return EPOCH - timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    ("rule", "held", "sharing", "waiting", "after_s"),
+    [
+        (Rule(slots=8, rate=None), (5, 0), 1, 100, 10),  # tasks of a second, five at a time: half of the twenty seconds
+        (Rule(slots=8, rate=None), (0, 0), 2, 100, 12.5),  # holding none yet, it counts on its share
+        (Rule(slots=3, rate=None), (0, 0), 2, 100, 50),
+        (Rule(slots=1, rate=None), (0, 0), 5, 100, 50),
+        (Rule(slots=None, rate=Rate(12, 60)), (0, 6), 1, 100, 500),
+        (Rule(slots=None, rate=Rate(12, 60)), (0, 6), 1, 10, 50),
+        (Rule(slots=None, rate=Rate(3, 60)), (0, 0), 2, 10, 300),
+        (Rule(slots=None, rate=Rate(1, 20)), (0, 0), 5, 10, 100),
+        (Rule(slots=1, rate=Rate(1, 20)), (1, 1), 1, 10, 100),  # of two limits the slower one counts
+        (Rule(slots=1, rate=Rate(1, 0.5)), (1, 1), 1, 40, 20),
+        (Rule(slots=1, rate=None), (1, 0), 1, 1, 5),  # not at once
+        (Rule(slots=1, rate=None), (1, 0), 1, 9999, 500),  # not after an hour
+    ],
+)
+def test_a_delivery_too_many_comes_again_when_about_half_of_those_before_it_have_started(
+    rule: Rule, held: tuple[int, int], sharing: int, waiting: int, after_s: float
+) -> None:
+    usage = Usage(rule)
+    assert usage.put_off_s(EPOCH, slots=held[0], starts=held[1], sharing=sharing, waiting=waiting) == after_s
+
+
+def test_deliveries_that_were_put_off_count_until_they_come_again_and_long_tasks_take_longer() -> None:
+    usage = Usage(Rule(slots=1, rate=None))
+
+    def put_off(at_s: float) -> float:
+        return usage.put_off_s(EPOCH + timedelta(seconds=at_s), slots=1, starts=0, sharing=1, waiting=20)
+
+    assert [put_off(0) for _ in range(3)] == [10, 10.5, 11]
+    assert put_off(10) == 11  # the first of the three is there again
+    usage.enter(EPOCH)
+    usage.start(EPOCH)
+    usage.leave(EPOCH + timedelta(seconds=9), started=True)
+    assert put_off(1000) == 20  # an eighth of the way from one second to nine
+
+
+def test_what_is_in_use_and_what_waits_is_needed_up_to_the_limit() -> None:
+    usage = Usage(Rule(slots=5, rate=Rate(4, 10)))
+    for _ in range(3):
+        usage.enter(EPOCH)
+    usage.start(EPOCH)
+    assert usage.needs(EPOCH, waiting=0) == (Need(3, 3), Need(3, 3))
+    assert usage.needs(EPOCH, waiting=1) == (Need(3, 4), Need(3, 4))
+    assert usage.needs(EPOCH, waiting=9) == (Need(3, 5), Need(3, 4))
+    usage.leave(EPOCH, started=True)
+    usage.leave(EPOCH, started=False)  # it has used no start
+    assert usage.needs(EPOCH, waiting=0) == (Need(1, 1), Need(2, 2))
+    assert usage.busy(EPOCH + timedelta(seconds=10)) == (1, 1)  # the span of the one start is over
+    assert Usage(Rule(slots=None, rate=None)).needs(EPOCH, waiting=9) == (Need(), Need())
+
+
+def test_starts_cool_in_a_few_groups_none_of_which_is_free_too_early() -> None:
+    usage = Usage(Rule(slots=None, rate=Rate(100, 60)))
+    started = [ago(60 - number * 0.7) for number in range(80)]
+    for at in started:
+        usage.enter(at)
+        usage.start(at)
+    groups = usage.cooling()
+    assert sum(group.count for group in groups) == 80
+    assert len(groups) <= 21
+    ends = [at + timedelta(seconds=60) + CLOCK_MARGIN for at in started]
+    for group in groups:
+        assert sum(other.count for other in groups if other.free_at <= group.free_at) == sum(
+            end <= group.free_at for end in ends
+        )
