@@ -74,6 +74,15 @@ class Api(Table):
         return self
 
 
+class Canary(Table):
+    """A new release beside the present one, before it gets everything or is taken back; previews have none."""
+
+    #: Requests and worker instances that it gets at first, in percent; 0: everything at once.
+    percent: int = Field(default=0, ge=0, le=99)
+    #: How long its error rate is compared with the present one's, in seconds.
+    watch_s: float = Field(default=600, gt=0, allow_inf_nan=False)
+
+
 class Vpc(Table):
     """The VPC network that the API, the workers and the jobs send to (Cloud Run, Direct VPC egress)."""
 
@@ -165,6 +174,8 @@ class Deploy(Table):
     vpc: Vpc | None = None
     #: Size and number of the API's instances.
     api: Api = Api()
+    #: What of the requests and workers a new release gets before it gets all.
+    canary: Canary = Canary()
 
     @property
     def anonymous(self) -> Scope | None:
