@@ -14,6 +14,7 @@ from starlette.types import Scope
 
 from poolhouse.api.body_gate import BodyGate
 from poolhouse.api.problems import FieldError, Problem, fields_problem
+from poolhouse.pipeline import json_values
 
 #: Bytes and seconds of an oversize body that are read and thrown away: who still sends does not hear the answer.
 DRAIN_BYTES = 64_000_000
@@ -139,7 +140,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
     except ValueError as error:  # UnicodeDecodeError and JSONDecodeError are
         raise Problem(400, f"the body is not JSON: {error}") from None
     if not isinstance(value, dict):
-        raise Problem(400, f"the body must be a JSON object, not {_KINDS.get(type(value), 'this')}")
+        raise Problem(400, f"the body must be a JSON object, not {json_values.kind(value)}")
     if not _is_sound(value, 0):
         wrong: list[FieldError] = []
         _check(value, (), wrong)
@@ -181,9 +182,6 @@ _TOKEN = re.compile(
 )
 #: Half of a pair, as in "\ud800", has no UTF-8.
 _SURROGATE = re.compile("[\ud800-\udfff]")
-
-
-_KINDS = {list: "an array", str: "a string", int: "a number", float: "a number", bool: "a boolean", type(None): "null"}
 
 
 class _DuplicateName(ValueError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from poolhouse.pipeline.config.stages import Stage
@@ -24,6 +25,8 @@ _STEPS = """\
         with:
           install_components: alpha,beta
 """
+#: Most minutes of a job, without the watch of a canary.
+_MINUTES = 45
 _HEAD = """\
 # {what}, with no key: GitHub's token is exchanged for a short-lived one.
 # Written by `./invoke github-oidc`. The variables GCP_PROJECT, GCP_PROVIDER and GCP_DEPLOYER are those of the
@@ -54,27 +57,30 @@ def files(declared: Sequence[Topology]) -> Mapping[str, str]:
     Args:
         declared: the declaration as it stands, then its stages. Where there are stages, these alone are deployed.
     """
-    stages = [each.stage for each in declared[1:]] or [declared[0].stage]
-    lasting = [stage for stage in stages if not stage.preview]
+    deployed = declared[1:] or declared[:1]
+    lasting = [each for each in deployed if not each.stage.preview]
     made = {}
     if lasting:
         made["deploy.yml"] = _deploy(lasting)
+    stages = [each.stage for each in deployed]
     made |= {f"preview-{environment(stage)}.yml": _preview(stage) for stage in stages if stage.preview}
     return made
 
 
-def _deploy(stages: Sequence[Stage]) -> str:
-    refs = [ref(stage) for stage in stages]
+def _deploy(lasting: Sequence[Topology]) -> str:
+    refs = [ref(each.stage) for each in lasting]
     on = "  push:\n"
     for kind, prefix in (("branches", "refs/heads/"), ("tags", "refs/tags/")):
         names = dict.fromkeys(f'"{name.removeprefix(prefix)}"' for name in refs if name.startswith(prefix))
         if names:
             on += f"    {kind}: [{', '.join(names)}]\n"
-    jobs = "\njobs:\n" + "\n".join(_deploy_job(stage) for stage in stages)
+    jobs = "\njobs:\n" + "\n".join(map(_deploy_job, lasting))
     return _HEAD.format(what="Deploys each stage from its branch or tag", name="deploy", on=on) + jobs
 
 
-def _deploy_job(stage: Stage) -> str:
+def _deploy_job(declared: Topology) -> str:
+    stage, canary = declared.stage, declared.deploy.canary
+    minutes = _MINUTES + (math.ceil(canary.watch_s / 60) if canary.percent else 0)
     from_ = ref(stage)
     when = f"startsWith(github.ref, '{from_[:-1]}')" if from_.endswith("*") else f"github.ref == '{from_}'"
     name = stage.name or "deploy"
@@ -87,7 +93,7 @@ def _deploy_job(stage: Stage) -> str:
     concurrency:
       group: deploy-{name}
       cancel-in-progress: false
-    timeout-minutes: 45
+    timeout-minutes: {minutes}
     steps:
 {_STEPS}      - run: ./invoke deploy{option} --project "$PROJECT" --yes --prune
         env:
@@ -116,7 +122,7 @@ jobs:
     if: github.event.pull_request.head.repo.full_name == github.repository
     runs-on: ubuntu-24.04
     environment: {environment(stage)}
-    timeout-minutes: 45
+    timeout-minutes: {_MINUTES}
     env:
       PROJECT: ${{{{ vars.GCP_PROJECT }}}}
       STAGE: {stage.key[:-1]}${{{{ github.event.number }}}}

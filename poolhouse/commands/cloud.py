@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from poolhouse.client import units
 from poolhouse.cloud import (
     cost,
     cost_ceiling,
@@ -31,7 +30,7 @@ from poolhouse.cloud import (
     workflows,
 )
 from poolhouse.cloud import destroy as removal
-from poolhouse.cloud.canary import parts, rollout
+from poolhouse.cloud.canary import choice, parts, rollout
 from poolhouse.cloud.errors import CloudError, GcloudFailed
 from poolhouse.cloud.gcloud import release_tracks
 from poolhouse.cloud.gcloud.runner import Gcloud
@@ -56,8 +55,6 @@ if TYPE_CHECKING:
 
 #: What a destroy leaves: builds that were, and what is known of their images.
 _HISTORY = ("cloudbuild/", "containeranalysis/")
-#: How long a canary is watched.
-_WATCH = "10m"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,31 +78,25 @@ def run_deploy(
     dry_run: bool = False,
     yes: bool = False,
     prune: bool = False,
-    canary: int = 0,
+    canary: str = "",
     watch: str = "",
     env: Mapping[str, str] | None = None,
 ) -> int:
-    """`invoke deploy`."""
+    """`invoke deploy`; `canary` and `watch` are options as typed, empty: as declared."""
     declared, options = _declared(project, stage)
     declaration.check(declared)
+    chosen = choice.choose(declared, canary=canary, watch=watch)
     gcloud, ask = Gcloud(options.project, env=env), partial(Terminal().confirm, yes=yes)
-    if not canary:
-        if watch:
-            raise ConfigError("--watch is for a canary: name its share too, as --canary 10.")
+    if not chosen.percent:
         deploy.deploy(gcloud, declared, options=options, root=ROOT, dry_run=dry_run, prune=prune, ask=ask)
         return 0
-    if not 1 <= canary <= 99:
-        raise ConfigError(f"--canary {canary}: a share from 1 to 99, in percent.")
-    watch_s = units.duration(watch or _WATCH, option="--watch").total_seconds()
-    if not watch_s:
-        raise ConfigError(f"--watch {watch!r}: a canary has to be watched for some time.")
     rollout.roll_out(
         gcloud,
         declared,
         options=options,
         root=ROOT,
-        percent=canary,
-        watch_s=watch_s,
+        percent=chosen.percent,
+        watch_s=chosen.watch_s,
         dry_run=dry_run,
         prune=prune,
         ask=ask,

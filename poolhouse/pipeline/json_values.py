@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -22,8 +23,19 @@ from poolhouse.pipeline.errors import InvalidValue
 MAX_DEPTH = 100
 #: Characters kept of a text that is meant for people, such as a reason or an error message.
 TEXT_CHARACTERS = 2000
+_KINDS = {
+    dict: "an object",
+    list: "an array",
+    str: "a string",
+    int: "a number",
+    float: "a number",
+    bool: "a boolean",
+    type(None): "null",
+}
 #: Values looked at when the place of a mistake is looked for.
 _SEARCHED = 100_000
+#: A key that may have been another value than text before: the cheap sign of it in what was encoded.
+_CONVERTED_KEY = re.compile(rb'"(?:-?[0-9][^"\\]*|-?Infinity|NaN|true|false|null)":')
 #: Control characters but tab and line feed (C0, DEL, C1), and the line separators of Unicode.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -74,10 +86,14 @@ def encode(value: object, *, what: str) -> bytes:
     """
     try:
         plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+        by_pydantic = False
         try:
             encoded = _dumps(plain)
         except (TypeError, ValueError, RecursionError):
+            by_pydantic = True
             encoded = _dumps(to_jsonable_python(plain, by_alias=False))
+        if (by_pydantic or _CONVERTED_KEY.search(encoded)) and (place := _merged_key(value, what)):
+            raise InvalidValue(place)
         if encoded.count(b"[") + encoded.count(b"{") > MAX_DEPTH and too_deep(from_json(encoded)):
             raise InvalidValue(f"{what} is nested deeper than {MAX_DEPTH} levels")
         return encoded
@@ -88,6 +104,11 @@ def encode(value: object, *, what: str) -> bytes:
         raise InvalidValue(
             clean_text(place or f"{what} can't be kept as JSON: {clean_text(error, limit=300)}")
         ) from None
+
+
+def kind(value: object) -> str:
+    """Return what JSON calls a parsed value, for messages: `an array`, `null`."""
+    return _KINDS[type(value)]
 
 
 def too_deep(value: object, *, limit: int = MAX_DEPTH) -> bool:
@@ -125,6 +146,32 @@ def parse(data: bytes) -> Any:
 
 def _dumps(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _merged_key(value: object, what: str) -> str | None:
+    """Return where two keys of a mapping are one in JSON, whose keys are text: the value of one would be gone."""
+    waiting: list[tuple[str, object]] = [(what, value)]
+    while waiting:
+        path, found = waiting.pop()
+        if isinstance(found, BaseModel):
+            found = dict(found)
+        if isinstance(found, Mapping):
+            if any(type(key) is not str for key in found):
+                written = Counter(map(_key, found))
+                key, times = written.most_common(1)[0]
+                if times > 1:
+                    return clean_text(f"{path} has keys that are all {key!r} in JSON, which would keep one of them")
+            waiting += [(f"{path}.{clean_text(key, limit=100)}", item) for key, item in found.items()]
+        elif isinstance(found, list | tuple):
+            waiting += [(f"{path}.{index}", item) for index, item in enumerate(found)]
+    return None
+
+
+def _key(key: object) -> str:
+    try:
+        return str(next(iter(json.loads(_dumps({key: None})))))
+    except (TypeError, ValueError):
+        return str(next(iter(to_jsonable_python({key: None}))))
 
 
 def _misfit(value: object, what: str, *, most: int) -> str | None:

@@ -1,4 +1,4 @@
-"""`invoke deploy --canary`: deploy beside the present release, watch, then promote the new one or go back."""
+"""A deploy with a canary: deploy beside the present release, watch, then promote the new one or go back."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from poolhouse.cloud.plan.rendering import plan_text
 from poolhouse.pipeline.config.topology import Topology
 
 STAYS = (
-    "The new release keeps its share. Deploy again to give it everything, with --canary to watch on; "
-    "`./invoke rollback` takes it back."
+    "The new release keeps its share. `./invoke deploy --canary 0` gives it everything, with its share instead of 0 "
+    "the watch goes on; `./invoke rollback` takes it back."
 )
 
 
@@ -64,6 +64,8 @@ def roll_out(
         gcloud, topology, options=options, root=root, tracks=tracks, dry_run=dry_run, prune=prune, canary=percent,
         ask=ask, say=say,
     )  # fmt: skip
+    if dry_run and prepared.canaries:
+        say(f"Then both releases are watched for {watch_s:g} s: the new one gets everything, or is taken back.")
     if dry_run or not prepared.canaries:
         return
     divided = parts.read(gcloud, options=options, tracks=tracks)
@@ -92,7 +94,7 @@ def roll_out(
                 ) from error
             raise CloudError(
                 f"the new release was taken back; the one before runs alone:\n{_reasons(found)}\n"
-                "`./invoke logs` shows what failed. The next deploy gives everything to what it deploys: mend it first."
+                "`./invoke logs` shows what failed. The next deploy brings it again: mend it first."
             )
         case "stay":
             raise CloudError(

@@ -16,8 +16,8 @@ from poolhouse.pipeline.exit_codes import USAGE
         "dry_run": "print the plan, the commands and the files; change nothing",
         "yes": "skip the confirmation",
         "prune": "also remove resources that are no longer in pipeline.toml",
-        "canary": "percent of requests and worker instances that the new release gets at first",
-        "watch": "how long to compare it with the release before (10m); then it gets everything, or is taken back",
+        "canary": "percent of requests and worker instances that the new release gets at first, or 0 (as declared)",
+        "watch": "how long to compare it with the release before, such as 10m (as declared)",
     }
 )
 def deploy(
@@ -27,7 +27,7 @@ def deploy(
     dry_run: bool = False,
     yes: bool = False,
     prune: bool = False,
-    canary: int = 0,
+    canary: str = "",
     watch: str = "",
 ) -> None:
     """Create or update the pipeline on Google Cloud, as [deploy] in pipeline.toml declares it."""

@@ -14,7 +14,7 @@ from poolhouse.pipeline.config import stages
 from poolhouse.pipeline.config.api_access import ApiKey
 from poolhouse.pipeline.config.bucket import Bucket, Index, Payloads
 from poolhouse.pipeline.config.console_options import Console
-from poolhouse.pipeline.config.deploy_options import Accounts, Api, Deploy, Vpc
+from poolhouse.pipeline.config.deploy_options import Accounts, Api, Canary, Deploy, Vpc
 from poolhouse.pipeline.config.objectives import Objectives
 from poolhouse.pipeline.config.queue import Queue, Workers
 from poolhouse.pipeline.config.schedule import Schedule
@@ -36,6 +36,7 @@ TABLES: tuple[tuple[str, type[BaseModel], frozenset[str]], ...] = (
     ("webhooks", Webhooks, frozenset()),
     ("deploy", Deploy, frozenset()),
     ("deploy.api", Api, frozenset()),
+    ("deploy.canary", Canary, frozenset()),
     ("deploy.accounts", Accounts, frozenset()),
     ("deploy.vpc", Vpc, frozenset()),
     ("deploy.keys.NAME", ApiKey, frozenset()),

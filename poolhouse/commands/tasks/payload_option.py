@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from poolhouse.client import schema
-from poolhouse.pipeline import text_files
+from poolhouse.pipeline import json_values, text_files
 from poolhouse.pipeline.errors import ConfigError
 
 
@@ -32,5 +32,5 @@ def read_object(given: str) -> dict[str, Any]:
     """As `read`, for what must be a JSON object. Raises `ConfigError`."""
     value = read(given)
     if not isinstance(value, dict):
-        raise ConfigError(f'--payload: a payload is a JSON object, such as {{"key": 1}}, not {type(value).__name__}')
+        raise ConfigError(f'--payload: a payload is a JSON object, such as {{"key": 1}}, not {json_values.kind(value)}')
     return value

@@ -111,7 +111,7 @@ def decode(
     except ValueError as error:
         raise MalformedMessage(f"malformed message: the body is not JSON ({error})") from None
     if not isinstance(body, dict):
-        raise MalformedMessage(f"malformed message: the body is a JSON {type(body).__name__}, not an object")
+        raise MalformedMessage(f"malformed message: the body is {json_values.kind(body)}, not an object")
     task_type = body.get("task_type")
     if task_type is None or task_type == "":
         raise MalformedMessage("malformed message: task_type is required")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import subprocess
@@ -55,6 +56,7 @@ def v7_tar(name: bytes = b"a.txt") -> bytes:
         ("t.tar", v7_tar(), "application/x-tar"),
         ("t.txt", b"A PDF starts with %PDF-1.4 in its first line.\n", "text/plain"),
         ("t.txt", b"BM is what a bitmap starts with\n", "text/plain"),
+        ("t.rtf", b"{\\rtf1\\ansi Hi}\n", "text/rtf"),
         ("t.txt", b"GIF89a is a version\n", "text/plain"),
         ("t.txt", b"x" * 257 + b"ustar is no magic in prose\n", "text/plain"),
         ("t.csv", b"PAR1,PAR2\n1,2\n3,4\n", "text/csv"),
@@ -75,6 +77,34 @@ def test_a_file_is_what_its_content_says(desk: Desk, name: str, data: bytes, med
     desk.upload(name, data)
     found = desk.process(name, "inspect").media_type
     assert found in {media_type, media_type.replace("text/xml", "application/xml")}
+
+
+@pytest.mark.parametrize(
+    ("inside", "reason"),
+    [
+        (saved(Image.new("RGB", (8, 8)), "PNG") + bytes(99), "is a PNG image"),
+        (pdf("x"), "is a PDF"),
+        (v7_tar(), "is a tar archive"),
+        (gzip.compress(b"a,b\n1,2\n"), "is gzip inside of a compressed file: decompress it once"),
+        (b"PAR1" + bytes(20), "Parquet inside gzip can't be read in pieces"),
+    ],
+)
+def test_a_compressed_file_is_no_table_because_of_its_name(desk: Desk, inside: bytes, reason: str) -> None:
+    desk.upload("t.csv.gz", gzip.compress(inside))
+    report = desk.process("t.csv.gz")
+    assert report.table is None
+    assert desk.read("processed/t.csv") == inside
+    with pytest.raises(Reject, match=reason):
+        desk.process("t.csv.gz", "convert")
+    with pytest.raises(Reject, match=reason):
+        desk.transform("deduplicate", source="t.csv.gz")
+
+
+def test_a_compressed_table_needs_no_ending_that_says_so(desk: Desk) -> None:
+    desk.upload("t.csv", gzip.compress(b"a,b\n1,2\n"))
+    table = desk.process("t.csv").table
+    assert table is not None
+    assert table.rows == 1
 
 
 @pytest.mark.parametrize(

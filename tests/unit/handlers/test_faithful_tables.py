@@ -201,6 +201,28 @@ def test_a_folder_of_files_that_do_not_go_together_is_refused(desk: Desk, second
         desk.transform({"name": "filter", "where": "p = 'x'"}, source="f/", output_format="ndjson")
 
 
+def test_markers_and_hidden_files_are_no_part_of_a_folder(desk: Desk) -> None:
+    for name in ("_SUCCESS", ".part-0.csv.crc", "day=1/.DS_Store"):
+        desk.upload(f"f/{name}", b"" if name == "_SUCCESS" else b"\0\1")
+    desk.upload("f/_orders.csv", "a\n1\n")
+    desk.upload("f/day=1/part-0.csv", "a\n2\n")
+    summary = desk.transform({"name": "sort", "by": ["a"]}, source="f/")
+    assert summary.inputs == ["uploads/f/_orders.csv", "uploads/f/day=1/part-0.csv"]
+    assert summary.rows_in == 2
+
+
+SKIPPED = b"\x50\x2a\x4d\x18\x04\0\0\0abcd"
+
+
+def test_frames_that_zstd_skips_hide_no_table(desk: Desk) -> None:
+    packed = SKIPPED + zstandard.compress(b"a,b\n1,x\n") + SKIPPED + zstandard.compress(b"2,y\n")
+    desk.upload("t.csv.zst", packed)
+    table = desk.process("t.csv.zst").table
+    assert table is not None
+    assert table.rows == 2
+    assert desk.transform("deduplicate", source="t.csv.zst").rows_in == 2
+
+
 def _thrift_parquet(kind: int, values: bytes, rows: int, *, footer_rows: int) -> bytes:
     """A Parquet file of one required column `t`, of plain values, as old writers make them."""
 
@@ -423,8 +445,27 @@ def test_scaling_is_exact_whatever_the_type(
 
 
 @pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2024-01-05T10:00:00+02:00", datetime(2024, 1, 5, 8)),
+        ("2024-01-05 10:00:00 +0200", datetime(2024, 1, 5, 8)),
+        ("2024-01-05T22:00:00.5-0330", datetime(2024, 1, 6, 1, 30, 0, 500_000)),
+        ("2024-01-05T10:00+02", datetime(2024, 1, 5, 8)),
+        ("2024-01-05T10:00:00Z", datetime(2024, 1, 5, 10)),
+        ("2024-01-05 10:00", datetime(2024, 1, 5, 10)),
+    ],
+)
+def test_a_time_that_says_how_far_it_is_from_utc_becomes_one_of_utc(desk: Desk, text: str, moment: datetime) -> None:
+    desk.upload("t.csv", f"at\n{text}\n")
+    summary = desk.transform({"name": "cast", "columns": {"at": "datetime"}}, source="t.csv", output_format="parquet")
+    assert desk.read_parquet(summary.output_object)["at"].to_list() == [moment]
+
+
+@pytest.mark.parametrize(
     ("values", "kind", "reason"),
     [
+        (["2024-01-05T10:00:00+25:00"], "datetime", "is no datetime"),
+        (["2024-01-05T10:00:00+02:00Z"], "datetime", "is no datetime"),
         (["24-01-05"], "date", "row 1: '24-01-05' in column 'a' is no date"),
         (["9007199254740993.5"], "int64", "is no int64"),
         (["9007199254740993"], "float64", "is no float64"),

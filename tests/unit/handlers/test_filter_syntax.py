@@ -114,6 +114,8 @@ def test_precedence_is_that_of_sql() -> None:
         ("n[0] = 1", "at character 2"),
         ("n; drop", "at character 2"),
         ("n = 1_000", "at character 5"),
+        ("n < 1e999", "at character 5: no float is as large as 1e999"),
+        ("n in (1, 1e400)", "at character 10: no float is as large as 1e400"),
         ("lower(name, name) = 'x'", "lower takes 1 arguments"),
         ("(" * 60 + "n = 1" + ")" * 60, "nested more than 50 deep"),
         ("n" + " + n" * 60 + " = 1", "more than 50 operators in a row"),

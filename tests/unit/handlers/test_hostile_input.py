@@ -82,7 +82,12 @@ def test_broken_tables_fail_for_good_with_the_line_named(desk: Desk, data: bytes
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b'{"a": 1}\n{"a": \n', r"line 2: not JSON"),
+        (b'{"a": 1}\n{"a": \n', r"line 2: not JSON: Expecting value at character 7"),
+        (b'{"a": 1}\nnull\n', r"line 2: null is no JSON object"),
+        (
+            b'{"a": 1}\n{"a": ' + b"9" * 5_000 + b"}\n",
+            r"line 2: 'a' holds a number of too many digits: write it as text",
+        ),
         (b'{"a": 1}\n[1, 2]\n', r"line 2: \[1, 2\] is no JSON object"),
         (b'{"a": 1}\n' * 200_000 + b"oops\n", r"line 200001: not JSON"),
         (b"".join(b'{"k%d": 1}\n' % n for n in range(20_000)), r"line 1 and following: 20000 different keys in"),
@@ -351,7 +356,8 @@ def test_a_zip_of_a_million_entries_is_refused_before_they_are_read(desk: Desk) 
 @pytest.mark.parametrize(
     ("name", "operation", "reason"),
     [
-        ("t.csv", "thumbnail", "thumbnail: t.csv is text/csv, not image"),
+        ("t.csv", "thumbnail", "thumbnail: t.csv is text/csv, not PNG, JPEG, GIF, WebP, BMP or TIFF"),
+        ("t.csv", "extract_text", "extract_text: t.csv is text/csv, not PDF or HTML or text"),
         ("t.csv", "decompress", "decompress: t.csv is text/csv, neither gzip nor zstd"),
         ("t.txt", "convert", "convert: t.txt is text/plain, not CSV, NDJSON or Parquet"),
         ("t.bin", "extract_text", "extract_text: t.bin is"),

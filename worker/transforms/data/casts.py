@@ -13,6 +13,8 @@ from worker.transforms.tables.table import EXACT_INTEGERS, shortened, type_name
 _ROW = "__poolhouse_row"
 _DATE = r"^[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}$"
 _DATETIME = r"^[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}T[0-9]{2}:[0-9]{2}(?::[0-5][0-9](?:\.[0-9]{1,6}0*)?)?$"
+#: A time with its distance from UTC: the time, the sign, hours and minutes.
+_OFFSET = r"^(.*T.*[0-9]) ?([+-])([01][0-9]|2[0-3]):?([0-5][0-9])?$"
 _WHOLE = r"^[+-]?[0-9]+(?:\.0*)?$"
 
 
@@ -124,10 +126,14 @@ def _whole(column: pl.Expr) -> pl.Expr:
 
 
 def _datetime(text: pl.Expr) -> pl.Expr:
-    """ISO 8601, with T or blank, with or without fractions of a second; with no zone, or Z."""
-    clean = text.str.replace(" ", "T", literal=True).str.strip_suffix("Z")
+    """ISO 8601, with T or blank, with or without fractions of a second: in UTC where it has a zone."""
+    written = text.str.replace(" ", "T", literal=True)
+    hours, minutes = (written.str.extract(_OFFSET, group).cast(pl.Int64).fill_null(0) for group in (3, 4))
+    sign = pl.when(written.str.extract(_OFFSET, 2) == "-").then(-1).otherwise(1)
+    ahead = pl.duration(minutes=sign * (hours * 60 + minutes), time_unit="us")
+    clean = written.str.replace(_OFFSET, "$1").str.strip_suffix("Z")
     formats = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M")
     parsed = [clean.str.to_datetime(form, time_unit="us", strict=False) for form in formats]
     midnight = clean.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us"))
     known = pl.when(clean.str.contains(_DATETIME))
-    return pl.coalesce(known.then(pl.coalesce(*parsed)), pl.when(clean.str.contains(_DATE)).then(midnight))
+    return pl.coalesce(known.then(pl.coalesce(*parsed) - ahead), pl.when(clean.str.contains(_DATE)).then(midnight))

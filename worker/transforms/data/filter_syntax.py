@@ -9,6 +9,7 @@ is [not] null`; `+ -`; `* / %`; unary `-`; functions. Words may be in any case. 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -249,8 +250,10 @@ class _Parser:
     def _leaf(self, token: _Token) -> Node:
         match token.kind:
             case "number":
-                is_whole = token.text.isdigit()
-                return Literal(int(token.text) if is_whole else float(token.text), token.at)
+                value = int(token.text) if token.text.isdigit() else float(token.text)
+                if math.isinf(value):
+                    raise FilterSyntaxError(f"at character {token.at}: no float is as large as {token.text[:20]}")
+                return Literal(value, token.at)
             case "text":
                 return Literal(token.text[1:-1].replace("''", "'"), token.at)
             case "quoted":

@@ -11,6 +11,7 @@ import polars as pl
 
 from poolhouse.pipeline import names
 from poolhouse.pipeline.errors import ObjectNotFound
+from poolhouse.pipeline.store import ObjectInfo
 from poolhouse.worker.context import TaskContext
 from poolhouse.worker.errors import Interrupted, Reject
 from worker.transforms.data.contract import ColumnStatistics, DataSummary, DataTransformation, Statistics
@@ -94,7 +95,7 @@ def _objects(source: str, ctx: TaskContext) -> list[str]:
     prefix, found, token = names.upload(source.removesuffix("/")) + "/", [], None
     while True:
         page = ctx.store.list(prefix, page_token=token)
-        found += [item.name for item in page.objects if not item.name.endswith("/")]
+        found += [item.name for item in page.objects if not _is_marker(item, prefix)]
         if len(found) > MAX_FILES:
             raise Reject(f"{prefix} holds more than {MAX_FILES} files")
         token = page.next_token
@@ -104,6 +105,13 @@ def _objects(source: str, ctx: TaskContext) -> list[str]:
     if not found:
         raise Reject(f"input not found: {prefix} holds no files")
     return found
+
+
+def _is_marker(item: ObjectInfo, prefix: str) -> bool:
+    """Whether an object is no file of the folder's maker: a folder itself, or what Spark and Hive leave out too."""
+    name = item.name.removeprefix(prefix).rpartition("/")[2]
+    # .part-0.csv.crc, .DS_Store; _SUCCESS is empty, while _orders.csv holds rows.
+    return not name or name.startswith(".") or (name.startswith("_") and item.size_bytes == 0)
 
 
 def _format_of(table: Table) -> Format:

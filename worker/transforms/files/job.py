@@ -21,17 +21,25 @@ from poolhouse.worker.context import TaskContext
 from poolhouse.worker.errors import Reject
 from worker.transforms.files import archives, html, text
 from worker.transforms.files.hashes import Hashes
-from worker.transforms.files.media import Media, is_tar, sniff
+from worker.transforms.files.media import Kind, Media, sniff
 from worker.transforms.files.operations import Compress, Convert, Decompress, ExtractText, Inspect, Operation, Thumbnail
 from worker.transforms.files.report import ArchiveReport, FileReport
 from worker.transforms.files.spool import READ_BYTES, Spooled, require_space, upload
 from worker.transforms.files.tables import TableJob
 from worker.transforms.tables.compression import Expanded
 from worker.transforms.tables.opening import HEAD_BYTES, find_table, named_format
+from worker.transforms.tables.signatures import is_tar
 from worker.transforms.tables.writers import MEDIA_TYPES
 
 _ENDINGS = {"gzip": ("gz", "gzip"), "zstd": ("zst", "zstd")}
 _MEDIA_TYPES = {"gzip": "application/gzip", "zstd": "application/zstd"}
+#: Kinds of files as refusals name them.
+_TITLES: dict[Kind, str] = {
+    "image": "PNG, JPEG, GIF, WebP, BMP or TIFF",
+    "pdf": "PDF",
+    "html": "HTML",
+    "text": "text",
+}
 
 
 @dataclass(kw_only=True)
@@ -56,15 +64,14 @@ class Job:
 
     @property
     def _is_table(self) -> bool:
-        """A table, or a compressed file that holds one, by its name or its content."""
-        return self.media.kind == "table" or (
-            self._packed is not None and (named_format(self.filename) is not None or self._inside.kind == "table")
-        )
+        """A table, or a compressed file that holds one."""
+        return self.media.kind == "table" or (self._packed is not None and self._inside.kind == "table")
 
     @cached_property
     def _inside(self) -> Media:
         """What a compressed file holds, where that is text; tables in Parquet can't be read from there."""
-        inside = sniff(next(self._expanded(HEAD_BYTES), b""), self._unpacked_name())
+        name = self.filename if named_format(self.filename) else self._unpacked_name()
+        inside = sniff(next(self._expanded(HEAD_BYTES), b""), name)
         return inside if inside.encoding else Media("other", inside.media_type)
 
     def fitting(self) -> list[Operation]:
@@ -198,7 +205,8 @@ class Job:
         self._upload(target, f"{self.filename}.txt", "text/plain; charset=utf-8")
 
     def _convert(self, operation: Convert) -> None:
-        if not self._is_table:
+        # A compressed file that its name calls a table is refused with what it holds instead.
+        if not self._is_table and not (self._packed and named_format(self.filename)):
             raise Reject(f"convert: {self.filename} is {self.media.media_type}, not CSV, NDJSON or Parquet")
         table = self._tables()
         target = self.directory / "converted"
@@ -206,9 +214,10 @@ class Job:
         table.write(target, to)
         self._upload(target, f"{self.filename}.{to}", MEDIA_TYPES[to])
 
-    def _need(self, operation: str, *kinds: str) -> None:
+    def _need(self, operation: str, *kinds: Kind) -> None:
         if self.media.kind not in kinds:
-            raise Reject(f"{operation}: {self.filename} is {self.media.media_type}, not {' or '.join(kinds)}")
+            fitting = " or ".join(_TITLES[kind] for kind in kinds)
+            raise Reject(f"{operation}: {self.filename} is {self.media.media_type}, not {fitting}")
 
     def _tables(self) -> TableJob:
         if self._table is None:

@@ -13,7 +13,8 @@ import puremagic
 from worker.transforms.files import html
 from worker.transforms.files.html import HTML_HEAD_BYTES
 from worker.transforms.tables import compression
-from worker.transforms.tables.opening import HEAD_BYTES, is_parquet, looks_like_csv, named_format
+from worker.transforms.tables.opening import HEAD_BYTES, looks_like_csv, named_format
+from worker.transforms.tables.signatures import is_parquet, is_tar
 
 Kind = Literal["text", "html", "table", "image", "pdf", "zip", "tar", "compressed", "empty", "other"]
 
@@ -57,6 +58,7 @@ _TABLES = {
     "parquet": "application/vnd.apache.parquet",
 }
 _COMPRESSED = {"gzip": "application/gzip", "zstd": "application/zstd"}
+_RTF = b"{\\rtf"
 #: Control characters that texts have: tab, line feed, form feed, carriage return, escape, backspace.
 _TEXT_CONTROLS = b"\t\n\f\r\x1b\b"
 _BINARY = bytes(byte for byte in range(32) if byte not in _TEXT_CONTROLS)
@@ -106,19 +108,6 @@ def _binary(head: bytes, *, is_text: bool) -> Media | None:
     return Media("tar", "application/x-tar") if is_tar(head) else None
 
 
-def is_tar(head: bytes) -> bool:
-    """Whether a file starts with a header of tar: of POSIX and GNU, or of Unix V7, which its checksum alone shows."""
-    if head[257:262] == b"ustar" and b"\0" in head[:257]:
-        return True
-    if len(head) < 512 or not head[0] or not any(byte == 0 for byte in head[:100]):
-        return False
-    try:
-        expected = int(head[148:156].strip(b" \0") or b"x", 8)
-    except ValueError:
-        return False
-    return expected == sum(head[:148]) + 8 * ord(" ") + sum(head[156:512])
-
-
 def _text(head: bytes, name: str, encoding: str | None) -> Media | None:
     form = named_format(name)
     if encoding is None:
@@ -135,6 +124,8 @@ def _text(head: bytes, name: str, encoding: str | None) -> Media | None:
             return Media("table", _TABLES["ndjson"], encoding)
         if form == "csv" or (form is None and "." not in name.rpartition("/")[2] and looks_like_csv(head)):
             return Media("table", _TABLES["csv"], encoding)
+        if start.startswith(_RTF):
+            return Media("text", "text/rtf", encoding)
         if start.lstrip().startswith((b"{", b"[")) and not name.lower().endswith((".txt", ".md")):
             return Media("text", "application/json", encoding)
     elif form in {"csv", "ndjson"}:

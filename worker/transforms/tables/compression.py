@@ -27,6 +27,9 @@ MAGIC: dict[bytes, Compression] = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zs
 
 def sniff(head: bytes) -> Compression | None:
     """The compression that a file's first bytes show."""
+    if int.from_bytes(head[:4], "little") & 0xFFFFFFF0 == _ZSTD_SKIPPABLE:
+        # pzstd puts a frame that is skipped before each other one (RFC 8878, 3.1.2); lz4 has the same.
+        head = head[8 + int.from_bytes(head[4:8], "little") :]
     return next((kind for magic, kind in MAGIC.items() if head.startswith(magic)), None)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from worker.transforms.tables.table import inexact_as_float, shortened
+from worker.transforms.tables.table import inexact_as_float
 
 _PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
 _HALF = re.compile(rb"(?<!\\)(?:\\\\)*\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
@@ -25,15 +25,17 @@ def complaint(data: bytes, first_line: int) -> str:
         if not line.strip():
             continue
         try:
-            value = json.loads(line, parse_constant=_no_constant)
+            value = json.loads(line, parse_constant=_no_constant, parse_int=_whole)
         except UnicodeDecodeError:
             return f"line {number}: not UTF-8"
         except RecursionError:
             return f"line {number}: it is nested too deeply"
+        except json.JSONDecodeError as error:
+            return f"line {number}: not JSON: {error.msg} at character {error.colno}"
         except ValueError as error:
             return f"line {number}: not JSON: {error}"
         if not isinstance(value, dict):
-            return f"line {number}: {shortened(value)} is no JSON object"
+            return f"line {number}: {json.dumps(value)[:60]} is no JSON object"
         for key, part in value.items():
             if isinstance(part, int) and not -(2**127) <= part < 2**127:
                 return f"line {number}: {key!r} holds a number of too many digits: write it as text"
@@ -45,6 +47,11 @@ def complaint(data: bytes, first_line: int) -> str:
             if kind:
                 kinds[key] = kind
     return f"line {first_line} and following: a key holds values of types that have nothing in common"
+
+
+def _whole(digits: str) -> int:
+    """The number; of more digits than Python reads, one that is as far beyond what a table holds."""
+    return int(digits) if len(digits) < 1_000 else 2**127
 
 
 def _no_constant(name: str) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
-import re
 from collections import Counter
 from itertools import islice
 from pathlib import Path
@@ -16,19 +14,12 @@ from worker.transforms.tables.blocks import read_up_to
 from worker.transforms.tables.csv_header import open_csv
 from worker.transforms.tables.ndjson_table import open_ndjson
 from worker.transforms.tables.parquet_table import open_parquet
+from worker.transforms.tables.signatures import is_parquet, why_no_table
 from worker.transforms.tables.table import Format, Table, TableFile
 
 #: Bytes that the format and the separator are read from.
 HEAD_BYTES = 64 * 1024
 SEPARATORS = (",", ";", "\t", "|")
-_PARQUET_MAGIC = b"PAR1"
-_OTHER_PACKED = {
-    re.compile(rb"BZh[1-9]1AY&SY"): "bzip2",
-    re.compile(rb"\xfd7zXZ\0"): "xz",
-    re.compile(rb"\x04\x22\x4d\x18"): "lz4",
-    re.compile(rb"PK\x03\x04"): "zip",
-    re.compile(rb"7z\xbc\xaf\x27\x1c"): "7z",
-}
 _FORMATS: dict[str, Format] = {
     "csv": "csv",
     "tsv": "csv",
@@ -49,7 +40,7 @@ def find_table(path: Path, name: str) -> TableFile:
     if size_bytes == 0:
         raise Reject(f"{name} is empty")
     with path.open("rb") as raw:
-        packed = compression.sniff(raw.read(4))
+        packed = compression.sniff(raw.read(HEAD_BYTES))
         raw.seek(0)
         head = read_up_to(compression.expand(raw, packed, compressed_bytes=size_bytes), HEAD_BYTES)
     if not head:
@@ -58,7 +49,9 @@ def find_table(path: Path, name: str) -> TableFile:
         if packed:
             raise Reject(f"{name}: Parquet inside {packed} can't be read in pieces: upload the Parquet file itself")
         return TableFile(path=path, format="parquet")
-    _check_encoding(head, name)
+    wrong = why_no_table(head)
+    if wrong:
+        raise Reject(f"{name} {wrong}")
     return TableFile(
         path=path,
         format=named_format(name) or _guessed(head, name),
@@ -67,37 +60,10 @@ def find_table(path: Path, name: str) -> TableFile:
     )
 
 
-def _check_encoding(head: bytes, name: str) -> None:
-    """Refuse tables in UTF-16 and UTF-32, and in forms of compression that are not read, by their name."""
-    packed = next((form for magic, form in _OTHER_PACKED.items() if magic.match(head)), None)
-    if packed:
-        raise Reject(f"{name} is {packed}: of compressed tables, gzip and zstd are read")
-    wide = wide_encoding(head)
-    if wide:
-        raise Reject(f"{name} is in {wide}: save it as UTF-8")
-
-
-def wide_encoding(head: bytes) -> str | None:
-    """`UTF-16` or `UTF-32` where a file starts with its byte order mark, or every second byte or more is 0."""
-    if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
-        return "UTF-32"
-    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "UTF-16"
-    halves = [half.count(0) / max(1, len(half)) for half in (head[::2], head[1::2])]
-    if max(halves) < 0.4 or len(head) < 4:
-        return None
-    return "UTF-32" if min(halves) > 0.4 else "UTF-16" if min(halves) < 0.2 else None
-
-
 def named_format(name: str) -> Format | None:
     """The table format that a file's ending names: `data.csv.gz` is CSV."""
     endings = [ending for ending in name.lower().split(".")[1:] if ending not in {"gz", "gzip", "zst", "zstd"}]
     return _FORMATS.get(endings[-1]) if endings else None
-
-
-def is_parquet(head: bytes) -> bool:
-    """Whether a file starts as Parquet does, and not as lines of text that begin with the same four letters."""
-    return head.startswith(_PARQUET_MAGIC) and (b"\n" not in head or any(byte < 9 for byte in head[:HEAD_BYTES]))
 
 
 def _guessed(head: bytes, name: str) -> Format:
@@ -112,7 +78,7 @@ def open_table(file: TableFile) -> Table:
     """The table in a file. Raises `Reject` where it is broken from the start."""
     if file.format == "parquet":
         with file.path.open("rb") as raw:
-            if raw.read(4) != _PARQUET_MAGIC:
+            if not is_parquet(raw.read(4)):
                 raise Reject("not a Parquet file: its first bytes are not PAR1")
         return open_parquet(file)
     return open_csv(file) if file.format == "csv" else open_ndjson(file)

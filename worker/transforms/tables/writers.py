@@ -77,6 +77,10 @@ def _what(types: pl.Schema, output_format: Format) -> str:
 
 def _check(types: pl.Schema, output_format: Format) -> None:
     """Refuse columns that the format has no form for."""
+    if not types and output_format == "csv":
+        raise Reject(
+            "the objects have no keys at all, and CSV has no form for rows without columns: use ndjson or parquet"
+        )
     for name, dtype in types.items():
         if not has_form(dtype, output_format):
             others = [other for other in MEDIA_TYPES if has_form(dtype, other)]

@@ -55,6 +55,14 @@ def test_a_pipeline_without_stages_is_deployed_from_main() -> None:
     assert not [step for step in job["steps"] if "--stage" in step.get("run", "")]
 
 
+def test_a_job_has_the_time_that_its_canary_is_watched() -> None:
+    text = "[queues.a]\n[deploy.canary]\nwatch_s = 3601"
+    for declared, minutes in ((text, "45"), (f"{text}\npercent = 10", "106")):
+        (found,) = workflows.files((parse(declared),)).values()
+        (job,) = yaml.load(found, Loader=yaml.BaseLoader)["jobs"].values()
+        assert job["timeout-minutes"] == minutes
+
+
 def test_no_workflow_names_a_project_and_all_variables_are_given() -> None:
     values = identity.variables(options=Options(project="some-project", name="shop"), project_number="42")
     assert values["GCP_PROVIDER"].endswith("/providers/shop-github")

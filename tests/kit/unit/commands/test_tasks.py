@@ -112,7 +112,7 @@ def test_a_payload_comes_from_the_command_line_a_file_or_standard_input(
     ("given", "said"),
     [
         ("{", "--payload is not JSON"),
-        ("[1]", "a payload is a JSON object"),
+        ("[1]", "a payload is a JSON object.*, not an array"),
         ("@nowhere.json", "there is no file nowhere.json"),
         ("-", "standard input is not JSON"),
     ],

@@ -79,6 +79,9 @@ def test_text_has_a_limit_from_its_beginning_or_to_its_end() -> None:
         (nested(MAX_DEPTH + 1), f"the result is nested deeper than {MAX_DEPTH} levels"),
         (nested(100_000), f"the result is nested deeper than {MAX_DEPTH} levels"),
         ((error for error in [Unspeakable()]), "Unspeakable"),
+        ({1: "a", "1": "b"}, "the result has keys that are all '1' in JSON"),
+        ({"by id": [{None: 0, "null": 1}]}, "the result.by id.0 has keys that are all 'null' in JSON"),
+        ({(1, 2): "a", "1,2": {3}}, "the result has keys that are all '1,2' in JSON"),
     ],
 )
 def test_a_value_without_a_form_in_json_is_refused_with_its_place(value: object, problem: str) -> None:
@@ -94,6 +97,7 @@ def test_what_has_one_usual_form_is_converted() -> None:
     value = [Row(price=Decimal("1.10")), {datetime(2026, 1, 2, tzinfo=UTC)}]
     assert json.loads(json_values.encode(value, what="it")) == [{"price": "1.10"}, ["2026-01-02T00:00:00Z"]]
     assert json_values.encode(nested(MAX_DEPTH), what="it")
+    assert json_values.encode({1: "a", "2": {True: 0}}, what="it") == b'{"1":"a","2":{"true":0}}'
 
 
 json_value = st.recursive(

@@ -109,7 +109,7 @@ def test_any_bytes_are_a_task_that_a_record_keeps_or_malformed() -> None:
     ("body", "attributes", "problem"),
     [
         (b"{", {}, "the body is not JSON"),
-        (b"[]", {}, "the body is a JSON list, not an object"),
+        (b"[]", {}, "the body is an array, not an object"),
         (b"{}", {}, "task_type is required$"),
         (b'{"task_type": ""}', {}, "task_type is required$"),
         (b'{"task_type": 7}', {}, "task_type is required, as a string"),

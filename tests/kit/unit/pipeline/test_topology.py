@@ -101,6 +101,8 @@ def test_pubsubs_own_limit_of_deliveries_is_a_backstop_behind_the_attempts(attem
         ),
         ("[queues.a]\n[deploy.accounts]\nkeeper = 'a'", 3, "unknown field (allowed: api, worker, dead_letters, sche"),
         ("[queues.a]\n[deploy]\nmax_monthly_cost = -1", 3, "max_monthly_cost: Input should be greater than 0"),
+        ("[queues.a]\n[deploy.canary]\npercent = 100", 3, "canary.percent: Input should be less than or equal to 99"),
+        ("[queues.a]\n[deploy]\ncanary = { percent = 5, watch_s = 0 }", 3, "watch_s: Input should be greater than 0"),
         ("[queues.a]\n[deploy.vpc]\nnetwork = 'backend'", 2, "deploy.vpc.subnet: Field required"),
         ("[queues.a]\n[deploy.vpc]\nsubnets = []", 3, "unknown field (allowed: network, subnet, egress, tags)"),
         (

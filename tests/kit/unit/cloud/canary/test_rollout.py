@@ -37,7 +37,7 @@ class Rollout(Gcloud):
         self.deploys.append(choices)
         return SimpleNamespace(canaries={"service/shop-api": Canary(percent=10, stable="shop-api-1")}, tag=TAG)
 
-    def run_to_its_end(self, topology: Topology, monkeypatch: pytest.MonkeyPatch) -> str:
+    def run_to_its_end(self, topology: Topology, monkeypatch: pytest.MonkeyPatch, *, dry_run: bool = False) -> str:
         said = list[str]()
         monkeypatch.setattr(rollout, "deploy", self.deploy)
         monkeypatch.setattr(release_tracks, "installed", lambda gcloud: OLD)
@@ -48,6 +48,7 @@ class Rollout(Gcloud):
             root=Path(),
             percent=10,
             watch_s=30,
+            dry_run=dry_run,
             prune=True,
             ask=lambda question: True,
             say=said.append,
@@ -65,6 +66,15 @@ class TestRollout:
         first, last = gcloud.deploys
         assert (first["canary"], first.get("release")) == (10, None)
         assert (last.get("canary"), last["release"], last["prune"]) == (None, TAG, True)
+        assert gcloud.commands == []
+
+    def test_a_dry_run_shows_the_first_step_and_says_what_follows(
+        self, topology: Topology, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        gcloud = Rollout(Log({}))
+        assert "Then both releases are watched for 30 s" in gcloud.run_to_its_end(topology, monkeypatch, dry_run=True)
+        (only,) = gcloud.deploys
+        assert (only["canary"], only["dry_run"]) == (10, True)
         assert gcloud.commands == []
 
     def test_a_worse_one_is_taken_back_from_every_part(
@@ -138,11 +148,13 @@ class TestBack:
     @pytest.mark.parametrize(
         ("choices", "words"),
         [
-            ({"canary": 100}, "from 1 to 99"),
-            ({"canary": -1}, "from 1 to 99"),
+            ({"canary": "100"}, "from 1 to 99"),
+            ({"canary": "-1"}, "from 1 to 99"),
+            ({"canary": "all"}, "from 1 to 99"),
             ({"watch": "10m"}, "--canary 10"),
-            ({"canary": 10, "watch": "soon"}, "--watch 'soon'"),
-            ({"canary": 10, "watch": "0s"}, "for some time"),
+            ({"canary": "0", "watch": "10m"}, "--canary 10"),
+            ({"canary": "10", "watch": "soon"}, "--watch 'soon'"),
+            ({"canary": "10", "watch": "0s"}, "for some time"),
         ],
     )
     def test_a_share_or_a_time_that_makes_no_sense_is_refused(
