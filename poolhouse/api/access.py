@@ -34,8 +34,6 @@ WATCHING = "x-watching"
 SUBMITTED = "poolhouse.submitted"
 #: Key of a request's scope: who made it, where the API checks that, for the log.
 CALLER = "poolhouse.caller"
-#: Who made it, where that was without a key.
-ANONYMOUS = "anonymous"
 #: Calls that a program makes for a page, whose origin it names: the upload is opened for that origin.
 _FOR_PAGES = {("POST", "/files")}
 #: Status in the log of a request whose client went away before it was answered; nothing is sent (nginx's number).

@@ -19,7 +19,7 @@ from poolhouse.api import problems, schemas
 from poolhouse.api.access import Access
 from poolhouse.api.backlog import BacklogSource
 from poolhouse.api.body_gate import BodyGate
-from poolhouse.api.callers import CallerCheck, check
+from poolhouse.api.callers import CallerCheck, Quota, check
 from poolhouse.api.queue_gauges import QueueGauges
 from poolhouse.api.routes import (
     bulk,
@@ -33,6 +33,7 @@ from poolhouse.api.routes import (
     index,
     limits,
     queues,
+    quotas,
     scheduled,
     schedules,
     statistics,
@@ -44,10 +45,12 @@ from poolhouse.api.routes.events import TaskEvents
 from poolhouse.api.services import Deployment, Services, Threads
 from poolhouse.api.traced_calls import TracedCalls
 from poolhouse.pipeline.config import settings as environment
+from poolhouse.pipeline.config.api_access import ApiAccess
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.errors import PoolhouseError
 from poolhouse.pipeline.index.journal import Journal, journalled
 from poolhouse.pipeline.index.task_index import TaskIndex
+from poolhouse.pipeline.limits.quota_store import QuotaStore
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.metrics.definitions import QUEUE_TASKS
 from poolhouse.pipeline.metrics.process_metrics import open_metrics, process_hooks
@@ -128,6 +131,7 @@ def create_app(
         journal=journal,
     )
     services.check()
+    counted = {} if settings.api_access is None else _quotas(settings.api_access, services)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -142,6 +146,9 @@ def create_app(
         warming.cancel()
         with suppress(asyncio.CancelledError):
             await warming
+        with suppress(TimeoutError):
+            closing = asyncio.gather(*(quota.close() for quota in counted.values()))
+            await asyncio.wait_for(closing, services.ending.left_s() / 2)
         await asyncio.to_thread(services.publisher.close, timeout_s=services.ending.left_s())
         await asyncio.to_thread(services.journal.close, timeout_s=services.ending.left_s())
         await asyncio.to_thread(services.hooks.close)  # metrics may look at the index once more
@@ -164,7 +171,7 @@ def create_app(
     parts = (
         *(submissions, tasks, scheduled, groups, bulk, events, files, downloads),
         *(queues, statistics, index, dead_letters, schedules, triggers, health, docs),
-        limits,
+        *(limits, quotas),
     )
     for part in parts:
         app.include_router(part.router)
@@ -173,7 +180,7 @@ def create_app(
     if traces is not None:
         app.add_middleware(TracedCalls, traces=traces)
     if settings.api_access is not None:
-        app.add_middleware(CallerCheck, access=settings.api_access)
+        app.add_middleware(CallerCheck, access=settings.api_access, quotas=counted)
     app.add_middleware(Access, project=settings.google_cloud_project, guard=settings.web_guard)
 
     def openapi() -> dict[str, Any]:
@@ -191,6 +198,14 @@ def _operation_id(route: APIRoute) -> str:
     """The name of a call in the clients that generators make; names of an application's own can't clash."""
     ours = route.endpoint.__module__.startswith("poolhouse.")
     return route.name if ours else generate_unique_id(route)
+
+
+def _quotas(access: ApiAccess, services: Services) -> dict[str, Quota]:
+    store = QuotaStore(services.store)
+    return {
+        caller: Quota(per_day, caller=caller, store=store, run=services.threads.run, now=services.clock)
+        for caller, per_day in access.quotas.items()
+    }
 
 
 async def _warm_up(services: Services) -> None:

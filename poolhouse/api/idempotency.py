@@ -20,12 +20,13 @@ import structlog
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from poolhouse.api.access import ANONYMOUS, CALLER
+from poolhouse.api.access import CALLER
 from poolhouse.api.drafts import Draft
 from poolhouse.api.problems import Problem, field_problem
 from poolhouse.api.services import Services
 from poolhouse.api.uniqueness import TaskExists
 from poolhouse.pipeline import names
+from poolhouse.pipeline.config.api_access import ANONYMOUS
 from poolhouse.pipeline.errors import (
     MessageRefused,
     ObjectNotFound,

@@ -98,7 +98,10 @@ class Options:
         """
         deploy, stage = topology.deploy, topology.stage
         rules = ApiAccess(
-            anonymous=deploy.anonymous, anonymous_per_minute=deploy.anonymous_per_minute, keys=deploy.keys
+            anonymous=deploy.anonymous,
+            anonymous_per_minute=deploy.anonymous_per_minute,
+            anonymous_per_day=deploy.anonymous_per_day,
+            keys=deploy.keys,
         )
         project = project or deploy.project
         if not project:

@@ -4,7 +4,8 @@ Prefixes: `uploads/` what clients sent, `processed/` what file tasks made, `resu
 records and the claims of their attempts, `dead-letters/` what failed for good, `idempotency/` keys of submit calls,
 `schedules/` what is remembered of schedules, `timers/` tasks that wait for a time, `unique/` which task has a key,
 `groups/` tasks that belong together, `payloads/` what is too large for a message or a record, `limits/` which workers
-share a limit, `index/` what listings are made of, `config/` what the deployment keeps for itself.
+share a limit, `quotas/` calls of the API that have been counted, `index/` what listings are made of, `config/` what the
+deployment keeps for itself.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ UNIQUE = "unique/"
 GROUPS = "groups/"
 INDEX = "index/"
 LIMITS = "limits/"
+QUOTAS = "quotas/"
 PAYLOADS = "payloads/"
 CONFIG = "config/"
 #: What the kit keeps for itself. Objects below other prefixes are files, and the effects of handlers.
@@ -51,6 +53,7 @@ OF_THE_KIT = (
     GROUPS,
     INDEX,
     LIMITS,
+    QUOTAS,
     PAYLOADS,
     CONFIG,
 )
@@ -174,6 +177,15 @@ def group(group_id: str) -> str:
 def limit(task_type: str, kind: str, digest: str) -> str:
     """`limits/TYPE/KIND-DIGEST.json`; the digest stands for the key's values."""
     return f"{LIMITS}{check_task_type(task_type)}/{kind}-{digest}.json"
+
+
+def quota(window: str, caller: str = "", instance: str = "") -> str:
+    """`quotas/WINDOW/CALLER/INSTANCE`, or the prefix of a caller's objects, or of all in a window.
+
+    Args:
+        caller: as the API's log names it: `key NAME` or `anonymous`.
+    """
+    return f"{QUOTAS}{window}/" + (f"{caller.replace(' ', '-')}/{instance}" if caller else "")
 
 
 def published_run(name: str) -> str:

@@ -1,5 +1,6 @@
 """Who calls an API that everybody can reach, what they may call, and how often."""
 
 from poolhouse.api.callers.check import CallerCheck
+from poolhouse.api.callers.quota import Quota
 
-__all__ = ["CallerCheck"]
+__all__ = ["CallerCheck", "Quota"]

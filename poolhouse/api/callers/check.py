@@ -5,21 +5,22 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import requests
-from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from poolhouse.api.access import ANONYMOUS, CALLER
+from poolhouse.api.access import CALLER
 from poolhouse.api.callers import needs
 from poolhouse.api.callers.google_tokens import GoogleTokens
 from poolhouse.api.callers.needs import Need
+from poolhouse.api.callers.quota import Quota, QuotaExceeded
 from poolhouse.api.problems import Problem, unavailable
 from poolhouse.pipeline.config import api_access
-from poolhouse.pipeline.config.api_access import ApiAccess
+from poolhouse.pipeline.config.api_access import ANONYMOUS, ApiAccess
 from poolhouse.pipeline.limits.rate import Rate, RateWindow
 
 #: The header that has the key.
@@ -35,16 +36,19 @@ class Caller:
     may: tuple[api_access.Scope, ...]
     #: When they called; None: they may call as often as they want.
     calls: RateWindow | None = None
+    #: How often they may call in a day; None: as often as they want.
+    quota: Quota | None = None
 
 
 class CallerCheck:
-    """Lets calls through whose caller may make them. Counts are those of this process."""
+    """Lets calls through whose caller may make them. Rates are those of this process, quotas are shared."""
 
     def __init__(
         self,
         app: ASGIApp,
         *,
         access: ApiAccess,
+        quotas: Mapping[str, Quota] | None = None,
         tokens: GoogleTokens | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -53,6 +57,7 @@ class CallerCheck:
         Args:
             app: what answers the calls.
             access: the rules.
+            quotas: those of the rules, by caller.
             tokens: recognises accounts; None: by Google's certificates, where the rules name some.
             clock: seconds that only grow.
         """
@@ -60,11 +65,12 @@ class CallerCheck:
         self._clock = clock
         self._scheduler, self._console = access.scheduler, access.console
         self._tokens = tokens or GoogleTokens(audience=access.audience)
-        self._anonymous = Caller(
-            ANONYMOUS, () if access.anonymous is None else (access.anonymous,), _window(access.anonymous_per_minute)
-        )
+        quotas = quotas or {}
+        may = () if access.anonymous is None else (access.anonymous,)
+        self._anonymous = Caller(ANONYMOUS, may, _window(access.anonymous_per_minute), quotas.get(ANONYMOUS))
         self._keys = {
-            key.sha256: Caller(f"key {name}", key.may, _window(key.per_minute)) for name, key in access.keys.items()
+            key.sha256: Caller(name, key.may, _window(key.per_minute), quotas.get(name))
+            for name, key in ((api_access.caller(holder), key) for holder, key in access.keys.items())
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -72,22 +78,25 @@ class CallerCheck:
         wanted = "nothing" if scope["type"] == "lifespan" else needs.need(scope.get("method", ""), scope["path"])
         if wanted != "nothing":
             try:
-                scope[CALLER] = await self._admit(wanted, Headers(scope=scope))
+                caller = await self._admit(wanted, Headers(scope=scope))
             except Problem as problem:
                 await problem.response()(scope, receive, send)
                 return
+            scope[CALLER] = caller.name
+            if caller.quota is not None:
+                send = _with_headers(send, caller.quota)
         await self._app(scope, receive, send)
 
-    async def _admit(self, wanted: Need, headers: Headers) -> str:
-        """Return the name of who calls. Raises `Problem` where the call is not theirs to make, or not now."""
+    async def _admit(self, wanted: Need, headers: Headers) -> Caller:
+        """Return who calls. Raises `Problem` where the call is not theirs to make, or not now."""
         key = headers.get(HEADER)
         # A token is looked at where an account could make the call: others may send one that is not for this API.
         if key is None and (self._console or (wanted == "due" and self._scheduler)):
             account = await self._account(headers)
             if account and account == self._console:
-                return "console"
+                return Caller("console", ("operate",))
             if account and account == self._scheduler and wanted == "due":
-                return "scheduler"
+                return Caller("scheduler", ())
         caller = self._anonymous if key is None else self._keys.get(api_access.digest(key))
         self._count(caller or self._anonymous)
         if caller is None:
@@ -97,7 +106,8 @@ class CallerCheck:
             if key is None:
                 raise _refused(401, f"this call needs {scope}: send a key in the header {HEADER}")
             raise _refused(403, f"this call needs {scope}; this key may {' and '.join(caller.may)}")
-        return caller.name
+        await _take(caller)
+        return caller
 
     async def _account(self, headers: Headers) -> str:
         """Return the account whose token a call has; empty where it has none."""
@@ -122,6 +132,38 @@ class CallerCheck:
         caller.calls.start(now)
 
 
+async def _take(caller: Caller) -> None:
+    """Count a call that is the caller's to make. Raises `Problem` where the quota has none left."""
+    if caller.quota is None:
+        return
+    try:
+        await caller.quota.take()
+    except QuotaExceeded as exceeded:
+        resets_at = f"{exceeded.resets_at:%Y-%m-%dT%H:%M:%SZ}"
+        quota = f"the quota of {caller.name}, {caller.quota.per_day:,} calls a day,"
+        raise _refused(
+            429,
+            f"{quota} is used up: it starts anew at {resets_at}"
+            if exceeded.used_up
+            else f"what is left of {quota} is reserved by other instances of the API: try again after Retry-After",
+            {"retry-after": str(exceeded.retry_after_s), **caller.quota.headers()},
+            quota="per_day",
+            limit=caller.quota.per_day,
+            resets_at=resets_at,
+        ) from None
+
+
+def _with_headers(send: Send, quota: Quota) -> Send:
+    """Add to the answer what is left of a quota."""
+
+    async def answer(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message).update(quota.headers())
+        await send(message)
+
+    return answer
+
+
 def describe(document: dict[str, Any], access: ApiAccess) -> None:
     """Add to an OpenAPI document how callers identify themselves."""
     schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
@@ -129,10 +171,10 @@ def describe(document: dict[str, Any], access: ApiAccess) -> None:
     document["security"] = [{"ApiKey": []}, *([{}] if access.anonymous else [])]
 
 
-def _refused(status: int, error: str, headers: dict[str, str] | None = None) -> Problem:
+def _refused(status: int, error: str, headers: dict[str, str] | None = None, **members: Any) -> Problem:
     # RFC 9110 wants a challenge in each 401. The body of the call is not read: the connection can't be used again.
     challenge = {"www-authenticate": f'ApiKey header="{HEADER}"'} if status == 401 else {}
-    return Problem(status, error, headers={**challenge, **(headers or {}), "connection": "close"})
+    return Problem(status, error, headers={**challenge, **(headers or {}), "connection": "close"}, **members)
 
 
 def _window(per_minute: int | None) -> RateWindow | None:

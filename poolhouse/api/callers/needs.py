@@ -14,6 +14,8 @@ Need = Scope | Literal["nothing", "any", "due"]
 _READING = frozenset({"GET", "HEAD"})
 #: Asked by whatever watches the process.
 _HEALTH = frozenset({"/health", "/ready"})
+#: Who has a key, and how much each calls.
+_CALLERS = "/quotas"
 #: Of one task or group: its id is made by the API, and can't be guessed. And what the API can do.
 _FOLLOWING = re.compile(r"/tasks/[^/]+(/result|/events)?|/groups/[^/]+|/openapi\.json|/docs(/.*)?")
 #: Calls of an application's own that submit tasks begin so.
@@ -30,7 +32,7 @@ def need(method: str, path: str) -> Need:
     """
     if method == "OPTIONS" or (method in _READING and path in _HEALTH):
         return "nothing"
-    if method in _READING:
+    if method in _READING and path != _CALLERS:
         return "any" if _FOLLOWING.fullmatch(path) else "read"
     if method == "POST" and _SUBMITTING.fullmatch(path):
         return "submit"

@@ -153,13 +153,14 @@ def new_task(c: Context, name: str, queue: str = "") -> None:
         "name": "who gets the key, such as a partner or a service",
         "may": "what it allows: read, submit, operate, or several, separated by commas (submit)",
         "per_minute": "most calls in a minute, of each instance of the API (0: any number)",
+        "per_day": "most calls in a UTC day, of all instances together (0: any number)",
     },
 )
-def new_key(c: Context, name: str, may: str = "submit", per_minute: int = 0) -> None:
+def new_key(c: Context, name: str, may: str = "submit", per_minute: int = 0, per_day: int = 0) -> None:
     """Create an API key: print it once, with the table of pipeline.toml that lets it in."""
     from poolhouse.commands.project import new_key as keys
 
-    run(keys.run, name, may=may, per_minute=per_minute)
+    run(keys.run, name, may=may, per_minute=per_minute, per_day=per_day)
 
 
 @command()

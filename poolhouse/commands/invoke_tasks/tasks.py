@@ -248,6 +248,14 @@ def limits(c: Context, json: bool = False, project: str = "", stage: str = "") -
     call(commands.show, as_json=json, project=project, stage=stage)
 
 
+@command(help={**DEPLOYED, "json": "print one JSON object per line"})
+def quotas(c: Context, json: bool = False, project: str = "", stage: str = "") -> None:
+    """List how much of its daily quota each caller of the API has used."""
+    from poolhouse.commands.tasks import quotas as commands
+
+    call(commands.show, as_json=json, project=project, stage=stage)
+
+
 @command(
     positional=["action"],
     iterable=["word"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import get_args
 
 from pydantic import TypeAdapter, ValidationError
@@ -21,27 +21,33 @@ BYTES = 24
 PREFIX = "phk_"
 
 
-def run(name: str, *, may: str = "submit", per_minute: int = 0) -> int:
+def run(name: str, *, may: str = "submit", per_minute: int = 0, per_day: int = 0) -> int:
     """Print a new key to standard output, and what goes into pipeline.toml to standard error.
 
     Args:
         name: who gets it.
         may: scopes, separated by commas.
         per_minute: most calls in a minute; 0: any number.
+        per_day: most calls in a UTC day; 0: any number.
 
     Raises:
         ConfigError: a name, scope or number can't be.
     """
     key = f"{PREFIX}{name}_{secrets.token_urlsafe(BYTES)}"
-    text = table(name, key, may=[word.strip() for word in may.split(",")], per_minute=per_minute or None)
+    numbers = {"per_minute": per_minute, "per_day": per_day}
+    text = table(name, key, may=[word.strip() for word in may.split(",")], numbers=numbers)
     sys.stderr.write(f"{text}\nAdd this to pipeline.toml, or below [stages.STAGE], and deploy. The key, shown once:\n")
     sys.stderr.flush()
     print(key)
     return OK
 
 
-def table(name: str, key: str, *, may: Sequence[str], per_minute: int | None) -> str:
-    """Return the table of pipeline.toml that lets a key in. Raises `ConfigError` as `run`."""
+def table(name: str, key: str, *, may: Sequence[str], numbers: Mapping[str, int]) -> str:
+    """Return the table of pipeline.toml that lets a key in. Raises `ConfigError` as `run`.
+
+    Args:
+        numbers: fields that limit it, by name; 0: left out.
+    """
     try:
         TypeAdapter(Name).validate_python(name)
     except ValidationError:
@@ -52,9 +58,11 @@ def table(name: str, key: str, *, may: Sequence[str], per_minute: int | None) ->
     if unknown:
         raise ConfigError(f"--may {unknown[0]!r}: a key may {', '.join(get_args(Scope))}, or several of them")
     try:
-        made = ApiKey.model_validate({"sha256": api_access.digest(key), "may": may, "per_minute": per_minute})
+        given = {field: number for field, number in numbers.items() if number}
+        made = ApiKey.model_validate({"sha256": api_access.digest(key), "may": may, **given})
     except ValidationError as error:
-        raise ConfigError(f"--per-minute {per_minute}: {error.errors()[0]['msg']}") from None
+        field = str(error.errors()[0]["loc"][0])
+        raise ConfigError(f"--{field.replace('_', '-')} {given[field]}: {error.errors()[0]['msg']}") from None
     scopes = ", ".join(f'"{scope}"' for scope in made.may)
     lines = [f"[deploy.keys.{name}]", f'sha256 = "{made.sha256}"', f"may = [{scopes}]"]
-    return "\n".join([*lines, *([f"per_minute = {per_minute}"] if per_minute else [])]) + "\n"
+    return "\n".join([*lines, *(f"{field} = {number}" for field, number in given.items())]) + "\n"

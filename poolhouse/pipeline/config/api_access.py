@@ -14,11 +14,20 @@ from poolhouse.pipeline.config.base import Name, Table
 Scope = Literal["read", "submit", "operate"]
 #: Calls in a minute.
 PerMinute = Annotated[int, Field(ge=1, le=100_000)]
+#: Calls in a day.
+PerDay = Annotated[int, Field(ge=1, le=1_000_000_000)]
+#: Who called, where that was without a key.
+ANONYMOUS = "anonymous"
 
 
 def digest(key: str) -> str:
     """Return what is kept of a key. A key is random, and long enough that its hash can't be reversed by trying."""
     return hashlib.sha256(key.encode()).hexdigest()
+
+
+def caller(holder: str) -> str:
+    """Return what the holder of a key is called in the log."""
+    return f"key {holder}"
 
 
 class ApiKey(Table):
@@ -30,6 +39,8 @@ class ApiKey(Table):
     may: tuple[Scope, ...] = Field(min_length=1)
     #: Most calls in a minute, of each instance of the API; left out: any number.
     per_minute: PerMinute | None = None
+    #: Most calls in a UTC day, of all instances of the API together; left out: any number.
+    per_day: PerDay | None = None
 
 
 class ApiAccess(Table):
@@ -39,6 +50,8 @@ class ApiAccess(Table):
     anonymous: Scope | None = None
     #: Most calls in a minute of all callers without a key together.
     anonymous_per_minute: PerMinute | None = None
+    #: Most calls in a UTC day of all callers without a key together.
+    anonymous_per_day: PerDay | None = None
     #: The keys, by the names of their holders.
     keys: dict[Name, ApiKey] = Field(default_factory=dict)
     #: The service account whose Google-signed tokens may report due times, and no more.
@@ -47,3 +60,9 @@ class ApiAccess(Table):
     console: str = ""
     #: The audience of those tokens: the API's own URL.
     audience: str = ""
+
+    @property
+    def quotas(self) -> dict[str, int]:
+        """The most calls in a day, by the callers that have such a quota."""
+        declared = {ANONYMOUS: self.anonymous_per_day, **{caller(name): key.per_day for name, key in self.keys.items()}}
+        return {name: per_day for name, per_day in declared.items() if per_day is not None}

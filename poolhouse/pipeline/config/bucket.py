@@ -20,6 +20,7 @@ LifecyclePrefix = Literal[
     "payloads",
     "groups",
     "limits",
+    "quotas",
     "unique",
     "index",
 ]

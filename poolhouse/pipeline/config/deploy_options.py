@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from poolhouse.pipeline.config.api_access import ApiKey, PerMinute, Scope
+from poolhouse.pipeline.config.api_access import ApiKey, PerDay, PerMinute, Scope
 from poolhouse.pipeline.config.base import Name, Table
 
 Region = Annotated[str, Field(pattern=r"^[a-z]+-[a-z]+[0-9]+$")]
@@ -150,6 +150,8 @@ class Deploy(Table):
     keys: dict[Name, ApiKey] = Field(default_factory=dict)
     #: Most calls in a minute of all callers without a key together, of each instance of the API; left out: any number.
     anonymous_per_minute: PerMinute | None = None
+    #: Most calls in a UTC day of all callers without a key together, of all instances; left out: any number.
+    anonymous_per_day: PerDay | None = None
     #: Notification channel of the alerts; empty: they show on the console alone.
     channel: str = Field(default="", pattern=r"^(projects/[^/]+/notificationChannels/[0-9]+)?$")
     #: Web origins that browsers may upload from, such as `https://app.example.com`.
@@ -189,14 +191,15 @@ class Deploy(Table):
     @property
     def checks_callers(self) -> bool:
         """Whether the API itself checks who calls."""
-        return self.public in ("keys", "read", "submit") or bool(self.keys) or self.anonymous_per_minute is not None
+        limited = (self.anonymous_per_minute, self.anonymous_per_day) != (None, None)
+        return self.public in ("keys", "read", "submit") or bool(self.keys) or limited
 
     @model_validator(mode="after")
     def _keys_open_something(self) -> Self:
         if self.public == "none" and self.checks_callers:
             raise ValueError(
-                'keys and anonymous_per_minute are for an API that everybody can reach: set public = "keys", or leave '
-                "them out (Cloud Run lets accounts in, and no others)"
+                "keys, anonymous_per_minute and anonymous_per_day are for an API that everybody can reach: set "
+                'public = "keys", or leave them out (Cloud Run lets accounts in, and no others)'
             )
         if self.public == "keys" and not self.keys:
             raise ValueError('public = "keys" lets nobody in without keys: ./invoke new-key NAME makes one')

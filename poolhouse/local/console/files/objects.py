@@ -23,6 +23,7 @@ KEPT = {
     names.GROUPS: "groups",
     names.INDEX: "the index of tasks",
     names.LIMITS: "limits in use",
+    names.QUOTAS: "calls counted for quotas",
     names.PAYLOADS: "large payloads",
     names.CONFIG: "the deployment’s own",
 }

@@ -91,6 +91,7 @@ submit  POST /groups/{group_id}:close
 submit  POST /submit-task
 submit  POST /tasks
 submit  POST /tasks:batch
+operate GET /quotas
 due     POST /schedules/{name}:due
 """
 

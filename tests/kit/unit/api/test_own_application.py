@@ -162,6 +162,7 @@ def test_operation_ids_are_stable_names_and_no_two_are_the_same(app: FastAPI) ->
         ("post", "/schedules/{name}:run"): "run_schedule",
         ("post", "/schedules/{name}:due"): "schedule_due",
         ("get", "/limits"): "list_limits",
+        ("get", "/quotas"): "list_quotas",
         ("get", "/health"): "health",
         ("get", "/ready"): "ready",
     }

@@ -13,7 +13,7 @@ from poolhouse.pipeline.errors import ConfigError
 def test_the_key_goes_to_standard_output_and_its_table_fits_into_pipeline_toml(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert new_key.run("partner-1", may="read, submit", per_minute=60) == 0
+    assert new_key.run("partner-1", may="read, submit", per_minute=60, per_day=5_000) == 0
     out, err = capsys.readouterr()
     key = out.strip()
     assert key.startswith("phk_partner-1_")
@@ -22,7 +22,8 @@ def test_the_key_goes_to_standard_output_and_its_table_fits_into_pipeline_toml(
     table = err.partition("\n\n")[0]
     declared = topology.parse(f'[queues.a]\n[deploy]\npublic = "keys"\n{table}')
     (made,) = declared.deploy.keys.values()
-    assert (made.sha256, made.may, made.per_minute) == (digest(key), ("read", "submit"), 60)
+    assert (made.sha256, made.may) == (digest(key), ("read", "submit"))
+    assert (made.per_minute, made.per_day) == (60, 5_000)
 
 
 def test_no_two_keys_are_alike(capsys: pytest.CaptureFixture[str]) -> None:
@@ -37,6 +38,7 @@ def test_no_two_keys_are_alike(capsys: pytest.CaptureFixture[str]) -> None:
         ("Shop", {}, "'Shop' can't name a key"),
         ("shop", {"may": "write"}, "--may 'write': a key may read, submit, operate"),
         ("shop", {"per_minute": -1}, "--per-minute -1: Input should be greater than or equal to 1"),
+        ("shop", {"per_minute": 1, "per_day": 10**12}, "--per-day 1000000000000: Input should be less than or equal"),
     ],
 )
 def test_what_can_not_be_is_named(name: str, options: dict[str, object], told: str) -> None:
@@ -50,6 +52,8 @@ def test_what_can_not_be_is_named(name: str, options: dict[str, object], told: s
         ("public = true", r"pipeline.toml:3: deploy.public: Input should be 'none', 'keys'"),
         ('public = "keys"', 'deploy: public = "keys" lets nobody in without keys'),
         ("anonymous_per_minute = 60", 'set public = "keys", or leave them out'),
+        ("anonymous_per_day = 60", 'set public = "keys", or leave them out'),
+        ('public = "read"\nanonymous_per_day = 0', r"pipeline.toml:4: deploy.anonymous_per_day: "),
         (
             'public = "read"\n[deploy.keys.a]\nsha256 = "12"\nmay = ["read"]',
             "deploy.keys.a.sha256: 64 hexadecimal digits",
