@@ -45,7 +45,7 @@ def use(api: Holding, tenant: str, **processes: int) -> None:
             waiting_since=api.clock(),
             now=api.clock(),
         )
-    api.store.put(object_name("call", "limit", {"tenant": tenant}), state.model_dump_json().encode())
+    LimitStore(api.store).write(object_name("call", "limit", state.key), state, if_generation=ABSENT)
 
 
 def _listed(api: Api) -> list[dict[str, Any]]:
@@ -133,3 +133,9 @@ def test_thousands_of_limits_that_were_in_use_are_listed_but_not_read(api: Api) 
     found, more = limits.in_use(most=10, now=api.clock())
     assert ([limit.key for limit in found], more) == ([{"tenant": "acme"}], False)
     assert api.store.calls - before == 3  # two pages, one object
+
+
+def test_a_limit_has_one_object_whatever_the_order_of_its_fields_and_the_version_of_the_worker() -> None:
+    name = "limits/call/limit-36000fdffa29e1373937cbabaf6a529ae6a2afdd.json"
+    assert object_name("call", "limit", {"tenant": "Müller", "region": "eu"}) == name
+    assert object_name("call", "limit", {"region": "eu", "tenant": "Müller"}) == name

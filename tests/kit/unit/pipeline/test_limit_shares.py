@@ -57,8 +57,8 @@ def renew(
 
 def test_a_lease_counts_until_the_clocks_of_two_workers_agree_that_it_has_ended() -> None:
     kept = state(one=Holder(until=NOW))
-    assert set(shares.settled(kept, Rule(slots=1, rate=None), now=NOW + s(2) - MOMENT).holders) == {"one"}
-    assert shares.settled(kept, Rule(slots=1, rate=None), now=NOW + s(2)).empty
+    assert set(shares.current(kept, now=NOW + s(2) - MOMENT).holders) == {"one"}
+    assert shares.current(kept, now=NOW + s(2)).empty
 
 
 def test_starts_of_a_process_that_is_gone_cool_for_a_whole_span_after_its_lease() -> None:

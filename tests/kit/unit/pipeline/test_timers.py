@@ -7,12 +7,14 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from poolhouse.pipeline import names
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.errors import QueueUnavailable, StoreUnavailable
 from poolhouse.pipeline.messaging.message import NOT_BEFORE, TaskMessage, format_time
 from poolhouse.pipeline.messaging.publisher import Publisher
+from poolhouse.pipeline.store import ObjectInfo
 from poolhouse.pipeline.timing.delays import LONGEST_WAIT_S, SHORT_WAIT_S, check_delay_s, run_time, seconds_until
 from poolhouse.pipeline.timing.timers import Timers
 from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
@@ -69,7 +71,8 @@ def test_a_short_wait_is_a_message_with_its_time_and_costs_no_write(world: World
 
 
 def test_a_long_wait_is_one_write_and_is_published_as_it_was_once_it_is_due(world: World) -> None:
-    task = world.send("t-1", in_s=7 * 86_400)
+    task = world.task("t-1", in_s=7 * 86_400)
+    assert world.timers.send(task, world.publisher, now=world.clock.now).result() == ""
     assert (world.sent, len(world.store.writes)) == ([], 1)
     world.clock.forward(7 * 86_400 - 1)
     assert world.fire() == 0
@@ -90,6 +93,33 @@ def test_what_is_due_first_goes_first_and_a_million_that_wait_cost_one_short_lis
     assert world.fire() == 2
     assert set(world.sent) == {"early", "late"}
     assert world.store.lists == before + 1
+
+
+def test_more_timers_than_one_list_shows_are_fired_by_one_call_and_those_beyond_stay(world: World) -> None:
+    for number in range(1001):
+        due_at = world.clock.now + timedelta(seconds=600, milliseconds=number)
+        world.timers.put("default", b"{}", {}, task_id=f"t-{number:04}", not_before=due_at)
+    world.send("later", in_s=700)
+    world.clock.forward(601)
+    before = world.store.lists
+    assert world.fire() == 1001
+    assert (set(world.sent), world.store.lists - before) == ({f"t-{number:04}" for number in range(1001)}, 3)
+    assert len(world.store.names(names.TIMERS)) == 1
+
+
+def test_a_timer_that_another_worker_fires_first_does_not_count(world: World) -> None:
+    world.send("t-1", in_s=600)
+    world.send("t-2", in_s=601)
+    world.clock.forward(700)
+    get = world.store.get
+
+    def fired_meanwhile(name: str) -> tuple[bytes, ObjectInfo]:
+        if "t-1" in name:
+            world.store.delete(name)
+        return get(name)
+
+    world.store.get = fired_meanwhile  # type: ignore[method-assign]
+    assert (world.fire(), world.sent) == (1, ["t-2"])
 
 
 def test_the_same_wait_twice_is_one_timer(world: World) -> None:
@@ -136,6 +166,10 @@ def _broken(name: str, **_: object) -> None:
             "timers/19990101/000000000-broken.json",
             b'{"queue":"gone","not_before":"1999-01-01T00:00:00Z","data_base64":"e30=","attributes":{}}',
         ),
+        (
+            "timers/19990101/000000000-broken.json",
+            b'{"queue":"default","not_before":"1999-01-01T00:00:00Z","data_base64":"e3!0=","attributes":{}}',
+        ),
         ("timers/no-time", b"{}"),
     ],
 )
@@ -143,8 +177,13 @@ def test_an_object_that_is_no_timer_keeps_no_other_from_its_time(world: World, n
     world.store.put(name, data)
     world.send("t-1", in_s=1000)
     world.clock.forward(1000)
-    assert (world.fire(), world.fire()) == (1, 0)
+    with capture_logs() as logs:
+        assert world.fire() == 1
+        calls = world.store.calls
+        assert world.fire() == 0
     assert world.store.names(names.TIMERS) == (name,)
+    assert [line["timer"] for line in logs] == [name]  # it is reported once, and not read again
+    assert world.store.calls == calls + 1
 
 
 def test_names_of_timers_are_in_the_order_of_their_times_and_contain_them() -> None:

@@ -26,6 +26,7 @@ from poolhouse.pipeline.tasks.records import (
 )
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+SOON = NOW + timedelta(seconds=1)
 LATER = NOW + timedelta(seconds=20)
 ERROR = ErrorInfo(type="RuntimeError", message="boom")
 LARGE = payload_object("t-1", b"[1, 2, 3]")
@@ -51,6 +52,11 @@ def running(**fields: Any) -> TaskRecord:
 
 def exhausted(decision: transitions.Claim) -> TaskRecord:
     assert isinstance(decision, transitions.Exhausted)
+    return decision.record
+
+
+def taken_over(decision: transitions.Claim) -> TaskRecord:
+    assert isinstance(decision, transitions.TakeOver)
     return decision.record
 
 
@@ -261,6 +267,39 @@ def test_what_ended_or_runs_has_no_time_to_wait_for() -> None:
     assert isinstance(decision, transitions.Run)
     assert decision.record.not_before is None
     assert transitions.replayed(dead(not_before=LATER), now=NOW).not_before is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda: transitions.succeeded(running(), now=LATER),
+        lambda: transitions.retried(running(), error=ERROR, now=LATER),
+        lambda: transitions.stopped(running(), now=LATER),
+        lambda: transitions.failed(running(), error=ERROR, reason="no", now=LATER),
+        lambda: transitions.died(running(), reason="no", now=LATER),
+        lambda: transitions.cancelled(running(), now=LATER),
+        lambda: transitions.cancel_requested(running(lease_until=LATER), now=LATER),
+        lambda: exhausted(claim(running(), now=LATER, owner="other", max_attempts=1)),
+        lambda: exhausted(claim(running(), now=LATER, owner="other", group_cancelled=True)),
+        lambda: taken_over(claim(running(), now=LATER, owner="other")),
+    ],
+)
+def test_a_change_that_ends_an_attempt_notes_when(change: Callable[[], TaskRecord]) -> None:
+    record = change()
+    assert (record.updated_at, record.attempts[-1].ended_at) == (LATER, LATER)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda: transitions.cancel_requested(running(), now=SOON),
+        lambda: transitions.cancel_requested(transitions.fresh(task(), now=NOW), now=SOON),
+        lambda: transitions.discarded(dead(), now=SOON),
+        lambda: exhausted(claim(transitions.fresh(task(), now=NOW), now=SOON, group_cancelled=True)),
+    ],
+)
+def test_every_other_change_notes_when_too(change: Callable[[], TaskRecord]) -> None:
+    assert change().updated_at == SOON
 
 
 def test_an_attempt_that_has_ended_is_not_ended_again() -> None:

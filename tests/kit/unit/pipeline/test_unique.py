@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from poolhouse.pipeline import names
 from poolhouse.pipeline.errors import StoreUnavailable
-from poolhouse.pipeline.store import ABSENT
+from poolhouse.pipeline.store import ABSENT, ObjectInfo
 from poolhouse.pipeline.tasks.record_store import RecordStore
 from poolhouse.pipeline.tasks.records import Status, TaskRecord
 from poolhouse.pipeline.tasks.unique import TaskStatus, Unique
@@ -130,6 +130,55 @@ def test_a_claim_whose_answer_was_lost_is_ones_own(world: World) -> None:
         world.take("a")
     assert isinstance(world.take("a"), Taken)
     assert len(world.store.writes) == 1
+
+
+def test_taking_ones_key_again_gives_the_generation_that_the_first_time_gave(world: World) -> None:
+    assert world.take("a") == world.take("a")
+
+
+def test_of_two_that_find_a_key_free_the_one_that_writes_first_has_it(world: World) -> None:
+    world.take("ended")
+    world.record("ended", Status.SUCCEEDED)
+    tries: list[str] = []
+
+    def between(name: str) -> None:
+        tries.append(name)
+        if len(tries) == 2:  # the first try finds that there is a claim; before the second, which replaces it:
+            assert isinstance(world.take("b"), Taken)
+            world.record("b", Status.QUEUED)
+
+    world.store.before_write = between
+    assert world.take("a") == Held("b", Status.QUEUED)
+
+
+def test_a_key_that_is_deleted_while_it_is_looked_at_goes_to_the_one_that_writes_it_first(world: World) -> None:
+    world.take("ended")
+    get = world.store.get
+
+    def deleted(name: str) -> tuple[bytes, ObjectInfo]:
+        world.store.get = get  # type: ignore[method-assign]
+        world.store.delete(name)
+        world.store.before_write = overtake
+        return get(name)
+
+    def overtake(name: str) -> None:
+        world.store.before_write = lambda name: None
+        assert isinstance(world.take("b"), Taken)
+
+    world.store.get = deleted  # type: ignore[method-assign]
+    assert world.take("a") == Pending()
+    world.store.delete(world.claim("a").object_name)
+    assert isinstance(world.take("a"), Taken)
+
+
+def test_a_submit_that_gave_up_late_leaves_alone_the_one_that_has_its_key_by_then(world: World) -> None:
+    mine = world.claim("slow")
+    taken = world.keys.take(mine, Unique(by=("customer",)), now=world.clock.now)
+    assert isinstance(taken, Taken)
+    world.clock.forward(SUBMIT_TIME.total_seconds())
+    assert isinstance(world.take("b"), Taken)
+    world.keys.release(mine, taken.generation)
+    assert world.take("c") == Pending()
 
 
 def test_a_submit_that_died_loses_its_key_and_its_task_never_runs_beside_the_next(world: World) -> None:
