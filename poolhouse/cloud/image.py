@@ -17,6 +17,7 @@ from typing import Any
 
 from poolhouse.cloud.errors import CloudError
 from poolhouse.pipeline.config.topology import load_all
+from poolhouse.pipeline.image_digests import DIGESTS
 
 _IGNORED = {"__pycache__", ".git", ".venv", ".poolhouse", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
 #: Names of files that hold secrets: never sent, never in an image. The same as in .dockerignore.
@@ -170,9 +171,9 @@ def stage(root: Path, target: Path) -> None:
         (target / folder / ".keep").touch()  # an archive of files alone would lose an empty folder
 
 
-#: The base image by its digest: a tag can be moved to another. The Dockerfile names the tag, for machines that have a
-#: stand-in for it.
-BASE_IMAGE = "python:3.11.14-slim-bookworm@sha256:65a93d69fa75478d554f4ad27c85c1e69fa184956261b4301ebaf6dbb0a3543d"
+_BASE = "python:3.11.14-slim-bookworm"
+#: The base image that the Dockerfile names, by its digest.
+BASE_IMAGE = f"{_BASE}@{DIGESTS[_BASE]}"
 
 
 def build_config(image: str) -> str:

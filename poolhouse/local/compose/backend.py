@@ -82,7 +82,9 @@ class Compose:
         pubsub = emulator.choose(options.pubsub or (before.details["pubsub"] if before else None), os.environ)
         self._planned(options, pubsub, before)  # wrong settings are reported before anything is built
         say(pubsub.about())
-        build.pull([name for name in (compose_file.storage_image(os.environ), pubsub.image) if name], say)
+        # The base image too: the build itself would pull whatever its tag names.
+        public = (compose_file.storage_image(os.environ), compose_file.base_image(os.environ), pubsub.image)
+        build.pull([name for name in public if name], say)
         say("building the images (nothing to do where nothing changed)")
         build.build([*build.PIPELINE, *([] if pubsub.image else ["pubsub"])])
         # Once more: a port that was free when the build began may be another program's by now.

@@ -76,5 +76,5 @@ def pull(names: Sequence[str], say: Callable[[str], None]) -> None:
         return
     say(f"pulling {', '.join(missing)}")
     with ThreadPoolExecutor(len(missing)) as pool:
-        for result in [pool.submit(docker, "pull", "--quiet", name, timeout_s=BUILD_TIMEOUT_S) for name in missing]:
+        for result in [pool.submit(engine.pull, name) for name in missing]:
             result.result()

@@ -14,6 +14,7 @@ from typing import Any
 
 from poolhouse.local.compose.advice import NO_COMPOSE, WITHOUT_DOCKER, advise, unfit
 from poolhouse.local.errors import StackError
+from poolhouse.pipeline.image_digests import repository_digest
 from poolhouse.project import ROOT
 
 #: An engine that has not answered by then counts as not there, in seconds.
@@ -186,10 +187,18 @@ def image_label(name: str, label: str) -> str | None:
     return value
 
 
+def pull(name: str) -> None:
+    """Pull an image: where its digest is known, the one of that digest. Raises `EngineError`."""
+    pinned = repository_digest(name)
+    docker("pull", "--quiet", pinned or name, timeout_s=BUILD_TIMEOUT_S)
+    if pinned:
+        docker("tag", pinned, name)
+
+
 def can_pull(name: str) -> bool:
-    """Whether a registry has the image and answers now."""
+    """Whether a registry has what `pull` would take, and answers now."""
     try:
-        docker("manifest", "inspect", name, timeout_s=REGISTRY_TIMEOUT_S)
+        docker("manifest", "inspect", repository_digest(name) or name, timeout_s=REGISTRY_TIMEOUT_S)
     except EngineError:
         return False
     return True

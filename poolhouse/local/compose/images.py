@@ -91,7 +91,7 @@ def _obtain(image: Wanted, *, stand_in: bool, say: Callable[[str], None]) -> Pre
     if not stand_in and engine.has_image(image.name) and not _outdated(image):
         how = "here"
     elif not stand_in and engine.can_pull(image.name):
-        docker("pull", "--quiet", image.name, timeout_s=engine.BUILD_TIMEOUT_S)
+        engine.pull(image.name)
         how = "pulled"
     else:
         _make(image)

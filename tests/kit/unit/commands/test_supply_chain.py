@@ -11,6 +11,7 @@ import pytest
 from poolhouse.cloud import image, sbom
 from poolhouse.commands.project import audit
 from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.image_digests import DIGESTS
 from poolhouse.project import ROOT
 
 LOCK = """\
@@ -25,6 +26,19 @@ for-us==3 ; platform_python_implementation == 'CPython' and sys_platform == 'lin
 from-a-link @ https://example.com/x-1.0-py3-none-any.whl \\
     --hash=sha256:00
 """
+
+
+#: An image of a registry that is named in full, in any file.
+IN_FULL = re.compile(
+    r"(?<![\w{}/.-])(?:[a-z0-9-]+\.)*(?:gcr\.io|docker\.io|quay\.io|ghcr\.io|[a-z0-9-]+-docker\.pkg\.dev)/[a-z0-9][\w./:@-]*\w"
+)
+#: The images of Dockerfiles, Compose files and workflows, those of Docker Hub too.
+DECLARED = re.compile(
+    r"(?:^FROM |^ARG \w*IMAGE=|^\s*image: (?:&\w+ )?|^\s*container: |\$\{\w*IMAGE:-)[\"']?([a-z][\w./:@-]*)",
+    re.MULTILINE,
+)
+#: Stands for the images that are built here, whose names end in the Compose project's.
+BUILT = re.compile(r"poolhouse(-pubsub|-setup)?:")
 
 
 @pytest.fixture
@@ -68,6 +82,26 @@ def test_the_bill_names_what_is_in_the_image_and_not_what_other_systems_or_pytho
     references = [part["bom-ref"] for part in made["components"]]
     assert made["dependencies"] == [{"ref": "image", "dependsOn": references}]
     assert len({*references, "image"}) == len(references) + 1
+
+
+def test_every_public_image_has_a_digest_or_the_page_says_why_not() -> None:
+    files = [ROOT / "Dockerfile", ROOT / "docker-compose.yml", *(ROOT / ".github").rglob("*.yml")]
+    files += [path for path in (ROOT / "poolhouse").rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    named = set[str]()
+    for path in files:
+        text = path.read_text(encoding="utf-8", errors="ignore")
+        stages = set(re.findall(r"^FROM \S+ AS (\S+)$", text, re.MULTILINE))
+        named.update(IN_FULL.findall(text), () if path.suffix == ".py" else {*DECLARED.findall(text)} - stages)
+    public = {name for name in named if not BUILT.match(name)}
+    page = (ROOT / "docs" / "security.md").read_text(encoding="utf-8").partition("## Images of others")[2]
+    rows = dict(re.findall(r"^\| `([^`]+)` \| ([^|]+) \|", page.partition("\n## ")[0], re.MULTILINE))
+    assert {name for name, by in rows.items() if by.startswith("digest")} == DIGESTS.keys()
+    assert public == rows.keys(), "name it in docs/security.md, Images of others; its digest in image_digests.py"
+
+
+def test_every_digest_is_one() -> None:
+    assert [digest for digest in DIGESTS.values() if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest)] == []
+    assert sbom.document(ROOT, name="poolhouse")["components"][0]["hashes"][0]["content"] in str(DIGESTS)
 
 
 def test_the_same_sources_have_the_same_bill_and_others_have_another(shop: Path) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from poolhouse.local.compose import build, engine, images, stand_ins, wheelhouse
+from poolhouse.local.compose import build, engine, file, images, stand_ins, wheelhouse
 from poolhouse.local.errors import StackError
+from poolhouse.pipeline.image_digests import DIGESTS
 
 
 def test_every_public_image_of_the_stack_is_wanted_and_has_a_recipe() -> None:
@@ -16,6 +17,24 @@ def test_every_public_image_of_the_stack_is_wanted_and_has_a_recipe() -> None:
     assert [image.role for image in wanted] == list(images.Role)
     assert {image.role for image in wanted} == set(images._RECIPES)
     assert all(":" in image.name for image in wanted)
+
+
+def test_what_is_pulled_is_what_the_digest_names_under_the_name_that_compose_uses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ran: list[tuple[str, ...]] = []
+    monkeypatch.setattr(engine, "docker", lambda *words, **options: ran.append(words))
+    monkeypatch.setattr(engine, "has_image", lambda name: False)
+    name, other = file.storage_image({}), "mirror.example.com/fake-gcs-server:1"
+    pinned = f"fsouza/fake-gcs-server@{DIGESTS[name]}"
+    build.pull([name], lambda line: None)
+    assert ran == [("pull", "--quiet", pinned), ("tag", pinned, name)]
+    ran.clear()
+    assert engine.can_pull(name)
+    assert ran == [("manifest", "inspect", pinned)]
+    ran.clear()
+    build.pull([other], lambda line: None)  # one of the user's own
+    assert ran == [("pull", "--quiet", other)]
 
 
 def test_wheels_are_those_that_debian_bookworm_can_run() -> None:
@@ -138,6 +157,7 @@ def test_an_image_is_pulled_where_it_can_be_and_made_where_not(
     monkeypatch.setattr(engine, "image_label", lambda name, wanted: label)
     monkeypatch.setattr(engine, "can_pull", lambda name: pullable)
     monkeypatch.setattr(images, "docker", docker)
+    monkeypatch.setattr(engine, "docker", docker)
     recipe = stand_ins.Recipe(label="made-of-nothing", tar=tar)
     monkeypatch.setattr(images, "_RECIPES", {images.Role.PYTHON: lambda: recipe})
     said: list[str] = []
