@@ -19,7 +19,7 @@ from poolhouse.api import problems, schemas
 from poolhouse.api.access import Access
 from poolhouse.api.backlog import BacklogSource
 from poolhouse.api.body_gate import BodyGate
-from poolhouse.api.callers import CallerCheck, Quota, check
+from poolhouse.api.callers import CallerCheck, check, quota
 from poolhouse.api.queue_gauges import QueueGauges
 from poolhouse.api.routes import (
     bulk,
@@ -45,7 +45,6 @@ from poolhouse.api.routes.events import TaskEvents
 from poolhouse.api.services import Deployment, Services, Threads
 from poolhouse.api.traced_calls import TracedCalls
 from poolhouse.pipeline.config import settings as environment
-from poolhouse.pipeline.config.api_access import ApiAccess
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.errors import PoolhouseError
 from poolhouse.pipeline.index.journal import Journal, journalled
@@ -131,7 +130,11 @@ def create_app(
         journal=journal,
     )
     services.check()
-    counted = {} if settings.api_access is None else _quotas(settings.api_access, services)
+    counted = (
+        {}
+        if settings.api_access is None
+        else quota.declared(settings.api_access, store=QuotaStore(store), run=services.threads.run, now=services.clock)
+    )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -147,7 +150,7 @@ def create_app(
         with suppress(asyncio.CancelledError):
             await warming
         with suppress(TimeoutError):
-            closing = asyncio.gather(*(quota.close() for quota in counted.values()))
+            closing = asyncio.gather(*(each.close() for shared in counted.values() for each in shared))
             await asyncio.wait_for(closing, services.ending.left_s() / 2)
         await asyncio.to_thread(services.publisher.close, timeout_s=services.ending.left_s())
         await asyncio.to_thread(services.journal.close, timeout_s=services.ending.left_s())
@@ -198,14 +201,6 @@ def _operation_id(route: APIRoute) -> str:
     """The name of a call in the clients that generators make; names of an application's own can't clash."""
     ours = route.endpoint.__module__.startswith("poolhouse.")
     return route.name if ours else generate_unique_id(route)
-
-
-def _quotas(access: ApiAccess, services: Services) -> dict[str, Quota]:
-    store = QuotaStore(services.store)
-    return {
-        caller: Quota(per_day, caller=caller, store=store, run=services.threads.run, now=services.clock)
-        for caller, per_day in access.quotas.items()
-    }
 
 
 async def _warm_up(services: Services) -> None:

@@ -101,6 +101,7 @@ class Options:
             anonymous=deploy.anonymous,
             anonymous_per_minute=deploy.anonymous_per_minute,
             anonymous_per_day=deploy.anonymous_per_day,
+            share_rates=deploy.share_rates,
             keys=deploy.keys,
         )
         project = project or deploy.project

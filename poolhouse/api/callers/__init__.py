@@ -1,6 +1,5 @@
 """Who calls an API that everybody can reach, what they may call, and how often."""
 
 from poolhouse.api.callers.check import CallerCheck
-from poolhouse.api.callers.quota import Quota
 
-__all__ = ["CallerCheck", "Quota"]
+__all__ = ["CallerCheck"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,21 +34,21 @@ class Caller:
 
     name: str
     may: tuple[api_access.Scope, ...]
-    #: When they called; None: they may call as often as they want.
+    #: When they called this instance; None: they may call it as often as they want.
     calls: RateWindow | None = None
-    #: How often they may call in a day; None: as often as they want.
-    quota: Quota | None = None
+    #: How often they may call all instances; the shortest window first.
+    quotas: Sequence[Quota] = ()
 
 
 class CallerCheck:
-    """Lets calls through whose caller may make them. Rates are those of this process, quotas are shared."""
+    """Lets calls through whose caller may make them. Rates are those of this process, quotas those of all instances."""
 
     def __init__(
         self,
         app: ASGIApp,
         *,
         access: ApiAccess,
-        quotas: Mapping[str, Quota] | None = None,
+        quotas: Mapping[str, Sequence[Quota]] | None = None,
         tokens: GoogleTokens | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -57,7 +57,7 @@ class CallerCheck:
         Args:
             app: what answers the calls.
             access: the rules.
-            quotas: those of the rules, by caller.
+            quotas: those of the rules, by caller; the shortest window first.
             tokens: recognises accounts; None: by Google's certificates, where the rules name some.
             clock: seconds that only grow.
         """
@@ -67,11 +67,15 @@ class CallerCheck:
         self._tokens = tokens or GoogleTokens(audience=access.audience)
         quotas = quotas or {}
         may = () if access.anonymous is None else (access.anonymous,)
-        self._anonymous = Caller(ANONYMOUS, may, _window(access.anonymous_per_minute), quotas.get(ANONYMOUS))
-        self._keys = {
-            key.sha256: Caller(name, key.may, _window(key.per_minute), quotas.get(name))
-            for name, key in ((api_access.caller(holder), key) for holder, key in access.keys.items())
-        }
+        #: Of calls with a wrong key: they count as calls without one where those are counted here.
+        self._guesses = _window(access.anonymous_per_minute)
+        calls = None if access.share_rates else self._guesses
+        self._anonymous = Caller(ANONYMOUS, may, calls, quotas.get(ANONYMOUS, ()))
+        self._keys: dict[str, Caller] = {}
+        for holder, key in access.keys.items():
+            name = api_access.caller(holder)
+            calls = None if access.share_rates else _window(key.per_minute)
+            self._keys[key.sha256] = Caller(name, key.may, calls, quotas.get(name, ()))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # A web socket, of an application's own route, has no method: it needs what an unknown call needs.
@@ -83,8 +87,8 @@ class CallerCheck:
                 await problem.response()(scope, receive, send)
                 return
             scope[CALLER] = caller.name
-            if caller.quota is not None:
-                send = _with_headers(send, caller.quota)
+            if caller.quotas:
+                send = _with_headers(send, caller.quotas)
         await self._app(scope, receive, send)
 
     async def _admit(self, wanted: Need, headers: Headers) -> Caller:
@@ -98,7 +102,7 @@ class CallerCheck:
             if account and account == self._scheduler and wanted == "due":
                 return Caller("scheduler", ())
         caller = self._anonymous if key is None else self._keys.get(api_access.digest(key))
-        self._count(caller or self._anonymous)
+        self._count(self._guesses if caller is None else caller.calls)
         if caller is None:
             raise _refused(401, f"{HEADER}: this key is not, or no longer, one of this API's")
         if not needs.met(wanted, caller.may):
@@ -119,46 +123,51 @@ class CallerCheck:
         except requests.RequestException:
             raise unavailable("the certificates of Google's tokens can't be fetched") from None
 
-    def _count(self, caller: Caller) -> None:
+    def _count(self, calls: RateWindow | None) -> None:
         """Count a call. Raises `Problem` where it is one too many."""
-        if caller.calls is None:
+        if calls is None:
             return
         now = self._clock()
-        wait_s = caller.calls.wait_s(now)
+        wait_s = calls.wait_s(now)
         if wait_s > 0:
             raise _refused(
                 429, "too many calls in a minute: try again after Retry-After", {"retry-after": str(math.ceil(wait_s))}
             )
-        caller.calls.start(now)
+        calls.start(now)
 
 
 async def _take(caller: Caller) -> None:
-    """Count a call that is the caller's to make. Raises `Problem` where the quota has none left."""
-    if caller.quota is None:
-        return
-    try:
-        await caller.quota.take()
-    except QuotaExceeded as exceeded:
-        resets_at = f"{exceeded.resets_at:%Y-%m-%dT%H:%M:%SZ}"
-        quota = f"the quota of {caller.name}, {caller.quota.per_day:,} calls a day,"
-        raise _refused(
-            429,
-            f"{quota} is used up: it starts anew at {resets_at}"
-            if exceeded.used_up
-            else f"what is left of {quota} is reserved by other instances of the API: try again after Retry-After",
-            {"retry-after": str(exceeded.retry_after_s), **caller.quota.headers()},
-            quota="per_day",
-            limit=caller.quota.per_day,
-            resets_at=resets_at,
-        ) from None
+    """Count a call that is the caller's to make. Raises `Problem` where a quota has none left."""
+    for quota in caller.quotas:
+        try:
+            await quota.take()
+        except QuotaExceeded as exceeded:
+            resets_at = f"{exceeded.resets_at:%Y-%m-%dT%H:%M:%SZ}"
+            text = f"the quota of {caller.name}, {quota.calls:,} calls a {quota.window.name},"
+            raise _refused(
+                429,
+                f"{text} is used up: it starts anew at {resets_at}"
+                if exceeded.used_up
+                else f"what is left of {text} is reserved by other instances of the API: try again after Retry-After",
+                {"retry-after": str(exceeded.retry_after_s), **_headers(caller.quotas)},
+                quota=f"per_{quota.window.name}",
+                limit=quota.calls,
+                resets_at=resets_at,
+            ) from None
 
 
-def _with_headers(send: Send, quota: Quota) -> Send:
-    """Add to the answer what is left of a quota."""
+def _headers(quotas: Sequence[Quota]) -> dict[str, str]:
+    """Return what an answer says of quotas."""
+    said = [quota.headers() for quota in quotas]
+    return {name: ", ".join(headers[name] for headers in said) for name in said[0]}
+
+
+def _with_headers(send: Send, quotas: Sequence[Quota]) -> Send:
+    """Add to the answer what is left of quotas."""
 
     async def answer(message: Message) -> None:
         if message["type"] == "http.response.start":
-            MutableHeaders(scope=message).update(quota.headers())
+            MutableHeaders(scope=message).update(_headers(quotas))
         await send(message)
 
     return answer

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from poolhouse.api.answers import json_answer
-from poolhouse.api.callers.quota import day, day_ends
+from poolhouse.api.callers.quota import DAY
 from poolhouse.api.services import Provided
 from poolhouse.pipeline.limits.quota_store import QuotaStore
 
@@ -39,10 +39,10 @@ async def list_quotas(services: Provided) -> Response:
     access = services.settings.api_access
     declared = {} if access is None else access.quotas
     now = services.clock()
-    totals = await services.threads.run(QuotaStore(services.store).totals, day(now), declared) if declared else {}
+    totals = await services.threads.run(QuotaStore(services.store).totals, DAY.of(now), declared) if declared else {}
     views = [
         QuotaView(caller=caller, per_day=per_day, used=total.used, reserved=total.reserved - total.used)
         for caller, per_day in declared.items()
         for total in (totals[caller],)
     ]
-    return json_answer(QuotaList(day=day(now), resets_at=day_ends(now), quotas=views).model_dump(mode="json"))
+    return json_answer(QuotaList(day=DAY.of(now), resets_at=DAY.ends(now), quotas=views).model_dump(mode="json"))

@@ -152,7 +152,7 @@ def new_task(c: Context, name: str, queue: str = "") -> None:
     help={
         "name": "who gets the key, such as a partner or a service",
         "may": "what it allows: read, submit, operate, or several, separated by commas (submit)",
-        "per_minute": "most calls in a minute, of each instance of the API (0: any number)",
+        "per_minute": "most calls in a minute, of each instance of the API unless share_rates is set (0: any number)",
         "per_day": "most calls in a UTC day, of all instances together (0: any number)",
     },
 )

@@ -37,7 +37,7 @@ class ApiKey(Table):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     #: What its holder may do: `read`, `submit` or `operate`, or several.
     may: tuple[Scope, ...] = Field(min_length=1)
-    #: Most calls in a minute, of each instance of the API; left out: any number.
+    #: Most calls in a minute, of each instance of the API, or of all together (`share_rates`); left out: any number.
     per_minute: PerMinute | None = None
     #: Most calls in a UTC day, of all instances of the API together; left out: any number.
     per_day: PerDay | None = None
@@ -52,6 +52,8 @@ class ApiAccess(Table):
     anonymous_per_minute: PerMinute | None = None
     #: Most calls in a UTC day of all callers without a key together.
     anonymous_per_day: PerDay | None = None
+    #: Whether the instances share the calls in a minute.
+    share_rates: bool = False
     #: The keys, by the names of their holders.
     keys: dict[Name, ApiKey] = Field(default_factory=dict)
     #: The service account whose Google-signed tokens may report due times, and no more.
@@ -64,5 +66,13 @@ class ApiAccess(Table):
     @property
     def quotas(self) -> dict[str, int]:
         """The most calls in a day, by the callers that have such a quota."""
-        declared = {ANONYMOUS: self.anonymous_per_day, **{caller(name): key.per_day for name, key in self.keys.items()}}
-        return {name: per_day for name, per_day in declared.items() if per_day is not None}
+        return self._numbers("per_day", self.anonymous_per_day)
+
+    @property
+    def shared_rates(self) -> dict[str, int]:
+        """The most calls in a minute of all instances together, by the callers for whom they count so."""
+        return self._numbers("per_minute", self.anonymous_per_minute) if self.share_rates else {}
+
+    def _numbers(self, field: Literal["per_minute", "per_day"], anonymous: int | None) -> dict[str, int]:
+        declared = {ANONYMOUS: anonymous, **{caller(name): getattr(key, field) for name, key in self.keys.items()}}
+        return {name: number for name, number in declared.items() if number is not None}

@@ -30,7 +30,9 @@ class Bucket(Table):
     """The bucket's lifecycle."""
 
     #: By prefix, days after which its objects are deleted; an unnamed prefix is kept for ever.
-    lifecycle_days: dict[LifecyclePrefix, Annotated[int, Field(ge=1, le=36_500)]] = Field(default_factory=dict)
+    lifecycle_days: dict[LifecyclePrefix, Annotated[int, Field(strict=True, ge=1, le=36_500)]] = Field(
+        default_factory=dict
+    )
 
     def keeps(self, prefix: LifecyclePrefix) -> timedelta | None:
         """How long an object is kept after it was last written; None for ever."""

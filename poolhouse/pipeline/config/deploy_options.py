@@ -148,10 +148,14 @@ class Deploy(Table):
     public: Literal["none", "keys", "read", "submit", "all"] = "none"
     #: The API's keys, by the names of their holders; `./invoke new-key` makes one.
     keys: dict[Name, ApiKey] = Field(default_factory=dict)
-    #: Most calls in a minute of all callers without a key together, of each instance of the API; left out: any number.
+    #: Most calls in a minute of all callers without a key together, of each instance of the API, or of all
+    #: (`share_rates`); left out: any number.
     anonymous_per_minute: PerMinute | None = None
     #: Most calls in a UTC day of all callers without a key together, of all instances; left out: any number.
     anonymous_per_day: PerDay | None = None
+    #: Whether `per_minute` and `anonymous_per_minute` count the calls of all instances of the API together, in minutes
+    #: of the clock, at the cost of some writes a minute; otherwise each instance counts by itself.
+    share_rates: bool = False
     #: Notification channel of the alerts; empty: they show on the console alone.
     channel: str = Field(default="", pattern=r"^(projects/[^/]+/notificationChannels/[0-9]+)?$")
     #: Web origins that browsers may upload from, such as `https://app.example.com`.

@@ -25,7 +25,7 @@ def _own(name: str) -> str:
 
 Variable = Annotated[str, Field(pattern=r"^[A-Z_][A-Z0-9_]{0,99}$"), AfterValidator(_own)]
 #: Which version of a secret: the newest, as each instance starts, or one by its number.
-Version = Literal["latest"] | Annotated[int, Field(ge=1)]
+Version = Literal["latest"] | Annotated[int, Field(strict=True, ge=1)]
 Env = dict[Variable, str]
 Secrets = dict[Variable, Version]
 

@@ -97,7 +97,7 @@ class Queue(Table):
     #: in, first out, as far as Pub/Sub keeps that.
     fair_by: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     #: By tenant, how many of its tasks count as one of the others; only with `fair_by`.
-    fair_weights: dict[str, Annotated[float, Field(gt=0, le=1000)]] = Field(default_factory=dict)
+    fair_weights: dict[str, Annotated[float, Field(strict=True, gt=0, le=1000)]] = Field(default_factory=dict)
     #: Size and number of its workers.
     workers: Workers = Workers()
     #: What is promised of its tasks.

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from poolhouse.pipeline import text_files
 from poolhouse.pipeline.config import environment, stages
@@ -55,6 +55,13 @@ _PATTERNS = {
     "operators": "user:ADDRESS, serviceAccount:ADDRESS or domain:DOMAIN",
     "labels": "a label has at most 63 lowercase letters, digits, _ and -, and its key starts with a letter",
 }
+#: What a value of another form is told, in words of TOML instead of Python's.
+_FORMS = {
+    "too_short": "there must be at least one",
+    "tuple_type": "must be a list",
+    "dict_type": "must be a table",
+    "model_type": "must be a table",
+}
 #: A message of a check of several tables, which begins with the place of the mistake.
 _PLACED = re.compile(r"(?P<place>[a-z_]+(\.[\w-]+)+): (?P<text>.*)", re.DOTALL)
 #: A dotted module name.
@@ -64,7 +71,8 @@ _MODULE = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*"
 class Topology(Table):
     """All that `pipeline.toml` declares, for one stage."""
 
-    #: Name of the pipeline: prefix of its topics, subscriptions and Cloud Run services.
+    #: Name of the pipeline: prefix of its topics, subscriptions and Cloud Run services. Google Cloud refuses names that
+    #: begin with `goog` or contain `google`.
     name: Name = "poolhouse"
     #: Modules that register handlers, and packages of such modules. The variable TASK_HANDLERS takes their place.
     handlers: tuple[Annotated[str, Field(pattern=f"{_MODULE}$")], ...] = Field(
@@ -154,6 +162,25 @@ class Topology(Table):
         """Names of all secrets, each once."""
         return tuple(dict.fromkeys([*self.secrets, *(name for queue in self.queues for name in queue.secrets)]))
 
+    @field_validator("name")
+    @classmethod
+    def _not_googles(cls, name: str) -> str:
+        # Pub/Sub, Resource names; Cloud Storage, Bucket names.
+        if name.startswith("goog") or "google" in name:
+            raise ValueError(f"{name}: Google Cloud refuses names that begin with goog or contain google")
+        return name
+
+    @model_validator(mode="after")
+    def _names_apart(self) -> Self:
+        jobs = ("dead-letters", *self.by_name)
+        for queue in self.by_name:
+            if queue == "dead-letters" or queue.removesuffix("-dead-letters") in self.by_name.keys() - {queue}:
+                raise ValueError(f"queues.{queue}: what keeps dead letters has that name: rename the queue")
+        for schedule in self.schedules:
+            if schedule.name.removeprefix("run-") in jobs and schedule.name.startswith("run-"):
+                raise ValueError(f"schedules.{schedule.name}: what starts jobs has that name: rename the schedule")
+        return self
+
     @model_validator(mode="after")
     def _either_variable_or_secret(self) -> Self:
         environment.check(self.env, self.secrets)
@@ -236,7 +263,7 @@ def load_all(path: str | Path) -> tuple[Topology, ...]:
 def _document(text: str, source: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{source}: not TOML: {error}") from None
 
 
@@ -285,8 +312,12 @@ def _validate(document: dict[str, Any], text: str, source: str, under: tuple[str
 
 def _explain(error: ValidationError, document: dict[str, Any], text: str, source: str, under: tuple[str, ...]) -> str:
     lines = []
-    for problem in error.errors():
+    problems = error.errors()
+    for problem in problems:
         keys = list(problem["loc"])
+        within = any(other["loc"][: len(keys)] == problem["loc"] != other["loc"] for other in problems)
+        if (keys[:1] == ["queues"] and keys[-1] == "prefix") or (problem["type"] == "too_short" and within):
+            continue  # what is wrong is told by another: of the pipeline's name, or of what the list holds
         if len(keys) >= 2 and keys[0] in _NAMED and isinstance(keys[1], int):  # the tuple's index to the table's name
             keys[1] = document[str(keys[0])][keys[1]]["name"]
         path = tuple(str(key) for key in keys)
@@ -295,6 +326,8 @@ def _explain(error: ValidationError, document: dict[str, Any], text: str, source
             path, message = tuple(placed["place"].split(".")), placed["text"]
         if problem["type"] == "extra_forbidden":
             message = f"unknown field (allowed: {', '.join(_fields(path[:-1]))})"
+        elif problem["type"] in _FORMS:
+            message = _FORMS[problem["type"]]
         elif problem["type"] == "string_pattern_mismatch":
             message = _pattern(path, problem["ctx"]["pattern"])
         where = (*under, *path)

@@ -53,9 +53,8 @@ class Reservation:
         self.used = 0
         #: Calls that may be let through, those included.
         self._reserved = 0
-        #: What this instance's object said when it was last listed; and the others' together, once they were.
+        #: What this instance's object said when it was last listed, and what the others' did together.
         self._written = Count()
-        self._known = False
         self._elsewhere = self._used_elsewhere = self._sharing = 0
         #: Calls beyond those used that were reserved last.
         self._block = 0
@@ -106,8 +105,6 @@ class Reservation:
         low = 2 * (self._reserved - self.used) < self._block and self.remaining > self._reserved - self.used
         if self.failing:
             return self._not_before_s
-        if not self._known:
-            return earliest if waiting else None
         if waiting and not self.used_up and self.remaining <= 0:
             return max(earliest, self._looked_at_s + AHEAD_S)
         if (waiting and self.remaining > 0) or (low and not self.used_up):
@@ -122,8 +119,6 @@ class Reservation:
         What is given back is no longer used from here on, before the write says so.
         """
         self._awaited, self._writing = waiting > 0, False
-        if not self._known:
-            return None
         recent = self.used - self._counted
         per_s = recent / max(1.0, now_s - self._counted_at_s)
         self._counted, self._counted_at_s = self.used, now_s
@@ -142,7 +137,7 @@ class Reservation:
 
     def end(self, now_s: float, *, mine: Count, others: Sequence[Count]) -> None:
         """End an exchange with what is listed, after the write."""
-        self._written, self._known = mine, True
+        self._written = mine
         self._elsewhere = sum(count.reserved for count in others)
         self._used_elsewhere = sum(count.used for count in others)
         self._sharing = sum(count.reserved > count.used for count in others)

@@ -444,6 +444,25 @@ def test_scaling_is_exact_whatever_the_type(
         assert desk.read_parquet(summary.output_object)["a"].to_list() == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("source", ["t.csv", "f/"])
+def test_a_cast_to_text_takes_what_stands_in_the_file(desk: Desk, source: str) -> None:
+    for name in ("t.csv", "f/a.csv", "f/b.csv"):
+        desk.upload(name, "v,n,t\n1.10,1.50,TRUE\n2,2,false\n")
+    steps = [{"name": "cast", "columns": {"v": "string", "t": "string"}}, {"name": "sample", "rows": 9}]
+    summary = desk.transform(steps, source=source, output_format="parquet")
+    found = desk.read_parquet(summary.output_object).unique(maintain_order=True)
+    assert found["v"].to_list() == ["1.10", "2"]
+    assert found["t"].to_list() == ["TRUE", "false"]
+    assert found["n"].to_list() == [1.5, 2.0]
+
+
+def test_a_cast_to_text_after_another_takes_what_that_made(desk: Desk) -> None:
+    desk.upload("t.csv", "v\n1.0\n2\n")
+    casts = [{"name": "cast", "columns": {"v": kind}} for kind in ("int64", "string")]
+    summary = desk.transform(casts, source="t.csv", output_format="parquet")
+    assert desk.read_parquet(summary.output_object)["v"].to_list() == ["1", "2"]
+
+
 @pytest.mark.parametrize(
     ("text", "moment"),
     [

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -19,6 +20,7 @@ from worker.transforms.data.dataset import GeneratedTable
 from worker.transforms.data.joined import JoinedTable
 from worker.transforms.data.limits import each
 from worker.transforms.data.plan import Plan, plan
+from worker.transforms.data.steps import Cast, Step
 from worker.transforms.files.spool import Spooled, scratch, spool, upload
 from worker.transforms.tables.measuring import measure
 from worker.transforms.tables.opening import find_table, open_table
@@ -85,8 +87,20 @@ def _inputs(source: str, ctx: TaskContext, directory: Path) -> dict[str, Spooled
 def _table(payload: DataTransformation, inputs: Mapping[str, Spooled]) -> Table:
     if payload.dataset_size is not None:
         return GeneratedTable(payload.dataset_size)
-    tables = [open_table(find_table(spooled.path, name)) for name, spooled in inputs.items()]
+    opened = (open_table(find_table(spooled.path, name)) for name, spooled in inputs.items())
+    tables = [_with_texts(table, payload.transformation) for table in opened]
     return tables[0] if len(tables) == 1 else JoinedTable.of(tables, list(inputs))
+
+
+def _with_texts(table: Table, steps: Sequence[Step]) -> Table:
+    """A CSV with the columns that are made texts first of all read as they stand there: 1.10 is no 1.1 then."""
+    targets: dict[str, str] = {}
+    for step in itertools.takewhile(lambda step: isinstance(step, Cast), steps):
+        targets = step.columns | targets if isinstance(step, Cast) else targets
+    texts = {name: pl.String() for name, kind in targets.items() if kind == "string" and name in table.types}
+    if not texts or table.format != "csv":
+        return table
+    return table.of_types({**table.types, **texts}) or table
 
 
 def _objects(source: str, ctx: TaskContext) -> list[str]:

@@ -11,7 +11,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from poolhouse.api.callers import CallerCheck, Quota, quota
+from poolhouse.api.callers import CallerCheck, quota
 from poolhouse.pipeline.config.api_access import ApiAccess, ApiKey, digest
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.limits.quota_store import QuotaStore
@@ -24,15 +24,13 @@ ACCESS = ApiAccess(keys={"shop": ApiKey(sha256=digest("key"), may=("operate",), 
 
 def instance(settings: Settings, clock: ManualClock) -> TestClient:
     """An application where nothing is, behind the check of its callers: what is let through is answered 404."""
-    counted = {
-        caller: Quota(per_day, caller=caller, store=QuotaStore(open_store(settings)), run=asyncio.to_thread, now=clock)
-        for caller, per_day in ACCESS.quotas.items()
-    }
+    store = QuotaStore(open_store(settings))
+    counted = quota.declared(ACCESS, store=store, run=asyncio.to_thread, now=clock)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         yield
-        for each in counted.values():
+        for each in counted["key shop"]:
             await each.close()
 
     check = CallerCheck(Starlette(lifespan=lifespan), access=ACCESS, quotas=counted)

@@ -307,11 +307,12 @@ def test_an_api_that_checks_its_callers_gets_the_rules_with_its_own_address_and_
 
 def test_what_the_declaration_says_of_callers_reaches_the_api() -> None:
     key = f'[deploy.keys.a]\nsha256 = "{"0" * 64}"\nmay = ["submit"]\nper_minute = 9\nper_day = 99'
-    deploy = f'[deploy]\npublic = "read"\nanonymous_per_minute = 5\nanonymous_per_day = 50\n{key}'
+    deploy = f'[deploy]\npublic = "read"\nanonymous_per_minute = 5\nanonymous_per_day = 50\nshare_rates = true\n{key}'
     assert Options.declared(parse(f"[queues.a]\n{deploy}"), project="some-project").access == ApiAccess(
         anonymous="read",
         anonymous_per_minute=5,
         anonymous_per_day=50,
+        share_rates=True,
         keys={"a": ApiKey(sha256="0" * 64, may=("submit",), per_minute=9, per_day=99)},
     )
 

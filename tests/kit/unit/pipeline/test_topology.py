@@ -117,7 +117,21 @@ def test_pubsubs_own_limit_of_deliveries_is_a_backstop_behind_the_attempts(attem
             "is not in the region of the deploy, europe-west1",
         ),
         ("queues = 3", 1, "write one table for each, as in [queues.NAME]"),
-        ("", 1, "queues"),
+        ("", 1, "queues: there must be at least one"),
+        ("handlers = 'a'\n[queues.a]", 1, "handlers: must be a list"),
+        ("[queues.a]\nenv = 3", 2, "queues.a.env: must be a table"),
+        ("[queues.a]\n[queues.a.workers]\nconcurrency = true", 3, "concurrency: must be a number, not true"),
+        ("[queues.a]\nretry_min_backoff_s = false", 2, "retry_min_backoff_s: must be a number, not false"),
+        ("[queues.a]\n[bucket.lifecycle_days]\nuploads = true", 3, "uploads: Input should be a valid integer"),
+        ("[queues.a]\nfair_by = 'b'\nfair_weights = { c = true }", 3, "fair_weights.c: Input should be a valid number"),
+        ("name = 'google-orders'\n[queues.a]", 1, "names that begin with goog or contain google"),
+        ("[queues.a]\n[queues.a-dead-letters]", 2, "queues.a-dead-letters: what keeps dead letters has that name"),
+        ("[queues.dead-letters]", 1, "queues.dead-letters: what keeps dead letters has that name"),
+        (
+            "[queues.a]\n[schedules.run-a]\ncron = '0 0 * * *'\ntask_type = 't'",
+            2,
+            "schedules.run-a: what starts jobs has that name",
+        ),
     ],
 )
 def test_a_mistake_is_reported_with_its_line_and_what_is_allowed(text: str, line: int, words: str) -> None:
@@ -130,6 +144,20 @@ def test_a_mistake_is_reported_with_its_line_and_what_is_allowed(text: str, line
 def test_what_is_not_toml_is_reported_with_its_line() -> None:
     with pytest.raises(ConfigError, match=r"not TOML: .*line 2"):
         topology.parse("[queues.a]\nack_deadline_s 10\n[queues.b]")
+    with pytest.raises(ConfigError, match="not TOML: maximum recursion depth exceeded"):
+        topology.parse("a = " + "[" * 5_000)
+
+
+def test_a_wrong_name_is_one_mistake() -> None:
+    with pytest.raises(ConfigError) as caught:
+        topology.parse("name = 'A'\n[queues.a]\n[queues.b]")
+    assert str(caught.value).count("\n") == 0
+
+
+def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "pipeline.toml"
+    path.write_text('name = "shop"\n[queues.a]\n', encoding="utf-8-sig")
+    assert topology.load(path).name == "shop"
 
 
 def test_a_missing_file_names_the_variable_that_points_to_it(tmp_path: Path) -> None:
