@@ -26,7 +26,7 @@ TOOL = "mutmut==3.8.1"
 #: Its own dependencies as they were on this day: no version that was published later is run.
 AS_OF = "2026-11-01T00:00:00Z"
 #: A mutant that has not ended the tests after so many times their usual duration, and so long, hangs: it is noticed.
-_TIMES, _SECONDS = 5, 5
+_TIMES, _SECONDS = 4, 5
 #: Lines that mutmut leaves alone: no test is about the wording of the log.
 _LOGGING = r"\b_log\.\w+\("
 #: mutmut's words for a mutant that made a test fail, hang or crash, and for one that did not.

@@ -65,10 +65,10 @@ def test_an_extended_lease_counts_from_the_request() -> None:
 
 def test_a_lease_may_be_made_shorter() -> None:
     world = World(ack_deadline_seconds=600)
-    world.publish("a")
+    world.publish("a", "b")
     world.modify(*world.pull(), seconds=5)
     world.advance(5)
-    assert data(world.pull()) == ["a"]
+    assert data(world.pull()) == ["a", "b"]
 
 
 def test_a_lease_that_was_extended_can_be_made_shorter_after_its_first_deadline() -> None:
@@ -413,6 +413,26 @@ def test_inspection_shows_every_message_with_its_state_and_disturbs_nothing() ->
     assert (views[0].undelivered, views[0].outstanding, views[0].delayed, views[0].unacked) == (1, 1, 1, 3)
     world.advance(7)
     assert inspect(world.emulator, SUBSCRIPTION).oldest_unacked_age_s == pytest.approx(7)
+
+
+def test_a_message_that_was_nacked_is_shown_as_ready_where_nothing_delays_it() -> None:
+    world = World(ack_deadline_seconds=600)
+    world.publish("a")
+    world.nack(*world.pull())
+    (shown,) = inspect(world.emulator, SUBSCRIPTION).messages
+    assert (shown.state, shown.next_delivery_at) == ("ready", START)
+
+
+def test_an_ordered_message_is_shown_with_the_backoff_of_its_key() -> None:
+    world = World(enable_message_ordering=True, retry_policy=retry(10, 10))
+    world.publish("1", "2", key="k")
+    held, _ = world.pull()
+    world.nack(held)
+    shown = inspect(world.emulator, SUBSCRIPTION).messages
+    assert [(each.state, each.next_delivery_at - START) for each in shown] == [("delayed", 10), ("delayed", 10)]
+    world.advance(10)
+    shown = inspect(world.emulator, SUBSCRIPTION).messages
+    assert [(each.state, each.next_delivery_at - START) for each in shown] == [("ready", 10), ("ready", 10)]
 
 
 def test_an_unused_subscription_is_deleted_after_its_time_to_live() -> None:

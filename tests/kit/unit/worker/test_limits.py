@@ -15,8 +15,10 @@ from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.testing.doubles import ManualClock, MemoryStore
 from poolhouse.worker import Limit
 from poolhouse.worker.registry import Handler
-from poolhouse.worker.runtime.admission.limits import Limits
+from poolhouse.worker.runtime.admission.limits import NOTED_AFTER, Admission, Later, Limits
+from poolhouse.worker.runtime.admission.shared_gate import MOST_WAITING, MOST_WAITING_EVER, MOST_WAITING_IN_ALL
 from tests.kit.unit.worker.handlers import Number, echo
+from tests.kit.unit.worker.limit_world import AtOnce
 from tests.kit.waiting import until
 
 
@@ -47,11 +49,14 @@ class Gates:
             self.resumed.append, store=MemoryStore(), process="p", now=self.clock, monotonic=lambda: self.now_s
         )
 
-    def admit(self, handler: Handler, delivery: Any) -> bool:
+    def ask(self, handler: Handler, delivery: Any, *, number: int = 1) -> Admission:
         task = TaskMessage(
-            task_id="t-1", task_type="limited", submitted_at=self.clock.now, queue="default", payload={"number": 1}
+            task_id="t-1", task_type="limited", submitted_at=self.clock.now, queue="default", payload={"n": number}
         )
-        return self.limits.admit(handler, task, delivery) == "admitted"
+        return self.limits.admit(handler, task, delivery)
+
+    def admit(self, handler: Handler, delivery: Any) -> bool:
+        return self.ask(handler, delivery) == "admitted"
 
     def leave(self, delivery: str) -> None:
         self.limits.leave(delivery)  # type: ignore[arg-type]
@@ -156,3 +161,34 @@ def test_a_limit_within_the_process_costs_no_storage_call() -> None:
     gates.leave("first")
     assert gates.limits.next_act_at() is None
     assert store.calls == 0
+
+
+def test_a_delivery_that_has_waited_for_some_time_for_its_turn_is_told_once_with_what_it_waits_for() -> None:
+    gates = Gates()
+    turns = handler(serial_by=("n",))
+    assert [gates.ask(turns, delivery) for delivery in ("first", "second")] == ["parked", "parked"]
+    gates.limits.act(AtOnce())
+    assert gates.resumed == ["first"]
+    gates.clock.forward(NOTED_AFTER.total_seconds() - 0.001)
+    assert gates.limits.long_waiting() == []
+    gates.clock.forward(0.001)
+    assert gates.limits.long_waiting() == [("second", "the turn of limited (n=1)")]
+    assert gates.limits.long_waiting() == []
+
+
+def test_the_more_wait_in_a_process_the_fewer_may_wait_at_one_limit() -> None:
+    gates = Gates()
+    turns = handler(serial_by=("n",))
+    crowded = range(MOST_WAITING_IN_ALL // MOST_WAITING)
+    for number in crowded:
+        for place in range(MOST_WAITING):
+            assert gates.ask(turns, (number, place), number=number) == "parked"
+    # Each limit has all that may wait at one, and the process all that may wait behind another.
+    late = gates.ask(turns, "late", number=0)
+    assert isinstance(late, Later)
+    assert (late.limit, 5 <= late.after_s <= 500) == ("the turn of limited (n=0)", True)
+    alone = MOST_WAITING_EVER - MOST_WAITING_IN_ALL
+    for number in range(1000, 1000 + alone):
+        assert gates.ask(turns, number, number=number) == "parked"
+        assert isinstance(gates.ask(turns, "behind it", number=number), Later)
+    assert isinstance(gates.ask(turns, "one too many", number=9999), Later)
