@@ -198,7 +198,7 @@ def deploy(
     remove(leftovers, gcloud, say=say)
     say(f"Deployed in {time.monotonic() - started:.0f} s.")
     for problem in left_out:
-        say(f"\nWithout {problem}")
+        say(f"\n{problem}")
     say(steps)
     return prepared
 

@@ -57,6 +57,15 @@ def v7_tar(name: bytes = b"a.txt") -> bytes:
         ("t.txt", b"A PDF starts with %PDF-1.4 in its first line.\n", "text/plain"),
         ("t.txt", b"BM is what a bitmap starts with\n", "text/plain"),
         ("t.rtf", b"{\\rtf1\\ansi Hi}\n", "text/rtf"),
+        ("t.ini", b"[section]\nkey = 1\n", "text/plain"),
+        ("t.log", b"[2026-01-02 03:04:05] started\n" * 9_000, "text/plain"),
+        ("t.code", b"{ let a = 1; }\n", "text/plain"),
+        ("t.dump", b'[{"a": "' + b"x" * 99_000 + b'"}]', "application/json"),
+        ("t.dump", b'\xef\xbb\xbf{"a": [1, 2]}', "application/json"),
+        ("t.json", b"{'a': 1}", "application/json"),
+        ("t.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "image/svg+xml"),
+        ("t.tif", saved(Image.new("RGB", (8, 8), "red"), "TIFF", big_tiff=True), "image/tiff"),
+        ("t.html", b"<html><body>a\0b", "application/octet-stream"),
         ("t.txt", b"GIF89a is a version\n", "text/plain"),
         ("t.txt", b"x" * 257 + b"ustar is no magic in prose\n", "text/plain"),
         ("t.csv", b"PAR1,PAR2\n1,2\n3,4\n", "text/csv"),
@@ -77,6 +86,21 @@ def test_a_file_is_what_its_content_says(desk: Desk, name: str, data: bytes, med
     desk.upload(name, data)
     found = desk.process(name, "inspect").media_type
     assert found in {media_type, media_type.replace("text/xml", "application/xml")}
+
+
+def test_a_jpeg_with_more_images_after_it_is_a_jpeg(desk: Desk) -> None:
+    more = [Image.new("RGB", (8, 8), "blue")]
+    desk.upload("t.jpg", saved(Image.new("RGB", (8, 8), "red"), "MPO", save_all=True, append_images=more))
+    report = desk.process("t.jpg", "inspect", "thumbnail")
+    assert report.media_type == "image/jpeg"
+    assert report.image is not None
+    assert report.image.format == "jpeg"
+
+
+def test_words_of_a_page_that_are_apart_stay_apart(desk: Desk) -> None:
+    desk.upload("t.html", "<html><details><summary>a</summary>b</details><select><option>c<option>d</select>")
+    desk.process("t.html", "extract_text")
+    assert desk.read("processed/t.html.txt").split() == [b"a", b"b", b"c", b"d"]
 
 
 @pytest.mark.parametrize(

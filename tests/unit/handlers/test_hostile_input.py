@@ -333,6 +333,31 @@ def test_a_tar_link_to_outside_is_refused(desk: Desk) -> None:
         desk.process("a.tar")
 
 
+@pytest.mark.parametrize("target", ["/etc/passwd", "../../secret"])
+def test_a_zip_link_to_outside_is_refused(desk: Desk, target: str) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, to in (("docs/inside", "../good.txt"), ("docs/link", target)):
+            link = zipfile.ZipInfo(name)
+            link.external_attr = 0o120777 << 16
+            archive.writestr(link, to)
+    desk.upload("a.zip", buffer.getvalue())
+    with pytest.raises(Reject, match=rf"a link to .*{target}' would leave the folder"):
+        desk.process("a.zip")
+
+
+def test_a_tar_entry_of_less_than_no_bytes_is_refused(desk: Desk) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        tar.addfile(tarfile.TarInfo("a"))
+    header = bytearray(buffer.getvalue())
+    header[124:136], header[148:156] = b"\xff" * 12, b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header[:512])
+    desk.upload("a.tar", bytes(header))
+    with pytest.raises(Reject, match="the tar is broken: entry 1 has a size below 0"):
+        desk.process("a.tar")
+
+
 def test_a_tar_header_that_asks_for_gigabytes_is_refused(desk: Desk) -> None:
     header = tarfile.TarInfo("pax")
     header.type, header.size = tarfile.XHDTYPE, 3 * 1024 * MIB

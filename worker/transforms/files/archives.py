@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import struct
 import tarfile
 import zipfile
@@ -14,6 +15,10 @@ from worker.transforms.files.report import ArchiveReport
 from worker.transforms.tables.compression import FREE_EXPANSION_BYTES, MAX_EXPANSION_RATIO
 from worker.transforms.tables.guard import guarded
 
+#: Flag of an entry that takes a password (APPNOTE.TXT 4.4.4).
+_ENCRYPTED = 1
+#: The longest target of a link.
+MAX_LINK_BYTES = 4096
 #: Entries of an archive.
 MAX_ENTRIES = 100_000
 #: Bytes of a zip's directory, which the zipfile module reads as a whole.
@@ -36,8 +41,18 @@ def inspect_zip(path: Path, pause: Pause) -> ArchiveReport:
     _check_directory(path)
     with guarded("the zip is broken"), path.open("rb") as raw, zipfile.ZipFile(raw) as archive:
         entries = archive.infolist()
-    pause()
+        pause()
+        for link in filter(_is_link, entries):
+            pause()
+            with archive.open(link) as content:
+                target = content.read(MAX_LINK_BYTES).decode(errors="replace")
+            _check_name(str(PurePosixPath(link.filename).parent / target), "a link to")
     return _report("zip", ((entry.filename, entry.file_size) for entry in entries), path.stat().st_size)
+
+
+def _is_link(entry: zipfile.ZipInfo) -> bool:
+    """Whether an entry is a symbolic link to `unzip`, with a target that can be read: its content."""
+    return stat.S_ISLNK(entry.external_attr >> 16) and not entry.flag_bits & _ENCRYPTED
 
 
 def inspect_tar(path: Path, pause: Pause, *, archive_bytes: int) -> ArchiveReport:
@@ -68,6 +83,8 @@ def _report(form: str, entries: Iterable[tuple[str, int]], archive_bytes: int) -
     count = expanded_bytes = 0
     for name, size_bytes in entries:
         count += 1
+        if size_bytes < 0:
+            raise Reject(f"the {form} is broken: entry {count} has a size below 0")
         expanded_bytes += size_bytes
         _check_name(name, f"entry {count}")
         if count > MAX_ENTRIES:

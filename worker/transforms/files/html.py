@@ -24,9 +24,10 @@ MAX_HTML_TAG = 8 * 1024 * 1024
 MAX_HTML_TAIL = 64 * 1024
 # fmt: off
 _BLOCKS = frozenset({
-    "address", "article", "aside", "blockquote", "br", "dd", "div", "dl", "dt", "fieldset", "figcaption", "figure",
-    "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "li", "main", "nav", "ol", "p", "pre",
-    "section", "table", "td", "th", "title", "tr", "ul",
+    "address", "article", "aside", "blockquote", "br", "caption", "dd", "details", "dialog", "div", "dl", "dt",
+    "fieldset", "figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hgroup", "hr",
+    "legend", "li", "main", "menu", "nav", "ol", "optgroup", "option", "p", "pre", "section", "summary", "table", "td",
+    "th", "title", "tr", "ul",
 })
 # fmt: on
 _HIDDEN = frozenset({"script", "style", "template", "noscript"})

@@ -38,7 +38,8 @@ def inspect(path: Path) -> ImageReport:
         return ImageReport(
             width=image.width,
             height=image.height,
-            format=str(image.format).lower(),
+            # What cameras write is a JPEG with more images after it, which Pillow has a name of its own for.
+            format="jpeg" if image.format == "MPO" else str(image.format).lower(),
             orientation=orientation,
         )
 

@@ -26,6 +26,8 @@ _IMAGES = {
     b"BM": "image/bmp",
     b"II*\x00": "image/tiff",
     b"MM\x00*": "image/tiff",
+    b"II+\x00": "image/tiff",
+    b"MM\x00+": "image/tiff",
 }
 #: Known by their first bytes, and not looked into.
 _OTHERS = {
@@ -59,6 +61,8 @@ _TABLES = {
 }
 _COMPRESSED = {"gzip": "application/gzip", "zstd": "application/zstd"}
 _RTF = b"{\\rtf"
+#: What Python itself says of endings: the machine's own list would make the answer depend on the machine.
+_BY_ENDING = mimetypes.MimeTypes()
 #: Control characters that texts have: tab, line feed, form feed, carriage return, escape, backspace.
 _TEXT_CONTROLS = b"\t\n\f\r\x1b\b"
 _BINARY = bytes(byte for byte in range(32) if byte not in _TEXT_CONTROLS)
@@ -126,12 +130,14 @@ def _text(head: bytes, name: str, encoding: str | None) -> Media | None:
             return Media("table", _TABLES["csv"], encoding)
         if start.startswith(_RTF):
             return Media("text", "text/rtf", encoding)
-        if start.lstrip().startswith((b"{", b"[")) and not name.lower().endswith((".txt", ".md")):
+        if _is_json(head) and not name.lower().endswith((".txt", ".md")):
             return Media("text", "application/json", encoding)
     elif form in {"csv", "ndjson"}:
         return Media("table", _TABLES[form], encoding)
-    named, _ = mimetypes.guess_type(name)
-    is_text = named is not None and (named.startswith("text/") or named in {"application/json", "application/xml"})
+    named, _ = _BY_ENDING.guess_type(name)
+    is_text = named is not None and (
+        named.startswith("text/") or named in {"application/json", "application/xml"} or named.endswith("+xml")
+    )
     return Media("text", str(named) if is_text and named != "text/html" else "text/plain", encoding)
 
 
@@ -147,9 +153,10 @@ def _other(head: bytes, name: str) -> Media:
         found = puremagic.magic_string(head)
     except (puremagic.PureError, ValueError, LookupError, TypeError, OSError):
         found = []
-    best = next((match.mime_type for match in found if match.mime_type and match.confidence >= 0.4), None)
-    # What has a name of its own above, and is none of it, puremagic takes for that by fewer bytes.
-    return Media("other", best if best and best not in _IMAGES.values() else "application/octet-stream")
+    best = next((match.mime_type for match in found if match.mime_type and match.confidence >= 0.4), "")
+    # What has a name of its own above, or is no text, and is none of it, puremagic takes for that by fewer bytes.
+    is_known = best and best not in _IMAGES.values() and not best.startswith("text/")
+    return Media("other", best if is_known else "application/octet-stream")
 
 
 def text_encoding(head: bytes) -> str | None:
@@ -167,6 +174,22 @@ def _is_utf8(head: bytes) -> bool:
         codecs.getincrementaldecoder("utf-8")().decode(head, final=len(head) < HEAD_BYTES)
     except UnicodeDecodeError:
         return False
+    return True
+
+
+def _is_json(head: bytes) -> bool:
+    """Whether a text is a JSON object or array, as far as the head goes; `[section]` begins an INI file."""
+    text = head.removeprefix(codecs.BOM_UTF8).decode(errors="ignore").lstrip()
+    if not text.startswith(("{", "[")):
+        return False
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        # Where the head is cut off: in a text, or at its end.
+        is_at_end = error.msg.startswith("Unterminated string") or error.pos > len(text) - len("-Infinity")
+        return len(head) >= HEAD_BYTES and is_at_end
+    except (ValueError, RecursionError):
+        return True
     return True
 
 

@@ -67,6 +67,7 @@ def commands(table: Mapping[str, Any], options: Options) -> Iterator[tuple[str, 
             project_number="1",
             tag="src-1",
             image="x@sha256:1",
+            bill="{}",
             canaries=canaries,
         )
         for item in resources:

@@ -42,6 +42,22 @@ def test_a_first_plan_reads_as_agreed(make: Make) -> None:
     assert text == GOLDEN.read_text(encoding="utf-8")
 
 
+def test_a_bill_is_attached_to_the_image_that_has_none_and_to_no_other(make: Make) -> None:
+    image = "europe-west1-docker.pkg.dev/some-project/shop/shop@sha256:aaaa"
+    (bill,) = (item for item in make(bill="{}", image=image) if item.kind == "sbom")
+    other = {"occ": {"resourceUri": f"https://{image.replace('aaaa', 'bbbb')}"}, "file_info": {}}
+    for listed, verb in (
+        (None, "create"),  # not readable, or none at all
+        ([other], "create"),
+        ([other, {"occ": {"resourceUri": f"https://{image}"}, "file_info": {}}], "unchanged"),
+    ):
+        assert decide(bill, listed).verb == verb
+    assert bill.create[0].files == {"sbom.cdx.json": "{}"}
+    assert not [
+        item.id for item in make(image=image) if item.kind == "sbom"
+    ]  # an earlier release: not of these sources
+
+
 def test_an_absent_thing_is_created_and_a_different_one_updated_field_by_field() -> None:
     things = (resource("new"), resource("same"), resource("other"))
     result = plan(things, {("things", "list"): {"same": {"size": 1}, "other": {"size": 2}}})
