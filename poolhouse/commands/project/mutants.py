@@ -78,7 +78,6 @@ def configuration(*, source: Sequence[str], tests: Sequence[str], files: Sequenc
         "source_paths": sorted({pattern.partition("/")[0] for pattern in source}),
         "only_mutate": list(source),
         "also_copy": list(files),
-        "process_isolation": "forkserver",
         "do_not_mutate_patterns": [_LOGGING],
         "pytest_add_cli_args": ["-p", "no:cacheprovider"],
         "pytest_add_cli_args_test_selection": list(tests),

@@ -186,6 +186,14 @@ def test_an_object_that_is_no_timer_keeps_no_other_from_its_time(world: World, n
     assert world.store.calls == calls + 1
 
 
+def test_a_page_of_objects_that_are_no_timers_keeps_no_other_from_its_time(world: World) -> None:
+    for number in range(501):
+        world.store.put(f"{names.TIMERS}0/no-time-{number}", b"{}")
+    world.send("t-1", in_s=1000)
+    world.clock.forward(1000)
+    assert (world.fire(), world.sent) == (1, ["t-1"])
+
+
 def test_names_of_timers_are_in_the_order_of_their_times_and_contain_them() -> None:
     times = [datetime(2026, 1, 31, 23, 59, 59, 999_000, tzinfo=UTC) + timedelta(milliseconds=step) for step in range(3)]
     made = [names.timer(at, "t-1") for at in times]

@@ -48,6 +48,19 @@ def test_a_cancelled_timer_does_not_fire() -> None:
     assert run(timers, 100) == []
 
 
+def test_a_timer_that_is_not_set_fires_at_the_latest_when_it_is_told_to() -> None:
+    timers = TimerQueue()
+    timer = timers.timer(lambda now: None)
+    timer.at_most(3)
+    assert run(timers, 100) == [3]
+    timer.at_most(5)
+    assert run(timers, 100) == [5]
+    timer.set(6)
+    timer.cancel()
+    timer.at_most(7)
+    assert run(timers, 100) == [7]
+
+
 def test_a_timer_may_set_itself_again_while_it_fires() -> None:
     timers = TimerQueue()
     timer = timers.timer(lambda now: timer.set(now + 2))
@@ -58,18 +71,20 @@ def test_a_timer_may_set_itself_again_while_it_fires() -> None:
 def test_the_alarm_of_the_loop_is_moved_to_an_earlier_time_only() -> None:
     told: list[float] = []
     timers = TimerQueue(on_earlier=told.append)
-    for due in (5, 9, 3):
+    for due in (5, 9, 3, 3):
         timers.timer(lambda now: None).set(due)
     assert told == [5, 3]
 
 
 def test_a_timer_that_is_moved_a_million_times_does_not_fill_the_heap() -> None:
     timers = TimerQueue()
-    timer = timers.timer(lambda now: None)
+    timer, others = timers.timer(lambda now: None), [timers.timer(lambda now: None) for _ in range(2)]
+    others[0].set(500_000)
+    others[1].set(1_500_000)
     for due in range(20_000):
         timer.set(1_000_000 - due)
     assert len(timers._heap) <= 3_000
-    assert run(timers, 2_000_000) == [980_001]
+    assert run(timers, 2_000_000) == [500_000, 980_001, 1_500_000]
 
 
 def test_a_running_clock_runs_and_a_manual_one_stands() -> None:

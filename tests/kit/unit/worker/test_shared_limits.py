@@ -338,16 +338,19 @@ def test_what_is_in_use_and_what_waits_is_needed_up_to_the_limit() -> None:
     assert Usage(Rule(slots=None, rate=None)).needs(EPOCH, waiting=9) == (Need(), Need())
 
 
-def test_starts_cool_in_a_few_groups_none_of_which_is_free_too_early() -> None:
-    usage = Usage(Rule(slots=None, rate=Rate(100, 60)))
-    started = [ago(60 - number * 0.7) for number in range(80)]
+@pytest.mark.parametrize(("span_s", "pause_s", "least", "most"), [(60, 0.7, 18, 21), (10, 0.1, 8, 10)])
+def test_starts_cool_in_some_groups_none_of_which_is_free_too_early(
+    span_s: float, pause_s: float, least: int, most: int
+) -> None:
+    usage = Usage(Rule(slots=None, rate=Rate(100, span_s)))
+    started = [ago(span_s - number * pause_s) for number in range(80)]
     for at in started:
         usage.enter(at)
         usage.start(at)
     groups = usage.cooling()
     assert sum(group.count for group in groups) == 80
-    assert len(groups) <= 21
-    ends = [at + timedelta(seconds=60) + CLOCK_MARGIN for at in started]
+    assert least <= len(groups) <= most
+    ends = [at + timedelta(seconds=span_s) + CLOCK_MARGIN for at in started]
     for group in groups:
         assert sum(other.count for other in groups if other.free_at <= group.free_at) == sum(
             end <= group.free_at for end in ends
