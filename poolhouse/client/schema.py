@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from poolhouse.client.answers import Document
+from poolhouse.pipeline import json_values
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.nearest import did_you_mean
 
@@ -74,8 +74,8 @@ class Payload:
     def value(self, name: str, text: str) -> Any:
         """What `NAME=TEXT` says: JSON where the field takes such a value, else the text itself."""
         try:
-            value = json.loads(text)
-        except json.JSONDecodeError:
+            value = json_values.parse(text.encode())
+        except ValueError:
             return text
         types = {
             kind for part in self.alternatives(self.properties.get(name, {})) if (kind := part.get("type")) is not None
@@ -101,9 +101,10 @@ def _new_tasks(openapi: Document) -> Document:
 
 def written(text: str, *, what: str) -> Any:
     """Parse user-written JSON; `what` names the source in errors. Raises `ConfigError`."""
+    data = text.encode()
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
+        return json_values.parse(data)
+    except ValueError as error:
         raise ConfigError(f"{what} is not JSON: {error}") from None
 
 
