@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -72,14 +73,20 @@ class Payload:
         )
 
     def value(self, name: str, text: str) -> Any:
-        """What `NAME=TEXT` says: JSON where the field takes such a value, else the text itself."""
-        try:
-            value = json_values.parse(text.encode())
-        except ValueError:
-            return text
+        """What `NAME=TEXT` says: JSON where the field takes such a value, else the text itself.
+
+        Raises:
+            ConfigError: a field of numbers is given one that JSON has none for.
+        """
         types = {
             kind for part in self.alternatives(self.properties.get(name, {})) if (kind := part.get("type")) is not None
         }
+        try:
+            value = json_values.parse(text.encode())
+        except ValueError:
+            if "number" in types and "string" not in types and _is_not_finite(text):
+                raise ConfigError(f"{name}: {text} is no number that JSON has") from None
+            return text
         fits = value is None or next(names for kind, names in _TYPES if isinstance(value, kind)) & types
         return text if "string" in types and not fits else value
 
@@ -97,6 +104,14 @@ def _new_tasks(openapi: Document) -> Document:
     return {
         schema["properties"]["task_type"]["const"]: schema for name, schema in schemas if name.startswith(_NEW_TASK)
     }
+
+
+def _is_not_finite(text: str) -> bool:
+    """Whether Python reads a number there that is none: a model would take it from a text."""
+    try:
+        return not math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def written(text: str, *, what: str) -> Any:

@@ -42,7 +42,7 @@ def exit_code(command: Callable[..., int], *arguments: Any, **options: Any) -> i
         if word is None:
             raise
         shown = repr(word[0].encode(errors="surrogateescape"))[1:]
-        err.print(f"[red]{plain(shown)} is not UTF-8: only paths of files may be in another encoding[/]")
+        err.print(f"[red]{plain(shown)} is not UTF-8, as all that is sent to the API has to be[/]")
         return USAGE
     except OSError as error:
         if error.errno not in _REFUSALS:
