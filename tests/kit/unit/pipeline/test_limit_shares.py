@@ -64,6 +64,7 @@ def test_a_lease_counts_until_the_clocks_of_two_workers_agree_that_it_has_ended(
 def test_starts_of_a_process_that_is_gone_cool_for_a_whole_span_after_its_lease() -> None:
     dead = state(rate="10/m", one=Holder(until=NOW, starts=Hold(have=3)), two=Holder(until=NOW))
     cooling = (Cooling(free_at=NOW + s(62), count=3),)
+    assert shares.current(dead, now=NOW + s(2) - MOMENT).cooling == ()  # it has them still
     assert shares.current(dead, now=NOW + s(2)).cooling == cooling
     cooled = shares.current(state(rate="10/m", cooling=cooling), now=NOW + s(62) - MOMENT)
     assert (cooled.cooling, cooled.empty) == (cooling, False)
