@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from poolhouse.commands.project import project_files
+from poolhouse.pipeline.kit import version as kit_version
 from poolhouse.project import ROOT
 from tests.kit.e2e.conftest import Kit, run
 from tests.kit.interpreters import require
