@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from poolhouse.client.answers import Document
+from poolhouse.pipeline import json_values
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.nearest import did_you_mean
 
@@ -72,14 +73,20 @@ class Payload:
         )
 
     def value(self, name: str, text: str) -> Any:
-        """What `NAME=TEXT` says: JSON where the field takes such a value, else the text itself."""
-        try:
-            value = json.loads(text)
-        except json.JSONDecodeError:
-            return text
+        """What `NAME=TEXT` says: JSON where the field takes such a value, else the text itself.
+
+        Raises:
+            ConfigError: a field of numbers is given one that JSON has none for.
+        """
         types = {
             kind for part in self.alternatives(self.properties.get(name, {})) if (kind := part.get("type")) is not None
         }
+        try:
+            value = json_values.parse(text.encode())
+        except ValueError:
+            if "number" in types and "string" not in types and _is_not_finite(text):
+                raise ConfigError(f"{name}: {text} is no number that JSON has") from None
+            return text
         fits = value is None or next(names for kind, names in _TYPES if isinstance(value, kind)) & types
         return text if "string" in types and not fits else value
 
@@ -99,11 +106,20 @@ def _new_tasks(openapi: Document) -> Document:
     }
 
 
+def _is_not_finite(text: str) -> bool:
+    """Whether Python reads a number there that is none: a model would take it from a text."""
+    try:
+        return not math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
 def written(text: str, *, what: str) -> Any:
     """Parse user-written JSON; `what` names the source in errors. Raises `ConfigError`."""
+    data = text.encode()
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
+        return json_values.parse(data)
+    except ValueError as error:
         raise ConfigError(f"{what} is not JSON: {error}") from None
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import re
 import signal
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -21,6 +22,8 @@ _REFUSALS = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE),
     *(errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP),
 }
+#: A word with what Python makes of bytes on the command line that are not UTF-8 (PEP 383).
+_UNDECODED = re.compile(r"[\w.-]*[\udc80-\udcff][\w.\udc80-\udcff-]*")
 
 
 def exit_code(command: Callable[..., int], *arguments: Any, **options: Any) -> int:
@@ -34,6 +37,13 @@ def exit_code(command: Callable[..., int], *arguments: Any, **options: Any) -> i
     except PoolhouseError as error:
         err.print(f"[red]{plain(error)}[/]")
         return FAILED
+    except UnicodeEncodeError as error:
+        word = _UNDECODED.search(error.object)
+        if word is None:
+            raise
+        shown = repr(word[0].encode(errors="surrogateescape"))[1:]
+        err.print(f"[red]{plain(shown)} is not UTF-8, as all that is sent to the API has to be[/]")
+        return USAGE
     except OSError as error:
         if error.errno not in _REFUSALS:
             raise

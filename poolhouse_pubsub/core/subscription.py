@@ -268,7 +268,7 @@ class Subscription:
         """Whether an ack id is one of this subscription's, still valid or not."""
         return self._leases.find(ack_id) is not None or self._leases.is_own(ack_id)
 
-    def acknowledge(self, ack_ids: Sequence[str], *, now: float) -> list[AckResult]:
+    def acknowledge(self, ack_ids: Sequence[str]) -> list[AckResult]:
         """Ack deliveries; ids that no longer count do nothing.
 
         Returns:
@@ -279,9 +279,9 @@ class Subscription:
             places = sorted(range(len(ack_ids)), key=lambda place: self._age(ack_ids[place]))
             results = [AckResult.STALE] * len(ack_ids)
             for place in places:
-                results[place] = self._acknowledge(ack_ids[place], now)
+                results[place] = self._acknowledge(ack_ids[place])
         else:
-            results = [self._acknowledge(ack_id, now) for ack_id in ack_ids]
+            results = [self._acknowledge(ack_id) for ack_id in ack_ids]
         self._host.woken(self)
         return results
 
@@ -289,24 +289,17 @@ class Subscription:
         entry = self._leases.find(ack_id)
         return entry.message.id if entry is not None else 0
 
-    def _acknowledge(self, ack_id: str, now: float) -> AckResult:
+    def _acknowledge(self, ack_id: str) -> AckResult:
         entry = self._leases.find(ack_id)
         if entry is None:
             return AckResult.STALE if self._leases.is_own(ack_id) else AckResult.MALFORMED
-        if entry.line is not None:
-            if self.rules.exactly_once and not self.backlog.lines.in_turn(entry):
-                return AckResult.UNORDERED
-            self._leases.end(entry, forget=True)
-            self._settle(entry)
-            return AckResult.DONE
-        if entry.state is State.LEASED:
-            self._leases.end(entry, forget=True)
-            self._settle(entry)
-            return AckResult.DONE
-        # The lease is over, but the message was not delivered again: the late ack succeeds, as the service allows.
+        if entry.line is not None and self.rules.exactly_once and not self.backlog.lines.in_turn(entry):
+            return AckResult.UNORDERED
         self._leases.end(entry, forget=True)
-        self.backlog.unlist(entry)
-        self._finish(entry)
+        if entry.line is None and entry.state is not State.LEASED:
+            # The lease is over, but the message was not delivered again: the late ack succeeds, as the service allows.
+            self.backlog.unlist(entry)
+        self._settle(entry)
         return AckResult.DONE
 
     def modify_deadline(self, ack_id: str, *, seconds: float, now: float) -> AckResult:

@@ -167,9 +167,7 @@ class _ExportLoop:
         subscription, now = self._subscription, self._emulator.clock.now()
         if not rejected:
             subscription.delivery_error = ""
-        subscription.acknowledge(
-            [entry.ack_id for place, (_, entry) in enumerate(batch) if place not in rejected], now=now
-        )
+        subscription.acknowledge([entry.ack_id for place, (_, entry) in enumerate(batch) if place not in rejected])
         for place, reason in rejected.items():
             subscription.refuse(batch[place][1], reason=reason, now=now)
         self._emulator.commit()

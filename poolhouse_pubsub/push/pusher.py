@@ -140,7 +140,7 @@ class _PushLoop:
         self._forget(delivery)
         self._window.succeeded()
         self._consumer.max_messages = self._window.size
-        self._subscription.acknowledge([delivery.ack_id], now=self._emulator.clock.now())
+        self._subscription.acknowledge([delivery.ack_id])
         self._emulator.commit()
 
     def _failed(self, delivery: _Delivery, reason: str) -> None:

@@ -212,7 +212,7 @@ class Subscriber:
         """Ack deliveries, unless a test asked for acks to be dropped; one result an id."""
         if self._faults.drops_acks(subscription.name):
             return [AckResult.DROPPED] * len(ack_ids)
-        return subscription.acknowledge(ack_ids, now=self._emulator.clock.now())
+        return subscription.acknowledge(ack_ids)
 
     def modify_ack_deadline(self, request: Any) -> Any:
         """ModifyAckDeadline."""

@@ -157,16 +157,13 @@ def renewed(
     What it gives back, and what else is free, goes to those that wait: they find it when they look.
     """
     state = settled(state, rule, now=now)
-    mine = state.holders.get(process, Holder(until=now))
     lease_s = max(LEASE_S, LEASE_EACH_S * len({*state.holders, process}))
-    me = mine.model_copy(
-        update={
-            "until": now + timedelta(seconds=lease_s),
-            "waiting": waiting,
-            "waiting_since": waiting_since,
-            "slots": Hold(want=slots.want, have=slots.busy),
-            "starts": Hold(want=starts.want, have=starts.busy),
-        }
+    me = Holder(
+        until=now + timedelta(seconds=lease_s),
+        waiting=waiting,
+        waiting_since=waiting_since,
+        slots=Hold(want=slots.want, have=slots.busy),
+        starts=Hold(want=starts.want, have=starts.busy),
     )
     holders = {**state.holders, process: me}
     order = _order(holders)

@@ -17,6 +17,7 @@ import zstandard
 from poolhouse.worker.errors import Reject
 from tests.unit.handlers.desk import Desk
 from worker.transforms.tables.compression import Expanded
+from worker.transforms.tables.ndjson_lines import deep_line
 
 PADDED = '{"a":1,"p":"' + "x" * 100 + '"}\n'
 TEXT_BEYOND = "1234567890123456789"
@@ -88,7 +89,11 @@ def test_a_csv_value_is_written_as_it_was(desk: Desk, data: str, kept: str) -> N
         ("t.ndjson", '{"a":"\\ud800"}\n', "line 1: .* is half a character"),
         ("t.ndjson", '{"a":[1234567890123456789,0.5]}\n', "line 1: 'a' holds an integer beyond"),
         ("t.ndjson", '{"a":1,"b":2,"a":3}\n', "line 1: the key 'a' is there twice"),
-        ("t.ndjson", '{"a":' + '{"b":' * 100 + "1" + "}" * 100 + "}\n", "column 'a' .* nested more than 32 deep"),
+        (
+            "t.ndjson",
+            '{"a":' + '{"b":' * 100 + "1" + "}" * 100 + "}\n",
+            "line 1: lists or objects are nested more than 32 deep",
+        ),
         ("t.ndjson", '{"a":1e400}\n', "line 1: 'a' holds a number that no float is large enough for"),
         ("t.ndjson", '{"a":' + "9" * 50 + "}\n", "line 1: 'a' holds a number of too many digits"),
         ("t.ndjson", '{"a":' + "[" * 5_000 + "]" * 5_000 + "}\n", "line 1: it is nested too deeply|line 1"),
@@ -209,6 +214,13 @@ def test_markers_and_hidden_files_are_no_part_of_a_folder(desk: Desk) -> None:
     summary = desk.transform({"name": "sort", "by": ["a"]}, source="f/")
     assert summary.inputs == ["uploads/f/_orders.csv", "uploads/f/day=1/part-0.csv"]
     assert summary.rows_in == 2
+
+
+def test_depth_is_counted_before_the_table_is_read() -> None:
+    flat, wide = b'{"a": "[[{\\"[["}', b'{"a": [' + b"[{}]," * 99 + b"[]]}"
+    deep = b'{"a": [[], ' * 40 + b"1" + b"]}" * 40
+    assert deep_line(b"\n".join([flat * 9, wide, b"[" * 500, b""])) is None
+    assert deep_line(b"\n".join([flat, wide, b"", deep])) == 3
 
 
 SKIPPED = b"\x50\x2a\x4d\x18\x04\0\0\0abcd"

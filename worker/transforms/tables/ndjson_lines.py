@@ -10,10 +10,12 @@ from typing import Any
 
 import polars as pl
 
-from worker.transforms.tables.table import inexact_as_float
+from worker.transforms.tables.table import MAX_DEPTH, inexact_as_float
 
 _PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
 _HALF = re.compile(rb"(?<!\\)(?:\\\\)*\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_INNERMOST = re.compile(rb"\[[^\[\]{}]*\]|\{[^\[\]{}]*\}")
 _LONG = r"^-?[0-9]{16,}$"
 
 
@@ -61,6 +63,24 @@ def _no_constant(name: str) -> None:
 def _kind(value: Any) -> str | None:
     kinds = {bool: "true or false", int: "numbers", float: "numbers", str: "texts", list: "lists", dict: "objects"}
     return kinds.get(type(value))
+
+
+def deep_line(data: bytes) -> int | None:
+    """The index of the first line nested deeper than a table may be: some hundred levels take polars minutes."""
+    if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
+        return None
+    return next((n for n, line in _numbered(data) if _is_deep(line)), None)
+
+
+def _is_deep(line: bytes) -> bool:
+    if line.count(b"[") + line.count(b"{") <= MAX_DEPTH + 1:
+        return False
+    rest = _TEXT.sub(b"", line)
+    for _ in range(MAX_DEPTH + 1):  # the line itself is an object
+        rest, pairs = _INNERMOST.subn(b"", rest)
+        if not pairs:
+            return False
+    return _INNERMOST.search(rest) is not None
 
 
 def lone_surrogate(data: bytes) -> int | None:

@@ -15,11 +15,19 @@ from poolhouse.worker.errors import Reject
 from worker.transforms.tables.blocks import Block, RowNotEnded, blocks, line_number
 from worker.transforms.tables.compression import expand
 from worker.transforms.tables.guard import guarded
-from worker.transforms.tables.ndjson_lines import complaint, lone_surrogate, mixed_line, repeated_key, wide_number
+from worker.transforms.tables.ndjson_lines import (
+    complaint,
+    deep_line,
+    lone_surrogate,
+    mixed_line,
+    repeated_key,
+    wide_number,
+)
 from worker.transforms.tables.pipeline import in_order
 from worker.transforms.tables.table import (
     EXACT_INTEGERS,
     MAX_COLUMNS,
+    MAX_DEPTH,
     Format,
     TableFile,
     TypesChanged,
@@ -89,6 +97,10 @@ class NdjsonTable:
             keys = _KEY.findall(data)
             different = set(keys)
             self._check_values(block, len({key for key, _ in different}))
+            deep = deep_line(data)
+            if deep is not None:
+                where = f"line {self._line(block.start) + deep}"
+                raise Reject(f"{where}: lists or objects are nested more than {MAX_DEPTH} deep")
             nested = {key.decode(errors="replace") for key, value in different if value}
         try:
             if self.is_proven:

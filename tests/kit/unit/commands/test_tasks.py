@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from poolhouse.client.errors import ApiError
+from poolhouse.commands.exit_code import exit_code
 from poolhouse.commands.tasks import calls, listing
 from poolhouse.commands.tasks.submit import Submission
 from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.exit_codes import USAGE
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.tasks import transitions
 from poolhouse.pipeline.tasks.record_store import RecordStore
@@ -112,6 +115,10 @@ def test_a_payload_comes_from_the_command_line_a_file_or_standard_input(
     ("given", "said"),
     [
         ("{", "--payload is not JSON"),
+        ('{"dataset_size": NaN}', "--payload is not JSON"),
+        ('{"dataset_size": 1e999}', "--payload is not JSON: the body.dataset_size is inf"),
+        ('{"a": "\\ud800"}', "--payload is not JSON"),
+        ('{"a": ' + "[" * 5_000 + "]" * 5_000 + "}", "--payload is not JSON"),
         ("[1]", "a payload is a JSON object.*, not an array"),
         ("@nowhere.json", "there is no file nowhere.json"),
         ("-", "standard input is not JSON"),
@@ -123,6 +130,21 @@ def test_a_payload_that_is_none_is_wrong_use(
     monkeypatch.setattr("sys.stdin", io.StringIO("no json"))
     with pytest.raises(ConfigError, match=said):
         submit(served, screen, payload=given)
+    assert served.published == []
+
+
+@pytest.mark.parametrize("text", ["NaN", "1e999", "9" * 5_000, "[" * 5_000, '"\\ud800"'])
+def test_what_json_has_no_number_for_is_no_field_of_a_payload(served: Served, screen: Screen, text: str) -> None:
+    with pytest.raises(ApiError, match="dataset_size"):
+        submit(served, screen, f"dataset_size={text}")
+    assert served.published == []
+
+
+def test_an_argument_that_is_not_utf_8_is_wrong_use(
+    served: Served, screen: Screen, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code(submit, served, screen, "columns=caf\udce9") == USAGE
+    assert "'caf\\xe9' is not UTF-8" in capsys.readouterr().err
     assert served.published == []
 
 

@@ -64,6 +64,7 @@ def test_a_lease_counts_until_the_clocks_of_two_workers_agree_that_it_has_ended(
 def test_starts_of_a_process_that_is_gone_cool_for_a_whole_span_after_its_lease() -> None:
     dead = state(rate="10/m", one=Holder(until=NOW, starts=Hold(have=3)), two=Holder(until=NOW))
     cooling = (Cooling(free_at=NOW + s(62), count=3),)
+    assert shares.current(dead, now=NOW + s(2) - MOMENT).cooling == ()  # it has them still
     assert shares.current(dead, now=NOW + s(2)).cooling == cooling
     cooled = shares.current(state(rate="10/m", cooling=cooling), now=NOW + s(62) - MOMENT)
     assert (cooled.cooling, cooled.empty) == (cooling, False)
@@ -189,6 +190,7 @@ def test_a_process_without_a_lease_has_no_surplus() -> None:
     ("total", "wants", "fair"),
     [
         (10, {"a": 2, "b": 9, "c": 9}, {"a": 2, "b": 4, "c": 4}),
+        (12, {"a": 1, "b": 1, "c": 4, "d": 9}, {"a": 1, "b": 1, "c": 4, "d": 6}),
         (7, {"a": 9, "b": 9, "c": 9}, {"a": 3, "b": 2, "c": 2}),
         (2, {"a": 9, "b": 9, "c": 9}, {"a": 1, "b": 1, "c": 0}),
         (1, {"a": 0, "b": 1}, {"a": 0, "b": 1}),

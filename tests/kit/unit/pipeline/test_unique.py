@@ -26,6 +26,7 @@ from poolhouse.pipeline.tasks.unique_keys import (
     UniqueKeys,
     standing,
 )
+from poolhouse.pipeline.timing.clock import MARGIN
 from poolhouse.testing.doubles import ManualClock, MemoryStore
 
 DAY = timedelta(days=1)
@@ -247,6 +248,8 @@ def test_a_clock_that_was_wrong_holds_no_key_for_long(world: World) -> None:
         update={"submitted_at": world.clock.now + DAY, "submitting_until": world.clock.now + DAY}
     )
     assert standing(claim, None, Unique(), now=world.clock.now) is Standing.ABANDONED
+    within_margin = claim.model_copy(update={"submitted_at": world.clock.now + MARGIN})
+    assert standing(within_margin, None, Unique(), now=world.clock.now) is Standing.PENDING
 
 
 def test_the_key_is_the_type_and_the_values_whatever_their_order(world: World) -> None:

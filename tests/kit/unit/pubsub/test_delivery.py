@@ -32,11 +32,12 @@ def with_dead_letters(**fields: object) -> World:
 
 def test_an_acked_message_never_comes_back() -> None:
     world = World()
-    world.publish("a")
-    assert world.ack(*world.pull()) == [AckResult.DONE]
+    world.publish("a", "b")
+    assert world.ack(*world.pull()) == [AckResult.DONE] * 2
     world.advance(86_400)
     assert world.pull() == []
     assert inspect(world.emulator, SUBSCRIPTION).unacked == 0
+    assert world.subscription.finished_count == 2
 
 
 def test_a_leased_message_is_not_delivered_before_its_deadline_and_is_right_after_it() -> None:
@@ -129,6 +130,29 @@ def test_an_ack_after_the_deadline_succeeds_while_no_other_client_got_the_messag
     assert world.pull() == []
     assert world.subscription.finished_count == 1
     assert world.ack(*late) == [AckResult.STALE]
+
+
+@pytest.mark.parametrize("backoff_s", [0, 300])
+def test_a_message_that_is_acked_late_waits_nowhere_any_more(backoff_s: int) -> None:
+    world = World(retry_policy=retry(backoff_s, 600))
+    world.publish("a")
+    late = world.pull()
+    world.advance(60)
+    world.ack(*late)
+    shown = inspect(world.emulator, SUBSCRIPTION)
+    assert (shown.undelivered, shown.delayed, shown.unacked) == (0, 0, 0)
+    world.advance(3600)
+    assert world.pull() == []
+
+
+def test_a_deadline_may_be_moved_by_a_second() -> None:
+    world = World()
+    world.publish("a")
+    held = world.pull()
+    assert world.modify(*held, seconds=1) == [AckResult.DONE]
+    assert world.pull() == []
+    world.advance(1)
+    assert data(world.pull()) == ["a"]
 
 
 def test_a_deadline_is_moved_while_the_lease_lasts_and_not_after_it() -> None:
@@ -235,6 +259,11 @@ def test_the_fifth_failure_forwards_to_the_dead_letter_topic_with_where_it_came_
         "CloudPubSubDeadLetterSourceTopicPublishTime": "2027-01-15T08:00:00Z",
     }
     assert inspect(world.emulator, SUBSCRIPTION).unacked == 0
+    world.publish("b")
+    for _ in range(5):
+        world.nack(*world.pull())
+    assert data(world.pull(name=DEAD_SUBSCRIPTION)) == ["b"]
+    assert world.subscription.dead_lettered_count == 2
 
 
 def test_five_attempts_with_ten_minutes_of_backoff_take_no_time() -> None:

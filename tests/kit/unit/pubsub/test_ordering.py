@@ -119,6 +119,31 @@ def test_acks_out_of_turn_count_once_the_earlier_ones_come() -> None:
     assert world.pull() == []
 
 
+def test_an_ack_out_of_turn_counts_once() -> None:
+    world = ordered()
+    world.publish("1", "2", key="k")
+    _, two = world.pull()
+    assert (world.ack(two), world.ack(two)) == ([AckResult.DONE], [AckResult.STALE])
+
+
+def test_the_later_messages_of_a_key_that_come_again_are_no_longer_held() -> None:
+    world = ordered()
+    stream = world.stream(max_messages=2)
+    world.publish("1", "2", key="k")
+    world.nack(stream.got[0])
+    assert stream.data == ["1", "2", "1", "2"]
+
+
+def test_while_a_key_waits_for_its_backoff_no_ack_of_its_later_messages_counts() -> None:
+    world = ordered(retry_policy={"minimum_backoff": protos.Duration(seconds=10)})
+    world.publish("1", "2", key="k")
+    one, two = world.pull()
+    world.nack(one)
+    assert world.ack(two) == [AckResult.STALE]
+    world.advance(10)
+    assert data(world.pull()) == ["1", "2"]
+
+
 def test_messages_without_a_key_are_not_ordered() -> None:
     world = ordered()
     world.publish("1", "2")
@@ -204,6 +229,6 @@ def test_a_push_consumer_has_one_message_of_a_key_at_a_time() -> None:
     world.publish("1", "2", key="k")
     world.publish("x", key="l")
     assert [entry.message.key for entry in got] == ["k", "l"]
-    world.subscription.acknowledge([got[0].ack_id], now=world.clock.now())
+    world.subscription.acknowledge([got[0].ack_id])
     world.emulator.pump()
     assert [entry.message.key for entry in got] == ["k", "l", "k"]

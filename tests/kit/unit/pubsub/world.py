@@ -70,7 +70,7 @@ class World:
 
     def ack(self, *messages: Received, name: str = SUBSCRIPTION) -> list[AckResult]:
         ids = [message.ack_id for message in messages]
-        results = self.emulator.subscriptions[name].acknowledge(ids, now=self.clock.now())
+        results = self.emulator.subscriptions[name].acknowledge(ids)
         self.emulator.pump()
         self.emulator.commit()
         return results
