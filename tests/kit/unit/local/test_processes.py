@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -19,9 +20,10 @@ from poolhouse.project import ROOT
 @pytest.mark.parametrize("jump_s", [-86_400, 3_600, 10 * 365 * 86_400])
 def test_a_clock_that_is_set_makes_no_other_process_of_it(jump_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
     me = ProcessId.of(os.getpid())
+    platform: Any = vars(psutil)["_psplatform"]
     # What psutil adds start times to is the boot time, which the system reckons back from the clock of now.
-    boot_time = psutil._psplatform.boot_time()
-    monkeypatch.setattr(psutil._psplatform, "boot_time", lambda: boot_time + jump_s)
+    boot_time = platform.boot_time()
+    monkeypatch.setattr(platform, "boot_time", lambda: boot_time + jump_s)
     assert me.alive()
 
 
