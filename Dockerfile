@@ -27,7 +27,7 @@ RUN --mount=type=bind,source=.wheelhouse,target=/wheelhouse \
     then export PIP_NO_INDEX=1 PIP_FIND_LINKS=/wheelhouse; fi; \
     python3 -m venv --without-pip /opt/venv; \
     python3 -m pip --python /opt/venv/bin/python --disable-pip-version-check install --quiet --no-warn-script-location \
-        --require-hashes --only-binary :all: -r /build/requirements.lock \
+        --no-user --target= --require-hashes --only-binary :all: -r /build/requirements.lock \
         #project| --find-links /build/vendor \
         ; \
     # Packages' own tests are never imported in production.
@@ -76,7 +76,7 @@ RUN --mount=type=bind,source=.wheelhouse,target=/wheelhouse \
     then export PIP_NO_INDEX=1 PIP_FIND_LINKS=/wheelhouse; fi; \
     python3 -m venv --without-pip /opt/venv; \
     python3 -m pip --python /opt/venv/bin/python --disable-pip-version-check install --quiet --no-warn-script-location \
-        --require-hashes --only-binary :all: -r /build/requirements-pubsub.lock \
+        --no-user --target= --require-hashes --only-binary :all: -r /build/requirements-pubsub.lock \
         #project| --find-links /build/vendor \
         ; \
     # Packages' own tests are never imported in production.

@@ -23,10 +23,20 @@ VENV = ROOT / ".venv"
 LOCK = ROOT / "requirements-dev.lock"
 STAMP = VENV / "poolhouse-stamp"
 PYTHON = VENV / "bin" / "python"
-_FOREIGN = frozenset({"PIP_PREFIX", "PIP_REQUIRE_VIRTUALENV", "PIP_ROOT", "PIP_TARGET", "PIP_USER"})
+#: Variables of another Python, and those that let pip or uv install something else, or elsewhere. The others say where
+#: packages come from.
+_FOREIGN = re.compile(
+    r"PYTHON(?!DONTWRITEBYTECODE$).*"
+    r"|PIP_(ABI|(BUILD_)?CONSTRAINT|DRY_RUN|EDITABLE|IMPLEMENTATION|NO_BINARY|PLATFORM|PREFIX|PYTHON|PYTHON_VERSION)"
+    r"|PIP_(REQUIREMENT|REQUIRE_VIRTUALENV|ROOT|TARGET|USER)"
+    r"|UV_((BUILD_)?CONSTRAINT|EXCLUDE_NEWER(_PACKAGE)?|NO_BINARY(_PACKAGE)?|OVERRIDE|PYTHON|PYTHON_PLATFORM)"
+    r"|UV_(PYTHON_PREFERENCE|(NO_)?MANAGED_PYTHON|SYSTEM_PYTHON)"
+)
+#: A pip.conf may have the same: `user = true` is an error in every virtual environment.
+_HERE = ("--no-user", "--target=")
 _PIP = (
     *(str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"),
-    *("--require-hashes", "--no-deps"),
+    *("--require-hashes", "--no-deps", *_HERE),
 )
 #: Wheels that a project carries itself, beside those of the package index.
 _VENDOR = ("--find-links", "vendor") if (ROOT / "vendor").is_dir() else ()
@@ -34,8 +44,8 @@ _VENDOR = ("--find-links", "vendor") if (ROOT / "vendor").is_dir() else ()
 
 def main(wanted: str) -> int:
     """Make the environment unless its stamp says `wanted`; returns the exit code."""
-    for name in [*os.environ]:  # of another Python, or of pip elsewhere
-        if (name.startswith("PYTHON") and name != "PYTHONDONTWRITEBYTECODE") or name in _FOREIGN:
+    for name in [*os.environ]:
+        if _FOREIGN.fullmatch(name):
             del os.environ[name]
     try:
         return _make(wanted)

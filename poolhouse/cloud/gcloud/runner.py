@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from poolhouse.cloud.errors import CloudError, GcloudFailed
-from poolhouse.cloud.gcloud import advice
+from poolhouse.cloud.gcloud import advice, environment
 from poolhouse.cloud.resource import Command, Json, Read
 
 #: Waits between attempts of what may pass by itself, in seconds: two minutes in all, as fresh accounts may need.
@@ -37,15 +37,6 @@ GLANCE_S = 1.0
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
-_QUIET = {
-    "CLOUDSDK_CORE_DISABLE_PROMPTS": "1",
-    # Cloud Run's commands would look for APIs that are off, and end where nobody answers; a deploy has enabled them.
-    "CLOUDSDK_CORE_SHOULD_PROMPT_TO_ENABLE_API": "0",
-    "CLOUDSDK_CORE_DISABLE_FILE_LOGGING": "1",
-    "CLOUDSDK_COMPONENT_MANAGER_DISABLE_UPDATE_CHECK": "1",
-    "CLOUDSDK_CORE_DISABLE_COLOR": "1",
-    "CLOUDSDK_CORE_SHOW_STRUCTURED_LOGS": "never",
-}
 
 #: Called before each further attempt with the command, gcloud's message and the wait in seconds.
 OnRetry = Callable[[str, str, float], None]
@@ -81,7 +72,7 @@ class Gcloud:
         unseen_waits_s: Sequence[float] = UNSEEN_WAITS_S,
     ) -> None:
         """Find the program. Raises `CloudError` where there is none."""
-        self._env = {**os.environ, **_QUIET, **(env or {})}
+        self._env = environment.of_call(os.environ, env)
         found = shutil.which(executable, path=self._env.get("PATH"))
         if found is None:
             raise CloudError(
@@ -203,7 +194,8 @@ class Gcloud:
                 stdin=subprocess.DEVNULL if secret is None else subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                text=True,
+                encoding="utf-8",
+                errors="replace",
                 env=self._env,
                 # A group of its own: it has children, and a terminal's Ctrl-C must not reach it behind our back.
                 process_group=0,

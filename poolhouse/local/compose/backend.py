@@ -429,6 +429,8 @@ def _start_reaper(project: str) -> subprocess.Popen[bytes]:
     )
     return subprocess.Popen(
         (sys.executable, "-I", "-S", "-c", script, project),
+        cwd="/",  # a Compose file where the test runs is another project's
+        env=engine.variables(),
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -24,8 +25,15 @@ COMMAND_TIMEOUT_S = 120.0
 BUILD_TIMEOUT_S = 1800.0
 #: Longest time to ask registries for an image, in seconds.
 REGISTRY_TIMEOUT_S = 10.0
-#: Compose reads these too; what a user keeps in them for other projects must not change which stack we talk to.
-_FOREIGN = ("COMPOSE_FILE", "COMPOSE_PROJECT_NAME", "COMPOSE_PROFILES", "COMPOSE_ENV_FILES")
+#: What a user keeps in these for other projects must not change which stack Compose talks to, how it reads our words,
+#: where builds end (another builder keeps its images to itself), or the processor that images are for.
+_FOREIGN = re.compile(r"COMPOSE_\w+|BUILDX_BUILDER|DOCKER_DEFAULT_PLATFORM")
+_OURS = {
+    "DOCKER_BUILDKIT": "1",
+    "DOCKER_CLI_HINTS": "false",
+    # Compose refuses it together with --remove-orphans, and reads it from .env too.
+    "COMPOSE_IGNORE_ORPHANS": "false",
+}
 
 
 class EngineError(StackError):
@@ -145,8 +153,8 @@ def docker(
 
 def variables(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment for docker commands."""
-    own = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
-    return {**own, "DOCKER_BUILDKIT": "1", "DOCKER_CLI_HINTS": "false", **(extra or {})}
+    own = {name: value for name, value in os.environ.items() if not _FOREIGN.fullmatch(name)}
+    return {**own, **_OURS, **(extra or {})}
 
 
 def probe() -> None:

@@ -15,12 +15,15 @@ from poolhouse.local.compose import emulator, engine
 from poolhouse.local.compose.engine import Container, EngineError, docker
 from poolhouse.local.processes import ports
 from poolhouse.local.state import StackState
+from poolhouse.pipeline.errors import ConfigError
 from poolhouse.project import ROOT
 
 #: What `up` lays over docker-compose.yml, in the state's folder.
 OVERLAY = "compose.override.json"
 #: The folder that holds the state of this checkout's own stack.
 _OWN_STATE = ROOT / ".poolhouse"
+#: What Compose takes for a project's name.
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _LABELS = "com.docker.compose.project"
 #: An engine that is slower than this has no stack that was not written down, in seconds.
 _LOOK_TIMEOUT_S = 3.0
@@ -29,20 +32,30 @@ _LOOK_TIMEOUT_S = 3.0
 def checkout(root: Path = ROOT) -> str:
     """A name that is this checkout's own, and stays: no two share containers, volumes or images."""
     folder = re.sub(r"[^a-z0-9]+", "-", root.name.lower()).strip("-")
-    digest = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:8]
+    digest = hashlib.sha256(bytes(root.resolve())).hexdigest()[:8]
     return "-".join(filter(None, ("poolhouse", "" if folder == "poolhouse" else folder[:30].strip("-"), digest)))
 
 
-def name(state_dir: Path, *, attached: bool) -> str:
+def name(state_dir: Path, *, attached: bool, env_file: Path = dotenv.FILE) -> str:
     """The project of a stack.
 
     Args:
         state_dir: where its state is; another than the checkout's own means another project.
+        env_file: the settings of the checkout, which may name the project.
         attached: whether it ends with a process, as a test's does: it never takes the place of the checkout's own.
+
+    Raises:
+        ConfigError: .env gives one that Compose does not take.
     """
     if state_dir == _OWN_STATE.resolve() and not attached:
-        return dotenv.read().get("COMPOSE_PROJECT_NAME") or checkout()
-    return f"poolhouse-{hashlib.sha256(str(state_dir).encode()).hexdigest()[:10]}"
+        given = dotenv.read(env_file).get("COMPOSE_PROJECT_NAME")
+        if given and not _NAME.fullmatch(given):
+            raise ConfigError(
+                f"COMPOSE_PROJECT_NAME={given} in .env: Compose takes lowercase letters, digits, '-' and '_', with a "
+                "letter or digit at the beginning"
+            )
+        return given or checkout()
+    return f"poolhouse-{hashlib.sha256(bytes(state_dir)).hexdigest()[:10]}"
 
 
 def images(environment: Mapping[str, str]) -> dict[str, str]:

@@ -30,16 +30,21 @@ _OF_THE_MACHINE = re.compile(
     r"|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|NODE_EXTRA_CA_CERTS|(https?|ftp|all|no)_proxy",
     re.IGNORECASE,
 )
+#: What Python makes of bytes that are not UTF-8 (PEP 383).
+_UNDECODED = re.compile("[\udc80-\udcff]")
 
 
 def for_containers(own: Mapping[str, str]) -> dict[str, str]:
     """What of an environment the API and the workers get in containers.
 
     Everything that an application may read, as processes of the embedded stack have it; without what the stack decides,
-    and without what holds on this machine alone.
+    without what holds on this machine alone, and without values that are not text: a Compose file can't hold them.
     """
     return {
         name: value
         for name, value in own.items()
-        if name not in _DECIDED and not _OF_THE_MACHINE.fullmatch(name) and re.fullmatch(r"[A-Za-z_]\w*", name)
+        if name not in _DECIDED
+        and not _OF_THE_MACHINE.fullmatch(name)
+        and re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII)
+        and not _UNDECODED.search(value)
     }

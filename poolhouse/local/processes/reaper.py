@@ -1,14 +1,16 @@
 """Ends what a dead supervisor leaves behind: `python -I -S reaper.py GRACE_S`, one beside each supervisor.
 
 The supervisor holds the other end of its standard input and writes a line for each change: `+GROUP` and `-GROUP` for a
-process group of a child, `DIR path` for a folder to be removed. When the pipe closes without a line `done`, the
-supervisor is gone, however it went: the groups are ended, children of children included, and the folders removed.
+process group of a child, `DIR "path"` for a folder to be removed, as JSON since a name may hold a line break. When the
+pipe closes without a line `done`, the supervisor is gone, however it went: the groups are ended, children of children
+included, and the folders removed.
 Portable, and complete where the kernel's own parent-death signal reaches direct children alone.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -42,7 +44,7 @@ class Reaper:
 
     def folder(self, path: Path) -> None:
         """A folder is to be removed."""
-        self._tell(f"DIR {path}")
+        self._tell(f"DIR {json.dumps(str(path))}")
 
     def dismiss(self) -> None:
         """All is tidy: let it end."""
@@ -73,7 +75,7 @@ def main(grace_s: float) -> None:
         if word == "done":
             return
         if word.startswith("DIR "):
-            folders.add(word[4:])
+            folders.add(json.loads(word[4:]))
         elif word.startswith("+"):
             groups.add(int(word[1:]))
         elif word.startswith("-"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,9 @@ def stack(tmp_path: Path) -> Iterator[Embedded]:
 def test_a_killed_worker_loses_no_task_and_makes_no_result_twice(stack: Embedded) -> None:
     client = Client(stack.endpoints())
     task = {"task_type": "sample.slow", "queue": "default"}
-    bodies = [{**task, "payload": {"duration_s": 0.5 + number / 10_000}} for number in range(TASKS)]
+    bodies: list[dict[str, Any]] = [
+        {**task, "payload": {"duration_s": 0.5 + number / 10_000}} for number in range(TASKS)
+    ]
     ids = [entry["task_id"] for entry in client.submit("/tasks:batch", {"tasks": bodies})["tasks"]]
     assert len(set(ids)) == TASKS
 

@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from poolhouse.commands.project import wheels
-from poolhouse.pipeline import kit
+from poolhouse.pipeline.kit import version as kit_version
 from poolhouse.project import ROOT
 from tests.kit.e2e.conftest import Kit, fresh_environment, run
 from tests.kit.engine import require_engine
@@ -233,7 +233,7 @@ def test_an_upgrade_renews_what_was_left_alone_shows_what_was_edited_and_tells_w
 
     told = run("./invoke", "upgrade", kit.poolhouse, cwd=shop)
 
-    assert f"Poolhouse 0.0.9 -> {kit.version()}" in told
+    assert f"Poolhouse 0.0.9 -> {kit_version()}" in told
     assert "updated .editorconfig" in told
     assert (shop / ".editorconfig").read_text() == (ROOT / ".editorconfig").read_text()
     assert "kept .gitattributes, which you edited" in told
@@ -245,7 +245,7 @@ def test_an_upgrade_renews_what_was_left_alone_shows_what_was_edited_and_tells_w
     assert "updated docker-compose.yml" in told
     assert "worker-slow:" in (shop / "docker-compose.yml").read_text()
     assert sorted(path.name for path in (shop / "vendor").glob("*.whl")) == [kit.poolhouse.name, kit.emulator.name]
-    assert kit.version() in run("./invoke", "check", cwd=shop) + (shop / "pyproject.toml").read_text()
+    assert kit_version() in run("./invoke", "check", cwd=shop) + (shop / "pyproject.toml").read_text()
     # What was shown once is not shown again.
     assert "which you edited" not in run("./invoke", "upgrade", kit.poolhouse, cwd=shop)
     refused = run("./invoke", "upgrade", "no-such.whl", cwd=shop, code=2)
@@ -264,7 +264,7 @@ def _older_kit(folder: Path) -> Path:
         if (ROOT / name).is_file() and not name.startswith("tests/"):
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, source / name)
-    edit(source / "poolhouse_pubsub" / "version.py", f'"{kit.version()}"', '"0.0.9"')
+    edit(source / "poolhouse_pubsub" / "version.py", f'"{kit_version()}"', '"0.0.9"')
     for name in (".editorconfig", ".gitattributes", "docker-compose.yml"):
         with (source / name).open("a") as file:
             file.write("# of before\n")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from poolhouse.commands.project import project_files
+from poolhouse.pipeline.kit import version as kit_version
 from poolhouse.project import ROOT
 from tests.kit.e2e.conftest import Kit, run
 from tests.kit.interpreters import require
@@ -28,7 +29,7 @@ def test_the_core_has_client_api_and_worker_and_says_what_new_needs(
     bin_ = environment(kit.poolhouse)
     for module in ("poolhouse", "poolhouse.client.client", "poolhouse.api", "poolhouse.worker.__main__"):
         run(bin_ / "python", "-c", f"import {module}", cwd=tmp_path)
-    assert run(bin_ / "poolhouse", "--version", cwd=tmp_path) == f"poolhouse {kit.version()}\n"
+    assert run(bin_ / "poolhouse", "--version", cwd=tmp_path) == f"poolhouse {kit_version()}\n"
     assert "usage: poolhouse" in run(bin_ / "poolhouse", "--help", cwd=tmp_path)
     said = run(bin_ / "poolhouse", "new", "shop", cwd=tmp_path, code=2)
     assert "pip install 'poolhouse[local]'" in said

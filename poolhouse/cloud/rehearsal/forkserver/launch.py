@@ -12,6 +12,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from poolhouse.cloud.gcloud import environment
+
 _SERVER = Path(__file__).with_name("server.py")
 _CLIENT = Path(__file__).with_name("client.py")
 #: Longest path of a Unix socket, in bytes (unix(7)).
@@ -52,8 +54,7 @@ def gcloud_server(folder: Path, *, env: Mapping[str, str]) -> Iterator[Path | No
         server = subprocess.Popen(
             (program, str(number)),
             env={
-                **os.environ,
-                **env,
+                **environment.of_call(os.environ, env),
                 "CLOUDSDK_PYTHON_ARGS": _IN_FRONT,
                 "POOLHOUSE_GCLOUD_SERVER": str(_SERVER),
             },

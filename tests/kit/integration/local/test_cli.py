@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,11 +76,11 @@ def test_what_died_is_listed_mended_and_succeeds(run: Run, tmp_path: Path) -> No
     assert [attempt["outcome"] for attempt in task["attempts"]] == ["rejected", "succeeded"]
 
 
-def _ended(run: Run, task_id: str) -> dict[str, object]:
+def _ended(run: Run, task_id: str) -> dict[str, Any]:
     """The task, once it is not what it was before a replay, nor on its way."""
     deadline_s = time.monotonic() + 60
     while True:
-        task: dict[str, object] = json.loads(run("tasks", task_id, "--json").stdout)
+        task: dict[str, Any] = json.loads(run("tasks", task_id, "--json").stdout)
         if task["status"] not in {"queued", "running", "dead", "failed"}:
             return task
         assert time.monotonic() < deadline_s, task

@@ -190,7 +190,8 @@ def test_it_uses_no_processor_time_while_idle(tmp_path: Path) -> None:
     finally:
         process.terminate()
         process.wait(5)
-        process.stdout.close()
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 def test_compressed_requests_are_taken(server: EmulatorServer, client: Client) -> None:

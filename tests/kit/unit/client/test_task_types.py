@@ -57,7 +57,7 @@ def test_it_is_called_as_the_function_it_was() -> None:
 def test_it_looks_like_the_function_it_was() -> None:
     assert inspect.getdoc(greet) == "Greet somebody."
     assert list(inspect.signature(greet).parameters) == ["payload", "ctx"]
-    assert (greet.__name__, greet.__module__) == ("greet", __name__)
+    assert (getattr(greet, "__name__", ""), greet.__module__) == ("greet", __name__)
     assert inspect.unwrap(greet) is greet.function
     assert repr(greet) == "<task type greet>"
 

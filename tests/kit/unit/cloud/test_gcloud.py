@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from poolhouse.cloud.errors import CloudError, GcloudFailed
+from poolhouse.cloud.gcloud import environment
 from poolhouse.cloud.gcloud.runner import Gcloud
 from poolhouse.cloud.resource import Read, command, read
 
@@ -145,3 +146,44 @@ def test_what_can_not_be_read_and_is_optional_counts_as_absent(tmp_path: Path) -
 def test_a_machine_without_gcloud_gets_a_link_to_install_it() -> None:
     with pytest.raises(CloudError, match=r"cloud\.google\.com/sdk/docs/install"):
         Gcloud("some-project", executable="no-such-program")
+
+
+def test_what_a_developer_has_set_for_a_terminal_changes_no_answer() -> None:
+    own = {
+        "CLOUDSDK_CORE_USER_OUTPUT_ENABLED": "false",
+        "CLOUDSDK_CORE_VERBOSITY": "debug",
+        "CLOUDSDK_CORE_LOG_HTTP": "true",
+        "PYTHONHOME": "/nonexistent",
+        "PYTHONWARNINGS": "error",
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_PUBSUB": "http://127.0.0.1:8085/",
+        "CLOUDSDK_AUTH_DISABLE_CREDENTIALS": "true",
+    }
+    kept = {
+        "CLOUDSDK_AUTH_IMPERSONATE_SERVICE_ACCOUNT": "deployer@some-project.iam.gserviceaccount.com",
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_RUN": "https://run.restricted.example/",
+        "CLOUDSDK_PYTHON": "/usr/bin/python3",
+        "HTTPS_PROXY": "http://proxy:3128",
+    }
+    found = environment.of_call({**own, **kept})
+    assert found.items() >= kept.items()
+    assert not {name: value for name, value in own.items() if found.get(name) == value}
+
+
+def test_with_a_configuration_of_its_own_gcloud_has_no_login_or_endpoint_of_the_shell() -> None:
+    """As in a rehearsal."""
+    own = {
+        "CLOUDSDK_ACTIVE_CONFIG_NAME": "work",
+        "CLOUDSDK_AUTH_ACCESS_TOKEN_FILE": "/home/ann/token",
+        "CLOUDSDK_AUTH_IMPERSONATE_SERVICE_ACCOUNT": "deployer@some-project.iam.gserviceaccount.com",
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_RUN": "https://run.restricted.example/",
+        "CLOUDSDK_CONFIG": "/home/ann/gcloud",
+    }
+    more = {"CLOUDSDK_CONFIG": "/tmp/rehearsal", "CLOUDSDK_PROXY_PORT": "1"}
+    found = environment.of_call({**own, "CLOUDSDK_ROOT_DIR": "/opt/gcloud", "CLOUDSDK_GSUTIL_PYTHON": "python3"}, more)
+    assert not own.keys() & found.keys() - more.keys()
+    assert found.items() >= {**more, "CLOUDSDK_ROOT_DIR": "/opt/gcloud", "CLOUDSDK_GSUTIL_PYTHON": "python3"}.items()
+
+
+def test_an_answer_in_another_encoding_is_read_all_the_same(tmp_path: Path) -> None:
+    latin = gcloud(tmp_path, "#!/bin/sh\nprintf '\"caf\\351\"'\n")
+    assert latin.read(read("thing", api="some")) == "caf\N{REPLACEMENT CHARACTER}"

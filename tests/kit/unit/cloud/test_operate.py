@@ -9,7 +9,7 @@ from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
 from poolhouse.cloud.log_filter import log_filter
 from poolhouse.cloud.operate import FOLLOW_LINES, log_line, log_lines, status, status_text
 from poolhouse.cloud.options import Options
-from poolhouse.cloud.resource import Read
+from poolhouse.cloud.resource import Command, Read
 
 OPTIONS = Options(project="some-project", name="shop")
 CONSOLE = "https://shop-console-1.europe-west1.run.app"
@@ -83,8 +83,8 @@ class NoApi:
         }
         return {read.arguments: listed.get(read.arguments[:2]) for read in reads}
 
-    def read(self, read: Read) -> Any:
-        raise GcloudFailed("auth list", "Reauthentication failed", advice="gcloud auth login")
+    def run(self, command: Command) -> str:
+        raise GcloudFailed("auth print-identity-token", "Reauthentication failed", advice="gcloud auth login")
 
 
 def test_what_runs_is_shown_even_where_the_api_can_not_be_asked() -> None:

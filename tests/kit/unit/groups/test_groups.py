@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import requests
 
-from poolhouse.client.task_type import TaskType
 from poolhouse.pipeline import names
 from poolhouse.pipeline.groups import members as group_members
 from poolhouse.pipeline.groups.group import FAILURE, JOIN
@@ -13,6 +12,7 @@ from poolhouse.pipeline.tasks.record_store import RecordStore
 from poolhouse.pipeline.tasks.records import Status, TaskRecord
 from poolhouse.testing.pipeline import Pipeline
 from poolhouse.testing.tasks import Task
+from poolhouse.worker.task_function import TaskFunction
 from tests.kit.unit.groups import handlers
 from tests.kit.unit.groups.handlers import Count, Label, broken, during, ran
 
@@ -237,7 +237,7 @@ def test_a_group_that_can_not_be_is_refused_where_it_is_made(pipeline: Pipeline,
 
 
 @pytest.mark.parametrize("handler", [handlers.unrecorded_group, handlers.unrecorded_group_in_a_process])
-def test_a_task_without_a_record_makes_no_group(pipeline: Pipeline, handler: TaskType[Label, str]) -> None:
+def test_a_task_without_a_record_makes_no_group(pipeline: Pipeline, handler: TaskFunction[Label, str]) -> None:
     pipeline.submit(handler, Label())
     pipeline.run_until_idle()
     letter = pipeline.assert_dead_lettered()

@@ -174,9 +174,13 @@ def test_an_engine_that_hangs_counts_as_not_there(monkeypatch: pytest.MonkeyPatc
 
 
 def test_settings_for_other_compose_projects_do_not_reach_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("COMPOSE_FILE", "/elsewhere.yml")
-    _fake_docker(tmp_path, monkeypatch, 'echo "[$COMPOSE_FILE][$API_PORT]"')
-    assert engine.docker("x", environment={"API_PORT": "1"}) == "[][1]\n"
+    names = ("COMPOSE_FILE", "COMPOSE_PROFILES", "COMPOSE_ANSI", "BUILDX_BUILDER", "DOCKER_DEFAULT_PLATFORM")
+    for name in (*names, "COMPOSE_IGNORE_ORPHANS"):
+        monkeypatch.setenv(name, "true")
+    monkeypatch.setenv("DOCKER_HOST", "unix:///x")
+    shown = "".join(f"[${name}]" for name in names)
+    _fake_docker(tmp_path, monkeypatch, f'echo "{shown}$COMPOSE_IGNORE_ORPHANS $DOCKER_HOST $API_PORT"')
+    assert engine.docker("x", environment={"API_PORT": "1"}) == f"{'[]' * len(names)}false unix:///x 1\n"
 
 
 def test_no_stack_is_said_where_none_is_up(tmp_path: Path) -> None:

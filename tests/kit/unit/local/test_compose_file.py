@@ -14,7 +14,7 @@ import pytest
 from docker.utils.build import exclude_paths
 
 import poolhouse_pubsub
-from poolhouse.cloud.image import SECRETS
+from poolhouse.cloud.image import SECRETS, instructions
 from poolhouse.local.compose import file as compose_file
 from poolhouse.local.compose import workers
 from poolhouse.pipeline.config import topology
@@ -266,3 +266,10 @@ def _imported(node: ast.AST) -> list[str]:
             return [module]
         case _:
             return []
+
+
+def test_builds_install_into_the_environment_whatever_a_pip_conf_says() -> None:
+    """`user = true` is an error in every virtual environment, and the build has the pip.conf of the machine."""
+    lines = [line for line in instructions(compose_file.DOCKERFILE.read_text(encoding="utf-8")) if " -m pip " in line]
+    assert len(lines) == 2
+    assert all("--no-user --target= " in line for line in lines)

@@ -39,6 +39,7 @@ OWN = {
     "DOCKER_HOST": "unix:///x",
     "COMPOSE_FILE": "/elsewhere.yml",
     "BASH_FUNC_x%%": "() { :; }",
+    "OF_LATIN_1": os.fsdecode(b"caf\xe9"),
 }
 
 

@@ -36,6 +36,21 @@ def test_another_state_directory_and_an_attached_stack_are_other_projects(tmp_pa
     assert len(names) == 3
 
 
+def test_a_name_in_dotenv_that_compose_refuses_is_reported_before_anything_is_built(tmp_path: Path) -> None:
+    own, settings = (ROOT / ".poolhouse").resolve(), tmp_path / ".env"
+    settings.write_text("COMPOSE_PROJECT_NAME=my_shop-2\n")
+    assert project.name(own, attached=False, env_file=settings) == "my_shop-2"
+    settings.write_text("COMPOSE_PROJECT_NAME=MyShop\n")
+    with pytest.raises(ConfigError, match=r"COMPOSE_PROJECT_NAME=MyShop in \.env: .* lowercase"):
+        project.name(own, attached=False, env_file=settings)
+
+
+def test_a_folder_whose_name_is_not_utf_8_has_a_project_too() -> None:
+    root = Path("/home/caf\udce9")
+    assert project.checkout(root) == project.checkout(root)
+    assert project.name(root, attached=False).isascii()
+
+
 def test_images_are_the_checkouts_own_unless_settings_name_others() -> None:
     own = project.checkout()
     assert project.images({"POOLHOUSE_IMAGE": "mine:1"}) == {

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import configparser
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -69,11 +70,34 @@ def test_secrets_of_the_build_are_this_machines_bundle_and_pip_settings(tmp_path
     bundle, settings = tmp_path / "ca.pem", tmp_path / "pip.conf"
     bundle.touch()
     settings.touch()
-    made = build.secrets({"SSL_CERT_FILE": str(bundle), "PIP_CONFIG_FILE": str(settings)})
+    made = build.secrets({"SSL_CERT_FILE": str(bundle), "PIP_CONFIG_FILE": str(settings)}, folder=tmp_path)
     assert made == {"ca": bundle, "pip_conf": settings}
     settings.write_text(f"[global]\ncert = {bundle}\n")
-    made = build.secrets({"SSL_CERT_FILE": str(tmp_path / "missing.pem"), "PIP_CONFIG_FILE": str(settings)})
+    made = build.secrets(
+        {"SSL_CERT_FILE": str(tmp_path / "missing.pem"), "PIP_CONFIG_FILE": str(settings)}, folder=tmp_path
+    )
     assert made == {"ca": bundle, "pip_conf": settings}
+
+
+def test_an_index_that_a_variable_names_is_the_builds_too(tmp_path: Path) -> None:
+    settings, folder = tmp_path / "pip.conf", tmp_path / "private"
+    folder.mkdir()
+    settings.write_text(
+        "[global]\nindex-url = https://old/simple\ntimeout = 9\n[install]\nindex-url = https://older/\n"
+    )
+    variables = {
+        "PIP_CONFIG_FILE": str(settings),
+        "PIP_INDEX_URL": "https://ann:50%25@index.example/simple",
+        "PIP_TRUSTED_HOST": "index.example",
+    }
+    made = build.secrets(variables, folder=folder)["pip_conf"]
+    assert made.parent == folder
+    parser = configparser.RawConfigParser()
+    parser.read(made)
+    assert parser["global"]["timeout"] == "9"
+    for section in ("global", "install"):
+        assert parser[section]["index-url"] == variables["PIP_INDEX_URL"]
+        assert parser[section]["trusted-host"] == "index.example"
 
 
 def test_the_newest_emulator_of_the_installed_gcloud_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

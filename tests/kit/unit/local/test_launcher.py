@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import runpy
 import shutil
 import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -117,3 +119,42 @@ def test_libraries_are_compiled_once_where_python_would_do_it_at_every_start(
     (install,) = (call for call in (clone.parent / "calls").read_text().splitlines() if call.startswith("pip sync"))
     assert "--require-hashes" in install
     assert ("--compile-bytecode" in install) == compiled
+
+
+def _bootstrap(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What it defines, once it has run for an environment that needs no making."""
+    monkeypatch.setattr("os.environ", variables)
+    namespace = runpy.run_path(str(ROOT / "local" / "bootstrap.py"))
+    namespace["main"].__globals__["_make"] = lambda wanted: 0
+    assert namespace["main"]("1") == 0
+    return namespace
+
+
+def test_settings_of_pip_and_uv_say_where_packages_come_from_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = {
+        "PIP_CERT": "/ca.pem",
+        "PIP_EXTRA_INDEX_URL": "https://index.example/simple",
+        "PIP_ONLY_BINARY": ":all:",
+        "UV_CACHE_DIR": "/cache",
+        "UV_INDEX_OURS_PASSWORD": "x",
+        "UV_PYTHON_INSTALL_MIRROR": "https://mirror.example",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    dropped = [
+        *("PIP_BUILD_CONSTRAINT", "PIP_CONSTRAINT", "PIP_DRY_RUN", "PIP_NO_BINARY", "PIP_PREFIX", "PIP_PYTHON"),
+        *("PIP_REQUIRE_VIRTUALENV", "PIP_REQUIREMENT", "PIP_ROOT", "PIP_TARGET", "PIP_USER", "PYTHONHOME"),
+        *("UV_BUILD_CONSTRAINT", "UV_CONSTRAINT", "UV_EXCLUDE_NEWER", "UV_NO_BINARY", "UV_OVERRIDE", "UV_PYTHON"),
+        *("UV_MANAGED_PYTHON", "UV_PYTHON_PREFERENCE", "UV_SYSTEM_PYTHON", "PYTHONPATH", "PYTHONPYCACHEPREFIX"),
+    ]
+    variables = {**kept, **dict.fromkeys(dropped, "x")}
+    _bootstrap(variables, monkeypatch)
+    assert variables == kept
+
+
+def test_pip_installs_into_the_environment_whatever_a_pip_conf_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[str, ...]] = []
+    namespace = _bootstrap({}, monkeypatch)
+    namespace["_with_pip"].__globals__["_run"] = lambda *command: calls.append(command) or True
+    assert namespace["_with_pip"]()
+    (command,) = calls
+    assert {"--require-hashes", "--no-user", "--target="} <= set(command)

@@ -74,8 +74,10 @@ def test_many_that_start_at_once_get_ports_of_their_own() -> None:
         numbers = [port.number for port in held] + [listener.getsockname()[1] for listener in listening]
         assert len(set(numbers)) == 32
     finally:
-        for each in (*held, *listening):
-            each.release() if isinstance(each, ports.HeldPort) else each.close()
+        for port in held:
+            port.release()
+        for listener in listening:
+            listener.close()
 
 
 def test_a_server_of_asyncio_sends_at_once_what_it_writes() -> None:

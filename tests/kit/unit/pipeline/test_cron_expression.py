@@ -15,6 +15,7 @@ from poolhouse.cloud.rehearsal.services import cloudscheduler
 from poolhouse.cloud.rehearsal.state import State
 from poolhouse.pipeline.config import topology
 from poolhouse.pipeline.config.cron_expression import normalized
+from poolhouse.pipeline.config.schedule import Schedule
 from poolhouse.pipeline.errors import ConfigError
 from tests.tally import Tally
 
@@ -89,7 +90,7 @@ def test_what_cloud_scheduler_refuses_is_refused_on_a_laptop_and_in_the_rehearsa
 )
 def test_what_it_documents_is_taken(expression: str, kept: str) -> None:
     assert normalized(expression) == kept
-    assert topology.Schedule(name="s", cron=expression, task_type="t").cron == kept
+    assert Schedule(name="s", cron=expression, task_type="t").cron == kept
 
 
 @pytest.mark.parametrize(

@@ -52,8 +52,8 @@ class RecordLife(RuleBasedStateMachine):
         if isinstance(decision, transitions.Run):
             assert before is None or not before.status.final
             assert before is None or before.cancel_requested_at is None
-            held = before is not None and before.status is Status.RUNNING
-            assert not held or (before.lease_until or self.now) <= self.now
+            if before is not None and before.status is Status.RUNNING:
+                assert (before.lease_until or self.now) <= self.now
             assert decision.record.owner == str(self.owners)
             self.record = decision.record
         elif isinstance(decision, transitions.Exhausted):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ def seek(world: World, moment: float | None = None, *, snapshot: str | None = No
     world.service.snapshots.seek(request)
 
 
-def take_snapshot(world: World, name: str = SNAPSHOT, **fields: object) -> object:
+def take_snapshot(world: World, name: str = SNAPSHOT, **fields: object) -> Any:
     request = protos.CreateSnapshotRequest(name=name, subscription=SUBSCRIPTION, **fields)
     return world.service.snapshots.create_snapshot(request)
 

@@ -65,5 +65,6 @@ def test_a_resumed_delivery_that_ends_without_an_attempt_lets_the_next_one_go_on
     first, second, third = (engine.task("wait", task_id, attempt=2) for task_id in ("t-1", "t-2", "t-3"))
     assert [quarantine.admit(each) for each in (first, second, third)] == [True, False, False]  # type: ignore[arg-type]
     quarantine.leave(first)  # type: ignore[arg-type]
-    quarantine.leave(second)  # type: ignore[arg-type] - its task had been taken over by another worker
+    # Its task had been taken over by another worker.
+    quarantine.leave(second)  # type: ignore[arg-type]
     assert resumed == [second, third]

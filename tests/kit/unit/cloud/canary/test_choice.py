@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from poolhouse.cloud import deploy
 from poolhouse.cloud.canary import choice, rollout
 from poolhouse.commands import cloud
+from poolhouse.commands.project import declaration
 from poolhouse.pipeline.config.topology import load
 
 PIPELINE = """
@@ -65,8 +67,8 @@ def test_a_deploy_has_the_declared_canary_without_an_option(
 
     monkeypatch.setattr(cloud, "ROOT", file.parent)
     monkeypatch.setattr(cloud, "Gcloud", lambda project, env: None)
-    monkeypatch.setattr(cloud.declaration, "check", lambda declared: None)
-    monkeypatch.setattr(cloud.deploy, "deploy", lambda *_, **__: found.append(None))
+    monkeypatch.setattr(declaration, "check", lambda declared: None)
+    monkeypatch.setattr(deploy, "deploy", lambda *_, **__: found.append(None))
     monkeypatch.setattr(rollout, "roll_out", roll_out)
     assert cloud.run_deploy(**options) == 0  # type: ignore[arg-type]
     assert found == [canary]

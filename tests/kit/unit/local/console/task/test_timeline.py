@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poolhouse.local.console.task import timeline
+from poolhouse.local.console.task.axis import elapsed
 from poolhouse.local.console.task.timeline import MOST_ATTEMPTS, MOST_STEPS, Timeline
 
 SUBMITTED = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -96,7 +97,7 @@ def test_of_many_attempts_and_steps_some_are_left_out_and_counted() -> None:
     ("seconds", "text"), [(0.02, "20 ms"), (1.5, "1.5 s"), (120, "2 min"), (7200, "2 h"), (259_200, "3 d")]
 )
 def test_durations(seconds: float, text: str) -> None:
-    assert timeline.elapsed(seconds) == text
+    assert elapsed(seconds) == text
 
 
 TIMES = st.lists(st.tuples(st.floats(-1e4, 1e7), st.floats(-10, 1e6)), max_size=30)
