@@ -50,6 +50,9 @@ _FRESH_GRANTS: tuple[tuple[str, str], ...] = (
 # Cloud Monitoring: a new metric "could take up to 10 minutes to become available".
 _UNSEEN = re.compile("|".join((r"Cannot find metric that matches", *(pattern for pattern, _ in _FRESH_GRANTS))), re.I)
 _ORGANISATION = re.compile(r"constraints/|violates constraint|Organization Policy|org ?policy", re.I)
+_PERIMETER = re.compile(
+    r"vpcServiceControls|SECURITY_POLICY_VIOLATED|Request is prohibited by organi[sz]ation's policy", re.I
+)
 # A fresh account, API or metric is not known everywhere at once. None of these says that the caller did wrong.
 _TRANSIENT = re.compile(
     r"Service account [\w@.-]+ does not exist|service account .* (does not exist|was not found)|"
@@ -74,7 +77,8 @@ _ADVICE: tuple[tuple[str, str], ...] = (
     (
         r"SERVICE_DISABLED|it is disabled\. Enable it|has not been used in project",
         "an API is off, or so freshly on that not every server knows. Deploy again in a few minutes; if it stays, "
-        "`gcloud services enable API --project PROJECT` with the API that is named above.",
+        "`gcloud services enable API --project PROJECT` with the API that is named above. If it names another project "
+        "than that of the deploy: `gcloud config unset billing/quota_project`.",
     ),
     (
         r"do(es)? not currently have an active account|no credentialed accounts|gcloud auth login|Reauthentication|"
@@ -90,6 +94,12 @@ _ADVICE: tuple[tuple[str, str], ...] = (
         r"run\.managed\.requireInvokerIam",
         'an organisation policy forbids services without the invoker check: set `public = "none"` under [deploy] in '
         "pipeline.toml, or ask the organisation's administrators to relax constraints/run.managed.requireInvokerIam.",
+    ),
+    (
+        _PERIMETER.pattern,
+        "a service perimeter of the organisation (VPC Service Controls) keeps this call out, whatever roles the "
+        "account has. The organisation's administrators find the reason by the id that is named above: they allow it "
+        "by an ingress rule, or you deploy from inside the perimeter.",
     ),
     (
         _ORGANISATION.pattern,
@@ -130,9 +140,10 @@ _ADVICE: tuple[tuple[str, str], ...] = (
         'pipeline.toml. Without worker pools: workers = "job" there.',
     ),
     (
-        r"iam\.serviceAccounts\.(getOpenIdToken|getAccessToken)",
-        "the active account may not ask for a token of its own: it needs roles/iam.serviceAccountOpenIdTokenCreator on "
-        "itself, which `invoke github-oidc` grants.",
+        r"Failed to impersonate|iam\.serviceAccounts\.getAccessToken",
+        "gcloud's configuration (auth/impersonate_service_account) or the credentials name an account to act as, and "
+        "the active account may not: it needs roles/iam.serviceAccountTokenCreator on that account. `gcloud config "
+        "unset auth/impersonate_service_account` does without.",
     ),
     (
         r"Permission '?[\w.]*iam\.serviceaccounts\.actAs|iam\.serviceaccounts\.actAs|iam\.serviceAccounts\.actAs",
@@ -195,7 +206,7 @@ def verdict(output: str, *, reading: bool = False) -> Verdict:
         return "final"  # comes with the same message as an API that is off, but does not pass by waiting
     if reading and _ABSENT.search(output) and not _ELSEWHERE.search(output):
         return "absent"
-    if _ORGANISATION.search(output) or _FOREIGN.search(output):
+    if _PERIMETER.search(output) or _ORGANISATION.search(output) or _FOREIGN.search(output):
         return "final"
     if _UNSEEN.search(output):
         return "unseen"

@@ -98,6 +98,12 @@ _RULES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
         ),
     ),
     (
+        r"range of cpus is from|nanocpus can ?not be set",
+        "a container is to have more processors than the engine has, or the engine can't limit them (rootless): "
+        "./invoke up --backend compose lowers the limits to what there is; for docker compose itself, set `cpus` in "
+        "docker-compose.override.yml",
+    ),
+    (
         r"\boom\b|out of memory|cannot allocate memory",
         f"the machine has too little memory for the containers: give Docker more, {WITHOUT_DOCKER}",
     ),

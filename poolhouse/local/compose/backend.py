@@ -257,6 +257,7 @@ class Compose:
             traces=compose_overlay.make_traces_dir(self._state_dir) if own.get("TRACES_EXPORTER") == "file" else None,
             pipeline=compose_overlay.copy(self._state_dir, pipeline_file) if pipeline_file else None,
             attached=options.attached,
+            most_cpus=engine.most_cpus(),
         )
         compose_overlay.write(self._state_dir, document)
 

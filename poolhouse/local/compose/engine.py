@@ -176,6 +176,15 @@ def architecture() -> str:
     return docker("version", "--format", "{{.Server.Arch}}", timeout_s=PROBE_TIMEOUT_S).strip()
 
 
+def most_cpus() -> float:
+    """The most processors that a container may be limited to; 0 where the engine can't limit them and refuses to try.
+
+    The latter is a rootless engine to which systemd delegates no CPU controller (Docker, Rootless mode).
+    """
+    found = json.loads(docker("info", "--format", "{{json .}}", timeout_s=PROBE_TIMEOUT_S))
+    return float(found["NCPU"]) if found.get("CpuCfsQuota", True) else 0.0
+
+
 def has_image(name: str) -> bool:
     """Whether the engine has an image of that name, for its own processor."""
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Mapping
@@ -33,6 +34,7 @@ def overlay(
     pipeline: Path | None,
     traces: Path | None = None,
     attached: bool = False,
+    most_cpus: float = math.inf,
 ) -> dict[str, Any]:
     """The document.
 
@@ -42,6 +44,7 @@ def overlay(
         pipeline: what they mount in the place of the image's pipeline.toml; None: nothing.
         traces: the folder that their spans go to; None: they record none there.
         attached: the stack ends with a process: a reboot, which ends both, must not bring its containers back.
+        most_cpus: what the engine has of them: it refuses a higher limit. 0: it refuses any.
     """
     base = compose_file.services({})
     template = compose_file.extension("worker")
@@ -77,7 +80,14 @@ def overlay(
         },
         **({"volumes": mounts} if mounts else {}),
     }
+    for name, cpus in _cpus({**base, **workers}).items():
+        if cpus > most_cpus:
+            services.setdefault(name, {})["cpus"] = most_cpus
     return {"services": services}
+
+
+def _cpus(declared: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(service["cpus"]) for name, service in declared.items() if "cpus" in service}
 
 
 def copy(state_dir: Path, pipeline_file: str) -> Path:

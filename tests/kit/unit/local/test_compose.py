@@ -183,6 +183,14 @@ def test_settings_for_other_compose_projects_do_not_reach_ours(monkeypatch: pyte
     assert engine.docker("x", environment={"API_PORT": "1"}) == f"{'[]' * len(names)}false unix:///x 1\n"
 
 
+@pytest.mark.parametrize(("quota", "most"), [("true", 2.0), ("false", 0.0)])
+def test_a_rootless_engine_that_can_not_limit_processors_is_asked_to_limit_none(
+    quota: str, most: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    _fake_docker(tmp_path, monkeypatch, f"""echo '{{"NCPU": 2, "CpuCfsQuota": {quota}}}'""")
+    assert engine.most_cpus() == most
+
+
 def test_no_stack_is_said_where_none_is_up(tmp_path: Path) -> None:
     backend = compose.Compose(tmp_path)
     assert backend.down() is False

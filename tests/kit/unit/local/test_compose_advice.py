@@ -24,6 +24,15 @@ MESSAGES = {
         "permission denied while trying to connect to the docker API at unix:///var/run/docker.sock",
         "usermod -aG docker",
     ),
+    "fewer processors": (
+        "Error response from daemon: Range of CPUs is from 0.01 to 1.00, as there are only 1 CPUs available",
+        "lowers the limits",
+    ),
+    "rootless without the CPU controller": (
+        "Error response from daemon: NanoCPUs can not be set, as your kernel does not support CPU CFS scheduler or the "
+        "cgroup is not mounted",
+        "lowers the limits",
+    ),
     "port taken": (
         "Error response from daemon: driver failed programming external connectivity on endpoint poolhouse-pubsub-1 "
         "(16239ee99c78): Error starting userland proxy: listen tcp4 127.0.0.1:18085: bind: address already in use",

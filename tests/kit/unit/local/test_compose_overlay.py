@@ -130,6 +130,18 @@ def test_a_reboot_does_not_bring_back_what_ends_with_a_process(tmp_path: Path) -
     assert "restart" not in services["setup"]
 
 
+@pytest.mark.parametrize("most", [0.0, 0.75, 1.0])
+def test_no_container_gets_more_processors_than_the_engine_has_or_can_limit(most: float, tmp_path: Path) -> None:
+    path = _pipeline(tmp_path, "default", "fresh")
+    path.write_text(path.read_text().replace("memory_mib = 600", "memory_mib = 2048\ncpu = 4"))
+    made = overlay.overlay(declared=load(path), variables={}, pipeline=None, most_cpus=most)["services"]
+    declared = {name: entry["cpus"] for name, entry in compose_file.services({}).items() if "cpus" in entry}
+    limits = {**declared, **{name: entry["cpus"] for name, entry in made.items() if "cpus" in entry}}
+    assert {"setup", "scheduler", "pubsub", "worker-fresh"} <= limits.keys()
+    assert max(limits.values()) == most
+    assert most == 0 or "cpus" not in made.get("scheduler", {}), "what fits stays as it is"
+
+
 def test_checks_are_rare_where_up_looks_for_itself(tmp_path: Path) -> None:
     services = _overlay(tmp_path, "urgent", "default", "bulk")
     checked = {name for name, entry in compose_file.services({}).items() if "healthcheck" in entry}
