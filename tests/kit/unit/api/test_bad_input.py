@@ -351,7 +351,7 @@ def test_every_parameter_of_the_description_is_taken_and_health_checks_may_add_t
     strict = [route for route in api.app.state.routes if isinstance(route, StrictQueryRoute)]
     assert len(strict) > 30
     for route in strict:
-        for method in route.methods:
+        for method in route.methods or ():
             parameters = described[route.path_format][method.lower()].get("parameters", ())
             assert sorted(route.query_parameters) == sorted(
                 each["name"] for each in parameters if each["in"] == "query"

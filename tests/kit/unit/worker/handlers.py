@@ -257,7 +257,7 @@ def parent_in_process(payload: Number, ctx: TaskContext) -> list[str]:
         except (KeyError, ValueError) as error:
             told.append(next(kind.__name__ for kind in (KeyError, ValueError) if isinstance(error, kind)))
     try:
-        ctx.submit("echo", "n=1")  # type: ignore[arg-type]
+        ctx.submit("echo", "n=1")  # type: ignore[call-overload]
     except TypeError as error:
         told.append(str(error))
     return told
