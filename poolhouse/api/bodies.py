@@ -106,8 +106,8 @@ async def read_object(request: Request) -> dict[str, Any]:
     """The body as a JSON object.
 
     Raises:
-        Problem: 413 too long, 415 not declared as JSON, 400 no body, not JSON or not an object, 422 a value that
-            readers of JSON don't agree on (with its field).
+        Problem: 413 too long, 415 compressed or not declared as JSON, 400 no body, not JSON or not an object, 422 a
+            value that readers of JSON don't agree on (with its field).
     """
     body = await read(request)
     if not body.strip():
@@ -116,6 +116,14 @@ async def read_object(request: Request) -> dict[str, Any]:
     if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
         # Not a formality: a web page of any site may send other types here from its reader's browser.
         raise Problem(415, "the body must be JSON", detail="Send the header Content-Type: application/json.")
+    coding = request.headers.get("content-encoding", "identity").strip().lower()
+    if coding not in {"", "identity"}:
+        raise Problem(
+            415,
+            "the body must not be compressed",
+            detail="Send it as it is, without the header Content-Encoding.",
+            headers={"accept-encoding": "identity"},
+        )
     if len(body) > LARGE_BYTES:
         return await asyncio.to_thread(parse_object, body)
     return parse_object(body)

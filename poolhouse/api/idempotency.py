@@ -105,9 +105,12 @@ def key_of(request: Request) -> str | None:
 
     Each holder of an API key has keys of its own: what others have chosen neither meets them nor shows a task's id.
     """
-    key = request.headers.get(HEADER)
-    if key is None:
+    keys = request.headers.getlist(HEADER)
+    if not keys:
         return None
+    if len(keys) > 1:
+        raise field_problem(HEADER, "is sent more than once: send one key", status=400)
+    key = keys[0]
     if not 1 <= len(key) <= MAX_KEY_LENGTH or not key.isprintable():
         raise field_problem(HEADER, f"must have 1 to {MAX_KEY_LENGTH} printable characters", status=400)
     caller = request.scope.get(CALLER, ANONYMOUS)

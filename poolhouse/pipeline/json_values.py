@@ -54,7 +54,7 @@ def clean_text(value: object, *, limit: int = TEXT_CHARACTERS, one_line: bool = 
     """
     try:
         text = value if type(value) is str else str(value)
-    except Exception as error:  # noqa: BLE001 - user code: `__str__` of an error may raise anything
+    except BaseException as error:  # noqa: BLE001 - user code: `__str__` of an error may raise anything, sys.exit() too
         text = f"(its text can't be read: __str__ raised {type(error).__name__})"
     text = _cut(text, limit, tail=tail).encode("utf-8", "backslashreplace").decode()
     text = _CONTROL.sub(_escape, text.replace("\r\n", "\n"))

@@ -23,6 +23,8 @@ import structlog
 PRINTED_CHARACTERS = 64 * 1024
 
 _SEVERITIES = {"debug": "DEBUG", "info": "INFO", "warning": "WARNING", "error": "ERROR", "critical": "CRITICAL"}
+#: Keys that the line has for itself: a field of that name gets an underscore, as in `event_`.
+_OWN_KEYS = frozenset({"event", "level", "message", "severity", "time", "self"})
 _fields: ContextVar[Mapping[str, Any] | None] = ContextVar("poolhouse_log_fields", default=None)
 
 
@@ -129,12 +131,14 @@ def configure(*, level: str = "INFO", format: str = "json") -> None:
 
 
 def _forgiving(logger: type[Any]) -> type[Any]:
-    """A logger that also writes a text whose arguments don't fit it: a line of the log must not fail a task."""
+    """A logger that takes a text whose arguments don't fit it, and fields of any name: no log line fails a task."""
 
     def method(name: str) -> Callable[..., Any]:
         write = getattr(logger, name)
 
-        def log(self: Any, event: object = None, *args: object, **fields: Any) -> Any:
+        def log(self: Any, event: object = None, /, *args: object, **fields: Any) -> Any:
+            if not _OWN_KEYS.isdisjoint(fields):
+                fields = {f"{key}_" if key in _OWN_KEYS else key: value for key, value in fields.items()}
             return write(self, _filled(event, args) if args else event, **fields)
 
         return log
@@ -256,7 +260,8 @@ class _PrintedBytes(io.RawIOBase):
 def end_printed() -> None:
     """Log what this thread has printed without an end of line: its task has ended."""
     if _Printed.used:
-        for stream in (sys.stdout, sys.stderr):
+        for name in ("stdout", "stderr"):
+            stream = getattr(sys, name, None)  # a handler may have deleted it
             if isinstance(stream, _Printed):
                 stream.end()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from poolhouse.pipeline.errors import PoolhouseError
+from poolhouse.pipeline.json_values import clean_text
 from poolhouse.pipeline.timing.delays import check_delay_s
 
 
@@ -47,6 +48,10 @@ class StepChanged(PoolhouseError):
     """The result of a recorded step is none that its function returns now: see `TaskContext.step`."""
 
 
+class UnreadableError(PoolhouseError):
+    """The handler raised an error whose class, text or members raise another when they are looked at."""
+
+
 class Interrupted(BaseException):
     """Base of what `TaskContext.checkpoint` raises; a handler lets it pass, after tidying up.
 
@@ -83,6 +88,16 @@ def meaning_of(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error
+
+
+def unreadable(failure: BaseException) -> UnreadableError:
+    """Return what is kept in place of an error that can't be looked at.
+
+    Args:
+        failure: what looking at it has raised.
+    """
+    text = clean_text(failure)
+    return UnreadableError(f"the error can't be read: {type(failure).__name__}{f': {text}' if text else ''}")
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -146,9 +146,15 @@ class Handler:
         """What a task of this type is submitted with: JSON values, complete.
 
         Raises:
+            TypeError: it is neither a model nor a mapping.
             pydantic.ValidationError: it does not fit the task type.
             ValueError: a field of the model would be another after its way as JSON.
         """
+        if not isinstance(payload, BaseModel | Mapping):
+            raise TypeError(
+                f"the payload of {self.task_type} must be a {self.payload_type.__name__} or a mapping of its fields, "
+                f"not {type(payload).__name__}"
+            )
         fields = payloads.sent(payload) if isinstance(payload, BaseModel) else dict(payload)
         self.parse(fields)
         return self.completed(fields)

@@ -26,6 +26,7 @@ from poolhouse.api.routes.dead_letters import DeadLetterEntry, take_key
 from poolhouse.api.routes.tasks import TaskSummary, cancel, summary_of
 from poolhouse.api.selection import SAMPLES, DeadLetterSelection, Step, TaskSelection, described
 from poolhouse.api.services import Provided, Services
+from poolhouse.api.strict_query import StrictQueryRoute
 from poolhouse.pipeline.control.control_store import ControlStore
 from poolhouse.pipeline.control.filters import LIVE, Filter
 from poolhouse.pipeline.control.state import CancelOrder, QueueControl
@@ -40,7 +41,7 @@ _AT_A_TIME = 16
 #: What waiting tasks may have no record for.
 _WAITING = frozenset({Status.QUEUED, Status.SCHEDULED})
 
-router = APIRouter()
+router = APIRouter(route_class=StrictQueryRoute)
 
 
 class BulkCancelled(BaseModel):

@@ -17,6 +17,7 @@ from poolhouse.api.problems import field_problem
 from poolhouse.api.routes.tasks import hide_inside
 from poolhouse.api.selection import Moment, check_queue
 from poolhouse.api.services import Provided, Services
+from poolhouse.api.strict_query import StrictQueryRoute
 from poolhouse.pipeline.control.filters import Filter
 from poolhouse.pipeline.errors import InvalidName, TaskNotFound
 from poolhouse.pipeline.names import check_task_id
@@ -25,7 +26,7 @@ from poolhouse.pipeline.tasks.dead_letter import DeadLetter
 from poolhouse.pipeline.tasks.large_values import ValueLost, read
 from poolhouse.pipeline.tasks.records import Status
 
-router = APIRouter(tags=["dead letters"])
+router = APIRouter(tags=["dead letters"], route_class=StrictQueryRoute)
 
 
 class DeadLetterEntry(BaseModel):

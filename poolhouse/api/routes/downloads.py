@@ -14,6 +14,7 @@ from poolhouse.api import ranges
 from poolhouse.api.problems import Problem
 from poolhouse.api.ranges import Part, Unsatisfiable
 from poolhouse.api.services import Provided, Services
+from poolhouse.api.strict_query import StrictQueryRoute
 from poolhouse.pipeline import names
 from poolhouse.pipeline.errors import InvalidName, ObjectNotFound
 from poolhouse.pipeline.store import ObjectInfo
@@ -23,7 +24,7 @@ CHUNK_BYTES = 256 * 1024
 #: Times that a file is looked up anew because it was replaced between the look and the read.
 TRIES = 3
 
-router = APIRouter(tags=["files"])
+router = APIRouter(tags=["files"], route_class=StrictQueryRoute)
 _FOLDERS = {"uploads": names.upload, "processed": names.processed}
 _BINARY: dict[str, Any] = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 _RESPONSES: dict[int | str, dict[str, Any]] = {

@@ -14,6 +14,7 @@ from starlette.responses import Response, StreamingResponse
 
 from poolhouse.api.routes.tasks import find
 from poolhouse.api.services import Provided, Services
+from poolhouse.api.strict_query import StrictQueryRoute
 from poolhouse.pipeline.errors import PoolhouseError
 from poolhouse.pipeline.store import ABSENT
 from poolhouse.pipeline.tasks.record_store import Stored
@@ -26,7 +27,7 @@ HEARTBEAT_S = 15.0
 #: How soon a browser connects again, in milliseconds.
 RETRY_MS = 2000
 
-router = APIRouter(tags=["tasks"])
+router = APIRouter(tags=["tasks"], route_class=StrictQueryRoute)
 _log = structlog.get_logger("poolhouse.api.routes.events")
 
 

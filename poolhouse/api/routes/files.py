@@ -13,6 +13,7 @@ from poolhouse.api import bodies
 from poolhouse.api.answers import json_answer
 from poolhouse.api.problems import field_errors, field_problem, fields_problem
 from poolhouse.api.services import Provided, Services
+from poolhouse.api.strict_query import StrictQueryRoute
 from poolhouse.pipeline import names
 from poolhouse.pipeline.errors import ObjectNotFound
 
@@ -21,7 +22,7 @@ MAX_FILE_BYTES = 5 * 1024**4
 #: A media type with its parameters (RFC 9110, 8.3.1), of what any header may hold: ASCII, and no control characters.
 _CONTENT_TYPE = r"^[A-Za-z0-9_.+-]+/[A-Za-z0-9_.+-]+( *; *[A-Za-z0-9_.+-]+=(\"[ !#-\[\]-~]*\"|[A-Za-z0-9_.+-]+))*$"
 
-router = APIRouter(tags=["files"])
+router = APIRouter(tags=["files"], route_class=StrictQueryRoute)
 
 
 class NewFile(BaseModel):

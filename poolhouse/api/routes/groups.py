@@ -20,6 +20,7 @@ from poolhouse.api.drafts import MAX_BATCH, planned
 from poolhouse.api.problems import field_problem
 from poolhouse.api.routes.tasks import cancel, request_cancel
 from poolhouse.api.services import Provided, Services
+from poolhouse.api.strict_query import StrictQueryRoute
 from poolhouse.pipeline.errors import Conflict, GroupNotFound, InvalidName
 from poolhouse.pipeline.groups import counts
 from poolhouse.pipeline.groups.group import FAILURE, JOIN, MAX_MEMBERS, Group, WaitFor
@@ -33,7 +34,7 @@ from poolhouse.worker.plans import Place, plan
 #: Groups of one page, at the most: each is a read.
 MOST_LISTED = 100
 
-router = APIRouter(tags=["groups"])
+router = APIRouter(tags=["groups"], route_class=StrictQueryRoute)
 
 GroupStatus = Literal["open", "running", "waiting", "ended", "cancelled"]
 

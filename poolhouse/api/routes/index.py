@@ -10,8 +10,9 @@ from starlette.responses import Response
 
 from poolhouse.api.answers import json_answer
 from poolhouse.api.services import Provided
+from poolhouse.api.strict_query import StrictQueryRoute
 
-router = APIRouter(tags=["tasks"])
+router = APIRouter(tags=["tasks"], route_class=StrictQueryRoute)
 
 
 class Rebuild(BaseModel):

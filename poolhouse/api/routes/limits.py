@@ -11,13 +11,14 @@ from starlette.responses import Response
 
 from poolhouse.api.answers import json_answer
 from poolhouse.api.services import Provided
+from poolhouse.api.strict_query import StrictQueryRoute
 from poolhouse.pipeline.limits.limit_store import LimitStore
 from poolhouse.pipeline.limits.shares import LimitState
 
 #: Limits shown at the most: each is a read.
 MOST = 200
 
-router = APIRouter(tags=["limits"])
+router = APIRouter(tags=["limits"], route_class=StrictQueryRoute)
 
 
 class HolderView(BaseModel):

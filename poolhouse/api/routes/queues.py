@@ -19,6 +19,7 @@ from poolhouse.api.problems import Problem
 from poolhouse.api.routes.bulk import BulkCancelled, cancel_page
 from poolhouse.api.selection import Step, described
 from poolhouse.api.services import Provided, Services
+from poolhouse.api.strict_query import StrictQueryRoute
 from poolhouse.pipeline.config.queue import Queue
 from poolhouse.pipeline.control.control_store import ControlStore
 from poolhouse.pipeline.control.filters import Filter
@@ -26,7 +27,7 @@ from poolhouse.pipeline.control.state import QueueControl
 from poolhouse.pipeline.messaging.message import format_time
 from poolhouse.pipeline.tasks.records import Status
 
-router = APIRouter(tags=["queues"])
+router = APIRouter(tags=["queues"], route_class=StrictQueryRoute)
 _log = structlog.get_logger("poolhouse.api.routes.queues")
 
 

@@ -11,9 +11,10 @@ from starlette.responses import Response
 from poolhouse.api.answers import json_answer
 from poolhouse.api.callers.quota import DAY
 from poolhouse.api.services import Provided
+from poolhouse.api.strict_query import StrictQueryRoute
 from poolhouse.pipeline.limits.quota_store import QuotaStore
 
-router = APIRouter(tags=["limits"])
+router = APIRouter(tags=["limits"], route_class=StrictQueryRoute)
 
 
 class QuotaView(BaseModel):

@@ -18,6 +18,7 @@ from poolhouse.api import bodies, drafts
 from poolhouse.api.answers import json_answer
 from poolhouse.api.routes.tasks import rewrite, timerless
 from poolhouse.api.services import Provided, Services
+from poolhouse.api.strict_query import StrictQueryRoute
 from poolhouse.pipeline.errors import Conflict, PreconditionFailed, StoreUnavailable
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.tasks import transitions
@@ -25,7 +26,7 @@ from poolhouse.pipeline.tasks.record_store import Stored
 from poolhouse.pipeline.tasks.records import Status, TaskRecord
 from poolhouse.pipeline.timing.delays import LONGEST_WAIT_S
 
-router = APIRouter(tags=["tasks"])
+router = APIRouter(tags=["tasks"], route_class=StrictQueryRoute)
 _log = structlog.get_logger("poolhouse.api.routes.scheduled")
 
 _NEW_TIME: dict[str, Any] = {

@@ -17,6 +17,7 @@ from poolhouse.api.answers import json_answer
 from poolhouse.api.problems import Problem, field_problem
 from poolhouse.api.routes.submissions import Submitted
 from poolhouse.api.services import Provided, Services
+from poolhouse.api.strict_query import StrictQueryRoute
 from poolhouse.pipeline.config.schedule import Schedule
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.index.database import TaskQuery
@@ -28,7 +29,7 @@ from poolhouse.pipeline.timing.schedules import Schedules, ScheduleState, due_ti
 #: Name of this process in the claims that it makes.
 _OWNER = f"api-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
 
-router = APIRouter(tags=["schedules"])
+router = APIRouter(tags=["schedules"], route_class=StrictQueryRoute)
 
 
 class ScheduleRun(BaseModel):

@@ -14,11 +14,12 @@ from starlette.responses import Response
 from poolhouse.api.answers import json_answer
 from poolhouse.api.backlog import BacklogUnavailable
 from poolhouse.api.services import Provided, Services
+from poolhouse.api.strict_query import StrictQueryRoute
 from poolhouse.pipeline.config.queue import Queue
 from poolhouse.pipeline.index.figures import Ends, Figures, figures
 from poolhouse.pipeline.messaging.message import format_time
 
-router = APIRouter(tags=["queues"])
+router = APIRouter(tags=["queues"], route_class=StrictQueryRoute)
 
 
 class QueueStatistics(BaseModel):

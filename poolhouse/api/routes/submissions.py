@@ -22,6 +22,7 @@ from poolhouse.api.idempotency import IdempotencyKeys, KeyRecord
 from poolhouse.api.problems import FieldError, Problem, field_problem
 from poolhouse.api.routes import scheduled
 from poolhouse.api.services import Provided, Services, services_of
+from poolhouse.api.strict_query import StrictQueryRoute
 from poolhouse.api.uniqueness import TaskExists
 from poolhouse.pipeline.errors import PoolhouseError, ServiceUnavailable
 from poolhouse.pipeline.messaging import trace
@@ -30,7 +31,7 @@ from poolhouse.pipeline.tasks.task_ids import TaskIds
 from poolhouse.pipeline.timing.delays import LONGEST_WAIT_S
 from poolhouse.pipeline.webhooks.urls import MAX_URL_LENGTH
 
-router = APIRouter(tags=["submit"])
+router = APIRouter(tags=["submit"], route_class=StrictQueryRoute)
 
 #: Tasks of a batch that are made without a break: others wait for the event loop.
 TURN = 50
@@ -219,7 +220,7 @@ def simple_call(path: str, task_type: str) -> APIRouter:
     Returns:
         A router for `app.include_router`.
     """
-    own = APIRouter(tags=["submit"])
+    own = APIRouter(tags=["submit"], route_class=StrictQueryRoute)
     extra = {**_SIMPLE["openapi_extra"], TASK_TYPE: task_type}
 
     @own.post(

@@ -17,6 +17,7 @@ from poolhouse.api.answers import json_answer
 from poolhouse.api.listing import Listed, summary, token_after
 from poolhouse.api.problems import Problem
 from poolhouse.api.services import Provided, Services
+from poolhouse.api.strict_query import StrictQueryRoute
 from poolhouse.pipeline import names
 from poolhouse.pipeline.errors import (
     Conflict,
@@ -42,7 +43,7 @@ CHUNK_BYTES = 256 * 1024
 #: Times that a call reads the record anew because a worker wrote it in between.
 REWRITE_TRIES = 10
 
-router = APIRouter(tags=["tasks"])
+router = APIRouter(tags=["tasks"], route_class=StrictQueryRoute)
 
 
 class QueuedTask(BaseModel):

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from poolhouse.api.answers import json_answer
 from poolhouse.api.problems import Problem
 from poolhouse.api.services import Provided, Services
+from poolhouse.api.strict_query import StrictQueryRoute
 from poolhouse.pipeline.config.triggers import Trigger
 from poolhouse.pipeline.messaging.object_events import task_of
 from poolhouse.pipeline.nearest import did_you_mean
@@ -22,7 +23,7 @@ PAGE_OBJECTS = 1000
 #: Names of files that an answer shows.
 EXAMPLES = 5
 
-router = APIRouter(tags=["triggers"])
+router = APIRouter(tags=["triggers"], route_class=StrictQueryRoute)
 
 
 class TriggerView(BaseModel):

@@ -139,7 +139,7 @@ class Attempts:
                 delivery.hand_over(task.task_id)
             else:
                 delivery.nack()
-        except (Exception, Interrupted):  # noqa: BLE001
+        except (Exception, Interrupted, SystemExit):  # noqa: BLE001
             # A mistake of ours must not end the thread, nor lose the message: it comes again, and dies in the end.
             _log.exception("the worker failed on a message", message_id=delivery.message_id)
             delivery.nack()

@@ -13,7 +13,16 @@ from poolhouse.pipeline.json_values import clean_text
 from poolhouse.pipeline.tasks.large_values import ValueLost
 from poolhouse.pipeline.tasks.records import ErrorInfo
 from poolhouse.pipeline.timing.delays import check_delay_s
-from poolhouse.worker.errors import Interrupted, LeaseLost, Reject, Retry, TaskCancelled, WorkerStopping, meaning_of
+from poolhouse.worker.errors import (
+    Interrupted,
+    LeaseLost,
+    Reject,
+    Retry,
+    TaskCancelled,
+    WorkerStopping,
+    meaning_of,
+    unreadable,
+)
 from poolhouse.worker.runtime.execution.context import Context
 from poolhouse.worker.runtime.execution.process_pool import HandlerError
 from poolhouse.worker.runtime.running_task import RunningTask
@@ -84,6 +93,13 @@ def interrupted(interruption: Interrupted, error: ErrorInfo) -> Ending:
 
 def raised(error: BaseException, running: RunningTask, context: Context) -> Ending:
     """Return how an attempt ends whose handler raised this."""
+    try:
+        return _raised(error, running, context)
+    except BaseException as failure:  # noqa: BLE001 - user code: an error may do anything when it is looked at
+        return Failed(error_info(unreadable(failure)))
+
+
+def _raised(error: BaseException, running: RunningTask, context: Context) -> Ending:
     meant = meaning_of(error)
     if isinstance(meant, Interrupted) and running.interruption is not None:
         return interrupted(running.interruption, error_info(meant, message=str(running.interruption)))
@@ -137,7 +153,7 @@ def error_info(error: BaseException, *, message: str | None = None) -> ErrorInfo
 def _traceback_lines(error: BaseException) -> list[str]:
     try:
         return "".join(traceback.format_exception(error)).splitlines()
-    except Exception as failure:  # noqa: BLE001 - user code: notes, causes and groups of errors may do anything
+    except BaseException as failure:  # noqa: BLE001 - user code: notes, causes and groups of errors may do anything
         return [f"no traceback: {type(failure).__name__} while it was formatted"]
 
 

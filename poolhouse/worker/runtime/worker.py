@@ -296,6 +296,14 @@ class Worker:
         )
 
     def _stop(self, reason: str) -> None:
+        try:
+            self._stop_in_order(reason)
+        except BaseException as error:  # noqa: BLE001 - a worker that neither works nor ends would be kept for ever
+            _log.exception("the worker could not stop in order", worker=self._name)
+            self._failure = self._failure or error
+        self._ended.set()
+
+    def _stop_in_order(self, reason: str) -> None:
         grace_s = self._settings.worker_grace_s
         deadline_s = time.monotonic() + grace_s
         _log.info("worker stopping", worker=self._name, reason=reason, running=self._threads.running, grace_s=grace_s)
@@ -315,7 +323,6 @@ class Worker:
         self._threads.wait_idle(max(0.0, deadline_s - time.monotonic()))
         self._close()
         _log.info("worker stopped", worker=self._name)
-        self._ended.set()
 
     def _wait_idle(self, until_s: float) -> None:
         """Wait until nothing runs, the time has come, or a second signal ends the grace period."""

@@ -36,7 +36,8 @@ class EventLoop:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="handlers-loop", daemon=True)
+        self._stopping = False
+        self._thread = threading.Thread(target=self._serve, name="handlers-loop", daemon=True)
         self._thread.start()
         self._lock = threading.Lock()
         self._asked_s: float | None = None
@@ -59,7 +60,8 @@ class EventLoop:
         running: list[asyncio.Task[Any]] = []
 
         def start() -> None:
-            running.append(self._loop.create_task(_guarded(coroutine), name=task.record.task_id))
+            # Not by `create_task`: a task factory that a handler sets is for what handlers start.
+            running.append(asyncio.Task(_guarded(coroutine), loop=self._loop, name=task.record.task_id))
             running[0].add_done_callback(lambda done: _copy(done, ended))
             if task.interruption is not None:  # it came before it could be heard
                 cancel()
@@ -95,10 +97,15 @@ class EventLoop:
 
     def stop(self) -> None:
         """End the loop, if it can be ended: its thread does not keep the process."""
+        self._stopping = True
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=1)
         if not self._thread.is_alive():
             self._loop.close()
+
+    def _serve(self) -> None:
+        while not self._stopping:  # a handler that stops the loop would stop it for all others
+            self._loop.run_forever()
 
     def _answer(self) -> None:
         with self._lock:

@@ -82,6 +82,6 @@ def run_handler(executor: Executor, running: RunningTask, context: Context) -> E
         value = executor.run(running, payload, context)
         if running.told and isinstance(running.interruption, TaskCancelled):
             return Cancelled()  # what it returns in spite of that is no whole result
+        return endings.returned(value)  # user code too, where the value is a generator or a model with serializers
     except BaseException as error:  # noqa: BLE001 - sys.exit() too, and panics of native code
         return endings.raised(error, running, context)
-    return endings.returned(value)

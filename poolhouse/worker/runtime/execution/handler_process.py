@@ -46,6 +46,7 @@ from poolhouse.worker.errors import (
     TaskTimeout,
     WorkerStopping,
     meaning_of,
+    unreadable,
 )
 from poolhouse.worker.group_calls import group_of, results_of
 from poolhouse.worker.registry import Handler, Registry
@@ -350,7 +351,10 @@ def _run(
             raise call.interruption  # what it returns in spite of that is no whole result
         return ("returned", value)
     except BaseException as error:  # noqa: BLE001 - sys.exit() too: whatever a handler raises is told to the worker
-        return ("raised", *_told(error, handler))
+        try:
+            return ("raised", *_told(error, handler))
+        except BaseException as failure:  # noqa: BLE001 - user code: an error may do anything when it is looked at
+            return ("raised", *_told(unreadable(failure)))
     finally:
         call.ended = True
 

@@ -138,7 +138,7 @@ class Streams:
         for stream in streams:
             stream.scheduler.release()
         for stream in streams:
-            with contextlib.suppress(Exception):  # what ended the stream has been logged already
+            with contextlib.suppress(BaseException):  # what ended the stream has been logged already
                 stream.future.result(timeout=END_S)
 
     def _open(self, source: Source) -> None:

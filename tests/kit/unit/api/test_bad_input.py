@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from poolhouse.api.strict_query import StrictQueryRoute
 from tests.kit.unit.api.conftest import Api
 
 JSON = {"content-type": "application/json"}
@@ -322,3 +324,48 @@ def test_no_body_whatever_makes_the_service_fail(api: Api, path: str, body: Any)
     assert answer.status_code < 500
     if answer.status_code >= 400:
         problem(answer, answer.status_code)
+
+
+@pytest.mark.parametrize(
+    ("call", "field", "says"),
+    [
+        ("GET /tasks?statuss=failed", "statuss", "Did you mean 'status'?"),
+        ("GET /tasks?status=failed&status=dead", "status", "is given more than once"),
+        ("GET /dead-letters?pagesize=1", "pagesize", "Did you mean 'page_size'?"),
+        ("POST /submit-task?delay=60", "delay", "Did you mean 'delay_s'?"),
+        ("POST /submit-file-task?delay_s=60&delay_s=5", "delay_s", "is given more than once"),
+        ("POST /tasks?delay_s=60", "delay_s", "options belong in the body"),
+        ("POST /queues/default:pause?why=x", "why", "it takes none"),
+    ],
+)
+def test_a_query_that_would_be_ignored_in_part_is_refused(api: Api, call: str, field: str, says: str) -> None:
+    method, url = call.split()
+    body = {"json": {"task_type": "anything"}} if method == "POST" else {}
+    document = problem(api.client.request(method, url, **body), 422)
+    assert [(error["field"], says in error["message"]) for error in document["errors"]] == [(field, True)]
+    assert api.topics.published == []
+
+
+def test_every_parameter_of_the_description_is_taken_and_health_checks_may_add_their_own(api: Api) -> None:
+    described = api.app.openapi()["paths"]
+    strict = [route for route in api.app.state.routes if isinstance(route, StrictQueryRoute)]
+    assert len(strict) > 30
+    for route in strict:
+        for method in route.methods or ():
+            parameters = described[route.path_format][method.lower()].get("parameters", ())
+            assert sorted(route.query_parameters) == sorted(
+                each["name"] for each in parameters if each["in"] == "query"
+            )
+    assert api.client.get("/health?_=1").status_code == 200
+
+
+def test_a_compressed_body_and_a_second_idempotency_key_are_refused(api: Api) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    answer = api.client.post("/submit-task", content=gzip.compress(b'{"task_type": "anything"}'), headers=headers)
+    assert "Content-Encoding" in problem(answer, 415)["detail"]
+    keys = [("Content-Type", "application/json"), ("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
+    answer = api.client.post("/submit-task", content=b'{"task_type": "anything"}', headers=keys)
+    assert problem(answer, 400)["errors"] == [
+        {"field": "Idempotency-Key", "message": "is sent more than once: send one key"}
+    ]
+    assert api.topics.published == []

@@ -248,7 +248,7 @@ class TestReference:
         paths = api.client.get("/openapi.json").json()["paths"]
 
         calls = [operation for operations in paths.values() for operation in operations.values()]
-        assert len(calls) == 43
+        assert len(calls) == 44
         for call in calls:
             assert call["summary"]
             assert "application/problem+json" in call["responses"]["default"]["content"]

@@ -66,6 +66,7 @@ def test_whatever_is_said_is_one_line_of_json() -> None:
         log.info("figures", nan=float("nan"), inf=float("inf"))
         log.info("circle", value=circle)
         log.info("mute", value=Mute())
+        log.info("order", event="order.created", message="hello", level="gold", severity=3, time="noon", self=1)
         log.info("key", value={(1, 2): 3})
         log.info("surrogate \\udce9 \\x00 \\n", value=b"\\xff")
         print("a file named caf\\udce9")
@@ -76,10 +77,21 @@ def test_whatever_is_said_is_one_line_of_json() -> None:
             logging.getLogger("library").exception("with its traceback")
     """)
     messages = [line["message"] for line in lines]
-    assert messages[:6] == ["figures", "circle", "mute", "key", "surrogate \udce9 \x00 \n", "a file named caf\udce9"]
+    last = ["key", "surrogate \udce9 \x00 \n", "a file named caf\udce9"]
+    assert messages[:7] == ["figures", "circle", "mute", "order", *last]
     assert lines[0]["nan"] == "nan"
     assert lines[2]["value"] == "(Mute whose __str__ raised RuntimeError)"
-    assert "".join(messages[6:-1]) == "x" * 200_000
+    kept = {
+        "event_": "order.created",
+        "message_": "hello",
+        "level_": "gold",
+        "severity_": 3,
+        "time_": "noon",
+        "self_": 1,
+    }
+    assert {key: lines[3][key] for key in kept} == kept
+    assert lines[3]["severity"] == "INFO"
+    assert "".join(messages[7:-1]) == "x" * 200_000
     assert "ZeroDivisionError" in lines[-1]["exception"]
 
 
@@ -90,6 +102,8 @@ def test_what_handlers_do_to_the_streams_and_to_logging_keeps_no_line_of_the_wor
         sys.stdout.close()
         sys.stderr.close()
         print("after close")
+        del sys.stdout
+        logs.end_printed()
         sys.stdout = None
         os.close(1)
         log.info("still here")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
 
 import structlog
 from pydantic import BaseModel, model_validator
@@ -255,6 +256,10 @@ def parent_in_process(payload: Number, ctx: TaskContext) -> list[str]:
             ctx.submit(task_type, fields, queue=queue)
         except (KeyError, ValueError) as error:
             told.append(next(kind.__name__ for kind in (KeyError, ValueError) if isinstance(error, kind)))
+    try:
+        ctx.submit("echo", "n=1")  # type: ignore[call-overload]
+    except TypeError as error:
+        told.append(str(error))
     return told
 
 
@@ -267,6 +272,64 @@ def odd_process(payload: Number, ctx: TaskContext) -> object:
 def deaf_process(payload: Number, ctx: TaskContext) -> None:
     ctx.progress(1)
     time.sleep(60)
+
+
+class _Metaclass(type):
+    @property
+    def __name__(cls) -> str:  # type: ignore[override]
+        raise RuntimeError("no name")
+
+
+class _Exits(Exception):
+    def __str__(self) -> NoReturn:
+        raise SystemExit(3)
+
+
+class _Nameless(Exception, metaclass=_Metaclass):
+    """An error whose class can't be named."""
+
+
+def _broken_rows() -> Iterator[int]:
+    yield 1
+    sys.exit(4)
+
+
+def _raise_unreadable(n: int) -> object:
+    if n == 0:
+        raise _Exits
+    if n == 1:
+        raise _Nameless
+    return _broken_rows()
+
+
+@task("unreadable")
+def unreadable(payload: Number, ctx: TaskContext) -> object:
+    return _raise_unreadable(payload.n)
+
+
+@task("unreadable_coroutine")
+async def unreadable_coroutine(payload: Number, ctx: TaskContext) -> object:
+    return _raise_unreadable(payload.n)
+
+
+@task("unreadable_process", cpu=True)
+def unreadable_process(payload: Number, ctx: TaskContext) -> object:
+    return _raise_unreadable(payload.n)
+
+
+@task("loop_breaker")
+async def loop_breaker(payload: Number, ctx: TaskContext) -> str:
+    loop = asyncio.get_running_loop()
+    if payload.n == 0:
+        loop.stop()
+        await asyncio.sleep(0)
+        return "the loop goes on"
+
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise RuntimeError("no tasks here")
+
+    loop.set_task_factory(refuse)
+    return "nobody starts a task here any more"
 
 
 @task("stops_itself")

@@ -73,6 +73,17 @@ def test_a_process_that_dies_is_a_failed_attempt_that_says_so(engine: Engine) ->
     assert (error.type, "exit code 7" in error.message) == ("HandlerDied", True)
 
 
+def test_an_error_that_can_not_be_read_is_told_and_its_process_goes_on(engine: Engine) -> None:
+    engine.attempts.process(engine.task("own_process", "t-0"))
+    for n, message in enumerate(("__str__ raised SystemExit", "can't be read: RuntimeError: no name", "4")):
+        engine.attempts.process(engine.task("unreadable_process", f"t-{n + 1}", n=n))
+        error = engine.record(f"t-{n + 1}").attempts[0].error
+        assert error is not None
+        assert message in error.message
+    engine.attempts.process(engine.task("own_process", "t-9"))
+    assert engine.record("t-9").result == engine.record("t-0").result
+
+
 def test_a_result_that_can_not_leave_its_process_is_final_after_one_run(engine: Engine) -> None:
     delivery = engine.task("odd_process")
     engine.attempts.process(delivery)
@@ -99,10 +110,11 @@ def test_a_cancelled_process_ends_at_its_checkpoint(engine: Engine) -> None:
 
 def test_follow_ups_of_a_process_are_those_of_a_thread_and_so_are_the_refusals(engine: Engine) -> None:
     engine.attempts.process(engine.task("parent_in_process"))
-    *ids, unknown_type, invalid, unknown_queue = engine.record().result
+    *ids, unknown_type, invalid, unknown_queue, text = engine.record().result
     assert [follow_up.task_id for follow_up in engine.record().follow_ups] == ids
     assert [follow_up.payload for follow_up in engine.record().follow_ups] == [{"n": 1}, {"n": 2}]
     assert (unknown_type, invalid, unknown_queue) == ("KeyError", "ValueError", "KeyError")
+    assert text == "the payload of echo must be a Number or a mapping of its fields, not str"
 
 
 def test_what_a_process_submits_by_a_reference_is_its_follow_up(engine: Engine) -> None:

@@ -99,6 +99,25 @@ def test_a_worker_waits_until_it_may_pull(refused: Start) -> None:
     assert len(subscriber.streams) == 3
 
 
+def test_a_worker_whose_stream_ended_with_any_error_ends_with_it(refused: Start) -> None:
+    worker, subscriber = refused(0)
+    subscriber.streams[0].set_exception(SystemExit(3))
+    with pytest.raises(SystemExit):
+        worker.wait(10)
+
+
+def test_a_worker_that_can_not_end_in_order_ends_with_the_reason(refused: Start) -> None:
+    worker, subscriber = refused(0)
+
+    def broken() -> None:
+        raise OSError("the connection is gone")
+
+    subscriber.close = broken  # type: ignore[method-assign]
+    worker.stop("the test is over")
+    with pytest.raises(OSError, match="the connection is gone"):
+        worker.wait(10)
+
+
 def test_a_worker_that_may_never_pull_says_so(refused: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "GRANT_S", 0.1)
     worker, _ = refused(10_000)

@@ -102,6 +102,34 @@ def test_a_payload_that_does_not_fit_fails_for_good_naming_the_field(engine: Eng
 
 
 @pytest.mark.parametrize(
+    ("n", "error"),
+    [
+        (0, ("_Exits", "(its text can't be read: __str__ raised SystemExit)")),
+        (1, ("UnreadableError", "the error can't be read: RuntimeError: no name")),
+        (2, ("SystemExit", "4")),  # of a generator, which runs when its values are encoded
+    ],
+)
+@pytest.mark.parametrize("task_type", ["unreadable", "unreadable_coroutine"])
+def test_what_an_error_or_a_result_does_when_it_is_looked_at_is_the_attempts_end_and_nobody_elses(
+    engine: Engine, task_type: str, n: int, error: tuple[str, str]
+) -> None:
+    delivery = engine.task(task_type, n=n)
+    engine.attempts.process(delivery)
+    assert delivery.ended == ["nack"]
+    found = engine.record().attempts[0].error
+    assert found is not None
+    assert (found.type, found.message) == error
+
+
+def test_a_handler_that_stops_its_event_loop_or_breaks_its_tasks_ends_no_others(engine: Engine) -> None:
+    for n in (0, 1):
+        engine.attempts.process(engine.task("loop_breaker", f"breaker-{n}", n=n))
+        engine.attempts.process(engine.task("coroutine", f"after-{n}"))
+        assert engine.record(f"breaker-{n}").status is Status.SUCCEEDED
+        assert engine.record(f"after-{n}").status is Status.SUCCEEDED
+
+
+@pytest.mark.parametrize(
     ("task_type", "error"),
     [("stops_itself", ("WorkerStopping", "I say so")), ("broken_model", ("KeyError", "'missing'"))],
 )
