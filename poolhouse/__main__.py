@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,7 +45,7 @@ def new(path: Path, *, name: str | None = None, example: str | None = None) -> i
         ) from None
     files = new_project.create(path, name=name, example=example)
     print(f"{len(files)} files in {path}. Next:")
-    print(f"  cd {path}")
+    print(f"  cd {shlex.quote(str(path))}")
     print("  git init && git add --all && git commit --message 'A new Poolhouse project'")
     needed = project_files.requirements(example) if example else []
     if needed:

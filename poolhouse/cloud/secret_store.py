@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from poolhouse.cloud.errors import CloudError
+from poolhouse.cloud.errors import CloudError, GcloudFailed
 from poolhouse.cloud.gcloud.runner import Gcloud
 from poolhouse.cloud.kinds import project, secrets
 from poolhouse.cloud.options import LABEL, Options
@@ -55,11 +55,23 @@ def set_value(
         raise ConfigError(f"{name}: a value has 1 to {MOST_BYTES} bytes; nothing was set.")
     secret = secrets.secret_id(name, options)
     if gcloud.read(Read(arguments=("secrets", "describe", secret), api=secrets.API)) is None:
-        labels = pairs({**options.labels, LABEL: options.identity})
-        gcloud.run(command("secrets", "create", secret, "--replication-policy=automatic", flag("labels", labels)))
+        _create(gcloud, secret, options=options)
     gcloud.run(command("secrets", "versions", "add", secret, "--data-file=-"), secret=value)
     say(f"Set: a new version of {secret} in {options.project}.")
     _let_in(gcloud, topology, name, options=options, say=say)
+
+
+def _create(gcloud: Gcloud, secret: str, *, options: Options) -> None:
+    """Make a secret without a value."""
+    create = ("secrets", "create", secret, flag("labels", pairs({**options.labels, LABEL: options.identity})))
+    try:
+        gcloud.run(command(*create, "--replication-policy=automatic"))
+    except GcloudFailed as error:
+        # Automatic is everywhere, which an organisation that allows some places only refuses (Secret Manager, Choose a
+        # replication policy).
+        if "gcp.resourceLocations" not in error.output:
+            raise
+        gcloud.run(command(*create, "--replication-policy=user-managed", flag("locations", options.region)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -102,6 +102,16 @@ _ADVICE: tuple[tuple[str, str], ...] = (
         "by an ingress rule, or you deploy from inside the perimeter.",
     ),
     (
+        r"Service account creation is not allowed|iam\.disableServiceAccountCreation",
+        "an organisation policy lets nobody make service accounts here: ask whoever may for them, and name them under "
+        "[deploy.accounts] in pipeline.toml (docs/network.md): a deploy then makes none.",
+    ),
+    (
+        r"gcp\.resourceLocations",
+        "an organisation policy allows resources in some places only: choose one of those as `region` under [deploy] "
+        "in pipeline.toml.",
+    ),
+    (
         _ORGANISATION.pattern,
         "an organisation policy forbids it; the constraint is named above. Ask the organisation's administrators, or "
         "deploy to a project that it does not cover.",

@@ -209,10 +209,12 @@ class EmbeddedStack:
         watched = watch.scopes(
             worker["TASK_HANDLERS"].split(","), search_path=search_path, declaration=Path(worker["PIPELINE_FILE"])
         )
-        try:
-            await watch.watch(watched, self._reload)
-        except* (OSError, RuntimeError) as errors:
-            self._say(f"saved code is not seen any more, ./invoke down and up again: {errors.exceptions[0]}")
+        # An editor may have taken all the watches that Linux has for a user (inotify(7), max_user_watches).
+        for polling, then in ((False, "files are polled from now on"), (True, "saved code is not seen any more")):
+            try:
+                await watch.watch(watched, self._reload, polling=polling)
+            except* (OSError, RuntimeError) as errors:
+                self._say(f"watching files failed, {then}: {errors.exceptions[0]}")
 
     async def follow_backlog(self) -> None:
         """Give each queue as many workers as its backlog asks for, where the options say so; runs until cancelled."""

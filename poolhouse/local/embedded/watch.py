@@ -78,12 +78,15 @@ def concerned(paths: Iterable[Path], watched: Sequence[Scope]) -> frozenset[str]
     return frozenset().union(*(scope.services for path in paths for scope in watched if scope.holds(path)))
 
 
-async def watch(watched: Sequence[Scope], on_change: Callable[[frozenset[str]], Awaitable[None]]) -> None:
+async def watch(
+    watched: Sequence[Scope], on_change: Callable[[frozenset[str]], Awaitable[None]], *, polling: bool = False
+) -> None:
     """Report saved, new and deleted files that count; run until cancelled.
 
     Args:
         watched: from `scopes`.
         on_change: takes the services concerned; what is saved while it runs is reported afterwards, in one call.
+        polling: look at all files several times a second, where the system watches no more.
 
     Raises:
         OSError: the system does not let a folder be watched.
@@ -97,6 +100,7 @@ async def watch(watched: Sequence[Scope], on_change: Callable[[frozenset[str]], 
             recursive=deep,
             step=_SETTLE_MS,
             debounce=_LONGEST_SETTLE_MS,
+            force_polling=polling or None,
         ):
             services = concerned((Path(path) for _, path in changes), watched)
             if services:

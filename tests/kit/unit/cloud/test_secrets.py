@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from poolhouse.cloud.errors import Refused
+from poolhouse.cloud import secret_store
+from poolhouse.cloud.errors import GcloudFailed, Refused
+from poolhouse.cloud.kinds import secrets
+from poolhouse.cloud.options import Options
 from poolhouse.cloud.plan.planner import decide, plan
-from poolhouse.cloud.resource import Resource
+from poolhouse.cloud.resource import Command, Read, Resource
 from poolhouse.pipeline.config.topology import parse
 from tests.kit.unit.cloud.conftest import Make
 
@@ -106,3 +110,40 @@ def test_secrets_that_are_not_declared_any_more_are_taken_away(make: Make) -> No
     seen = service.observe([{"metadata": {"name": "shop-api"}, "spec": {"template": template}}])
     assert seen is not None
     assert seen["secret OLD"] == "shop-OLD:1"
+
+
+class SomePlacesOnly:
+    """gcloud in an organisation whose policy allows resources in some places; it has no such secret yet."""
+
+    def __init__(self) -> None:
+        self.ran: list[str] = []
+
+    def read_all(self, reads: Sequence[Read]) -> dict[tuple[str, ...], Any]:
+        answers = {"projects": {"projectNumber": "1"}, "services": [{"config": {"name": secrets.API}}]}
+        return {read.arguments: answers[read.arguments[0]] for read in reads}
+
+    def read(self, read: Read) -> None:
+        """There is nothing."""
+
+    def run(self, command: Command, *, secret: str | None = None) -> str:
+        self.ran.append(" ".join(command.arguments))
+        if "--replication-policy=automatic" in command.arguments:
+            raise GcloudFailed("x", "FAILED_PRECONDITION: Constraint constraints/gcp.resourceLocations violated")
+        return ""
+
+
+def test_a_secret_is_kept_in_the_deploys_region_where_it_must_not_be_everywhere() -> None:
+    gcloud, said = SomePlacesOnly(), list[str]()
+    options = Options(project="some-project", name="shop", region="europe-west3", secrets=True)
+    secret_store.set_value(
+        gcloud,  # type: ignore[arg-type]
+        parse(TEXT),
+        "WEBHOOK_TOKEN",
+        options=options,
+        ask=lambda: "value",
+        say=said.append,
+    )
+    refused, made, added = gcloud.ran
+    assert made == refused.replace("=automatic", "=user-managed --locations=europe-west3")
+    assert added.startswith("secrets versions add shop-WEBHOOK_TOKEN ")
+    assert "Set: a new version" in said[0]

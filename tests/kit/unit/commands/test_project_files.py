@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import tomllib
 from pathlib import Path
@@ -13,7 +14,7 @@ import yaml
 from poolhouse import __main__ as program
 from poolhouse.cloud import image
 from poolhouse.commands import collection
-from poolhouse.commands.project import project_files
+from poolhouse.commands.project import new_project, project_files
 from poolhouse.local.compose import workers
 from poolhouse.pipeline.config import topology
 from poolhouse.pipeline.errors import ConfigError
@@ -149,6 +150,16 @@ def test_a_project_that_starts_as_an_example_has_its_code_its_packages_and_a_nam
     needed = project_files.requirements(example)
     assert (project["name"], project["dependencies"]) == ("shop", [*needed, "poolhouse==1.2.3"])
     assert topology.parse(texts["pipeline.toml"]).name == "shop"
+
+
+def test_the_commands_to_go_on_with_can_be_pasted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(new_project, "create", lambda path, **more: [])
+    folder = tmp_path / "my shop's" / "shop"
+    program.new(folder)
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("  cd "))
+    assert shlex.split(line) == ["cd", str(folder)]
 
 
 def test_the_help_of_the_commands_names_every_example(capsys: pytest.CaptureFixture[str]) -> None:

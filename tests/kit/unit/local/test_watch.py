@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import watchfiles
 
 from poolhouse.local.embedded import watch
 from poolhouse.local.embedded.reload import reason
+from poolhouse.local.embedded.stack import EmbeddedStack
 from poolhouse.project import ROOT
 
 
@@ -62,3 +68,30 @@ def test_the_reason_of_a_death_is_the_error_and_the_line_it_came_from() -> None:
     assert reason(text) == "SyntaxError: invalid syntax (/a/mail.py, line 7)"
     assert reason("worker: mail can't be imported\n") == "worker: mail can't be imported"
     assert reason('{"message": "x"}\n') == "it ended without a word"
+
+
+def test_files_are_polled_where_the_system_watches_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where an editor has all of inotify's watches."""
+    asked: list[bool | None] = []
+
+    async def awatch(*folders: Path, force_polling: bool | None, **more: Any) -> AsyncIterator[set[tuple[int, str]]]:
+        asked.append(force_polling)
+        if not force_polling:
+            raise OSError("OS file watch limit reached")
+        yield {(1, str(folders[0] / "mail.py"))}
+
+    monkeypatch.setattr(watchfiles, "awatch", awatch)
+    saved, said = list[frozenset[str]](), list[str]()
+
+    async def reload(concerned: frozenset[str]) -> None:
+        saved.append(concerned)
+
+    variables = {"TASK_HANDLERS": "worker.handlers", "PIPELINE_FILE": str(tmp_path / "pipeline.toml")}
+    stack: Any = SimpleNamespace(
+        _reloads=object(), _specs={"worker": SimpleNamespace(environment=variables)}, _reload=reload, _say=said.append
+    )
+    asyncio.run(EmbeddedStack.follow_code(stack))
+    assert None in asked
+    assert asked[-1] is True
+    assert saved
+    assert said == ["watching files failed, files are polled from now on: OS file watch limit reached"]
