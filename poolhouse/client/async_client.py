@@ -45,6 +45,7 @@ class AsyncClient:
         """Connect at the first call; arguments and errors are those of `Client`. `token` is called on a thread."""
         self._target = target.target(url, token=token, audience=audience, timeout_s=timeout_s, headers=headers)
         self._http = httpx2.AsyncClient(**self._target.options())
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._sleep = sleep
         #: Where the API is.
         self.url = self._target.url
@@ -200,7 +201,7 @@ class AsyncClient:
     async def send(self, call: Call[_T]) -> _T:
         """Send a call and read its answer."""
         try:
-            answer = await self._http.request(
+            answer = await self._connected().request(
                 call.method,
                 self.url + call.path,
                 params=dict(call.query) or None,
@@ -224,7 +225,7 @@ class AsyncClient:
     ) -> AsyncIterator[httpx2.Response]:
         """Open the answer to a GET as a stream, as `Client.stream`."""
         try:
-            async with self._http.stream(
+            async with self._connected().stream(
                 "GET",
                 self.url + path,
                 headers=dict(headers or {}),
@@ -261,6 +262,17 @@ class AsyncClient:
     def _handle(self, task_id: str, task_type: str | TaskType[Any, Any] | None) -> AsyncTaskHandle[Any]:
         adapter = task_type.result_adapter if isinstance(task_type, TaskType) else _ANYTHING
         return AsyncTaskHandle(task_id, adapter, client=self)
+
+    def _connected(self) -> httpx2.AsyncClient:
+        """The connections. Raises `RuntimeError` in another event loop than that of the first call."""
+        loop = asyncio.get_running_loop()
+        self._loop = self._loop or loop
+        if self._loop is not loop:
+            raise RuntimeError(
+                "this AsyncClient was used in another event loop, which its connections belong to: make one in each "
+                "(`async with AsyncClient() as api:` inside asyncio.run)"
+            )
+        return self._http
 
     def _no_answer(self, error: Exception) -> ApiError:
         return answers.no_answer(error, api_url=self.url, here=self.here)

@@ -65,6 +65,8 @@ def submit(
     idempotency_key: str | None,
 ) -> Call[str]:
     """Submit a task; the answer is its id. Raises `ValueError` where the payload or a time can't be."""
+    if run_at is not None and not isinstance(run_at, datetime):
+        raise TypeError(f"run_at must be a datetime with its zone, not {type(run_at).__name__}")
     if run_at is not None and run_at.tzinfo is None:
         raise ValueError(f"run_at {run_at.isoformat()} has no zone: use datetime.now(UTC) + …, or give it a tzinfo")
     body = {
@@ -79,7 +81,7 @@ def submit(
         method="POST",
         path="/tasks",
         body={name: value for name, value in body.items() if value is not None},
-        headers={} if idempotency_key is None else {"Idempotency-Key": idempotency_key},
+        headers=_key(idempotency_key),
         read=lambda answer: str(json_of(answer)["task_id"]),
     )
 
@@ -93,9 +95,20 @@ def submit_ref(ref: TaskRef[Any], *, idempotency_key: str | None) -> Call[str]:
         method="POST",
         path="/tasks",
         body=body,
-        headers={} if idempotency_key is None else {"Idempotency-Key": idempotency_key},
+        headers=_key(idempotency_key),
         read=lambda answer: str(json_of(answer)["task_id"]),
     )
+
+
+def _key(idempotency_key: str | None) -> dict[str, str]:
+    if idempotency_key is None:
+        return {}
+    if not (idempotency_key.isascii() and idempotency_key.isprintable()):  # what a header holds
+        raise ValueError(
+            f"idempotency_key {idempotency_key!r}: only printable ASCII characters are possible; "
+            "send a hash of a text that has others"
+        )
+    return {"Idempotency-Key": idempotency_key}
 
 
 def new_group(
@@ -117,7 +130,7 @@ def new_group(
         method="POST",
         path="/groups",
         body=body,
-        headers={"Idempotency-Key": idempotency_key},
+        headers=_key(idempotency_key),
         read=lambda answer: cast(Document, json_of(answer)),
     )
 

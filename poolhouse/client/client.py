@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
@@ -58,7 +59,7 @@ class Client:
             ConfigError: there is no address.
         """
         self._target = target.target(url, token=token, audience=audience, timeout_s=timeout_s, headers=headers)
-        self._http = httpx2.Client(**self._target.options())
+        self._http, self._pid = httpx2.Client(**self._target.options()), os.getpid()
         self._sleep = sleep
         #: Where the API is.
         self.url = self._target.url
@@ -77,7 +78,7 @@ class Client:
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        self._connected().close()
 
     @overload
     def submit(
@@ -229,7 +230,7 @@ class Client:
     def send(self, call: Call[_T]) -> _T:
         """Send a call and read its answer."""
         try:
-            answer = self._http.request(
+            answer = self._connected().request(
                 call.method,
                 self.url + call.path,
                 params=dict(call.query) or None,
@@ -260,7 +261,7 @@ class Client:
             silence_s: the longest time without a byte, in seconds.
         """
         try:
-            with self._http.stream(
+            with self._connected().stream(
                 "GET",
                 self.url + path,
                 headers=dict(headers or {}),
@@ -300,6 +301,15 @@ class Client:
     def _handle(self, task_id: str, task_type: str | TaskType[Any, Any] | None) -> TaskHandle[Any]:
         adapter = task_type.result_adapter if isinstance(task_type, TaskType) else _ANYTHING
         return TaskHandle(task_id, adapter, client=self)
+
+    def _connected(self) -> httpx2.Client:
+        """The connections of this process: on those of the one that it was forked from, answers would be mixed up."""
+        if self._pid != os.getpid():
+            closed = self._http.is_closed
+            self._http, self._pid = httpx2.Client(**self._target.options()), os.getpid()
+            if closed:
+                self._http.close()
+        return self._http
 
     def _no_answer(self, error: Exception) -> ApiError:
         return answers.no_answer(error, api_url=self.url, here=self.here)

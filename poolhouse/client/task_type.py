@@ -147,7 +147,13 @@ def name_of(task_type: str | TaskType[Any, Any]) -> str:
 
 
 def fields_of(payload: BaseModel | Mapping[str, Any]) -> dict[str, Any]:
-    """Return a payload as JSON values. Raises `ValueError` for a model that would be another after its way as JSON."""
+    """Return a payload as JSON values.
+
+    Raises:
+        TypeError: it is neither a model nor a mapping.
+        ValueError: a model that would be another after its way as JSON.
+    """
+    payloads.check_kind(payload)
     return payloads.sent(payload) if isinstance(payload, BaseModel) else dict(payload)
 
 

@@ -150,11 +150,7 @@ class Handler:
             pydantic.ValidationError: it does not fit the task type.
             ValueError: a field of the model would be another after its way as JSON.
         """
-        if not isinstance(payload, BaseModel | Mapping):
-            raise TypeError(
-                f"the payload of {self.task_type} must be a {self.payload_type.__name__} or a mapping of its fields, "
-                f"not {type(payload).__name__}"
-            )
+        payloads.check_kind(payload)
         fields = payloads.sent(payload) if isinstance(payload, BaseModel) else dict(payload)
         self.parse(fields)
         return self.completed(fields)

@@ -30,6 +30,16 @@ _FIELDS = (
     _Field("month", 1, 12, ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")),
     _Field("day of the week", 0, 7, ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")),
 )
+#: Names of other crons for an expression; Cloud Scheduler has none.
+_NICKNAMES = {
+    "@YEARLY": "0 0 1 1 *",
+    "@ANNUALLY": "0 0 1 1 *",
+    "@MONTHLY": "0 0 1 * *",
+    "@WEEKLY": "0 0 * * 0",
+    "@DAILY": "0 0 * * *",
+    "@MIDNIGHT": "0 0 * * *",
+    "@HOURLY": "0 * * * *",
+}
 _STEP = re.compile(r"(?P<range>\*|[^/]+-[^/]+)/(?P<step>\d{1,2})", re.ASCII)
 
 
@@ -40,6 +50,8 @@ def normalized(text: str) -> str:
         ValueError: Cloud Scheduler would refuse it, or read it otherwise than other crons do; the text names the field.
     """
     parts = text.upper().split()
+    if len(parts) == 1 and parts[0] in _NICKNAMES:
+        raise ValueError(f"Cloud Scheduler has no names for expressions: write {_NICKNAMES[parts[0]]!r}")
     if len(parts) != len(_FIELDS):
         raise ValueError("a cron expression has five fields: minute hour day month weekday")
     for field, part in zip(_FIELDS, parts, strict=True):
@@ -55,6 +67,8 @@ def normalized(text: str) -> str:
     try:
         CronSim(expression, _ANY_TIME)
     except CronSimError as error:
+        if "day-of-month" in str(error):  # each field is sound by itself
+            raise ValueError(f"day of the month: day {day} of month {parts[3]} never comes") from None
         raise ValueError(f"not a cron expression: {error}") from None
     return expression
 
@@ -77,6 +91,11 @@ def _value(field: _Field, text: str, item: str) -> int:
         return field.least + field.names.index(text)
     if re.fullmatch(r"\d{1,2}", text, re.ASCII) and field.least <= int(text) <= field.most:
         return int(text)
+    if field.most == 31 and text in {"L", "LW"}:
+        raise ValueError(
+            f"{field.name}: Cloud Scheduler has no {text}. Run on 28-31, and let the handler return unless the next "
+            "day is the first of a month"
+        )
     names = f", names from {field.names[0]} to {field.names[-1]}" if field.names else ""
     raise ValueError(
         f"{field.name}: {item[:40]!r} is not possible. Write *, */2, or a list of numbers from {field.least} to "

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator
 from poolhouse.pipeline.config import cron_expression
 from poolhouse.pipeline.config.base import Name, Table
 from poolhouse.pipeline.config.payload import DeclaredPayload
+from poolhouse.pipeline.nearest import did_you_mean
 
 
 @cache
@@ -51,7 +52,9 @@ class Schedule(Table):
     @classmethod
     def _time_zone(cls, value: str) -> str:
         if value not in _time_zones():
-            raise ValueError("not a time zone of the IANA database, such as Europe/Berlin or Etc/UTC")
+            same = {zone.casefold(): zone for zone in sorted(_time_zones())}.get(value.casefold(), value)
+            near = did_you_mean(same, sorted(_time_zones()))
+            raise ValueError(f"not a time zone of the IANA database, such as Europe/Berlin or Etc/UTC.{near}")
         return value
 
     @property

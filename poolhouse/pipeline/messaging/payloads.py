@@ -12,6 +12,12 @@ from pydantic.fields import FieldInfo
 _EMPTY = (list, dict, set, frozenset, tuple)
 
 
+def check_kind(payload: object) -> None:
+    """Raise `TypeError` for a payload that is neither a model nor a mapping."""
+    if not isinstance(payload, BaseModel | Mapping):
+        raise TypeError(f"a payload is a model or a mapping of its fields, not {type(payload).__name__}")
+
+
 def sent(payload: BaseModel) -> dict[str, Any]:
     """The model as JSON values.
 

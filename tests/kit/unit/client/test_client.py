@@ -6,8 +6,10 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any, ClassVar
 
 import httpx2
 import pytest
@@ -389,3 +391,68 @@ def test_an_error_tells_what_is_wrong_and_what_to_do(scripted: Scripted, problem
     with Client(scripted.url) as client, pytest.raises(ApiError) as caught:
         client.get("/tasks")
     assert str(caught.value) == told
+
+
+class KeptOpen(BaseHTTPRequestHandler):
+    """Answers on connections that stay open, and notes which ones."""
+
+    protocol_version = "HTTP/1.1"
+    connections: ClassVar[list[object]] = []
+
+    def do_GET(self) -> None:
+        self.connections.append(self.client_address)
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_a_forked_process_uses_no_connection_of_its_parents(monkeypatch: pytest.MonkeyPatch) -> None:
+    KeptOpen.connections.clear()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), KeptOpen)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    api = Client(f"http://127.0.0.1:{server.server_address[1]}")
+    parents = api._connected()
+    for _ in range(2):
+        api.get("/health")
+    with monkeypatch.context() as forked:
+        forked.setattr("poolhouse.client.client.os.getpid", lambda: -1)
+        api.get("/health")
+        api.close()
+        with pytest.raises(RuntimeError, match="closed"):
+            api.get("/health")
+    parents.close()
+    server.shutdown()
+    server.server_close()
+    first, second, in_child = KeptOpen.connections
+    assert first == second != in_child
+
+
+def test_an_async_client_says_that_it_belongs_to_another_event_loop(scripted: Scripted) -> None:
+    api = AsyncClient(scripted.url)
+    scripted.answers = [(200, "application/json", b"{}")]
+    asyncio.run(api.get("/health"))
+    with pytest.raises(RuntimeError, match="used in another event loop"):
+        asyncio.run(api.get("/health"))
+    asyncio.run(api.close())
+
+
+@pytest.mark.parametrize(
+    ("payload", "options", "error", "says"),
+    [
+        ("n=1", {}, TypeError, "a payload is a model or a mapping of its fields, not str"),
+        ({}, {"idempotency_key": "caf\u00e9"}, ValueError, "only printable ASCII"),
+        ({}, {"idempotency_key": "a\nb"}, ValueError, "only printable ASCII"),
+        ({}, {"run_at": date(2027, 1, 1)}, TypeError, "run_at must be a datetime with its zone, not date"),
+    ],
+)
+def test_what_can_not_be_sent_is_refused_by_its_name(
+    connect: Callable[..., Client], payload: Any, options: dict[str, Any], error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        connect().submit("greet", payload, **options)

@@ -20,7 +20,7 @@ from poolhouse.pipeline.errors import ConfigError
 from tests.tally import Tally
 
 REFUSED = {
-    "0 0 L * *": "day of the month",
+    "0 0 L * *": "day of the month: Cloud Scheduler has no L. Run on 28-31",
     "0 0 LW * *": "day of the month",
     "0 0 15W * *": "day of the month",
     "0 0 ? * *": "day of the month",
@@ -54,10 +54,11 @@ REFUSED = {
     "* * * * JAN": "day of the week",
     "~ * * * *": "minute",
     "H * * * *": "minute",
-    "0 0 31 2 *": "not a cron expression",
+    "0 0 31 2 *": "day of the month: day 31 of month 2 never comes",
+    "0 0 31 apr,6 *": "day of the month: day 31 of month APR,6 never comes",
     "0 0 */2 * MON": "crons do not agree",
     "0 0 1 * */2": "crons do not agree",
-    "@daily": "a cron expression has five fields",
+    "@daily": "Cloud Scheduler has no names for expressions: write '0 0 * * *'",
     "every 5 minutes": "a cron expression has five fields",
     "0 0 0 * * *": "a cron expression has five fields",
     "": "a cron expression has five fields",

@@ -59,6 +59,12 @@ def test_pubsubs_own_limit_of_deliveries_is_a_backstop_behind_the_attempts(attem
         # A file beside those of the database, on some systems: Cloud Scheduler knows no such zone.
         ("[queues.a]\n[schedules.s]\ncron = '0 0 * * *'\ntime_zone = 'localtime'\ntask_type = 't'", 4, "IANA"),
         ("[queues.a]\n[schedules.s]\ncron = '0 0 * * *'\ntime_zone = 'Mars'\ntask_type = 't'", 4, "IANA"),
+        ("[queues.a]\n[schedules.s]\ncron = '0 0 * * *'\ntime_zone = 'utc'\ntask_type = 't'", 4, "mean 'UTC'"),
+        (
+            "[queues.a]\n[schedules.s]\ncron = '0 0 * * *'\ntime_zone = 'Europe/Berlln'\ntask_type = 't'",
+            4,
+            "mean 'Europe/Berlin'",
+        ),
         (
             "[queues.a]\n[schedules.s]\ncron = '0 0 * * *'\ntask_type = 't'\nqueue = 'b'",
             5,

@@ -114,7 +114,7 @@ def test_follow_ups_of_a_process_are_those_of_a_thread_and_so_are_the_refusals(e
     assert [follow_up.task_id for follow_up in engine.record().follow_ups] == ids
     assert [follow_up.payload for follow_up in engine.record().follow_ups] == [{"n": 1}, {"n": 2}]
     assert (unknown_type, invalid, unknown_queue) == ("KeyError", "ValueError", "KeyError")
-    assert text == "the payload of echo must be a Number or a mapping of its fields, not str"
+    assert text == "a payload is a model or a mapping of its fields, not str"
 
 
 def test_what_a_process_submits_by_a_reference_is_its_follow_up(engine: Engine) -> None:
