@@ -39,6 +39,9 @@ def install(program: Any) -> None:
     Args:
         program: `invoke.main.program`; one that parses nothing is left alone.
     """
+    if hasattr(program, "config"):
+        # A ~/.invoke.yaml of the user's may have it otherwise, for the commands of other projects.
+        program.config.tasks.auto_dash_names = True
     parse = program.parse_tasks
 
     def prepared() -> None:

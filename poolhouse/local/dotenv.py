@@ -31,14 +31,21 @@ def read(path: Path = FILE) -> dict[str, str]:
     """The variables of the file; none where there is no file.
 
     Raises:
-        ConfigError: it may not be read, or is not UTF-8.
+        ConfigError: it may not be read, is not UTF-8, or has a line that is no variable.
     """
     try:
         if not path.is_file():
             return {}
     except OSError as error:
         raise ConfigError(f"{path}: can't be read: {error.strerror}") from None
-    from dotenv import dotenv_values  # noqa: PLC0415 - most checkouts have no such file
+    from dotenv import dotenv_values, parser  # noqa: PLC0415 - most checkouts have no such file
 
-    values = dotenv_values(stream=io.StringIO(text_files.read(path)))
+    text = text_files.read(path)
+    for statement in parser.parse_stream(io.StringIO(text)):
+        if statement.error:
+            # Blank lines before it are counted to it.
+            blank = statement.original.string.partition(statement.original.string.strip())[0]
+            line = statement.original.line + blank.count("\n")
+            raise ConfigError(f"{path}:{line}: neither NAME=value nor a comment; or a quotation mark is not closed")
+    values = dotenv_values(stream=io.StringIO(text))
     return {name: value for name, value in values.items() if value is not None}

@@ -75,7 +75,7 @@ def choose(*, wanted: int | None = None, preferred: int | None = None, what: str
         if is_free(wanted, host):
             return wanted
         raise StackError(f"port {wanted} is in use{_by_whom(wanted)}: choose another one{what and f' for {what}'}")
-    if wanted is None and preferred is not None and is_free(preferred, host):
+    if wanted is None and preferred is not None and is_free(preferred, host) and not _is_anothers_by_name(preferred):
         return preferred
     for _ in range(_TRIES):
         port = random.choice(_RANGE)
@@ -156,6 +156,8 @@ def _near(bind: Callable[[int], _T], wanted: int | None, *, preferred: int | Seq
         return bind(choose(wanted=wanted, what=what))
     if wanted is None:
         for port in (preferred,) if isinstance(preferred, int) else preferred:
+            if _is_anothers_by_name(port):
+                continue
             with contextlib.suppress(StackError):
                 return bind(port)
     for _ in range(_TRIES):
@@ -189,8 +191,16 @@ def _unheld(port: int) -> bool:
     return False
 
 
-def _answers(port: int, host: str) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+def _is_anothers_by_name(port: int) -> bool:
+    """Whether `localhost` and this port lead to another program: one that listens on ::1, as many web servers do."""
+    try:
+        return _answers(port, "::1", family=socket.AF_INET6)
+    except OSError:  # there is no IPv6 here
+        return False
+
+
+def _answers(port: int, host: str, *, family: socket.AddressFamily = socket.AF_INET) -> bool:
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.settimeout(0.2)
         return probe.connect_ex((host, port)) == 0
 

@@ -78,6 +78,23 @@ def test_settings_that_are_not_utf_8_are_named(tmp_path: Path) -> None:
         dotenv.read(tmp_path / ".env")
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("A=1\n\n# c\nfoo bar\n", 4), ('\n\nA=1\nB="x\nC=2\n', 4), ("=5\n", 1), ("A='x\r\nB=1\r\n", 1)],
+)
+def test_a_setting_that_is_none_is_named_with_its_line(text: str, line: int, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(text.encode())
+
+    with pytest.raises(ConfigError, match=rf"\.env:{line}: "):
+        dotenv.read(tmp_path / ".env")
+
+
+def test_settings_may_have_all_that_compose_takes(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"\xef\xbb\xbfexport A=1\r\n# c\r\n\r\nEMPTY\nC=\"a\nb\" # c\nD='x y'\n\n")
+
+    assert dotenv.read(tmp_path / ".env") == {"A": "1", "C": "a\nb", "D": "x y"}
+
+
 def test_a_new_project_that_can_not_be_made_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise ConfigError("poolhouse is installed as an editable project")

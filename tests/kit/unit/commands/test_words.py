@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -78,6 +79,22 @@ def test_help_is_given_for_the_command_that_is_named(line: str, wanted: str | No
 def invoke(*words: str, root: Path = ROOT) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "invoke", "--search-root", str(root), *words]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=60)
+
+
+def test_settings_of_invoke_for_other_projects_change_no_command(tmp_path: Path) -> None:
+    (tmp_path / ".invoke.yaml").write_text("tasks:\n  auto_dash_names: false\n  collection_name: fabfile\n")
+    words = ("--search-root", str(ROOT), "--collection", "tasks", "new-task", "--help")
+    ended = subprocess.run(
+        (sys.executable, "-m", "invoke", *words),
+        env={**os.environ, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        timeout=60,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.startswith("Usage: ./invoke new-task [OPTIONS] NAME\n")
 
 
 def test_a_command_prints_its_help_where_its_arguments_are_missing_too() -> None:

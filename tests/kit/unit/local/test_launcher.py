@@ -16,6 +16,7 @@ from poolhouse.project import ROOT
 
 #: How Python is started: where the caller is, by nothing that the caller's environment says of Python.
 START = "-I -X utf8 -m invoke --search-root"
+TASKS = "--collection tasks"
 TOOLS = ("sh", "dirname", "cksum", "cat")
 
 
@@ -88,10 +89,10 @@ def test_an_environment_that_fits_the_lock_is_used_as_it_is(clone: Path) -> None
     )
     program(clone / ".venv" / "bin" / "python", 'echo "$PWD|$@"')
     (clone / ".venv" / "poolhouse-stamp").write_bytes(lock.stdout)
-    assert run(clone, "up", "--api-port", "1").stdout == f"{clone.parent}|{START} {clone} up --api-port 1\n"
+    assert run(clone, "up", "--api-port", "1").stdout == f"{clone.parent}|{START} {clone} {TASKS} up --api-port 1\n"
     for alone in ((), ("--help",), ("-h",), ("help",)):
-        assert run(clone, *alone).stdout.endswith(f"|{START} {clone} --list\n")
-    assert run(clone, "--help", "up").stdout.endswith(f"|{START} {clone} --help up\n")
+        assert run(clone, *alone).stdout.endswith(f"|{START} {clone} {TASKS} --list\n")
+    assert run(clone, "--help", "up").stdout.endswith(f"|{START} {clone} {TASKS} --help up\n")
 
 
 def test_an_environment_of_another_lock_is_made_anew(clone: Path) -> None:
@@ -115,7 +116,7 @@ def test_libraries_are_compiled_once_where_python_would_do_it_at_every_start(
         f"{shutil.which('cp')} {tools}/made-python .venv/bin/python; fi",
     )
     done = run(clone, "up", **variables)
-    assert done.stdout == f"{START} {clone} up\n", done.stderr
+    assert done.stdout == f"{START} {clone} {TASKS} up\n", done.stderr
     (install,) = (call for call in (clone.parent / "calls").read_text().splitlines() if call.startswith("pip sync"))
     assert "--require-hashes" in install
     assert ("--compile-bytecode" in install) == compiled

@@ -27,6 +27,20 @@ def test_a_preferred_port_is_taken_where_free_and_passed_over_where_not() -> Non
             ports.choose(wanted=free, what="tea")
 
 
+def test_a_port_that_localhost_leads_to_another_program_by_is_passed_over() -> None:
+    number = ports.choose()
+    try:
+        other = socket.create_server(("::1", number), family=socket.AF_INET6)
+    except OSError:
+        pytest.skip("there is no IPv6 here")
+    with other:
+        assert ports.is_free(number), "of 127.0.0.1"
+        assert ports.choose(preferred=number) != number
+        with closing(ports.listen_near(None, preferred=number, what="tea")) as listener:
+            assert listener.getsockname()[1] != number
+        assert ports.choose(wanted=number) == number, "who asks for it gets it"
+
+
 def test_a_listening_socket_is_at_the_wanted_port_or_else_at_the_preferred_one_or_else_anywhere() -> None:
     free = ports.choose()
     with closing(ports.listen_near(None, preferred=free, what="tea")) as first:
