@@ -34,12 +34,14 @@ class Readiness(BaseModel):
     bucket: Literal["ok", "down"] = "ok"
 
 
+@router.head("/health", include_in_schema=False)  # what monitors of availability ask, many of them by default
 @router.get("/health", response_model=Health, summary="Is the process alive?")
 async def health() -> Response:
     """Ask nothing else."""
     return json_answer({"status": "healthy"})
 
 
+@router.head("/ready", include_in_schema=False)
 @router.get("/ready", response_model=Readiness, summary="Do queue and bucket answer?")
 async def ready(services: Provided) -> Response:
     """503 with what is missing where one of them does not."""

@@ -39,6 +39,11 @@ class TestHealth:
 
         assert (answer.status_code, answer.json()) == (200, {"status": "healthy"})
 
+    @pytest.mark.parametrize("path", ["/health", "/ready"])
+    def test_monitors_may_ask_by_head(self, api: Api, path: str) -> None:
+        assert api.client.head(path).status_code == 200
+        assert api.client.post(path).headers["allow"] == "GET, HEAD"
+
     def test_ready_says_that_queue_and_bucket_answer(self, api: Api) -> None:
         assert api.client.get("/ready").json() == {"status": "ready", "queue": "ok", "bucket": "ok"}
 
