@@ -28,6 +28,7 @@ from poolhouse.pipeline.nearest import did_you_mean
 OPTION = "--word"
 _NUMBERS = {int: "a whole number", float: "a number"}
 _UNKNOWN = re.compile(r"No idea what '(?P<token>.*)' is!")
+_NO_VALUE = re.compile(r"Flag <Argument: (?P<name>[\w-]+).*> needed value")
 
 
 def install(program: Any) -> None:
@@ -132,6 +133,9 @@ def explain(error: ParseError, *, names: Collection[str]) -> str:
     """Return what is wrong with a command line, and what to write instead."""
     command = error.context.name if error.context else None
     more = f"./invoke {command} --help shows what it takes." if command else "./invoke --list lists the commands."
+    bare = _NO_VALUE.search(str(error))
+    if bare is not None:
+        return f"invoke: {command} --{bare['name']} takes a value. {more}"
     unknown = _UNKNOWN.search(str(error))
     if unknown is None:
         return f"invoke: {str(error).rstrip('.!')}. {more}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pydantic import ValidationError
@@ -21,12 +21,16 @@ from poolhouse.pipeline.tasks import large_values
 from poolhouse.pipeline.tasks.large_values import ValueObject
 from poolhouse.pipeline.tasks.links import Links
 from poolhouse.pipeline.tasks.task_ids import TaskIds
+from poolhouse.pipeline.timing.delays import LONGEST_WAIT_S
 from poolhouse.pipeline.webhooks.urls import check_url
 
 #: Field of a message that has what its task is linked with; a plain task's has none.
 LINKS = "_poolhouse"
 #: Fields of the message that only the server sets; no payload may use them.
 RESERVED_FIELDS = frozenset({"task_id", "task_type", "submitted_at", LINKS})
+#: How far the submission may lie ahead of the message: clocks differ, and tests move them. A task from the year 9999
+#: would be the newest of every listing for good.
+_AHEAD = timedelta(seconds=LONGEST_WAIT_S)
 #: Attribute of a message that must not be worked on before a time.
 NOT_BEFORE = "not_before"
 #: Attribute of a message that waits for a limit: its time is that of the next look, and none that anybody asked for.
@@ -127,6 +131,9 @@ def decode(
         check_task_id(task_id)
     except InvalidName as error:
         raise MalformedMessage(f"malformed message: {error}") from None
+    submitted_at = _time(body.get("submitted_at"), "submitted_at") or published_at
+    if submitted_at - published_at > _AHEAD:
+        raise MalformedMessage("malformed message: submitted_at lies years ahead of the message")
     payload = {name: value for name, value in body.items() if name not in RESERVED_FIELDS}
     payload_object = large_values.referred(task_id, attributes)
     if payload and payload_object is not None:
@@ -134,7 +141,7 @@ def decode(
     return TaskMessage(
         task_id=task_id,
         task_type=task_type,
-        submitted_at=_time(body.get("submitted_at"), "submitted_at") or published_at,
+        submitted_at=submitted_at,
         queue=queue,
         payload=payload,
         trace={name: attributes[name] for name in ("traceparent", "tracestate") if name in attributes},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 import inspect
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -16,10 +17,15 @@ def context() -> Any:
 
 
 def call(function: Callable[..., Any], payload: Any, ctx: Any) -> Any:
-    """Call a handler, sync or async, so that `context()` is `ctx` inside; returns what it returns."""
+    """Call a handler, sync or async, so that `context()` is `ctx` inside; returns what it returns.
+
+    It has a decimal context of its own: that of the thread is an object, which copies of a `contextvars` context share,
+    and a precision that one handler sets would be that of others.
+    """
     token = _current.set(ctx)
     try:
-        value = function(payload, ctx)
+        with decimal.localcontext():
+            value = function(payload, ctx)
     finally:
         _current.reset(token)
     return _awaited(value, ctx) if inspect.iscoroutine(value) else value
@@ -28,6 +34,7 @@ def call(function: Callable[..., Any], payload: Any, ctx: Any) -> Any:
 async def _awaited(coroutine: Any, ctx: Any) -> Any:
     token = _current.set(ctx)
     try:
-        return await coroutine
+        with decimal.localcontext():
+            return await coroutine
     finally:
         _current.reset(token)

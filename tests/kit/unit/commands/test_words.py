@@ -112,6 +112,7 @@ def test_a_command_prints_its_help_where_its_arguments_are_missing_too() -> None
         ("submit greet --wayt", "submit has no option --wayt. Did you mean '--wait'? ./invoke submit --help"),
         ("status here", "status takes no argument 'here'. ./invoke status --help"),
         ("down sttus", "there is no command 'sttus'. Did you mean 'status'?"),
+        ("tasks --limit", "invoke: tasks --limit takes a value. ./invoke tasks --help"),
         ("scale", "./invoke scale --help"),
         ("cost 100", "'cost' did not receive required positional arguments: 'seconds'. ./invoke cost --help"),
     ],

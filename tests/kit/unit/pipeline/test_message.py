@@ -116,6 +116,7 @@ def test_any_bytes_are_a_task_that_a_record_keeps_or_malformed() -> None:
         (b'{"task_type": "echo", "task_id": 7}', {}, "task_id is not a string"),
         (b'{"task_type": "echo", "submitted_at": 7}', {}, "submitted_at is not an ISO 8601 time"),
         (b'{"task_type": "echo", "submitted_at": "0001-01-01T00:00:00+14:00"}', {}, "submitted_at is not"),
+        (b'{"task_type": "echo", "submitted_at": "9999-12-31T23:59:59Z"}', {}, "submitted_at lies years ahead"),
         (b'{"task_type": "echo"}', {NOT_BEFORE: "soon"}, "not_before is not an ISO 8601 time"),
         (b'{"task_type": "echo"}', {WEBHOOK_URL: "ftp://x"}, "webhook_url "),
         (b'{"task_type": "echo", "_poolhouse": 7}', {}, "_poolhouse is for the server alone"),

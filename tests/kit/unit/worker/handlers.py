@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import decimal
 import os
 import sys
 import threading
@@ -272,6 +273,27 @@ def odd_process(payload: Number, ctx: TaskContext) -> object:
 def deaf_process(payload: Number, ctx: TaskContext) -> None:
     ctx.progress(1)
     time.sleep(60)
+
+
+def _lower_precision() -> int:
+    before = decimal.getcontext().prec
+    decimal.getcontext().prec = 3
+    return before
+
+
+@task("precision")
+def precision(payload: Number, ctx: TaskContext) -> int:
+    return _lower_precision()
+
+
+@task("precision_coroutine")
+async def precision_coroutine(payload: Number, ctx: TaskContext) -> int:
+    return _lower_precision()
+
+
+@task("precision_process", cpu=True)
+def precision_process(payload: Number, ctx: TaskContext) -> int:
+    return _lower_precision()
 
 
 class _Metaclass(type):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 import os
 import threading
 import time
@@ -71,6 +72,12 @@ def test_a_process_that_dies_is_a_failed_attempt_that_says_so(engine: Engine) ->
     error = engine.record().attempts[0].error
     assert error is not None
     assert (error.type, "exit code 7" in error.message) == ("HandlerDied", True)
+
+
+def test_the_precision_that_a_handler_sets_in_a_process_is_not_its_next_tasks(engine: Engine) -> None:
+    for task_id in ("t-1", "t-2"):
+        engine.attempts.process(engine.task("precision_process", task_id))
+        assert engine.record(task_id).result == decimal.DefaultContext.prec
 
 
 def test_an_error_that_can_not_be_read_is_told_and_its_process_goes_on(engine: Engine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 from typing import Any
 
 import pytest
@@ -119,6 +120,14 @@ def test_what_an_error_or_a_result_does_when_it_is_looked_at_is_the_attempts_end
     found = engine.record().attempts[0].error
     assert found is not None
     assert (found.type, found.message) == error
+
+
+@pytest.mark.parametrize("task_type", ["precision", "precision_coroutine"])
+def test_the_precision_that_a_handler_sets_is_no_other_tasks(engine: Engine, task_type: str) -> None:
+    with decimal.localcontext():  # from here on the thread has a context, as after a result with decimals
+        for task_id in ("t-1", "t-2"):
+            engine.attempts.process(engine.task(task_type, task_id))
+            assert engine.record(task_id).result == decimal.DefaultContext.prec
 
 
 def test_a_handler_that_stops_its_event_loop_or_breaks_its_tasks_ends_no_others(engine: Engine) -> None:
