@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 from poolhouse.local import state
 from poolhouse.local.backend import UpOptions
@@ -35,6 +35,8 @@ from poolhouse.pipeline.messaging.message import format_time
 
 #: Open files that a stack may have, where the system lets it: each connection is one.
 OPEN_FILES = 4096
+#: How often it is looked whether the state is still there, in seconds.
+_STATE_CHECK_S = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +59,8 @@ class Config:
 
 async def run(config: Config) -> int:
     """Be the supervisor of a stack until stopped; return the exit code."""
-    with _only_one(config.state_dir) as alone:
-        if not alone:
+    with _only_one(config.state_dir) as lock:
+        if lock is None:
             _report(error="another stack is starting or stopping here")
             return 1
         try:
@@ -70,14 +72,15 @@ async def run(config: Config) -> int:
         reaper = Reaper()
         reaper.folder(data)
         try:
-            return await _live(config, data=data, reaper=reaper)
+            return await _live(config, data=data, reaper=reaper, lock=lock)
         finally:
-            state.remove(config.state_dir)
+            if not _deleted(lock):  # else what is there is another stack's
+                state.remove(config.state_dir)
             shutil.rmtree(data, ignore_errors=True)
             reaper.dismiss()
 
 
-async def _live(config: Config, *, data: Path, reaper: Reaper) -> int:
+async def _live(config: Config, *, data: Path, reaper: Reaper, lock: IO[str]) -> int:
     options = config.options
     try:
         name = Kept.of(config.state_dir).name() if options.keep else addresses.name_of(config.state_dir)
@@ -117,7 +120,11 @@ async def _live(config: Config, *, data: Path, reaper: Reaper) -> int:
     starting = asyncio.create_task(stack.start())
     stopping = asyncio.create_task(stack.stop_asked.wait())
     # From before the first start: what is saved while the code is read must not be missed.
-    housekeeping = [asyncio.create_task(stack.follow_code()), asyncio.create_task(stack.cap_logs())]
+    housekeeping = [
+        asyncio.create_task(stack.follow_code()),
+        asyncio.create_task(stack.cap_logs()),
+        asyncio.create_task(_end_with(lock, stack.stop_asked)),
+    ]
     code = 0
     try:
         await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -147,15 +154,39 @@ async def _live(config: Config, *, data: Path, reaper: Reaper) -> int:
 
 
 @contextlib.contextmanager
-def _only_one(state_dir: Path) -> Iterator[bool]:
-    """Hold the state directory; False if another supervisor does. The system lets go of it however this one ends."""
+def _only_one(state_dir: Path) -> Iterator[IO[str] | None]:
+    """Hold the state directory; None if another supervisor does. The system lets go of it however this one ends."""
     with (state_dir / "supervisor.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            yield False
+            yield None
             return
-        yield True
+        yield lock
+
+
+async def _end_with(lock: IO[str], stop: asyncio.Event) -> None:
+    """Ask for the end of the stack once its state was deleted, with the checkout or by `git clean`; runs until then.
+
+    No command finds such a stack any more.
+    """
+    while True:
+        await asyncio.sleep(_STATE_CHECK_S)
+        if _deleted(lock):
+            _log("the folder of the state was deleted")
+            stop.set()
+            return
+
+
+def _deleted(lock: IO[str]) -> bool:
+    """Whether the file was deleted: one that was moved still has a name."""
+    held = os.fstat(lock.fileno())
+    if held.st_nlink:
+        return False
+    try:
+        return not os.path.samestat(held, os.stat(lock.name))  # some file systems count no names
+    except OSError:
+        return True
 
 
 def _tidy_up_after(earlier: state.StackState | None) -> None:

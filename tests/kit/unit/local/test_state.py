@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from poolhouse.local import backends, state
 from poolhouse.local.backend import Endpoints
+from poolhouse.local.embedded import supervisor
 from poolhouse.local.errors import NoStack
 from poolhouse.local.processes.identity import ProcessId, describe_exit
 from poolhouse.local.state import StackState
@@ -66,3 +68,25 @@ def test_a_stale_process_is_not_signalled_or_waited_for() -> None:
 @pytest.mark.parametrize(("code", "text"), [(0, "exit code 0"), (2, "exit code 2"), (-9, "killed by SIGKILL")])
 def test_how_a_process_ended_is_described(code: int, text: str) -> None:
     assert describe_exit(code) == text
+
+
+def test_a_stack_ends_once_its_state_was_deleted_and_not_where_it_was_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by `git clean` or with the whole checkout: no command would find it any more."""
+    monkeypatch.setattr(supervisor, "_STATE_CHECK_S", 0)
+
+    async def live() -> None:
+        stop = asyncio.Event()
+        with supervisor._only_one(tmp_path) as lock:
+            assert lock is not None
+            looking = asyncio.create_task(supervisor._end_with(lock, stop))
+            moved = (tmp_path / "supervisor.lock").rename(tmp_path / "moved")
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert not stop.is_set()
+            moved.unlink()
+            await asyncio.wait_for(stop.wait(), 60)
+            await looking
+
+    asyncio.run(live())
