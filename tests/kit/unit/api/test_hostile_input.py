@@ -260,7 +260,7 @@ def test_a_name_of_many_folders_is_refused(api: Api) -> None:
 
 @pytest.mark.parametrize(
     ("method", "path", "allow"),
-    [("DELETE", "/tasks", "GET, POST"), ("GET", "/submit-task", "POST"), ("POST", "/health", "GET")],
+    [("DELETE", "/tasks", "GET, POST"), ("GET", "/submit-task", "POST"), ("POST", "/health", "GET, HEAD")],
 )
 def test_a_method_that_is_not_there_names_those_that_are(api: Api, method: str, path: str, allow: str) -> None:
     answer = api.client.request(method, path)
