@@ -8,10 +8,11 @@
 
 lanes_pids=()
 LANES_GRACE_S=60
+LANES_PROGRESS_S=60
 LANES_SECTION_S=3000
 
 lanes_run() {
-    local lane word section seconds open=$#
+    local lane word section seconds open=$# signalled=0 told_at=$SECONDS
     lanes_logs=$(mktemp -d -t poolhouse-ci-XXXXXX)
     echo "side by side; what each prints until it ends: $lanes_logs/SECTION.log"
     mkfifo "$lanes_logs/events"
@@ -24,9 +25,16 @@ lanes_run() {
         lanes_pids+=($!)
     done
     set +m
+    # Not `exit` in the traps: the alarm of `read -t` would strike in what cleans up, and bash 5.2 crashes by it.
+    trap 'signalled=130' INT
+    trap 'signalled=143' TERM
     while [ "$open" -gt 0 ]; do
-        if ! read -r -t 60 -u "$lanes_events" word section seconds; then
-            lanes_progress || return 1
+        if [ "$signalled" -ne 0 ]; then exit "$signalled"; fi
+        if ! read -r -t 2 -u "$lanes_events" word section seconds; then
+            if [ $((SECONDS - told_at)) -ge "$LANES_PROGRESS_S" ]; then
+                told_at=$SECONDS
+                lanes_progress || return 1
+            fi
             continue
         fi
         case $word in
