@@ -130,7 +130,7 @@ def create_app(
         journal=journal,
     )
     services.check()
-    counted = (
+    callers_quotas = (
         {}
         if settings.api_access is None
         else quota.declared(settings.api_access, store=QuotaStore(store), run=services.threads.run, now=services.clock)
@@ -150,7 +150,7 @@ def create_app(
         with suppress(asyncio.CancelledError):
             await warming
         with suppress(TimeoutError):
-            closing = asyncio.gather(*(each.close() for shared in counted.values() for each in shared))
+            closing = asyncio.gather(*(each.close() for shared in callers_quotas.values() for each in shared))
             await asyncio.wait_for(closing, services.ending.left_s() / 2)
         await asyncio.to_thread(services.publisher.close, timeout_s=services.ending.left_s())
         await asyncio.to_thread(services.journal.close, timeout_s=services.ending.left_s())
@@ -183,7 +183,7 @@ def create_app(
     if traces is not None:
         app.add_middleware(TracedCalls, traces=traces)
     if settings.api_access is not None:
-        app.add_middleware(CallerCheck, access=settings.api_access, quotas=counted)
+        app.add_middleware(CallerCheck, access=settings.api_access, quotas=callers_quotas)
     app.add_middleware(Access, project=settings.google_cloud_project, guard=settings.web_guard)
 
     def openapi() -> dict[str, Any]:

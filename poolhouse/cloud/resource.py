@@ -107,7 +107,7 @@ class Resource:
     #: Where a deploy can't make it: what to do while it is not there. Then the plan is refused.
     absent: str = ""
     #: Where a deploy goes on without it: what to say when it can't be made. Empty: that ends the deploy.
-    optional: str = ""
+    without: str = ""
     #: Fields that can't change once it is there, with what to do instead.
     fixed: Mapping[str, str] = field(default_factory=dict)
 

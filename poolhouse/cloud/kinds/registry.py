@@ -151,7 +151,7 @@ def bill(tag: str, document: str, *, image: str, options: Options) -> Resource:
             ),
         ),
         after=("image",),
-        optional=_NO_BILL,
+        without=_NO_BILL,
     )  # fmt: skip
 
 

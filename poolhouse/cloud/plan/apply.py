@@ -33,7 +33,7 @@ class Progress(Protocol):
         """A command is tried again after a wait."""
 
     def left_out(self, resource: Resource, error: CloudError) -> None:
-        """An optional resource could not be made."""
+        """A resource that a deploy can do without could not be made."""
 
     def broken_off(self) -> None:
         """Ctrl-C: what ran is ended, and nothing more begins."""
@@ -69,7 +69,7 @@ def apply(
         again: what to do after a failure; then it goes on from there.
 
     Returns:
-        What could not be made and is optional: what that means, and why.
+        What could not be made and the deploy does without: what that means, and why.
 
     Raises:
         CloudError: one or more actions failed.
@@ -94,11 +94,11 @@ def apply(
                     finished = running.pop(job)
                     error, resource = job.exception(), by_id[finished]
                     if isinstance(error, CloudError):
-                        if not resource.optional:
+                        if not resource.without:
                             failures.append(error)
                             continue
                         progress.left_out(resource, error)
-                        left_out.append(f"{resource.id}: {resource.optional}\n{error}")
+                        left_out.append(f"{resource.id}: {resource.without}\n{error}")
                     elif error is not None:
                         raise error
                     for names in missing.values():

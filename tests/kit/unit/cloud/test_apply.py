@@ -58,7 +58,7 @@ class Quiet:
 
 
 def thing(
-    name: str, *, after: tuple[str, ...] = (), kind: str = "thing", words: tuple[str, ...] = (), optional: str = ""
+    name: str, *, after: tuple[str, ...] = (), kind: str = "thing", words: tuple[str, ...] = (), without: str = ""
 ) -> Resource:
     return Resource(
         kind=kind,
@@ -69,7 +69,7 @@ def thing(
         create=(command(*(words or ("create", name))),),
         update=lambda raw: (command("update", name),),
         after=after,
-        optional=optional,
+        without=without,
     )
 
 
@@ -109,7 +109,7 @@ def test_a_deploy_goes_on_without_what_is_optional_and_returns_what_that_means()
         return ""
 
     gcloud, progress = FakeGcloud(answer), Quiet()
-    work = plan([thing("bill", optional="there is no bill."), thing("a", after=("thing/bill",))], {})
+    work = plan([thing("bill", without="there is no bill."), thing("a", after=("thing/bill",))], {})
     (told,) = apply(work, gcloud, values=Values(), repository="repo/image", progress=progress)  # type: ignore[arg-type]
     assert gcloud.commands == ["create bill", "create a"]
     assert progress.left == ["thing/bill"]
