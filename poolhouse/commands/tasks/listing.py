@@ -38,8 +38,8 @@ def show_list(api: Client, query: Mapping[str, str], *, limit: int, as_json: boo
         ("task", "type", "queue", "status", "submitted", "changed", "reason"),
         ((*_cells(task), escape(task.get("reason", ""))) for task in tasks),
     )
-    if len(tasks) == limit:
-        terminal.say(f"the newest {limit} of {_total(api, query)}; --limit shows more")
+    if len(tasks) == limit and (total := _total(api, query)) > limit:
+        terminal.say(f"the newest {limit} of {total}; --limit shows more")
     return OK
 
 

@@ -65,6 +65,14 @@ def test_a_task_is_shown_with_its_steps_and_its_cursor(served: Served, screen: S
     assert '  cursor     {"row": 7}\n' in shown
 
 
+@pytest.mark.parametrize(("limit", "said"), [(1, "the newest 1 of 2; --limit shows more"), (2, "")])
+def test_a_listing_says_when_there_is_more(served: Served, screen: Screen, limit: int, said: str) -> None:
+    for _ in range(2):
+        submitted(served)
+    assert listing.show_list(served.api, {}, limit=limit, as_json=False, terminal=screen.terminal) == 0
+    assert screen.said == said
+
+
 @pytest.mark.parametrize("by", ["trigger", "schedule"])
 def test_a_task_is_shown_with_what_submitted_it_and_found_by_it(served: Served, screen: Screen, by: str) -> None:
     task_id, other = submitted(served), submitted(served)
