@@ -114,7 +114,8 @@ class Backlog:
         """Find what was published before a moment.
 
         Returns:
-            Messages that were never delivered, taken out, and entries that the caller has to end.
+            Messages that were never delivered, taken out, and entries that the caller has to end, or to finish where
+            they are acked.
         """
         entries = self.lines.drop_before(before_us)
         entries += [entry for entry in self.delivered.values() if entry.message.published_us < before_us]
