@@ -290,7 +290,7 @@ def exchanged(quota: int, *, reserved: int = 0, others: Sequence[Count] = (), se
     ],
 )
 def test_an_instance_reserves_what_it_is_going_to_use_and_leaves_the_others_their_share(
-    quota: int, others: list[Count], calls: int, after_s: float, waiting: int, reserved: int
+    quota: int, others: list[Count], *, calls: int, after_s: float, waiting: int, reserved: int
 ) -> None:
     reservation = exchanged(quota, reserved=calls, others=others)
     assert all(reservation.use() for _ in range(calls))
