@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from poolhouse_pubsub.core import ordering
+from poolhouse_pubsub.core.backlog import Backlog
 from poolhouse_pubsub.core.leases import Consumer, Entry, Leases, Mode, State
 from poolhouse_pubsub.core.message import Message
 from poolhouse_pubsub.core.ordering import OrderedLane
@@ -80,13 +81,6 @@ def test_what_is_done_before_its_turn_comes_is_left_out() -> None:
     assert len(lane) == 1
     assert ids(lane.take(consumer(), budget())) == [2]
     assert entries[0].state is State.DONE
-
-
-def test_what_is_published_at_the_moment_itself_is_not_before_it() -> None:
-    lane = UnorderedLane()
-    lane.add([message(1, published_us=5), message(2, published_us=6)])
-    assert [dropped.id for dropped in lane.drop_fresh(6)] == [1]
-    assert [waiting.id for waiting in lane.waiting()] == [2]
 
 
 def test_a_cleared_lane_has_nothing() -> None:
@@ -246,3 +240,23 @@ def test_an_idle_key_comes_back_to_its_stream_while_it_is_remembered(
     lane.add([message(3, "old"), message(4, "new")])
     assert ids(ordered.take(ordered.b)) == [3]
     assert ids(ordered.take(ordered.a)) == [4]
+
+
+def test_failures_of_before_a_restart_go_on_counting_in_both_lanes() -> None:
+    backlog = Backlog()
+    backlog.add([message(1), message(2), message(3), message(4, "k"), message(5, "k")], ordered=True)
+    backlog.restore_failures({2: 3, 5: 1})
+    assert [each.id for each in backlog.messages()] == [1, 2, 3, 4, 5]
+    assert (backlog.waiting, backlog.ready) == (5, 5)
+    taken = backlog.take(consumer("", Mode.PULL), budget())
+    assert {entry.message.id: entry.attempt for entry in taken} == {1: 1, 2: 4, 3: 1, 4: 1, 5: 2}
+
+
+def test_what_is_published_at_the_moment_itself_is_not_before_it_wherever_it_stands() -> None:
+    backlog = Backlog()
+    backlog.add([message(1, published_us=5), message(2, published_us=6)], ordered=False)
+    backlog.delivered = {entry.message.id: entry for entry in backlog.take(consumer("", Mode.PULL), budget())}
+    backlog.add([message(3, published_us=5), message(4, published_us=6)], ordered=False)
+    backlog.add([message(5, "k", published_us=5), message(6, "k", published_us=6)], ordered=True)
+    fresh, entries = backlog.drop_before(6)
+    assert ([each.id for each in fresh], sorted(ids(entries))) == ([3], [1, 5])
