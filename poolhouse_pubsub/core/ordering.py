@@ -208,8 +208,6 @@ class OrderedLane:
 
     def clear(self) -> None:
         """Empty all lines; streams stay connected."""
-        for line in self._lines.values():
-            line.listed = False
         self._lines.clear()
         self._free.clear()
         for queue in self._owned.values():

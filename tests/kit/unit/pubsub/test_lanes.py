@@ -176,6 +176,34 @@ def test_a_key_without_outstanding_messages_moves_on_when_its_stream_closes(orde
     assert ids(ordered.take(ordered.b)) == [2]
 
 
+def test_a_key_that_moves_on_goes_to_one_stream(ordered: Ordered) -> None:
+    lane = ordered.lane
+    lane.add([message(1, "k"), message(2, "k")])
+    [first] = ordered.take(ordered.a, budget(1))
+    lane.add([message(3, "k"), message(4, "k")])
+    lane.settle(first)
+    lane.disconnect(ordered.a.token)
+    other = consumer(lane.connect("c"))
+    assert ids(ordered.take(ordered.b, budget(1))) == [2]
+    assert ordered.take(other) == []
+
+
+def test_a_stream_goes_on_with_its_keys_before_it_takes_another(ordered: Ordered) -> None:
+    ordered.lane.add([message(1, "k"), message(2, "other"), message(3, "k")])
+    assert [ids(ordered.take(ordered.a, budget(1))) for _ in range(3)] == [[1], [3], [2]]
+
+
+def test_what_fails_is_found_after_earlier_messages_of_its_key_were_acked(ordered: Ordered) -> None:
+    lane = ordered.lane
+    lane.add(message(id, "k") for id in range(1, 6))
+    first, second, _, fourth, _ = ordered.take(ordered.a)
+    for entry in (first, second):
+        lane.settle(entry)
+    lane.add([message(6, "k")])
+    assert ids(lane.rewind(fourth, until=0)) == [4, 5]
+    assert ids(ordered.take(ordered.a)) == [4, 5, 6]
+
+
 def test_what_has_yet_to_be_delivered_is_counted(ordered: Ordered) -> None:
     lane = ordered.lane
     lane.add(message(id, "k", published_us=id) for id in range(1, 6))
