@@ -62,7 +62,7 @@ class Backlog:
         """Take out what a consumer may have; the caller leases it, and puts what has no line into `delivered`."""
         taken = self.lines.take(consumer, budget) if self.lines else []
         if budget.open and len(self.lane):
-            taken += self.lane.take(consumer, budget)
+            taken += self.lane.take(budget)
         return taken
 
     def put_back(self, entry: Entry, *, until: float) -> list[Entry]:

@@ -68,7 +68,7 @@ def test_new_messages_and_those_that_failed_are_taken_in_turn() -> None:
     for id in (11, 12):
         lane.put_back(Entry(message(id), failures=1))
     assert len(lane) == 5
-    assert ids(lane.take(consumer(), budget())) == [11, 1, 12, 2, 3]
+    assert ids(lane.take(budget())) == [11, 1, 12, 2, 3]
     assert len(lane) == 0
 
 
@@ -79,7 +79,7 @@ def test_what_is_done_before_its_turn_comes_is_left_out() -> None:
         lane.put_back(entry)
     lane.forget(entries[0])
     assert len(lane) == 1
-    assert ids(lane.take(consumer(), budget())) == [2]
+    assert ids(lane.take(budget())) == [2]
     assert entries[0].state is State.DONE
 
 
@@ -88,7 +88,7 @@ def test_a_cleared_lane_has_nothing() -> None:
     lane.add([message(1)])
     lane.put_back(Entry(message(2), failures=1))
     lane.clear()
-    assert (len(lane), lane.take(consumer(), budget())) == (0, [])
+    assert (len(lane), lane.take(budget())) == (0, [])
 
 
 def test_leases_end_in_the_order_of_their_deadlines_however_these_were_moved() -> None:
@@ -288,3 +288,30 @@ def test_what_is_published_at_the_moment_itself_is_not_before_it_wherever_it_sta
     backlog.add([message(5, "k", published_us=5), message(6, "k", published_us=6)], ordered=True)
     fresh, entries = backlog.drop_before(6)
     assert ([each.id for each in fresh], sorted(ids(entries))) == ([3], [1, 5])
+
+
+def test_a_line_that_failed_twice_waits_for_the_longer_of_its_backoffs() -> None:
+    backlog, taker = Backlog(), consumer("", Mode.PULL)
+    backlog.add([message(1, "k"), message(2, "k"), message(3)], ordered=True)
+    first, second, other = backlog.take(taker, budget())
+    backlog.put_back(second, until=20)
+    backlog.put_back(first, until=10)
+    backlog.delivered[3] = other
+    backlog.put_back(other, until=30)
+    assert (backlog.delayed, backlog.ready) == (3, 0)
+    backlog.end_delays(10)
+    assert (backlog.next_due, backlog.take(taker, budget())) == (20, [])
+    backlog.end_delays(20)
+    assert (backlog.delayed, backlog.ready) == (1, 2)
+    assert ids(backlog.take(taker, budget())) == [1, 2]
+
+
+def test_every_message_that_waits_for_a_backoff_is_counted_until_it_is_ready() -> None:
+    backlog, taker = Backlog(), consumer("", Mode.PULL)
+    backlog.add([message(id) for id in (1, 2, 3)], ordered=False)
+    for entry in backlog.take(taker, budget()):
+        backlog.delivered[entry.message.id] = entry
+        backlog.put_back(entry, until=10 * entry.message.id)
+    assert (backlog.delayed, backlog.ready) == (3, 0)
+    backlog.end_delays(20)
+    assert (backlog.delayed, backlog.ready) == (1, 2)
