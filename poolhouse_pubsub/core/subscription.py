@@ -385,8 +385,6 @@ class Subscription:
         self.finished_count += 1
         if self.rules.retain_acked:
             self.retained[message.id] = message
-            if self._sweep_at == NEVER:
-                self._plan_sweep()
         self._host.left(self, message)
 
     def _run_due(self, now: float) -> None:
@@ -465,17 +463,14 @@ class Subscription:
         """Make exactly these messages (in publish order) the unacked ones; no lease so far counts any more."""
         self._leases.clear()
         self.backlog.clear()
-        self._sweep_at = NEVER
         self.add(list(messages))
         self._plan_sweep()
         self._set_timer()
 
     def close(self) -> None:
         """End its timers and leases; it is deleted or detached."""
-        self.replace(())
         self.retained.clear()
-        self._sweep_at = NEVER
-        self._timer.cancel()
+        self.replace(())
 
     @property
     def outstanding(self) -> int:

@@ -172,6 +172,26 @@ def test_a_deadline_is_moved_while_the_lease_lasts_and_not_after_it() -> None:
     assert sorted(data(world.pull())) == ["a", "b"]
 
 
+def test_an_ack_after_a_nack_does_not_count() -> None:
+    world = World()
+    world.publish("a")
+    held = world.pull()
+    world.nack(*held)
+    assert world.ack(*held) == [AckResult.STALE]
+    assert data(world.pull()) == ["a"]
+
+
+def test_a_delivery_that_is_refused_again_and_again_waits_as_the_retry_policy_says() -> None:
+    world = World(retry_policy=retry(1, 1))
+    world.publish("a")
+    for _ in range(12):
+        [entry] = world.subscription.take(taker(), now=world.clock.now())
+        world.subscription.refuse(entry, reason="no such table", now=world.clock.now())
+        world.advance(0.999)
+        assert world.pull() == []
+        world.advance(0.001)
+
+
 def test_a_delivery_that_was_given_back_is_no_attempt() -> None:
     world = with_dead_letters()
     world.publish("a")

@@ -131,6 +131,20 @@ def test_acked_messages_are_let_go_once_they_are_not_to_be_retained_any_more() -
     assert world.pull() == []
 
 
+def test_another_change_lets_no_acked_message_go() -> None:
+    world = World(retain_acked_messages=True)
+    world.publish("a")
+    world.ack(*world.pull())
+    world.service.subscriber.update_subscription(
+        protos.UpdateSubscriptionRequest(
+            subscription={"name": SUBSCRIPTION, "ack_deadline_seconds": 60},
+            update_mask={"paths": ["ack_deadline_seconds"]},
+        )
+    )
+    seek(world, START)
+    assert data(world.pull()) == ["a"]
+
+
 def test_a_shorter_retention_holds_for_the_messages_that_are_there() -> None:
     world = World()
     world.publish("a")
