@@ -309,9 +309,9 @@ def test_a_dead_letter_has_as_much_of_the_reason_as_an_attribute_may_have() -> N
     for _ in range(5):
         world.advance(60)
         [entry] = world.subscription.take(taker(), now=world.clock.now())
-        world.subscription.refuse(entry, reason="é" * 600, now=world.clock.now())
+        world.subscription.refuse(entry, reason="x" + "é" * 600, now=world.clock.now())
     [dead] = world.pull(name=DEAD_SUBSCRIPTION)
-    assert dead.attributes["CloudPubSubDeadLetterSourceDeliveryErrorMessage"] == "é" * 512
+    assert dead.attributes["CloudPubSubDeadLetterSourceDeliveryErrorMessage"] == "x" + "é" * 511
     assert dead_letter.without_source(dead.attributes) == {}
 
 
@@ -431,6 +431,35 @@ def test_messages_are_spread_over_the_streams_of_a_subscription() -> None:
     world.publish(*map(str, range(40)))
     assert len(one.got) == len(two.got) == 20
     assert sorted(one.data + two.data) == sorted(map(str, range(40)))
+
+
+@pytest.mark.parametrize(("messages", "sizes"), [(2, [1, 1]), (5, [2, 3])])
+def test_what_waits_is_dealt_out_in_equal_batches(messages: int, sizes: list[int]) -> None:
+    world = World()
+    batches: list[int] = []
+    for name in "ab":
+        consumer = Consumer(Mode.STREAM, token=name, deliver=lambda batch: batches.append(len(batch)))
+        world.subscription.connect(consumer)
+    world.publish(*"x" * messages)
+    assert sorted(batches) == sizes
+
+
+def test_a_stream_with_room_gets_all_that_waits_though_it_is_more_than_a_response_may_carry() -> None:
+    world = World()
+    for _ in range(3):
+        world.publish(*["x"] * 1000)
+    assert len(world.stream().got) == 3000
+
+
+def test_a_key_whose_stream_has_no_room_waits_for_it_and_the_other_streams_go_on() -> None:
+    world = World(enable_message_ordering=True)
+    full = world.stream(max_messages=1)
+    world.publish("1", "2", key="k")
+    other = world.stream()
+    world.publish("x", key="l")
+    assert (full.data, other.data) == (["1"], ["x"])
+    world.ack(*full.got)
+    assert (full.data, other.data) == (["1", "2"], ["x"])
 
 
 def test_what_a_closed_stream_held_comes_back_at_its_deadline_and_not_before() -> None:

@@ -208,7 +208,7 @@ def test_what_has_yet_to_be_delivered_is_counted(ordered: Ordered) -> None:
     lane = ordered.lane
     lane.add(message(id, "k", published_us=id) for id in range(1, 6))
     assert lane.pending == 5
-    taken = ordered.take(ordered.a, budget(3))
+    taken = [*ordered.take(ordered.a, budget(1)), *ordered.take(ordered.a, budget(2))]
     assert lane.pending == 2
     assert lane.rewind(taken[1], until=0) == taken[1:]
     assert lane.pending == 4
@@ -244,6 +244,16 @@ def test_a_key_of_which_nothing_fits_is_free_for_another_stream(ordered: Ordered
     ordered.lane.add([message(1, "k"), message(2, "other")])
     assert ids(ordered.take(ordered.a, budget(cap_bytes=SIZE + 1))) == [1]
     assert ids(ordered.take(ordered.b)) == [2]
+
+
+def test_a_stream_takes_what_fits_of_its_keys_and_the_rest_stays_with_it(ordered: Ordered) -> None:
+    for id, key in ((1, "k"), (2, "l")):
+        ordered.lane.add([message(id, key)])
+        assert ids(ordered.take(ordered.a)) == [id]
+    ordered.lane.add([message(3, "k"), message(4, "l")])
+    assert ids(ordered.take(ordered.a, budget(cap_bytes=SIZE + 1))) == [3]
+    assert ordered.lane.pending == 1
+    assert ids(ordered.take(ordered.a)) == [4]
 
 
 def test_a_push_endpoint_gets_one_message_of_each_key() -> None:
