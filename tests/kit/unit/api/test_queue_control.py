@@ -23,7 +23,7 @@ def test_a_paused_queue_says_since_when(api: Api) -> None:
     api.clock.forward(60)
     assert api.client.post("/queues/bulk:pause").json() == {"name": "bulk", "paused_at": at}
     states = paused(api)
-    assert states["bulk"] == "2026-03-01T12:00:00.000Z"
+    assert states["bulk"] == at
     assert states["default"] is None
 
 
