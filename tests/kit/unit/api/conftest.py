@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from poolhouse.api import create_app, simple_call
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.messaging.publisher import Publisher
-from poolhouse.pipeline.names import FileName
+from poolhouse.pipeline.names import INDEX, FileName
 from poolhouse.pipeline.store import ObjectStore
 from poolhouse.pipeline.tasks.record_store import RecordStore
 from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
@@ -88,6 +88,11 @@ class Api:
     @property
     def records(self) -> RecordStore:
         return RecordStore(self.store)
+
+    @property
+    def written(self) -> list[str]:
+        """The objects written so far, without those of the index, which is written when it likes."""
+        return [name for name in self.store.writes if not name.startswith(INDEX)]
 
     def submit(self, **body: Any) -> str:
         """Submit a task; its id."""
