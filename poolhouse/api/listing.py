@@ -18,6 +18,7 @@ from poolhouse.pipeline.index.entry import Entry, moment
 from poolhouse.pipeline.messaging.message import format_time
 from poolhouse.pipeline.names import check_task_id
 from poolhouse.pipeline.nearest import did_you_mean
+from poolhouse.pipeline.numbers import Whole
 from poolhouse.pipeline.tasks.records import Status
 from poolhouse.pipeline.tasks.task_ids import is_group, well_formed
 
@@ -81,7 +82,7 @@ class Listing(BaseModel):
     count: bool = Field(
         default=False, description="Whether the answer has the number of all such tasks, in `total` and `by_status`."
     )
-    page_size: int = Field(default=100, ge=1, le=1000)
+    page_size: Whole = Field(default=100, ge=1, le=1000)
     page_token: str | None = Field(default=None, max_length=2000, description="next_page_token of the page before.")
 
     def query(self) -> TaskQuery:

@@ -373,3 +373,26 @@ def test_a_compressed_body_and_a_second_idempotency_key_are_refused(api: Api) ->
         {"field": "Idempotency-Key", "message": "is sent more than once: send one key"}
     ]
     assert api.topics.published == []
+
+
+@pytest.mark.parametrize("text", ["1_0", " 10", "+10", "٣", "010", "nan", "10."])
+@pytest.mark.parametrize(
+    "call",
+    [
+        "POST /submit-task?delay_s",
+        "GET /tasks?page_size",
+        "GET /dead-letters?page_size",
+        "GET /groups?page_size",
+        "GET /statistics?minutes",
+    ],
+)
+def test_a_number_of_a_query_is_written_as_json_writes_it(api: Api, call: str, text: str) -> None:
+    method, url = call.split(" ")
+    path, name = url.split("?")
+    body = {"task_type": "anything"} if method == "POST" else None
+    assert api.client.request(method, path, params={name: "10"}, json=body).status_code == 200
+    published = len(api.topics.published)
+    answer = api.client.request(method, path, params={name: text}, json=body)
+    assert answer.status_code == 422
+    assert [error["field"] for error in answer.json()["errors"]] == [name]
+    assert len(api.topics.published) == published
