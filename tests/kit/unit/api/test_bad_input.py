@@ -5,14 +5,14 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from poolhouse.api.strict_query import StrictQueryRoute
-from tests.kit.unit.api.conftest import Api
+from tests.kit.unit.api.conftest import Anything, Api
 
 JSON = {"content-type": "application/json"}
 LONG = "x" * 1100
@@ -396,3 +396,17 @@ def test_a_number_of_a_query_is_written_as_json_writes_it(api: Api, call: str, t
     assert answer.status_code == 422
     assert [error["field"] for error in answer.json()["errors"]] == [name]
     assert len(api.topics.published) == published
+
+
+@pytest.mark.parametrize("ending", [SystemExit, KeyboardInterrupt, GeneratorExit])
+def test_a_validator_that_would_end_the_program_is_an_unexpected_error(
+    api: Api, monkeypatch: pytest.MonkeyPatch, ending: type[BaseException]
+) -> None:
+    def refuse(*_: object) -> NoReturn:
+        raise ending
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Anything, "model_validate", refuse)
+        for call in ("/submit-task", "/tasks"):
+            problem(api.client.post(call, json={"task_type": "anything"}), 500)
+    assert api.client.post("/tasks", json={"task_type": "anything"}).status_code == 202
