@@ -54,4 +54,4 @@ def test_shared_rates_are_listed_with_what_is_used_in_this_minute(
     name = names.quota(f"{served.clock():%Y-%m-%dT%H%M}", "key shop", "a")
     served.store.put(name, b"{}", metadata={"used": "12", "reserved": "15"})
     assert quotas.show(served.api, terminal=screen.terminal) == 0
-    assert screen.rows[2] == ["key", "shop", "12", "of", "60", "3", "48"]
+    assert screen.rows[1] == ["key", "shop", "12", "of", "60", "3", "48"]
