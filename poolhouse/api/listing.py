@@ -27,7 +27,10 @@ _MOST_MICROS = 2**63
 
 
 def _statuses(text: str) -> str:
-    for name in filter(None, text.split(",")):
+    names = [name for name in text.split(",") if name]
+    if text and not names:
+        raise ValueError("names no status")
+    for name in names:
         if name not in set(Status):
             raise ValueError(f"{name!r} is none of {', '.join(Status)}.{did_you_mean(name, Status)}")
     return text

@@ -34,6 +34,13 @@ def rate(text: str, *, option: str) -> float:
     return float(match[1]) / _SECONDS[match[2]]
 
 
+def positive(number: int, *, option: str) -> int:
+    """Return a count, if it is one. Raises `ConfigError` that names the option."""
+    if number < 1:
+        raise ConfigError(f"{option} {number}: at least 1")
+    return number
+
+
 def progress(reported: Mapping[str, Any]) -> str:
     """Return a task's progress as text: `3 of 10`, or `unknown` where its handler did not know."""
     done, total = reported.get("done"), reported.get("total")

@@ -260,6 +260,12 @@ def test_a_page_lists_no_records_however_many_there_are(api: Api) -> None:
         ({"submitted_before": "yesterday"}, "submitted_before"),
         ({"submitted_before": "2026-03-01T12:00:00"}, "submitted_before"),
         ({"all": True, "page_size": 0}, "page_size"),
+        ({"all": True, "page_size": "1_0"}, "page_size"),
+        ({"all": True, "page_size": True}, "page_size"),
+        ({"all": "yes"}, "all"),
+        ({"all": 1}, "all"),
+        ({"all": True, "dry_run": "off"}, "dry_run"),
+        ({"all": True, "dry_run": 0}, "dry_run"),
         ({"all": True, "page_size": 1001}, "page_size"),
     ],
 )

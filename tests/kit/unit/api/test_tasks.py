@@ -190,6 +190,7 @@ class TestListing:
         [
             ({"status": "done"}, "status"),
             ({"status": "failed,done"}, "status"),
+            ({"status": ","}, "status"),
             ({"submitted_after": "yesterday"}, "submitted_after"),
             ({"submitted_before": "2026-03-01T12:00:00"}, "submitted_before"),
             ({"text": "x" * 201}, "text"),

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poolhouse.client import units
+from poolhouse.commands.stack.logs import show_logs
 from poolhouse.pipeline import numbers
 from poolhouse.pipeline.config import settings
 from poolhouse.pipeline.errors import ConfigError
@@ -102,3 +103,12 @@ def test_durations_and_rates_have_ascii_digits_and_an_end(read: Any, text: str) 
 def test_a_rate_of_a_limit_has_ascii_digits() -> None:
     with pytest.raises(ConfigError, match="is no rate"):
         parse_rate("1٣/s")
+
+
+@pytest.mark.parametrize("count", [0, -5])
+def test_a_count_is_at_least_one(count: int) -> None:
+    assert units.positive(1, option="--lines") == 1
+    with pytest.raises(ConfigError, match=f"--lines {count}: at least 1"):
+        units.positive(count, option="--lines")
+    with pytest.raises(ConfigError, match=f"--lines {count}: at least 1"):
+        show_logs(lines=count)
