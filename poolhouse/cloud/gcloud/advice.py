@@ -187,6 +187,13 @@ _ADVICE: tuple[tuple[str, str], ...] = (
         "deploy again in a few minutes.",
     ),
     (
+        r"failed the configured startup probe",
+        "the container did not answer GET /health in time, within which it imports the handlers (a worker has four "
+        "minutes): `invoke logs --project PROJECT` shows why. Load what takes longer on first use. Workers of "
+        'Poolhouse 0.1 do not answer at all: WORKER_HEALTH_PORT = "0" under [env] of pipeline.toml takes the probes '
+        "away. Nothing was switched over: the last good revision still works.",
+    ),
+    (
         r"failed to start|is not ready and cannot serve|HealthCheckContainerError",
         "the container did not start: `invoke logs --project PROJECT` shows why. Nothing was switched over: the last "
         "good revision still serves.",

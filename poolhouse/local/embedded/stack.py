@@ -18,6 +18,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from poolhouse.local import cloud_only
 from poolhouse.local.backend import ServiceState, ServiceStatus, UpOptions, traces_dir
 from poolhouse.local.embedded import specs
 from poolhouse.local.embedded.autoscale import LOOK_S
@@ -103,6 +104,8 @@ class EmbeddedStack:
         self._api = self._instance("api", self._specs["api"])
         self._queues, self._events = declared.by_name, object_events.flags(declared, project=endpoints.project)
         self._workers = Workers(self._specs["worker"], declared, options, make=self._instance, say=say)
+        for line in cloud_only.notes(declared):
+            say(line)
         #: One, where pipeline.toml declares schedules; or where there may be no worker to fire timers.
         self._schedulers: list[Instance] = []
         if declared.schedules or options.autoscale:
