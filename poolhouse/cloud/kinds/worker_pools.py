@@ -39,9 +39,9 @@ ACCELERATOR, ONE_ZONE = "run.googleapis.com/accelerator", "run.googleapis.com/gp
 _GPUS = "nvidia.com/gpu"
 #: Annotations of a template that pipeline.toml decides on; others that somebody has added stay.
 _OURS = {connections.INTERFACES, connections.EGRESS, connections.CLOUD_SQL, ONE_ZONE}
-#: Annotations that Cloud Run and gcloud write themselves: those that gcloud leaves out of an export.
+#: Annotations that Cloud Run and gcloud write themselves: those that gcloud leaves out of an export, and its own.
 _WRITTEN = re.compile(
-    r"serving\.knative\.dev/(creator|lastModifier)|"
+    r"client\.knative\.dev/.*|serving\.knative\.dev/(creator|lastModifier)|"
     r"run\.googleapis\.com/(client-(name|version)|(creator|lastModifier)Email|operation-id)"
 )
 
