@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
-from poolhouse.api import planned_schemas, result_schemas
+from poolhouse.api import links, planned_schemas, result_schemas
 from poolhouse.api.drafts import MAX_BATCH
 from poolhouse.api.problems import MEDIA_TYPE, ProblemDocument
 from poolhouse.api.result_schemas import REF, schema_name
@@ -22,11 +22,6 @@ from poolhouse.pipeline.webhooks.urls import MAX_URL_LENGTH
 from poolhouse.worker.registry import Handler, Registry
 
 _JSON = "application/json"
-#: Calls that go on with an id that an answer has, by its field.
-_NEXT_CALLS = {
-    "task_id": ("get_task", "get_result", "follow_task", "cancel_task"),
-    "group_id": ("get_group", "add_members", "close_group", "cancel_group"),
-}
 
 
 def document(app: FastAPI, registry: Registry, topology: Topology) -> dict[str, Any]:
@@ -79,7 +74,7 @@ def document(app: FastAPI, registry: Registry, topology: Topology) -> dict[str, 
     result_schemas.add(built, registry)
     result_schemas.title(schemas)
     _problems(built["paths"])
-    _links(built["paths"], schemas)
+    links.add(built["paths"], schemas)
     return built
 
 
@@ -220,23 +215,6 @@ def _bodies(paths: dict[str, Any], schemas: Mapping[str, Any], registry: Registr
 
 def _body(schema: Mapping[str, Any], examples: Mapping[str, Any]) -> dict[str, Any]:
     return {"required": True, "content": {_JSON: {"schema": dict(schema), "examples": dict(examples)}}}
-
-
-def _links(paths: Mapping[str, Any], schemas: Mapping[str, Any]) -> None:
-    """Tell which calls take the id that a call made: OpenAPI's links, which people and stateful tests follow."""
-    for operation in (operation for operations in paths.values() for operation in operations.values()):
-        given = {parameter.get("name") for parameter in operation.get("parameters", ())}
-        for status, response in operation["responses"].items():
-            reference = response.get("content", {}).get(_JSON, {}).get("schema", {}).get("$ref", "")
-            made = set(schemas.get(reference.removeprefix(REF), {}).get("required", ())) - given
-            links = {
-                call: {"operationId": call, "parameters": {field: f"$response.body#/{field}"}}
-                for field, calls in _NEXT_CALLS.items()
-                if field in made
-                for call in calls
-            }
-            if status.startswith("2") and links:
-                response["links"] = links
 
 
 def _problems(paths: Mapping[str, Any]) -> None:

@@ -17,6 +17,7 @@ from poolhouse.client.answers import Document, json_of
 from poolhouse.client.errors import ApiError
 from poolhouse.client.task_ref import TaskRef
 from poolhouse.client.task_type import TaskType, fields_of, name_of
+from poolhouse.pipeline import json_values
 from poolhouse.pipeline.groups.group import WaitFor
 from poolhouse.pipeline.tasks.records import Status
 
@@ -199,7 +200,7 @@ def result(task_id: str, adapter: TypeAdapter[_T]) -> Call[_T]:
 
     def read(answer: httpx2.Response) -> _T:
         try:
-            return adapter.validate_json(answer.content, by_alias=True, by_name=True)
+            return json_values.decode(answer.content, adapter)
         except ValidationError as error:
             raise ApiError(
                 f"the result of task {task_id} is not what its type promises: {error}. Was it made by another version "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -86,8 +87,11 @@ class Load:
     def __post_init__(self) -> None:
         """Refuse what can't be."""
         sizes = [size for each in self.workers for size in (each.concurrency, each.cpu, each.memory_gib)]
-        if min(self.tasks_per_day, self.seconds) < 0 or not sizes or min(*sizes, self.job_period_s) <= 0:
-            raise ConfigError("tasks and seconds can't be negative; concurrency, CPU and memory are above 0.")
+        amounts = (self.tasks_per_day, self.seconds)
+        if min(amounts) < 0 or not all(map(math.isfinite, amounts)) or not sizes or min(*sizes, self.job_period_s) <= 0:
+            raise ConfigError(
+                "tasks and seconds can't be negative or endless; concurrency, CPU and memory are above 0."
+            )
 
     @property
     def busy_instance_s(self) -> float:

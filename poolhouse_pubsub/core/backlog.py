@@ -62,7 +62,7 @@ class Backlog:
         """Take out what a consumer may have; the caller leases it, and puts what has no line into `delivered`."""
         taken = self.lines.take(consumer, budget) if self.lines else []
         if budget.open and len(self.lane):
-            taken += self.lane.take(consumer, budget)
+            taken += self.lane.take(budget)
         return taken
 
     def put_back(self, entry: Entry, *, until: float) -> list[Entry]:
@@ -114,7 +114,8 @@ class Backlog:
         """Find what was published before a moment.
 
         Returns:
-            Messages that were never delivered, taken out, and entries that the caller has to end.
+            Messages that were never delivered, taken out, and entries that the caller has to end, or to finish where
+            they are acked.
         """
         entries = self.lines.drop_before(before_us)
         entries += [entry for entry in self.delivered.values() if entry.message.published_us < before_us]

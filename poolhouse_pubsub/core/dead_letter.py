@@ -11,7 +11,7 @@ from poolhouse_pubsub.core.message import Message
 _PREFIX = "CloudPubSubDeadLetterSource"
 
 
-def draft(message: Message, *, subscription: str, deliveries: int, reason: str = "") -> Any:
+def draft(message: Message, *, subscription: str, deliveries: int, reason: str) -> Any:
     """Return a new PubsubMessage with the original's data, attributes and ordering key, and where it came from.
 
     The attributes are those of Handle message failures; their values were measured on Google's emulator.

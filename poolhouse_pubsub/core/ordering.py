@@ -189,7 +189,11 @@ class OrderedLane:
         self._place(line)
 
     def drop_before(self, before_us: int) -> list[Entry]:
-        """Take out all entries published before a moment: the front of each line, since lines are in publish order."""
+        """Take out all entries published before a moment: the front of each line, since lines are in publish order.
+
+        Returns:
+            They, with the state that they had, and those that were acked before their turn and are finished by it.
+        """
         dropped: list[Entry] = []
         for line in list(self._lines.values()):
             while line.entries and line.entries[0].message.published_us < before_us:
@@ -199,14 +203,11 @@ class OrderedLane:
                 entry = line.entries[0]
                 was = entry.state
                 dropped.extend(self.settle(entry))
-                if was is State.LEASED:
-                    entry.state = was  # the caller still has to end its lease
+                entry.state = was
         return dropped
 
     def clear(self) -> None:
         """Empty all lines; streams stay connected."""
-        for line in self._lines.values():
-            line.listed = False
         self._lines.clear()
         self._free.clear()
         for queue in self._owned.values():

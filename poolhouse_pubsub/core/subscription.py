@@ -385,8 +385,6 @@ class Subscription:
         self.finished_count += 1
         if self.rules.retain_acked:
             self.retained[message.id] = message
-            if self._sweep_at == NEVER:
-                self._plan_sweep()
         self._host.left(self, message)
 
     def _run_due(self, now: float) -> None:
@@ -423,11 +421,18 @@ class Subscription:
         for message in messages:
             self._host.left(self, message)
         for entry in entries:
-            self._drop(entry)
-        for message in [message for message in self.retained.values() if message.published_us < before_us]:
+            if entry.state is State.ACKED:  # it waited only for one that is gone now
+                self._finish(entry)
+            else:
+                self._drop(entry)
+        self._let_go([message for message in self.retained.values() if message.published_us < before_us])
+        self._plan_sweep()
+
+    def _let_go(self, messages: Iterable[Message]) -> None:
+        """Retain acked messages no longer."""
+        for message in messages:
             del self.retained[message.id]
             self._host.left(self, message)
-        self._plan_sweep()
 
     def _drop(self, entry: Entry) -> None:
         if entry.state is State.LEASED:
@@ -447,9 +452,7 @@ class Subscription:
             for entry in self.backlog:
                 entry.failures = 0
         if before.retain_acked and not rules.retain_acked:
-            for message in self.retained.values():
-                self._host.left(self, message)
-            self.retained.clear()
+            self._let_go(list(self.retained.values()))
         if before.retention_s != rules.retention_s:
             self._swept_at = 0.0
             self._plan_sweep()
@@ -460,17 +463,14 @@ class Subscription:
         """Make exactly these messages (in publish order) the unacked ones; no lease so far counts any more."""
         self._leases.clear()
         self.backlog.clear()
-        self._sweep_at = NEVER
         self.add(list(messages))
         self._plan_sweep()
         self._set_timer()
 
     def close(self) -> None:
         """End its timers and leases; it is deleted or detached."""
-        self.replace(())
         self.retained.clear()
-        self._sweep_at = NEVER
-        self._timer.cancel()
+        self.replace(())
 
     @property
     def outstanding(self) -> int:

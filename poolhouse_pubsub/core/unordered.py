@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 
-from poolhouse_pubsub.core.leases import Consumer, Entry, State
+from poolhouse_pubsub.core.leases import Entry, State
 from poolhouse_pubsub.core.message import Message
 
 
@@ -73,8 +73,8 @@ class UnorderedLane:
         entry.state = State.DONE
         self._again_live -= 1
 
-    def take(self, consumer: Consumer, budget: Budget) -> list[Entry]:
-        """Take entries out for a consumer."""
+    def take(self, budget: Budget) -> list[Entry]:
+        """Take entries out, for whichever consumer."""
         taken: list[Entry] = []
         fresh, again = self.fresh, self._again
         spend = budget.spend

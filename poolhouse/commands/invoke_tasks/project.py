@@ -33,12 +33,12 @@ def e2e(
     run(main.run, backend=backend, pubsub=pubsub, quick=quick)
 
 
-@command()
-def test(c: Context) -> None:
-    """Run all tests; arguments after -- go to pytest: `./invoke test -- tests/unit -k name`."""
+@command(help={"all": "run everything below tests/, not only the testpaths of pyproject.toml"})
+def test(c: Context, all: bool = False) -> None:  # noqa: PT028 - a command, not a test
+    """Run the tests; arguments after -- go to pytest: `./invoke test -- tests/unit -k name`."""
     from poolhouse.commands.project import checks
 
-    run(checks.test, c.remainder)
+    run(checks.test, c.remainder, everything=all)
 
 
 @command()

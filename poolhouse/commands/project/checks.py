@@ -15,13 +15,15 @@ from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.exit_codes import OK
 from poolhouse.project import ROOT
 
+#: Where all tests of a project are.
+TESTS = "tests"
 #: Only the kit's own repository has them.
-IMPORT_RULES = Path("tests") / "kit" / "unit" / "test_imports.py"
+IMPORT_RULES = Path(TESTS) / "kit" / "unit" / "test_imports.py"
 
 
-def test(remainder: str) -> int:
-    """Run the tests; `remainder` goes to pytest."""
-    return _python("pytest", *pytest_arguments(remainder))
+def test(remainder: str, everything: bool) -> int:
+    """Run pytest's `testpaths`, or everything below tests/; `remainder` goes to pytest."""
+    return _python("pytest", *pytest_arguments(remainder, everything=everything))
 
 
 def check() -> int:
@@ -41,7 +43,7 @@ def check() -> int:
 
 def bench(name: str, arguments: str) -> int:
     """Run a benchmark from the folders `bench` below tests/; list them if none is named."""
-    found = {path.stem: path for path in sorted((ROOT / "tests").glob("**/bench/[!_]*.py"))}
+    found = {path.stem: path for path in sorted((ROOT / TESTS).glob("**/bench/[!_]*.py"))}
     if not name:
         for stem, path in found.items():
             out.print(f"  {stem:<16} {plain(_first_line(path))}")
@@ -63,9 +65,9 @@ def _python(module: str, *arguments: str) -> int:
     return subprocess.run(command, cwd=ROOT, env=environment.child(), check=False).returncode
 
 
-def pytest_arguments(remainder: str) -> list[str]:
-    """Return what `invoke test -- ARGUMENTS` passes to pytest before the given arguments."""
-    given = shlex.split(remainder)
+def pytest_arguments(remainder: str, *, everything: bool = False) -> list[str]:
+    """Return what `invoke test -- ARGUMENTS` passes to pytest: the given arguments, and others before them."""
+    given = [*([TESTS] if everything else []), *shlex.split(remainder)]
     if any(part.startswith(("-n", "--pdb")) for part in given):
         return given
     # Groups: tests that share a whole stack run in one process, so that there is one stack.

@@ -2,5 +2,5 @@
 
     python -m pytest tests/kit/environments
 
-They are no part of `./invoke test`: they start dozens of stacks, and some need root, mount namespaces or other Pythons.
+They start dozens of stacks, and some need root, mount namespaces or other Pythons.
 """

@@ -109,7 +109,7 @@ def test_words_of_a_page_that_are_apart_stay_apart(desk: Desk) -> None:
         (saved(Image.new("RGB", (8, 8)), "PNG") + bytes(99), "is a PNG image"),
         (pdf("x"), "is a PDF"),
         (v7_tar(), "is a tar archive"),
-        (gzip.compress(b"a,b\n1,2\n"), "is gzip inside of a compressed file: decompress it once"),
+        (gzip.compress(b"a,b\n1,2\n", mtime=0), "is gzip inside of a compressed file: decompress it once"),
         (b"PAR1" + bytes(20), "Parquet inside gzip can't be read in pieces"),
     ],
 )
@@ -129,6 +129,24 @@ def test_a_compressed_table_needs_no_ending_that_says_so(desk: Desk) -> None:
     table = desk.process("t.csv").table
     assert table is not None
     assert table.rows == 1
+
+
+@pytest.mark.parametrize(
+    ("html", "lines"),
+    [
+        ("<pre>\ndef f():\n    return 1\n\n</pre>", ["def f():", "    return 1"]),
+        ("<pre>a\r\n\tb</pre>c\n d", ["a", "\tb", "c d"]),
+        ("<p>one\n  two<pre><b>x</b>\n<i> y  z</i></pre>three", ["one two", "x", " y  z", "three"]),
+        ("<pre>never\nclosed", ["never", "closed"]),
+        ("</pre>a\nb", ["a b"]),
+        ("Notes: <textarea>a\n b</textarea> c\nd", ["Notes: a", " b c d"]),
+        ("<pre>a<script>1\n2</script>\nb</pre>", ["a", "b"]),
+    ],
+)
+def test_preformatted_text_keeps_its_lines_and_their_indentation(desk: Desk, html: str, lines: list[str]) -> None:
+    desk.upload("t.html", f"<html>{html}</html>")
+    desk.process("t.html", "extract_text")
+    assert desk.read("processed/t.html.txt").decode().splitlines() == lines
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,8 @@ def test_where_pools_are_cheaper_from_the_first_task_on_the_report_says_so() -> 
 def test_impossible_loads_are_refused() -> None:
     with pytest.raises(ConfigError, match="can't be negative"):
         Load(tasks_per_day=-1, seconds=1)
+    with pytest.raises(ConfigError, match="can't be negative or endless"):
+        Load(tasks_per_day=float("inf"), seconds=1)
 
 
 def test_a_gpu_has_a_line_of_its_own_and_what_has_none_has_no_such_line() -> None:

@@ -51,7 +51,6 @@ def gcloud(folder: Path, script: str, **more: Any) -> Gcloud:
 def interrupted(*paths: Path) -> Iterator[None]:
     """Ctrl-C as soon as all of these are there; once more each five seconds, as a person would."""
     over, main = threading.Event(), threading.get_ident()
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
 
     def watch() -> None:
         while not all(path.exists() for path in paths):
@@ -68,7 +67,6 @@ def interrupted(*paths: Path) -> Iterator[None]:
     finally:
         over.set()
         watching.join()
-        signal.signal(signal.SIGINT, before)
 
 
 def gone(pid: int) -> bool:

@@ -186,6 +186,11 @@ def test_what_follows_the_dashes_goes_to_pytest(given: str, handed_on: list[str]
     assert (arguments == handed_on) == (given != "tests/unit -k 'a or b'")
 
 
+def test_everything_is_all_below_the_folder_of_tests() -> None:
+    assert "tests" not in pytest_arguments("-x")
+    assert pytest_arguments("-x", everything=True)[-2:] == ["tests", "-x"]
+
+
 @pytest.mark.parametrize("form", ["shell", "dotenv", "json"])
 def test_the_environment_of_a_stack_is_what_other_programs_read(
     form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -49,9 +49,18 @@ def test_thousands_of_instances_are_listed_to_the_end() -> None:
 
 
 @pytest.mark.parametrize(
-    "metadata", [{}, {"used": "1"}, {"used": "-5", "reserved": "1"}, {"used": "٣", "reserved": "9" * 400}]
+    "metadata",
+    [
+        {},
+        {"used": "1"},
+        {"used": "-5", "reserved": "1"},
+        {"used": "٣", "reserved": "4"},
+        {"used": "1" * 13, "reserved": "9"},
+    ],
 )
 def test_what_is_no_count_counts_nothing(metadata: dict[str, str]) -> None:
     store = MemoryStore()
     store.put(names.quota(DAY, "anonymous", "x"), b"", metadata=metadata)
     assert QuotaStore(store).totals(DAY, ["anonymous"]) == {"anonymous": Count()}
+    store.put(names.quota(DAY, "anonymous", "y"), b"", metadata={"used": "5", "reserved": "9" * 12})
+    assert QuotaStore(store).totals(DAY, ["anonymous"]) == {"anonymous": Count(5, 10**12 - 1)}

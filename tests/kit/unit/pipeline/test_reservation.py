@@ -5,12 +5,12 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
 
-from poolhouse.pipeline.limits.reservation import PAUSE_S, Count, Reservation
+from poolhouse.pipeline.limits.reservation import AHEAD_S, PAUSE_S, Count, Reservation
 
 
 @dataclass
@@ -262,3 +262,81 @@ def test_an_instance_that_storage_has_failed_looks_again_without_a_call() -> Non
     assert reservation.due_s(waiting=0) is None
     reservation.fail(5)
     assert reservation.due_s(waiting=0) == 5 + PAUSE_S
+
+
+def exchanged(quota: int, *, reserved: int = 0, others: Sequence[Count] = (), seed: int = 1) -> Reservation:
+    """An instance for which a call waited, after its first exchange, at 100 s."""
+    reservation = Reservation(quota, chance=random.Random(seed))
+    reservation.begin(100, waiting=1)
+    reservation.end(100, mine=Count(used=0, reserved=reserved), others=others)
+    return reservation
+
+
+@pytest.mark.parametrize(
+    ("quota", "others", "calls", "after_s", "waiting", "reserved"),
+    [
+        (1_000, [], 40, 10, 0, 40),  # as many as in the ten seconds before
+        (1_000, [], 40, 20, 0, 20),
+        (1_000, [], 4, 0.5, 0, 40),  # no rate is told from less than a second
+        (1_000, [], 40, 10, 3, 43),
+        (100, [], 0, 10, 1, 10),  # the least
+        (100, [], 0, 10, 0, 0),  # an idle one has none
+        (6_450, [], 0, 10, 1, 100),  # the least of a large quota
+        (21, [], 1, 10, 0, 10),  # an even share of the 20 left, with one for an instance that comes next
+        (28, [Count(0, 7)], 0, 10, 1, 7),
+        (28, [Count(3, 4), Count(3, 3)], 0, 10, 1, 7),  # one that has none over has no share
+        (28, [Count(0, 7)], 0, 10, 9, 9),  # but for calls that wait
+        (28, [Count(0, 7)], 0, 10, 99, 21),
+    ],
+)
+def test_an_instance_reserves_what_it_is_going_to_use_and_leaves_the_others_their_share(
+    quota: int, others: list[Count], *, calls: int, after_s: float, waiting: int, reserved: int
+) -> None:
+    reservation = exchanged(quota, reserved=calls, others=others)
+    assert all(reservation.use() for _ in range(calls))
+    count = reservation.begin(100 + after_s, waiting=waiting)
+    assert (count or Count()) == Count(calls, calls + reserved)
+
+
+def test_calls_that_went_unreserved_before_the_first_exchange_tell_no_rate() -> None:
+    reservation = Reservation(100, chance=random.Random(1))
+    assert all(reservation.use_unreserved() for _ in range(40))
+    assert reservation.begin(100, waiting=0) == Count(40, 50)
+
+
+def test_counts_are_exchanged_when_half_is_used_when_a_call_waits_and_at_last_to_write_what_was_used() -> None:
+    fresh = Reservation(100, chance=random.Random(1))
+    assert fresh.due_s(waiting=0) is None
+    assert fresh.begin(0, waiting=0) is None
+    assert not fresh.unwritten
+    reservation = exchanged(20, reserved=10)
+    due_s = []
+    for _ in range(10):
+        due_s.append(reservation.due_s(waiting=0))
+        assert reservation.use()
+    assert due_s == [100 + AHEAD_S] * 6 + [101] * 4
+    assert not reservation.use()
+    assert exchanged(100, reserved=10).due_s(waiting=1) == 101
+
+
+def test_what_is_left_to_others_is_looked_for_again_and_what_is_used_up_is_not() -> None:
+    assert exchanged(10, others=[Count(used=9, reserved=9)]).due_s(waiting=1) == 101
+    assert exchanged(10, others=[Count(used=9, reserved=10)]).due_s(waiting=1) == 100 + AHEAD_S
+    looked = exchanged(10, others=[Count(used=2, reserved=10)])
+    assert looked.begin(110, waiting=1) is None
+    looked.end(110, mine=Count(), others=[Count(used=2, reserved=2)])
+    assert looked.due_s(waiting=1) == 101  # at once: nothing was written
+    used_up = exchanged(10, others=[Count(used=10, reserved=10)])
+    assert used_up.used_up
+    assert used_up.due_s(waiting=1) is None
+    last = exchanged(10, reserved=2, others=[Count(used=8, reserved=8)])
+    assert last.use()
+    assert last.use()
+    assert last.due_s(waiting=0) == 100 + AHEAD_S  # to write it, not to find more
+
+
+def test_instances_that_wrote_at_the_same_time_keep_apart_the_next_time() -> None:
+    collided = [exchanged(100, reserved=10, others=[Count(0, 95)], seed=seed) for seed in range(20)]
+    due_s = [reservation.due_s(waiting=1) for reservation in collided]
+    assert len(set(due_s)) == len(due_s)
+    assert all(each is not None and 101 <= each <= 101.5 for each in due_s)

@@ -6,6 +6,7 @@ import pytest
 
 from poolhouse_pubsub import protos
 from poolhouse_pubsub.control.inspection import inspect
+from poolhouse_pubsub.core import dead_letter
 from poolhouse_pubsub.core.leases import Consumer, Mode
 from poolhouse_pubsub.core.subscription import AckResult
 from tests.kit.unit.pubsub.world import START, SUBSCRIPTION, TOPIC, World, data
@@ -28,6 +29,10 @@ def with_dead_letters(**fields: object) -> World:
     world.service.subscriber.delete_subscription(protos.DeleteSubscriptionRequest(subscription=SUBSCRIPTION))
     world.subscribe(dead_letter_policy={"dead_letter_topic": DEAD, "max_delivery_attempts": 5}, **fields)
     return world
+
+
+def taker() -> Consumer:
+    return Consumer(Mode.PULL, token="", deliver=lambda batch: None)
 
 
 def test_an_acked_message_never_comes_back() -> None:
@@ -167,10 +172,30 @@ def test_a_deadline_is_moved_while_the_lease_lasts_and_not_after_it() -> None:
     assert sorted(data(world.pull())) == ["a", "b"]
 
 
+def test_an_ack_after_a_nack_does_not_count() -> None:
+    world = World()
+    world.publish("a")
+    held = world.pull()
+    world.nack(*held)
+    assert world.ack(*held) == [AckResult.STALE]
+    assert data(world.pull()) == ["a"]
+
+
+def test_a_delivery_that_is_refused_again_and_again_waits_as_the_retry_policy_says() -> None:
+    world = World(retry_policy=retry(1, 1))
+    world.publish("a")
+    for _ in range(12):
+        [entry] = world.subscription.take(taker(), now=world.clock.now())
+        world.subscription.refuse(entry, reason="no such table", now=world.clock.now())
+        world.advance(0.999)
+        assert world.pull() == []
+        world.advance(0.001)
+
+
 def test_a_delivery_that_was_given_back_is_no_attempt() -> None:
     world = with_dead_letters()
     world.publish("a")
-    entries = world.subscription.take(Consumer(Mode.PULL, token="", deliver=lambda batch: None), now=world.clock.now())
+    entries = world.subscription.take(taker(), now=world.clock.now())
     world.subscription.give_back(entries)
     [again] = world.pull()
     assert (again.data, again.attempt) == ("a", 1)
@@ -179,7 +204,7 @@ def test_a_delivery_that_was_given_back_is_no_attempt() -> None:
 def test_a_delivery_that_is_refused_comes_again_after_a_pause_and_its_reason_is_kept() -> None:
     world = with_dead_letters()
     world.publish("a")
-    entries = world.subscription.take(Consumer(Mode.PULL, token="", deliver=lambda batch: None), now=world.clock.now())
+    entries = world.subscription.take(taker(), now=world.clock.now())
     for entry in [*entries, *entries]:  # the second time it is not leased any more
         world.subscription.refuse(entry, reason="no such table", now=world.clock.now())
     assert world.subscription.delivery_error == "no such table"
@@ -264,6 +289,30 @@ def test_the_fifth_failure_forwards_to_the_dead_letter_topic_with_where_it_came_
         world.nack(*world.pull())
     assert data(world.pull(name=DEAD_SUBSCRIPTION)) == ["b"]
     assert world.subscription.dead_lettered_count == 2
+
+
+def test_a_dead_letter_tells_its_source_and_the_attributes_that_the_original_had() -> None:
+    world = with_dead_letters()
+    world.publish("a", colour="blue")
+    for _ in range(5):
+        world.nack(*world.pull())
+    [dead] = world.pull(name=DEAD_SUBSCRIPTION)
+    assert dead_letter.source_of(dead.attributes) == SUBSCRIPTION
+    assert dead_letter.without_source(dead.attributes) == {"colour": "blue"}
+    for name in [name for name in dead.attributes if "Subscription" in name]:
+        assert dead_letter.source_of({key: dead.attributes[key] for key in dead.attributes if key != name}) == ""
+
+
+def test_a_dead_letter_has_as_much_of_the_reason_as_an_attribute_may_have() -> None:
+    world = with_dead_letters()
+    world.publish("a")
+    for _ in range(5):
+        world.advance(60)
+        [entry] = world.subscription.take(taker(), now=world.clock.now())
+        world.subscription.refuse(entry, reason="x" + "é" * 600, now=world.clock.now())
+    [dead] = world.pull(name=DEAD_SUBSCRIPTION)
+    assert dead.attributes["CloudPubSubDeadLetterSourceDeliveryErrorMessage"] == "x" + "é" * 511
+    assert dead_letter.without_source(dead.attributes) == {}
 
 
 def test_five_attempts_with_ten_minutes_of_backoff_take_no_time() -> None:
@@ -382,6 +431,35 @@ def test_messages_are_spread_over_the_streams_of_a_subscription() -> None:
     world.publish(*map(str, range(40)))
     assert len(one.got) == len(two.got) == 20
     assert sorted(one.data + two.data) == sorted(map(str, range(40)))
+
+
+@pytest.mark.parametrize(("messages", "sizes"), [(2, [1, 1]), (5, [2, 3])])
+def test_what_waits_is_dealt_out_in_equal_batches(messages: int, sizes: list[int]) -> None:
+    world = World()
+    batches: list[int] = []
+    for name in "ab":
+        consumer = Consumer(Mode.STREAM, token=name, deliver=lambda batch: batches.append(len(batch)))
+        world.subscription.connect(consumer)
+    world.publish(*"x" * messages)
+    assert sorted(batches) == sizes
+
+
+def test_a_stream_with_room_gets_all_that_waits_though_it_is_more_than_a_response_may_carry() -> None:
+    world = World()
+    for _ in range(3):
+        world.publish(*["x"] * 1000)
+    assert len(world.stream().got) == 3000
+
+
+def test_a_key_whose_stream_has_no_room_waits_for_it_and_the_other_streams_go_on() -> None:
+    world = World(enable_message_ordering=True)
+    full = world.stream(max_messages=1)
+    world.publish("1", "2", key="k")
+    other = world.stream()
+    world.publish("x", key="l")
+    assert (full.data, other.data) == (["1"], ["x"])
+    world.ack(*full.got)
+    assert (full.data, other.data) == (["1", "2"], ["x"])
 
 
 def test_what_a_closed_stream_held_comes_back_at_its_deadline_and_not_before() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from poolhouse_pubsub import protos
 from poolhouse_pubsub.control.faults import Fault
+from poolhouse_pubsub.control.inspection import inspect
 from poolhouse_pubsub.status import Code, StatusError
 from poolhouse_pubsub.transport.streaming import StreamingPull
 from tests.kit.unit.pubsub.world import SUBSCRIPTION, TOPIC, World, data
@@ -69,6 +70,42 @@ def test_a_fault_of_one_subscription_leaves_the_others_and_calls_on_none_alone()
     world.advance(3600)
     assert data(world.pull()) == ["a"]
     assert world.pull(name=TWIN) == []
+
+
+def test_a_message_that_is_delayed_is_waited_for_and_comes_once() -> None:
+    world = World()
+    world.faults.add(Fault(kind="delay", seconds=5))
+    world.publish("a", "b")
+    assert world.pull() == []
+    shown = inspect(world.emulator, SUBSCRIPTION)
+    assert (shown.unacked, shown.delayed) == (2, 2)
+    world.advance(4.9)
+    assert world.pull() == []
+    world.advance(0.1)
+    held = world.pull()
+    assert data(held) == ["a", "b"]
+    world.ack(*held)
+    world.advance(3600)
+    assert world.pull() == []
+    assert inspect(world.emulator, SUBSCRIPTION).unacked == 0
+
+
+@pytest.mark.parametrize("end", [World.ack, World.nack])
+def test_a_duplicate_counts_for_nothing(end: Callable[..., Any]) -> None:
+    world = World()
+    world.faults.add(Fault(kind="duplicate", count=1))
+    world.publish("a")
+    [original] = world.pull()
+    [copy] = world.pull()
+    assert (copy.data, copy.message_id) == (original.data, original.message_id)
+    end(world, copy)
+    shown = inspect(world.emulator, SUBSCRIPTION)
+    assert (shown.unacked, shown.outstanding, shown.finished) == (1, 1, 0)
+    assert world.pull() == []
+    world.nack(original)
+    [again] = world.pull()
+    world.ack(again)
+    assert inspect(world.emulator, SUBSCRIPTION).finished == 1
 
 
 def test_an_ack_of_a_malformed_id_is_refused_although_acks_are_dropped() -> None:

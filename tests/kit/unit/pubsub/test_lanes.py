@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from poolhouse_pubsub.core import ordering
+from poolhouse_pubsub.core.backlog import Backlog
 from poolhouse_pubsub.core.leases import Consumer, Entry, Leases, Mode, State
 from poolhouse_pubsub.core.message import Message
 from poolhouse_pubsub.core.ordering import OrderedLane
@@ -67,7 +68,7 @@ def test_new_messages_and_those_that_failed_are_taken_in_turn() -> None:
     for id in (11, 12):
         lane.put_back(Entry(message(id), failures=1))
     assert len(lane) == 5
-    assert ids(lane.take(consumer(), budget())) == [11, 1, 12, 2, 3]
+    assert ids(lane.take(budget())) == [11, 1, 12, 2, 3]
     assert len(lane) == 0
 
 
@@ -78,15 +79,8 @@ def test_what_is_done_before_its_turn_comes_is_left_out() -> None:
         lane.put_back(entry)
     lane.forget(entries[0])
     assert len(lane) == 1
-    assert ids(lane.take(consumer(), budget())) == [2]
+    assert ids(lane.take(budget())) == [2]
     assert entries[0].state is State.DONE
-
-
-def test_what_is_published_at_the_moment_itself_is_not_before_it() -> None:
-    lane = UnorderedLane()
-    lane.add([message(1, published_us=5), message(2, published_us=6)])
-    assert [dropped.id for dropped in lane.drop_fresh(6)] == [1]
-    assert [waiting.id for waiting in lane.waiting()] == [2]
 
 
 def test_a_cleared_lane_has_nothing() -> None:
@@ -94,7 +88,7 @@ def test_a_cleared_lane_has_nothing() -> None:
     lane.add([message(1)])
     lane.put_back(Entry(message(2), failures=1))
     lane.clear()
-    assert (len(lane), lane.take(consumer(), budget())) == (0, [])
+    assert (len(lane), lane.take(budget())) == (0, [])
 
 
 def test_leases_end_in_the_order_of_their_deadlines_however_these_were_moved() -> None:
@@ -182,11 +176,39 @@ def test_a_key_without_outstanding_messages_moves_on_when_its_stream_closes(orde
     assert ids(ordered.take(ordered.b)) == [2]
 
 
+def test_a_key_that_moves_on_goes_to_one_stream(ordered: Ordered) -> None:
+    lane = ordered.lane
+    lane.add([message(1, "k"), message(2, "k")])
+    [first] = ordered.take(ordered.a, budget(1))
+    lane.add([message(3, "k"), message(4, "k")])
+    lane.settle(first)
+    lane.disconnect(ordered.a.token)
+    other = consumer(lane.connect("c"))
+    assert ids(ordered.take(ordered.b, budget(1))) == [2]
+    assert ordered.take(other) == []
+
+
+def test_a_stream_goes_on_with_its_keys_before_it_takes_another(ordered: Ordered) -> None:
+    ordered.lane.add([message(1, "k"), message(2, "other"), message(3, "k")])
+    assert [ids(ordered.take(ordered.a, budget(1))) for _ in range(3)] == [[1], [3], [2]]
+
+
+def test_what_fails_is_found_after_earlier_messages_of_its_key_were_acked(ordered: Ordered) -> None:
+    lane = ordered.lane
+    lane.add(message(id, "k") for id in range(1, 6))
+    first, second, _, fourth, _ = ordered.take(ordered.a)
+    for entry in (first, second):
+        lane.settle(entry)
+    lane.add([message(6, "k")])
+    assert ids(lane.rewind(fourth, until=0)) == [4, 5]
+    assert ids(ordered.take(ordered.a)) == [4, 5, 6]
+
+
 def test_what_has_yet_to_be_delivered_is_counted(ordered: Ordered) -> None:
     lane = ordered.lane
     lane.add(message(id, "k", published_us=id) for id in range(1, 6))
     assert lane.pending == 5
-    taken = ordered.take(ordered.a, budget(3))
+    taken = [*ordered.take(ordered.a, budget(1)), *ordered.take(ordered.a, budget(2))]
     assert lane.pending == 2
     assert lane.rewind(taken[1], until=0) == taken[1:]
     assert lane.pending == 4
@@ -224,6 +246,16 @@ def test_a_key_of_which_nothing_fits_is_free_for_another_stream(ordered: Ordered
     assert ids(ordered.take(ordered.b)) == [2]
 
 
+def test_a_stream_takes_what_fits_of_its_keys_and_the_rest_stays_with_it(ordered: Ordered) -> None:
+    for id, key in ((1, "k"), (2, "l")):
+        ordered.lane.add([message(id, key)])
+        assert ids(ordered.take(ordered.a)) == [id]
+    ordered.lane.add([message(3, "k"), message(4, "l")])
+    assert ids(ordered.take(ordered.a, budget(cap_bytes=SIZE + 1))) == [3]
+    assert ordered.lane.pending == 1
+    assert ids(ordered.take(ordered.a)) == [4]
+
+
 def test_a_push_endpoint_gets_one_message_of_each_key() -> None:
     lane = OrderedLane()
     lane.add([message(1, "k"), message(2, "k"), message(3, "other")])
@@ -246,3 +278,50 @@ def test_an_idle_key_comes_back_to_its_stream_while_it_is_remembered(
     lane.add([message(3, "old"), message(4, "new")])
     assert ids(ordered.take(ordered.b)) == [3]
     assert ids(ordered.take(ordered.a)) == [4]
+
+
+def test_failures_of_before_a_restart_go_on_counting_in_both_lanes() -> None:
+    backlog = Backlog()
+    backlog.add([message(1), message(2), message(3), message(4, "k"), message(5, "k")], ordered=True)
+    backlog.restore_failures({2: 3, 5: 1})
+    assert [each.id for each in backlog.messages()] == [1, 2, 3, 4, 5]
+    assert (backlog.waiting, backlog.ready) == (5, 5)
+    taken = backlog.take(consumer("", Mode.PULL), budget())
+    assert {entry.message.id: entry.attempt for entry in taken} == {1: 1, 2: 4, 3: 1, 4: 1, 5: 2}
+
+
+def test_what_is_published_at_the_moment_itself_is_not_before_it_wherever_it_stands() -> None:
+    backlog = Backlog()
+    backlog.add([message(1, published_us=5), message(2, published_us=6)], ordered=False)
+    backlog.delivered = {entry.message.id: entry for entry in backlog.take(consumer("", Mode.PULL), budget())}
+    backlog.add([message(3, published_us=5), message(4, published_us=6)], ordered=False)
+    backlog.add([message(5, "k", published_us=5), message(6, "k", published_us=6)], ordered=True)
+    fresh, entries = backlog.drop_before(6)
+    assert ([each.id for each in fresh], sorted(ids(entries))) == ([3], [1, 5])
+
+
+def test_a_line_that_failed_twice_waits_for_the_longer_of_its_backoffs() -> None:
+    backlog, taker = Backlog(), consumer("", Mode.PULL)
+    backlog.add([message(1, "k"), message(2, "k"), message(3)], ordered=True)
+    first, second, other = backlog.take(taker, budget())
+    backlog.put_back(second, until=20)
+    backlog.put_back(first, until=10)
+    backlog.delivered[3] = other
+    backlog.put_back(other, until=30)
+    assert (backlog.delayed, backlog.ready) == (3, 0)
+    backlog.end_delays(10)
+    assert (backlog.next_due, backlog.take(taker, budget())) == (20, [])
+    backlog.end_delays(20)
+    assert (backlog.delayed, backlog.ready) == (1, 2)
+    assert ids(backlog.take(taker, budget())) == [1, 2]
+
+
+def test_every_message_that_waits_for_a_backoff_is_counted_until_it_is_ready() -> None:
+    backlog, taker = Backlog(), consumer("", Mode.PULL)
+    backlog.add([message(id) for id in (1, 2, 3)], ordered=False)
+    for entry in backlog.take(taker, budget()):
+        backlog.delivered[entry.message.id] = entry
+        backlog.put_back(entry, until=10 * entry.message.id)
+    assert (backlog.delayed, backlog.ready) == (3, 0)
+    backlog.end_delays(20)
+    assert (backlog.delayed, backlog.ready) == (1, 2)

@@ -219,6 +219,14 @@ def test_with_exactly_once_one_request_may_ack_a_key_in_any_order_of_its_ids() -
     assert world.ack(three, one, two) == [AckResult.DONE] * 3
 
 
+def test_with_exactly_once_a_used_id_in_a_request_keeps_none_of_the_others_from_their_turn() -> None:
+    world = ordered(enable_exactly_once_delivery=True)
+    world.publish("1", "2", "3", "4", key="k")
+    one, two, three, four = world.pull()
+    assert world.ack(two, one) == [AckResult.DONE] * 2
+    assert world.ack(four, one, three) == [AckResult.DONE, AckResult.STALE, AckResult.DONE]
+
+
 def test_a_push_consumer_has_one_message_of_a_key_at_a_time() -> None:
     from poolhouse_pubsub.core.leases import Consumer, Mode
 

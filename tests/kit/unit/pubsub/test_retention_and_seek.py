@@ -96,6 +96,25 @@ def test_acked_messages_are_retained_no_longer_than_the_retention() -> None:
     assert world.pull() == []
 
 
+def test_a_message_that_was_acked_before_its_turn_is_retained_when_the_one_before_it_is_too_old() -> None:
+    world = World(
+        retain_acked_messages=True,
+        message_retention_duration=TEN_MINUTES,
+        ack_deadline_seconds=600,
+        enable_message_ordering=True,
+    )
+    world.publish("old", "old and acked", key="k")
+    world.advance(300)
+    world.publish("acked", key="k")
+    _, *later = world.pull()
+    world.ack(*later)
+    world.advance(301)
+    shown = inspect(world.emulator, SUBSCRIPTION)
+    assert (shown.unacked, shown.outstanding, shown.retained, shown.finished) == (0, 0, 1, 2)
+    seek(world, START)
+    assert data(world.pull()) == ["acked"]
+
+
 def test_acked_messages_are_let_go_once_they_are_not_to_be_retained_any_more() -> None:
     world = World(retain_acked_messages=True)
     world.publish("a")
@@ -110,6 +129,20 @@ def test_acked_messages_are_let_go_once_they_are_not_to_be_retained_any_more() -
     assert inspect(world.emulator, SUBSCRIPTION).retained == 0
     seek(world, START)
     assert world.pull() == []
+
+
+def test_another_change_lets_no_acked_message_go() -> None:
+    world = World(retain_acked_messages=True)
+    world.publish("a")
+    world.ack(*world.pull())
+    world.service.subscriber.update_subscription(
+        protos.UpdateSubscriptionRequest(
+            subscription={"name": SUBSCRIPTION, "ack_deadline_seconds": 60},
+            update_mask={"paths": ["ack_deadline_seconds"]},
+        )
+    )
+    seek(world, START)
+    assert data(world.pull()) == ["a"]
 
 
 def test_a_shorter_retention_holds_for_the_messages_that_are_there() -> None:

@@ -135,6 +135,29 @@ def test_retained_messages_and_snapshots_can_be_sought_after_a_restart(tmp_path:
     assert data(third.pull()) == ["acked", "later"]
 
 
+def test_acked_messages_that_were_let_go_are_gone_after_a_restart(tmp_path: Path) -> None:
+    world = Kept(tmp_path, retain_acked_messages=True)
+    world.publish("a")
+    world.ack(*world.pull())
+    world.service.subscriber.update_subscription(
+        protos.UpdateSubscriptionRequest(
+            subscription={"name": SUBSCRIPTION, "retain_acked_messages": False},
+            update_mask={"paths": ["retain_acked_messages"]},
+        )
+    )
+    assert inspect(world.killed().emulator, SUBSCRIPTION).retained == 0
+
+
+def test_what_outlived_its_retention_is_gone_from_the_log(tmp_path: Path) -> None:
+    world = Kept(tmp_path, message_retention_duration=protos.Duration(seconds=600), retain_acked_messages=True)
+    world.publish("acked", "delivered", "fresh")
+    acked, _ = world.pull(2)
+    world.ack(acked)
+    world.advance(601)
+    found = inspect(world.killed().emulator, SUBSCRIPTION)
+    assert (found.unacked, found.retained) == (0, 0)
+
+
 def test_a_snapshot_of_a_deleted_topic_says_so_after_a_restart(tmp_path: Path) -> None:
     world = Kept(tmp_path)
     world.service.snapshots.create_snapshot(protos.CreateSnapshotRequest(name=SNAPSHOT, subscription=SUBSCRIPTION))

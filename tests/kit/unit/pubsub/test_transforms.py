@@ -163,6 +163,24 @@ def test_a_failing_message_of_a_key_holds_the_later_ones_back() -> None:
     assert data(world.pull()) == ["bad", "2"]
 
 
+def test_a_failing_message_of_a_key_holds_no_other_key_back() -> None:
+    world = World(
+        message_transforms=[function("if (message.data == 'bad') throw 1; return message;")],
+        enable_message_ordering=True,
+    )
+    world.publish("bad", "2", key="k")
+    world.publish("1", key="l")
+    assert data(world.pull()) == ["1"]
+
+
+def test_a_function_of_a_subscription_knows_the_id_and_the_time_of_a_message() -> None:
+    body = "message.attributes = {id: metadata.message_id, at: metadata.publish_time}; return message;"
+    world = World(message_transforms=[function(body)])
+    [id] = world.publish("a")
+    [message] = world.pull()
+    assert message.attributes == {"id": id, "at": "2027-01-15T08:00:00Z"}
+
+
 @pytest.mark.parametrize("exactly_once", [False, True])
 def test_a_filtered_message_of_a_key_is_out_of_the_way(exactly_once: bool) -> None:
     world = World(
