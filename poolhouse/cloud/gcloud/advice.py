@@ -112,6 +112,13 @@ _ADVICE: tuple[tuple[str, str], ...] = (
         "in pipeline.toml.",
     ),
     (
+        r"run\.allowedIngress",
+        "an organisation policy allows services with internal ingress alone. API and console take calls from "
+        "everywhere, checking who calls, and nothing under [deploy] changes that: ask the organisation's "
+        "administrators to allow `all` in constraints/run.allowedIngress for this project, or deploy to one that it "
+        "does not cover.",
+    ),
+    (
         _ORGANISATION.pattern,
         "an organisation policy forbids it; the constraint is named above. Ask the organisation's administrators, or "
         "deploy to a project that it does not cover.",

@@ -15,6 +15,7 @@ from poolhouse.cloud.kinds.containers import Container
 from poolhouse.cloud.kinds.shares import Canary, Division
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.resource import Command, Fields, Json, Read, Resource, command, flag
+from poolhouse.pipeline import numbers
 from poolhouse.pipeline.config.queue import Queue
 from poolhouse.pipeline.config.topology import Topology
 
@@ -159,12 +160,13 @@ def pools_read(options: Options, tracks: ReleaseTracks) -> Read:
 
 def _probes(env: Mapping[str, str]) -> Mapping[str, Json]:
     """The probes of a worker with these variables, by their fields in a container; none without a port."""
-    text = env.get(_PORT, "")
-    if not text.isdecimal() or int(text) > 65_535:
-        raise CloudError(f"{_PORT} under [env] of pipeline.toml is {text!r}: it is a port, or 0 for no probes.")
-    if int(text) == 0:
+    try:
+        port = numbers.port(env[_PORT])
+    except ValueError as error:
+        raise CloudError(f"{_PORT} under [env] of pipeline.toml {error}; 0 means no probes.") from None
+    if port == 0:
         return {}
-    asked = {"httpGet": {"path": "/health", "port": int(text)}}
+    asked = {"httpGet": {"path": "/health", "port": port}}
     return {"startupProbe": {**asked, **_STARTUP}, "livenessProbe": {**asked, **_LIVENESS}}
 
 

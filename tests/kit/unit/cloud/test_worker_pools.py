@@ -96,9 +96,11 @@ class TestProbes:
         assert changes == {"startup_probe": None, "liveness_probe": None, "env WORKER_HEALTH_PORT": "0"}
         assert not {"startupProbe", "livenessProbe"} & set(container_of(cloud_run.listed()[0]))
 
-    @pytest.mark.parametrize("port", ["http", "-1", "65536", ""])
+    @pytest.mark.parametrize("port", ["http", "-1", "65536", "", "8_081", "\u0663"])
     def test_what_is_no_port_is_refused(self, port: str, make: Make) -> None:
-        with pytest.raises(CloudError, match=r"WORKER_HEALTH_PORT under \[env\] of pipeline\.toml is"):
+        with pytest.raises(
+            CloudError, match=r"WORKER_HEALTH_PORT under \[env\] of pipeline\.toml must be a number from 0"
+        ):
             pool_of(make, f'{PIPELINE}[queues.mail.env]\nWORKER_HEALTH_PORT = "{port}"')
 
     @pytest.mark.parametrize("by_hand", [None, {"tcpSocket": {"port": 8081}}, {"periodSeconds": 240}])
@@ -130,7 +132,7 @@ class TestGpu:
         template = cloud_run.listed()[0]["spec"]["template"]
         assert template["spec"]["nodeSelector"] == {"run.googleapis.com/accelerator": "nvidia-l4"}
         assert container_of(cloud_run.listed()[0])["resources"]["limits"]["nvidia.com/gpu"] == "1"
-        # Without it, a quota for GPUs in several zones is needed, which no project has at first.
+        # GPUs in several zones have a quota of their own, and cost more.
         assert template["metadata"]["annotations"] == {"run.googleapis.com/gpu-zonal-redundancy-disabled": "true"}
         changes = {change.field: change.after for change in cloud_run.deploy(pool_of(make)).changes}
         assert changes == {"gpu": None, "cpu": 1, "memory_mib": 512}
