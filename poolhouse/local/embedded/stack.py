@@ -88,6 +88,8 @@ class EmbeddedStack:
         )
         objects = self._kept.objects if self._kept else data / "objects"
         declared = topology.load(specs.pipeline_file(own))
+        #: What whoever brings it up should know.
+        self.notes = tuple(cloud_only.notes(declared))
         self._specs = specs.specs(
             endpoints,
             declared=declared,
@@ -104,8 +106,6 @@ class EmbeddedStack:
         self._api = self._instance("api", self._specs["api"])
         self._queues, self._events = declared.by_name, object_events.flags(declared, project=endpoints.project)
         self._workers = Workers(self._specs["worker"], declared, options, make=self._instance, say=say)
-        for line in cloud_only.notes(declared):
-            say(line)
         #: One, where pipeline.toml declares schedules; or where there may be no worker to fire timers.
         self._schedulers: list[Instance] = []
         if declared.schedules or options.autoscale:
