@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from poolhouse.api import application
 from poolhouse.api.routes.events import TaskEvents
 from poolhouse.api.services import Ending
-from poolhouse.pipeline import logs
+from poolhouse.pipeline import logs, numbers
 from poolhouse.pipeline.config import settings as environment
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.exit_codes import FAILED, OK, USAGE
@@ -159,9 +159,10 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def _port(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"a port is a number from 0 to 65535, not {text!r}")
-    return int(text)
+    try:
+        return numbers.port(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"a port {error}") from None
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -84,7 +84,9 @@ class Access:
                 await problem.response()(scope, receive, answer)
         except ClientDisconnect:
             status = CLIENT_GONE
-        except Exception as error:  # the last resort: logged here, and revealed to no client
+        except (Exception, SystemExit, KeyboardInterrupt, GeneratorExit) as error:
+            # The last resort: logged here, and revealed to no client. Validators, hooks and calls of the application's
+            # may raise what ends a program; a stop of the service comes as a signal.
             _log.error("unexpected error", exc_info=error, method=method, path=scope["path"], **fields)
             if status:
                 raise  # the answer has begun: all that is left is to break it off

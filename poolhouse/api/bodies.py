@@ -49,7 +49,8 @@ async def read(request: Request) -> bytes:
     """
     limit = _gate(request).capacity_bytes
     declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit:
+    length = int(declared) if declared.isascii() and declared.isdigit() else None
+    if length is not None and length > limit:
         raise await _too_large(request, limit)
     chunks: list[bytes] = []
     size = 0
@@ -64,7 +65,7 @@ async def read(request: Request) -> bytes:
                 chunks.append(chunk)
                 if size > LARGE_BYTES and PERMIT not in request.scope:
                     pause.reschedule(None)
-                    await _enter(request, int(declared) if declared.isdigit() else limit)
+                    await _enter(request, limit if length is None else length)
                 pause.reschedule(min(ends_at, loop.time() + BODY_PAUSE_S))
     except TimeoutError:
         raise Problem(408, "the body did not come to its end in time", headers={"connection": "close"}) from None

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from poolhouse.api.problems import FieldError, Problem, field_errors, field_problem, fields_problem
 from poolhouse.api.services import Services
+from poolhouse.pipeline import numbers
 from poolhouse.pipeline.messaging.message import RESERVED_FIELDS, TaskMessage
 from poolhouse.pipeline.tasks.links import Link, Links
 from poolhouse.pipeline.tasks.unique import Unique
@@ -86,7 +87,7 @@ def from_flat(
     delay_s: object = options.get("delay_s")
     if isinstance(delay_s, str):
         try:
-            delay_s = float(delay_s)
+            delay_s = numbers.number(delay_s)
         except ValueError:
             raise field_problem("delay_s", "must be a number of seconds") from None
     timing = _timing(delay_s, options.get("run_at"), services)

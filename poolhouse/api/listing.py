@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from contextlib import suppress
 from typing import Annotated, Any, Literal, Self
 
 from fastapi import Query
@@ -15,13 +16,21 @@ from poolhouse.pipeline.errors import InvalidName
 from poolhouse.pipeline.index.database import TaskQuery
 from poolhouse.pipeline.index.entry import Entry, moment
 from poolhouse.pipeline.messaging.message import format_time
+from poolhouse.pipeline.names import check_task_id
 from poolhouse.pipeline.nearest import did_you_mean
+from poolhouse.pipeline.numbers import Whole
 from poolhouse.pipeline.tasks.records import Status
 from poolhouse.pipeline.tasks.task_ids import is_group, well_formed
 
+#: More than any time that tasks have, in microseconds, and no more than SQLite's integers.
+_MOST_MICROS = 2**63
+
 
 def _statuses(text: str) -> str:
-    for name in filter(None, text.split(",")):
+    names = [name for name in text.split(",") if name]
+    if text and not names:
+        raise ValueError("names no status")
+    for name in names:
         if name not in set(Status):
             raise ValueError(f"{name!r} is none of {', '.join(Status)}.{did_you_mean(name, Status)}")
     return text
@@ -76,7 +85,7 @@ class Listing(BaseModel):
     count: bool = Field(
         default=False, description="Whether the answer has the number of all such tasks, in `total` and `by_status`."
     )
-    page_size: int = Field(default=100, ge=1, le=1000)
+    page_size: Whole = Field(default=100, ge=1, le=1000)
     page_token: str | None = Field(default=None, max_length=2000, description="next_page_token of the page before.")
 
     def query(self) -> TaskQuery:
@@ -109,13 +118,7 @@ class Listing(BaseModel):
 
     def after(self) -> tuple[int, str] | None:
         """Time and id of the last task of the page before. Raises `InvalidName`."""
-        if not self.page_token:
-            return None
-        try:
-            at, task_id = json.loads(base64.urlsafe_b64decode(self.page_token))
-            return int(at), str(task_id)
-        except (ValueError, TypeError):
-            raise InvalidName("page_token: this is no token of such a listing") from None
+        return after_token(self.page_token) if self.page_token else None
 
 
 Listed = Annotated[Listing, Query()]
@@ -125,6 +128,15 @@ def token_after(last: Entry, *, by_due: bool) -> str:
     """The token of the page after the one that ends with a task."""
     at = last.due if by_due else last.submitted
     return base64.urlsafe_b64encode(json.dumps([at, last.task_id]).encode()).decode()
+
+
+def after_token(token: str) -> tuple[int, str]:
+    """Time and id of the task that a page ended with, by its token. Raises `InvalidName`."""
+    with suppress(ValueError, TypeError, RecursionError):
+        at, task_id = json.loads(base64.urlsafe_b64decode(token))
+        if type(at) is int and abs(at) < _MOST_MICROS:
+            return at, check_task_id(task_id)
+    raise InvalidName("page_token: this is no token of such a listing")
 
 
 def summary(entry: Entry) -> dict[str, Any]:

@@ -136,7 +136,7 @@ def field_errors(error: ValidationError, *, prefix: tuple[str, ...] = ()) -> lis
     return found
 
 
-def of(error: Exception) -> Problem:
+def of(error: BaseException) -> Problem:
     """The answer to one of Poolhouse's own errors, or to any other: those reveal nothing."""
     match error:
         case Problem():

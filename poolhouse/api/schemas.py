@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,8 +10,9 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
-from poolhouse.api import planned_schemas, result_schemas
+from poolhouse.api import links, planned_schemas, result_schemas
 from poolhouse.api.drafts import MAX_BATCH
+from poolhouse.api.examples import example
 from poolhouse.api.problems import MEDIA_TYPE, ProblemDocument
 from poolhouse.api.result_schemas import REF, schema_name
 from poolhouse.api.routes.files import NewFile
@@ -22,11 +24,6 @@ from poolhouse.pipeline.webhooks.urls import MAX_URL_LENGTH
 from poolhouse.worker.registry import Handler, Registry
 
 _JSON = "application/json"
-#: Calls that go on with an id that an answer has, by its field.
-_NEXT_CALLS = {
-    "task_id": ("get_task", "get_result", "follow_task", "cancel_task"),
-    "group_id": ("get_group", "add_members", "close_group", "cancel_group"),
-}
 
 
 def document(app: FastAPI, registry: Registry, topology: Topology) -> dict[str, Any]:
@@ -79,38 +76,9 @@ def document(app: FastAPI, registry: Registry, topology: Topology) -> dict[str, 
     result_schemas.add(built, registry)
     result_schemas.title(schemas)
     _problems(built["paths"])
-    _links(built["paths"], schemas)
+    links.add(built["paths"], schemas)
+    _drop_what_json_has_no_form_for(built)
     return built
-
-
-def example(schema: Mapping[str, Any], definitions: Mapping[str, Any], *, depth: int = 0) -> Any:
-    """A value that fits a schema: its own example, default or bound where it has one."""
-    if "$ref" in schema:
-        return example(definitions[schema["$ref"].removeprefix(REF)], definitions, depth=depth + 1)
-    for key in ("examples", "enum"):
-        if schema.get(key):
-            return schema[key][0]
-    for key in ("const", "default"):
-        if key in schema:
-            return schema[key]
-    for key in ("anyOf", "oneOf", "allOf"):
-        if schema.get(key):
-            return example(schema[key][0], definitions, depth=depth + 1)
-    match schema.get("type"):
-        case "object":
-            required = schema.get("required", [])
-            properties = schema.get("properties", {})
-            return {name: example(properties[name], definitions, depth=depth + 1) for name in required}
-        case "array":
-            return [example(schema["items"], definitions, depth=depth + 1)] if "items" in schema and depth < 8 else []
-        case "integer" | "number":
-            return schema.get("minimum", schema.get("exclusiveMinimum", 0) + 1)
-        case "boolean":
-            return True
-        case "string":
-            return "text"
-        case _:
-            return None
 
 
 def _models(registry: Registry) -> tuple[Mapping[Any, Any], Mapping[str, Any]]:
@@ -222,23 +190,6 @@ def _body(schema: Mapping[str, Any], examples: Mapping[str, Any]) -> dict[str, A
     return {"required": True, "content": {_JSON: {"schema": dict(schema), "examples": dict(examples)}}}
 
 
-def _links(paths: Mapping[str, Any], schemas: Mapping[str, Any]) -> None:
-    """Tell which calls take the id that a call made: OpenAPI's links, which people and stateful tests follow."""
-    for operation in (operation for operations in paths.values() for operation in operations.values()):
-        given = {parameter.get("name") for parameter in operation.get("parameters", ())}
-        for status, response in operation["responses"].items():
-            reference = response.get("content", {}).get(_JSON, {}).get("schema", {}).get("$ref", "")
-            made = set(schemas.get(reference.removeprefix(REF), {}).get("required", ())) - given
-            links = {
-                call: {"operationId": call, "parameters": {field: f"$response.body#/{field}"}}
-                for field, calls in _NEXT_CALLS.items()
-                if field in made
-                for call in calls
-            }
-            if status.startswith("2") and links:
-                response["links"] = links
-
-
 def _problems(paths: Mapping[str, Any]) -> None:
     """Every call may answer with a problem document."""
     answer = {
@@ -253,3 +204,13 @@ def _problems(paths: Mapping[str, Any]) -> None:
                 if status.startswith("4"):
                     described["content"] = answer["content"]
             responses["default"] = answer
+
+
+def _drop_what_json_has_no_form_for(document: Any) -> None:
+    """Take nan and the infinities out, which a model may have for a default, a bound or in an example."""
+    entries = document.items() if isinstance(document, dict) else enumerate(document)
+    for name, value in reversed(list(entries)):
+        if isinstance(value, float) and not math.isfinite(value):
+            del document[name]
+        elif isinstance(value, dict | list):
+            _drop_what_json_has_no_form_for(value)

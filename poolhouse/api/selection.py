@@ -37,8 +37,8 @@ class Step(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    dry_run: bool = Field(default=False, description="Count the matches and change nothing.")
-    page_size: int = Field(default=100, ge=1, le=MOST_AT_A_TIME, description="Most matches of this call.")
+    dry_run: bool = Field(default=False, strict=True, description="Count the matches and change nothing.")
+    page_size: int = Field(default=100, strict=True, ge=1, le=MOST_AT_A_TIME, description="Most matches of this call.")
     page_token: str | None = Field(
         default=None,
         max_length=2000,
@@ -47,7 +47,7 @@ class Step(BaseModel):
 
 
 class _Selection(Step):
-    all: bool = Field(default=False, description="Required where no filter is given.")
+    all: bool = Field(default=False, strict=True, description="Required where no filter is given.")
 
     @model_validator(mode="after")
     def _deliberate(self) -> Self:

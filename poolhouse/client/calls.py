@@ -17,6 +17,7 @@ from poolhouse.client.answers import Document, json_of
 from poolhouse.client.errors import ApiError
 from poolhouse.client.task_ref import TaskRef
 from poolhouse.client.task_type import TaskType, fields_of, name_of
+from poolhouse.pipeline import json_values
 from poolhouse.pipeline.groups.group import WaitFor
 from poolhouse.pipeline.tasks.records import Status
 
@@ -37,6 +38,19 @@ class Call(Generic[_T]):
     headers: Mapping[str, str] = field(default_factory=dict)
     #: The longest time without a byte of the answer, in seconds; None: the client's.
     timeout_s: float | None = None
+
+    def sent(self) -> dict[str, Any]:
+        """What is sent beside method and path.
+
+        Raises:
+            InvalidValue: JSON has no form for something in the body; the text names the place.
+        """
+        if self.body is None:
+            return {"headers": dict(self.headers)}
+        return {
+            "headers": {"Content-Type": "application/json", **self.headers},
+            "content": json_values.encode(self.body, what="body"),
+        }
 
 
 def get(path: str, query: Mapping[str, str]) -> Call[Any]:
@@ -199,7 +213,7 @@ def result(task_id: str, adapter: TypeAdapter[_T]) -> Call[_T]:
 
     def read(answer: httpx2.Response) -> _T:
         try:
-            return adapter.validate_json(answer.content, by_alias=True, by_name=True)
+            return json_values.decode(answer.content, adapter)
         except ValidationError as error:
             raise ApiError(
                 f"the result of task {task_id} is not what its type promises: {error}. Was it made by another version "

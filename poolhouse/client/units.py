@@ -10,23 +10,35 @@ from typing import Any
 
 from poolhouse.pipeline.errors import ConfigError
 
+#: A hundred years: what lies further ahead or back is no date before long.
+_LONGEST_S = 100 * 366 * 86_400
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def duration(text: str, *, option: str) -> timedelta:
     """Read `90s`, `15m`, `2h` or `3d`. Raises `ConfigError` that names the option."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd])", text.strip())
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d+)?)\s*([smhd])", text.strip(), re.ASCII)
     if not match:
         raise ConfigError(f"{option} {text!r}: write a number and s, m, h or d, such as 90s, 15m, 2h or 3d")
-    return timedelta(seconds=float(match[1]) * _SECONDS[match[2]])
+    seconds = float(match[1]) * _SECONDS[match[2]]
+    if seconds > _LONGEST_S:
+        raise ConfigError(f"{option} {text!r} is more than a hundred years")
+    return timedelta(seconds=seconds)
 
 
 def rate(text: str, *, option: str) -> float:
     """Read `10/s`, `100/m` or `1000/h` as a number a second. Raises `ConfigError` that names the option."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*/\s*([smh])", text.strip())
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d+)?)\s*/\s*([smh])", text.strip(), re.ASCII)
     if not match or float(match[1]) <= 0:
         raise ConfigError(f"{option} {text!r}: write a number and /s, /m or /h, such as 10/s or 100/m")
     return float(match[1]) / _SECONDS[match[2]]
+
+
+def positive(number: int, *, option: str) -> int:
+    """Return a count, if it is one. Raises `ConfigError` that names the option."""
+    if number < 1:
+        raise ConfigError(f"{option} {number}: at least 1")
+    return number
 
 
 def progress(reported: Mapping[str, Any]) -> str:

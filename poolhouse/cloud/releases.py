@@ -10,6 +10,7 @@ from poolhouse.cloud.gcloud.runner import Gcloud
 from poolhouse.cloud.kinds import containers, registry, run, shares
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.resource import Json
+from poolhouse.pipeline import numbers
 
 #: How the tags of images begin that a deploy has made.
 _TAGS = "src-"
@@ -80,17 +81,19 @@ def choose(releases: Sequence[Release], wanted: str) -> Release:
     by_tag = {release.tag: release for release in releases}
     if wanted in by_tag:
         return by_tag[wanted]
-    if not wanted.isdecimal():
-        raise CloudError(f"there is no release {wanted!r}: `./invoke releases` lists them.")
+    try:
+        back = numbers.whole(wanted)
+    except ValueError:
+        raise CloudError(f"there is no release {wanted!r}: `./invoke releases` lists them.") from None
     live = max(range(len(releases)), key=lambda index: releases[index].share, default=None)
     if live is None or not releases[live].share:
         raise CloudError(
             "what runs is none of the releases in the registry: name one by its tag (`./invoke releases`)."
         )
     before = releases[live + 1 :]
-    if not 1 <= int(wanted) <= len(before):
+    if not 1 <= back <= len(before):
         raise CloudError(f"there are {len(before)} releases before the one that runs: `./invoke releases` lists them.")
-    return before[int(wanted) - 1]
+    return before[back - 1]
 
 
 def text(releases: Sequence[Release]) -> str:

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from poolhouse.client import units
 from poolhouse.cloud import (
     cost,
     cost_ceiling,
@@ -322,6 +323,7 @@ def status(*, project: str = "", stage: str = "", as_json: bool = False) -> int:
 
 def logs(*, project: str = "", stage: str = "", service: str = "", lines: int = 50, follow: bool = False) -> int:
     """`invoke logs --project`."""
+    lines = units.positive(lines, option="--lines")
     _, options = _declared(project, stage)
     for line in operate.log_lines(
         Gcloud(options.project), options=options, service=service, lines=lines, follow=follow

@@ -21,6 +21,7 @@ from typing import Any
 
 from invoke import Exit, ParseError, ParserContext
 
+from poolhouse.pipeline import numbers
 from poolhouse.pipeline.exit_codes import USAGE
 from poolhouse.pipeline.nearest import did_you_mean
 
@@ -55,16 +56,14 @@ def install(program: Any) -> None:
             print(help_text(_command(program.collection, wanted), inspect.getdoc(program.collection[wanted]) or ""))
             raise Exit
         tokens[:] = spread(tokens, command=command)
+        # pyinvoke reads `1_0` as 10, and lets the error about any other text through, which names no option.
+        problem = no_number(tokens, {name: _command(program.collection, name) for name in {*tokens} & {*names}})
+        if problem is not None:
+            raise Exit(problem, code=USAGE)
         try:
             parse()
         except ParseError as error:
             raise Exit(explain(error, names=names), code=USAGE) from None
-        except ValueError:
-            # pyinvoke lets the cast's own error through, which names no option.
-            problem = no_number(tokens, {name: _command(program.collection, name) for name in {*tokens} & {*names}})
-            if problem is None:
-                raise
-            raise Exit(problem, code=USAGE) from None
 
     program.parse_tasks = prepared
 
@@ -165,14 +164,14 @@ def no_number(tokens: Sequence[str], commands: Mapping[str, ParserContext]) -> s
         argument = command.flags.get(flag) if command else None
         if command is None or argument is None or not argument.takes_value:
             continue
-        value = value if equals else next(words, "")
-        if argument.kind not in _NUMBERS:
+        given = value if equals else next(words, None)
+        if argument.kind not in _NUMBERS or given is None:
             continue
         try:
-            argument.kind(value)
+            numbers.of_text(given, fraction=argument.kind is float)
         except ValueError:
             return (
-                f"invoke: {command.name} {flag} takes {_NUMBERS[argument.kind]}, not {value!r}. "
+                f"invoke: {command.name} {flag} takes {_NUMBERS[argument.kind]}, not {given!r}. "
                 f"./invoke {command.name} --help shows what it takes."
             )
     return None

@@ -3,6 +3,7 @@
 What is kept in a record, a dead letter or a message must be readable by every reader of it. So whatever a handler
 returns, raises, reports or submits passes one of two functions here: `clean_text` for text that people read, which
 always succeeds, and `encode` for values that programs read, which changes none silently: it refuses, and says where.
+`decode` reads these again.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Container, Iterator, Mapping
+from contextlib import suppress
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator
+from pydantic import BaseModel, BeforeValidator, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json, to_jsonable_python
 
 from poolhouse.pipeline.errors import InvalidValue
@@ -36,6 +38,7 @@ _KINDS = {
 _SEARCHED = 100_000
 #: A key that may have been another value than text before: the cheap sign of it in what was encoded.
 _CONVERTED_KEY = re.compile(rb'"(?:-?[0-9][^"\\]*|-?Infinity|NaN|true|false|null)":')
+_T = TypeVar("_T")
 #: Control characters but tab and line feed (C0, DEL, C1), and the line separators of Unicode.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -106,6 +109,25 @@ def encode(value: object, *, what: str) -> bytes:
         ) from None
 
 
+def decode(data: bytes, as_type: TypeAdapter[_T]) -> _T:
+    """Return what `encode` wrote, read as a type: models by the names of their fields or by aliases.
+
+    Computed fields are in the JSON for people and other programs; a model that forbids unknown fields is read without.
+
+    Raises:
+        ValidationError: it is another type.
+    """
+    try:
+        return as_type.validate_json(data, by_alias=True, by_name=True)
+    except ValidationError as error:
+        value = from_json(data)
+        if not _drop_computed(value, error, set(_computed(as_type.core_schema))):
+            raise
+        with suppress(ValidationError):
+            return as_type.validate_json(to_json(value), by_alias=True, by_name=True)
+        raise
+
+
 def kind(value: object) -> str:
     """Return what JSON calls a parsed value, for messages: `an array`, `null`."""
     return _KINDS[type(value)]
@@ -142,6 +164,32 @@ def parse(data: bytes) -> Any:
     ):
         raise ValueError(place)
     return value
+
+
+def _computed(schema: object) -> Iterator[str]:
+    """The names of the computed fields of all models in a schema of pydantic's."""
+    if isinstance(schema, Mapping):
+        yield from (field["property_name"] for field in schema.get("computed_fields", ()))
+        for part in schema.values():
+            yield from _computed(part)
+    elif isinstance(schema, list | tuple):
+        for part in schema:
+            yield from _computed(part)
+
+
+def _drop_computed(value: Any, error: ValidationError, computed: Container[object]) -> bool:
+    """Take the computed fields out that were refused; returns whether there were any."""
+    found = False
+    for problem in error.errors(include_url=False, include_context=False, include_input=False):
+        *path, name = problem["loc"] or ("",)
+        if problem["type"] != "extra_forbidden" or name not in computed:
+            continue
+        place = value
+        for part in path:
+            with suppress(LookupError, TypeError):  # the name of an alternative
+                place = place[part]
+        found |= isinstance(place, dict) and place.pop(name, place) is not place
+    return found
 
 
 def _dumps(value: object) -> bytes:

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 _UNITS_S = {"ms": 0.001, "s": 1, "second": 1, "m": 60, "minute": 60, "h": 3600, "hour": 3600, "d": 86_400}
 _UNITS_S |= {"day": 86_400, "w": 604_800, "week": 604_800}
-_PART = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*")
+_PART = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", re.ASCII)
 
 Span = str | float | timedelta
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter
+from pydantic_core import from_json
 
+from poolhouse.pipeline.groups.results import result_json
+from poolhouse.pipeline.json_values import decode
 from poolhouse.pipeline.store import ObjectStore
 from poolhouse.pipeline.tasks.record_store import RecordStore
 from poolhouse.pipeline.tasks.records import Attempt, Status, TaskRecord
@@ -59,10 +61,8 @@ class Task(Generic[R_co]):
         """
         record = self.record
         assert record.status is Status.SUCCEEDED, f"task {self.task_id} ({self.task_type}) is {_state(record)}"
-        value = record.result
-        if value is None and record.result_object is not None:
-            value = json.loads(self._store.get(record.result_object.name)[0])
-        return typing.cast(R_co, value if self._returns is None else _adapter(self._returns).validate_python(value))
+        data = result_json(record, self._store)
+        return typing.cast(R_co, from_json(data) if self._returns is None else decode(data, _adapter(self._returns)))
 
 
 def handler_of(task: str | Handler | Callable[..., Any] | Any, registry: Registry) -> Handler:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, RootModel
 
 from poolhouse.pipeline.config.queue import Queue
 from poolhouse.pipeline.config.topology import Topology, line_of
@@ -476,6 +476,11 @@ def _payload_type(function: Callable[..., Any]) -> type[BaseModel]:
     annotation = typing.get_type_hints(function).get(parameters[0])
     if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
         raise TypeError(f"annotate {parameters[0]} with a pydantic model: the payload's type")
+    if issubclass(annotation, RootModel):
+        raise TypeError(
+            f"a payload is an object of named fields, and the RootModel {annotation.__name__} has none: annotate "
+            f"{parameters[0]} with a model that has a field for what it holds"
+        )
     return annotation
 
 

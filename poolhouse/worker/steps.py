@@ -207,7 +207,7 @@ def _made(name: str, result: bytes, kind: TypeAdapter[Any] | None) -> Any:
     if kind is None:
         return from_json(result)
     try:
-        return kind.validate_json(result)
+        return json_values.decode(result, kind)
     except ValidationError as error:
         raise Reject(f"step {name!r} returned what its annotation does not allow: {_problem(error)}") from None
 
@@ -216,7 +216,7 @@ def _recorded(step: Step, result: bytes, kind: TypeAdapter[Any] | None) -> Any:
     if kind is None:
         return from_json(result)
     try:
-        return kind.validate_json(result)
+        return json_values.decode(result, kind)
     except ValidationError as error:
         raise StepChanged(
             f"step {step.name!r} was recorded in attempt {step.attempt}, and its function returns another type now "

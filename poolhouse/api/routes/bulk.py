@@ -21,9 +21,10 @@ from starlette.responses import Response
 from poolhouse.api import selection
 from poolhouse.api.answers import json_answer
 from poolhouse.api.backlog import BacklogUnavailable
+from poolhouse.api.listing import after_token, summary, token_after
 from poolhouse.api.problems import Problem
 from poolhouse.api.routes.dead_letters import DeadLetterEntry, take_key
-from poolhouse.api.routes.tasks import TaskSummary, cancel, summary_of
+from poolhouse.api.routes.tasks import TaskSummary, cancel
 from poolhouse.api.selection import SAMPLES, DeadLetterSelection, Step, TaskSelection, described
 from poolhouse.api.services import Provided, Services
 from poolhouse.api.strict_query import StrictQueryRoute
@@ -31,7 +32,8 @@ from poolhouse.pipeline.control.control_store import ControlStore
 from poolhouse.pipeline.control.filters import LIVE, Filter
 from poolhouse.pipeline.control.state import CancelOrder, QueueControl
 from poolhouse.pipeline.errors import Conflict, InvalidName, RecordUnreadable, TaskNotFound
-from poolhouse.pipeline.messaging.message import format_time, parse_time
+from poolhouse.pipeline.index.database import TaskQuery
+from poolhouse.pipeline.messaging.message import parse_time
 from poolhouse.pipeline.tasks import transitions
 from poolhouse.pipeline.tasks.record_store import Stored
 from poolhouse.pipeline.tasks.records import Status, TaskRecord
@@ -146,7 +148,19 @@ async def cancel_page(chosen: Filter, step: Step, services: Services, *, reason:
         )
         change = partial(_with_order, order, services)
         await services.on_state(ControlStore(services.store).change, change)
-    page = await services.threads.run(services.records.page, chosen, page_size=step.page_size, page_token=after)
+    query = TaskQuery(
+        statuses=chosen.status,
+        task_type=chosen.task_type,
+        queue=chosen.queue,
+        submitted_before=chosen.before,
+        submitted_after=chosen.after,
+        recorded=True,
+    )
+    if after is None and Status.RUNNING in chosen.status:
+        waiting_ones = replace(query, statuses=frozenset({Status.QUEUED}), recorded=False)
+        await services.threads.run(services.index.look_up, waiting_ones)
+    found = await services.threads.run(services.index.page, query, size=step.page_size + 1, after=after)
+    page = found[: step.page_size]
     ended: list[TaskRecord | None] = []
     if not step.dry_run:
 
@@ -155,19 +169,17 @@ async def cancel_page(chosen: Filter, step: Step, services: Services, *, reason:
                 raise Conflict("it changed meanwhile")
             return transitions.cancel_requested(found.record, now=moment, reason=reason)
 
-        ended = await _each(
-            (found.task_id for found in page.records), lambda each: cancel(each, services, request_cancel)
-        )
+        ended = await _each((entry.task_id for entry in page), lambda each: cancel(each, services, request_cancel))
     cancelled = sum(record is not None and record.status is Status.CANCELLED for record in ended)
     answer = BulkCancelled(
         dry_run=step.dry_run,
-        matched=len(page.records),
+        matched=len(page),
         cancelled=cancelled,
         notified=sum(record is not None for record in ended) - cancelled,
         skipped=ended.count(None),
         waiting=await asyncio.to_thread(_waiting, chosen, services) if waiting else None,
-        samples=[TaskSummary(**summary_of(found)) for found in page.records[:SAMPLES]],
-        next_page_token=None if page.next_token is None else f"{format_time(at)} {page.next_token}",
+        samples=[TaskSummary(**summary(entry)) for entry in page[:SAMPLES]],
+        next_page_token=f"{at.isoformat()} {token_after(page[-1], by_due=False)}" if len(found) > len(page) else None,
     )
     return json_answer(answer.model_dump(mode="json"))
 
@@ -232,10 +244,9 @@ def _waiting(chosen: Filter, services: Services) -> int | None:
     return total
 
 
-def _place(page_token: str) -> tuple[datetime, str]:
-    """The time of the first call, and the last task of the page before."""
+def _place(page_token: str) -> tuple[datetime, tuple[int, str]]:
+    """The time of the first call, and the place of the last task of the page before."""
     at, _, after = page_token.partition(" ")
     with suppress(ValueError):
-        if after:
-            return parse_time(at), after
+        return parse_time(at), after_token(after)
     raise InvalidName("page_token: this is no token of such a call")

@@ -21,6 +21,7 @@ from poolhouse.api.strict_query import StrictQueryRoute
 from poolhouse.pipeline.control.filters import Filter
 from poolhouse.pipeline.errors import InvalidName, TaskNotFound
 from poolhouse.pipeline.names import check_task_id
+from poolhouse.pipeline.numbers import Whole
 from poolhouse.pipeline.tasks import transitions
 from poolhouse.pipeline.tasks.dead_letter import DeadLetter
 from poolhouse.pipeline.tasks.large_values import ValueLost, read
@@ -69,7 +70,7 @@ async def list_dead_letters(
     reason: Annotated[str | None, Query(description="Only with this text in the reason, in any case.")] = None,
     died_before: Annotated[Moment | None, Query(description="Only what died before this.")] = None,
     died_after: Annotated[Moment | None, Query(description="Only what died then or later.")] = None,
-    page_size: Annotated[int, Query(ge=1, le=1000)] = 100,
+    page_size: Annotated[Whole, Query(ge=1, le=1000)] = 100,
     page_token: Annotated[str | None, Query(max_length=2000, description="next_page_token of the page before.")] = None,
 ) -> Response:
     """By queue; the newest task of each first. A page may be short, even empty, before the last."""

@@ -27,6 +27,7 @@ from poolhouse.pipeline.groups.group import FAILURE, JOIN, MAX_MEMBERS, Group, W
 from poolhouse.pipeline.groups.group_store import GroupStore
 from poolhouse.pipeline.index.database import TaskQuery
 from poolhouse.pipeline.names import check_task_id
+from poolhouse.pipeline.numbers import Whole
 from poolhouse.pipeline.tasks.links import Link, Planned
 from poolhouse.pipeline.tasks.records import Status
 from poolhouse.worker.plans import Place, plan
@@ -189,7 +190,7 @@ async def close_group(group_id: str, request: Request, services: Provided) -> Re
 @router.get("/groups", response_model=GroupPage, summary="The groups, newest first")
 async def list_groups(
     services: Provided,
-    page_size: Annotated[int, Query(ge=1, le=MOST_LISTED)] = 20,
+    page_size: Annotated[Whole, Query(ge=1, le=MOST_LISTED)] = 20,
     page_token: Annotated[str | None, Query(max_length=128, description="next_page_token of the page before.")] = None,
 ) -> Response:
     """A list call, and a read for each group; the members are counted in the index of tasks."""

@@ -24,7 +24,6 @@ from poolhouse.pipeline.config.queue import Queue
 from poolhouse.pipeline.control.control_store import ControlStore
 from poolhouse.pipeline.control.filters import Filter
 from poolhouse.pipeline.control.state import QueueControl
-from poolhouse.pipeline.messaging.message import format_time
 from poolhouse.pipeline.tasks.records import Status
 
 router = APIRouter(tags=["queues"], route_class=StrictQueryRoute)
@@ -96,8 +95,11 @@ async def purge_queue(name: str, request: Request, services: Provided) -> Respon
 
 async def _decide(queue: Queue, services: Services, change: Callable[[QueueControl], QueueControl]) -> Response:
     control = await services.on_state(ControlStore(services.store).change, change)
-    state = QueueState(name=queue.name, paused_at=control.paused.get(queue.name))
-    return json_answer(state.model_dump(mode="json"))
+    return json_answer(_state(queue, control))
+
+
+def _state(queue: Queue, control: QueueControl) -> dict[str, Any]:
+    return QueueState(name=queue.name, paused_at=control.paused.get(queue.name)).model_dump(mode="json")
 
 
 def _named(name: str, services: Services) -> Queue:
@@ -112,9 +114,7 @@ async def _figures(queue: Queue, services: Services, control: QueueControl) -> d
     figures, dead_letters = await asyncio.gather(
         asyncio.to_thread(_look, queue, services), services.count_dead_letters(queue.name)
     )
-    paused_at = control.paused.get(queue.name)
-    paused = None if paused_at is None else format_time(paused_at)
-    return {"name": queue.name, "paused_at": paused, **figures, "dead_letters": dead_letters}
+    return {**_state(queue, control), **figures, "dead_letters": dead_letters}
 
 
 def _look(queue: Queue, services: Services) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from poolhouse.api.strict_query import StrictQueryRoute
 from poolhouse.pipeline.config.queue import Queue
 from poolhouse.pipeline.index.figures import Ends, Figures, figures
 from poolhouse.pipeline.messaging.message import format_time
+from poolhouse.pipeline.numbers import Whole
 
 router = APIRouter(tags=["queues"], route_class=StrictQueryRoute)
 
@@ -58,7 +59,7 @@ class Statistics(BaseModel):
 @router.get("/statistics", response_model=Statistics, summary="Figures of queues and task types")
 async def get_statistics(
     services: Provided,
-    minutes: Annotated[int, Query(ge=1, le=7 * 1440, description="Length of the window.")] = 60,
+    minutes: Annotated[Whole, Query(ge=1, le=7 * 1440, description="Length of the window.")] = 60,
 ) -> Response:
     """From the index of tasks: task types that keep no records are not in it."""
     queues = services.topology.queues

@@ -33,7 +33,7 @@ from poolhouse.pipeline.groups.group_store import GroupStore
 from poolhouse.pipeline.hooks import TaskInfo
 from poolhouse.pipeline.store import ABSENT
 from poolhouse.pipeline.tasks import large_values, transitions
-from poolhouse.pipeline.tasks.record_store import RecordSummary, Stored
+from poolhouse.pipeline.tasks.record_store import Stored
 from poolhouse.pipeline.tasks.records import PRIVATE, Status, TaskRecord
 from poolhouse.pipeline.tasks.task_ids import is_group
 from poolhouse.pipeline.timing.timers import Timers
@@ -163,19 +163,6 @@ async def get_task(task_id: str, services: Provided) -> Response:
     group_id = await followed_group(task_id, services)
     queued = QueuedTask(task_id=task_id, submitted_at=found, follows_group=group_id)
     return json_answer(queued.model_dump(mode="json", exclude_none=True))
-
-
-def summary_of(found: RecordSummary) -> dict[str, Any]:
-    """A task of a listing, as JSON."""
-    return {
-        "task_id": found.task_id,
-        "task_type": found.task_type,
-        "queue": found.queue,
-        "status": found.status,
-        "submitted_at": found.submitted_at,
-        "updated_at": found.updated_at,
-        **({"not_before": found.not_before} if found.not_before else {}),
-    }
 
 
 @router.get(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from poolhouse.client import units
+from poolhouse.pipeline import numbers
 from poolhouse.pipeline.config.deploy_options import Canary
 from poolhouse.pipeline.config.topology import Topology
 from poolhouse.pipeline.errors import ConfigError
@@ -23,9 +24,13 @@ def choose(declared: Topology, *, canary: str, watch: str) -> Canary:
     if declared.stage.preview:
         chosen = chosen.model_copy(update={"percent": 0})
     if canary:
-        if not canary.isdecimal() or int(canary) > 99:
+        try:
+            percent = numbers.whole(canary)
+        except ValueError:
+            percent = -1
+        if not 0 <= percent <= 99:
             raise ConfigError(f"--canary {canary}: a share from 1 to 99, in percent; or 0 for none.")
-        chosen = chosen.model_copy(update={"percent": int(canary)})
+        chosen = chosen.model_copy(update={"percent": percent})
     if watch:
         if not chosen.percent:
             raise ConfigError("--watch is for a canary: name its share too, as --canary 10.")

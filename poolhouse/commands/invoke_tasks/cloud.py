@@ -7,6 +7,7 @@ import sys
 from invoke import Context, Exit
 
 from poolhouse.commands.invoke_tasks.running import CLOUD, WORDS, command, run
+from poolhouse.pipeline import numbers
 from poolhouse.pipeline.exit_codes import USAGE
 
 
@@ -121,7 +122,7 @@ def stages(c: Context, json: bool = False, project: str = "") -> None:
     help={
         "workers": "pool or job (pool)",
         "autoscale": "include the autoscaler",
-        "fault": "inject a fault: busy, unavailable, lost-answers, conflict, build-region or no-worker-pools",
+        "fault": "inject one: busy, unavailable, lost-answers, conflict, build-region, no-worker-pools or stuck-worker",
         "constraint": "enforce an organisation policy, such as gcp.resourceLocations; an unknown name lists all",
         "requests": "print every request of the first deploy",
     }
@@ -166,7 +167,7 @@ def cost(c: Context, tasks_per_day: float, seconds: float, stage: str = "", json
 def _number(name: str, value: float | str) -> float:
     """An argument without a default, which pyinvoke hands over as text."""
     try:
-        return float(value)
+        return numbers.number(str(value))
     except ValueError:
         raise Exit(f"invoke: cost --{name} takes a number, not {value!r}", code=USAGE) from None
 

@@ -12,6 +12,7 @@ from poolhouse.commands.stack.logs import LinePrinter, show_engine_logs
 from poolhouse.local import backends, logs, state
 from poolhouse.local.backend import Backend, Endpoints, UpOptions, default_state_dir
 from poolhouse.local.errors import StackError
+from poolhouse.pipeline import numbers
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.exit_codes import FAILED, OK
 
@@ -87,10 +88,14 @@ def scale(wanted: str, *, state_dir: Path | None = None) -> int:
         wanted: SERVICE=NUMBER, such as `worker=3`.
     """
     service, _, number = wanted.partition("=")
-    if not number.isdecimal():
+    try:
+        count = numbers.whole(number)
+    except ValueError:
+        count = -1
+    if count < 0:
         raise ConfigError(f"write SERVICE=NUMBER, such as worker=3, not {wanted!r}")
-    backends.current(state_dir or default_state_dir()).scale(service, int(number))
-    out.print(f"{service} scaled to {int(number)}")
+    backends.current(state_dir or default_state_dir()).scale(service, count)
+    out.print(f"{service} scaled to {count}")
     return OK
 
 

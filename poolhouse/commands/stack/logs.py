@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from poolhouse.client import units
 from poolhouse.commands.output import out, plain
 from poolhouse.local import backends, logs, state
 from poolhouse.local.backend import Backend, default_state_dir
@@ -26,6 +27,7 @@ def show_logs(
     state_dir: Path | None = None,
 ) -> int:
     """Show the logs of one service or of all; those of the last stack if none is up."""
+    lines = units.positive(lines, option="--lines")
     state_dir = state_dir or default_state_dir()
     backend = backends.last(state_dir)
     files = backend.log_files()

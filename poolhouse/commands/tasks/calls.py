@@ -83,7 +83,7 @@ def tasks(
         return listing.count(api, chosen, terminal=terminal)
     if follow:
         return listing.follow_list(api, chosen, as_json=as_json, terminal=terminal)
-    limit = _positive(limit, option="--limit")
+    limit = units.positive(limit, option="--limit")
     return listing.show_list(api, chosen, limit=limit, as_json=as_json, terminal=terminal)
 
 
@@ -137,7 +137,7 @@ def dlq(
         case "list":
             if ids:
                 raise ConfigError(f"list takes no ids; ./invoke dlq show {ids[0]} shows one")
-            count = _positive(limit, option="--limit")
+            count = units.positive(limit, option="--limit")
             return dead_letters.show_list(api, chosen, limit=count, as_json=as_json, terminal=terminal)
         case "show":
             return dead_letters.show(api, ids, as_json=as_json, terminal=terminal)
@@ -261,9 +261,3 @@ def _times(older: str, newer: str, *, prefix: str) -> Document:
 
 def _unknown(command: str, action: str, *known: str) -> ConfigError:
     return ConfigError(f"{command} {action!r}: one of {', '.join(known)}.{did_you_mean(action, known)}")
-
-
-def _positive(number: int, *, option: str) -> int:
-    if number < 1:
-        raise ConfigError(f"{option} {number}: at least 1")
-    return number

@@ -11,6 +11,7 @@ from poolhouse.local.compose.emulator import PubSub
 from poolhouse.local.compose.overlay import SETUP
 from poolhouse.local.processes import ports
 from poolhouse.local.state import StackState
+from poolhouse.pipeline import numbers
 from poolhouse.pipeline.config import settings, topology
 from poolhouse.pipeline.config.topology import Topology
 from poolhouse.pipeline.errors import ConfigError
@@ -102,6 +103,7 @@ def _port_of(variable: str) -> int | None:
     text = os.environ.get(variable)
     if not text:
         return None
-    if not text.isdecimal():
-        raise ConfigError(f"{variable}={text} is no port: take one from 1 to 65535")
-    return int(text)
+    try:
+        return numbers.whole(text)
+    except ValueError:
+        raise ConfigError(f"{variable}={text} is no port: take one from 1 to 65535") from None

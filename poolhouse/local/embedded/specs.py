@@ -14,6 +14,7 @@ from typing import Protocol
 from poolhouse.local.backend import Endpoints
 from poolhouse.local.processes import environment, ports
 from poolhouse.local.storage import fake_gcs, object_events
+from poolhouse.pipeline import numbers
 from poolhouse.pipeline.config import topology
 from poolhouse.pipeline.config.topology import Topology
 from poolhouse.pipeline.errors import ConfigError
@@ -124,7 +125,7 @@ def grace_s(own: Mapping[str, str]) -> float:
     """Return the time that tasks get at a stop, in seconds. Raises `ConfigError` where WORKER_GRACE_S is no time."""
     text = own.get("WORKER_GRACE_S") or str(WORKER_GRACE_S)
     try:
-        seconds = float(text)
+        seconds = numbers.number(text)
     except ValueError:
         seconds = math.nan
     if not 0 <= seconds <= _LONGEST_GRACE_S:

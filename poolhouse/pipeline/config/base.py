@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
-from typing import Annotated, get_args
+from collections.abc import Iterator
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -24,10 +27,30 @@ class Table(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_boolean_as_a_number(cls, value: object, info: ValidationInfo) -> object:
-        """Refuse `true` where a number belongs: pydantic takes it for 1."""
-        declared = cls.model_fields[str(info.field_name)].annotation
-        kinds = get_args(declared) or (declared,)
-        if isinstance(value, bool) and bool not in kinds and (int in kinds or float in kinds):
-            raise ValueError(f"must be a number, not {str(value).lower()}")
+    def _as_toml_has_it(cls, value: object, info: ValidationInfo) -> object:
+        """Refuse `true` and `"1_0"` where a number belongs, `1` and `"yes"` where `true` does: pydantic takes them."""
+        kinds = set(_kinds(cls.model_fields[str(info.field_name)].annotation))
+        if not isinstance(value, bool | int | float | str) or kinds & {type(value), Any, Literal}:
+            return value
+        if kinds & {int, float} and isinstance(value, bool | str):
+            raise ValueError(f"must be a number, not {_written(value)}")
+        if bool in kinds:
+            raise ValueError(f"must be true or false, not {_written(value)}")
         return value
+
+
+def _kinds(declared: Any) -> Iterator[Any]:
+    """The types that a value may have; of a choice of values `Literal`."""
+    origin = get_origin(declared)
+    if origin is Annotated:
+        yield from _kinds(get_args(declared)[0])
+    elif origin in {Union, UnionType}:
+        for part in get_args(declared):
+            yield from _kinds(part)
+    else:
+        yield origin or declared
+
+
+def _written(value: object) -> str:
+    """A value as TOML has it."""
+    return json.dumps(value, ensure_ascii=False)

@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from poolhouse.pipeline.config import topology
 from poolhouse.pipeline.config.api_access import ApiAccess
 from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.numbers import Number, Whole
 from poolhouse.pipeline.timing.clock import ShiftedClock, now
 from poolhouse.pipeline.web_guard import WebGuard
 
@@ -56,21 +57,21 @@ class Settings(BaseSettings):
     #: a developer's own stack. The log has them all the same.
     show_tracebacks: bool = False
     #: Longest time a submit call waits for Pub/Sub, in seconds; then it answers 503.
-    publish_timeout_s: float = Field(default=5, gt=0, le=600)
+    publish_timeout_s: Number = Field(default=5, gt=0, le=600)
     #: Longest time one storage call may take, retries included, in seconds.
-    storage_timeout_s: float = Field(default=5, gt=0, le=600)
+    storage_timeout_s: Number = Field(default=5, gt=0, le=600)
     #: Longest time that a starting worker waits for its bucket and subscriptions to be made, in seconds: for a stack
     #: whose parts all start at once.
-    wait_for_topology_s: float = Field(default=0, ge=0, le=3600)
+    wait_for_topology_s: Number = Field(default=0, ge=0, le=3600)
     #: How long a worker may be stuck before it ends itself, in seconds, so that another is started; 0: for ever. A
     #: handler that runs long is no sign of it.
-    worker_watchdog_s: float = Field(default=0, ge=0, le=3600)
-    #: The port of a worker's `GET /health`, for probes; unset: none is opened. Each worker of a machine needs its own.
-    worker_health_port: int | None = Field(default=None, ge=1, le=65_535)
+    worker_watchdog_s: Number = Field(default=0, ge=0, le=3600)
+    #: The port of a worker's `GET /health`, for probes; 0: none is opened. Each worker of a machine needs its own.
+    worker_health_port: Whole = Field(default=0, ge=0, le=65_535)
     #: The address of that port; in a container that is probed from outside, 0.0.0.0.
     worker_health_host: str = "127.0.0.1"
     #: Time that running tasks get at SIGTERM, in seconds; Cloud Run kills after 10.
-    worker_grace_s: float = Field(default=8, ge=0, le=3600)
+    worker_grace_s: Number = Field(default=8, ge=0, le=3600)
 
     #: Where metrics go: `prometheus` serves them at METRICS_HOST:METRICS_PORT, `otlp` sends them where OpenTelemetry's
     #: variables OTEL_EXPORTER_OTLP_* say, `global` gives them to the provider that the process has set.
@@ -78,7 +79,7 @@ class Settings(BaseSettings):
     #: The address that metrics are served at; in a container that others scrape, 0.0.0.0.
     metrics_host: str = "127.0.0.1"
     #: The port that metrics are served at; of several processes on a machine each takes the next one that is free.
-    metrics_port: int = Field(default=9464, ge=1, le=65_535)
+    metrics_port: Whole = Field(default=9464, ge=1, le=65_535)
 
     #: Where spans go: `file` appends them to files in TRACES_DIR, where the console of a local stack finds them; `otlp`
     #: sends them where OpenTelemetry's variables OTEL_EXPORTER_OTLP_* say; `cloud_trace` sends them to Cloud Trace, as

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,7 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter
+from pydantic_core import to_json
 
+from poolhouse.pipeline import json_values
 from poolhouse.pipeline.groups.group import Group
 from poolhouse.pipeline.store import ObjectStore
 from poolhouse.pipeline.tasks.record_store import RecordStore, Stored
@@ -50,10 +51,14 @@ class MemberResult(Generic[R]):
         """
         if self._record is None or not self.succeeded:
             raise ValueError(f"member {self.index} (task {self.task_id}) has no result: it is {self.status}")
-        value: Any = self._record.result
-        if value is None and self._record.result_object is not None:
-            value = json.loads(self._store.get(self._record.result_object.name)[0])
-        return self._adapter.validate_python(value, by_alias=True, by_name=True)
+        return json_values.decode(result_json(self._record, self._store), self._adapter)
+
+
+def result_json(record: TaskRecord, store: ObjectStore) -> bytes:
+    """The result of a task that has succeeded; a large one is read from its object."""
+    if record.result is None and record.result_object is not None:
+        return store.get(record.result_object.name)[0]
+    return to_json(record.result)
 
 
 def results(group: Group, store: ObjectStore, task_ids: TaskIds, adapter: TypeAdapter[R]) -> Iterator[MemberResult[R]]:

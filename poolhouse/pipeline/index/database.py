@@ -24,7 +24,7 @@ CREATE TABLE tasks(
     started INT, last_started INT, ended INT, attempts INT, reason TEXT, text TEXT, recorded INT, parent TEXT,
     trigger TEXT, schedule TEXT, checked INT DEFAULT 0
 );
-CREATE INDEX listing ON tasks(submitted DESC, task_id, status, task_type, queue, updated);
+CREATE INDEX listing ON tasks(submitted DESC, task_id, status, task_type, queue, updated, recorded);
 CREATE INDEX endings ON tasks(ended, task_type, queue, status, submitted, due, started, last_started)
     WHERE ended IS NOT NULL;
 CREATE INDEX children ON tasks(parent, submitted DESC, task_id, status) WHERE parent IS NOT NULL;
@@ -68,6 +68,8 @@ class TaskQuery:
     id_prefix: str | None = None
     #: Part of the beginning of payload, error or result, in any case.
     text: str | None = None
+    #: Only those that have a record.
+    recorded: bool = False
 
     def where(self) -> tuple[str, list[Any]]:
         """The condition in SQL, and its values."""
@@ -89,6 +91,8 @@ class TaskQuery:
             terms.append(("task_id >= ? AND task_id < ?", task_ids.members_between(self.group)))
         if self.text:
             terms.append(("instr(text, ?)", (searchable(self.text),)))
+        if self.recorded:
+            terms.append(("recorded", ()))
         condition = " AND ".join(term for term, _ in terms) or "1"
         return condition, [value for _, values in terms for value in values]
 
@@ -147,6 +151,12 @@ class Database:
             f" {order} LIMIT ?) {order}",
             (*values, size),
         )
+
+    def oldest(self, query: TaskQuery, *, size: int) -> list[str]:
+        """Return the ids of the tasks that were submitted first."""
+        condition, values = query.where()
+        statement = f"SELECT task_id FROM tasks WHERE {condition} ORDER BY submitted LIMIT ?"  # noqa: S608
+        return [task_id for (task_id,) in self.rows(statement, (*values, size))]
 
     def counts(self, query: TaskQuery) -> dict[str, int]:
         """Return how many tasks are meant, by status."""

@@ -42,6 +42,8 @@ STALE_S = 1800.0
 SNAPSHOT_SEGMENTS, OBSOLETE_S = 200, 2 * STALE_S
 #: Unfinished tasks that nothing was heard of for so long are looked up, so often, and so many at a time.
 SILENT_S, REPAIR_S, REPAIRS = 120.0, 60.0, 200
+#: Most tasks that are looked up because a worker may just have begun them.
+LOOKED_UP = 500
 #: The longest that a list call may take that goes through all records: the local storage server opens each of them.
 LIST_S = 120.0
 #: Tasks that are compared with their records at a time.
@@ -132,6 +134,12 @@ class TaskIndex:
             if self._journal is not None:
                 database.apply(self._journal.pending())
             return database
+
+    def look_up(self, query: TaskQuery) -> None:
+        """Read the records of the oldest tasks that are meant: what others wrote in the last seconds may be unknown."""
+        with self._lock, _pool() as pool:
+            database = self.current()
+            database.correct(self._read(pool, database.oldest(query, size=LOOKED_UP)))
 
     def rebuild(self) -> Rebuilt:
         """Compare the index with the records, and correct it."""

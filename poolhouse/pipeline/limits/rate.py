@@ -21,7 +21,7 @@ class Rate:
 
 def parse_rate(text: str) -> Rate:
     """Read `10/m`: a number of starts in each second (s), minute (m) or hour (h). Raises `ConfigError`."""
-    match = re.fullmatch(r"([1-9]\d*)/([smh])", text)
+    match = re.fullmatch(r"([1-9]\d*)/([smh])", text, re.ASCII)
     if not match:
         raise ConfigError(f"{text!r} is no rate: write a number, / and s, m or h, as in 10/m")
     return Rate(int(match[1]), _SPANS_S[match[2]])

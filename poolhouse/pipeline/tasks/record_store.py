@@ -16,13 +16,12 @@ from datetime import datetime
 from pydantic import ValidationError
 
 from poolhouse.pipeline import names
-from poolhouse.pipeline.control.filters import Filter
-from poolhouse.pipeline.errors import InvalidName, ObjectNotFound, PreconditionFailed, RecordUnreadable
+from poolhouse.pipeline.errors import ObjectNotFound, PreconditionFailed, RecordUnreadable
 from poolhouse.pipeline.index.journal import note_written
 from poolhouse.pipeline.store import ABSENT, ObjectInfo, ObjectStore
 from poolhouse.pipeline.tasks.record_version import Mark, Version, metadata_of, version_of
 from poolhouse.pipeline.tasks.records import Status, TaskRecord
-from poolhouse.pipeline.tasks.scan import entries, scan
+from poolhouse.pipeline.tasks.scan import entries
 
 #: Metadata of the record of a task whose dead letter was discarded.
 _DISCARDED = "discarded"
@@ -46,14 +45,6 @@ class RecordSummary:
     not_before: str | None = None
     #: Whether it failed and its dead letter was discarded.
     discarded: bool = False
-
-
-@dataclass(frozen=True)
-class RecordPage:
-    """One page of summaries, newest task first; `next_token` is None on the last."""
-
-    records: tuple[RecordSummary, ...]
-    next_token: str | None
 
 
 @dataclass(frozen=True)
@@ -247,34 +238,6 @@ class RecordStore:
             if names.recorded_task(name).startswith(id_prefix):  # an id may end where an object's name goes on
                 yield _summary(tuple(objects))
 
-    def page(self, chosen: Filter, *, page_size: int = 100, page_token: str | None = None) -> RecordPage:
-        """Return a page of the tasks that have a record and are chosen, the newest first.
-
-        It may be short of `page_size`, even empty, before the last.
-
-        Raises:
-            InvalidName: `page_token` is none.
-        """
-
-        def read(*infos: ObjectInfo) -> RecordSummary | None:
-            summary = _summary(infos)
-            meant = chosen.matches(
-                queue=summary.queue, task_type=summary.task_type, status=summary.status, at=summary.submitted_at
-            )
-            return summary if meant else None
-
-        scanned = scan(
-            self._store,
-            names.TASKS,
-            read=read,
-            entry_of=_entry_of,
-            objects_each=3,
-            filtered=not chosen.empty,
-            page_size=page_size,
-            after=None if page_token is None else _name_of(page_token),
-        )
-        return RecordPage(scanned.found, None if scanned.last is None else names.recorded_task(scanned.last))
-
 
 def written_by(record: TaskRecord, writer: str) -> bool:
     """Whether the last write of the record was this writer's."""
@@ -309,14 +272,6 @@ def _truth(objects: Mapping[str, ObjectInfo]) -> ObjectInfo:
         return record or claim or any_of_them
     step = version_of(Mark.on(record), Mark.on(claim)).step
     return record if step == Mark.on(record).step else claim
-
-
-def _name_of(page_token: str) -> str:
-    """The name of the last record of the page that gave the token: a task id."""
-    try:
-        return names.record(page_token)
-    except InvalidName:
-        raise InvalidName("page_token: this is no token of such a listing") from None
 
 
 def _metadata(record: TaskRecord) -> dict[str, str]:

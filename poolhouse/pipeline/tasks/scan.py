@@ -17,7 +17,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Scanned(Generic[_T]):
-    """What one call found, and the entry that it ended with; None on the last page."""
+    """What one call found, and the name that it ended with; None on the last page."""
 
     found: tuple[_T, ...]
     last: str | None
@@ -27,40 +27,34 @@ def scan(
     store: ObjectStore,
     prefix: str,
     *,
-    read: Callable[..., _T | None],
+    read: Callable[[ObjectInfo], _T | None],
     filtered: bool,
     page_size: int,
     after: str | None,
-    entry_of: Callable[[str], str] = lambda name: name,
-    objects_each: int = 1,
 ) -> Scanned[_T]:
-    """Return the entries below a prefix in the order of their names, those that `read` wants.
+    """Return the objects below a prefix in the order of their names, those that `read` wants.
 
     Args:
         store: the bucket.
         prefix: the beginning of their names.
-        read: called with the objects of an entry; returns what is to be known of it, None where it is not wanted.
+        read: called with an object; returns what is to be known of it, None where it is not wanted.
         filtered: whether `read` may leave out many.
         page_size: the most to return; fewer, even none, may come before the last page.
-        after: the entry that the page before ended with.
-        entry_of: the entry that the object of a name belongs to: the first name that one of its objects may have. All
-            of them are listed in a row.
-        objects_each: the most objects of an entry.
+        after: the name that the page before ended with.
     """
     found: list[_T] = []
     last = after
     scanned = 0
-    # A filter may match few of many, and to list many at once costs an emulator no more than to list some. Two entries
-    # more: the last one of the page before, and one that tells whether there is a page after this one.
-    at_once = (SCAN_LIMIT if filtered else objects_each * page_size) + 2 * objects_each
-    for entry, objects in entries(store, prefix, start=after, at_once=at_once, entry_of=entry_of):
-        if entry == after:
+    # A filter may match few of many, and to list many at once costs an emulator no more than to list some. Two more:
+    # the last one of the page before, and one that tells whether there is a page after this one.
+    at_once = (SCAN_LIMIT if filtered else page_size) + 2
+    for info in _objects(store, prefix, start=after, at_once=at_once, timeout_s=None):
+        if info.name == after:
             continue  # the listing begins with the last one of the page before
         if len(found) == page_size or (scanned >= SCAN_LIMIT and filtered):
-            return Scanned(tuple(found), last or "")
-        group = tuple(objects)
-        scanned, last = scanned + len(group), entry
-        wanted = read(*group)
+            return Scanned(tuple(found), last)
+        scanned, last = scanned + 1, info.name
+        wanted = read(info)
         if wanted is not None:
             found.append(wanted)
     return Scanned(tuple(found), None)
@@ -81,7 +75,8 @@ def entries(
         store: the bucket.
         prefix: the beginning of their names.
         at_once: objects to ask for in a list call; Cloud Storage answers with 1,000 at the most, emulators with all.
-        entry_of: as of `scan`.
+        entry_of: the entry that the object of a name belongs to: the first name that one of its objects may have. All
+            of them are listed in a row.
         start: the first name that may be listed.
         timeout_s: the longest that a list call may take; None: as long as any other.
     """

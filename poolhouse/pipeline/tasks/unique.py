@@ -26,7 +26,7 @@ class Unique(BaseModel):
     #: Field of the payload, or several; none: all tasks of the type are the same.
     by: tuple[str, ...] = ()
     #: Seconds from its submit for which a task has the key; None: as long as its status says.
-    within_s: float | None = Field(default=None, gt=0, le=LONGEST_WAIT_S)
+    within_s: float | None = Field(default=None, strict=True, gt=0, le=LONGEST_WAIT_S)
     #: Statuses in which a task has the key; None: scheduled, queued and, but for `replace`, running.
     while_: tuple[TaskStatus, ...] | None = Field(
         default=None, min_length=1, validation_alias=AliasChoices("while", "while_")
@@ -34,7 +34,7 @@ class Unique(BaseModel):
     #: `return`: answer with the first task; `reject`: an error that names it; `replace`: cancel it, submit the second.
     on_conflict: Literal["return", "reject", "replace"] = "return"
     #: Seconds that a task waits for another that replaces it: of many submits the last one runs. With `replace` only.
-    debounce_s: float | None = Field(default=None, gt=0, le=LONGEST_WAIT_S)
+    debounce_s: float | None = Field(default=None, strict=True, gt=0, le=LONGEST_WAIT_S)
 
     @field_validator("by", mode="before")
     @classmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 from collections.abc import Collection
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -122,9 +123,9 @@ def _wait_s(answer: connection.Answer, now: datetime) -> float | None:
     """The wait that a busy receiver asks for, in seconds (RFC 9110, Retry-After); None where it asks for none."""
     if answer.status not in {429, 503} or answer.retry_after is None:
         return None
-    try:
-        wait_s = float(int(answer.retry_after))
-    except ValueError:
+    if re.fullmatch(r"\d{1,9}", answer.retry_after, re.ASCII):
+        wait_s = float(answer.retry_after)
+    else:
         try:
             at = parsedate_to_datetime(answer.retry_after)
         except ValueError:

@@ -24,7 +24,7 @@ import psutil
 from poolhouse.pipeline.control.filters import Filter
 from poolhouse.pipeline.index.database import TaskQuery
 from poolhouse.pipeline.index.journal import Journal
-from poolhouse.pipeline.index.task_index import TaskIndex
+from poolhouse.pipeline.index.task_index import LIST_S, TaskIndex
 from poolhouse.pipeline.store import ABSENT
 from poolhouse.pipeline.tasks.record_store import RecordStore
 from poolhouse.pipeline.tasks.records import Attempt, ErrorInfo, Outcome, Status, TaskRecord
@@ -85,13 +85,10 @@ def fill(servers: Stack, count: int) -> None:
 
 def scan(servers: Stack, wanted: Filter) -> int:
     """Count by reading the listing of all records, as every filter did before."""
-    kept, token, found = RecordStore(servers.store), None, 0
-    while True:
-        page = kept.page(wanted, page_size=1000, page_token=token)
-        found += len(page.records)
-        token = page.next_token
-        if token is None:
-            return found
+    return sum(
+        wanted.matches(queue=each.queue, task_type=each.task_type, status=each.status, at=each.submitted_at)
+        for each in RecordStore(servers.store).summaries(timeout_s=LIST_S)
+    )
 
 
 def timed(work: Callable[[], Any], *, repeats: int = REPEATS) -> tuple[float, Any]:

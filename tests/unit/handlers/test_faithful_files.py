@@ -132,6 +132,24 @@ def test_a_compressed_table_needs_no_ending_that_says_so(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
+    ("html", "lines"),
+    [
+        ("<pre>\ndef f():\n    return 1\n\n</pre>", ["def f():", "    return 1"]),
+        ("<pre>a\r\n\tb</pre>c\n d", ["a", "\tb", "c d"]),
+        ("<p>one\n  two<pre><b>x</b>\n<i> y  z</i></pre>three", ["one two", "x", " y  z", "three"]),
+        ("<pre>never\nclosed", ["never", "closed"]),
+        ("</pre>a\nb", ["a b"]),
+        ("Notes: <textarea>a\n b</textarea> c\nd", ["Notes: a", " b c d"]),
+        ("<pre>a<script>1\n2</script>\nb</pre>", ["a", "b"]),
+    ],
+)
+def test_preformatted_text_keeps_its_lines_and_their_indentation(desk: Desk, html: str, lines: list[str]) -> None:
+    desk.upload("t.html", f"<html>{html}</html>")
+    desk.process("t.html", "extract_text")
+    assert desk.read("processed/t.html.txt").decode().splitlines() == lines
+
+
+@pytest.mark.parametrize(
     ("label", "codec", "text"),
     [
         ("windows-1251", "cp1251", "Привет"),

@@ -26,10 +26,12 @@ MAX_HTML_TAIL = 64 * 1024
 _BLOCKS = frozenset({
     "address", "article", "aside", "blockquote", "br", "caption", "dd", "details", "dialog", "div", "dl", "dt",
     "fieldset", "figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hgroup", "hr",
-    "legend", "li", "main", "menu", "nav", "ol", "optgroup", "option", "p", "pre", "section", "summary", "table", "td",
-    "th", "title", "tr", "ul",
+    "legend", "li", "listing", "main", "menu", "nav", "ol", "optgroup", "option", "p", "pre", "section", "summary",
+    "table", "td", "th", "title", "tr", "ul", "xmp",
 })
 # fmt: on
+#: What shows its white space as it stands.
+_AS_WRITTEN = frozenset({"listing", "pre", "textarea", "xmp"})
 _HIDDEN = frozenset({"script", "style", "template", "noscript"})
 
 _START = re.compile(
@@ -82,7 +84,7 @@ def declared_encoding(start: bytes) -> str:
 
 
 def text_of(path: Path, encoding: str, pause: Pause) -> str:
-    """The visible text of an HTML page, one line a block.
+    """The visible text of an HTML page, one line a block; what is preformatted line by line, without empty ones.
 
     Raises:
         Reject: the page is too large, or ends inside a long tag or comment.
@@ -97,8 +99,7 @@ def text_of(path: Path, encoding: str, pause: Pause) -> str:
             parser = _parsed(path, encoding, pause)
         except UnicodeError:
             raise Reject(f"the HTML page is not in {encoding}, as it should be") from None
-    lines = (" ".join(line.split()) for line in "".join(parser.parts).split("\n"))
-    return "\n".join(line for line in lines if line) + "\n"
+    return "\n".join(parser.lines) + "\n"
 
 
 def _parsed(path: Path, encoding: str, pause: Pause) -> _Visible:
@@ -112,6 +113,7 @@ def _parsed(path: Path, encoding: str, pause: Pause) -> _Visible:
             f"the HTML page ends inside a tag, comment or entity that began {len(parser.rawdata)} characters before"
         )
     parser.close()
+    parser.end_line()
     return parser
 
 
@@ -120,20 +122,45 @@ class _Visible(HTMLParser):
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
-        self.parts: list[str] = []
-        self._hidden = 0
+        self.lines: list[str] = []
+        self._line: list[str] = []
+        #: Whether the white space of the line belongs to it.
+        self._as_written = False
+        self._hidden = self._preformatted = 0
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self._hidden += tag in _HIDDEN
+        self._preformatted += tag in _AS_WRITTEN
         if tag in _BLOCKS:
-            self.parts.append("\n")
+            self.end_line()
 
     def handle_endtag(self, tag: str) -> None:
         self._hidden = max(0, self._hidden - (tag in _HIDDEN))
+        self._preformatted = max(0, self._preformatted - (tag in _AS_WRITTEN))
         if tag in _BLOCKS:
-            self.parts.append("\n")
+            self.end_line()
 
     def handle_data(self, data: str) -> None:
-        if not self._hidden:
+        if self._hidden:
+            return
+        if not self._preformatted:
             # Line breaks of the source are white space; those of blocks come from their tags.
-            self.parts.append(data.replace("\n", " "))
+            self._line.append(data.replace("\n", " "))
+            return
+        first, *others = data.replace("\r", "\n").split("\n")
+        self._add_as_written(first)
+        for text in others:
+            self.end_line()
+            self._add_as_written(text)
+
+    def end_line(self) -> None:
+        """Take what was gathered as a line, unless nothing is in it."""
+        text = "".join(self._line)
+        text = text.rstrip() if self._as_written else " ".join(text.split())
+        if text:
+            self.lines.append(text)
+        self._line, self._as_written = [], False
+
+    def _add_as_written(self, text: str) -> None:
+        self._line.append(text)
+        self._as_written = True

@@ -17,7 +17,7 @@ from poolhouse.local.console.app import create_app
 from poolhouse.local.console.deployed.assertions import Assertions
 from poolhouse.local.console.deployed.gate import Gate
 from poolhouse.local.console.stacks import Deployed
-from poolhouse.pipeline import logs
+from poolhouse.pipeline import logs, numbers
 from poolhouse.pipeline.config.console_options import ACCESS_VARIABLE, ConsoleAccess
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.exit_codes import OK, USAGE
@@ -29,8 +29,8 @@ def main(environment: Mapping[str, str] = os.environ) -> int:
     try:
         access = _access(environment)
         stack = _stack(environment, access)
-        listener = socket.create_server(("", int(environment.get("PORT", "8080"))))
-    except (ConfigError, OSError) as error:
+        listener = socket.create_server(("", numbers.port(environment.get("PORT", "8080"))))
+    except (ConfigError, OSError, ValueError) as error:
         print(f"console: {error}", file=sys.stderr)
         return USAGE
     logs.configure()

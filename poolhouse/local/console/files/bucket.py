@@ -139,7 +139,7 @@ class ApiBucket:
             length = answer.headers.get("content-length", "")
             info = FileInfo(
                 name=name,
-                size_bytes=int(length) if length.isdigit() else None,
+                size_bytes=int(length) if length.isascii() and length.isdigit() else None,
                 content_type=answer.headers.get("content-type"),
             )
             yield Opened(info=info, pieces=answer.iter_bytes(CHUNK_BYTES))

@@ -63,7 +63,7 @@ class Head:
     def status(self) -> int:
         """The code of an answer. Raises `NotHttp`."""
         code = _second_word(self.first_line)
-        if not code.isdigit():
+        if not (code.isascii() and code.isdigit()):
             raise NotHttp(f"no status line: {self.first_line[:80]!r}")
         return int(code)
 
@@ -71,7 +71,7 @@ class Head:
     def length(self) -> int | None:
         """The length that it declares for its body, in bytes."""
         value = self.get("content-length")
-        return int(value) if value is not None and value.isdigit() else None
+        return int(value) if value is not None and value.isascii() and value.isdigit() else None
 
     @property
     def chunked(self) -> bool:

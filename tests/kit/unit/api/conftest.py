@@ -10,12 +10,15 @@ from typing import Annotated, Any
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from hypothesis.internal.conjecture import providers
+from hypothesis.internal.constants_ast import Constants
 from pydantic import Field
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from poolhouse.api import create_app, simple_call
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.messaging.publisher import Publisher
-from poolhouse.pipeline.names import FileName
+from poolhouse.pipeline.names import INDEX, FileName
 from poolhouse.pipeline.store import ObjectStore
 from poolhouse.pipeline.tasks.record_store import RecordStore
 from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
@@ -86,6 +89,11 @@ class Api:
     def records(self) -> RecordStore:
         return RecordStore(self.store)
 
+    @property
+    def written(self) -> list[str]:
+        """The objects written so far, without those of the index, which is written when it likes."""
+        return [name for name in self.store.writes if not name.startswith(INDEX)]
+
     def submit(self, **body: Any) -> str:
         """Submit a task; its id."""
         answer = self.client.post("/submit-task", json={"task_type": "anything", **body})
@@ -115,6 +123,32 @@ def application(
     app.include_router(simple_call("/submit-file-task", "file_processing"))
     app.include_router(simple_call("/submit-data-task", "data_transformation"))
     return app
+
+
+@pytest.fixture
+def same_values_every_time(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Keep Hypothesis from drawing constants of the modules imported so far: those depend on the tests that ran before.
+
+    There is no setting for it.
+    """
+    monkeypatch.setattr(providers, "_get_local_constants", Constants)
+    providers.CONSTANTS_CACHE.cache.clear()
+    yield
+    providers.CONSTANTS_CACHE.cache.clear()
+
+
+def without_lifespan(app: FastAPI) -> ASGIApp:
+    """The application for schemathesis, which begins and ends a lifespan around every call."""
+
+    async def served(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            await app(scope, receive, send)
+            return
+        for step in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{step}.complete"})
+
+    return served
 
 
 @pytest.fixture

@@ -5,14 +5,14 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from poolhouse.api.strict_query import StrictQueryRoute
-from tests.kit.unit.api.conftest import Api
+from tests.kit.unit.api.conftest import Anything, Api
 
 JSON = {"content-type": "application/json"}
 LONG = "x" * 1100
@@ -373,3 +373,40 @@ def test_a_compressed_body_and_a_second_idempotency_key_are_refused(api: Api) ->
         {"field": "Idempotency-Key", "message": "is sent more than once: send one key"}
     ]
     assert api.topics.published == []
+
+
+@pytest.mark.parametrize("text", ["1_0", " 10", "+10", "٣", "010", "nan", "10."])
+@pytest.mark.parametrize(
+    "call",
+    [
+        "POST /submit-task?delay_s",
+        "GET /tasks?page_size",
+        "GET /dead-letters?page_size",
+        "GET /groups?page_size",
+        "GET /statistics?minutes",
+    ],
+)
+def test_a_number_of_a_query_is_written_as_json_writes_it(api: Api, call: str, text: str) -> None:
+    method, url = call.split(" ")
+    path, name = url.split("?")
+    body = {"task_type": "anything"} if method == "POST" else None
+    assert api.client.request(method, path, params={name: "10"}, json=body).status_code == 200
+    published = len(api.topics.published)
+    answer = api.client.request(method, path, params={name: text}, json=body)
+    assert answer.status_code == 422
+    assert [error["field"] for error in answer.json()["errors"]] == [name]
+    assert len(api.topics.published) == published
+
+
+@pytest.mark.parametrize("ending", [SystemExit, KeyboardInterrupt, GeneratorExit])
+def test_a_validator_that_would_end_the_program_is_an_unexpected_error(
+    api: Api, monkeypatch: pytest.MonkeyPatch, ending: type[BaseException]
+) -> None:
+    def refuse(*_: object) -> NoReturn:
+        raise ending
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Anything, "model_validate", refuse)
+        for call in ("/submit-task", "/tasks"):
+            problem(api.client.post(call, json={"task_type": "anything"}), 500)
+    assert api.client.post("/tasks", json={"task_type": "anything"}).status_code == 202

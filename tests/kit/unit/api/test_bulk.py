@@ -14,6 +14,7 @@ from poolhouse.api.backlog import Backlog, BacklogUnavailable
 from poolhouse.pipeline.config.queue import Queue
 from poolhouse.pipeline.control.control_store import ControlStore
 from poolhouse.pipeline.errors import StoreUnavailable
+from poolhouse.pipeline.index import task_index
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.store import ABSENT
 from poolhouse.pipeline.tasks import transitions
@@ -107,11 +108,11 @@ def test_a_dry_run_counts_and_shows_and_changes_nothing(api: Api) -> None:
     for _ in range(12):
         recorded(api, Status.QUEUED)
     api.clock.forward(1)
-    writes = len(api.store.writes)
+    before = api.written
     answer = cancel(api, task_type="anything", dry_run=True)
     assert (answer["matched"], answer["cancelled"], len(answer["samples"])) == (12, 0, 10)
     assert answer["samples"][0]["status"] == "queued"
-    assert len(api.store.writes) == writes
+    assert api.written == before
 
 
 def test_pages_go_on_where_the_last_one_ended_and_mean_what_the_first_one_meant(api: Api) -> None:
@@ -191,9 +192,9 @@ def test_running_ones_alone_need_no_order(api: Api) -> None:
 def test_a_task_that_no_worker_has_touched_is_left_to_the_workers(api: Api) -> None:
     task_id = api.submit(value=1)
     api.clock.forward(1)
-    writes = len(api.store.writes)
+    before = api.written
     assert cancel(api, task_type="anything")["matched"] == 0
-    assert len(api.store.writes) == writes + 1
+    assert len(api.written) == len(before) + 1
     message = api.topics.published[-1].message
     [order] = ControlStore(api.store).read().control.orders
     task = TaskMessage(
@@ -204,6 +205,48 @@ def test_a_task_that_no_worker_has_touched_is_left_to_the_workers(api: Api) -> N
         payload={},
     )
     assert order.concerns(task)
+
+
+def test_a_task_that_a_worker_began_a_moment_ago_is_notified_though_the_index_has_it_waiting(api: Api) -> None:
+    ids = [api.submit(value=value) for value in range(3)]
+    assert api.client.get("/tasks?status=queued&count=true").json()["total"] == 3
+    task = TaskMessage(task_id=ids[1], task_type="anything", submitted_at=api.clock.now, queue="default", payload={})
+    begun = transitions.claim(None, task, owner="o", worker="w", now=api.clock.now, lease_s=60, max_attempts=3)
+    assert isinstance(begun, transitions.Run)
+    api.records.write(begun.record, if_generation=ABSENT)  # as another process does
+    api.clock.forward(1)
+    answer = cancel(api, all=True)
+    assert (answer["matched"], answer["notified"]) == (1, 1)
+    assert record(api, ids[1]).cancel_requested_at is not None
+
+
+def test_of_many_that_wait_the_oldest_are_looked_up_by_the_first_call(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task_index, "LOOKED_UP", 10)
+    for value in range(40):
+        api.submit(value=value)
+        api.clock.forward(1)
+    recorded(api, Status.RUNNING)
+    recorded(api, Status.RUNNING)
+    api.clock.forward(1)
+    api.client.get("/tasks")  # loads the index
+    calls = api.store.calls
+    token = cancel(api, all=True, page_size=1, dry_run=True)["next_page_token"]
+    first, calls = api.store.calls - calls, api.store.calls
+    assert cancel(api, all=True, page_size=1, dry_run=True, page_token=token)["next_page_token"] is None
+    assert first <= 3 * 10 + 2
+    assert api.store.calls - calls <= 1
+
+
+def test_a_page_lists_no_records_however_many_there_are(api: Api) -> None:
+    for _ in range(200):
+        recorded(api, Status.QUEUED)
+    api.clock.forward(1)
+    api.client.get("/tasks")  # loads the index
+    listed = api.store.lists
+    assert cancel(api, all=True, page_size=20)["cancelled"] == 20
+    assert api.store.lists - listed <= 1  # of the index, once a second at the most
 
 
 @pytest.mark.parametrize(
@@ -217,6 +260,12 @@ def test_a_task_that_no_worker_has_touched_is_left_to_the_workers(api: Api) -> N
         ({"submitted_before": "yesterday"}, "submitted_before"),
         ({"submitted_before": "2026-03-01T12:00:00"}, "submitted_before"),
         ({"all": True, "page_size": 0}, "page_size"),
+        ({"all": True, "page_size": "1_0"}, "page_size"),
+        ({"all": True, "page_size": True}, "page_size"),
+        ({"all": "yes"}, "all"),
+        ({"all": 1}, "all"),
+        ({"all": True, "dry_run": "off"}, "dry_run"),
+        ({"all": True, "dry_run": 0}, "dry_run"),
         ({"all": True, "page_size": 1001}, "page_size"),
     ],
 )

@@ -23,7 +23,7 @@ def test_a_paused_queue_says_since_when(api: Api) -> None:
     api.clock.forward(60)
     assert api.client.post("/queues/bulk:pause").json() == {"name": "bulk", "paused_at": at}
     states = paused(api)
-    assert states["bulk"] == "2026-03-01T12:00:00.000Z"
+    assert states["bulk"] == at
     assert states["default"] is None
 
 
@@ -85,10 +85,10 @@ def test_a_purge_cancels_delayed_tasks_at_once_and_leaves_an_order_for_waiting_o
 def test_a_dry_run_of_a_purge_changes_nothing(api: Api) -> None:
     task_id = api.client.post("/tasks", json={"task_type": "anything", "delay_s": 86_400}).json()["task_id"]
     api.clock.forward(1)
-    writes = len(api.store.writes)
+    before = api.written
     answer = api.client.post("/queues/default:purge", json={"dry_run": True}).json()
     assert (answer["matched"], answer["cancelled"], answer["samples"][0]["task_id"]) == (1, 0, task_id)
-    assert len(api.store.writes) == writes
+    assert api.written == before
 
 
 def test_a_purge_takes_no_filter(api: Api) -> None:

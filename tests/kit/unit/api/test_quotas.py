@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -265,7 +265,7 @@ def test_an_instance_that_ends_gives_back_what_it_has_not_used() -> None:
 
 def test_the_quotas_in_force_are_listed_with_what_is_used_of_them() -> None:
     store, clock = MemoryStore(), ManualClock()
-    rules = access(per_day=100).model_copy(update={"anonymous": "read", "anonymous_per_day": 7})
+    rules = access(per_day=100, per_minute=30).model_copy(update={"anonymous": "read", "anonymous_per_day": 7})
     rules.keys["ops"] = ApiKey(sha256=digest("ops"), may=("operate",))
     today = quota.DAY.of(clock())
     for caller, instance in (("key shop", "a"), ("key shop", "b"), ("key removed", "a")):
@@ -282,7 +282,22 @@ def test_the_quotas_in_force_are_listed_with_what_is_used_of_them() -> None:
             {"caller": "anonymous", "per_day": 7, "used": 0, "reserved": 0},
             {"caller": "key shop", "per_day": 100, "used": 4, "reserved": 6},
         ],
+        "rates": [],
     }
+
+
+def test_rates_that_all_instances_share_are_listed_with_what_is_used_in_this_minute() -> None:
+    store, clock = MemoryStore(), ManualClock()
+    rules = access(per_minute=30).model_copy(update={"share_rates": True})
+    rules.keys["ops"] = ApiKey(sha256=digest("ops"), may=("operate",))
+    for minutes, used in ((0, "12"), (-1, "30")):
+        window = quota.MINUTE.of(clock() + timedelta(minutes=minutes))
+        store.put(names.quota(window, "key shop", "a"), b"{}", metadata={"used": used, "reserved": "15"})
+    environment = settings(api_access=rules.model_dump_json())
+    with TestClient(application(store, MemoryTopics(), clock, environment=environment)) as client:
+        answer = client.get("/quotas", headers={"X-API-Key": "ops"}).json()
+    assert answer["quotas"] == []
+    assert answer["rates"] == [{"caller": "key shop", "per_minute": 30, "used": 12, "reserved": 3}]
 
 
 def test_without_quotas_the_list_is_empty_and_asks_for_nothing() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,19 @@ from poolhouse.pipeline.tasks.records import ErrorInfo, Progress, ResultObject, 
 from poolhouse.pipeline.tasks.task_ids import TaskIds, new_key
 from poolhouse.pipeline.tasks.transitions import Run
 from tests.kit.unit.api.conftest import Api, application, settings
+
+#: What a token of a listing might hold, and none does.
+NO_PLACES = (
+    '[1e400, "a"]',
+    f'[{2**63}, "a"]',
+    '[NaN, "a"]',
+    '[true, "a"]',
+    '["1", "a"]',
+    '[1, "\\ud800"]',
+    '[1, "a/b"]',
+    "[1, null]",
+    "[" * 1400,
+)
 
 
 def claim(api: Api, task_id: str, *, lease_s: float = 30) -> Stored:
@@ -176,12 +190,14 @@ class TestListing:
         [
             ({"status": "done"}, "status"),
             ({"status": "failed,done"}, "status"),
+            ({"status": ","}, "status"),
             ({"submitted_after": "yesterday"}, "submitted_after"),
             ({"submitted_before": "2026-03-01T12:00:00"}, "submitted_before"),
             ({"text": "x" * 201}, "text"),
             ({"page_size": 0}, "page_size"),
             ({"page_token": "nonsense"}, "page_token"),
             ({"page_token": "WyJ4Il0="}, "page_token"),
+            *(({"page_token": base64.urlsafe_b64encode(text.encode())}, "page_token") for text in NO_PLACES),
         ],
     )
     def test_a_parameter_that_is_none_is_named(self, api: Api, query: dict[str, Any], field: str) -> None:

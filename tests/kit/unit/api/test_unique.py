@@ -151,6 +151,8 @@ def test_a_call_may_have_a_rule_of_its_own(api: Api) -> None:
         ("plain", {"by": 7}, "unique.by"),
         ("plain", {"while": ["gone"]}, "unique.while.0"),
         ("plain", {"on_conflict": "ignore"}, "unique.on_conflict"),
+        ("plain", {"within_s": "5"}, "unique.within_s"),
+        ("plain", {"debounce_s": True, "on_conflict": "replace"}, "unique.debounce_s"),
         ("plain", {"wihtin_s": 5}, "unique.wihtin_s"),
         ("plain", {"debounce_s": 5}, "unique"),
         ("plain", "yes", "unique"),

@@ -41,3 +41,17 @@ def test_quotas_are_listed_with_what_is_used_of_them_today(request: pytest.Fixtu
 def test_without_quotas_the_declaration_is_named(served: Served, screen: Screen) -> None:
     assert quotas.show(served.api, terminal=screen.terminal) == 0
     assert "per_day under [deploy.keys.NAME]" in screen.said
+
+
+def test_shared_rates_are_listed_with_what_is_used_in_this_minute(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, screen: Screen
+) -> None:
+    shop = ApiKey(sha256="0" * 64, may=("submit",), per_minute=60)
+    monkeypatch.setenv(
+        "API_ACCESS", ApiAccess(anonymous="operate", share_rates=True, keys={"shop": shop}).model_dump_json()
+    )
+    served: Served = request.getfixturevalue("served")
+    name = names.quota(f"{served.clock():%Y-%m-%dT%H%M}", "key shop", "a")
+    served.store.put(name, b"{}", metadata={"used": "12", "reserved": "15"})
+    assert quotas.show(served.api, terminal=screen.terminal) == 0
+    assert screen.rows[1] == ["key", "shop", "12", "of", "60", "3", "48"]

@@ -215,6 +215,9 @@ COMP_WORDS=(./invoke submit greet --wa); _poolhouse_invoke ./invoke --wa; echo "
         ("show --limit abc", "show --limit takes a whole number, not 'abc'."),
         ("show --limit=1.5", "show --limit takes a whole number, not '1.5'."),
         ("send t --file show show --limit x", "show --limit takes a whole number, not 'x'."),
+        ("show --limit 1_0", "show --limit takes a whole number, not '1_0'."),
+        ("show --limit=٣", "show --limit takes a whole number, not '٣'."),
+        ("show --limit=+3", "show --limit takes a whole number, not '+3'."),
         ("show --limit 3", None),
         ("send t --file abc", None),
     ],
@@ -228,6 +231,8 @@ def test_a_word_where_a_number_belongs_is_told_with_its_option(line: str, told: 
     ("line", "told"),
     [
         ("tasks --limit abc", "tasks --limit takes a whole number, not 'abc'"),
+        ("tasks --limit 1_0", "tasks --limit takes a whole number, not '1_0'"),
+        ("cost 1_00 --seconds 2", "cost --tasks-per-day takes a number, not '1_00'"),
         ("cost 100 --seconds x", "cost --seconds takes a number, not 'x'"),
     ],
 )

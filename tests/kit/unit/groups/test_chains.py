@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import requests
 
-from poolhouse.pipeline.control.filters import Filter
 from poolhouse.pipeline.tasks.record_store import RecordStore
 from poolhouse.pipeline.tasks.records import Status, TaskRecord
 from poolhouse.testing.pipeline import Pipeline
@@ -15,7 +14,7 @@ from tests.kit.unit.groups.handlers import Page, broken, ran
 def all_records(pipeline: Pipeline) -> dict[str, TaskRecord]:
     """The records by task type: one of each in these tests."""
     records = RecordStore(pipeline.store)
-    found = [records.read(summary.task_id) for summary in records.page(Filter(), page_size=100).records]
+    found = [records.read(summary.task_id) for summary in records.summaries()]
     return {stored.record.task_type: stored.record for stored in found if stored is not None}
 
 

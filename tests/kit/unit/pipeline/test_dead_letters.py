@@ -17,7 +17,7 @@ from poolhouse.pipeline.control.filters import Filter
 from poolhouse.pipeline.errors import Conflict, QueueUnavailable, StoreUnavailable, TaskNotFound
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.messaging.publisher import Publisher
-from poolhouse.pipeline.tasks import large_values, records, transitions
+from poolhouse.pipeline.tasks import large_values, records, scan, transitions
 from poolhouse.pipeline.tasks.dead_letter import Kept, Verdict
 from poolhouse.pipeline.tasks.dead_letter_attributes import EARLIER_DELIVERIES, REASON, TRIED, attributes_for
 from poolhouse.pipeline.tasks.dead_letters import DeadLetterStore
@@ -431,3 +431,24 @@ def test_a_new_payload_that_a_step_returned_before_outlives_the_replay(world: Wo
     assert world.keep()
     box.replay("t-1", world.publisher, now=now, payload=new)
     assert large_values.read(world.store, value) == new
+
+
+@pytest.mark.parametrize("limit", range(1, 6))
+def test_a_page_is_one_list_call_whatever_it_leaves_out(
+    world: World, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    monkeypatch.setattr(scan, "SCAN_LIMIT", limit)
+    for number in range(5):
+        world.store.put(
+            f"dead-letters/default/t-{number}.json", b"{}", metadata={"reason": "rare" if number % 3 == 1 else "common"}
+        )
+    calls = world.store.lists
+    assert len(world.box.page(page_size=5).dead_letters) == 5
+    assert world.store.lists - calls == 1
+    found, token, pages = [], None, 0
+    while pages == 0 or token is not None:
+        page = world.box.page(Filter(reason="rare"), page_size=5, page_token=token)
+        found += [letter.task_id for letter in page.dead_letters]
+        token, pages = page.next_token, pages + 1
+    assert found == ["t-1", "t-4"]
+    assert world.store.lists - calls == 1 + pages

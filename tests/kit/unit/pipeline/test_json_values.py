@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, computed_field
 
 from poolhouse.pipeline import json_values
 from poolhouse.pipeline.errors import InvalidValue
@@ -134,3 +134,53 @@ def test_what_could_not_be_written_again_is_not_read(data: bytes) -> None:
 
 def test_a_byte_order_mark_is_no_part_of_a_message() -> None:
     assert json_values.parse(b'\xef\xbb\xbf{"a":1.5e10}') == {"a": 1.5e10}
+
+
+class Square(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    side: int
+
+    @computed_field
+    def area(self) -> int:
+        return self.side**2
+
+
+class Circle(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    radius: int
+
+
+class Drawing(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    shapes: list[Square | Circle]
+    named: dict[str, Square] = {}
+
+    @computed_field
+    def count(self) -> int:
+        return len(self.shapes)
+
+
+@pytest.mark.parametrize(
+    ("value", "as_type"),
+    [
+        (Square(side=3), Square),
+        ([Square(side=3)], list[Square]),
+        (Drawing(shapes=[Circle(radius=1), Square(side=2)], named={"area": Square(side=1)}), Drawing),
+        (None, Drawing | None),
+        ((1, Square(side=2)), tuple[int, Square]),
+    ],
+)
+def test_what_was_encoded_is_decoded_as_its_type(value: object, as_type: Any) -> None:
+    assert json_values.decode(json_values.encode(value, what="it"), TypeAdapter(as_type)) == value
+
+
+@pytest.mark.parametrize(
+    "data", [b'{"side": 1, "aera": 1}', b'{"side": "x", "area": 1}', b'{"area": 1}', b'{"radius": 1, "area": 1}', b"1"]
+)
+def test_what_is_another_type_is_refused_with_all_that_is_wrong(data: bytes) -> None:
+    adapter = TypeAdapter(Square)
+    with pytest.raises(ValidationError) as refused:
+        json_values.decode(data, adapter)
+    with pytest.raises(ValidationError) as plainly:
+        adapter.validate_json(data)
+    assert refused.value.error_count() == plainly.value.error_count()

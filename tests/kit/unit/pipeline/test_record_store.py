@@ -11,11 +11,10 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from poolhouse.pipeline import names
-from poolhouse.pipeline.control.filters import EVERYTHING, Filter
 from poolhouse.pipeline.errors import PreconditionFailed, RecordUnreadable
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.store import ABSENT
-from poolhouse.pipeline.tasks import record_store, scan, transitions
+from poolhouse.pipeline.tasks import record_store, transitions
 from poolhouse.pipeline.tasks.record_store import RecordStore, Stored
 from poolhouse.pipeline.tasks.record_version import Version
 from poolhouse.pipeline.tasks.records import ErrorInfo, Outcome, Status, TaskRecord
@@ -224,8 +223,6 @@ def test_a_lost_answer_is_told_from_the_write_of_another(world: World) -> None:
 class TestListing:
     """Several objects are one task, wherever a page ends."""
 
-    STATUSES = (Status.SUCCEEDED, Status.RUNNING, Status.QUEUED, Status.CANCELLED)
-
     @pytest.fixture
     def many(self, world: World) -> World:
         # Ids as people choose them: one that begins like another, with what sorts around the names of its objects.
@@ -247,25 +244,6 @@ class TestListing:
         ids = {names.recorded_task(name) for name in world.store.names(names.TASKS)}
         return {task_id: world.read(task_id).record.status for task_id in ids}
 
-    @pytest.mark.parametrize("page_size", range(1, 10))
-    def test_every_task_is_listed_once_with_its_status(self, many: World, page_size: int) -> None:
-        found, token = [], None
-        while True:
-            page = many.records.page(EVERYTHING, page_size=page_size, page_token=token)
-            found += [(summary.task_id, summary.status) for summary in page.records]
-            assert len(page.records) <= page_size
-            token = page.next_token
-            if token is None:
-                break
-            assert len(page.records) == page_size
-        assert len(found) == 8
-        assert dict(found) == self.truth(many)
-
-    @pytest.mark.parametrize("status", STATUSES)
-    def test_a_filter_knows_the_truth_alone(self, many: World, status: Status) -> None:
-        found = {summary.task_id for summary in many.records.page(Filter(status=frozenset({status}))).records}
-        assert found == {task_id for task_id, is_now in self.truth(many).items() if is_now is status}
-
     @pytest.mark.parametrize("at_once", [1, 2, 3, 7, 1000])
     def test_no_object_is_listed_twice_on_the_way_through_all_tasks(
         self, many: World, monkeypatch: pytest.MonkeyPatch, at_once: int
@@ -284,21 +262,6 @@ class TestListing:
             task_id: status for task_id, status in self.truth(many).items() if task_id.startswith(id_prefix)
         }
         assert len(summaries) == found
-
-    @pytest.mark.parametrize("limit", range(1, 7))
-    def test_a_page_is_one_list_call_whatever_it_leaves_out(
-        self, many: World, monkeypatch: pytest.MonkeyPatch, limit: int
-    ) -> None:
-        monkeypatch.setattr(scan, "SCAN_LIMIT", limit)
-        calls = many.store.lists
-        assert len(many.records.page(EVERYTHING, page_size=8).records) == 8
-        assert many.store.lists - calls == 1
-        found, token, pages = 0, None, 0
-        while pages == 0 or token is not None:
-            page = many.records.page(Filter(status=frozenset({Status.CANCELLED})), page_size=8, page_token=token)
-            found, token, pages = found + len(page.records), page.next_token, pages + 1
-        assert found == 2
-        assert many.store.lists - calls == 1 + pages
 
 
 def test_versions_are_numbers_and_back() -> None:
@@ -426,7 +389,7 @@ class Histories(RuleBasedStateMachine):
         assert stored is not None
         assert self.truth is not None
         assert (stored.record.status, stored.record.attempts) == (self.truth.status, self.truth.attempts)
-        [summary] = self.world.records.page(EVERYTHING).records
+        [summary] = self.world.records.summaries()
         assert summary.status is self.truth.status
 
     @invariant()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from poolhouse import Limit, Payload, Reject, Retry, TaskContext, Unique, task
 
@@ -19,6 +19,19 @@ class Person(Payload):
 class Greeting(BaseModel):
     text: str
     at: datetime
+
+
+class Area(BaseModel):
+    """A result that says more than it is made of, and is made of nothing else."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    wide: int = Field(alias="w")
+    high: int = Field(alias="h")
+
+    @computed_field
+    def area(self) -> int:
+        return self.wide * self.high
 
 
 class Times(Payload):
@@ -38,6 +51,16 @@ during: list[Callable[[], None]] = []
 def greet(payload: Person, ctx: TaskContext) -> Greeting:
     """Greet a person."""
     return Greeting(text=f"Hello, {payload.name}!", at=ctx.now())
+
+
+@task("measure")
+def measure(payload: Times, ctx: TaskContext) -> list[Area]:
+    """Measure, in a step."""
+
+    def one() -> Area:
+        return Area(w=payload.times, h=2)
+
+    return [ctx.step("one", one), Area(w=1, h=1)]
 
 
 @task("greet_async")

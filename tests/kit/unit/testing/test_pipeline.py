@@ -27,6 +27,15 @@ def test_a_task_runs_and_its_result_is_of_the_type_that_the_handler_returns(pipe
     assert [attempt.number for attempt in task.attempts] == [1]
 
 
+def test_a_result_with_aliases_and_computed_fields_is_read_again_though_its_model_forbids_others(
+    pipeline: Pipeline,
+) -> None:
+    task = pipeline.submit(handlers.measure, times=3)
+    pipeline.run_until_idle()
+    assert task.record.result[0] == {"wide": 3, "high": 2, "area": 6}
+    assert task.result() == [handlers.Area(w=3, h=2), handlers.Area(w=1, h=1)]
+
+
 def test_a_task_type_by_its_name_gives_the_result_as_json(pipeline: Pipeline) -> None:
     task = pipeline.submit("greet_async", Person(name="Ada"), queue="urgent")
     pipeline.run_until_idle()

@@ -9,7 +9,6 @@ import pytest
 
 from poolhouse.pipeline import names
 from poolhouse.pipeline.config.settings import Settings
-from poolhouse.pipeline.control.filters import Filter
 from poolhouse.pipeline.hooks import Hook, Hooks, TaskInfo
 from poolhouse.pipeline.messaging.message import LINKS
 from poolhouse.pipeline.tasks.records import Status, TaskRecord
@@ -49,7 +48,7 @@ def told(engine: Engine, name: str, **changes: str) -> FakeDelivery:
 
 
 def records(engine: Engine) -> list[TaskRecord]:
-    return [engine.record(summary.task_id) for summary in engine.records.page(Filter()).records]
+    return [engine.record(summary.task_id) for summary in engine.records.summaries()]
 
 
 def test_a_file_starts_its_task_in_place_and_costs_no_more_than_a_task(engine: Engine) -> None:

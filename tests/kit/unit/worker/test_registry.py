@@ -205,3 +205,11 @@ def test_a_backoff_that_can_not_be_is_named_with_the_line_that_makes_it(found: W
     )
     with pytest.raises(ConfigError, match=r"__init__\.py:6: ValueError: Backoff: base_s must be between"):
         found({"found_here/__init__": text})
+
+
+def test_a_root_model_is_no_payload_and_the_error_names_the_place(found: Write) -> None:
+    text = HEAD.replace(
+        "class P(Payload):\n    pass", "from pydantic import RootModel\nclass P(RootModel[list[int]]): ..."
+    )
+    with pytest.raises(ConfigError, match=r"found_here\.py:6: found_here\.work: a payload is an object .* RootModel P"):
+        found({"found_here": text + handler("listed")})

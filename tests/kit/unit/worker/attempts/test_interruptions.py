@@ -7,7 +7,6 @@ import time
 
 import pytest
 
-from poolhouse.pipeline.control.filters import Filter
 from poolhouse.pipeline.errors import StoreUnavailable
 from poolhouse.pipeline.tasks import records, transitions
 from poolhouse.pipeline.tasks.records import Outcome, Status, TaskRecord
@@ -49,7 +48,7 @@ def test_a_record_made_by_a_cancel_call_learns_from_the_message_what_task_it_was
         {"n": 4},
     )
     assert len(engine.store.writes) == 2
-    assert [summary.task_type for summary in engine.records.page(Filter(queue="default")).records] == ["echo"]
+    assert [summary.task_type for summary in engine.records.summaries()] == ["echo"]
 
 
 def test_a_running_task_learns_that_it_was_cancelled(engine: Engine) -> None:

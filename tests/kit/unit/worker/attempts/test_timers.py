@@ -8,7 +8,6 @@ from datetime import timedelta
 import pytest
 
 from poolhouse.pipeline import names
-from poolhouse.pipeline.control.filters import Filter
 from poolhouse.pipeline.errors import StoreUnavailable
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.tasks.dead_letter_attributes import EARLIER_DELIVERIES
@@ -79,7 +78,7 @@ def test_a_delayed_follow_up_is_a_timer_made_once_its_parent_has_succeeded(engin
     assert names.timer_due_at(name) == engine.clock.now + timedelta(days=1)
     assert engine.topics.published == []
     assert engine.record().status is Status.SUCCEEDED
-    [follow_up] = engine.records.page(Filter(status=frozenset({Status.SCHEDULED}))).records
+    [follow_up] = [each for each in engine.records.summaries() if each.status is Status.SCHEDULED]
     assert (follow_up.task_id, follow_up.task_type) == (engine.record().result, "echo")
     writes = len(engine.store.writes)
     engine.attempts.process(engine.task("delaying_parent", attempt=2))
