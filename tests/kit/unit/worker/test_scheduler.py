@@ -20,6 +20,7 @@ from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
 from poolhouse.worker import Payload, TaskContext, task
 from poolhouse.worker.registry import Registry
 from poolhouse.worker.scheduler import RETRY_S, SchedulePlanner, Scheduler
+from tests.kit.waiting import until
 
 NOON = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
 IDS = TaskIds(b"k" * 32)
@@ -483,8 +484,8 @@ def test_a_scheduler_runs_what_can_run_and_stops_when_asked() -> None:
     )
     scheduler.start()
     try:
-        while not world.topics.published:
-            assert not scheduler.wait(0.01)
+        until(lambda: world.topics.published, "a run")
+        assert not scheduler.wait(0)
     finally:
         scheduler.stop("the test is over")
         assert scheduler.wait(5)
