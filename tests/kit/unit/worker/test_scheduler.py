@@ -99,8 +99,11 @@ class World:
     def pass_time(self, seconds: float, *agendas: SchedulePlanner) -> None:
         """Let the time pass; the schedulers are called when they want to be, and not more often."""
         end = self.clock() + timedelta(seconds=seconds)
+        wakes = 0
         while (wake := self.settle(*agendas)) is not None and wake <= end:
             self.clock.now = wake
+            wakes += 1
+            assert wakes < 1_000, "a scheduler wants to be called again and again"
         self.clock.now = end
         self.settle(*agendas)
 
