@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -53,6 +53,8 @@ class Workers:
     concurrency: int = 8
     #: Instances of its pool that run all the time.
     instances: float = 1
+    #: The GPU of an instance.
+    gpu: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +132,7 @@ def load_of(topology: Topology, *, tasks_per_day: float, seconds: float, **more:
             memory_gib=queue.workers.memory_mib / 1024,
             concurrency=queue.workers.concurrency,
             instances=queue.workers.min_instances if autoscale else max(1, queue.workers.min_instances),
+            gpu=queue.workers.gpu,
         )
         for queue in queues
     )
@@ -165,6 +168,7 @@ def estimate(load: Load, prices: Prices, *, workers: Literal["pool", "job"]) -> 
     scaled = load.autoscale and workers == "pool"
     return (
         _pool(load, prices) if workers == "pool" else _job(load, prices),
+        *_gpus(load, prices, workers=workers),
         LineItem(
             part="autoscaler",
             dollars=_with_free(MONTH_S, AUTOSCALER_CPU, AUTOSCALER_GIB, prices["run_instance"]) if scaled else 0,
@@ -266,6 +270,8 @@ def report(load: Load, prices: Prices, *, as_of: date) -> str:
     totals = [sum(line.dollars for line in way) for way in (pool, job)]
     lines.append(f"{'all':20}{totals[0]:>12,.2f}{totals[1]:>12,.2f}")
     lines.append("")
+    if any(each.gpu for each in load.workers):
+        lines.append("Jobs have no GPU here; without it:")
     match break_even(load, prices):
         case None:
             lines.append("Jobs are cheaper for workers at any number of tasks of this length.")
@@ -277,10 +283,33 @@ def report(load: Load, prices: Prices, *, as_of: date) -> str:
     return "\n".join(lines)
 
 
-def _pool(load: Load, prices: Prices) -> LineItem:
-    needed = load.busy_instance_s / MONTH_S
+def _in_pools(load: Load) -> list[tuple[float, Workers]]:
+    """The instances of each pool that run all the time, as far as the work needs them."""
     busy, *others = load.workers
-    instances = [(max(busy.instances, needed), busy), *((each.instances, each) for each in others)]
+    needed = load.busy_instance_s / MONTH_S
+    return [(max(busy.instances, needed), busy), *((each.instances, each) for each in others)]
+
+
+def _gpus(load: Load, prices: Prices, *, workers: Literal["pool", "job"]) -> Iterator[LineItem]:
+    """What the GPUs cost, where there are some."""
+    counts: dict[str, float] = {}
+    for count, each in _in_pools(load):
+        if each.gpu:
+            counts[each.gpu] = counts.get(each.gpu, 0) + count
+    for gpu, count in counts.items():
+        price, why = prices["run_gpu"].get(gpu), f"{count:,.2f} all the time"
+        if price is None:
+            why = f"not in the sum: {PRICES_FILE.name} has no price of it"
+        paid = workers == "pool" and price is not None
+        yield LineItem(
+            part=gpu,
+            dollars=count * MONTH_S * (price or 0) if paid else 0,
+            why=why if workers == "pool" else "none",
+        )
+
+
+def _pool(load: Load, prices: Prices) -> LineItem:
+    needed, instances = load.busy_instance_s / MONTH_S, _in_pools(load)
     dollars = sum(_run(count * MONTH_S, each.cpu, each.memory_gib, prices["run_pool"]) for count, each in instances)
     cpus = sum(count * each.cpu for count, each in instances)
     return LineItem(

@@ -31,7 +31,7 @@ SECRETS = (
 _KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----|\"type\"\s*:\s*\"service_account\"")
 #: Fields of pipeline.toml that only a deploy reads: a change of one does not make a new image.
 _DEPLOY_ONLY_QUEUE = {"exactly_once", "env", "secrets"}
-_DEPLOY_ONLY_WORKERS = {"cpu", "memory_mib", "min_instances", "max_instances", "target_backlog"}
+_DEPLOY_ONLY_WORKERS = {"cpu", "memory_mib", "gpu", "min_instances", "max_instances", "target_backlog"}
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from poolhouse.client.errors import ApiError
 from poolhouse.cloud.errors import CloudError
 from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
 from poolhouse.cloud.gcloud.runner import Gcloud
-from poolhouse.cloud.kinds import run, shares
+from poolhouse.cloud.kinds import run, shares, worker_pools
 from poolhouse.cloud.log_filter import log_filter
 from poolhouse.cloud.options import LABEL, Options
 from poolhouse.cloud.plan.actual import read_project
@@ -42,7 +42,7 @@ def status(gcloud: Gcloud, *, options: Options, tracks: ReleaseTracks) -> Json:
     """
     reads = {
         "service": run.services_read(options),
-        "pool": run.pools_read(options, tracks),
+        "pool": worker_pools.pools_read(options, tracks),
         "job": run.jobs_read(options),
     }
     listed = gcloud.read_all(tuple(reads.values()))

@@ -108,6 +108,8 @@ class Resource:
     absent: str = ""
     #: Where a deploy goes on without it: what to say when it can't be made. Empty: that ends the deploy.
     without: str = ""
+    #: Whether others change it at any time: it is read again just before an update.
+    moving: bool = False
     #: Fields that can't change once it is there, with what to do instead.
     fixed: Mapping[str, str] = field(default_factory=dict)
 

@@ -144,7 +144,7 @@ def _look_after(worker: Worker, environment: Settings) -> None:
     Raises:
         ConfigError: something else listens at the port.
     """
-    if environment.worker_health_port is not None:
+    if environment.worker_health_port:
         from poolhouse.worker.runtime.health.endpoint import HealthEndpoint  # noqa: PLC0415 - only where it is asked for
 
         HealthEndpoint(worker.vitals, host=environment.worker_health_host, port=environment.worker_health_port).start()

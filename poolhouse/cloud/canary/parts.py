@@ -8,7 +8,7 @@ from typing import Literal
 
 from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
 from poolhouse.cloud.gcloud.runner import Gcloud
-from poolhouse.cloud.kinds import containers, run, shares
+from poolhouse.cloud.kinds import containers, run, shares, worker_pools
 from poolhouse.cloud.kinds.shares import Division
 from poolhouse.cloud.options import LABEL, Options
 from poolhouse.cloud.resource import Command, Fields, Json, Read, Resource, command, flag
@@ -31,7 +31,7 @@ class Part:
 
 def read(gcloud: Gcloud, *, options: Options, tracks: ReleaseTracks) -> tuple[Part, ...]:
     """Return the parts that have a canary. Raises `CloudError`."""
-    services, pools = run.services_read(options), run.pools_read(options, tracks)
+    services, pools = run.services_read(options), worker_pools.pools_read(options, tracks)
     # Jobs take the place of pools, in regions that have none too.
     listed = gcloud.read_all((services, pools) if options.workers == "pool" else (services,))
     return parse(listed[services.arguments], listed.get(pools.arguments), options=options)
@@ -62,13 +62,13 @@ def _service_back(part: Part, options: Options) -> Resource:
 
 
 def _pool_back(part: Part, queue: Queue | None, options: Options, tracks: ReleaseTracks) -> Resource:
-    division = run.pool_division(part.name, options=options, tracks=tracks)
+    division = worker_pools.pool_division(part.name, options=options, tracks=tracks)
     commands = [division.back(part.old)]
     if queue is not None and not options.autoscale:
         # The instance that the canary added.
-        size = flag(tracks.instances_flag, run.fixed_instances(queue))
+        size = flag(tracks.instances_flag, worker_pools.fixed_instances(queue))
         commands.append(command(*tracks.worker_pools, "update", part.name, flag("region", options.region), size))
-    return _back(part, division, run.pools_read(options, tracks), *commands)
+    return _back(part, division, worker_pools.pools_read(options, tracks), *commands)
 
 
 def _back(part: Part, division: Division, read: Read, *commands: Command) -> Resource:

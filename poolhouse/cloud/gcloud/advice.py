@@ -112,6 +112,13 @@ _ADVICE: tuple[tuple[str, str], ...] = (
         "in pipeline.toml.",
     ),
     (
+        r"run\.allowedIngress",
+        "an organisation policy allows services with internal ingress alone. API and console take calls from "
+        "everywhere, checking who calls, and nothing under [deploy] changes that: ask the organisation's "
+        "administrators to allow `all` in constraints/run.allowedIngress for this project, or deploy to one that it "
+        "does not cover.",
+    ),
+    (
         _ORGANISATION.pattern,
         "an organisation policy forbids it; the constraint is named above. Ask the organisation's administrators, or "
         "deploy to a project that it does not cover.",
@@ -185,6 +192,13 @@ _ADVICE: tuple[tuple[str, str], ...] = (
         "the build failed: `gcloud builds log ID --region REGION --project PROJECT` with the id that is named above "
         "shows why. Where it was denied the upload to the repository, the builder's grant was not seen everywhere yet: "
         "deploy again in a few minutes.",
+    ),
+    (
+        r"failed the configured startup probe",
+        "the container did not answer GET /health in time, within which it imports the handlers (a worker has four "
+        "minutes): `invoke logs --project PROJECT` shows why. Load what takes longer on first use. Workers of "
+        'Poolhouse 0.1 do not answer at all: WORKER_HEALTH_PORT = "0" under [env] of pipeline.toml takes the probes '
+        "away. Nothing was switched over: the last good revision still works.",
     ),
     (
         r"failed to start|is not ready and cannot serve|HealthCheckContainerError",

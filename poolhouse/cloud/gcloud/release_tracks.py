@@ -48,13 +48,13 @@ def choose(has: HasFlag) -> ReleaseTracks:
     Raises:
         CloudError: this gcloud has no such command in any track.
     """
-    pools, instances = _first(("run", "worker-pools"), "deploy", ("instances", "scaling"), has)
+    pools, _ = _first(("run", "worker-pools"), "replace", ("async",), has)
     policies, _ = _first(("monitoring", "policies"), "create", ("policy-from-file",), has)
     channels, _ = _first(("monitoring", "channels"), "list", ("filter",), has)
     identity, _ = _first(("services", "identity"), "create", ("service",), has)
     return ReleaseTracks(
         worker_pools=pools,
-        instances_flag=instances,
+        instances_flag="instances" if has((*pools, "update"), "instances") else "scaling",
         pool_policies=has((*pools, "set-iam-policy"), "region"),
         policies=policies,
         channels=channels,

@@ -104,17 +104,18 @@ class Gcloud:
         Args:
             command: what to run.
             secret: its standard input: on no command line, in no file, shown nowhere.
-            values: what `{NAME}` stands for in the command's arguments.
+            values: what `{NAME}` stands for in the command's arguments and files.
             on_retry: called before each further attempt.
 
         Raises:
             GcloudFailed: it failed, and trying again did not help or would not.
         """
         with tempfile.TemporaryDirectory(prefix="poolhouse-") as folder:
-            filled = {f"{{{name}}}": value for name, value in (values or {}).items()}
+            known = {f"{{{name}}}": value for name, value in (values or {}).items()}
+            filled = dict(known)
             for name, text in command.files.items():
                 path = Path(folder, name)
-                path.write_text(text, encoding="utf-8")
+                path.write_text(_fill(text, known), encoding="utf-8")
                 filled[f"{{file:{name}}}"] = str(path)
             arguments = [_fill(word, filled) for word in command.arguments]
             return self._attempts(arguments, shown=command.shown(), secret=secret, on_retry=on_retry)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from poolhouse.cloud.options import Options
@@ -11,8 +11,8 @@ from poolhouse.cloud.resource import Fields, Json, flag
 from poolhouse.pipeline.config.deploy_options import Vpc
 
 #: Where the template of a service, pool or job has them, as annotations.
-_INTERFACES, _EGRESS = "run.googleapis.com/network-interfaces", "run.googleapis.com/vpc-access-egress"
-_CLOUD_SQL = "run.googleapis.com/cloudsql-instances"
+INTERFACES, EGRESS = "run.googleapis.com/network-interfaces", "run.googleapis.com/vpc-access-egress"
+CLOUD_SQL = "run.googleapis.com/cloudsql-instances"
 #: What Cloud Run does where nothing is said (Cloud Run, VpcAccess).
 _DEFAULT_EGRESS = "private-ranges-only"
 
@@ -51,6 +51,15 @@ class Connections:
         if self.cloud_sql:
             flags.append(flag("set-cloudsql-instances", ",".join(self.cloud_sql)))
         return tuple(flags)
+
+    def annotations(self) -> Mapping[str, str]:
+        """The same as annotations of a template, for what is declared in a file."""
+        notes: dict[str, str] = {}
+        if self.vpc is not None:
+            interface = {"network": self.vpc.network, "subnetwork": self.vpc.subnet}
+            tags = {"tags": list(self.vpc.tags)} if self.vpc.tags else {}
+            notes = {INTERFACES: json.dumps([{**interface, **tags}]), EGRESS: self.vpc.egress}
+        return {**notes, **({CLOUD_SQL: ",".join(self.cloud_sql)} if self.cloud_sql else {})}
 
     def removals(self, present: Fields | None, *, cloud_sql: str = "--clear-cloudsql-instances") -> tuple[str, ...]:
         """The flags that take away what is connected and should not be: a deploy leaves what it does not name.
@@ -93,8 +102,8 @@ def granted(options: Options) -> tuple[str, ...]:
 def observed(template: Json, options: Options) -> Fields:
     """The fields of `Connections.wanted` of the template of a service, pool or job that is there."""
     notes = (template.get("metadata") or {}).get("annotations") or {}
-    interfaces: Sequence[Json] = json.loads(notes.get(_INTERFACES) or "[]")
-    instances = str(notes.get(_CLOUD_SQL) or "")
+    interfaces: Sequence[Json] = json.loads(notes.get(INTERFACES) or "[]")
+    instances = str(notes.get(CLOUD_SQL) or "")
     fields: Fields = {"cloud_sql": tuple(sorted(filter(None, instances.split(","))))}
     if not interfaces:
         return fields
@@ -103,7 +112,7 @@ def observed(template: Json, options: Options) -> Fields:
         **fields,
         "network": _short(interface.get("network"), options),
         "subnet": _short(interface.get("subnetwork"), options),
-        "egress": notes.get(_EGRESS, _DEFAULT_EGRESS),
+        "egress": notes.get(EGRESS, _DEFAULT_EGRESS),
         "network_tags": tuple(sorted(interface.get("tags") or ())),
     }
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from poolhouse.cloud.kinds.connections import Connections
 from poolhouse.cloud.options import Options
-from poolhouse.cloud.resource import Fields, Json, entry, flag, pairs
+from poolhouse.cloud.resource import IMAGE, Fields, Json, entry, flag, pairs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +55,22 @@ class Container:
             flag("args", ",".join(self.arguments)),
             *self.connections.flags(),
         )
+
+    def manifest(self) -> Json:
+        """The same, without account and connections, as a file declares it (Cloud Run YAML Reference)."""
+        references = {name: text.rpartition(":") for name, text in self.secrets.items()}
+        return {
+            "image": IMAGE,
+            **({"command": ["python"], "args": list(self.arguments)} if self.arguments else {}),
+            "env": [
+                *({"name": name, "value": value} for name, value in self.env.items()),
+                *(
+                    {"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": version}}}
+                    for name, (secret, _, version) in references.items()
+                ),
+            ],
+            "resources": {"limits": {"cpu": f"{self.cpu:g}", "memory": f"{self.memory_mib}Mi"}},
+        }
 
 
 def environment(options: Options, env: Mapping[str, str], **more: str) -> Mapping[str, str]:

@@ -1,12 +1,9 @@
-"""Cloud Run: the API's service, the workers' pools or jobs, the dead-letter job."""
+"""Cloud Run: the API's service, the workers' jobs, the dead-letter job; and what pools have in common with them."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
-from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
 from poolhouse.cloud.kinds import connections, containers, secrets, serving, shares
 from poolhouse.cloud.kinds.containers import Container
 from poolhouse.cloud.kinds.serving import CHECKED, UNCHECKED, Serving
@@ -20,11 +17,12 @@ from poolhouse.pipeline.config.topology import Topology
 JOB_TIMEOUT_S = 3600 * 4
 #: Size of the job that keeps dead letters.
 DEAD_LETTER_CPU, DEAD_LETTER_MEMORY_MIB = 1, 512
-#: After how many seconds a worker that is stuck ends itself, so that Cloud Run starts another: gcloud 528 has no flag
-#: for the probes of worker pools, and jobs have no liveness probe. `[env]` can say otherwise.
+#: After how many seconds a worker that is stuck ends itself in order, so that Cloud Run starts another. `[env]` can say
+#: otherwise.
 WATCHDOG_S = "60"
 API = "run.googleapis.com"
-_MANUAL = "run.googleapis.com/manualInstanceCount"
+#: What leaves a new revision of the service without requests.
+_HOLD = "--no-traffic"
 
 
 def service(
@@ -83,20 +81,20 @@ def service(
         present = observe(raw)
         sent = (*arguments, *container.connections.removals(present))
         if options.access is None or present is None or not present["invoker_check"]:
-            return division.update(sent, wanted=wanted, present=present)
+            return division.update(sent, hold=_HOLD, wanted=wanted, present=present)
         # Cloud Run's check is the service's, the API's own that of a revision: the first one goes when all requests
         # reach a revision that has the other. With a canary that is a later deploy's.
         checked = tuple(CHECKED if word == UNCHECKED else word for word in sent)
-        deploys = division.update(checked, wanted=wanted, present=present)
+        deploys = division.update(checked, hold=_HOLD, wanted=wanted, present=present)
         opens = command("run", "services", "update", name, flag("region", options.region), UNCHECKED)
         return (*deploys, *(() if canary else (opens,)))
 
-    return _resource(
+    return resource(
         "service",
         name,
         wanted=wanted,
         observe=observe,
-        arguments=arguments,
+        create=command(*arguments),
         options=options,
         account="api",
         read=services_read(options),
@@ -113,95 +111,7 @@ def service(
 def service_division(options: Options, *, canary: Canary | None = None) -> Division:
     """How the API's requests are divided between revisions."""
     divide = ("run", "services", "update-traffic", options.api_service, flag("region", options.region))
-    return Division(divide=divide, field="traffic", hold="--no-traffic", canary=canary)
-
-
-def pool(
-    queue: Queue,
-    *,
-    topology: Topology,
-    image: str,
-    options: Options,
-    tracks: ReleaseTracks,
-    canary: Canary | None = None,
-) -> Resource:
-    """The worker pool of a queue.
-
-    Without an autoscaler its size is fixed: the least instances, but one, since a pool of none would never work.
-    With one, the number is the autoscaler's business: it is set once, and then neither compared nor sent.
-
-    A canary is at least one whole instance, and one more than there are else: of two revisions that share a single
-    instance, one would have none (Cloud Run, Manual scaling).
-    """
-    name = queue.topic
-    size = queue.workers
-    container = _worker(queue, ("run",), topology=topology, options=options)
-    instances = fixed_instances(queue) + (1 if canary else 0)
-    fixed = {} if options.autoscale else {"instances": instances}
-    if canary and fixed:
-        canary = replace(canary, percent=max(canary.percent, math.ceil(100 / instances)))
-    division = pool_division(name, options=options, tracks=tracks, canary=canary)
-    wanted: Fields = {
-        **container.wanted(image),
-        **fixed,
-        division.field: division.wanted,
-        **containers.label_fields(options),
-    }
-    arguments = (
-        *tracks.worker_pools,
-        "deploy",
-        name,
-        flag("region", options.region),
-        flag("image", IMAGE),
-        *container.flags(),
-        flag("labels", pairs(options.labels)),
-    )
-    scaled = (*arguments, flag(tracks.instances_flag, fixed.get("instances", size.min_instances)))
-
-    def observe(raw: Json) -> Fields | None:
-        found = containers.named(raw, name)
-        if found is None:
-            return None
-        template = found["spec"]["template"]
-        count = found["metadata"].get("annotations", {}).get(_MANUAL)
-        return {
-            **containers.observed_fields(template["spec"]["containers"][0], template["spec"]),
-            **connections.observed(template, options),
-            **({"instances": int(count) if count is not None else None} if fixed else {}),
-            division.field: shares.of(found).text,
-            **containers.observed_labels(found, options),
-        }
-
-    return _resource(
-        "pool",
-        name,
-        wanted=wanted,
-        observe=observe,
-        arguments=scaled,
-        options=options,
-        account="worker",
-        read=pools_read(options, tracks),
-        update=lambda raw: division.update(
-            (*(scaled if fixed else arguments), *container.connections.removals(observe(raw))),
-            wanted=wanted,
-            present=observe(raw),
-        ),
-        after=(
-            *_granted(options, *(tier.subscription for tier in queue.tiers)),
-            *secrets.granted(topology.secrets_of(queue), options),
-        ),
-    )
-
-
-def fixed_instances(queue: Queue) -> int:
-    """How many instances a pool without an autoscaler has."""
-    return max(1, queue.workers.min_instances)
-
-
-def pool_division(name: str, *, options: Options, tracks: ReleaseTracks, canary: Canary | None = None) -> Division:
-    """How a pool's instances are divided between revisions."""
-    divide = (*tracks.worker_pools, "update-instance-split", name, flag("region", options.region))
-    return Division(divide=divide, field="split", hold="--no-promote", canary=canary)
+    return Division(divide=divide, field="traffic", canary=canary)
 
 
 def drain_job(queue: Queue, *, topology: Topology, image: str, options: Options) -> Resource:
@@ -214,12 +124,12 @@ def drain_job(queue: Queue, *, topology: Topology, image: str, options: Options)
     budget = f"--budget={min(budget_s, JOB_TIMEOUT_S // 2)}"
     return _job(
         queue.topic,
-        _worker(queue, ("drain", budget), topology=topology, options=options),
+        worker(queue, ("drain", budget), topology=topology, options=options),
         image=image,
         options=options,
         account="worker",
         after=(
-            *_granted(options, *(tier.subscription for tier in queue.tiers)),
+            *granted(options, *(tier.subscription for tier in queue.tiers)),
             *secrets.granted(topology.secrets_of(queue), options),
         ),
     )
@@ -244,16 +154,17 @@ def dead_letter_job(topology: Topology, *, image: str, options: Options) -> Reso
         options=options,
         account="dead-letters",
         after=(
-            *_granted(options, *(queue.dead_letter_subscription for queue in topology.queues)),
+            *granted(options, *(queue.dead_letter_subscription for queue in topology.queues)),
             *secrets.granted(found, options),
         ),
     )
 
 
-def _worker(queue: Queue, arguments: tuple[str, ...], *, topology: Topology, options: Options) -> Container:
+def worker(queue: Queue, arguments: tuple[str, ...], *, topology: Topology, options: Options, **env: str) -> Container:
+    """The container of a queue's workers, with more variables, which pipeline.toml can change."""
     verb, *more = arguments
     return Container(
-        env=containers.environment(options, topology.env_of(queue), WORKER_WATCHDOG_S=WATCHDOG_S),
+        env=containers.environment(options, topology.env_of(queue), WORKER_WATCHDOG_S=WATCHDOG_S, **env),
         secrets=secrets.references(topology.secrets_of(queue), options),
         account=options.account("worker"),
         cpu=queue.workers.cpu,
@@ -274,17 +185,12 @@ def revisions_read(options: Options) -> Read:
     return Read(arguments=("run", "revisions", "list", *where), api=API)
 
 
-def pools_read(options: Options, tracks: ReleaseTracks) -> Read:
-    """How worker pools are listed."""
-    return Read(arguments=(*tracks.worker_pools, "list", flag("region", options.region)), api=API)
-
-
 def jobs_read(options: Options) -> Read:
     """How jobs are listed."""
     return Read(arguments=("run", "jobs", "list", flag("region", options.region)), api=API)
 
 
-def _granted(options: Options, *subscriptions: str) -> tuple[str, ...]:
+def granted(options: Options, *subscriptions: str) -> tuple[str, ...]:
     """What a worker needs before it starts: one that finds a bucket or subscription closed to it dies at once."""
     return (
         f"grants/bucket/{options.bucket}",
@@ -338,12 +244,12 @@ def _job(
         removals = container.connections.removals(observe(raw), cloud_sql="--set-cloudsql-instances=")
         return (command(*arguments, *removals),)
 
-    return _resource(
+    return resource(
         "job",
         name,
         wanted=wanted,
         observe=observe,
-        arguments=arguments,
+        create=command(*arguments),
         options=options,
         account=account,
         read=jobs_read(options),
@@ -352,26 +258,40 @@ def _job(
     )
 
 
-def _resource(
+def resource(
     kind: str,
     name: str,
     *,
     wanted: Fields,
     observe: Callable[[Json], Fields | None],
-    arguments: tuple[str, ...],
+    create: Command,
     options: Options,
     account: str,
     read: Read,
     update: Callable[[Json], tuple[Command, ...]],
     after: tuple[str, ...] = (),
 ) -> Resource:
+    """A service, pool or job, which comes after its image and its account; else as `Resource`.
+
+    Args:
+        kind: the word for it in the plan.
+        name: its name.
+        wanted: the fields to compare.
+        observe: the same fields out of what `read` printed.
+        create: the command that makes it.
+        options: the choices of the deploy.
+        account: what the account that it runs as is for.
+        read: how its state is read.
+        update: the commands that make it as wanted.
+        after: ids of what must be in place first, beside image and account.
+    """
     return Resource(
         kind=kind,
         name=name,
         wanted=wanted,
         read=read,
         observe=observe,
-        create=(command(*arguments),),
+        create=(create,),
         update=update,
         after=("image", f"account/{options.account_name(account)}", *after),
     )

@@ -69,8 +69,6 @@ class Division:
     divide: tuple[str, ...]
     #: The field that shows it in the plan.
     field: str
-    #: The flag of its deploy command that leaves a new revision without a share.
-    hold: str
     #: The new revision's share; None: all.
     canary: Canary | None = None
 
@@ -81,21 +79,35 @@ class Division:
             return LATEST
         return _text({self.canary.stable: 100 - self.canary.percent, LATEST: self.canary.percent})
 
-    def update(self, deploy: tuple[str, ...], *, wanted: Fields, present: Fields | None) -> tuple[Command, ...]:
+    @property
+    def splits(self) -> tuple[Json, ...]:
+        """The shares as the declaration of a pool has them."""
+        if self.canary is None:
+            return ({"latestRevision": True, "percent": 100},)
+        rest = {"revisionName": self.canary.stable, "percent": 100 - self.canary.percent}
+        return (rest, {"latestRevision": True, "percent": self.canary.percent})
+
+    def update(
+        self, deploy: tuple[str, ...], *, hold: str, wanted: Fields, present: Fields | None
+    ) -> tuple[Command, ...]:
         """Commands that deploy what differs and divide it as wanted.
 
         Args:
             deploy: arguments of the deploy command.
+            hold: its flag that leaves a new revision without a share.
             wanted: all fields, as wanted.
             present: the same as they are; None: unknown.
         """
         there = present or {}
-        changed = present is None or any(change.field != self.field for change in compare(wanted, there))
-        deploys = (command(*deploy, *((self.hold,) if self.canary else ())),) if changed else ()
+        deploys = (command(*deploy, *((hold,) if self.canary else ())),) if self.deploys(wanted, present) else ()
         # All that follows the newest revision goes to the next one too: then a deploy alone is enough.
         if self.canary is None and there.get(self.field, LATEST) == LATEST:
             return deploys
         return (*deploys, self.command())
+
+    def deploys(self, wanted: Fields, present: Fields | None) -> bool:
+        """Whether more differs than the shares."""
+        return present is None or any(change.field != self.field for change in compare(wanted, present))
 
     def command(self) -> Command:
         """The command that divides it as wanted."""

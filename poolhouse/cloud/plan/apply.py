@@ -124,6 +124,8 @@ def _carry_out(action: Action, gcloud: Gcloud, values: Values, repository: str, 
     def report_retry(_: str, reason: str, wait_s: float) -> None:
         progress.retrying(resource, reason, wait_s)
 
+    if resource.moving and action.verb == "update":
+        action = decide(resource, gcloud.read(resource.read))
     for attempt in range(CONFLICTS + 1):
         try:
             for command in action.commands:

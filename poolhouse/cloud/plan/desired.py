@@ -18,6 +18,7 @@ from poolhouse.cloud.kinds import (
     scheduler,
     secrets,
     storage,
+    worker_pools,
 )
 from poolhouse.cloud.kinds.grants import Bindings, grants, project_grants
 from poolhouse.cloud.kinds.shares import Canary
@@ -173,7 +174,9 @@ def _compute(
     if options.workers == "pool":
         for queue in topology.queues:
             canary = canaries.get(f"pool/{queue.topic}")
-            yield run.pool(queue, topology=topology, image=image, options=options, tracks=tracks, canary=canary)
+            yield worker_pools.pool(
+                queue, topology=topology, image=image, options=options, tracks=tracks, canary=canary
+            )
             if tracks.pool_policies:
                 yield _on_pool(queue.topic, options, tracks)
     else:

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 
 from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
-from poolhouse.cloud.kinds import autoscaler, monitoring, notifications, project, pubsub, run, scheduler, storage
+from poolhouse.cloud.kinds import (
+    autoscaler,
+    monitoring,
+    notifications,
+    project,
+    pubsub,
+    run,
+    scheduler,
+    storage,
+    worker_pools,
+)
 from poolhouse.cloud.options import ALL_ACCOUNTS, LABEL, Options
 from poolhouse.cloud.plan.planner import Snapshot
 from poolhouse.cloud.resource import Command, Json, Leftover, LeftoverQuery, Read, Resource, command, flag
@@ -59,7 +69,7 @@ def sweeps(options: Options, tracks: ReleaseTracks, *, keep_bucket: bool = True)
         ),
         by(
             "pool",
-            run.pools_read(options, tracks),
+            worker_pools.pools_read(options, tracks),
             lambda item: command(*tracks.worker_pools, "delete", _last(item), region),
         ),
         by("job", run.jobs_read(options), lambda item: command("run", "jobs", "delete", _last(item), region)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from poolhouse.cloud.plan.planner import Action, Plan
-from poolhouse.cloud.resource import IMAGE, Command, Leftover, Value
+from poolhouse.cloud.resource import IMAGE, Command, Leftover, Resource, Value
 
 _SIGNS = {"create": "+", "update": "~", "unchanged": "="}
 
@@ -62,7 +62,7 @@ def files_text(plan: Plan) -> str:
     for action in plan.work:
         for command in action.commands:
             for name, text in command.files.items():
-                lines += [f"# {name} for {action.resource.id}", text, ""]
+                lines += [f"# {name} for {action.resource.id}", _with_image(text, action.resource), ""]
     return "\n".join(lines)
 
 
@@ -76,8 +76,12 @@ def _action(action: Action, *, project: str, commands: bool) -> Iterator[str]:
         yield f"    {change.field}: {_value(change.before)} -> {_value(change.after)}"
     if commands:
         for command in action.commands:
-            image = str(resource.wanted.get("image", IMAGE))
-            yield f"    $ {shown(command, project=project).replace(IMAGE, image).replace('{sources}', 'SOURCES')}"
+            words = _with_image(shown(command, project=project), resource)
+            yield f"    $ {words.replace('{sources}', 'SOURCES')}"
+
+
+def _with_image(text: str, resource: Resource) -> str:
+    return text.replace(IMAGE, str(resource.wanted.get("image", IMAGE)))
 
 
 def _value(value: Value) -> str:

@@ -91,9 +91,17 @@ NAMED: dict[str, tuple[Fault, ...]] = {
     ),
     "no-worker-pools": (
         Fault(
-            match=r"GRPC .*WorkerPools/UpdateWorkerPool$",
+            match=r"(POST|PUT) .*/workerpools",
             status="FAILED_PRECONDITION",
             message="Worker pools are not available in region europe-west1.",
+            times=1000,
+        ),
+    ),
+    "stuck-worker": (
+        Fault(
+            match=r"(POST|PUT) .*/workerpools",
+            status="FAILED_PRECONDITION",
+            message="Revision is not ready. The user-provided container failed the configured startup probe checks.",
             times=1000,
         ),
     ),

@@ -1,8 +1,7 @@
-"""Worker pools over gRPC: the one part of a deploy for which gcloud speaks Cloud Run's v2 API."""
+"""Worker pools over gRPC: gcloud changes their shares and size, and deletes them, through Cloud Run's v2 API."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
@@ -10,31 +9,34 @@ from typing import Any, Self
 
 import grpc
 from google.cloud.run_v2.types import (
+    Container,
     DeleteWorkerPoolRequest,
     GetWorkerPoolRequest,
     InstanceSplit,
     InstanceSplitAllocationType,
     InstanceSplitStatus,
     UpdateWorkerPoolRequest,
-    VpcAccess,
     WorkerPool,
+    WorkerPoolRevisionTemplate,
+    WorkerPoolScaling,
 )
 from google.longrunning import operations_pb2
 from google.protobuf import any_pb2
 
-from poolhouse.cloud.rehearsal import revisions
 from poolhouse.cloud.rehearsal.authority import Authority
 from poolhouse.cloud.rehearsal.control_plane import ControlPlane
 from poolhouse.cloud.rehearsal.http import ApiError, Request
-from poolhouse.cloud.rehearsal.schema import check
-from poolhouse.cloud.rehearsal.services.connections import CLOUD_SQL, EGRESS, INTERFACES, check_connections
-from poolhouse.cloud.rehearsal.services.run import CONTAINER, REGIONS, check_container, name
+from poolhouse.cloud.rehearsal.services import worker_pools
+from poolhouse.cloud.rehearsal.services.run import REGIONS, name
 from poolhouse.cloud.rehearsal.state import State
 
 _POOLS = "google.cloud.run.v2.WorkerPools"
 _OPERATIONS = "google.longrunning.Operations"
 _PORT_HOST = "127.0.0.1"
 _TO_LATEST = InstanceSplitAllocationType.INSTANCE_SPLIT_ALLOCATION_TYPE_LATEST
+_TO_REVISION = InstanceSplitAllocationType.INSTANCE_SPLIT_ALLOCATION_TYPE_REVISION
+#: What Cloud Run labels everything with, in v1 alone.
+_LOCATION = "cloud.googleapis.com/location"
 
 
 class PoolServer:
@@ -88,49 +90,40 @@ class PoolServer:
         return Handlers()
 
     def _get(self, request: Any) -> Any:
-        return self._control_plane.state.get(
-            f"run-v2/{request.name}", message=f"Resource '{request.name}' was not found"
-        )["pool"]
+        return _as_v2(self._found(request.name), request.name)
 
     def _update(self, request: Any) -> Any:
         state, pool = self._control_plane.state, request.worker_pool
-        region, resource = _parts(pool.name, state)
-        present = state.items.get(f"run-v2/{pool.name}")
-        if present is None and not request.allow_missing:
-            raise ApiError("NOT_FOUND", f"Resource '{pool.name}' was not found")
-        if present is not None and pool.etag and pool.etag != present["pool"].etag:
+        found = self._found(pool.name)
+        present = _as_v2(found, pool.name)
+        if pool.etag and pool.etag != present.etag:
             raise ApiError("ABORTED", "Conflict for resource: the etag that was sent is not the present one.")
-        container = as_container(pool.template.containers[0])
-        check(container, CONTAINER, "template.containers[0]")
-        check_container(state, container, pool.template.service_account)
-        _check_size(container["resources"]["limits"])
-        notes = _connections(pool.template)
-        check_connections(notes, region)
-        pool.etag = state.etag()
-        full = name(state, "workerpools", region, resource)
-        template = {
-            "metadata": {"annotations": notes},
-            "spec": {"containers": [container], "serviceAccountName": pool.template.service_account},
-        }
-        _check_split(state, full, pool)
-        revision = revisions.newest(state, full, template, region=region)
-        pool.latest_ready_revision = f"{pool.name}/revisions/{revision}"
-        pool.generation = state.number()
-        pool.instance_split_statuses = [
-            InstanceSplitStatus(type_=split.type_, revision=split.revision or revision, percent=split.percent)
+        if pool.template.containers != present.template.containers:
+            raise ApiError("UNIMPLEMENTED", "The rehearsal takes the template of a worker pool by `replace` alone.")
+        metadata = {**found["metadata"], "labels": dict(pool.labels)}
+        if "manual_instance_count" in pool.scaling:
+            count = {worker_pools.INSTANCES: str(pool.scaling.manual_instance_count)}
+            metadata["annotations"] = {**found["metadata"]["annotations"], **count}
+        splits = [
+            {"percent": split.percent}
+            | ({"latestRevision": True} if split.type_ == _TO_LATEST else {"revisionName": split.revision})
             for split in pool.instance_splits
         ]
-        state.items[f"run-v2/{pool.name}"] = {"pool": pool}
-        state.items[full] = as_v1(pool, template, state, region, resource)
-        return self._operation(pool)
+        changed = {**found, "metadata": metadata, "spec": {**found["spec"], "instanceSplits": splits}}
+        region, _ = _parts(pool.name, state)
+        return self._operation(_as_v2(worker_pools.store(state, changed, region=region), pool.name))
 
     def _delete(self, request: Any) -> Any:
         state = self._control_plane.state
+        pool = _as_v2(self._found(request.name), request.name)
         region, resource = _parts(request.name, state)
-        pool = state.get(f"run-v2/{request.name}", message=f"Resource '{request.name}' was not found")["pool"]
-        del state.items[f"run-v2/{request.name}"]
-        state.delete(name(state, "workerpools", region, resource))
+        state.delete(name(state, worker_pools.KIND, region, resource))
         return self._operation(pool)
+
+    def _found(self, path: str) -> dict[str, Any]:
+        state = self._control_plane.state
+        region, resource = _parts(path, state)
+        return state.get(name(state, worker_pools.KIND, region, resource), message=f"Resource '{path}' was not found")
 
     def _poll(self, request: Any) -> Any:
         return _operation_message(self._control_plane.state.poll(request.name))
@@ -142,110 +135,33 @@ class PoolServer:
         return _operation_message(state.operation(full, WorkerPool.pb(pool), metadata=WorkerPool.pb(pool)))
 
 
-def _check_split(state: State, full: str, pool: Any) -> None:
-    """Check how instances are divided; all are the newest revision's where nothing is said. Raises `ApiError`."""
-    if not pool.instance_splits:
-        pool.instance_splits = [InstanceSplit(type_=_TO_LATEST, percent=100)]
-    named = [split.revision for split in pool.instance_splits if split.type_ != _TO_LATEST]
-    revisions.check_shares(state, full, (split.percent for split in pool.instance_splits), named)
-
-
-#: Least and most memory by CPU, in MiB (Cloud Run, Configure CPU and memory limits for worker pools).
-_SIZES = {
-    "1000m": (512, 4096),
-    "2000m": (512, 8192),
-    "4000m": (2048, 16384),
-    "6000m": (4096, 24576),
-    "8000m": (4096, 32768),
-}
-
-
-def _check_size(limits: dict[str, str]) -> None:
-    """Worker pools take fewer sizes than services. Raises `ApiError`."""
-    cpu, memory = limits.get("cpu", "1000m"), limits.get("memory", "512Mi")
-    if cpu not in _SIZES:
-        raise ApiError(
-            "INVALID_ARGUMENT", f"Invalid value specified for cpu: {cpu}. A worker pool takes 1, 2, 4, 6, 8."
-        )
-    least, most = _SIZES[cpu]
-    mebibytes = float(memory.rstrip("MGi")) * (1024 if "G" in memory else 1)
-    if not least <= mebibytes <= most:
-        raise ApiError("INVALID_ARGUMENT", f"Invalid memory {memory} for {cpu} CPU: {least}Mi to {most}Mi.")
-
-
-def as_container(container: Any) -> dict[str, Any]:
-    """A v2 container as v1 writes it."""
-    result: dict[str, Any] = {
-        "image": container.image,
-        "env": [_variable(item) for item in container.env],
-        "resources": {"limits": dict(container.resources.limits)},
-    }
-    if container.command:
-        result["command"] = list(container.command)
-    if container.args:
-        result["args"] = list(container.args)
-    return result
-
-
-def _variable(item: Any) -> dict[str, Any]:
-    secret = item.value_source.secret_key_ref if "value_source" in item else None
-    if secret is None:
-        return {"name": item.name, "value": item.value}
-    reference = {"name": secret.secret.rpartition("/")[2], "key": secret.version or "latest"}
-    return {"name": item.name, "valueFrom": {"secretKeyRef": reference}}
-
-
-def _connections(template: Any) -> dict[str, str]:
-    """The network and the Cloud SQL instances of a v2 template, as annotations of v1."""
-    notes: dict[str, str] = {}
-    if interfaces := template.vpc_access.network_interfaces:
-        shown = [
-            {"network": each.network, "subnetwork": each.subnetwork, "tags": list(each.tags)} for each in interfaces
-        ]
-        notes[INTERFACES] = json.dumps(
-            [{name: value for name, value in each.items() if value} for each in shown], sort_keys=True
-        )
-    if template.vpc_access.egress:
-        notes[EGRESS] = VpcAccess.VpcEgress(template.vpc_access.egress).name.lower().replace("_", "-")
-    instances = [name for volume in template.volumes for name in volume.cloud_sql_instance.instances]
-    if instances:
-        notes[CLOUD_SQL] = ",".join(instances)
-    return notes
-
-
-def as_v1(pool: Any, template: dict[str, Any], state: State, region: str, resource: str) -> dict[str, Any]:
-    """A v2 pool as the v1 API shows it, which is what `worker-pools list` reads."""
-    scaling = pool.scaling
-    annotations = {"run.googleapis.com/scalingMode": "manual" if "manual_instance_count" in scaling else "automatic"}
-    if "manual_instance_count" in scaling:
-        annotations["run.googleapis.com/manualInstanceCount"] = str(scaling.manual_instance_count)
-    return {
-        "apiVersion": "run.googleapis.com/v1",
-        "kind": "WorkerPool",
-        "metadata": {
-            "name": resource,
-            "namespace": state.project,
-            "labels": {**dict(pool.labels), "cloud.googleapis.com/location": region},
-            "annotations": annotations,
-            "generation": int(pool.generation),
-            "creationTimestamp": state.now(),
-        },
-        "spec": {
-            "template": template,
-            "instanceSplits": [
-                {"percent": split.percent}
-                | ({"latestRevision": True} if split.type_ == _TO_LATEST else {"revisionName": split.revision})
-                for split in pool.instance_splits
-            ],
-        },
-        "status": {
-            "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": state.now()}],
-            "instanceSplits": [
-                {"percent": split.percent, "revisionName": split.revision} for split in pool.instance_split_statuses
-            ],
-            "latestReadyRevisionName": pool.latest_ready_revision.rpartition("/")[2],
-        },
-    }
+def _as_v2(item: dict[str, Any], path: str) -> Any:
+    """A pool of the v1 API as v2 shows it: what single changes of it need."""
+    metadata, spec, status = item["metadata"], item["spec"], item["status"]
+    pod = spec["template"]["spec"]
+    count = metadata.get("annotations", {}).get(worker_pools.INSTANCES)
+    return WorkerPool(
+        name=path,
+        etag=metadata["resourceVersion"],
+        generation=metadata["generation"],
+        labels={key: value for key, value in metadata["labels"].items() if key != _LOCATION},
+        scaling=WorkerPoolScaling(manual_instance_count=int(count)) if count is not None else None,
+        template=WorkerPoolRevisionTemplate(
+            service_account=pod.get("serviceAccountName", ""),
+            containers=[Container(image=container["image"]) for container in pod["containers"]],
+        ),
+        instance_splits=[
+            InstanceSplit(type_=_TO_LATEST, percent=split["percent"])
+            if split.get("latestRevision")
+            else InstanceSplit(type_=_TO_REVISION, revision=split["revisionName"], percent=split["percent"])
+            for split in spec["instanceSplits"]
+        ],
+        instance_split_statuses=[
+            InstanceSplitStatus(revision=split["revisionName"], percent=split["percent"])
+            for split in status["instanceSplits"]
+        ],
+        latest_ready_revision=f"{path}/revisions/{status['latestReadyRevisionName']}",
+    )
 
 
 def _guarded(control_plane: ControlPlane, method: str, handler: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:

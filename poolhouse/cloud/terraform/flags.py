@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from poolhouse.cloud.errors import CloudError
 from poolhouse.cloud.resource import Json, Resource
+from poolhouse.cloud.terraform.declaration import Declaration
 
 
 class Flags:
@@ -21,6 +22,8 @@ class Flags:
         self._id = resource.id
         self._values: dict[str, str] = {}
         self._files: dict[str, str] = {}
+        self._arguments: list[str] = []
+        self._declaration: Declaration | None = None
         # What is never absent, such as the notifications of a bucket, is made by its update.
         for command in resource.create or resource.update(None):
             self._files.update(command.files)
@@ -28,6 +31,8 @@ class Flags:
                 if word.startswith("--"):
                     name, _, value = word[2:].partition("=")
                     self._values[name] = value
+                elif word.startswith("{file:"):
+                    self._arguments.append(_file(word))
 
     def text(self, name: str) -> str:
         """The value of a flag. Raises `CloudError` where the commands do not have it."""
@@ -66,11 +71,18 @@ class Flags:
 
     def file(self, flag: str) -> str:
         """The text of the file that a flag names."""
-        return self._files.pop(self.text(flag).removeprefix("{file:").removesuffix("}"))
+        return self._files.pop(_file(self.text(flag)))
 
     def json(self, flag: str) -> Json:
         """The same of a file of JSON."""
         return json.loads(self.file(flag))
+
+    def declaration(self) -> Declaration:
+        """The file that declares the resource. Raises `CloudError` unless the commands take one file."""
+        if len(self._arguments) != 1:
+            raise CloudError(f"{self._id}: its Terraform form needs a command that takes one file: {self._arguments}.")
+        self._declaration = Declaration(self._files.pop(self._arguments.pop()), self._id)
+        return self._declaration
 
     def ignore(self, *names: str) -> None:
         """Pass over flags that have no counterpart: of gcloud itself, or what is the provider's default."""
@@ -79,6 +91,13 @@ class Flags:
 
     def check(self) -> None:
         """Raise `CloudError` where flags were not read: what they ask for would be missing in Terraform."""
+        if self._declaration is not None:
+            self._declaration.check()
         if self._values:
             names = ", ".join(f"--{name}" for name in sorted(self._values))
             raise CloudError(f"{self._id}: no Terraform form for {names} in poolhouse/cloud/terraform/forms/.")
+
+
+def _file(word: str) -> str:
+    """The name of the file that a word of a command stands for."""
+    return word.removeprefix("{file:").removesuffix("}")

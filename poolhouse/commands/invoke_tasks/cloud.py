@@ -122,7 +122,7 @@ def stages(c: Context, json: bool = False, project: str = "") -> None:
     help={
         "workers": "pool or job (pool)",
         "autoscale": "include the autoscaler",
-        "fault": "inject a fault: busy, unavailable, lost-answers, conflict, build-region or no-worker-pools",
+        "fault": "inject one: busy, unavailable, lost-answers, conflict, build-region, no-worker-pools or stuck-worker",
         "constraint": "enforce an organisation policy, such as gcp.resourceLocations; an unknown name lists all",
         "requests": "print every request of the first deploy",
     }

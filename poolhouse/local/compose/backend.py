@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from poolhouse.local import state
+from poolhouse.local import cloud_only, state
 from poolhouse.local.backend import Endpoints, QueueScale, ServiceStatus, UpOptions
 from poolhouse.local.compose import build, emulator, engine, variables
 from poolhouse.local.compose import file as compose_file
@@ -250,6 +250,8 @@ class Compose:
                     f"docker-compose.yml has no worker for {', '.join(behind)}: this stack has one all the same; "
                     f"{compose_workers.RENEW} renews the file, for docker compose up"
                 )
+        for line in cloud_only.notes(declared):
+            say(line)
         own = variables.for_containers({**os.environ, **options.environment})
         document = compose_overlay.overlay(
             declared=declared,

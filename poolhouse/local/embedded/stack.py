@@ -18,6 +18,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from poolhouse.local import cloud_only
 from poolhouse.local.backend import ServiceState, ServiceStatus, UpOptions, traces_dir
 from poolhouse.local.embedded import specs
 from poolhouse.local.embedded.autoscale import LOOK_S
@@ -87,6 +88,8 @@ class EmbeddedStack:
         )
         objects = self._kept.objects if self._kept else data / "objects"
         declared = topology.load(specs.pipeline_file(own))
+        #: What whoever brings it up should know.
+        self.notes = tuple(cloud_only.notes(declared))
         self._specs = specs.specs(
             endpoints,
             declared=declared,

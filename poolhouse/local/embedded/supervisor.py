@@ -115,6 +115,8 @@ async def _live(config: Config, *, data: Path, reaper: Reaper, lock: IO[str]) ->
         )
 
     note(ready=False)
+    for line in stack.notes:
+        _report(say=line)
     if options.api_port is None and not endpoints.api_url.endswith(f":{addresses.USUAL_API_PORT}"):
         _report(say=f"port {addresses.USUAL_API_PORT} is in use; the API takes another one")
     starting = asyncio.create_task(stack.start())

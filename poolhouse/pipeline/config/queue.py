@@ -11,6 +11,7 @@ from poolhouse.pipeline.config.base import Name, Table
 from poolhouse.pipeline.config.environment import Env, Secrets
 from poolhouse.pipeline.config.objectives import Objectives
 from poolhouse.pipeline.messaging.fair_tiers import TIERS
+from poolhouse.pipeline.nearest import did_you_mean
 
 #: What the names of a fair queue's further topics and subscriptions go on with; no queue's name has a dot.
 TIER_SUFFIX = ".tier-"
@@ -24,6 +25,14 @@ MEMORY_MIB: Mapping[int, tuple[int, int]] = {
 }
 
 
+#: By GPU, the same for instances that have one (Cloud Run, GPU support for worker pools: an L4 needs 4 vCPU and 16 GiB
+#: at least, an RTX PRO 6000 20 and 80; what more the latter may have is not said).
+GPU_MEMORY_MIB: Mapping[str, Mapping[int, tuple[int, int]]] = {
+    "nvidia-l4": {4: (16_384, 16_384), 6: (16_384, 24_576), 8: (16_384, 32_768)},
+    "nvidia-rtx-pro-6000": {20: (81_920, 81_920)},
+}
+
+
 class Workers(Table):
     """The workers of one queue: size of an instance and how many of them."""
 
@@ -32,6 +41,9 @@ class Workers(Table):
     #: Memory of an instance, in MiB. 512 to 4,096 with 1 vCPU, up to 8,192 with 2; 2,048 to 16,384 with 4; 4,096 to
     #: 24,576 with 6; 4,096 to 32,768 with 8.
     memory_mib: int = 1024
+    #: The GPU of an instance on Google Cloud, for `workers = "pool"`: `nvidia-l4`, with 4, 6 or 8 vCPU and 16,384 MiB
+    #: at least, or `nvidia-rtx-pro-6000`, with 20 vCPU and 81,920 MiB. Local workers run without.
+    gpu: str | None = None
     #: Tasks that one instance runs at the same time.
     concurrency: int = Field(default=8, ge=1, le=1000)
     #: Fewest instances; above 0 a queue never waits for the first one to start.
@@ -44,16 +56,31 @@ class Workers(Table):
     @field_validator("cpu")
     @classmethod
     def _whole_cpus(cls, value: int) -> int:
-        if value not in MEMORY_MIB:
+        if not any(value in sizes for sizes in (MEMORY_MIB, *GPU_MEMORY_MIB.values())):
             raise ValueError(f"an instance of a worker pool has {_choice(MEMORY_MIB)} vCPU, not {value}")
         return value
 
-    @model_validator(mode="after")
-    def _memory_fits(self) -> Self:
-        least, most = MEMORY_MIB[self.cpu]
-        if not least <= self.memory_mib <= most:
+    @field_validator("gpu")
+    @classmethod
+    def _known_gpu(cls, value: str | None) -> str | None:
+        if value is not None and value not in GPU_MEMORY_MIB:
             raise ValueError(
-                f"memory_mib is {self.memory_mib}: with {self.cpu} vCPU a worker pool takes {least} to {most} MiB"
+                f"{value!r} is no GPU of Cloud Run, which are {' and '.join(GPU_MEMORY_MIB)}."
+                f"{did_you_mean(value, GPU_MEMORY_MIB)}"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _size_fits(self) -> Self:
+        sizes = MEMORY_MIB if self.gpu is None else GPU_MEMORY_MIB[self.gpu]
+        with_gpu = f" with {self.gpu}" if self.gpu else ""
+        if self.cpu not in sizes:
+            raise ValueError(f"an instance of a worker pool{with_gpu} has {_choice(sizes)} vCPU, not {self.cpu}")
+        least, most = sizes[self.cpu]
+        if not least <= self.memory_mib <= most:
+            taken = f"{least} to {most}" if least < most else f"{least}"
+            raise ValueError(
+                f"memory_mib is {self.memory_mib}: with {self.cpu} vCPU a worker pool{with_gpu} takes {taken} MiB"
             )
         return self
 

@@ -66,8 +66,8 @@ class Settings(BaseSettings):
     #: How long a worker may be stuck before it ends itself, in seconds, so that another is started; 0: for ever. A
     #: handler that runs long is no sign of it.
     worker_watchdog_s: Number = Field(default=0, ge=0, le=3600)
-    #: The port of a worker's `GET /health`, for probes; unset: none is opened. Each worker of a machine needs its own.
-    worker_health_port: Whole | None = Field(default=None, ge=1, le=65_535)
+    #: The port of a worker's `GET /health`, for probes; 0: none is opened. Each worker of a machine needs its own.
+    worker_health_port: Whole = Field(default=0, ge=0, le=65_535)
     #: The address of that port; in a container that is probed from outside, 0.0.0.0.
     worker_health_host: str = "127.0.0.1"
     #: Time that running tasks get at SIGTERM, in seconds; Cloud Run kills after 10.

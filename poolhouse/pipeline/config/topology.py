@@ -182,6 +182,16 @@ class Topology(Table):
         return self
 
     @model_validator(mode="after")
+    def _gpus_are_for_pools(self) -> Self:
+        for queue in self.queues:
+            if queue.workers.gpu is not None and self.deploy.workers == "job":
+                raise ValueError(
+                    f'queues.{queue.name}.workers.gpu: GPUs are for workers = "pool". A stage with jobs can\'t take '
+                    "one away: declare it in those that have pools"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _either_variable_or_secret(self) -> Self:
         environment.check(self.env, self.secrets)
         for queue in self.queues:

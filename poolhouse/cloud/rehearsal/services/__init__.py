@@ -18,6 +18,7 @@ from poolhouse.cloud.rehearsal.services import (
     run,
     secretmanager,
     storage,
+    worker_pools,
 )
 
 ROUTES: tuple[Route, ...] = (
@@ -30,6 +31,7 @@ ROUTES: tuple[Route, ...] = (
     *cloudbuild.ROUTES,
     *containeranalysis.ROUTES,
     *run.ROUTES,
+    *worker_pools.ROUTES,
     *cloudscheduler.ROUTES,
     *monitoring.ROUTES,
     *logging.ROUTES,

@@ -1,4 +1,4 @@
-"""Cloud Run's Knative-like API (v1): services and jobs; worker pools as v1 shows what v2 made."""
+"""Cloud Run's Knative-like API (v1): services and jobs, and what worker pools have in common with them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from poolhouse.cloud.rehearsal.state import PROJECT_NUMBER, Json, State
 
 #: Regions that the rehearsal has.
 REGIONS = ("europe-west1", "europe-west4", "us-central1", "us-east1")
-_METADATA = {
+METADATA = {
     "name": text(r"[a-z]([a-z0-9-]{0,47}[a-z0-9])?"),
     "namespace": text(),
     "labels": LABELS,
@@ -26,7 +26,7 @@ _METADATA = {
     "selfLink": anything,
     "creationTimestamp": anything,
 }
-_INNER = {"name": text(), "labels": map_of(text()), "annotations": map_of(text())}
+INNER = {"name": text(), "labels": map_of(text()), "annotations": map_of(text())}
 _PROBE = {
     "httpGet": {"path": text(r"/\S*"), "port": whole(1, 65_535)},
     "tcpSocket": {"port": whole(1, 65_535)},
@@ -35,7 +35,7 @@ _PROBE = {
     "failureThreshold": whole(1, 240),
     "initialDelaySeconds": whole(0, 240),
 }
-_AMOUNTS = {"cpu": text(r"\d+(\.\d+)?|\d+m"), "memory": text(r"\d+(\.\d+)?[MG]i?")}
+_AMOUNTS = {"cpu": text(r"\d+(\.\d+)?|\d+m"), "memory": text(r"\d+(\.\d+)?[MG]i?"), "nvidia.com/gpu": one_of("1")}
 CONTAINER = {
     "name": text(),
     "image": text(r"\S+"),
@@ -53,7 +53,7 @@ CONTAINER = {
     "startupProbe": _PROBE,
     "livenessProbe": _PROBE,
 }
-_POD = {
+POD = {
     "containers": list_of(CONTAINER, most=10),
     "serviceAccountName": text(),
     "containerConcurrency": whole(1, 1000),
@@ -73,21 +73,21 @@ _SHARE = {
 _SERVICE = {
     "apiVersion": one_of("serving.knative.dev/v1"),
     "kind": one_of("Service"),
-    "metadata": _METADATA,
-    "spec": {"template": {"metadata": _INNER, "spec": _POD}, "traffic": list_of(_SHARE)},
+    "metadata": METADATA,
+    "spec": {"template": {"metadata": INNER, "spec": POD}, "traffic": list_of(_SHARE)},
     "status": anything,
 }
 _JOB = {
     "apiVersion": one_of("run.googleapis.com/v1"),
     "kind": one_of("Job"),
-    "metadata": _METADATA,
+    "metadata": METADATA,
     "spec": {
         "template": {
-            "metadata": _INNER,
+            "metadata": INNER,
             "spec": {
                 "parallelism": whole(0, 1000),
                 "taskCount": whole(1, 10_000),
-                "template": {"spec": _POD},
+                "template": {"spec": POD},
             },
         }
     },
@@ -128,7 +128,8 @@ def check_container(state: State, container: dict[str, Any], account: str | None
     cpu, memory = limits.get("cpu"), limits.get("memory")
     if cpu:
         cores = float(cpu[:-1]) / 1000 if cpu.endswith("m") else float(cpu)
-        if not 0.08 <= cores <= 8 or (cores > 1 and cores not in {2, 4, 6, 8}):
+        whole_cores = {2, 4, 6, 8, *((20,) if "nvidia.com/gpu" in limits else ())}
+        if cores < 0.08 or (cores > 1 and cores not in whole_cores):
             raise ApiError("INVALID_ARGUMENT", f"Invalid value specified for cpu: {cpu}")
         limits["cpu"] = f"{round(cores * 1000)}m"
     if memory and memory.endswith("Mi") and int(memory[:-2]) < 128:
@@ -137,7 +138,7 @@ def check_container(state: State, container: dict[str, Any], account: str | None
 
 def _list(kind: str, list_kind: str) -> Any:
     def run(state: State, request: Request) -> Json:
-        prefix = name(state, kind, _region(request), "")
+        prefix = name(state, kind, region_of(request), "")
         return {"apiVersion": "v1", "kind": list_kind, "items": state.listed(prefix), "metadata": {}}
 
     return run
@@ -150,21 +151,23 @@ def _list_everywhere(state: State, request: Request) -> Json:
 
 
 def _list_revisions(state: State, request: Request) -> Json:
-    prefix = name(state, "services", _region(request), "")
+    prefix = name(state, "services", region_of(request), "")
     found = revisions.listed(state, prefix, selector=request.query.get("labelSelector", ""))
     return {"apiVersion": "v1", "kind": "RevisionList", "items": found, "metadata": {}}
 
 
 def _get(kind: str) -> Any:
     def run(state: State, request: Request, resource: str) -> Json:
-        return state.get(name(state, kind, _region(request), resource), message=f"Resource '{resource}' was not found")
+        return state.get(
+            name(state, kind, region_of(request), resource), message=f"Resource '{resource}' was not found"
+        )
 
     return run
 
 
 def _delete(kind: str) -> Any:
     def run(state: State, request: Request, resource: str) -> Json:
-        state.delete(name(state, kind, _region(request), resource))
+        state.delete(name(state, kind, region_of(request), resource))
         return {"kind": "Status", "status": "Success"}
 
     return run
@@ -172,21 +175,21 @@ def _delete(kind: str) -> Any:
 
 def _create_service(state: State, request: Request) -> Json:
     body = request.json
-    full = name(state, "services", _region(request), body["metadata"]["name"])
+    full = name(state, "services", region_of(request), body["metadata"]["name"])
     return state.create(full, _service(state, request, body))
 
 
 def _put_service(state: State, request: Request, resource: str) -> Json:
-    full = name(state, "services", _region(request), resource)
+    full = name(state, "services", region_of(request), resource)
     found, body = state.get(full), request.json
-    _check_version(found, body)
+    check_version(found, body)
     state.items[full] = _service(state, request, body)
     return state.items[full]
 
 
 def _service(state: State, request: Request, body: dict[str, Any]) -> dict[str, Any]:
     check(body, _SERVICE)
-    region = _region(request)
+    region = region_of(request)
     pod = body["spec"]["template"]["spec"]
     check_container(state, pod["containers"][0], pod.get("serviceAccountName"))
     check_connections(_notes(body["spec"]["template"]), region)
@@ -199,7 +202,7 @@ def _service(state: State, request: Request, body: dict[str, Any]) -> dict[str, 
     revisions.check_shares(state, owner, (share.get("percent", 0) for share in shares), named)
     revision = revisions.newest(state, owner, body["spec"]["template"], region=region)
     url = f"https://{label}-{PROJECT_NUMBER}.{region}.run.app"
-    made = _stamped(state, body, region)
+    made = stamped(state, body, region)
     made["metadata"]["annotations"].setdefault("run.googleapis.com/ingress", "all")
     made["status"] = {
         "observedGeneration": made["metadata"]["generation"],
@@ -218,14 +221,14 @@ def _service(state: State, request: Request, body: dict[str, Any]) -> dict[str, 
 
 def _create_job(state: State, request: Request) -> Json:
     body = request.json
-    full = name(state, "jobs", _region(request), body["metadata"]["name"])
+    full = name(state, "jobs", region_of(request), body["metadata"]["name"])
     return state.create(full, _job(state, request, body))
 
 
 def _put_job(state: State, request: Request, resource: str) -> Json:
-    full = name(state, "jobs", _region(request), resource)
+    full = name(state, "jobs", region_of(request), resource)
     found, body = state.get(full), request.json
-    _check_version(found, body)
+    check_version(found, body)
     state.items[full] = _job(state, request, body)
     return state.items[full]
 
@@ -234,8 +237,8 @@ def _job(state: State, request: Request, body: dict[str, Any]) -> dict[str, Any]
     check(body, _JOB)
     pod = body["spec"]["template"]["spec"]["template"]["spec"]
     check_container(state, pod["containers"][0], pod.get("serviceAccountName"))
-    check_connections(_notes(body["spec"]["template"]), _region(request))
-    made = _stamped(state, body, _region(request))
+    check_connections(_notes(body["spec"]["template"]), region_of(request))
+    made = stamped(state, body, region_of(request))
     made["status"] = {
         "observedGeneration": made["metadata"]["generation"],
         "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": state.now()}],
@@ -249,7 +252,8 @@ def _notes(template: Mapping[str, Any]) -> Mapping[str, str]:
     return found
 
 
-def _stamped(state: State, body: dict[str, Any], region: str) -> dict[str, Any]:
+def stamped(state: State, body: dict[str, Any], region: str) -> dict[str, Any]:
+    """Return what was sent with what Cloud Run writes itself."""
     metadata = {
         **body["metadata"],
         # Whatever was sent: Cloud Run calls a namespace by the project's number.
@@ -265,7 +269,8 @@ def _stamped(state: State, body: dict[str, Any], region: str) -> dict[str, Any]:
     return {**body, "metadata": metadata}
 
 
-def _check_version(found: dict[str, Any], body: dict[str, Any]) -> None:
+def check_version(found: dict[str, Any], body: dict[str, Any]) -> None:
+    """Refuse what was read before the present version was written. Raises `ApiError`."""
     sent = body["metadata"].get("resourceVersion")
     if sent and sent != found["metadata"]["resourceVersion"]:
         raise ApiError("ABORTED", "Conflict for resource: the version that was sent is not the present one.")
@@ -278,7 +283,8 @@ def _locations(state: State, request: Request) -> Json:
     return {"locations": [{"name": f"{path}/{region}", "locationId": region} for region in REGIONS]}
 
 
-def _region(request: Request) -> str:
+def region_of(request: Request) -> str:
+    """The region, from the host. Raises `ApiError` where there is none of that name."""
     region = request.host.removesuffix("-run.googleapis.com")
     if region not in REGIONS:
         raise ApiError("NOT_FOUND", f"Location {region} is not found or access is unauthorized.")
@@ -297,14 +303,14 @@ _ANY_HOST = r"([a-z0-9-]+-)?run\.googleapis\.com"
 _KNATIVE = "/apis/serving.knative.dev/v1/namespaces/{project}/services"
 _REVISIONS = "/apis/serving.knative.dev/v1/namespaces/{project}/revisions"
 _JOBS = "/apis/run.googleapis.com/v1/namespaces/{project}/jobs"
-_POOLS = "/apis/run.googleapis.com/v1/namespaces/{project}/workerpools"
 
 
 def _route(method: str, path: str, handler: Any) -> Route:
     return route(method, path, handler, api="run", host=_HOST)
 
 
-def _collection(path: str, kind: str, list_kind: str, create: Any, put: Any) -> tuple[Route, ...]:
+def collection(path: str, kind: str, list_kind: str, create: Any, put: Any) -> tuple[Route, ...]:
+    """The routes of one kind of resource: list, create, get, replace, delete, and its policies."""
     one = path + "/{resource}"
     return (
         _route("GET", path, _list(kind, list_kind)),
@@ -322,11 +328,9 @@ def _collection(path: str, kind: str, list_kind: str, create: Any, put: Any) -> 
 
 
 ROUTES: tuple[Route, ...] = (
-    *_collection(_KNATIVE, "services", "ServiceList", _create_service, _put_service),
-    *_collection(_JOBS, "jobs", "JobList", _create_job, _put_job),
+    *collection(_KNATIVE, "services", "ServiceList", _create_service, _put_service),
+    *collection(_JOBS, "jobs", "JobList", _create_job, _put_job),
     _route("GET", _REVISIONS, _list_revisions),
-    _route("GET", _POOLS, _list("workerpools", "WorkerPoolList")),
-    _route("GET", _POOLS + "/{resource}", _get("workerpools")),
     route("GET", "/v1/projects/{project}/locations", _locations, api="run", host=_ANY_HOST),
     route("GET", "/v1/projects/{project}/locations/-/services", _list_everywhere, api="run"),
 )

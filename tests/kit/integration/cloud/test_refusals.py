@@ -42,6 +42,9 @@ def test_what_a_region_or_an_organisation_refuses_is_named_at_once(tmp_path: Pat
         rehearsal = Rehearsal(running, make_root(tmp_path))
         with pytest.raises(CloudError, match='Without worker pools: workers = "job" there'):
             rehearsal.deploy()
+        running.control_plane.faults.faults = named_faults("stuck-worker")
+        with pytest.raises(CloudError, match="did not answer GET /health in time"):
+            rehearsal.deploy()
         gcloud = rehearsal.gcloud()
         with pytest.raises(CloudError, match=re.escape('set `public = "none"` under [deploy]')):
             rehearsal.deploy(gcloud=gcloud, public=True, workers="job")

@@ -6,6 +6,7 @@ A command of gcloud takes a second of CPU, most of it to start. Those of a rehea
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import re
@@ -44,6 +45,7 @@ CONSOLE = (
     "/triggers",
     "/emulator",
 )
+POOL = f"run/{PROJECT}/europe-west1/workerpools/shop-mail"
 #: A service account that no deploy has made.
 OWN_ACCOUNT = f"orders@{PROJECT}.iam.gserviceaccount.com"
 pytestmark = [pytest.mark.xdist_group("rehearsal"), pytest.mark.usefixtures("gcloud_program")]
@@ -231,7 +233,8 @@ def trace_writers(deployed: Rehearsal) -> set[str]:
 
 
 def test_a_changed_pipeline_changes_only_that(deployed: Rehearsal) -> None:
-    queue = "[queues.mail]\nexactly_once = true\n[queues.mail.workers]\ncpu = 2"
+    size = 'gpu = "nvidia-l4"\ncpu = 4\nmemory_mib = 16384'
+    queue = f"[queues.mail]\nexactly_once = true\n[queues.mail.workers]\n{size}"
     connections = 'cloud_sql = ["orders"]\nvpc = { network = "backend", subnet = "backend-eu", tags = ["shop"] }'
     traces = '[env]\nTRACES_EXPORTER = "cloud_trace"'
     deployed.write(
@@ -251,6 +254,9 @@ def test_a_changed_pipeline_changes_only_that(deployed: Rehearsal) -> None:
     assert json.loads(rules["API_ACCESS"])["anonymous"] == "read"
     assert rules["TRACES_EXPORTER"] == "cloud_trace"
     assert trace_writers(deployed) == {f"shop-{part}" for part in ("api", "worker", "dead-letters")}
+    pool = deployed.simulation.control_plane.state.items[POOL]["spec"]["template"]["spec"]
+    assert pool["nodeSelector"] == {"run.googleapis.com/accelerator": "nvidia-l4"}
+    assert pool["containers"][0]["resources"]["limits"] == {"cpu": "4000m", "memory": "16384Mi", "nvidia.com/gpu": "1"}
     assert {"telemetry.googleapis.com", "cloudtrace.googleapis.com"} <= deployed.simulation.control_plane.state.enabled
 
 
@@ -262,9 +268,13 @@ def test_what_was_changed_by_hand_is_put_back_in_each_kind_of_resource(deployed:
     service = state.items[f"run/{PROJECT}/europe-west1/services/shop-api"]
     old = service["status"]["latestReadyRevisionName"]
     service["spec"]["traffic"] = [{"revisionName": old, "percent": 100}]
-    first, *_ = state.revisions[f"run/{PROJECT}/europe-west1/workerpools/shop-mail"]
+    first, *_ = state.revisions[POOL]
     split = (*release_tracks.installed(deployed.gcloud()).worker_pools, "update-instance-split", "shop-mail")
     deployed.gcloud().run(command(*split, "--region=europe-west1", f"--to-revisions={first}=100"))
+    by_hand = state.items[POOL]["spec"]["template"]["spec"]["containers"][0]
+    declared = copy.deepcopy(by_hand)
+    del by_hand["livenessProbe"]
+    by_hand["env"].append({"name": "STRAY", "value": "by hand"})
     service["metadata"]["annotations"]["run.googleapis.com/ingress"] = "internal"
     service["spec"]["template"]["metadata"]["annotations"]["run.googleapis.com/cpu-throttling"] = "false"
     service["spec"]["template"]["spec"]["timeoutSeconds"] = 30
@@ -295,7 +305,6 @@ def test_what_was_changed_by_hand_is_put_back_in_each_kind_of_resource(deployed:
         "bounds"
     ].pop()
     state.items[f"logging/projects/{PROJECT}/metrics/shop-errors"]["disabled"] = True
-    seen = len(state.revisions[f"run/{PROJECT}/europe-west1/workerpools/shop-mail"])
     assert set(work(deployed.deploy())) == {
         "update service/shop-api",
         "update job/shop-dead-letters",
@@ -315,9 +324,9 @@ def test_what_was_changed_by_hand_is_put_back_in_each_kind_of_resource(deployed:
     service = state.items[f"run/{PROJECT}/europe-west1/services/shop-api"]
     (share,) = service["status"]["traffic"]
     assert share["revisionName"] == service["status"]["latestReadyRevisionName"] != old
-    pool = state.items[f"run/{PROJECT}/europe-west1/workerpools/shop-mail"]
+    pool = state.items[POOL]
     assert pool["spec"]["instanceSplits"] == [{"percent": 100, "latestRevision": True}]
-    assert len(state.revisions[f"run/{PROJECT}/europe-west1/workerpools/shop-mail"]) == seen  # nothing else differed
+    assert pool["spec"]["template"]["spec"]["containers"] == [declared]
     assert work(deployed.deploy()) == []
 
 

@@ -111,9 +111,13 @@ def test_the_emulators_clock_brings_scheduled_tasks_to_their_time_and_each_runs_
         assert len(requests.get(f"{endpoints.api_url}/tasks/{task_id}", timeout=10).json()["attempts"]) == 1
 
 
-def test_a_pipeline_without_schedules_has_no_scheduler(backend: Embedded, tmp_path: Path) -> None:
-    (tmp_path / "pipeline.toml").write_text("[queues.only]\n")
-    backend.up(options(environment={"PIPELINE_FILE": str(tmp_path / "pipeline.toml")}), quiet)
+def test_a_pipeline_without_schedules_has_no_scheduler_and_its_gpus_are_said_to_be_missing(
+    backend: Embedded, tmp_path: Path
+) -> None:
+    (tmp_path / "pipeline.toml").write_text('[queues.only.workers]\ngpu = "nvidia-l4"\ncpu = 4\nmemory_mib = 16384\n')
+    said: list[str] = []
+    backend.up(options(environment={"PIPELINE_FILE": str(tmp_path / "pipeline.toml")}), said.append)
+    assert "GPUs are for Google Cloud alone: local workers run without, also those of only (nvidia-l4)" in said
     assert {entry.service for entry in backend.status()} == {"pubsub", "storage", "api", "worker"}
 
 

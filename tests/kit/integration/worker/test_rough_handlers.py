@@ -17,7 +17,11 @@ from typing import Any
 import psutil
 import pytest
 
+from poolhouse.cloud.gcloud.release_tracks import ReleaseTracks
+from poolhouse.cloud.kinds import worker_pools
+from poolhouse.cloud.options import Options
 from poolhouse.local.processes import ports
+from poolhouse.pipeline.config.topology import parse
 from poolhouse.pipeline.tasks.records import Outcome, Status, TaskRecord
 from poolhouse.pipeline.tasks.transitions import cancel_requested
 from tests.kit.integration.worker.test_worker import Pipeline
@@ -153,6 +157,39 @@ def test_a_worker_that_is_stuck_ends_itself_and_the_next_one_goes_on(pipeline: P
     assert stuck.wait(120) == 1
     assert "worker: the worker is stuck: nothing is pulled from " in pipeline.log.read_text()
     pipeline.worker("run", **ENVIRONMENT)
+    assert pipeline.ended(waiting).status is Status.SUCCEEDED
+
+
+def passes(probe: dict[str, Any], *, timeout_s: float) -> bool:
+    """Whether a probe of Cloud Run passes: any answer of 200 to 399 does."""
+    where = probe["httpGet"]
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{where['port']}{where['path']}", timeout=timeout_s):
+            return True
+    except OSError:
+        return False
+
+
+def test_a_worker_that_can_not_look_at_itself_is_replaced_by_the_probes_of_its_pool(pipeline: Pipeline) -> None:
+    port = str(ports.choose())
+    text = f'[queues.default.env]\nWORKER_HEALTH_PORT = "{port}"\nWORKER_HEALTH_HOST = "127.0.0.1"'
+    declared, options = parse(text), Options(project="some-project", name="shop")
+    pool = worker_pools.pool(
+        declared.queues[0], topology=declared, image="image", options=options, tracks=ReleaseTracks()
+    )
+    ((body,),) = (command.files.values() for command in pool.create)
+    (container,) = json.loads(body)["spec"]["template"]["spec"]["containers"]
+    own = {item["name"]: item["value"] for item in container["env"] if item["name"].startswith("WORKER_")}
+    instance = pipeline.worker("run", **own, **ENVIRONMENT)
+    pipeline.until(lambda: passes(container["startupProbe"], timeout_s=10), 60)
+    assert passes(container["livenessProbe"], timeout_s=30)
+    instance.send_signal(signal.SIGSTOP)  # an interpreter that stands still as a whole, its watchdog too
+    asked = range(container["livenessProbe"]["failureThreshold"])
+    assert not any(passes(container["livenessProbe"], timeout_s=0.2) for _ in asked)
+    instance.kill()
+    instance.wait(30)
+    waiting = pipeline.submit("in_thread", name="where")
+    pipeline.worker("run", **own, **ENVIRONMENT)
     assert pipeline.ended(waiting).status is Status.SUCCEEDED
 
 

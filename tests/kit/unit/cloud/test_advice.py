@@ -44,6 +44,8 @@ CASES = [
     ("HTTPError 409: The requested bucket name is not available. The bucket namespace is shared by all users of the system.", "final", "final", "bucket names are global"),
     ("HTTPError 403: Permission denied on Cloud KMS key. Please ensure that your Cloud Storage service account has been authorized to use this key.", "final", "final", "cryptoKeyEncrypterDecrypter"),
     ("FAILED_PRECONDITION: The service is subject to constraints/run.managed.requireInvokerIam", "final", "final", 'public = "none"'),
+    ("FAILED_PRECONDITION: Constraint constraints/run.allowedIngress violated: ingress 'all' is not allowed.", "final", "final", "allow `all` in constraints/run.allowedIngress"),
+    ("ERROR: (gcloud.run.worker-pools.replace) Revision 'r' is not ready. The user-provided container failed the configured startup probe checks.", "final", "final", "WORKER_HEALTH_PORT"),
     ("PERMISSION_DENIED: Request is prohibited by organization's policy. vpcServiceControlsUniqueIdentifier: ab-1", "final", "final", "service perimeter"),
     ("ERROR: (gcloud.projects.describe) PERMISSION_DENIED: Failed to impersonate [a@p-p.iam.gserviceaccount.com]. Permission 'iam.serviceAccounts.getAccessToken' denied on resource (or it may not exist).", "final", "final", "roles/iam.serviceAccountTokenCreator on that account"),
     ("PERMISSION_DENIED: Cloud Run Admin API has not been used in project other before or it is disabled. SERVICE_DISABLED", "transient", "transient", "gcloud config unset billing/quota_project"),

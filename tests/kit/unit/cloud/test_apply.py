@@ -58,7 +58,13 @@ class Quiet:
 
 
 def thing(
-    name: str, *, after: tuple[str, ...] = (), kind: str = "thing", words: tuple[str, ...] = (), without: str = ""
+    name: str,
+    *,
+    after: tuple[str, ...] = (),
+    kind: str = "thing",
+    words: tuple[str, ...] = (),
+    without: str = "",
+    moving: bool = False,
 ) -> Resource:
     return Resource(
         kind=kind,
@@ -70,6 +76,7 @@ def thing(
         update=lambda raw: (command("update", name),),
         after=after,
         without=without,
+        moving=moving,
     )
 
 
@@ -128,6 +135,14 @@ def test_a_thing_that_is_there_already_is_read_again_and_only_updated_where_it_d
     assert same.commands == ["create a"]
     carry_out(other, thing("a"))
     assert other.commands == ["create a", "update a"]
+
+
+def test_what_others_change_at_any_time_is_read_again_before_its_update() -> None:
+    there = {"a": {"size": 2}, "b": {"size": 2}}
+    meanwhile = FakeGcloud(present={"a": {"size": 1}, "b": {"size": 1}})
+    decided = plan((thing("a"), thing("b", moving=True)), {thing("a").read.arguments: there})
+    apply(decided, meanwhile, values=Values(), repository="repo/image", progress=Quiet())  # type: ignore[arg-type]
+    assert meanwhile.commands == ["update a"]
 
 
 def test_a_conflict_that_does_not_end_is_reported() -> None:

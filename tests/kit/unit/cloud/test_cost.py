@@ -11,7 +11,7 @@ from poolhouse.pipeline.config.console_options import Console
 from poolhouse.pipeline.config.deploy_options import Deploy
 from poolhouse.pipeline.errors import ConfigError
 
-_, PRICES = load_prices()
+AS_OF, PRICES = load_prices()
 LOAD = Load(tasks_per_day=10_000, seconds=2, workers=(Workers(instances=3),))
 
 
@@ -118,3 +118,13 @@ def test_impossible_loads_are_refused() -> None:
         Load(tasks_per_day=-1, seconds=1)
     with pytest.raises(ConfigError, match="can't be negative or endless"):
         Load(tasks_per_day=float("inf"), seconds=1)
+
+
+def test_a_gpu_has_a_line_of_its_own_and_what_has_none_has_no_such_line() -> None:
+    text = "[queues.a]\n[queues.frames.workers]\ncpu = {}\nmemory_mib = {}\ngpu = '{}'\nmin_instances = 3"
+    load = load_of(topology.parse(text.format(4, 16_384, "nvidia-l4")), tasks_per_day=1000, seconds=2)
+    assert part(load, "nvidia-l4") == pytest.approx(3 * MONTH_S * PRICES["run_gpu"]["nvidia-l4"])
+    assert "Jobs have no GPU here" in report(load, PRICES, as_of=AS_OF)
+    unpriced = load_of(topology.parse(text.format(20, 81_920, "nvidia-rtx-pro-6000")), tasks_per_day=1000, seconds=2)
+    assert "not in the sum: prices.toml has no price of it" in report(unpriced, PRICES, as_of=AS_OF)
+    assert "GPU" not in report(load_of(SHIPPED, tasks_per_day=1000, seconds=2), PRICES, as_of=AS_OF)

@@ -81,3 +81,25 @@ def test_a_stage_that_could_cost_more_than_it_may_is_refused_with_the_numbers(tm
     total = sum(item.dollars for item in ceiling(preview, PRICES))
     assert f"would cost {total:,.2f} US dollars" in words
     assert "10 x 1 vCPU and 0.5 GiB" in words
+
+
+GPU = "[queues.frames.workers]\ncpu = {cpu}\nmemory_mib = {mib}\ngpu = '{gpu}'\nmin_instances = 2"
+
+
+def test_a_gpu_is_paid_for_as_long_as_its_instance_runs() -> None:
+    text = GPU.format(cpu=4, mib=16_384, gpu="nvidia-l4")
+    (item,) = (item for item in ceiling(parse(text), PRICES) if item.part == "queue frames")
+    (plain,) = (
+        item for item in ceiling(parse(text.replace("gpu = 'nvidia-l4'", "")), PRICES) if item.part == "queue frames"
+    )
+    assert item.dollars - plain.dollars == pytest.approx(2 * MONTH_S * PRICES["run_gpu"]["nvidia-l4"])
+    assert item.why == "2 x 4 vCPU and 16 GiB, with one nvidia-l4 each"
+
+
+def test_a_limit_is_not_held_against_a_sum_without_the_gpu() -> None:
+    text = GPU.format(cpu=20, mib=81_920, gpu="nvidia-rtx-pro-6000")
+    check(parse(text), PRICES)
+    with pytest.raises(CloudError, match="nothing is known of the price of nvidia-rtx-pro-6000, which queue frames"):
+        check(parse(f"[deploy]\nmax_monthly_cost = 1e9\n{text}"), PRICES)
+    priced = {**PRICES, "run_gpu": {"nvidia-rtx-pro-6000": 0.001}}
+    check(parse(f"[deploy]\nmax_monthly_cost = 1e9\n{text}"), priced)

@@ -26,6 +26,7 @@ COPY ["pipeline.toml", "./"]
 COPY --chown=1:1 ./app/ \\
      ./app
 """
+GPU = 'gpu = "nvidia-l4"\ncpu = 4\nmemory_mib = 16384'
 PIPELINE = "[queues.mail]\n[queues.mail.workers]\nmax_instances = 3\nconcurrency = 2\n"
 
 
@@ -59,7 +60,7 @@ def test_the_tag_is_the_same_until_an_input_changes(root: Path) -> None:
 
 def test_sizes_that_only_a_deploy_reads_make_no_new_image(root: Path) -> None:
     before = image.tag(root)
-    (root / "pipeline.toml").write_text(PIPELINE.replace("max_instances = 3", "max_instances = 30"))
+    (root / "pipeline.toml").write_text(PIPELINE.replace("max_instances = 3", f"max_instances = 30\n{GPU}"))
     assert image.tag(root) == before
     (root / "pipeline.toml").write_text(PIPELINE.replace("concurrency = 2", "concurrency = 20"))
     assert image.tag(root) != before

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -68,6 +69,9 @@ def test_previews_share_their_accounts_which_stay_when_one_of_them_goes(make: Ma
 def test_the_processes_of_a_stage_know_its_name(make: Make) -> None:
     created = plan(make(parse(TEXT, stage="prod"), stage="prod"), {}).commands
     runs = [command.shown() for command in created if "--set-env-vars" in command.shown()]
-    assert len(runs) == 3
+    assert len(runs) == 2  # API and dead letters
     assert all("PIPELINE_STAGE=prod" in line for line in runs)
+    (pool,) = (text for command in created for name, text in command.files.items() if name.endswith("mail.json"))
+    variable = {"name": "PIPELINE_STAGE", "value": "prod"}
+    assert variable in json.loads(pool)["spec"]["template"]["spec"]["containers"][0]["env"]
     assert not any("PIPELINE_STAGE" in command.shown() for command in plan(make(), {}).commands)

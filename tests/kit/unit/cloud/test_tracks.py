@@ -24,8 +24,9 @@ def test_an_older_gcloud_has_beta_pools_and_alpha_policies() -> None:
     tracks = choose(
         from_table(
             table(
-                ("beta run worker-pools deploy", ("scaling", "image")),
-                ("alpha run worker-pools deploy", ("scaling",)),
+                ("beta run worker-pools replace", ("async",)),
+                ("beta run worker-pools update", ("scaling",)),
+                ("alpha run worker-pools replace", ("async",)),
                 ("alpha monitoring policies create", ("policy-from-file",)),
                 ("beta services identity create", ("service",)),
                 ("beta monitoring channels list", ("filter",)),
@@ -41,8 +42,9 @@ def test_a_newer_gcloud_has_both_released_with_the_newer_flag() -> None:
     tracks = choose(
         from_table(
             table(
-                ("run worker-pools deploy", ("instances", "scaling")),
-                ("beta run worker-pools deploy", ("scaling",)),
+                ("run worker-pools replace", ("async",)),
+                ("run worker-pools update", ("instances", "scaling")),
+                ("beta run worker-pools replace", ("async",)),
                 ("monitoring policies create", ("policy-from-file",)),
                 ("services identity create", ("service",)),
                 ("monitoring channels list", ("filter",)),
@@ -56,7 +58,7 @@ def test_a_newer_gcloud_has_both_released_with_the_newer_flag() -> None:
 
 
 def test_a_gcloud_without_worker_pools_is_reported() -> None:
-    with pytest.raises(CloudError, match="no `gcloud run worker-pools deploy` in any track"):
+    with pytest.raises(CloudError, match="no `gcloud run worker-pools replace` in any track"):
         choose(from_table(table(("monitoring policies create", ("policy-from-file",)))))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,7 @@ from poolhouse.cloud.kinds.shares import Canary
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.plan import desired
 from poolhouse.cloud.plan.planner import Action, plan
-from poolhouse.cloud.resource import Json, Resource
+from poolhouse.cloud.resource import Command, Json, Resource
 from poolhouse.pipeline.config.console_options import Console
 from poolhouse.pipeline.config.topology import Topology, parse
 from tests.kit.unit.cloud.canary.scene import DIVIDED, LATEST, OPTIONS, item
@@ -34,16 +35,28 @@ def snapshot(topology: Topology, *, service: Json, pool: Json) -> dict[tuple[str
 
 
 def words(action: Action) -> list[tuple[str, ...]]:
-    """The verb of each command of an action, and the flags that divide."""
-    dividing = ("--no-traffic", "--no-promote", "--to-revisions", "--to-latest", "--scaling")
+    """The verb of each command of an action, and what divides: flags, or the declaration of a pool."""
+    dividing = ("--no-traffic", "--to-revisions", "--to-latest")
     return [
         tuple(
             word
             for word in command.arguments
-            if word in {"deploy", *dividing} or word.startswith(("update-", *dividing))
+            if word in {"deploy", "replace", *dividing} or word.startswith(("update-", *dividing))
         )
+        + declared(command)
         for command in action.commands
     ]
+
+
+def declared(command: Command) -> tuple[str, ...]:
+    """Size and shares of a pool that a command declares."""
+    if "shop-mail.json" not in command.files:
+        return ()
+    pool = json.loads(command.files["shop-mail.json"])
+    count = pool["metadata"]["annotations"]["run.googleapis.com/manualInstanceCount"]
+    splits = pool["spec"]["instanceSplits"]
+    shares = (f"{split['percent']}% {split.get('revisionName', 'newest revision')}" for split in splits)
+    return (f"{count} instances", *shares)
 
 
 class TestPlan:
@@ -67,10 +80,7 @@ class TestPlan:
                 ("update-traffic", "--to-revisions=LATEST=10,shop-api-1=90"),
             ],
             # A pool of one instance: one more, of which the new revision has half.
-            "pool/shop-mail": [
-                ("deploy", "--scaling=2", "--no-promote"),
-                ("update-instance-split", "--to-revisions=LATEST=50,shop-mail-1=50"),
-            ],
+            "pool/shop-mail": [("replace", "2 instances", "50% shop-mail-1", "50% newest revision")],
         }
 
     @pytest.mark.parametrize(

@@ -43,6 +43,10 @@ exactly_once = true
 min_instances = 2
 [queues.bulk]
 fair_by = "tenant"
+[queues.frames.workers]
+gpu = "nvidia-l4"
+cpu = 4
+memory_mib = 16384
 [schedules.nightly]
 cron = "30 3 * * *"
 task_type = "send_mail"
@@ -199,7 +203,10 @@ def test_every_kind_of_resource_has_a_form() -> None:
                 case ast.Call(func=ast.Name(id="Resource"), keywords=keywords):
                     values = [word.value for word in keywords if word.arg == "kind"]
                     words |= {value.value for value in values if isinstance(value, ast.Constant)}
-                case ast.Call(func=ast.Name(id="_resource"), args=[ast.Constant(value=str(word)), *_]):
+                case ast.Call(
+                    func=ast.Name(id="resource") | ast.Attribute(attr="resource"),
+                    args=[ast.Constant(value=str(word)), *_],
+                ):
                     words.add(word)
     assert words == {*configuration.FORMS, *configuration.NOT_WRITTEN}
 
