@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from pydantic.json_schema import models_json_schema
 
 from poolhouse.api import links, planned_schemas, result_schemas
 from poolhouse.api.drafts import MAX_BATCH
+from poolhouse.api.examples import example
 from poolhouse.api.problems import MEDIA_TYPE, ProblemDocument
 from poolhouse.api.result_schemas import REF, schema_name
 from poolhouse.api.routes.files import NewFile
@@ -75,37 +77,8 @@ def document(app: FastAPI, registry: Registry, topology: Topology) -> dict[str, 
     result_schemas.title(schemas)
     _problems(built["paths"])
     links.add(built["paths"], schemas)
+    _drop_what_json_has_no_form_for(built)
     return built
-
-
-def example(schema: Mapping[str, Any], definitions: Mapping[str, Any], *, depth: int = 0) -> Any:
-    """A value that fits a schema: its own example, default or bound where it has one."""
-    if "$ref" in schema:
-        return example(definitions[schema["$ref"].removeprefix(REF)], definitions, depth=depth + 1)
-    for key in ("examples", "enum"):
-        if schema.get(key):
-            return schema[key][0]
-    for key in ("const", "default"):
-        if key in schema:
-            return schema[key]
-    for key in ("anyOf", "oneOf", "allOf"):
-        if schema.get(key):
-            return example(schema[key][0], definitions, depth=depth + 1)
-    match schema.get("type"):
-        case "object":
-            required = schema.get("required", [])
-            properties = schema.get("properties", {})
-            return {name: example(properties[name], definitions, depth=depth + 1) for name in required}
-        case "array":
-            return [example(schema["items"], definitions, depth=depth + 1)] if "items" in schema and depth < 8 else []
-        case "integer" | "number":
-            return schema.get("minimum", schema.get("exclusiveMinimum", 0) + 1)
-        case "boolean":
-            return True
-        case "string":
-            return "text"
-        case _:
-            return None
 
 
 def _models(registry: Registry) -> tuple[Mapping[Any, Any], Mapping[str, Any]]:
@@ -231,3 +204,13 @@ def _problems(paths: Mapping[str, Any]) -> None:
                 if status.startswith("4"):
                     described["content"] = answer["content"]
             responses["default"] = answer
+
+
+def _drop_what_json_has_no_form_for(document: Any) -> None:
+    """Take nan and the infinities out, which a model may have for a default, a bound or in an example."""
+    entries = document.items() if isinstance(document, dict) else enumerate(document)
+    for name, value in reversed(list(entries)):
+        if isinstance(value, float) and not math.isfinite(value):
+            del document[name]
+        elif isinstance(value, dict | list):
+            _drop_what_json_has_no_form_for(value)

@@ -39,6 +39,19 @@ class Call(Generic[_T]):
     #: The longest time without a byte of the answer, in seconds; None: the client's.
     timeout_s: float | None = None
 
+    def sent(self) -> dict[str, Any]:
+        """What is sent beside method and path.
+
+        Raises:
+            InvalidValue: JSON has no form for something in the body; the text names the place.
+        """
+        if self.body is None:
+            return {"headers": dict(self.headers)}
+        return {
+            "headers": {"Content-Type": "application/json", **self.headers},
+            "content": json_values.encode(self.body, what="body"),
+        }
+
 
 def get(path: str, query: Mapping[str, str]) -> Call[Any]:
     """A GET whose answer is JSON."""

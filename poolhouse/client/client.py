@@ -234,8 +234,7 @@ class Client:
                 call.method,
                 self.url + call.path,
                 params=dict(call.query) or None,
-                headers=dict(call.headers),
-                json=call.body,
+                **call.sent(),
                 timeout=self._target.timeouts(call.timeout_s or self._target.timeout_s),
             )
         except httpx2.RequestError as error:

@@ -81,8 +81,9 @@ class Payload:
         types = {
             kind for part in self.alternatives(self.properties.get(name, {})) if (kind := part.get("type")) is not None
         }
+        data = text.encode()
         try:
-            value = json_values.parse(text.encode())
+            value = json_values.parse(data)
         except ValueError:
             if "number" in types and "string" not in types and _is_not_finite(text):
                 raise ConfigError(f"{name}: {text} is no number that JSON has") from None

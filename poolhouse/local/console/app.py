@@ -14,6 +14,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from poolhouse.client.errors import ApiError
+from poolhouse.client.schema import UnknownTaskType
 from poolhouse.local.console import rendering, visitor
 from poolhouse.local.console.files.bucket import NotShown
 from poolhouse.local.console.guard import Guard
@@ -82,7 +83,7 @@ def _failed(request: Request, error: Exception) -> Response:
             advice = "Start one with ./invoke up: this page goes on by itself."
         case NotShown():
             status, title = 404, "Not shown here"
-        case ObjectNotFound() | ApiError(status=404):
+        case ObjectNotFound() | UnknownTaskType() | ApiError(status=404):
             status, title = 404, "Not found"
         case ApiError(status=0 | 503):
             status, title = 503, "The API does not answer"

@@ -26,7 +26,7 @@ from poolhouse.client.target import target
 from poolhouse.local import state
 from poolhouse.local.errors import NoStack
 from poolhouse.local.stack_api import stack_api
-from poolhouse.pipeline.errors import ConfigError
+from poolhouse.pipeline.errors import ConfigError, InvalidValue
 
 Answer = tuple[int, str, bytes]
 
@@ -456,3 +456,33 @@ def test_what_can_not_be_sent_is_refused_by_its_name(
 ) -> None:
     with pytest.raises(error, match=says):
         connect().submit("greet", payload, **options)
+
+
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        (float("nan"), "body.payload.rows.0 is nan"),
+        (object(), "body.payload.rows.0 is a builtins.object"),
+        ("\ud800", "body.payload.rows.0 is text with a lone surrogate"),
+        ({1: "a", "1": "b"}, "body.payload.rows.0 has keys that are all '1'"),
+    ],
+)
+def test_what_json_has_no_form_for_is_named_with_its_place_and_not_sent(
+    scripted: Scripted, connect: Callable[..., Client], value: object, place: str
+) -> None:
+    async def submit() -> None:
+        async with AsyncClient(scripted.url) as api:
+            await api.submit("mail", {"rows": [value]})
+
+    with pytest.raises(InvalidValue, match=place):
+        connect().submit("mail", {"rows": [value]})
+    with pytest.raises(InvalidValue, match=place):
+        asyncio.run(submit())
+    assert scripted.requests == []
+
+
+def test_a_payload_is_sent_as_a_handler_would_send_it() -> None:
+    sent = calls.post("/tasks", {"payload": {"day": date(2026, 3, 1), "of": {"x"}, "name": "Łódź"}}).sent()
+    assert json.loads(sent["content"]) == {"payload": {"day": "2026-03-01", "of": ["x"], "name": "Łódź"}}
+    assert sent["headers"]["Content-Type"] == "application/json"
+    assert calls.get("/tasks", {}).sent() == {"headers": {}}

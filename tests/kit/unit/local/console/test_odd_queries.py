@@ -65,7 +65,7 @@ def test_no_parameter_is_a_mistake_of_the_console(shown: Shown, path: str) -> No
     for value in ODD:
         query = "&".join(f"{name}={quote(value)}" for name in PARAMETERS)
         answer = shown.client.get(f"{path}?{query}")
-        assert answer.status_code != 500, (path, value, answer.text[:500])
+        assert answer.status_code < 500, (path, value, answer.text[:500])
         assert "<script>" not in answer.text.replace('<script src="/static/', "")
 
 
@@ -73,7 +73,7 @@ def test_no_parameter_is_a_mistake_of_the_console(shown: Shown, path: str) -> No
 def test_no_name_in_a_path_is_a_mistake_of_the_console(shown: Shown, value: str) -> None:
     name = quote(value, safe="")
     for path in (f"/tasks/{name}", f"/dead-letters/{name}", f"/submit/{name}", f"/logs/{name}", f"/{name}"):
-        assert shown.client.get(path).status_code != 500, path
+        assert shown.client.get(path).status_code < 500, path
     for path in (
         f"/tasks/{name}/cancel",
         f"/dead-letters/{name}/replay",
@@ -81,4 +81,4 @@ def test_no_name_in_a_path_is_a_mistake_of_the_console(shown: Shown, value: str)
         f"/submit/{name}",
     ):
         answer = shown.client.post(path, data={"payload": value}, headers={"Origin": "http://127.0.0.1:8081"})
-        assert answer.status_code != 500, path
+        assert answer.status_code < 500, path
