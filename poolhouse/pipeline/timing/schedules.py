@@ -356,15 +356,16 @@ class Schedules:
     def run_at(self, name: str, *, due_at: datetime, now: datetime) -> Run | None:
         """Run a due time that a scheduler outside keeps count of; None where it is settled, or the schedule paused.
 
+        Args:
+            name: of the schedule.
+            due_at: a time without a `due_time_problem`.
+            now: the time.
+
         Raises:
-            ValueError: the time is absurd (`due_time_problem`).
             ScheduleNotFound: there is no such schedule.
             QueueUnavailable: not published, or without an answer: call again, it is the same task.
             Conflict: others write all the time.
         """
-        problem = due_time_problem(due_at, now=now)
-        if problem is not None:
-            raise ValueError(f"the due time {format_time(due_at)} {problem}")
         for _ in range(_TRIES):
             try:
                 stored = self.look(name, now=now, since=min(now, due_at - timedelta(seconds=1)))

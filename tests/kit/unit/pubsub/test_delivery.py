@@ -192,12 +192,16 @@ def test_a_delivery_that_is_refused_again_and_again_waits_as_the_retry_policy_sa
         world.advance(0.001)
 
 
-def test_a_delivery_that_was_given_back_is_no_attempt() -> None:
+def test_a_delivery_that_was_given_back_is_no_attempt_and_goes_to_another() -> None:
     world = with_dead_letters()
+    stream = world.stream()
+    stream.consumer.ready = False
     world.publish("a")
     entries = world.subscription.take(taker(), now=world.clock.now())
+    stream.consumer.ready = True
     world.subscription.give_back(entries)
-    [again] = world.pull()
+    world.emulator.pump()
+    [again] = stream.got
     assert (again.data, again.attempt) == ("a", 1)
 
 

@@ -78,7 +78,7 @@ def test_a_message_that_is_delayed_is_waited_for_and_comes_once() -> None:
     world.publish("a", "b")
     assert world.pull() == []
     shown = inspect(world.emulator, SUBSCRIPTION)
-    assert (shown.unacked, shown.delayed) == (2, 2)
+    assert (shown.unacked, shown.delayed, len(shown.messages)) == (2, 2, 2)
     world.advance(4.9)
     assert world.pull() == []
     world.advance(0.1)

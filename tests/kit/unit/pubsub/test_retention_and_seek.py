@@ -66,6 +66,20 @@ def test_younger_messages_outlive_an_older_one() -> None:
     assert data(world.pull()) == ["new"]
 
 
+def test_a_subscription_wakes_up_for_its_retention_when_the_oldest_message_is_too_old_and_not_for_each() -> None:
+    world = World(message_retention_duration=TEN_MINUTES)
+    assert world.emulator.timers.next_due > START + 86_400
+    for _ in range(5):
+        world.publish("a")
+        world.advance(0.25)
+    assert world.emulator.timers.next_due == START + 600
+    world.advance(598.75)
+    assert inspect(world.emulator, SUBSCRIPTION).unacked == 4
+    assert world.emulator.timers.next_due == START + 601  # a six-hundredth of the retention later, all at once
+    world.advance(1)
+    assert inspect(world.emulator, SUBSCRIPTION).unacked == 0
+
+
 def test_a_seek_to_the_past_brings_back_what_was_acked_and_is_retained() -> None:
     world = World(retain_acked_messages=True)
     world.publish("a")

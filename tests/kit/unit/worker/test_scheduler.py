@@ -11,7 +11,7 @@ import pytest
 
 from poolhouse.pipeline.config import topology
 from poolhouse.pipeline.config.settings import Settings
-from poolhouse.pipeline.errors import ConfigError, PreconditionFailed, StoreUnavailable
+from poolhouse.pipeline.errors import ConfigError, Conflict, PreconditionFailed, StoreUnavailable
 from poolhouse.pipeline.messaging.message import LINKS
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.tasks.task_ids import TaskIds
@@ -251,6 +251,16 @@ def test_a_paused_schedule_does_not_run_and_a_resumed_one_does_not_make_up_for_i
     assert world.due_times == ["06-01T18:00"]
 
 
+def test_a_pause_in_which_no_scheduler_ran_is_not_made_up_for() -> None:
+    world = World(plan=declared(missed_runs="once"))
+    people = world.schedules("people")
+    people.pause("hourly", now=world.clock())
+    world.clock.forward(5 * 3600 + 60)
+    people.resume("hourly", now=world.clock())
+    world.pass_time(3600, world.agenda())
+    assert world.due_times == ["06-01T18:00"]
+
+
 def test_a_pause_before_any_scheduler_ran_holds() -> None:
     world = World()
     world.schedules("people").pause("hourly", now=world.clock())
@@ -262,7 +272,9 @@ def test_a_second_pause_does_not_move_the_first() -> None:
     world = World()
     people = world.schedules()
     people.pause("hourly", now=world.clock())
+    written = people.read("hourly")
     assert people.pause("hourly", now=world.clock.now + timedelta(hours=1)).paused_at == NOON
+    assert people.read("hourly") == written  # not even written again
 
 
 def test_a_run_by_hand_is_submitted_at_once_and_leaves_the_times_as_they_are() -> None:
@@ -330,6 +342,22 @@ def test_a_run_claimed_by_a_scheduler_that_died_is_taken_over_as_the_same_task()
     assert len(world.published) == 2
 
 
+def test_a_run_that_is_taken_over_belongs_to_its_heir_for_as_long_as_to_the_first() -> None:
+    world = World()
+    first, heir, third = (world.schedules(owner) for owner in ("first", "heir", "third"))
+    due_at = NOON + timedelta(hours=1)
+    claimed = first.claim("hourly", first.look("hourly", now=NOON), due_at=due_at, now=due_at)
+    later = due_at + timedelta(seconds=CLAIM_S)
+    taken = heir.take_over("hourly", claimed, now=later)
+    assert heir.read("hourly") == taken
+    before, run = claimed.state.pending, taken.state.pending
+    assert before is not None
+    assert run == before.model_copy(update={"owner": "heir", "claimed_at": later})
+    assert run.claim_expires_at(now=later) == later + timedelta(seconds=CLAIM_S)
+    with pytest.raises(PreconditionFailed):
+        third.take_over("hourly", claimed, now=later)
+
+
 def _die_if(condition: bool) -> None:
     if condition:
         raise SystemExit
@@ -361,6 +389,42 @@ def test_a_write_whose_answer_was_lost_is_recognised_as_ones_own() -> None:
 
     world.store.put = lossy  # type: ignore[method-assign]
     assert people.pause("hourly", now=NOON).paused_at == NOON
+
+
+def test_a_change_is_tried_again_where_another_wrote_in_between_and_is_a_conflict_where_that_never_ends() -> None:
+    world = World()
+    people = world.schedules()
+    real, left = world.store.put, 3
+
+    def put(name: str, data: bytes, **options: Any) -> int:
+        nonlocal left
+        if left:
+            left -= 1
+            raise PreconditionFailed("another wrote first")
+        return real(name, data, **options)
+
+    world.store.put = put  # type: ignore[method-assign]
+    assert people.pause("hourly", now=NOON).paused_at == NOON
+    people.resume("hourly", now=NOON)
+    left = 1_000_000
+    with pytest.raises(Conflict, match="schedule hourly changes all the time"):
+        people.pause("hourly", now=NOON)
+    with pytest.raises(Conflict, match="schedule hourly changes all the time"):
+        people.run_at("hourly", due_at=NOON + timedelta(seconds=1), now=NOON + timedelta(seconds=1))
+    # What is remembered of a run by hand is only for people to see.
+    task_id, _ = people.run("hourly", now=NOON)
+    world.store.failure = StoreUnavailable("down")
+    other_id, _ = people.run("hourly", now=NOON)
+    assert [body["task_id"] for body in world.published] == [task_id, other_id]
+
+
+def test_a_run_by_hand_leaves_one_that_is_still_to_be_published_as_it_is() -> None:
+    world = World()
+    people = world.schedules()
+    due_at = NOON + timedelta(hours=1)
+    claimed = people.claim("hourly", people.look("hourly", now=NOON), due_at=due_at, now=due_at)
+    people.run("hourly", now=due_at)
+    assert people.read("hourly") == claimed
 
 
 def test_a_state_that_can_not_be_read_names_the_object() -> None:
