@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pydantic import TypeAdapter
-from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError
+from pydantic import PydanticUserError, TypeAdapter
 
+from poolhouse.pipeline import json_values
 from poolhouse.pipeline.tasks.records import PRIVATE
 from poolhouse.worker.registry import Registry
 
@@ -72,10 +72,10 @@ def _results(registry: Registry, schemas: dict[str, Any]) -> dict[str, Any]:
     adapters: dict[str, TypeAdapter[Any]] = {}
     for handler in registry.values():
         try:
-            adapters[handler.task_type] = TypeAdapter(handler.result_type)
+            adapters[handler.task_type] = json_values.adapter(handler.result_type)
             # As results are written (`poolhouse.pipeline.json_values.encode`): under the fields' own names.
             adapters[handler.task_type].json_schema(mode="serialization", by_alias=False)
-        except (PydanticSchemaGenerationError, PydanticInvalidForJsonSchema):
+        except PydanticUserError:
             adapters[handler.task_type] = TypeAdapter(Any)  # an annotation that JSON Schema has no words for
     found, definitions = TypeAdapter.json_schemas(
         [(task_type, "serialization", adapter) for task_type, adapter in adapters.items()],

@@ -8,9 +8,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import BaseModel, TypeAdapter
-from pydantic.errors import PydanticSchemaGenerationError
 
 from poolhouse.client.task_ref import TaskRef
+from poolhouse.pipeline import json_values
 from poolhouse.pipeline.messaging import payloads
 from poolhouse.pipeline.tasks import current_task
 
@@ -47,10 +47,7 @@ class TaskType(Generic[P, R]):
     @cached_property
     def result_adapter(self) -> TypeAdapter[R]:
         """What reads a result; as it is, where pydantic does not know the type."""
-        try:
-            return TypeAdapter(self.result_type)
-        except PydanticSchemaGenerationError:
-            return TypeAdapter(Any)
+        return json_values.adapter(self.result_type)
 
     def ref(
         self, payload: P | Mapping[str, Any] | None = None, *, queue: str | None = None, into: str | None = None

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from poolhouse.cloud import cost, cost_ceiling, extras, image, sbom
+from poolhouse.cloud import cost, cost_ceiling, extras, image, releases, sbom
 from poolhouse.cloud.canary import planning
 from poolhouse.cloud.destroy import remove
 from poolhouse.cloud.errors import CloudError
@@ -105,6 +105,8 @@ def prepare(
     listing = snapshot.get(registry.image(tag, options=options).read.arguments)
     digest = registry.digest(listing, tag)
     built = f"{options.repository}@{digest}" if digest else None
+    if release and built and registry.BILLS_API in project.enabled:
+        extras.check_release(lambda: releases.packages(gcloud, built, options=options), topology, tag=tag)
     result = plan(wanted(built or TO_BE_BUILT), snapshot, sweeps=sweeping)
     canaries = planning.canaries(result, snapshot, percent=canary, options=options) if canary else {}
     if canaries:

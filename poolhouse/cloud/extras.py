@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,13 +69,39 @@ def check(root: Path, topology: Topology) -> None:
     if not texts:
         return
     locked = {_normalized(name) for text in texts for name in _LOCKED.findall(text)}
+    for need, missing in _unmet(topology, locked):
+        raise CloudError(
+            f"{need.setting} needs {', '.join(missing)}, which {_LOCK} lacks: {need.parts} would not start. "
+            f"Add poolhouse[{need.extra}] to the dependencies in pyproject.toml, run ./invoke lock, and deploy "
+            "again."
+        )
+
+
+def check_release(packages: Callable[[], frozenset[str] | None], topology: Topology, *, tag: str) -> None:
+    """Check that an earlier image has them.
+
+    Args:
+        packages: gets the names of what is in it; None where that is not known. Called only where something is needed.
+        topology: pipeline.toml, as it is now.
+        tag: of the image.
+
+    Raises:
+        CloudError: it lacks one.
+    """
+    if not any(needs(topology)) or (found := packages()) is None:
+        return
+    for need, missing in _unmet(topology, found):
+        raise CloudError(
+            f"{need.setting} needs {', '.join(missing)}, which the image {tag} lacks: {need.parts} would not start. "
+            "Take the setting out of pipeline.toml, or choose another release: `./invoke releases` lists them."
+        )
+
+
+def _unmet(topology: Topology, there: Collection[str]) -> Iterator[tuple[Need, tuple[str, ...]]]:
+    """The needs that are not met, with what is missing."""
     for need in needs(topology):
-        if missing := [library for library in need.libraries if library not in locked]:
-            raise CloudError(
-                f"{need.setting} needs {', '.join(missing)}, which {_LOCK} lacks: {need.parts} would not start. "
-                f"Add poolhouse[{need.extra}] to the dependencies in pyproject.toml, run ./invoke lock, and deploy "
-                "again."
-            )
+        if missing := tuple(library for library in need.libraries if library not in there):
+            yield need, missing
 
 
 def _normalized(name: str) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from poolhouse.cloud.errors import CloudError
+from poolhouse.cloud.errors import CloudError, GcloudFailed
 from poolhouse.cloud.gcloud.runner import Gcloud
 from poolhouse.cloud.kinds import containers, registry, run, shares
 from poolhouse.cloud.options import Options
-from poolhouse.cloud.resource import Json
+from poolhouse.cloud.resource import Json, command
 from poolhouse.pipeline import numbers
 
 #: How the tags of images begin that a deploy has made.
@@ -45,6 +46,25 @@ def read(gcloud: Gcloud, *, options: Options) -> tuple[Release, ...]:
         image = {item["metadata"]["name"]: item["spec"]["containers"][0]["image"] for item in revisions or ()}
         running = {image.get(name, ""): percent for name, percent in divided.by_revision.items()}
     return parse(snapshot[images.arguments], running=running)
+
+
+def packages(gcloud: Gcloud, image: str, *, options: Options) -> frozenset[str] | None:
+    """The names of what is in an image, by its bill of materials; None where there is none that can be read.
+
+    Args:
+        gcloud: with what.
+        image: path and digest.
+        options: the choices of the deploy.
+    """
+    for item in gcloud.read(registry.bills_read(options)) or ():
+        if item["occ"].get("resourceUri") == f"https://{image}":
+            where = item["occ"]["sbomReference"]["payload"]["predicate"]["location"]
+            try:
+                document = json.loads(gcloud.run(command("storage", "cat", where)))
+            except GcloudFailed:
+                return None
+            return frozenset(part["name"] for part in document["components"])
+    return None
 
 
 def parse(listing: Json, *, running: Mapping[str, int]) -> tuple[Release, ...]:

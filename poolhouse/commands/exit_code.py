@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import re
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -30,7 +32,9 @@ def exit_code(command: Callable[..., int], *arguments: Any, **options: Any) -> i
     """Run a command; one of Poolhouse's own errors becomes a message and an exit code."""
     try:
         with _sigterm_as_ctrl_c():
-            return command(*arguments, **options)
+            code = command(*arguments, **options)
+            _flush()
+            return code
     except ConfigError as error:
         err.print(f"[red]{plain(error)}[/]")
         return USAGE
@@ -44,14 +48,33 @@ def exit_code(command: Callable[..., int], *arguments: Any, **options: Any) -> i
         shown = repr(word[0].encode(errors="surrogateescape"))[1:]
         err.print(f"[red]{plain(shown)} is not UTF-8, as all that is sent to the API has to be[/]")
         return USAGE
+    except BrokenPipeError:  # whoever reads the output has enough of it
+        _drop_output()
+        return FAILED  # as rich does, which most of it goes through
     except OSError as error:
         if error.errno not in _REFUSALS:
             raise
         about = f": {error.filename}" if error.filename else ""
         err.print(f"[red]{plain(error.strerror)}{plain(about)}[/]")
+        with contextlib.suppress(OSError):
+            _flush()
+            return FAILED
+        _drop_output()
         return FAILED
     except KeyboardInterrupt as interrupt:
         return 128 + (interrupt.args[0] if interrupt.args else signal.SIGINT)  # as shells do
+
+
+def _flush() -> None:
+    """Write what is left of the output: at the end of the interpreter a failure has no exit code of its own."""
+    if sys.stdout is not None:  # it is closed
+        sys.stdout.flush()
+
+
+def _drop_output() -> None:
+    """Keep the end of the interpreter from writing once more what can't be written (Python, Note on SIGPIPE)."""
+    with contextlib.suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 @contextlib.contextmanager

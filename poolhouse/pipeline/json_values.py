@@ -16,7 +16,7 @@ from collections.abc import Container, Iterator, Mapping
 from contextlib import suppress
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json, to_jsonable_python
 
 from poolhouse.pipeline.errors import InvalidValue
@@ -107,6 +107,14 @@ def encode(value: object, *, what: str) -> bytes:
         raise InvalidValue(
             clean_text(place or f"{what} can't be kept as JSON: {clean_text(error, limit=300)}")
         ) from None
+
+
+def adapter(annotation: Any) -> TypeAdapter[Any]:
+    """Return what `decode` reads a result as; as it is, where pydantic does not know the type."""
+    try:
+        return TypeAdapter(annotation)
+    except PydanticUserError:
+        return TypeAdapter(Any)
 
 
 def decode(data: bytes, as_type: TypeAdapter[_T]) -> _T:

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from pydantic_core import from_json
 
 from poolhouse.pipeline.groups.results import result_json
-from poolhouse.pipeline.json_values import decode
+from poolhouse.pipeline.json_values import adapter, decode
 from poolhouse.pipeline.store import ObjectStore
 from poolhouse.pipeline.tasks.record_store import RecordStore
 from poolhouse.pipeline.tasks.records import Attempt, Status, TaskRecord
@@ -104,6 +104,6 @@ _adapters: dict[Any, TypeAdapter[Any]] = {}
 
 def _adapter(returns: Any) -> TypeAdapter[Any]:
     try:
-        return _adapters.setdefault(returns, _adapters.get(returns) or TypeAdapter(returns))
+        return _adapters.setdefault(returns, _adapters.get(returns) or adapter(returns))
     except TypeError:  # an annotation that can't be hashed
-        return TypeAdapter(returns)
+        return adapter(returns)

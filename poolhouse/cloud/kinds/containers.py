@@ -111,6 +111,14 @@ def observed_labels(raw: Json, options: Options) -> Fields:
     return {f"label {key}": raw["metadata"].get("labels", {}).get(key) for key in options.labels}
 
 
+def failed_revision(item: Json) -> Fields:
+    """The newest revision of a service or pool, where it did not get ready: all is as wanted, and runs as before."""
+    status = item.get("status") or {}
+    newest = status.get("latestCreatedRevisionName")
+    failed = any(part.get("type") == "Ready" and part.get("status") == "False" for part in status.get("conditions", ()))
+    return {"failed_revision": newest} if failed and newest != status.get("latestReadyRevisionName") else {}
+
+
 def named(raw: Json, name: str) -> Json:
     """The entry of that name in a listing of services, pools or jobs; None where there is none."""
     return entry([{**item, "id": item["metadata"]["name"]} for item in raw or ()], "id", name)

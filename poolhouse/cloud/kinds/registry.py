@@ -15,6 +15,8 @@ IMAGE_DAYS = 30
 #: What attaching a bill of materials takes: the note that all bills of a project refer to is made with the first
 #: (Artifact Analysis, Upload SBOMs).
 BILL_ROLES = ("roles/containeranalysis.notes.editor", "roles/containeranalysis.occurrences.editor")
+#: The API that knows of them.
+BILLS_API = "containeranalysis.googleapis.com"
 _POLICIES = [
     {"name": "keep-recent", "action": {"type": "Keep"}, "mostRecentVersions": {"keepCount": KEEP_IMAGES}},
     {
@@ -136,12 +138,7 @@ def bill(tag: str, document: str, *, image: str, options: Options) -> Resource:
         kind="sbom",
         name=tag,
         wanted={"image": image},
-        read=Read(
-            arguments=("artifacts", "sbom", "list", flag("resource-prefix", options.repository)),
-            api="containeranalysis.googleapis.com",
-            needs=f"repository/{options.name}",
-            optional=True,
-        ),
+        read=bills_read(options),
         observe=observe,
         create=(
             command(
@@ -153,6 +150,16 @@ def bill(tag: str, document: str, *, image: str, options: Options) -> Resource:
         after=("image",),
         without=_NO_BILL,
     )  # fmt: skip
+
+
+def bills_read(options: Options) -> Read:
+    """How the references to bills of materials are listed."""
+    return Read(
+        arguments=("artifacts", "sbom", "list", flag("resource-prefix", options.repository)),
+        api=BILLS_API,
+        needs=f"repository/{options.name}",
+        optional=True,
+    )
 
 
 def digest(raw: Json, tag: str) -> str | None:

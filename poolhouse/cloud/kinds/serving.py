@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from poolhouse.cloud.kinds import containers
 from poolhouse.cloud.resource import Fields, Json, flag, pairs
 
 #: Longest time of a request, in seconds: Cloud Run's default. An event stream ends with it and is opened again.
@@ -67,4 +68,5 @@ def observed(service: Json) -> Fields:
         "cpu_throttling": notes.get(_THROTTLING, "true").lower() == "true",
         "ingress": outer.get(_INGRESS, "all"),
         "invoker_check": outer.get(_OPEN, "false").lower() != "true",
+        **containers.failed_revision(service),
     }

@@ -114,6 +114,7 @@ def pool(
             **connections.observed(found["spec"]["template"], options),
             **({"instances": _count(found)} if fixed else {}),
             division.field: shares.of(found).text,
+            **containers.failed_revision(found),
             **containers.observed_labels(found, options),
         }
 

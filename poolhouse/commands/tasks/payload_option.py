@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,12 @@ def read(given: str) -> Any:
         if not path.is_file():
             raise ConfigError(f"--payload {given}: there is no file {path}")
         return schema.written(text_files.read(path), what=str(path))
-    return schema.written(given, what="--payload")
+    try:
+        return schema.written(given, what="--payload")
+    except ConfigError:
+        if os.path.isfile(given):
+            raise ConfigError(f"--payload {given}: the payload in a file is --payload @{given}") from None
+        raise
 
 
 def read_object(given: str) -> dict[str, Any]:

@@ -307,6 +307,7 @@ def _keep(state: State, bucket: str, name: str, content: bytes) -> Any:
 
 
 def _object(bucket: str, name: str, content: bytes) -> dict[str, Any]:
+    path = f"/download/storage/v1/b/{bucket}/o/{quote(name, safe='')}"
     return {
         "kind": "storage#object",
         "bucket": bucket,
@@ -316,6 +317,8 @@ def _object(bucket: str, name: str, content: bytes) -> dict[str, Any]:
         "metageneration": "1",
         "md5Hash": b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode(),
         "etag": "CAE=",
+        # Where gcloud downloads from.
+        "mediaLink": f"https://storage.googleapis.com{path}?alt=media",
     }
 
 

@@ -18,6 +18,7 @@ import hcl2
 import pytest
 import requests
 
+from poolhouse.cloud import releases
 from poolhouse.cloud.gcloud import release_tracks
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.rehearsal.faults import Fault, Faults
@@ -133,6 +134,10 @@ def test_the_image_has_its_bill_of_materials(deployed: Rehearsal) -> None:
     predicate = reference["sbomReference"]["payload"]["predicate"]
     assert predicate["digest"] == {"sha256": hashlib.sha256(content).hexdigest()}
     assert "pkg:pypi/jinja2@1.2" in content.decode()
+    options = Options(project=PROJECT, name="shop")
+    known = releases.packages(deployed.gcloud(), image, options=options)
+    assert known is not None
+    assert {"jinja2", "python-multipart"} <= known
 
 
 def test_terraform_imports_all_that_a_deploy_has_made(deployed: Rehearsal, tmp_path: Path) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from threading import Lock
+from typing import Annotated, Any, Generic, Literal, Self, TypedDict, TypeVar
 from uuid import UUID
 
 import pytest
@@ -76,11 +77,11 @@ FIELDS: list[Any] = [
 
 
 @contextmanager
-def served(model: type[Payload], path: Path) -> Iterator[TestClient]:
+def served(model: type[Payload], path: Path, *, returns: Any = None) -> Iterator[TestClient]:
     def handle(payload: Any, ctx: TaskContext) -> None:
         """Do nothing."""
 
-    handle.__annotations__["payload"] = model
+    handle.__annotations__ |= {"payload": model, "return": returns}
     (path / "pipeline.toml").write_text("[queues.default]\n")
     environment = settings(pipeline_file=str(path / "pipeline.toml"))
     registry = Registry(task("any")(handle).__poolhouse_handlers__)  # type: ignore[attr-defined]
@@ -88,6 +89,16 @@ def served(model: type[Payload], path: Path) -> Iterator[TestClient]:
     app = create_app(environment, store=MemoryStore(), publisher=publisher, registry=registry, clock=ManualClock())
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
+
+
+class Row(TypedDict):  # pydantic takes it from Python 3.12 on
+    number: int
+
+
+@pytest.mark.parametrize("returns", [Row, list[Row], Self, Lock, Callable[[], int], complex])
+def test_a_result_that_pydantic_does_not_know_is_any_in_the_document(tmp_path: Path, returns: Any) -> None:
+    with served(Box[int], tmp_path, returns=returns) as client:
+        assert "Task.any" in client.get("/openapi.json").json()["components"]["schemas"]
 
 
 def test_examples_fit_the_models_that_they_are_made_for(tmp_path: Path) -> None:

@@ -333,6 +333,17 @@ def test_an_api_is_opened_once_all_requests_reach_a_revision_that_checks_them(ma
         assert "--no-invoker-iam-check" in only.arguments
 
 
+def test_a_revision_of_the_api_that_did_not_get_ready_is_deployed_again(make: Make) -> None:
+    (there,) = served(checked=True)
+    status = {"latestCreatedRevisionName": "shop-api-2", "latestReadyRevisionName": "shop-api-1"}
+    failed = {**there, "status": {**status, "conditions": [{"type": "Ready", "status": "False"}]}}
+    changes = decide(by_id(make(), "service/shop-api"), [failed]).changes
+    assert [change.before for change in changes if change.field == "failed_revision"] == ["shop-api-2"]
+    assert "failed_revision" not in {
+        change.field for change in decide(by_id(make(), "service/shop-api"), [there]).changes
+    }
+
+
 def test_a_canary_of_the_check_leaves_the_api_closed(make: Make) -> None:
     options = dataclasses.replace(OPTIONS, public=True, access=ApiAccess(anonymous="read"))
     canary = shares.Canary(percent=10, stable="shop-api-1")

@@ -100,5 +100,17 @@ def test_the_extras_bring_what_is_looked_for_and_the_core_does_not(declare: Decl
         assert not set(need.libraries) & core
 
 
+def test_an_earlier_image_is_held_to_the_present_declaration_as_far_as_it_is_known(declare: Declare) -> None:
+    declared = declare(CONSOLE)
+    with pytest.raises(
+        CloudError, match=r"needs jinja2, python-multipart, which the image src-1 lacks.*another release"
+    ):
+        extras.check_release(lambda: frozenset({"cryptography"}), declared, tag="src-1")
+    extras.check_release(lambda: frozenset({"cryptography", "jinja2", "python-multipart"}), declared, tag="src-1")
+    extras.check_release(lambda: None, declared, tag="src-1")
+    # Where nothing is needed, nothing is asked.
+    extras.check_release(lambda: pytest.fail("asked"), declare(""), tag="src-1")
+
+
 def names(requirements: list[str]) -> set[str]:
     return {re.split(r"[\[<>=!;]", requirement)[0] for requirement in requirements}

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from poolhouse.cloud.errors import CloudError
-from poolhouse.cloud.releases import choose, parse, text
+from poolhouse.cloud.errors import CloudError, GcloudFailed
+from poolhouse.cloud.options import Options
+from poolhouse.cloud.releases import choose, packages, parse, text
+from poolhouse.cloud.resource import Command, Read
 
 LISTING = [
     {"version": f"sha256:{number:064d}", "tags": tags, "updateTime": f"2026-11-{number:02d}T10:00:00.5Z"}
@@ -40,3 +44,34 @@ def test_where_something_else_runs_only_a_tag_says_what_is_meant() -> None:
 
 def test_before_the_first_deploy_there_is_none() -> None:
     assert "first" in text(parse(None, running={}))
+
+
+@pytest.mark.parametrize(
+    ("listed", "document", "found"),
+    [
+        ([], None, None),
+        (["other"], {"components": [{"name": "jinja2"}]}, None),
+        (["other", "image"], {"components": [{"name": "jinja2"}, {"name": "x"}]}, {"jinja2", "x"}),
+        (["image"], None, None),  # the file can't be read
+    ],
+)
+def test_what_is_in_an_image_is_known_by_its_bill_of_materials(
+    listed: list[str], document: object, found: set[str] | None
+) -> None:
+    def occurrence(name: str) -> dict[str, object]:
+        predicate = {"location": f"gs://build/sbom/{name}.json"}
+        return {"occ": {"resourceUri": f"https://{name}", "sbomReference": {"payload": {"predicate": predicate}}}}
+
+    class Gcloud:
+        def read(self, read: Read) -> object:
+            assert read.arguments[:3] == ("artifacts", "sbom", "list")
+            return [occurrence(name) for name in listed]
+
+        def run(self, command: Command) -> str:
+            assert command.arguments == ("storage", "cat", "gs://build/sbom/image.json")
+            if document is None:
+                raise GcloudFailed("gcloud storage cat", "ERROR: matched no objects or files")
+            return json.dumps(document)
+
+    options = Options(project="some-project", name="shop")
+    assert packages(Gcloud(), "image", options=options) == found  # type: ignore[arg-type]

@@ -205,6 +205,20 @@ class TestWhatIsThere:
         (command,) = decide(pool, cloud_run.listed()).commands
         assert command.arguments[3:] == ("update-instance-split", "shop-mail", "--region=europe-west1", "--to-latest")
 
+    def test_a_revision_that_did_not_get_ready_is_deployed_again(self, make: Make, cloud_run: CloudRun) -> None:
+        pool = pool_of(make)
+        cloud_run.deploy(pool)
+        status = cloud_run.listed()[0]["status"]
+        status["conditions"][0]["status"] = "Unknown"  # on its way
+        assert decide(pool, cloud_run.listed()).verb == "unchanged"
+        status["conditions"][0]["status"] = "False"
+        assert decide(pool, cloud_run.listed()).verb == "unchanged"  # it was ready once: no deploy helps
+        status["latestCreatedRevisionName"] = "shop-mail-2"
+        changes = cloud_run.deploy(pool).changes
+        assert [(change.field, change.before, change.after) for change in changes] == [
+            ("failed_revision", "shop-mail-2", None)
+        ]
+
     def test_an_autoscalers_number_is_left_as_it_is_when_the_pool_changes(
         self, make: Make, cloud_run: CloudRun
     ) -> None:

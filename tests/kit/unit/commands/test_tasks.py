@@ -129,6 +129,7 @@ def test_a_payload_comes_from_the_command_line_a_file_or_standard_input(
         ('{"a": ' + "[" * 5_000 + "]" * 5_000 + "}", "--payload is not JSON"),
         ("[1]", "a payload is a JSON object.*, not an array"),
         ("@nowhere.json", "there is no file nowhere.json"),
+        (str(Path(__file__)), f"the payload in a file is --payload @{Path(__file__)}"),
         ("-", "standard input is not JSON"),
     ],
 )

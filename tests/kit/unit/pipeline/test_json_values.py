@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -184,3 +184,8 @@ def test_what_is_another_type_is_refused_with_all_that_is_wrong(data: bytes) -> 
     with pytest.raises(ValidationError) as plainly:
         adapter.validate_json(data)
     assert refused.value.error_count() == plainly.value.error_count()
+
+
+def test_a_type_that_pydantic_does_not_know_is_read_as_it_is() -> None:
+    assert json_values.decode(b'{"a": [1]}', json_values.adapter(Unspeakable)) == {"a": [1]}
+    assert json_values.decode(b'["2026-03-01"]', json_values.adapter(list[date])) == [date(2026, 3, 1)]

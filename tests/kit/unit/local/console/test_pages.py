@@ -273,7 +273,7 @@ def test_a_form_has_the_types_fields_and_what_it_does(shown: Shown) -> None:
     assert "dataset_size required" in text
     assert 'type="number" step="1"' in shown.page("/submit/data_transformation")
     assert 'type="file" name="file:filename"' in shown.page("/submit/file_processing")
-    assert "there is no task type" in shown.page("/submit/unheard-of", status=502)
+    assert "there is no task type" in shown.page("/submit/unheard-of", status=404)
 
 
 def test_a_form_submits_what_was_filled_in(shown: Shown) -> None:
