@@ -243,6 +243,17 @@ def test_nothing_counts_as_missed_from_before_an_expression_was_changed() -> Non
     assert world.due_times == ["06-02T13:00"]
 
 
+def test_a_time_zone_that_was_changed_is_settled_once() -> None:
+    world = World()
+    world.agenda("before")
+    world.plan = declared(zone="Europe/Berlin")
+    schedules = world.schedules("after")
+    day = NOON + timedelta(days=1)
+    changed = schedules.look("hourly", now=day)
+    assert (changed.state.time_zone, changed.state.settled_until) == ("Europe/Berlin", day)
+    assert schedules.look("hourly", now=day + timedelta(hours=1)) == changed
+
+
 def test_a_paused_schedule_does_not_run_and_a_resumed_one_does_not_make_up_for_it() -> None:
     world = World(plan=declared(missed_runs="once"))
     agenda, people = world.agenda(), world.schedules("people")
