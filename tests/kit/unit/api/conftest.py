@@ -102,9 +102,8 @@ class Api:
 
 
 def settings(**fields: Any) -> Settings:
-    return Settings(
-        google_cloud_project=PROJECT, bucket_name="unit-api-bucket", publish_timeout_s=1, storage_timeout_s=1, **fields
-    )
+    limits = {"publish_timeout_s": 1, "storage_timeout_s": 1}
+    return Settings(google_cloud_project=PROJECT, bucket_name="unit-api-bucket", **{**limits, **fields})
 
 
 def application(

@@ -83,7 +83,8 @@ def served(model: type[Payload], path: Path, *, returns: Any = None) -> Iterator
 
     handle.__annotations__ |= {"payload": model, "return": returns}
     (path / "pipeline.toml").write_text("[queues.default]\n")
-    environment = settings(pipeline_file=str(path / "pipeline.toml"))
+    file = str(path / "pipeline.toml")
+    environment = settings(pipeline_file=file, publish_timeout_s=60, storage_timeout_s=60)
     registry = Registry(task("any")(handle).__poolhouse_handlers__)  # type: ignore[attr-defined]
     publisher = Publisher(environment, topics=MemoryTopics())
     app = create_app(environment, store=MemoryStore(), publisher=publisher, registry=registry, clock=ManualClock())

@@ -77,7 +77,8 @@ class Walk:
 
     def __post_init__(self) -> None:
         (self.path / "pipeline.toml").write_text(PIPELINE)
-        self.settings = environment(pipeline_file=str(self.path / "pipeline.toml"))
+        file = str(self.path / "pipeline.toml")
+        self.settings = environment(pipeline_file=file, publish_timeout_s=60, storage_timeout_s=60)
         app = application(self.store, self.topics, self.clock, environment=self.settings)
         app.openapi_schema = self.document
         self.document = app.openapi()
