@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 
-from poolhouse.cloud.kinds import containers, run
+from poolhouse.cloud.kinds import containers, run, serving, shares
+from poolhouse.cloud.kinds.shares import Division
 from poolhouse.cloud.options import Options
-from poolhouse.cloud.resource import Fields, Json, Read, Resource, command, entry, flag, pairs
+from poolhouse.cloud.resource import Command, Fields, Json, Read, Resource, command, entry, flag, pairs
 from poolhouse.pipeline.config.scaling import POLL_S, SCALE_DOWN_WINDOW_S
 from poolhouse.pipeline.config.topology import Topology
 
@@ -16,6 +17,8 @@ from poolhouse.pipeline.config.topology import Topology
 IMAGE = "us-central1-docker.pkg.dev/cloud-run-oss-images/crema-v1/autoscaler:1.2"
 #: The image is built from nothing: Cloud Run lays it on this one.
 BASE_IMAGE = "us-central1-docker.pkg.dev/serverless-runtimes/google-24/runtimes/java25"
+#: How it runs, as `serving.observed` names it: one instance that always has CPU, closed to all.
+_SERVING: Fields = {"min_instances": 1, "max_instances": 1, "cpu_throttling": False, "invoker_check": True}
 _WHERE = "--location=global"
 PARAMETERS = Read(arguments=("parametermanager", "parameters", "list", _WHERE), api="parametermanager.googleapis.com")
 
@@ -116,12 +119,23 @@ def service(*, revision: str, options: Options, after: tuple[str, ...]) -> Resou
     """
     name = f"{options.name}-autoscaler"
     path = f"projects/{options.project}/locations/global/parameters/{name}/versions/{revision}"
+    division = Division(
+        divide=("run", "services", "update-traffic", name, flag("region", options.region)), field="traffic"
+    )
     arguments = (
         "run", "deploy", name, flag("region", options.region), flag("image", IMAGE), flag("base-image", BASE_IMAGE),
-        flag("service-account", options.account("autoscaler")), "--no-allow-unauthenticated", "--no-cpu-throttling",
-        "--min-instances=1", "--max-instances=1", flag("labels", pairs(options.labels)),
+        flag("service-account", options.account("autoscaler")), serving.CHECKED, "--no-allow-unauthenticated",
+        "--no-cpu-throttling", "--min-instances=1", "--max-instances=1", flag("labels", pairs(options.labels)),
         flag("set-env-vars", f"CREMA_CONFIG={path},OUTPUT_SCALER_METRICS=False,ENABLE_CLOUD_LOGGING=False"),
     )  # fmt: skip
+    wanted: Fields = {
+        "image": IMAGE,
+        "account": options.account("autoscaler"),
+        "configuration": revision,
+        **_SERVING,
+        division.field: division.wanted,
+        **containers.label_fields(options),
+    }
 
     def observe(raw: Json) -> Fields | None:
         found = containers.named(raw, name)
@@ -133,22 +147,23 @@ def service(*, revision: str, options: Options, after: tuple[str, ...]) -> Resou
             "image": spec["containers"][0].get("image"),
             "account": spec.get("serviceAccountName"),
             "configuration": str(env.get("CREMA_CONFIG", "")).rpartition("/")[2],
+            **{field: value for field, value in serving.observed(found).items() if field in _SERVING},
+            **containers.failed_revision(found),
+            division.field: shares.of(found).text,
             **containers.observed_labels(found, options),
         }
+
+    def update(raw: Json) -> tuple[Command, ...]:
+        return division.update(arguments, hold="", wanted=wanted, present=observe(raw))
 
     return Resource(
         kind="service",
         name=name,
-        wanted={
-            "image": IMAGE,
-            "account": options.account("autoscaler"),
-            "configuration": revision,
-            **containers.label_fields(options),
-        },
+        wanted=wanted,
         read=run.services_read(options),
         observe=observe,
         create=(command(*arguments),),
-        update=lambda raw: (command(*arguments),),
+        update=update,
         after=(
             f"parameter-version/{revision}", f"account/{options.account_name('autoscaler')}",
             f"grants/project/{options.project}", f"grants/account/{options.account_name('worker')}", *after,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,6 +31,7 @@ deploy = true
 viewers = ["group:shop@example.com"]
 operators = ["user:ann@example.com"]
 [stages.prod]
+deploy = { autoscale = true }
 [stages."pr-*"]
 deploy = { workers = "job" }
 """
@@ -94,8 +96,22 @@ def test_two_stages_in_one_project_leave_each_other_alone(tmp_path: Path) -> Non
         left = {name for name in of("shop-pr-1") if not name.startswith("cloudbuild/")}
         assert left == set()
         assert of("shop-prod") == before
-        assert work(rehearsal.deploy(stage="prod")) == []
+        # Beside what was changed by hand a second deploy has nothing to do, of a configuration that has a version too.
+        scaler = f"{RUN}/services/shop-prod-autoscaler"
+        change_by_hand(state.items[scaler])
+        assert work(rehearsal.deploy(stage="prod")) == ["update service/shop-prod-autoscaler"]
+        notes = state.items[scaler]["spec"]["template"]["metadata"]["annotations"]
+        assert notes["autoscaling.knative.dev/maxScale"] == "1"
+        assert notes["run.googleapis.com/cpu-throttling"].lower() == "false"
+        assert state.items[scaler]["spec"]["traffic"] == [{"latestRevision": True, "percent": 100}]
         assert running.control_plane.bugs == []
+
+
+def change_by_hand(scaler: dict[str, Any]) -> None:
+    """Pin a service to its present revision, with CPU for requests only and more instances."""
+    notes = scaler["spec"]["template"]["metadata"]["annotations"]
+    notes |= {"autoscaling.knative.dev/maxScale": "5", "run.googleapis.com/cpu-throttling": "true"}
+    scaler["spec"]["traffic"] = [{"revisionName": scaler["status"]["latestReadyRevisionName"], "percent": 100}]
 
 
 #: Policies that a deploy keeps, whatever is declared.

@@ -450,6 +450,40 @@ def test_an_autoscaler_may_change_its_pools_alone_where_gcloud_can_grant_that(to
     assert new["account/shop-worker"] == {"roles/iam.serviceAccountUser"}
 
 
+def test_an_autoscaler_that_was_changed_by_hand_is_put_back(make: Make) -> None:
+    service = by_id(make(autoscale=True), "service/shop-autoscaler")
+    notes = {
+        "autoscaling.knative.dev/minScale": "1",
+        "autoscaling.knative.dev/maxScale": "1",
+        "run.googleapis.com/cpu-throttling": "false",
+    }
+    variables = [{"name": "CREMA_CONFIG", "value": f"versions/{service.wanted['configuration']}"}]
+    container = {"image": service.wanted["image"], "env": variables}
+    pod = {"containers": [container], "serviceAccountName": OPTIONS.account("autoscaler")}
+    metadata = {"name": "shop-autoscaler", "labels": {LABEL: "shop"}}
+    template = {"metadata": {"annotations": notes}, "spec": pod}
+    there: Json = {
+        "metadata": metadata,
+        "spec": {"template": template, "traffic": [{"latestRevision": True, "percent": 100}]},
+    }
+    assert decide(service, [there]).verb == "unchanged"
+
+    pinned = {**there, "spec": {**there["spec"], "traffic": [{"revisionName": "shop-autoscaler-1", "percent": 100}]}}
+    (command,) = decide(service, [pinned]).commands
+    assert command.arguments[1:4] == ("services", "update-traffic", "shop-autoscaler")
+    for by_hand in (
+        {"autoscaling.knative.dev/minScale": "0"},
+        {"autoscaling.knative.dev/maxScale": "2"},
+        {"run.googleapis.com/cpu-throttling": "true"},
+    ):
+        changed = {**template, "metadata": {"annotations": {**notes, **by_hand}}}
+        (command,) = decide(service, [{**there, "spec": {**there["spec"], "template": changed}}]).commands
+        assert command.arguments[:3] == ("run", "deploy", "shop-autoscaler")
+    opened = {**metadata, "annotations": {"run.googleapis.com/invoker-iam-disabled": "true"}}
+    (command,) = decide(service, [{**there, "metadata": opened}]).commands
+    assert "--invoker-iam-check" in command.arguments
+
+
 def test_a_changed_queue_changes_its_own_resources_alone(make: Make) -> None:
     before = {item.id: item for item in make()}
     changed = parse(PIPELINE.replace("retention_s = 86400", "retention_s = 90000"))
