@@ -11,7 +11,7 @@ import pytest
 
 from poolhouse.pipeline.config import topology
 from poolhouse.pipeline.config.settings import Settings
-from poolhouse.pipeline.errors import ConfigError, Conflict, PreconditionFailed, StoreUnavailable
+from poolhouse.pipeline.errors import ConfigError, Conflict, PreconditionFailed, QueueUnavailable, StoreUnavailable
 from poolhouse.pipeline.messaging.message import LINKS
 from poolhouse.pipeline.messaging.publisher import Publisher
 from poolhouse.pipeline.tasks.task_ids import TaskIds
@@ -20,6 +20,7 @@ from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
 from poolhouse.worker import Payload, TaskContext, task
 from poolhouse.worker.registry import Registry
 from poolhouse.worker.scheduler import RETRY_S, SchedulePlanner, Scheduler
+from tests.kit.waiting import until
 
 NOON = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
 IDS = TaskIds(b"k" * 32)
@@ -89,16 +90,20 @@ class World:
 
     def settle(self, *agendas: SchedulePlanner) -> datetime | None:
         """Tick until nobody has anything to do now; when they want to be called next."""
-        while True:
+        for _ in range(1_000):
             wake = [agenda.tick(self.clock()) for agenda in agendas]
             if all(at is None or at > self.clock() for at in wake):
                 return min((at for at in wake if at is not None), default=None)
+        raise AssertionError(f"a scheduler is never done: it wants to be called at {wake}")
 
     def pass_time(self, seconds: float, *agendas: SchedulePlanner) -> None:
         """Let the time pass; the schedulers are called when they want to be, and not more often."""
         end = self.clock() + timedelta(seconds=seconds)
+        wakes = 0
         while (wake := self.settle(*agendas)) is not None and wake <= end:
             self.clock.now = wake
+            wakes += 1
+            assert wakes < 1_000, "a scheduler wants to be called again and again"
         self.clock.now = end
         self.settle(*agendas)
 
@@ -236,6 +241,17 @@ def test_nothing_counts_as_missed_from_before_an_expression_was_changed() -> Non
     assert world.published == []
     world.pass_time(3600, after)
     assert world.due_times == ["06-02T13:00"]
+
+
+def test_a_time_zone_that_was_changed_is_settled_once() -> None:
+    world = World()
+    world.agenda("before")
+    world.plan = declared(zone="Europe/Berlin")
+    schedules = world.schedules("after")
+    day = NOON + timedelta(days=1)
+    changed = schedules.look("hourly", now=day)
+    assert (changed.state.time_zone, changed.state.settled_until) == ("Europe/Berlin", day)
+    assert schedules.look("hourly", now=day + timedelta(hours=1)) == changed
 
 
 def test_a_paused_schedule_does_not_run_and_a_resumed_one_does_not_make_up_for_it() -> None:
@@ -409,13 +425,32 @@ def test_a_change_is_tried_again_where_another_wrote_in_between_and_is_a_conflic
     left = 1_000_000
     with pytest.raises(Conflict, match="schedule hourly changes all the time"):
         people.pause("hourly", now=NOON)
+    due_at = NOON + timedelta(seconds=1)
     with pytest.raises(Conflict, match="schedule hourly changes all the time"):
-        people.run_at("hourly", due_at=NOON + timedelta(seconds=1), now=NOON + timedelta(seconds=1))
+        people.run_at("hourly", due_at=due_at, now=due_at)
     # What is remembered of a run by hand is only for people to see.
-    task_id, _ = people.run("hourly", now=NOON)
+    by_hand = [people.run("hourly", now=NOON)[0]]
     world.store.failure = StoreUnavailable("down")
-    other_id, _ = people.run("hourly", now=NOON)
-    assert [body["task_id"] for body in world.published] == [task_id, other_id]
+    by_hand.append(people.run("hourly", now=NOON)[0])
+    world.store.failure, left = None, 3
+    run = people.run_at("hourly", due_at=due_at, now=due_at)
+    assert run is not None
+    assert [body["task_id"] for body in world.published] == [*by_hand, run.task_id]
+
+
+def test_a_due_time_that_could_not_be_published_is_claimed_anew_when_it_is_asked_for_again() -> None:
+    world = World()
+    people = world.schedules()
+    world.topics.down = True
+    with pytest.raises(QueueUnavailable):
+        people.run_at("hourly", due_at=NOON, now=NOON)
+    world.topics.down = False
+    later = NOON + timedelta(hours=20)
+    run = people.run_at("hourly", due_at=NOON, now=later)
+    assert run is not None
+    assert (run.due_at, run.claimed_at, run.published_at) == (NOON, later, later)
+    assert people.run_at("hourly", due_at=NOON, now=later) is None
+    assert world.due_times == ["06-01T12:00"]
 
 
 def test_a_run_by_hand_leaves_one_that_is_still_to_be_published_as_it_is() -> None:
@@ -463,8 +498,8 @@ def test_a_scheduler_runs_what_can_run_and_stops_when_asked() -> None:
     )
     scheduler.start()
     try:
-        while not world.topics.published:
-            assert not scheduler.wait(0.01)
+        until(lambda: world.topics.published, "a run")
+        assert not scheduler.wait(0)
     finally:
         scheduler.stop("the test is over")
         assert scheduler.wait(5)
