@@ -32,7 +32,7 @@ from poolhouse.pipeline.tasks import transitions
 from poolhouse.pipeline.tasks.dead_letter_attributes import MESSAGE_ID, PUBLISHED_AT, REASON
 from poolhouse.pipeline.tasks.dead_letters import DeadLetterStore
 from poolhouse.pipeline.tasks.record_store import RecordStore, Stored
-from poolhouse.pipeline.tasks.records import TaskRecord
+from poolhouse.pipeline.tasks.records import Status, TaskRecord
 from poolhouse.pipeline.tasks.task_id_key import load_task_ids
 from poolhouse.pipeline.tasks.task_ids import TaskIds
 from poolhouse.pipeline.tasks.transitions import Run
@@ -133,6 +133,8 @@ class Walk:
         self.followed.add((answer.operation, link))
         assert gone or reached.status != 404, f"{link} does not find what {answer.operation} named: {reached.body}"
         self.agree(reached, before, after)
+        if "task_id" in target and before is not None and Status(before["status"]).final and "dead_letter" not in link:
+            assert after == before, f"{link} changed a task that had ended"
         return reached
 
     def look(self, link: str, target: Mapping[str, str]) -> Any:

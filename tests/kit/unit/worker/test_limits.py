@@ -176,6 +176,17 @@ def test_a_delivery_that_has_waited_for_some_time_for_its_turn_is_told_once_with
     assert gates.limits.long_waiting() == []
 
 
+def test_of_two_limits_the_one_that_is_waited_for_is_told() -> None:
+    gates = Gates()
+    both = handler(serial_by=("n",), max_concurrency_per_process=1)
+    for number, delivery in enumerate(("first", "second")):
+        assert gates.ask(both, delivery, number=number) == "parked"
+        gates.limits.act(AtOnce())
+    assert gates.resumed == ["first"]
+    gates.clock.forward(NOTED_AFTER.total_seconds())
+    assert gates.limits.long_waiting() == [("second", "the limits of limited within a worker process")]
+
+
 def test_the_more_wait_in_a_process_the_fewer_may_wait_at_one_limit() -> None:
     gates = Gates()
     turns = handler(serial_by=("n",))

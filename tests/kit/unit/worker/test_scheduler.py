@@ -397,6 +397,7 @@ def test_a_pause_between_claim_and_note_is_kept() -> None:
 def test_a_write_whose_answer_was_lost_is_recognised_as_ones_own() -> None:
     world = World()
     people = world.schedules()
+    stored = people.look("hourly", now=NOON)
     real = world.store.put
 
     def lossy(name: str, data: bytes, **options: Any) -> int:
@@ -404,6 +405,8 @@ def test_a_write_whose_answer_was_lost_is_recognised_as_ones_own() -> None:
         raise PreconditionFailed("the repeated request came second")
 
     world.store.put = lossy  # type: ignore[method-assign]
+    claimed = people.claim("hourly", stored, due_at=NOON, now=NOON)
+    assert claimed == people.read("hourly")
     assert people.pause("hourly", now=NOON).paused_at == NOON
 
 
