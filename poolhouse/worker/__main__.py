@@ -21,6 +21,7 @@ from poolhouse.pipeline.exit_codes import FAILED, OK, USAGE
 from poolhouse.pipeline.store import open_store
 from poolhouse.pipeline.timing.delays import SHORT_WAIT_S
 from poolhouse.worker import registry
+from poolhouse.worker.handler_secrets import check_set
 from poolhouse.worker.registry import Registry
 from poolhouse.worker.runtime.drain import DrainOptions, drain
 from poolhouse.worker.runtime.execution import children
@@ -124,6 +125,8 @@ def _worker(environment: Settings, options: Any) -> Worker:
     if unknown:
         raise ConfigError(f"no such queue: {', '.join(unknown)} (queues: {', '.join(topology.by_name)})")
     check_secret(topology, queues=chosen)
+    handlers = _handlers(environment)
+    check_set(handlers.values(), topology, queues=chosen, environment=os.environ)
     return Worker(
         environment,
         WorkerOptions(
@@ -132,7 +135,7 @@ def _worker(environment: Settings, options: Any) -> Worker:
             # A drain looks once: what comes due before the next one is fired now.
             lookahead_s=SHORT_WAIT_S if getattr(options, "drain", False) else LOOKAHEAD_S,
         ),
-        registry=_handlers(environment),
+        registry=handlers,
         store=open_store(environment),
         now=environment.clock,
     )

@@ -30,6 +30,7 @@ from poolhouse.pipeline.webhooks.events import CompletionEvents
 from poolhouse.pipeline.webhooks.urls import check_allowed
 from poolhouse.pipeline.webhooks.webhook import Webhook
 from poolhouse.worker.discovery import import_all
+from poolhouse.worker.handler_secrets import check_declared
 from poolhouse.worker.task_function import AsyncTaskFunction, Decorated, TaskDecorator, TaskFunction
 
 if TYPE_CHECKING:
@@ -86,6 +87,8 @@ class Handler:
     on_complete: Webhook | None = None
     #: Code that runs around its attempts, after the hooks of pipeline.toml.
     hooks: tuple[Hook, ...] = ()
+    #: Variables of `[secrets]` that it reads: without them nothing starts.
+    secrets: tuple[str, ...] = ()
     #: File and line of the decorator.
     defined_at: str = ""
 
@@ -307,8 +310,8 @@ class Registry(Mapping[str, Handler]):
         """Check that handlers and queues fit together.
 
         Raises:
-            ConfigError: a handler names a queue that is not declared, or a webhook that can't be sent; or no payload
-                has the field that makes a queue fair.
+            ConfigError: a handler names a queue or a secret that is not declared, or a webhook that can't be sent; or
+                no payload has the field that makes a queue fair.
         """
         wrong = [handler for handler in self.values() if handler.queue not in {None, *topology.by_name}]
         if wrong:
@@ -323,6 +326,7 @@ class Registry(Mapping[str, Handler]):
         for handler in self.values():
             if handler.on_complete is not None:
                 _check_webhook(handler.on_complete, handler.defined_at, topology)
+        check_declared(self.values(), topology)
         self._check_fairness(topology, declared_in=declared_in)
 
     def _check_fairness(self, topology: Topology, *, declared_in: str) -> None:
@@ -419,6 +423,8 @@ def _check(handler: Handler) -> None:
         raise ValueError(f"on_complete must be a Webhook(url=…), not {handler.on_complete!r}")
     if not isinstance(handler.hooks, tuple) or not all(isinstance(hook, Hook) for hook in handler.hooks):
         raise ValueError(f"hooks must be a tuple of hooks, such as (Metrics(),), not {handler.hooks!r}")
+    if not isinstance(handler.secrets, tuple) or not all(isinstance(name, str) for name in handler.secrets):
+        raise ValueError(f'secrets must be a tuple of variables, such as ("API_TOKEN",), not {handler.secrets!r}')
     both = set(handler.retry_on or ()) & set(handler.reject_on)
     if both:
         names = ", ".join(sorted(kind.__name__ for kind in both))

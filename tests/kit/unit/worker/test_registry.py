@@ -12,6 +12,7 @@ import pytest
 
 from poolhouse.pipeline.config.topology import Topology, load
 from poolhouse.pipeline.errors import ConfigError
+from poolhouse.worker.handler_secrets import check_set
 from poolhouse.worker.registry import Registry
 from poolhouse.worker.registry import load as load_handlers
 
@@ -134,6 +135,7 @@ def test_two_handlers_of_one_type_are_an_error_that_names_both_places(found: Wri
         (HEAD + '@task("t", serial_by=())\ndef f(payload: P, ctx): ...\n', "serial_by names no field"),
         (HEAD + '@task("poolhouse.t")\ndef f(payload: P, ctx): ...\n', "task types that begin with poolhouse."),
         (HEAD + '@task("t", serial_by=1)\ndef f(payload: P, ctx): ...\n', "serial_by must be the name of a payload"),
+        (HEAD + '@task("t", secrets="KEY")\ndef f(payload: P, ctx): ...\n', "secrets must be a tuple of variables"),
         (HEAD + '@task("t", cpu=True)\nasync def f(payload: P, ctx): ...\n', "cpu=True runs an ordinary function"),
         (HEAD + '@task("t")\ndef f(payload: P, ctx):\n    yield 1\n', "it can't yield"),
         (HEAD + '@task("t")\ndef f(payload: "Q", ctx): ...\n', "name 'Q' is not defined"),
@@ -154,6 +156,35 @@ def test_a_queue_that_is_not_declared_is_an_error_that_names_the_handler(found: 
         ConfigError, match=r"__init__\.py:6: the handler of t names the queue 'vip', but .*pipeline\.toml:1"
     ):
         registry.check(topology, declared_in=str(tmp_path / "pipeline.toml"))
+
+
+def test_a_secret_that_a_handler_needs_is_declared_for_its_queue_and_set_where_it_runs(
+    found: Write, tmp_path: Path
+) -> None:
+    file = tmp_path / "pipeline.toml"
+    needs = handler("charge").replace('"charge"', '"charge", queue="bulk", secrets=("STRIPE_KEY", "SALT")')
+    registry = found({"found_here/__init__": HEAD + handler("other", "free") + needs})
+    place = f"{tmp_path / 'found_here' / '__init__.py'}:9: the handler of charge needs the secret"
+
+    def declare(secrets: str) -> Topology:
+        file.write_text(f"[queues.default]\n[queues.bulk]\n{secrets}")
+        return load(str(file))
+
+    with pytest.raises(ConfigError) as caught:
+        registry.check(declare('[queues.default.secrets]\nSTRIPE_KEY = "latest"\n'), declared_in=str(file))
+    missing = [line.partition(", and")[0] for line in str(caught.value).splitlines()]
+    assert missing == [f"{place} STRIPE_KEY", f"{place} SALT"]
+    assert '`SALT = "latest"` under [secrets], or under [queues.bulk.secrets]' in str(caught.value)
+
+    declared = declare('[secrets]\nSALT = "latest"\n[queues.bulk.secrets]\nSTRIPE_KEY = 3\n')
+    registry.check(declared, declared_in=str(file))
+    handlers, both = registry.values(), {"SALT": "s", "STRIPE_KEY": "k"}
+    check_set(handlers, declared, queues=["default", "bulk"], environment=both)
+    check_set(handlers, declared, queues=["default"], environment={})
+    with pytest.raises(ConfigError) as caught:
+        check_set(handlers, declared, queues=["bulk"], environment={**both, "SALT": ""})
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith(f"{place} SALT, and the variable SALT is not set: put it into .env")
 
 
 def test_a_schedule_of_a_task_type_without_a_handler_is_an_error_with_its_line(found: Write, tmp_path: Path) -> None:
