@@ -1,4 +1,4 @@
-"""What `up --keep` keeps for the next stack: the queues' state, the objects, and the name that both go by."""
+"""What `up --keep` keeps for the next stack: the queues' state, the objects, their time, and the name they go by."""
 
 from __future__ import annotations
 
@@ -28,6 +28,11 @@ class Kept:
     def objects(self) -> Path:
         """The storage server's folder."""
         return self.root / "objects"
+
+    @property
+    def clock(self) -> Path:
+        """The file that says how far the clock was moved: what is kept is dated by it."""
+        return self.root / "clock"
 
     def name(self) -> str:
         """The part of project and bucket names that is this folder's own; chosen at the first call."""

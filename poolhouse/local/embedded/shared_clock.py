@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -12,14 +13,18 @@ class SharedClock(Clock):
     """A running clock that writes how far it was moved to a file, which `pipeline.clock.ShiftedClock` reads."""
 
     def __init__(self, path: Path) -> None:
-        """Begins with the machine's time.
+        """Begins as far ahead of the machine's time as the file says, for a stack that goes on with what was kept.
 
         Args:
-            path: the file; its folder is there.
+            path: the file, there or not; its folder is there.
         """
         super().__init__()
         self._path = path
         self._ahead_s = 0.0
+        with contextlib.suppress(OSError, ValueError):  # none, or it says no time
+            ahead_s = float(path.read_text(encoding="ascii"))
+            super().skip(ahead_s)
+            self._ahead_s = ahead_s
         self._write()
 
     def skip(self, seconds: float) -> float:

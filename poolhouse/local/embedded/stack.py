@@ -76,8 +76,9 @@ class EmbeddedStack:
         self._reaper = reaper
         self._say = say
         self._logs = state_dir / "logs"
-        clock_file = state_dir / "clock"
-        clock_file.unlink(missing_ok=True)  # an earlier stack's
+        clock_file = self._kept.clock if self._kept else state_dir / "clock"
+        if self._kept is None:
+            clock_file.unlink(missing_ok=True)  # an earlier stack's
         own = environment.child(
             {
                 **os.environ,

@@ -25,6 +25,22 @@ def test_all_processes_follow_the_emulators_clock_however_often_it_is_moved(tmp_
         shared.skip(3600 if expected == 0 else 86_400)
 
 
+def test_a_stack_that_goes_on_with_what_was_kept_goes_on_with_its_time(tmp_path: Path) -> None:
+    SharedClock(tmp_path / "clock").skip(86_400)
+    again = SharedClock(tmp_path / "clock")
+    again.skip(3600)
+    for clock in (again, SharedClock(tmp_path / "clock")):
+        assert clock.now() - datetime.now(UTC).timestamp() == pytest.approx(90_000, abs=1)
+    assert ahead_s(ShiftedClock(str(tmp_path / "clock"))) == pytest.approx(90_000, abs=1)
+
+
+@pytest.mark.parametrize("text", ["", "soon", "nan", "-5", "1e30"])
+def test_a_kept_file_that_says_no_time_begins_with_the_machines(tmp_path: Path, text: str) -> None:
+    (tmp_path / "clock").write_text(text)
+    assert SharedClock(tmp_path / "clock").now() - datetime.now(UTC).timestamp() == pytest.approx(0, abs=1)
+    assert ahead_s(ShiftedClock(str(tmp_path / "clock"))) == pytest.approx(0, abs=1)
+
+
 def test_a_move_that_is_refused_moves_nothing(tmp_path: Path) -> None:
     shared = SharedClock(tmp_path / "clock")
     for wrong in (-1, float("nan"), 1e12):
