@@ -252,7 +252,7 @@ class _BrokenOff(Exception):
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    with contextlib.suppress(ProcessLookupError):
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: all that is left of it are zombies
         os.killpg(process.pid, signal.SIGTERM)
 
 
