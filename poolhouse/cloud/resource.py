@@ -46,6 +46,8 @@ class Command:
 
     arguments: tuple[str, ...]
     files: Mapping[str, str] = field(default_factory=dict)
+    #: From its message, the arguments of the command that prints the reason of a failure; None: the message has it.
+    reason: Callable[[str], tuple[str, ...] | None] | None = None
 
     def shown(self) -> str:
         """The command as a person would type it, with the files by their names."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from poolhouse.local.errors import StackError
-from poolhouse.local.processes import environment, parent_death, ports
+from poolhouse.local.processes import environment, identity, parent_death, ports
 from poolhouse.local.processes.reaper import Reaper
 from poolhouse.local.storage import fake_gcs
 from poolhouse.local.storage.fake_gcs import FakeGcs
@@ -103,7 +103,7 @@ def storage_server() -> Iterator[str]:
     finally:
         client.close()
         port.release()
-        os.killpg(process.pid, signal.SIGKILL)  # the front, and the server behind it
+        identity.end_group(process.pid, signal.SIGKILL)  # the front, and the server behind it
         process.wait()
         shutil.rmtree(root, ignore_errors=True)
         reaper.dismiss()

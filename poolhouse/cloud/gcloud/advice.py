@@ -36,6 +36,8 @@ _FRESH_GRANTS: tuple[tuple[str, str], ...] = (
         r"could not resolve source\b.* does not have [\w.]+ access to",
         "the account that is named above has its grant",
     ),
+    # `failureInfo` of a build that has ended (Cloud Build, Build, FailureType), which does not tell more.
+    (r"\bPUSH_(NOT_AUTHORIZED|FAILED)\b", "the builder may push to the repository"),
     (r"Permission denied on secret", "the account that is named above may read the secret"),
     (
         r"service account \S+ does not have permission to publish|"
@@ -190,8 +192,7 @@ _ADVICE: tuple[tuple[str, str], ...] = (
     (
         r"build \S+ completed with status",
         "the build failed: `gcloud builds log ID --region REGION --project PROJECT` with the id that is named above "
-        "shows why. Where it was denied the upload to the repository, the builder's grant was not seen everywhere yet: "
-        "deploy again in a few minutes.",
+        "shows why.",
     ),
     (
         r"failed the configured startup probe",

@@ -26,6 +26,8 @@ from poolhouse.cloud.resource import Command, Json, Read
 WAITS_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 #: Waits for what is there but not seen everywhere yet (`advice.verdict`: unseen), in seconds: ten minutes in all.
 UNSEEN_WAITS_S = (5.0, 10.0, 15.0, 30.0, *[60.0] * 9)
+#: Longest time from the first such refusal to the last attempt, in seconds: a refused build takes minutes itself.
+UNSEEN_S = 600.0
 #: Longest time of one command, in seconds; a build is the longest.
 TIMEOUT_S = 1800
 #: Commands at the same time. They mostly wait; each takes about a second of CPU to start.
@@ -60,6 +62,7 @@ class Gcloud:
         executable: the program.
         waits_s: waits between attempts, in seconds.
         unseen_waits_s: waits for what is there but not seen everywhere yet, in seconds.
+        unseen_s: longest time that these waits and the attempts between them may take, in seconds.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class Gcloud:
         executable: str = "gcloud",
         waits_s: Sequence[float] = WAITS_S,
         unseen_waits_s: Sequence[float] = UNSEEN_WAITS_S,
+        unseen_s: float = UNSEEN_S,
     ) -> None:
         """Find the program. Raises `CloudError` where there is none."""
         self._env = environment.of_call(os.environ, env)
@@ -81,6 +85,7 @@ class Gcloud:
         self._program = found
         self._project = project
         self._waits_s: Mapping[advice.Verdict, Sequence[float]] = {"transient": waits_s, "unseen": unseen_waits_s}
+        self._unseen_s = unseen_s
         self._broken_off = threading.Event()
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[str]] = set()
@@ -118,7 +123,9 @@ class Gcloud:
                 path.write_text(_fill(text, known), encoding="utf-8")
                 filled[f"{{file:{name}}}"] = str(path)
             arguments = [_fill(word, filled) for word in command.arguments]
-            return self._attempts(arguments, shown=command.shown(), secret=secret, on_retry=on_retry)
+            return self._attempts(
+                arguments, shown=command.shown(), secret=secret, reason=command.reason, on_retry=on_retry
+            )
 
     def read(self, read: Read) -> Json:
         """What a read prints, as JSON; None where there is no such thing. Raises `GcloudFailed` unless optional."""
@@ -168,17 +175,25 @@ class Gcloud:
         shown: str,
         reading: bool = False,
         secret: str | None = None,
+        reason: Callable[[str], tuple[str, ...] | None] | None = None,
         on_retry: OnRetry | None = None,
     ) -> str:
         waits = {verdict: iter(waits_s) for verdict, waits_s in self._waits_s.items()}
+        unseen_since: float | None = None
         while True:
             code, output, errors = self._once(arguments, shown, secret)
             if code == 0:
                 return output
+            if reason is not None and (asking := reason(errors)) is not None:
+                errors += self._once(asking, shlex.join(["gcloud", *asking]))[1]
             verdict = advice.verdict(errors, reading=reading)
             if verdict == "absent":
                 raise _Absent
             wait_s = next(waits[verdict], None) if verdict in waits else None
+            if verdict == "unseen":
+                now = time.monotonic()
+                unseen_since = now if unseen_since is None else unseen_since
+                wait_s = None if now - unseen_since > self._unseen_s else wait_s
             if wait_s is None:
                 raise GcloudFailed(f"{shown} --project={self._project}", errors, advice=advice.advise(errors))
             if on_retry is not None:
@@ -237,7 +252,7 @@ class _BrokenOff(Exception):
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    with contextlib.suppress(ProcessLookupError):
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: all that is left of it are zombies
         os.killpg(process.pid, signal.SIGTERM)
 
 

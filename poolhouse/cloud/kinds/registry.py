@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 
 from poolhouse.cloud.image import build_config
 from poolhouse.cloud.options import Options
-from poolhouse.cloud.resource import IMAGE, Fields, Json, Read, Resource, command, entry, flag, pairs
+from poolhouse.cloud.resource import IMAGE, Command, Fields, Json, Read, Resource, command, entry, flag, pairs
 
 #: Images kept whatever their age: enough to go back a few deploys.
 KEEP_IMAGES = 10
@@ -84,6 +85,15 @@ def image(tag: str, *, options: Options) -> Resource:
     path = f"{options.repository}:{tag}"
     build_bucket = f"gs://{options.build_bucket}"
     granted = (f"grants/repository/{options.name}", f"grants/bucket/{options.build_bucket}")
+    region = flag("region", options.build_region or options.region)
+
+    def reason(message: str) -> tuple[str, ...] | None:
+        """A failed build names its id alone: whether a step failed or the push was refused is with the build."""
+        failed = re.search(r"build (\S+) completed with status", message)
+        if failed is None:
+            return None
+        return ("builds", "describe", failed[1], region, "--format=value(failureInfo.type,failureInfo.detail)")
+
     return Resource(
         kind="image",
         name=tag,
@@ -95,14 +105,17 @@ def image(tag: str, *, options: Options) -> Resource:
         ),
         observe=lambda raw: {"tag": tag} if digest(raw, tag) else None,
         create=(
-            command(
-                "builds", "submit", "{sources}", flag("region", options.build_region or options.region),
-                "--config={file:cloudbuild.json}",
-                flag("service-account", options.account_path("builder")),
-                flag("gcs-source-staging-dir", f"{build_bucket}/source"),
-                flag("gcs-log-dir", f"{build_bucket}/logs"),
-                "--suppress-logs", "--format=json",
+            Command(
+                arguments=(
+                    "builds", "submit", "{sources}", region,
+                    "--config={file:cloudbuild.json}",
+                    flag("service-account", options.account_path("builder")),
+                    flag("gcs-source-staging-dir", f"{build_bucket}/source"),
+                    flag("gcs-log-dir", f"{build_bucket}/logs"),
+                    "--suppress-logs", "--format=json",
+                ),
                 files={"cloudbuild.json": build_config(path)},
+                reason=reason,
             ),
         ),
         after=granted,

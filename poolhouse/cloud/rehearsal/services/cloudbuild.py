@@ -56,14 +56,14 @@ def _create(state: State, request: Request, location: str) -> Json:
         "logUrl": f"https://console.cloud.google.com/cloud-build/builds/{number}",
     }
     if problem:
-        build["statusDetail"] = problem
+        build["failureInfo"] = problem
     else:
         digest = "sha256:" + hashlib.sha256(state.objects[source["bucket"], source["object"]]).hexdigest()
         for image in body.get("images", ()):
             artifactregistry.push(state, image, digest)
         build["results"] = {"images": [{"name": image, "digest": digest} for image in body.get("images", ())]}
     folder = f"{logs[2]}/" if logs[2] else ""
-    state.objects[logs[0], f"{folder}log-{number}.txt"] = (problem or "DONE").encode() + b"\n"
+    state.objects[logs[0], f"{folder}log-{number}.txt"] = (problem["detail"] if problem else "DONE").encode() + b"\n"
     state.items[f"cloudbuild/{name}"] = build
     metadata = {"@type": "type.googleapis.com/google.devtools.cloudbuild.v1.BuildOperationMetadata", "build": build}
     return state.operation(
@@ -71,8 +71,8 @@ def _create(state: State, request: Request, location: str) -> Json:
     )
 
 
-def _problem(state: State, body: dict[str, Any], account: str, member: str) -> str:
-    """Why a build would fail: an account that is not there or may not do its work, a source without Dockerfile."""
+def _problem(state: State, body: dict[str, Any], account: str, member: str) -> dict[str, str] | None:
+    """Why a build fails: an account that is not there or may not do its work, a source without Dockerfile."""
     if not state.account_known(account):
         raise ApiError("INVALID_ARGUMENT", f"Service account {account} does not exist.")
     source = body["source"]["storageSource"]
@@ -88,20 +88,26 @@ def _problem(state: State, body: dict[str, Any], account: str, member: str) -> s
                 f'invalid bucket "{bucket}"; service account {account} does not have access to the bucket',
             )
         if not state.may(member, "storage.objects.get", on=on, settled=True):
-            return f"{account} does not have storage.objects.get access to {bucket}"
+            return _failure("FETCH_SOURCE_FAILED", f"{account} does not have storage.objects.get access to {bucket}")
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        names = {name.removeprefix("./") for name in archive.getnames()}
+    if "Dockerfile" not in names:
+        return _failure("USER_BUILD_STEP", "unable to evaluate symlinks in Dockerfile path: no such file")
     for image in body.get("images", ()):
         host, _, repository, _ = image.split("/", 3)
         location = host.removesuffix("-docker.pkg.dev")
         name = f"artifactregistry/projects/{state.project}/locations/{location}/repositories/{repository}"
-        if not state.may(member, "artifactregistry.repositories.uploadArtifacts", on=name, settled=True):
-            return f"{account} may not upload to {repository}"
+        if not state.may(member, "artifactregistry.repositories.uploadArtifacts", on=name):
+            return _failure("PUSH_NOT_AUTHORIZED", f"{account} may not upload to {repository}")
     verified = body.get("options", {}).get("requestedVerifyOption") == "VERIFIED"
     # Provenance is kept by Artifact Analysis (Cloud Build, Generate and validate build provenance).
     if verified and "containeranalysis.googleapis.com" not in state.enabled:
-        return "failed to upload provenance: the Container Analysis API is not enabled"
-    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-        names = {name.removeprefix("./") for name in archive.getnames()}
-    return "" if "Dockerfile" in names else "unable to evaluate symlinks in Dockerfile path: no such file"
+        return _failure("FAILURE_TYPE_UNSPECIFIED", "no provenance: the Container Analysis API is not enabled")
+    return None
+
+
+def _failure(kind: str, detail: str) -> dict[str, str]:
+    return {"type": kind, "detail": detail}
 
 
 def _get(state: State, request: Request, location: str, build: str) -> Json:

@@ -14,7 +14,7 @@ from poolhouse.cloud.gcloud.runner import Gcloud
 from poolhouse.cloud.options import Options
 from poolhouse.cloud.rehearsal.faults import Fault, Faults
 from poolhouse.cloud.rehearsal.faults import named as named_faults
-from poolhouse.cloud.rehearsal.simulation import simulate
+from poolhouse.cloud.rehearsal.simulation import PROJECT, simulate
 from poolhouse.pipeline.config import topology
 from poolhouse.project import ROOT
 from tests.kit.integration.cloud.rehearsal import PIPELINE, Rehearsal, make_root
@@ -36,10 +36,17 @@ def test_a_project_without_billing_gets_advice_and_nothing_is_tried_again(tmp_pa
         assert len(gcloud.calls) == 3  # the project, its APIs, and the one attempt
 
 
-def test_what_a_region_or_an_organisation_refuses_is_named_at_once(tmp_path: Path) -> None:
+def test_what_a_region_an_organisation_or_another_project_stands_in_the_way_of_is_named_at_once(tmp_path: Path) -> None:
     faults = Faults(faults=named_faults("no-worker-pools"), constraints=("run.managed.requireInvokerIam",))
     with simulate(faults=faults) as running:
-        rehearsal = Rehearsal(running, make_root(tmp_path))
+        rehearsal, state = Rehearsal(running, make_root(tmp_path)), running.control_plane.state
+        state.foreign_buckets.add(f"{PROJECT}-shop-build")
+        with pytest.raises(CloudError, match=r"(?s)not available.*bucket names are global"):
+            rehearsal.deploy()
+        # Neither sources nor logs go to a bucket that somebody else has taken.
+        assert not state.objects
+        assert f"iam/projects/{PROJECT}/serviceAccounts/shop-builder@{PROJECT}.iam.gserviceaccount.com" in state.items
+        state.foreign_buckets.clear()
         with pytest.raises(CloudError, match='Without worker pools: workers = "job" there'):
             rehearsal.deploy()
         running.control_plane.faults.faults = named_faults("stuck-worker")

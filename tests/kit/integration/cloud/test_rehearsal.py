@@ -121,6 +121,14 @@ def test_a_second_deploy_changes_nothing(deployed: Rehearsal) -> None:
     assert changed == []
 
 
+def test_a_build_whose_push_is_refused_is_built_again_until_the_grant_is_seen(deployed: Rehearsal) -> None:
+    builds = deployed.simulation.control_plane.state.listed(
+        f"cloudbuild/projects/{PROJECT}/locations/europe-west1/builds/"
+    )
+    assert [build["status"] for build in builds] == ["FAILURE", "FAILURE", "SUCCESS"]
+    assert {build["failureInfo"]["type"] for build in builds[:-1]} == {"PUSH_NOT_AUTHORIZED"}
+
+
 def test_the_image_has_its_bill_of_materials(deployed: Rehearsal) -> None:
     state = deployed.simulation.control_plane.state
     (reference,) = state.listed(f"containeranalysis/projects/{PROJECT}/occurrences/")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,14 @@ def value_of(endpoints: Endpoints, task_id: str) -> Any:
     return requests.get(f"{endpoints.api_url}/tasks/{task_id}/result", timeout=10).json()["value"]
 
 
+def hours_ahead(endpoints: Endpoints, *, advance: int = 0) -> int:
+    """How far the stack's clock is from that of the machine, after it was moved."""
+    clock = f"http://{endpoints.pubsub_host}/admin/clock"
+    if advance:
+        requests.post(f"{clock}/advance", json={"seconds": 3600 * advance}, timeout=10).raise_for_status()
+    return round((requests.get(clock, timeout=10).json()["now"] - time.time()) / 3600)
+
+
 def kill(state_dir: Path) -> None:
     found = state.read_live(state_dir)
     assert found is not None
@@ -58,10 +67,13 @@ def kill(state_dir: Path) -> None:
     assert found.supervisor.wait(TIMEOUT_S)
 
 
-def test_queued_tasks_and_results_outlive_the_stack_and_volumes_deletes_them(backend: Embedded, tmp_path: Path) -> None:
+def test_queued_tasks_results_and_the_clock_outlive_the_stack_and_volumes_deletes_them(
+    backend: Embedded, tmp_path: Path
+) -> None:
     endpoints = up(backend)
     first = (endpoints.project, endpoints.bucket)
-    for ending in ("down", "kill -9"):
+    for hours, ending in enumerate(("down", "kill -9"), 1):
+        assert hours_ahead(endpoints, advance=1) == hours
         done = submit(endpoints, f"done before {ending}")
         assert value_of(endpoints, done) == f"done before {ending}"
         backend.scale("worker", 0)
@@ -71,6 +83,7 @@ def test_queued_tasks_and_results_outlive_the_stack_and_volumes_deletes_them(bac
         backend.down()
         endpoints = up(backend)
         assert (endpoints.project, endpoints.bucket) == first
+        assert hours_ahead(endpoints) == hours
         assert [value_of(endpoints, task_id) for task_id in waiting] == list(range(5))
         assert value_of(endpoints, done) == f"done before {ending}"
         assert len(requests.get(f"{endpoints.api_url}/tasks/{done}", timeout=10).json()["attempts"]) == 1
@@ -78,6 +91,7 @@ def test_queued_tasks_and_results_outlive_the_stack_and_volumes_deletes_them(bac
     assert not Kept.of(tmp_path).root.exists()
     endpoints = up(backend)
     assert endpoints.bucket != first[1]
+    assert hours_ahead(endpoints) == 0
     assert requests.get(f"{endpoints.api_url}/tasks/{done}", timeout=10).status_code == requests.codes.not_found
 
 

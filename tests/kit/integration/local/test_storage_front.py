@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 import requests
 
+from poolhouse.local.errors import StackError
 from poolhouse.local.probe import answers
 from poolhouse.local.processes import ports
 from poolhouse.local.storage import fake_gcs
 from poolhouse.local.storage.fake_gcs import FakeGcs
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.store import open_store
-from poolhouse.testing.servers import Servers
+from poolhouse.testing.servers import Servers, storage_server
 from tests.kit.waiting import until
 
 PAGE = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
@@ -120,3 +122,10 @@ def test_the_server_takes_writes_at_the_rates_of_cloud_storage_where_it_is_told_
             server.terminate()
             told = server.communicate(timeout=20)[1]
     assert "429, changed again too early: object box/a0" in told
+
+
+def test_one_that_does_not_start_is_shown_with_its_own_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = (sys.executable, "-c", "raise SystemExit('no room for objects')")
+    monkeypatch.setattr(fake_gcs, "command", lambda **_: program)
+    with pytest.raises(StackError, match="did not start: no room for objects"), storage_server():
+        pass

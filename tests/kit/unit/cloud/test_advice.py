@@ -35,6 +35,8 @@ CASES = [
     ("INVALID_ARGUMENT: Permission denied on secret: projects/1/secrets/s/versions/latest for Revision service account a@p-p.iam.gserviceaccount.com. The service account used must be granted the 'Secret Manager Secret Accessor' role.", "unseen", "unseen", "may read the secret"),
     ("HTTPError 403: ann@example.com does not have storage.buckets.create access to the Google Cloud project. Permission 'storage.buckets.create' denied on resource (or it may not exist).", "final", "final", "this account lacks a permission"),
     ("ERROR: (gcloud.builds.submit) build 1-2 completed with status \"FAILURE\"", "final", "final", "gcloud builds log"),
+    ("ERROR: (gcloud.builds.submit) build 1-2 completed with status \"FAILURE\"\nPUSH_NOT_AUTHORIZED\tdenied", "unseen", "unseen", "the builder may push"),
+    ("ERROR: (gcloud.builds.submit) build 1-2 completed with status \"FAILURE\"\nUSER_BUILD_STEP\tstep 0", "final", "final", "gcloud builds log"),
     ("FAILED_PRECONDITION: due to quota restrictions, cannot run builds in this region. Please contact support", "final", "final", "build_region"),
     ("FAILED_PRECONDITION: Operation denied by org policy: [\"constraints/gcp.resourceLocations\": ...]", "final", "final", "`region` under [deploy]"),
     ("FAILED_PRECONDITION: Service account creation is not allowed on this project.", "final", "final", "[deploy.accounts]"),

@@ -203,6 +203,23 @@ def test_a_build_wants_its_account_to_see_the_bucket(roles: tuple[str, ...], use
     assert all("does not have access to the bucket" in answer.payload.decode() for answer in answers[:-1])
 
 
+def test_a_push_is_refused_until_the_grant_on_the_repository_is_seen() -> None:
+    call = Caller(Faults(grant_uses=1), "storage", "iam", "cloudbuild", "artifactregistry")
+    build = build_of(call, ("roles/storage.objectUser", "roles/storage.legacyBucketReader"))
+    repositories, builds = f"{BASE}/locations/europe-west1/repositories", f"{BASE}/locations/us-central1/builds"
+    made = call("POST", repositories, {"format": "DOCKER"}, host="artifactregistry", repositoryId="shop")
+    assert made.status == 200
+    member = f"serviceAccount:builder@{PROJECT}.iam.gserviceaccount.com"
+    bindings = [{"role": "roles/artifactregistry.writer", "members": [member]}]
+    policy = {"policy": {"bindings": bindings}}
+    assert call("POST", f"{repositories}/shop:setIamPolicy", policy, host="artifactregistry").status == 200
+    build["images"] = [f"europe-west1-docker.pkg.dev/{PROJECT}/shop/shop:tag"]
+    assert call("POST", builds, build, host="cloudbuild").status == 400  # the bucket's grant is not seen either
+    ended = [call("POST", builds, build, host="cloudbuild").body["response"] for _ in range(2)]
+    assert [each["status"] for each in ended] == ["FAILURE", "SUCCESS"]
+    assert ended[0]["failureInfo"]["type"] == "PUSH_NOT_AUTHORIZED"
+
+
 @pytest.mark.parametrize("apis", [(), ("containeranalysis",)], ids=["off", "on"])
 def test_a_verified_build_needs_the_api_that_keeps_its_provenance(apis: tuple[str, ...]) -> None:
     call = Caller(Faults(), "storage", "iam", "cloudbuild", *apis)

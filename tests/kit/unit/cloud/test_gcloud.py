@@ -16,6 +16,8 @@ import pytest
 from poolhouse.cloud.errors import CloudError, GcloudFailed
 from poolhouse.cloud.gcloud import environment
 from poolhouse.cloud.gcloud.runner import Gcloud
+from poolhouse.cloud.kinds import registry
+from poolhouse.cloud.options import Options
 from poolhouse.cloud.resource import Read, command, read
 
 #: Has a child, as gcloud's own commands may; notes the child's process id under its first word.
@@ -108,6 +110,47 @@ def test_a_grant_that_is_not_seen_everywhere_yet_is_waited_for_and_no_longer_tha
     (tmp_path / "calls").unlink()
     with pytest.raises(GcloudFailed, match="after ten minutes"):
         gcloud(tmp_path, UNSEEN, waits_s=(0.01,) * 9, unseen_waits_s=(0.01,)).run(command("builds", "submit"))
+
+
+def test_no_grant_is_waited_for_longer_than_it_may_take_however_long_the_attempts_are(tmp_path: Path) -> None:
+    with pytest.raises(GcloudFailed, match="after ten minutes"):
+        gcloud(tmp_path, UNSEEN, unseen_waits_s=(0.01,) * 9, unseen_s=0).run(command("builds", "submit"))
+    assert (tmp_path / "calls").read_text().count("once") == 2
+
+
+#: The first build fails, for the reason that is asked for by its id.
+BUILD = """#!/bin/sh
+if [ "$2" = describe ]; then echo "$REASON"; echo "$3 $4" > "$NOTES/asked"; exit; fi
+echo once >> "$NOTES/calls"
+[ "$(wc -l < "$NOTES/calls")" -gt 1 ] && exit 0
+echo 'ERROR: (gcloud.builds.submit) build 1-2 completed with status "FAILURE"' >&2
+exit 1
+"""
+
+
+@pytest.mark.parametrize(("reason", "builds"), [("PUSH_NOT_AUTHORIZED", 2), ("PUSH_FAILED", 2), ("USER_BUILD_STEP", 1)])
+def test_a_build_whose_push_was_refused_is_built_again_and_one_whose_step_failed_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str, builds: int
+) -> None:
+    monkeypatch.setenv("REASON", f"{reason}\tthe detail")
+    options = Options(project="some-project", name="shop", build_region="us-central1")
+    (build,) = registry.image("src-1", options=options).create
+    told: list[str] = []
+    running = gcloud(tmp_path, BUILD, unseen_waits_s=(0.01,))
+
+    def submit() -> None:
+        running.run(build, values={"sources": "."}, on_retry=lambda _, message, wait_s: told.append(message))
+
+    if builds == 1:
+        with pytest.raises(GcloudFailed, match=r"(?s)USER_BUILD_STEP\tthe detail.*gcloud builds log"):
+            submit()
+    else:
+        submit()
+        assert told[0].endswith(f"{reason}\tthe detail\n")
+    assert (tmp_path / "calls").read_text().count("once") == builds
+    # Where `build_region` says, and not in the region of the deploy.
+    assert (tmp_path / "asked").read_text() == "1-2 --region=us-central1\n"
+    assert "--region=us-central1" in build.arguments
 
 
 ECHO = """#!/bin/sh

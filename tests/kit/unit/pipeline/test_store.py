@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.server
 import socket
+import threading
 
 import pytest
 from google.api_core import exceptions as google_errors
@@ -45,3 +47,30 @@ def test_a_proxy_of_the_environment_that_the_process_began_with_is_used(monkeypa
             objects.open_read("files/x")
         proxy.settimeout(1)
         proxy.accept()[0].close()
+
+
+def test_an_upload_session_is_opened_for_the_origin_of_who_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    origins: list[str | None] = []
+
+    class Storage(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            origins.append(self.headers["Origin"])
+            self.send_response(200)
+            self.send_header("Location", "http://storage.example/session")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *arguments: object) -> None: ...
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Storage) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{server.server_port}")
+        objects = GcsStore("some-bucket", project="unit")
+        for origin in ("https://app.example", None):
+            url = objects.upload_session("uploads/a", content_type="text/plain", size_bytes=1, origin=origin)
+            assert url == "http://storage.example/session"
+        server.shutdown()
+        thread.join()
+    assert origins == ["https://app.example", None]
