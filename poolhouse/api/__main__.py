@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from poolhouse.api import application
 from poolhouse.api.routes.events import TaskEvents
 from poolhouse.api.services import Ending
-from poolhouse.pipeline import logs, numbers
+from poolhouse.pipeline import logs, numbers, secret_values
 from poolhouse.pipeline.config import settings as environment
 from poolhouse.pipeline.errors import ConfigError
 from poolhouse.pipeline.exit_codes import FAILED, OK, USAGE
@@ -92,11 +92,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = _options(arguments)
     try:
         settings = environment.load()
+        secret_values.known.learn(settings.topology.all_secrets, os.environ)
         logs.configure(level=settings.log_level, format=settings.log_format)
         app = application.load(settings.topology.api)
         listener = _listen(options.host, options.port) if options.fd is None else _inherited(options.fd)
     except ConfigError as error:
-        print(f"api: {error}", file=sys.stderr)
+        print(f"api: {secret_values.known.mask(str(error))}", file=sys.stderr)
         return USAGE
     checked = _OneLineStart(app)
     # The application logs its requests; uvicorn's own lines go the same way as all others.

@@ -19,6 +19,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, BeforeValidator, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json, to_jsonable_python
 
+from poolhouse.pipeline import secret_values
 from poolhouse.pipeline.errors import InvalidValue
 
 #: Deepest nesting of a value. Readers stop at about 200 levels (pydantic), and a record adds some of its own.
@@ -43,22 +44,32 @@ _T = TypeVar("_T")
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
 
-def clean_text(value: object, *, limit: int = TEXT_CHARACTERS, one_line: bool = False, tail: bool = False) -> str:
+def clean_text(
+    value: object,
+    *,
+    limit: int = TEXT_CHARACTERS,
+    one_line: bool = False,
+    tail: bool = False,
+    masked: bool = True,
+) -> str:
     r"""Return text that can be written, read again and shown on a terminal.
 
     Control characters (escape sequences among them) and lone surrogates (of file names that are not UTF-8) are replaced
-    by their Python escapes, such as `\x1b`.
+    by their Python escapes, such as `\x1b`; values of secrets by `[secret NAME]`.
 
     Args:
         value: text, or anything that `str` takes; an error whose own text can't be made is named by its type.
         limit: characters kept.
         one_line: whether line breaks and tabs become spaces: for headers and listings.
         tail: whether the end is kept where the text is too long, instead of the beginning.
+        masked: whether values of secrets are replaced: not in what programs read, such as names.
     """
     try:
         text = value if type(value) is str else str(value)
     except BaseException as error:  # noqa: BLE001 - user code: `__str__` of an error may raise anything, sys.exit() too
         text = f"(its text can't be read: __str__ raised {type(error).__name__})"
+    if masked:
+        text = secret_values.known.mask(text)  # before it is cut: half a value would not be found
     text = _cut(text, limit, tail=tail).encode("utf-8", "backslashreplace").decode()
     text = _CONTROL.sub(_escape, text.replace("\r\n", "\n"))
     if one_line:

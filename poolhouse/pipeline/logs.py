@@ -19,6 +19,8 @@ from typing import Any
 
 import structlog
 
+from poolhouse.pipeline import secret_values
+
 #: Longest line made of what a handler prints, in characters; Cloud Logging takes entries of 256 KB.
 PRINTED_CHARACTERS = 64 * 1024
 
@@ -89,6 +91,8 @@ class _Handler(logging.Handler):
 def configure(*, level: str = "INFO", format: str = "json") -> None:
     """Send structlog's and the standard library's records to stdout.
 
+    Values of secrets are replaced by their names, where any are known by then.
+
     Args:
         level: the least severity shown: DEBUG, INFO, WARNING or ERROR.
         format: `json`, one object a line, or `console` for people.
@@ -108,6 +112,9 @@ def configure(*, level: str = "INFO", format: str = "json") -> None:
             _google_fields,
             structlog.processors.JSONRenderer(serializer=_json),
         ]
+    if secret_values.known:
+        mask = secret_values.known.mask if format == "console" else secret_values.known.mask_json
+        last.append(lambda logger, method, line: mask(line))
     # Not by way of the standard library: `logging.basicConfig(force=True)` in a handler is its own affair.
     structlog.configure(
         processors=[*shared, *last],

@@ -147,7 +147,7 @@ class ObjectStore(Protocol):
 
 def printable(metadata: Mapping[str, str] | None) -> Mapping[str, str]:
     """Return an object's metadata without what a header can't hold: storage sends it back as header fields."""
-    return {name: clean_text(value, one_line=True) for name, value in (metadata or {}).items()}
+    return {name: clean_text(value, one_line=True, masked=False) for name, value in (metadata or {}).items()}
 
 
 class GcsStore:

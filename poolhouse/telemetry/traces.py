@@ -14,7 +14,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from poolhouse.pipeline.hooks import AttemptEnd, AttemptInfo
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.traces.spans import ATTEMPT, TASK_ID
-from poolhouse.telemetry.tracing import SCOPE, Tracing, attributes_of
+from poolhouse.telemetry.tracing import SCOPE, Tracing, attributes_of, record_error
 
 _W3C = TraceContextTextMapPropagator()
 _OUTCOME = "poolhouse.outcome"
@@ -118,6 +118,6 @@ def _published(span: Span, answer: Future[str]) -> None:
     if error is None:
         span.set_attribute("messaging.message.id", answer.result())
     else:
-        span.record_exception(error)
+        record_error(span, error)
         span.set_status(Status(StatusCode.ERROR, type(error).__name__))
     span.end()

@@ -7,10 +7,12 @@ another process, is still part of it.
 from __future__ import annotations
 
 import multiprocessing
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from opentelemetry.trace import (
+    Span,
     SpanKind,
     Status,
     StatusCode,
@@ -22,6 +24,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from poolhouse.pipeline import secret_values
 from poolhouse.pipeline.hooks import AttemptInfo, Hook, TaskInfo
 from poolhouse.pipeline.messaging.message import TaskMessage
 from poolhouse.pipeline.traces.spans import ATTEMPT, TASK_ID
@@ -70,7 +73,7 @@ class Tracing(Hook):
                 try:
                     yield
                 except BaseException as error:
-                    span.record_exception(error)
+                    record_error(span, error)
                     span.set_status(Status(StatusCode.ERROR, type(error).__name__))
                     raise
         finally:
@@ -86,6 +89,16 @@ class Tracing(Hook):
     @property
     def _tracer(self) -> Tracer:
         return get_tracer(SCOPE, tracer_provider=self._provider)
+
+
+def record_error(span: Span, error: BaseException) -> None:
+    """Add an error to a span, without values of secrets."""
+    if not secret_values.known:
+        span.record_exception(error)
+        return
+    texts = {"message": str(error), "stacktrace": "".join(traceback.format_exception(error))}
+    masked = {f"exception.{name}": secret_values.known.mask(text) for name, text in texts.items()}
+    span.record_exception(error, attributes=masked)
 
 
 def attributes_of(task: TaskInfo | TaskMessage) -> dict[str, str]:

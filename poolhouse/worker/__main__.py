@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import structlog
 
-from poolhouse.pipeline import logs
+from poolhouse.pipeline import logs, secret_values
 from poolhouse.pipeline.config import settings
 from poolhouse.pipeline.config.settings import Settings
 from poolhouse.pipeline.errors import ConfigError, PoolhouseError
@@ -98,11 +98,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _complain(error: Exception) -> None:
-    sys.__stderr__.write(f"worker: {error}\n")  # type: ignore[union-attr]  # a message for people, and no log line
+    text = secret_values.known.mask(str(error))
+    sys.__stderr__.write(f"worker: {text}\n")  # type: ignore[union-attr]  # a message for people, and no log line
 
 
 def _environment() -> Settings:
     environment = settings.load()
+    secret_values.known.learn(environment.topology.all_secrets, os.environ)
     logs.configure(level=environment.log_level, format=environment.log_format)
     return environment
 

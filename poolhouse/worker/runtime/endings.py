@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from poolhouse.pipeline import json_values
+from poolhouse.pipeline import json_values, secret_values
 from poolhouse.pipeline.errors import InvalidValue
 from poolhouse.pipeline.json_values import clean_text
 from poolhouse.pipeline.tasks.large_values import ValueLost
@@ -138,11 +138,12 @@ def _retry(error: Retry) -> Ending:
 def error_info(error: BaseException, *, message: str | None = None) -> ErrorInfo:
     """What is kept of an error in the record: type, message and the end of its traceback."""
     if isinstance(error, HandlerError):
-        lines = error.traceback.splitlines()
+        text = error.traceback
         type_name = error.type_name
     else:
-        lines = _traceback_lines(error)
+        text = _traceback(error)
         type_name = type(error).__name__
+    lines = secret_values.known.mask(text).splitlines()  # before it is cut: a value may have several lines
     return ErrorInfo(
         type=type_name,
         message=clean_text(error) if message is None else message,
@@ -150,11 +151,11 @@ def error_info(error: BaseException, *, message: str | None = None) -> ErrorInfo
     )
 
 
-def _traceback_lines(error: BaseException) -> list[str]:
+def _traceback(error: BaseException) -> str:
     try:
-        return "".join(traceback.format_exception(error)).splitlines()
+        return "".join(traceback.format_exception(error))
     except BaseException as failure:  # noqa: BLE001 - user code: notes, causes and groups of errors may do anything
-        return [f"no traceback: {type(failure).__name__} while it was formatted"]
+        return f"no traceback: {type(failure).__name__} while it was formatted"
 
 
 def lost_payload(error: ValueLost) -> Ending:

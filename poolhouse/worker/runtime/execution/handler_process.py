@@ -22,7 +22,7 @@ from pydantic_core import from_json, to_json
 
 from poolhouse.client.task_ref import TaskRef
 from poolhouse.client.task_type import TaskType, name_of
-from poolhouse.pipeline import json_values, logs
+from poolhouse.pipeline import json_values, logs, secret_values
 from poolhouse.pipeline.config import settings as settings_module
 from poolhouse.pipeline.config.topology import Topology
 from poolhouse.pipeline.errors import InvalidValue
@@ -82,6 +82,7 @@ def serve(
     inside = _Inside(pipe)
     try:
         settings = settings_module.load()
+        secret_values.known.learn(settings.topology.all_secrets, environment)
         logs.configure(level=settings.log_level, format=settings.log_format)
         logs.capture_output(format=settings.log_format)
         faulthandler.enable(file=sys.__stderr__ or 2)

@@ -1,7 +1,8 @@
-"""Hooks, webhooks and traces on a whole stack: API, worker, handler process and console, and a receiver."""
+"""Hooks, webhooks, traces and secrets on a whole stack: API, worker, handler process and console, and a receiver."""
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterator
 from functools import partial
@@ -20,11 +21,14 @@ from tests.kit.unit.local.console.conftest import words
 from tests.kit.waiting import until
 
 SECRET = "whsec_" + "A" * 32
+#: Of several lines, as keys are, and with characters that JSON, Python and URLs write in another way.
+PLANTED = "-----BEGIN A PLANTED KEY-----\nMIIE/vQI'BADA+NB\"gkq\n-----END A PLANTED KEY-----"
 PIPELINE = """
-handlers = ["tests.kit.unit.webhooks.webhook_handlers"]
+handlers = ["tests.kit.unit.webhooks.webhook_handlers", "tests.kit.integration.local.leaky_handlers"]
 hooks = ["tests.kit.unit.worker.hook_samples:Noting"]
 [secrets]
 WEBHOOK_SECRET = "latest"
+PLANTED = "latest"
 [webhooks]
 secret = "WEBHOOK_SECRET"
 allow_private = ["127.0.0.1"]
@@ -38,6 +42,7 @@ def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoints
     for name, value in {
         "PIPELINE_FILE": str(tmp_path / "pipeline.toml"),
         "WEBHOOK_SECRET": SECRET,
+        "PLANTED": PLANTED,
         "HOOK_LOG": str(tmp_path / "hooks.log"),
         "TRACES_EXPORTER": "file",
     }.items():
@@ -50,7 +55,7 @@ def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoints
         backend.down()
 
 
-def test_a_task_on_a_stack_passes_its_hooks_its_end_is_told_and_the_console_draws_its_trace(
+def test_tasks_on_a_stack_pass_their_hooks_their_ends_are_told_their_traces_drawn_and_secrets_stay_inside(
     stack: Endpoints, tmp_path: Path
 ) -> None:
     with open_endpoint() as receiver:
@@ -79,6 +84,42 @@ def test_a_task_on_a_stack_passes_its_hooks_its_end_is_told_and_the_console_draw
     assert len(pids) == 2  # the worker, and the process of the cpu=True handler
     for task_type, task_id in submitted.items():
         until(partial(_is_drawn, stack, task_type, task_id), f"the spans of {task_type}", timeout_s=60)
+    _secret_stays_inside(stack, tmp_path / "state")
+
+
+def _secret_stays_inside(stack: Endpoints, state_dir: Path) -> None:
+    """Let handlers of all kinds log, report and raise a secret's value, and search all that can be seen of them."""
+    submitted: list[str] = []
+    with open_endpoint() as receiver:
+        for task_type in ("leak", "leak_async", "leak_in_process"):
+            for by in ("error", "reject", "retry"):
+                body = {"task_type": task_type, "payload": {"by": by}, "webhook_url": receiver.url}
+                answer = requests.post(f"{stack.api_url}/tasks", json=body, timeout=10)
+                assert answer.status_code == 202, answer.text
+                submitted.append(answer.json()["task_id"])
+        until(lambda: len(receiver.requests) >= len(submitted), "the webhooks")
+        seen = {"webhooks": b"\n".join(request.body for request in receiver.requests).decode()}
+
+    def get(address: str) -> str:
+        answer = requests.get(address, timeout=60)
+        return answer.text if answer.ok else ""
+
+    for task_id in submitted:
+        letter, page = f"{stack.api_url}/dead-letters/{task_id}", f"{stack.console_url}/tasks/{task_id}"
+        until(partial(get, letter), letter)
+        until(partial(_has_spans, page), f"the spans on {page}")
+        seen |= {address: get(address) for address in (f"{stack.api_url}/tasks/{task_id}", letter, page)}
+    for kind in ("log", "jsonl"):  # of services, and of spans
+        seen[kind] = "".join(path.read_text("utf-8", "replace") for path in state_dir.rglob(f"*.{kind}"))
+    assert [name for name, text in seen.items() if "[secret PLANTED]" not in text] == []
+    pieces = ("A PLANTED KEY", "MIIE/vQI", "MIIE%2FvQI", base64.b64encode(PLANTED.encode()).decode()[:40])
+    assert [name for name, text in seen.items() if any(piece in text for piece in pieces)] == []
+    for said in ("logged [secret PLANTED]", "GET /?token=[secret PLANTED]", "Authorization: [secret PLANTED]"):
+        assert seen["log"].count(said) >= len(submitted)
+
+
+def _has_spans(page: str) -> bool:
+    return "run leak" in requests.get(page, timeout=60).text
 
 
 def _is_drawn(stack: Endpoints, task_type: str, task_id: str) -> bool:

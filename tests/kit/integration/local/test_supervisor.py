@@ -26,6 +26,7 @@ from poolhouse.local.processes.identity import ProcessId
 from poolhouse.local.storage.fake_gcs import FakeGcs
 from poolhouse.pipeline.exit_codes import OK, USAGE
 from poolhouse.project import ROOT
+from tests.kit.integration.local import leaky_handlers
 from tests.kit.waiting import until
 
 TIMEOUT_S = 60
@@ -255,10 +256,11 @@ def test_a_port_in_use_is_named_together_with_who_has_it(backend: Embedded) -> N
 def test_a_service_that_does_not_start_is_shown_with_its_own_words_and_nothing_is_left(
     backend: Embedded, tmp_path: Path
 ) -> None:
-    broken = tmp_path / "pipeline.toml"
-    broken.write_text('[queues.default]\nack_deadline_s = "soon"\n')
-    with pytest.raises(StackError, match="ack_deadline_s"):
-        backend.up(options(environment={"PIPELINE_FILE": str(broken)}), quiet)
+    needy = tmp_path / "pipeline.toml"
+    needy.write_text(f'handlers = ["{leaky_handlers.__name__}"]\n[secrets]\nPLANTED = "latest"\n[queues.default]\n')
+    needs = r"leaky_handlers\.py:\d+: the handler of leak needs the secret PLANTED, and the variable PLANTED is not set"
+    with pytest.raises(StackError, match=needs):
+        backend.up(options(environment={"PIPELINE_FILE": str(needy)}), quiet)
     assert state.read(tmp_path) is None
 
 

@@ -8,6 +8,8 @@ import sys
 from textwrap import dedent
 from typing import Any
 
+import pytest
+
 
 def said(script: str, *, level: str = "INFO", format: str = "json") -> list[str]:
     """The lines on stdout of a process that logs, and says what the script says."""
@@ -152,3 +154,27 @@ def test_arguments_that_do_not_fit_their_text_fail_no_task() -> None:
         "1 and 2",
         "by name",
     ]
+
+
+@pytest.mark.parametrize("format", ["json", "console"])
+def test_a_value_of_a_secret_is_shown_by_its_name_in_lines_of_all_kinds(format: str) -> None:
+    lines = said(
+        """
+        from poolhouse.pipeline import secret_values
+        secret_values.known.learn(["TOKEN"], {"TOKEN": "a'planted value"})
+        logs.configure(format=FORMAT)
+        def fails(secret):
+            raise KeyError(secret)
+        with logs.Bound({"bound": "a'planted value"}):
+            log.info("told", nested={"list": ["a'planted value"]})
+            logging.getLogger("library").error("GET /?token=%s", "a%27planted+value")
+            try:
+                fails("a'planted value")
+            except KeyError:
+                log.exception("failed")
+        """.replace("FORMAT", repr(format)),
+        format=format,
+    )
+    text = "\n".join(lines)
+    assert "planted" not in text
+    assert text.count("[secret TOKEN]") >= 6
