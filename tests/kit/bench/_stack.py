@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import psutil
@@ -198,7 +199,11 @@ def _process(command: tuple[str, ...], environment: Mapping[str, str], url: str)
 
 @contextmanager
 def stack(
-    pipeline: str = PIPELINE, *, relayed: bool = False, write_limits: WriteLimits | None = None
+    pipeline: str = PIPELINE,
+    *,
+    relayed: bool = False,
+    write_limits: WriteLimits | None = None,
+    more: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Stack]:
     """Fresh servers with an empty queue and an empty bucket; the environment of this process names them.
 
@@ -206,6 +211,7 @@ def stack(
         pipeline: the text of pipeline.toml.
         relayed: whether storage is reached through a proxy in this process.
         write_limits: rates that the proxy enforces; None for none.
+        more: further variables of the programs that are started on it.
     """
     with ExitStack() as running:
         root = fake_gcs.temporary_root()
@@ -239,6 +245,6 @@ def stack(
         if relayed:
             proxy = running.enter_context(FaultProxy(variables["STORAGE_EMULATOR_HOST"], write_limits=write_limits))
             os.environ["STORAGE_EMULATOR_HOST"] = proxy.url
-        built = Stack(pubsub, gcs, os.environ)
+        built = Stack(pubsub, gcs, {**os.environ, **more})
         running.callback(built.publisher.close)
         yield built

@@ -15,11 +15,13 @@ import json
 import os
 import random
 import statistics
+import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import psutil
@@ -27,6 +29,7 @@ import requests
 import urllib3
 from google.cloud import storage as storage_client
 
+from poolhouse.local.processes import ports
 from poolhouse.local.storage.proxy import Mutation, WriteLimits
 from poolhouse.pipeline import names
 from poolhouse.pipeline.gcs.json_objects import SmallObjects
@@ -113,8 +116,20 @@ def backlog(scale: float) -> Line:
     return {**line, "uploads_per_s": round(line["tasks_per_s"] * WRITES_A_TASK)}
 
 
+def backlog_traced(scale: float) -> Line:
+    """The same with traces, in files."""
+    with tempfile.TemporaryDirectory() as folder:
+        return _backlog("noop", int(3000 * scale), environment={"TRACES_EXPORTER": "file", "TRACES_DIR": folder})
+
+
+def backlog_metered(scale: float) -> Line:
+    """The same with metrics, at an address that Prometheus would read."""
+    environment = {"METRICS_EXPORTER": "prometheus", "METRICS_PORT": str(ports.choose())}
+    return _backlog("noop", int(3000 * scale), environment=environment)
+
+
 def backlog_relayed(scale: float) -> Line:
-    """The same through a proxy that limits nothing: what to compare the next one with."""
+    """The first one through a proxy that limits nothing: what to compare the next one with."""
     return _backlog("noop", int(1500 * scale), relayed=True)
 
 
@@ -127,12 +142,12 @@ def backlog_gcs_limits(scale: float) -> Line:
 
 
 def backlog_2(scale: float) -> Line:
-    """The same with two worker processes."""
+    """The first one with two worker processes."""
     return _backlog("noop", int(3000 * scale), processes=2)
 
 
 def stepped(scale: float) -> Line:
-    """The same with five steps a task: as many writes."""
+    """The first one with five steps a task: as many writes."""
     return _backlog("stepped", int(3000 * scale))
 
 
@@ -158,9 +173,10 @@ def _backlog(
     processes: int = 1,
     relayed: bool = False,
     write_limits: WriteLimits | None = None,
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Line:
     with (
-        stack(relayed=relayed, write_limits=write_limits) as servers,
+        stack(relayed=relayed, write_limits=write_limits, more=environment) as servers,
         servers.worker(*command, processes=processes) as workers,
     ):
         drained = servers.work_off(task_type, count, workers)
@@ -279,6 +295,8 @@ MEASUREMENTS: dict[str, Callable[[float], Line]] = {
         storage,
         storage_clients,
         backlog,
+        backlog_traced,
+        backlog_metered,
         stepped,
         backlog_relayed,
         backlog_gcs_limits,
