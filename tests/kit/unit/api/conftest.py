@@ -26,6 +26,21 @@ from poolhouse.worker import Payload, TaskContext, task
 from poolhouse.worker.registry import Registry
 
 PROJECT = "unit-api"
+#: A declaration with queues, a schedule and a trigger, of the handlers below.
+PIPELINE = """
+[queues.default]
+[queues.bulk]
+
+[schedules.nightly]
+cron = "30 3 * * *"
+task_type = "data_transformation"
+payload = { dataset_size = 10 }
+
+[triggers.tables]
+prefix = "uploads/in/"
+suffix = ".csv"
+task_type = "file_processing"
+"""
 
 
 class FileProcessing(Payload):

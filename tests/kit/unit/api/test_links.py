@@ -37,23 +37,10 @@ from poolhouse.pipeline.tasks.task_id_key import load_task_ids
 from poolhouse.pipeline.tasks.task_ids import TaskIds
 from poolhouse.pipeline.tasks.transitions import Run
 from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
-from tests.kit.unit.api.conftest import application, without_lifespan
+from tests.kit.unit.api.conftest import PIPELINE, application, without_lifespan
 from tests.kit.unit.api.conftest import settings as environment
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
-PIPELINE = """
-[queues.default]
-[queues.bulk]
-
-[schedules.nightly]
-cron = "30 3 * * *"
-task_type = "data_transformation"
-payload = { dataset_size = 10 }
-
-[triggers.tables]
-prefix = "uploads/in/"
-task_type = "file_processing"
-"""
 
 
 @dataclass(frozen=True)

@@ -22,22 +22,7 @@ from poolhouse.pipeline.tasks.dead_letter_attributes import MESSAGE_ID, PUBLISHE
 from poolhouse.pipeline.tasks.dead_letters import DeadLetterStore
 from poolhouse.pipeline.tasks.task_id_key import load_task_ids
 from poolhouse.testing.doubles import ManualClock, MemoryStore, MemoryTopics
-from tests.kit.unit.api.conftest import application, settings
-
-PIPELINE = """
-[queues.default]
-[queues.bulk]
-
-[schedules.nightly]
-cron = "30 3 * * *"
-task_type = "data_transformation"
-payload = { dataset_size = 10 }
-
-[triggers.tables]
-prefix = "uploads/in/"
-suffix = ".csv"
-task_type = "file_processing"
-"""
+from tests.kit.unit.api.conftest import PIPELINE, application, settings
 
 
 @dataclass
