@@ -14,7 +14,7 @@ from starlette.types import Scope
 
 from poolhouse.api.body_gate import BodyGate
 from poolhouse.api.problems import FieldError, Problem, fields_problem
-from poolhouse.pipeline import json_values
+from poolhouse.pipeline import json_values, numbers
 
 #: Bytes and seconds of an oversize body that are read and thrown away: who still sends does not hear the answer.
 DRAIN_BYTES = 64_000_000
@@ -49,7 +49,7 @@ async def read(request: Request) -> bytes:
     """
     limit = _gate(request).capacity_bytes
     declared = request.headers.get("content-length", "")
-    length = int(declared) if declared.isascii() and declared.isdigit() else None
+    length = numbers.digits(declared)
     if length is not None and length > limit:
         raise await _too_large(request, limit)
     chunks: list[bytes] = []

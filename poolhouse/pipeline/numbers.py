@@ -1,6 +1,7 @@
-"""Numbers that callers write as text, in queries, headers, options, variables and forms: written as JSON writes them.
+"""Numbers that callers write as text, in queries, options, variables and forms: written as JSON writes them.
 
-Python's own `int` and `float`, and pydantic's, read more: `1_0`, ` 5 `, `+5`, `٣`, `nan`.
+Python's own `int` and `float`, and pydantic's, read more: `1_0`, ` 5 `, `+5`, `٣`, `nan`. What other programs write, in
+headers and attributes, is `digits`.
 """
 
 from __future__ import annotations
@@ -30,6 +31,15 @@ def number(text: str) -> float:
     if not _NUMBER.fullmatch(text):
         raise ValueError("must be a number")
     return float(text)
+
+
+def digits(text: str, *, most: int = 4_000) -> int | None:
+    """Read what ASCII digits alone write, leading zeros too (RFC 9110, Content-Length).
+
+    Returns:
+        None for anything else, and for more than `most` digits: Python reads no number of more than 4,300.
+    """
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= most else None
 
 
 def port(text: str) -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from poolhouse.pipeline import names
+from poolhouse.pipeline import names, numbers
 from poolhouse.pipeline.errors import PreconditionFailed
 from poolhouse.pipeline.limits.reservation import Count
 from poolhouse.pipeline.store import ABSENT, ObjectInfo, ObjectStore
@@ -84,8 +84,8 @@ class QuotaStore:
 
 def _count(info: ObjectInfo) -> Count:
     """What an object says; nothing where it is none of ours."""
-    used, reserved = (info.metadata.get(name, "") for name in ("used", "reserved"))
-    if not all(text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS for text in (used, reserved)):
+    used, reserved = (numbers.digits(info.metadata.get(name, ""), most=_MOST_DIGITS) for name in ("used", "reserved"))
+    if used is None or reserved is None:
         _log.warning("an object below quotas/ is no count of calls: it is ignored", object=info.name)
         return Count()
-    return Count(int(used), max(int(used), int(reserved)))
+    return Count(used, max(used, reserved))

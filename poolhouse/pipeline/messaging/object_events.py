@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
-from poolhouse.pipeline import names
+from poolhouse.pipeline import names, numbers
 from poolhouse.pipeline.config.topology import Topology
 from poolhouse.pipeline.config.triggers import Trigger
 from poolhouse.pipeline.errors import MalformedMessage
@@ -50,12 +50,13 @@ def tasks_of(
     if attributes.get("bucketId") != bucket:
         other = attributes.get("bucketId", "")[:100]
         raise MalformedMessage(f"malformed message: a notification of the bucket {other!r}, not of {bucket!r}")
-    generation = attributes.get("objectGeneration", "")
-    if not (generation.isascii() and generation.isdigit() and len(generation) <= _DIGITS):
-        raise MalformedMessage(f"malformed message: {generation[:100]!r} is no generation of an object")
+    text = attributes.get("objectGeneration", "")
+    generation = numbers.digits(text, most=_DIGITS)
+    if generation is None:
+        raise MalformedMessage(f"malformed message: {text[:100]!r} is no generation of an object")
     name = attributes["objectId"]
     return tuple(
-        task_of(trigger, name, int(generation), topology=topology, bucket=bucket, task_ids=task_ids)
+        task_of(trigger, name, generation, topology=topology, bucket=bucket, task_ids=task_ids)
         for trigger in topology.triggers
         if trigger.takes(name)
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
+from poolhouse.pipeline import numbers
 from poolhouse.pipeline.json_values import clean_text
 from poolhouse.pipeline.messaging.message import NOT_BEFORE, PUT_OFF, parse_time
 
@@ -92,4 +93,4 @@ def back(attributes: Mapping[str, str], *, task_id: str, tried: int) -> dict[str
 
 
 def _number(text: str | None) -> int:
-    return int(text) if text is not None and text.isdecimal() and len(text) < 10 else 0
+    return numbers.digits(text or "", most=9) or 0

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 from pydantic_core import from_json
 
-from poolhouse.pipeline import names, pieces
+from poolhouse.pipeline import names, numbers, pieces
 from poolhouse.pipeline.errors import MalformedMessage, ObjectNotFound, PoolhouseError
 from poolhouse.pipeline.pieces import PIECE_BYTES
 
@@ -62,12 +62,13 @@ def without_reference(attributes: Mapping[str, str]) -> dict[str, str]:
 
 def referred(task_id: str, attributes: Mapping[str, str]) -> ValueObject | None:
     """The payload's object by a message's attributes; None if they name none. Raises `MalformedMessage`."""
-    sha256, size = attributes.get(PAYLOAD_SHA256), attributes.get(PAYLOAD_BYTES, "")
+    sha256 = attributes.get(PAYLOAD_SHA256)
+    size_bytes = numbers.digits(attributes.get(PAYLOAD_BYTES, ""), most=_MOST_DIGITS)
     if sha256 is None:
         return None
-    if not _SHA256.fullmatch(sha256) or not (size.isascii() and size.isdigit() and len(size) <= _MOST_DIGITS):
+    if not _SHA256.fullmatch(sha256) or size_bytes is None:
         raise MalformedMessage(f"malformed message: {PAYLOAD_SHA256} and {PAYLOAD_BYTES} are no reference to a payload")
-    return ValueObject(name=names.payload(task_id, sha256), size_bytes=int(size), sha256=sha256)
+    return ValueObject(name=names.payload(task_id, sha256), size_bytes=size_bytes, sha256=sha256)
 
 
 def write(store: ObjectStore, value: ValueObject, data: bytes) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import re
 from collections.abc import Collection
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -13,6 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from poolhouse.pipeline import numbers
 from poolhouse.pipeline.config.topology import Topology
 from poolhouse.pipeline.config.webhook_options import Webhooks
 from poolhouse.pipeline.errors import ConfigError
@@ -123,9 +123,8 @@ def _wait_s(answer: connection.Answer, now: datetime) -> float | None:
     """The wait that a busy receiver asks for, in seconds (RFC 9110, Retry-After); None where it asks for none."""
     if answer.status not in {429, 503} or answer.retry_after is None:
         return None
-    if re.fullmatch(r"\d{1,9}", answer.retry_after, re.ASCII):
-        wait_s = float(answer.retry_after)
-    else:
+    wait_s: float | None = numbers.digits(answer.retry_after, most=9)
+    if wait_s is None:
         try:
             at = parsedate_to_datetime(answer.retry_after)
         except ValueError:

@@ -14,7 +14,7 @@ import requests
 from poolhouse.client import calls, loopback, units
 from poolhouse.client.client import Client
 from poolhouse.local.errors import StackError
-from poolhouse.pipeline import names
+from poolhouse.pipeline import names, numbers
 from poolhouse.pipeline.errors import ObjectNotFound, PoolhouseError
 
 #: Folders and files of one page.
@@ -136,10 +136,9 @@ class ApiBucket:
             )
         path = calls.file_path(name.removeprefix(folder))
         with self._api.stream(path, query={"folder": folder.rstrip("/")}) as answer:
-            length = answer.headers.get("content-length", "")
             info = FileInfo(
                 name=name,
-                size_bytes=int(length) if length.isascii() and length.isdigit() else None,
+                size_bytes=numbers.digits(answer.headers.get("content-length", "")),
                 content_type=answer.headers.get("content-type"),
             )
             yield Opened(info=info, pieces=answer.iter_bytes(CHUNK_BYTES))

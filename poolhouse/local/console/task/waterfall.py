@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from poolhouse.local.console.task.axis import Bar, Period, Scale, Tick, elapsed
+from poolhouse.pipeline import numbers
 from poolhouse.pipeline.traces.spans import ATTEMPT, Span
 
 #: Spans that are drawn at the most, the earliest ones; and how deep they are indented.
@@ -177,9 +178,4 @@ def _by_start(span: Span) -> tuple[int, int]:
 
 def _attempt(span: Span) -> int | None:
     """Which attempt of its task it is; None where it is none."""
-    number = span.attributes.get(ATTEMPT, "")
-    return (
-        int(number)
-        if span.kind == "consumer" and number.isascii() and number.isdecimal() and number[6:] == ""
-        else None
-    )
+    return numbers.digits(span.attributes.get(ATTEMPT, ""), most=6) if span.kind == "consumer" else None

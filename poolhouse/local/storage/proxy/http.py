@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from poolhouse.pipeline import numbers
+
 _PIECE_BYTES = 256 * 1024
 
 
@@ -62,16 +64,15 @@ class Head:
     @property
     def status(self) -> int:
         """The code of an answer. Raises `NotHttp`."""
-        code = _second_word(self.first_line)
-        if not (code.isascii() and code.isdigit()):
+        code = numbers.digits(_second_word(self.first_line))
+        if code is None:
             raise NotHttp(f"no status line: {self.first_line[:80]!r}")
-        return int(code)
+        return code
 
     @property
     def length(self) -> int | None:
         """The length that it declares for its body, in bytes."""
-        value = self.get("content-length")
-        return int(value) if value is not None and value.isascii() and value.isdigit() else None
+        return numbers.digits(self.get("content-length") or "")
 
     @property
     def chunked(self) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from poolhouse.local.storage.proxy.requests import Request, StoredObject
+from poolhouse.pipeline import numbers
 
 #: By parameter of the query: the field of the object, and whether it is to be the one that is named, or another.
 _OF_OBJECT: dict[str, tuple[str, bool]] = {
@@ -53,8 +54,8 @@ def of(request: Request) -> tuple[Precondition, ...]:
     found = []
     for parameters, stored in ((_OF_OBJECT, request.object), (_OF_SOURCE, request.source)):
         for name, (field, equal) in parameters.items():
-            value = request.query.get(name, [""])[0]
+            value = numbers.digits(request.query.get(name, [""])[0])
             heeded = request.is_upload and not request.opens_session and field == "generation"
-            if stored is not None and value.isascii() and value.isdigit() and not heeded:
-                found.append(Precondition(stored, field, int(value), equal))
+            if stored is not None and value is not None and not heeded:
+                found.append(Precondition(stored, field, value, equal))
     return tuple(found)

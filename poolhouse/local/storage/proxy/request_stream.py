@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from poolhouse.local.storage.proxy.http import NotHttp
+from poolhouse.pipeline import numbers
 
 #: Longest head that is taken, in bytes: far beyond what clients send, and what the server takes itself.
 MAX_HEAD_BYTES = 256 * 1024
@@ -101,10 +102,10 @@ class RequestStream:
             if coding.lower() != "chunked" or "content-length" in headers:
                 raise NotHttp("the length of the body is not clear")
             self._state = _State.CHUNK_SIZE
-        elif not length.isascii() or not length.isdigit():
+        elif (size := numbers.digits(length)) is None:
             raise NotHttp(f"not a length: {length[:80]!r}")
-        elif int(length):
-            self._state, self._left_bytes = _State.BODY, int(length)
+        elif size:
+            self._state, self._left_bytes = _State.BODY, size
 
     def _end_line(self, line: bytes) -> None:
         if self._state is _State.TRAILER:

@@ -112,3 +112,26 @@ def test_a_count_is_at_least_one(count: int) -> None:
         units.positive(count, option="--lines")
     with pytest.raises(ConfigError, match=f"--lines {count}: at least 1"):
         show_logs(lines=count)
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("0", 0),
+        ("007", 7),
+        ("", None),
+        ("-1", None),
+        ("+1", None),
+        (" 1", None),
+        ("1_0", None),
+        ("٣", None),
+        ("²", None),
+    ],
+)
+def test_digits_are_those_of_ascii_alone(text: str, read: int | None) -> None:
+    assert numbers.digits(text) == read
+
+
+def test_of_more_digits_than_python_reads_there_is_no_number() -> None:
+    assert numbers.digits("9" * 5_000) is None
+    assert numbers.digits("1234", most=3) is None
