@@ -11,6 +11,7 @@ from typing import Final
 from google.protobuf import duration_pb2
 from google.rpc import error_details_pb2
 
+from poolhouse_pubsub import numbers
 from poolhouse_pubsub.status import Code, StatusError
 
 #: What can be limited, and in what unit a second: of a project, a subscription or an ordering key.
@@ -36,7 +37,7 @@ def parse_quota(text: str) -> tuple[str, float]:
     if kind not in QUOTAS or unit not in _UNITS:
         raise ValueError(f"{text!r} is no quota: it is KIND=AMOUNT, as publish=4MB; kinds are {', '.join(QUOTAS)}")
     try:
-        rate = float(digits) * _UNITS[unit]
+        rate = numbers.number(digits) * _UNITS[unit]
     except ValueError:
         rate = 0.0
     if not rate > 0:

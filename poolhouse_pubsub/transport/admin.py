@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from poolhouse_pubsub import numbers
 from poolhouse_pubsub.control.faults import Fault, Faults
 from poolhouse_pubsub.control.inspection import MessageView, inspect
 from poolhouse_pubsub.control.restart import Restart
@@ -97,11 +98,10 @@ class Admin:
         raise StatusError(Code.NOT_FOUND, f"No such call: {method} {request.path[:300]}")
 
     def _subscription(self, name: str, request: HttpRequest) -> Any:
-        try:
-            limit = int(request.query.get("messages", "0"))
-        except ValueError:
-            raise invalid("The parameter messages is a number.") from None
-        view = inspect(self._emulator, name, messages=max(0, limit))
+        limit = numbers.digits(request.query.get("messages", "0"))
+        if limit is None:
+            raise invalid("The parameter messages is a number of at most 20 digits.")
+        view = inspect(self._emulator, name, messages=limit)
         answer = view.counts()
         if limit > 0:
             answer["messages"] = [_message_json(message) for message in view.messages]

@@ -8,7 +8,7 @@ import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
-from poolhouse_pubsub import limits
+from poolhouse_pubsub import limits, numbers
 from poolhouse_pubsub.http import HttpRequest, HttpResponse
 from poolhouse_pubsub.service import Service
 from poolhouse_pubsub.status import invalid
@@ -78,7 +78,7 @@ class Form(dict[str, str]):
         """
         text = self.text(name)
         try:
-            number = float(text) if text else default
+            number = numbers.number(text) if text else default
             if number - number == 0:  # neither infinite nor no number
                 return number
         except ValueError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import urllib.parse
 from typing import get_args
 
+from poolhouse_pubsub import numbers
 from poolhouse_pubsub.control.inspection import MessageState, MessageView, SubscriptionView, find
 from poolhouse_pubsub.core import dead_letter
 from poolhouse_pubsub.status import StatusError
@@ -52,10 +53,11 @@ def text_of(data: bytes) -> str | None:
 
 def find_message(console: Console, subscription: str, id: str) -> MessageView | None:
     """Return an unacked message by its id; None where it is not there any more."""
-    if not id.isdecimal() or not id.isascii() or len(id) > 20:
+    number = numbers.digits(id)
+    if number is None:
         return None
     try:
-        return find(console.service.emulator, subscription, int(id))
+        return find(console.service.emulator, subscription, number)
     except StatusError:
         return None
 

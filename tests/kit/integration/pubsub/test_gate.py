@@ -245,7 +245,9 @@ def test_a_quota_is_read(text: str, rate: float) -> None:
     assert parse_quota(text) == (text.partition("=")[0], rate)
 
 
-@pytest.mark.parametrize("text", ["publish", "publish=", "publish=0", "publish=-1", "publish=4XB", "other=4MB"])
+@pytest.mark.parametrize(
+    "text", ["publish", "publish=", "publish=0", "publish=-1", "publish=4XB", "other=4MB", "admin=1_0"]
+)
 def test_what_is_no_quota_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is no quota"):
         parse_quota(text)

@@ -285,6 +285,7 @@ def test_an_unknown_fault_or_call_is_refused(server: EmulatorServer) -> None:
         ("POST", "/admin/faults", {"kind": "nonsense"}, 400),
         ("POST", "/admin/faults", {"kind": "error", "probability": 2}, 400),
         ("POST", "/admin/faults", {"kind": "error", "code": "NO_SUCH"}, 400),
+        ("GET", "/admin/subscriptions/p/absent?messages=1_0", None, 400),
         ("GET", "/admin/nonsense", None, 404),
         ("GET", "/admin/subscriptions/p/absent", None, 404),
     ]:

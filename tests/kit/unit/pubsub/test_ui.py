@@ -312,7 +312,7 @@ def test_the_clock_is_advanced_and_leases_end_on_the_way(browser: Browser) -> No
 
 
 @pytest.mark.parametrize("field", ["count", "percent", "seconds"])
-@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "9e399", "x", "-1"])
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "9e399", "x", "-1", "1_0", "٣"])
 def test_a_number_of_a_fault_is_one(browser: Browser, field: str, value: str) -> None:
     browser.post("/ui/faults", status=400, kind="error", **{field: value})
     assert browser.world.faults.all() == ()
